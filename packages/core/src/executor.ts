@@ -1,0 +1,36 @@
+import type { HostTensor, Tensors, TensorSpec } from './tensors.js';
+
+/** Named tensors in, named tensors out: no variables, no reads, no randomness of its own. */
+export type PureFunction = (inputs: Tensors) => Tensors;
+
+/** What ran the numbers: part of a result's identity. */
+export interface EngineInfo {
+  readonly executor: string;
+  readonly backend: string;
+  readonly threads: number;
+}
+
+/**
+ * Runs pure functions. `Value` is the executor's own handle of a tensor (an ONNX Runtime tensor, a TensorFlow.js tensor):
+ * values go from one call to the next without a visit to the host.
+ */
+export interface Executor<Value = unknown> {
+  readonly info: EngineInfo;
+  /** Makes a tensor at rest available. The memory may be shared: do not change it afterwards. */
+  upload(tensor: HostTensor): Value;
+  /** Brings a value back as a tensor at rest. */
+  download(value: Value): Promise<HostTensor>;
+  /** Gives up a value that `upload` or `run` returned. */
+  release(value: Value): void;
+  /** Prepares `fn` for inputs of exactly these shapes. */
+  compile(fn: PureFunction, inputs: Readonly<Record<string, TensorSpec>>): Promise<CompiledFunction<Value>>;
+}
+
+/** A pure function made ready for one set of shapes. */
+export interface CompiledFunction<Value = unknown> {
+  /** One call. The caller owns the values that come back; the inputs stay untouched. */
+  run(inputs: Readonly<Record<string, Value>>): Promise<Record<string, Value>>;
+  /** Milliseconds spent to prepare it. */
+  readonly compileMs: number;
+  dispose(): Promise<void>;
+}

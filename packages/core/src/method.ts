@@ -1,0 +1,238 @@
+import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import type { TargetConfig } from './targets.js';
+import type { Rng } from './rng.js';
+import type { HostTensor, HostTensors, Tensors } from './tensors.js';
+
+export type SiteKind = 'linear' | 'embedding' | 'layerNorm' | 'conv2d';
+
+export type SiteRole =
+  | 'attention.query'
+  | 'attention.key'
+  | 'attention.value'
+  | 'attention.qkv'
+  | 'attention.output'
+  | 'ffn.in'
+  | 'ffn.out'
+  | 'head'
+  | 'other';
+
+/** A module of a model that a method may act on. A site is data: a method never sees the model. */
+export interface Site {
+  /** Dotted module path, as in the model's checkpoint. */
+  readonly path: string;
+  readonly kind: SiteKind;
+  readonly role: SiteRole;
+  /** Index of the transformer layer it belongs to. */
+  readonly layer?: number;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly hasBias: boolean;
+  readonly kernel?: readonly [number, number];
+}
+
+/** What a method can do: the conformance suite skips by it, shared code asks it. */
+export interface Capabilities {
+  /** The trained layer folds into the frozen weight. */
+  readonly mergeable: boolean;
+  /** The untrained layer leaves the output unchanged. */
+  readonly identityAtInit: boolean;
+  /** Ranks change while training. */
+  readonly adaptsRank: boolean;
+  readonly kinds: readonly SiteKind[];
+}
+
+/**
+ * A method of parameter-efficient fine-tuning. Called with options it gives a configured method for `attach`;
+ * everything else is the contract behind that call. Make one with `defineMethod`.
+ */
+export interface PeftMethod<C extends TargetConfig = TargetConfig> {
+  (options?: Partial<C>): ConfiguredMethod<C>;
+  /** Command-line name; in capitals it is the `peft_type` on disk. */
+  readonly name: string;
+  readonly capabilities: Capabilities;
+  /** Fills in defaults. @throws ConfigError naming the field. */
+  parseConfig(input: unknown): C;
+  /** The configuration that stores `budget` parameters over these sites (head left out). */
+  fitBudget?(sites: readonly Site[], budget: number, config: C): C;
+  /** One layer per adapted site; all sites at once, for shared tensors, uneven ranks and placement by role. */
+  adapt(sites: readonly Site[], config: C, init: Init): AdapterLayers;
+  /** What acts between steps; made anew for every training run. */
+  controller?(layers: AdapterLayers, config: C, plan: TrainPlan): Controller;
+  /** The `peft_type`s on disk that this method reads. */
+  readonly peftTypes: readonly string[];
+  /** The adapter as files hold it. `pruned: false` keeps what only further training needs. */
+  toFile(adapter: AdapterContents<C>, options: { pruned: boolean }): AdapterFile;
+  /** Configuration and values from what a file holds. @throws CheckpointError naming the tensor. */
+  fromFile(file: AdapterFile): { config: Partial<C>; values: HostTensors };
+}
+
+/** A method with its configuration, ready to be attached. */
+export interface ConfiguredMethod<C extends TargetConfig = TargetConfig> {
+  readonly method: PeftMethod<C>;
+  readonly config: C;
+}
+
+/** An adapter's parts: `values` holds every tensor of every layer by `<path>.<name>`. */
+export interface AdapterContents<C extends TargetConfig = TargetConfig> {
+  readonly config: C;
+  readonly layers: AdapterLayers;
+  readonly values: HostTensors;
+}
+
+/** An adapter in PEFT's format, without the head and the key prefix. */
+export interface AdapterFile {
+  /** The method's part of adapter_config.json, in PEFT's names. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Tensors by `<path>.<suffix>`, e.g. `encoder.layer.0.ffn.in.lora_A.weight`, oriented as torch holds them. */
+  readonly tensors: HostTensors;
+}
+
+/** What a method may look at when it makes its layers. */
+export interface Init {
+  /** A stream of its own; fork it by module path. */
+  readonly rng: Rng;
+  /** Frozen weight `[in, out]` and bias `[out]` of a site. */
+  frozen(path: string): FrozenModule;
+}
+
+export interface FrozenModule {
+  readonly weight: HostTensor;
+  readonly bias?: HostTensor;
+}
+
+/** Adapter layers by module path. */
+export type AdapterLayers = Readonly<Record<string, AdapterLayer>>;
+
+/**
+ * A layer of an adapter: named tensors, and pure functions over them. Inside the step `p` holds the layer's tensors by the
+ * names of `params` and `state`; at rest `values` holds the same names.
+ */
+export interface AdapterLayer {
+  readonly site: Site;
+  readonly params: Readonly<Record<string, ParamSpec>>;
+  /** Not trained, but part of the adapter: masks, smoothed scores. */
+  readonly state?: Readonly<Record<string, StateSpec>>;
+  /** The module's output `[rows, out]` for x `[rows, in]` (an embedding's x is its row numbers). */
+  forward(x: Tensor, p: Tensors, at: ForwardContext): Tensor;
+  /** A term of the loss that this layer adds. */
+  loss?(p: Tensors, ctx: StepContext): Scalar;
+  /** A parameter's gradient, before clipping and the optimizer. */
+  gradient?(name: string, gradient: Tensor, p: Tensors): Tensor;
+  /** The rule after the optimizer, e.g. a proximal operator: new values by name; what is left out stays as `proposed`. */
+  update?(proposed: Tensors, at: UpdateContext): Tensors;
+  /** Exact low-rank factors of the change of the weight; merge, export and file format follow from them. */
+  toLora?(values: HostTensors): LoraFactors;
+  /** The change of the weight `[in, out]`, where `toLora` does not give it. */
+  deltaWeight?(values: HostTensors, frozen: FrozenModule): Float32Array;
+  /** Scalars on disk once the gate or the singular values are folded and dead ranks dropped. */
+  storedParameters(values: HostTensors): number;
+  /** Ranks that are alive; undefined where the word has no meaning. */
+  rank?(values: HostTensors): number;
+}
+
+/** What a layer finds at its site inside the step. */
+export interface ForwardContext {
+  /** The frozen module's own output, computed when asked for. */
+  base(): Tensor;
+  /** Frozen weight `[in, out]`. */
+  weight(): Tensor;
+  /** Frozen bias `[out]`, where the module has one. */
+  bias(): Tensor | undefined;
+  readonly ctx: StepContext;
+}
+
+/** A trained tensor of a layer. */
+export interface ParamSpec {
+  readonly initial: HostTensor;
+  readonly trainable: boolean;
+  /** Optimizer group, e.g. 'default', 'gate', 'head': its learning rate and its place in the clip norm. */
+  readonly group: string;
+  /** Whether weight decay acts on it. */
+  readonly decay: boolean;
+}
+
+/** An untrained tensor of a layer. */
+export interface StateSpec {
+  readonly initial: HostTensor;
+}
+
+/** What is known inside a step besides the tensors. */
+export interface StepContext {
+  /** False when evaluating: dropout is off. */
+  readonly training: boolean;
+  /** A scalar the controller feeds at every step. */
+  scalar(name: string): Scalar;
+  /** Number of layers of this adapter. */
+  readonly layers: number;
+}
+
+export interface UpdateContext {
+  /** The layer's tensors before this step. */
+  readonly previous: Tensors;
+  /** Gradients of this step at `previous`, after clipping. */
+  readonly gradient: Tensors;
+  readonly ctx: StepContext;
+}
+
+/** dW = scaling * A B, A `[in, r]`, B `[r, out]`. */
+export interface LoraFactors {
+  readonly loraA: HostTensor;
+  readonly loraB: HostTensor;
+  readonly scaling: number;
+}
+
+/** The shape of a training run, as a controller needs it. */
+export interface TrainPlan {
+  readonly totalSteps: number;
+  /** Steps in which the learning rate rises; nothing is pruned before their end. */
+  readonly warmupSteps: number;
+  /** Last steps, in which the budget must hold: checkpoints are selected among them. */
+  readonly finalSteps: number;
+}
+
+/** Acts between steps: reads small tensors, returns new ones. */
+export interface Controller {
+  /** The scalars that the traced step asks for, for step 1, 2, ..; always the same names. */
+  scalars(step: number, learningRates: Readonly<Record<string, number>>): Record<string, number>;
+  /** Names (`<path>.<tensor>`) to read after a step; none for most steps. */
+  reads(step: number): readonly string[];
+  /** Looks at what it asked for and returns what changes. */
+  afterStep(step: number, values: HostTensors): ControllerChanges | undefined;
+  /** Whether the adapter keeps its budget after this step: only such checkpoints are selected. */
+  holdsBudget(step: number): boolean;
+  /** Its memory, for a training checkpoint. */
+  snapshot(): ControllerState;
+  restore(state: ControllerState): void;
+}
+
+export type ControllerState = Readonly<Record<string, number | boolean | string | readonly number[]>>;
+
+/** New values of tensors, by `<path>.<tensor>`. */
+export interface ControllerChanges {
+  readonly values?: HostTensors;
+  /** Layers of other ranks by module path: the step is compiled anew. */
+  readonly resized?: Readonly<Record<string, ResizedLayer>>;
+}
+
+export interface ResizedLayer {
+  readonly layer: AdapterLayer;
+  /** The same tensor with the ranks of the new layer; called for values and for their moments alike. */
+  carry(name: string, tensor: HostTensor): HostTensor;
+}
+
+/** Everything of a method but its call signature. */
+export type MethodDefinition<C extends TargetConfig> = {
+  readonly [K in keyof PeftMethod<C>]: PeftMethod<C>[K];
+};
+
+/** Makes a method from its definition. */
+export function defineMethod<C extends TargetConfig>(definition: MethodDefinition<C>): PeftMethod<C> {
+  const method = ((options: Partial<C> = {}) => ({
+    method,
+    config: definition.parseConfig(options),
+  })) as PeftMethod<C>;
+  for (const [key, value] of Object.entries(definition)) {
+    Object.defineProperty(method, key, { value, enumerable: true });
+  }
+  return method;
+}
