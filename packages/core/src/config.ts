@@ -56,7 +56,9 @@ export function parseOptions<const S extends v.ObjectEntries>(
 }
 
 function expectation(issue: v.BaseIssue<unknown>): string {
-  return issue.expected === null ? issue.message : `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').replace(/ but received .*$/, '')}`;
+  return issue.expected === null
+    ? issue.message
+    : `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').replace(/ but received .*$/, '')}`;
 }
 
 /** A value as an error message shows it. */

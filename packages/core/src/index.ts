@@ -1,9 +1,124 @@
-export * from './errors.js';
-export * from './tensors.js';
-export * from './executor.js';
-export * from './rng.js';
-export * from './model.js';
-export * from './method.js';
-export * from './config.js';
-export * from './targets.js';
-export * from './storage.js';
+export {
+  CheckpointError,
+  ConfigError,
+  DataError,
+  EngineError,
+  PeftError,
+  ShapeError,
+  TargetModuleError,
+  TrainingError,
+  UnsupportedError,
+} from './errors.js';
+export {
+  floats,
+  hostIntegers,
+  hostScalar,
+  hostTensor,
+  hostZeros,
+  sizeOf,
+  specOf,
+  transposed,
+  type DType,
+  type HostTensor,
+  type HostTensors,
+  type Tensors,
+  type TensorSpec,
+} from './tensors.js';
+export type { CompiledFunction, EngineInfo, Executor, PureFunction } from './executor.js';
+export { createRng, type Rng } from './rng.js';
+export type { Batch, EvaluationData, Lookup, Model, Scope, TrainingData } from './model.js';
+export {
+  defineMethod,
+  type AdapterContents,
+  type AdapterFile,
+  type AdapterLayer,
+  type AdapterLayers,
+  type CallableMethod,
+  type Capabilities,
+  type ConfiguredMethod,
+  type Controller,
+  type ControllerChanges,
+  type ControllerState,
+  type ForwardContext,
+  type FrozenModule,
+  type Init,
+  type LoraFactors,
+  type ParamSpec,
+  type PeftMethod,
+  type ResizedLayer,
+  type Site,
+  type SiteKind,
+  type SiteRole,
+  type StateSpec,
+  type StepContext,
+  type TrainPlan,
+  type UpdateContext,
+} from './method.js';
+export { integerFrom, nonNegative, onWarning, parseOptions, positive, warnOnce, type Warn } from './config.js';
+export { matches, patternValue, selectSites, targetEntries, type TargetConfig, type TargetReport } from './targets.js';
+export { diskStorage, memoryStorage, type Storage } from './storage.js';
+export { attach, type AttachOptions } from './adapter/attach.js';
+export { fullModule } from './adapter/full-module.js';
+export type { Adapter, PeftModel } from './adapter/peft-model.js';
+export {
+  activeRanks,
+  countParameters,
+  describeParameters,
+  optimizerStateBytes,
+  storedParameters,
+  type ParameterCount,
+} from './adapter/accounting.js';
+export { deltaWeight, mergeAndUnload, type MergeOptions } from './adapter/merge.js';
+export { loadPretrained, savePretrained, type LoadOptions, type SaveOptions } from './adapter/checkpoint.js';
+export { train, type TrainResult } from './train/trainer.js';
+export type { Checkpoint } from './train/checkpoint.js';
+export {
+  trainSettings,
+  type EvaluationEvent,
+  type Selection,
+  type StepEvent,
+  type TrainOptions,
+  type TrainSettings,
+} from './train/options.js';
+export { evaluate, predict } from './train/evaluate.js';
+export {
+  adamW,
+  biasCorrections,
+  clipFactor,
+  defaultAdamW,
+  type AdamWConfig,
+  type AdamWStep,
+  type Moments,
+} from './train/optimizer.js';
+export { learningRateFactor, type ScheduleName } from './train/schedule.js';
+export { crossEntropy, squaredError, type Loss } from './train/loss.js';
+export { readSnapshot, writeSnapshot, type TrainingSnapshot } from './train/snapshot.js';
+export {
+  openSession,
+  type Session,
+  type StepReport,
+  type StepSettings,
+  type TrainingState,
+  type Values,
+} from './train/session.js';
+export {
+  compactPattern,
+  rankCost,
+  ranksForBudget,
+  rankUnit,
+  selectWithinBudget,
+  type BudgetItem,
+  type RankTable,
+} from './budget.js';
+export { loraFile, readLoraFile, type LoraFileContents } from './lora-file.js';
+export {
+  foldDiagonal,
+  kaimingUniform,
+  loraDelta,
+  nonZeros,
+  normalValues,
+  pickColumns,
+  pickRows,
+  placeRows,
+  rowNorms,
+} from './factors.js';

@@ -41,12 +41,8 @@ export interface Capabilities {
   readonly kinds: readonly SiteKind[];
 }
 
-/**
- * A method of parameter-efficient fine-tuning. Called with options it gives a configured method for `attach`;
- * everything else is the contract behind that call. Make one with `defineMethod`.
- */
+/** The contract of a method of parameter-efficient fine-tuning. Make one with `defineMethod`. */
 export interface PeftMethod<C extends TargetConfig = TargetConfig> {
-  (options?: Partial<C>): ConfiguredMethod<C>;
   /** Command-line name; in capitals it is the `peft_type` on disk. */
   readonly name: string;
   readonly capabilities: Capabilities;
@@ -64,6 +60,11 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   toFile(adapter: AdapterContents<C>, options: { pruned: boolean }): AdapterFile;
   /** Configuration and values from what a file holds. @throws CheckpointError naming the tensor. */
   fromFile(file: AdapterFile): { config: Partial<C>; values: HostTensors };
+}
+
+/** A method as its package exports it: called with options it is ready for `attach`. */
+export interface CallableMethod<C extends TargetConfig = TargetConfig> extends PeftMethod<C> {
+  (options?: Partial<C>): ConfiguredMethod<C>;
 }
 
 /** A method with its configuration, ready to be attached. */
@@ -220,19 +221,10 @@ export interface ResizedLayer {
   carry(name: string, tensor: HostTensor): HostTensor;
 }
 
-/** Everything of a method but its call signature. */
-export type MethodDefinition<C extends TargetConfig> = {
-  readonly [K in keyof PeftMethod<C>]: PeftMethod<C>[K];
-};
-
 /** Makes a method from its definition. */
-export function defineMethod<C extends TargetConfig>(definition: MethodDefinition<C>): PeftMethod<C> {
-  const method = ((options: Partial<C> = {}) => ({
-    method,
-    config: definition.parseConfig(options),
-  })) as PeftMethod<C>;
-  for (const [key, value] of Object.entries(definition)) {
-    Object.defineProperty(method, key, { value, enumerable: true });
-  }
+export function defineMethod<C extends TargetConfig>(definition: PeftMethod<C>): CallableMethod<C> {
+  const call = (options: Partial<C> = {}): ConfiguredMethod<C> => ({ method, config: definition.parseConfig(options) });
+  const method = Object.defineProperties(call, Object.getOwnPropertyDescriptors(definition)) as typeof call &
+    PeftMethod<C>;
   return method;
 }

@@ -1,0 +1,67 @@
+// The layers, lowest first. Every package that is not named here is a method: it stands between `core` and `models`.
+const below = ['safetensors', 'core'];
+const above = ['models', 'layers', 'tasks', 'engine', 'bench'];
+const method = `(?!(?:${[...below, ...above].join('|')})/)[^/]+`;
+const order = [...below, method, ...above];
+
+const upwards = order.slice(0, -1).map((layer, index) => ({
+  name: layer === method ? 'methods-import-downwards' : `${layer}-imports-downwards`,
+  comment: 'A layer imports only from the layers below it: see CONTRIBUTING.md.',
+  severity: 'error',
+  from: { path: `^packages/${layer}/` },
+  to: { path: `^packages/(?:${order.slice(index + 1).join('|')})/` },
+}));
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+module.exports = {
+  forbidden: [
+    ...upwards,
+    {
+      name: 'methods-stand-alone',
+      comment:
+        'Methods never import one another, and no source names a method: the command line finds them at run time.',
+      severity: 'error',
+      from: { path: '^packages/([^/]+)/src/', pathNot: '[.]test[.]ts$' },
+      to: { path: `^packages/${method}/`, pathNot: '^packages/$1/' },
+    },
+    {
+      name: 'tasks-know-no-model',
+      comment: 'Data sets work with any model: what both need lives in core.',
+      severity: 'error',
+      from: { path: '^packages/tasks/' },
+      to: { path: '^packages/models/' },
+    },
+    {
+      name: 'packages-stand-without-the-repository',
+      comment:
+        'What is published imports nothing that is not: tests, docs, tools and examples look at it from outside.',
+      severity: 'error',
+      from: { path: '^packages/' },
+      to: { path: '^(?:tests|docs|tools|examples)/' },
+    },
+    {
+      name: 'no-cycles',
+      comment: 'Values never go round in a circle; types may.',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    {
+      name: 'resolvable',
+      comment: 'The import leads nowhere. TensorFlow.js on native code is an optional peer.',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true, pathNot: '^@tensorflow/tfjs-node(?:-gpu)?$' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '(?:^|/)dist/' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['@peftjs/source', 'import', 'node', 'default', 'types'],
+      extensions: ['.ts', '.js', '.cjs', '.mjs', '.json', '.d.ts'],
+    },
+  },
+};

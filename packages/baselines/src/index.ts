@@ -1,0 +1,1 @@
+export { head, type HeadConfig } from './head.js';

@@ -1,0 +1,22 @@
+import { ConfigError, type Executor } from '@peftjs/core';
+import { compiled, eager } from '@peftjs/engine';
+
+/** Which engine a plan asks for. */
+export interface EnginePlan {
+  readonly executor: string;
+  readonly backend: string;
+  readonly threads: number;
+  readonly dtype: string;
+}
+
+/** Opens the executor of a plan. @throws ConfigError for an unknown one. */
+export async function openExecutor({ executor, backend, threads }: EnginePlan): Promise<Executor> {
+  switch (executor) {
+    case 'compiled':
+      return compiled({ threads });
+    case 'eager':
+      return await eager({ backend: backend as 'auto' });
+    default:
+      throw new ConfigError(`--engine is '${executor}'; expected compiled or eager`, 'engine');
+  }
+}

@@ -1,0 +1,82 @@
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { ConfigError, type PeftMethod } from '@peftjs/core';
+import { findPackage, ORIGINS, readManifest } from './packages.js';
+
+/** A method that an installed package offers under a command-line name. */
+export interface OfferedMethod {
+  readonly name: string;
+  readonly packageName: string;
+  readonly version: string;
+  /** The name of the export. */
+  readonly exportName: string;
+  readonly folder: string;
+}
+
+/**
+ * The methods on offer: those of peft-bench's own dependencies, then those of the packages that the project in the working
+ * directory depends on.
+ */
+export async function offeredMethods(): Promise<OfferedMethod[]> {
+  const own = await readManifest(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
+  const project = await readManifest(process.cwd());
+  const packages = new Set(
+    [own, project].flatMap((manifest) => Object.keys({ ...manifest?.dependencies, ...manifest?.devDependencies })),
+  );
+  const offers = await Promise.all([...packages].map((name) => methodsOf(name)));
+  return offers.flat();
+}
+
+/**
+ * Finds a method by its command-line name, or the only method of a package by the package's name.
+ * @throws ConfigError when there is none, or when two packages claim the name.
+ */
+export async function resolveMethod(name: string): Promise<{ method: PeftMethod; offer: OfferedMethod }> {
+  const offer = await findOffer(name);
+  const module = (await import(entryOf(offer))) as Record<string, unknown>;
+  const method = module[offer.exportName] as PeftMethod | undefined;
+  if (typeof method?.adapt === 'function' && typeof method.parseConfig === 'function') return { method, offer };
+  throw new ConfigError(
+    `${offer.packageName} declares the method '${offer.name}' as its export '${offer.exportName}', which is no method`,
+    'method',
+  );
+}
+
+async function findOffer(name: string): Promise<OfferedMethod> {
+  const byName = await offeredMethods();
+  const claims = byName.filter((offer) => offer.name === name);
+  const [claim] = claims.length > 0 ? claims : await methodsOf(name);
+  if (claims.length > 1) {
+    const packages = claims.map(({ packageName }) => packageName).join(' and ');
+    throw new ConfigError(`--method '${name}' is claimed by ${packages}; name the package instead`, 'method');
+  }
+  if (claim) return claim;
+  const known = byName.map((offer) => offer.name).join(', ');
+  throw new ConfigError(`--method '${name}' is unknown; known are ${known}, and any installed package with a "peft" field`, 'method');
+}
+
+async function methodsOf(packageName: string): Promise<OfferedMethod[]> {
+  if (!/^(@[\w.-]+\/)?[\w.-]+$/.test(packageName)) return [];
+  const folder = findPackage(packageName);
+  const manifest = folder === undefined ? undefined : await readManifest(folder);
+  if (folder === undefined || manifest === undefined) return [];
+  return Object.entries(manifest.peft?.methods ?? {}).map(([name, exportName]) => ({
+    name,
+    exportName,
+    packageName,
+    version: manifest.version,
+    folder,
+  }));
+}
+
+function entryOf({ packageName }: OfferedMethod): string {
+  for (const origin of [...ORIGINS].reverse()) {
+    try {
+      return pathToFileURL(createRequire(origin).resolve(packageName)).href;
+    } catch {
+      continue; // not seen from there
+    }
+  }
+  throw new ConfigError(`the package '${packageName}' has no entry that can be imported`, 'method');
+}

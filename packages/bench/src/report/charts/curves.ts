@@ -1,0 +1,123 @@
+import type { DoneTrial, HistoryRow } from '../../results/schema.js';
+import { formatCount } from '../format.js';
+import { seriesOfEntries, type BudgetGroup, type Entry, type Series } from '../contents.js';
+import type { Chart } from './svg.js';
+import { colorScale, dashScale, HEIGHT, WIDTH } from './theme.js';
+
+const BINS = 48;
+
+/** A point of a curve over several seeds. */
+export interface CurvePoint {
+  readonly step: number;
+  readonly mean: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Training loss over steps. */
+export function lossChart(title: string, entries: readonly Entry[]): Chart {
+  return curveChart(`Training loss on ${title}`, 'training loss', entries, (row) => row.loss);
+}
+
+/** The metric on the selection split over steps. */
+export function metricChart(title: string, entries: readonly Entry[]): Chart {
+  const metric = entries[0]?.row.metric ?? '';
+  return curveChart(`${metric} on the selection split of ${title}`, `${metric}, selection split`, entries, (row) => row.metrics?.[metric]);
+}
+
+/** Stored parameters over steps, with the budget as a line. */
+export function parameterChart(title: string, entries: readonly Entry[], { requested }: BudgetGroup): Chart {
+  const series = seriesOfEntries(entries);
+  return {
+    description: `Stored parameters over training steps on ${title}`,
+    spec: {
+      ...frame('stored parameters', { domainMin: 0 }, { format: '.3~s' }),
+      layer: [...(requested === null ? [] : budgetLayers(requested)), lineLayer(entries, series, (row) => row.stored, 'step-after')],
+    } as Chart['spec'],
+  };
+}
+
+/** The mean over seeds and its range, at most 48 points: within a point, a seed's rows are averaged. */
+export function seedCurve(trials: readonly DoneTrial[], pick: (row: HistoryRow) => number | undefined): CurvePoint[] {
+  const last = Math.max(1, ...trials.map(({ history }) => history.at(-1)?.step ?? 0));
+  return Array.from({ length: BINS }, (_, bin) => {
+    const inBin = trials.map(({ history }) => history.filter(({ step }) => Math.ceil((step / last) * BINS) - 1 === bin));
+    const means = inBin.flatMap((rows) => mean(rows.flatMap((row) => pick(row) ?? [])));
+    const step = Math.max(...inBin.flat().map((row) => row.step));
+    return mean(means).map((value) => ({ step, mean: value, low: Math.min(...means), high: Math.max(...means) }));
+  }).flat();
+}
+
+function curveChart(
+  description: string,
+  title: string,
+  entries: readonly Entry[],
+  pick: (row: HistoryRow) => number | undefined,
+): Chart {
+  const series = seriesOfEntries(entries);
+  const band = {
+    data: { values: pointsOf(entries, pick) },
+    mark: { type: 'area', opacity: 0.16 },
+    encoding: { y: { field: 'low', type: 'quantitative' }, y2: { field: 'high' }, color: colorOf(series) },
+  };
+  return {
+    description: `${description}, mean over seeds with their range`,
+    spec: { ...frame(title, { zero: false }, {}), layer: [band, lineLayer(entries, series, pick, 'linear')] } as Chart['spec'],
+  };
+}
+
+function frame(title: string, scale: object, axis: object): object {
+  return {
+    width: WIDTH,
+    height: HEIGHT,
+    autosize: { type: 'fit', contains: 'padding' },
+    data: { values: [] },
+    encoding: {
+      x: { field: 'step', type: 'quantitative', title: 'step', scale: { nice: false, zero: true } },
+      y: { type: 'quantitative', title, scale, axis },
+    },
+  };
+}
+
+function lineLayer(
+  entries: readonly Entry[],
+  series: readonly Series[],
+  pick: (row: HistoryRow) => number | undefined,
+  interpolate: string,
+): object {
+  return {
+    data: { values: pointsOf(entries, pick) },
+    mark: { type: 'line', strokeWidth: 2, interpolate, strokeJoin: 'round' },
+    encoding: {
+      y: { field: 'mean', type: 'quantitative' },
+      color: colorOf(series),
+      strokeDash: { field: 'series', type: 'nominal', scale: dashScale(series), legend: null },
+    },
+  };
+}
+
+function budgetLayers(requested: number): object[] {
+  const values = [{ mean: requested, text: `budget ${formatCount(requested)}` }];
+  const y = { field: 'mean', type: 'quantitative' };
+  return [
+    { data: { values }, mark: { type: 'rule', color: 'var(--soft)', strokeDash: [3, 3] }, encoding: { y, x: { value: 0 }, x2: { value: 'width' } } },
+    {
+      data: { values },
+      mark: { type: 'text', color: 'var(--soft)', align: 'left', baseline: 'top', dx: 4, dy: 6 },
+      encoding: { x: { value: 0 }, y, text: { field: 'text' } },
+    },
+  ];
+}
+
+function colorOf(series: readonly Series[]): object {
+  return { field: 'series', type: 'nominal', scale: colorScale(series), legend: null };
+}
+
+function pointsOf(entries: readonly Entry[], pick: (row: HistoryRow) => number | undefined): object[] {
+  return entries.flatMap(({ series, trials }) => seedCurve(trials, pick).map((point) => ({ series: series.label, ...point })));
+}
+
+/** The mean of some values, or nothing of none. */
+function mean(values: readonly number[]): number[] {
+  return values.length === 0 ? [] : [values.reduce((sum, value) => sum + value, 0) / values.length];
+}

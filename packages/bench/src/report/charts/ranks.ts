@@ -1,0 +1,112 @@
+import { bySeries, type Entry } from '../contents.js';
+import { textWidth, type Chart } from './svg.js';
+import { WIDTH } from './theme.js';
+
+/** Above this many modules a method gets a grid of its own: layers down, modules across. */
+const MAX_ROWS = 28;
+const MAX_LABEL = 30;
+
+/** A cell of the heat map. */
+interface Cell {
+  readonly row: string;
+  readonly column: string;
+  readonly rank: number;
+}
+
+/** Live ranks at the selected checkpoints, mean over seeds; one map, or one per method where there are many modules. */
+export function rankCharts(title: string, entries: readonly Entry[]): { caption: string; chart: Chart }[] {
+  const ranked = bySeries(entries).map((entry) => ({ entry, ranks: meanRanks(entry) })).filter(({ ranks }) => ranks.size > 0);
+  const paths = [...new Set(ranked.flatMap(({ ranks }) => [...ranks.keys()]))];
+  if (paths.length === 0) return [];
+  const most = Math.max(...ranked.flatMap(({ ranks }) => [...ranks.values()]));
+  if (paths.length > MAX_ROWS && paths.every((path) => layerOf(path) !== undefined)) {
+    return ranked.map(({ entry, ranks }) => ({
+      caption: `${entry.series.label}: layers down, modules across`,
+      chart: heatMap(`Rank per module of ${entry.series.label} on ${title}`, layerCells(ranks), most),
+    }));
+  }
+  const labels = shortened(paths);
+  const cells = ranked.flatMap(({ entry, ranks }) =>
+    [...ranks].map(([path, rank]) => ({ row: labels.get(path) ?? path, column: entry.series.label, rank })),
+  );
+  return [{ caption: 'modules down, methods across', chart: heatMap(`Rank per module and method on ${title}`, cells, most) }];
+}
+
+function heatMap(description: string, cells: readonly Cell[], most: number): Chart {
+  const columns = [...new Set(cells.map(({ column }) => column))];
+  const crowded = columns.some((column) => textWidth(column, 12) > 240 / columns.length);
+  const axis = { ticks: false, domain: false, labelColor: 'var(--ink)', grid: false };
+  const x = { field: 'column', title: null, sort: null, axis: { ...axis, orient: 'top', labelAngle: crowded ? -35 : 0 } };
+  const y = { field: 'row', title: null, sort: null, axis };
+  return {
+    description: `${description}: ${cells.map(({ row, column, rank }) => `${column} ${row} ${rankText(rank)}`).join(', ').slice(0, 1500)}`,
+    spec: {
+      width: WIDTH,
+      height: 22 * new Set(cells.map(({ row }) => row)).size,
+      autosize: { type: 'fit-x', contains: 'padding' },
+      data: { values: cells.map((cell) => ({ ...cell, ...paint(cell.rank / (most || 1)), text: rankText(cell.rank) })) },
+      encoding: { x: { type: 'nominal', ...x }, y: { type: 'nominal', ...y } },
+      layer: [
+        {
+          mark: { type: 'rect', color: 'var(--strong)', stroke: 'var(--paper)', strokeWidth: 2, cornerRadius: 3 },
+          encoding: { fillOpacity: { field: 'opacity', type: 'quantitative', scale: null } },
+        },
+        {
+          mark: { type: 'text' },
+          encoding: { text: { field: 'text' }, color: { field: 'ink', type: 'nominal', scale: null } },
+        },
+      ],
+    } as Chart['spec'],
+  };
+}
+
+/** The darker, the more of the largest rank; the figure stays readable on it. */
+function paint(share: number): { opacity: number; ink: string } {
+  const opacity = 0.06 + 0.94 * share;
+  return { opacity, ink: opacity > 0.55 ? 'var(--on-strong)' : 'var(--ink)' };
+}
+
+function rankText(rank: number): string {
+  return Number.isInteger(rank) ? String(rank) : rank.toFixed(1);
+}
+
+function meanRanks({ trials }: Entry): Map<string, number> {
+  const sums = new Map<string, number>();
+  for (const { ranks } of trials) {
+    for (const [path, rank] of Object.entries(ranks)) sums.set(path, (sums.get(path) ?? 0) + rank / trials.length);
+  }
+  return new Map([...sums].map(([path, rank]) => [path, Number(rank.toFixed(3))]));
+}
+
+function layerCells(ranks: ReadonlyMap<string, number>): Cell[] {
+  const cells = [...ranks].map(([path, rank]) => ({ ...(layerOf(path) as { layer: number; module: string }), rank }));
+  const labels = shortened([...new Set(cells.map(({ module }) => module))]);
+  return cells
+    .sort((a, b) => a.layer - b.layer)
+    .map(({ layer, module, rank }) => ({ row: `layer ${layer}`, column: labels.get(module) ?? module, rank }));
+}
+
+/** Splits `encoder.layer.3.attention.query` into layer 3 and the rest; undefined unless exactly one part is a number. */
+function layerOf(path: string): { layer: number; module: string } | undefined {
+  const parts = path.split('.');
+  const at = parts.findIndex((part) => /^\d+$/.test(part));
+  if (at < 0 || parts.findLastIndex((part) => /^\d+$/.test(part)) !== at) return undefined;
+  return { layer: Number(parts[at]), module: parts.filter((_, index) => index !== at).join('.') };
+}
+
+/** Module paths without the parts that all of them begin with, and with the middle left out where they are long. */
+function shortened(paths: readonly string[]): Map<string, string> {
+  const split = paths.map((path) => path.split('.'));
+  const [first = []] = split;
+  const differing = first.findIndex((part, index) => split.some((parts) => parts[index] !== part || parts.length <= index + 1));
+  // A bare number says little: `layer.0.query` rather than `0.query`.
+  const from = Math.max(0, /^\d+$/.test(first[differing] ?? '') ? differing - 1 : differing);
+  const short = split.map((parts) => middleOut(parts.slice(from).join('.')));
+  const distinct = new Set(short).size === paths.length;
+  return new Map(paths.map((path, index) => [path, distinct ? (short[index] as string) : path]));
+}
+
+function middleOut(text: string): string {
+  if (text.length <= MAX_LABEL) return text;
+  return `${text.slice(0, MAX_LABEL / 2 - 1)}…${text.slice(-MAX_LABEL / 2)}`;
+}

@@ -1,0 +1,80 @@
+import type { SummaryRow } from '../statistics/summary.js';
+import {
+  formatCount,
+  formatDuration,
+  formatInterval,
+  formatMetric,
+  formatMilliseconds,
+  formatP,
+  formatShare,
+  formatSigned,
+  formatSmall,
+} from './format.js';
+
+/** What a cell says: the figure, and what belongs to it in smaller type. */
+export interface Cell {
+  readonly main: string;
+  readonly detail?: string;
+}
+
+/** A column of the results table, the same in the page, in Markdown and in the terminal. */
+export interface Column {
+  readonly key: 'method' | 'score' | 'difference' | 'stored' | 'trained' | 'rate' | 'time' | 'seeds' | 'budget';
+  readonly title: string;
+  cell(row: SummaryRow): Cell;
+}
+
+const NONE: Cell = { main: '–' };
+
+/** The columns for rows of one metric, compared with one reference. */
+export function columnsFor(metric: string, reference: string): Column[] {
+  return [
+    { key: 'method', title: 'method', cell: (row) => withDetail(row.label, methodNote(row)) },
+    { key: 'score', title: metric, cell: scoreCell },
+    { key: 'difference', title: `against ${reference}`, cell: (row) => (row.method === reference ? { main: 'reference' } : differenceCell(row)) },
+    { key: 'stored', title: 'stored', cell: storedCell },
+    { key: 'trained', title: 'trained', cell: trainedCell },
+    { key: 'rate', title: 'learning rate', cell: (row) => ({ main: formatSmall(row.learningRate) }) },
+    {
+      key: 'time',
+      title: 'time per trial',
+      cell: ({ time }) => ({ main: formatDuration(time.totalSeconds), detail: `${formatMilliseconds(time.stepMedianMs)} a step` }),
+    },
+    { key: 'seeds', title: 'seeds', cell: ({ seeds }) => ({ main: String(seeds.length) }) },
+    { key: 'budget', title: 'budget', cell: budgetCell },
+  ];
+}
+
+function scoreCell({ score }: SummaryRow): Cell {
+  if (score.sd === null || score.interval === null) return { main: formatMetric(score.mean), detail: 'one seed' };
+  return { main: formatMetric(score.mean), detail: `± ${formatMetric(score.sd)} ${formatInterval(score.interval)}` };
+}
+
+function differenceCell({ difference }: SummaryRow): Cell {
+  if (!difference) return NONE;
+  const interval = difference.interval ? `${formatInterval(difference.interval, formatSigned)}, ` : '';
+  return { main: formatSigned(difference.mean), detail: `${interval}${formatP(difference.p)}` };
+}
+
+function storedCell({ parameters: { stored, base } }: SummaryRow): Cell {
+  return withDetail(formatCount(stored), stored > 0 && base > 0 ? `${formatShare(stored / base)} of the base` : undefined);
+}
+
+function trainedCell({ parameters: { trainableAtStart, trainableMean } }: SummaryRow): Cell {
+  const [start, mean] = [formatCount(trainableAtStart), formatCount(trainableMean)];
+  return withDetail(start, start === mean ? undefined : `at start, ${mean} on average`);
+}
+
+function budgetCell({ budget }: SummaryRow): Cell {
+  if (budget.requested === null) return NONE;
+  return { main: budget.met ? 'met' : 'missed', detail: `of ${formatCount(budget.requested)}` };
+}
+
+function methodNote({ baseline, unranked, budget }: SummaryRow): string | undefined {
+  if (baseline) return 'frozen baseline';
+  return unranked !== null && budget.requested !== null ? `not ranked: ${unranked}` : undefined;
+}
+
+function withDetail(main: string, detail: string | undefined): Cell {
+  return detail === undefined ? { main } : { main, detail };
+}

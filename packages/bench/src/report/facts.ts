@@ -1,0 +1,143 @@
+import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
+import { grouped } from '../statistics/arms.js';
+import { formatCount, formatMebibytes, formatMetric, formatP, formatSigned, formatValue, formatSmall } from './format.js';
+import type { Panel } from './contents.js';
+
+/** A term and what is to be said about it. */
+export interface Fact {
+  readonly term: string;
+  readonly value: string;
+}
+
+/** Where the data of a task comes from. */
+export interface Source {
+  readonly task: string;
+  readonly source: string;
+  readonly licence: string;
+  readonly rows: string;
+}
+
+/** What was run, in a line of facts. */
+export function scopeOf(results: readonly TrialResult[]): Fact[] {
+  const done = results.filter(({ status }) => status === 'done').length;
+  const budgeted = results.filter(({ budget }) => budget.requested !== null);
+  return [
+    counted('model', results.map(({ model }) => model)),
+    counted('task', results.map(({ task }) => task)),
+    counted('method', results.map(({ method }) => method)),
+    counted('budget', budgeted.map(({ budget }) => budget.spec)),
+    counted('seed', results.map(({ seed }) => String(seed))),
+    { term: 'trials', value: done === results.length ? `${done}, all finished` : `${done} of ${results.length} finished` },
+  ].filter(({ value }) => value !== '');
+}
+
+/** How every number came about; what differs between trials says between which. */
+export function protocolOf(done: readonly DoneTrial[]): Fact[] {
+  const protocolKeys = distinct(done.flatMap(({ protocol }) => Object.keys(protocol))).filter((key) => key !== 'data');
+  return [
+    fact('selected by', done, ({ selection }) => `${selection.metric} on the ${selection.split} split`),
+    ...protocolKeys.map((key) => fact(words(key), done, ({ protocol }) => formatValue(protocol[key] ?? '–'))),
+    fact('learning rate', done, ({ learningRate }) => formatSmall(learningRate)),
+    fact('budget', done, ({ budget }) =>
+      budget.requested === null ? 'none' : `${budget.spec}: ${formatCount(budget.requested)} stored parameters ± ${formatValue(100 * budget.tolerance)} %`,
+    ),
+    { term: 'seeds', value: distinct(done.map(({ seed }) => String(seed))).join(', ') },
+    fact('engine', done, ({ engine }) => `${engine.executor} on ${engine.backend}, ${engine.dtype}, ${engine.threads} thread(s)`),
+    { term: 'peak memory', value: formatMebibytes(Math.max(0, ...done.map(({ memory }) => memory.peakRssBytes))) },
+    { term: 'run', value: period(done) },
+  ];
+}
+
+/** Every method's configuration. */
+export function configurationsOf(done: readonly DoneTrial[]): Fact[] {
+  return grouped(done, ({ method }) => method).map(([first, ...rest]) =>
+    fact(first.method, [first, ...rest], ({ methodConfig }) => inline(methodConfig)),
+  );
+}
+
+/** Versions of everything that affects the numbers. */
+export function versionsOf(done: readonly DoneTrial[]): Fact[] {
+  return distinct(done.flatMap(({ versions }) => Object.keys(versions))).map((key) =>
+    fact(key, done, ({ versions }) => versions[key] ?? '–'),
+  );
+}
+
+/** Sources and licences of the data. */
+export function sourcesOf(done: readonly DoneTrial[]): Source[] {
+  const sources = done.map(({ task, protocol: { data } }) => ({
+    task,
+    source: data.source,
+    licence: data.licence,
+    rows: Object.entries(data.rows).map(([split, rows]) => `${formatCount(rows)} ${split}`).join(', '),
+  }));
+  return grouped(sources, (source) => JSON.stringify(source)).map(([source]) => source);
+}
+
+/** The outcome in a sentence per task and budget. */
+export function outcomesOf(panel: Panel): string[] {
+  return panel.budgets.flatMap(({ requested, spec, entries }) => {
+    const best = entries.find(({ row }) => row.rank === 1)?.row;
+    if (requested === null || !best) return [];
+    const { baseline } = panel;
+    const over = baseline ? `, ${formatSigned(best.score.mean - baseline.row.score.mean)} over ${baseline.row.label}` : '';
+    const { difference } = best;
+    const against = difference ? `, ${formatSigned(difference.mean)} against ${difference.to} (${formatP(difference.p)})` : '';
+    return [
+      `At ${spec}, ${best.label} has the highest mean ${panel.metric}, ${formatMetric(best.score.mean)}, with ${formatCount(best.parameters.stored)} stored parameters${over}${against}.`,
+    ];
+  });
+}
+
+/** All metrics of a trial but the primary one. */
+export function otherMetrics(trial: DoneTrial): Fact[] {
+  return Object.entries(trial.metrics)
+    .filter(([metric]) => metric !== trial.selection.metric)
+    .map(([metric, value]) => ({ term: metric, value: formatMetric(value) }));
+}
+
+/** One value for all trials, or each value with the trials that have it, named as briefly as keeps them apart. */
+function fact(term: string, trials: readonly DoneTrial[], pick: (trial: DoneTrial) => string): Fact {
+  const groups = grouped(trials, pick);
+  const [first] = groups;
+  if (!first || groups.length === 1) return { term, value: first ? pick(first[0]) : '–' };
+  const namings: ((trial: DoneTrial) => string)[] = [
+    ({ method }) => method,
+    ({ task }) => task,
+    ({ method, budget }) => `${method} at ${budget.spec}`,
+    ({ method, task, budget }) => `${method} at ${budget.spec} on ${task}`,
+  ];
+  const apart = (naming: (trial: DoneTrial) => string): boolean =>
+    groups.flatMap((group) => distinct(group.map(naming))).length === distinct(trials.map(naming)).length;
+  const naming = namings.find(apart) ?? (({ id }: DoneTrial) => id);
+  return { term, value: groups.map((group) => `${pick(group[0])} (${distinct(group.map(naming)).join(', ')})`).join('; ') };
+}
+
+function inline(config: DoneTrial['methodConfig']): string {
+  const fields = Object.entries(config).map(([key, value]) => `${key} ${formatValue(value)}`);
+  return fields.length === 0 ? 'nothing to set' : fields.join(', ');
+}
+
+function period(done: readonly DoneTrial[]): string {
+  const dates = done.flatMap(({ startedAt, finishedAt }) => [startedAt, finishedAt]).sort();
+  return `${minute(dates[0])} to ${minute(dates.at(-1))}`;
+}
+
+function minute(date: string | undefined): string {
+  return date === undefined ? '–' : `${date.slice(0, 16).replace('T', ' ')} UTC`;
+}
+
+/** `selectedOn` -> `selected on`. */
+function words(key: string): string {
+  return key.replace(/([a-z])([A-Z])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`);
+}
+
+/** The values themselves, or their number where there are many. */
+function counted(noun: string, all: readonly string[]): Fact {
+  const values = distinct(all);
+  const term = values.length === 1 ? noun : `${noun}s`;
+  return { term, value: values.length <= 5 ? values.join(', ') : String(values.length) };
+}
+
+function distinct(values: readonly string[]): string[] {
+  return [...new Set(values)];
+}

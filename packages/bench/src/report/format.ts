@@ -1,0 +1,84 @@
+/** A whole number for reading: `6,144`. */
+export function formatCount(value: number): string {
+  return Math.round(value).toLocaleString('en-US');
+}
+
+/** A count in little room: `6.1k`, `6.8M`. */
+export function formatShortCount(value: number): string {
+  const [divisor, unit] = value >= 1e6 ? [1e6, 'M'] : value >= 1e4 ? [1e3, 'k'] : [1, ''];
+  return unit === '' ? formatCount(value) : `${Number((value / divisor).toFixed(1))}${unit}`;
+}
+
+/** A metric or a loss, to three decimals. */
+export function formatMetric(value: number): string {
+  return Math.abs(value) < 100 ? minus(value.toFixed(3)) : minus(value.toPrecision(4));
+}
+
+/** A difference, with its sign. */
+export function formatSigned(value: number): string {
+  const text = formatMetric(value);
+  return value > 0 && Number(value.toFixed(3)) !== 0 ? `+${text}` : text.replace(/^−(0\.000)$/, '$1');
+}
+
+/** An interval: `[0.901, 0.912]`. */
+export function formatInterval({ low, high }: { readonly low: number; readonly high: number }, format = formatMetric): string {
+  return `[${format(low)}, ${format(high)}]`;
+}
+
+/** `p = 0.031`. */
+export function formatP(p: number): string {
+  return p < 0.001 ? 'p < 0.001' : `p = ${Number(p.toPrecision(2))}`;
+}
+
+/** A learning rate or another small number, as short as it goes: `0.002`, `5e-4`. */
+export function formatSmall(value: number): string {
+  const short = Number(value.toPrecision(3));
+  return short !== 0 && Math.abs(short) < 1e-3 ? short.toExponential() : String(short);
+}
+
+/** A duration: `0.42 s`, `12.3 s`, `2:05 min`, `1:02:05 h`. */
+export function formatDuration(seconds: number): string {
+  if (seconds < 60) return seconds < 10 ? `${seconds.toFixed(2)} s` : `${seconds.toFixed(1)} s`;
+  return `${formatClock(seconds)} ${seconds < 3600 ? 'min' : 'h'}`;
+}
+
+/** A duration as a clock shows it: `0:07`, `2:05`, `1:02:05`. */
+export function formatClock(seconds: number): string {
+  const whole = Math.round(seconds);
+  const twoDigits = (value: number): string => String(value).padStart(2, '0');
+  const minutes = Math.floor(whole / 60) % 60;
+  const hours = Math.floor(whole / 3600);
+  return hours > 0 ? `${hours}:${twoDigits(minutes)}:${twoDigits(whole % 60)}` : `${minutes}:${twoDigits(whole % 60)}`;
+}
+
+/** Milliseconds of a step. */
+export function formatMilliseconds(value: number): string {
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+}
+
+/** A share as per cent, to two digits that count. */
+export function formatShare(share: number): string {
+  return `${Number((100 * share).toPrecision(2))} %`;
+}
+
+/** Bytes in MiB. */
+export function formatMebibytes(bytes: number): string {
+  return `${formatCount(bytes / 1024 ** 2)} MiB`;
+}
+
+/** Any plain value of a configuration on one line. */
+export function formatValue(value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number') return Number.isInteger(value) ? formatCount(value) : formatSmall(value);
+  return JSON.stringify(value);
+}
+
+/** What a terminal or a line of text may show: no control characters, no changes of direction. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu, ' ');
+}
+
+/** A typographic minus, as wide as a plus. */
+function minus(text: string): string {
+  return text.replace('-', '−');
+}

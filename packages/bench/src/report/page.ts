@@ -1,0 +1,54 @@
+import { createHash } from 'node:crypto';
+import type { TrialResult } from '../results/schema.js';
+import type { Summary } from '../statistics/summary.js';
+import { panelsOf, type Panel } from './contents.js';
+import { outcomesOf, scopeOf } from './facts.js';
+import { html, name, trusted, type Markup } from './html.js';
+import { protocolSection, taskSection } from './sections.js';
+import { STYLE } from './style.js';
+
+/**
+ * The report as one HTML page: no script, no request to anywhere, and a content security policy that would stop both.
+ * Every name in it is taken for hostile and escaped.
+ */
+export async function renderReport(results: readonly TrialResult[], summary: Summary): Promise<string> {
+  const panels = panelsOf(results, summary);
+  const done = results.filter((result) => result.status === 'done');
+  const sections: Markup[] = [];
+  for (const panel of panels) sections.push(await taskSection(panel, summary.reference));
+  return `<!doctype html>\n${
+    html`<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy()}">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<title>${titleOf(panels)}</title>
+<style>${trusted(STYLE)}</style>
+</head>
+<body>
+<header>
+<h1>${titleOf(panels)}</h1>
+<ul class="scope">${scopeOf(results).map(({ term, value }) => html`<li>${term} <b>${name(value)}</b></li>`)}</ul>
+<div class="card short">${panels.map(shortOutcome)}</div>
+</header>
+<main>${sections}${protocolSection(done, summary)}</main>
+<footer>Made by peft-bench from the result files beside this page: results/*.json, summary.json, results.csv.</footer>
+</body>
+</html>`.text
+  }\n`;
+}
+
+function titleOf(panels: readonly Panel[]): string {
+  return panels.length === 0 ? 'No finished trial' : 'Which method at this budget?';
+}
+
+function shortOutcome(panel: Panel): Markup {
+  const outcomes = outcomesOf(panel);
+  return html`<p><strong>${name(panel.title)}</strong> ${name(outcomes.length === 0 ? 'has no ranked row.' : outcomes.join(' '))}</p>`;
+}
+
+/** Nothing may load; the one style block is named by its hash. */
+function policy(): string {
+  const hash = createHash('sha256').update(STYLE).digest('base64');
+  return `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'`;
+}

@@ -1,0 +1,63 @@
+import { COLOR_VARIABLES } from './charts/theme.js';
+
+/** The page's style: no outside font, no image; light or dark as the reader's system is. */
+export const STYLE = `
+:root{color-scheme:light dark;${COLOR_VARIABLES.light}}
+@media (prefers-color-scheme:dark){:root{${COLOR_VARIABLES.dark}}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;font-variant-numeric:tabular-nums}
+main,header,footer{max-width:1384px;margin:0 auto;padding:0 24px}
+header{padding-top:32px}
+h1{font-size:1.7rem;line-height:1.2;margin:0 0 8px;text-wrap:balance}
+h2{font-size:1.35rem;margin:48px 0 12px;overflow-wrap:anywhere}
+h3{font-size:1.05rem;margin:28px 0 10px;overflow-wrap:anywhere}
+p,ul{margin:0 0 12px}
+.scope b{font-weight:500;color:var(--ink)}
+.scope{display:flex;flex-wrap:wrap;gap:4px 20px;padding:0;margin:0 0 20px;list-style:none;color:var(--soft);overflow-wrap:anywhere}
+.card,figure{background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:16px 18px;margin:0}
+.short p{margin:0 0 6px;max-width:100ch;overflow-wrap:anywhere}
+.short p:last-child{margin:0}
+.grid{margin-top:16px;display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,392px),1fr));gap:16px;align-items:start}
+figure svg{display:block;max-width:100%;height:auto;overflow:visible;margin:0 auto}
+figure .legend svg{display:inline-block;margin:0 6px 0 0;vertical-align:-1px}
+figcaption{margin:0 0 8px}
+figcaption strong{display:block}
+figcaption span,.note,small{color:var(--soft);font-size:.875rem}
+.legend{display:flex;flex-wrap:wrap;gap:2px 16px;list-style:none;padding:0;margin:0 0 8px;font-size:.875rem}
+.pair figcaption:not(:first-child){margin-top:20px}
+.scroll{overflow-x:auto}
+table{border-collapse:collapse;width:100%}
+th,td{text-align:left;padding:8px 14px 8px 0;vertical-align:top;border-top:1px solid var(--line)}
+thead th{border:0;color:var(--soft);font-weight:500;font-size:.875rem;white-space:nowrap}
+td small{display:block;white-space:nowrap}
+tbody th[scope=rowgroup]{font-weight:600;padding-top:14px;overflow-wrap:anywhere}
+.best td:first-child,.best td.score{font-weight:650}
+.best small{font-weight:400}
+.met{color:var(--good)}
+.missed{color:var(--bad);font-weight:600}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:6px 20px;margin:0}
+dt{color:var(--soft)}
+dd{margin:0;overflow-wrap:anywhere}
+.notes{padding-left:20px;max-width:80ch}
+details{margin-top:16px}
+summary{cursor:pointer;color:var(--soft)}
+details dl{margin-top:10px}
+footer{padding:32px 24px 48px;color:var(--soft);font-size:.875rem}
+@media (max-width:760px){
+main,header,footer{padding-left:14px;padding-right:14px}
+header{padding-top:20px}
+.card,figure{padding:12px}
+dl{grid-template-columns:1fr;gap:0}
+dd{margin:0 0 8px}
+.results,.results tbody,.results tr,.results td,.results th[scope=rowgroup]{display:block}
+.results thead{display:none}
+.results tr{border-top:1px solid var(--line);padding:8px 0}
+.results td{border:0;padding:2px 0;display:grid;grid-template-columns:8.2em 1fr;gap:0 10px}
+.results td::before{content:attr(data-label);color:var(--soft);font-size:.875rem;font-weight:400;grid-row:span 2}
+.results td small{grid-column:2;white-space:normal}
+.results td:first-child{display:block;font-size:1.05rem;font-weight:650}
+.results td:first-child::before{content:none}
+.results th[scope=rowgroup]{border:0;padding:8px 0 0}
+}
+@media print{body{background:none}.card,figure{break-inside:avoid}h2,h3{break-after:avoid}}
+`.trim();

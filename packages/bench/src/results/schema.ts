@@ -1,0 +1,139 @@
+import * as v from 'valibot';
+import { HISTORY_ROWS } from './history.js';
+
+// Files from outside are hostile: every list, text and depth is bounded.
+const MAX_NAME = 1_000;
+const MAX_ENTRIES = 20_000;
+const MAX_DEPTH = 8;
+
+const name = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_NAME));
+const number = v.pipe(v.number(), v.finite());
+const amount = v.pipe(number, v.minValue(0));
+const count = v.pipe(number, v.integer(), v.minValue(0));
+const date = v.pipe(v.string(), v.isoTimestamp());
+/** The id is the file's name, too: nothing in it may leave the folder. */
+const id = v.pipe(v.string(), v.maxLength(200), v.regex(/^[A-Za-z0-9][\w.-]*$/, 'an id of letters, digits, ".", "_", "-"'));
+const json = v.custom<JsonValue>((input) => isJson(input, MAX_DEPTH), `JSON of at most ${MAX_DEPTH} levels`);
+
+/** Values by name, at most 20,000 of them. */
+const named = <const S extends v.GenericSchema>(value: S) =>
+  v.pipe(
+    v.record(name, value),
+    v.check((record) => Object.keys(record).length <= MAX_ENTRIES, `at most ${MAX_ENTRIES} entries`),
+  );
+
+/** Plain data as JSON holds it. */
+export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
+
+const budget = v.object({
+  /** Stored parameters asked for; null where a method takes no budget. */
+  requested: v.nullable(count),
+  /** As typed: `60000`, `0.8%`, `r=4`. */
+  spec: v.pipe(v.string(), v.maxLength(MAX_NAME)),
+  /** Largest relative distance from the request that counts as met. */
+  tolerance: amount,
+  met: v.boolean(),
+});
+
+const protocol = v.objectWithRest(
+  {
+    epochs: amount,
+    batchSize: count,
+    /** What checkpoints were selected on, in words. */
+    selectedOn: name,
+    data: v.object({ source: name, licence: name, rows: named(count) }),
+  },
+  json,
+);
+
+const historyRow = v.object({
+  step: count,
+  epoch: amount,
+  /** Mean loss since the row before. */
+  loss: number,
+  /** The loss with the method's own terms. */
+  objective: v.optional(number),
+  learningRate: amount,
+  /** Stored parameters the adapter has at this step. */
+  stored: count,
+  /** Metrics on the selection split, where it was evaluated here. */
+  metrics: v.optional(named(number)),
+  ranks: v.optional(named(amount)),
+});
+
+const trial = {
+  id,
+  method: name,
+  methodConfig: named(json),
+  model: name,
+  task: name,
+  seed: count,
+  budget,
+};
+
+const circumstances = {
+  engine: v.object({ executor: name, backend: name, threads: count, dtype: name }),
+  versions: named(name),
+  learningRate: amount,
+  protocol,
+  startedAt: date,
+  finishedAt: date,
+};
+
+const doneTrial = v.object({
+  ...trial,
+  /** Of the selected checkpoint, head left out; `base` is the whole pretrained model. */
+  parameters: v.object({ trainableAtStart: count, trainableMean: amount, stored: count, base: count }),
+  ranks: named(amount),
+  /** On the reported split, at the selected checkpoint. */
+  metrics: named(number),
+  last: v.object({ metrics: named(number), ranks: named(amount), parameters: count }),
+  selection: v.object({ split: name, step: count, metric: name }),
+  history: v.pipe(v.array(historyRow), v.maxLength(HISTORY_ROWS)),
+  time: v.object({ totalSeconds: amount, trainSeconds: amount, stepMedianMs: amount, compileSeconds: amount }),
+  memory: v.object({ peakRssBytes: count }),
+  ...circumstances,
+  status: v.literal('done'),
+});
+
+const failedTrial = v.object({
+  ...trial,
+  ...circumstances,
+  status: v.literal('failed'),
+  error: v.object({ code: name, message: v.pipe(v.string(), v.maxLength(10_000)) }),
+});
+
+/** The result file of one trial: DIR/results/<id>.json. */
+export const trialResultSchema = v.pipe(
+  v.variant('status', [doneTrial, failedTrial]),
+  v.check(
+    (result) => result.status === 'failed' || result.selection.metric in result.metrics,
+    'metrics must hold the metric named by selection.metric',
+  ),
+);
+
+/** A trial that ran to its end. */
+export type DoneTrial = v.InferOutput<typeof doneTrial>;
+
+/** A trial that stopped, and why. */
+export type FailedTrial = v.InferOutput<typeof failedTrial>;
+
+/** What a trial left behind. Two runs of one plan are equal but for `time`, `memory` and the dates. */
+export type TrialResult = DoneTrial | FailedTrial;
+
+/** One line of the training curve. */
+export type HistoryRow = v.InferOutput<typeof historyRow>;
+
+/** Budgets, batches, splits and sources: what a reader must know to judge a number. */
+export type Protocol = v.InferOutput<typeof protocol>;
+
+/** The metric that selected the checkpoint, on the reported split. */
+export function primaryMetric(result: DoneTrial): number {
+  return result.metrics[result.selection.metric] as number;
+}
+
+function isJson(value: unknown, depth: number): value is JsonValue {
+  if (value === null || typeof value === 'string' || typeof value === 'boolean') return true;
+  if (typeof value === 'number') return Number.isFinite(value);
+  return typeof value === 'object' && depth > 0 && Object.values(value).every((inner) => isJson(inner, depth - 1));
+}

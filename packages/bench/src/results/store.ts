@@ -1,0 +1,78 @@
+import { readdir, stat } from 'node:fs/promises';
+import * as v from 'valibot';
+import { DataError, diskStorage, type Storage } from '@peftjs/core';
+import type { Summary } from '../statistics/summary.js';
+import { trialResultSchema, type TrialResult } from './schema.js';
+
+const MAX_FILE_BYTES = 16 * 1024 * 1024;
+
+/** Where the result of a trial lies. */
+export function resultPath(dir: string, id: string): string {
+  return `${dir}/results/${id}.json`;
+}
+
+/**
+ * Writes DIR/results/<id>.json, complete or not at all.
+ * @throws DataError when the result breaks its own contract, CheckpointError when the folder cannot be written.
+ */
+export async function writeResult(dir: string, result: TrialResult, storage: Storage = diskStorage()): Promise<void> {
+  const path = resultPath(dir, result.id);
+  await writeJson(path, checkedResult(path, result), storage);
+}
+
+/** Writes DIR/summary.json. @throws CheckpointError when the folder cannot be written. */
+export async function writeSummary(dir: string, summary: Summary, storage: Storage = diskStorage()): Promise<void> {
+  await writeJson(`${dir}/summary.json`, summary, storage);
+}
+
+/**
+ * Every result of DIR/results/*.json, by file name; none where there is no such folder.
+ * @throws DataError naming the first file that is not a result.
+ */
+export async function readResults(dir: string, storage: Storage = diskStorage()): Promise<TrialResult[]> {
+  const results: TrialResult[] = [];
+  for (const file of await resultFiles(`${dir}/results`)) {
+    results.push(await readResult(`${dir}/results/${file}`, storage));
+  }
+  return results;
+}
+
+async function resultFiles(folder: string): Promise<string[]> {
+  try {
+    return (await readdir(folder)).filter((file) => file.endsWith('.json')).sort();
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw new DataError(`cannot list ${folder}: ${(cause as Error).message}`, folder, cause);
+  }
+}
+
+async function readResult(path: string, storage: Storage): Promise<TrialResult> {
+  const { size } = await stat(path);
+  if (size > MAX_FILE_BYTES) throw notAResult(path, `it has ${size} bytes, at most ${MAX_FILE_BYTES} are expected`);
+  const result = checkedResult(path, parsed(path, await storage.read(path)));
+  if (!path.endsWith(`/${result.id}.json`)) throw notAResult(path, `its id is '${result.id}', not the name of the file`);
+  return result;
+}
+
+function parsed(path: string, bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw notAResult(path, `it is not JSON (${(cause as Error).message.slice(0, 120)})`, cause);
+  }
+}
+
+function checkedResult(path: string, input: unknown): TrialResult {
+  const result = v.safeParse(trialResultSchema, input, { abortEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  throw notAResult(path, `'${v.getDotPath(issue) ?? 'the whole'}': ${issue.message.slice(0, 200)}`);
+}
+
+function notAResult(path: string, why: string, cause?: unknown): DataError {
+  return new DataError(`${path} is not the result of a trial: ${why}; delete it to run the trial again`, path, cause);
+}
+
+function writeJson(path: string, value: unknown, storage: Storage): Promise<void> {
+  return storage.write(path, new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`));
+}

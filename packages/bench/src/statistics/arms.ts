@@ -1,0 +1,59 @@
+import type { DoneTrial, TrialResult } from '../results/schema.js';
+
+/** Trials that differ in nothing but their seed. */
+export interface Arm {
+  /** Counts the arms of one method, budget and task, which differ in configuration, protocol or engine; oldest first. */
+  readonly variant: number;
+  /** The method's name, with the variant where there are several. */
+  readonly label: string;
+  /** One trial a seed, by seed. */
+  readonly trials: readonly [DoneTrial, ...DoneTrial[]];
+}
+
+/** Sorts finished trials into arms. */
+export function armsOf(results: readonly TrialResult[]): Arm[] {
+  const done = results.filter((result) => result.status === 'done').sort(byDate);
+  const contests = grouped(done, (trial) => JSON.stringify([trial.model, trial.task, trial.method, trial.budget.spec]));
+  return contests.flatMap((contest) => {
+    const variants = grouped(contest, fixedFacts);
+    return variants.map((trials, index) => ({
+      variant: index + 1,
+      label: variants.length > 1 ? `${trials[0].method} (${index + 1})` : trials[0].method,
+      trials: newestOfEachSeed(trials),
+    }));
+  });
+}
+
+/** Lists of what has the same key, in order of appearance. */
+export function grouped<Item>(items: readonly Item[], key: (item: Item) => string): [Item, ...Item[]][] {
+  const groups = new Map<string, [Item, ...Item[]]>();
+  for (const item of items) {
+    const group = groups.get(key(item));
+    if (group) group.push(item);
+    else groups.set(key(item), [item]);
+  }
+  return [...groups.values()];
+}
+
+/** Whether numbers of two trials may be compared seed by seed: all but the method and its configuration is the same. */
+export function comparable(a: DoneTrial, b: DoneTrial): boolean {
+  return circumstances(a) === circumstances(b);
+}
+
+function circumstances({ model, task, selection, engine, versions }: DoneTrial): string {
+  return JSON.stringify([model, task, selection.metric, engine, versions]);
+}
+
+function fixedFacts(trial: DoneTrial): string {
+  return JSON.stringify([circumstances(trial), trial.methodConfig, trial.learningRate, trial.protocol]);
+}
+
+function newestOfEachSeed([first, ...rest]: readonly [DoneTrial, ...DoneTrial[]]): [DoneTrial, ...DoneTrial[]] {
+  const bySeed = new Map([first, ...rest].map((trial) => [trial.seed, trial]));
+  const [lowest = first, ...others] = [...bySeed.values()].sort((a, b) => a.seed - b.seed);
+  return [lowest, ...others];
+}
+
+function byDate(a: DoneTrial, b: DoneTrial): number {
+  return Date.parse(a.finishedAt) - Date.parse(b.finishedAt);
+}

@@ -1,0 +1,92 @@
+import { describe, expect, it } from 'vitest';
+import { failedTrial, syntheticResults } from '../../test/synthetic-results.js';
+import { primaryMetric, type DoneTrial } from '../results/schema.js';
+import { summarise, type SummaryRow } from './summary.js';
+
+const reference = 'lora';
+const results = syntheticResults({ tasks: ['uci-sentiment'], seeds: 6 });
+
+function rowOf(rows: readonly SummaryRow[], label: string): SummaryRow {
+  const row = rows.find((candidate) => candidate.label === label);
+  if (!row) expect.fail(`there is no row '${label}' among ${rows.map((candidate) => candidate.label).join(', ')}`);
+  return row;
+}
+
+describe('summarise', () => {
+  it('gives a row per method, budget and task', () => {
+    const { rows } = summarise(syntheticResults({ ranks: [2, 4] }), { reference });
+    expect(rows.map(({ task, label, budget }) => `${task} ${label} ${budget.spec}`).sort()).toEqual(
+      ['uci-sentiment', 'wordnet-supersense'].flatMap((task) =>
+        ['adalora r=2', 'adalora r=4', 'head none', 'lora r=2', 'lora r=4', 'sora r=2', 'sora r=4'].map(
+          (arm) => `${task} ${arm}`,
+        ),
+      ),
+    );
+  });
+
+  it('pairs differences by seed, in whatever order the files come', () => {
+    const { difference } = rowOf(summarise([...results].reverse(), { reference }).rows, 'sora');
+    const of = (method: string, seed: number): number =>
+      primaryMetric(results.find((trial) => trial.method === method && trial.seed === seed) as DoneTrial);
+    const expected = [1, 2, 3, 4, 5, 6].reduce((sum, seed) => sum + of('sora', seed) - of('lora', seed), 0) / 6;
+    expect(difference).toMatchObject({ to: 'lora', pairs: 6 });
+    expect(difference?.mean).toBeCloseTo(expected, 12);
+  });
+
+  it('compares a method without a budget with the reference only where that is unambiguous', () => {
+    expect(rowOf(summarise(results, { reference: 'head' }).rows, 'lora').difference?.to).toBe('head');
+    expect(rowOf(summarise(results, { reference }).rows, 'head').difference).toBeNull();
+  });
+
+  it('ranks by the mean, and only rows whose budget is met in every seed', () => {
+    const best = summarise(results, { reference }).rows.find(({ rank }) => rank === 1);
+    const spoiled = results.map((trial) =>
+      trial.method === best?.method && trial.seed === 2 ? { ...trial, budget: { ...trial.budget, met: false } } : trial,
+    );
+    const { rows, notes } = summarise(spoiled, { reference });
+    expect(rowOf(rows, String(best?.label))).toMatchObject({ rank: null, unranked: 'budget missed' });
+    expect(rows.filter(({ rank }) => rank === 1)).toHaveLength(1);
+    expect(notes.join(' ')).toContain('budget was missed');
+    expect(rowOf(rows, 'head').unranked).toBe('no budget');
+  });
+
+  it('does not rank a row that lacks seeds, and names what failed', () => {
+    const [first, ...rest] = results.filter(({ method }) => method === 'sora');
+    if (!first) expect.fail('no trial');
+    const others = results.filter(({ method }) => method !== 'sora');
+    const { rows, failed } = summarise([...others, ...rest, failedTrial(first, 'loss is NaN')], { reference });
+    expect(rowOf(rows, 'sora')).toMatchObject({ rank: null, unranked: '5 of 6 seeds', difference: { pairs: 5 } });
+    expect(failed).toEqual([
+      { id: first.id, method: 'sora', task: 'uci-sentiment', budget: 'r=4', seed: 1, message: 'loss is NaN' },
+    ]);
+  });
+
+  it('keeps configurations apart and numbers them, oldest first', () => {
+    const slower = results
+      .filter(({ method }) => method === 'sora')
+      .map((trial) => ({ ...trial, id: `${trial.id}-b`, learningRate: 1e-4, finishedAt: '2027-01-01T00:00:00.000Z' }));
+    const { rows } = summarise([...slower, ...results], { reference });
+    expect(rowOf(rows, 'sora (1)').learningRate).toBe(2e-3);
+    expect(rowOf(rows, 'sora (2)').learningRate).toBe(1e-4);
+  });
+
+  it('never compares numbers of different engines', () => {
+    const elsewhere = results.map((trial) =>
+      trial.method === 'sora' ? { ...trial, engine: { ...trial.engine, dtype: 'q8' } } : trial,
+    );
+    expect(rowOf(summarise(elsewhere, { reference }).rows, 'sora').difference).toBeNull();
+  });
+
+  it('says that fewer than six seeds cannot reach p < 0.05', () => {
+    const few = summarise(syntheticResults({ seeds: 2 }), { reference }).notes.join(' ');
+    expect(few).toContain('smallest possible p is 0.5');
+    expect(few).toContain('p < 0.05 cannot be reached');
+    expect(summarise(results, { reference }).notes.join(' ')).not.toContain('cannot be reached');
+  });
+
+  it('is the same for the same results, and valid JSON', () => {
+    const summary = summarise(results, { reference });
+    expect(summarise(results, { reference })).toEqual(summary);
+    expect(JSON.parse(JSON.stringify(summary))).toEqual(summary);
+  });
+});

@@ -1,0 +1,180 @@
+import { createRng, type Rng } from '@peftjs/core';
+import { mean } from 'simple-statistics';
+import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
+import { armsOf, comparable, type Arm } from './arms.js';
+import { notesOn } from './notes.js';
+import { signFlipTest } from './permutation.js';
+import { estimate, type Estimate } from './samples.js';
+
+/** The paired difference of the primary metric to the reference method: this method minus the reference, seed by seed. */
+export interface Difference extends Estimate {
+  /** Label of the reference. */
+  readonly to: string;
+  readonly pairs: number;
+  /** Exact two-sided sign-flip permutation p. */
+  readonly p: number;
+}
+
+/** One method at one budget on one task, over its seeds. */
+export interface SummaryRow {
+  readonly model: string;
+  readonly task: string;
+  /** The primary metric; higher is better. */
+  readonly metric: string;
+  readonly method: string;
+  readonly variant: number;
+  /** The method's name, with a number where a folder holds several configurations of it. */
+  readonly label: string;
+  readonly budget: { readonly requested: number | null; readonly spec: string; readonly met: boolean };
+  /** Trains nothing but the head. */
+  readonly baseline: boolean;
+  /** Result files behind the row, by seed; `values` holds their primary metric. */
+  readonly trials: readonly string[];
+  readonly seeds: readonly number[];
+  readonly values: readonly number[];
+  readonly score: Estimate;
+  readonly difference: Difference | null;
+  /** Place among the rows of the same task and budget; null where `unranked` says why. */
+  readonly rank: number | null;
+  readonly unranked: string | null;
+  /** Means over the seeds. */
+  readonly parameters: DoneTrial['parameters'];
+  readonly learningRate: number;
+  /** Means over the seeds. */
+  readonly time: DoneTrial['time'];
+  readonly peakRssBytes: number;
+}
+
+/** A trial without a number. */
+export interface Failure {
+  readonly id: string;
+  readonly method: string;
+  readonly task: string;
+  readonly budget: string;
+  readonly seed: number;
+  readonly message: string;
+}
+
+/** What DIR/summary.json holds. */
+export interface Summary {
+  readonly reference: string;
+  /** By model, task and budget; best first. */
+  readonly rows: readonly SummaryRow[];
+  readonly failed: readonly Failure[];
+  /** What a reader must bear in mind. */
+  readonly notes: readonly string[];
+}
+
+type Unplaced = Omit<SummaryRow, 'rank' | 'unranked'>;
+
+/** Statistics per method, budget and task; `reference` is the method that the others are compared with. */
+export function summarise(results: readonly TrialResult[], { reference }: { reference: string }): Summary {
+  const arms = armsOf(results);
+  const unplaced = arms.map((arm) => rowOf(arm, referenceOf(arm, arms, reference)));
+  const rows = unplaced.map((row) => placed(row, unplaced)).sort(inReadingOrder);
+  const failed = results.flatMap((result): Failure[] =>
+    result.status === 'done'
+      ? []
+      : [{ ...pick(result), budget: result.budget.spec, message: result.error.message }],
+  );
+  return { reference, rows, failed, notes: notesOn(rows, failed, reference) };
+}
+
+function rowOf(arm: Arm, reference: Arm | undefined): Unplaced {
+  const [first] = arm.trials;
+  const rng = createRng(0).fork([first.model, first.task, arm.label, first.budget.spec].join('\n'));
+  const values = arm.trials.map(primaryMetric);
+  return {
+    model: first.model,
+    task: first.task,
+    metric: first.selection.metric,
+    method: first.method,
+    variant: arm.variant,
+    label: arm.label,
+    budget: {
+      requested: first.budget.requested,
+      spec: first.budget.spec,
+      met: arm.trials.every(({ budget }) => budget.met),
+    },
+    baseline: arm.trials.every(({ parameters }) => parameters.stored === 0),
+    trials: arm.trials.map(({ id }) => id),
+    seeds: arm.trials.map(({ seed }) => seed),
+    values,
+    score: estimate(values, rng.fork('score')),
+    difference: reference ? differenceOf(arm, reference, rng.fork('difference')) : null,
+    parameters: meansOf(arm.trials.map(({ parameters }) => parameters)),
+    learningRate: first.learningRate,
+    time: meansOf(arm.trials.map(({ time }) => time)),
+    peakRssBytes: Math.max(...arm.trials.map(({ memory }) => memory.peakRssBytes)),
+  };
+}
+
+/** The reference method at the same budget, or without one; of several the one trained under the same protocol. */
+function referenceOf(arm: Arm, arms: readonly Arm[], reference: string): Arm | undefined {
+  const [trial] = arm.trials;
+  if (trial.method === reference) return undefined;
+  const candidates = arms.filter(
+    ({ trials: [other] }) =>
+      other.method === reference &&
+      (other.budget.spec === trial.budget.spec || other.budget.requested === null) &&
+      comparable(other, trial),
+  );
+  const protocol = JSON.stringify(trial.protocol);
+  return candidates.find(({ trials }) => JSON.stringify(trials[0].protocol) === protocol) ?? candidates[0];
+}
+
+function differenceOf(arm: Arm, reference: Arm, rng: Rng): Difference | null {
+  const referenceBySeed = new Map(reference.trials.map((trial) => [trial.seed, primaryMetric(trial)]));
+  const differences = arm.trials.flatMap((trial) => {
+    const other = referenceBySeed.get(trial.seed);
+    return other === undefined ? [] : [primaryMetric(trial) - other];
+  });
+  if (differences.length === 0) return null;
+  return {
+    to: reference.label,
+    pairs: differences.length,
+    ...estimate(differences, rng.fork('interval')),
+    p: signFlipTest(differences, rng.fork('flips')),
+  };
+}
+
+function placed(row: Unplaced, rows: readonly Unplaced[]): SummaryRow {
+  const rivals = rows.filter((other) => sameContest(other, row));
+  const unranked = reasonAgainst(row, rivals);
+  if (unranked !== null) return { ...row, rank: null, unranked };
+  const better = rivals.filter((other) => reasonAgainst(other, rivals) === null && other.score.mean > row.score.mean);
+  return { ...row, rank: better.length + 1, unranked: null };
+}
+
+function reasonAgainst(row: Unplaced, rivals: readonly Unplaced[]): string | null {
+  if (row.budget.requested === null) return 'no budget';
+  if (!row.budget.met) return 'budget missed';
+  const seeds = Math.max(...rivals.map(({ seeds }) => seeds.length));
+  return row.seeds.length < seeds ? `${row.seeds.length} of ${seeds} seeds` : null;
+}
+
+function sameContest(a: Unplaced, b: Unplaced): boolean {
+  return a.model === b.model && a.task === b.task && a.metric === b.metric && a.budget.spec === b.budget.spec;
+}
+
+function inReadingOrder(a: SummaryRow, b: SummaryRow): number {
+  return (
+    a.model.localeCompare(b.model, 'en') ||
+    a.task.localeCompare(b.task, 'en') ||
+    (a.budget.requested ?? -1) - (b.budget.requested ?? -1) ||
+    (a.rank ?? Infinity) - (b.rank ?? Infinity) ||
+    b.score.mean - a.score.mean
+  );
+}
+
+function meansOf<const Names extends string>(records: readonly Readonly<Record<Names, number>>[]): Record<Names, number> {
+  const names = Object.keys(records[0] ?? {}) as Names[];
+  return Object.fromEntries(names.map((name) => [name, mean(records.map((record) => record[name]))])) as Record<
+    Names,
+    number
+  >;
+}
+
+function pick({ id, method, task, seed }: TrialResult): Pick<Failure, 'id' | 'method' | 'task' | 'seed'> {
+  return { id, method, task, seed };
+}

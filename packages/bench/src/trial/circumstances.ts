@@ -1,0 +1,35 @@
+import type { Trial } from '../plan/trial.js';
+import type { FailedTrial, Protocol } from '../results/schema.js';
+import type { PreparedTrial } from './prepare.js';
+
+type Circumstances = Omit<FailedTrial, 'id' | 'methodConfig' | 'budget' | 'status' | 'error'>;
+
+/** What is known of a trial apart from how it went. */
+export function describeCircumstances(
+  trial: Trial,
+  prepared: Pick<PreparedTrial, 'task' | 'rows'>,
+  { startedAt, finishedAt }: { readonly startedAt: Date; readonly finishedAt: Date },
+): Circumstances {
+  const { method, model, task, seed, engine, versions, settings, protocol } = trial;
+  return {
+    method,
+    model,
+    task,
+    seed,
+    engine,
+    versions: { ...versions },
+    learningRate: settings.learningRate ?? protocol.learningRate,
+    protocol: protocolOf(trial, prepared),
+    startedAt: startedAt.toISOString(),
+    finishedAt: finishedAt.toISOString(),
+  };
+}
+
+function protocolOf({ protocol }: Trial, { task, rows }: Pick<PreparedTrial, 'task' | 'rows'>): Protocol {
+  const percent = Math.round(100 * protocol.finalRatio);
+  return {
+    ...protocol,
+    selectedOn: `${rows.selection} rows set aside from the training file, among ${protocol.evaluations} checkpoints of the last ${percent} % of the steps`,
+    data: { source: task.source, licence: task.licence, rows },
+  };
+}

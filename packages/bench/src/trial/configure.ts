@@ -1,0 +1,32 @@
+import { ConfigError, countParameters, rankUnit, selectSites, type Model, type PeftMethod, type Site, type TargetConfig } from '@peftjs/core';
+import { budgetCount, parseBudget } from '../plan/budget.js';
+import type { Trial } from '../plan/trial.js';
+
+/** A method's configuration that meets a trial's budget. */
+export interface FittedConfig {
+  readonly config: TargetConfig;
+  /** Stored parameters asked for; null for a method that takes no budget. */
+  readonly requested: number | null;
+}
+
+/**
+ * Solves a method's configuration for the trial's budget.
+ * @throws ConfigError when the budget is out of the method's reach.
+ */
+export function fitConfig(method: PeftMethod, model: Model, { budget, settings }: Pick<Trial, 'budget' | 'settings'>): FittedConfig {
+  const config = method.parseConfig(settings.options);
+  if (budget === null) return { config, requested: null };
+  if (!method.fitBudget) throw new ConfigError(`${method.name} takes no budget`, 'budget');
+  const sites = adaptedSites(method, model, config);
+  const requested = budgetCount(parseBudget(budget), { base: baseParameters(model), rankUnit: rankUnit(sites) });
+  return { config: method.fitBudget(sites, requested, config), requested };
+}
+
+function adaptedSites(method: PeftMethod, model: Model, config: TargetConfig): readonly Site[] {
+  const { kinds } = method.capabilities;
+  return selectSites(model.sites, config, { kinds, head: model.head, defaults: model.defaultTargetModules }).matched;
+}
+
+function baseParameters(model: Model): number {
+  return countParameters({ model, adapter: { layers: {}, saved: {}, values: {} } }).base;
+}

@@ -1,0 +1,130 @@
+import {
+  activeRanks,
+  attach,
+  countParameters,
+  evaluate,
+  train,
+  type Checkpoint,
+  type EvaluationData,
+  type Executor,
+  type PeftMethod,
+  type PeftModel,
+  type TrainResult,
+} from '@peftjs/core';
+import type { Trial } from '../plan/trial.js';
+import { resolveMethod } from '../registry/methods.js';
+import { openExecutor } from '../registry/executors.js';
+import type { DoneTrial, JsonValue } from '../results/schema.js';
+import { fitConfig, type FittedConfig } from './configure.js';
+import type { PreparedTrial } from './prepare.js';
+import { trialRecorder, type TrialRecorder } from './recorder.js';
+import { describeCircumstances } from './circumstances.js';
+
+/** What a running trial tells. */
+export interface TrialProgress {
+  readonly step: number;
+  readonly totalSteps: number;
+  readonly epoch: number;
+  readonly epochs: number;
+  readonly loss: number;
+  readonly storedParameters: number;
+  readonly metric?: { readonly name: string; readonly value: number };
+}
+
+export interface RunTrialOptions {
+  readonly onProgress?: (progress: TrialProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** A trial that has run: its result and the trained adapter. */
+export interface FinishedTrial {
+  readonly result: DoneTrial;
+  readonly peft: PeftModel;
+}
+
+/** Trains and judges one trial. @throws PeftError when it cannot; nothing is written. */
+export async function runTrial(trial: Trial, prepared: PreparedTrial, options: RunTrialOptions = {}): Promise<FinishedTrial> {
+  const startedAt = new Date();
+  const { method } = await resolveMethod(trial.method);
+  const executor = await openExecutor(trial.engine);
+  const fitted = fitConfig(method, prepared.model, trial);
+  const peft = attach(prepared.model, { method, config: fitted.config }, { seed: trial.seed });
+  const { trainable: trainableAtStart, base } = countParameters(peft);
+  const recorder = trialRecorder(trial, prepared, options.onProgress);
+  const trained = await trainTrial(trial, prepared, peft, executor, recorder, options.signal);
+  const judged = await judge(peft, method, prepared.dev, executor, trained);
+  const { requested } = fitted;
+  const { selected, last } = trained;
+  const result: DoneTrial = {
+    ...describeCircumstances(trial, prepared, { startedAt, finishedAt: new Date() }),
+    id: trial.id,
+    methodConfig: { ...fitted.config } as unknown as Record<string, JsonValue>,
+    budget: budgetOf(trial, fitted, selected.storedParameters),
+    parameters: {
+      trainableAtStart,
+      trainableMean: requested === null ? trainableAtStart : trained.meanParameters,
+      stored: selected.storedParameters,
+      base,
+    },
+    ranks: { ...selected.ranks },
+    metrics: judged.selected,
+    last: { metrics: judged.last, ranks: { ...last.ranks }, parameters: last.storedParameters },
+    selection: { split: 'selection', step: selected.step, metric: prepared.dev.primaryMetric },
+    history: recorder.history(),
+    time: recorder.time(trained.compileMs, startedAt),
+    memory: { peakRssBytes: recorder.peakRssBytes() },
+    status: 'done',
+  };
+  return { result, peft };
+}
+
+function trainTrial(
+  { protocol, settings }: Trial,
+  prepared: PreparedTrial,
+  peft: PeftModel,
+  executor: Executor,
+  recorder: TrialRecorder,
+  signal: AbortSignal | undefined,
+): Promise<TrainResult> {
+  const { epochs, schedule, warmupRatio, finalRatio, weightDecay, clipNorm, evaluations } = protocol;
+  return train(peft, prepared.train, {
+    executor,
+    epochs,
+    schedule,
+    warmupRatio,
+    finalRatio,
+    weightDecay,
+    clipNorm,
+    learningRate: settings.learningRate ?? protocol.learningRate,
+    learningRates: settings.learningRates,
+    selection: { data: prepared.selection, evaluations },
+    onStep: recorder.onStep,
+    onEvaluation: recorder.onEvaluation,
+    ...(signal ? { signal } : {}),
+  });
+}
+
+/** The reported metrics of the selected checkpoint and of the last one. */
+async function judge(
+  peft: PeftModel,
+  _method: PeftMethod,
+  dev: EvaluationData,
+  executor: Executor,
+  { selected, last }: TrainResult,
+): Promise<{ selected: Record<string, number>; last: Record<string, number> }> {
+  const metricsOf = ({ layers, values }: Checkpoint): Promise<Record<string, number>> =>
+    evaluate({ ...peft, adapter: { ...peft.adapter, layers, values } }, dev, executor);
+  const best = await metricsOf(selected);
+  return { selected: best, last: selected.step === last.step ? best : await metricsOf(last) };
+}
+
+function budgetOf({ budget, settings }: Trial, { requested }: FittedConfig, stored: number): DoneTrial['budget'] {
+  const { tolerance } = settings;
+  if (requested === null) return { requested, spec: 'none', tolerance, met: false };
+  return { requested, spec: budget ?? 'none', tolerance, met: Math.abs(stored - requested) <= tolerance * requested };
+}
+
+/** Ranks of an adapter as it stands. */
+export function ranksOf({ adapter }: PeftModel): Record<string, number> {
+  return activeRanks(adapter.layers, adapter.values);
+}

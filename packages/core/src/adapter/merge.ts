@@ -1,0 +1,58 @@
+import { CheckpointError, UnsupportedError } from '../errors.js';
+import { loraDelta } from '../factors.js';
+import type { AdapterLayer } from '../method.js';
+import type { Model } from '../model.js';
+import { floats, hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
+import { frozenModule } from './attach.js';
+import { valuesOf, type PeftModel } from './peft-model.js';
+
+export interface MergeOptions {
+  /** Refuse a merged weight that is not finite. Default true. */
+  readonly safeMerge?: boolean;
+}
+
+/**
+ * The model with its adapter folded into the weights: W0 + dW at every adapted module, and the trained head. The model
+ * that was given stays as it is.
+ * @throws UnsupportedError when the method cannot be merged.
+ * @throws CheckpointError when a merged weight is not finite.
+ */
+export function mergeAndUnload({ model, adapter }: PeftModel, { safeMerge = true }: MergeOptions = {}): Model {
+  if (!adapter.method.capabilities.mergeable) {
+    throw new UnsupportedError(`${adapter.method.name} cannot be merged: it is more than a change of weights`);
+  }
+  const weights: HostTensors = { ...model.weights };
+  for (const [path, layer] of Object.entries(adapter.layers)) {
+    const merged = mergedWeight(model, layer, valuesOf(layer, adapter.values));
+    if (safeMerge) assertFinite(merged, path);
+    weights[`${path}.weight`] = merged;
+  }
+  for (const [path, layer] of Object.entries(adapter.saved)) {
+    for (const [name, value] of Object.entries(valuesOf(layer, adapter.values))) weights[`${path}.${name}`] = value;
+  }
+  return { ...model, weights };
+}
+
+/** The change of a layer's weight, `[in, out]`. @throws UnsupportedError when the layer does not have one. */
+export function deltaWeight(model: Model, layer: AdapterLayer, values: HostTensors): Float32Array {
+  if (layer.toLora) return loraDelta(layer.toLora(values));
+  if (layer.deltaWeight) return layer.deltaWeight(values, frozenModule(model, layer.site.path));
+  throw new UnsupportedError(`the adapter of '${layer.site.path}' is no change of a weight`, layer.site.path);
+}
+
+function mergedWeight(model: Model, layer: AdapterLayer, values: HostTensors): HostTensor {
+  const { weight } = frozenModule(model, layer.site.path);
+  const delta = deltaWeight(model, layer, values);
+  return hostTensor(
+    floats(weight).map((value, index) => value + (delta[index] as number)),
+    weight.shape,
+  ); // [in, out]
+}
+
+function assertFinite(weight: HostTensor, path: string): void {
+  if (floats(weight).every(Number.isFinite)) return;
+  throw new CheckpointError(
+    `the merged weight of '${path}' is not finite; the adapter is broken, nothing was merged`,
+    path,
+  );
+}

@@ -1,0 +1,64 @@
+import type { Tensor } from '@tensorflow/tfjs';
+import { ShapeError } from '../errors.js';
+import type { AdapterLayer, AdapterLayers, StepContext } from '../method.js';
+import type { Model, Scope } from '../model.js';
+import * as nn from '../nn/index.js';
+import type { Tensors } from '../tensors.js';
+import { valuesOf } from './peft-model.js';
+
+/** Everything a forward pass reads, as tensors of the step. */
+export interface ForwardTensors {
+  /** The batch's inputs, and the rows of every host look-up under its module's path. */
+  readonly inputs: Tensors;
+  /** Frozen weights by name. */
+  readonly frozen: Tensors;
+  /** The adapter's tensors by `<path>.<name>`. */
+  readonly adapter: Tensors;
+}
+
+/** The model's output with an adapter on it: logits `[batch, classes]`. */
+export function forward(model: Model, layers: AdapterLayers, tensors: ForwardTensors, ctx: StepContext): Tensor {
+  return model.forward(peftScope(layers, tensors, ctx), tensors.inputs);
+}
+
+/** A scope in which the layers act at their sites and everything else is frozen. */
+export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: ForwardTensors, ctx: StepContext): Scope {
+  const weight = (name: string): Tensor => {
+    const tensor = frozen[name];
+    if (!tensor) throw new ShapeError(`the forward pass asks for '${name}', which the model does not have`, name);
+    return tensor;
+  };
+  const bias = (path: string): Tensor | undefined => frozen[`${path}.bias`];
+  const adapted = (layer: AdapterLayer, x: Tensor, base: () => Tensor): Tensor => {
+    const { path } = layer.site;
+    return layer.forward(x, valuesOf(layer, adapter), {
+      base,
+      weight: () => weight(`${path}.weight`),
+      bias: () => bias(path),
+      ctx,
+    });
+  };
+  return {
+    weight,
+    linear(path, x) {
+      const layer = layers[path];
+      if (!layer) return nn.linear(x, weight(`${path}.weight`), bias(path)); // [.., in] -> [.., out]
+      const rows = nn.toRows(x); // [.., in] -> [rows, in]
+      return nn.fromRows(
+        adapted(layer, rows, () => nn.linear(rows, weight(`${path}.weight`), bias(path))),
+        x.shape,
+      );
+    },
+    embedding(path, ids) {
+      const layer = layers[path];
+      const gathered = inputs[path];
+      const base = (): Tensor => gathered ?? nn.embedding(weight(`${path}.weight`), ids); // [..] -> [.., dim]
+      return layer ? adapted(layer, ids, base) : base();
+    },
+    layerNorm(path, x, epsilon) {
+      const layer = layers[path];
+      const base = (): Tensor => nn.layerNorm(x, weight(`${path}.weight`), weight(`${path}.bias`), epsilon);
+      return layer ? adapted(layer, x, base) : base();
+    },
+  };
+}

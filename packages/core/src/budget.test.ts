@@ -1,0 +1,154 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { compactPattern, rankUnit, ranksForBudget, selectWithinBudget, type BudgetItem } from './budget.js';
+import { ConfigError } from './errors.js';
+import type { Site } from './method.js';
+import { patternValue } from './targets.js';
+
+const site = (path: string, inFeatures: number, outFeatures: number): Site => ({
+  path,
+  kind: 'linear',
+  role: 'other',
+  inFeatures,
+  outFeatures,
+  hasBias: false,
+});
+
+const total = (items: readonly BudgetItem[], selected: readonly boolean[], of: 'value' | 'cost'): number =>
+  items.reduce((sum, item, index) => sum + (selected[index] ? item[of] : 0), 0);
+
+/** The best (value, cost) over every subset. */
+function bruteForce(items: readonly BudgetItem[], budget: number, atLeast = 0): { value: number; cost: number } {
+  const sums = Array.from({ length: 2 ** items.length }, (_, bits) => {
+    const chosen = items.map((_item, index) => ((bits >> index) & 1) === 1);
+    return { value: total(items, chosen, 'value'), cost: total(items, chosen, 'cost') };
+  }).filter(({ cost }) => cost <= budget);
+  const reaching = sums.filter(({ cost }) => cost >= atLeast);
+  if (reaching.length > 0) return reaching.reduce((a, b) => (b.value - a.value || b.cost - a.cost) > 0 ? b : a);
+  const fullest = Math.max(...sums.map(({ cost }) => cost));
+  return sums.filter(({ cost }) => cost === fullest).reduce((a, b) => (b.value > a.value ? b : a));
+}
+
+const items = fc.array(
+  fc.record({ value: fc.integer({ min: 0, max: 9 }), cost: fc.constantFrom(3, 4, 7, 10) }),
+  { maxLength: 9 },
+);
+
+describe('selectWithinBudget', () => {
+  it('is the best selection there is, value first, then fill', () => {
+    fc.assert(
+      fc.property(items, fc.integer({ min: 0, max: 60 }), (offered, budget) => {
+        const selected = selectWithinBudget(offered, budget);
+        const best = bruteForce(offered, budget);
+        expect({ value: total(offered, selected, 'value'), cost: total(offered, selected, 'cost') }).toEqual(best);
+      }),
+    );
+  });
+
+  it('keeps to a lower bound where some selection reaches it', () => {
+    fc.assert(
+      fc.property(items, fc.integer({ min: 0, max: 60 }), fc.integer({ min: 0, max: 60 }), (offered, budget, atLeast) => {
+        const selected = selectWithinBudget(offered, budget, { atLeast });
+        const best = bruteForce(offered, budget, atLeast);
+        expect({ value: total(offered, selected, 'value'), cost: total(offered, selected, 'cost') }).toEqual(best);
+      }),
+    );
+  });
+
+  it('gives ties to lower indices', () => {
+    const equal = Array.from({ length: 5 }, () => ({ value: 1, cost: 4 }));
+    expect(selectWithinBudget(equal, 12)).toEqual([true, true, true, false, false]);
+  });
+
+  it('fills the budget with items worth nothing', () => {
+    const worthless = [10, 10, 10, 4, 4].map((cost) => ({ value: 0, cost }));
+    expect(total(worthless, selectWithinBudget(worthless, 25), 'cost')).toBe(24);
+  });
+
+  it('holds a budget whose costs share no divisor, in bounded memory', () => {
+    const many = Array.from({ length: 3000 }, (_, index) => ({ value: 1 + (index % 17), cost: 10_007 + (index % 40) }));
+    const budget = 12_345_678;
+    const selected = selectWithinBudget(many, budget);
+    expect(total(many, selected, 'cost')).toBeLessThanOrEqual(budget);
+    expect(total(many, selected, 'cost')).toBeGreaterThan(0.99 * budget);
+    // By density, with a last part of an item, no selection is worth more than this.
+    const density = [...many].sort((a, b) => b.value / b.cost - a.value / a.cost);
+    let room = budget;
+    const bound = density.reduce((sum, { value, cost }) => {
+      const part = Math.min(1, room / cost);
+      room -= part * cost;
+      return sum + part * value;
+    }, 0);
+    expect(total(many, selected, 'value')).toBeGreaterThan(0.995 * bound);
+  });
+
+  it.each([
+    [{ value: -1, cost: 1 }, 'value'],
+    [{ value: Number.NaN, cost: 1 }, 'value'],
+    [{ value: 1, cost: 0 }, 'cost'],
+    [{ value: 1, cost: 1.5 }, 'cost'],
+  ])('refuses %j', (item, field) => {
+    expect(() => selectWithinBudget([item], 10)).toThrow(ConfigError);
+    expect(() => selectWithinBudget([item], 10)).toThrow(field === 'cost' ? /costs/ : /worth/);
+  });
+});
+
+describe('ranksForBudget', () => {
+  const sites = [site('q', 8, 8), site('k', 8, 8), site('ffn.in', 8, 32), site('ffn.out', 32, 8)];
+  const stored = (of: readonly Site[], { r, rankPattern }: ReturnType<typeof ranksForBudget>): number =>
+    of.reduce((sum, each) => sum + (patternValue(rankPattern, each.path) ?? r) * rankUnit([each]), 0);
+
+  it('is one rank everywhere where that fits', () => {
+    expect(rankUnit(sites)).toBe(112);
+    expect(ranksForBudget(sites, 4 * 112)).toEqual({ r: 4, rankPattern: {} });
+  });
+
+  it('gives some modules one rank more where it does not', () => {
+    const ranks = ranksForBudget(sites, 3 * 112 + 56);
+    expect(ranks.r).toBe(3);
+    expect(Object.values(ranks.rankPattern).every((rank) => rank === 4)).toBe(true);
+    expect(stored(sites, ranks)).toBe(3 * 112 + 56);
+  });
+
+  it('never exceeds the budget and comes within 2 % of it', () => {
+    const shapes = fc.array(fc.tuple(fc.constantFrom(64, 96, 256), fc.constantFrom(64, 128, 256)), {
+      minLength: 6,
+      maxLength: 12,
+    });
+    fc.assert(
+      fc.property(shapes, fc.double({ min: 2, max: 16, noNaN: true }), (dims, multiple) => {
+        const offered = dims.map(([inFeatures, outFeatures], index) => site(`m${index}`, inFeatures, outFeatures));
+        const budget = Math.floor(multiple * rankUnit(offered));
+        const ranks = ranksForBudget(offered, budget);
+        expect(stored(offered, ranks)).toBeLessThanOrEqual(budget);
+        // One rank of the cheapest module is all that may stay unused.
+        const slack = Math.max(0.02 * budget, Math.min(...offered.map((each) => rankUnit([each]))));
+        expect(budget - stored(offered, ranks)).toBeLessThanOrEqual(slack);
+      }),
+    );
+  });
+
+  it('spreads further only where one rank more leaves the total over 2 % short', () => {
+    const uneven = [site('small', 50, 50), site('large', 500, 500)];
+    expect(ranksForBudget(uneven, 1600)).toEqual({ r: 1, rankPattern: { small: 6 } });
+  });
+
+  it('counts by a unit cost of its own', () => {
+    expect(ranksForBudget(sites, 8, () => 1)).toEqual({ r: 2, rankPattern: {} });
+  });
+
+  it('says what the smallest possible budget is', () => {
+    expect(() => ranksForBudget(sites, 111)).toThrow(/rank 1 on 4 modules stores 112/);
+    expect(() => ranksForBudget(sites, Number.NaN)).toThrow(ConfigError);
+    expect(() => ranksForBudget([], 10)).toThrow(ConfigError);
+  });
+});
+
+describe('compactPattern', () => {
+  it('keeps what differs, and anchors a path that is the end of another', () => {
+    const values = { q: 3, 'a.q': 8, 'a.k': 5 };
+    const pattern = compactPattern(values, 8);
+    expect(pattern).toEqual({ '^q': 3, 'a.k': 5 });
+    for (const [path, value] of Object.entries(values)) expect(patternValue(pattern, path) ?? 8).toBe(value);
+  });
+});

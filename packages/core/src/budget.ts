@@ -1,0 +1,251 @@
+import { ConfigError } from './errors.js';
+import type { Site } from './method.js';
+import { patternValue } from './targets.js';
+
+/** Something worth keeping and what it costs. */
+export interface BudgetItem {
+  /** At least zero. */
+  readonly value: number;
+  /** A whole number above zero. */
+  readonly cost: number;
+}
+
+/** Work and memory that a selection may take: items times cells, and cost classes times cells. */
+const MAX_STEPS = 2 ** 26;
+const MAX_CELLS = 2 ** 24;
+
+/**
+ * The items worth most that fit into a budget together: an exact 0/1 knapsack. Of selections worth the same, the one that
+ * fills more of the budget wins, so that items worth nothing still fill what is left; ties go to lower indices.
+ *
+ * Within a class of equal cost the best items come first, so one pass per class over the sums of costs is enough. Sums
+ * are counted in units of the costs' common divisor; where that would take too much memory or time, in a coarser unit:
+ * sums that share a cell then compete, and the budget still holds exactly.
+ *
+ * @param options.atLeast sums below this are taken only if no other can be reached; then the greatest sum wins.
+ * @throws ConfigError for a value below zero or a cost that is no whole number above zero.
+ */
+export function selectWithinBudget(
+  items: readonly BudgetItem[],
+  budget: number,
+  { atLeast = 0 }: { readonly atLeast?: number } = {},
+): boolean[] {
+  items.forEach(assertItem);
+  const room = Math.max(0, Math.floor(budget));
+  const classes = costClasses(items);
+  const unit = cellUnit(classes, items.length, room);
+  const { sums, taken } = fillTable(classes, room, unit);
+  const selected = items.map(() => false);
+  let cost = bestSum(sums, atLeast);
+  for (const [index, { cost: each, members }] of [...classes.entries()].reverse()) {
+    const count = (taken[index] as Uint32Array)[Math.floor(cost / unit)] as number;
+    for (const member of members.slice(0, count)) selected[member] = true;
+    cost -= count * each;
+  }
+  return selected;
+}
+
+/** What one rank of a module stores: a row of A and a column of B. */
+export function rankCost({ inFeatures, outFeatures }: Site): number {
+  return inFeatures + outFeatures;
+}
+
+/** What one rank in every module stores. */
+export function rankUnit(sites: readonly Site[]): number {
+  return sites.reduce((sum, site) => sum + rankCost(site), 0);
+}
+
+/** A rank for every module: `r`, but for those that `rankPattern` names by path. */
+export interface RankTable {
+  readonly r: number;
+  readonly rankPattern: Record<string, number>;
+}
+
+/** How near the stored total should come to a budget. */
+const NEAR = 0.02;
+
+/**
+ * Ranks that store as much of `budget` as possible and no more: the same rank everywhere where that fits, otherwise one
+ * more for some modules, and more than one only where the total would else be over 2 % short.
+ *
+ * @param unitCost what one rank of a module stores; default in + out.
+ * @throws ConfigError when the budget is below rank 1 everywhere.
+ */
+export function ranksForBudget(
+  sites: readonly Site[],
+  budget: number,
+  unitCost: (site: Site) => number = rankCost,
+): RankTable {
+  const unit = sites.reduce((sum, site) => sum + unitCost(site), 0);
+  if (!(budget >= unit) || sites.length === 0) {
+    throw new ConfigError(
+      `budget is ${budget}; rank 1 on ${sites.length} modules stores ${unit} parameters, ask for at least that or target fewer modules`,
+      'budget',
+    );
+  }
+  const r = Math.floor(budget / unit);
+  const extra = extraRanks(sites, budget, r, unitCost);
+  const ranks = Object.fromEntries(sites.map((site, index) => [site.path, r + (extra[index] as number)]));
+  return { r, rankPattern: compactPattern(ranks, r) };
+}
+
+/**
+ * The entries of a pattern table that give every module its value: those that differ from `usual`. A path that would, as
+ * a dotted suffix, speak for another module too is anchored by `^`.
+ */
+export function compactPattern(values: Readonly<Record<string, number>>, usual: number): Record<string, number> {
+  const paths = Object.keys(values);
+  const differing = Object.entries(values).filter(([, value]) => value !== usual);
+  return Object.fromEntries(
+    differing.map(([path, value]) => {
+      const ambiguous = paths.some((other) => other !== path && patternValue({ [path]: 1 }, other) !== undefined);
+      return [ambiguous ? `^${path}` : path, value];
+    }),
+  );
+}
+
+/** Ranks beyond `r` for each site, as few as come near to what is left of the budget. */
+function extraRanks(
+  sites: readonly Site[],
+  budget: number,
+  r: number,
+  unitCost: (site: Site) => number,
+): readonly number[] {
+  const left = budget - r * sites.reduce((sum, site) => sum + unitCost(site), 0);
+  const room = sites.map((site) => {
+    const useful = Math.max(1, Math.min(site.inFeatures, site.outFeatures) - r);
+    return Math.min(useful, Math.floor(left / unitCost(site)));
+  });
+  const most = Math.max(...room);
+  let extra: readonly number[] = sites.map(() => 0);
+  for (let spread = 1; spread < 2 * most; spread *= 2) {
+    extra = spreadRanks(
+      sites.map(unitCost),
+      room.map((limit) => Math.min(limit, spread)),
+      left,
+    );
+    const stored = extra.reduce((sum, count, index) => sum + count * unitCost(sites[index] as Site), 0);
+    if (left - stored <= NEAR * budget) break;
+  }
+  return extra;
+}
+
+/** How many of the ranks allowed per site fill the budget best; a second one for a site comes after everyone's first. */
+function spreadRanks(costs: readonly number[], allowed: readonly number[], budget: number): number[] {
+  const rounds = Array.from({ length: Math.max(...allowed) }, (_, round) =>
+    costs.flatMap((cost, site) => (round < (allowed[site] as number) ? [{ site, cost, value: 0 }] : [])),
+  ).flat();
+  const selected = selectWithinBudget(rounds, budget);
+  const counts = costs.map(() => 0);
+  rounds.forEach(({ site }, index) => {
+    if (selected[index]) counts[site] = (counts[site] as number) + 1;
+  });
+  return counts;
+}
+
+/** Items of one cost, best first, and the value of the first 0, 1, .. of them. */
+interface CostClass {
+  readonly cost: number;
+  readonly members: readonly number[];
+  readonly worth: readonly number[];
+}
+
+function costClasses(items: readonly BudgetItem[]): CostClass[] {
+  const byCost = new Map<number, number[]>();
+  items.forEach(({ cost }, index) => {
+    const members = byCost.get(cost);
+    if (members) members.push(index);
+    else byCost.set(cost, [index]);
+  });
+  const valueOf = (index: number): number => (items[index] as BudgetItem).value;
+  return [...byCost].map(([cost, indices]) => {
+    const members = indices.sort((a, b) => valueOf(b) - valueOf(a) || a - b);
+    let sum = 0;
+    return { cost, members, worth: [0, ...members.map((index) => (sum += valueOf(index)))] };
+  });
+}
+
+/** The width of a cell: the costs' common divisor, or more where that would make too many cells. */
+function cellUnit(classes: readonly CostClass[], items: number, budget: number): number {
+  const divisor = classes.reduce((divisor, { cost }) => greatestCommonDivisor(divisor, cost), 0) || 1;
+  const cells = Math.max(1, Math.min(MAX_STEPS / Math.max(1, items), MAX_CELLS / Math.max(1, classes.length)));
+  return Math.max(divisor, Math.ceil((budget + 1) / cells));
+}
+
+/** For each cell the best sum that falls into it. */
+interface Sums {
+  /** -1 where no sum falls. */
+  readonly values: Float64Array;
+  readonly costs: Float64Array;
+}
+
+/** The sums over all classes, and how many items of each class (in its order) the sum in a cell took on its way. */
+function fillTable(
+  classes: readonly CostClass[],
+  budget: number,
+  unit: number,
+): { sums: Sums; taken: readonly Uint32Array[] } {
+  const cells = Math.floor(budget / unit) + 1;
+  let sums = noSums(cells);
+  sums.values[0] = 0;
+  const taken = classes.map((costClass) => {
+    const next = noSums(cells);
+    const counts = new Uint32Array(cells);
+    sums.values.forEach((value, cell) => {
+      if (value >= 0) extend({ value, cost: sums.costs[cell] as number }, costClass, next, counts, { budget, unit });
+    });
+    sums = next;
+    return counts;
+  });
+  return { sums, taken };
+}
+
+function noSums(cells: number): Sums {
+  return { values: new Float64Array(cells).fill(-1), costs: new Float64Array(cells) };
+}
+
+/** Adds 0, 1, .. items of a class to a sum, and keeps what is best in its cell. */
+function extend(
+  from: { readonly value: number; readonly cost: number },
+  { cost, worth }: CostClass,
+  to: Sums,
+  counts: Uint32Array,
+  { budget, unit }: { readonly budget: number; readonly unit: number },
+): void {
+  const most = Math.min(worth.length - 1, Math.floor((budget - from.cost) / cost));
+  for (let count = 0; count <= most; count++) {
+    const sum = from.cost + count * cost;
+    const value = from.value + (worth[count] as number);
+    const cell = Math.floor(sum / unit);
+    const held = to.values[cell] as number;
+    if (value < held || (value === held && sum <= (to.costs[cell] as number))) continue;
+    to.values[cell] = value;
+    to.costs[cell] = sum;
+    counts[cell] = count;
+  }
+}
+
+function bestSum({ values, costs }: Sums, atLeast: number): number {
+  let best = -1;
+  let fullest = 0;
+  values.forEach((value, cell) => {
+    if (value < 0) return;
+    fullest = cell;
+    const reaches = (costs[cell] as number) >= atLeast;
+    if (reaches && (best < 0 || value >= (values[best] as number))) best = cell;
+  });
+  return costs[best < 0 ? fullest : best] as number;
+}
+
+function assertItem({ value, cost }: BudgetItem, index: number): void {
+  if (!(value >= 0 && value < Infinity)) {
+    throw new ConfigError(`item ${index} is worth ${value}; expected a number of at least 0`, 'value');
+  }
+  if (!Number.isInteger(cost) || cost <= 0) {
+    throw new ConfigError(`item ${index} costs ${cost}; expected a whole number above 0`, 'cost');
+  }
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}

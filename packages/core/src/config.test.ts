@@ -1,0 +1,40 @@
+import * as v from 'valibot';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { integerFrom, onWarning, parseOptions, positive } from './config.js';
+
+const entries = { r: v.optional(integerFrom(1), 8), alpha: v.optional(positive, 16), mode: v.optional(v.picklist(['a', 'b']), 'a') };
+const parse = (input: unknown) => parseOptions('lora', entries, input);
+
+describe('parseOptions', () => {
+  afterEach(() => {
+    onWarning((message) => {
+      console.warn(message);
+    });
+  });
+
+  it('fills in defaults', () => {
+    expect(parse({ r: 4 })).toEqual({ r: 4, alpha: 16, mode: 'a' });
+  });
+
+  it.each([
+    [{ r: 0 }, 'r', /'r' is 0; expected >=1/],
+    [{ r: 2.5 }, 'r', /'r' is 2\.5/],
+    [{ r: '8' }, 'r', /'r' is '8'; expected number/],
+    [{ alpha: NaN }, 'alpha', /'alpha' is NaN/],
+    [{ mode: 'c' }, 'mode', /'mode' is 'c'; expected \("a" \| "b"\)/],
+  ])('refuses %j in one line that names the field', (input, path, message) => {
+    expect(() => parse(input)).toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path, message: expect.stringMatching(message) }));
+  });
+
+  it.each([null, 3, 'r=8', [8]])('refuses %j for options', (input) => {
+    expect(() => parse(input)).toThrow(/options must be an object/);
+  });
+
+  it('warns of an unknown field once', () => {
+    const heard = vi.fn();
+    onWarning(heard);
+    parse({ rank: 4 });
+    parse({ rank: 5 });
+    expect(heard).toHaveBeenCalledExactlyOnceWith(expect.stringContaining("unknown option 'rank'"));
+  });
+});

@@ -1,0 +1,196 @@
+import { valuesOf } from './adapter/peft-model.js';
+import { compactPattern } from './budget.js';
+import { describe, warnOnce } from './config.js';
+import { CheckpointError, UnsupportedError } from './errors.js';
+import type { AdapterContents, AdapterFile, LoraFactors } from './method.js';
+import { patternValue } from './targets.js';
+import { hostZeros, transposed, type HostTensor, type HostTensors } from './tensors.js';
+
+const SUFFIX_A = '.lora_A.weight';
+const SUFFIX_B = '.lora_B.weight';
+
+/** What PEFT can put on disk that changes the outputs and is not read here. */
+const UNREADABLE_FIELDS = ['use_dora', 'lora_bias'];
+const UNREADABLE_TENSORS = /\.(lora_embedding_[AB]|lora_magnitude_vector|lora_B\.bias)$/;
+
+/**
+ * An adapter whose layers have `toLora` as PEFT's LORA. PEFT computes a module's scaling as alpha / rank, so alpha is
+ * written as scaling * rank, module by module where they differ. Modules without a rank are left out and named in
+ * `exclude_modules`; PEFT has no adapter without modules, so of an adapter that has lost every rank one is written as zeros.
+ * @throws UnsupportedError when a layer is no low-rank change of its weight.
+ */
+export function loraFile({ layers, values }: Pick<AdapterContents, 'layers' | 'values'>): AdapterFile {
+  const factors: Record<string, LoraFactors> = {};
+  for (const [path, layer] of Object.entries(layers)) {
+    if (!layer.toLora) throw new UnsupportedError(`the adapter of '${path}' is no low-rank change of its weight`, path);
+    factors[path] = layer.toLora(valuesOf(layer, values));
+  }
+  const kept = withRanks(factors);
+  const tensors: HostTensors = {};
+  for (const [path, { loraA, loraB }] of Object.entries(kept)) {
+    tensors[`${path}${SUFFIX_A}`] = transposed(loraA); // [in, r] -> [r, in]
+    tensors[`${path}${SUFFIX_B}`] = transposed(loraB); // [r, out] -> [out, r]
+  }
+  return { config: loraConfig(kept, Object.keys(factors)), tensors };
+}
+
+/** What a LORA file says, in the names of code. */
+export interface LoraFileContents {
+  readonly r: number;
+  /** A module's scaling is alpha / rank; rsLoRA's alpha / sqrt(rank) is already turned into that. */
+  readonly loraAlpha: number;
+  readonly rankPattern: Record<string, number>;
+  readonly alphaPattern: Record<string, number>;
+  /** The paths of the modules that have tensors. */
+  readonly targetModules: string[];
+  /** `<path>.loraA` [in, r] and `<path>.loraB` [r, out]. */
+  readonly values: HostTensors;
+}
+
+/**
+ * Reads PEFT's LORA. Ranks come from the tensors' shapes; unknown tensors are warned of once.
+ * @throws CheckpointError naming the tensor or field that is missing or has an impossible shape.
+ * @throws UnsupportedError for DoRA, biases and embeddings.
+ */
+export function readLoraFile({ config, tensors }: AdapterFile): LoraFileContents {
+  assertReadable(config, tensors);
+  const paths = adaptedPaths(tensors, [SUFFIX_A, SUFFIX_B]);
+  warnOfUnknownTensors(tensors, paths, [SUFFIX_A, SUFFIX_B]);
+  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX_A}'`, SUFFIX_A);
+  const values: HostTensors = {};
+  const ranks: Record<string, number> = {};
+  const alphas: Record<string, number> = {};
+  for (const path of paths) {
+    const { loraA, loraB, rank } = readModule(tensors, path);
+    values[`${path}.loraA`] = loraA;
+    values[`${path}.loraB`] = loraB;
+    ranks[path] = rank;
+    alphas[path] = alphaOf(config, path, rank);
+  }
+  const [r, loraAlpha] = [mostCommon(ranks), mostCommon(alphas)];
+  return {
+    r,
+    loraAlpha,
+    rankPattern: compactPattern(ranks, r),
+    alphaPattern: compactPattern(alphas, loraAlpha),
+    targetModules: paths,
+    values,
+  };
+}
+
+/** The modules that a file adapts: the paths of the tensors that end in one of `suffixes`, each once. */
+export function adaptedPaths(tensors: HostTensors, suffixes: readonly string[]): string[] {
+  const paths = Object.keys(tensors).flatMap((key) => {
+    const suffix = suffixes.find((each) => key.endsWith(each));
+    return suffix === undefined ? [] : [key.slice(0, -suffix.length)];
+  });
+  return [...new Set(paths)];
+}
+
+/** A matrix of a file. @throws CheckpointError naming the tensor that is missing or is none. */
+export function matrixOf(tensors: HostTensors, key: string): HostTensor {
+  const tensor = tensors[key];
+  if (!tensor) throw new CheckpointError(`the tensor '${key}' is missing`, key);
+  if (tensor.dtype === 'float32' && tensor.shape.length === 2) return tensor;
+  throw new CheckpointError(`'${key}' is ${tensor.dtype} [${tensor.shape.join(', ')}]; expected a float32 matrix`, key);
+}
+
+/** Warns once of tensors other than those that the modules at `paths` have. */
+export function warnOfUnknownTensors(
+  tensors: HostTensors,
+  paths: readonly string[],
+  suffixes: readonly string[],
+): void {
+  const known = new Set(paths.flatMap((path) => suffixes.map((suffix) => path + suffix)));
+  const unknown = Object.keys(tensors).filter((key) => !known.has(key));
+  if (unknown.length > 0) warnOnce(`the adapter holds tensors that are not known and left out: ${unknown.join(', ')}`);
+}
+
+function loraConfig(kept: Readonly<Record<string, LoraFactors>>, all: readonly string[]): AdapterFile['config'] {
+  const entries = Object.entries(kept);
+  const ranks = Object.fromEntries(entries.map(([path, factors]) => [path, rankOf(factors)]));
+  const alphas = Object.fromEntries(entries.map(([path, factors]) => [path, alphaFor(factors)]));
+  const dropped = all.filter((path) => !(path in kept));
+  const [r, alpha] = [mostCommon(ranks), mostCommon(alphas)];
+  return {
+    peft_type: 'LORA',
+    r,
+    lora_alpha: alpha,
+    rank_pattern: compactPattern(ranks, r),
+    alpha_pattern: compactPattern(alphas, alpha),
+    target_modules: Object.keys(kept),
+    exclude_modules: dropped.length === 0 ? null : dropped,
+    lora_dropout: 0,
+    use_rslora: false,
+    use_dora: false,
+    bias: 'none',
+    fan_in_fan_out: false,
+    init_lora_weights: true,
+  };
+}
+
+function withRanks(factors: Readonly<Record<string, LoraFactors>>): Record<string, LoraFactors> {
+  const live = Object.entries(factors).filter(([, each]) => rankOf(each) > 0);
+  if (live.length > 0) return Object.fromEntries(live);
+  return Object.fromEntries(
+    Object.entries(factors)
+      .slice(0, 1)
+      .map(([path, { loraA, loraB, scaling }]) => [
+        path,
+        { loraA: hostZeros([loraA.shape[0] as number, 1]), loraB: hostZeros([1, loraB.shape[1] as number]), scaling },
+      ]),
+  );
+}
+
+function rankOf({ loraA }: LoraFactors): number {
+  return loraA.shape[1] as number;
+}
+
+/** scaling * rank, without the last digits that rounding leaves. */
+function alphaFor(factors: LoraFactors): number {
+  return Number((factors.scaling * rankOf(factors)).toPrecision(12));
+}
+
+/** The value that most modules have; the greatest of several. */
+function mostCommon(values: Readonly<Record<string, number>>): number {
+  const counts = new Map<number, number>();
+  for (const value of Object.values(values)) counts.set(value, (counts.get(value) ?? 0) + 1);
+  const [first] = [...counts].sort(([a, countA], [b, countB]) => countB - countA || b - a);
+  return first?.[0] ?? 0;
+}
+
+function readModule(tensors: HostTensors, path: string): { loraA: HostTensor; loraB: HostTensor; rank: number } {
+  const loraA = matrixOf(tensors, `${path}${SUFFIX_A}`); // [r, in]
+  const loraB = matrixOf(tensors, `${path}${SUFFIX_B}`); // [out, r]
+  const [rank, other] = [loraA.shape[0] as number, loraB.shape[1] as number];
+  if (rank !== other) {
+    const key = `${path}${SUFFIX_B}`;
+    throw new CheckpointError(`'${key}' is [out, ${other}]; '${path}${SUFFIX_A}' asks for [out, ${rank}]`, key);
+  }
+  return { loraA: transposed(loraA), loraB: transposed(loraB), rank };
+}
+
+/** The alpha of alpha / rank. */
+function alphaOf(config: AdapterFile['config'], path: string, rank: number): number {
+  const alpha = patternValue(numberTable(config, 'alpha_pattern'), path) ?? config.lora_alpha;
+  if (typeof alpha !== 'number' || !Number.isFinite(alpha)) {
+    throw new CheckpointError(`lora_alpha is ${describe(alpha)}; expected a number`, 'lora_alpha');
+  }
+  return config.use_rslora === true ? alpha * Math.sqrt(rank) : alpha;
+}
+
+function numberTable(config: AdapterFile['config'], field: string): Record<string, number> {
+  const table = config[field] ?? {};
+  if (typeof table === 'object' && Object.values(table).every((value) => typeof value === 'number')) {
+    return table as Record<string, number>;
+  }
+  throw new CheckpointError(`${field} is ${describe(table)}; expected numbers by module`, field);
+}
+
+function assertReadable(config: AdapterFile['config'], tensors: HostTensors): void {
+  const field = UNREADABLE_FIELDS.find((name) => config[name] === true);
+  const key = Object.keys(tensors).find((name) => UNREADABLE_TENSORS.test(name));
+  const found = field ?? key;
+  if (found === undefined) return;
+  throw new UnsupportedError(`the adapter has '${found}', which is not read here; only linear LoRA is`, found);
+}

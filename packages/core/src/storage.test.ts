@@ -1,0 +1,42 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CheckpointError } from './errors.js';
+import { diskStorage, memoryStorage } from './storage.js';
+
+let folder = '';
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
+
+describe('diskStorage', () => {
+  it('writes whole files into folders it makes, and leaves nothing beside them', async () => {
+    const storage = diskStorage();
+    await storage.write(`${folder}/a/b.bin`, Uint8Array.of(1, 2));
+    await storage.write(`${folder}/a/b.bin`, Uint8Array.of(3));
+    expect([...(await readFile(`${folder}/a/b.bin`))]).toEqual([3]);
+    expect(await readdir(`${folder}/a`)).toEqual(['b.bin']);
+    expect([...(await storage.read(`${folder}/a/b.bin`))]).toEqual([3]);
+  });
+  it('says which file is missing or cannot be written', async () => {
+    await expect(diskStorage().read(`${folder}/none`)).rejects.toThrow(CheckpointError);
+    await diskStorage().write(`${folder}/file`, Uint8Array.of(1));
+    await expect(diskStorage().write(`${folder}/file/inside`, Uint8Array.of(1))).rejects.toThrow(/cannot write .*file\/inside/);
+  });
+});
+
+describe('memoryStorage', () => {
+  it('keeps copies', async () => {
+    const storage = memoryStorage();
+    const bytes = Uint8Array.of(1);
+    await storage.write('x', bytes);
+    bytes[0] = 9;
+    expect([...(await storage.read('x'))]).toEqual([1]);
+    expect(await storage.exists('y')).toBe(false);
+    await expect(storage.read('y')).rejects.toThrow(CheckpointError);
+  });
+});

@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest';
+import { ConfigError, TargetModuleError } from './errors.js';
+import { matches, patternValue, selectSites, type TargetConfig } from './targets.js';
+import { toyModel } from './testing/toy-model.js';
+
+const model = toyModel();
+const from = { kinds: ['linear'] as const, head: model.head, defaults: model.defaultTargetModules };
+const none: TargetConfig = { targetModules: null, excludeModules: null, layersToTransform: null, modulesToSave: null };
+const select = (config: Partial<TargetConfig>) => selectSites(model.sites, { ...none, ...config }, from);
+const paths = (config: Partial<TargetConfig>): string[] => select(config).matched.map(({ path }) => path);
+
+describe('selectSites', () => {
+  it.each<[string, Partial<TargetConfig>, string[]]>([
+    [
+      'a dotted suffix',
+      { targetModules: ['attention.query'] },
+      ['encoder.layer.0.attention.query', 'encoder.layer.1.attention.query'],
+    ],
+    ['an exact path', { targetModules: ['encoder.layer.1.ffn.in'] }, ['encoder.layer.1.ffn.in']],
+    ['a whole-path pattern', { targetModules: '.*layer\\.0\\.ffn\\.(in|out)' }, ['encoder.layer.0.ffn.in', 'encoder.layer.0.ffn.out']],
+    [
+      'a layer number beside a list',
+      { targetModules: ['query', 'value'], layersToTransform: [1] },
+      ['encoder.layer.1.attention.query', 'encoder.layer.1.attention.value'],
+    ],
+    [
+      'what is not excluded',
+      { targetModules: ['query', 'value'], excludeModules: ['value'], layersToTransform: [0] },
+      ['encoder.layer.0.attention.query'],
+    ],
+    [
+      'what is not saved whole',
+      { targetModules: ['in', 'out'], modulesToSave: ['ffn.out'], layersToTransform: [0] },
+      ['encoder.layer.0.ffn.in'],
+    ],
+  ])('takes %s', (_, config, expected) => {
+    expect(paths(config)).toEqual(expected);
+  });
+
+  it('takes every linear module but the head by all-linear, in any case of letters', () => {
+    expect(paths({ targetModules: 'ALL-Linear' })).toHaveLength(10);
+    expect(paths({ targetModules: 'all-linear' })).not.toContain('classifier');
+  });
+
+  it('does not take a suffix without its dot', () => {
+    expect(() => paths({ targetModules: ['uery'] })).toThrow(TargetModuleError);
+  });
+
+  it('names the nearest modules when nothing matches', () => {
+    expect(() => paths({ targetModules: ['attention.qury'] })).toThrow(/'attention\.qury'.*encoder\.layer\.0\.attention\.query/);
+  });
+
+  it('reports the names that match nothing', () => {
+    expect(select({ targetModules: ['query', 'q_proj'] }).unmatchedNames).toEqual(['q_proj']);
+  });
+
+  it('refuses a layer number beside a pattern, and a broken pattern', () => {
+    expect(() => paths({ targetModules: '.*', layersToTransform: [0] })).toThrow(ConfigError);
+    expect(() => paths({ targetModules: '(' })).toThrow(ConfigError);
+  });
+});
+
+describe('patternValue', () => {
+  it.each([
+    ['encoder.layer.0.ffn.in', 3],
+    ['ffn.in', 5],
+    ['layer\\.[01]\\.ffn\\.in', 7],
+  ])('finds a module by %s', (pattern, value) => {
+    expect(patternValue({ [pattern]: value }, 'encoder.layer.0.ffn.in')).toBe(value);
+  });
+  it('does not find it by a part of a name', () => {
+    expect(patternValue({ in: 2 }, 'encoder.layer.0.ffn.main')).toBeUndefined();
+  });
+});
+
+describe('matches', () => {
+  it('keeps all-linear to linear modules', () => {
+    const embedding = model.sites.find(({ kind }) => kind === 'embedding');
+    expect(embedding && matches(embedding, 'all-linear')).toBe(false);
+  });
+});

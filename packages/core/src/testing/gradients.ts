@@ -1,0 +1,75 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Scalar } from '@tensorflow/tfjs';
+import { forward } from '../adapter/scope.js';
+import { allLayers, valuesOf, type PeftModel } from '../adapter/peft-model.js';
+import { createRng } from '../rng.js';
+import { floats, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
+import { mapValues } from '../records.js';
+import { frozenWeights, modelInputs } from '../train/feeds.js';
+import { crossEntropy } from '../train/loss.js';
+import { stepContext, trainedTensors } from '../train/step.js';
+import { toyTrainingData } from './toy-model.js';
+
+/** A partial derivative of the loss, measured. */
+export interface DifferenceProbe {
+  readonly name: string;
+  readonly index: number;
+  readonly value: number;
+}
+
+/** Gradients of the toy loss, layers' terms included, by TensorFlow.js's tape. */
+export function gradientsByTape(peft: PeftModel): Record<string, Float32Array> {
+  const names = trainedTensors(allLayers(peft.adapter)).map(({ key }) => key);
+  return tf.tidy(() => {
+    const tensors = toTensors(peft.adapter.values);
+    const at = names.map((name) => tensors[name] as tf.Tensor);
+    const { grads } = tf.engine().gradients(() => toyLoss(peft, tensors), at);
+    return Object.fromEntries(
+      names.map((name, index) => [name, (grads[index] as tf.Tensor).dataSync() as Float32Array]),
+    );
+  });
+}
+
+/** Some of the same derivatives by central differences. */
+export function gradientsByDifferences(peft: PeftModel, probesPerTensor: number): DifferenceProbe[] {
+  const rng = createRng(5);
+  const step = 1e-2;
+  return trainedTensors(allLayers(peft.adapter)).flatMap(({ key }) => {
+    const tensor = peft.adapter.values[key] as HostTensor;
+    const values = floats(tensor, key);
+    return Array.from({ length: probesPerTensor }, () => {
+      const index = rng.integer(values.length);
+      const at = (shift: number): number => {
+        const moved = values.slice();
+        moved[index] = (moved[index] as number) + shift;
+        return lossAt(peft, { ...peft.adapter.values, [key]: { ...tensor, data: moved } });
+      };
+      return { name: key, index, value: (at(step) - at(-step)) / (2 * step) };
+    });
+  });
+}
+
+function lossAt(peft: PeftModel, values: HostTensors): number {
+  return tf.tidy(() => toyLoss(peft, toTensors(values)).dataSync()[0] as number);
+}
+
+function toyLoss({ model, adapter }: PeftModel, values: Tensors): Scalar {
+  const layers = allLayers(adapter);
+  const [batch] = toyTrainingData().epoch(0);
+  if (!batch) throw new RangeError('the toy data has no batch');
+  const ctx = stepContext({}, Object.keys(adapter.layers).length, true);
+  const tensors = {
+    inputs: toTensors(modelInputs(model, layers, batch)),
+    frozen: toTensors(frozenWeights(model, adapter.layers, adapter.saved)),
+    adapter: values,
+  };
+  const outputs = forward(model, layers, tensors, ctx);
+  const { labels, rowWeights } = toTensors({ labels: batch.labels, rowWeights: batch.rowWeights });
+  const own = crossEntropy(outputs, labels as tf.Tensor, rowWeights as tf.Tensor);
+  const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, values), ctx) ?? []);
+  return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
+}
+
+function toTensors(values: HostTensors): Tensors {
+  return mapValues(values, ({ data, shape, dtype }) => tf.tensor(data, [...shape], dtype));
+}

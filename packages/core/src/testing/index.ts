@@ -1,0 +1,5 @@
+export { farthestTensor, relativeDistance } from './closeness.js';
+export { testMethod, type ConformanceOptions } from './conformance.js';
+export { gradientsByDifferences, gradientsByTape, type DifferenceProbe } from './gradients.js';
+export { referenceExecutor } from './reference-executor.js';
+export { toyEvaluationData, toyModel, toyTrainingData } from './toy-model.js';

@@ -1,0 +1,31 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import type { Executor } from '../executor.js';
+import type { HostTensor } from '../tensors.js';
+
+/**
+ * The plainest executor there is: the pure function itself on TensorFlow.js's own JavaScript backend. Slow, and what the
+ * others are measured against.
+ */
+export async function referenceExecutor(): Promise<Executor<Tensor>> {
+  tf.env().set('PROD', true); // keeps TensorFlow.js's start-up banner off stderr
+  await tf.setBackend('cpu');
+  return {
+    info: { executor: 'reference', backend: 'cpu', threads: 1 },
+    upload: ({ data, shape, dtype }) => tf.tensor(data, [...shape], dtype),
+    download: async (value) => ({
+      dtype: value.dtype as HostTensor['dtype'],
+      shape: value.shape,
+      data: (await value.data()) as HostTensor['data'],
+    }),
+    release: (value) => {
+      value.dispose();
+    },
+    compile: (fn) =>
+      Promise.resolve({
+        compileMs: 0,
+        run: (inputs) => Promise.resolve(tf.tidy(() => fn({ ...inputs }))),
+        dispose: () => Promise.resolve(),
+      }),
+  };
+}

@@ -1,0 +1,147 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor, Tensor3D } from '@tensorflow/tfjs';
+import type { Site, SiteRole } from '../method.js';
+import type { Batch, EvaluationData, Model, Scope, TrainingData } from '../model.js';
+import { createRng, type Rng } from '../rng.js';
+import { hostIntegers, hostTensor, sizeOf, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
+
+const VOCABULARY = 24;
+const HIDDEN = 8;
+const FFN = 12;
+const CLASSES = 3;
+const LAYERS = 2;
+const TOKENS = 5;
+const BATCH = 8;
+
+/**
+ * A two-layer, eight-wide encoder with random weights: small enough for finite differences, and with everything that a
+ * method may meet (an embedding, layer norms, square and non-square linear modules, a head).
+ */
+export function toyModel(seed = 1): Model {
+  const sites = toySites();
+  return {
+    name: 'toy-encoder',
+    fingerprint: `toy-encoder-${seed}`,
+    sites,
+    weights: Object.assign(
+      {},
+      ...sites.map((site) => randomModule(site, createRng(seed).fork(site.path))),
+    ) as HostTensors,
+    head: 'classifier',
+    defaultTargetModules: ['query', 'value', 'output', 'in', 'out'],
+    lookups: [{ site: 'embeddings', ids: 'inputIds' }],
+    forward: toyForward,
+  };
+}
+
+/** Rows whose class follows from their tokens, so that training can learn them: the same batches every epoch. */
+export function toyTrainingData(seed = 1, batches = 4): TrainingData {
+  const rng = createRng(seed).fork('rows');
+  const made = Array.from({ length: batches }, (_, index) => toyBatch(rng, index * BATCH));
+  return { objective: 'classification', batchesPerEpoch: batches, epoch: () => made };
+}
+
+/** Other rows of the same kind, judged by accuracy. */
+export function toyEvaluationData(seed = 2, batches = 4): EvaluationData {
+  const rng = createRng(seed).fork('rows');
+  const made = Array.from({ length: batches }, (_, index) => toyBatch(rng, index * BATCH));
+  const labels = made.flatMap((batch) => [...batch.labels.data]);
+  return {
+    batches: made,
+    primaryMetric: 'accuracy',
+    score(outputs) {
+      const right = outputs.filter((logits, row) => logits.indexOf(Math.max(...logits)) === labels[row]);
+      return { accuracy: right.length / outputs.length };
+    },
+  };
+}
+
+function toySites(): Site[] {
+  const linear = (path: string, role: SiteRole, [inFeatures, outFeatures]: [number, number], layer?: number): Site => ({
+    path,
+    kind: 'linear',
+    role,
+    inFeatures,
+    outFeatures,
+    hasBias: true,
+    ...(layer === undefined ? {} : { layer }),
+  });
+  const layers = Array.from({ length: LAYERS }, (_, layer) => {
+    const path = `encoder.layer.${layer}`;
+    return [
+      linear(`${path}.attention.query`, 'attention.query', [HIDDEN, HIDDEN], layer),
+      linear(`${path}.attention.value`, 'attention.value', [HIDDEN, HIDDEN], layer),
+      linear(`${path}.attention.output`, 'attention.output', [HIDDEN, HIDDEN], layer),
+      norm(`${path}.norm`, layer),
+      linear(`${path}.ffn.in`, 'ffn.in', [HIDDEN, FFN], layer),
+      linear(`${path}.ffn.out`, 'ffn.out', [FFN, HIDDEN], layer),
+    ];
+  }).flat();
+  const embeddings: Site = {
+    ...linear('embeddings', 'other', [VOCABULARY, HIDDEN]),
+    kind: 'embedding',
+    hasBias: false,
+  };
+  return [embeddings, ...layers, linear('classifier', 'head', [HIDDEN, CLASSES])];
+}
+
+function norm(path: string, layer: number): Site {
+  const features = { inFeatures: HIDDEN, outFeatures: HIDDEN };
+  return { path, kind: 'layerNorm', role: 'other', layer, hasBias: true, ...features };
+}
+
+function randomModule(site: Site, rng: Rng): HostTensors {
+  const normal = (shape: number[], scale: number, mean = 0): HostTensor =>
+    hostTensor(
+      Float32Array.from({ length: sizeOf(shape) }, () => mean + scale * rng.normal()),
+      shape,
+    );
+  const bias = site.hasBias ? { [`${site.path}.bias`]: normal([site.outFeatures], 0.1) } : {};
+  if (site.kind === 'layerNorm') return { [`${site.path}.weight`]: normal([HIDDEN], 0.1, 1), ...bias };
+  const scale = site.kind === 'embedding' ? 1 : 1 / Math.sqrt(site.inFeatures);
+  return { [`${site.path}.weight`]: normal([site.inFeatures, site.outFeatures], scale), ...bias };
+}
+
+function toyForward(scope: Scope, { inputIds, attentionMask }: Tensors): Tensor {
+  const [ids, mask] = [inputIds as Tensor, attentionMask as Tensor];
+  const weights = tf.expandDims(mask, -1); // [batch, tokens, 1]
+  let x = scope.embedding('embeddings', ids); // [batch, tokens] -> [batch, tokens, hidden]
+  for (let layer = 0; layer < LAYERS; layer++) x = toyLayer(scope, `encoder.layer.${layer}`, x, mask);
+  const pooled = tf.div(tf.sum(tf.mul(x, weights), 1), tf.sum(weights, 1)); // [batch, hidden]
+  return scope.linear('classifier', pooled); // [batch, classes]
+}
+
+function toyLayer(scope: Scope, path: string, x: Tensor, mask: Tensor): Tensor {
+  const query = scope.linear(`${path}.attention.query`, x);
+  const value = scope.linear(`${path}.attention.value`, x);
+  const scores = tf.matMul(query as Tensor3D, x as Tensor3D, false, true); // [batch, tokens, tokens]
+  const masked = tf.add(tf.div(scores, Math.sqrt(HIDDEN)), tf.expandDims(tf.mul(tf.sub(1, mask), -1e4), 1));
+  const mixed = tf.matMul(tf.softmax(masked), value); // [batch, tokens, hidden]
+  const y = scope.layerNorm(`${path}.norm`, tf.add(x, scope.linear(`${path}.attention.output`, mixed)), 1e-5);
+  return tf.add(y, scope.linear(`${path}.ffn.out`, tf.tanh(scope.linear(`${path}.ffn.in`, y))));
+}
+
+/** Rows of one to five tokens; the class is the first token's number modulo the number of classes. */
+function toyBatch(rng: Rng, firstRow: number): Batch {
+  const ids = new Int32Array(BATCH * TOKENS);
+  const mask = new Float32Array(BATCH * TOKENS);
+  const labels = new Int32Array(BATCH);
+  for (let row = 0; row < BATCH; row++) {
+    const length = 1 + rng.integer(TOKENS);
+    const token = rng.integer(VOCABULARY);
+    for (let position = 0; position < length; position++) {
+      ids[row * TOKENS + position] = position === 0 ? token : rng.integer(VOCABULARY);
+      mask[row * TOKENS + position] = 1;
+    }
+    labels[row] = token % CLASSES;
+  }
+  return {
+    inputs: {
+      inputIds: hostIntegers(ids, [BATCH, TOKENS]),
+      attentionMask: hostTensor(mask, [BATCH, TOKENS]),
+    },
+    labels: hostIntegers(labels, [BATCH]),
+    rowWeights: hostTensor(new Float32Array(BATCH).fill(1), [BATCH]),
+    rows: Array.from({ length: BATCH }, (_, row) => firstRow + row),
+  };
+}

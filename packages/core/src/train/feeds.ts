@@ -1,0 +1,68 @@
+import { ShapeError } from '../errors.js';
+import type { AdapterLayers } from '../method.js';
+import type { Batch, Model } from '../model.js';
+import { tensorKey } from '../adapter/peft-model.js';
+import { floats, hostTensor, sizeOf, specOf, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
+
+type Specs = Record<string, TensorSpec>;
+
+/** The frozen weights that a forward pass can ask for: no table that is looked up on the host, no module trained whole. */
+export function frozenWeights(model: Model, layers: AdapterLayers, saved: AdapterLayers): HostTensors {
+  const outside = [...hostLookups(model, layers).map(({ site }) => site), ...Object.keys(saved)];
+  return Object.fromEntries(
+    Object.entries(model.weights).filter(([name]) => !outside.some((path) => name.startsWith(`${path}.`))),
+  );
+}
+
+/** What the model reads of a batch: its inputs, and the rows of frozen embeddings under their paths. */
+export function modelInputs(model: Model, layers: AdapterLayers, batch: Batch): HostTensors {
+  const inputs: HostTensors = { ...batch.inputs };
+  for (const { site, ids } of hostLookups(model, layers)) {
+    const numbers = batch.inputs[ids];
+    if (!numbers) throw new ShapeError(`the model reads '${ids}', which the batch does not have`, ids);
+    inputs[site] = gatherRows(model, site, numbers);
+  }
+  return inputs;
+}
+
+/** The specs of the tensors of layers, by `<path>.<name>`: all of them, and the trained ones. */
+export function layerSpecs(layers: AdapterLayers): { all: Specs; trained: Specs } {
+  const all: Specs = {};
+  const trained: Specs = {};
+  for (const layer of Object.values(layers)) {
+    for (const [name, { initial, trainable }] of Object.entries(layer.params)) {
+      all[tensorKey(layer, name)] = specOf(initial);
+      if (trainable) trained[tensorKey(layer, name)] = specOf(initial);
+    }
+    for (const [name, { initial }] of Object.entries(layer.state ?? {})) all[tensorKey(layer, name)] = specOf(initial);
+  }
+  return { all, trained };
+}
+
+/** The specs of tensors at rest. */
+export function specsOf(tensors: HostTensors): Specs {
+  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, specOf(tensor)]));
+}
+
+function hostLookups(model: Model, layers: AdapterLayers): Model['lookups'] {
+  return model.lookups.filter(({ site }) => !(site in layers));
+}
+
+/** Rows of an embedding table: ids `[..]` -> `[.., dim]`. @throws ShapeError for a row that does not exist. */
+function gatherRows(model: Model, site: string, ids: HostTensor): HostTensor {
+  const table = model.weights[`${site}.weight`];
+  if (!table) throw new ShapeError(`${model.name} has no embedding '${site}'`, site);
+  const [count = 0, width = 0] = table.shape;
+  const rows = floats(table, site);
+  const gathered = new Float32Array(sizeOf(ids.shape) * width);
+  ids.data.forEach((id, position) => {
+    if (id < 0 || id >= count) {
+      throw new ShapeError(
+        `row ${id} asked of '${site}', which has ${count} rows; does the tokenizer fit the model?`,
+        site,
+      );
+    }
+    gathered.set(rows.subarray(id * width, (id + 1) * width), position * width);
+  });
+  return hostTensor(gathered, [...ids.shape, width]);
+}

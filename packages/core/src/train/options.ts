@@ -1,0 +1,140 @@
+import { ConfigError } from '../errors.js';
+import type { Executor } from '../executor.js';
+import type { TrainPlan } from '../method.js';
+import type { EvaluationData, TrainingData } from '../model.js';
+import { defaultAdamW } from './optimizer.js';
+import type { ScheduleName } from './schedule.js';
+import type { TrainingSnapshot } from './snapshot.js';
+
+/** How `train` trains. */
+export interface TrainOptions {
+  readonly executor: Executor;
+  readonly epochs: number;
+  /** Peak learning rate of every group that `learningRates` does not name. */
+  readonly learningRate: number;
+  /** Peak learning rates by optimizer group, e.g. `{ gate: 1e-2, head: 1e-3 }`. */
+  readonly learningRates?: Readonly<Record<string, number>>;
+  /** Default linear. */
+  readonly schedule?: ScheduleName;
+  /** Share of the steps in which the learning rate rises. Default 0.06. */
+  readonly warmupRatio?: number;
+  /** Share of the steps, at the end, in which budgets hold and checkpoints are selected. Default 0.3. */
+  readonly finalRatio?: number;
+  /** AdamW. Defaults: 0, 0.9, 0.999, 1e-8. */
+  readonly weightDecay?: number;
+  readonly beta1?: number;
+  readonly beta2?: number;
+  readonly epsilon?: number;
+  /** Largest global norm of the gradients. Default 1; null for no clipping. */
+  readonly clipNorm?: number | null;
+  /** Groups left out of the clip norm. Default none. */
+  readonly unclippedGroups?: readonly string[];
+  /** What a checkpoint is selected on. Without it the last one is kept. */
+  readonly selection?: Selection;
+  readonly onStep?: (event: StepEvent) => void;
+  readonly onEvaluation?: (event: EvaluationEvent) => void;
+  /** Called with a snapshot every `snapshotEvery` steps; give one back as `resume` to go on from it. */
+  readonly onSnapshot?: (snapshot: TrainingSnapshot) => void | Promise<void>;
+  readonly snapshotEvery?: number;
+  readonly resume?: TrainingSnapshot;
+  /** Stops between two steps. */
+  readonly signal?: AbortSignal;
+}
+
+/** Data to select a checkpoint on, and how often within the final steps. */
+export interface Selection {
+  readonly data: EvaluationData;
+  /** Number of evaluations spread over the final steps, the last step included. Default 3. */
+  readonly evaluations?: number;
+}
+
+export interface StepEvent {
+  readonly step: number;
+  readonly totalSteps: number;
+  readonly epoch: number;
+  readonly loss: number;
+  readonly objective: number;
+  readonly learningRate: number;
+  /** Of the adapter, as last counted. */
+  readonly storedParameters: number;
+  /** Wall time of the step, compilation left out. */
+  readonly milliseconds: number;
+  /** The scalars that the controller fed. */
+  readonly scalars: Readonly<Record<string, number>>;
+}
+
+export interface EvaluationEvent {
+  readonly step: number;
+  readonly metrics: Readonly<Record<string, number>>;
+  readonly storedParameters: number;
+  readonly ranks: Readonly<Record<string, number>>;
+  /** Whether this is the best checkpoint so far. */
+  readonly best: boolean;
+}
+
+/** Options with every default filled in, and the plan that follows from them. */
+export interface TrainSettings extends Required<
+  Pick<TrainOptions, 'epochs' | 'learningRate' | 'learningRates' | 'schedule' | 'clipNorm' | 'unclippedGroups'>
+> {
+  readonly optimizer: typeof defaultAdamW;
+  readonly plan: TrainPlan;
+  /** Steps after which a checkpoint is judged. */
+  readonly evaluationSteps: ReadonlySet<number>;
+}
+
+/** Checks the options against the data. @throws ConfigError naming the field. */
+export function trainSettings(options: TrainOptions, data: Pick<TrainingData, 'batchesPerEpoch'>): TrainSettings {
+  const { epochs, learningRate, learningRates = {}, schedule = 'linear', clipNorm = 1, unclippedGroups = [] } = options;
+  const { warmupRatio = 0.06, finalRatio = 0.3, ...rest } = options;
+  atLeast('epochs', epochs, 1, true);
+  for (const [name, rate] of Object.entries({ learningRate, ...learningRates })) atLeast(name, rate, 0);
+  if (clipNorm !== null) atLeast('clipNorm', clipNorm, Number.MIN_VALUE);
+  share('warmupRatio', warmupRatio);
+  share('finalRatio', finalRatio);
+  if (warmupRatio + finalRatio >= 1) {
+    throw new ConfigError(
+      `warmupRatio + finalRatio must stay below 1, got ${warmupRatio} + ${finalRatio}`,
+      'finalRatio',
+    );
+  }
+  const totalSteps = epochs * data.batchesPerEpoch;
+  const plan: TrainPlan = {
+    totalSteps,
+    warmupSteps: Math.floor(warmupRatio * totalSteps),
+    finalSteps: Math.max(1, Math.floor(finalRatio * totalSteps)),
+  };
+  const { weightDecay, beta1, beta2, epsilon } = { ...defaultAdamW, ...defined(rest) };
+  return {
+    epochs,
+    learningRate,
+    learningRates,
+    schedule,
+    clipNorm,
+    unclippedGroups,
+    optimizer: { weightDecay, beta1, beta2, epsilon },
+    plan,
+    evaluationSteps: options.selection ? evaluationSteps(plan, options.selection.evaluations ?? 3) : new Set(),
+  };
+}
+
+/** Steps spread evenly over the final ones; the last step is always among them. */
+function evaluationSteps({ totalSteps, finalSteps }: TrainPlan, count: number): Set<number> {
+  atLeast('selection.evaluations', count, 1, true);
+  const spacing = finalSteps / count;
+  return new Set(Array.from({ length: count }, (_, index) => totalSteps - Math.floor(index * spacing)));
+}
+
+function defined<T extends object>(record: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as never;
+}
+
+function atLeast(field: string, value: number, least: number, integer = false): void {
+  if (Number.isFinite(value) && value >= least && (!integer || Number.isInteger(value))) return;
+  const kind = integer ? 'an integer' : 'a number';
+  throw new ConfigError(`${field} must be ${kind} of at least ${least}, got ${value}`, field);
+}
+
+function share(field: string, value: number): void {
+  if (value >= 0 && value < 1) return;
+  throw new ConfigError(`${field} must be a share from 0 to below 1, got ${value}`, field);
+}

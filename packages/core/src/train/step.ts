@@ -1,0 +1,199 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import { forward } from '../adapter/scope.js';
+import { tensorKey, valuesOf } from '../adapter/peft-model.js';
+import { TrainingError } from '../errors.js';
+import type { AdapterLayer, AdapterLayers, StepContext } from '../method.js';
+import type { Model } from '../model.js';
+import type { Tensors } from '../tensors.js';
+import { losses } from './loss.js';
+import { adamW, clipFactor, type AdamWConfig, type Moments } from './optimizer.js';
+
+/** What a training step is made of, apart from its tensors. */
+export interface StepDefinition {
+  readonly model: Model;
+  /** Every layer that is trained, saved modules included. */
+  readonly layers: AdapterLayers;
+  /** Number of the adapter's own layers. */
+  readonly adapted: number;
+  readonly objective: 'classification' | 'regression';
+  readonly optimizer: AdamWConfig;
+  /** Largest global norm of the gradients; null for no clipping. */
+  readonly clipNorm: number | null;
+  /** Groups whose gradients neither count in the norm nor are clipped. */
+  readonly unclippedGroups: readonly string[];
+}
+
+/** The tensors of a step, by kind and then by name. */
+export interface StepInputs {
+  /** The batch's inputs and host look-ups. */
+  readonly inputs: Tensors;
+  readonly labels: Tensor;
+  readonly rowWeights: Tensor;
+  readonly frozen: Tensors;
+  /** Trained and untrained tensors of the layers, by `<path>.<name>`. */
+  readonly adapter: Tensors;
+  readonly moment1: Tensors;
+  readonly moment2: Tensors;
+  /** `learningRate.<group>`, `correction1`, `correction2`, and the controller's. */
+  readonly scalars: Tensors;
+}
+
+export interface StepOutputs {
+  /** What is minimised: the objective and the layers' own terms. */
+  readonly loss: Tensor;
+  /** The task's loss alone. */
+  readonly objective: Tensor;
+  /** Norm of each trained tensor's gradient before clipping, in the order of `trainedTensors`. */
+  readonly gradientNorms: Tensor;
+  /** Only the tensors that a step changes. */
+  readonly adapter: Tensors;
+  readonly moment1: Tensors;
+  readonly moment2: Tensors;
+}
+
+/** A trained tensor and the layer it belongs to. */
+export interface TrainedTensor {
+  readonly key: string;
+  readonly name: string;
+  readonly layer: AdapterLayer;
+  readonly group: string;
+  readonly decay: boolean;
+}
+
+/** The trained tensors of layers, in a fixed order. */
+export function trainedTensors(layers: AdapterLayers): TrainedTensor[] {
+  return Object.values(layers).flatMap((layer) =>
+    Object.entries(layer.params)
+      .filter(([, spec]) => spec.trainable)
+      .map(([name, { group, decay }]) => ({ key: tensorKey(layer, name), name, layer, group, decay })),
+  );
+}
+
+/** Forward, backward, clipping, AdamW, then each layer's own rule: one pure function from state to state. */
+export function trainStep(definition: StepDefinition, inputs: StepInputs): StepOutputs {
+  const trained = trainedTensors(definition.layers);
+  const ctx = stepContext(inputs.scalars, definition.adapted, true);
+  const { loss, objective, gradients } = differentiate(definition, inputs, trained, ctx);
+  const gradientNorms = tf.stack(trained.map(({ key }) => tf.norm(take(gradients, key)))); // [tensors]
+  const clipped = clip(definition, trained, gradients, gradientNorms);
+  const proposed = propose(definition, inputs, trained, clipped);
+  const adapter = applyRules(definition.layers, inputs.adapter, proposed.adapter, clipped, ctx);
+  return { loss, objective, gradientNorms, ...proposed, adapter };
+}
+
+/** The context in which layers run. */
+export function stepContext(scalars: Tensors, layers: number, training: boolean): StepContext {
+  return {
+    training,
+    layers,
+    scalar(name) {
+      const value = scalars[name];
+      if (!value) throw new TrainingError(`a layer asks for the scalar '${name}', which no controller feeds`, name);
+      return value as Scalar;
+    },
+  };
+}
+
+function differentiate(
+  { model, layers, objective: kind }: StepDefinition,
+  { inputs, labels, rowWeights, frozen, adapter }: StepInputs,
+  trained: readonly TrainedTensor[],
+  ctx: StepContext,
+): { loss: Tensor; objective: Tensor; gradients: Tensors } {
+  let objective: Tensor | undefined;
+  const lossOf = (): Scalar => {
+    const outputs = forward(model, layers, { inputs, frozen, adapter }, ctx);
+    const own = losses[kind](outputs, labels, rowWeights);
+    objective = tf.keep(tf.clone(own)); // survives the tape's scope; handed over below
+    const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, adapter), ctx) ?? []);
+    return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
+  };
+  const at = trained.map(({ key }) => take(adapter, key));
+  const { value: loss, grads } = tf.engine().gradients(lossOf, at, undefined, true);
+  const kept = objective as unknown as Tensor;
+  const reported = tf.clone(kept);
+  kept.dispose();
+  const gradients: Tensors = {};
+  trained.forEach((tensor, index) => {
+    gradients[tensor.key] = shaped(tensor, grads[index], adapter);
+  });
+  return { loss, objective: reported, gradients };
+}
+
+/** A tensor's gradient after its layer's own say in it. */
+function shaped({ key, name, layer }: TrainedTensor, gradient: Tensor | undefined, adapter: Tensors): Tensor {
+  if (!gradient) {
+    throw new TrainingError(
+      `'${layer.site.path}' is adapted, but the model's output does not depend on it; leave it out by excludeModules`,
+      key,
+    );
+  }
+  return layer.gradient?.(name, gradient, valuesOf(layer, adapter)) ?? gradient;
+}
+
+function clip(
+  { clipNorm, unclippedGroups }: StepDefinition,
+  trained: readonly TrainedTensor[],
+  gradients: Tensors,
+  norms: Tensor,
+): Tensors {
+  if (clipNorm === null) return gradients;
+  const counts = trained.map(({ group }) => !unclippedGroups.includes(group));
+  const counted = counts.every(Boolean) ? norms : tf.mul(norms, tf.tensor1d(counts.map(Number)));
+  const factor = clipFactor(counted, clipNorm);
+  return Object.fromEntries(
+    trained.map(({ key }, index) => [key, counts[index] ? tf.mul(take(gradients, key), factor) : take(gradients, key)]),
+  );
+}
+
+/** What the optimizer alone would do. */
+function propose(
+  { optimizer }: StepDefinition,
+  { adapter, moment1, moment2, scalars }: StepInputs,
+  trained: readonly TrainedTensor[],
+  gradients: Tensors,
+): Pick<StepOutputs, 'adapter' | 'moment1' | 'moment2'> {
+  const next = { adapter: {} as Tensors, moment1: {} as Tensors, moment2: {} as Tensors };
+  const corrections = {
+    correction1: take(scalars, 'correction1') as Scalar,
+    correction2: take(scalars, 'correction2') as Scalar,
+  };
+  for (const { key, group, decay } of trained) {
+    const at: Moments = { value: take(adapter, key), moment1: take(moment1, key), moment2: take(moment2, key) };
+    const rates = { ...corrections, learningRate: take(scalars, `learningRate.${group}`) as Scalar };
+    const config = decay ? optimizer : { ...optimizer, weightDecay: 0 };
+    const step = adamW(at, take(gradients, key), rates, config);
+    next.adapter[key] = step.value;
+    next.moment1[key] = step.moment1;
+    next.moment2[key] = step.moment2;
+  }
+  return next;
+}
+
+/** The layers' rules after the optimizer, e.g. SoRA's proximal step. */
+function applyRules(
+  layers: AdapterLayers,
+  previous: Tensors,
+  proposed: Tensors,
+  gradients: Tensors,
+  ctx: StepContext,
+): Tensors {
+  const next = { ...proposed };
+  for (const layer of Object.values(layers)) {
+    if (!layer.update) continue;
+    const changed = layer.update(valuesOf(layer, { ...previous, ...proposed }), {
+      previous: valuesOf(layer, previous),
+      gradient: valuesOf(layer, gradients),
+      ctx,
+    });
+    for (const [name, value] of Object.entries(changed)) next[tensorKey(layer, name)] = value;
+  }
+  return next;
+}
+
+function take(tensors: Tensors, key: string): Tensor {
+  const tensor = tensors[key];
+  if (!tensor) throw new TrainingError(`the step needs the tensor '${key}', which it was not given`, key);
+  return tensor;
+}

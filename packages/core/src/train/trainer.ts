@@ -1,0 +1,273 @@
+import { activeRanks, storedParameters } from '../adapter/accounting.js';
+import { allLayers, tensorKey, tensorNames, type Adapter, type PeftModel } from '../adapter/peft-model.js';
+import { TrainingError } from '../errors.js';
+import type { AdapterLayers, Controller, ResizedLayer } from '../method.js';
+import type { Batch, Model, TrainingData } from '../model.js';
+import { mapValues } from '../records.js';
+import { hostScalar, hostZeros, type HostTensors } from '../tensors.js';
+import type { Checkpoint } from './checkpoint.js';
+import { predictWith } from './evaluate.js';
+import { layerSpecs } from './feeds.js';
+import { biasCorrections } from './optimizer.js';
+import { trainSettings, type Selection, type TrainOptions, type TrainSettings } from './options.js';
+import { learningRateFactor } from './schedule.js';
+import { openSession, type Session, type StepReport, type TrainingState, type Values } from './session.js';
+import type { TrainingSnapshot } from './snapshot.js';
+import { trainedTensors } from './step.js';
+
+/** What a training run ends with. The model's adapter holds the selected checkpoint. */
+export interface TrainResult {
+  readonly totalSteps: number;
+  /** The best checkpoint on the selection data among those that hold the budget; the last one without such data. */
+  readonly selected: Checkpoint;
+  readonly last: Checkpoint;
+  /** Stored parameters of the adapter, averaged over the steps. */
+  readonly meanParameters: number;
+  readonly compileMs: number;
+}
+
+/**
+ * Trains an adapter and the head beside it, in place: `peft.adapter` ends as the selected checkpoint.
+ * @throws ConfigError for impossible options.
+ * @throws TrainingError when the loss is not finite; it names the step and the largest gradients.
+ */
+export async function train(peft: PeftModel, data: TrainingData, options: TrainOptions): Promise<TrainResult> {
+  const settings = trainSettings(options, data);
+  const run = startRun(peft, settings, options);
+  try {
+    await runEpochs(run, data, options);
+    const last = await checkpoint(run);
+    const selected = run.selected ?? last;
+    peft.adapter = { ...peft.adapter, layers: selected.layers, values: selected.values };
+    const { totalSteps } = settings.plan;
+    return { totalSteps, selected, last, meanParameters: run.storedSum / totalSteps, compileMs: compileMs(run) };
+  } finally {
+    await closeSession(run);
+  }
+}
+
+/** A run between two steps. */
+interface Run {
+  readonly model: Model;
+  readonly settings: TrainSettings;
+  readonly controller: Controller | undefined;
+  readonly groups: readonly string[];
+  /** Its layers change when the controller resizes them, and the session with them. */
+  adapter: Adapter;
+  session: Session;
+  /** Compile time of sessions before this one. */
+  earlierCompileMs: number;
+  state: TrainingState;
+  step: number;
+  selected: Checkpoint | null;
+  /** Stored parameters, as last counted. */
+  stored: number;
+  storedSum: number;
+}
+
+/** Steps between two counts of the stored parameters of a method whose ranks change. */
+const COUNT_EVERY = 10;
+
+function startRun({ model, adapter }: PeftModel, settings: TrainSettings, { executor, resume }: TrainOptions): Run {
+  const { method, config, layers } = adapter;
+  const everything = allLayers(adapter);
+  const zeros = (): HostTensors => mapValues(layerSpecs(everything).trained, ({ shape }) => hostZeros(shape));
+  const controller = method.controller?.(layers, config, settings.plan);
+  if (resume?.controller) controller?.restore(resume.controller);
+  const values = resume?.adapter ?? adapter.values;
+  const session = openSession(model, adapter, executor);
+  return {
+    model,
+    settings,
+    controller,
+    groups: [...new Set(trainedTensors(everything).map(({ group }) => group))],
+    adapter,
+    session,
+    earlierCompileMs: 0,
+    state: {
+      adapter: session.upload(values),
+      moment1: session.upload(resume?.moment1 ?? zeros()),
+      moment2: session.upload(resume?.moment2 ?? zeros()),
+    },
+    step: resume?.step ?? 0,
+    selected: resume?.selected ? { ...resume.selected, layers } : null,
+    stored: storedParameters(layers, values),
+    storedSum: resume?.storedSum ?? 0,
+  };
+}
+
+function compileMs({ earlierCompileMs, session }: Run): number {
+  return earlierCompileMs + session.compileMs();
+}
+
+async function closeSession({ session, state }: Run): Promise<void> {
+  for (const values of [state.adapter, state.moment1, state.moment2]) session.release(values);
+  await session.dispose();
+}
+
+async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): Promise<void> {
+  const { epochs, plan } = run.settings;
+  for (let epoch = Math.floor(run.step / data.batchesPerEpoch); epoch < epochs; epoch++) {
+    const batches = data.epoch(epoch);
+    for (const batch of batches.slice(run.step - epoch * data.batchesPerEpoch)) {
+      options.signal?.throwIfAborted();
+      run.step++;
+      await oneStep(run, batch, data.objective, epoch, options);
+      if (run.settings.evaluationSteps.has(run.step) && options.selection) {
+        await judge(run, options.selection, options.onEvaluation);
+      }
+      if (
+        options.onSnapshot &&
+        run.step % (options.snapshotEvery ?? plan.totalSteps) === 0 &&
+        run.step < plan.totalSteps
+      ) {
+        await options.onSnapshot(await snapshot(run));
+      }
+    }
+  }
+}
+
+async function oneStep(
+  run: Run,
+  batch: Batch,
+  objective: TrainingData['objective'],
+  epoch: number,
+  { onStep }: TrainOptions,
+): Promise<void> {
+  const { settings, step } = run;
+  const learningRates = ratesAt(run);
+  const fed = run.controller?.scalars(step, learningRates) ?? {};
+  const scalars = hostScalars({
+    ...fed,
+    ...biasCorrections(step, settings.optimizer),
+    ...Object.fromEntries(run.groups.map((group) => [`learningRate.${group}`, learningRates[group] as number])),
+  });
+  const compiledBefore = run.session.compileMs();
+  const started = performance.now();
+  const report = await run.session.step({ ...settings, objective }, run.state, batch, scalars);
+  const milliseconds = performance.now() - started - (run.session.compileMs() - compiledBefore);
+  assertFinite(report, step);
+  await runController(run);
+  if (run.adapter.method.capabilities.adaptsRank && step % COUNT_EVERY === 0) await recount(run);
+  run.storedSum += run.stored;
+  onStep?.({
+    step,
+    totalSteps: settings.plan.totalSteps,
+    epoch,
+    loss: report.loss,
+    objective: report.objective,
+    learningRate: learningRates.default ?? settings.learningRate,
+    storedParameters: run.stored,
+    milliseconds,
+    scalars: fed,
+  });
+}
+
+/** Learning rates by group at this step; groups without tensors here are included, for controllers. */
+function ratesAt({ settings, groups, step }: Run): Record<string, number> {
+  const factor = learningRateFactor(settings.schedule, step, settings.plan);
+  const peaks = {
+    ...Object.fromEntries(groups.map((group) => [group, settings.learningRate])),
+    ...settings.learningRates,
+  };
+  return Object.fromEntries(Object.entries(peaks).map(([group, peak]) => [group, factor * peak]));
+}
+
+/** Lets the controller look at the tensors it asks for, and takes over what it changes. */
+async function runController(run: Run): Promise<void> {
+  const { controller, session, state, step } = run;
+  const names = controller?.reads(step) ?? [];
+  if (!controller || names.length === 0) return;
+  const seen = await session.download(Object.fromEntries(names.map((name) => [name, state.adapter[name]])));
+  const { values, resized } = controller.afterStep(step, seen) ?? {};
+  if (values) {
+    session.release(mapValues(values, (_, name) => state.adapter[name]));
+    Object.assign(state.adapter, session.upload(values));
+  }
+  if (resized) await resize(run, resized);
+  if (values ?? resized) await recount(run);
+}
+
+/** Goes on with layers of other ranks: their values and moments carried over, the step compiled anew. */
+async function resize(run: Run, resized: Readonly<Record<string, ResizedLayer>>): Promise<void> {
+  const carried = async (values: Values): Promise<HostTensors> => {
+    const tensors = await run.session.download(values);
+    for (const { layer, carry } of Object.values(resized)) {
+      for (const name of tensorNames(layer)) {
+        const tensor = tensors[tensorKey(layer, name)];
+        if (tensor) tensors[tensorKey(layer, name)] = carry(name, tensor);
+      }
+    }
+    return tensors;
+  };
+  const [adapter, moment1, moment2] = [
+    await carried(run.state.adapter),
+    await carried(run.state.moment1),
+    await carried(run.state.moment2),
+  ];
+  const { executor } = run.session;
+  run.earlierCompileMs += run.session.compileMs();
+  await closeSession(run);
+  run.adapter = { ...run.adapter, layers: { ...run.adapter.layers, ...mapValues(resized, ({ layer }) => layer) } };
+  run.session = openSession(run.model, run.adapter, executor);
+  const { upload } = run.session;
+  run.state = { adapter: upload(adapter), moment1: upload(moment1), moment2: upload(moment2) };
+}
+
+async function recount(run: Run): Promise<void> {
+  run.stored = storedParameters(run.adapter.layers, await run.session.download(run.state.adapter));
+}
+
+/** Measures the adapter on the selection data; keeps it when it is the best that holds its budget. */
+async function judge(run: Run, { data }: Selection, tell: TrainOptions['onEvaluation']): Promise<void> {
+  const metrics = data.score(await predictWith(run.session, run.state.adapter, data.batches));
+  const candidate = { ...(await checkpoint(run)), metrics };
+  const score = metrics[data.primaryMetric] ?? -Infinity;
+  const bar = run.selected?.metrics[data.primaryMetric] ?? -Infinity;
+  const best = (run.controller?.holdsBudget(run.step) ?? true) && score > bar;
+  if (best) run.selected = candidate;
+  const { step, storedParameters: stored, ranks } = candidate;
+  tell?.({ step, metrics, storedParameters: stored, ranks, best });
+}
+
+async function checkpoint({ session, state, adapter, step }: Run): Promise<Checkpoint> {
+  const values = await session.download(state.adapter);
+  return {
+    step,
+    layers: adapter.layers,
+    values,
+    metrics: {},
+    storedParameters: storedParameters(adapter.layers, values),
+    ranks: activeRanks(adapter.layers, values),
+  };
+}
+
+async function snapshot(run: Run): Promise<TrainingSnapshot> {
+  const { session, state, controller, step, selected, storedSum } = run;
+  return {
+    step,
+    adapter: await session.download(state.adapter),
+    moment1: await session.download(state.moment1),
+    moment2: await session.download(state.moment2),
+    controller: controller?.snapshot() ?? null,
+    selected,
+    storedSum,
+  };
+}
+
+function assertFinite({ loss, gradientNorms }: StepReport, step: number): void {
+  const broken = Object.entries(gradientNorms).filter(([, norm]) => !Number.isFinite(norm));
+  if (Number.isFinite(loss) && broken.length === 0) return;
+  const largest = Object.entries(gradientNorms)
+    .sort(([, a], [, b]) => (Number.isNaN(b) ? 1 : 0) - (Number.isNaN(a) ? 1 : 0) || b - a)
+    .slice(0, 3)
+    .map(([name, norm]) => `${name} (${norm.toPrecision(3)})`);
+  throw new TrainingError(
+    `step ${step}: the loss is ${loss}; the largest gradients are of ${largest.join(', ')}. Lower the learning rate or clip the gradients`,
+    String(step),
+  );
+}
+
+function hostScalars(scalars: Record<string, number>): HostTensors {
+  return mapValues(scalars, (value) => hostScalar(value));
+}

@@ -1,0 +1,232 @@
+/** What a TensorFlow.js tensor of a trace may hold. */
+export type ValueType = 'float32' | 'int32' | 'bool';
+
+/** What an ONNX value of the graph may hold; int64 is for shapes, axes and row numbers. */
+export type ElementType = ValueType | 'int64';
+
+/** The numbers by which ONNX knows the element types (TensorProto.DataType). */
+export const ELEMENT_NUMBERS: Readonly<Record<ElementType, number>> = { float32: 1, int32: 6, int64: 7, bool: 9 };
+
+export type ConstantData = Float32Array | Int32Array | Uint8Array | BigInt64Array;
+
+/** An attribute of a node. A bare number is an integer; fractions are wrapped, as ONNX tells them apart. */
+export type Attribute = number | string | readonly number[] | { readonly float: number };
+
+export interface GraphNode {
+  readonly op: string;
+  /** Empty for the standard operators. */
+  readonly domain: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly attributes: Readonly<Record<string, Attribute>>;
+}
+
+export interface GraphConstant {
+  readonly name: string;
+  readonly dtype: ElementType;
+  readonly shape: readonly number[];
+  readonly data: ConstantData;
+}
+
+/** An input or output of the graph. */
+export interface GraphPort {
+  /** What the traced function calls it. */
+  readonly key: string;
+  /** What the graph calls it. */
+  readonly name: string;
+  readonly dtype: ElementType;
+  readonly shape: readonly number[];
+}
+
+/**
+ * A tensor of the trace. The ONNX value `name` has the shape `held`, which broadcasts to `shape`: ONNX operators broadcast
+ * by themselves, so a value that only repeats a smaller one is written out whole only for an operator that needs it so.
+ */
+export interface Value {
+  readonly name: string;
+  readonly dtype: ElementType;
+  readonly shape: readonly number[];
+  readonly held: readonly number[];
+}
+
+/** Options of {@link GraphBuilder.node}. */
+export interface NodeOptions {
+  /** Element type of the output; the first input's when left out. */
+  readonly dtype?: ElementType;
+  readonly attributes?: Readonly<Record<string, Attribute>>;
+  readonly domain?: string;
+}
+
+type Shape = readonly number[];
+
+/** Operands that leave the other one as it is; Mul and Add look at both sides, Sub and Div at the second. */
+const NEUTRAL: Readonly<Record<string, number>> = { Mul: 1, Div: 1, Add: 0, Sub: 0 };
+const COMMUTATIVE: ReadonlySet<string> = new Set(['Mul', 'Add']);
+
+/**
+ * An ONNX graph under construction. Equal constants are held once, and a node that repeats an earlier one (same operator,
+ * inputs and attributes) is the earlier one: everything here is pure.
+ */
+export class GraphBuilder {
+  readonly nodes: GraphNode[] = [];
+  readonly inputs: GraphPort[] = [];
+  readonly #constants = new Map<string, GraphConstant>();
+  readonly #constantsByContent = new Map<string, GraphConstant[]>();
+  readonly #outputsBySignature = new Map<string, readonly string[]>();
+  #count = 0;
+
+  get constants(): readonly GraphConstant[] {
+    return [...this.#constants.values()];
+  }
+
+  /** A tensor that every run is given. */
+  input(key: string, dtype: ValueType, shape: Shape): Value {
+    const name = `in:${key}`;
+    this.inputs.push({ key, name, dtype, shape });
+    return { name, dtype, shape, held: shape };
+  }
+
+  /** A tensor known now. When all its elements are equal it is held as a scalar. */
+  constant(data: ConstantData, dtype: ElementType, shape: Shape): Value {
+    const uniform = data.length > 0 && (data as Float32Array).every((value) => Object.is(value, data[0]));
+    const held = uniform ? [] : shape;
+    const { name } = this.#constant(uniform ? data.slice(0, 1) : data, dtype, held);
+    return { name, dtype, shape, held };
+  }
+
+  scalar(value: number, dtype: ValueType = 'float32'): Value {
+    return this.constant(typedArray([value], dtype), dtype, []);
+  }
+
+  /** A vector of integers as ONNX takes shapes, axes and bounds. */
+  ints(values: readonly number[]): Value {
+    const shape = [values.length];
+    const { name } = this.#constant(BigInt64Array.from(values, BigInt), 'int64', shape);
+    return { name, dtype: 'int64', shape, held: shape };
+  }
+
+  /** Elementwise, one operand. */
+  map(op: string, x: Value, options: NodeOptions = {}): Value {
+    return { ...this.#emit(op, [x], x.held, options), shape: x.shape };
+  }
+
+  /** Elementwise, two operands that broadcast. */
+  zip(op: string, a: Value, b: Value, options: NodeOptions = {}): Value {
+    const shape = broadcast(a.shape, b.shape);
+    const neutral = NEUTRAL[op];
+    if (neutral !== undefined && this.#known(b) === neutral) return { ...a, shape };
+    if (neutral !== undefined && COMMUTATIVE.has(op) && this.#known(a) === neutral) return { ...b, shape };
+    return { ...this.#emit(op, [a, b], broadcast(a.held, b.held), options), shape };
+  }
+
+  /** `yes` where the condition holds, `no` elsewhere; all three broadcast. */
+  where(condition: Value, yes: Value, no: Value): Value {
+    const over = (shape: (value: Value) => Shape): Shape => broadcast(broadcast(shape(condition), shape(yes)), shape(no));
+    const value = this.#emit('Where', [condition, yes, no], over(({ held }) => held), { dtype: yes.dtype });
+    return { ...value, shape: over(({ shape }) => shape) };
+  }
+
+  cast(x: Value, dtype: ElementType): Value {
+    return x.dtype === dtype ? x : this.map('Cast', x, { dtype, attributes: { to: ELEMENT_NUMBERS[dtype] } });
+  }
+
+  reshape(x: Value, shape: Shape): Value {
+    if (same(x.shape, shape)) return x;
+    if (sizeOf(x.held) !== 1) return this.node('Reshape', [x, this.ints(shape)], shape);
+    return { ...(x.held.length === 0 ? x : this.#emit('Reshape', [x, this.ints([])], [])), shape };
+  }
+
+  /** `x` repeated to a shape that it broadcasts to; written out only when an operator needs it whole. */
+  expand(x: Value, shape: Shape): Value {
+    return { ...x, shape };
+  }
+
+  /** Any operator with one output; its operands are written out whole. */
+  node(op: string, operands: readonly Value[], shape: Shape, options: NodeOptions = {}): Value {
+    return this.#emit(
+      op,
+      operands.map((x) => this.whole(x)),
+      shape,
+      options,
+    );
+  }
+
+  /** Any operator with several outputs of one element type. */
+  split(op: string, operands: readonly Value[], shapes: readonly Shape[], options: NodeOptions = {}): Value[] {
+    const whole = operands.map((x) => this.whole(x));
+    const names = this.#names(op, whole, shapes.length, options);
+    const dtype = options.dtype ?? dtypeOf(whole);
+    return shapes.map((shape, index) => ({ name: names[index] ?? '', dtype, shape, held: shape }));
+  }
+
+  /** The same tensor with nothing left to broadcast. */
+  whole(x: Value): Value {
+    return same(x.held, x.shape) ? x : this.#emit('Expand', [x, this.ints(x.shape)], x.shape);
+  }
+
+  #emit(op: string, operands: readonly Value[], held: Shape, options: NodeOptions = {}): Value {
+    const [name = ''] = this.#names(op, operands, 1, options);
+    return { name, dtype: options.dtype ?? dtypeOf(operands), shape: held, held };
+  }
+
+  #names(op: string, operands: readonly Value[], count: number, options: NodeOptions): readonly string[] {
+    const { attributes = {}, domain = '' } = options;
+    const inputs = operands.map(({ name }) => name);
+    const signature = JSON.stringify([domain, op, inputs, attributes, count]);
+    const known = this.#outputsBySignature.get(signature);
+    if (known !== undefined) return known;
+    const outputs = Array.from({ length: count }, () => `v${this.#count++}`);
+    this.nodes.push({ op, domain, inputs, outputs, attributes });
+    this.#outputsBySignature.set(signature, outputs);
+    return outputs;
+  }
+
+  #constant(data: ConstantData, dtype: ElementType, shape: Shape): GraphConstant {
+    const key = `${dtype}[${shape.join()}]${String(data[0])}`;
+    const alike = this.#constantsByContent.get(key) ?? [];
+    const known = alike.find((constant) => equal(constant.data, data));
+    if (known !== undefined) return known;
+    const constant = { name: `c${this.#constants.size}`, dtype, shape, data };
+    this.#constantsByContent.set(key, [...alike, constant]);
+    this.#constants.set(constant.name, constant);
+    return constant;
+  }
+
+  /** The number that a value is throughout, where the trace knows it. */
+  #known(x: Value): number | undefined {
+    const constant = sizeOf(x.held) === 1 ? this.#constants.get(x.name) : undefined;
+    return constant === undefined ? undefined : Number(constant.data[0]);
+  }
+}
+
+/** The shape two shapes broadcast to. They are known to fit: TensorFlow.js has checked them. */
+export function broadcast(a: Shape, b: Shape): number[] {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, axis) => {
+    const [left = 1, right = 1] = [a[axis - rank + a.length], b[axis - rank + b.length]];
+    return left === 1 ? right : left;
+  });
+}
+
+/** Numbers as the memory of an element type. */
+export function typedArray(values: ArrayLike<number | boolean>, dtype: ValueType): Float32Array | Int32Array | Uint8Array {
+  const numbers = Array.from(values, Number);
+  if (dtype === 'float32') return Float32Array.from(numbers);
+  return dtype === 'int32' ? Int32Array.from(numbers) : Uint8Array.from(numbers);
+}
+
+function dtypeOf([first]: readonly Value[]): ElementType {
+  return first?.dtype ?? 'float32';
+}
+
+function sizeOf(shape: Shape): number {
+  return shape.reduce((size, dim) => size * dim, 1);
+}
+
+function same(a: Shape, b: Shape): boolean {
+  return a.length === b.length && a.every((dim, axis) => dim === b[axis]);
+}
+
+function equal(a: ConstantData, b: ConstantData): boolean {
+  return a.length === b.length && (a as Float32Array).every((value, index) => Object.is(value, b[index]));
+}

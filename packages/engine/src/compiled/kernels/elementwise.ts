@@ -1,0 +1,187 @@
+import type { ClipByValueAttrs, LeakyReluAttrs, StepAttrs } from '@tensorflow/tfjs';
+import type { Attribute, GraphBuilder, Value, ValueType } from '../graph.js';
+import type { Binary, Kernel, KernelTable, Unary } from './kernel.js';
+
+/** Kernels that look at one element of each operand; operands broadcast. */
+export const elementwise: KernelTable = {
+  // arithmetic
+  Add: arithmetic('Add'),
+  Sub: arithmetic('Sub'),
+  Multiply: arithmetic('Mul'),
+  RealDiv: arithmetic('Div'),
+  Maximum: arithmetic('Max'),
+  Minimum: arithmetic('Min'),
+  Pow: arithmetic('Pow'),
+  AddN: (g, terms: Readonly<Record<string, Value>>) => Object.values(terms).reduce((sum, term) => g.zip('Add', sum, term)),
+  SquaredDifference: (g, { a, b }: Binary) => square(g, g.zip('Sub', a, b)),
+  FloorDiv: floorDiv,
+  Mod: mod,
+  Atan2: atan2,
+
+  // comparison and logic
+  Equal: comparison('Equal'),
+  NotEqual: (g, { a, b }: Binary) => g.map('Not', g.zip('Equal', a, b, { dtype: 'bool' })),
+  Greater: comparison('Greater'),
+  GreaterEqual: comparison('GreaterOrEqual'),
+  Less: comparison('Less'),
+  LessEqual: comparison('LessOrEqual'),
+  LogicalAnd: (g, { a, b }: Binary) => g.zip('And', a, b),
+  LogicalOr: (g, { a, b }: Binary) => g.zip('Or', a, b),
+  LogicalXor: (g, { a, b }: Binary) => g.zip('Xor', a, b),
+  LogicalNot: (g, { x }: Unary) => g.map('Not', x),
+  IsNan: test('IsNaN'),
+  IsInf: test('IsInf'),
+  IsFinite: (g, { x }: Unary) => g.map('Not', g.zip('Or', isIn(g, 'IsNaN', x), isIn(g, 'IsInf', x))),
+  Select: select,
+
+  // signs, powers and rounding
+  Abs: integral('Abs'),
+  Neg: integral('Neg'),
+  Sign: integral('Sign'),
+  Square: (g, { x }: Unary) => square(g, x),
+  Sqrt: real('Sqrt'),
+  Rsqrt: composed((g, x) => g.map('Reciprocal', g.map('Sqrt', x))),
+  Reciprocal: real('Reciprocal'),
+  Floor: real('Floor'),
+  Ceil: real('Ceil'),
+  Round: real('Round'),
+  ClipByValue: (g, { x }: Unary, { clipValueMin, clipValueMax }: ClipByValueAttrs) => clip(g, x, clipValueMin, clipValueMax),
+
+  // exponentials and trigonometry
+  Exp: real('Exp'),
+  Expm1: composed((g, x) => g.zip('Sub', g.map('Exp', x), g.scalar(1))),
+  Log: real('Log'),
+  Log1p: composed((g, x) => g.map('Log', g.zip('Add', x, g.scalar(1)))),
+  Erf: real('Erf'),
+  Sin: real('Sin'),
+  Cos: real('Cos'),
+  Tan: real('Tan'),
+  Asin: real('Asin'),
+  Acos: real('Acos'),
+  Atan: real('Atan'),
+  Sinh: real('Sinh'),
+  Cosh: real('Cosh'),
+  Tanh: real('Tanh'),
+  Asinh: real('Asinh'),
+  Acosh: real('Acosh'),
+  Atanh: real('Atanh'),
+
+  // activations
+  Relu: integral('Relu'),
+  Relu6: (g, { x }: Unary) => clip(g, x, 0, 6),
+  LeakyRelu: (g, { x }: Unary, { alpha }: LeakyReluAttrs) => activate(g, 'LeakyRelu', x, alpha),
+  Prelu: (g, { x, alpha }: Unary & { readonly alpha: Value }) => g.zip('PRelu', x, alpha),
+  Elu: real('Elu'),
+  EluGrad: (g, { dy, y }: { readonly dy: Value; readonly y: Value }) =>
+    g.where(compare(g, 'GreaterOrEqual', y, 0), dy, g.zip('Mul', dy, g.zip('Add', y, g.scalar(1)))),
+  Selu: real('Selu', { alpha: { float: 1.6732632423543772 }, gamma: { float: 1.0507009873554805 } }),
+  Sigmoid: real('Sigmoid'),
+  Softplus: real('Softplus'),
+  Step: (g, { x }: Unary, { alpha }: StepAttrs) => step(g, x, alpha),
+};
+
+/** `x` with slope `alpha` below zero. */
+export function activate(g: GraphBuilder, op: 'LeakyRelu' | 'Elu', x: Value, alpha: number): Value {
+  return g.map(op, x, { attributes: { alpha: { float: alpha } } });
+}
+
+/** `x` limited to a range. */
+export function clip(g: GraphBuilder, x: Value, low: number, high: number): Value {
+  return atLeast(g, g.zip('Min', x, g.scalar(high, valueType(x))), low);
+}
+
+function atLeast(g: GraphBuilder, x: Value, low: number): Value {
+  return g.zip('Max', x, g.scalar(low, valueType(x)));
+}
+
+export function square(g: GraphBuilder, x: Value): Value {
+  return g.zip('Mul', x, x);
+}
+
+/** Two numbers to one of the same type; ONNX has no arithmetic of bools, so they go through integers. */
+function arithmetic(op: string): Kernel<Binary> {
+  return (g, { a, b }) => {
+    if (a.dtype !== 'bool') return g.zip(op, a, b);
+    return g.cast(g.zip(op, g.cast(a, 'int32'), g.cast(b, 'int32')), 'bool');
+  };
+}
+
+/** Two numbers to a bool. */
+function comparison(op: string): Kernel<Binary> {
+  return (g, { a, b }) => g.zip(op, ordered(g, a), ordered(g, b), { dtype: 'bool' });
+}
+
+/** ONNX orders numbers only. */
+function ordered(g: GraphBuilder, x: Value): Value {
+  return x.dtype === 'bool' ? g.cast(x, 'int32') : x;
+}
+
+/** One number to one of the same type, where ONNX knows the operator for integers too. */
+function integral(op: string): Kernel<Unary> {
+  return (g, { x }) => g.map(op, x);
+}
+
+/** One number to one of the same type, where ONNX knows the operator for fractions only. */
+function real(op: string, attributes: Readonly<Record<string, Attribute>> = {}): Kernel<Unary> {
+  return composed((g, x) => g.map(op, x, { attributes }));
+}
+
+/** The same for several nodes; `body` sees float32. */
+function composed(body: (g: GraphBuilder, x: Value) => Value): Kernel<Unary> {
+  return (g, { x }) => g.cast(body(g, g.cast(x, 'float32')), x.dtype);
+}
+
+function test(op: string): Kernel<Unary> {
+  return (g, { x }) => isIn(g, op, x);
+}
+
+function isIn(g: GraphBuilder, op: string, x: Value): Value {
+  return g.map(op, g.cast(x, 'float32'), { dtype: 'bool' });
+}
+
+function compare(g: GraphBuilder, op: string, x: Value, bound: number): Value {
+  return g.zip(op, x, g.scalar(bound, valueType(x)), { dtype: 'bool' });
+}
+
+/** 1 above zero, `alpha` elsewhere; NaN stays NaN. */
+function step(g: GraphBuilder, x: Value, alpha: number): Value {
+  const above = g.where(compare(g, 'Greater', x, 0), g.scalar(1, valueType(x)), g.scalar(alpha, valueType(x)));
+  return x.dtype === 'float32' ? g.where(isIn(g, 'IsNaN', x), x, above) : above;
+}
+
+/** A condition of rank 1 chooses whole rows. */
+function select(g: GraphBuilder, { condition, t, e }: Record<'condition' | 't' | 'e', Value>): Value {
+  const rows = condition.shape.length === 1 && t.shape.length > 1;
+  const chosen = rows ? g.reshape(condition, t.shape.map((dim, axis) => (axis === 0 ? dim : 1))) : condition;
+  return g.where(chosen, t, e);
+}
+
+/** The quotient rounded down, exact for integers: ONNX rounds theirs towards zero. */
+function floorDiv(g: GraphBuilder, { a, b }: Binary): Value {
+  const quotient = g.zip('Div', a, b);
+  if (a.dtype === 'float32') return g.map('Floor', quotient);
+  const remainder = g.zip('Sub', a, g.zip('Mul', quotient, b));
+  const isLow = compare(g, 'Less', g.zip('Mul', g.map('Sign', remainder), g.map('Sign', b)), 0);
+  return g.where(isLow, g.zip('Sub', quotient, g.scalar(1, 'int32')), quotient);
+}
+
+/** The remainder with the sign of the divisor. */
+function mod(g: GraphBuilder, { a, b }: Binary): Value {
+  if (a.dtype !== 'float32') return g.zip('Mod', a, b);
+  const remainder = g.zip('Mod', a, b, { attributes: { fmod: 1 } });
+  const differ = compare(g, 'Less', g.zip('Mul', g.map('Sign', remainder), g.map('Sign', b)), 0);
+  return g.where(differ, g.zip('Add', remainder, b), remainder);
+}
+
+/** The angle of the point (b, a). */
+function atan2(g: GraphBuilder, { a, b }: Binary): Value {
+  const slope = g.map('Atan', g.zip('Div', a, b));
+  const turn = g.where(compare(g, 'Less', a, 0), g.scalar(-Math.PI), g.scalar(Math.PI));
+  const behind = g.where(compare(g, 'Less', b, 0), g.zip('Add', slope, turn), slope);
+  const isOrigin = g.zip('And', compare(g, 'Equal', a, 0), compare(g, 'Equal', b, 0));
+  return g.where(isOrigin, g.scalar(0), behind);
+}
+
+function valueType(x: Value): ValueType {
+  return x.dtype === 'float32' ? 'float32' : 'int32';
+}

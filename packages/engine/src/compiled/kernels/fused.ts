@@ -1,0 +1,24 @@
+import type { GraphBuilder, Value } from '../graph.js';
+import { square } from './elementwise.js';
+import type { KernelTable, Unary } from './kernel.js';
+
+/** Whole layers of `@peftjs/core/nn` as the nodes that ONNX Runtime has for them. */
+export const fused: KernelTable = {
+  /** y, mean and 1 / standard deviation, the last two `[.., 1]`. */
+  PeftLayerNorm: (g, { x, gain, shift }: Record<'x' | 'gain' | 'shift', Value>, { epsilon }: { epsilon: number }) => {
+    const moments = [...x.shape.slice(0, -1), 1];
+    const attributes = { axis: -1, epsilon: { float: epsilon } };
+    return g.split('LayerNormalization', [x, gain, shift], [x.shape, moments, moments], { attributes });
+  },
+  PeftGelu: (g, { x }: Unary) => g.map('Gelu', x),
+  PeftGeluGrad: geluGrad,
+};
+
+/** dy (Phi(x) + x phi(x)) in the fewest passes: HardSigmoid is the one operator that scales and shifts at once. */
+function geluGrad(g: GraphBuilder, { dy, x }: Record<'dy' | 'x', Value>): Value {
+  const erf = g.map('Erf', g.zip('Mul', x, g.scalar(Math.SQRT1_2)));
+  const cdf = g.map('HardSigmoid', erf, { attributes: { alpha: { float: 0.5 }, beta: { float: 0.5 } } });
+  const bell = g.map('Exp', g.zip('Mul', square(g, x), g.scalar(-0.5)));
+  const slope = g.zip('Mul', g.zip('Mul', x, g.scalar(1 / Math.sqrt(2 * Math.PI))), bell);
+  return g.zip('Mul', dy, g.zip('Add', cdf, slope));
+}

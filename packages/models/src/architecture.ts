@@ -1,0 +1,105 @@
+import type { Tensor } from '@tensorflow/tfjs';
+import { CheckpointError, ShapeError } from '@peftjs/core';
+import type { HostTensor, HostTensors, Lookup, Scope, Site, SiteRole, Tensors, TensorSpec } from '@peftjs/core';
+
+/**
+ * A network without its weights and its head: the list of its modules and pure functions over them. The list is the one
+ * source of shapes: what a checkpoint must hold follows from it.
+ */
+export interface Architecture {
+  readonly name: string;
+  /** Longest sequence it reads. */
+  readonly maxTokens: number;
+  /** The modules that the head's features come through, in the order of the forward pass: methods act on these. */
+  readonly sites: readonly Site[];
+  /** The modules that only `encode` reaches, so that no method trains what a classifier never reads. */
+  readonly encodeOnly: readonly Site[];
+  readonly defaultTargetModules: readonly string[];
+  readonly lookups: readonly Lookup[];
+  /** Width of `features`. */
+  readonly featureSize: number;
+  /** What the head reads: [batch, featureSize]. */
+  features(scope: Scope, inputs: Tensors): Tensor;
+  /** The sentence embedding that the network was published for: [batch, width]. */
+  encode(scope: Scope, inputs: Tensors): Tensor;
+}
+
+/** Where a module stands in the network. */
+export interface Place {
+  readonly role?: SiteRole;
+  readonly layer?: number;
+}
+
+/** y = x W + b, W [inFeatures, outFeatures]. */
+export function linearSite(path: string, inFeatures: number, outFeatures: number, place: Place = {}): Site {
+  return { path, kind: 'linear', role: 'other', ...place, inFeatures, outFeatures, hasBias: true };
+}
+
+/** Normalises, scales and shifts vectors of `width`. */
+export function layerNormSite(path: string, width: number, place: Place = {}): Site {
+  return { path, kind: 'layerNorm', role: 'other', ...place, inFeatures: width, outFeatures: width, hasBias: true };
+}
+
+/** A table [rows, width]. */
+export function embeddingSite(path: string, rows: number, width: number): Site {
+  return { path, kind: 'embedding', role: 'other', inFeatures: rows, outFeatures: width, hasBias: false };
+}
+
+/** An input of the batch. @throws ShapeError when the batch has none of that name. */
+export function batchInput(inputs: Tensors, name: string): Tensor {
+  const input = inputs[name];
+  if (!input)
+    throw new ShapeError(`the model reads '${name}', got ${Object.keys(inputs).join(', ') || 'nothing'}`, name);
+  return input;
+}
+
+/** The shape of every weight of an architecture, by name. */
+export function weightShapes({ sites, encodeOnly }: Architecture): Record<string, readonly number[]> {
+  const shapes: Record<string, readonly number[]> = {};
+  for (const { path, kind, inFeatures, outFeatures, hasBias } of [...sites, ...encodeOnly]) {
+    shapes[`${path}.weight`] = kind === 'layerNorm' ? [outFeatures] : [inFeatures, outFeatures];
+    if (hasBias) shapes[`${path}.bias`] = [outFeatures];
+  }
+  return shapes;
+}
+
+/**
+ * Holds what a checkpoint says it has against what the architecture needs, before any weight is read.
+ * @throws CheckpointError naming the first missing or mis-shaped weight.
+ */
+export function checkShapes(
+  architecture: Architecture,
+  specs: Readonly<Record<string, TensorSpec>>,
+  file: string,
+): void {
+  for (const [name, shape] of Object.entries(weightShapes(architecture))) {
+    const spec = specs[name];
+    if (!spec) throw new CheckpointError(`${file}: weight '${name}' of ${architecture.name} is missing`, name);
+    if (spec.dtype !== 'float32' || spec.shape.join() !== shape.join()) {
+      throw new CheckpointError(
+        `${file}: weight '${name}' must be float32 [${shape.join(', ')}], got ${spec.dtype} [${spec.shape.join(', ')}]`,
+        name,
+      );
+    }
+  }
+}
+
+/** @throws CheckpointError naming the first weight that holds a NaN or an infinite value. */
+export function checkFinite(weights: HostTensors, file: string): void {
+  for (const [name, tensor] of Object.entries(weights)) {
+    const position = firstNotFinite(tensor);
+    if (position >= 0) {
+      throw new CheckpointError(
+        `${file}: weight '${name}' holds ${tensor.data[position]} at position ${position}`,
+        name,
+      );
+    }
+  }
+}
+
+function firstNotFinite({ data }: HostTensor): number {
+  for (let position = 0; position < data.length; position++) {
+    if (!Number.isFinite(data[position])) return position;
+  }
+  return -1;
+}

@@ -1,0 +1,121 @@
+import { inFile, quote, reason, SafetensorsError } from './errors.js';
+import { bareRecord, MAX_HEADER_BYTES } from './header.js';
+import { JsonReader } from './json.js';
+import { openSource, type SafetensorsFile } from './open.js';
+import { fileSource, readExactly, type ByteSource, type OpenSource } from './source.js';
+
+const MAX_SHARDS = 1024;
+
+/** A file beside the index: no folder, no drive, no URL syntax, nothing that an opener could take for a way out. */
+const SHARD_NAME = /^[\w-][\w.+-]{0,240}\.safetensors$/;
+const LAST_SEGMENT = /[^/\\]*$/;
+
+/**
+ * Opens a model of several files by its index (`model.safetensors.index.json`); the shards lie beside it. All headers are
+ * read, and every tensor of the index must be in its shard.
+ * @param open Opens the index and the shards, whose paths are the index's with another last segment; by default the disk.
+ * @throws SafetensorsError naming the file, and the tensor or key at fault.
+ */
+export async function openSharded(indexPath: string, open: OpenSource = fileSource): Promise<SafetensorsFile> {
+  const index = await readIndex(indexPath, open);
+  const files: SafetensorsFile[] = [];
+  const fileOf = new Map<string, SafetensorsFile>();
+  try {
+    for (const [shard, names] of index) {
+      const path = indexPath.replace(LAST_SEGMENT, shard);
+      const file = await openSource(await opened(path, open), path);
+      files.push(file);
+      for (const name of names) {
+        file.spec(name);
+        fileOf.set(name, file);
+      }
+    }
+    return joined(indexPath, files, fileOf);
+  } catch (error) {
+    await closeAll(files);
+    throw inFile(indexPath, error);
+  }
+}
+
+/** Names of the tensors by shard. */
+type ShardIndex = ReadonlyMap<string, readonly string[]>;
+
+async function readIndex(path: string, open: OpenSource): Promise<ShardIndex> {
+  const source = await opened(path, open);
+  try {
+    if (source.size > MAX_HEADER_BYTES) {
+      throw new SafetensorsError(`an index of ${source.size} bytes, at most ${MAX_HEADER_BYTES} are read`);
+    }
+    return parseIndex(await readExactly(source, 0, source.size));
+  } catch (error) {
+    throw inFile(path, error);
+  } finally {
+    await source.close?.();
+  }
+}
+
+function parseIndex(json: Uint8Array): ShardIndex {
+  const reader = new JsonReader(json, 'index');
+  const found: { index?: ShardIndex } = {};
+  reader.object((key) => {
+    if (key === 'weight_map') found.index = readWeightMap(reader);
+    else reader.skip();
+  });
+  reader.end();
+  if (found.index) return found.index;
+  throw new SafetensorsError("index: expected an object 'weight_map' of tensor names and their files", 'weight_map');
+}
+
+function readWeightMap(reader: JsonReader): ShardIndex {
+  const index = new Map<string, string[]>();
+  reader.object((name) => {
+    const shard = checkedShard(reader.string(), name);
+    const names = index.get(shard);
+    if (names) names.push(name);
+    else if (index.size === MAX_SHARDS) throw reader.expected(`at most ${MAX_SHARDS} files`);
+    else index.set(shard, [name]);
+  });
+  return index;
+}
+
+function checkedShard(shard: string, tensor: string): string {
+  if (SHARD_NAME.test(shard)) return shard;
+  throw new SafetensorsError(
+    `index: tensor ${quote(tensor)} is said to be in ${quote(shard)}, expected a .safetensors file beside the index`,
+    tensor,
+  );
+}
+
+async function opened(path: string, open: OpenSource): Promise<ByteSource> {
+  try {
+    return await open(path);
+  } catch (cause) {
+    if (cause instanceof SafetensorsError) throw cause;
+    throw new SafetensorsError(`cannot open ${path}: ${reason(cause)}`, path, cause);
+  }
+}
+
+function joined(
+  path: string,
+  files: readonly SafetensorsFile[],
+  fileOf: ReadonlyMap<string, SafetensorsFile>,
+): SafetensorsFile {
+  const home = (name: string): SafetensorsFile => {
+    const file = fileOf.get(name);
+    if (file) return file;
+    throw new SafetensorsError(`${path}: there is no tensor ${quote(name)} among ${fileOf.size}`, name);
+  };
+  const metadata = bareRecord();
+  for (const file of files) Object.assign(metadata, file.metadata);
+  return {
+    names: [...fileOf.keys()],
+    metadata,
+    spec: (name) => home(name).spec(name),
+    read: async (name) => home(name).read(name),
+    close: () => closeAll(files),
+  };
+}
+
+async function closeAll(files: readonly SafetensorsFile[]): Promise<void> {
+  await Promise.all(files.map((file) => file.close()));
+}

@@ -1,0 +1,123 @@
+import { bytesOf, dtypeNamed, holds, layoutRank } from './dtype.js';
+import { quote, reason, SafetensorsError } from './errors.js';
+import { MAX_HEADER_BYTES, METADATA_KEY, PREFIX_BYTES } from './header.js';
+import { isWellFormed, MAX_KEYS } from './json.js';
+import { byteLengthOf, type StoredTensor } from './tensor.js';
+
+/** Values by name: a map or a plain object. */
+export type Named<T> = ReadonlyMap<string, T> | Readonly<Record<string, T>>;
+
+const HEADER_ALIGNMENT = 8;
+
+/**
+ * A file of these tensors, byte for byte as the reference implementation writes it: the widest elements first, then by name,
+ * after a header padded to 8 bytes. Metadata, whose order the reference leaves to chance, is sorted, so that equal content
+ * gives equal bytes.
+ * @throws SafetensorsError naming the tensor or key that cannot be written.
+ */
+export function writeSafetensors(tensors: Named<StoredTensor>, metadata?: Named<string>): Uint8Array {
+  const pieces = laidOut(tensors);
+  const header = encodedHeader([...(metadata ? [metadataMember(metadata)] : []), ...pieces.map(tensorMember)]);
+  const file = allocated(PREFIX_BYTES + header.byteLength + (pieces.at(-1)?.end ?? 0));
+  new DataView(file.buffer).setBigUint64(0, BigInt(header.byteLength), true);
+  file.set(header, PREFIX_BYTES);
+  const data = file.subarray(PREFIX_BYTES + header.byteLength);
+  for (const { bytes, begin } of pieces) data.set(bytes, begin);
+  return file;
+}
+
+/** A tensor's bytes and where they go, counted from the end of the header. */
+interface Piece {
+  readonly name: string;
+  readonly tensor: StoredTensor;
+  readonly bytes: Uint8Array;
+  readonly begin: number;
+  readonly end: number;
+}
+
+function laidOut(tensors: Named<StoredTensor>): Piece[] {
+  const entries = entriesOf(tensors);
+  if (entries.length >= MAX_KEYS) {
+    throw new SafetensorsError(`${entries.length} tensors in one file, fewer than ${MAX_KEYS} are expected`);
+  }
+  for (const [name, tensor] of entries) checkTensor(name, tensor);
+  entries.sort(
+    ([a, { dtype: left }], [b, { dtype: right }]) => layoutRank(left) - layoutRank(right) || byCodePoint(a, b),
+  );
+  let end = 0;
+  return entries.map(([name, tensor]) => {
+    const begin = end;
+    end += tensor.data.byteLength;
+    return { name, tensor, bytes: bytesOf(tensor.data), begin, end };
+  });
+}
+
+function checkTensor(name: string, tensor: StoredTensor): void {
+  checkText(name, 'tensor name', name);
+  if (name === METADATA_KEY) throw new SafetensorsError(`'${METADATA_KEY}' is no name for a tensor`, name);
+  const { dtype, shape, data } = tensor;
+  if (!holds(dtypeNamed(dtype, name), data)) {
+    throw new SafetensorsError(`tensor ${quote(name)}: data is no array of ${dtype} elements`, name);
+  }
+  const needed = byteLengthOf(name, tensor);
+  if (data.byteLength !== needed) {
+    throw new SafetensorsError(
+      `tensor ${quote(name)}: ${dtype} of shape [${shape.join(', ')}] takes ${needed} bytes, its data has ${data.byteLength}`,
+      name,
+    );
+  }
+}
+
+function metadataMember(metadata: Named<string>): string {
+  const members = entriesOf(metadata)
+    .sort(([a], [b]) => byCodePoint(a, b))
+    .map(([key, value]) => {
+      checkText(key, 'metadata key', key);
+      checkText(value, `metadata of ${quote(key)}`, key);
+      return `${JSON.stringify(key)}:${JSON.stringify(value)}`;
+    });
+  return `"${METADATA_KEY}":{${members.join(',')}}`;
+}
+
+function tensorMember({ name, tensor, begin, end }: Piece): string {
+  const { dtype, shape } = tensor;
+  return `${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(',')}],"data_offsets":[${begin},${end}]}`;
+}
+
+/** Joined by hand: an object would move names like '10' to the front. */
+function encodedHeader(members: readonly string[]): Uint8Array {
+  const json = new TextEncoder().encode(`{${members.join(',')}}`);
+  const length = Math.ceil(json.byteLength / HEADER_ALIGNMENT) * HEADER_ALIGNMENT;
+  if (length > MAX_HEADER_BYTES) {
+    throw new SafetensorsError(
+      `names and metadata need a header of ${length} bytes, at most ${MAX_HEADER_BYTES} are allowed`,
+    );
+  }
+  const header = new Uint8Array(length).fill(0x20);
+  header.set(json);
+  return header;
+}
+
+function checkText(text: unknown, what: string, key: string): void {
+  if (typeof text === 'string' && isWellFormed(text)) return;
+  throw new SafetensorsError(`${what} must be a string of Unicode characters, got ${quote(String(text))}`, key);
+}
+
+function allocated(bytes: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(bytes);
+  } catch (cause) {
+    throw new SafetensorsError(`cannot hold a file of ${bytes} bytes in memory: ${reason(cause)}`, undefined, cause);
+  }
+}
+
+function entriesOf<T>(named: Named<T>): [string, T][] {
+  return named instanceof Map ? [...(named as ReadonlyMap<string, T>)] : Object.entries(named as Record<string, T>);
+}
+
+/** The order of the names' UTF-8 bytes; JavaScript's own compares UTF-16 units. */
+function byCodePoint(a: string, b: string): number {
+  let at = 0;
+  while (at < a.length && a[at] === b[at]) at++;
+  return (a.codePointAt(at) ?? -1) - (b.codePointAt(at) ?? -1);
+}

@@ -1,0 +1,233 @@
+import { describe, expect, test } from 'vitest';
+import { bytesSource, openSafetensors, readSafetensors, SafetensorsError, type ByteSource } from '@peftjs/safetensors';
+import { fileOf, golden } from './files.js';
+
+/** The header entry of a tensor 'a' of one float. */
+function entry({ name = 'a', dtype = '"F32"', shape = '[1]', offsets = '[0,4]', more = '' } = {}): string {
+  return `${JSON.stringify(name)}:{"dtype":${dtype},"shape":${shape},"data_offsets":${offsets}${more}}`;
+}
+
+const four = new Uint8Array(4);
+const eight = new Uint8Array(8);
+const header = (...entries: string[]) => `{${entries.join(',')}}`;
+
+interface Case {
+  readonly file: Uint8Array;
+  readonly says: RegExp;
+  /** The tensor or key that the error names. */
+  readonly names?: string;
+}
+
+const cases: Record<string, Case> = {
+  'no bytes at all': { file: new Uint8Array(), says: /0 bytes.*at least 8/ },
+  'half a prefix': { file: new Uint8Array(5), says: /5 bytes.*at least 8/ },
+  'a header longer than the file': { file: fileOf('{}', four, 100n), says: /header of 100 bytes.*14 bytes.*truncated/ },
+  'a header above the limit': { file: fileOf('{}', four, 100_000_001n), says: /100000001 bytes, at most 100000000/ },
+  'a header of 2^64 - 1 bytes': { file: fileOf('{}', four, 2n ** 64n - 1n), says: /18446744073709551615 bytes/ },
+  'an empty header': { file: fileOf(''), says: /must begin with '\{'/ },
+  'a header that is no object': { file: fileOf('[]'), says: /must begin with '\{'/ },
+  'white space before the header': { file: fileOf(' {}'), says: /must begin with '\{'/ },
+  'a byte order mark': { file: fileOf('\ufeff{}'), says: /must begin with '\{'/ },
+  'a pickle': { file: fileOf(Uint8Array.of(0x80, 2, 0x63), four), says: /must begin with '\{'/ },
+  'invalid UTF-8': { file: fileOf(Uint8Array.of(0x7b, 0x22, 0xc3, 0x28, 0x22)), says: /not valid UTF-8/ },
+  'text after the header': { file: fileOf('{} x'), says: /expected the end at character 3, found 'x'/ },
+  'zeros after the header': { file: fileOf('{}\0\0'), says: /expected the end at character 2/ },
+  'an unfinished header': { file: fileOf('{"a":{"dtype":"F3'), says: /at 'a'\.'dtype'.*expected a string/, names: 'a' },
+  'a trailing comma': { file: fileOf(`{${entry()},}`, four), says: /expected a string/ },
+  'single quotes': { file: fileOf("{'a':1}"), says: /expected a string/ },
+  'a raw control character in a name': { file: fileOf('{"a\n":1}'), says: /expected a string of valid/ },
+  'half a surrogate pair in a name': { file: fileOf('{"\\ud800":1}'), says: /expected a string of valid/ },
+  'one name twice': { file: fileOf(header(entry(), entry()), four), says: /key 'a' appears twice/, names: 'a' },
+  'one name twice, escaped once': {
+    file: fileOf(`{${entry()},${entry().replace('"a"', '"\\u0061"')}}`, four),
+    says: /key 'a' appears twice/,
+    names: 'a',
+  },
+  'one field twice': {
+    file: fileOf(header(entry({ more: ',"dtype":"F32"' })), four),
+    says: /at 'a': key 'dtype' appears twice/,
+    names: 'dtype',
+  },
+  'one metadata key twice': { file: fileOf('{"__metadata__":{"k":"1","k":"2"}}'), says: /key 'k' appears twice/ },
+  'metadata twice': { file: fileOf('{"__metadata__":{},"__metadata__":{}}'), says: /'__metadata__' appears twice/ },
+  'metadata that is a number': { file: fileOf('{"__metadata__":{"k":1}}'), says: /at '__metadata__'\.'k'.*a string/ },
+  'metadata that is a tensor': {
+    file: fileOf(header(entry({ name: '__metadata__' })), four),
+    says: /at '__metadata__'\.'shape': expected a string/,
+    names: '__metadata__',
+  },
+  'nested too deep': {
+    file: fileOf(header(entry({ more: `,"x":${'['.repeat(1000)}` })), four),
+    says: /at 'a'\.'x': nested more than 32 deep/,
+    names: 'a',
+  },
+  'a tensor that is no object': { file: fileOf('{"a":[1]}', four), says: /at 'a': expected an object/, names: 'a' },
+  'a missing field': {
+    file: fileOf('{"a":{"dtype":"F32","shape":[1]}}', four),
+    says: /'a' needs dtype, shape/,
+    names: 'a',
+  },
+  'one offset': { file: fileOf(header(entry({ offsets: '[0]' })), four), says: /of two integers/, names: 'a' },
+  'three offsets': {
+    file: fileOf(header(entry({ offsets: '[0,4,8]' })), four),
+    says: /at most 2 integers/,
+    names: 'a',
+  },
+  'an unknown dtype': {
+    file: fileOf(header(entry({ dtype: '"F4"' })), four),
+    says: /'a' has dtype 'F4'; those/,
+    names: 'a',
+  },
+  "a dtype of Object's": {
+    file: fileOf(header(entry({ dtype: '"constructor"' })), four),
+    says: /'constructor'/,
+    names: 'a',
+  },
+  'a dtype that is a number': {
+    file: fileOf(header(entry({ dtype: '1' })), four),
+    says: /expected a string/,
+    names: 'a',
+  },
+  'a negative size': {
+    file: fileOf(header(entry({ shape: '[-1]' })), four),
+    says: /non-negative integer.*'-1/,
+    names: 'a',
+  },
+  'a fractional size': {
+    file: fileOf(header(entry({ shape: '[1.0]' })), four),
+    says: /non-negative integer/,
+    names: 'a',
+  },
+  'a size in scientific notation': {
+    file: fileOf(header(entry({ shape: '[1e0]' })), four),
+    says: /integer/,
+    names: 'a',
+  },
+  'a size that is NaN': { file: fileOf(header(entry({ shape: '[NaN]' })), four), says: /integer.*'NaN/, names: 'a' },
+  'a size that is null': { file: fileOf(header(entry({ shape: '[null]' })), four), says: /integer/, names: 'a' },
+  'a size of 2^31': {
+    file: fileOf(header(entry({ shape: '[0,2147483648]' })), four),
+    says: /axis 1.*2147483648/,
+    names: 'a',
+  },
+  'a size beyond 2^53': {
+    file: fileOf(header(entry({ shape: '[18446744073709551616]' })), four),
+    says: /'18446744073709551616' is out of range/,
+    names: 'a',
+  },
+  'sizes whose product overflows': {
+    file: fileOf(header(entry({ shape: '[2147483647,2147483647,2]', offsets: '[0,8]' })), eight),
+    says: /larger than any file/,
+    names: 'a',
+  },
+  'sizes whose product overflows before a zero': {
+    file: fileOf(header(entry({ shape: '[2147483647,2147483647,0]', offsets: '[0,0]' }))),
+    says: /larger than any file/,
+    names: 'a',
+  },
+  'too many axes': {
+    file: fileOf(header(entry({ shape: `[${Array<number>(65).fill(1).join()}]` })), four),
+    says: /at most 64 integers/,
+    names: 'a',
+  },
+  'a size that does not match the shape': {
+    file: fileOf(header(entry({ shape: '[2]' })), four),
+    says: /F32 of shape \[2\] takes 8 bytes, data_offsets \[0, 4\] give 4/,
+    names: 'a',
+  },
+  'offsets that run backwards': {
+    file: fileOf(header(entry({ shape: '[0]', offsets: '[4,0]' })), four),
+    says: /takes 0 bytes.*give -4/,
+    names: 'a',
+  },
+  'a gap before the first tensor': {
+    file: fileOf(header(entry({ offsets: '[4,8]' })), eight),
+    says: /'a' leaves a gap.*byte 4 of the data, expected 0/,
+    names: 'a',
+  },
+  'a gap between tensors': {
+    file: fileOf(header(entry(), entry({ name: 'b', offsets: '[8,12]' })), new Uint8Array(12)),
+    says: /'b' leaves a gap.*byte 8 of the data, expected 4/,
+    names: 'b',
+  },
+  'tensors that overlap': {
+    file: fileOf(header(entry({ shape: '[2]', offsets: '[0,8]' }), entry({ name: 'b', offsets: '[4,8]' })), eight),
+    says: /'b' overlaps the tensor before it/,
+    names: 'b',
+  },
+  'two tensors over the same bytes': {
+    file: fileOf(header(entry(), entry({ name: 'b' })), four),
+    says: /'b' overlaps the tensor before it/,
+    names: 'b',
+  },
+  'bytes that no tensor covers': { file: fileOf(header(entry()), eight), says: /fill 4 bytes, the file has 8/ },
+  'bytes without any tensor': { file: fileOf('{}', four), says: /fill 0 bytes, the file has 4/ },
+  'data cut short': {
+    file: fileOf(header(entry({ shape: '[2]', offsets: '[0,8]' })), four),
+    says: /'a' ends at byte 8 of the data, the file has 4: it is truncated/,
+    names: 'a',
+  },
+};
+
+/** A source that notes the longest read asked of it. */
+function watched(bytes: Uint8Array): ByteSource & { longest: number } {
+  const inner = bytesSource(bytes);
+  return {
+    size: inner.size,
+    longest: 0,
+    read(offset, length) {
+      this.longest = Math.max(this.longest, length);
+      return inner.read(offset, length);
+    },
+  };
+}
+
+describe.each(Object.entries(cases))('%s', (_, { file, says, names }) => {
+  test('is refused with one clear error', () => {
+    const attempt = () => readSafetensors(file);
+    expect(attempt).toThrow(SafetensorsError);
+    expect(attempt).toThrow(says);
+    expect(attempt).toThrow(expect.objectContaining({ code: 'PEFT_SAFETENSORS', ...(names && { path: names }) }));
+  });
+
+  test('is refused when opened lazily, without reading more than there is', async () => {
+    const source = watched(file);
+    await expect(openSafetensors(source)).rejects.toThrow(SafetensorsError);
+    expect(source.longest).toBeLessThanOrEqual(file.length);
+  });
+});
+
+test('every truncation of a real file is refused', () => {
+  const whole = golden('every-dtype.safetensors');
+  for (let length = 0; length < whole.length; length++) {
+    expect(() => readSafetensors(whole.subarray(0, length))).toThrow(SafetensorsError);
+  }
+});
+
+test('names of the object prototype are names like any other', async () => {
+  const file = fileOf(
+    `{"__metadata__":{"__proto__":"m"},${entry({ name: '__proto__' })},${entry({ name: 'toString', offsets: '[4,8]' })}}`,
+    eight,
+  );
+  expect([...readSafetensors(file).keys()]).toEqual(['__proto__', 'toString']);
+  const opened = await openSafetensors(bytesSource(file));
+  expect(opened.metadata['__proto__']).toBe('m');
+  expect(opened.metadata['constructor']).toBeUndefined();
+  expect(() => opened.spec('hasOwnProperty')).toThrow(/no tensor 'hasOwnProperty' among 2/);
+  expect({}).not.toHaveProperty('m');
+});
+
+test('what the reference implementation accepts is accepted', () => {
+  const unknownField = fileOf(`{${entry({ more: ',"note":[1.5e3,{"k":null},true,"x"]' })}} \n`, four);
+  expect(readSafetensors(unknownField).get('a')?.shape).toEqual([1]);
+  const byOffset = fileOf(header(entry({ name: 'b', offsets: '[4,8]' }), entry()), eight);
+  expect([...readSafetensors(byOffset).keys()]).toEqual(['a', 'b']);
+  const empties = fileOf(header(entry(), entry({ name: 'b', shape: '[0]', offsets: '[0,0]' })), four);
+  expect([...readSafetensors(empties).keys()]).toEqual(['b', 'a']);
+});
+
+test('a hostile name is shown short and without control characters', () => {
+  const name = `\u001b[31m\u202e\u009b${'x'.repeat(10_000)}`;
+  const file = fileOf(header(entry({ name, dtype: '"F4"' })), four);
+  expect(() => readSafetensors(file)).toThrow(/^tensor '\\u\{1b\}\[31m\\u\{202e\}\\u\{9b\}x{70,80}…' has dtype 'F4'/);
+});

@@ -1,0 +1,155 @@
+import {
+  ConfigError,
+  rankCost,
+  TrainingError,
+  type AdapterLayers,
+  type Controller,
+  type ControllerChanges,
+  type HostTensors,
+  type TrainPlan,
+} from '@peftjs/core';
+import type { SoraConfig } from './config.js';
+import { gateGroups, gateNames, liveCost, selectGates, shrinkageFor, type GateGroup } from './gates.js';
+import { gateCount } from './layer.js';
+import { gateRate, thresholdAt } from './rates.js';
+
+/*
+ * Budgeted SoRA (ours). Three phases:
+ *
+ *   warm-up            threshold 0: nothing is pruned before there is anything to judge by.
+ *   steering           every few steps the gates are read and lambda is set so that what they store follows half a cosine
+ *                      from everything down to the budget. Two demands, the greater one counts:
+ *                        forward  the shrinkage that takes as many gates to zero by the next reading as the curve asks;
+ *                        hold     a level that rises while too much is alive and falls while too little is. The optimizer
+ *                                 moves a gate by up to its learning rate, so a dead gate stays dead near lambda = 1 and
+ *                                 may come back below.
+ *   final              at its beginning the ranks are selected exactly (gates.ts); the mask then holds in the graph, and the
+ *                      threshold is 0.
+ */
+
+/** Readings in the steering phase, and the most steps between two of them. */
+const READINGS = 40;
+const MAX_INTERVAL = 5;
+
+/** Where `hold` starts, how fast it follows the error (a share of what has to go) up and down, and where it ends. */
+const HOLD = { initial: 0.5, up: 0.5, down: 0.1, most: 4 };
+
+/** How much more than everything may be asked for, as a share of it. */
+const TOLERANCE = 0.01;
+
+/**
+ * Drives the threshold so that the adapter stores `budget` parameters in the final steps.
+ * @throws ConfigError when there are more parameters asked for than r_max stores, fewer than one rank does, or no step to
+ * prune in.
+ */
+export function budgetController(
+  layers: AdapterLayers,
+  config: SoraConfig,
+  budget: number,
+  plan: TrainPlan,
+): Controller {
+  const full = fullCost(layers, config);
+  assertReachable(layers, budget, full, plan);
+  const course = steeringCourse(plan, full, Math.min(budget, full));
+  const { from, until } = course;
+  const memory = { lambda: 0, hold: HOLD.initial, learningRate: 0, frozen: false };
+
+  return {
+    scalars(step, rates) {
+      memory.learningRate = gateRate(rates);
+      if (step > until && !memory.frozen) throw missedSelection(step, until);
+      return { threshold: memory.frozen ? 0 : thresholdAt(config, memory.lambda, rates) };
+    },
+    reads(step) {
+      if (step === until) return Object.keys(layers).flatMap((path) => tensorNames(path));
+      const steering = step >= from && step < until && (step - from) % course.interval === 0;
+      return steering ? gateNames(layers) : [];
+    },
+    afterStep(step, values): ControllerChanges | undefined {
+      if (step === until) {
+        memory.frozen = true;
+        return { values: selectGates(layers, values, budget) };
+      }
+      Object.assign(memory, steer(gateGroups(layers, values), step, course, memory, config));
+      return undefined;
+    },
+    holdsBudget: (step) => memory.frozen && step >= until,
+    snapshot: () => ({ ...memory }),
+    restore: (state) => void Object.assign(memory, state),
+  };
+}
+
+/** How much may be alive when. */
+interface Course {
+  /** First step whose gates are read. */
+  readonly from: number;
+  /** The step after which ranks are selected. */
+  readonly until: number;
+  /** Steps between two readings. */
+  readonly interval: number;
+  /** What has to go by `until`. */
+  readonly surplus: number;
+  /** What may be alive after a step. */
+  target(step: number): number;
+}
+
+function steeringCourse({ totalSteps, warmupSteps, finalSteps }: TrainPlan, full: number, budget: number): Course {
+  const from = warmupSteps;
+  const until = totalSteps - finalSteps;
+  const length = Math.max(1, until - from);
+  const surplus = full - budget;
+  return {
+    from,
+    until,
+    interval: Math.min(MAX_INTERVAL, Math.max(1, Math.round(length / READINGS))),
+    surplus,
+    target(step) {
+      const progress = Math.min(1, Math.max(0, (step - from) / length));
+      return budget + surplus * 0.5 * (1 + Math.cos(Math.PI * progress));
+    },
+  };
+}
+
+/** lambda (or xi) and `hold` until the next reading. */
+function steer(
+  groups: readonly GateGroup[],
+  step: number,
+  { interval, surplus, target }: Course,
+  { hold: before, learningRate }: { readonly hold: number; readonly learningRate: number },
+  config: SoraConfig,
+): { lambda: number; hold: number } {
+  const alive = liveCost(groups);
+  const error = surplus === 0 ? 0 : (alive - target(step)) / surplus;
+  const hold = Math.min(HOLD.most, Math.max(0, before + (error > 0 ? HOLD.up : HOLD.down) * error));
+  const forward = shrinkageFor(groups, alive - target(step + interval)) / interval;
+  const threshold = surplus === 0 ? 0 : Math.max(hold * learningRate, forward);
+  return { lambda: config.thresholdMode === 'lr' ? threshold / learningRate : threshold, hold };
+}
+
+function tensorNames(path: string): string[] {
+  return [`${path}.gate`, `${path}.loraA`, `${path}.loraB`];
+}
+
+function fullCost(layers: AdapterLayers, config: SoraConfig): number {
+  return Object.values(layers).reduce((sum, { site }) => sum + gateCount(site, config) * rankCost(site), 0);
+}
+
+function assertReachable(layers: AdapterLayers, budget: number, full: number, plan: TrainPlan): void {
+  const least = Math.min(...Object.values(layers).map(({ site }) => rankCost(site)));
+  if (budget < least || budget * (1 - TOLERANCE) > full) {
+    throw new ConfigError(`budget is ${budget}; these modules store from ${least} (one rank) to ${full} (r_max)`, 'budget');
+  }
+  if (plan.totalSteps - plan.finalSteps < 1) {
+    throw new ConfigError(
+      `a budget needs steps before the final ${plan.finalSteps}, got ${plan.totalSteps} steps in all; train longer`,
+      'budget',
+    );
+  }
+}
+
+function missedSelection(step: number, due: number): TrainingError {
+  return new TrainingError(
+    `SoRA's budget was not applied: step ${step} begins, and 'afterStep' was never called after step ${due}`,
+    String(step),
+  );
+}

@@ -1,0 +1,52 @@
+import { integerFrom, nonNegative, parseOptions, positive, targetEntries, type TargetConfig } from '@peftjs/core';
+import * as v from 'valibot';
+
+/** Options of SoRA. */
+export interface SoraConfig extends TargetConfig {
+  /** r_max: the rank that every module starts with and that zero gates take away from. Default 8. */
+  readonly r: number;
+  /** The change is scaled by `loraAlpha / r`, whatever ranks remain. Default 16, as in the paper's scripts. */
+  readonly loraAlpha: number;
+  /** Starting ranks of single modules, by path or by a regular expression for the end of it. */
+  readonly rankPattern: Readonly<Record<string, number>>;
+  /** Alphas of single modules, likewise. */
+  readonly alphaPattern: Readonly<Record<string, number>>;
+  /**
+   * What is taken from every gate at every step: lambda, times the gates' learning rate, in `thresholdMode: 'lr'`; xi itself
+   * in `'constant'`. Default 0.5 and 3e-4. With a `budget` the controller decides instead.
+   */
+  readonly sparseLambda: number;
+  /** `'lr'`: the paper's eta_t * lambda; `'constant'`: the released script's xi. Default 'lr'. */
+  readonly thresholdMode: 'lr' | 'constant';
+  /** `'soft'`: the proximal operator; `'reference'`: the released code's, with a dead zone twice as wide. Default 'soft'. */
+  readonly proximal: 'soft' | 'reference';
+  /** Gates start from N(0, 1), as in the released code, or from one. Default 'normal'. */
+  readonly gateInit: 'normal' | 'ones';
+  /** Weight of the gates' mean absolute value in the loss, which the released code adds to the threshold. Default 0. */
+  readonly l1Weight: number;
+  /** Parameters to store in the end, within 1 %; null lets `sparseLambda` decide. */
+  readonly budget: number | null;
+}
+
+/** lambda and xi where none is given. */
+const SPARSE_LAMBDA = { lr: 0.5, constant: 3e-4 };
+
+const entries = {
+  ...targetEntries,
+  r: v.optional(integerFrom(1), 8),
+  loraAlpha: v.optional(positive, 16),
+  rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
+  alphaPattern: v.optional(v.record(v.string(), positive), {}),
+  sparseLambda: v.optional(nonNegative),
+  thresholdMode: v.optional(v.picklist(['lr', 'constant']), 'lr'),
+  proximal: v.optional(v.picklist(['soft', 'reference']), 'soft'),
+  gateInit: v.optional(v.picklist(['normal', 'ones']), 'normal'),
+  l1Weight: v.optional(nonNegative, 0),
+  budget: v.nullish(positive, null),
+};
+
+/** Fills in SoRA's defaults. @throws ConfigError naming the field. */
+export function parseSoraConfig(input: unknown): SoraConfig {
+  const parsed = parseOptions('sora', entries, input);
+  return { ...parsed, sparseLambda: parsed.sparseLambda ?? SPARSE_LAMBDA[parsed.thresholdMode] };
+}

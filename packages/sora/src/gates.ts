@@ -1,0 +1,99 @@
+import {
+  floats,
+  rankCost,
+  rowNorms,
+  selectWithinBudget,
+  TrainingError,
+  transposed,
+  type AdapterLayers,
+  type HostTensor,
+  type HostTensors,
+} from '@peftjs/core';
+
+/** The gates of one module. */
+export interface GateGroup {
+  readonly path: string;
+  /** What one of its ranks stores. */
+  readonly cost: number;
+  /** Values of the gates, [r]. */
+  readonly gate: Float32Array;
+}
+
+/** Names of the gates of all layers. */
+export function gateNames(layers: AdapterLayers): string[] {
+  return Object.keys(layers).map((path) => `${path}.gate`);
+}
+
+/** The gates of all layers. @throws TrainingError when some are missing. */
+export function gateGroups(layers: AdapterLayers, values: HostTensors): GateGroup[] {
+  return Object.entries(layers).map(([path, { site }]) => ({
+    path,
+    cost: rankCost(site),
+    gate: floats(read(values, `${path}.gate`)),
+  }));
+}
+
+/** What the gates that are not zero store. */
+export function liveCost(groups: readonly GateGroup[]): number {
+  return groups.reduce((sum, { cost, gate }) => sum + cost * gate.filter((value) => value !== 0).length, 0);
+}
+
+/** How far all gates must move towards zero so that those which reach it store `excess`, or just less. */
+export function shrinkageFor(groups: readonly GateGroup[], excess: number): number {
+  const live = groups
+    .flatMap(({ cost, gate }) => [...gate].map((value) => ({ cost, size: Math.abs(value) })))
+    .filter(({ size }) => size > 0)
+    .sort((a, b) => a.size - b.size);
+  let room = excess;
+  let shrinkage = 0;
+  for (const { cost, size } of live) {
+    room -= cost;
+    if (room < 0) break;
+    shrinkage = size;
+  }
+  return shrinkage;
+}
+
+/** A dead gate that is needed to fill a budget starts again from here: so small that outputs hardly notice. */
+export const REVIVED_GATE = 1e-3;
+/** What a dead gate counts as when it competes: less than any living one, so that only its factors tell it from others. */
+const DEAD_SIZE = 1e-9;
+/** The share of a budget that a selection has to fill, where any selection can. */
+const FILLED = 0.99;
+
+/**
+ * Decides which ranks stay, within a budget: by |g| ||A_i|| ||B_i||, the size of what a rank adds to the weight, against
+ * in + out, what it stores. Gates left out become zero for good; dead ones that are kept become `REVIVED_GATE`.
+ * @returns new gates and masks by name.
+ * @throws TrainingError when a tensor is missing.
+ */
+export function selectGates(layers: AdapterLayers, values: HostTensors, budget: number): HostTensors {
+  const groups = gateGroups(layers, values);
+  const items = groups.flatMap(({ path, cost, gate }) => {
+    const downNorms = rowNorms(transposed(read(values, `${path}.loraA`))); // [in, r] -> r norms
+    const upNorms = rowNorms(read(values, `${path}.loraB`)); // [r, out] -> r norms
+    return [...gate].map((value, rank) => ({
+      value: (Math.abs(value) || DEAD_SIZE) * (downNorms[rank] as number) * (upNorms[rank] as number),
+      cost,
+    }));
+  });
+  const selected = selectWithinBudget(items, budget, { atLeast: FILLED * budget });
+  const changes: HostTensors = {};
+  let first = 0;
+  for (const { path, gate } of groups) {
+    const kept = selected.slice(first, (first += gate.length));
+    changes[`${path}.gate`] = vector(kept.map((keep, rank) => (keep ? (gate[rank] as number) || REVIVED_GATE : 0)));
+    changes[`${path}.mask`] = vector(kept.map(Number));
+  }
+  return changes;
+}
+
+function read(values: HostTensors, name: string): HostTensor {
+  const tensor = values[name];
+  if (tensor) return tensor;
+  throw new TrainingError(`SoRA asked to read '${name}', which it was not given`, name);
+}
+
+function vector(values: readonly number[]): HostTensor {
+  return { dtype: 'float32', shape: [values.length], data: Float32Array.from(values) };
+}

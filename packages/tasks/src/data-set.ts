@@ -1,0 +1,60 @@
+/** What a task asks for: one of several classes, or a number. */
+export type TaskKind = 'classification' | 'regression';
+
+/** A labelled text, or a labelled pair of texts. */
+export interface Row {
+  readonly text: string;
+  readonly pair?: string;
+  /** Index into the classes of its data set, or the target number. */
+  readonly label: number;
+}
+
+/** Labelled rows and what their labels mean. */
+export interface DataSet {
+  readonly name: string;
+  readonly kind: TaskKind;
+  /** Class names by label; empty for regression. */
+  readonly classes: readonly string[];
+  readonly rows: readonly Row[];
+  /** SHA-256, in hexadecimal, of everything above but the name. */
+  readonly fingerprint: string;
+}
+
+/** A training set, and a development set with the same classes that results are reported on. */
+export interface Task {
+  readonly name: string;
+  readonly kind: TaskKind;
+  readonly classes: readonly string[];
+  readonly train: DataSet;
+  readonly dev: DataSet;
+  /** The metric that selects a checkpoint; higher is better. */
+  readonly primaryMetric: string;
+}
+
+/** A data set with the fingerprint of its content. */
+export async function createDataSet(content: Omit<DataSet, 'fingerprint'>): Promise<DataSet> {
+  return { ...content, fingerprint: await fingerprintOf(content) };
+}
+
+/** The rows of a data set with these numbers, in this order, as a data set of their own. */
+export function selectRows(dataSet: DataSet, numbers: readonly number[], name: string): Promise<DataSet> {
+  const { kind, classes, rows } = dataSet;
+  return createDataSet({ name, kind, classes, rows: numbers.map((number) => rows[number] as Row) });
+}
+
+/** Rows hashed at a time: the whole of a large file would not fit one string. */
+const blockRows = 1024;
+
+async function fingerprintOf({ kind, classes, rows }: Omit<DataSet, 'fingerprint'>): Promise<string> {
+  const digests = [await sha256(JSON.stringify([kind, classes, rows.length]))];
+  for (let start = 0; start < rows.length; start += blockRows) {
+    const block = rows.slice(start, start + blockRows);
+    digests.push(await sha256(JSON.stringify(block.map(({ text, pair, label }) => [text, pair ?? null, label]))));
+  }
+  return sha256(digests.join());
+}
+
+async function sha256(text: string): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text));
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

@@ -1,0 +1,222 @@
+import { ConfigError, ShapeError, type Batch } from '@peftjs/core';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  chooseBuckets,
+  createDataSet,
+  embeddedTasks,
+  encodeRows,
+  evaluationData,
+  paddingShare,
+  trainingData,
+} from '@peftjs/tasks';
+import { classified, encodedRows, readInstalled, wordTokenizer } from './files.js';
+
+const lengthLists = fc.array(fc.integer({ min: 1, max: 120 }), { minLength: 1, maxLength: 150 });
+const batchSizes = fc.integer({ min: 1, max: 40 });
+const seeds = fc.integer({ min: 0, max: 2 ** 31 });
+const rowsOf = (batches: readonly Batch[]) => batches.flatMap(({ rows }) => rows);
+const tokensOf = ({ inputs }: Batch) => inputs['inputIds']?.shape[1] ?? 0;
+
+/** The rows of a batch as its tensors hold them: tokens where the mask is 1. */
+function readBack(batch: Batch): number[][] {
+  const [ids, mask] = [batch.inputs['inputIds'], batch.inputs['attentionMask']];
+  const tokens = tokensOf(batch);
+  return batch.rows.map((_, place) => {
+    const from = place * tokens;
+    const shown = mask?.data.subarray(from, from + tokens) ?? [];
+    return Array.from(ids?.data.subarray(from, from + tokens) ?? []).filter((_, at) => shown[at] === 1);
+  });
+}
+
+describe('trainingData', () => {
+  it('shows every row once an epoch, whole, in full batches but one', () => {
+    fc.assert(
+      fc.property(lengthLists, batchSizes, seeds, (lengths, batchSize, seed) => {
+        const data = encodedRows(lengths);
+        const training = trainingData(data, { batchSize, seed });
+        const batches = training.epoch(1);
+        expect(batches).toHaveLength(training.batchesPerEpoch);
+        expect(training.batchesPerEpoch).toBe(Math.ceil(lengths.length / batchSize));
+        expect(rowsOf(batches).sort((a, b) => a - b)).toEqual([...lengths.keys()]);
+        expect(batches.filter(({ rows }) => rows.length < batchSize).length).toBeLessThanOrEqual(1);
+        for (const batch of batches) {
+          expect(readBack(batch)).toEqual(batch.rows.map((row) => Array.from(data.rows[row]?.ids ?? [])));
+        }
+      }),
+    );
+  });
+
+  it('fills up with rows that weigh nothing', () => {
+    fc.assert(
+      fc.property(lengthLists, batchSizes, seeds, (lengths, batchSize, seed) => {
+        for (const { inputs, labels, rowWeights, rows } of trainingData(encodedRows(lengths), { batchSize, seed }).epoch(0)) {
+          expect(Array.from(rowWeights.data)).toEqual(Array.from({ length: batchSize }, (_, at) => +(at < rows.length)));
+          expect([labels.shape, rowWeights.shape]).toEqual([[batchSize], [batchSize]]);
+          expect(inputs['inputIds']?.shape[0]).toBe(batchSize);
+          const tokens = inputs['attentionMask']?.shape[1] ?? 0;
+          const masked = Array.from({ length: batchSize }, (_, place) => inputs['attentionMask']?.data[place * tokens]);
+          expect(masked.every((value) => value === 1)).toBe(true);
+        }
+      }),
+    );
+  });
+
+  it('has the same shapes each epoch, and no more than asked for', () => {
+    fc.assert(
+      fc.property(lengthLists, batchSizes, seeds, (lengths, batchSize, seed) => {
+        const training = trainingData(encodedRows(lengths), { batchSize, seed });
+        const shapes = [0, 1, 2].map((epoch) => training.epoch(epoch).map(tokensOf).sort((a, b) => a - b));
+        expect(shapes[1]).toEqual(shapes[0]);
+        expect(shapes[2]).toEqual(shapes[0]);
+        expect(new Set(shapes[0]).size).toBeLessThanOrEqual(6);
+      }),
+    );
+  });
+
+  it('has an order that the seed and the epoch decide', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 30, maxLength: 90 }), seeds, (lengths, seed) => {
+        const data = encodedRows(lengths);
+        const order = (by: number, epoch: number) => rowsOf(trainingData(data, { batchSize: 4, seed: by }).epoch(epoch));
+        expect(trainingData(data, { batchSize: 4, seed }).epoch(2)).toEqual(
+          trainingData(data, { batchSize: 4, seed }).epoch(2),
+        );
+        expect(order(seed + 1, 0)).not.toEqual(order(seed, 0));
+        expect(order(seed, 1)).not.toEqual(order(seed, 0));
+      }),
+    );
+  });
+
+  it('mixes the lengths of its batches', () => {
+    const lengths = Array.from({ length: 320 }, (_, row) => 1 + (row % 64));
+    const tokens = trainingData(encodedRows(lengths), { batchSize: 8, seed: 1 }).epoch(0).map(tokensOf);
+    expect(tokens).not.toEqual([...tokens].sort((a, b) => a - b));
+    expect(new Set(tokens.slice(0, 20)).size).toBeGreaterThan(2);
+  });
+
+  it('pads to the buckets it is given, with the token it is given', () => {
+    const [batch] = trainingData(encodedRows([3, 5]), { batchSize: 2, seed: 1, buckets: [6, 12], padId: 9 }).epoch(0);
+    const place = batch?.rows.indexOf(0) ?? 0;
+    expect(Array.from(batch?.inputs['inputIds']?.data.subarray(place * 6, place * 6 + 6) ?? [])).toEqual([1, 1, 1, 9, 9, 9]);
+  });
+
+  it('says what it learns', () => {
+    const objectiveOf = (kind: 'classification' | 'regression') => {
+      const training = trainingData(encodedRows([3, 5], kind), { batchSize: 2, seed: 1 });
+      return [training.objective, training.epoch(0)[0]?.labels.dtype];
+    };
+    expect(objectiveOf('classification')).toEqual(['classification', 'int32']);
+    expect(objectiveOf('regression')).toEqual(['regression', 'float32']);
+  });
+
+  it.each([
+    ['a batch of no rows', { batchSize: 0 }],
+    ['half a row', { batchSize: 1.5 }],
+    ['buckets that do not ascend', { batchSize: 2, buckets: [16, 8] }],
+    ['buckets that are too short', { batchSize: 2, buckets: [4] }],
+    ['no buckets', { batchSize: 2, buckets: [] }],
+  ])('refuses %s', (_, options) => {
+    expect(() => trainingData(encodedRows([3, 5]), { seed: 1, ...options })).toThrow(ConfigError);
+    expect(() => evaluationData(encodedRows([3, 5]), options)).toThrow(ConfigError);
+  });
+});
+
+describe('evaluationData', () => {
+  it('judges every row once, in batches that grow', () => {
+    fc.assert(
+      fc.property(lengthLists, batchSizes, (lengths, batchSize) => {
+        const { batches } = evaluationData(encodedRows(lengths), { batchSize });
+        expect(rowsOf(batches).sort((a, b) => a - b)).toEqual([...lengths.keys()]);
+        expect(batches).toHaveLength(Math.ceil(lengths.length / batchSize));
+        expect(batches.map(tokensOf)).toEqual(batches.map(tokensOf).sort((a, b) => a - b));
+      }),
+    );
+  });
+
+  it('scores classes by the largest logit', () => {
+    const { score, primaryMetric } = evaluationData(encodedRows([3, 4, 5, 6]), { batchSize: 2 });
+    const outputs = [[2, 1], [0, 1], [1, 2], [-3, -2]].map((logits) => Float32Array.from(logits));
+    expect(primaryMetric).toBe('accuracy');
+    expect(score(outputs)).toEqual({ accuracy: 0.75, macroF1: (2 / 3 + 4 / 5) / 2 });
+  });
+
+  it('counts a row without finite logits as wrong', () => {
+    const { score } = evaluationData(encodedRows([3, 4]), { batchSize: 2 });
+    expect(score([Float32Array.of(NaN, NaN), Float32Array.of(NaN, 1)])['accuracy']).toBe(0.5);
+  });
+
+  it('scores numbers by the first output', () => {
+    const data = encodedRows([3, 4, 5], 'regression');
+    const { score, primaryMetric } = evaluationData(data, { batchSize: 2 });
+    const scores = score([1, 3, 1].map((value) => Float32Array.of(value)));
+    expect(primaryMetric).toBe('pearson');
+    expect(scores['pearson']).toBeCloseTo(1, 12);
+    expect(scores['meanSquaredError']).toBe(2);
+  });
+
+  it('takes other metrics', () => {
+    const metrics = { primary: 'errors', metrics: { errors: (a: readonly number[]) => -a.length } };
+    const { score, primaryMetric } = evaluationData(encodedRows([3]), { batchSize: 2, metrics });
+    expect([primaryMetric, score([Float32Array.of(1, 2)])]).toEqual(['errors', { errors: -1 }]);
+  });
+
+  it('refuses outputs of other rows', () => {
+    const { score } = evaluationData(encodedRows([3, 4]), { batchSize: 2 });
+    expect(() => score([Float32Array.of(1, 2)])).toThrow(ShapeError);
+  });
+});
+
+describe('encodeRows', () => {
+  it('keeps the first tokens and counts the rows it cut', async () => {
+    const data = await classified([0, 1, 2], (row) => 'a b c d'.slice(0, 1 + 2 * row));
+    const { rows, truncated } = encodeRows(data, wordTokenizer(), { maxTokens: 2 });
+    expect(rows.map(({ ids, label }) => [Array.from(ids), label])).toEqual([
+      [[1], 0],
+      [[1, 2], 1],
+      [[1, 2], 2],
+    ]);
+    expect(truncated).toBe(1);
+  });
+
+  it('gives the types of a pair to the batch', async () => {
+    const rows = [{ text: 'a b', pair: 'c', label: 0 }, { text: 'a', pair: 'b', label: 1 }];
+    const data = await createDataSet({ name: 'pairs', kind: 'classification', classes: ['0', '1'], rows });
+    const encoded = encodeRows(data, wordTokenizer(), { maxTokens: 4 });
+    const { batches } = evaluationData(encoded, { batchSize: 2, buckets: [4] });
+    expect(Array.from(batches[0]?.inputs['tokenTypeIds']?.data ?? [])).toEqual([0, 0, 1, 0, 0, 1, 0, 0]);
+    expect(evaluationData(encodedRows([2]), { batchSize: 1 }).batches[0]?.inputs).not.toHaveProperty('tokenTypeIds');
+  });
+
+  it('refuses a row without tokens and an impossible length', async () => {
+    const data = await classified([0, 1], (row) => (row === 1 ? ' ' : 'a'));
+    expect(() => encodeRows(data, wordTokenizer(), { maxTokens: 8 })).toThrow(/row 2/);
+    expect(() => encodeRows(data, wordTokenizer(), { maxTokens: 0 })).toThrow(ConfigError);
+  });
+});
+
+describe('padding', () => {
+  it('is what no row fills', () => {
+    const { batches } = evaluationData(encodedRows([2, 4, 4]), { batchSize: 2, buckets: [2, 4] });
+    expect(batches.map(({ rows }) => rows)).toEqual([[0], [1, 2]]);
+    expect(paddingShare(batches)).toBeCloseTo(1 - 10 / 12, 12);
+    expect(paddingShare([])).toBe(0);
+  });
+
+  it('stays below a third on the embedded tasks, in at most 6 shapes', async () => {
+    for (const task of embeddedTasks.values()) {
+      const encoded = encodeRows((await task.load(readInstalled)).train, wordTokenizer(), { maxTokens: 128 });
+      const batches = trainingData(encoded, { batchSize: 32, seed: 1 }).epoch(0);
+      expect(paddingShare(batches)).toBeLessThan(1 / 3);
+      expect(new Set(batches.map(tokensOf)).size).toBeLessThanOrEqual(6);
+    }
+  });
+
+  it('can share its buckets between data', () => {
+    const [a, b] = [encodedRows([3, 9, 30]), encodedRows([4, 50])];
+    const buckets = chooseBuckets([a, b], { batchSize: 1 });
+    expect(buckets.at(-1)).toBe(56);
+    const lengths = [a, b].map((data) => evaluationData(data, { batchSize: 1, buckets }).batches.map(tokensOf));
+    expect(lengths).toEqual([[8, 16, 32], [8, 56]]);
+  });
+});

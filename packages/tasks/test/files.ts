@@ -1,0 +1,60 @@
+import { DataError } from '@peftjs/core';
+import { createRequire } from 'node:module';
+import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { expect } from 'vitest';
+import { createDataSet, type DataSet, type EncodedData, type ReadPackageFile, type Tokenizer } from '@peftjs/tasks';
+
+const { resolve } = createRequire(import.meta.url);
+
+/** Reads from the packages that are installed. */
+export const readInstalled: ReadPackageFile = (packageName, path) =>
+  readFile(join(dirname(resolve(`${packageName}/package.json`)), path));
+
+export const bytesOf = (text: string) => new TextEncoder().encode(text);
+
+/** Lower-cased words and marks, numbered as they come. */
+export function wordTokenizer(): Tokenizer {
+  const numbers = new Map<string, number>();
+  const number = (word: string) => {
+    const known = numbers.get(word) ?? numbers.size + 1;
+    numbers.set(word, known);
+    return known;
+  };
+  const words = (text: string) => text.toLowerCase().match(/\w+|[^\w\s]/g) ?? [];
+  return {
+    encode(text, pair) {
+      const [first, second] = [words(text), pair === undefined ? [] : words(pair)];
+      const ids = [...first, ...second].map(number);
+      return pair === undefined ? { ids } : { ids, typeIds: ids.map((_, at) => (at < first.length ? 0 : 1)) };
+    },
+  };
+}
+
+/** Encoded rows of the given lengths, whose tokens tell the row. */
+export function encodedRows(lengths: readonly number[], kind: EncodedData['kind'] = 'classification'): EncodedData {
+  return {
+    name: 'lengths',
+    kind,
+    rows: lengths.map((length, row) => ({ ids: new Int32Array(length).fill(row + 1), label: row % 2 })),
+    maxTokens: 512,
+    truncated: 0,
+  };
+}
+
+export function classified(labels: readonly number[], textOf = (row: number) => `text ${row}`): Promise<DataSet> {
+  const rows = labels.map((label, row) => ({ text: textOf(row), label }));
+  return createDataSet({ name: 'rows', kind: 'classification', classes: ['a', 'b', 'c'], rows });
+}
+
+/** Expects a DataError of one line that says all of `parts`. */
+export async function expectDataError(work: Promise<unknown>, ...parts: string[]): Promise<void> {
+  const error = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(DataError);
+  const { message } = error as DataError;
+  for (const part of parts) expect(message).toContain(part);
+  expect(message).not.toContain('\n');
+}

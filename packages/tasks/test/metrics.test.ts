@@ -1,0 +1,121 @@
+import { ShapeError } from '@peftjs/core';
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import {
+  accuracy,
+  f1,
+  macroF1,
+  matthewsCorrelation,
+  meanSquaredError,
+  metricsFor,
+  pearson,
+  spearman,
+  type Metric,
+} from '@peftjs/tasks';
+
+interface Golden {
+  readonly cases: readonly {
+    readonly name: string;
+    readonly predicted: number[];
+    readonly actual: number[];
+    readonly values: Record<string, number>;
+  }[];
+}
+
+const all: Record<string, Metric> = {
+  accuracy,
+  f1,
+  macroF1,
+  matthewsCorrelation,
+  pearson,
+  spearman,
+  meanSquaredError,
+};
+
+describe('the values of scikit-learn and SciPy', () => {
+  const golden = JSON.parse(readFileSync(new URL('fixtures/metrics.json', import.meta.url), 'utf8')) as Golden;
+
+  it.each(golden.cases)('$name', ({ predicted, actual, values }) => {
+    for (const [name, value] of Object.entries(values)) {
+      const ours = all[name]?.(predicted, actual) ?? NaN;
+      expect(Math.abs(ours - value), name).toBeLessThanOrEqual(1e-12 * Math.max(1, Math.abs(value)));
+    }
+  });
+});
+
+describe('closed cases', () => {
+  it('accuracy is the share of right rows', () => {
+    expect(accuracy([0, 1, 2, 2], [0, 1, 1, 2])).toBe(0.75);
+  });
+
+  it('f1 is 2 TP / (2 TP + FP + FN)', () => {
+    expect(f1([1, 1, 0, 0, 1], [1, 0, 1, 0, 1])).toBe(4 / 6);
+    expect(f1([1, 1, 0, 0, 1], [1, 0, 1, 0, 1], 0)).toBe(0.5);
+  });
+
+  it('macroF1 is the mean over classes', () => {
+    expect(macroF1([0, 0, 1, 2], [0, 1, 1, 2])).toBeCloseTo((2 / 3 + 2 / 3 + 1) / 3, 15);
+  });
+
+  it('matthewsCorrelation is (TP TN - FP FN) / sqrt(..) for two classes', () => {
+    const [tp, tn, fp, fn] = [5, 3, 2, 1];
+    const repeat = (count: number, value: number) => new Array<number>(count).fill(value);
+    const predicted = [...repeat(tp, 1), ...repeat(tn, 0), ...repeat(fp, 1), ...repeat(fn, 0)];
+    const actual = [...repeat(tp, 1), ...repeat(tn, 0), ...repeat(fp, 0), ...repeat(fn, 1)];
+    const expected = (tp * tn - fp * fn) / Math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn));
+    expect(matthewsCorrelation(predicted, actual)).toBeCloseTo(expected, 15);
+    expect(matthewsCorrelation([0, 1, 2], [0, 1, 2])).toBe(1);
+    expect(matthewsCorrelation([0, 1], [1, 0])).toBe(-1);
+  });
+
+  it('pearson is 1 on a rising line and -1 on a falling one', () => {
+    expect(pearson([1, 2, 3], [10, 20, 30])).toBeCloseTo(1, 15);
+    expect(pearson([1, 2, 3], [3, 2, 1])).toBeCloseTo(-1, 15);
+    expect(pearson([1, 2, 3, 4], [1, -1, -1, 1])).toBe(0);
+  });
+
+  it('spearman sees order alone, and equal values share a rank', () => {
+    expect(spearman([1, 10, 100], [1, 2, 3])).toBeCloseTo(1, 15);
+    expect(spearman([1, 1, 2], [1, 2, 3])).toBeCloseTo(Math.sqrt(3) / 2, 15);
+  });
+
+  it('meanSquaredError is the mean of squares', () => {
+    expect(meanSquaredError([1, 2, 3], [1, 4, 0])).toBe(13 / 3);
+  });
+});
+
+describe('edges', () => {
+  it('is 0 where a metric is undefined', () => {
+    expect(f1([0, 0], [0, 0])).toBe(0);
+    expect(matthewsCorrelation([1, 1, 1], [0, 1, 0])).toBe(0);
+    expect(matthewsCorrelation([0, 1, 0], [1, 1, 1])).toBe(0);
+    expect(pearson([0.1, 0.1, 0.1], [1, 2, 3])).toBe(0);
+    expect(spearman([1, 2, 3], [0.3, 0.3, 0.3])).toBe(0);
+    for (const metric of Object.values(all)) expect(metric([], [])).toBe(0);
+  });
+
+  it('is NaN where a value is', () => {
+    for (const metric of [pearson, spearman, meanSquaredError]) expect(metric([1, NaN, 2], [1, 2, 3])).toBeNaN();
+  });
+
+  it('stays within -1 and 1', () => {
+    expect(Math.abs(pearson([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]))).toBeLessThanOrEqual(1);
+  });
+
+  it('refuses sides of different lengths', () => {
+    for (const metric of Object.values(all)) expect(() => metric([1, 2], [1])).toThrow(ShapeError);
+  });
+});
+
+describe('metricsFor', () => {
+  it('names the metrics of a kind and the primary one', () => {
+    const named = (['classification', 'regression'] as const).map((kind) => {
+      const { primary, metrics } = metricsFor(kind);
+      return [primary, Object.keys(metrics)];
+    });
+    expect(named).toEqual([
+      ['accuracy', ['accuracy', 'macroF1']],
+      ['pearson', ['pearson', 'spearman', 'meanSquaredError']],
+    ]);
+  });
+});

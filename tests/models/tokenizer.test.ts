@@ -1,0 +1,65 @@
+import { fromPretrained, type Tokenizer } from '@peftjs/models';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { packageName } from './use-lite.js';
+
+/** What the tokenizer of `@energetic-ai/embeddings` 0.2.0, made for these files, gives. */
+const reference: [text: string, ids: number[]][] = [
+  ['', []],
+  ['Hello, world!', [341, 4125, 8, 311, 78]],
+  ['The quick brown fox jumps over the lazy dog.', [34, 2280, 3744, 1394, 152, 2009, 7, 132, 9, 6266, 959, 6]],
+  [' leading', [30, 2428]],
+  ['two  spaces ', [174, 30, 1016, 7, 30]],
+  ['tab\there\n', [5520, 0, 586, 53, 0]],
+  ['ﬁne ½ ™ ①②', [839, 207, 7935, 288, 259, 224, 575]],
+  ['a\u00a0b', [11, 464]],
+  ['naïve café', [1216, 0, 105, 976, 209, 1133]],
+  ['日本語 and Привет', [30, 0, 12, 30, 0, 7976, 7955, 0, 7954, 7949]],
+  ['emoji 😀😀 x', [299, 451, 2501, 30, 0, 649]],
+  ['http://a.b/c?d=e', [290, 255, 86, 6, 151, 68, 131, 54, 29, 413, 59]],
+  ['meet me at 5:30', [1333, 84, 38, 301, 4177]],
+  ['<s> extra_token_id_1 <r0>', [4787, 7, 1431, 1501, 435, 266, 3032, 435, 303, 435, 363, 4787, 93, 412, 1431]],
+  ['Supercalifragilisticexpialidocious', [2331, 2817, 928, 276, 143, 233, 2098, 6489, 983, 303, 102, 2907]],
+];
+
+let tokenizer: Tokenizer;
+
+beforeAll(async () => {
+  ({ tokenizer } = await fromPretrained(packageName));
+});
+
+describe('the tokenizer of Universal Sentence Encoder Lite', () => {
+  it.each(reference)('reads %j as the original does', (text, ids) => {
+    expect(tokenizer.encode(text)).toEqual({ ids });
+  });
+
+  it('knows 8000 word pieces', () => {
+    expect(tokenizer.vocabularySize).toBe(8000);
+  });
+
+  it('takes the first of equally likely readings, as SentencePiece does', () => {
+    expect(tokenizer.encode('Never got it!!!!!').ids).toEqual([3507, 270, 21, 78, 3044]); // the original: .. '!!!!', '!'
+  });
+
+  it('never emits the ids of start, end and spare tokens', () => {
+    const texts = ['<s>', '</s>', 'extra_token_id_2', ' 1', ' 2 3 4 5', '▁', '\ud800'];
+    for (const text of texts) {
+      for (const id of tokenizer.encode(text).ids) expect(id === 0 || id > 5, `${text}: ${id}`).toBe(true);
+    }
+  });
+
+  it('puts a pair in one sequence', () => {
+    expect(tokenizer.encode('Hello,', 'world!').ids).toEqual(tokenizer.encode('Hello, world!').ids);
+    expect(tokenizer.encode('Hello', '').ids).toEqual(tokenizer.encode('Hello').ids);
+  });
+
+  it.each([
+    ['words', 'word '.repeat(100_000)],
+    ['one word', 'a'.repeat(500_000)],
+    ['no English', '語'.repeat(100_000)],
+  ])('cuts a text of very many characters: %s', (_, text) => {
+    const { ids } = tokenizer.encode(text);
+    expect(ids.length).toBeGreaterThan(0);
+    expect(ids.length).toBeLessThanOrEqual(128);
+    expect(ids).toEqual(tokenizer.encode(text.slice(0, 8_000)).ids);
+  });
+});

@@ -1,0 +1,83 @@
+import { mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { isBuiltin } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { build, createLogger, defaultClientConditions, type Plugin } from 'vite';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { packages, root } from './repository.js';
+
+/** A page brings TensorFlow.js along: these are known to run there, and slow to bundle. */
+const broughtAlong = /^@tensorflow\//;
+
+/** What is imported in a page, `./testing` is not. */
+const entries = packages
+  .filter(({ folder }) => folder !== 'bench')
+  .flatMap(({ manifest }) =>
+    Object.keys(manifest.exports)
+      .filter((subpath) => subpath !== './package.json' && subpath !== './testing')
+      .map((subpath) => manifest.name + subpath.slice(1)),
+  );
+
+let folder: string;
+
+/** Collects the modules of Node that are imported without a guard. */
+function staticNodeImports(found: string[]): Plugin {
+  return {
+    name: 'static-node-imports',
+    enforce: 'pre',
+    resolveId(source, importer, { kind }) {
+      if (isBuiltin(source) && kind === 'import-statement') {
+        found.push(`${source} in ${(importer ?? '').replace(`${root}/`, '').replace(`${folder}/`, '')}`);
+      }
+      return null;
+    },
+  };
+}
+
+/** Bundles `code` for a browser and tells which modules of Node it needs at once. */
+async function bundle(code: string): Promise<{ size: number; nodeImports: string[] }> {
+  const nodeImports: string[] = [];
+  const entry = join(folder, 'entry.js');
+  await writeFile(entry, code);
+  const output = await build({
+    root: folder,
+    configFile: false,
+    customLogger: createLogger('silent'),
+    plugins: [staticNodeImports(nodeImports)],
+    resolve: { conditions: ['@peftjs/source', ...defaultClientConditions] },
+    build: {
+      write: false,
+      minify: false,
+      lib: { entry, formats: ['es'] },
+      rolldownOptions: { external: broughtAlong },
+    },
+  });
+  const chunks = [output].flat().flatMap((result) => ('output' in result ? result.output : []));
+  const size = chunks.reduce((sum, chunk) => sum + (chunk.type === 'chunk' ? chunk.code.length : 0), 0);
+  return { size, nodeImports };
+}
+
+beforeAll(async () => {
+  folder = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-bundle-')));
+  await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+  await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+describe('a browser bundle', () => {
+  it.each(entries)('of %s needs nothing of Node', async (name) => {
+    const { size, nodeImports } = await bundle(`import * as m from '${name}'; console.log(m);`);
+    expect(nodeImports).toEqual([]);
+    expect(size).toBeGreaterThan(500);
+  });
+
+  it('would show an import of Node, and lets a guarded one pass', async () => {
+    expect((await bundle(`import fs from 'node:fs'; console.log(fs);`)).nodeImports).toEqual(['node:fs in entry.js']);
+    const guarded = `export const read = async () => (await import(/* @vite-ignore */ 'node:fs')).readFileSync;`;
+    expect((await bundle(guarded)).nodeImports).toEqual([]);
+    await expect(bundle(`import { gone } from '@peftjs/nowhere'; console.log(gone);`)).rejects.toThrow(
+      '@peftjs/nowhere',
+    );
+  });
+});

@@ -1,0 +1,84 @@
+import { cruise, type ICruiseResult } from 'dependency-cruiser';
+import extractConfig from 'dependency-cruiser/config-utl/extract-depcruise-config';
+import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { packages, root } from './repository.js';
+
+const planted = ['safetensors', 'core', 'lora', 'sora', 'models', 'tasks', 'engine', 'bench'];
+
+/** Files that break a rule each: [file, what it imports, the rule that must bite]. */
+const offences = [
+  ['packages/safetensors/src/up.ts', '@peftjs/core', 'safetensors-imports-downwards'],
+  ['packages/core/src/up.ts', '@peftjs/engine', 'core-imports-downwards'],
+  ['packages/engine/src/names-method.ts', '@peftjs/sora', 'methods-stand-alone'],
+  ['packages/lora/src/up.ts', '@peftjs/models', 'methods-import-downwards'],
+  ['packages/lora/src/sideways.ts', '@peftjs/sora', 'methods-stand-alone'],
+  ['packages/lora/src/sideways-by-path.ts', '../../sora/src/index.js', 'methods-stand-alone'],
+  ['packages/models/src/up.ts', '@peftjs/tasks', 'models-imports-downwards'],
+  ['packages/tasks/src/up.ts', '@peftjs/engine', 'tasks-imports-downwards'],
+  ['packages/tasks/src/down.ts', '@peftjs/models', 'tasks-know-no-model'],
+  ['packages/engine/src/up.ts', '@peftjs/bench', 'engine-imports-downwards'],
+  ['packages/bench/src/names-method.ts', '@peftjs/lora', 'methods-stand-alone'],
+  ['packages/bench/src/outside.ts', '../../../tests/helper.js', 'packages-stand-without-the-repository'],
+  ['packages/bench/src/lost.ts', './nowhere.js', 'resolvable'],
+  ['packages/core/src/cycle-a.ts', './cycle-b.js', 'no-cycles'],
+] as const;
+
+/** What the layers allow. */
+const innocent: Record<string, string> = {
+  'tests/helper.ts': `import '@peftjs/bench'; export const helper = 1;`,
+  'packages/core/src/cycle-b.ts': `import './cycle-a.js'; export const b = 1;`,
+  'packages/core/src/type-a.ts': `import type { B } from './type-b.js'; export interface A { b: B }`,
+  'packages/core/src/type-b.ts': `import type { A } from './type-a.js'; export interface B { a: A }`,
+  'packages/sora/src/down.ts': `import '@peftjs/core'; import '@peftjs/safetensors';`,
+  'packages/sora/test/own.test.ts': `import '@peftjs/sora';`,
+  'packages/bench/src/down.ts': `import '@peftjs/engine'; import '@peftjs/models'; import '@peftjs/tasks';`,
+};
+
+let folder: string;
+
+async function plant(path: string, text: string): Promise<void> {
+  await mkdir(dirname(join(folder, path)), { recursive: true });
+  await writeFile(join(folder, path), text);
+}
+
+async function violations(): Promise<string[]> {
+  const configuration = await extractConfig(join(root, '.dependency-cruiser.cjs'));
+  const { output } = await cruise(['packages', 'tests'], {
+    ...configuration.options,
+    ruleSet: { forbidden: configuration.forbidden ?? [] },
+    baseDir: folder,
+    validate: true,
+  });
+  return (output as ICruiseResult).summary.violations.map(({ rule, from }) => `${from} ${rule.name}`).sort();
+}
+
+beforeAll(async () => {
+  folder = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-layers-')));
+  await mkdir(join(folder, 'node_modules/@peftjs'), { recursive: true });
+  for (const name of planted) {
+    const exports = { '.': { '@peftjs/source': './src/index.ts', default: './dist/index.js' } };
+    await plant(`packages/${name}/package.json`, JSON.stringify({ name: `@peftjs/${name}`, type: 'module', exports }));
+    await plant(`packages/${name}/src/index.ts`, 'export const here = 1;');
+    await symlink(join(folder, 'packages', name), join(folder, 'node_modules/@peftjs', name));
+  }
+  for (const [path, text] of Object.entries(innocent)) await plant(path, text);
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+describe('the layers', () => {
+  it('bite at each offence, and only there', async () => {
+    for (const [path, imported] of offences) await plant(path, `import '${imported}'; export const a = 1;`);
+    expect(await violations()).toEqual(offences.map(([path, , rule]) => `${path} ${rule}`).sort());
+  });
+
+  it('take every package that they do not name for a method', () => {
+    const named = ['safetensors', 'core', 'models', 'layers', 'tasks', 'engine', 'bench'];
+    const methods = packages.filter(({ manifest }) => manifest.peft).map(({ folder: name }) => name);
+    const rest = packages.map(({ folder: name }) => name).filter((name) => !named.includes(name));
+    expect(rest).toEqual(methods);
+  });
+});

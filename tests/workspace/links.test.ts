@@ -1,0 +1,67 @@
+import { existsSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { filesBelow, root, textOf } from './repository.js';
+
+const pages = filesBelow('.').filter((path) => path.endsWith('.md'));
+
+/** Markdown without what is quoted as code. */
+function prose(markdown: string): string {
+  return markdown.replace(/^(```|~~~)[\s\S]*?^\1/gm, '').replace(/`[^`\n]*`/g, '');
+}
+
+/** Targets of links and pictures, Markdown's and HTML's. */
+function targetsOf(markdown: string): string[] {
+  const inline = [...prose(markdown).matchAll(/\]\(\s*<?([^)\s>]+)>?[^)]*\)/g)];
+  const defined = [...prose(markdown).matchAll(/^\[[^\]]+\]:\s*(\S+)/gm)];
+  const html = [...prose(markdown).matchAll(/\b(?:href|src)="([^"]+)"/g)];
+  return [...inline, ...defined, ...html].map(([, target]) => target ?? '');
+}
+
+/** The anchors of a page's headings, as GitHub makes them. */
+function anchorsOf(markdown: string): Set<string> {
+  const headings = [...markdown.replace(/^(```|~~~)[\s\S]*?^\1/gm, '').matchAll(/^#{1,6}\s+(.+?)\s*$/gm)];
+  return new Set(
+    headings.map(([, heading = '']) =>
+      heading
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+        .replace(/\s/g, '-'),
+    ),
+  );
+}
+
+/** Links of a page that lead nowhere inside the repository; the web is not asked. */
+function brokenLinks(page: string, markdown: string): string[] {
+  return targetsOf(markdown).filter((target) => {
+    if (/^[a-z]+:/i.test(target)) return false;
+    const [path = '', anchor] = target.split('#');
+    const file = path === '' ? page : normalize(join(dirname(page), decodeURI(path)));
+    if (!existsSync(join(root, file))) return true;
+    return anchor !== undefined && file.endsWith('.md') && !anchorsOf(textOf(file)).has(anchor);
+  });
+}
+
+describe('links inside the repository', () => {
+  it.each(pages)('%s', (page) => {
+    expect(brokenLinks(page, textOf(page))).toEqual([]);
+  });
+
+  it('and a broken one would be found', () => {
+    const markdown = [
+      '[a](nowhere.md) [b](docs/package.json "title") ![c](docs/no.svg) [d](https://example.org)',
+      '[e](#heading) [f](#nothing) <img src="no.png"> `[g](code.md)`',
+      '[h]: docs/none.md',
+      '# Heading',
+      '```\n[i](code.md)\n```',
+    ].join('\n');
+    expect(brokenLinks('CONTRIBUTING.md', markdown)).toEqual([
+      'nowhere.md',
+      'docs/no.svg',
+      '#heading',
+      '#nothing',
+      'docs/none.md',
+      'no.png',
+    ]);
+  });
+});

@@ -1,0 +1,47 @@
+import ts from 'typescript';
+import { describe, expect, it } from 'vitest';
+import { filesBelow, isSource, packages, textOf } from './repository.js';
+
+const methodPackages = packages.filter(({ manifest }) => manifest.peft).map(({ manifest }) => manifest.name);
+
+/** `head` is also the word for a module of every model. */
+const methodNames = packages
+  .flatMap(({ manifest }) => Object.keys(manifest.peft?.methods ?? {}))
+  .filter((name) => name !== 'head');
+
+/** LoRA's file format is what every low-rank method is exchanged in, so its writer may name it. */
+const formatHelper = /^packages\/core\/src\/(?:.*\/)?lora-[a-z-]+\.ts$/;
+
+/** The method names that a source spells in a string, as words of their own. */
+function namesIn(text: string): string[] {
+  const literals: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if (ts.isStringLiteralLike(node) || ts.isTemplateHead(node) || ts.isTemplateMiddleOrTemplateTail(node)) {
+      literals.push(node.text);
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(ts.createSourceFile('source.ts', text, ts.ScriptTarget.Latest));
+  const words = literals.flatMap((literal) => [literal, ...literal.split(/[^\w@/]+/)]);
+  const forbidden = new Set([...methodPackages, ...methodNames, ...methodNames.map((name) => name.toUpperCase())]);
+  return [...new Set(words.filter((word) => forbidden.has(word)))];
+}
+
+const sharedSources = ['core', 'engine', 'bench']
+  .flatMap((name) => filesBelow(`packages/${name}/src`))
+  .filter(isSource);
+
+describe('shared code names no method', () => {
+  it.each(sharedSources)('%s', (path) => {
+    const allowed = formatHelper.test(path) ? ['LORA'] : [];
+    expect(namesIn(textOf(path)).filter((name) => !allowed.includes(name))).toEqual([]);
+  });
+
+  it('and a name in a string, a template or an import would be found', () => {
+    expect(namesIn(`const m = 'lora';`)).toEqual(['lora']);
+    expect(namesIn('const m = `--method ${x},sora`;')).toEqual(['sora']);
+    expect(namesIn(`import { adalora } from '@peftjs/adalora';`)).toEqual(['@peftjs/adalora']);
+    expect(namesIn(`if (peftType === 'ADALORA') go();`)).toEqual(['ADALORA']);
+    expect(namesIn(`const key = 'lora_A.weight'; // lora`)).toEqual([]);
+  });
+});

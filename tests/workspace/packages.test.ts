@@ -1,0 +1,37 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { packages, root } from './repository.js';
+
+const scripts = {
+  build: 'tsup',
+  test: 'vitest run',
+  typecheck: 'tsc',
+  lint: 'eslint .',
+  'check:package': 'publint --strict && attw --pack --profile esm-only',
+};
+
+describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
+  it('answers to the same commands as every package', () => {
+    expect(manifest.scripts).toEqual(scripts);
+  });
+
+  it('is published with its sources and a README, under Apache-2.0', () => {
+    expect(manifest.license).toBe('Apache-2.0');
+    expect(manifest.files).toEqual(expect.arrayContaining(['dist', 'src', '!src/**/*.test.ts', 'README.md']));
+    expect(existsSync(join(root, 'packages', folder, 'README.md'))).toBe(true);
+  });
+
+  it('has a source for each entry, found before its build', () => {
+    for (const [subpath, target] of Object.entries(manifest.exports)) {
+      if (typeof target === 'string') continue;
+      expect(Object.keys(target), subpath).toEqual(['@peftjs/source', 'types', 'default']);
+      expect(existsSync(join(root, 'packages', folder, target['@peftjs/source'])), subpath).toBe(true);
+    }
+  });
+
+  it('leaves TensorFlow.js to the user, so that there is one copy of it', () => {
+    const own = Object.keys(manifest.dependencies ?? {}).filter((name) => name === '@tensorflow/tfjs');
+    expect(own).toEqual(folder === 'bench' ? ['@tensorflow/tfjs'] : []);
+  });
+});

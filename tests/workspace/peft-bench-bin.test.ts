@@ -1,0 +1,88 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { root } from './repository.js';
+
+let folder: string;
+
+async function plant(path: string, text: string): Promise<void> {
+  await mkdir(dirname(join(folder, path)), { recursive: true });
+  await writeFile(join(folder, path), text);
+}
+
+function start(...options: string[]): ChildProcess {
+  return spawn(process.execPath, [join(folder, 'bin/peft-bench.js'), ...options], {
+    cwd: tmpdir(),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+}
+
+/** What a run printed, its exit code and the signal that ended it; `onOutput` may send one. */
+async function outcome(child: ChildProcess, onOutput: (child: ChildProcess) => void = () => undefined) {
+  let printed = '';
+  child.stdout?.on('data', (chunk: Buffer) => {
+    if (printed === '') onOutput(child);
+    printed += chunk.toString();
+  });
+  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+  return { printed, code, signal };
+}
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peftjs-bin-'));
+  await plant('package.json', '{ "type": "module" }');
+  await mkdir(join(folder, 'bin'));
+  await copyFile(join(root, 'packages/bench/bin/peft-bench.js'), join(folder, 'bin/peft-bench.js'));
+});
+
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+describe('peft-bench, published', () => {
+  it('runs its build in the process that was started', async () => {
+    await plant('dist/cli.js', 'console.log(...process.argv.slice(2), process.execArgv.length); process.exitCode = 2;');
+    await plant('src/cli.ts', 'throw 1;');
+    expect(await outcome(start('run', '--seeds'))).toEqual({ printed: 'run --seeds 0\n', code: 2, signal: null });
+  });
+});
+
+describe('peft-bench, in the repository', () => {
+  beforeEach(async () => {
+    await plant('tsup.config.ts', '');
+    await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
+  });
+
+  it('runs its sources with the arguments and exit code passed on, from any folder', async () => {
+    await plant('src/cli.ts', 'const args: string[] = process.argv.slice(2); console.log(...args); process.exit(7);');
+    expect(await outcome(start('report', 'a b'))).toEqual({ printed: 'report a b\n', code: 7, signal: null });
+  });
+
+  it('resolves packages to their sources, in worker processes too', async () => {
+    await plant('src/worker.ts', "console.log(import.meta.resolve('@peftjs/core'));");
+    await plant(
+      'src/cli.ts',
+      "import { fork } from 'node:child_process'; fork(new URL('./worker.ts', import.meta.url));",
+    );
+    expect((await outcome(start())).printed).toMatch(/packages\/core\/src\/index\.ts\n$/);
+  });
+
+  it('leaves an interrupt to the sources and waits for them', async () => {
+    await plant(
+      'src/cli.ts',
+      `let times = 0;
+      process.on('SIGINT', () => { times++; setTimeout(() => { console.log('finished', times); process.exit(1); }, 100); });
+      setInterval(() => undefined, 1000);
+      console.log('ready');`,
+    );
+    const end = await outcome(start(), (child) => child.kill('SIGINT'));
+    expect(end).toEqual({ printed: 'ready\nfinished 1\n', code: 1, signal: null });
+  });
+
+  it('ends by the signal that ended the sources', async () => {
+    await plant('src/cli.ts', "setInterval(() => undefined, 1000); console.log('ready');");
+    const end = await outcome(start(), (child) => child.kill('SIGTERM'));
+    expect(end).toEqual({ printed: 'ready\n', code: null, signal: 'SIGTERM' });
+  });
+});

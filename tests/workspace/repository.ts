@@ -1,0 +1,52 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The parts of a package.json that the workspace tests look at. */
+export interface Manifest {
+  readonly name: string;
+  readonly private?: boolean;
+  readonly license: string;
+  readonly files: readonly string[];
+  readonly exports: Readonly<Record<string, string | { readonly '@peftjs/source': string }>>;
+  readonly scripts: Readonly<Record<string, string>>;
+  readonly dependencies?: Readonly<Record<string, string>>;
+  readonly peerDependencies?: Readonly<Record<string, string>>;
+  readonly peft?: { readonly methods: Readonly<Record<string, string>> };
+}
+
+/** A published package. */
+export interface Package {
+  /** Its folder below `packages`. */
+  readonly folder: string;
+  readonly manifest: Manifest;
+}
+
+/** The repository's folder. */
+export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
+const generated = /(?:^|\/)(?:node_modules|dist|coverage)$|^results$/;
+
+/** Files below a folder of the repository, by path from its root; what is generated or hidden is left out. */
+export function filesBelow(folder: string): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (generated.test(path) || (entry.name.startsWith('.') && entry.name !== '.changeset')) return [];
+    return entry.isDirectory() ? filesBelow(path) : [path];
+  });
+}
+
+/** The text of a file of the repository. */
+export function textOf(path: string): string {
+  return readFileSync(join(root, path), 'utf8');
+}
+
+/** Every published package, in the order of their names. */
+export const packages: readonly Package[] = readdirSync(join(root, 'packages'))
+  .sort()
+  .map((folder) => ({ folder, manifest: JSON.parse(textOf(`packages/${folder}/package.json`)) as Manifest }));
+
+/** Whether a file is a source of a package: not a test of it. */
+export function isSource(path: string): boolean {
+  return /^packages\/[^/]+\/src\/.*\.ts$/.test(path) && !path.endsWith('.test.ts');
+}

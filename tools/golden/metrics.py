@@ -1,0 +1,75 @@
+"""Golden values of the metrics, from scikit-learn and SciPy.
+
+    pip install numpy==2.1.3 scipy==1.14.1 scikit-learn==1.5.2
+    python tools/golden/metrics.py > packages/tasks/test/fixtures/metrics.json
+"""
+
+import json
+import sys
+
+import numpy as np
+import scipy
+import sklearn
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, mean_squared_error
+
+
+def classification(name, predicted, actual):
+    values = {
+        "accuracy": accuracy_score(actual, predicted),
+        "macroF1": f1_score(actual, predicted, average="macro", zero_division=0),
+        "f1": f1_score(actual, predicted, labels=[1], average="macro", zero_division=0),
+        "matthewsCorrelation": matthews_corrcoef(actual, predicted),
+    }
+    return case(name, predicted, actual, values)
+
+
+def regression(name, predicted, actual):
+    values = {
+        "pearson": pearsonr(predicted, actual).statistic,
+        "spearman": spearmanr(predicted, actual).statistic,
+        "meanSquaredError": mean_squared_error(actual, predicted),
+    }
+    return case(name, predicted, actual, values)
+
+
+def case(name, predicted, actual, values):
+    return {
+        "name": name,
+        "predicted": np.asarray(predicted).tolist(),
+        "actual": np.asarray(actual).tolist(),
+        "values": {metric: float(value) for metric, value in values.items()},
+    }
+
+
+def noisy_classes(rng, classes, rows, right):
+    actual = rng.integers(0, classes, rows)
+    guess = rng.integers(0, classes, rows)
+    return np.where(rng.random(rows) < right, actual, guess), actual
+
+
+def cases():
+    rng = np.random.default_rng(0)
+    yield classification("two classes", *noisy_classes(rng, 2, 40, 0.6))
+    yield classification("two classes, worse than chance", *noisy_classes(rng, 2, 25, 0.0))
+    yield classification("eight classes", *noisy_classes(rng, 8, 60, 0.5))
+    yield classification("rare positive class", [0] * 18 + [1, 1], [0] * 17 + [1, 1, 0])
+    yield classification("a class that is never predicted", [0, 1, 0, 1, 0, 1], [0, 1, 2, 2, 0, 1])
+    yield classification("a class that is only predicted", [0, 1, 2, 2, 0, 1], [0, 1, 0, 1, 0, 1])
+    yield classification("constant predictions", [1] * 10, [0, 1] * 5)
+    yield classification("constant labels", [0, 1] * 5, [1] * 10)
+    actual = rng.normal(size=50)
+    yield regression("noisy values", np.round(actual + rng.normal(size=50), 6), np.round(actual, 6))
+    yield regression("ties on both sides", np.round(rng.uniform(0, 5, 40)), np.round(rng.uniform(0, 5, 40) * 2) / 2)
+    yield regression("monotone but not linear", np.exp(np.arange(12.0)), np.arange(12.0))
+    yield regression("small spread far from zero", 1e6 + np.arange(9.0) / 8, np.array([1.0, 3, 2, 5, 4, 7, 6, 9, 8]))
+    yield regression("opposed", -np.arange(7.0), np.arange(7.0))
+
+
+versions = {
+    "python": sys.version.split()[0],
+    "numpy": np.__version__,
+    "scipy": scipy.__version__,
+    "scikit-learn": sklearn.__version__,
+}
+json.dump({"maker": "tools/golden/metrics.py", "versions": versions, "cases": list(cases())}, sys.stdout, indent=1)
