@@ -1,12 +1,28 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CheckpointError, ConfigError, PeftError, memoryStorage, type HostTensor, type Storage } from '@peftjs/core';
+import {
+  CheckpointError,
+  ConfigError,
+  memoryStorage,
+  type HostTensor,
+  type PeftError,
+  type Storage,
+} from '@peftjs/core';
 import { fromPretrained, type LoadProgress } from '@peftjs/models';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { modelFolder, packageFolder, packageName } from './use-lite.js';
 
-/** A part of model.json or vocab.json that a test breaks. */
-type Json = any; // eslint-disable-line @typescript-eslint/no-explicit-any
+interface WeightEntry {
+  name: string;
+  dtype: string;
+  shape: number[];
+  quantization?: object;
+}
+
+interface WeightGroup {
+  paths: string[];
+  weights: WeightEntry[];
+}
 
 const original = new Map<string, Uint8Array>();
 
@@ -16,7 +32,7 @@ beforeAll(async () => {
   }
 });
 
-const parsed = (file: string): Json => JSON.parse(new TextDecoder().decode(original.get(`use/${file}`)));
+const parsed = (file: string): unknown => JSON.parse(new TextDecoder().decode(original.get(`use/${file}`)));
 const bytesOf = (content: unknown): Uint8Array =>
   new TextEncoder().encode(typeof content === 'string' ? content : JSON.stringify(content));
 
@@ -30,18 +46,21 @@ function withFiles(changed: Record<string, Uint8Array | undefined>): Storage {
   return memoryStorage(files);
 }
 
-const editedManifest = (edit: (group: Json) => void): Storage => {
-  const content = parsed('model.json');
+function editedManifest(edit: (group: WeightGroup) => void): Storage {
+  const content = parsed('model.json') as { weightsManifest: [WeightGroup] };
   edit(content.weightsManifest[0]);
   return withFiles({ 'model.json': bytesOf(content) });
-};
+}
 
-const editedVocabulary = (edit: (pieces: Json) => unknown): Storage => {
-  const pieces = parsed('vocab.json');
+/** The vocabulary changed in place, or what `edit` returns instead. */
+function editedVocabulary(edit: (pieces: unknown[]) => unknown): Storage {
+  const pieces = parsed('vocab.json') as unknown[];
   return withFiles({ 'vocab.json': bytesOf(edit(pieces) ?? pieces) });
-};
+}
 
-const weightNamed = (group: Json, part: string): Json => group.weights.find(({ name }: Json) => name.includes(part));
+function weightNamed({ weights }: WeightGroup, part: string): WeightEntry {
+  return weights.find(({ name }) => name.includes(part)) ?? expect.fail(`no weight '${part}'`);
+}
 
 /** A value of the first shard that belongs to the first weight, the second layer's ffn.out. */
 function poisoned(value: number): Storage {
@@ -86,8 +105,7 @@ describe('broken files', () => {
     ],
     [
       'another network',
-      () =>
-        editedManifest((group) => group.weights.forEach((weight: Json, index: number) => (weight.name = `w${index}`))),
+      () => editedManifest((group) => group.weights.forEach((weight, index) => (weight.name = `w${index}`))),
       /unknown architecture: expected Universal Sentence Encoder Lite/,
     ],
     [
@@ -203,7 +221,7 @@ describe('the head', () => {
     expect(first.weights['classifier.weight']?.shape).toEqual([512, 2]);
     expect(wide.weights['classifier.bias']?.data.every((value) => value === 0)).toBe(true);
     const { data } = wide.weights['classifier.weight'] as HostTensor;
-    const deviation = Math.sqrt(data.reduce((sum: number, value) => sum + value ** 2, 0) / data.length);
+    const deviation = Math.hypot(...data) / Math.sqrt(data.length);
     expect(deviation).toBeCloseTo(0.02, 3);
   });
 });

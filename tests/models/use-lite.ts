@@ -66,7 +66,7 @@ export function frozenScope({ weights }: Model): Scope {
   return {
     weight,
     linear: (path, x) => tf.add(tf.matMul(x as tf.Tensor2D, weight(`${path}.weight`)), weight(`${path}.bias`)),
-    embedding: (path, ids) => tf.gather(weight(`${path}.weight`), ids as tf.Tensor2D),
+    embedding: (path, ids) => tf.gather(weight(`${path}.weight`), ids),
     layerNorm: (path, x, epsilon) => layerNorm(x, weight(`${path}.weight`), weight(`${path}.bias`), epsilon),
   };
 }

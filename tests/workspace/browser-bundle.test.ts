@@ -42,6 +42,7 @@ async function bundle(code: string): Promise<{ size: number; nodeImports: string
   const output = await build({
     root: folder,
     configFile: false,
+    logLevel: 'silent',
     customLogger: createLogger('silent'),
     plugins: [staticNodeImports(nodeImports)],
     resolve: { conditions: ['@peftjs/source', ...defaultClientConditions] },

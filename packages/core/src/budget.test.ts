@@ -24,15 +24,14 @@ function bruteForce(items: readonly BudgetItem[], budget: number, atLeast = 0): 
     return { value: total(items, chosen, 'value'), cost: total(items, chosen, 'cost') };
   }).filter(({ cost }) => cost <= budget);
   const reaching = sums.filter(({ cost }) => cost >= atLeast);
-  if (reaching.length > 0) return reaching.reduce((a, b) => (b.value - a.value || b.cost - a.cost) > 0 ? b : a);
+  if (reaching.length > 0) return reaching.reduce((a, b) => ((b.value - a.value || b.cost - a.cost) > 0 ? b : a));
   const fullest = Math.max(...sums.map(({ cost }) => cost));
   return sums.filter(({ cost }) => cost === fullest).reduce((a, b) => (b.value > a.value ? b : a));
 }
 
-const items = fc.array(
-  fc.record({ value: fc.integer({ min: 0, max: 9 }), cost: fc.constantFrom(3, 4, 7, 10) }),
-  { maxLength: 9 },
-);
+const items = fc.array(fc.record({ value: fc.integer({ min: 0, max: 9 }), cost: fc.constantFrom(3, 4, 7, 10) }), {
+  maxLength: 9,
+});
 
 describe('selectWithinBudget', () => {
   it('is the best selection there is, value first, then fill', () => {
@@ -47,11 +46,16 @@ describe('selectWithinBudget', () => {
 
   it('keeps to a lower bound where some selection reaches it', () => {
     fc.assert(
-      fc.property(items, fc.integer({ min: 0, max: 60 }), fc.integer({ min: 0, max: 60 }), (offered, budget, atLeast) => {
-        const selected = selectWithinBudget(offered, budget, { atLeast });
-        const best = bruteForce(offered, budget, atLeast);
-        expect({ value: total(offered, selected, 'value'), cost: total(offered, selected, 'cost') }).toEqual(best);
-      }),
+      fc.property(
+        items,
+        fc.integer({ min: 0, max: 60 }),
+        fc.integer({ min: 0, max: 60 }),
+        (offered, budget, atLeast) => {
+          const selected = selectWithinBudget(offered, budget, { atLeast });
+          const best = bruteForce(offered, budget, atLeast);
+          expect({ value: total(offered, selected, 'value'), cost: total(offered, selected, 'cost') }).toEqual(best);
+        },
+      ),
     );
   });
 

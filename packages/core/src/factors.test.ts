@@ -30,7 +30,9 @@ describe('factors', () => {
 
   it('multiplies to dW [in, out]', () => {
     expect([...loraDelta({ loraA, loraB, scaling: 0.5 })]).toEqual([0.5, 1, 2, 3.5, 1.5, 2, 5, 7.5, 2.5, 3, 8, 11.5]);
-    expect([...loraDelta({ loraA: matrix([[]]), loraB: hostTensor(new Float32Array(), [0, 2]), scaling: 1 })]).toEqual([0, 0]);
+    expect([...loraDelta({ loraA: matrix([[]]), loraB: hostTensor(new Float32Array(), [0, 2]), scaling: 1 })]).toEqual([
+      0, 0,
+    ]);
     expect(() => loraDelta({ loraA, loraB: loraA, scaling: 1 })).toThrow(ShapeError);
   });
 
@@ -53,7 +55,14 @@ describe('factors', () => {
     expect([...pickColumns(loraA, [1]).data]).toEqual([2, 4, 6]);
     expect([...pickRows(loraB, [1]).data]).toEqual([0, 1, 1, 3]);
     expect([...placeRows(pickRows(loraB, [1]), [1], 2).data]).toEqual([0, 0, 0, 0, 0, 1, 1, 3]);
-    expect(rowNorms(matrix([[3, 4], [0, 0]]))).toEqual([5, 0]);
+    expect(
+      rowNorms(
+        matrix([
+          [3, 4],
+          [0, 0],
+        ]),
+      ),
+    ).toEqual([5, 0]);
   });
 
   it('draws A within 1 / sqrt(in), whatever the rank', () => {

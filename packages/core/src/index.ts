@@ -62,6 +62,7 @@ export { fullModule } from './adapter/full-module.js';
 export type { Adapter, PeftModel } from './adapter/peft-model.js';
 export {
   activeRanks,
+  baseParameters,
   countParameters,
   describeParameters,
   optimizerStateBytes,
@@ -110,7 +111,14 @@ export {
   type BudgetItem,
   type RankTable,
 } from './budget.js';
-export { loraFile, readLoraFile, type LoraFileContents } from './lora-file.js';
+export {
+  adaptedPaths,
+  loraFile,
+  matrixOf,
+  readLoraFile,
+  warnOfUnknownTensors,
+  type LoraFileContents,
+} from './lora-file.js';
 export {
   foldDiagonal,
   kaimingUniform,
@@ -121,4 +129,6 @@ export {
   pickRows,
   placeRows,
   rowNorms,
+  tensorAt,
+  tensorsAt,
 } from './factors.js';

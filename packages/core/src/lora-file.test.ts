@@ -114,7 +114,9 @@ describe('readLoraFile', () => {
     ['q.lora_A.weight', { ...pair(), 'q.lora_A.weight': hostZeros([12]) }],
     ['.lora_A.weight', {}],
   ])('names the tensor at fault: %s', (key, tensors: HostTensors) => {
-    expect(() => readLoraFile({ config, tensors })).toThrow(expect.objectContaining({ code: 'PEFT_CHECKPOINT', path: key }));
+    expect(() => readLoraFile({ config, tensors })).toThrow(
+      expect.objectContaining({ code: 'PEFT_CHECKPOINT', path: key }),
+    );
   });
 
   it.each([

@@ -4,6 +4,7 @@ import {
   normalValues,
   patternValue,
   rankCost,
+  tensorsAt,
   type AdapterLayer,
   type HostTensor,
   type ParamSpec,
@@ -11,7 +12,6 @@ import {
   type Site,
 } from '@peftjs/core';
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
 import type { LoraConfig } from './config.js';
 
 /*
@@ -34,21 +34,14 @@ export function loraLayer(site: Site, config: LoraConfig, rng: Rng): AdapterLaye
       loraB: trained(initialB(config, site, r, rng)),
     },
     forward(x, p, at) {
-      const { loraA, loraB } = p as Factors<Tensor>;
+      const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
       const hidden = tf.matMul(x, loraA); // [rows, in] -> [rows, r]
       return tf.add(at.base(), tf.mul(tf.matMul(hidden, loraB), scaling)); // [rows, out]
     },
-    toLora: (values) => ({ ...(values as Factors<HostTensor>), scaling }),
+    toLora: (values) => ({ ...tensorsAt(values, 'loraA', 'loraB'), scaling }),
     storedParameters: () => r * rankCost(site),
     rank: () => r,
   };
-}
-
-interface Factors<T> {
-  /** [in, r] */
-  readonly loraA: T;
-  /** [r, out] */
-  readonly loraB: T;
 }
 
 function trained(initial: HostTensor): ParamSpec {

@@ -24,6 +24,6 @@ export async function sha256(bytes: Uint8Array | Float32Array | Int32Array): Pro
   if (!subtle) {
     throw new UnsupportedError('a model is identified by SHA-256, which a page offers over HTTPS or on localhost only');
   }
-  const digest = new Uint8Array(await subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>));
+  const digest = new Uint8Array(await subtle.digest('SHA-256', bytes));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

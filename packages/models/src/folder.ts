@@ -1,4 +1,5 @@
 import { CheckpointError, type Storage } from '@peftjs/core';
+import { parseJson } from './json.js';
 
 /** How far the weights have been read. */
 export interface LoadProgress {
@@ -41,7 +42,7 @@ export function modelFolder(
           pathOf(file),
         );
       }
-      return parsed(bytes, pathOf(file));
+      return parseJson(bytes, pathOf(file));
     },
   };
 }
@@ -50,12 +51,4 @@ export function modelFolder(
 export function joined(folder: string, file: string): string {
   if (folder === '') return file;
   return folder.endsWith('/') ? `${folder}${file}` : `${folder}/${file}`;
-}
-
-function parsed(bytes: Uint8Array, path: string): unknown {
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (cause) {
-    throw new CheckpointError(`${path}: expected a JSON file, got ${String(cause)}`, path, cause);
-  }
 }

@@ -1,6 +1,7 @@
 /** Reads the weights of a TF.js graph model: `model.json` lists the tensors, `group1-shard1of7`, .. hold their bytes in order. */
 import { CheckpointError, sizeOf, type DType, type HostTensor } from '@peftjs/core';
 import type { ModelFolder } from './folder.js';
+import { field, listField, shown } from './json.js';
 
 /** The file that lists the weights. */
 export const MANIFEST_FILE = 'model.json';
@@ -34,9 +35,7 @@ export interface Manifest {
 export async function readManifest(folder: ModelFolder): Promise<Manifest> {
   const file = folder.pathOf(MANIFEST_FILE);
   const content = await folder.json(MANIFEST_FILE, LIMITS.manifestBytes);
-  const groups = list(field(content, 'weightsManifest'), 'weightsManifest', file).map((group) =>
-    parseGroup(group, file),
-  );
+  const groups = listField(content, 'weightsManifest', file).map((group) => parseGroup(group, file));
   const declared = groups.flatMap((group) => group.tensors);
   const tensors = new Map(declared.map((tensor) => [tensor.name, tensor]));
   const totalBytes = byteLength(declared);
@@ -104,8 +103,8 @@ async function readShards(
 
 function parseGroup(group: unknown, file: string): Group {
   return {
-    shards: list(field(group, 'paths'), 'paths', file).map((path) => shardName(path, file)),
-    tensors: list(field(group, 'weights'), 'weights', file).map((tensor) => parseTensor(tensor, file)),
+    shards: listField(group, 'paths', file).map((path) => shardName(path, file)),
+    tensors: listField(group, 'weights', file).map((tensor) => parseTensor(tensor, file)),
   };
 }
 
@@ -153,17 +152,4 @@ function byteLength(tensors: readonly DeclaredTensor[]): number {
 
 function atMost(count: number, limit: number, what: string, file: string): void {
   if (count > limit) throw new CheckpointError(`${file}: expected at most ${limit} ${what}, got ${count}`, file);
-}
-
-function field(owner: unknown, name: string): unknown {
-  return typeof owner === 'object' && owner !== null ? (owner as Record<string, unknown>)[name] : undefined;
-}
-
-function list(value: unknown, name: string, file: string): unknown[] {
-  if (Array.isArray(value)) return value;
-  throw new CheckpointError(`${file}: '${name}' must be a list, got ${shown(value)}`, file);
-}
-
-function shown(value: unknown): string {
-  return (JSON.stringify(value) ?? 'nothing').slice(0, 80);
 }

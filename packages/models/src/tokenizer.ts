@@ -1,4 +1,4 @@
-import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
+import * as huggingFace from '@huggingface/tokenizers';
 import { CheckpointError } from '@peftjs/core';
 import { sha256 } from './fingerprint.js';
 
@@ -24,6 +24,15 @@ export interface TokenizerDefinition {
   readonly [part: string]: unknown;
 }
 
+interface TextTokenizer {
+  encode(text: string, options: { text_pair?: string }): { ids: number[] };
+}
+
+/** Typed here: the package's own declarations name their files without extensions, which NodeNext does not follow. */
+const { Tokenizer: TextTokenizer } = huggingFace as unknown as {
+  readonly Tokenizer: new (definition: TokenizerDefinition, config: object) => TextTokenizer;
+};
+
 /** Far more than a token covers (the longest word piece has 16): what comes after could not be read, but would be paid for. */
 const CHARACTERS_PER_TOKEN = 64;
 
@@ -48,9 +57,9 @@ export async function createTokenizer(
   };
 }
 
-function built(definition: TokenizerDefinition, file: string): HuggingFaceTokenizer {
+function built(definition: TokenizerDefinition, file: string): TextTokenizer {
   try {
-    return new HuggingFaceTokenizer(definition, {});
+    return new TextTokenizer(definition, {});
   } catch (cause) {
     throw new CheckpointError(`${file}: not a tokenizer: ${String(cause)}`, file, cause);
   }

@@ -36,10 +36,7 @@ interface Piece {
 }
 
 function laidOut(tensors: Named<StoredTensor>): Piece[] {
-  const entries = entriesOf(tensors);
-  if (entries.length >= MAX_KEYS) {
-    throw new SafetensorsError(`${entries.length} tensors in one file, fewer than ${MAX_KEYS} are expected`);
-  }
+  const entries = entriesOf(tensors, 'tensors');
   for (const [name, tensor] of entries) checkTensor(name, tensor);
   entries.sort(
     ([a, { dtype: left }], [b, { dtype: right }]) => layoutRank(left) - layoutRank(right) || byCodePoint(a, b),
@@ -69,7 +66,7 @@ function checkTensor(name: string, tensor: StoredTensor): void {
 }
 
 function metadataMember(metadata: Named<string>): string {
-  const members = entriesOf(metadata)
+  const members = entriesOf(metadata, 'entries of metadata')
     .sort(([a], [b]) => byCodePoint(a, b))
     .map(([key, value]) => {
       checkText(key, 'metadata key', key);
@@ -111,8 +108,10 @@ function allocated(bytes: number): Uint8Array<ArrayBuffer> {
   }
 }
 
-function entriesOf<T>(named: Named<T>): [string, T][] {
-  return named instanceof Map ? [...(named as ReadonlyMap<string, T>)] : Object.entries(named as Record<string, T>);
+function entriesOf<T>(named: Named<T>, what: string): [string, T][] {
+  const entries: [string, T][] = named instanceof Map ? [...(named as ReadonlyMap<string, T>)] : Object.entries(named);
+  if (entries.length < MAX_KEYS) return entries;
+  throw new SafetensorsError(`expected fewer than ${MAX_KEYS} ${what} in one file, got ${entries.length}`);
 }
 
 /** The order of the names' UTF-8 bytes; JavaScript's own compares UTF-16 units. */

@@ -56,6 +56,14 @@ describe('what no file can hold is refused, naming it', () => {
     expect(attempt).toThrow(/metadata of 'epoch' must be a string of Unicode characters, got '3'/);
   });
 
+  test('more tensors or metadata than the reader takes', () => {
+    const many = Array.from({ length: 262_144 }, (_, i) => i.toString(36));
+    expect(() => writeSafetensors(new Map(many.map((name) => [name, one])))).toThrow(/fewer than 262144 tensors/);
+    expect(() => writeSafetensors({}, new Map(many.map((key) => [key, ''])))).toThrow(/fewer than 262144 entries/);
+    const most = new Map(many.slice(1).map((name) => [name, one]));
+    expect(readSafetensors(writeSafetensors(most, { format: 'pt' })).size).toBe(262_143);
+  });
+
   test('metadata beyond the header limit', () => {
     expect(() => writeSafetensors({}, { text: 'x'.repeat(100_000_000) })).toThrow(/at most 100000000 are allowed/);
   });

@@ -5,7 +5,6 @@ import {
   type AdapterLayers,
   type Controller,
   type ControllerChanges,
-  type HostTensors,
   type TrainPlan,
 } from '@peftjs/core';
 import type { SoraConfig } from './config.js';
@@ -122,8 +121,8 @@ function steer(
   const error = surplus === 0 ? 0 : (alive - target(step)) / surplus;
   const hold = Math.min(HOLD.most, Math.max(0, before + (error > 0 ? HOLD.up : HOLD.down) * error));
   const forward = shrinkageFor(groups, alive - target(step + interval)) / interval;
-  const threshold = surplus === 0 ? 0 : Math.max(hold * learningRate, forward);
-  return { lambda: config.thresholdMode === 'lr' ? threshold / learningRate : threshold, hold };
+  const threshold = surplus === 0 || learningRate === 0 ? 0 : Math.max(hold * learningRate, forward);
+  return { lambda: config.thresholdMode === 'lr' && threshold > 0 ? threshold / learningRate : threshold, hold };
 }
 
 function tensorNames(path: string): string[] {
@@ -137,7 +136,10 @@ function fullCost(layers: AdapterLayers, config: SoraConfig): number {
 function assertReachable(layers: AdapterLayers, budget: number, full: number, plan: TrainPlan): void {
   const least = Math.min(...Object.values(layers).map(({ site }) => rankCost(site)));
   if (budget < least || budget * (1 - TOLERANCE) > full) {
-    throw new ConfigError(`budget is ${budget}; these modules store from ${least} (one rank) to ${full} (r_max)`, 'budget');
+    throw new ConfigError(
+      `budget is ${budget}; these modules store from ${least} (one rank) to ${full} (r_max)`,
+      'budget',
+    );
   }
   if (plan.totalSteps - plan.finalSteps < 1) {
     throw new ConfigError(

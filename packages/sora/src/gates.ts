@@ -1,9 +1,10 @@
 import {
   floats,
+  hostTensor,
   rankCost,
   rowNorms,
   selectWithinBudget,
-  TrainingError,
+  tensorAt,
   transposed,
   type AdapterLayers,
   type HostTensor,
@@ -24,12 +25,12 @@ export function gateNames(layers: AdapterLayers): string[] {
   return Object.keys(layers).map((path) => `${path}.gate`);
 }
 
-/** The gates of all layers. @throws TrainingError when some are missing. */
+/** The gates of all layers. @throws ShapeError when some are missing. */
 export function gateGroups(layers: AdapterLayers, values: HostTensors): GateGroup[] {
   return Object.entries(layers).map(([path, { site }]) => ({
     path,
     cost: rankCost(site),
-    gate: floats(read(values, `${path}.gate`)),
+    gate: floats(tensorAt(values, `${path}.gate`)),
   }));
 }
 
@@ -55,7 +56,7 @@ export function shrinkageFor(groups: readonly GateGroup[], excess: number): numb
 }
 
 /** A dead gate that is needed to fill a budget starts again from here: so small that outputs hardly notice. */
-export const REVIVED_GATE = 1e-3;
+const REVIVED_GATE = 1e-3;
 /** What a dead gate counts as when it competes: less than any living one, so that only its factors tell it from others. */
 const DEAD_SIZE = 1e-9;
 /** The share of a budget that a selection has to fill, where any selection can. */
@@ -65,13 +66,13 @@ const FILLED = 0.99;
  * Decides which ranks stay, within a budget: by |g| ||A_i|| ||B_i||, the size of what a rank adds to the weight, against
  * in + out, what it stores. Gates left out become zero for good; dead ones that are kept become `REVIVED_GATE`.
  * @returns new gates and masks by name.
- * @throws TrainingError when a tensor is missing.
+ * @throws ShapeError when a tensor is missing.
  */
 export function selectGates(layers: AdapterLayers, values: HostTensors, budget: number): HostTensors {
   const groups = gateGroups(layers, values);
   const items = groups.flatMap(({ path, cost, gate }) => {
-    const downNorms = rowNorms(transposed(read(values, `${path}.loraA`))); // [in, r] -> r norms
-    const upNorms = rowNorms(read(values, `${path}.loraB`)); // [r, out] -> r norms
+    const downNorms = rowNorms(transposed(tensorAt(values, `${path}.loraA`))); // [in, r] -> r norms
+    const upNorms = rowNorms(tensorAt(values, `${path}.loraB`)); // [r, out] -> r norms
     return [...gate].map((value, rank) => ({
       value: (Math.abs(value) || DEAD_SIZE) * (downNorms[rank] as number) * (upNorms[rank] as number),
       cost,
@@ -88,12 +89,6 @@ export function selectGates(layers: AdapterLayers, values: HostTensors, budget: 
   return changes;
 }
 
-function read(values: HostTensors, name: string): HostTensor {
-  const tensor = values[name];
-  if (tensor) return tensor;
-  throw new TrainingError(`SoRA asked to read '${name}', which it was not given`, name);
-}
-
 function vector(values: readonly number[]): HostTensor {
-  return { dtype: 'float32', shape: [values.length], data: Float32Array.from(values) };
+  return hostTensor(Float32Array.from(values), [values.length]);
 }

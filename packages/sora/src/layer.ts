@@ -7,8 +7,11 @@ import {
   normalValues,
   patternValue,
   rankCost,
+  tensorAt,
+  tensorsAt,
   type AdapterLayer,
   type HostTensor,
+  type HostTensors,
   type ParamSpec,
   type Rng,
   type Site,
@@ -27,6 +30,7 @@ import { referenceThreshold, softThreshold } from './threshold.js';
  *   T_t(x) = sign(x) max(|x| - t, 0)     threshold.ts
  *   dW = s A diag(g) B over I = {i : g_i != 0}        toLora
  *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, g ~ N(0, 1)
+ *   m [r]                                the state `mask`: 0 for the gates that a budget has ruled out for good
  *
  * A gate of zero and B's row of zeros would give each other no gradient ever: B starts from zero, so no gate may.
  */
@@ -45,21 +49,21 @@ export function soraLayer(site: Site, config: SoraConfig, rng: Rng, gates: numbe
     },
     state: { mask: { initial: ones(r) } },
     forward(x, p, at) {
-      const { loraA, gate, loraB } = p as SoraTensors<Tensor>;
+      const { loraA, gate, loraB } = tensorsAt(p, 'loraA', 'gate', 'loraB');
       const hidden = tf.mul(tf.matMul(x, loraA), gate); // [rows, in] -> [rows, r]
       return tf.add(at.base(), tf.mul(tf.matMul(hidden, loraB), scaling)); // [rows, out]
     },
     ...(config.l1Weight > 0 && {
-      loss: (p) => tf.mul(absoluteSum((p as SoraTensors<Tensor>).gate), config.l1Weight / gates),
+      loss: (p) => tf.mul(absoluteSum(tensorAt(p, 'gate')), config.l1Weight / gates),
     }),
     update(proposed, { previous, ctx }) {
-      const shrunk = threshold((proposed as SoraTensors<Tensor>).gate, ctx.scalar('threshold'));
-      const kept = tf.greater((previous as SoraTensors<Tensor>).mask, 0);
+      const shrunk = threshold(tensorAt(proposed, 'gate'), ctx.scalar('threshold'));
+      const kept = tf.greater(tensorAt(previous, 'mask'), 0);
       return { gate: tf.where(kept, shrunk, tf.zerosLike(shrunk)) }; // [r]
     },
     toLora(values) {
-      const { loraA, loraB, gate } = values as SoraTensors<HostTensor>;
-      return foldDiagonal({ loraA, loraB, scaling }, gate);
+      const { gate, ...factors } = tensorsAt(values, 'loraA', 'loraB', 'gate');
+      return foldDiagonal({ ...factors, scaling }, gate);
     },
     storedParameters: (values) => liveGates(values) * rankCost(site),
     rank: liveGates,
@@ -76,17 +80,6 @@ export function ones(r: number): HostTensor {
   return hostTensor(new Float32Array(r).fill(1), [r]);
 }
 
-interface SoraTensors<T> {
-  /** [in, r] */
-  readonly loraA: T;
-  /** [r, out] */
-  readonly loraB: T;
-  /** [r] */
-  readonly gate: T;
-  /** [r]: 1, and 0 for the gates that the budget has ruled out for good. */
-  readonly mask: T;
-}
-
 function trained(initial: HostTensor): ParamSpec {
   return { initial, trainable: true, group: 'default', decay: true };
 }
@@ -95,8 +88,8 @@ function initialGate({ gateInit }: SoraConfig, r: number, rng: Rng): HostTensor 
   return gateInit === 'ones' ? ones(r) : normalValues(rng, [r], 1);
 }
 
-function liveGates(values: Readonly<Record<string, HostTensor>>): number {
-  return nonZeros((values as unknown as SoraTensors<HostTensor>).gate).length;
+function liveGates(values: HostTensors): number {
+  return nonZeros(tensorAt(values, 'gate')).length;
 }
 
 /** sum |x| with a gradient of zero at zero; that of `tf.abs` is -1 there, which would push dead gates up. */

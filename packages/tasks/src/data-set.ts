@@ -20,17 +20,6 @@ export interface DataSet {
   readonly fingerprint: string;
 }
 
-/** A training set, and a development set with the same classes that results are reported on. */
-export interface Task {
-  readonly name: string;
-  readonly kind: TaskKind;
-  readonly classes: readonly string[];
-  readonly train: DataSet;
-  readonly dev: DataSet;
-  /** The metric that selects a checkpoint; higher is better. */
-  readonly primaryMetric: string;
-}
-
 /** A data set with the fingerprint of its content. */
 export async function createDataSet(content: Omit<DataSet, 'fingerprint'>): Promise<DataSet> {
   return { ...content, fingerprint: await fingerprintOf(content) };

@@ -31,7 +31,9 @@ export function evaluationData(data: EncodedData, options: EvaluationOptions): E
         throw new ShapeError(`${data.name}: expected the outputs of ${actual.length} rows, got ${outputs.length}`);
       }
       const predicted = outputs.map(data.kind === 'classification' ? strongest : first);
-      const scores = Object.entries(metrics.metrics).map(([name, metric]) => [name, metric(predicted, actual)] as const);
+      const scores = Object.entries(metrics.metrics).map(
+        ([name, metric]) => [name, metric(predicted, actual)] as const,
+      );
       return Object.fromEntries(scores);
     },
   };

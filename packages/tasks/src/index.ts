@@ -1,11 +1,5 @@
-export {
-  createDataSet,
-  selectRows,
-  type DataSet,
-  type Row,
-  type Task,
-  type TaskKind,
-} from './data-set.js';
+export { createDataSet, selectRows, type DataSet, type Row, type TaskKind } from './data-set.js';
+export type { Task } from './task.js';
 export { readTable, type ReadTableOptions, type TableFormat } from './read-table.js';
 export { readTask, type ReadTaskOptions } from './read-task.js';
 export { embeddedTasks, type EmbeddedTask } from './embedded/embedded-tasks.js';
@@ -17,12 +11,4 @@ export { paddingShare, type BatchOptions } from './batch.js';
 export { trainingData, type TrainingOptions } from './training-data.js';
 export { evaluationData, type EvaluationOptions } from './evaluation-data.js';
 export { metricsFor, type Metric, type MetricSet } from './metric-set.js';
-export {
-  accuracy,
-  f1,
-  macroF1,
-  matthewsCorrelation,
-  meanSquaredError,
-  pearson,
-  spearman,
-} from './metrics.js';
+export { accuracy, f1, macroF1, matthewsCorrelation, meanSquaredError, pearson, spearman } from './metrics.js';

@@ -1,7 +1,7 @@
 import { CheckpointError, DataError, type Storage } from '@peftjs/core';
-import type { Task, TaskKind } from './data-set.js';
-import { metricsFor } from './metric-set.js';
+import type { TaskKind } from './data-set.js';
 import { fileStem, readTable } from './read-table.js';
+import { type Task, taskOf } from './task.js';
 
 /** The files of a task. */
 export interface ReadTaskOptions {
@@ -23,12 +23,6 @@ export async function readTask({ train, dev, storage, name, kind }: ReadTaskOpti
   const trainSet = await readTable(await readBytes(storage, train), { path: train, kind });
   const devSet = await readTable(await readBytes(storage, dev), { path: dev, like: trainSet });
   return taskOf(name ?? fileStem(train), trainSet, devSet);
-}
-
-/** A task of two data sets with the same labels. */
-export function taskOf(name: string, train: Task['train'], dev: Task['dev']): Task {
-  const { kind, classes } = train;
-  return { name, kind, classes, train, dev, primaryMetric: metricsFor(kind).primary };
 }
 
 async function readBytes(storage: Storage, path: string): Promise<Uint8Array> {

@@ -50,8 +50,13 @@ describe('trainingData', () => {
   it('fills up with rows that weigh nothing', () => {
     fc.assert(
       fc.property(lengthLists, batchSizes, seeds, (lengths, batchSize, seed) => {
-        for (const { inputs, labels, rowWeights, rows } of trainingData(encodedRows(lengths), { batchSize, seed }).epoch(0)) {
-          expect(Array.from(rowWeights.data)).toEqual(Array.from({ length: batchSize }, (_, at) => +(at < rows.length)));
+        for (const { inputs, labels, rowWeights, rows } of trainingData(encodedRows(lengths), {
+          batchSize,
+          seed,
+        }).epoch(0)) {
+          expect(Array.from(rowWeights.data)).toEqual(
+            Array.from({ length: batchSize }, (_, at) => +(at < rows.length)),
+          );
           expect([labels.shape, rowWeights.shape]).toEqual([[batchSize], [batchSize]]);
           expect(inputs['inputIds']?.shape[0]).toBe(batchSize);
           const tokens = inputs['attentionMask']?.shape[1] ?? 0;
@@ -66,7 +71,12 @@ describe('trainingData', () => {
     fc.assert(
       fc.property(lengthLists, batchSizes, seeds, (lengths, batchSize, seed) => {
         const training = trainingData(encodedRows(lengths), { batchSize, seed });
-        const shapes = [0, 1, 2].map((epoch) => training.epoch(epoch).map(tokensOf).sort((a, b) => a - b));
+        const shapes = [0, 1, 2].map((epoch) =>
+          training
+            .epoch(epoch)
+            .map(tokensOf)
+            .sort((a, b) => a - b),
+        );
         expect(shapes[1]).toEqual(shapes[0]);
         expect(shapes[2]).toEqual(shapes[0]);
         expect(new Set(shapes[0]).size).toBeLessThanOrEqual(6);
@@ -76,15 +86,20 @@ describe('trainingData', () => {
 
   it('has an order that the seed and the epoch decide', () => {
     fc.assert(
-      fc.property(fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 30, maxLength: 90 }), seeds, (lengths, seed) => {
-        const data = encodedRows(lengths);
-        const order = (by: number, epoch: number) => rowsOf(trainingData(data, { batchSize: 4, seed: by }).epoch(epoch));
-        expect(trainingData(data, { batchSize: 4, seed }).epoch(2)).toEqual(
-          trainingData(data, { batchSize: 4, seed }).epoch(2),
-        );
-        expect(order(seed + 1, 0)).not.toEqual(order(seed, 0));
-        expect(order(seed, 1)).not.toEqual(order(seed, 0));
-      }),
+      fc.property(
+        fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 30, maxLength: 90 }),
+        seeds,
+        (lengths, seed) => {
+          const data = encodedRows(lengths);
+          const order = (by: number, epoch: number) =>
+            rowsOf(trainingData(data, { batchSize: 4, seed: by }).epoch(epoch));
+          expect(trainingData(data, { batchSize: 4, seed }).epoch(2)).toEqual(
+            trainingData(data, { batchSize: 4, seed }).epoch(2),
+          );
+          expect(order(seed + 1, 0)).not.toEqual(order(seed, 0));
+          expect(order(seed, 1)).not.toEqual(order(seed, 0));
+        },
+      ),
     );
   });
 
@@ -98,7 +113,9 @@ describe('trainingData', () => {
   it('pads to the buckets it is given, with the token it is given', () => {
     const [batch] = trainingData(encodedRows([3, 5]), { batchSize: 2, seed: 1, buckets: [6, 12], padId: 9 }).epoch(0);
     const place = batch?.rows.indexOf(0) ?? 0;
-    expect(Array.from(batch?.inputs['inputIds']?.data.subarray(place * 6, place * 6 + 6) ?? [])).toEqual([1, 1, 1, 9, 9, 9]);
+    expect(Array.from(batch?.inputs['inputIds']?.data.subarray(place * 6, place * 6 + 6) ?? [])).toEqual([
+      1, 1, 1, 9, 9, 9,
+    ]);
   });
 
   it('says what it learns', () => {
@@ -136,7 +153,12 @@ describe('evaluationData', () => {
 
   it('scores classes by the largest logit', () => {
     const { score, primaryMetric } = evaluationData(encodedRows([3, 4, 5, 6]), { batchSize: 2 });
-    const outputs = [[2, 1], [0, 1], [1, 2], [-3, -2]].map((logits) => Float32Array.from(logits));
+    const outputs = [
+      [2, 1],
+      [0, 1],
+      [1, 2],
+      [-3, -2],
+    ].map((logits) => Float32Array.from(logits));
     expect(primaryMetric).toBe('accuracy');
     expect(score(outputs)).toEqual({ accuracy: 0.75, macroF1: (2 / 3 + 4 / 5) / 2 });
   });
@@ -180,7 +202,10 @@ describe('encodeRows', () => {
   });
 
   it('gives the types of a pair to the batch', async () => {
-    const rows = [{ text: 'a b', pair: 'c', label: 0 }, { text: 'a', pair: 'b', label: 1 }];
+    const rows = [
+      { text: 'a b', pair: 'c', label: 0 },
+      { text: 'a', pair: 'b', label: 1 },
+    ];
     const data = await createDataSet({ name: 'pairs', kind: 'classification', classes: ['0', '1'], rows });
     const encoded = encodeRows(data, wordTokenizer(), { maxTokens: 4 });
     const { batches } = evaluationData(encoded, { batchSize: 2, buckets: [4] });
@@ -217,6 +242,9 @@ describe('padding', () => {
     const buckets = chooseBuckets([a, b], { batchSize: 1 });
     expect(buckets.at(-1)).toBe(56);
     const lengths = [a, b].map((data) => evaluationData(data, { batchSize: 1, buckets }).batches.map(tokensOf));
-    expect(lengths).toEqual([[8, 16, 32], [8, 56]]);
+    expect(lengths).toEqual([
+      [8, 16, 32],
+      [8, 56],
+    ]);
   });
 });

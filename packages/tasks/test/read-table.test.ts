@@ -73,9 +73,16 @@ describe('labels', () => {
   });
 
   it('orders other classes by code point', async () => {
-    expect((await labelled(['é', 'b', 'B', '10', '\u{1F600}', '\uFF5E', 'ab', 'a'])).classes).toEqual(
-      ['10', 'B', 'a', 'ab', 'b', 'é', '\uFF5E', '\u{1F600}'],
-    );
+    expect((await labelled(['é', 'b', 'B', '10', '\u{1F600}', '\uFF5E', 'ab', 'a'])).classes).toEqual([
+      '10',
+      'B',
+      'a',
+      'ab',
+      'b',
+      'é',
+      '\uFF5E',
+      '\u{1F600}',
+    ]);
   });
 
   it('takes integers written with decimals as classes', async () => {
@@ -91,7 +98,11 @@ describe('labels', () => {
 
   it('leaves the kind to the caller', async () => {
     expect(await numbers([3, 1, 2], { kind: 'regression' })).toEqual([3, 1, 2]);
-    expect((await labelled(['1.5', '0.5', '10.5'], { kind: 'classification' })).classes).toEqual(['0.5', '1.5', '10.5']);
+    expect((await labelled(['1.5', '0.5', '10.5'], { kind: 'classification' })).classes).toEqual([
+      '0.5',
+      '1.5',
+      '10.5',
+    ]);
   });
 
   it('takes numbers and booleans of JSON', async () => {
@@ -184,13 +195,15 @@ describe('errors', () => {
   });
 
   it('reads any text, or refuses it with a DataError', async () => {
-    const pieces = fc.constantFrom('text', 'label', '\t', ',', '\n', '\r\n', '"', '{"text":"a","label":1}', '1', ' ', 'é', '\0');
+    const tokens = ['text', 'label', '\t', ',', '\n', '\r\n', '"', '{"text":"a","label":1}', '1', ' ', 'é', '\0'];
+    const headers: Record<TableFormat, string> = { tsv: 'text\tlabel\n', csv: 'text,label\n', jsonl: '' };
+    const formats = fc.constantFrom<TableFormat>('tsv', 'csv', 'jsonl');
     await fc.assert(
-      fc.asyncProperty(fc.array(pieces, { maxLength: 30 }), fc.constantFrom('tsv', 'csv', 'jsonl'), async (parts, format) => {
-        const error = await read(`text\tlabel\n${parts.join('')}`, 'any', { format: format as TableFormat }).catch(
+      fc.asyncProperty(fc.array(fc.constantFrom(...tokens), { maxLength: 30 }), formats, async (parts, format) => {
+        const outcome = await read(headers[format] + parts.join(''), 'any', { format }).catch(
           (reason: unknown) => reason,
         );
-        expect(error instanceof DataError || (error as DataSet).rows.length > 0).toBe(true);
+        expect(outcome instanceof DataError || (outcome as DataSet).rows.length > 0).toBe(true);
       }),
     );
   });

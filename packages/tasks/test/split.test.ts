@@ -13,17 +13,22 @@ const classSizes = ({ classes, rows }: DataSet) =>
 describe('sliceRows', () => {
   it('draws each class in proportion, in the order of the rows', async () => {
     await fc.assert(
-      fc.asyncProperty(labelsOf, fc.double({ min: 0.05, max: 0.95, noNaN: true }), seeds, async (labels, part, seed) => {
-        const all = await classified(labels);
-        const count = Math.max(1, Math.round(part * labels.length));
-        const slice = await sliceRows(all, count, seed);
-        expect(slice.rows).toHaveLength(count);
-        const places = slice.rows.map(({ text }) => textsOf(all).indexOf(text));
-        expect(places).toEqual([...new Set(places)].sort((a, b) => a - b));
-        classSizes(slice).forEach((size, label) => {
-          expect(Math.abs(size - ((classSizes(all)[label] ?? 0) * count) / labels.length)).toBeLessThan(1);
-        });
-      }),
+      fc.asyncProperty(
+        labelsOf,
+        fc.double({ min: 0.05, max: 0.95, noNaN: true }),
+        seeds,
+        async (labels, part, seed) => {
+          const all = await classified(labels);
+          const count = Math.max(1, Math.round(part * labels.length));
+          const slice = await sliceRows(all, count, seed);
+          expect(slice.rows).toHaveLength(count);
+          const places = slice.rows.map(({ text }) => textsOf(all).indexOf(text));
+          expect(places).toEqual([...new Set(places)].sort((a, b) => a - b));
+          classSizes(slice).forEach((size, label) => {
+            expect(Math.abs(size - ((classSizes(all)[label] ?? 0) * count) / labels.length)).toBeLessThan(1);
+          });
+        },
+      ),
     );
   });
 

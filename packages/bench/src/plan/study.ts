@@ -42,8 +42,8 @@ const studyEntries = {
   model: v.pipe(v.string(), v.minLength(1)),
   tasks: names,
   methods: v.record(v.string(), v.object(methodEntries)),
-  /** The method that differences are taken to. */
-  reference: v.optional(v.string(), 'lora'),
+  /** The method that differences are taken to; null for the first that takes a budget. */
+  reference: v.nullish(v.string(), null),
   budgets: names,
   seeds: integerFrom(1),
   protocol: v.object(protocolEntries),

@@ -15,6 +15,8 @@ import {
 export interface Cell {
   readonly main: string;
   readonly detail?: string;
+  /** The most needed part of the detail. */
+  readonly brief?: string;
 }
 
 /** A column of the results table, the same in the page, in Markdown and in the terminal. */
@@ -31,14 +33,21 @@ export function columnsFor(metric: string, reference: string): Column[] {
   return [
     { key: 'method', title: 'method', cell: (row) => withDetail(row.label, methodNote(row)) },
     { key: 'score', title: metric, cell: scoreCell },
-    { key: 'difference', title: `against ${reference}`, cell: (row) => (row.method === reference ? { main: 'reference' } : differenceCell(row)) },
+    {
+      key: 'difference',
+      title: `against ${reference}`,
+      cell: (row) => (row.method === reference ? { main: 'reference' } : differenceCell(row)),
+    },
     { key: 'stored', title: 'stored', cell: storedCell },
     { key: 'trained', title: 'trained', cell: trainedCell },
     { key: 'rate', title: 'learning rate', cell: (row) => ({ main: formatSmall(row.learningRate) }) },
     {
       key: 'time',
       title: 'time per trial',
-      cell: ({ time }) => ({ main: formatDuration(time.totalSeconds), detail: `${formatMilliseconds(time.stepMedianMs)} a step` }),
+      cell: ({ time }) => ({
+        main: formatDuration(time.totalSeconds),
+        detail: `${formatMilliseconds(time.stepMedianMs)} per step`,
+      }),
     },
     { key: 'seeds', title: 'seeds', cell: ({ seeds }) => ({ main: String(seeds.length) }) },
     { key: 'budget', title: 'budget', cell: budgetCell },
@@ -47,17 +56,22 @@ export function columnsFor(metric: string, reference: string): Column[] {
 
 function scoreCell({ score }: SummaryRow): Cell {
   if (score.sd === null || score.interval === null) return { main: formatMetric(score.mean), detail: 'one seed' };
-  return { main: formatMetric(score.mean), detail: `± ${formatMetric(score.sd)} ${formatInterval(score.interval)}` };
+  const brief = `± ${formatMetric(score.sd)}`;
+  return { main: formatMetric(score.mean), detail: `${brief} ${formatInterval(score.interval)}`, brief };
 }
 
 function differenceCell({ difference }: SummaryRow): Cell {
   if (!difference) return NONE;
+  const brief = formatP(difference.p);
   const interval = difference.interval ? `${formatInterval(difference.interval, formatSigned)}, ` : '';
-  return { main: formatSigned(difference.mean), detail: `${interval}${formatP(difference.p)}` };
+  return { main: formatSigned(difference.mean), detail: `${interval}${brief}`, brief };
 }
 
 function storedCell({ parameters: { stored, base } }: SummaryRow): Cell {
-  return withDetail(formatCount(stored), stored > 0 && base > 0 ? `${formatShare(stored / base)} of the base` : undefined);
+  return withDetail(
+    formatCount(stored),
+    stored > 0 && base > 0 ? `${formatShare(stored / base)} of the base` : undefined,
+  );
 }
 
 function trainedCell({ parameters: { trainableAtStart, trainableMean } }: SummaryRow): Cell {
@@ -67,7 +81,7 @@ function trainedCell({ parameters: { trainableAtStart, trainableMean } }: Summar
 
 function budgetCell({ budget }: SummaryRow): Cell {
   if (budget.requested === null) return NONE;
-  return { main: budget.met ? 'met' : 'missed', detail: `of ${formatCount(budget.requested)}` };
+  return { main: budget.met ? 'met' : 'missed', detail: `of\u00a0${formatCount(budget.requested)}` };
 }
 
 function methodNote({ baseline, unranked, budget }: SummaryRow): string | undefined {

@@ -1,6 +1,14 @@
-import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
+import type { DoneTrial, TrialResult } from '../results/schema.js';
 import { grouped } from '../statistics/arms.js';
-import { formatCount, formatMebibytes, formatMetric, formatP, formatSigned, formatValue, formatSmall } from './format.js';
+import {
+  formatCount,
+  formatMebibytes,
+  formatMetric,
+  formatP,
+  formatSigned,
+  formatValue,
+  formatSmall,
+} from './format.js';
 import type { Panel } from './contents.js';
 
 /** A term and what is to be said about it. */
@@ -22,27 +30,54 @@ export function scopeOf(results: readonly TrialResult[]): Fact[] {
   const done = results.filter(({ status }) => status === 'done').length;
   const budgeted = results.filter(({ budget }) => budget.requested !== null);
   return [
-    counted('model', results.map(({ model }) => model)),
-    counted('task', results.map(({ task }) => task)),
-    counted('method', results.map(({ method }) => method)),
-    counted('budget', budgeted.map(({ budget }) => budget.spec)),
-    counted('seed', results.map(({ seed }) => String(seed))),
-    { term: 'trials', value: done === results.length ? `${done}, all finished` : `${done} of ${results.length} finished` },
+    counted(
+      'model',
+      results.map(({ model }) => model),
+    ),
+    counted(
+      'task',
+      results.map(({ task }) => task),
+    ),
+    counted(
+      'method',
+      results.map(({ method }) => method),
+    ),
+    counted(
+      'budget',
+      budgeted.map(({ budget }) => budget.spec),
+    ),
+    counted(
+      'seed',
+      results.map(({ seed }) => String(seed)),
+    ),
+    {
+      term: 'trials',
+      value: done === results.length ? `${done}, all finished` : `${done} of ${results.length} finished`,
+    },
   ].filter(({ value }) => value !== '');
 }
 
 /** How every number came about; what differs between trials says between which. */
 export function protocolOf(done: readonly DoneTrial[]): Fact[] {
-  const protocolKeys = distinct(done.flatMap(({ protocol }) => Object.keys(protocol))).filter((key) => key !== 'data');
+  const protocolKeys = distinct(done.flatMap(({ protocol }) => Object.keys(protocol))).filter(
+    (key) => key !== 'data' && key !== 'learningRate',
+  );
   return [
     fact('selected by', done, ({ selection }) => `${selection.metric} on the ${selection.split} split`),
     ...protocolKeys.map((key) => fact(words(key), done, ({ protocol }) => formatValue(protocol[key] ?? '–'))),
     fact('learning rate', done, ({ learningRate }) => formatSmall(learningRate)),
     fact('budget', done, ({ budget }) =>
-      budget.requested === null ? 'none' : `${budget.spec}: ${formatCount(budget.requested)} stored parameters ± ${formatValue(100 * budget.tolerance)} %`,
+      budget.requested === null
+        ? 'none'
+        : `${budget.spec}: ${formatCount(budget.requested)} stored parameters ± ${formatValue(100 * budget.tolerance)} %`,
     ),
     { term: 'seeds', value: distinct(done.map(({ seed }) => String(seed))).join(', ') },
-    fact('engine', done, ({ engine }) => `${engine.executor} on ${engine.backend}, ${engine.dtype}, ${engine.threads} thread(s)`),
+    fact(
+      'engine',
+      done,
+      ({ engine }) =>
+        `${engine.executor} on ${engine.backend}, ${engine.dtype}, ${engine.threads} ${engine.threads === 1 ? 'thread' : 'threads'}`,
+    ),
     { term: 'peak memory', value: formatMebibytes(Math.max(0, ...done.map(({ memory }) => memory.peakRssBytes))) },
     { term: 'run', value: period(done) },
   ];
@@ -68,7 +103,9 @@ export function sourcesOf(done: readonly DoneTrial[]): Source[] {
     task,
     source: data.source,
     licence: data.licence,
-    rows: Object.entries(data.rows).map(([split, rows]) => `${formatCount(rows)} ${split}`).join(', '),
+    rows: Object.entries(data.rows)
+      .map(([split, rows]) => `${formatCount(rows)} ${split}`)
+      .join(', '),
   }));
   return grouped(sources, (source) => JSON.stringify(source)).map(([source]) => source);
 }
@@ -79,20 +116,17 @@ export function outcomesOf(panel: Panel): string[] {
     const best = entries.find(({ row }) => row.rank === 1)?.row;
     if (requested === null || !best) return [];
     const { baseline } = panel;
-    const over = baseline ? `, ${formatSigned(best.score.mean - baseline.row.score.mean)} over ${baseline.row.label}` : '';
+    const over = baseline
+      ? `, ${formatSigned(best.score.mean - baseline.row.score.mean)} over ${baseline.row.label}`
+      : '';
     const { difference } = best;
-    const against = difference ? `, ${formatSigned(difference.mean)} against ${difference.to} (${formatP(difference.p)})` : '';
+    const against = difference
+      ? `, ${formatSigned(difference.mean)} against ${difference.to} (${formatP(difference.p)})`
+      : '';
     return [
       `At ${spec}, ${best.label} has the highest mean ${panel.metric}, ${formatMetric(best.score.mean)}, with ${formatCount(best.parameters.stored)} stored parameters${over}${against}.`,
     ];
   });
-}
-
-/** All metrics of a trial but the primary one. */
-export function otherMetrics(trial: DoneTrial): Fact[] {
-  return Object.entries(trial.metrics)
-    .filter(([metric]) => metric !== trial.selection.metric)
-    .map(([metric, value]) => ({ term: metric, value: formatMetric(value) }));
 }
 
 /** One value for all trials, or each value with the trials that have it, named as briefly as keeps them apart. */
@@ -109,7 +143,10 @@ function fact(term: string, trials: readonly DoneTrial[], pick: (trial: DoneTria
   const apart = (naming: (trial: DoneTrial) => string): boolean =>
     groups.flatMap((group) => distinct(group.map(naming))).length === distinct(trials.map(naming)).length;
   const naming = namings.find(apart) ?? (({ id }: DoneTrial) => id);
-  return { term, value: groups.map((group) => `${pick(group[0])} (${distinct(group.map(naming)).join(', ')})`).join('; ') };
+  return {
+    term,
+    value: groups.map((group) => `${pick(group[0])} (${distinct(group.map(naming)).join(', ')})`).join('; '),
+  };
 }
 
 function inline(config: DoneTrial['methodConfig']): string {

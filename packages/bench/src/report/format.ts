@@ -21,13 +21,16 @@ export function formatSigned(value: number): string {
 }
 
 /** An interval: `[0.901, 0.912]`. */
-export function formatInterval({ low, high }: { readonly low: number; readonly high: number }, format = formatMetric): string {
-  return `[${format(low)}, ${format(high)}]`;
+export function formatInterval(
+  { low, high }: { readonly low: number; readonly high: number },
+  format = formatMetric,
+): string {
+  return `[${format(low)},\u00a0${format(high)}]`;
 }
 
 /** `p = 0.031`. */
 export function formatP(p: number): string {
-  return p < 0.001 ? 'p < 0.001' : `p = ${Number(p.toPrecision(2))}`;
+  return p < 0.001 ? 'p\u00a0<\u00a00.001' : `p\u00a0=\u00a0${Number(p.toPrecision(2))}`;
 }
 
 /** A learning rate or another small number, as short as it goes: `0.002`, `5e-4`. */
@@ -58,7 +61,7 @@ export function formatMilliseconds(value: number): string {
 
 /** A share as per cent, to two digits that count. */
 export function formatShare(share: number): string {
-  return `${Number((100 * share).toPrecision(2))} %`;
+  return `${Number((100 * share).toPrecision(2))}\u00a0%`;
 }
 
 /** Bytes in MiB. */
@@ -71,11 +74,6 @@ export function formatValue(value: unknown): string {
   if (typeof value === 'string') return value;
   if (typeof value === 'number') return Number.isInteger(value) ? formatCount(value) : formatSmall(value);
   return JSON.stringify(value);
-}
-
-/** What a terminal or a line of text may show: no control characters, no changes of direction. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu, ' ');
 }
 
 /** A typographic minus, as wide as a plus. */

@@ -7,6 +7,9 @@ import { html, name, trusted, type Markup } from './html.js';
 import { protocolSection, taskSection } from './sections.js';
 import { STYLE } from './style.js';
 
+/** Whole, because the policy names what stands between the tags by its hash. */
+const STYLE_BLOCK = trusted(`<style>${STYLE}</style>`);
+
 /**
  * The report as one HTML page: no script, no request to anywhere, and a content security policy that would stop both.
  * Every name in it is taken for hostile and escaped.
@@ -18,23 +21,27 @@ export async function renderReport(results: readonly TrialResult[], summary: Sum
   for (const panel of panels) sections.push(await taskSection(panel, summary.reference));
   return `<!doctype html>\n${
     html`<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy()}">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<title>${titleOf(panels)}</title>
-<style>${trusted(STYLE)}</style>
-</head>
-<body>
-<header>
-<h1>${titleOf(panels)}</h1>
-<ul class="scope">${scopeOf(results).map(({ term, value }) => html`<li>${term} <b>${name(value)}</b></li>`)}</ul>
-<div class="card short">${panels.map(shortOutcome)}</div>
-</header>
-<main>${sections}${protocolSection(done, summary)}</main>
-<footer>Made by peft-bench from the result files beside this page: results/*.json, summary.json, results.csv.</footer>
-</body>
-</html>`.text
+      <head>
+        <meta charset="utf-8" />
+        <meta http-equiv="Content-Security-Policy" content="${policy()}" />
+        <meta name="viewport" content="width=device-width,initial-scale=1" />
+        <title>${titleOf(panels)}</title>
+        ${STYLE_BLOCK}
+      </head>
+      <body>
+        <header>
+          <h1>${titleOf(panels)}</h1>
+          <ul class="scope">
+            ${scopeOf(results).map(({ term, value }) => html`<li>${term} <b>${name(value)}</b></li>`)}
+          </ul>
+          <div class="card short">${panels.map(shortOutcome)}</div>
+        </header>
+        <main>${sections}${protocolSection(done, summary)}</main>
+        <footer>
+          Made by peft-bench from the result files beside this page: results/*.json, summary.json, results.csv.
+        </footer>
+      </body>
+    </html>`.text
   }\n`;
 }
 
@@ -44,7 +51,11 @@ function titleOf(panels: readonly Panel[]): string {
 
 function shortOutcome(panel: Panel): Markup {
   const outcomes = outcomesOf(panel);
-  return html`<p><strong>${name(panel.title)}</strong> ${name(outcomes.length === 0 ? 'has no ranked row.' : outcomes.join(' '))}</p>`;
+  const sentences = outcomes.length === 0 ? ['No row can be ranked.'] : outcomes;
+  return html`<p><strong>${name(panel.title)}</strong></p>
+    <ul>
+      ${sentences.map((sentence) => html`<li>${name(sentence)}</li>`)}
+    </ul>`;
 }
 
 /** Nothing may load; the one style block is named by its hash. */

@@ -18,13 +18,24 @@ export async function taskSection(panel: Panel, reference: string): Promise<Mark
   const groups = budgeted.length > 0 ? budgeted : panel.budgets;
   const overall = [
     await figure('Quality against size', scoreCaption(panel), scoreSeries(panel), scoreChart(panel)),
-    await timeFigure(panel),
+    ...(await timeFigures(panel, groups.length === 1)),
   ];
   const trained = await Promise.all(groups.map((group) => budgetFigures(panel, group)));
   return html`<section>
     <h2>${name(panel.title)}</h2>
     <div class="card scroll">${resultsTable(panel, columnsFor(panel.metric, reference))}</div>
-    ${groups.length === 1 ? grid([...overall, ...trained.flat()]) : [grid(overall), groups.map((group, index) => html`<h3>${name(budgetTitle(group))}</h3>${grid(trained[index] ?? [])}`)]}
+    ${
+      groups.length === 1
+        ? grid([...overall, ...trained.flat()])
+        : [
+            grid(overall),
+            groups.map(
+              (group, index) =>
+                html`<h3>${name(budgetTitle(group))}</h3>
+                  ${grid(trained[index] ?? [])}`,
+            ),
+          ]
+    }
   </section>`;
 }
 
@@ -32,42 +43,90 @@ export async function taskSection(panel: Panel, reference: string): Promise<Mark
 export function protocolSection(done: readonly DoneTrial[], summary: Summary): Markup {
   return html`<section>
     <h2>What to bear in mind</h2>
-    <div class="card"><ul class="notes">${summary.notes.map((note) => html`<li>${note}</li>`)}
-      <li>Checkpoints were selected on a split of their own; the metric is that of the reported split. It says how these methods do on these data, not on others.</li>
-      <li>Times are of the machine that ran them, with as many trials side by side as it had room for: compare them within this report only.</li></ul></div>
+    <div class="card">
+      <ul class="notes">
+        ${summary.notes.map((note) => html`<li>${note}</li>`)}
+        <li>
+          Checkpoints were selected on a split of their own; the metric is that of the reported split. It says how these
+          methods do on these data, not on others.
+        </li>
+        <li>
+          Times are of the machine that ran them, with as many trials side by side as it had room for: compare them
+          within this report only.
+        </li>
+      </ul>
+    </div>
     ${failures(summary)}
     <h2>Protocol</h2>
-    <div class="card">${factList(protocolOf(done))}
-      <details><summary>Configuration of every method</summary>${factList(configurationsOf(done))}</details>
-      <details><summary>Versions</summary>${factList(versionsOf(done))}</details></div>
+    <div class="card">
+      ${factList(protocolOf(done))}
+      <details>
+        <summary>Configuration of every method</summary>
+        ${factList(configurationsOf(done))}
+      </details>
+      <details>
+        <summary>Versions</summary>
+        ${factList(versionsOf(done))}
+      </details>
+    </div>
     <h2>Data</h2>
-    <div class="card">${factList(
-      sourcesOf(done).map(({ task, source, licence, rows }) => ({ term: task, value: `${source}; licence: ${licence}; rows: ${rows}` })),
-    )}</div>
+    <div class="card">
+      ${factList(
+        sourcesOf(done).map(({ task, source, licence, rows }) => ({
+          term: task,
+          value: `${source}; licence: ${licence}; rows: ${rows}`,
+        })),
+      )}
+    </div>
   </section>`;
 }
 
 function resultsTable(panel: Panel, columns: readonly Column[]): Markup {
-  return html`<table class="results"><thead><tr>${columns.map(({ title }) => html`<th scope="col">${name(title)}</th>`)}</tr></thead>
+  return html`<table class="results">
+    <thead>
+      <tr>
+        ${columns.map(({ title }) => html`<th scope="col">${name(title)}</th>`)}
+      </tr>
+    </thead>
     ${panel.budgets.map(
-      (group) => html`<tbody>
-        ${group.requested === null ? null : html`<tr><th scope="rowgroup" colspan="${columns.length}">${name(budgetTitle(group))}</th></tr>`}
-        ${group.entries.map(
-          ({ row }) => html`<tr class="${row.rank === 1 ? 'best' : 'row'}">${columns.map((column) => tableCell(column, column.cell(row)))}</tr>`,
-        )}</tbody>`,
-    )}</table>`;
+      (group) =>
+        html`<tbody>
+          ${
+            group.requested === null
+              ? null
+              : html`<tr>
+                  <th scope="rowgroup" colspan="${columns.length}">${name(budgetTitle(group))}</th>
+                </tr>`
+          }
+          ${group.entries.map(
+            ({ row }) =>
+              html`<tr class="${row.rank === 1 ? 'best' : 'row'}">
+                ${columns.map((column) => tableCell(column, column.cell(row)))}
+              </tr>`,
+          )}
+        </tbody>`,
+    )}
+  </table>`;
 }
 
 function tableCell({ key, title }: Column, { main, detail }: Cell): Markup {
   const kind = key === 'budget' && main !== '–' ? main : key;
-  return html`<td class="${kind}" data-label="${title}">${name(main)}${detail === undefined ? null : html`<small>${detail}</small>`}</td>`;
+  return html`<td class="${kind}" data-label="${title}">
+    ${name(main)}${detail === undefined ? null : html`<small>${detail}</small>`}
+  </td>`;
 }
 
-async function timeFigure(panel: Panel): Promise<Markup> {
-  return html`<figure class="pair"><figcaption><strong>Time of a trial</strong><span>Training, evaluation and compilation, mean over seeds.</span></figcaption>
-    ${await renderChart(trialTimeChart(panel))}
-    <figcaption><strong>Time of a step</strong><span>Median of a trial, mean over seeds.</span></figcaption>
-    ${await renderChart(stepTimeChart(panel))}</figure>`;
+/** Two figures; one card for both while they are small. */
+async function timeFigures(panel: Panel, together: boolean): Promise<Markup[]> {
+  const parts = [
+    html`<figcaption>
+        <strong>Time of a trial</strong><span>Training, evaluation and compilation, mean over seeds.</span>
+      </figcaption>
+      ${await renderChart(trialTimeChart(panel))}`,
+    html`<figcaption><strong>Time of a step</strong><span>Median of a trial, mean over seeds.</span></figcaption>
+      ${await renderChart(stepTimeChart(panel))}`,
+  ];
+  return (together ? [parts] : parts).map((part) => html`<figure>${part}</figure>`);
 }
 
 async function budgetFigures(panel: Panel, group: BudgetGroup): Promise<Markup[]> {
@@ -76,17 +135,21 @@ async function budgetFigures(panel: Panel, group: BudgetGroup): Promise<Markup[]
   const adapted = group.entries.filter(({ row }) => !row.baseline);
   const title = `${panel.title}, ${group.spec}`;
   const series = seriesOfEntries(entries);
-  const figures = [figure('Training loss', 'Mean over seeds; the band is their range.', series, lossChart(title, entries))];
+  const figures = [
+    figure('Training loss', 'Mean over seeds; the band is their range.', series, lossChart(title, entries)),
+  ];
   if (hasEvaluations(entries)) {
     const caption = 'What checkpoints are selected by; the band is the range of the seeds.';
     figures.push(figure('On the selection split', caption, series, metricChart(title, entries)));
   }
   if (adapted.length > 0) {
     const caption = 'What the adapter would store at each step.';
-    figures.push(figure('Parameters over time', caption, seriesOfEntries(adapted), parameterChart(title, adapted, group)));
+    figures.push(
+      figure('Parameters over time', caption, seriesOfEntries(adapted), parameterChart(title, adapted, group)),
+    );
   }
-  for (const { caption, chart } of rankCharts(title, adapted)) {
-    figures.push(figure('Rank per module', `At the selected checkpoint, mean over seeds: ${caption}.`, [], chart));
+  for (const { about, caption, chart } of rankCharts(title, adapted)) {
+    figures.push(figure(about, `At the selected checkpoint, mean over seeds: ${caption}.`, [], chart));
   }
   return Promise.all(figures);
 }
@@ -96,8 +159,10 @@ function grid(figures: readonly Markup[]): Markup {
 }
 
 async function figure(title: string, caption: string, series: readonly Series[], chart: Chart): Promise<Markup> {
-  return html`<figure><figcaption><strong>${title}</strong><span>${caption}</span></figcaption>
-    ${series.length > 0 ? legend(series) : null}${await renderChart(chart)}</figure>`;
+  return html`<figure>
+    <figcaption><strong>${title}</strong><span>${caption}</span></figcaption>
+    ${series.length > 0 ? legend(series) : null}${await renderChart(chart)}
+  </figure>`;
 }
 
 function scoreCaption({ baseline, budgets }: Panel): string {
@@ -105,12 +170,14 @@ function scoreCaption({ baseline, budgets }: Panel): string {
   return [
     'Large: mean and its 95 % interval; small: single seeds.',
     several ? 'The steps join the best mean at each size.' : 'At one budget the methods stand side by side.',
-    baseline ? 'Dashed: the frozen encoder with a trained head.' : '',
+    baseline ? 'Dotted: the frozen encoder with a trained head.' : '',
   ].join(' ');
 }
 
 function hasEvaluations(entries: readonly Entry[]): boolean {
-  return entries.some(({ trials, row }) => trials.some(({ history }) => history.some(({ metrics }) => metrics && row.metric in metrics)));
+  return entries.some(({ trials, row }) =>
+    trials.some(({ history }) => history.some(({ metrics }) => metrics && row.metric in metrics)),
+  );
 }
 
 function budgetTitle({ spec, requested }: BudgetGroup): string {
@@ -120,11 +187,23 @@ function budgetTitle({ spec, requested }: BudgetGroup): string {
 
 function failures({ failed }: Summary): Markup | null {
   if (failed.length === 0) return null;
-  return html`<h2>Failed trials</h2><div class="card">${factList(
-    failed.map(({ method, task, budget, seed, message }) => ({ term: `${method} on ${task}, ${budget}, seed ${seed}`, value: message })),
-  )}</div>`;
+  return html`<h2>Failed trials</h2>
+    <div class="card">
+      ${factList(
+        failed.map(({ method, task, budget, seed, message }) => ({
+          term: `${method} on ${task}, ${budget}, seed ${seed}`,
+          value: message,
+        })),
+      )}
+    </div>`;
 }
 
 function factList(facts: readonly Fact[]): Markup {
-  return html`<dl>${facts.map(({ term, value }) => html`<dt>${name(term)}</dt><dd>${name(value)}</dd>`)}</dl>`;
+  return html`<dl>
+    ${facts.map(
+      ({ term, value }) =>
+        html`<dt>${name(term)}</dt>
+          <dd>${name(value)}</dd>`,
+    )}
+  </dl>`;
 }

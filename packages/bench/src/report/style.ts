@@ -15,8 +15,10 @@ p,ul{margin:0 0 12px}
 .scope b{font-weight:500;color:var(--ink)}
 .scope{display:flex;flex-wrap:wrap;gap:4px 20px;padding:0;margin:0 0 20px;list-style:none;color:var(--soft);overflow-wrap:anywhere}
 .card,figure{background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:16px 18px;margin:0}
-.short p{margin:0 0 6px;max-width:100ch;overflow-wrap:anywhere}
-.short p:last-child{margin:0}
+.short{overflow-wrap:anywhere}
+.short p{margin:0}
+.short p:not(:first-child){margin-top:10px}
+.short ul{margin:0;padding-left:20px}
 .grid{margin-top:16px;display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,392px),1fr));gap:16px;align-items:start}
 figure svg{display:block;max-width:100%;height:auto;overflow:visible;margin:0 auto}
 figure .legend svg{display:inline-block;margin:0 6px 0 0;vertical-align:-1px}
@@ -24,21 +26,21 @@ figcaption{margin:0 0 8px}
 figcaption strong{display:block}
 figcaption span,.note,small{color:var(--soft);font-size:.875rem}
 .legend{display:flex;flex-wrap:wrap;gap:2px 16px;list-style:none;padding:0;margin:0 0 8px;font-size:.875rem}
-.pair figcaption:not(:first-child){margin-top:20px}
+figcaption:not(:first-child){margin-top:20px}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:8px 14px 8px 0;vertical-align:top;border-top:1px solid var(--line)}
 thead th{border:0;color:var(--soft);font-weight:500;font-size:.875rem;white-space:nowrap}
-td small{display:block;white-space:nowrap}
+td small{display:block;font-weight:400}
+@media (min-width:1300px){td small{white-space:nowrap}}
 tbody th[scope=rowgroup]{font-weight:600;padding-top:14px;overflow-wrap:anywhere}
 .best td:first-child,.best td.score{font-weight:650}
-.best small{font-weight:400}
 .met{color:var(--good)}
 .missed{color:var(--bad);font-weight:600}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:6px 20px;margin:0}
 dt{color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere}
-.notes{padding-left:20px;max-width:80ch}
+.notes{padding-left:20px;max-width:104ch}
 details{margin-top:16px}
 summary{cursor:pointer;color:var(--soft)}
 details dl{margin-top:10px}

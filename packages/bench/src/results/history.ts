@@ -23,5 +23,7 @@ export function boundedHistory<Row extends { readonly metrics?: unknown }>(
 /** `amount` rows at even distances, the last one among them. */
 function evenly<Row>(rows: readonly Row[], amount: number): readonly Row[] {
   if (rows.length <= amount) return rows;
-  return rows.filter((_, index) => Math.floor(((index + 1) * amount) / rows.length) > Math.floor((index * amount) / rows.length));
+  return rows.filter(
+    (_, index) => Math.floor(((index + 1) * amount) / rows.length) > Math.floor((index * amount) / rows.length),
+  );
 }

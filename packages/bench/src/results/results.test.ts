@@ -48,11 +48,23 @@ describe('readResults', () => {
     ['a list', '[]', /Invalid type/],
     ['another status', JSON.stringify({ ...trial, status: 'maybe' }), /'status'/],
     ['text for a number', JSON.stringify({ ...trial, seed: '1' }), /'seed'/],
-    ['a number out of range', JSON.stringify(trial).replace('"totalSeconds":', '"totalSeconds":1e999,"x":'), /totalSeconds/],
+    [
+      'a number out of range',
+      JSON.stringify(trial).replace('"totalSeconds":', '"totalSeconds":1e999,"x":'),
+      /totalSeconds/,
+    ],
     ['an id that is not its name', JSON.stringify({ ...trial, id: 'other' }), /its id is 'other'/],
-    ['a bottomless configuration', JSON.stringify({ ...trial, methodConfig: { a: '@' } }).replace('"@"', nested(100_000)), /methodConfig/],
+    [
+      'a bottomless configuration',
+      JSON.stringify({ ...trial, methodConfig: { a: '@' } }).replace('"@"', nested(100_000)),
+      /methodConfig/,
+    ],
     ['a name without end', JSON.stringify({ ...trial, task: 'x'.repeat(5000) }), /'task'/],
-    ['too many ranks', JSON.stringify({ ...trial, ranks: Object.fromEntries(Array.from({ length: 20_001 }, (_, n) => [n, 1])) }), /at most 20000/],
+    [
+      'too many ranks',
+      JSON.stringify({ ...trial, ranks: Object.fromEntries(Array.from({ length: 20_001 }, (_, n) => [n, 1])) }),
+      /at most 20000/,
+    ],
     ['too many bytes', ' '.repeat(17 * 1024 * 1024), /bytes/],
   ];
 

@@ -12,7 +12,11 @@ const amount = v.pipe(number, v.minValue(0));
 const count = v.pipe(number, v.integer(), v.minValue(0));
 const date = v.pipe(v.string(), v.isoTimestamp());
 /** The id is the file's name, too: nothing in it may leave the folder. */
-const id = v.pipe(v.string(), v.maxLength(200), v.regex(/^[A-Za-z0-9][\w.-]*$/, 'an id of letters, digits, ".", "_", "-"'));
+const id = v.pipe(
+  v.string(),
+  v.maxLength(200),
+  v.regex(/^[A-Za-z0-9][\w.-]*$/, 'an id of letters, digits, ".", "_", "-"'),
+);
 const json = v.custom<JsonValue>((input) => isJson(input, MAX_DEPTH), `JSON of at most ${MAX_DEPTH} levels`);
 
 /** Values by name, at most 20,000 of them. */

@@ -50,7 +50,8 @@ async function readResult(path: string, storage: Storage): Promise<TrialResult> 
   const { size } = await stat(path);
   if (size > MAX_FILE_BYTES) throw notAResult(path, `it has ${size} bytes, at most ${MAX_FILE_BYTES} are expected`);
   const result = checkedResult(path, parsed(path, await storage.read(path)));
-  if (!path.endsWith(`/${result.id}.json`)) throw notAResult(path, `its id is '${result.id}', not the name of the file`);
+  if (!path.endsWith(`/${result.id}.json`))
+    throw notAResult(path, `its id is '${result.id}', not the name of the file`);
   return result;
 }
 

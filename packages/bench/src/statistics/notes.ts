@@ -11,7 +11,8 @@ function seedNotes(rows: readonly SummaryRow[]): string[] {
   const fewest = Math.min(...rows.map(({ seeds }) => seeds.length));
   if (rows.length === 0) return ['No trial has finished.'];
   if (fewest === 1) return ['Some rows rest on one seed: they have no spread and no interval.'];
-  if (fewest > 3) return [`Intervals are 95 % percentile bootstrap intervals of the mean over seeds (${RESAMPLES} resamples).`];
+  if (fewest > 3)
+    return [`Intervals are 95 % percentile bootstrap intervals of the mean over seeds (${RESAMPLES} resamples).`];
   return [
     `Intervals are 95 % percentile bootstrap intervals of the mean over seeds (${RESAMPLES} resamples); with ${fewest} seeds they are little more than the range seen.`,
   ];
@@ -40,7 +41,9 @@ function budgetNotes(rows: readonly SummaryRow[]): string[] {
 }
 
 function failureNotes(failed: readonly Failure[]): string[] {
-  return failed.length === 0 ? [] : [`${count(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} in no number.`];
+  return failed.length === 0
+    ? []
+    : [`${count(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} in no number.`];
 }
 
 function count(amount: number, noun: string): string {

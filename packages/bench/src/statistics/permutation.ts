@@ -20,7 +20,8 @@ export function signFlipTest(differences: readonly number[], rng: Rng): number {
   if (differences.length <= EXACT_PAIRS) return countPatterns(differences, 0, 0, isAsFar) / 2 ** differences.length;
   let asFar = 1;
   for (let drawn = 0; drawn < SAMPLED_FLIPS; drawn++) {
-    if (isAsFar(differences.reduce((sum, difference) => sum + (rng.uniform() < 0.5 ? difference : -difference), 0))) asFar++;
+    if (isAsFar(differences.reduce((sum, difference) => sum + (rng.uniform() < 0.5 ? difference : -difference), 0)))
+      asFar++;
   }
   return asFar / (SAMPLED_FLIPS + 1);
 }

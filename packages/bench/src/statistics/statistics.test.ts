@@ -26,8 +26,18 @@ describe('signFlipTest', () => {
   it('does not depend on the sign or the scale of the differences', () => {
     const differences = [0.1, -0.1, 0.2, 0.3, 0.25];
     const p = signFlipTest(differences, rng);
-    expect(signFlipTest(differences.map((difference) => -difference), rng)).toBe(p);
-    expect(signFlipTest(differences.map((difference) => 1e-6 * difference), rng)).toBe(p);
+    expect(
+      signFlipTest(
+        differences.map((difference) => -difference),
+        rng,
+      ),
+    ).toBe(p);
+    expect(
+      signFlipTest(
+        differences.map((difference) => 1e-6 * difference),
+        rng,
+      ),
+    ).toBe(p);
   });
 
   it('counts ties that differ by rounding only', () => {

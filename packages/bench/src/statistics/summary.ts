@@ -7,7 +7,7 @@ import { signFlipTest } from './permutation.js';
 import { estimate, type Estimate } from './samples.js';
 
 /** The paired difference of the primary metric to the reference method: this method minus the reference, seed by seed. */
-export interface Difference extends Estimate {
+interface Difference extends Estimate {
   /** Label of the reference. */
   readonly to: string;
   readonly pairs: number;
@@ -73,9 +73,7 @@ export function summarise(results: readonly TrialResult[], { reference }: { refe
   const unplaced = arms.map((arm) => rowOf(arm, referenceOf(arm, arms, reference)));
   const rows = unplaced.map((row) => placed(row, unplaced)).sort(inReadingOrder);
   const failed = results.flatMap((result): Failure[] =>
-    result.status === 'done'
-      ? []
-      : [{ ...pick(result), budget: result.budget.spec, message: result.error.message }],
+    result.status === 'done' ? [] : [{ ...pick(result), budget: result.budget.spec, message: result.error.message }],
   );
   return { reference, rows, failed, notes: notesOn(rows, failed, reference) };
 }
@@ -167,7 +165,9 @@ function inReadingOrder(a: SummaryRow, b: SummaryRow): number {
   );
 }
 
-function meansOf<const Names extends string>(records: readonly Readonly<Record<Names, number>>[]): Record<Names, number> {
+function meansOf<const Names extends string>(
+  records: readonly Readonly<Record<Names, number>>[],
+): Record<Names, number> {
   const names = Object.keys(records[0] ?? {}) as Names[];
   return Object.fromEntries(names.map((name) => [name, mean(records.map((record) => record[name]))])) as Record<
     Names,

@@ -1,4 +1,4 @@
-import { ConfigError, countParameters, rankUnit, selectSites, type Model, type PeftMethod, type Site, type TargetConfig } from '@peftjs/core';
+import { baseParameters, ConfigError, rankUnit, selectSites, type Model, type PeftMethod, type Site, type TargetConfig } from '@peftjs/core';
 import { budgetCount, parseBudget } from '../plan/budget.js';
 import type { Trial } from '../plan/trial.js';
 
@@ -25,8 +25,4 @@ export function fitConfig(method: PeftMethod, model: Model, { budget, settings }
 function adaptedSites(method: PeftMethod, model: Model, config: TargetConfig): readonly Site[] {
   const { kinds } = method.capabilities;
   return selectSites(model.sites, config, { kinds, head: model.head, defaults: model.defaultTargetModules }).matched;
-}
-
-function baseParameters(model: Model): number {
-  return countParameters({ model, adapter: { layers: {}, saved: {}, values: {} } }).base;
 }

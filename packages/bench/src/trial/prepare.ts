@@ -1,6 +1,6 @@
 import type { EvaluationData, TrainingData } from '@peftjs/core';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
-import { encodeRows, evaluationData, sliceRows, splitSelection, trainingData, type DataSet } from '@peftjs/tasks';
+import { chooseBuckets, encodeRows, evaluationData, sliceRows, splitSelection, trainingData, type DataSet } from '@peftjs/tasks';
 import type { Trial } from '../plan/trial.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
@@ -40,13 +40,14 @@ async function loadTrialData({ model: name, task: taskName, data, protocol }: Tr
   const dev = await sliced(task.dev, protocol.devRows, seed);
   const maxTokens = Math.min(protocol.maxTokens, model.maxTokens);
   const encode = (rows: DataSet) => encodeRows(rows, model.tokenizer, { maxTokens });
-  const train = encode(split.train);
+  const [train, selection, reported] = [encode(split.train), encode(split.selection), encode(dev)];
+  const buckets = chooseBuckets([train, selection, reported], { batchSize });
   return {
     model,
     task,
-    trainingData: (order) => trainingData(train, { batchSize, seed: order }),
-    selection: evaluationData(encode(split.selection), { batchSize: evaluationBatchSize }),
-    dev: evaluationData(encode(dev), { batchSize: evaluationBatchSize }),
+    trainingData: (order) => trainingData(train, { batchSize, buckets, seed: order }),
+    selection: evaluationData(selection, { batchSize: evaluationBatchSize, buckets }),
+    dev: evaluationData(reported, { batchSize: evaluationBatchSize, buckets }),
     rows: { train: split.train.rows.length, selection: split.selection.rows.length, dev: dev.rows.length },
   };
 }

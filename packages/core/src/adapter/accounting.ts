@@ -1,4 +1,5 @@
 import type { AdapterLayer, AdapterLayers } from '../method.js';
+import type { Model } from '../model.js';
 import { sizeOf, type HostTensors } from '../tensors.js';
 import { allLayers, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 
@@ -20,10 +21,14 @@ export function countParameters({ model, adapter }: PeftModel): ParameterCount {
     trainable: trainableOf(adapter.layers),
     saved: trainableOf(adapter.saved),
     stored: storedParameters(adapter.layers, adapter.values),
-    base: Object.entries(model.weights)
-      .filter(([name]) => !name.startsWith(`${model.head}.`))
-      .reduce((sum, [, { shape }]) => sum + sizeOf(shape), 0),
+    base: baseParameters(model),
   };
+}
+
+/** Parameters of a model, its head left out. */
+export function baseParameters({ weights, head }: Model): number {
+  const outsideHead = Object.entries(weights).filter(([name]) => !name.startsWith(`${head}.`));
+  return sum(outsideHead, ([, { shape }]) => sizeOf(shape));
 }
 
 /** PEFT's line: trainable (head included), all, and the share in percent with four decimals. */

@@ -1,4 +1,4 @@
-import type { Tensor, Tensor2D } from '@tensorflow/tfjs';
+import type { GradSaveFunc, Tensor, Tensor2D } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
 
 /**
@@ -9,11 +9,14 @@ import * as tf from '@tensorflow/tfjs';
  * @returns `[.., features]`
  */
 export function embedding(table: Tensor, ids: Tensor): Tensor {
-  const [, features] = table.shape as [number, number];
-  const flat = tf.reshape(ids, [ids.size, 1]);
-  return tf.customGrad((table) => ({
-    value: tf.gather(table as Tensor, ids),
-    // ScatterNd adds up repeated rows; the segment sum that tf.gather's own gradient asks for is missing on WASM.
-    gradFunc: (dy) => tf.scatterND(flat, tf.reshape(dy, [ids.size, features]), (table as Tensor2D).shape),
-  }))(table);
+  return tf.customGrad((...args) => {
+    const [table, save] = args as [Tensor2D, GradSaveFunc];
+    save([ids]);
+    return { value: tf.gather(table, ids), gradFunc: (dy, [ids]) => scattered(dy, ids as Tensor, table.shape) };
+  })(table);
+}
+
+/** Rows added up where they came from. ScatterNd runs everywhere; the segment sum of tf.gather's own gradient not on WASM. */
+function scattered(dy: Tensor, ids: Tensor, shape: [number, number]): Tensor {
+  return tf.scatterND(tf.reshape(ids, [ids.size, 1]), tf.reshape(dy, [ids.size, shape[1]]), shape);
 }

@@ -39,8 +39,12 @@ export interface GraphPort {
 }
 
 /**
- * A tensor of the trace. The ONNX value `name` has the shape `held`, which broadcasts to `shape`: ONNX operators broadcast
- * by themselves, so a value that only repeats a smaller one is written out whole only for an operator that needs it so.
+ * A tensor of the trace. The ONNX value `name` has the shape `held`; `shape` is what the traced function sees. Where the two
+ * differ, one of two things is still to be done, and often never has to be:
+ *
+ * - a broadcast: ONNX operators broadcast by themselves, so a repeated value is written out only for one that does not;
+ * - a view of a matrix: `[rows, features]` seen as `[.., features]`. Elementwise operators work on the matrix, next to the
+ *   products that made it, which is what lets ONNX Runtime fuse them.
  */
 export interface Value {
   readonly name: string;
@@ -48,6 +52,9 @@ export interface Value {
   readonly shape: readonly number[];
   readonly held: readonly number[];
 }
+
+/** What comes out of a node of several outputs. */
+export type Output = Pick<Value, 'dtype' | 'shape'>;
 
 /** Options of {@link GraphBuilder.node}. */
 export interface NodeOptions {
@@ -70,8 +77,10 @@ const COMMUTATIVE: ReadonlySet<string> = new Set(['Mul', 'Add']);
 export class GraphBuilder {
   readonly nodes: GraphNode[] = [];
   readonly inputs: GraphPort[] = [];
+  readonly outputs: GraphPort[] = [];
   readonly #constants = new Map<string, GraphConstant>();
   readonly #constantsByContent = new Map<string, GraphConstant[]>();
+  readonly #beforeReshape = new Map<string, Value>();
   readonly #outputsBySignature = new Map<string, readonly string[]>();
   #count = 0;
 
@@ -84,6 +93,16 @@ export class GraphBuilder {
     const name = `in:${key}`;
     this.inputs.push({ key, name, dtype, shape });
     return { name, dtype, shape, held: shape };
+  }
+
+  /** A tensor that every run returns; bools come out as int32. */
+  output(key: string, x: Value): void {
+    const { name, dtype, shape } = this.whole(x.dtype === 'bool' ? this.cast(x, 'int32') : x);
+    const isComputed = this.nodes.some(({ outputs }) => outputs.includes(name));
+    // An input, a constant or a value that is an output already is copied: ONNX wants a name of its own for each.
+    const isFree = isComputed && !this.outputs.some((port) => port.name === name);
+    if (!isFree) this.nodes.push({ op: 'Identity', domain: '', inputs: [name], outputs: [`out:${key}`], attributes: {} });
+    this.outputs.push({ key, name: isFree ? name : `out:${key}`, dtype, shape });
   }
 
   /** A tensor known now. When all its elements are equal it is held as a scalar. */
@@ -112,28 +131,38 @@ export class GraphBuilder {
 
   /** Elementwise, two operands that broadcast. */
   zip(op: string, a: Value, b: Value, options: NodeOptions = {}): Value {
-    const shape = broadcast(a.shape, b.shape);
+    const shape = broadcast([a.shape, b.shape]);
     const neutral = NEUTRAL[op];
-    if (neutral !== undefined && this.#known(b) === neutral) return { ...a, shape };
-    if (neutral !== undefined && COMMUTATIVE.has(op) && this.#known(a) === neutral) return { ...b, shape };
-    return { ...this.#emit(op, [a, b], broadcast(a.held, b.held), options), shape };
+    if (neutral !== undefined && this.#known(b) === neutral && same(a.shape, shape)) return a;
+    if (neutral !== undefined && COMMUTATIVE.has(op) && this.#known(a) === neutral && same(b.shape, shape)) return b;
+    return this.#elementwise(op, [a, b], shape, options);
   }
 
   /** `yes` where the condition holds, `no` elsewhere; all three broadcast. */
   where(condition: Value, yes: Value, no: Value): Value {
-    const over = (shape: (value: Value) => Shape): Shape => broadcast(broadcast(shape(condition), shape(yes)), shape(no));
-    const value = this.#emit('Where', [condition, yes, no], over(({ held }) => held), { dtype: yes.dtype });
-    return { ...value, shape: over(({ shape }) => shape) };
+    const shape = broadcast([condition.shape, yes.shape, no.shape]);
+    return this.#elementwise('Where', [condition, yes, no], shape, { dtype: yes.dtype });
   }
 
   cast(x: Value, dtype: ElementType): Value {
     return x.dtype === dtype ? x : this.map('Cast', x, { dtype, attributes: { to: ELEMENT_NUMBERS[dtype] } });
   }
 
+  /** The same elements in another shape. */
   reshape(x: Value, shape: Shape): Value {
     if (same(x.shape, shape)) return x;
-    if (sizeOf(x.held) !== 1) return this.node('Reshape', [x, this.ints(shape)], shape);
-    return { ...(x.held.length === 0 ? x : this.#emit('Reshape', [x, this.ints([])], [])), shape };
+    if (sizeOf(x.held) !== sizeOf(shape)) return x.held.length === 0 ? { ...x, shape } : this.reshape(this.whole(x), shape);
+    if (same(x.held, shape) || isView(x.held, shape)) return { ...x, shape };
+    const source = this.#beforeReshape.get(x.name) ?? x;
+    if (same(source.held, shape)) return { ...source, shape };
+    const reshaped = this.#emit('Reshape', [source, this.ints(shape)], shape);
+    this.#beforeReshape.set(reshaped.name, source);
+    return reshaped;
+  }
+
+  /** `[.., features]` as a matrix `[rows, features]`. */
+  rows(x: Value): Value {
+    return this.reshape(x, [sizeOf(leading(x.shape)), x.shape.at(-1) ?? 1]);
   }
 
   /** `x` repeated to a shape that it broadcasts to; written out only when an operator needs it whole. */
@@ -151,17 +180,39 @@ export class GraphBuilder {
     );
   }
 
-  /** Any operator with several outputs of one element type. */
-  split(op: string, operands: readonly Value[], shapes: readonly Shape[], options: NodeOptions = {}): Value[] {
+  /** Any operator with several outputs. */
+  nodeOf(op: string, operands: readonly Value[], outputs: readonly Output[], options: NodeOptions = {}): Value[] {
     const whole = operands.map((x) => this.whole(x));
-    const names = this.#names(op, whole, shapes.length, options);
-    const dtype = options.dtype ?? dtypeOf(whole);
-    return shapes.map((shape, index) => ({ name: names[index] ?? '', dtype, shape, held: shape }));
+    const names = this.#names(op, whole, outputs.length, options);
+    return outputs.map(({ dtype, shape }, index) => ({ name: names[index] ?? '', dtype, shape, held: shape }));
   }
 
-  /** The same tensor with nothing left to broadcast. */
+  /** The same tensor with nothing left to do. */
   whole(x: Value): Value {
-    return same(x.held, x.shape) ? x : this.#emit('Expand', [x, this.ints(x.shape)], x.shape);
+    if (same(x.held, x.shape)) return x;
+    if (sizeOf(x.held) !== sizeOf(x.shape)) return this.#emit('Expand', [x, this.ints(x.shape)], x.shape);
+    return this.#emit('Reshape', [x, this.ints(x.shape)], x.shape);
+  }
+
+  #elementwise(op: string, operands: readonly Value[], shape: Shape, options: NodeOptions): Value {
+    const aligned = this.#alignedRows(operands, shape) ?? operands.map((x) => (isView(x.held, x.shape) ? this.whole(x) : x));
+    return { ...this.#emit(op, aligned, broadcast(aligned.map(({ held }) => held)), options), shape };
+  }
+
+  /** Operands as matrices of the same rows, if one is held so and the others can be. */
+  #alignedRows(operands: readonly Value[], shape: Shape): Value[] | undefined {
+    const rows = leading(shape);
+    if (!operands.some((x) => isView(x.held, x.shape) && same(leading(x.shape), rows))) return undefined;
+    const aligned = operands.flatMap((x) => this.#asRows(x, rows) ?? []);
+    return aligned.length === operands.length ? aligned : undefined;
+  }
+
+  /** `x` held as a matrix of these rows, or as a vector that meets each of them; undefined where broadcasting stands in the way. */
+  #asRows(x: Value, rows: Shape): Value | undefined {
+    if (x.held.length < 2) return x;
+    if (!same(leading(x.shape), rows)) return undefined;
+    if (isView(x.held, x.shape)) return x;
+    return same(x.held, x.shape) ? { ...this.rows(x), shape: x.shape } : undefined;
   }
 
   #emit(op: string, operands: readonly Value[], held: Shape, options: NodeOptions = {}): Value {
@@ -199,13 +250,18 @@ export class GraphBuilder {
   }
 }
 
-/** The shape two shapes broadcast to. They are known to fit: TensorFlow.js has checked them. */
-export function broadcast(a: Shape, b: Shape): number[] {
-  const rank = Math.max(a.length, b.length);
+/** The shape that shapes broadcast to. They are known to fit: TensorFlow.js has checked them. */
+export function broadcast(shapes: readonly Shape[]): number[] {
+  const rank = Math.max(...shapes.map(({ length }) => length));
   return Array.from({ length: rank }, (_, axis) => {
-    const [left = 1, right = 1] = [a[axis - rank + a.length], b[axis - rank + b.length]];
-    return left === 1 ? right : left;
+    const dims = shapes.map((shape) => shape[axis - rank + shape.length] ?? 1);
+    return dims.find((dim) => dim !== 1) ?? 1;
   });
+}
+
+/** Whether a value held as a matrix is seen as `[.., features]`. */
+export function isView(held: Shape, shape: Shape): boolean {
+  return held.length === 2 && shape.length !== 2 && held[1] === shape.at(-1) && sizeOf(held) === sizeOf(shape);
 }
 
 /** Numbers as the memory of an element type. */
@@ -221,6 +277,10 @@ function dtypeOf([first]: readonly Value[]): ElementType {
 
 function sizeOf(shape: Shape): number {
   return shape.reduce((size, dim) => size * dim, 1);
+}
+
+function leading(shape: Shape): Shape {
+  return shape.slice(0, -1);
 }
 
 function same(a: Shape, b: Shape): boolean {

@@ -1,4 +1,4 @@
-import { CheckpointError, type HostTensor, type HostTensors, type TensorSpec } from '@peftjs/core';
+import { CheckpointError, type TensorSpec } from '@peftjs/core';
 import { checkFinite, checkShapes } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
 import type { Checkpoint, CheckpointFormat } from '../formats.js';

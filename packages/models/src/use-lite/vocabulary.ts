@@ -1,6 +1,7 @@
 import { CheckpointError } from '@peftjs/core';
 import type { Architecture } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
+import { shown } from '../json.js';
 import { createTokenizer, type Tokenizer, type TokenizerDefinition } from '../tokenizer.js';
 
 const VOCABULARY_FILE = 'vocab.json';
@@ -57,7 +58,6 @@ function parsePieces(content: unknown, file: string): Piece[] {
     if (typeof piece === 'string' && piece !== '' && (score === null || Number.isFinite(score))) {
       return [piece, score === null ? 0 : (score as number)];
     }
-    const got = (JSON.stringify(entry) ?? 'nothing').slice(0, 80);
-    throw new CheckpointError(`${file}: entry ${position} must be a pair [piece, score], got ${got}`, file);
+    throw new CheckpointError(`${file}: entry ${position} must be a pair [piece, score], got ${shown(entry)}`, file);
   });
 }

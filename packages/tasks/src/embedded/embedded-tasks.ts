@@ -1,4 +1,4 @@
-import type { Task } from '../data-set.js';
+import type { Task } from '../task.js';
 import type { ReadPackageFile } from './package-file.js';
 import { loadUciSentiment } from './uci-sentiment.js';
 import { loadWordnetSupersense } from './wordnet-supersense.js';

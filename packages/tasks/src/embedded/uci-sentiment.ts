@@ -1,8 +1,8 @@
 import { createRng, DataError } from '@peftjs/core';
-import { createDataSet, type Row, selectRows, type Task } from '../data-set.js';
-import { taskOf } from '../read-task.js';
+import { createDataSet, type Row, selectRows } from '../data-set.js';
 import { splitOff } from '../sampling.js';
 import { decodeText } from '../table/decode.js';
+import { type Task, taskOf } from '../task.js';
 import { embeddedSeed, type ReadPackageFile } from './package-file.js';
 
 const packageName = 'sentiment';

@@ -1,10 +1,10 @@
 import { createRng, DataError } from '@peftjs/core';
-import { createDataSet, type Row, selectRows, type Task } from '../data-set.js';
+import { createDataSet, type Row, selectRows } from '../data-set.js';
 import { grouped } from '../grouped.js';
-import { taskOf } from '../read-task.js';
 import { splitOff } from '../sampling.js';
 import { decodeText } from '../table/decode.js';
 import { errorAt, excerpt } from '../table/table.js';
+import { type Task, taskOf } from '../task.js';
 import { embeddedSeed, type ReadPackageFile } from './package-file.js';
 
 /** WordNet's lexicographer files of nouns, from number 3 on. */

@@ -22,17 +22,29 @@ export function lossChart(title: string, entries: readonly Entry[]): Chart {
 /** The metric on the selection split over steps. */
 export function metricChart(title: string, entries: readonly Entry[]): Chart {
   const metric = entries[0]?.row.metric ?? '';
-  return curveChart(`${metric} on the selection split of ${title}`, `${metric}, selection split`, entries, (row) => row.metrics?.[metric]);
+  return curveChart(
+    `${metric} on the selection split of ${title}`,
+    `${metric}, selection split`,
+    entries,
+    (row) => row.metrics?.[metric],
+  );
 }
 
 /** Stored parameters over steps, with the budget as a line. */
 export function parameterChart(title: string, entries: readonly Entry[], { requested }: BudgetGroup): Chart {
   const series = seriesOfEntries(entries);
+  const most = Math.max(
+    requested ?? 1,
+    ...entries.flatMap(({ trials }) => trials.flatMap(({ history }) => history.map(({ stored }) => stored))),
+  );
   return {
     description: `Stored parameters over training steps on ${title}`,
     spec: {
-      ...frame('stored parameters', { domainMin: 0 }, { format: '.3~s' }),
-      layer: [...(requested === null ? [] : budgetLayers(requested)), lineLayer(entries, series, (row) => row.stored, 'step-after')],
+      ...frame('stored parameters', { domain: [0, 1.08 * most], nice: false }, { format: '.3~s' }),
+      layer: [
+        ...(requested === null ? [] : budgetLayers(requested)),
+        lineLayer(entries, series, (row) => row.stored, 'step-after'),
+      ],
     } as Chart['spec'],
   };
 }
@@ -41,7 +53,9 @@ export function parameterChart(title: string, entries: readonly Entry[], { reque
 export function seedCurve(trials: readonly DoneTrial[], pick: (row: HistoryRow) => number | undefined): CurvePoint[] {
   const last = Math.max(1, ...trials.map(({ history }) => history.at(-1)?.step ?? 0));
   return Array.from({ length: BINS }, (_, bin) => {
-    const inBin = trials.map(({ history }) => history.filter(({ step }) => Math.ceil((step / last) * BINS) - 1 === bin));
+    const inBin = trials.map(({ history }) =>
+      history.filter(({ step }) => Math.ceil((step / last) * BINS) - 1 === bin),
+    );
     const means = inBin.flatMap((rows) => mean(rows.flatMap((row) => pick(row) ?? [])));
     const step = Math.max(...inBin.flat().map((row) => row.step));
     return mean(means).map((value) => ({ step, mean: value, low: Math.min(...means), high: Math.max(...means) }));
@@ -62,7 +76,10 @@ function curveChart(
   };
   return {
     description: `${description}, mean over seeds with their range`,
-    spec: { ...frame(title, { zero: false }, {}), layer: [band, lineLayer(entries, series, pick, 'linear')] } as Chart['spec'],
+    spec: {
+      ...frame(title, { zero: false }, {}),
+      layer: [band, lineLayer(entries, series, pick, 'linear')],
+    } as Chart['spec'],
   };
 }
 
@@ -100,7 +117,11 @@ function budgetLayers(requested: number): object[] {
   const values = [{ mean: requested, text: `budget ${formatCount(requested)}` }];
   const y = { field: 'mean', type: 'quantitative' };
   return [
-    { data: { values }, mark: { type: 'rule', color: 'var(--soft)', strokeDash: [3, 3] }, encoding: { y, x: { value: 0 }, x2: { value: 'width' } } },
+    {
+      data: { values },
+      mark: { type: 'rule', color: 'var(--soft)', strokeDash: [3, 3] },
+      encoding: { y, x: { value: 0 }, x2: { value: 'width' } },
+    },
     {
       data: { values },
       mark: { type: 'text', color: 'var(--soft)', align: 'left', baseline: 'top', dx: 4, dy: 6 },
@@ -114,7 +135,9 @@ function colorOf(series: readonly Series[]): object {
 }
 
 function pointsOf(entries: readonly Entry[], pick: (row: HistoryRow) => number | undefined): object[] {
-  return entries.flatMap(({ series, trials }) => seedCurve(trials, pick).map((point) => ({ series: series.label, ...point })));
+  return entries.flatMap(({ series, trials }) =>
+    seedCurve(trials, pick).map((point) => ({ series: series.label, ...point })),
+  );
 }
 
 /** The mean of some values, or nothing of none. */

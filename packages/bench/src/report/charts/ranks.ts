@@ -14,14 +14,20 @@ interface Cell {
 }
 
 /** Live ranks at the selected checkpoints, mean over seeds; one map, or one per method where there are many modules. */
-export function rankCharts(title: string, entries: readonly Entry[]): { caption: string; chart: Chart }[] {
-  const ranked = bySeries(entries).map((entry) => ({ entry, ranks: meanRanks(entry) })).filter(({ ranks }) => ranks.size > 0);
+export function rankCharts(
+  title: string,
+  entries: readonly Entry[],
+): { about: string; caption: string; chart: Chart }[] {
+  const ranked = bySeries(entries)
+    .map((entry) => ({ entry, ranks: meanRanks(entry) }))
+    .filter(({ ranks }) => ranks.size > 0);
   const paths = [...new Set(ranked.flatMap(({ ranks }) => [...ranks.keys()]))];
   if (paths.length === 0) return [];
   const most = Math.max(...ranked.flatMap(({ ranks }) => [...ranks.values()]));
   if (paths.length > MAX_ROWS && paths.every((path) => layerOf(path) !== undefined)) {
     return ranked.map(({ entry, ranks }) => ({
-      caption: `${entry.series.label}: layers down, modules across`,
+      about: `Rank per module: ${entry.series.label}`,
+      caption: 'layers down, modules across',
       chart: heatMap(`Rank per module of ${entry.series.label} on ${title}`, layerCells(ranks), most),
     }));
   }
@@ -29,26 +35,42 @@ export function rankCharts(title: string, entries: readonly Entry[]): { caption:
   const cells = ranked.flatMap(({ entry, ranks }) =>
     [...ranks].map(([path, rank]) => ({ row: labels.get(path) ?? path, column: entry.series.label, rank })),
   );
-  return [{ caption: 'modules down, methods across', chart: heatMap(`Rank per module and method on ${title}`, cells, most) }];
+  return [
+    {
+      about: 'Rank per module',
+      caption: 'modules down, methods across',
+      chart: heatMap(`Rank per module and method on ${title}`, cells, most),
+    },
+  ];
 }
 
 function heatMap(description: string, cells: readonly Cell[], most: number): Chart {
   const columns = [...new Set(cells.map(({ column }) => column))];
-  const crowded = columns.some((column) => textWidth(column, 12) > 240 / columns.length);
+  const crowded = columns.some((column) => textWidth(column, 13) > 240 / columns.length);
   const axis = { ticks: false, domain: false, labelColor: 'var(--ink)', grid: false };
-  const x = { field: 'column', title: null, sort: null, axis: { ...axis, orient: 'top', labelAngle: crowded ? -35 : 0 } };
+  const x = {
+    field: 'column',
+    title: null,
+    sort: null,
+    axis: { ...axis, orient: 'top', labelAngle: crowded ? -90 : 0 },
+  };
   const y = { field: 'row', title: null, sort: null, axis };
   return {
-    description: `${description}: ${cells.map(({ row, column, rank }) => `${column} ${row} ${rankText(rank)}`).join(', ').slice(0, 1500)}`,
+    description: `${description}: ${cells
+      .map(({ row, column, rank }) => `${column} ${row} ${rankText(rank)}`)
+      .join(', ')
+      .slice(0, 1500)}`,
     spec: {
       width: WIDTH,
-      height: 22 * new Set(cells.map(({ row }) => row)).size,
+      height: 24 * new Set(cells.map(({ row }) => row)).size,
       autosize: { type: 'fit-x', contains: 'padding' },
-      data: { values: cells.map((cell) => ({ ...cell, ...paint(cell.rank / (most || 1)), text: rankText(cell.rank) })) },
+      data: {
+        values: cells.map((cell) => ({ ...cell, ...paint(cell.rank / (most || 1)), text: rankText(cell.rank) })),
+      },
       encoding: { x: { type: 'nominal', ...x }, y: { type: 'nominal', ...y } },
       layer: [
         {
-          mark: { type: 'rect', color: 'var(--strong)', stroke: 'var(--paper)', strokeWidth: 2, cornerRadius: 3 },
+          mark: { type: 'rect', color: 'var(--strong)', stroke: 'var(--paper)', strokeWidth: 2 },
           encoding: { fillOpacity: { field: 'opacity', type: 'quantitative', scale: null } },
         },
         {
@@ -63,7 +85,7 @@ function heatMap(description: string, cells: readonly Cell[], most: number): Cha
 /** The darker, the more of the largest rank; the figure stays readable on it. */
 function paint(share: number): { opacity: number; ink: string } {
   const opacity = 0.06 + 0.94 * share;
-  return { opacity, ink: opacity > 0.55 ? 'var(--on-strong)' : 'var(--ink)' };
+  return { opacity, ink: opacity > 0.72 ? 'var(--on-strong)' : 'var(--ink)' };
 }
 
 function rankText(rank: number): string {
@@ -98,7 +120,9 @@ function layerOf(path: string): { layer: number; module: string } | undefined {
 function shortened(paths: readonly string[]): Map<string, string> {
   const split = paths.map((path) => path.split('.'));
   const [first = []] = split;
-  const differing = first.findIndex((part, index) => split.some((parts) => parts[index] !== part || parts.length <= index + 1));
+  const differing = first.findIndex((part, index) =>
+    split.some((parts) => parts[index] !== part || parts.length <= index + 1),
+  );
   // A bare number says little: `layer.0.query` rather than `0.query`.
   const from = Math.max(0, /^\d+$/.test(first[differing] ?? '') ? differing - 1 : differing);
   const short = split.map((parts) => middleOut(parts.slice(from).join('.')));

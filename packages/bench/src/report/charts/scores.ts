@@ -7,7 +7,12 @@ import { HEIGHT, look, WIDTH } from './theme.js';
 export function scoreChart(panel: Panel): Chart {
   const adapted = panel.entries.filter((entry) => entry !== panel.baseline);
   const x = { field: 'stored', type: 'quantitative', title: 'stored parameters', ...parameterAxis(adapted) };
-  const y = { field: 'value', type: 'quantitative', title: panel.metric, scale: { domain: valueRange(panel.entries), nice: false } };
+  const y = {
+    field: 'value',
+    type: 'quantitative',
+    title: panel.metric,
+    scale: { domain: valueRange(panel.entries), nice: false },
+  };
   return {
     description: `${panel.metric} on ${panel.title} against the number of stored parameters, one point per method and budget`,
     spec: {
@@ -36,11 +41,15 @@ function baselineLayers({ row, series }: Entry): object[] {
   const line = [{ value: mean, low: interval?.low ?? mean, high: interval?.high ?? mean }];
   const wide = { x: { value: 0 }, x2: { value: 'width' } };
   return [
-    { data: { values: line }, mark: { type: 'rect', color, opacity: 0.12 }, encoding: { ...wide, y: { field: 'low' }, y2: { field: 'high' } } },
+    {
+      data: { values: line },
+      mark: { type: 'rect', color, opacity: 0.12 },
+      encoding: { ...wide, y: { field: 'low' }, y2: { field: 'high' } },
+    },
     { data: { values: line }, mark: { type: 'rule', color, strokeDash: dash, strokeWidth: 1.5 }, encoding: wide },
     {
       data: { values: [{ ...line[0], text: `${row.label} (frozen) ${formatMetric(mean)}` }] },
-      mark: { type: 'text', color: 'var(--soft)', align: 'right', baseline: 'bottom', dy: -4 },
+      mark: { type: 'text', color: 'var(--soft)', align: 'right', baseline: 'top', dy: 5 },
       encoding: { x: { value: 'width' }, text: { field: 'text' } },
     },
   ];
@@ -83,18 +92,20 @@ function entryLayers({ row, series }: Entry, xOffset: number): object[] {
 
 /** Methods at one budget store all but the same number: they stand side by side, in px. */
 function offsetOf(entry: Entry, entries: readonly Entry[]): number {
-  const specs = new Set(entries.map(({ row }) => row.budget.spec)).size;
+  const alone = entries.every(({ row }) => row.budget.spec === entry.row.budget.spec);
   const rivals = bySeries(entries.filter(({ row }) => row.budget.spec === entry.row.budget.spec));
-  return (rivals.indexOf(entry) - (rivals.length - 1) / 2) * (specs > 1 ? 10 : 26);
+  const distance = alone ? Math.min(26, 180 / rivals.length) : Math.min(10, 64 / rivals.length);
+  return (rivals.indexOf(entry) - (rivals.length - 1) / 2) * distance;
 }
 
 function parameterAxis(entries: readonly Entry[]): object {
   const stored = entries.map(({ row }) => row.parameters.stored).filter((count) => count > 0);
   const [least, most] = stored.length > 0 ? [Math.min(...stored), Math.max(...stored)] : [1, 1];
+  const margin = (most / least) ** 0.16;
   const ticks = [...new Set(entries.map(({ row }) => row.budget.requested ?? Math.round(row.parameters.stored)))];
   const axis = { format: '.3~s', labelOverlap: 'greedy' };
   return most / least >= 3
-    ? { scale: { type: 'log', domain: [least / 1.5, most * 1.5], nice: false }, axis: { ...axis, values: ticks } }
+    ? { scale: { type: 'log', domain: [least / margin, most * margin], nice: false }, axis: { ...axis, values: ticks } }
     : { scale: { domain: [0, most * 1.4], nice: false }, axis: { ...axis, values: [0, ...ticks] } };
 }
 

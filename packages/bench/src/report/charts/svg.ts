@@ -22,12 +22,14 @@ export async function renderChart({ description, spec }: Chart): Promise<Markup>
   }
 }
 
-/** Without what only vega's own styling and interaction need: half the size, and no `id` or `class` to clash on the page. */
+/** Without what only vega's own styling and interaction need, and in hundredths of a pixel: a third of the size. */
 function trimmed(svg: string): string {
   return svg
     .replace(/<path class="(?:fore|back)ground"[^>]*?(?: d="(?:M0,0h0v0h0Z)?"[^>]*| display="none")\/>/g, '')
     .replace(/<[^>]*>/g, (tag) =>
-      tag.replace(/ (?:class|role|aria-[a-z]+|pointer-events|version|xmlns(?::xlink)?)="[^"]*"| opacity="1"/g, ''),
+      tag
+        .replace(/ (?:class|role|aria-[a-z]+|pointer-events|version|xmlns(?::xlink)?)="[^"]*"| opacity="1"/g, '')
+        .replace(/\d+\.\d{3,}(?:e-\d+)?/g, (number) => String(Number(Number(number).toFixed(2)))),
     );
 }
 
@@ -42,12 +44,12 @@ const CHARACTER_WIDTHS: readonly (readonly [RegExp, number])[] = [
 
 /** Width of a text in px. */
 export function textWidth(text: string, fontSize: number): number {
-  const widthOf = (character: string): number => CHARACTER_WIDTHS.find(([class_]) => class_.test(character))?.[1] ?? 1;
-  return fontSize * [...text].reduce((sum, character) => sum + widthOf(character), 0);
+  const widthOf = (character: string): number => CHARACTER_WIDTHS.find(([group]) => group.test(character))?.[1] ?? 1;
+  return fontSize * Array.from(text).reduce((sum, character) => sum + widthOf(character), 0);
 }
 
 interface TextMetrics {
-  width: (item: { readonly fontSize?: number }, text: unknown) => number;
+  width: (item: { readonly fontSize?: number }, text: string | number | null | undefined) => number;
 }
 
 // Vega exports the object for this purpose, but its types leave it out.

@@ -18,7 +18,15 @@ const PALETTE: readonly { readonly light: string; readonly dark: string }[] = [
   { light: '#7a4b1e', dark: '#c99a6b' },
 ];
 const SHAPES = ['circle', 'circle', 'square', 'triangle-up', 'diamond', 'triangle-down', 'cross'];
-const DASHES = [[2, 3], [1, 0], [9, 3], [4, 2], [10, 2, 2, 2], [6, 2, 2, 2, 2, 2], [14, 4]];
+const DASHES = [
+  [2, 3],
+  [1, 0],
+  [9, 3],
+  [4, 2],
+  [10, 2, 2, 2],
+  [6, 2, 2, 2, 2, 2],
+  [14, 4],
+];
 
 /** The colours of the page and its charts as CSS variables, for light and dark paper. */
 export const COLOR_VARIABLES = {
@@ -39,8 +47,8 @@ export const COLOR_VARIABLES = {
     ink: '#e7eaf0',
     soft: '#a3adbd',
     line: '#2c333f',
-    strong: '#7cc4f8',
-    'on-strong': '#0b1016',
+    strong: '#2477b8',
+    'on-strong': '#ffffff',
     good: '#4fd6a8',
     bad: '#ff8a80',
   }),
@@ -100,8 +108,8 @@ export const THEME: Config = {
     gridColor: 'var(--line)',
     domainColor: 'var(--line)',
     tickColor: 'var(--line)',
-    labelFontSize: 12,
-    titleFontSize: 12,
+    labelFontSize: 13,
+    titleFontSize: 13,
     titleFontWeight: 'normal',
     titlePadding: 8,
     labelLimit: 0,
@@ -110,7 +118,7 @@ export const THEME: Config = {
   },
   axisX: { grid: false, tickCount: 5 },
   axisY: { domain: false, ticks: false, tickCount: 5 },
-  text: { fontSize: 12, color: 'var(--ink)' },
+  text: { fontSize: 13, color: 'var(--ink)' },
 };
 
 /** Index 0 stays the baseline's; the others come round again. */

@@ -19,9 +19,17 @@ export function stepTimeChart(panel: Panel): Chart {
   }));
 }
 
-function barChart(panel: Panel, description: string, measure: (entry: Entry) => { value: number; text: string }): Chart {
+function barChart(
+  panel: Panel,
+  description: string,
+  measure: (entry: Entry) => { value: number; text: string },
+): Chart {
   const series = seriesOfEntries(panel.entries);
-  const bars = bySeries(panel.entries).map((entry) => ({ name: nameOf(entry, panel), series: entry.series.label, ...measure(entry) }));
+  const bars = bySeries(panel.entries).map((entry) => ({
+    name: nameOf(entry, panel),
+    series: entry.series.label,
+    ...measure(entry),
+  }));
   const most = Math.max(...bars.map(({ value }) => value));
   const x = { field: 'value', type: 'quantitative', axis: null, scale: { domain: [0, most * 1.3 || 1], nice: false } };
   const y = { field: 'name', type: 'nominal', title: null, sort: null, axis: { labelColor: 'var(--ink)' } };
@@ -35,7 +43,7 @@ function barChart(panel: Panel, description: string, measure: (entry: Entry) => 
       encoding: { x, y },
       layer: [
         {
-          mark: { type: 'bar', height: 14, cornerRadiusEnd: 2 },
+          mark: { type: 'bar', height: 14 },
           encoding: { color: { field: 'series', type: 'nominal', scale: colorScale(series), legend: null } },
         },
         { mark: { type: 'text', align: 'left', dx: 5 }, encoding: { text: { field: 'text' } } },

@@ -1,5 +1,6 @@
 import type { ClipByValueAttrs, LeakyReluAttrs, StepAttrs } from '@tensorflow/tfjs';
-import type { Attribute, GraphBuilder, Value, ValueType } from '../graph.js';
+import type { Attribute, GraphBuilder, Value } from '../graph.js';
+import { numberType } from './kernel.js';
 import type { Binary, Kernel, KernelTable, Unary } from './kernel.js';
 
 /** Kernels that look at one element of each operand; operands broadcast. */
@@ -27,12 +28,11 @@ export const elementwise: KernelTable = {
   LessEqual: comparison('LessOrEqual'),
   LogicalAnd: (g, { a, b }: Binary) => g.zip('And', a, b),
   LogicalOr: (g, { a, b }: Binary) => g.zip('Or', a, b),
-  LogicalXor: (g, { a, b }: Binary) => g.zip('Xor', a, b),
   LogicalNot: (g, { x }: Unary) => g.map('Not', x),
   IsNan: test('IsNaN'),
   IsInf: test('IsInf'),
   IsFinite: (g, { x }: Unary) => g.map('Not', g.zip('Or', isIn(g, 'IsNaN', x), isIn(g, 'IsInf', x))),
-  Select: select,
+  Select: (g, { condition, t, e }: Record<'condition' | 't' | 'e', Value>) => g.where(condition, t, e),
 
   // signs, powers and rounding
   Abs: integral('Abs'),
@@ -87,11 +87,11 @@ export function activate(g: GraphBuilder, op: 'LeakyRelu' | 'Elu', x: Value, alp
 
 /** `x` limited to a range. */
 export function clip(g: GraphBuilder, x: Value, low: number, high: number): Value {
-  return atLeast(g, g.zip('Min', x, g.scalar(high, valueType(x))), low);
+  return atLeast(g, g.zip('Min', x, g.scalar(high, numberType(x))), low);
 }
 
 function atLeast(g: GraphBuilder, x: Value, low: number): Value {
-  return g.zip('Max', x, g.scalar(low, valueType(x)));
+  return g.zip('Max', x, g.scalar(low, numberType(x)));
 }
 
 export function square(g: GraphBuilder, x: Value): Value {
@@ -140,26 +140,19 @@ function isIn(g: GraphBuilder, op: string, x: Value): Value {
 }
 
 function compare(g: GraphBuilder, op: string, x: Value, bound: number): Value {
-  return g.zip(op, x, g.scalar(bound, valueType(x)), { dtype: 'bool' });
+  return g.zip(op, x, g.scalar(bound, numberType(x)), { dtype: 'bool' });
 }
 
 /** 1 above zero, `alpha` elsewhere; NaN stays NaN. */
 function step(g: GraphBuilder, x: Value, alpha: number): Value {
-  const above = g.where(compare(g, 'Greater', x, 0), g.scalar(1, valueType(x)), g.scalar(alpha, valueType(x)));
+  const above = g.where(compare(g, 'Greater', x, 0), g.scalar(1, numberType(x)), g.scalar(alpha, numberType(x)));
   return x.dtype === 'float32' ? g.where(isIn(g, 'IsNaN', x), x, above) : above;
 }
 
-/** A condition of rank 1 chooses whole rows. */
-function select(g: GraphBuilder, { condition, t, e }: Record<'condition' | 't' | 'e', Value>): Value {
-  const rows = condition.shape.length === 1 && t.shape.length > 1;
-  const chosen = rows ? g.reshape(condition, t.shape.map((dim, axis) => (axis === 0 ? dim : 1))) : condition;
-  return g.where(chosen, t, e);
-}
-
-/** The quotient rounded down, exact for integers: ONNX rounds theirs towards zero. */
+/** The quotient rounded down, as an integer; exact for integers, whose quotient ONNX rounds towards zero. */
 function floorDiv(g: GraphBuilder, { a, b }: Binary): Value {
   const quotient = g.zip('Div', a, b);
-  if (a.dtype === 'float32') return g.map('Floor', quotient);
+  if (a.dtype === 'float32') return g.cast(g.map('Floor', quotient), 'int32');
   const remainder = g.zip('Sub', a, g.zip('Mul', quotient, b));
   const isLow = compare(g, 'Less', g.zip('Mul', g.map('Sign', remainder), g.map('Sign', b)), 0);
   return g.where(isLow, g.zip('Sub', quotient, g.scalar(1, 'int32')), quotient);
@@ -180,8 +173,4 @@ function atan2(g: GraphBuilder, { a, b }: Binary): Value {
   const behind = g.where(compare(g, 'Less', b, 0), g.zip('Add', slope, turn), slope);
   const isOrigin = g.zip('And', compare(g, 'Equal', a, 0), compare(g, 'Equal', b, 0));
   return g.where(isOrigin, g.scalar(0), behind);
-}
-
-function valueType(x: Value): ValueType {
-  return x.dtype === 'float32' ? 'float32' : 'int32';
 }

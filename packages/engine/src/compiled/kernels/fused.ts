@@ -4,15 +4,21 @@ import type { KernelTable, Unary } from './kernel.js';
 
 /** Whole layers of `@peftjs/core/nn` as the nodes that ONNX Runtime has for them. */
 export const fused: KernelTable = {
-  /** y, mean and 1 / standard deviation, the last two `[.., 1]`. */
-  PeftLayerNorm: (g, { x, gain, shift }: Record<'x' | 'gain' | 'shift', Value>, { epsilon }: { epsilon: number }) => {
-    const moments = [...x.shape.slice(0, -1), 1];
-    const attributes = { axis: -1, epsilon: { float: epsilon } };
-    return g.split('LayerNormalization', [x, gain, shift], [x.shape, moments, moments], { attributes });
-  },
+  PeftLayerNorm: layerNorm,
   PeftGelu: (g, { x }: Unary) => g.map('Gelu', x),
   PeftGeluGrad: geluGrad,
 };
+
+/** y, mean and 1 / standard deviation, the last two `[.., 1]`. */
+function layerNorm(g: GraphBuilder, { x, gain, shift }: Record<'x' | 'gain' | 'shift', Value>, { epsilon }: { epsilon: number }): Value[] {
+  const moments = [...x.shape.slice(0, -1), 1];
+  const rows = g.rows(x); // [rows, features]
+  const [count = 1] = rows.shape;
+  const outputs = [rows.shape, [count, 1], [count, 1]].map((shape) => ({ dtype: x.dtype, shape }));
+  const attributes = { axis: -1, epsilon: { float: epsilon } };
+  const values = g.nodeOf('LayerNormalization', [rows, gain, shift], outputs, { attributes });
+  return values.map((value, index) => g.reshape(value, index === 0 ? x.shape : moments));
+}
 
 /** dy (Phi(x) + x phi(x)) in the fewest passes: HardSigmoid is the one operator that scales and shifts at once. */
 function geluGrad(g: GraphBuilder, { dy, x }: Record<'dy' | 'x', Value>): Value {

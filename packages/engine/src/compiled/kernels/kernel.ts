@@ -1,4 +1,4 @@
-import type { GraphBuilder, Value } from '../graph.js';
+import type { GraphBuilder, Value, ValueType } from '../graph.js';
 
 /**
  * What a TensorFlow.js kernel becomes: it computes nothing, it adds nodes to the graph and says what shape comes out.
@@ -37,4 +37,9 @@ export function spliced(shape: readonly number[], axis: number, ...dims: readonl
 /** 0, 1, .., length - 1. */
 export function indices(length: number): number[] {
   return Array.from({ length }, (_, index) => index);
+}
+
+/** The type of a constant that meets `x` in arithmetic. */
+export function numberType(x: Value): ValueType {
+  return x.dtype === 'float32' ? 'float32' : 'int32';
 }

@@ -15,7 +15,7 @@ export const products: KernelTable = {
 
 /** `[.., rows, inner]` x `[.., inner, columns]`; the leading axes broadcast. */
 function matMul(g: GraphBuilder, a: Value, b: Value): Value {
-  const batch = broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2));
+  const batch = broadcast([a.shape.slice(0, -2), b.shape.slice(0, -2)]);
   return g.node('MatMul', [a, b], [...batch, ...a.shape.slice(-2, -1), ...b.shape.slice(-1)]);
 }
 
@@ -47,7 +47,7 @@ function fusedMatMul(g: GraphBuilder, inputs: FusedMatMulInputs, at: _FusedMatMu
     case 'sigmoid':
       return g.map('Sigmoid', y);
     case 'leakyrelu':
-      return activate(g, 'LeakyRelu', y, at.leakyreluAlpha);
+      return activate(g, 'LeakyRelu', y, at.leakyreluAlpha ?? 0.2);
     case 'prelu':
       if (preluActivationWeights !== undefined) return g.zip('PRelu', y, preluActivationWeights);
   }

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type { CumsumAttrs, MaxAttrs, SoftmaxAttrs, SumAttrs, TopKAttrs } from '@tensorflow/tfjs';
-import type { ElementType, GraphBuilder, Value } from '../graph.js';
-import { indices, positive, spliced } from './kernel.js';
+import { isView } from '../graph.js';
+import type { GraphBuilder, Value } from '../graph.js';
+import { indices, numberType, positive, spliced } from './kernel.js';
 import type { Kernel, KernelTable, Unary } from './kernel.js';
 
 /** Kernels that look along axes. */
@@ -26,9 +27,11 @@ export const reductions: KernelTable = {
 export function reduce(g: GraphBuilder, op: string, x: Value, axis: number | number[], keepDims: boolean): Value {
   const axes = tf.util.parseAxisParam(axis, [...x.shape]);
   if (axes.length === 0) return x;
+  const isAlongRows = axes.length === 1 && axes[0] === x.shape.length - 1 && keepDims && isView(x.held, x.shape);
   const shape = keepDims
     ? x.shape.map((dim, index) => (axes.includes(index) ? 1 : dim))
     : x.shape.filter((_, index) => !axes.includes(index));
+  if (isAlongRows) return g.reshape(reduce(g, op, g.rows(x), 1, true), shape);
   return g.node(op, [x, g.ints(axes)], shape, { attributes: { keepdims: keepDims ? 1 : 0 } });
 }
 
@@ -54,10 +57,10 @@ function extremum(op: string): Kernel<Unary, { axis: number | number[] }> {
 function topK(g: GraphBuilder, { x }: Unary, { k, sorted }: TopKAttrs): Value[] {
   const last = x.shape.length - 1;
   const shape = spliced(x.shape, last, k);
-  const dtypes: readonly ElementType[] = [x.dtype, 'int64'];
   const attributes = { axis: last, sorted: sorted ? 1 : 0 };
-  const outputs = g.split('TopK', [x, g.ints([k])], [shape, shape], { attributes });
-  return outputs.map((output, index) => g.cast({ ...output, dtype: dtypes[index] ?? x.dtype }, index === 0 ? x.dtype : 'int32'));
+  const outputs = [x.dtype, 'int64' as const].map((dtype) => ({ dtype, shape }));
+  const [values, places] = g.nodeOf('TopK', [x, g.ints([k])], outputs, { attributes }) as [Value, Value];
+  return [values, g.cast(places, 'int32')];
 }
 
 function cumsum(g: GraphBuilder, { x }: Unary, { axis, exclusive, reverse }: CumsumAttrs): Value {
@@ -75,6 +78,6 @@ function cumprod(g: GraphBuilder, { x }: Unary, { axis, exclusive, reverse }: Cu
   const trailing = x.shape.slice(along + 1).map(() => 1);
   const copies = g.reshape(x, spliced(x.shape, along, 1, length)); // [.., 1, of, ..]
   const factors = g.constant(mask, 'bool', [length, length, ...trailing]); // [at, of, 1, ..]
-  const ones = g.scalar(1, x.dtype === 'float32' ? 'float32' : 'int32');
+  const ones = g.scalar(1, numberType(x));
   return reduce(g, 'ReduceProd', g.where(factors, copies, ones), along + 1, false);
 }

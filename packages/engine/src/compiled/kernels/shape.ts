@@ -21,7 +21,7 @@ import type {
 import { EngineError } from '@peftjs/core';
 import type { GraphBuilder, Value } from '../graph.js';
 import { dtypeFor } from './creation.js';
-import { indices, positive, spliced } from './kernel.js';
+import { indices, numberType, positive, spliced } from './kernel.js';
 import type { KernelTable, Unary } from './kernel.js';
 
 type Many = Readonly<Record<string, Value>>;
@@ -64,7 +64,7 @@ function tile(g: GraphBuilder, { x }: Unary, { reps }: TileAttrs): Value {
 }
 
 function slice(g: GraphBuilder, { x }: Unary, { begin, size }: SliceAttrs): Value {
-  const [starts, sizes] = tf.slice_util.parseSliceParams(x as never, begin, size);
+  const [starts, sizes] = tf.slice_util.parseSliceParams(x as never, begin, size) as [number[], number[]];
   if (sizes.every((dim, axis) => dim === x.shape[axis])) return x;
   const ends = starts.map((start, axis) => start + (sizes[axis] ?? 0));
   return cut(g, x, starts, ends, starts.map(() => 1), sizes);
@@ -104,8 +104,8 @@ function cut(g: GraphBuilder, x: Value, from: number[], to: number[], steps: num
 function splitV(g: GraphBuilder, { x }: Unary, { numOrSizeSplits, axis }: SplitVAttrs): Value[] {
   const along = positive(axis, x.shape.length);
   const sizes = tf.backend_util.prepareSplitSize(x as never, numOrSizeSplits, along);
-  const shapes = sizes.map((size) => spliced(x.shape, along, size));
-  return g.split('Split', [x, g.ints(sizes)], shapes, { attributes: { axis: along } });
+  const parts = sizes.map((size) => ({ dtype: x.dtype, shape: spliced(x.shape, along, size) }));
+  return g.nodeOf('Split', [x, g.ints(sizes)], parts, { attributes: { axis: along } });
 }
 
 function unpack(g: GraphBuilder, { value }: { readonly value: Value }, { axis }: UnpackAttrs): Value[] {
@@ -165,7 +165,7 @@ function scatterNd(g: GraphBuilder, inputs: { readonly indices: Value; readonly 
   const depth = inputs.indices.shape.at(-1) ?? 0;
   const leading = at.shape.slice(0, depth);
   const strides = leading.map((_, axis) => tf.util.sizeFromShape(leading.slice(axis + 1)));
-  const tuples = g.cast(g.reshape(inputs.indices, [-1, depth].map((dim) => (dim < 0 ? rowsOf(inputs.indices) : dim))), 'int32');
+  const tuples = g.cast(g.reshape(inputs.indices, [rowsOf(inputs.indices), depth]), 'int32');
   const weighted = g.zip('Mul', tuples, g.constant(Int32Array.from(strides), 'int32', [depth])); // [rows, depth]
   const flat = g.node('ReduceSum', [weighted, g.ints([1])], [rowsOf(inputs.indices)], { attributes: { keepdims: 0 } }); // [rows]
   return g.reshape(addRows(g, flat, inputs.updates, tf.util.sizeFromShape(leading), at.shape.slice(depth)), at.shape);
@@ -183,7 +183,7 @@ function segmentSum(g: GraphBuilder, { x, segmentIds }: Unary & { readonly segme
   const last = g.scalar(numSegments - 1, 'int32');
   const inside = g.zip('Max', g.zip('Min', ids, last), g.scalar(0, 'int32'));
   const isInside = g.reshape(g.zip('Equal', inside, ids, { dtype: 'bool' }), [...ids.shape, ...row.map(() => 1)]);
-  const kept = g.where(isInside, g.reshape(x, [...ids.shape, ...row]), g.scalar(0, x.dtype === 'float32' ? 'float32' : 'int32'));
+  const kept = g.where(isInside, g.reshape(x, [...ids.shape, ...row]), g.scalar(0, numberType(x)));
   return addRows(g, inside, kept, numSegments, row);
 }
 
@@ -192,11 +192,7 @@ function addRows(g: GraphBuilder, ids: Value, rows: Value, count: number, row: r
   const width = tf.util.sizeFromShape([...row]);
   const updates = g.reshape(rows, [...ids.shape, width]); // [n, width]
   const places = g.expand(g.reshape(ids, [...ids.shape, 1]), updates.shape); // [n, width]
-  const zeros = g.expand(g.scalar(0, x32(rows)), [count, width]);
+  const zeros = g.expand(g.scalar(0, numberType(rows)), [count, width]);
   const total = g.node('ScatterElements', [zeros, places, updates], [count, width], { attributes: { axis: 0, reduction: 'add' } });
   return g.reshape(total, [count, ...row]);
-}
-
-function x32(x: Value): 'float32' | 'int32' {
-  return x.dtype === 'float32' ? 'float32' : 'int32';
 }

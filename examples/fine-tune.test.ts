@@ -1,0 +1,19 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+import { fineTune, type Review } from './fine-tune.js';
+
+const folder = await mkdtemp(join(tmpdir(), 'peftjs-example-'));
+afterAll(() => rm(folder, { recursive: true }));
+
+it('fine-tunes on real reviews, saves, loads and is better than guessing', async () => {
+  const file = createRequire(import.meta.url).resolve('sentiment/test/fixtures/yelp.json');
+  const rows = JSON.parse(await readFile(file, 'utf8')) as { text: string; class: 0 | 1 }[];
+  const reviews = rows.slice(0, 300).map(({ text, class: label }): Review => [text, label]);
+  const { metrics, parameters } = await fineTune(reviews, join(folder, 'adapter'));
+  expect(metrics.accuracy).toBeGreaterThan(0.7);
+  expect(parameters.stored).toBeLessThan(8 * 13_056);
+  expect(await readdir(join(folder, 'adapter'))).toEqual(['README.md', 'adapter_config.json', 'adapter_model.safetensors']);
+});

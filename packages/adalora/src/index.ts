@@ -1,0 +1,42 @@
+import { ConfigError, defineMethod, rankCost, rankUnit, type CallableMethod, type Site } from '@peftjs/core';
+import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
+import { adaloraController } from './controller.js';
+import { adaloraFile, readAdaloraFile } from './file.js';
+import { adaloraLayer } from './layer.js';
+
+/** b(0) / b(T) of the paper's experiments. */
+const INITIAL_PER_TARGET = 1.5;
+
+/**
+ * AdaLoRA: the change of a weight as P diag(E) Q, whose triplets are masked by importance while training, so that the ranks
+ * go where they matter (Zhang et al., 2023).
+ *
+ * @example attach(model, adalora({ initR: 12, targetR: 8, targetModules: 'all-linear' }))
+ */
+export const adalora: CallableMethod<AdaloraConfig> = defineMethod<AdaloraConfig>({
+  name: 'adalora',
+  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
+  parseConfig: parseAdaloraConfig,
+  fitBudget,
+  adapt: (sites, config, { rng }) =>
+    Object.fromEntries(sites.map((site) => [site.path, adaloraLayer(site, config, rng.fork(site.path))])),
+  controller: adaloraController,
+  peftTypes: ['ADALORA'],
+  toFile: adaloraFile,
+  fromFile: readAdaloraFile,
+});
+
+/** The average rank that the budget pays for as target, and half as much again to start with. */
+function fitBudget(sites: readonly Site[], budget: number, config: AdaloraConfig): AdaloraConfig {
+  const least = Math.min(...sites.map(rankCost));
+  if (!(budget >= least)) {
+    throw new ConfigError(`budget is ${budget}; one rank of the smallest module stores ${least} parameters`, 'budget');
+  }
+  const average = budget / rankUnit(sites);
+  const initR = Math.ceil(INITIAL_PER_TARGET * average);
+  const targetR = Math.min(initR, Math.max(1, Math.round(average)));
+  return { ...config, initR, targetR, budgetUnit: 'parameters', budget };
+}
+
+export { rankBudget, type RankSchedule } from './schedule.js';
+export type { AdaloraConfig } from './config.js';

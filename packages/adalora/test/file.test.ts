@@ -1,0 +1,138 @@
+import { adalora } from '@peftjs/adalora';
+import {
+  createRng,
+  hostTensor,
+  hostZeros,
+  loraDelta,
+  normalValues,
+  onWarning,
+  tensorAt,
+  type HostTensors,
+} from '@peftjs/core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { initialOf, layersOf, site } from './harness.js';
+
+const sites = [site('enc.0', 3, 5), site('enc.1', 5, 3), site('enc.2', 3, 5)];
+const config = adalora.parseConfig({
+  initR: 3,
+  targetR: 1,
+  loraAlpha: 6,
+  tinit: 10,
+  budgetUnit: 'parameters',
+  budget: 20,
+});
+const layers = layersOf(sites, config);
+const singular = { 'enc.0': [0, 2, -1], 'enc.1': [0, 0, 0], 'enc.2': [0.5, 0, 0] };
+const masks = { 'enc.0': [0, 1, 1], 'enc.1': [0, 0, 0], 'enc.2': [1, 0, 0] };
+const values: HostTensors = Object.fromEntries(
+  Object.entries(layers).flatMap(([path, layer]) => {
+    const own = {
+      ...initialOf(layer),
+      loraE: hostTensor(Float32Array.from(singular[path as keyof typeof singular]), [3]),
+      mask: hostTensor(Float32Array.from(masks[path as keyof typeof masks]), [3]),
+    };
+    return Object.entries(own).map(([name, value]) => [`${path}.${name}`, value] as const);
+  }),
+);
+
+const deltaOf = (from: HostTensors, path: string): Float32Array => {
+  const names = ['loraA', 'loraE', 'loraB'];
+  const own = Object.fromEntries(names.map((name) => [name, tensorAt(from, `${path}.${name}`)]));
+  return loraDelta(tensorAt(layers, path).toLora?.(own) ?? expect.fail('toLora is missing'));
+};
+
+beforeAll(() => onWarning((message) => expect.fail(message)));
+
+describe('a pruned file', () => {
+  const file = adalora.toFile({ config, layers, values }, { pruned: true });
+
+  it("is PEFT's ADALORA: kept triplets only, named by a rank pattern, and ranks of zero", () => {
+    expect(file.config).toMatchObject({
+      peft_type: 'ADALORA',
+      init_r: 3,
+      target_r: 1,
+      lora_alpha: 6,
+      tinit: 10,
+      tfinal: 0,
+      deltaT: 1,
+      beta1: 0.85,
+      beta2: 0.85,
+      orth_reg_weight: 0.5,
+      target_modules: ['enc.0', 'enc.1', 'enc.2'],
+      rank_pattern: {
+        'enc.0.lora_E': [false, true, true],
+        'enc.1.lora_E': [false, false, false],
+        'enc.2.lora_E': [true, false, false],
+      },
+    });
+    const { tinit, tfinal, total_step: total } = file.config as Record<string, number>;
+    expect(tinit).toBeLessThan((total ?? 0) - (tfinal ?? 0)); // PEFT refuses anything else
+    const shape = (name: string) => tensorAt(file.tensors, name).shape;
+    expect([shape('enc.0.lora_A'), shape('enc.0.lora_E'), shape('enc.0.lora_B')]).toEqual([
+      [2, 3],
+      [2, 1],
+      [5, 2],
+    ]);
+    expect([shape('enc.1.lora_A'), shape('enc.1.lora_E'), shape('enc.1.lora_B')]).toEqual([
+      [0, 5],
+      [0, 1],
+      [3, 0],
+    ]);
+    expect(Object.keys(file.config)).not.toContain('budget');
+  });
+
+  it('reads back as the same change of every weight, with the scaling of the initial rank', () => {
+    const read = adalora.fromFile(file);
+    for (const { path } of sites) {
+      expect(deltaOf(read.values, path)).toEqual(deltaOf(values, path));
+      expect(tensorAt(read.values, `${path}.mask`)).toEqual(tensorAt(values, `${path}.mask`));
+    }
+    expect(Object.keys(read.values).sort()).toEqual(Object.keys(values).sort());
+    expect(adalora.parseConfig(read.config)).toMatchObject({ initR: 3, targetR: 1, tinit: 10, tfinal: null });
+  });
+
+  it('keeps everything before ranks have been chosen', () => {
+    const untrained = Object.fromEntries(
+      Object.entries(layers).flatMap(([path, layer]) =>
+        Object.entries(initialOf(layer)).map(([name, value]) => [`${path}.${name}`, value] as const),
+      ),
+    );
+    const early = adalora.toFile({ config, layers, values: untrained }, { pruned: true });
+    expect(adalora.fromFile(early).values).toEqual(untrained);
+  });
+});
+
+describe('an unpruned file', () => {
+  it('holds everything but masks and scores, and the options that PEFT does not have', () => {
+    const file = adalora.toFile({ config, layers, values }, { pruned: false });
+    expect(file.config).toMatchObject({ rank_pattern: null, budget_unit: 'parameters', budget: 20 });
+    const read = adalora.fromFile(file);
+    for (const { path } of sites) {
+      for (const name of ['loraA', 'loraE', 'loraB']) {
+        expect(read.values[`${path}.${name}`]).toEqual(values[`${path}.${name}`]);
+      }
+    }
+    expect(adalora.parseConfig(read.config)).toEqual({ ...config, targetModules: sites.map(({ path }) => path) });
+  });
+});
+
+describe('a broken file', () => {
+  const { config: fields, tensors } = adalora.toFile({ config, layers, values }, { pruned: true });
+  const drawn = normalValues(createRng(1), [2, 4], 1);
+
+  it.each([
+    ['enc.0.lora_B', { ...tensors, 'enc.0.lora_B': undefined }, fields],
+    ['enc.0.lora_B', { ...tensors, 'enc.0.lora_B': drawn }, fields],
+    ['enc.0.lora_E', { ...tensors, 'enc.0.lora_E': hostZeros([3, 1]) }, fields],
+    ['enc.1.lora_E', tensors, { ...fields, rank_pattern: { 'enc.0.lora_E': [false, true, true] } }],
+    ['enc.0.lora_E', tensors, { ...fields, rank_pattern: { 'enc.0.lora_E': [false, true] } }],
+    ['init_r', tensors, { ...fields, init_r: '3' }],
+  ])('names what is at fault: %s', (path, held, config) => {
+    const present = Object.fromEntries(
+      Object.entries(held).filter(([, tensor]) => tensor !== undefined),
+    ) as HostTensors;
+    expect(() => adalora.fromFile({ config, tensors: present })).toThrow(
+      expect.objectContaining({ code: 'PEFT_CHECKPOINT', path }),
+    );
+  });
+});

@@ -1,0 +1,33 @@
+import { availableParallelism, freemem, totalmem } from 'node:os';
+import type { Command } from 'commander';
+import { listBackends, type BackendReport } from '@peftjs/engine';
+import { versionsOf } from '../plan/versions.js';
+import { offeredMethods } from '../registry/methods.js';
+
+/** `peft-bench doctor`: what this machine can run, and what is missing. */
+export function addDoctorCommand(program: Command): void {
+  program.command('doctor').description('say what this machine can run, and what is missing').action(diagnose);
+}
+
+async function diagnose(): Promise<void> {
+  const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  const { node, ...packages } = await versionsOf([]);
+  say('machine', [
+    `Node ${String(node)} on ${process.platform}/${process.arch}`,
+    `${availableParallelism()} cores, ${gib(totalmem())} of memory, ${gib(freemem())} free`,
+  ]);
+  say('packages', Object.entries(packages).map(([name, version]) => `${name} ${version}`));
+  const backends = await listBackends();
+  say('engines', backends.map(engineLine));
+  say('methods', (await offeredMethods()).map(({ name, packageName, version }) => `${name} (${packageName} ${version})`));
+}
+
+function engineLine({ executor, backend, available, reason, install }: BackendReport): string {
+  if (available) return `yes  ${executor} on ${backend}`;
+  const cure = install === undefined ? '' : `; to install it: ${install}`;
+  return `no   ${executor} on ${backend}: ${reason ?? 'not available'}${cure}`;
+}
+
+function say(title: string, lines: readonly string[]): void {
+  process.stdout.write(`${title}\n${lines.map((line) => `  ${line}\n`).join('')}`);
+}

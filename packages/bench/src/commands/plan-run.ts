@@ -1,0 +1,55 @@
+import { ConfigError, type PeftMethod } from '@peftjs/core';
+import { fromPretrained } from '@peftjs/models';
+import { parseBudget } from '../plan/budget.js';
+import { planTrials, type Trial } from '../plan/trial.js';
+import { versionsOf } from '../plan/versions.js';
+import { resolveMethod } from '../registry/methods.js';
+import { packageFolder } from '../registry/packages.js';
+import { loadTask, type LoadedTask } from '../registry/tasks.js';
+import { fitConfig } from '../trial/configure.js';
+import type { ComposedStudy } from './study-flags.js';
+
+/** The trials of a run, after everything that can be checked beforehand has been. */
+export interface PlannedRun {
+  readonly trials: readonly Trial[];
+  readonly tasks: ReadonlyMap<string, LoadedTask>;
+}
+
+/**
+ * Loads the methods, the model and the data of a study, tries every configuration, and plans the trials.
+ * @throws PeftError for the first thing that cannot work.
+ */
+export async function planRun({ study, data, engine }: ComposedStudy): Promise<PlannedRun> {
+  study.budgets.forEach(parseBudget);
+  const methods = await resolveAll(Object.keys(study.methods));
+  const tasks = new Map<string, LoadedTask>();
+  for (const name of study.tasks) tasks.set(name, await loadTask(name, data));
+  const model = await fromPretrained(study.model, { resolvePackage: packageFolder });
+  const budgeted = new Set([...methods].filter(([, { method }]) => method.fitBudget).map(([name]) => name));
+  for (const [name, { method }] of methods) {
+    const settings = study.methods[name];
+    if (!settings) throw new ConfigError(`the study has no settings for '${name}'`, name);
+    for (const budget of budgeted.has(name) ? study.budgets : [null]) fitConfig(method, model, { budget, settings });
+  }
+  const trials = planTrials({
+    study,
+    data,
+    engine,
+    budgeted,
+    versions: await versionsOf([...methods.values()].map(({ packageName }) => packageName)),
+    fingerprints: {
+      model: model.fingerprint,
+      data: Object.fromEntries([...tasks].map(([name, task]) => [name, `${task.train.fingerprint} ${task.dev.fingerprint}`])),
+    },
+  });
+  return { trials, tasks };
+}
+
+async function resolveAll(names: readonly string[]): Promise<Map<string, { method: PeftMethod; packageName: string }>> {
+  const methods = new Map<string, { method: PeftMethod; packageName: string }>();
+  for (const name of names) {
+    const { method, offer } = await resolveMethod(name);
+    methods.set(name, { method, packageName: offer.packageName });
+  }
+  return methods;
+}

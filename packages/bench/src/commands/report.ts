@@ -1,0 +1,46 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { DataError } from '@peftjs/core';
+import { writeReport } from '../report/files.js';
+import { renderTable } from '../report/table.js';
+import type { TrialResult } from '../results/schema.js';
+import { readResults } from '../results/store.js';
+import { summarise } from '../statistics/summary.js';
+
+/** `peft-bench report`: the summary and the report of results that are there. */
+export function addReportCommand(program: Command): void {
+  program
+    .command('report')
+    .description('write summary and report of a folder of results anew')
+    .argument('<folder>', 'the --out folder of a run')
+    .option('--reference <method>', 'the method that differences are taken to')
+    .action(async (folder: string, { reference }: { reference?: string }) => {
+      const results = await readResults(folder);
+      if (results.length === 0) throw new DataError(`${folder} holds no results; peft-bench run --out ${folder} makes them`, folder);
+      await writeReports(folder, reference ?? (await earlierReference(folder)) ?? firstBudgeted(results), results);
+    });
+}
+
+/** Writes summary.json and the reports, and shows the table. */
+export async function writeReports(folder: string, reference: string, results: readonly TrialResult[]): Promise<void> {
+  const summary = summarise(results, { reference });
+  await writeReport(folder, results, summary);
+  process.stderr.write(`\n${renderTable(summary, { columns: process.stderr.columns ?? 140 })}\n\nreport: ${folder}/report.html\n`);
+}
+
+/** The method that a comparison is to when nobody says: the first with a budget. */
+export function firstBudgeted(results: readonly Pick<TrialResult, 'method' | 'budget'>[]): string {
+  return (results.find(({ budget }) => budget.requested !== null) ?? results[0])?.method ?? '';
+}
+
+async function earlierReference(folder: string): Promise<string | undefined> {
+  const path = `${folder}/summary.json`;
+  if (!existsSync(path)) return undefined;
+  try {
+    const { reference } = JSON.parse(await readFile(path, 'utf8')) as { reference?: unknown };
+    return typeof reference === 'string' ? reference : undefined;
+  } catch (cause) {
+    throw new DataError(`${path} is not JSON; delete it`, path, cause);
+  }
+}

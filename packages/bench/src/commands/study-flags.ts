@@ -1,0 +1,132 @@
+import { availableParallelism } from 'node:os';
+import { Option, type Command } from 'commander';
+import { ConfigError } from '@peftjs/core';
+import { composeStudy, readPreset, readStudyFile, type Study, type StudyInput } from '../plan/study.js';
+import type { EnginePlan } from '../registry/executors.js';
+import { taskName, type DataSource } from '../registry/tasks.js';
+
+/** Flags that say what to train on what, shared by `run` and `train`. */
+export interface StudyFlags {
+  readonly preset: string;
+  readonly config?: string;
+  readonly model?: string;
+  readonly task?: string;
+  readonly method?: string;
+  readonly budget?: string;
+  readonly data?: string;
+  readonly train?: string;
+  readonly dev?: string;
+  readonly epochs?: number;
+  readonly batchSize?: number;
+  readonly learningRate?: number;
+  readonly rows?: number;
+  readonly engine: string;
+  readonly backend: string;
+  readonly dtype: string;
+}
+
+/** Adds the shared flags to a command. */
+export function withStudyFlags(command: Command): Command {
+  return command
+    .option('--preset <name>', 'smoke (seconds) or quick (minutes)', 'quick')
+    .option('--config <file>', 'a study as JSON, laid over the preset')
+    .option('--model <name>', 'an npm package or a folder with a pretrained model')
+    .option('--task <names>', 'embedded tasks, separated by commas')
+    .option('--method <names>', 'methods, separated by commas')
+    .option('--budget <budgets>', 'stored parameters: 60000, 0.8% of the base or r=4, separated by commas')
+    .option('--data <folder>', 'a folder with train and dev tables, or one such folder for each task')
+    .option('--train <file>', 'your training table: TSV, CSV or JSONL with columns text (or text_a, text_b) and label')
+    .option('--dev <file>', 'the table that results are reported on')
+    .option('--epochs <n>', 'passes over the training rows', count)
+    .option('--batch-size <n>', 'rows in a batch', count)
+    .option('--learning-rate <rate>', 'peak learning rate of methods that have none of their own', amount)
+    .option('--rows <n>', 'train on a seeded slice of the rows', count)
+    .addOption(new Option('--engine <name>', 'what runs the step').choices(['compiled', 'eager']).default('compiled'))
+    .option('--backend <name>', 'backend of the eager engine: auto, tensorflow, wasm, cpu', 'auto')
+    .addOption(new Option('--dtype <name>', 'type of the frozen weights').choices(['fp32']).default('fp32'));
+}
+
+/** A study and where its data come from. */
+export interface ComposedStudy {
+  readonly study: Study;
+  readonly data: DataSource;
+  readonly engine: EnginePlan;
+}
+
+/** Lays preset, file and flags over one another. @throws ConfigError for flags that contradict each other. */
+export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}): Promise<ComposedStudy> {
+  const data = dataSource(flags);
+  const layers = [await readPreset(flags.preset), flags.config === undefined ? {} : await readStudyFile(flags.config)];
+  const study = composeStudy([...layers, flagInput(flags, data), above]);
+  return {
+    study,
+    data,
+    engine: { executor: flags.engine, backend: flags.engine === 'compiled' ? 'cpu' : flags.backend, threads: 1, dtype: flags.dtype },
+  };
+}
+
+function flagInput(flags: StudyFlags, data: DataSource): StudyInput {
+  const tasks = data.kind === 'files' ? [taskName(data.train)] : list('task', flags.task);
+  const ownRows = data.kind === 'embedded' ? {} : { rows: null, devRows: null }; // the user's own data count whole
+  const { epochs, batchSize, learningRate, rows } = flags;
+  return {
+    ...(flags.model === undefined ? {} : { model: flags.model }),
+    ...optional('tasks', tasks),
+    ...optional('methods', list('method', flags.method)),
+    ...optional('budgets', list('budget', flags.budget)),
+    protocol: {
+      ...ownRows,
+      ...optional('epochs', epochs),
+      ...optional('batchSize', batchSize),
+      ...optional('learningRate', learningRate),
+      ...optional('rows', rows),
+    },
+  };
+}
+
+function dataSource({ data, train, dev, task }: StudyFlags): DataSource {
+  if (train !== undefined || dev !== undefined) {
+    if (train === undefined || dev === undefined) {
+      throw new ConfigError(`--train and --dev go together; --${train === undefined ? 'train' : 'dev'} is missing`, 'train');
+    }
+    if (data !== undefined || task !== undefined) {
+      throw new ConfigError(`--train and --dev are a task of their own; leave out --${data === undefined ? 'task' : 'data'}`, 'train');
+    }
+    return { kind: 'files', train, dev };
+  }
+  return data === undefined ? { kind: 'embedded' } : { kind: 'folder', folder: data };
+}
+
+/** The items of a flag that is a list. @throws ConfigError for an empty or repeated one. */
+function list(flag: string, text: string | undefined): string[] | undefined {
+  if (text === undefined) return undefined;
+  const items = text.split(',').map((item) => item.trim());
+  const repeated = items.find((item, index) => items.indexOf(item) !== index);
+  if (items.includes('') || repeated !== undefined) {
+    const problem = repeated === undefined || repeated === '' ? 'an empty item' : `'${repeated}' twice`;
+    throw new ConfigError(`--${flag} '${text}' has ${problem}`, flag);
+  }
+  return items;
+}
+
+/** Reads a count from a flag. @throws ConfigError for anything but a positive integer. */
+export function count(text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new ConfigError(`expected a positive integer, got '${text}'`);
+}
+
+/** Reads a positive number from a flag. @throws ConfigError for anything else. */
+export function amount(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
+  throw new ConfigError(`expected a positive number, got '${text}'`);
+}
+
+/** One process for each core. */
+export function defaultWorkers(): number {
+  return availableParallelism();
+}
+
+function optional<K extends string, T>(key: K, value: T | undefined): { readonly [P in K]?: T } {
+  return value === undefined ? {} : ({ [key]: value } as { [P in K]: T });
+}

@@ -1,0 +1,48 @@
+import type { Command } from 'commander';
+import { ConfigError, describeParameters, savePretrained } from '@peftjs/core';
+import { openProgress } from '../progress/open.js';
+import { trialPreparer } from '../trial/prepare.js';
+import { runTrial } from '../trial/run-trial.js';
+import { planRun } from './plan-run.js';
+import { count, studyFromFlags, withStudyFlags, type StudyFlags } from './study-flags.js';
+
+interface TrainFlags extends StudyFlags {
+  readonly seed: number;
+  readonly out: string;
+}
+
+/** `peft-bench train`: one trial, saved as an adapter in PEFT's format. */
+export function addTrainCommand(program: Command): void {
+  withStudyFlags(program.command('train').description('train one adapter and save it in PEFT format'))
+    .option('--seed <n>', 'seed of initial values and of the order of rows', count, 1)
+    .requiredOption('--out <folder>', 'where the adapter goes')
+    .action(trainOne);
+}
+
+async function trainOne(flags: TrainFlags): Promise<void> {
+  for (const flag of ['method', 'budget', 'task'] as const) {
+    if (flags[flag]?.includes(',')) throw new ConfigError(`train takes one --${flag}, got '${flags[flag]}'`, flag);
+  }
+  if (flags.method === undefined) throw new ConfigError('train needs --method, e.g. --method sora', 'method');
+  const composed = await studyFromFlags(flags, { seeds: flags.seed });
+  const { trials } = await planRun(composed);
+  const trial = trials.find(({ seed }) => seed === flags.seed);
+  if (!trial) throw new ConfigError(`there is no trial of seed ${flags.seed}`, 'seed');
+  const progress = openProgress(1);
+  const { id, method, task, seed, budget } = trial;
+  progress.emit({ type: 'trial-start', id, label: { method, task, seed, budget: budget ?? 'none' }, totalSteps: 0 });
+  try {
+    const prepared = await trialPreparer()(trial);
+    const { result, peft } = await runTrial(trial, prepared, {
+      onProgress(step) {
+        progress.emit({ type: 'step', id, ...step });
+      },
+    });
+    await savePretrained(peft, flags.out);
+    progress.emit({ type: 'trial-done', id, metrics: result.metrics, seconds: result.time.totalSeconds });
+    progress.close();
+    process.stderr.write(`${describeParameters(peft)}\nsaved in ${flags.out}\n`);
+  } finally {
+    progress.close();
+  }
+}

@@ -1,0 +1,263 @@
+import { createHash } from 'node:crypto';
+import { memoryStorage } from '@peftjs/core';
+import { describe, expect, it } from 'vitest';
+import { failedTrial, syntheticResults, withNames } from '../../test/synthetic-results.js';
+import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
+import { summarise } from '../statistics/summary.js';
+import { seedCurve } from './charts/curves.js';
+import { panelsOf } from './contents.js';
+import { renderCsv } from './csv.js';
+import { writeReport } from './files.js';
+import { formatMetric } from './format.js';
+import { renderMarkdown } from './markdown.js';
+import { renderReport } from './page.js';
+import { renderTable } from './table.js';
+import { displayWidth } from './text.js';
+
+const HOSTILE = `</title></svg><script>alert(1)</script>"'><img src=x onerror=alert(2)>\u202e|=1+1`;
+const results = syntheticResults({ seeds: 2 });
+const summary = summarise(results, { reference: 'lora' });
+
+function reportOf(trials: readonly TrialResult[], reference = 'lora'): Promise<string> {
+  return renderReport(trials, summarise(trials, { reference }));
+}
+
+function count(text: string, part: string): number {
+  return text.split(part).length - 1;
+}
+
+/** The figures of a page by their title. */
+function figures(page: string, title: string): string[] {
+  return page.split('<figure>').filter((figure) => figure.includes(`<strong>${title}`));
+}
+
+describe('renderReport', () => {
+  it('shows every chart of every task', async () => {
+    const page = await reportOf(results);
+    for (const title of [
+      'Quality against size',
+      'Time of a trial',
+      'Training loss',
+      'On the selection split',
+      'Parameters over time',
+      'Rank per module',
+    ]) {
+      expect(figures(page, title), title).toHaveLength(2);
+    }
+    expect(page).toContain('Time of a step');
+  });
+
+  it('gives each method one colour in all charts, the baseline the neutral one', async () => {
+    const page = await reportOf(results);
+    const legends = [...page.matchAll(/<path d="[^"]*" fill="var\((--series-\d)\)"\/><\/svg><bdi>(\w+)<\/bdi>/g)];
+    const colors = new Map(legends.map(([, color, label]) => [label, color]));
+    expect(new Set(legends.map(([, color, label]) => `${String(label)} ${String(color)}`)).size).toBe(4);
+    expect(colors.get('head')).toBe('--series-0');
+    expect(new Set(colors.values()).size).toBe(4);
+  });
+
+  it('tells means, spread, differences, budgets, rates, sources and licences', async () => {
+    const page = await reportOf(results);
+    for (const row of summary.rows) {
+      expect(page).toContain(`<bdi>${formatMetric(row.score.mean)}</bdi>`);
+      expect(page).toContain(`± ${formatMetric(Number(row.score.sd))}`);
+    }
+    for (const text of [
+      'met',
+      'p\u00a0=\u00a00.5',
+      'cannot be reached',
+      '0.01 (head)',
+      'WordNet licence',
+      'CC BY 4.0',
+      'frozen baseline',
+      '57,344',
+    ]) {
+      expect(page).toContain(text);
+    }
+  });
+
+  it('loads nothing, runs nothing, and says so in its policy', async () => {
+    const page = await reportOf(results);
+    expect(
+      /<script|<link|<img|<iframe|<object| on\w+=|javascript:|url\(|@import| style=| id=|https?:/i.exec(page)?.[0],
+    ).toBeUndefined();
+    const style = /<style>([\s\S]*?)<\/style>/.exec(page)?.[1] ?? '';
+    expect(page).toContain(`style-src &#39;sha256-${createHash('sha256').update(style).digest('base64')}&#39;`);
+    expect(page).toContain('default-src &#39;none&#39;');
+  });
+
+  it('draws with the colours of the page only', async () => {
+    const page = await reportOf(results);
+    const svg = [...page.matchAll(/<svg[\s\S]*?<\/svg>/g)].join('');
+    const colors = new Set([...svg.matchAll(/(?:fill|stroke)="([^"]+)"/g)].map(([, color]) => String(color)));
+    expect([...colors].filter((color) => !/^(var\(--[\w-]+\)|none|transparent)$/.test(color))).toEqual([]);
+  });
+
+  it('escapes whatever a name holds', async () => {
+    const named = withNames(syntheticResults({ tasks: ['uci-sentiment'] }), { task: HOSTILE }).map((result) => ({
+      ...result,
+      method: result.method === 'sora' ? HOSTILE : result.method,
+      ...(result.status === 'done'
+        ? { ranks: Object.fromEntries(Object.entries(result.ranks).map(([path, rank]) => [`${path}${HOSTILE}`, rank])) }
+        : {}),
+      protocol: {
+        ...result.protocol,
+        [HOSTILE]: HOSTILE,
+        data: { ...result.protocol.data, source: HOSTILE, licence: HOSTILE },
+      },
+    }));
+    const [first, ...rest] = named;
+    const page = await reportOf([failedTrial(first as DoneTrial, HOSTILE), ...rest]);
+    expect(page).not.toMatch(/<script|<img/i);
+    expect(count(page, '</title>')).toBe(1);
+    expect(page).toContain('&lt;script&gt;alert(1)&lt;/script&gt;');
+    // Every tag of the page is one that the report itself makes.
+    const tags = new Set([...page.matchAll(/<\/?([a-zA-Z!][\w-]*)/g)].map(([, tag]) => String(tag)));
+    const known =
+      '!doctype html head meta title style body header h1 h2 h3 ul li b bdi div p strong main section table thead tr th tbody td small figure figcaption span svg g path text line dl dt dd details summary footer';
+    expect([...tags].filter((tag) => !known.split(' ').includes(tag))).toEqual([]);
+  });
+
+  it('has a panel per budget, and a grid per method where there are many modules', async () => {
+    const many = syntheticResults({ tasks: ['uci-sentiment'], ranks: [2, 4], layers: 12 });
+    const page = await reportOf(many);
+    expect(figures(page, 'Training loss')).toHaveLength(2);
+    expect(figures(page, 'Rank per module: sora')).toHaveLength(2);
+    expect(page).toContain('>layer 11</text>');
+  });
+
+  it('makes do with one seed, without a baseline, without a budget, and without a result', async () => {
+    const sparse = syntheticResults({ seeds: 1 });
+    expect(await reportOf(sparse)).toContain('one seed');
+    expect(await reportOf(sparse.filter(({ method }) => method === 'sora'))).not.toContain('Dotted:');
+    expect(figures(await reportOf(sparse.filter(({ method }) => method === 'head')), 'Training loss')).toHaveLength(2);
+    const none = await reportOf(sparse.map((trial) => failedTrial(trial, 'the loss is not finite')));
+    expect(none).toContain('No finished trial');
+    expect(none).toContain('the loss is not finite');
+  });
+
+  it('marks a missed budget', async () => {
+    const missed = results.map((trial) =>
+      trial.method === 'sora' ? { ...trial, budget: { ...trial.budget, met: false } } : trial,
+    );
+    const page = await reportOf(missed);
+    expect(page).toContain('<td class="missed"');
+    expect(page).toContain('not ranked: budget missed');
+  });
+
+  it('is the same for the same results', async () => {
+    const page = await reportOf(results);
+    expect(await reportOf(results)).toHaveLength(page.length);
+    expect((await reportOf(results)) === page).toBe(true);
+  });
+});
+
+describe('seedCurve', () => {
+  const [first, second] = results.filter(({ method, task }) => method === 'lora' && task === 'uci-sentiment');
+  const history = (losses: number[]): DoneTrial => ({
+    ...(first as DoneTrial),
+    history: losses.map((loss, index) => ({ step: index + 1, epoch: 1, loss, learningRate: 0, stored: 0 })),
+  });
+
+  it('is the mean over seeds with their range', () => {
+    expect(seedCurve([history([1, 3]), history([3, 5])], ({ loss }) => loss)).toEqual([
+      { step: 1, mean: 2, low: 1, high: 3 },
+      { step: 2, mean: 4, low: 3, high: 5 },
+    ]);
+  });
+
+  it('has at most 48 points and covers the whole run', () => {
+    const curve = seedCurve([history(Array.from({ length: 400 }, (_, index) => index))], ({ loss }) => loss);
+    expect(curve).toHaveLength(48);
+    expect(curve.at(-1)?.step).toBe(400);
+  });
+
+  it('leaves out what was not measured', () => {
+    const evaluated = seedCurve([first, second] as DoneTrial[], ({ metrics }) => metrics?.accuracy);
+    expect(evaluated.map(({ step }) => step)).toEqual([25, 50, 75, 100, 125, 150, 175, 200, 225]);
+  });
+});
+
+describe('panelsOf', () => {
+  it('names the model only where there are several', () => {
+    expect(panelsOf(results, summary).map(({ title }) => title)).toEqual(['uci-sentiment', 'wordnet-supersense']);
+    const both = [
+      ...results,
+      ...withNames(results, { model: 'other' }).map((result) => ({ ...result, id: `o${result.id}` })),
+    ];
+    expect(panelsOf(both, summarise(both, { reference: 'lora' })).map(({ title }) => title)).toContain(
+      'uci-sentiment · other',
+    );
+  });
+});
+
+describe('renderMarkdown', () => {
+  it('holds the table of every task and the facts', () => {
+    const text = renderMarkdown(results, summary);
+    const header = text.split('\n').filter((line) => line.startsWith('| method | accuracy | against lora |'));
+    expect(header).toHaveLength(2);
+    expect(text).toContain('learning rate: 0.01 (head)');
+    expect(text).toContain('WordNet licence');
+  });
+
+  it('takes no markup, cell or line from a name', () => {
+    const named = withNames(syntheticResults({ tasks: ['uci-sentiment'] }), { task: `a|b\n# [x](y)${HOSTILE}` });
+    const text = renderMarkdown(named, summarise(named, { reference: 'lora' }));
+    expect(text).not.toMatch(/^# \[/m);
+    expect(text).not.toContain('<script');
+    expect(text).toContain('a\\|b \\# \\[x\\]');
+    for (const line of text.split('\n').filter((candidate) => candidate.startsWith('|'))) {
+      expect(line.replaceAll('\\|', '').split('|')).toHaveLength(11);
+    }
+  });
+});
+
+describe('renderCsv', () => {
+  it('has a line per trial with every number unrounded', () => {
+    const [header = '', ...lines] = renderCsv(results).trim().split('\r\n');
+    expect(lines).toHaveLength(results.length);
+    const columns = header.split(',');
+    const at = (line: string, column: string): string => String(line.split(',')[columns.indexOf(column)]);
+    expect(lines.map((line) => Number(at(line, 'metric.accuracy')))).toEqual(results.map(primaryMetric));
+    expect(at(lines[0] as string, 'requested')).toBe('');
+  });
+
+  it('quotes what needs it and disarms formulas', () => {
+    const named = withNames(results.slice(0, 1), { task: '=HYPERLINK("x"),\n1' });
+    expect(renderCsv(named)).toContain(`"'=HYPERLINK(""x""),\n1"`);
+  });
+});
+
+describe('renderTable', () => {
+  it('fits the terminal and keeps the score', () => {
+    for (const columns of [40, 60, 80, 120, 200]) {
+      const lines = renderTable(summary, { columns }).split('\n');
+      for (const line of lines) expect(displayWidth(line)).toBeLessThanOrEqual(columns);
+      expect(lines.join('\n')).toContain(formatMetric(summary.rows[0]?.score.mean ?? NaN));
+    }
+    expect(renderTable(summary, { columns: 200 })).toContain('learning rate');
+  });
+
+  it('lets no control character through', () => {
+    const named = withNames(results, { task: 'x\u001b[31m\u202e' });
+    const text = renderTable(summarise(named, { reference: 'lora' }));
+    expect(text).not.toContain('\u001b');
+    expect(text).not.toContain('\u202e');
+  });
+});
+
+describe('writeReport', () => {
+  it('writes the four files', async () => {
+    const storage = memoryStorage();
+    await writeReport('out', results, summary, storage);
+    expect([...storage.files.keys()].sort()).toEqual([
+      'out/report.html',
+      'out/report.md',
+      'out/results.csv',
+      'out/summary.json',
+    ]);
+    expect(JSON.parse(new TextDecoder().decode(storage.files.get('out/summary.json')))).toEqual(
+      JSON.parse(JSON.stringify(summary)),
+    );
+  });
+});

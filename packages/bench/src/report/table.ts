@@ -1,0 +1,55 @@
+import { displayWidth, fitted, printable } from './text.js';
+import { textTable } from './text-table.js';
+import { grouped } from '../statistics/arms.js';
+import type { Summary, SummaryRow } from '../statistics/summary.js';
+import { columnsFor, type Column } from './columns.js';
+
+/** What is left out first where the terminal is narrow. */
+const LEAST_NEEDED: readonly Column['key'][] = ['trained', 'seeds', 'rate', 'time', 'budget', 'difference', 'stored'];
+
+/** The results as a table for the terminal, no line wider than `columns`; then the notes. */
+export function renderTable(summary: Summary, { columns = 120 }: { columns?: number } = {}): string {
+  const tables = grouped(summary.rows, ({ model, task, metric }) => JSON.stringify([model, task, metric])).flatMap(
+    (rows) => [
+      fitted(`${printable(rows[0].task)} (${printable(rows[0].model)})`, columns),
+      ...tableLines(rows, columnsFor(rows[0].metric, summary.reference), columns),
+      '',
+    ],
+  );
+  return [...tables, ...summary.notes.flatMap((note) => wrapped(printable(note), columns))].join('\n');
+}
+
+function tableLines(rows: readonly SummaryRow[], all: readonly Column[], columns: number): string[] {
+  const fits = (lines: readonly string[]): boolean => lines.every((text) => displayWidth(text) <= columns);
+  let kept = all;
+  let lines = aligned(rows, kept, 'detail');
+  for (const key of [undefined, ...LEAST_NEEDED]) {
+    if (fits(lines)) break;
+    kept = kept.filter((column) => column.key !== key);
+    lines = aligned(rows, kept, 'brief');
+  }
+  return lines.map((text) => fitted(text, columns));
+}
+
+function aligned(rows: readonly SummaryRow[], columns: readonly Column[], part: 'detail' | 'brief'): string[] {
+  const header = columns.map(({ title }) => printable(title));
+  const cells = rows.map((row) => columns.map((column) => cellText(row, column, part)));
+  return textTable(header, cells, []).trimEnd().split('\n');
+}
+
+function cellText(row: SummaryRow, column: Column, part: 'detail' | 'brief'): string {
+  const { main, brief, [part]: small } = column.cell(row);
+  if (column.key === 'method' && row.budget.requested !== null) return printable(`${main} ${row.budget.spec}`);
+  // What has a brief form matters enough for a line of text.
+  return printable(brief !== undefined && small !== undefined ? `${main} ${small}` : main);
+}
+
+function wrapped(text: string, columns: number): string[] {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const longer = `${lines.at(-1) ?? ''} ${word}`.trimStart();
+    if (displayWidth(longer) > columns) lines.push(word);
+    else lines[lines.length - 1] = longer;
+  }
+  return lines.map((line) => fitted(line, columns));
+}

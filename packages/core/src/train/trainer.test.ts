@@ -1,0 +1,175 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { attach } from '../adapter/attach.js';
+import { fullModule } from '../adapter/full-module.js';
+import { ConfigError, TrainingError, UnsupportedError } from '../errors.js';
+import type { Executor } from '../executor.js';
+import { defineMethod, type Controller, type PeftMethod, type TrainPlan } from '../method.js';
+import type { TargetConfig } from '../targets.js';
+import { targetEntries } from '../targets.js';
+import { parseOptions } from '../config.js';
+import { referenceExecutor } from '../testing/reference-executor.js';
+import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
+import { hostTensor } from '../tensors.js';
+import type { EvaluationEvent, StepEvent, TrainOptions } from './options.js';
+import { train } from './trainer.js';
+
+let executor: Executor;
+beforeAll(async () => {
+  executor = await referenceExecutor();
+});
+
+/** Trains its sites whole, with a controller of the test's choice. */
+function wholeModules(controller?: (plan: TrainPlan) => Partial<Controller>): PeftMethod {
+  const still: Controller = {
+    scalars: () => ({}),
+    reads: () => [],
+    afterStep: () => undefined,
+    holdsBudget: () => true,
+    snapshot: () => ({}),
+    restore: () => undefined,
+  };
+  return {
+    name: 'whole',
+    capabilities: { mergeable: false, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+    parseConfig: (input) => parseOptions('whole', targetEntries, input),
+    adapt: (sites, _, init) =>
+      Object.fromEntries(sites.map((site) => [site.path, fullModule(site, init.frozen(site.path), 'default')])),
+    peftTypes: [],
+    toFile: () => {
+      throw new UnsupportedError('only trained here');
+    },
+    fromFile: () => {
+      throw new UnsupportedError('only trained here');
+    },
+    ...(controller ? { controller: (_layers, _config, plan) => ({ ...still, ...controller(plan) }) } : {}),
+  };
+}
+
+const toy = (method: PeftMethod, config: Partial<TargetConfig> = { targetModules: ['query'] }) =>
+  attach(toyModel(), defineMethod(method)(config), { seed: 1 });
+
+const run = (peft: ReturnType<typeof toy>, options: Partial<TrainOptions> = {}) =>
+  train(peft, toyTrainingData(), { executor, epochs: 3, learningRate: 0.01, ...options });
+
+describe('train', () => {
+  it('tells of every step, with the schedule in its learning rates', async () => {
+    const steps: StepEvent[] = [];
+    await run(toy(wholeModules()), { warmupRatio: 0.25, onStep: (event) => steps.push(event) });
+    expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, index) => index + 1));
+    expect(steps.map(({ epoch }) => epoch)).toEqual([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
+    expect(steps[0]?.learningRate).toBeCloseTo(0.0025, 12);
+    expect(steps[3]?.learningRate).toBe(0.01);
+    expect(steps[11]?.learningRate).toBeCloseTo(0.01 / 9, 12);
+  });
+
+  it('selects the best checkpoint among those of the final steps that hold the budget', async () => {
+    const events: EvaluationEvent[] = [];
+    const holdsFrom = 11;
+    const peft = toy(wholeModules(() => ({ holdsBudget: (step) => step >= holdsFrom })));
+    const { selected, last } = await run(peft, {
+      finalRatio: 0.5,
+      selection: { data: toyEvaluationData(), evaluations: 3 },
+      onEvaluation: (event) => events.push(event),
+    });
+    expect(events.map(({ step }) => step)).toEqual([8, 10, 12]);
+    expect(events.map(({ best }) => best)).toEqual([false, false, true]);
+    expect([selected.step, last.step]).toEqual([12, 12]);
+    expect(peft.adapter.values).toEqual(selected.values);
+  });
+
+  it('feeds the controller the tensors it asks for and takes over what it returns', async () => {
+    const seen: number[] = [];
+    const key = 'encoder.layer.0.attention.query.bias';
+    const peft = toy(
+      wholeModules(({ totalSteps }) => ({
+        reads: (step) => (step === totalSteps ? [key] : []),
+        afterStep: (step, values) => {
+          seen.push(step, values[key]?.data.length ?? 0);
+          return { values: { [key]: hostTensor(new Float32Array(8).fill(7), [8]) } };
+        },
+      })),
+    );
+    const { last } = await run(peft);
+    expect(seen).toEqual([12, 8]);
+    expect([...(last.values[key]?.data ?? [])]).toEqual(Array(8).fill(7));
+  });
+
+  it('goes on with the layers that a controller resizes, moments carried along', async () => {
+    const path = 'encoder.layer.0.attention.query';
+    const carried: string[] = [];
+    const method = wholeModules(() => ({
+      reads: (step) => (step === 5 ? [`${path}.weight`] : []),
+      afterStep: () => {
+        const site = toyModel().sites.find((candidate) => candidate.path === path);
+        const weight = toyModel().weights[`${path}.weight`];
+        if (!site || !weight) throw new RangeError('the toy model has changed');
+        const withoutBias = fullModule(site, { weight }, 'default');
+        return {
+          resized: {
+            [path]: {
+              layer: withoutBias,
+              carry: (name, tensor) => {
+                carried.push(name);
+                return tensor;
+              },
+            },
+          },
+        };
+      },
+    }));
+    const { last } = await run(toy(method));
+    expect(carried).toEqual(['weight', 'weight', 'weight']);
+    expect(last.step).toBe(12);
+    expect(Object.keys(last.layers[path]?.params ?? {})).toEqual(['weight']);
+  });
+
+  it('stops at a loss that is not finite, and names the step and the largest gradients', async () => {
+    const peft = toy(wholeModules());
+    const key = 'encoder.layer.1.attention.query.weight';
+    const broken = hostTensor(new Float32Array(64).fill(NaN), [8, 8]);
+    peft.adapter = { ...peft.adapter, values: { ...peft.adapter.values, [key]: broken } };
+    await expect(run(peft)).rejects.toThrow(TrainingError);
+    await expect(run(peft)).rejects.toThrow(/step 1: the loss is NaN; the largest gradients are of .*\(NaN\)/);
+  });
+
+  it('refuses a module that the output does not depend on', async () => {
+    const model = toyModel();
+    const idle = { ...model, sites: [...model.sites, { ...model.sites[1], path: 'idle' } as (typeof model.sites)[number]] };
+    const weights = { ...model.weights, 'idle.weight': hostTensor(new Float32Array(64), [8, 8]) };
+    const peft = attach({ ...idle, weights }, defineMethod(wholeModules())({ targetModules: ['idle'] }));
+    await expect(run(peft)).rejects.toThrow(/'idle' is adapted, but the model's output does not depend on it/);
+  });
+
+  it('stops when it is told to', async () => {
+    const stop = new AbortController();
+    const steps: number[] = [];
+    const onStep = ({ step }: StepEvent): void => {
+      steps.push(step);
+      if (step === 2) stop.abort();
+    };
+    await expect(run(toy(wholeModules()), { signal: stop.signal, onStep })).rejects.toThrow(/abort/i);
+    expect(steps).toEqual([1, 2]);
+  });
+
+  it.each<[Partial<TrainOptions>, string]>([
+    [{ epochs: 0 }, 'epochs'],
+    [{ epochs: 1.5 }, 'epochs'],
+    [{ learningRate: -1 }, 'learningRate'],
+    [{ learningRates: { gate: NaN } }, 'gate'],
+    [{ warmupRatio: 1 }, 'warmupRatio'],
+    [{ warmupRatio: 0.6, finalRatio: 0.6 }, 'finalRatio'],
+    [{ clipNorm: 0 }, 'clipNorm'],
+    [{ selection: { data: toyEvaluationData(), evaluations: 0 } }, 'selection.evaluations'],
+  ])('refuses %o', async (options, field) => {
+    await expect(run(toy(wholeModules()), options)).rejects.toThrow(ConfigError);
+    await expect(run(toy(wholeModules()), options)).rejects.toMatchObject({ path: field });
+  });
+
+  it('leaves a group without clipping where it is told to', async () => {
+    const moved = async (unclippedGroups: string[]): Promise<unknown> => {
+      const { last } = await run(toy(wholeModules()), { epochs: 1, clipNorm: 1e-6, unclippedGroups, epsilon: 1e-3 });
+      return last.values['classifier.weight']?.data;
+    };
+    expect(await moved(['head'])).not.toEqual(await moved([]));
+  });
+});

@@ -1,0 +1,222 @@
+import type { BackendValues, DataType, NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
+import { EngineError } from '@peftjs/core';
+import { GraphBuilder, typedArray } from './graph.js';
+import type { ConstantData, Value } from './graph.js';
+import { dtypeFor } from './kernels/creation.js';
+import type { Kernel } from './kernels/kernel.js';
+import { kernelTable } from './kernels/table.js';
+
+/** The name under which TensorFlow.js knows the tracing backend. */
+export const TRACE_BACKEND = 'peftjs-trace';
+
+/** What stands behind a tensor of the trace; `known` when its numbers were given, not computed. */
+interface Entry {
+  readonly value: Value;
+  readonly known?: ConstantData;
+}
+
+/** A TensorFlow.js backend that computes nothing: its tensors are values of an ONNX graph, its kernels add nodes to it. */
+export class TraceBackend extends tf.KernelBackend {
+  #graph: GraphBuilder | undefined;
+  readonly #entries = new Map<object, Entry>();
+
+  /** Runs `body` with a new graph to build. @throws EngineError inside another trace. */
+  trace<T>(body: (graph: GraphBuilder) => T): T {
+    if (this.#graph !== undefined) {
+      throw new EngineError('a function is being compiled inside another compiled function; compile them one after the other');
+    }
+    this.#graph = new GraphBuilder();
+    try {
+      return body(this.#graph);
+    } finally {
+      this.#graph = undefined;
+      this.#disposeAll();
+    }
+  }
+
+  /** A gradient that throws leaves the tensors it kept; nothing of a trace outlives it. */
+  #disposeAll(): void {
+    for (const [dataId, { value }] of this.#entries) {
+      tf.engine().disposeTensor(new tf.Tensor([...value.shape], dtypeFor(value.dtype), dataId, -1));
+    }
+    this.#entries.clear();
+  }
+
+  /** Runs a kernel of the table on TensorFlow.js tensors. */
+  run(kernel: Kernel, inputs: NamedTensorInfoMap, attributes: NamedAttrMap | undefined): TensorInfo | TensorInfo[] {
+    const values: Record<string, Value> = {};
+    for (const [name, tensor] of Object.entries(inputs)) {
+      // TensorFlow.js passes an optional input that was left out as null or undefined.
+      if (tensor != null) values[name] = this.valueFor(tensor);
+    }
+    const outputs = (kernel as Kernel<unknown, unknown>)(this.#current(), values, attributes ?? {});
+    return isMany(outputs) ? outputs.map((value) => this.tensorOf(value)) : this.tensorOf(outputs);
+  }
+
+  /** A TensorFlow.js tensor for a value of the graph. */
+  tensorOf(value: Value, known?: ConstantData): TensorInfo {
+    const dataId = {};
+    this.#entries.set(dataId, known === undefined ? { value } : { value, known });
+    return { dataId, shape: [...value.shape], dtype: dtypeFor(value.dtype) };
+  }
+
+  /** The graph's value for a tensor; one that belongs to another backend is copied into the graph as a constant. */
+  valueFor({ dataId, shape, dtype }: TensorInfo): Value {
+    const entry = this.#entries.get(dataId);
+    if (entry !== undefined) return entry.value;
+    return this.#current().constant(memoryOf(foreignValues(dataId), dtype), dtypeFor(dtype), shape);
+  }
+
+  override write(values: BackendValues, shape: number[], dtype: DataType): object {
+    refuseRandomness();
+    const data = memoryOf(values, dtype);
+    return this.tensorOf(this.#current().constant(data, dtypeFor(dtype), shape), data).dataId;
+  }
+
+  override move(dataId: object, values: BackendValues, shape: number[], dtype: DataType): void {
+    const data = memoryOf(values, dtype);
+    this.#entries.set(dataId, { value: this.#current().constant(data, dtypeFor(dtype), shape), known: data });
+  }
+
+  override readSync(dataId: object): BackendValues {
+    const known = this.#entries.get(dataId)?.known;
+    if (known !== undefined && !(known instanceof BigInt64Array)) return known;
+    throw new EngineError(
+      `a compiled function reads a tensor${askedBy()}, which has no numbers while it is traced; ` +
+        'return it as an output and read it after the run, or use the eager executor',
+    );
+  }
+
+  override read(dataId: object): Promise<BackendValues> {
+    return new Promise((resolve) => {
+      resolve(this.readSync(dataId));
+    });
+  }
+
+  override disposeData(dataId: object): boolean {
+    this.#entries.delete(dataId);
+    return true;
+  }
+
+  override numDataIds(): number {
+    return this.#entries.size;
+  }
+
+  override refCount(): number {
+    return 1;
+  }
+
+  override incRef(): void {
+    // Every tensor has an entry of its own.
+  }
+
+  override memory(): { unreliable: boolean } {
+    return { unreliable: false };
+  }
+
+  override timerAvailable(): boolean {
+    return false;
+  }
+
+  override floatPrecision(): 32 {
+    return 32;
+  }
+
+  override epsilon(): number {
+    return 1e-7;
+  }
+
+  override dispose(): void {
+    this.#entries.clear();
+  }
+
+  #current(): GraphBuilder {
+    if (this.#graph !== undefined) return this.#graph;
+    throw new EngineError(`the backend '${TRACE_BACKEND}' only works while a function is compiled; choose another with tf.setBackend`);
+  }
+}
+
+/** The tracing backend, registered with its kernels on the first call. It never becomes the default backend by itself. */
+export function traceBackend(): TraceBackend {
+  const existing = tf.findBackend(TRACE_BACKEND) as TraceBackend | null;
+  if (existing !== null) return existing;
+  const backend = new TraceBackend();
+  tf.registerBackend(TRACE_BACKEND, () => backend, 0);
+  for (const [kernelName, kernel] of Object.entries(kernelTable)) register(backend, kernelName, kernel);
+  for (const { kernelName } of tf.getKernelsForBackend('cpu')) {
+    if (!(kernelName in kernelTable)) register(backend, kernelName, refusal(kernelName));
+  }
+  return tf.findBackend(TRACE_BACKEND) as TraceBackend;
+}
+
+function register(backend: TraceBackend, kernelName: string, kernel: Kernel): void {
+  tf.registerKernel({
+    kernelName,
+    backendName: TRACE_BACKEND,
+    kernelFunc: ({ inputs, attrs }) => backend.run(kernel, inputs, attrs),
+  });
+}
+
+/** A kernel known to TensorFlow.js but not to the table. */
+function refusal(kernelName: string): Kernel {
+  return () => {
+    throw missingKernel(kernelName);
+  };
+}
+
+/** The error for a kernel that cannot be compiled. */
+export function missingKernel(kernelName: string): EngineError {
+  return new EngineError(
+    `the TensorFlow.js kernel '${kernelName}'${askedBy()} has no ONNX twin; ` +
+      'compose the function from other ops, or run it with the eager executor',
+    kernelName,
+  );
+}
+
+const OP_SUFFIX = '__op';
+const RANDOM_OPS: ReadonlySet<string> = new Set(
+  ['dropout', 'multinomial', 'rand', 'randomGamma', 'randomNormal', 'randomStandardNormal', 'randomUniform', 'randomUniformInt', 'truncatedNormal'],
+);
+
+/** The public ops that are running, outermost first: TensorFlow.js opens a scope for each. */
+function runningOps(): string[] {
+  const { scopeStack } = tf.engine().state;
+  return scopeStack.flatMap(({ name }) => (name.endsWith(OP_SUFFIX) ? [name.slice(0, -OP_SUFFIX.length)] : []));
+}
+
+function askedBy(): string {
+  const ops = runningOps();
+  const isGradient = tf.engine().state.scopeStack.some(({ name }) => name === 'backward');
+  if (ops.length === 0) return isGradient ? ' (asked for by a gradient)' : '';
+  return ` (asked for by tf.${ops.join(' > tf.')}${isGradient ? ', in a gradient' : ''})`;
+}
+
+/** Numbers drawn while the function is traced would be the same in every run. */
+function refuseRandomness(): void {
+  const op = runningOps().find((name) => RANDOM_OPS.has(name));
+  if (op === undefined) return;
+  throw new EngineError(
+    `tf.${op} would draw its numbers once, when the function is compiled, and repeat them in every run; ` +
+      'pass random numbers as an input (for dropout see @peftjs/core/nn)',
+  );
+}
+
+/** Numbers of a tensor that the function closes over. @throws EngineError where its backend reads only asynchronously. */
+function foreignValues(dataId: object): BackendValues {
+  try {
+    return tf.engine().readSync(dataId);
+  } catch (cause) {
+    throw new EngineError('a compiled function uses a tensor from outside that cannot be read; pass it as an input', undefined, cause);
+  }
+}
+
+function memoryOf(values: BackendValues, dtype: DataType): Float32Array | Int32Array | Uint8Array {
+  const type = dtypeFor(dtype);
+  const fits = { float32: Float32Array, int32: Int32Array, bool: Uint8Array }[type];
+  return values instanceof fits ? values : typedArray(values as ArrayLike<number>, type);
+}
+
+function isMany(outputs: Value | readonly Value[]): outputs is readonly Value[] {
+  return Array.isArray(outputs);
+}

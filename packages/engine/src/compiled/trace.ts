@@ -1,0 +1,81 @@
+import * as tf from '@tensorflow/tfjs';
+import type { PureFunction, Tensors, TensorSpec } from '@peftjs/core';
+import { checkOutputs, checkSpecs } from '../checks.js';
+import { withBackend } from '../tf-backends.js';
+import type { GraphBuilder, GraphConstant, GraphNode, GraphPort } from './graph.js';
+import { writeModel } from './onnx.js';
+import { missingKernel, TRACE_BACKEND, traceBackend } from './trace-backend.js';
+import type { TraceBackend } from './trace-backend.js';
+
+/** A pure function as an ONNX graph. */
+export interface TracedGraph {
+  readonly nodes: readonly GraphNode[];
+  readonly constants: readonly GraphConstant[];
+  /** The inputs that an output depends on; the others are not in the graph. */
+  readonly inputs: readonly GraphPort[];
+  readonly outputs: readonly GraphPort[];
+  /** The graph as an ONNX model file. */
+  bytes(): Uint8Array;
+}
+
+/**
+ * Runs a pure function once on symbolic tensors and returns the graph of what it did, its gradients included. Bools come out
+ * as int32.
+ *
+ * @throws EngineError when the function does what a graph cannot: reads a tensor, draws random numbers, needs a kernel
+ * without an ONNX twin, traces another function.
+ * @throws ShapeError when a spec is impossible.
+ */
+export async function trace(fn: PureFunction, inputs: Readonly<Record<string, TensorSpec>>): Promise<TracedGraph> {
+  checkSpecs(inputs);
+  // A backend must have been chosen, and none be half started, for TensorFlow.js to come back to it.
+  await tf.ready();
+  const backend = traceBackend();
+  return withBackend(TRACE_BACKEND, () =>
+    backend.trace((graph) => {
+      tf.tidy(() => {
+        const outputs = call(fn, inputTensors(backend, graph, inputs));
+        for (const [key, tensor] of Object.entries(outputs)) graph.output(key, backend.valueFor(tensor));
+      });
+      return pruned(graph);
+    }),
+  );
+}
+
+function inputTensors(backend: TraceBackend, graph: GraphBuilder, specs: Readonly<Record<string, TensorSpec>>): Tensors {
+  const tensors = Object.entries(specs).map(([key, { dtype, shape }]) => {
+    const info = backend.tensorOf(graph.input(key, dtype, shape));
+    return [key, tf.engine().makeTensorFromTensorInfo(info)] as const;
+  });
+  return Object.fromEntries(tensors);
+}
+
+function call(fn: PureFunction, inputs: Tensors): Tensors {
+  const outputs = orMissingKernel(() => fn(inputs));
+  checkOutputs(outputs);
+  return outputs;
+}
+
+/** TensorFlow.js's own complaint about a kernel that nobody registered, in our words. */
+function orMissingKernel<T>(body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    const [, kernel] = (error instanceof Error && /^Kernel '(.+)' not registered/.exec(error.message)) || [];
+    throw kernel === undefined ? error : missingKernel(kernel);
+  }
+}
+
+/** Only what an output depends on. */
+function pruned({ nodes, constants, inputs, outputs }: GraphBuilder): TracedGraph {
+  const needed = new Set(outputs.map(({ name }) => name));
+  // Nodes stand in the order of computation, so that one look from the back finds all that is needed.
+  const live = nodes.toReversed().filter((node) => {
+    const isLive = node.outputs.some((name) => needed.has(name));
+    if (isLive) for (const name of node.inputs) needed.add(name);
+    return isLive;
+  });
+  const isNeeded = ({ name }: { readonly name: string }): boolean => needed.has(name);
+  const graph = { nodes: live.reverse(), constants: constants.filter(isNeeded), inputs: inputs.filter(isNeeded), outputs };
+  return { ...graph, bytes: () => writeModel(graph) };
+}

@@ -1,0 +1,88 @@
+import * as tf from '@tensorflow/tfjs';
+import { EngineError } from '@peftjs/core';
+import { availableThreads, environment, importOptional, nodeModule, withoutCrashHandlers } from '../host.js';
+import { withBackend } from '../tf-backends.js';
+
+/** A TensorFlow.js backend that the eager executor can run on. */
+export type EagerBackend = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
+
+interface BackendSource {
+  /** Makes TensorFlow.js know the backend; it may choose it for the process, which is undone. */
+  load(): Promise<void>;
+  /** Threads it computes with, once started. */
+  threads(): Promise<number>;
+  readonly install: string;
+}
+
+/** Fastest first: the order in which 'auto' looks. */
+export const EAGER_BACKENDS: Readonly<Record<EagerBackend, BackendSource>> = {
+  tensorflow: {
+    load: loadTensorFlow,
+    threads: () => Promise.resolve(Number(environment('TF_NUM_INTRAOP_THREADS')) || availableThreads()),
+    install: 'npm install @tensorflow/tfjs-node',
+  },
+  webgpu: {
+    load: () => importOptional('@tensorflow/tfjs-backend-webgpu'),
+    threads: () => Promise.resolve(1),
+    install: 'npm install @tensorflow/tfjs-backend-webgpu',
+  },
+  wasm: {
+    load: async () => void (await import('@tensorflow/tfjs-backend-wasm')),
+    threads: async () => (await import('@tensorflow/tfjs-backend-wasm')).getThreadsCount(),
+    install: 'npm install @tensorflow/tfjs-backend-wasm',
+  },
+  cpu: {
+    load: () => Promise.resolve(),
+    threads: () => Promise.resolve(1),
+    install: 'npm install @tensorflow/tfjs',
+  },
+};
+
+/**
+ * Starts a backend without choosing it for the process.
+ *
+ * @throws EngineError when it is not installed or does not start here.
+ */
+export async function startBackend(name: EagerBackend): Promise<void> {
+  // The process's own choice comes first: a backend loaded later must not become the default.
+  await tf.ready();
+  const chosen = tf.getBackend();
+  const { load, install } = EAGER_BACKENDS[name];
+  try {
+    await load();
+    await withoutCrashHandlers(() => start(name));
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new EngineError(`the TensorFlow.js backend '${name}' does not start: ${reason}; to install it: ${install}`, name, cause);
+  } finally {
+    if (tf.getBackend() !== chosen) await tf.setBackend(chosen);
+  }
+}
+
+/** Puts the backend into TensorFlow.js's registry by its own factory; `tf.setBackend` would choose it while it starts. */
+async function start(name: EagerBackend): Promise<void> {
+  const { registry } = tf.engine();
+  const factory = tf.findBackendFactory(name) as (() => tf.KernelBackend | Promise<tf.KernelBackend>) | null;
+  if (factory === null) throw new EngineError('this platform does not support it');
+  registry[name] ??= await factory();
+  if (name === 'cpu') withBackend(name, withoutBanner);
+}
+
+/** The cpu backend greets with a banner on its first write, unless TensorFlow.js believes itself in production. */
+function withoutBanner(): void {
+  const isProduction = tf.env().getBool('PROD');
+  tf.env().set('PROD', true);
+  tf.scalar(0).dispose();
+  tf.env().set('PROD', isProduction);
+}
+
+async function loadTensorFlow(): Promise<void> {
+  // tfjs-node calls util.isNullOrUndefined, which Node 23 removed.
+  const util = nodeModule<{ isNullOrUndefined?: (value: unknown) => boolean }>('node:util');
+  if (util !== undefined) util.isNullOrUndefined ??= (value) => value == null;
+  try {
+    await importOptional('@tensorflow/tfjs-node-gpu');
+  } catch {
+    await importOptional('@tensorflow/tfjs-node');
+  }
+}

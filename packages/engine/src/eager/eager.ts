@@ -1,0 +1,99 @@
+import { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
+import { ConfigError, EngineError } from '@peftjs/core';
+import type { CompiledFunction, Executor, HostTensor, PureFunction, Tensors, TensorSpec } from '@peftjs/core';
+import { checkHostTensor, checkInputs, checkOutputs, checkSpecs } from '../checks.js';
+import { withBackend } from '../tf-backends.js';
+import { EAGER_BACKENDS, startBackend } from './backends.js';
+import type { EagerBackend } from './backends.js';
+
+/** Options of {@link eager}. */
+export interface EagerOptions {
+  /** Where TensorFlow.js computes; 'auto', the default, is the fastest that starts here. */
+  readonly backend?: EagerBackend | 'auto';
+}
+
+/**
+ * The executor that runs a pure function op by op on a TensorFlow.js backend. Slower than `compiled`, but it runs whatever
+ * TensorFlow.js runs. The process's own backend stays what it was.
+ *
+ * @throws ConfigError for an unknown backend.
+ * @throws EngineError when the backend does not start here, with the command that installs it.
+ */
+export async function eager(options: EagerOptions = {}): Promise<Executor<Tensor>> {
+  const backend = await startedBackend(options.backend ?? 'auto');
+  const threads = await EAGER_BACKENDS[backend].threads();
+  return {
+    info: { executor: 'eager', backend, threads },
+    upload(tensor) {
+      checkHostTensor(tensor);
+      return withBackend(backend, () => tf.keep(tf.tensor(tensor.data, [...tensor.shape], tensor.dtype)));
+    },
+    download,
+    release(value) {
+      value.dispose();
+    },
+    compile(fn, inputs) {
+      return Promise.resolve(inputs).then((specs) => prepared(backend, fn, specs));
+    },
+  };
+}
+
+async function startedBackend(name: EagerBackend | 'auto'): Promise<EagerBackend> {
+  const names = Object.keys(EAGER_BACKENDS) as EagerBackend[];
+  if (name === 'auto') return firstThatStarts(names);
+  if (!names.includes(name)) {
+    throw new ConfigError(`backend must be 'auto', '${names.join("', '")}', got '${String(name)}'`, 'backend');
+  }
+  await startBackend(name);
+  return name;
+}
+
+async function firstThatStarts([name = 'cpu', ...others]: readonly EagerBackend[]): Promise<EagerBackend> {
+  try {
+    await startBackend(name);
+    return name;
+  } catch (error) {
+    if (others.length === 0) throw error;
+    return firstThatStarts(others);
+  }
+}
+
+function prepared(backend: EagerBackend, fn: PureFunction, specs: Readonly<Record<string, TensorSpec>>): CompiledFunction<Tensor> {
+  checkSpecs(specs);
+  let isDisposed = false;
+  const run = (inputs: Tensors): Tensors => {
+    if (isDisposed) throw new EngineError('this compiled function was disposed; compile it again');
+    checkInputs(specs, inputs, specOf);
+    const given = Object.fromEntries(Object.keys(specs).map((name) => [name, inputs[name] as Tensor]));
+    return withBackend(backend, () => tf.tidy(() => owned(fn(given))));
+  };
+  return {
+    compileMs: 0,
+    run: (inputs) => Promise.resolve(inputs).then(run),
+    dispose() {
+      isDisposed = true;
+      return Promise.resolve();
+    },
+  };
+}
+
+/** Outputs as tensors of the caller's own, whatever they are in the function; bools come out as int32, as when compiled. */
+function owned(outputs: Tensors): Tensors {
+  checkOutputs(outputs);
+  const own = (tensor: Tensor): Tensor => tf.keep(tensor.dtype === 'bool' ? tf.cast(tensor, 'int32') : tf.clone(tensor));
+  return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, own(tensor)]));
+}
+
+async function download(value: Tensor): Promise<HostTensor> {
+  if (specOf(value) === undefined) throw new EngineError('this value was released; download it before that');
+  const values = await value.data();
+  const shape = [...value.shape];
+  // TensorFlow.js casts to a wider type without touching the memory, so that its class may not be the type's.
+  if (value.dtype === 'int32') return { dtype: 'int32', shape, data: values instanceof Int32Array ? values : Int32Array.from(values) };
+  return { dtype: 'float32', shape, data: values instanceof Float32Array ? values : Float32Array.from(values) };
+}
+
+function specOf(value: Tensor): { dtype: string; shape: readonly number[] } | undefined {
+  return value instanceof Tensor && !value.isDisposed ? value : undefined;
+}

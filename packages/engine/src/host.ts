@@ -1,0 +1,56 @@
+/**
+ * Imports a package that may not be installed. The name is an argument, so that bundlers leave the import alone and a page
+ * never asks for what only Node has.
+ */
+export async function importOptional<M>(name: string): Promise<M> {
+  const module = (await import(/* @vite-ignore */ /* webpackIgnore: true */ name)) as M & { readonly default?: M };
+  return module.default ?? module;
+}
+
+type Listener = (...details: unknown[]) => void;
+
+interface NodeProcess {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  getBuiltinModule?<M>(name: string): M | undefined;
+  listeners?(event: string): Listener[];
+  removeListener?(event: string, listener: Listener): void;
+}
+
+const host = globalThis as {
+  readonly process?: NodeProcess;
+  readonly navigator?: { readonly hardwareConcurrency?: number };
+};
+
+/** A module of Node itself; undefined in a page. */
+export function nodeModule<M>(name: string): M | undefined {
+  return host.process?.getBuiltinModule?.<M>(name);
+}
+
+/** An environment variable; undefined in a page. */
+export function environment(name: string): string | undefined {
+  return host.process?.env[name];
+}
+
+/** Threads that the machine can run at once. */
+export function availableThreads(): number {
+  const os = nodeModule<{ availableParallelism(): number }>('node:os');
+  return os?.availableParallelism() ?? host.navigator?.hardwareConcurrency ?? 1;
+}
+
+const CRASH_EVENTS = ['uncaughtException', 'unhandledRejection'];
+
+/**
+ * Runs `body`, then takes back the handlers it put on crashes of the process: the WASM backend's would answer every later
+ * error of the program with the text of its whole module.
+ */
+export async function withoutCrashHandlers(body: () => Promise<void>): Promise<void> {
+  const listeners = (event: string): Listener[] => host.process?.listeners?.(event) ?? [];
+  const before = new Set(CRASH_EVENTS.flatMap(listeners));
+  try {
+    await body();
+  } finally {
+    for (const event of CRASH_EVENTS) {
+      for (const listener of listeners(event)) if (!before.has(listener)) host.process?.removeListener?.(event, listener);
+    }
+  }
+}

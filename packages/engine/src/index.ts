@@ -1,0 +1,11 @@
+export { compiled } from './compiled/compiled.js';
+export type { CompiledOptions } from './compiled/compiled.js';
+export type { ExecutionProvider, OrtRuntime, OrtTensor } from './compiled/runtime.js';
+export { trace } from './compiled/trace.js';
+export type { TracedGraph } from './compiled/trace.js';
+export type { Attribute, ElementType, GraphConstant, GraphNode, GraphPort } from './compiled/graph.js';
+export { eager } from './eager/eager.js';
+export type { EagerOptions } from './eager/eager.js';
+export type { EagerBackend } from './eager/backends.js';
+export { listBackends } from './list-backends.js';
+export type { BackendReport } from './list-backends.js';

@@ -1,0 +1,60 @@
+import { EAGER_BACKENDS, startBackend } from './eager/backends.js';
+import type { EagerBackend } from './eager/backends.js';
+import { importOptional } from './host.js';
+
+/** Whether an executor can compute somewhere on this machine. */
+export interface BackendReport {
+  readonly executor: 'compiled' | 'eager';
+  readonly backend: string;
+  readonly available: boolean;
+  /** Why it is not available. */
+  readonly reason?: string;
+  /** The command that installs it, where it is not available. */
+  readonly install?: string;
+}
+
+/** Every backend of both executors, each tried by starting it. */
+export async function listBackends(): Promise<BackendReport[]> {
+  const eager: BackendReport[] = [];
+  for (const name of Object.keys(EAGER_BACKENDS) as EagerBackend[]) eager.push(await tried(name));
+  return [...(await compiledBackends()), ...eager];
+}
+
+async function tried(backend: EagerBackend): Promise<BackendReport> {
+  try {
+    await startBackend(backend);
+    return { executor: 'eager', backend, available: true };
+  } catch (error) {
+    return { executor: 'eager', backend, available: false, reason: messageOf(error), install: EAGER_BACKENDS[backend].install };
+  }
+}
+
+interface SupportedBackend {
+  readonly name: string;
+  readonly bundled: boolean;
+}
+
+async function compiledBackends(): Promise<BackendReport[]> {
+  try {
+    const runtime = await importOptional<{ listSupportedBackends(): readonly SupportedBackend[] }>('onnxruntime-node');
+    return runtime.listSupportedBackends().map(({ name, bundled }) => compiledReport(name, bundled));
+  } catch (error) {
+    const install = 'npm install onnxruntime-node';
+    return [{ executor: 'compiled', backend: 'cpu', available: false, reason: messageOf(error), install }];
+  }
+}
+
+function compiledReport(backend: string, isBundled: boolean): BackendReport {
+  if (isBundled) return { executor: 'compiled', backend, available: true };
+  return {
+    executor: 'compiled',
+    backend,
+    available: false,
+    reason: 'its libraries come with the install script of onnxruntime-node, which is off by default',
+    install: 'npm rebuild onnxruntime-node --ignore-scripts=false',
+  };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,120 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { ConfigError, EngineError, hostTensor, ShapeError } from '@peftjs/core';
+import type { Executor, PureFunction } from '@peftjs/core';
+import { compiled, eager, listBackends } from '@peftjs/engine';
+import { floats, runOnce } from './cases.js';
+
+const vector = { dtype: 'float32', shape: [3] } as const;
+const double: PureFunction = ({ x }) => ({ y: tf.mul(x as Tensor, 2) });
+
+describe('starting a backend', () => {
+  it('prints nothing and leaves the process its own', async () => {
+    const spies = [vi.spyOn(console, 'warn'), vi.spyOn(console, 'error'), vi.spyOn(console, 'log'), vi.spyOn(process.stderr, 'write')];
+    const listeners = (): unknown[] => ['uncaughtException', 'unhandledRejection'].map((event) => process.listeners(event as never));
+    const before = listeners();
+    for (const backend of ['wasm', 'cpu'] as const) await runOnce(await eager({ backend }), double, { x: floats([3]) });
+    expect(spies.map((spy) => spy.mock.calls)).toEqual([[], [], [], []]);
+    expect(tf.getBackend()).toBe('cpu');
+    expect(listeners()).toEqual(before);
+    expect(tf.env().getBool('PROD')).toBe(false);
+    vi.restoreAllMocks();
+  });
+
+  it('says what is missing and how to get it', async () => {
+    await expect(eager({ backend: 'tensorflow' })).rejects.toThrow(/npm install @tensorflow\/tfjs-node/);
+    await expect(eager({ backend: 'tensorflow' })).rejects.toThrow(EngineError);
+    await expect(eager({ backend: 'abacus' as never })).rejects.toThrow(ConfigError);
+  });
+
+  it('takes the fastest that starts when none is named', async () => {
+    expect((await eager()).info).toEqual({ executor: 'eager', backend: 'wasm', threads: 1 });
+  });
+
+  it('lists all of them', async () => {
+    const reports = await listBackends();
+    const of = (executor: string, backend: string) => reports.find((r) => r.executor === executor && r.backend === backend);
+    expect(of('compiled', 'cpu')).toEqual({ executor: 'compiled', backend: 'cpu', available: true });
+    expect(of('eager', 'wasm')).toEqual({ executor: 'eager', backend: 'wasm', available: true });
+    expect(of('eager', 'tensorflow')).toMatchObject({ available: false, install: 'npm install @tensorflow/tfjs-node' });
+    for (const { available, reason, install } of reports) {
+      expect([reason !== undefined, install !== undefined]).toEqual([!available, !available]);
+    }
+  });
+});
+
+describe.each(['cpu', 'wasm'] as const)('eager on %s', (backend) => {
+  let executor: Executor<Tensor>;
+  beforeAll(async () => {
+    executor = await eager({ backend });
+  });
+
+  it('leaks nothing over 100 runs', async () => {
+    const fn = await executor.compile(
+      ({ x }) => ({ y: tf.grad((a) => tf.sum(tf.softmax(tf.square(a))))(x as Tensor), same: x as Tensor, bool: tf.greater(x as Tensor, 0) }),
+      { x: vector },
+    );
+    const x = executor.upload(floats([3]));
+    const before = tf.memory().numTensors;
+    for (let run = 0; run < 100; run++) {
+      for (const value of Object.values(await fn.run({ x }))) executor.release(value);
+    }
+    expect(tf.memory().numTensors).toBe(before);
+    executor.release(x);
+    expect(tf.memory().numTensors).toBe(before - 1);
+  });
+
+  it('returns inputs, one tensor twice, and bools as int32', async () => {
+    const fn: PureFunction = ({ x }) => {
+      const y = tf.neg(x as Tensor);
+      return { same: x as Tensor, y, again: y, positive: tf.greater(y, 0) };
+    };
+    const outputs = await runOnce(executor, fn, { x: hostTensor(Float32Array.of(1, -2, 0), [3]) });
+    expect(Array.from(outputs.same?.data ?? [])).toEqual([1, -2, 0]);
+    expect(Array.from(outputs.again?.data ?? [])).toEqual([-1, 2, -0]);
+    expect(outputs.positive).toEqual({ dtype: 'int32', shape: [3], data: Int32Array.of(0, 1, 0) });
+  });
+
+  it('gives the process its backend back, also after a throw', async () => {
+    const inside: string[] = [];
+    const fn = await executor.compile(
+      () => {
+        inside.push(tf.getBackend());
+        throw new RangeError('mine');
+      },
+      { x: vector },
+    );
+    const x = executor.upload(floats([3]));
+    const before = tf.memory().numTensors;
+    await expect(fn.run({ x })).rejects.toThrow(RangeError);
+    expect([inside, tf.getBackend(), tf.memory().numTensors]).toEqual([[backend], 'cpu', before]);
+    executor.release(x);
+  });
+
+  it('checks what it is given', async () => {
+    const fn = await executor.compile(double, { x: vector });
+    const x = executor.upload(floats([3]));
+    await expect(fn.run({})).rejects.toThrow(/'x' is missing/);
+    await expect(fn.run({ x: executor.upload(floats([4])) })).rejects.toThrow(ShapeError);
+    await expect(fn.run({ x: floats([3]) as never })).rejects.toThrow(/no value of this executor/);
+    expect(() => executor.upload({ dtype: 'float32', shape: [1], data: Float32Array.of(NaN) })).toThrow(EngineError);
+    await expect(executor.compile(double, { x: { dtype: 'float32', shape: [NaN] } })).rejects.toThrow(ShapeError);
+    executor.release(x);
+    await expect(fn.run({ x })).rejects.toThrow(/released/);
+    await expect(executor.download(x)).rejects.toThrow(EngineError);
+    await fn.dispose();
+    await expect(fn.run({ x })).rejects.toThrow(/disposed/);
+  });
+
+  it('is not disturbed by a trace in between', async () => {
+    const fn = await executor.compile(double, { x: vector });
+    const x = executor.upload(hostTensor(Float32Array.of(1, 2, 3), [3]));
+    const onnx = compiled({ threads: 1 });
+    const runs = [fn.run({ x }), onnx.compile(double, { x: vector }), fn.run({ x }), onnx.compile(double, { x: vector })] as const;
+    const [first, , second] = await Promise.all(runs);
+    expect((await executor.download(first.y as Tensor)).data).toEqual(Float32Array.of(2, 4, 6));
+    expect((await executor.download(second.y as Tensor)).data).toEqual(Float32Array.of(2, 4, 6));
+    expect(tf.getBackend()).toBe('cpu');
+  });
+});

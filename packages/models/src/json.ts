@@ -1,0 +1,27 @@
+import { CheckpointError } from '@peftjs/core';
+
+/** Parses a file of JSON in UTF-8. @throws CheckpointError when it is something else. */
+export function parseJson(bytes: Uint8Array, file: string): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw new CheckpointError(`${file}: expected a JSON file, got ${String(cause)}`, file, cause);
+  }
+}
+
+/** A field of what may be an object; undefined where it is none. */
+export function field(owner: unknown, name: string): unknown {
+  return typeof owner === 'object' && owner !== null ? (owner as Record<string, unknown>)[name] : undefined;
+}
+
+/** A field that must be a list. @throws CheckpointError naming it. */
+export function listField(owner: unknown, name: string, file: string): unknown[] {
+  const value = field(owner, name);
+  if (Array.isArray(value)) return value;
+  throw new CheckpointError(`${file}: '${name}' must be a list, got ${shown(value)}`, file);
+}
+
+/** A parsed value as a message shows it. */
+export function shown(value: unknown): string {
+  return value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 80);
+}

@@ -1,0 +1,93 @@
+import {
+  CheckpointError,
+  compactPattern,
+  loraFile,
+  patternValue,
+  readLoraFile,
+  tensorAt,
+  transposed,
+  type AdapterContents,
+  type AdapterFile,
+  type HostTensor,
+  type HostTensors,
+} from '@peftjs/core';
+import type { SoraConfig } from './config.js';
+import { gateCount, ones } from './layer.js';
+
+const PEFT_TYPE = 'SORA';
+const GATE = '.gate';
+
+/** Options on disk that only further training needs. */
+const TRAINING_FIELDS = {
+  sparse_lambda: 'sparseLambda',
+  threshold_mode: 'thresholdMode',
+  proximal: 'proximal',
+  gate_init: 'gateInit',
+  l1_weight: 'l1Weight',
+  budget: 'budget',
+} as const satisfies Record<string, keyof SoraConfig>;
+
+/** Pruned: PEFT's LORA, without the zero gates' ranks. Otherwise SORA: A, B and `<path>.gate` [r_max] as they are. */
+export function soraFile(adapter: AdapterContents<SoraConfig>, { pruned }: { readonly pruned: boolean }): AdapterFile {
+  return pruned ? loraFile(adapter) : unprunedFile(adapter);
+}
+
+/**
+ * Reads SORA, or LORA as SoRA with gates of one.
+ * @throws CheckpointError naming the tensor or field at fault.
+ */
+export function readSoraFile({ config, tensors }: AdapterFile): { config: Partial<SoraConfig>; values: HostTensors } {
+  const isGate = (key: string): boolean => config.peft_type === PEFT_TYPE && key.endsWith(GATE);
+  const entries = Object.entries(tensors);
+  const factors = Object.fromEntries(entries.filter(([key]) => !isGate(key)));
+  const { values, ...lora } = readLoraFile({ config, tensors: factors });
+  for (const path of lora.targetModules) {
+    const r = patternValue(lora.rankPattern, path) ?? lora.r;
+    values[`${path}.gate`] = config.peft_type === PEFT_TYPE ? readGate(tensors, path, r) : ones(r);
+    values[`${path}.mask`] = ones(r);
+  }
+  return { config: { ...lora, ...trainingOptions(config) }, values };
+}
+
+function unprunedFile({ config, layers, values }: AdapterContents<SoraConfig>): AdapterFile {
+  const tensors: HostTensors = {};
+  for (const path of Object.keys(layers)) {
+    tensors[`${path}.lora_A.weight`] = transposed(tensorAt(values, `${path}.loraA`)); // [in, r] -> [r, in]
+    tensors[`${path}.lora_B.weight`] = transposed(tensorAt(values, `${path}.loraB`)); // [r, out] -> [out, r]
+    tensors[`${path}.gate`] = tensorAt(values, `${path}.gate`); // [r]
+  }
+  const sites = Object.values(layers).map(({ site }) => site);
+  const ranks = Object.fromEntries(sites.map((site) => [site.path, gateCount(site, config)]));
+  const alphas = Object.fromEntries(
+    sites.map(({ path }) => [path, patternValue(config.alphaPattern, path) ?? config.loraAlpha]),
+  );
+  const training = Object.entries(TRAINING_FIELDS).map(([field, option]) => [field, config[option]] as const);
+  return {
+    config: {
+      peft_type: PEFT_TYPE,
+      r: config.r,
+      lora_alpha: config.loraAlpha,
+      rank_pattern: compactPattern(ranks, config.r),
+      alpha_pattern: compactPattern(alphas, config.loraAlpha),
+      target_modules: Object.keys(layers),
+      ...Object.fromEntries(training),
+    },
+    tensors,
+  };
+}
+
+function trainingOptions(config: AdapterFile['config']): Partial<SoraConfig> {
+  const present = Object.entries(TRAINING_FIELDS).filter(([field]) => config[field] !== undefined);
+  return Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
+}
+
+function readGate(tensors: HostTensors, path: string, r: number): HostTensor {
+  const key = path + GATE;
+  const gate = tensors[key];
+  if (!gate) throw new CheckpointError(`the tensor '${key}' is missing`, key);
+  if (gate.shape.join() === String(r)) return gate;
+  throw new CheckpointError(
+    `'${key}' has shape [${gate.shape.join(', ')}]; '${path}.lora_A.weight' asks for [${r}]`,
+    key,
+  );
+}

@@ -1,0 +1,256 @@
+import {
+  createRng,
+  hostTensor,
+  normalValues,
+  rankCost,
+  tensorAt,
+  type AdapterLayers,
+  type Controller,
+  type HostTensors,
+  type TrainPlan,
+} from '@peftjs/core';
+import { sora, type SoraConfig } from '@peftjs/sora';
+import { describe, expect, it } from 'vitest';
+import { layersOf, site } from './harness.js';
+
+const shapes = [
+  [32, 96],
+  [32, 32],
+  [32, 128],
+  [128, 32],
+] as const;
+const sites = [0, 1].flatMap((layer) => shapes.map(([i, o], index) => site(`${layer}.${index}`, i, o)));
+const r = 6;
+const full = sites.reduce((sum, each) => sum + r * rankCost(each), 0);
+
+const controllerOf = (layers: AdapterLayers, options: Partial<SoraConfig>, plan: TrainPlan): Controller =>
+  sora.controller?.(layers, sora.parseConfig({ r, ...options }), plan) ?? expect.fail('SoRA has no controller');
+
+const storedOf = (layers: AdapterLayers, values: HostTensors): number =>
+  Object.entries(layers).reduce(
+    (sum, [path, layer]) => sum + layer.storedParameters({ gate: tensorAt(values, `${path}.gate`) }),
+    0,
+  );
+
+/** A run with gates that know where they want to be, noisy gradients and Adam, as in training. */
+interface Toy {
+  readonly options: Partial<SoraConfig>;
+  readonly plan: TrainPlan;
+  readonly seed: number;
+  readonly rate?: number;
+  /** How strongly gates pull towards where they want to be. */
+  readonly pull?: number;
+}
+
+interface ToyRun {
+  readonly values: HostTensors;
+  readonly stored: readonly number[];
+  readonly thresholds: readonly number[];
+  readonly controller: Controller;
+}
+
+function run({ options, plan, seed, rate = 5e-3, pull = 1 }: Toy, restartAt = 0): ToyRun {
+  const rng = createRng(seed);
+  const layers = layersOf(sites, { r, ...options });
+  let controller = controllerOf(layers, options, plan);
+  const values: HostTensors = {};
+  for (const { path, inFeatures, outFeatures } of sites) {
+    values[`${path}.gate`] = normalValues(rng, [r], 1);
+    values[`${path}.loraA`] = normalValues(rng, [inFeatures, r], 0.1);
+    values[`${path}.loraB`] = normalValues(rng, [r, outFeatures], 0.1);
+    values[`${path}.mask`] = hostTensor(new Float32Array(r).fill(1), [r]);
+  }
+  const wanted = sites.map(() => Array.from({ length: r }, () => (rng.uniform() < 0.5 ? 0 : 1.5 * rng.normal())));
+  const moments = sites.map(() => Array.from({ length: r }, () => ({ m: 0, v: 0 })));
+  const [stored, thresholds]: [number[], number[]] = [[], []];
+  for (let step = 1; step <= plan.totalSteps; step++) {
+    const { totalSteps, warmupSteps } = plan;
+    const learningRate =
+      rate *
+      (step <= warmupSteps ? step / (warmupSteps + 1) : 1 - (step - 1 - warmupSteps) / (totalSteps - warmupSteps));
+    const { threshold = NaN } = controller.scalars(step, { default: 1, gate: learningRate });
+    thresholds.push(threshold);
+    sites.forEach(({ path }, index) => {
+      const mask = tensorAt(values, `${path}.mask`).data;
+      const gate = Float32Array.from(tensorAt(values, `${path}.gate`).data, (value, rank) => {
+        const at = (moments[index] as { m: number; v: number }[])[rank] as { m: number; v: number };
+        const slope = pull * (value - ((wanted[index] as number[])[rank] as number)) + 3 * rng.normal();
+        at.m = 0.9 * at.m + 0.1 * slope;
+        at.v = 0.999 * at.v + 0.001 * slope ** 2;
+        const move = at.m / (1 - 0.9 ** step) / (Math.sqrt(at.v / (1 - 0.999 ** step)) + 1e-8);
+        const proposed = value - learningRate * move;
+        return mask[rank] === 0 ? 0 : Math.sign(proposed) * Math.max(Math.abs(proposed) - threshold, 0);
+      });
+      values[`${path}.gate`] = hostTensor(gate, [r]);
+    });
+    const names = controller.reads(step);
+    if (names.length > 0) {
+      const seen = Object.fromEntries(names.map((name) => [name, tensorAt(values, name)]));
+      Object.assign(values, controller.afterStep(step, seen)?.values);
+    }
+    if (step === restartAt) {
+      const state = JSON.parse(JSON.stringify(controller.snapshot())) as ReturnType<Controller['snapshot']>;
+      controller = controllerOf(layers, options, plan);
+      controller.restore(state);
+    }
+    stored.push(storedOf(layers, values));
+  }
+  return { values, stored, thresholds, controller };
+}
+
+const plan: TrainPlan = { totalSteps: 300, warmupSteps: 18, finalSteps: 90 };
+const freeze = plan.totalSteps - plan.finalSteps;
+
+describe('a fixed threshold', () => {
+  it('reads and changes nothing, and holds throughout', () => {
+    const controller = controllerOf(layersOf(sites), {}, plan);
+    expect(controller.reads(1)).toEqual([]);
+    expect(controller.afterStep(1, {})).toBeUndefined();
+    expect(controller.holdsBudget(1)).toBe(true);
+    expect(controller.snapshot()).toEqual({});
+  });
+});
+
+describe('a budget', () => {
+  const cases = [0.75, 0.5, 0.25].flatMap((share) =>
+    (
+      [
+        [1, 'lr', plan, 5e-3, 1],
+        [2, 'constant', plan, 5e-3, 1],
+        [3, 'lr', { totalSteps: 60, warmupSteps: 3, finalSteps: 18 }, 2e-3, 0.1],
+        [4, 'lr', { totalSteps: 1500, warmupSteps: 90, finalSteps: 450 }, 5e-3, 3],
+        [5, 'lr', { totalSteps: 20, warmupSteps: 0, finalSteps: 6 }, 3e-4, 1],
+      ] as const
+    ).map(([seed, thresholdMode, course, rate, pull]) => ({ share, seed, thresholdMode, course, rate, pull })),
+  );
+
+  it.each(cases)(
+    'is met within 1 % from the freeze to the end: $share of everything, seed $seed, $thresholdMode',
+    ({ share, seed, thresholdMode, course, rate, pull }) => {
+      const budget = Math.round(share * full);
+      const { stored, controller } = run({ options: { budget, thresholdMode }, plan: course, seed, rate, pull });
+      const from = course.totalSteps - course.finalSteps;
+      for (const count of stored.slice(from - 1)) {
+        expect(count).toBeLessThanOrEqual(budget);
+        expect(count).toBeGreaterThanOrEqual(0.99 * budget);
+      }
+      expect(controller.holdsBudget(from)).toBe(true);
+      expect(controller.holdsBudget(from - 1)).toBe(false);
+    },
+  );
+
+  it.each([5e-3, 3e-4])('is approached along a smooth curve, after the warm-up, at a rate of %f', (rate) => {
+    const budget = Math.round(0.5 * full);
+    for (const seed of [1, 2, 3]) {
+      const { stored, thresholds } = run({ options: { budget }, plan, seed, rate });
+      expect(thresholds.slice(0, plan.warmupSteps).every((threshold) => threshold === 0)).toBe(true);
+      expect(stored.slice(0, plan.warmupSteps)).toEqual(stored.slice(0, plan.warmupSteps).map(() => full));
+      stored.slice(plan.warmupSteps, freeze - 1).forEach((count, index) => {
+        const progress = (index + 1) / (freeze - plan.warmupSteps);
+        const target = budget + (full - budget) * 0.5 * (1 + Math.cos(Math.PI * progress));
+        expect(Math.abs(count - target) / full).toBeLessThan(0.25);
+      });
+      const middle = stored[Math.round((plan.warmupSteps + freeze) / 2)] as number;
+      expect(Math.abs(middle / full - 0.75)).toBeLessThan(0.1);
+    }
+  });
+
+  it('feeds no threshold once it is applied', () => {
+    const { thresholds } = run({ options: { budget: 0.5 * full }, plan, seed: 1 });
+    expect(thresholds.slice(freeze).every((threshold) => threshold === 0)).toBe(true);
+  });
+
+  it('keeps the ranks that change the weights most for what they store', () => {
+    const pair = [site('cheap', 10, 10), site('dear', 30, 50)];
+    const layers = layersOf(pair, { r: 2 });
+    const controller = controllerOf(layers, { r: 2, budget: 100 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
+    const one = (rows: number, columns: number) =>
+      hostTensor(new Float32Array(rows * columns).fill(1), [rows, columns]);
+    const norm = (each: { inFeatures: number; outFeatures: number }) => Math.sqrt(each.inFeatures * each.outFeatures);
+    const [cheap, dear] = [norm(pair[0] ?? expect.fail()), norm(pair[1] ?? expect.fail())];
+    const values = {
+      'cheap.gate': hostTensor(Float32Array.of(-0.5 / cheap, 0.1 / cheap), [2]),
+      'cheap.loraA': one(10, 2),
+      'cheap.loraB': one(2, 10),
+      'dear.gate': hostTensor(Float32Array.of(0.3 / dear, 0.9 / dear), [2]),
+      'dear.loraA': one(30, 2),
+      'dear.loraB': one(2, 50),
+    };
+    const changes = controller.afterStep(1, values)?.values ?? {};
+    // 0.5 for 20 and 0.9 for 80 fill the budget; 0.3 for 80 would not pay.
+    expect([...tensorAt(changes, 'cheap.mask').data]).toEqual([1, 0]);
+    expect([...tensorAt(changes, 'dear.mask').data]).toEqual([0, 1]);
+    expect(tensorAt(changes, 'dear.gate').data[0]).toBe(0);
+    expect(tensorAt(changes, 'cheap.gate').data[0]).toBe(Math.fround(-0.5 / cheap));
+  });
+
+  it.each(['loraA', 'loraB'])('measures a rank by its gate and by the norm of its part of %s', (factor) => {
+    const layers = layersOf([site('m', 2, 2)], { r: 2 });
+    const controller = controllerOf(layers, { r: 2, budget: 4 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
+    const values = {
+      'm.gate': hostTensor(Float32Array.of(0.5, -0.4), [2]),
+      'm.loraA': hostTensor(Float32Array.of(1, 1, 1, 1), [2, 2]),
+      'm.loraB': hostTensor(Float32Array.of(1, 1, 1, 1), [2, 2]),
+      // The second rank: column 1 of A, row 1 of B.
+      [`m.${factor}`]: hostTensor(
+        factor === 'loraA' ? Float32Array.of(1, 3, 1, 3) : Float32Array.of(1, 1, 3, 3),
+        [2, 2],
+      ),
+    };
+    expect([...tensorAt(controller.afterStep(1, values)?.values ?? {}, 'm.mask').data]).toEqual([0, 1]);
+  });
+
+  it('revives dead gates where too few are left, so small that outputs hardly notice, and counts them', () => {
+    const layers = layersOf(sites, { r });
+    const budget = Math.round(full / 2);
+    const controller = controllerOf(layers, { budget }, plan);
+    const values: HostTensors = Object.fromEntries<HostTensors[string]>(
+      sites.flatMap(({ path, inFeatures, outFeatures }) => [
+        [
+          `${path}.gate`,
+          hostTensor(
+            Float32Array.from({ length: r }, (_, rank) => (rank === 0 ? -0.8 : 0)),
+            [r],
+          ),
+        ],
+        [`${path}.loraA`, normalValues(createRng(1), [inFeatures, r], 0.1)],
+        [`${path}.loraB`, normalValues(createRng(2), [r, outFeatures], 0.1)],
+      ]),
+    );
+    const changes = controller.afterStep(freeze, values)?.values ?? {};
+    const count = storedOf(layers, changes);
+    expect(count).toBeLessThanOrEqual(budget);
+    expect(count).toBeGreaterThanOrEqual(0.99 * budget);
+    for (const { path } of sites) {
+      const gate = [...tensorAt(changes, `${path}.gate`).data];
+      expect(gate[0]).toBeCloseTo(-0.8, 6);
+      for (const value of gate.slice(1)) expect(Math.abs(value)).toBeLessThanOrEqual(Math.fround(1e-3));
+      const live = gate.map((value) => (value === 0 ? 0 : 1));
+      expect([...tensorAt(changes, `${path}.mask`).data]).toEqual(live);
+    }
+  });
+
+  it('goes on from a snapshot to the same end', () => {
+    const toy: Toy = { options: { budget: 0.5 * full }, plan, seed: 4 };
+    const whole = run(toy);
+    for (const at of [10, 100, freeze, 250]) expect(run(toy, at).stored).toEqual(whole.stored);
+  });
+
+  it('throws when its selection was passed over', () => {
+    const controller = controllerOf(layersOf(sites, { r }), { budget: 0.5 * full }, plan);
+    controller.scalars(freeze, { gate: 1 });
+    expect(() => controller.scalars(freeze + 1, { gate: 1 })).toThrow(
+      expect.objectContaining({ code: 'PEFT_TRAINING' }),
+    );
+  });
+
+  it.each([
+    ['less than one rank', 63, plan],
+    ['more than r_max stores', 1.02 * full, plan],
+    ['no step to prune in', 0.5 * full, { totalSteps: 5, warmupSteps: 0, finalSteps: 5 }],
+  ])('refuses %s', (_, budget, course) => {
+    expect(() => controllerOf(layersOf(sites, { r }), { budget }, course)).toThrow(
+      expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
+    );
+  });
+});

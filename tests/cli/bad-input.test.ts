@@ -1,0 +1,76 @@
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { peftBench } from './command.js';
+
+let folder = '';
+const file = (name: string): string => join(folder, name);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-bad-'));
+  const good = 'text\tlabel\nso good\t1\nso bad\t0\nfine\t1\nno\t0\n';
+  await writeFile(file('good.tsv'), good);
+  await writeFile(file('empty.tsv'), '');
+  await writeFile(file('columns.tsv'), 'sentence\tlabel\nso good\t1\n');
+  await writeFile(file('one-class.tsv'), 'text\tlabel\nso good\t1\nfine\t1\n');
+  await writeFile(file('strange-label.tsv'), 'text\tlabel\nso good\t7\n');
+  await writeFile(file('broken.json'), '{');
+  await writeFile(file('wrong.json'), '{"protocol": {"epochs": "many"}}');
+  await writeFile(file('broken.safetensors'), Uint8Array.of(9, 9, 9, 9, 9, 9, 9, 9, 9));
+  await mkdir(file('adapter'));
+  await writeFile(file('adapter/adapter_config.json'), '{"peft_type": "LORA"}');
+  await writeFile(file('adapter/adapter_model.safetensors'), Uint8Array.of(1, 2, 3));
+  await mkdir(file('empty-model'));
+  await writeFile(file('a-file'), '');
+});
+afterAll(async () => {
+  await chmod(folder, 0o755);
+  await rm(folder, { recursive: true });
+});
+
+/** Arguments with file names in angle brackets, and what the one line must say. */
+const cases: [string, string, RegExp][] = [
+  ['an unknown command', 'runn', /runn/],
+  ['no output folder', 'run', /--out/],
+  ['an unknown flag', 'run --bugdet r=4 --out <out>', /--bugdet/],
+  ['an unknown method', 'run --method sora,soar --out <out>', /'soar' is unknown; known are .*sora/],
+  ['a method twice', 'run --method sora,sora --out <out>', /'sora' twice/],
+  ['a malformed budget', 'run --budget r=four --out <out>', /'r=four'; expected a number of parameters/],
+  ['a budget of nothing', 'run --budget 0 --out <out>', /'0'; expected/],
+  ['a budget out of reach', 'run --budget 100 --out <out>', /budget/],
+  ['an unknown task', 'run --task sst --out <out>', /'sst' is unknown; known are uci-sentiment/],
+  ['an unknown preset', 'run --preset fast --out <out>', /'fast'; expected smoke or quick/],
+  ['an unknown engine', 'run --engine turbo --out <out>', /turbo/],
+  ['no seeds', 'run --seeds 0 --out <out>', /seeds.*'0'/],
+  ['a training file alone', 'run --train <good.tsv> --out <out>', /--dev is missing/],
+  ['a missing file', 'run --train <none.tsv> --dev <good.tsv> --out <out>', /none\.tsv/],
+  ['an empty file', 'run --train <empty.tsv> --dev <good.tsv> --out <out>', /empty\.tsv/],
+  ['wrong columns', 'run --train <columns.tsv> --dev <good.tsv> --out <out>', /columns\.tsv.*sentence/],
+  ['one class only', 'run --train <one-class.tsv> --dev <good.tsv> --out <out>', /one-class\.tsv.*class/],
+  ['a label that training never sees', 'run --train <good.tsv> --dev <strange-label.tsv> --out <out>', /strange-label\.tsv.*7/],
+  ['a study file that is no JSON', 'run --config <broken.json> --out <out>', /broken\.json/],
+  ['a study file with a wrong field', 'run --config <wrong.json> --out <out>', /protocol\.epochs/],
+  ['an unknown model', 'run --model no-such-model --out <out>', /no-such-model/],
+  ['a folder without a model', 'run --model <empty-model> --out <out>', /empty-model/],
+  ['an output folder that is a file', 'run --preset smoke --out <a-file>', /a-file/],
+  ['two methods to train', 'train --method lora,sora --out <out>', /one --method/],
+  ['no method to train', 'train --out <out>', /--method/],
+  ['a broken safetensors file', 'inspect <broken.safetensors>', /broken\.safetensors/],
+  ['a broken adapter', 'inspect <adapter>', /adapter_model\.safetensors/],
+  ['nothing to inspect', 'inspect <nowhere>', /nowhere/],
+  ['no results to report', 'report <empty-model>', /holds no results/],
+];
+
+describe('peft-bench answers with exit code 2 and one clear line to', () => {
+  it.concurrent.each(cases)('%s', async (_, line, message) => {
+    const args = line.split(' ').map((word) => word.replace(/^<(.*)>$/, (_match, name: string) => file(name)));
+    const { code, stdout, stderr } = await peftBench(args);
+    const lines = stderr.trim().split('\n').filter((text) => !text.startsWith('peft-bench: loading'));
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(message);
+    expect(code).toBe(2);
+    expect(stdout).toBe('');
+    expect(await readdir(folder)).not.toContain('out');
+  });
+});

