@@ -89,7 +89,7 @@ function poolOptions(
     onStart(trial) {
       started.set(trial.id, new Date());
       const { id, method, task, seed, budget } = trial;
-      progress.emit({ type: 'trial-start', id, label: { method, task, seed, budget: budget ?? 'none' }, totalSteps: 0 });
+      progress.emit({ type: 'trial-start', id, label: { method, task, seed, budget }, totalSteps: 0 });
     },
     onProgress({ id }, step) {
       progress.emit({ type: 'step', id, ...step });

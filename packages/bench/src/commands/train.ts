@@ -30,7 +30,7 @@ async function trainOne(flags: TrainFlags): Promise<void> {
   if (!trial) throw new ConfigError(`there is no trial of seed ${flags.seed}`, 'seed');
   const progress = openProgress(1);
   const { id, method, task, seed, budget } = trial;
-  progress.emit({ type: 'trial-start', id, label: { method, task, seed, budget: budget ?? 'none' }, totalSteps: 0 });
+  progress.emit({ type: 'trial-start', id, label: { method, task, seed, budget }, totalSteps: 0 });
   try {
     const prepared = await trialPreparer()(trial);
     const { result, peft } = await runTrial(trial, prepared, {

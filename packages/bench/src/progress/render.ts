@@ -166,5 +166,5 @@ function sign(text: string, tone: Tone): Part {
 }
 
 function nameOf({ method, task, seed, budget }: TrialLabel): string {
-  return printable(`${method} ${budget} ${task} seed ${seed}`);
+  return printable([method, budget, task, 'seed', seed].filter((part) => part !== null).join(' '));
 }

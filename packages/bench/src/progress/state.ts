@@ -3,7 +3,8 @@ export interface TrialLabel {
   readonly method: string;
   readonly task: string;
   readonly seed: number;
-  readonly budget: string;
+  /** As typed; null for a method that takes none. */
+  readonly budget: string | null;
 }
 
 /** What happens while a plan is run. */

@@ -34,7 +34,7 @@ function comparisonNotes(rows: readonly SummaryRow[], reference: string): string
 }
 
 function budgetNotes(rows: readonly SummaryRow[]): string[] {
-  const missed = rows.filter(({ budget }) => !budget.met);
+  const missed = rows.filter(({ budget }) => budget.requested !== null && !budget.met);
   if (missed.length === 0) return [];
   const names = missed.map(({ label, task, budget }) => `${label} on ${task} at ${budget.spec}`);
   return [`Not ranked, because the budget was missed: ${names.join('; ')}.`];

@@ -14,6 +14,8 @@ export interface TrainingSnapshot {
   readonly controller: ControllerState | null;
   /** The best checkpoint so far; its layers are the run's. */
   readonly selected: Omit<Checkpoint, 'layers'> | null;
+  /** Stored parameters of the adapter, as last counted. */
+  readonly stored: number;
   /** Sum over the steps of the adapter's stored parameters, for their mean over time. */
   readonly storedSum: number;
 }

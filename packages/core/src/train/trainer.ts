@@ -91,7 +91,7 @@ function startRun({ model, adapter }: PeftModel, settings: TrainSettings, { exec
     },
     step: resume?.step ?? 0,
     selected: resume?.selected ? { ...resume.selected, layers } : null,
-    stored: storedParameters(layers, values),
+    stored: resume?.stored ?? storedParameters(layers, values),
     storedSum: resume?.storedSum ?? 0,
   };
 }
@@ -148,7 +148,7 @@ async function oneStep(
   const milliseconds = performance.now() - started - (run.session.compileMs() - compiledBefore);
   assertFinite(report, step);
   await runController(run);
-  if (run.adapter.method.capabilities.adaptsRank && step % COUNT_EVERY === 0) await recount(run);
+  if (run.adapter.method.capabilities.adaptsRank && step % COUNT_EVERY === 1) await recount(run);
   run.storedSum += run.stored;
   onStep?.({
     step,
@@ -243,16 +243,22 @@ async function checkpoint({ session, state, adapter, step }: Run): Promise<Check
 }
 
 async function snapshot(run: Run): Promise<TrainingSnapshot> {
-  const { session, state, controller, step, selected, storedSum } = run;
+  const { session, state, controller, step, selected, stored, storedSum } = run;
   return {
     step,
     adapter: await session.download(state.adapter),
     moment1: await session.download(state.moment1),
     moment2: await session.download(state.moment2),
     controller: controller?.snapshot() ?? null,
-    selected,
+    selected: selected && judgement(selected),
+    stored,
     storedSum,
   };
+}
+
+/** A checkpoint without its layers, which are the run's. */
+function judgement({ layers: _, ...rest }: Checkpoint): Omit<Checkpoint, 'layers'> {
+  return rest;
 }
 
 function assertFinite({ loss, gradientNorms }: StepReport, step: number): void {
