@@ -1,11 +1,11 @@
 import { defineConfig } from 'tsup';
 
-/** How every package is built: ESM only, types beside, one chunk per entry. */
-export const packageBuild = (entry: string[]) =>
+/** How every package is built: ESM only, one chunk per entry, types beside the entries that are imported by others. */
+export const packageBuild = (entry: string[], imported = entry) =>
   defineConfig({
     entry,
     format: ['esm'],
-    dts: true,
+    dts: { entry: imported },
     sourcemap: true,
     clean: true,
     target: 'node20',

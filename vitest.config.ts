@@ -4,5 +4,6 @@ export default defineConfig({
   test: {
     projects: ['packages/*', 'tests', 'tools', 'examples'],
     reporters: ['default', './tools/vitest/summary-reporter.ts'],
+    maxWorkers: '100%',
   },
 });

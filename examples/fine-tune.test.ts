@@ -15,5 +15,9 @@ it('fine-tunes on real reviews, saves, loads and is better than guessing', async
   const { metrics, parameters } = await fineTune(reviews, join(folder, 'adapter'));
   expect(metrics.accuracy).toBeGreaterThan(0.7);
   expect(parameters.stored).toBeLessThan(8 * 13_056);
-  expect(await readdir(join(folder, 'adapter'))).toEqual(['README.md', 'adapter_config.json', 'adapter_model.safetensors']);
+  expect(await readdir(join(folder, 'adapter'))).toEqual([
+    'README.md',
+    'adapter_config.json',
+    'adapter_model.safetensors',
+  ]);
 });

@@ -47,8 +47,16 @@ const cases: [string, string, RegExp][] = [
   ['a missing file', 'run --train <none.tsv> --dev <good.tsv> --out <out>', /none\.tsv/],
   ['an empty file', 'run --train <empty.tsv> --dev <good.tsv> --out <out>', /empty\.tsv/],
   ['wrong columns', 'run --train <columns.tsv> --dev <good.tsv> --out <out>', /columns\.tsv.*sentence/],
-  ['one class only', 'run --train <one-class.tsv> --dev <good.tsv> --out <out>', /one-class\.tsv.*class/],
-  ['a label that training never sees', 'run --train <good.tsv> --dev <strange-label.tsv> --out <out>', /strange-label\.tsv.*7/],
+  [
+    'one class only',
+    'run --train <one-class.tsv> --dev <good.tsv> --out <out>',
+    /one-class\.tsv.*two different labels/,
+  ],
+  [
+    'a label that training never sees',
+    'run --train <good.tsv> --dev <strange-label.tsv> --out <out>',
+    /strange-label\.tsv.*7/,
+  ],
   ['a study file that is no JSON', 'run --config <broken.json> --out <out>', /broken\.json/],
   ['a study file with a wrong field', 'run --config <wrong.json> --out <out>', /protocol\.epochs/],
   ['an unknown model', 'run --model no-such-model --out <out>', /no-such-model/],
@@ -66,7 +74,10 @@ describe('peft-bench answers with exit code 2 and one clear line to', () => {
   it.concurrent.each(cases)('%s', async (_, line, message) => {
     const args = line.split(' ').map((word) => word.replace(/^<(.*)>$/, (_match, name: string) => file(name)));
     const { code, stdout, stderr } = await peftBench(args);
-    const lines = stderr.trim().split('\n').filter((text) => !text.startsWith('peft-bench: loading'));
+    const lines = stderr
+      .trim()
+      .split('\n')
+      .filter((text) => !text.startsWith('peft-bench: loading'));
     expect(lines).toHaveLength(1);
     expect(lines[0]).toMatch(message);
     expect(code).toBe(2);

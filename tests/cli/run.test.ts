@@ -22,7 +22,9 @@ interface Result {
 
 async function resultsIn(out: string): Promise<Result[]> {
   const files = (await readdir(join(out, 'results'))).sort();
-  return Promise.all(files.map(async (file) => JSON.parse(await readFile(join(out, 'results', file), 'utf8')) as Result));
+  return Promise.all(
+    files.map(async (file) => JSON.parse(await readFile(join(out, 'results', file), 'utf8')) as Result),
+  );
 }
 
 /** A result without what may differ between two runs of one plan. */
@@ -49,13 +51,18 @@ describe('peft-bench run --preset smoke', () => {
       if (method === 'head') expect(budget.requested).toBeNull();
       else {
         expect(budget.met, method).toBe(true);
-        expect(Math.abs(parameters.stored / (budget.requested ?? 0) - 1), method).toBeLessThanOrEqual(method === 'sora' ? 0.01 : 0.02);
+        expect(Math.abs(parameters.stored / (budget.requested ?? 0) - 1), method).toBeLessThanOrEqual(
+          method === 'sora' ? 0.01 : 0.02,
+        );
       }
     }
   });
 
   it('prints one JSON line for each trial, and nothing else, on stdout', () => {
-    const lines = first.stdout.trim().split('\n').map((line) => (JSON.parse(line) as Result).status);
+    const lines = first.stdout
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as Result).status);
     expect(lines).toEqual(['done', 'done', 'done', 'done']);
   });
 
@@ -74,7 +81,12 @@ describe('peft-bench run --preset smoke', () => {
     await writeFile(path, JSON.stringify(broken));
     const again = await peftBench(['run', '--preset', 'smoke', '--json', '--out', out]);
     expect(again.code).toBe(0);
-    expect(again.stdout.trim().split('\n').map((line) => (JSON.parse(line) as Result).id)).toEqual([some?.id]);
+    expect(
+      again.stdout
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as Result).id),
+    ).toEqual([some?.id]);
   });
 
   it('gives the same files in another folder, and others for another configuration', async () => {
@@ -89,7 +101,14 @@ describe('peft-bench run --preset smoke', () => {
 
 describe('peft-bench on files of the user', () => {
   const rows = (count: number, shift = 0): string =>
-    ['label\ttext', ...Array.from({ length: count }, (_, row) => (row % 2 === 0 ? `good\tI really liked number ${row + shift}, great` : `bad\tNumber ${row + shift} was awful and I hated it`))].join('\n');
+    [
+      'label\ttext',
+      ...Array.from({ length: count }, (_, row) =>
+        row % 2 === 0
+          ? `good\tI really liked number ${row + shift}, great`
+          : `bad\tNumber ${row + shift} was awful and I hated it`,
+      ),
+    ].join('\n');
   let files: { train: string; dev: string };
   beforeAll(async () => {
     files = { train: join(folder, 'mine.tsv'), dev: join(folder, 'mine-dev.tsv') };
@@ -100,7 +119,18 @@ describe('peft-bench on files of the user', () => {
   it('compares methods on them', async () => {
     const out = join(folder, 'own');
     const flags = ['--train', files.train, '--dev', files.dev, '--method', 'head,lora,adalora,sora', '--budget', 'r=4'];
-    const { code, stderr } = await peftBench(['run', ...flags, '--epochs', '2', '--batch-size', '16', '--seeds', '1', '--out', out]);
+    const { code, stderr } = await peftBench([
+      'run',
+      ...flags,
+      '--epochs',
+      '2',
+      '--batch-size',
+      '16',
+      '--seeds',
+      '1',
+      '--out',
+      out,
+    ]);
     expect(stderr).toContain('report.html');
     expect(code).toBe(0);
     const results = await resultsIn(out);
@@ -110,7 +140,19 @@ describe('peft-bench on files of the user', () => {
 
   it('makes new trials when a file changes', async () => {
     const out = join(folder, 'changed');
-    const flags = ['run', '--preset', 'smoke', '--train', files.train, '--dev', files.dev, '--method', 'head', '--out', out];
+    const flags = [
+      'run',
+      '--preset',
+      'smoke',
+      '--train',
+      files.train,
+      '--dev',
+      files.dev,
+      '--method',
+      'head',
+      '--out',
+      out,
+    ];
     await peftBench(flags);
     await writeFile(files.dev, rows(22, 2000));
     await peftBench(flags);
@@ -119,7 +161,20 @@ describe('peft-bench on files of the user', () => {
 
   it('trains one adapter, which inspect shows', async () => {
     const adapter = join(folder, 'adapter');
-    const flags = ['--train', files.train, '--dev', files.dev, '--method', 'sora', '--budget', 'r=2', '--epochs', '2', '--batch-size', '16'];
+    const flags = [
+      '--train',
+      files.train,
+      '--dev',
+      files.dev,
+      '--method',
+      'sora',
+      '--budget',
+      'r=2',
+      '--epochs',
+      '2',
+      '--batch-size',
+      '16',
+    ];
     const trained = await peftBench(['train', ...flags, '--out', adapter]);
     expect(trained.stderr).toContain('trainable params');
     expect(trained.code).toBe(0);

@@ -1,11 +1,4 @@
-import {
-  attach,
-  train,
-  type ConfiguredMethod,
-  type Executor,
-  type HostTensors,
-  type StepEvent,
-} from '@peftjs/core';
+import { attach, train, type ConfiguredMethod, type Executor, type HostTensors, type StepEvent } from '@peftjs/core';
 import { farthestTensor, referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { adalora } from '@peftjs/adalora';
 import { head } from '@peftjs/baselines';
@@ -28,7 +21,10 @@ const methods: Record<string, ConfiguredMethod> = {
 };
 
 /** Five optimizer steps from one start, on one executor. */
-async function fiveSteps(method: ConfiguredMethod, executor: Executor): Promise<{ values: HostTensors; losses: number[] }> {
+async function fiveSteps(
+  method: ConfiguredMethod,
+  executor: Executor,
+): Promise<{ values: HostTensors; losses: number[] }> {
   const peft = attach(toyModel(), method, { seed: 5 });
   const losses: number[] = [];
   const { last } = await train(peft, toyTrainingData(5, 5), {
@@ -60,4 +56,3 @@ it('has a case for every method that a package of the workspace offers', async (
   const offered = (await offeredMethods()).map(({ name }) => name);
   expect(Object.values(methods).map(({ method }) => method.name)).toEqual(expect.arrayContaining(offered));
 });
-

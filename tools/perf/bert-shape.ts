@@ -1,6 +1,17 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { createRng, hostTensor, sizeOf, type HostTensor, type HostTensors, type Model, type Scope, type Site, type SiteRole, type Tensors } from '@peftjs/core';
+import {
+  createRng,
+  hostTensor,
+  sizeOf,
+  type HostTensor,
+  type HostTensors,
+  type Model,
+  type Scope,
+  type Site,
+  type SiteRole,
+  type Tensors,
+} from '@peftjs/core';
 import { attention, gelu, maskBias } from '@peftjs/core/nn';
 
 /** The size of a BERT-like encoder. */
@@ -24,7 +35,10 @@ export function bertShaped(shape: BertShape, tokens: number): Model {
     name: 'bert-shape',
     fingerprint: JSON.stringify(shape),
     sites,
-    weights: { ...Object.assign({}, ...sites.map(randomModule)), 'positions.weight': normal([tokens, shape.hidden], 'positions') } as HostTensors,
+    weights: {
+      ...Object.assign({}, ...sites.map(randomModule)),
+      'positions.weight': normal([tokens, shape.hidden], 'positions'),
+    } as HostTensors,
     head: 'classifier',
     defaultTargetModules: ['query', 'value'],
     lookups: [{ site: 'embeddings', ids: 'inputIds' }],
@@ -69,18 +83,26 @@ function forward({ layers, hidden, heads }: BertShape, scope: Scope, { inputIds,
     const path = `encoder.layer.${layer}`;
     const project = (name: string): Tensor => scope.linear(`${path}.attention.${name}`, x);
     const mixed = attention(project('query'), project('key'), project('value'), { heads, maskBias: bias });
-    const attended = scope.layerNorm(`${path}.attention.norm`, tf.add(x, scope.linear(`${path}.attention.output`, mixed)), EPSILON);
+    const attended = scope.layerNorm(
+      `${path}.attention.norm`,
+      tf.add(x, scope.linear(`${path}.attention.output`, mixed)),
+      EPSILON,
+    );
     const widened = gelu(scope.linear(`${path}.ffn.in`, attended)); // [batch, tokens, ffn]
     x = scope.layerNorm(`${path}.ffn.norm`, tf.add(attended, scope.linear(`${path}.ffn.out`, widened)), EPSILON);
   }
-  const first = tf.reshape(tf.slice(tf.reshape(x, [batch, tokens, hidden]), [0, 0, 0], [batch, 1, hidden]), [batch, hidden]);
+  const first = tf.reshape(tf.slice(tf.reshape(x, [batch, tokens, hidden]), [0, 0, 0], [batch, 1, hidden]), [
+    batch,
+    hidden,
+  ]);
   return scope.linear('classifier', first);
 }
 
 function randomModule(site: Site): HostTensors {
   const { path, kind, inFeatures, outFeatures, hasBias } = site;
   const bias = hasBias ? { [`${path}.bias`]: hostTensor(new Float32Array(outFeatures), [outFeatures]) } : {};
-  if (kind === 'layerNorm') return { [`${path}.weight`]: hostTensor(new Float32Array(outFeatures).fill(1), [outFeatures]), ...bias };
+  if (kind === 'layerNorm')
+    return { [`${path}.weight`]: hostTensor(new Float32Array(outFeatures).fill(1), [outFeatures]), ...bias };
   return { [`${path}.weight`]: normal([inFeatures, outFeatures], path), ...bias };
 }
 

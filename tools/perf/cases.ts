@@ -1,4 +1,13 @@
-import { attach, createRng, hostIntegers, hostTensor, type Batch, type Executor, type Model, type PeftModel } from '@peftjs/core';
+import {
+  attach,
+  createRng,
+  hostIntegers,
+  hostTensor,
+  type Batch,
+  type Executor,
+  type Model,
+  type PeftModel,
+} from '@peftjs/core';
 import { adalora } from '@peftjs/adalora';
 import { compiled, eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -54,7 +63,13 @@ export function perfCases(threads: number): PerfCase[] {
     useLite('lora'),
     useLite('adalora'),
     useLite('sora'),
-    { ...minilm('lora'), name: 'minilm-lora-eager-wasm', threads: 1, steps: 3, executor: () => eager({ backend: 'wasm' }) },
+    {
+      ...minilm('lora'),
+      name: 'minilm-lora-eager-wasm',
+      threads: 1,
+      steps: 3,
+      executor: () => eager({ backend: 'wasm' }),
+    },
   ];
 }
 
@@ -63,12 +78,17 @@ export function randomBatch([rows, tokens]: readonly [number, number]): Batch {
   const rng = createRng(3);
   return {
     inputs: {
-      inputIds: hostIntegers(Int32Array.from({ length: rows * tokens }, () => rng.integer(8000)), [rows, tokens]),
+      inputIds: hostIntegers(
+        Int32Array.from({ length: rows * tokens }, () => rng.integer(8000)),
+        [rows, tokens],
+      ),
       attentionMask: hostTensor(new Float32Array(rows * tokens).fill(1), [rows, tokens]),
     },
-    labels: hostIntegers(Int32Array.from({ length: rows }, (_, row) => row % 2), [rows]),
+    labels: hostIntegers(
+      Int32Array.from({ length: rows }, (_, row) => row % 2),
+      [rows],
+    ),
     rowWeights: hostTensor(new Float32Array(rows).fill(1), [rows]),
     rows: Array.from({ length: rows }, (_, row) => row),
   };
 }
-

@@ -1,4 +1,14 @@
-import { biasCorrections, defaultAdamW, hostScalar, hostZeros, openSession, type HostTensors, type PeftModel, type Session, type TrainingState } from '@peftjs/core';
+import {
+  biasCorrections,
+  defaultAdamW,
+  hostScalar,
+  hostZeros,
+  openSession,
+  type HostTensors,
+  type PeftModel,
+  type Session,
+  type TrainingState,
+} from '@peftjs/core';
 import { median } from 'simple-statistics';
 import { randomBatch, type PerfCase } from './cases.js';
 
@@ -51,7 +61,11 @@ export async function measureCase(perfCase: PerfCase, peak: number): Promise<Cas
   return result;
 }
 
-async function timeSteps({ batch: size, steps }: PerfCase, { adapter }: PeftModel, session: Session): Promise<number[]> {
+async function timeSteps(
+  { batch: size, steps }: PerfCase,
+  { adapter }: PeftModel,
+  session: Session,
+): Promise<number[]> {
   const batch = randomBatch(size);
   const trained = Object.values({ ...adapter.layers, ...adapter.saved }).flatMap(({ site, params }) =>
     Object.entries(params).map(([name, { initial }]) => [`${site.path}.${name}`, hostZeros(initial.shape)] as const),

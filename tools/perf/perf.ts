@@ -27,7 +27,12 @@ async function runAll(): Promise<void> {
   say(`peak of float32 matrix products: ${fp32Gflops.toFixed(0)} GFLOP/s on ${threads} threads\n`);
   const names = perfCases(threads).map(({ name }) => name);
   const cases = names.filter((name) => name.includes(flags.only)).map((name) => inOwnProcess(name, fp32Gflops));
-  const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: availableParallelism(), memoryBytes: totalmem(), node: process.versions.node };
+  const machine = {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: availableParallelism(),
+    memoryBytes: totalmem(),
+    node: process.versions.node,
+  };
   if (flags.json) process.stdout.write(`${JSON.stringify({ machine, peak: { fp32Gflops, int8Gops: null }, cases })}\n`);
 }
 

@@ -2,7 +2,11 @@ import * as v from 'valibot';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { integerFrom, onWarning, parseOptions, positive } from './config.js';
 
-const entries = { r: v.optional(integerFrom(1), 8), alpha: v.optional(positive, 16), mode: v.optional(v.picklist(['a', 'b']), 'a') };
+const entries = {
+  r: v.optional(integerFrom(1), 8),
+  alpha: v.optional(positive, 16),
+  mode: v.optional(v.picklist(['a', 'b']), 'a'),
+};
 const parse = (input: unknown) => parseOptions('lora', entries, input);
 
 describe('parseOptions', () => {
@@ -23,7 +27,9 @@ describe('parseOptions', () => {
     [{ alpha: NaN }, 'alpha', /'alpha' is NaN/],
     [{ mode: 'c' }, 'mode', /'mode' is 'c'; expected \("a" \| "b"\)/],
   ])('refuses %j in one line that names the field', (input, path, message) => {
-    expect(() => parse(input)).toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path, message: expect.stringMatching(message) }));
+    expect(() => parse(input)).toThrow(
+      expect.objectContaining({ code: 'PEFT_CONFIG', path, message: expect.stringMatching(message) as string }),
+    );
   });
 
   it.each([null, 3, 'r=8', [8]])('refuses %j for options', (input) => {

@@ -3,8 +3,10 @@ import type { TargetConfig } from './targets.js';
 import type { Rng } from './rng.js';
 import type { HostTensor, HostTensors, Tensors } from './tensors.js';
 
+/** What kind of module a site is. */
 export type SiteKind = 'linear' | 'embedding' | 'layerNorm' | 'conv2d';
 
+/** What a module does in a transformer layer: what methods that place by role go by. */
 export type SiteRole =
   | 'attention.query'
   | 'attention.key'
@@ -96,6 +98,7 @@ export interface Init {
   frozen(path: string): FrozenModule;
 }
 
+/** A module's frozen tensors at rest. */
 export interface FrozenModule {
   readonly weight: HostTensor;
   readonly bias?: HostTensor;
@@ -167,6 +170,7 @@ export interface StepContext {
   readonly layers: number;
 }
 
+/** What a layer's rule after the optimizer may look at. */
 export interface UpdateContext {
   /** The layer's tensors before this step. */
   readonly previous: Tensors;
@@ -206,6 +210,7 @@ export interface Controller {
   restore(state: ControllerState): void;
 }
 
+/** A controller's memory as plain data. */
 export type ControllerState = Readonly<Record<string, number | boolean | string | readonly number[]>>;
 
 /** New values of tensors, by `<path>.<tensor>`. */
@@ -215,6 +220,7 @@ export interface ControllerChanges {
   readonly resized?: Readonly<Record<string, ResizedLayer>>;
 }
 
+/** A layer that takes another's place, with fewer or more ranks. */
 export interface ResizedLayer {
   readonly layer: AdapterLayer;
   /** The same tensor with the ranks of the new layer; called for values and for their moments alike. */

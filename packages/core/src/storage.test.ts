@@ -25,7 +25,9 @@ describe('diskStorage', () => {
   it('says which file is missing or cannot be written', async () => {
     await expect(diskStorage().read(`${folder}/none`)).rejects.toThrow(CheckpointError);
     await diskStorage().write(`${folder}/file`, Uint8Array.of(1));
-    await expect(diskStorage().write(`${folder}/file/inside`, Uint8Array.of(1))).rejects.toThrow(/cannot write .*file\/inside/);
+    await expect(diskStorage().write(`${folder}/file/inside`, Uint8Array.of(1))).rejects.toThrow(
+      /cannot write .*file\/inside/,
+    );
   });
 });
 

@@ -17,7 +17,11 @@ describe('selectSites', () => {
       ['encoder.layer.0.attention.query', 'encoder.layer.1.attention.query'],
     ],
     ['an exact path', { targetModules: ['encoder.layer.1.ffn.in'] }, ['encoder.layer.1.ffn.in']],
-    ['a whole-path pattern', { targetModules: '.*layer\\.0\\.ffn\\.(in|out)' }, ['encoder.layer.0.ffn.in', 'encoder.layer.0.ffn.out']],
+    [
+      'a whole-path pattern',
+      { targetModules: '.*layer\\.0\\.ffn\\.(in|out)' },
+      ['encoder.layer.0.ffn.in', 'encoder.layer.0.ffn.out'],
+    ],
     [
       'a layer number beside a list',
       { targetModules: ['query', 'value'], layersToTransform: [1] },
@@ -47,7 +51,9 @@ describe('selectSites', () => {
   });
 
   it('names the nearest modules when nothing matches', () => {
-    expect(() => paths({ targetModules: ['attention.qury'] })).toThrow(/'attention\.qury'.*encoder\.layer\.0\.attention\.query/);
+    expect(() => paths({ targetModules: ['attention.qury'] })).toThrow(
+      /'attention\.qury'.*encoder\.layer\.0\.attention\.query/,
+    );
   });
 
   it('reports the names that match nothing', () => {

@@ -1,6 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import { ShapeError } from './errors.js';
 
+/** Element types that cross an executor's border. */
 export type DType = 'float32' | 'int32';
 
 /** A tensor at rest: plain memory, owned by nobody, readable by every executor without a copy. */

@@ -54,7 +54,7 @@ export function batchInput(inputs: Tensors, name: string): Tensor {
 }
 
 /** The shape of every weight of an architecture, by name. */
-export function weightShapes({ sites, encodeOnly }: Architecture): Record<string, readonly number[]> {
+function weightShapes({ sites, encodeOnly }: Architecture): Record<string, readonly number[]> {
   const shapes: Record<string, readonly number[]> = {};
   for (const { path, kind, inFeatures, outFeatures, hasBias } of [...sites, ...encodeOnly]) {
     shapes[`${path}.weight`] = kind === 'layerNorm' ? [outFeatures] : [inFeatures, outFeatures];

@@ -17,6 +17,7 @@ export interface PretrainedModel extends Model {
   encode(scope: Scope, inputs: Tensors): Tensor;
 }
 
+/** How a pretrained model is loaded. */
 export interface PretrainedOptions {
   /** Outputs of the new head; 1 for regression. Default 2. */
   readonly numLabels?: number;

@@ -12,7 +12,7 @@ const LIMITS = { manifestBytes: 64 * 2 ** 20, tensors: 20_000, shards: 2_000, ra
 const BYTES_PER_VALUE = 4;
 
 /** A tensor that the manifest declares. */
-export interface DeclaredTensor {
+interface DeclaredTensor {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];

@@ -109,7 +109,10 @@ function allocated(bytes: number): Uint8Array<ArrayBuffer> {
 }
 
 function entriesOf<T>(named: Named<T>, what: string): [string, T][] {
-  const entries: [string, T][] = named instanceof Map ? [...(named as ReadonlyMap<string, T>)] : Object.entries(named);
+  const entries: [string, T][] =
+    named instanceof Map
+      ? [...(named as ReadonlyMap<string, T>)]
+      : Object.entries(named as Readonly<Record<string, T>>);
   if (entries.length < MAX_KEYS) return entries;
   throw new SafetensorsError(`expected fewer than ${MAX_KEYS} ${what} in one file, got ${entries.length}`);
 }

@@ -1,7 +1,7 @@
 import { availableParallelism, freemem, totalmem } from 'node:os';
 import type { Command } from 'commander';
 import { listBackends, type BackendReport } from '@peftjs/engine';
-import { versionsOf } from '../plan/versions.js';
+import { numericVersions } from '../plan/versions.js';
 import { offeredMethods } from '../registry/methods.js';
 
 /** `peft-bench doctor`: what this machine can run, and what is missing. */
@@ -11,15 +11,21 @@ export function addDoctorCommand(program: Command): void {
 
 async function diagnose(): Promise<void> {
   const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-  const { node, ...packages } = await versionsOf([]);
+  const { node, ...packages } = await numericVersions();
   say('machine', [
     `Node ${String(node)} on ${process.platform}/${process.arch}`,
     `${availableParallelism()} cores, ${gib(totalmem())} of memory, ${gib(freemem())} free`,
   ]);
-  say('packages', Object.entries(packages).map(([name, version]) => `${name} ${version}`));
+  say(
+    'packages',
+    Object.entries(packages).map(([name, version]) => `${name} ${version}`),
+  );
   const backends = await listBackends();
   say('engines', backends.map(engineLine));
-  say('methods', (await offeredMethods()).map(({ name, packageName, version }) => `${name} (${packageName} ${version})`));
+  say(
+    'methods',
+    (await offeredMethods()).map(({ name, packageName, version }) => `${name} (${packageName} ${version})`),
+  );
 }
 
 function engineLine({ executor, backend, available, reason, install }: BackendReport): string {

@@ -31,8 +31,11 @@ async function inspectAdapter(folder: string): Promise<void> {
   const config = await adapterConfig(join(folder, ADAPTER_CONFIG));
   await withFile(join(folder, ADAPTER_WEIGHTS), (file) => {
     const modules = modulesOf(file);
-    const parameters = (names: readonly string[]): number => names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
-    say(`${String(config.peft_type)} adapter for ${String(config.base_model_name_or_path)}, ${number(parameters(file.names))} scalars\n\n`);
+    const parameters = (names: readonly string[]): number =>
+      names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
+    say(
+      `${String(config.peft_type)} adapter for ${String(config.base_model_name_or_path)}, ${number(parameters(file.names))} scalars\n\n`,
+    );
     const rows = [...modules].map(([path, names]) => [path, rankOf(file, names), number(parameters(names))]);
     say(textTable(['module', 'rank', 'scalars'], rows, [1, 2]));
   });
@@ -51,7 +54,9 @@ async function inspectTensors(path: string): Promise<void> {
 async function inspectModel(path: string): Promise<void> {
   const model = await fromPretrained(path, { resolvePackage: packageFolder });
   const parameters = Object.values(model.weights).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
-  say(`${model.name}: ${number(parameters)} parameters, up to ${model.maxTokens} tokens; fingerprint ${model.fingerprint.slice(0, 12)}\n\n`);
+  say(
+    `${model.name}: ${number(parameters)} parameters, up to ${model.maxTokens} tokens; fingerprint ${model.fingerprint.slice(0, 12)}\n\n`,
+  );
   const size = ({ inFeatures, outFeatures }: Site): string => `${inFeatures} -> ${outFeatures}`;
   const rows = model.sites.map((site) => [site.path, site.kind, site.role, size(site)]);
   say(textTable(['module', 'kind', 'role', 'size'], rows, []));

@@ -1,9 +1,9 @@
-import { ConfigError, type PeftMethod } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core';
 import { fromPretrained } from '@peftjs/models';
 import { parseBudget } from '../plan/budget.js';
 import { planTrials, type Trial } from '../plan/trial.js';
-import { versionsOf } from '../plan/versions.js';
-import { resolveMethod } from '../registry/methods.js';
+import { numericVersions } from '../plan/versions.js';
+import { resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
 import { fitConfig } from '../trial/configure.js';
@@ -36,20 +36,20 @@ export async function planRun({ study, data, engine }: ComposedStudy): Promise<P
     data,
     engine,
     budgeted,
-    versions: await versionsOf([...methods.values()].map(({ packageName }) => packageName)),
+    versions: await numericVersions(),
+    methodVersions: new Map([...methods].map(([name, { offer }]) => [name, { [offer.packageName]: offer.version }])),
     fingerprints: {
       model: model.fingerprint,
-      data: Object.fromEntries([...tasks].map(([name, task]) => [name, `${task.train.fingerprint} ${task.dev.fingerprint}`])),
+      data: Object.fromEntries(
+        [...tasks].map(([name, task]) => [name, `${task.train.fingerprint} ${task.dev.fingerprint}`]),
+      ),
     },
   });
   return { trials, tasks };
 }
 
-async function resolveAll(names: readonly string[]): Promise<Map<string, { method: PeftMethod; packageName: string }>> {
-  const methods = new Map<string, { method: PeftMethod; packageName: string }>();
-  for (const name of names) {
-    const { method, offer } = await resolveMethod(name);
-    methods.set(name, { method, packageName: offer.packageName });
-  }
+async function resolveAll(names: readonly string[]): Promise<Map<string, ResolvedMethod>> {
+  const methods = new Map<string, ResolvedMethod>();
+  for (const name of names) methods.set(name, await resolveMethod(name));
   return methods;
 }

@@ -17,7 +17,8 @@ export function addReportCommand(program: Command): void {
     .option('--reference <method>', 'the method that differences are taken to')
     .action(async (folder: string, { reference }: { reference?: string }) => {
       const results = await readResults(folder);
-      if (results.length === 0) throw new DataError(`${folder} holds no results; peft-bench run --out ${folder} makes them`, folder);
+      if (results.length === 0)
+        throw new DataError(`${folder} holds no results; peft-bench run --out ${folder} makes them`, folder);
       await writeReports(folder, reference ?? (await earlierReference(folder)) ?? firstBudgeted(results), results);
     });
 }
@@ -26,7 +27,9 @@ export function addReportCommand(program: Command): void {
 export async function writeReports(folder: string, reference: string, results: readonly TrialResult[]): Promise<void> {
   const summary = summarise(results, { reference });
   await writeReport(folder, results, summary);
-  process.stderr.write(`\n${renderTable(summary, { columns: process.stderr.columns ?? 140 })}\n\nreport: ${folder}/report.html\n`);
+  process.stderr.write(
+    `\n${renderTable(summary, { columns: process.stderr.isTTY ? process.stderr.columns : 140 })}\n\nreport: ${folder}/report.html\n`,
+  );
 }
 
 /** The method that a comparison is to when nobody says: the first with a budget. */

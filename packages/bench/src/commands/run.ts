@@ -41,7 +41,9 @@ async function run(flags: RunFlags): Promise<number> {
   const interrupted = await runTrials(planned, finished, flags);
   const ours = planned.trials.flatMap(({ id }) => finished.get(id) ?? []);
   if (interrupted) {
-    process.stderr.write(`peft-bench: stopped; ${ours.length} of ${planned.trials.length} trials are in ${flags.out}. The same command goes on from there\n`);
+    process.stderr.write(
+      `peft-bench: stopped; ${ours.length} of ${planned.trials.length} trials are in ${flags.out}. The same command goes on from there\n`,
+    );
     return 130;
   }
   await writeReports(flags.out, composed.study.reference ?? firstBudgeted(ours), ours);

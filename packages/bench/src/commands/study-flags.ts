@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { Option, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import { ConfigError } from '@peftjs/core';
 import { composeStudy, readPreset, readStudyFile, type Study, type StudyInput } from '../plan/study.js';
 import type { EnginePlan } from '../registry/executors.js';
@@ -61,7 +61,12 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   return {
     study,
     data,
-    engine: { executor: flags.engine, backend: flags.engine === 'compiled' ? 'cpu' : flags.backend, threads: 1, dtype: flags.dtype },
+    engine: {
+      executor: flags.engine,
+      backend: flags.engine === 'compiled' ? 'cpu' : flags.backend,
+      threads: 1,
+      dtype: flags.dtype,
+    },
   };
 }
 
@@ -87,10 +92,16 @@ function flagInput(flags: StudyFlags, data: DataSource): StudyInput {
 function dataSource({ data, train, dev, task }: StudyFlags): DataSource {
   if (train !== undefined || dev !== undefined) {
     if (train === undefined || dev === undefined) {
-      throw new ConfigError(`--train and --dev go together; --${train === undefined ? 'train' : 'dev'} is missing`, 'train');
+      throw new ConfigError(
+        `--train and --dev go together; --${train === undefined ? 'train' : 'dev'} is missing`,
+        'train',
+      );
     }
     if (data !== undefined || task !== undefined) {
-      throw new ConfigError(`--train and --dev are a task of their own; leave out --${data === undefined ? 'task' : 'data'}`, 'train');
+      throw new ConfigError(
+        `--train and --dev are a task of their own; leave out --${data === undefined ? 'task' : 'data'}`,
+        'train',
+      );
     }
     return { kind: 'files', train, dev };
   }
@@ -109,17 +120,17 @@ function list(flag: string, text: string | undefined): string[] | undefined {
   return items;
 }
 
-/** Reads a count from a flag. @throws ConfigError for anything but a positive integer. */
+/** Reads a count from a flag. @throws InvalidArgumentError for anything but a positive integer. */
 export function count(text: string): number {
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
-  throw new ConfigError(`expected a positive integer, got '${text}'`);
+  throw new InvalidArgumentError('Expected a positive integer.');
 }
 
-/** Reads a positive number from a flag. @throws ConfigError for anything else. */
-export function amount(text: string): number {
+/** Reads a positive number from a flag. @throws InvalidArgumentError for anything else. */
+function amount(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
-  throw new ConfigError(`expected a positive number, got '${text}'`);
+  throw new InvalidArgumentError('Expected a positive number.');
 }
 
 /** One process for each core. */

@@ -23,7 +23,8 @@ async function trainOne(flags: TrainFlags): Promise<void> {
   for (const flag of ['method', 'budget', 'task'] as const) {
     if (flags[flag]?.includes(',')) throw new ConfigError(`train takes one --${flag}, got '${flags[flag]}'`, flag);
   }
-  if (flags.method === undefined) throw new ConfigError('train needs --method, e.g. --method sora', 'method');
+  if (flags.method === undefined)
+    throw new ConfigError('train needs one --method; peft-bench doctor lists them', 'method');
   const composed = await studyFromFlags(flags, { seeds: flags.seed });
   const { trials } = await planRun(composed);
   const trial = trials.find(({ seed }) => seed === flags.seed);

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import * as v from 'valibot';
 import { ConfigError, DataError, integerFrom, nonNegative, parseOptions, positive } from '@peftjs/core';
+import { packageRoot } from '../package-root.js';
 
 const share = v.pipe(v.number(), v.minValue(0), v.maxValue(0.9));
 const names = v.pipe(v.array(v.pipe(v.string(), v.minLength(1))), v.minLength(1));
@@ -49,10 +51,8 @@ const studyEntries = {
   protocol: v.object(protocolEntries),
 };
 
-const studyObject = v.object(studyEntries);
-
 /** A study: which methods, tasks, budgets and seeds, and the protocol that holds for all of them. */
-export type Study = v.InferOutput<typeof studyObject>;
+export type Study = v.InferOutput<v.ObjectSchema<typeof studyEntries, undefined>>;
 
 /** How every trial of a study is trained and judged. */
 export type StudyProtocol = Study['protocol'];
@@ -67,8 +67,8 @@ export type StudyInput = Partial<Omit<Study, 'protocol' | 'methods'>> & {
   readonly methods?: readonly string[] | Readonly<Record<string, unknown>>;
 };
 
-/** The presets that come with the package: data files beside the sources. */
-const PRESETS = new URL('../../presets/', import.meta.url);
+/** The presets that come with the package, as data files. */
+const PRESETS = join(packageRoot, 'presets');
 const KNOWN_PRESETS = ['smoke', 'quick'];
 
 /**
@@ -79,7 +79,7 @@ export async function readPreset(name: string): Promise<StudyInput> {
   if (!KNOWN_PRESETS.includes(name)) {
     throw new ConfigError(`--preset is '${name}'; expected ${KNOWN_PRESETS.join(' or ')}`, 'preset');
   }
-  return JSON.parse(await readFile(new URL(`${name}.json`, PRESETS), 'utf8')) as StudyInput;
+  return JSON.parse(await readFile(join(PRESETS, `${name}.json`), 'utf8')) as StudyInput;
 }
 
 /**

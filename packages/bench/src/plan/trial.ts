@@ -20,7 +20,7 @@ export interface Trial {
 }
 
 /** Content hashes of what trials read: a changed file or model makes new trials. */
-export interface Fingerprints {
+interface Fingerprints {
   readonly model: string;
   /** By task. */
   readonly data: Readonly<Record<string, string>>;
@@ -31,29 +31,35 @@ export interface TrialContext {
   readonly study: Study;
   readonly data: DataSource;
   readonly engine: EnginePlan;
+  /** Of everything that computes, whatever the method. */
   readonly versions: Readonly<Record<string, string>>;
+  /** Of each method's own package. */
+  readonly methodVersions: ReadonlyMap<string, Readonly<Record<string, string>>>;
   readonly fingerprints: Fingerprints;
   /** The methods that take a budget; the others run once for all budgets. */
   readonly budgeted: ReadonlySet<string>;
 }
 
 /** The trials of a study, seed by seed, so that an interrupted run has whole comparisons. */
-export function planTrials({ study, budgeted, ...context }: TrialContext): Trial[] {
-  const trials: Trial[] = [];
-  for (let seed = 1; seed <= study.seeds; seed++) {
-    for (const task of study.tasks) {
-      for (const [method, settings] of Object.entries(study.methods)) {
-        for (const budget of budgeted.has(method) ? study.budgets : [null]) {
-          trials.push(withId({ method, settings, task, budget, seed, ...common(study, context) }, context.fingerprints));
-        }
-      }
-    }
-  }
-  return trials;
+export function planTrials(context: TrialContext): Trial[] {
+  const { seeds, tasks, methods, budgets } = context.study;
+  return Array.from({ length: seeds }, (_, index) => index + 1).flatMap((seed) =>
+    tasks.flatMap((task) =>
+      Object.entries(methods).flatMap(([method, settings]) =>
+        (context.budgeted.has(method) ? budgets : [null]).map((budget) =>
+          trialOf(context, { method, settings, task, budget, seed }),
+        ),
+      ),
+    ),
+  );
 }
 
-function common({ model, protocol }: Study, { data, engine, versions }: Omit<TrialContext, 'study' | 'budgeted'>) {
-  return { model, protocol, data, engine, versions };
+function trialOf(
+  { study: { model, protocol }, data, engine, versions, methodVersions, fingerprints }: TrialContext,
+  choice: Pick<Trial, 'method' | 'settings' | 'task' | 'budget' | 'seed'>,
+): Trial {
+  const computedBy = { ...versions, ...methodVersions.get(choice.method) };
+  return withId({ ...choice, model, protocol, data, engine, versions: computedBy }, fingerprints);
 }
 
 function withId(trial: Omit<Trial, 'id'>, { model, data }: Fingerprints): Trial {

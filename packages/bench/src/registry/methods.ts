@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module';
-import { dirname } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { ConfigError, type PeftMethod } from '@peftjs/core';
+import { packageRoot } from '../package-root.js';
 import { findPackage, ORIGINS, readManifest } from './packages.js';
 
 /** A method that an installed package offers under a command-line name. */
@@ -14,12 +14,18 @@ export interface OfferedMethod {
   readonly folder: string;
 }
 
+/** A method and where it comes from. */
+export interface ResolvedMethod {
+  readonly method: PeftMethod;
+  readonly offer: OfferedMethod;
+}
+
 /**
  * The methods on offer: those of peft-bench's own dependencies, then those of the packages that the project in the working
  * directory depends on.
  */
 export async function offeredMethods(): Promise<OfferedMethod[]> {
-  const own = await readManifest(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
+  const own = await readManifest(packageRoot);
   const project = await readManifest(process.cwd());
   const packages = new Set(
     [own, project].flatMap((manifest) => Object.keys({ ...manifest?.dependencies, ...manifest?.devDependencies })),
@@ -32,7 +38,7 @@ export async function offeredMethods(): Promise<OfferedMethod[]> {
  * Finds a method by its command-line name, or the only method of a package by the package's name.
  * @throws ConfigError when there is none, or when two packages claim the name.
  */
-export async function resolveMethod(name: string): Promise<{ method: PeftMethod; offer: OfferedMethod }> {
+export async function resolveMethod(name: string): Promise<ResolvedMethod> {
   const offer = await findOffer(name);
   const module = (await import(entryOf(offer))) as Record<string, unknown>;
   const method = module[offer.exportName] as PeftMethod | undefined;
@@ -53,7 +59,10 @@ async function findOffer(name: string): Promise<OfferedMethod> {
   }
   if (claim) return claim;
   const known = byName.map((offer) => offer.name).join(', ');
-  throw new ConfigError(`--method '${name}' is unknown; known are ${known}, and any installed package with a "peft" field`, 'method');
+  throw new ConfigError(
+    `--method '${name}' is unknown; known are ${known}, and any installed package with a "peft" field`,
+    'method',
+  );
 }
 
 async function methodsOf(packageName: string): Promise<OfferedMethod[]> {

@@ -28,7 +28,9 @@ export function findPackage(name: string, origins: readonly string[] = ORIGINS):
 export function packageFolder(name: string): Promise<string> {
   const folder = findPackage(name);
   return folder === undefined
-    ? Promise.reject(new CheckpointError(`'${name}' is neither a folder nor an installed package; npm install ${name}`, name))
+    ? Promise.reject(
+        new CheckpointError(`'${name}' is neither a folder nor an installed package; npm install ${name}`, name),
+      )
     : Promise.resolve(folder);
 }
 

@@ -43,7 +43,10 @@ async function embedded(name: string): Promise<LoadedTask> {
   const task = embeddedTasks.get(name);
   if (!task) {
     const known = [...embeddedTasks.keys()].join(', ');
-    throw new ConfigError(`--task '${name}' is unknown; known are ${known}, and your own files by --train and --dev`, 'task');
+    throw new ConfigError(
+      `--task '${name}' is unknown; known are ${known}, and your own files by --train and --dev`,
+      'task',
+    );
   }
   return { ...(await task.load(readPackageFile)), source: task.source, licence: task.licence };
 }

@@ -27,7 +27,7 @@ const named = <const S extends v.GenericSchema>(value: S) =>
   );
 
 /** Plain data as JSON holds it. */
-export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
+type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
 
 const budget = v.object({
   /** Stored parameters asked for; null where a method takes no budget. */

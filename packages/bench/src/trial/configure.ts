@@ -1,4 +1,13 @@
-import { baseParameters, ConfigError, rankUnit, selectSites, type Model, type PeftMethod, type Site, type TargetConfig } from '@peftjs/core';
+import {
+  baseParameters,
+  ConfigError,
+  rankUnit,
+  selectSites,
+  type Model,
+  type PeftMethod,
+  type Site,
+  type TargetConfig,
+} from '@peftjs/core';
 import { budgetCount, parseBudget } from '../plan/budget.js';
 import type { Trial } from '../plan/trial.js';
 
@@ -13,7 +22,11 @@ export interface FittedConfig {
  * Solves a method's configuration for the trial's budget.
  * @throws ConfigError when the budget is out of the method's reach.
  */
-export function fitConfig(method: PeftMethod, model: Model, { budget, settings }: Pick<Trial, 'budget' | 'settings'>): FittedConfig {
+export function fitConfig(
+  method: PeftMethod,
+  model: Model,
+  { budget, settings }: Pick<Trial, 'budget' | 'settings'>,
+): FittedConfig {
   const config = method.parseConfig(settings.options);
   if (budget === null) return { config, requested: null };
   if (!method.fitBudget) throw new ConfigError(`${method.name} takes no budget`, 'budget');

@@ -1,6 +1,14 @@
 import type { EvaluationData, TrainingData } from '@peftjs/core';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
-import { chooseBuckets, encodeRows, evaluationData, sliceRows, splitSelection, trainingData, type DataSet } from '@peftjs/tasks';
+import {
+  chooseBuckets,
+  encodeRows,
+  evaluationData,
+  sliceRows,
+  splitSelection,
+  trainingData,
+  type DataSet,
+} from '@peftjs/tasks';
 import type { Trial } from '../plan/trial.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';

@@ -1,5 +1,4 @@
 import {
-  activeRanks,
   attach,
   countParameters,
   evaluate,
@@ -7,14 +6,13 @@ import {
   type Checkpoint,
   type EvaluationData,
   type Executor,
-  type PeftMethod,
   type PeftModel,
   type TrainResult,
 } from '@peftjs/core';
 import type { Trial } from '../plan/trial.js';
 import { resolveMethod } from '../registry/methods.js';
 import { openExecutor } from '../registry/executors.js';
-import type { DoneTrial, JsonValue } from '../results/schema.js';
+import type { DoneTrial } from '../results/schema.js';
 import { fitConfig, type FittedConfig } from './configure.js';
 import type { PreparedTrial } from './prepare.js';
 import { trialRecorder, type TrialRecorder } from './recorder.js';
@@ -43,7 +41,11 @@ export interface FinishedTrial {
 }
 
 /** Trains and judges one trial. @throws PeftError when it cannot; nothing is written. */
-export async function runTrial(trial: Trial, prepared: PreparedTrial, options: RunTrialOptions = {}): Promise<FinishedTrial> {
+export async function runTrial(
+  trial: Trial,
+  prepared: PreparedTrial,
+  options: RunTrialOptions = {},
+): Promise<FinishedTrial> {
   const startedAt = new Date();
   const { method } = await resolveMethod(trial.method);
   const executor = await openExecutor(trial.engine);
@@ -52,13 +54,13 @@ export async function runTrial(trial: Trial, prepared: PreparedTrial, options: R
   const { trainable: trainableAtStart, base } = countParameters(peft);
   const recorder = trialRecorder(trial, prepared, options.onProgress);
   const trained = await trainTrial(trial, prepared, peft, executor, recorder, options.signal);
-  const judged = await judge(peft, method, prepared.dev, executor, trained);
+  const judged = await judge(peft, prepared.dev, executor, trained);
   const { requested } = fitted;
   const { selected, last } = trained;
   const result: DoneTrial = {
     ...describeCircumstances(trial, prepared, { startedAt, finishedAt: new Date() }),
     id: trial.id,
-    methodConfig: { ...fitted.config } as unknown as Record<string, JsonValue>,
+    methodConfig: { ...fitted.config },
     budget: budgetOf(trial, fitted, selected.storedParameters),
     parameters: {
       trainableAtStart,
@@ -96,7 +98,7 @@ function trainTrial(
     weightDecay,
     clipNorm,
     learningRate: settings.learningRate ?? protocol.learningRate,
-    learningRates: settings.learningRates,
+    learningRates: { head: protocol.learningRate, ...settings.learningRates }, // the head is trained alike for all
     selection: { data: prepared.selection, evaluations },
     onStep: recorder.onStep,
     onEvaluation: recorder.onEvaluation,
@@ -107,7 +109,6 @@ function trainTrial(
 /** The reported metrics of the selected checkpoint and of the last one. */
 async function judge(
   peft: PeftModel,
-  _method: PeftMethod,
   dev: EvaluationData,
   executor: Executor,
   { selected, last }: TrainResult,
@@ -122,9 +123,4 @@ function budgetOf({ budget, settings }: Trial, { requested }: FittedConfig, stor
   const { tolerance } = settings;
   if (requested === null) return { requested, spec: 'none', tolerance, met: false };
   return { requested, spec: budget ?? 'none', tolerance, met: Math.abs(stored - requested) <= tolerance * requested };
-}
-
-/** Ranks of an adapter as it stands. */
-export function ranksOf({ adapter }: PeftModel): Record<string, number> {
-  return activeRanks(adapter.layers, adapter.values);
 }

@@ -6,7 +6,7 @@ import type { TrialProgress } from '../trial/run-trial.js';
 import type { TrialFailure, WorkerReply } from './messages.js';
 
 /** What happens to the trials of a pool. */
-export interface PoolEvents {
+interface PoolEvents {
   onStart(trial: Trial): void;
   onProgress(trial: Trial, progress: TrialProgress): void;
   onDone(trial: Trial, result: DoneTrial): Promise<void> | void;

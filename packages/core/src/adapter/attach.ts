@@ -7,6 +7,7 @@ import { hostTensor, hostZeros, sizeOf, type HostTensor } from '../tensors.js';
 import { fullModule } from './full-module.js';
 import { allLayers, initialValues, type Adapter, type PeftModel } from './peft-model.js';
 
+/** How an adapter is put on a model. */
 export interface AttachOptions {
   /** Seed of every initial value; the head's depend on nothing else, so that methods start from the same head. */
   readonly seed?: number;

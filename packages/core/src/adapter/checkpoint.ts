@@ -17,6 +17,7 @@ export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
 const PREFIX = 'base_model.model.';
 const MAX_CONFIG_BYTES = 4 << 20;
 
+/** Where an adapter is written to and how small. */
 export interface SaveOptions {
   /** Default: the disk. */
   readonly storage?: Storage;
@@ -42,6 +43,7 @@ export async function savePretrained(
   await storage.write(`${folder}/README.md`, utf8(modelCard(peft, String(config.peft_type))));
 }
 
+/** Where an adapter is read from and by which methods. */
 export interface LoadOptions {
   /** The methods that the adapter may have been made with. */
   readonly methods: readonly PeftMethod[];
@@ -146,7 +148,7 @@ function parseConfig(bytes: Uint8Array, path: string): Record<string, unknown> {
     typeof parsed !== 'object' ||
     typeof (parsed as { peft_type?: unknown }).peft_type !== 'string'
   ) {
-    throw new CheckpointError(`${path} needs a 'peft_type', e.g. "LORA"`, path);
+    throw new CheckpointError(`${path} needs a 'peft_type', the name of the method that made it`, path);
   }
   return parsed as Record<string, unknown>;
 }

@@ -6,6 +6,7 @@ import { floats, hostTensor, type HostTensor, type HostTensors } from '../tensor
 import { frozenModule } from './attach.js';
 import { valuesOf, type PeftModel } from './peft-model.js';
 
+/** How an adapter is folded into the weights. */
 export interface MergeOptions {
   /** Refuse a merged weight that is not finite. Default true. */
   readonly safeMerge?: boolean;

@@ -22,7 +22,7 @@ export function forward(model: Model, layers: AdapterLayers, tensors: ForwardTen
 }
 
 /** A scope in which the layers act at their sites and everything else is frozen. */
-export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: ForwardTensors, ctx: StepContext): Scope {
+function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: ForwardTensors, ctx: StepContext): Scope {
   const weight = (name: string): Tensor => {
     const tensor = frozen[name];
     if (!tensor) throw new ShapeError(`the forward pass asks for '${name}', which the model does not have`, name);

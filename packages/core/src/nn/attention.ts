@@ -31,8 +31,8 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
 
 /** `[batch, tokens, heads * size]` -> `[batch, heads, tokens, size]`. @throws ShapeError when heads do not divide the features. */
 export function splitHeads(x: Tensor, heads: number): Tensor {
-  const [batch, tokens, features] = x.shape;
-  if (x.rank !== 3 || batch === undefined || tokens === undefined || features === undefined || features % heads !== 0) {
+  const [batch, tokens, features] = x.shape as [number, number, number];
+  if (x.shape.length !== 3 || features % heads !== 0) {
     throw new ShapeError(`${heads} heads need x [batch, tokens, heads * size], got [${x.shape.join(', ')}]`);
   }
   return tf.transpose(tf.reshape(x, [batch, tokens, heads, features / heads]), [0, 2, 1, 3]);

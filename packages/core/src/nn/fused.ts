@@ -6,7 +6,12 @@ import * as tf from '@tensorflow/tfjs';
  * node. Elsewhere `undefined`: the layer then composes the same numbers from plain ops.
  */
 export function runFused(kernel: string, inputs: NamedTensorMap, attributes: NamedAttrMap): Tensor[] | undefined {
-  if (!tf.getKernel(kernel, tf.getBackend())) return undefined;
+  if (!hasKernel(kernel)) return undefined;
   const outputs: Tensor | Tensor[] = tf.engine().runKernel(kernel, inputs, attributes);
   return Array.isArray(outputs) ? outputs : [outputs];
+}
+
+/** `getKernel` is typed as if it always found one. */
+function hasKernel(kernel: string): boolean {
+  return (tf.getKernel(kernel, tf.getBackend()) as tf.KernelConfig | undefined) !== undefined;
 }

@@ -3,7 +3,19 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ConfigError, ShapeError } from '../errors.js';
 import { createRng } from '../rng.js';
-import { attention, dropout, embedding, fromRows, gelu, layerNorm, linear, maskBias, mergeHeads, splitHeads, toRows } from './index.js';
+import {
+  attention,
+  dropout,
+  embedding,
+  fromRows,
+  gelu,
+  layerNorm,
+  linear,
+  maskBias,
+  mergeHeads,
+  splitHeads,
+  toRows,
+} from './index.js';
 
 beforeAll(async () => {
   // Keeps the banner of the cpu backend out of the test's output.
@@ -26,7 +38,7 @@ function weighted(y: Tensor): Scalar {
 /** The largest difference between the gradients of `f` and central differences along each element. */
 function gradientError(f: (...xs: Tensor[]) => Tensor, xs: Tensor[]): number {
   const loss = (...at: Tensor[]): Scalar => weighted(f(...at));
-  const gradients = tf.grads(loss as never)(xs) as Tensor[];
+  const gradients = tf.grads(loss)(xs);
   const step = 1e-2;
   const errors = xs.flatMap((x, which) => {
     const got = gradients[which]?.dataSync() ?? [];
@@ -34,7 +46,9 @@ function gradientError(f: (...xs: Tensor[]) => Tensor, xs: Tensor[]): number {
       const moved = (by: number): number => {
         const values = Float32Array.from(x.dataSync());
         values[element] = (values[element] ?? 0) + by;
-        return loss(...xs.map((other, index) => (index === which ? tf.tensor(values, x.shape) : other))).dataSync()[0] ?? NaN;
+        return (
+          loss(...xs.map((other, index) => (index === which ? tf.tensor(values, x.shape) : other))).dataSync()[0] ?? NaN
+        );
       };
       return Math.abs(gradient - (moved(step) - moved(-step)) / (2 * step));
     });
@@ -86,7 +100,7 @@ describe('layerNorm', () => {
 
   it('has the gradients of central differences', () => {
     const xs = [random([2, 2, 5], 1), random([5], 2), random([5], 3)];
-    expect(gradientError((x, gain, shift) => layerNorm(x as Tensor, gain as Tensor, shift as Tensor, 1e-3), xs)).toBeLessThan(5e-3);
+    expect(gradientError((x, gain, shift) => layerNorm(x, gain, shift, 1e-3), xs)).toBeLessThan(5e-3);
   });
 });
 
@@ -98,7 +112,7 @@ describe('gelu', () => {
   });
 
   it('has the gradients of central differences', () => {
-    expect(gradientError((x) => gelu(x as Tensor), [random([3, 4], 5)])).toBeLessThan(1e-3);
+    expect(gradientError((x) => gelu(x), [random([3, 4], 5)])).toBeLessThan(1e-3);
   });
 });
 
@@ -112,13 +126,20 @@ describe('attention', () => {
   it('gives each head its own features', () => {
     const [q, k, v] = [random([1, 3, 4], 1), random([1, 3, 4], 2), random([1, 3, 4], 3)];
     const part = (x: Tensor, head: number): Tensor => tf.slice(x, [0, 0, 2 * head], [1, 3, 2]);
-    const heads = [0, 1].map((head) => attention(part(q, head), part(k, head), part(v, head), { heads: 1, scale: 0.3 }));
+    const heads = [0, 1].map((head) =>
+      attention(part(q, head), part(k, head), part(v, head), { heads: 1, scale: 0.3 }),
+    );
     expectClose(attention(q, k, v, { heads: 2, scale: 0.3 }), tf.concat(heads, 2));
   });
 
   it('does not look at masked keys', () => {
     const [q, k, v] = [random([2, 3, 4], 1), random([2, 5, 4], 2), random([2, 5, 4], 3)];
-    const bias = maskBias(tf.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 0, 0]]));
+    const bias = maskBias(
+      tf.tensor([
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 0, 0],
+      ]),
+    );
     const short = (x: Tensor): Tensor => tf.slice(x, [0, 0, 0], [2, 3, 4]);
     expectClose(attention(q, k, v, { heads: 2, maskBias: bias }), attention(q, short(k), short(v), { heads: 2 }));
   });
@@ -147,14 +168,23 @@ describe('attention', () => {
 describe('embedding', () => {
   it('gathers rows, and adds up the gradients of repeated ones', () => {
     const table = random([5, 3], 1);
-    const ids = tf.tensor([[0, 3], [3, 4]], [2, 2], 'int32');
+    const ids = tf.tensor(
+      [
+        [0, 3],
+        [3, 4],
+      ],
+      [2, 2],
+      'int32',
+    );
     expectClose(embedding(table, ids), tf.gather(table, ids));
-    expect(gradientError((at) => embedding(at as Tensor, ids), [table])).toBeLessThan(1e-3);
+    expect(gradientError((at) => embedding(at, ids), [table])).toBeLessThan(1e-3);
   });
 
   it('keeps ids alive that are computed inside the differentiated function', () => {
     const ids = tf.tensor([1, 0], [2], 'int32');
-    expect(gradientError((at) => embedding(at as Tensor, tf.add(ids, tf.scalar(1, 'int32'))), [random([3, 2], 1)])).toBeLessThan(1e-3);
+    expect(gradientError((at) => embedding(at, tf.add(ids, tf.scalar(1, 'int32'))), [random([3, 2], 1)])).toBeLessThan(
+      1e-3,
+    );
   });
 });
 
@@ -172,6 +202,6 @@ describe('dropout', () => {
 
   it('has the gradients of central differences', () => {
     const uniform = tf.tensor([0.1, 0.8, 0.3, 0.6]);
-    expect(gradientError((x) => dropout(x as Tensor, 0.4, uniform), [random([4], 2)])).toBeLessThan(1e-3);
+    expect(gradientError((x) => dropout(x, 0.4, uniform), [random([4], 2)])).toBeLessThan(1e-3);
   });
 });

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Scalar } from '@tensorflow/tfjs';
 import { forward } from '../adapter/scope.js';
 import { allLayers, valuesOf, type PeftModel } from '../adapter/peft-model.js';
+import { TrainingError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { floats, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
 import { mapValues } from '../records.js';
@@ -56,7 +57,7 @@ function lossAt(peft: PeftModel, values: HostTensors): number {
 function toyLoss({ model, adapter }: PeftModel, values: Tensors): Scalar {
   const layers = allLayers(adapter);
   const [batch] = toyTrainingData().epoch(0);
-  if (!batch) throw new RangeError('the toy data has no batch');
+  if (!batch) throw new TrainingError('the toy data has no batch');
   const ctx = stepContext({}, Object.keys(adapter.layers).length, true);
   const tensors = {
     inputs: toTensors(modelInputs(model, layers, batch)),

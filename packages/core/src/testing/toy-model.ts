@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor, Tensor3D } from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
 import type { Site, SiteRole } from '../method.js';
 import type { Batch, EvaluationData, Model, Scope, TrainingData } from '../model.js';
 import { createRng, type Rng } from '../rng.js';
@@ -114,7 +114,7 @@ function toyForward(scope: Scope, { inputIds, attentionMask }: Tensors): Tensor 
 function toyLayer(scope: Scope, path: string, x: Tensor, mask: Tensor): Tensor {
   const query = scope.linear(`${path}.attention.query`, x);
   const value = scope.linear(`${path}.attention.value`, x);
-  const scores = tf.matMul(query as Tensor3D, x as Tensor3D, false, true); // [batch, tokens, tokens]
+  const scores = tf.matMul(query, x, false, true); // [batch, tokens, tokens]
   const masked = tf.add(tf.div(scores, Math.sqrt(HIDDEN)), tf.expandDims(tf.mul(tf.sub(1, mask), -1e4), 1));
   const mixed = tf.matMul(tf.softmax(masked), value); // [batch, tokens, hidden]
   const y = scope.layerNorm(`${path}.norm`, tf.add(x, scope.linear(`${path}.attention.output`, mixed)), 1e-5);

@@ -4,7 +4,9 @@ import { createRng } from '../rng.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { adamW, biasCorrections, clipFactor, defaultAdamW } from './optimizer.js';
 
-beforeAll(async () => void (await referenceExecutor()));
+beforeAll(async () => {
+  await referenceExecutor();
+});
 
 /** AdamW of Loshchilov and Hutter in double precision, one scalar, written from the paper's algorithm 2. */
 function scalarAdamW(start: number, gradients: readonly number[], learningRate: number, decay: number): number {
@@ -23,10 +25,16 @@ describe('adamW', () => {
   it.each([0, 0.1])('follows the algorithm in double precision for 50 steps (decay %f)', (weightDecay) => {
     const rng = createRng(1);
     const gradients = Array.from({ length: 50 }, () => 10 ** (-4 * rng.uniform()) * rng.normal());
-    let at = { value: tf.tensor1d([0.7]), moment1: tf.tensor1d([0]), moment2: tf.tensor1d([0]) } as Parameters<typeof adamW>[0];
+    let at = { value: tf.tensor1d([0.7]), moment1: tf.tensor1d([0]), moment2: tf.tensor1d([0]) } as Parameters<
+      typeof adamW
+    >[0];
     gradients.forEach((gradient, index) => {
       const { correction1, correction2 } = biasCorrections(index + 1, defaultAdamW);
-      const rates = { learningRate: tf.scalar(0.01), correction1: tf.scalar(correction1), correction2: tf.scalar(correction2) };
+      const rates = {
+        learningRate: tf.scalar(0.01),
+        correction1: tf.scalar(correction1),
+        correction2: tf.scalar(correction2),
+      };
       at = adamW(at, tf.tensor1d([gradient]), rates, { ...defaultAdamW, weightDecay });
     });
     const [value] = at.value.dataSync();
@@ -34,9 +42,18 @@ describe('adamW', () => {
   });
 
   it('moves by the learning rate in its first step, whatever the gradient', () => {
-    const rates = { learningRate: tf.scalar(0.01), correction1: tf.scalar(0.1), correction2: tf.scalar(Math.sqrt(0.001)) };
+    const rates = {
+      learningRate: tf.scalar(0.01),
+      correction1: tf.scalar(0.1),
+      correction2: tf.scalar(Math.sqrt(0.001)),
+    };
     const zero = tf.tensor1d([0, 0]);
-    const moved = adamW({ value: zero, moment1: zero, moment2: zero }, tf.tensor1d([3, -1e-3]), rates, defaultAdamW).value;
+    const moved = adamW(
+      { value: zero, moment1: zero, moment2: zero },
+      tf.tensor1d([3, -1e-3]),
+      rates,
+      defaultAdamW,
+    ).value;
     expect([...moved.dataSync()]).toEqual([expect.closeTo(-0.01, 6), expect.closeTo(0.01, 6)]);
   });
 });

@@ -48,6 +48,7 @@ export interface Selection {
   readonly evaluations?: number;
 }
 
+/** What `train` tells of a step. */
 export interface StepEvent {
   readonly step: number;
   readonly totalSteps: number;
@@ -63,6 +64,7 @@ export interface StepEvent {
   readonly scalars: Readonly<Record<string, number>>;
 }
 
+/** What `train` tells of an evaluation on the selection data. */
 export interface EvaluationEvent {
   readonly step: number;
   readonly metrics: Readonly<Record<string, number>>;

@@ -7,10 +7,13 @@ const factors = (name: ScheduleName): number[] =>
   Array.from({ length: plan.totalSteps }, (_, index) => learningRateFactor(name, index + 1, plan));
 
 describe('learningRateFactor', () => {
-  it.each<ScheduleName>(['linear', 'cosine', 'constant'])('%s rises in even steps, reaches 1 and is never 0', (name) => {
-    expect(factors(name).slice(0, 5)).toEqual([0.2, 0.4, 0.6, 0.8, 1]);
-    expect(Math.min(...factors(name))).toBeGreaterThan(0);
-  });
+  it.each<ScheduleName>(['linear', 'cosine', 'constant'])(
+    '%s rises in even steps, reaches 1 and is never 0',
+    (name) => {
+      expect(factors(name).slice(0, 5)).toEqual([0.2, 0.4, 0.6, 0.8, 1]);
+      expect(Math.min(...factors(name))).toBeGreaterThan(0);
+    },
+  );
   it('falls in even steps, to one step above zero', () => {
     expect(factors('linear').slice(4)).toEqual(Array.from({ length: 16 }, (_, index) => 1 - index / 16));
   });

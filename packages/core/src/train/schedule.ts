@@ -1,5 +1,6 @@
 import { ConfigError } from '../errors.js';
 
+/** How the learning rate falls after its warm-up. */
 export type ScheduleName = 'linear' | 'cosine' | 'constant';
 
 /**

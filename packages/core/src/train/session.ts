@@ -1,5 +1,6 @@
 import { forward } from '../adapter/scope.js';
 import { allLayers, type Adapter } from '../adapter/peft-model.js';
+import { TrainingError } from '../errors.js';
 import type { CompiledFunction, Executor, PureFunction } from '../executor.js';
 import type { Batch, Model } from '../model.js';
 import { mapValues } from '../records.js';
@@ -124,7 +125,7 @@ export function openSession(model: Model, parts: Pick<Adapter, 'layers' | 'saved
 function flatStep(definition: StepDefinition, flat: Parameters<PureFunction>[0]): ReturnType<PureFunction> {
   const groups = unflatten(flat, ['inputs', 'labels', 'frozen', 'adapter', 'moment1', 'moment2', 'scalars']);
   const { labels, rowWeights } = groups.labels;
-  if (!labels || !rowWeights) throw new TypeError('unreachable: every step is fed labels and row weights');
+  if (!labels || !rowWeights) throw new TrainingError('a step needs labels and row weights');
   const { loss, objective, gradientNorms, ...state } = trainStep(definition, { ...groups, labels, rowWeights });
   return flatten({
     report: { loss, objective, gradientNorms },

@@ -75,7 +75,7 @@ export function trainStep(definition: StepDefinition, inputs: StepInputs): StepO
   const trained = trainedTensors(definition.layers);
   const ctx = stepContext(inputs.scalars, definition.adapted, true);
   const { loss, objective, gradients } = differentiate(definition, inputs, trained, ctx);
-  const gradientNorms = tf.stack(trained.map(({ key }) => tf.norm(take(gradients, key)))); // [tensors]
+  const gradientNorms = tf.stack(trained.map(({ key }) => euclideanNorm(take(gradients, key)))); // [tensors]
   const clipped = clip(definition, trained, gradients, gradientNorms);
   const proposed = propose(definition, inputs, trained, clipped);
   const adapter = applyRules(definition.layers, inputs.adapter, proposed.adapter, clipped, ctx);
@@ -130,6 +130,11 @@ function shaped({ key, name, layer }: TrainedTensor, gradient: Tensor | undefine
     );
   }
   return layer.gradient?.(name, gradient, valuesOf(layer, adapter)) ?? gradient;
+}
+
+/** `tf.norm` takes absolute values and powers first: two passes more over every gradient. */
+function euclideanNorm(x: Tensor): Scalar {
+  return tf.sqrt(tf.sum<Scalar>(tf.square(x)));
 }
 
 function clip(

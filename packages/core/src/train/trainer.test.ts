@@ -134,7 +134,10 @@ describe('train', () => {
 
   it('refuses a module that the output does not depend on', async () => {
     const model = toyModel();
-    const idle = { ...model, sites: [...model.sites, { ...model.sites[1], path: 'idle' } as (typeof model.sites)[number]] };
+    const idle = {
+      ...model,
+      sites: [...model.sites, { ...model.sites[1], path: 'idle' } as (typeof model.sites)[number]],
+    };
     const weights = { ...model.weights, 'idle.weight': hostTensor(new Float32Array(64), [8, 8]) };
     const peft = attach({ ...idle, weights }, defineMethod(wholeModules())({ targetModules: ['idle'] }));
     await expect(run(peft)).rejects.toThrow(/'idle' is adapted, but the model's output does not depend on it/);

@@ -153,11 +153,7 @@ export class GraphBuilder {
     if (same(x.shape, shape)) return x;
     if (sizeOf(x.held) !== sizeOf(shape)) return x.held.length === 0 ? { ...x, shape } : this.reshape(this.whole(x), shape);
     if (same(x.held, shape) || isView(x.held, shape)) return { ...x, shape };
-    const source = this.#beforeReshape.get(x.name) ?? x;
-    if (same(source.held, shape)) return { ...source, shape };
-    const reshaped = this.#emit('Reshape', [source, this.ints(shape)], shape);
-    this.#beforeReshape.set(reshaped.name, source);
-    return reshaped;
+    return this.#reshaped(x, shape);
   }
 
   /** `[.., features]` as a matrix `[rows, features]`. */
@@ -191,7 +187,16 @@ export class GraphBuilder {
   whole(x: Value): Value {
     if (same(x.held, x.shape)) return x;
     if (sizeOf(x.held) !== sizeOf(x.shape)) return this.#emit('Expand', [x, this.ints(x.shape)], x.shape);
-    return this.#emit('Reshape', [x, this.ints(x.shape)], x.shape);
+    return this.#reshaped(x, x.shape);
+  }
+
+  /** Shapes in between leave no trace. */
+  #reshaped(x: Value, shape: Shape): Value {
+    const source = this.#beforeReshape.get(x.name) ?? x;
+    if (same(source.held, shape)) return { ...source, shape };
+    const reshaped = this.#emit('Reshape', [source, this.ints(shape)], shape);
+    this.#beforeReshape.set(reshaped.name, source);
+    return reshaped;
   }
 
   #elementwise(op: string, operands: readonly Value[], shape: Shape, options: NodeOptions): Value {

@@ -22,7 +22,7 @@ const LAYERS = 2;
 const LAYER_NORM_EPSILON = 1e-6;
 
 /** Longest sequence the packaged graph reads; it drops what comes after. */
-export const MAX_TOKENS = 128;
+const MAX_TOKENS = 128;
 
 /** The network for a table of `vocabularySize` word pieces. */
 export function useLite(vocabularySize: number): Architecture {

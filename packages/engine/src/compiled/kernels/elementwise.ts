@@ -77,7 +77,7 @@ export const elementwise: KernelTable = {
   Selu: real('Selu', { alpha: { float: 1.6732632423543772 }, gamma: { float: 1.0507009873554805 } }),
   Sigmoid: real('Sigmoid'),
   Softplus: real('Softplus'),
-  Step: (g, { x }: Unary, { alpha }: StepAttrs) => step(g, x, alpha),
+  Step: step,
 };
 
 /** `x` with slope `alpha` below zero. */
@@ -143,10 +143,11 @@ function compare(g: GraphBuilder, op: string, x: Value, bound: number): Value {
   return g.zip(op, x, g.scalar(bound, numberType(x)), { dtype: 'bool' });
 }
 
-/** 1 above zero, `alpha` elsewhere; NaN stays NaN. */
-function step(g: GraphBuilder, x: Value, alpha: number): Value {
-  const above = g.where(compare(g, 'Greater', x, 0), g.scalar(1, numberType(x)), g.scalar(alpha, numberType(x)));
-  return x.dtype === 'float32' ? g.where(isIn(g, 'IsNaN', x), x, above) : above;
+/** 1 above zero, `alpha` elsewhere. A cast is the cheaper choice where it says the same. */
+function step(g: GraphBuilder, { x }: Unary, { alpha }: StepAttrs): Value {
+  const isAbove = compare(g, 'Greater', x, 0);
+  const type = numberType(x);
+  return alpha === 0 ? g.cast(isAbove, type) : g.where(isAbove, g.scalar(1, type), g.scalar(alpha, type));
 }
 
 /** The quotient rounded down, as an integer; exact for integers, whose quotient ONNX rounds towards zero. */

@@ -104,8 +104,16 @@ function cut(g: GraphBuilder, x: Value, from: number[], to: number[], steps: num
 function splitV(g: GraphBuilder, { x }: Unary, { numOrSizeSplits, axis }: SplitVAttrs): Value[] {
   const along = positive(axis, x.shape.length);
   const sizes = tf.backend_util.prepareSplitSize(x as never, numOrSizeSplits, along);
-  const parts = sizes.map((size) => ({ dtype: x.dtype, shape: spliced(x.shape, along, size) }));
-  return g.nodeOf('Split', [x, g.ints(sizes)], parts, { attributes: { axis: along } });
+  const { rows, axis: place } = asRows(g, x, along);
+  const parts = sizes.map((size) => ({ dtype: x.dtype, shape: spliced(rows.shape, place, size) }));
+  const values = g.nodeOf('Split', [rows, g.ints(sizes)], parts, { attributes: { axis: place } });
+  return values.map((part, index) => g.reshape(part, spliced(x.shape, along, sizes[index] ?? 0)));
+}
+
+/** Where an operator works along the last axis, a tensor may as well be a matrix: it often is held as one. */
+function asRows(g: GraphBuilder, x: Value, axis: number): { rows: Value; axis: number } {
+  const isLast = x.shape.length > 2 && axis === x.shape.length - 1;
+  return isLast ? { rows: g.rows(x), axis: 1 } : { rows: x, axis };
 }
 
 function unpack(g: GraphBuilder, { value }: { readonly value: Value }, { axis }: UnpackAttrs): Value[] {
@@ -120,7 +128,10 @@ function concat(g: GraphBuilder, parts: readonly Value[], axis: number): Value {
   if (first === undefined) throw new EngineError('a concatenation needs at least one tensor');
   const along = positive(axis, first.shape.length);
   const total = parts.reduce((sum, part) => sum + (part.shape[along] ?? 0), 0);
-  return g.node('Concat', parts, spliced(first.shape, along, total), { attributes: { axis: along } });
+  const { rows, axis: place } = asRows(g, first, along);
+  const operands = parts.map((part) => asRows(g, part, along).rows);
+  const joined = g.node('Concat', operands, spliced(rows.shape, place, total), { attributes: { axis: place } });
+  return g.reshape(joined, spliced(first.shape, along, total));
 }
 
 function pack(g: GraphBuilder, parts: readonly Value[], axis: number): Value {

@@ -1,0 +1,7 @@
+export { readResults } from './results/store.js';
+export type { DoneTrial, FailedTrial, HistoryRow, Protocol, TrialResult } from './results/schema.js';
+export { summarise, type Summary, type SummaryRow } from './statistics/summary.js';
+export type { Estimate } from './statistics/samples.js';
+export { renderReport } from './report/page.js';
+export { renderMarkdown } from './report/markdown.js';
+export { renderCsv } from './report/csv.js';
