@@ -1,14 +1,4 @@
-import {
-  biasCorrections,
-  defaultAdamW,
-  hostScalar,
-  hostZeros,
-  openSession,
-  type HostTensors,
-  type PeftModel,
-  type Session,
-  type TrainingState,
-} from '@peftjs/core';
+import { train, type Executor, type PeftModel } from '@peftjs/core';
 import { median } from 'simple-statistics';
 import { randomBatch, type PerfCase } from './cases.js';
 
@@ -32,67 +22,43 @@ export interface CaseResult {
   readonly peakRssBytes: number;
 }
 
-/** Times training steps of a case in this process. `peak` is the machine's, in GFLOP/s. */
+/** Times training steps of a case in this process, what the method does between them included. `peak` is in GFLOP/s. */
 export async function measureCase(perfCase: PerfCase, peak: number): Promise<CaseResult> {
-  const model = await perfCase.model();
-  const peft = perfCase.attach(model);
+  const peft = perfCase.attach(await perfCase.model());
   const executor = await perfCase.executor();
-  const session = openSession(model, peft.adapter, executor);
-  const times = await timeSteps(perfCase, peft, session);
+  const { times, compileMs } = await timeSteps(perfCase, peft, executor);
   const stepMedianMs = median(times);
   const [rows, tokens] = perfCase.batch;
   const gflops = baseFlops(peft, rows * tokens) / stepMedianMs / 1e6;
-  const result = {
+  return {
     name: perfCase.name,
     method: perfCase.method,
     shape: `${rows}x${tokens}`,
     executor: executor.info.executor,
     backend: executor.info.backend,
-    dtype: 'fp32' as const,
+    dtype: 'fp32',
     threads: perfCase.threads,
     stepMedianMs,
     gflops,
     efficiency: gflops / peak,
     tokensPerSecond: (1000 * rows * tokens) / stepMedianMs,
-    compileSeconds: session.compileMs() / 1000,
+    compileSeconds: compileMs / 1000,
     peakRssBytes: process.resourceUsage().maxRSS * 1024,
   };
-  await session.dispose();
-  return result;
 }
 
+/** Milliseconds from one step's end to the next one's: the first step, which compiles, only starts the clock. */
 async function timeSteps(
-  { batch: size, steps }: PerfCase,
-  { adapter }: PeftModel,
-  session: Session,
-): Promise<number[]> {
-  const batch = randomBatch(size);
-  const trained = Object.values({ ...adapter.layers, ...adapter.saved }).flatMap(({ site, params }) =>
-    Object.entries(params).map(([name, { initial }]) => [`${site.path}.${name}`, hostZeros(initial.shape)] as const),
-  );
-  const zeros: HostTensors = Object.fromEntries(trained);
-  const state: TrainingState = {
-    adapter: session.upload(adapter.values),
-    moment1: session.upload(zeros),
-    moment2: session.upload(zeros),
-  };
-  const plan = { totalSteps: steps + 1, warmupSteps: 0, finalSteps: 1 };
-  const controller = adapter.method.controller?.(adapter.layers, adapter.config, plan);
-  const settings = { objective: 'classification' as const, optimizer: defaultAdamW, clipNorm: 1, unclippedGroups: [] };
-  const rates = { default: 1e-3, head: 1e-3, gate: 1e-3 };
-  const times: number[] = [];
-  for (let step = 1; step <= steps + 1; step++) {
-    const scalars = {
-      ...controller?.scalars(step, rates),
-      ...biasCorrections(step, defaultAdamW),
-      ...Object.fromEntries(Object.entries(rates).map(([group, rate]) => [`learningRate.${group}`, rate])),
-    };
-    const fed = Object.fromEntries(Object.entries(scalars).map(([name, value]) => [name, hostScalar(value)]));
-    const started = performance.now();
-    await session.step(settings, state, batch, fed);
-    times.push(performance.now() - started);
-  }
-  return times.slice(1); // the first one compiles
+  { batch, steps }: PerfCase,
+  peft: PeftModel,
+  executor: Executor,
+): Promise<{ times: number[]; compileMs: number }> {
+  const batches = Array.from({ length: steps + 1 }, () => randomBatch(batch));
+  const data = { objective: 'classification', batchesPerEpoch: batches.length, epoch: () => batches } as const;
+  const ends: number[] = [];
+  const onStep = (): void => void ends.push(performance.now());
+  const { compileMs } = await train(peft, data, { executor, epochs: 1, learningRate: 1e-3, onStep });
+  return { times: ends.slice(1).map((end, index) => end - (ends[index] ?? 0)), compileMs };
 }
 
 /** Floating-point operations of the frozen linear modules that a step needs: forward, and backward to their inputs. */

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { ConfigError } from '@peftjs/core';
 import { composeStudy, readPreset, readStudyFile, type Study, type StudyInput } from '../plan/study.js';
@@ -71,7 +72,7 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
 }
 
 function flagInput(flags: StudyFlags, data: DataSource): StudyInput {
-  const tasks = data.kind === 'files' ? [taskName(data.train)] : list('task', flags.task);
+  const tasks = list('task', flags.task) ?? tasksOf(data);
   const ownRows = data.kind === 'embedded' ? {} : { rows: null, devRows: null }; // the user's own data count whole
   const { epochs, batchSize, learningRate, rows } = flags;
   return {
@@ -87,6 +88,12 @@ function flagInput(flags: StudyFlags, data: DataSource): StudyInput {
       ...optional('rows', rows),
     },
   };
+}
+
+/** The task that data of the user's are, where no flag names it. */
+function tasksOf(data: DataSource): string[] | undefined {
+  if (data.kind === 'files') return [taskName(data.train)];
+  return data.kind === 'folder' ? [basename(resolve(data.folder))] : undefined;
 }
 
 function dataSource({ data, train, dev, task }: StudyFlags): DataSource {

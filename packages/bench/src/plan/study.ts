@@ -111,12 +111,12 @@ export function composeStudy(layers: readonly StudyInput[]): Study {
   return parseOptions('study', studyEntries, merged);
 }
 
-/** A list of names keeps the settings that the layers below give them. */
+/** Methods that are named, with the settings of the layers below where the one above says nothing. */
 function methodsOver(below: StudyInput['methods'] & object, above: StudyInput['methods']): Record<string, unknown> {
-  const known = Array.isArray(below) ? {} : (below as Record<string, unknown>);
+  const known = Array.isArray(below) ? {} : (below as Record<string, object>);
   if (above === undefined) return known;
-  if (!Array.isArray(above)) return { ...(above as Record<string, unknown>) };
-  return Object.fromEntries(above.map((name: string) => [name, known[name] ?? {}]));
+  const chosen = Array.isArray(above) ? above.map((name: string) => [name, {}] as const) : Object.entries(above);
+  return Object.fromEntries(chosen.map(([name, settings]) => [name, { ...known[name], ...(settings as object) }]));
 }
 
 function defined<T extends object>(record: T): Partial<T> {

@@ -9,9 +9,8 @@ type Specs = Record<string, TensorSpec>;
 /** The frozen weights that a forward pass can ask for: no table that is looked up on the host, no module trained whole. */
 export function frozenWeights(model: Model, layers: AdapterLayers, saved: AdapterLayers): HostTensors {
   const outside = [...hostLookups(model, layers).map(({ site }) => site), ...Object.keys(saved)];
-  return Object.fromEntries(
-    Object.entries(model.weights).filter(([name]) => !outside.some((path) => name.startsWith(`${path}.`))),
-  );
+  const names = new Set(outside.flatMap((path) => [`${path}.weight`, `${path}.bias`]));
+  return Object.fromEntries(Object.entries(model.weights).filter(([name]) => !names.has(name)));
 }
 
 /** What the model reads of a batch: its inputs, and the rows of frozen embeddings under their paths. */

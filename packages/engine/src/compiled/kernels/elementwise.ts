@@ -143,12 +143,15 @@ function compare(g: GraphBuilder, op: string, x: Value, bound: number): Value {
   return g.zip(op, x, g.scalar(bound, numberType(x)), { dtype: 'bool' });
 }
 
-/** 1 above zero, `alpha` elsewhere. A cast is the cheaper choice where it says the same. */
+/** 1 above zero, `alpha` elsewhere. */
 function step(g: GraphBuilder, { x }: Unary, { alpha }: StepAttrs): Value {
-  const isAbove = compare(g, 'Greater', x, 0);
+  // The gradient of relu: one pass instead of three. x * MAX_FLOAT, cut to [0, 1], is 0 or 1 for every normal number.
+  if (alpha === 0 && x.dtype === 'float32') return g.map('HardSigmoid', x, { attributes: { alpha: { float: MAX_FLOAT }, beta: { float: 0 } } });
   const type = numberType(x);
-  return alpha === 0 ? g.cast(isAbove, type) : g.where(isAbove, g.scalar(1, type), g.scalar(alpha, type));
+  return g.where(compare(g, 'Greater', x, 0), g.scalar(1, type), g.scalar(alpha, type));
 }
+
+const MAX_FLOAT = 3.4028234663852886e38;
 
 /** The quotient rounded down, as an integer; exact for integers, whose quotient ONNX rounds towards zero. */
 function floorDiv(g: GraphBuilder, { a, b }: Binary): Value {

@@ -1,0 +1,35 @@
+import { describe, expect, it } from 'vitest';
+import { ShapeError } from '../errors.js';
+import { toyEvaluationData, toyModel } from '../testing/toy-model.js';
+import { hostIntegers, hostZeros } from '../tensors.js';
+import { frozenWeights, modelInputs } from './feeds.js';
+
+const model = toyModel();
+const [batch] = toyEvaluationData().batches;
+
+describe('frozenWeights', () => {
+  it('leaves out what is looked up on the host or trained whole, and nothing whose name only begins alike', () => {
+    const weights = { ...model.weights, 'embeddings.norm.weight': hostZeros([8]) };
+    const saved = { classifier: {} as never };
+    const names = Object.keys(frozenWeights({ ...model, weights }, {}, saved));
+    expect(names).not.toContain('embeddings.weight');
+    expect(names).not.toContain('classifier.bias');
+    expect(names).toContain('embeddings.norm.weight');
+  });
+});
+
+describe('modelInputs', () => {
+  it('gathers the rows of a frozen embedding on the host', () => {
+    const inputs = batch && modelInputs(model, {}, batch);
+    const [first = -1] = inputs?.inputIds?.data ?? [];
+    expect(inputs?.embeddings?.shape).toEqual([8, 5, 8]);
+    expect(inputs?.embeddings?.data.slice(0, 8)).toEqual(model.weights['embeddings.weight']?.data.slice(8 * first, 8 * first + 8));
+  });
+
+  it('says which row a tokenizer got wrong', () => {
+    const inputIds = hostIntegers(Int32Array.of(3, 24), [1, 2]);
+    const wrong = { ...batch, inputs: { inputIds } } as NonNullable<typeof batch>;
+    expect(() => modelInputs(model, {}, wrong)).toThrow(ShapeError);
+    expect(() => modelInputs(model, {}, wrong)).toThrow(/row 24 asked of 'embeddings', which has 24 rows/);
+  });
+});
