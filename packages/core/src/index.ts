@@ -24,9 +24,9 @@ export {
   type Tensors,
   type TensorSpec,
 } from './tensors.js';
-export type { CompiledFunction, EngineInfo, Executor, PureFunction } from './executor.js';
+export type { CompiledFunction, EngineInfo, Executor, PureFunction } from './contracts/executor.js';
 export { createRng, type Rng } from './rng.js';
-export type { Batch, EvaluationData, Lookup, Model, Scope, TrainingData } from './model.js';
+export type { Batch, EvaluationData, Lookup, Model, Scope, TrainingData } from './contracts/model.js';
 export {
   defineMethod,
   type AdapterContents,
@@ -46,16 +46,21 @@ export {
   type ParamSpec,
   type PeftMethod,
   type ResizedLayer,
-  type Site,
-  type SiteKind,
-  type SiteRole,
   type StateSpec,
   type StepContext,
   type TrainPlan,
   type UpdateContext,
-} from './method.js';
+} from './contracts/method.js';
+export type { Site, SiteKind, SiteRole } from './contracts/site.js';
 export { integerFrom, nonNegative, onWarning, parseOptions, positive, warnOnce, type Warn } from './config.js';
-export { matches, patternValue, selectSites, targetEntries, type TargetConfig, type TargetReport } from './targets.js';
+export {
+  matches,
+  patternValue,
+  selectSites,
+  targetEntries,
+  type TargetConfig,
+  type TargetReport,
+} from './adapter/targets.js';
 export { diskStorage, memoryStorage, type Storage } from './storage.js';
 export { attach, type AttachOptions } from './adapter/attach.js';
 export { fullModule } from './adapter/full-module.js';
@@ -70,7 +75,7 @@ export {
   type ParameterCount,
 } from './adapter/accounting.js';
 export { deltaWeight, mergeAndUnload, type MergeOptions } from './adapter/merge.js';
-export { loadPretrained, savePretrained, type LoadOptions, type SaveOptions } from './adapter/checkpoint.js';
+export { loadPretrained, savePretrained, type LoadOptions, type SaveOptions } from './files/checkpoint.js';
 export { train, type TrainResult } from './train/trainer.js';
 export type { Checkpoint } from './train/checkpoint.js';
 export {
@@ -110,7 +115,7 @@ export {
   selectWithinBudget,
   type BudgetItem,
   type RankTable,
-} from './budget.js';
+} from './adapter/budget.js';
 export {
   adaptedPaths,
   loraFile,
@@ -118,7 +123,7 @@ export {
   readLoraFile,
   warnOfUnknownTensors,
   type LoraFileContents,
-} from './lora-file.js';
+} from './files/lora-file.js';
 export {
   foldDiagonal,
   kaimingUniform,
@@ -131,4 +136,4 @@ export {
   rowNorms,
   tensorAt,
   tensorsAt,
-} from './factors.js';
+} from './adapter/factors.js';

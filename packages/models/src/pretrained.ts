@@ -4,7 +4,7 @@ import type { Tensor } from '@tensorflow/tfjs';
 import { linearSite } from './architecture.js';
 import { modelFingerprint } from './fingerprint.js';
 import { modelFolder, type LoadProgress } from './folder.js';
-import type { Checkpoint } from './formats.js';
+import type { Checkpoint } from './checkpoint-format.js';
 import { installedPackage, locate, type ResolvePackage } from './source.js';
 import type { Tokenizer } from './tokenizer.js';
 

@@ -1,6 +1,7 @@
 import { CheckpointError, ConfigError, UnsupportedError, diskStorage, type Storage } from '@peftjs/core';
 import { joined } from './folder.js';
-import { formats, type CheckpointFormat } from './formats.js';
+import type { CheckpointFormat } from './checkpoint-format.js';
+import { formats } from './formats.js';
 
 /** Finds the folder of an npm package. */
 export type ResolvePackage = (name: string) => Promise<string>;

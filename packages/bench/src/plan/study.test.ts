@@ -55,8 +55,10 @@ describe('planTrials', () => {
     fingerprints: { model: 'm', data: { 'uci-sentiment': 'a', 'wordnet-supersense': 'b' } },
     budgeted: new Set(['lora', 'adalora', 'sora']),
   };
-  const idsOf = (changed: Partial<TrialContext>): string[] => planTrials({ ...context, ...changed }).map(({ id }) => id);
-  const shared = (changed: Partial<TrialContext>): number => idsOf(changed).filter((id) => idsOf({}).includes(id)).length;
+  const idsOf = (changed: Partial<TrialContext>): string[] =>
+    planTrials({ ...context, ...changed }).map(({ id }) => id);
+  const shared = (changed: Partial<TrialContext>): number =>
+    idsOf(changed).filter((id) => idsOf({}).includes(id)).length;
 
   it('runs a method without a budget once, the others once for each', () => {
     const trials = planTrials(context);
@@ -74,7 +76,9 @@ describe('planTrials', () => {
     expect(shared({ fingerprints: { model: 'other', data: context.fingerprints.data } })).toBe(0);
     expect(shared({ versions: { node: '22' } })).toBe(0);
     expect(shared({ engine: { ...context.engine, threads: 2 } })).toBe(0);
-    expect(shared({ fingerprints: { model: 'm', data: { ...context.fingerprints.data, 'uci-sentiment': 'c' } } })).toBe(14);
+    expect(shared({ fingerprints: { model: 'm', data: { ...context.fingerprints.data, 'uci-sentiment': 'c' } } })).toBe(
+      14,
+    );
     expect(shared({ methodVersions: new Map([['sora', { '@peftjs/sora': '1.0.1' }]]) })).toBe(28 - 8);
     expect(shared({ study: composeStudy([preset, { budgets: ['r=2', 'r=4'], protocol: { epochs: 9 } }]) })).toBe(0);
   });

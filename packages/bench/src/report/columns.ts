@@ -1,4 +1,4 @@
-import type { SummaryRow } from '../statistics/summary.js';
+import type { SummaryRow } from '../statistics/summary-row.js';
 import {
   formatCount,
   formatDuration,

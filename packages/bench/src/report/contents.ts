@@ -1,6 +1,7 @@
 import type { DoneTrial, TrialResult } from '../results/schema.js';
 import { grouped } from '../statistics/arms.js';
-import type { Summary, SummaryRow } from '../statistics/summary.js';
+import type { SummaryRow } from '../statistics/summary-row.js';
+import type { Summary } from '../statistics/summary.js';
 
 /** How one method looks in every chart: an index into the palette, the shapes and the dashes; 0 is the frozen baseline's. */
 export interface Series {

@@ -1,7 +1,8 @@
 import { displayWidth, fitted, printable } from './text.js';
 import { textTable } from './text-table.js';
 import { grouped } from '../statistics/arms.js';
-import type { Summary, SummaryRow } from '../statistics/summary.js';
+import type { SummaryRow } from '../statistics/summary-row.js';
+import type { Summary } from '../statistics/summary.js';
 import { columnsFor, type Column } from './columns.js';
 
 /** What is left out first where the terminal is narrow. */

@@ -1,6 +1,6 @@
 import { PAIRS_FOR_SIGNIFICANCE } from './permutation.js';
 import { RESAMPLES } from './samples.js';
-import type { Failure, SummaryRow } from './summary.js';
+import type { Failure, SummaryRow } from './summary-row.js';
 
 /** What a reader must bear in mind about these rows, one sentence each. */
 export function notesOn(rows: readonly SummaryRow[], failed: readonly Failure[], reference: string): string[] {

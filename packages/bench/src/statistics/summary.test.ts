@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { failedTrial, syntheticResults } from '../../test/synthetic-results.js';
 import { primaryMetric, type DoneTrial } from '../results/schema.js';
-import { summarise, type SummaryRow } from './summary.js';
+import { summarise } from './summary.js';
+import type { SummaryRow } from './summary-row.js';
 
 const reference = 'lora';
 const results = syntheticResults({ tasks: ['uci-sentiment'], seeds: 6 });

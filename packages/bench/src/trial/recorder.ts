@@ -4,7 +4,7 @@ import type { Trial } from '../plan/trial.js';
 import { boundedHistory } from '../results/history.js';
 import type { DoneTrial, HistoryRow } from '../results/schema.js';
 import type { PreparedTrial } from './prepare.js';
-import type { TrialProgress } from './run-trial.js';
+import type { TrialProgress } from './progress.js';
 
 /** Listens to a training run and keeps what the result file says of it. */
 export interface TrialRecorder {

@@ -15,19 +15,9 @@ import { openExecutor } from '../registry/executors.js';
 import type { DoneTrial } from '../results/schema.js';
 import { fitConfig, type FittedConfig } from './configure.js';
 import type { PreparedTrial } from './prepare.js';
+import type { TrialProgress } from './progress.js';
 import { trialRecorder, type TrialRecorder } from './recorder.js';
 import { describeCircumstances } from './circumstances.js';
-
-/** What a running trial tells. */
-export interface TrialProgress {
-  readonly step: number;
-  readonly totalSteps: number;
-  readonly epoch: number;
-  readonly epochs: number;
-  readonly loss: number;
-  readonly storedParameters: number;
-  readonly metric?: { readonly name: string; readonly value: number };
-}
 
 export interface RunTrialOptions {
   readonly onProgress?: (progress: TrialProgress) => void;

@@ -1,6 +1,6 @@
 import type { Trial } from '../plan/trial.js';
 import type { DoneTrial } from '../results/schema.js';
-import type { TrialProgress } from '../trial/run-trial.js';
+import type { TrialProgress } from '../trial/progress.js';
 
 /** What the parent asks of a worker process: one trial. */
 export interface WorkerRequest {

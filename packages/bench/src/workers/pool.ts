@@ -2,7 +2,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Trial } from '../plan/trial.js';
 import type { DoneTrial } from '../results/schema.js';
-import type { TrialProgress } from '../trial/run-trial.js';
+import type { TrialProgress } from '../trial/progress.js';
 import type { TrialFailure, WorkerReply } from './messages.js';
 
 /** What happens to the trials of a pool. */

@@ -1,5 +1,6 @@
 import { trialPreparer } from '../trial/prepare.js';
-import { runTrial, type TrialProgress } from '../trial/run-trial.js';
+import type { TrialProgress } from '../trial/progress.js';
+import { runTrial } from '../trial/run-trial.js';
 import { failureOf, type WorkerReply, type WorkerRequest } from './messages.js';
 
 /* A worker process: runs the trials that its parent sends, one at a time, and ends with it. */

@@ -1,5 +1,5 @@
-import type { AdapterLayer, AdapterLayers } from '../method.js';
-import type { Model } from '../model.js';
+import type { AdapterLayer, AdapterLayers } from '../contracts/method.js';
+import type { Model } from '../contracts/model.js';
 import { sizeOf, type HostTensors } from '../tensors.js';
 import { allLayers, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 

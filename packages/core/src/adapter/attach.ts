@@ -1,8 +1,9 @@
 import { ConfigError, TargetModuleError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, ConfiguredMethod, FrozenModule, Init, Site } from '../method.js';
-import type { Model } from '../model.js';
+import type { AdapterLayer, AdapterLayers, ConfiguredMethod, FrozenModule, Init } from '../contracts/method.js';
+import type { Site } from '../contracts/site.js';
+import type { Model } from '../contracts/model.js';
 import { createRng, type Rng } from '../rng.js';
-import { selectSites, type TargetConfig } from '../targets.js';
+import { selectSites, type TargetConfig } from './targets.js';
 import { hostTensor, hostZeros, sizeOf, type HostTensor } from '../tensors.js';
 import { fullModule } from './full-module.js';
 import { allLayers, initialValues, type Adapter, type PeftModel } from './peft-model.js';

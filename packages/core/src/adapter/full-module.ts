@@ -1,5 +1,6 @@
 import { linear } from '../nn/linear.js';
-import type { AdapterLayer, FrozenModule, ParamSpec, Site } from '../method.js';
+import type { AdapterLayer, FrozenModule, ParamSpec } from '../contracts/method.js';
+import type { Site } from '../contracts/site.js';
 import { sizeOf } from '../tensors.js';
 
 /** A linear module trained whole: the head, `modulesToSave`, full fine-tuning. */

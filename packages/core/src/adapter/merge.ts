@@ -1,7 +1,7 @@
 import { CheckpointError, UnsupportedError } from '../errors.js';
-import { loraDelta } from '../factors.js';
-import type { AdapterLayer } from '../method.js';
-import type { Model } from '../model.js';
+import { loraDelta } from './factors.js';
+import type { AdapterLayer } from '../contracts/method.js';
+import type { Model } from '../contracts/model.js';
 import { floats, hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
 import { frozenModule } from './attach.js';
 import { valuesOf, type PeftModel } from './peft-model.js';

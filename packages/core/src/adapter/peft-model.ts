@@ -1,6 +1,6 @@
-import type { AdapterContents, AdapterLayer, AdapterLayers, PeftMethod } from '../method.js';
-import type { Model } from '../model.js';
-import type { TargetConfig, TargetReport } from '../targets.js';
+import type { AdapterContents, AdapterLayer, AdapterLayers, PeftMethod } from '../contracts/method.js';
+import type { Model } from '../contracts/model.js';
+import type { TargetConfig, TargetReport } from './targets.js';
 import type { HostTensors } from '../tensors.js';
 
 /** A model with an adapter on it. The model stays as it is: everything that training changes is in `adapter`. */

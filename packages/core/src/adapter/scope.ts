@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import { ShapeError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, StepContext } from '../method.js';
-import type { Model, Scope } from '../model.js';
+import type { AdapterLayer, AdapterLayers, StepContext } from '../contracts/method.js';
+import type { Model, Scope } from '../contracts/model.js';
 import * as nn from '../nn/index.js';
 import type { Tensors } from '../tensors.js';
 import { valuesOf } from './peft-model.js';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import type { Executor } from '../executor.js';
+import type { Executor } from '../contracts/executor.js';
 import type { HostTensor } from '../tensors.js';
 
 /**

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import type { Site, SiteRole } from '../method.js';
-import type { Batch, EvaluationData, Model, Scope, TrainingData } from '../model.js';
+import type { Site, SiteRole } from '../contracts/site.js';
+import type { Batch, EvaluationData, Model, Scope, TrainingData } from '../contracts/model.js';
 import { createRng, type Rng } from '../rng.js';
 import { hostIntegers, hostTensor, sizeOf, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
 

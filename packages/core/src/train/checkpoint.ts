@@ -1,4 +1,4 @@
-import type { AdapterLayers } from '../method.js';
+import type { AdapterLayers } from '../contracts/method.js';
 import type { HostTensors } from '../tensors.js';
 
 /** An adapter as it stood after a step. */

@@ -1,6 +1,6 @@
 import type { PeftModel } from '../adapter/peft-model.js';
-import type { Executor } from '../executor.js';
-import type { Batch, EvaluationData } from '../model.js';
+import type { Executor } from '../contracts/executor.js';
+import type { Batch, EvaluationData } from '../contracts/model.js';
 import { floats } from '../tensors.js';
 import { openSession, type Session, type Values } from './session.js';
 

@@ -23,7 +23,9 @@ describe('modelInputs', () => {
     const inputs = batch && modelInputs(model, {}, batch);
     const [first = -1] = inputs?.inputIds?.data ?? [];
     expect(inputs?.embeddings?.shape).toEqual([8, 5, 8]);
-    expect(inputs?.embeddings?.data.slice(0, 8)).toEqual(model.weights['embeddings.weight']?.data.slice(8 * first, 8 * first + 8));
+    expect(inputs?.embeddings?.data.slice(0, 8)).toEqual(
+      model.weights['embeddings.weight']?.data.slice(8 * first, 8 * first + 8),
+    );
   });
 
   it('says which row a tokenizer got wrong', () => {

@@ -1,6 +1,6 @@
 import { ShapeError } from '../errors.js';
-import type { AdapterLayers } from '../method.js';
-import type { Batch, Model } from '../model.js';
+import type { AdapterLayers } from '../contracts/method.js';
+import type { Batch, Model } from '../contracts/model.js';
 import { tensorKey } from '../adapter/peft-model.js';
 import { floats, hostTensor, sizeOf, specOf, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
 

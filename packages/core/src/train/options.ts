@@ -1,7 +1,7 @@
 import { ConfigError } from '../errors.js';
-import type { Executor } from '../executor.js';
-import type { TrainPlan } from '../method.js';
-import type { EvaluationData, TrainingData } from '../model.js';
+import type { Executor } from '../contracts/executor.js';
+import type { TrainPlan } from '../contracts/method.js';
+import type { EvaluationData, TrainingData } from '../contracts/model.js';
 import { defaultAdamW } from './optimizer.js';
 import type { ScheduleName } from './schedule.js';
 import type { TrainingSnapshot } from './snapshot.js';

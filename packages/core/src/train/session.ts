@@ -1,8 +1,8 @@
 import { forward } from '../adapter/scope.js';
 import { allLayers, type Adapter } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
-import type { CompiledFunction, Executor, PureFunction } from '../executor.js';
-import type { Batch, Model } from '../model.js';
+import type { CompiledFunction, Executor, PureFunction } from '../contracts/executor.js';
+import type { Batch, Model } from '../contracts/model.js';
 import { mapValues } from '../records.js';
 import { floats, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
 import { frozenWeights, layerSpecs, modelInputs, specsOf } from './feeds.js';

@@ -1,6 +1,6 @@
 import { bytesSource, openSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { CheckpointError } from '../errors.js';
-import type { ControllerState } from '../method.js';
+import type { ControllerState } from '../contracts/method.js';
 import { hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
 import { flatten, unflatten } from './groups.js';
 import type { Checkpoint } from './checkpoint.js';

@@ -1,8 +1,8 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { allLayers, tensorKey, tensorNames, type Adapter, type PeftModel } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
-import type { Controller, ResizedLayer } from '../method.js';
-import type { Batch, Model, TrainingData } from '../model.js';
+import type { Controller, ResizedLayer } from '../contracts/method.js';
+import type { Batch, Model, TrainingData } from '../contracts/model.js';
 import { mapValues } from '../records.js';
 import { hostScalar, hostZeros, type HostTensors } from '../tensors.js';
 import type { Checkpoint } from './checkpoint.js';

@@ -1,7 +1,7 @@
 import { CheckpointError, type TensorSpec } from '@peftjs/core';
 import { checkFinite, checkShapes } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
-import type { Checkpoint, CheckpointFormat } from '../formats.js';
+import type { Checkpoint, CheckpointFormat } from '../checkpoint-format.js';
 import { MANIFEST_FILE, readManifest, readTensors } from '../tfjs-weights.js';
 import { layerPath, useLite } from './architecture.js';
 import { readTokenizer } from './vocabulary.js';

@@ -1,3 +1,4 @@
+import * as tf from '@tensorflow/tfjs';
 import type { GraphBuilder, Value } from '../graph.js';
 import { square } from './elementwise.js';
 import type { KernelTable, Unary } from './kernel.js';
@@ -5,7 +6,7 @@ import type { KernelTable, Unary } from './kernel.js';
 /** Whole layers of `@peftjs/core/nn` as the nodes that ONNX Runtime has for them. */
 export const fused: KernelTable = {
   PeftLayerNorm: layerNorm,
-  PeftGelu: (g, { x }: Unary) => g.map('Gelu', x),
+  PeftGelu: gelu,
   PeftGeluGrad: geluGrad,
 };
 
@@ -20,11 +21,21 @@ function layerNorm(g: GraphBuilder, { x, gain, shift }: Record<'x' | 'gain' | 's
   return values.map((value, index) => g.reshape(value, index === 0 ? x.shape : moments));
 }
 
-/** dy (Phi(x) + x phi(x)) in the fewest passes: HardSigmoid is the one operator that scales and shifts at once. */
+/** One node, unless a gradient follows: then x Phi(x), so that Phi is computed once for both. */
+function gelu(g: GraphBuilder, { x }: Unary): Value {
+  const isDifferentiated = tf.engine().state.gradientDepth > 0;
+  return isDifferentiated ? g.zip('Mul', x, normalCdf(g, x)) : g.map('Gelu', x);
+}
+
+/** dy (Phi(x) + x phi(x)) */
 function geluGrad(g: GraphBuilder, { dy, x }: Record<'dy' | 'x', Value>): Value {
-  const erf = g.map('Erf', g.zip('Mul', x, g.scalar(Math.SQRT1_2)));
-  const cdf = g.map('HardSigmoid', erf, { attributes: { alpha: { float: 0.5 }, beta: { float: 0.5 } } });
   const bell = g.map('Exp', g.zip('Mul', square(g, x), g.scalar(-0.5)));
   const slope = g.zip('Mul', g.zip('Mul', x, g.scalar(1 / Math.sqrt(2 * Math.PI))), bell);
-  return g.zip('Mul', dy, g.zip('Add', cdf, slope));
+  return g.zip('Mul', dy, g.zip('Add', normalCdf(g, x), slope));
+}
+
+/** Phi(x) = erf(x / sqrt 2) / 2 + 1 / 2, within [0, 1]: HardSigmoid is the one operator that scales and shifts at once. */
+function normalCdf(g: GraphBuilder, x: Value): Value {
+  const erf = g.map('Erf', g.zip('Mul', x, g.scalar(Math.SQRT1_2)));
+  return g.map('HardSigmoid', erf, { attributes: { alpha: { float: 0.5 }, beta: { float: 0.5 } } });
 }

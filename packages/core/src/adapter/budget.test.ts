@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { compactPattern, rankUnit, ranksForBudget, selectWithinBudget, type BudgetItem } from './budget.js';
-import { ConfigError } from './errors.js';
-import type { Site } from './method.js';
+import { ConfigError } from '../errors.js';
+import type { Site } from '../contracts/site.js';
 import { patternValue } from './targets.js';
 
 const site = (path: string, inFeatures: number, outFeatures: number): Site => ({

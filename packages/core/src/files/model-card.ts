@@ -1,5 +1,5 @@
-import { countParameters } from './accounting.js';
-import type { PeftModel } from './peft-model.js';
+import { countParameters } from '../adapter/accounting.js';
+import type { PeftModel } from '../adapter/peft-model.js';
 
 /** The README.md of an adapter folder, with the front matter that the hub reads. */
 export function modelCard(peft: PeftModel, peftType: string): string {

@@ -1,12 +1,12 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { onWarning } from './config.js';
-import { CheckpointError, UnsupportedError } from './errors.js';
-import { loraDelta, normalValues } from './factors.js';
+import { onWarning } from '../config.js';
+import { CheckpointError, UnsupportedError } from '../errors.js';
+import { loraDelta, normalValues } from '../adapter/factors.js';
 import { loraFile, readLoraFile } from './lora-file.js';
-import type { AdapterFile, AdapterLayer, LoraFactors } from './method.js';
-import { createRng } from './rng.js';
-import { patternValue } from './targets.js';
-import { hostTensor, hostZeros, type HostTensors } from './tensors.js';
+import type { AdapterFile, AdapterLayer, LoraFactors } from '../contracts/method.js';
+import { createRng } from '../rng.js';
+import { patternValue } from '../adapter/targets.js';
+import { hostTensor, hostZeros, type HostTensors } from '../tensors.js';
 
 const rng = createRng(5);
 const factorsOf = (inFeatures: number, outFeatures: number, rank: number, scaling: number): LoraFactors => ({

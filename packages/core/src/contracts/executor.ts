@@ -1,4 +1,4 @@
-import type { HostTensor, Tensors, TensorSpec } from './tensors.js';
+import type { HostTensor, Tensors, TensorSpec } from '../tensors.js';
 
 /** Named tensors in, named tensors out: no variables, no reads, no randomness of its own. */
 export type PureFunction = (inputs: Tensors) => Tensors;

@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs';
-import type { Site } from './method.js';
-import type { HostTensor, HostTensors, Tensors } from './tensors.js';
+import type { Site } from './site.js';
+import type { HostTensor, HostTensors, Tensors } from '../tensors.js';
 
 /**
  * A pretrained network: named weights at rest and a pure forward pass over them. Weights are TF.js-oriented

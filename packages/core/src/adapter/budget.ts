@@ -1,5 +1,5 @@
-import { ConfigError } from './errors.js';
-import type { Site } from './method.js';
+import { ConfigError } from '../errors.js';
+import type { Site } from '../contracts/site.js';
 import { patternValue } from './targets.js';
 
 /** Something worth keeping and what it costs. */

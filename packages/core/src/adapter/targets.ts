@@ -1,7 +1,7 @@
 import * as v from 'valibot';
-import { integerFrom } from './config.js';
-import { ConfigError, TargetModuleError } from './errors.js';
-import type { Site, SiteKind } from './method.js';
+import { integerFrom } from '../config.js';
+import { ConfigError, TargetModuleError } from '../errors.js';
+import type { Site, SiteKind } from '../contracts/site.js';
 
 /**
  * Which modules a method acts on, by PEFT's rules: a list holds exact paths or dotted suffixes, a string is a regular

@@ -1,7 +1,7 @@
-import { ShapeError } from './errors.js';
-import type { LoraFactors } from './method.js';
-import type { Rng } from './rng.js';
-import { floats, hostTensor, sizeOf, type HostTensor } from './tensors.js';
+import { ShapeError } from '../errors.js';
+import type { LoraFactors } from '../contracts/method.js';
+import type { Rng } from '../rng.js';
+import { floats, hostTensor, sizeOf, type HostTensor } from '../tensors.js';
 
 /** A tensor by name, at rest or inside the step. @throws ShapeError when there is none. */
 export function tensorAt<T>(tensors: Readonly<Record<string, T>>, name: string): T {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigError, TargetModuleError } from './errors.js';
+import { ConfigError, TargetModuleError } from '../errors.js';
 import { matches, patternValue, selectSites, type TargetConfig } from './targets.js';
-import { toyModel } from './testing/toy-model.js';
+import { toyModel } from '../testing/toy-model.js';
 
 const model = toyModel();
 const from = { kinds: ['linear'] as const, head: model.head, defaults: model.defaultTargetModules };

@@ -1,10 +1,10 @@
-import { valuesOf } from './adapter/peft-model.js';
-import { compactPattern } from './budget.js';
-import { describe, warnOnce } from './config.js';
-import { CheckpointError, UnsupportedError } from './errors.js';
-import type { AdapterContents, AdapterFile, LoraFactors } from './method.js';
-import { patternValue } from './targets.js';
-import { hostZeros, transposed, type HostTensor, type HostTensors } from './tensors.js';
+import { valuesOf } from '../adapter/peft-model.js';
+import { compactPattern } from '../adapter/budget.js';
+import { describe, warnOnce } from '../config.js';
+import { CheckpointError, UnsupportedError } from '../errors.js';
+import type { AdapterContents, AdapterFile, LoraFactors } from '../contracts/method.js';
+import { patternValue } from '../adapter/targets.js';
+import { hostZeros, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 
 const SUFFIX_A = '.lora_A.weight';
 const SUFFIX_B = '.lora_B.weight';

@@ -1,13 +1,13 @@
 import { readSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { CheckpointError } from '../errors.js';
-import type { AdapterFile, PeftMethod } from '../method.js';
-import type { Model } from '../model.js';
+import type { AdapterFile, PeftMethod } from '../contracts/method.js';
+import type { Model } from '../contracts/model.js';
 import { diskStorage, type Storage } from '../storage.js';
-import type { TargetConfig } from '../targets.js';
+import type { TargetConfig } from '../adapter/targets.js';
 import { hostTensor, transposed, type HostTensor, type HostTensors } from '../tensors.js';
-import { attach } from './attach.js';
+import { attach } from '../adapter/attach.js';
 import { modelCard } from './model-card.js';
-import { allLayers, tensorKey, valuesOf, type PeftModel } from './peft-model.js';
+import { allLayers, tensorKey, valuesOf, type PeftModel } from '../adapter/peft-model.js';
 
 /** Names of the files of an adapter folder, as PEFT has them. */
 export const ADAPTER_CONFIG = 'adapter_config.json';

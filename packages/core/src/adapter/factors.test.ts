@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ShapeError } from './errors.js';
+import { ShapeError } from '../errors.js';
 import {
   foldDiagonal,
   kaimingUniform,
@@ -11,8 +11,8 @@ import {
   placeRows,
   rowNorms,
 } from './factors.js';
-import { createRng } from './rng.js';
-import { hostTensor } from './tensors.js';
+import { createRng } from '../rng.js';
+import { hostTensor } from '../tensors.js';
 
 const matrix = (rows: readonly (readonly number[])[]) =>
   hostTensor(Float32Array.from(rows.flat()), [rows.length, rows[0]?.length ?? 0]);

@@ -1,0 +1,51 @@
+import type { DoneTrial } from '../results/schema.js';
+import type { Estimate } from './samples.js';
+
+/** The paired difference of the primary metric to the reference method: this method minus the reference, seed by seed. */
+export interface Difference extends Estimate {
+  /** Label of the reference. */
+  readonly to: string;
+  readonly pairs: number;
+  /** Exact two-sided sign-flip permutation p. */
+  readonly p: number;
+}
+
+/** One method at one budget on one task, over its seeds. */
+export interface SummaryRow {
+  readonly model: string;
+  readonly task: string;
+  /** The primary metric; higher is better. */
+  readonly metric: string;
+  readonly method: string;
+  readonly variant: number;
+  /** The method's name, with a number where a folder holds several configurations of it. */
+  readonly label: string;
+  readonly budget: { readonly requested: number | null; readonly spec: string; readonly met: boolean };
+  /** Trains nothing but the head. */
+  readonly baseline: boolean;
+  /** Result files behind the row, by seed; `values` holds their primary metric. */
+  readonly trials: readonly string[];
+  readonly seeds: readonly number[];
+  readonly values: readonly number[];
+  readonly score: Estimate;
+  readonly difference: Difference | null;
+  /** Place among the rows of the same task and budget; null where `unranked` says why. */
+  readonly rank: number | null;
+  readonly unranked: string | null;
+  /** Means over the seeds. */
+  readonly parameters: DoneTrial['parameters'];
+  readonly learningRate: number;
+  /** Means over the seeds. */
+  readonly time: DoneTrial['time'];
+  readonly peakRssBytes: number;
+}
+
+/** A trial without a number. */
+export interface Failure {
+  readonly id: string;
+  readonly method: string;
+  readonly task: string;
+  readonly budget: string;
+  readonly seed: number;
+  readonly message: string;
+}

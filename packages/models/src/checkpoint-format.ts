@@ -1,0 +1,21 @@
+import type { HostTensors } from '@peftjs/core';
+import type { Architecture } from './architecture.js';
+import type { ModelFolder } from './folder.js';
+import type { Tokenizer } from './tokenizer.js';
+
+/** What a folder holds: a network, its weights by module path, oriented as TF.js multiplies them, and its tokenizer. */
+export interface Checkpoint {
+  readonly architecture: Architecture;
+  readonly weights: HostTensors;
+  readonly tokenizer: Tokenizer;
+}
+
+/** A kind of folder that models come in. A new one is a file of its own and an entry in `formats`. */
+export interface CheckpointFormat {
+  /** What the format is called in messages. */
+  readonly name: string;
+  /** The file by which a folder is recognised. */
+  readonly marker: string;
+  /** @throws CheckpointError for anything missing, broken or unknown. */
+  read(folder: ModelFolder): Promise<Checkpoint>;
+}
