@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const BIN = fileURLToPath(new URL('../../packages/bench/bin/peft-bench.js', import.meta.url));
+/** The command as `npx` starts it. */
+export const BIN = fileURLToPath(new URL('../../packages/bench/bin/peft-bench.js', import.meta.url));
 
 /** How a command ended and what it said. */
 export interface Ended {

@@ -2,14 +2,16 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import {
   createRng,
+  embeddingSite,
   hostTensor,
+  layerNormSite,
+  linearSite,
   sizeOf,
   type HostTensor,
   type HostTensors,
   type Model,
   type Scope,
   type Site,
-  type SiteRole,
   type Tensors,
 } from '@peftjs/core';
 import { attention, gelu, maskBias } from '@peftjs/core/nn';
@@ -47,31 +49,21 @@ export function bertShaped(shape: BertShape, tokens: number): Model {
 }
 
 function sitesOf({ layers, hidden, ffn, vocabulary }: BertShape): Site[] {
-  const site = (path: string, role: SiteRole, inFeatures: number, outFeatures: number, layer?: number): Site => ({
-    path,
-    kind: 'linear',
-    role,
-    inFeatures,
-    outFeatures,
-    hasBias: true,
-    ...(layer === undefined ? {} : { layer }),
-  });
-  const norm = (path: string): Site => ({ ...site(path, 'other', hidden, hidden), kind: 'layerNorm' });
   const blocks = Array.from({ length: layers }, (_, layer) => {
     const path = `encoder.layer.${layer}`;
     return [
-      site(`${path}.attention.query`, 'attention.query', hidden, hidden, layer),
-      site(`${path}.attention.key`, 'attention.key', hidden, hidden, layer),
-      site(`${path}.attention.value`, 'attention.value', hidden, hidden, layer),
-      site(`${path}.attention.output`, 'attention.output', hidden, hidden, layer),
-      norm(`${path}.attention.norm`),
-      site(`${path}.ffn.in`, 'ffn.in', hidden, ffn, layer),
-      site(`${path}.ffn.out`, 'ffn.out', ffn, hidden, layer),
-      norm(`${path}.ffn.norm`),
+      linearSite(`${path}.attention.query`, hidden, hidden, { role: 'attention.query', layer }),
+      linearSite(`${path}.attention.key`, hidden, hidden, { role: 'attention.key', layer }),
+      linearSite(`${path}.attention.value`, hidden, hidden, { role: 'attention.value', layer }),
+      linearSite(`${path}.attention.output`, hidden, hidden, { role: 'attention.output', layer }),
+      layerNormSite(`${path}.attention.norm`, hidden),
+      linearSite(`${path}.ffn.in`, hidden, ffn, { role: 'ffn.in', layer }),
+      linearSite(`${path}.ffn.out`, ffn, hidden, { role: 'ffn.out', layer }),
+      layerNormSite(`${path}.ffn.norm`, hidden),
     ];
   }).flat();
-  const embeddings: Site = { ...site('embeddings', 'other', vocabulary, hidden), kind: 'embedding', hasBias: false };
-  return [embeddings, norm('embeddings.norm'), ...blocks, site('classifier', 'head', hidden, 2)];
+  const head = linearSite('classifier', hidden, 2, { role: 'head' });
+  return [embeddingSite('embeddings', vocabulary, hidden), layerNormSite('embeddings.norm', hidden), ...blocks, head];
 }
 
 function forward({ layers, hidden, heads }: BertShape, scope: Scope, { inputIds, attentionMask }: Tensors): Tensor {

@@ -9,9 +9,10 @@ import {
   type Controller,
   type HostTensors,
   type TrainPlan,
+  linearSite,
 } from '@peftjs/core';
 import { describe, expect, it } from 'vitest';
-import { layersOf, site } from './harness.js';
+import { layersOf } from '@peftjs/core/testing';
 
 const shapes = [
   [32, 96],
@@ -19,7 +20,7 @@ const shapes = [
   [32, 128],
   [128, 32],
 ] as const;
-const sites = [0, 1].flatMap((layer) => shapes.map(([i, o], index) => site(`${layer}.${index}`, i, o)));
+const sites = [0, 1].flatMap((layer) => shapes.map(([i, o], index) => linearSite(`${layer}.${index}`, i, o)));
 const plan: TrainPlan = { totalSteps: 40, warmupSteps: 4, finalSteps: 12 };
 const last = plan.totalSteps - plan.finalSteps;
 const base: Partial<AdaloraConfig> = { initR: 6, targetR: 4 };
@@ -43,7 +44,7 @@ interface Step {
 /** A run in which every E moves at every step, so that masked triplets grow again, as Adam's momentum makes them. */
 function run(options: Partial<AdaloraConfig>, scoreOf: (draw: number) => number, restartAt = 0): Step[] {
   const rng = createRng(3);
-  const layers = layersOf(sites, { ...base, ...options });
+  const layers = layersOf(adalora, sites, { ...base, ...options });
   let controller = controllerOf(layers, options);
   const values: HostTensors = {};
   const r = base.initR ?? 0;
@@ -121,7 +122,7 @@ describe('allocation', () => {
   });
 
   it('keeps the most important triplets of all modules', () => {
-    const layers = layersOf(sites.slice(0, 2), { initR: 2, targetR: 1 });
+    const layers = layersOf(adalora, sites.slice(0, 2), { initR: 2, targetR: 1 });
     const controller = controllerOf(layers, { initR: 2, targetR: 1 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
     const pair = (a: number, b: number) => hostTensor(Float32Array.of(a, b), [2]);
     const changes = controller.afterStep(1, {
@@ -164,7 +165,7 @@ describe('a budget in parameters', () => {
 
 describe('the run around it', () => {
   it('holds its budget from the final mask on', () => {
-    const controller = controllerOf(layersOf(sites, base), { deltaT: 1000 });
+    const controller = controllerOf(layersOf(adalora, sites, base), { deltaT: 1000 });
     expect(controller.holdsBudget(last)).toBe(false);
     const values = Object.fromEntries(
       controller.reads(last).map((name) => [name, hostTensor(new Float32Array(6).fill(1), [6])]),
@@ -179,7 +180,7 @@ describe('the run around it', () => {
   });
 
   it.each([1, 5])('throws when an allocation was passed over, each %i steps', (deltaT) => {
-    const controller = controllerOf(layersOf(sites, base), { deltaT });
+    const controller = controllerOf(layersOf(adalora, sites, base), { deltaT });
     const first = deltaT === 1 ? plan.warmupSteps + 1 : 5;
     for (let step = 1; step <= first; step++) controller.scalars(step, {});
     expect(() => controller.scalars(first + 1, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
@@ -191,7 +192,7 @@ describe('the run around it', () => {
     ['budget', { budgetUnit: 'parameters', budget: 63 }],
     ['budget', { budgetUnit: 'parameters', budget: 1e9 }],
   ] as const)('names the option that does not fit: %s', (path, options) => {
-    expect(() => controllerOf(layersOf(sites, base), options)).toThrow(
+    expect(() => controllerOf(layersOf(adalora, sites, base), options)).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path }),
     );
   });

@@ -8,11 +8,12 @@ import {
   onWarning,
   tensorAt,
   type HostTensors,
+  linearSite,
 } from '@peftjs/core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { initialOf, layersOf, site } from './harness.js';
+import { initialOf, layersOf } from '@peftjs/core/testing';
 
-const sites = [site('enc.0', 3, 5), site('enc.1', 5, 3), site('enc.2', 3, 5)];
+const sites = [linearSite('enc.0', 3, 5), linearSite('enc.1', 5, 3), linearSite('enc.2', 3, 5)];
 const config = adalora.parseConfig({
   initR: 3,
   targetR: 1,
@@ -21,7 +22,7 @@ const config = adalora.parseConfig({
   budgetUnit: 'parameters',
   budget: 20,
 });
-const layers = layersOf(sites, config);
+const layers = layersOf(adalora, sites, config);
 const singular = { 'enc.0': [0, 2, -1], 'enc.1': [0, 0, 0], 'enc.2': [0.5, 0, 0] };
 const masks = { 'enc.0': [0, 1, 1], 'enc.1': [0, 0, 0], 'enc.2': [1, 0, 0] };
 const values: HostTensors = Object.fromEntries(

@@ -3,7 +3,7 @@ import { createRng, hostTensor, loraDelta, normalValues, tensorAt, type Tensors 
 import { relativeDistance } from '@peftjs/core/testing';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { contextOf, initialOf, layerOf, tensorsIn } from './harness.js';
+import { contextOf, initialOf, layerOf, tensorsOf } from '@peftjs/core/testing';
 
 tf.env().set('PROD', true); // before the first tensor: it would print a banner
 
@@ -15,7 +15,7 @@ const numbers = (tensor: tf.Tensor | undefined): number[] => [...(tensor ?? expe
 
 describe('the layer', () => {
   it('starts with P and Q normal of deviation 0.02 and no change, for E is zero', () => {
-    const values = initialOf(layerOf({ initR: 40, targetR: 8 }, [100, 50]));
+    const values = initialOf(layerOf(adalora, { initR: 40, targetR: 8 }, [100, 50]));
     for (const name of ['loraA', 'loraB']) {
       const drawn = [...tensorAt(values, name).data];
       const std = Math.sqrt(drawn.reduce((sum, value) => sum + value * value, 0) / drawn.length);
@@ -28,7 +28,7 @@ describe('the layer', () => {
   });
 
   it('folds E and drops dead triplets; the scaling stays that of the initial rank', () => {
-    const layer = layerOf({ initR: 3, targetR: 2, loraAlpha: 6 });
+    const layer = layerOf(adalora, { initR: 3, targetR: 2, loraAlpha: 6 });
     const values = {
       ...initialOf(layer),
       loraB: normalValues(createRng(3), [3, 10], 1),
@@ -41,7 +41,7 @@ describe('the layer', () => {
     expect(layer.storedParameters(values)).toBe(2 * 16);
     const x = tf.randomNormal([4, 6], 0, 1, 'float32', 1);
     const base = tf.randomNormal([4, 10], 0, 1, 'float32', 2);
-    const y = layer.forward(x, tensorsIn(values), {
+    const y = layer.forward(x, tensorsOf(values), {
       base: () => base,
       weight: () => base,
       bias: () => undefined,
@@ -65,8 +65,8 @@ describe('importance', () => {
     loraB: tf.tensor2d([1, 9, 0.5, -2, 0.2, 0], [2, 3]),
   };
   const after = (of: Partial<AdaloraConfig>, state: Tensors, frozen = 0): Tensors => {
-    const layer = layerOf({ ...options, ...of }, [2, 3]);
-    const before = { ...tensorsIn(initialOf(layer)), ...previous, ...state };
+    const layer = layerOf(adalora, { ...options, ...of }, [2, 3]);
+    const before = { ...tensorsOf(initialOf(layer)), ...previous, ...state };
     return (
       layer.update?.(
         { ...before, loraE: tf.tensor1d([9, -7]) },
@@ -103,7 +103,7 @@ describe('importance', () => {
 
   it('is |E| as the magnitude, and needs no averages then', () => {
     expect(numbers(after({ importance: 'magnitude' }, {}).importance)).toEqual([9, 7]);
-    expect(Object.keys(layerOf({ importance: 'magnitude' }).state ?? {})).toEqual(['importance', 'mask']);
+    expect(Object.keys(layerOf(adalora, { importance: 'magnitude' }).state ?? {})).toEqual(['importance', 'mask']);
   });
 
   it.each(['smoothed-sensitivity', 'sensitivity', 'magnitude'] as const)(
@@ -130,7 +130,7 @@ describe('the orthogonality term', () => {
     loraB: tf.tensor2d([0, 0, 1, 0, 1, 0], [2, 3]),
   });
   const lossOf = (options: Partial<AdaloraConfig>, layers = 1) => {
-    const loss = layerOf({ initR: 2, targetR: 1, ...options }, [3, 3]).loss ?? expect.fail('there is no term');
+    const loss = layerOf(adalora, { initR: 2, targetR: 1, ...options }, [3, 3]).loss ?? expect.fail('there is no term');
     return (p: Tensors): tf.Scalar => loss(p, contextOf({}, layers));
   };
 
@@ -176,7 +176,7 @@ describe('the orthogonality term', () => {
   );
 
   it('is left out with a weight of zero', () => {
-    expect(layerOf({ orthRegWeight: 0 }).loss).toBeUndefined();
+    expect(layerOf(adalora, { orthRegWeight: 0 }).loss).toBeUndefined();
     expect(adalora.parseConfig({}).orthRegWeight).toBe(0.5);
   });
 });

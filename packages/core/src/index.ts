@@ -17,6 +17,8 @@ export {
   hostZeros,
   sizeOf,
   specOf,
+  tensorAt,
+  tensorsAt,
   transposed,
   type DType,
   type HostTensor,
@@ -51,7 +53,15 @@ export {
   type TrainPlan,
   type UpdateContext,
 } from './contracts/method.js';
-export type { Site, SiteKind, SiteRole } from './contracts/site.js';
+export {
+  embeddingSite,
+  layerNormSite,
+  linearSite,
+  type Place,
+  type Site,
+  type SiteKind,
+  type SiteRole,
+} from './contracts/site.js';
 export { integerFrom, nonNegative, onWarning, parseOptions, positive, warnOnce, type Warn } from './config.js';
 export {
   matches,
@@ -134,6 +144,4 @@ export {
   pickRows,
   placeRows,
   rowNorms,
-  tensorAt,
-  tensorsAt,
 } from './adapter/factors.js';

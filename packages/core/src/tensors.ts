@@ -75,6 +75,21 @@ export function transposed(matrix: HostTensor): HostTensor {
   return { dtype: 'float32', shape: [columns, rows], data: to };
 }
 
+/** A tensor by name, at rest or inside the step. @throws ShapeError when there is none. */
+export function tensorAt<T>(tensors: Readonly<Record<string, T>>, name: string): T {
+  const tensor = tensors[name];
+  if (tensor !== undefined) return tensor;
+  throw new ShapeError(`there is no tensor '${name}' among ${Object.keys(tensors).join(', ') || 'none'}`, name);
+}
+
+/** Several tensors by name: `const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB')`. @throws ShapeError when one is missing. */
+export function tensorsAt<T, const K extends string>(
+  tensors: Readonly<Record<string, T>>,
+  ...names: K[]
+): Record<K, T> {
+  return Object.fromEntries(names.map((name) => [name, tensorAt(tensors, name)])) as Record<K, T>;
+}
+
 function checked(tensor: HostTensor): HostTensor {
   if (tensor.data.length !== sizeOf(tensor.shape)) {
     throw new ShapeError(

@@ -42,11 +42,16 @@ export async function runOnce<V>(executor: Executor<V>, fn: PureFunction, inputs
 export function withGradients(fn: PureFunction, names: readonly string[]): PureFunction {
   return (inputs) => {
     const loss = (...values: Tensor[]): Tensor => {
-      const outputs = fn({ ...inputs, ...Object.fromEntries(names.map((name, index) => [name, values[index] as Tensor])) });
+      const outputs = fn({
+        ...inputs,
+        ...Object.fromEntries(names.map((name, index) => [name, values[index] as Tensor])),
+      });
       return total(Object.values(outputs).filter(({ dtype }) => dtype === 'float32'));
     };
-    const { grads } = tf.valueAndGrads(loss as never)(names.map((name) => inputs[name] as Tensor));
-    const gradients: Tensors = Object.fromEntries(names.map((name, index) => [`gradient of ${name}`, grads[index] as Tensor]));
+    const { grads } = tf.valueAndGrads(loss)(names.map((name) => inputs[name] as Tensor));
+    const gradients: Tensors = Object.fromEntries(
+      names.map((name, index) => [`gradient of ${name}`, grads[index] as Tensor]),
+    );
     return { ...fn(inputs), ...gradients };
   };
 }

@@ -51,7 +51,8 @@ describe('compiled', () => {
 
   it('takes names of any characters', async () => {
     const names = ['encoder.layer.0.loraA', 'a/b:0', 'é "x"', 'v0', 'c0', 'in:x', ' '];
-    const fn: PureFunction = (t) => Object.fromEntries(names.map((name, index) => [name, tf.add(t[name] as tf.Tensor, index)]));
+    const fn: PureFunction = (t) =>
+      Object.fromEntries(names.map((name, index) => [name, tf.add(t[name] as tf.Tensor, index)]));
     const inputs = Object.fromEntries(names.map((name) => [name, floats([2])]));
     const outputs = await runOnce(executor, fn, inputs);
     expect(Object.keys(outputs)).toEqual(names);
@@ -61,7 +62,14 @@ describe('compiled', () => {
   it('returns inputs, constants, one tensor twice, and bools as int32', async () => {
     const fn = ({ x }: Tensors): Tensors => {
       const y = tf.neg(x as tf.Tensor);
-      return { same: x as tf.Tensor, y, again: y, one: tf.ones([2]), positive: tf.greater(y, 0), flat: tf.reshape(x as tf.Tensor, [3, 1]) };
+      return {
+        same: x as tf.Tensor,
+        y,
+        again: y,
+        one: tf.ones([2]),
+        positive: tf.greater(y, 0),
+        flat: tf.reshape(x as tf.Tensor, [3, 1]),
+      };
     };
     const outputs = await runOnce(executor, fn, { x: hostTensor(Float32Array.of(1, -2, 0), [3]) });
     expect(Array.from(outputs.same?.data ?? [])).toEqual([1, -2, 0]);
@@ -87,7 +95,9 @@ describe('compiled', () => {
     await expect(fn.run({ x })).rejects.toThrow(/'unused' is missing/);
     await expect(fn.run({ x, unused: x })).resolves.toHaveProperty('y');
     await expect(fn.run({ x: executor.upload(floats([4])), unused: x })).rejects.toThrow(ShapeError);
-    await expect(fn.run({ x: executor.upload(floats([3, 1])), unused: x })).rejects.toThrow(/'x' must be float32 \[3\], got float32 \[3, 1\]/);
+    await expect(fn.run({ x: executor.upload(floats([3, 1])), unused: x })).rejects.toThrow(
+      /'x' must be float32 \[3\], got float32 \[3, 1\]/,
+    );
     const integers = executor.upload({ dtype: 'int32', shape: [3], data: Int32Array.of(1, 2, 3) });
     await expect(fn.run({ x: integers, unused: x })).rejects.toThrow(ShapeError);
     await expect(fn.run({ x: floats([3]) as never, unused: x })).rejects.toThrow(/no value of this executor/);

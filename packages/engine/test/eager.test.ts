@@ -11,8 +11,14 @@ const double: PureFunction = ({ x }) => ({ y: tf.mul(x as Tensor, 2) });
 
 describe('starting a backend', () => {
   it('prints nothing and leaves the process its own', async () => {
-    const spies = [vi.spyOn(console, 'warn'), vi.spyOn(console, 'error'), vi.spyOn(console, 'log'), vi.spyOn(process.stderr, 'write')];
-    const listeners = (): unknown[] => ['uncaughtException', 'unhandledRejection'].map((event) => process.listeners(event as never));
+    const spies = [
+      vi.spyOn(console, 'warn'),
+      vi.spyOn(console, 'error'),
+      vi.spyOn(console, 'log'),
+      vi.spyOn(process.stderr, 'write'),
+    ];
+    const listeners = (): unknown[] =>
+      ['uncaughtException', 'unhandledRejection'].map((event) => process.listeners(event as never));
     const before = listeners();
     for (const backend of ['wasm', 'cpu'] as const) await runOnce(await eager({ backend }), double, { x: floats([3]) });
     expect(spies.map((spy) => spy.mock.calls)).toEqual([[], [], [], []]);
@@ -34,7 +40,8 @@ describe('starting a backend', () => {
 
   it('lists all of them', async () => {
     const reports = await listBackends();
-    const of = (executor: string, backend: string) => reports.find((r) => r.executor === executor && r.backend === backend);
+    const of = (executor: string, backend: string) =>
+      reports.find((r) => r.executor === executor && r.backend === backend);
     expect(of('compiled', 'cpu')).toEqual({ executor: 'compiled', backend: 'cpu', available: true });
     expect(of('eager', 'wasm')).toEqual({ executor: 'eager', backend: 'wasm', available: true });
     expect(of('eager', 'tensorflow')).toMatchObject({ available: false, install: 'npm install @tensorflow/tfjs-node' });
@@ -52,7 +59,11 @@ describe.each(['cpu', 'wasm'] as const)('eager on %s', (backend) => {
 
   it('leaks nothing over 100 runs', async () => {
     const fn = await executor.compile(
-      ({ x }) => ({ y: tf.grad((a) => tf.sum(tf.softmax(tf.square(a))))(x as Tensor), same: x as Tensor, bool: tf.greater(x as Tensor, 0) }),
+      ({ x }) => ({
+        y: tf.grad((a) => tf.sum(tf.softmax(tf.square(a))))(x as Tensor),
+        same: x as Tensor,
+        bool: tf.greater(x as Tensor, 0),
+      }),
       { x: vector },
     );
     const x = executor.upload(floats([3]));
@@ -111,7 +122,12 @@ describe.each(['cpu', 'wasm'] as const)('eager on %s', (backend) => {
     const fn = await executor.compile(double, { x: vector });
     const x = executor.upload(hostTensor(Float32Array.of(1, 2, 3), [3]));
     const onnx = compiled({ threads: 1 });
-    const runs = [fn.run({ x }), onnx.compile(double, { x: vector }), fn.run({ x }), onnx.compile(double, { x: vector })] as const;
+    const runs = [
+      fn.run({ x }),
+      onnx.compile(double, { x: vector }),
+      fn.run({ x }),
+      onnx.compile(double, { x: vector }),
+    ] as const;
     const [first, , second] = await Promise.all(runs);
     expect((await executor.download(first.y as Tensor)).data).toEqual(Float32Array.of(2, 4, 6));
     expect((await executor.download(second.y as Tensor)).data).toEqual(Float32Array.of(2, 4, 6));

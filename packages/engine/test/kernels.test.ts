@@ -20,9 +20,15 @@ interface Case {
 type Pair = readonly [readonly number[], readonly number[]];
 
 const BROADCASTS: readonly Pair[] = [
-  [[2, 3], [2, 3]],
+  [
+    [2, 3],
+    [2, 3],
+  ],
   [[2, 3], [3]],
-  [[4, 1, 3], [2, 1]],
+  [
+    [4, 1, 3],
+    [2, 1],
+  ],
   [[], [2, 3]],
   [[5], []],
   [[1, 1], [1]],
@@ -40,7 +46,8 @@ function pairs(make: (shape: readonly number[], seed: number) => HostTensor): Ho
 }
 
 function overPairs(op: (a: Tensor, b: Tensor) => Tensor): PureFunction {
-  return (t) => Object.fromEntries(BROADCASTS.map((_, index) => [`y${index}`, op(get(t, `a${index}`), get(t, `b${index}`))]));
+  return (t) =>
+    Object.fromEntries(BROADCASTS.map((_, index) => [`y${index}`, op(get(t, `a${index}`), get(t, `b${index}`))]));
 }
 
 function binary(op: (a: Tensor, b: Tensor) => Tensor, low = -2, high = 2, tolerance = 1e-5): Case {
@@ -135,7 +142,14 @@ const CASES: Readonly<Record<string, Case>> = {
     inputs: { x: floats([2, 3]), zero: floats([], 0, 0) },
     fn: (t) => {
       const odd = tf.div(get(t, 'x'), get(t, 'zero'));
-      const all = tf.concat([odd, tf.div(get(t, 'zero'), tf.zerosLike(get(t, 'zero'))).reshape([1, 1]).tile([1, 3]), get(t, 'x')]);
+      const all = tf.concat([
+        odd,
+        tf
+          .div(get(t, 'zero'), tf.zerosLike(get(t, 'zero')))
+          .reshape([1, 1])
+          .tile([1, 3]),
+        get(t, 'x'),
+      ]);
       return { nan: tf.isNaN(all), inf: tf.isInf(all), finite: tf.isFinite(all) };
     },
   },
@@ -164,7 +178,12 @@ const CASES: Readonly<Record<string, Case>> = {
   ClipByValue: unary((x) => tf.clipByValue(x, -0.5, 0.7)),
   'Abs, Neg, Sign of integers': {
     inputs: { x: integers([2, 5], -4, 4) },
-    fn: (t) => ({ abs: tf.abs(get(t, 'x')), neg: tf.neg(get(t, 'x')), sign: tf.sign(get(t, 'x')), clip: tf.clipByValue(get(t, 'x'), -1, 2) }),
+    fn: (t) => ({
+      abs: tf.abs(get(t, 'x')),
+      neg: tf.neg(get(t, 'x')),
+      sign: tf.sign(get(t, 'x')),
+      clip: tf.clipByValue(get(t, 'x'), -1, 2),
+    }),
   },
 
   // exponentials, trigonometry
@@ -204,22 +223,41 @@ const CASES: Readonly<Record<string, Case>> = {
   // reductions
   Sum: of([2, 3, 4], (x) => [tf.sum(x), tf.sum(x, 1), tf.sum(x, [0, -1], true), tf.sum(x, []), tf.sum(tf.sum(x))]),
   'Sum of bools': of([2, 3], (x) => tf.sum(tf.greater(x, 0), 0), false),
-  'Sum of a broadcast': of([2, 1], (x) => [tf.sum(tf.broadcastTo(x, [2, 3]), 0), tf.sum(tf.broadcastTo(x, [4, 2, 3]), [0, 2])]),
+  'Sum of a broadcast': of([2, 1], (x) => [
+    tf.sum(tf.broadcastTo(x, [2, 3]), 0),
+    tf.sum(tf.broadcastTo(x, [4, 2, 3]), [0, 2]),
+  ]),
   Mean: of([2, 3, 4], (x) => [tf.mean(x), tf.mean(x, -1, true), tf.mean(x, [0, 1])]),
   'Mean of integers': { inputs: { x: integers([2, 3], 0, 9) }, fn: (t) => ({ y: tf.mean(get(t, 'x'), 1) }) },
   'Prod, Cumprod': of([2, 3], (x) => [tf.prod(x), tf.prod(x, 1, true)], true, 1e-4),
-  Cumprod: of([2, 4, 3], (x) => [tf.cumprod(x, 1), tf.cumprod(x, 1, true), tf.cumprod(x, 2, false, true), tf.cumprod(x, 0, true, true)], false),
-  Cumsum: of([2, 4, 3], (x) => [tf.cumsum(x, 1), tf.cumsum(x, 1, true), tf.cumsum(x, 2, false, true), tf.cumsum(x, 0, true, true)], false),
+  Cumprod: of(
+    [2, 4, 3],
+    (x) => [tf.cumprod(x, 1), tf.cumprod(x, 1, true), tf.cumprod(x, 2, false, true), tf.cumprod(x, 0, true, true)],
+    false,
+  ),
+  Cumsum: of(
+    [2, 4, 3],
+    (x) => [tf.cumsum(x, 1), tf.cumsum(x, 1, true), tf.cumsum(x, 2, false, true), tf.cumsum(x, 0, true, true)],
+    false,
+  ),
   'Cumsum of the last axis': of([2, 3], (x) => [tf.cumsum(x, 1), tf.cumsum(x, 1, true), tf.cumsum(x, 1, false, true)]),
   Max: of([2, 3, 4], (x) => [tf.max(x), tf.max(x, 1), tf.max(x, [0, 2], true)]),
   Min: of([2, 3, 4], (x) => [tf.min(x), tf.min(x, 1), tf.min(x, [0, 2], true)]),
   'Max with ties': of([2, 3], (x) => tf.max(tf.clipByValue(x, -1, 0), 1)),
-  'All, Any': of([2, 3], (x) => [tf.all(tf.greater(x, -1), 1), tf.any(tf.greater(x, 1), 0, true), tf.any(tf.greater(x, 3))], false),
+  'All, Any': of(
+    [2, 3],
+    (x) => [tf.all(tf.greater(x, -1), 1), tf.any(tf.greater(x, 1), 0, true), tf.any(tf.greater(x, 3))],
+    false,
+  ),
   'ArgMax, ArgMin': of([2, 3, 4], (x) => [tf.argMax(x, 1), tf.argMin(x, -1), tf.argMax(x)], false),
-  TopK: of([3, 5], (x) => {
-    const { values, indices } = tf.topk(x, 2);
-    return [values, indices];
-  }, false),
+  TopK: of(
+    [3, 5],
+    (x) => {
+      const { values, indices } = tf.topk(x, 2);
+      return [values, indices];
+    },
+    false,
+  ),
   Softmax: of([2, 3, 4], (x) => [tf.softmax(x), tf.softmax(tf.reshape(x, [6, 4]))]),
   logSoftmax: of([3, 4], (x) => tf.logSoftmax(x)),
   logSumExp: of([3, 4], (x) => [tf.logSumExp(x, 1), tf.logSumExp(x)]),
@@ -234,7 +272,15 @@ const CASES: Readonly<Record<string, Case>> = {
     tf.reshape(tf.broadcastTo(tf.slice(x, [0, 0, 0], [1, 1, 1]), [2, 2, 1]), [4]),
   ]),
   'matrix views': {
-    inputs: { m: floats([6, 4]), full: floats([2, 3, 4]), column: floats([2, 3, 1]), wide: floats([5, 2, 3, 4]), row: floats([4]), plane: floats([3, 4]), other: floats([2, 3, 4], -2, 2, 2) },
+    inputs: {
+      m: floats([6, 4]),
+      full: floats([2, 3, 4]),
+      column: floats([2, 3, 1]),
+      wide: floats([5, 2, 3, 4]),
+      row: floats([4]),
+      plane: floats([3, 4]),
+      other: floats([2, 3, 4], -2, 2, 2),
+    },
     fn: (t) => {
       const view = tf.reshape(get(t, 'm'), [2, 3, 4]); // held as [6, 4]
       return {
@@ -258,13 +304,27 @@ const CASES: Readonly<Record<string, Case>> = {
   'Cast with gradient': of([2, 3], (x) => tf.cast(x, 'float32')),
   ExpandDims: of([2, 3], (x) => [tf.expandDims(x, 0), tf.expandDims(x, -1), tf.squeeze(tf.expandDims(x, 1))]),
   Transpose: of([2, 3, 4], (x) => [tf.transpose(x), tf.transpose(x, [1, 0, 2]), tf.transpose(tf.reshape(x, [24]))]),
-  'Tile, BroadcastTo': of([2, 1, 3], (x) => [tf.tile(x, [2, 3, 1]), tf.broadcastTo(x, [4, 2, 5, 3]), tf.exp(tf.broadcastTo(x, [2, 2, 3]))]),
-  Slice: of([3, 4], (x) => [tf.slice(x, [1, 1], [2, 2]), tf.slice(x, [1]), tf.slice(x, [0, 2], [-1, -1]), tf.slice(x, 0), tf.slice(x, [1, 0], [0, 4])]),
-  StridedSlice: of([5, 6], (x) => [
-    tf.stridedSlice(x, [0, 1], [5, 6], [2, 2]),
-    tf.stridedSlice(x, [4, 5], [-6, 1], [-1, -2]),
-    tf.stridedSlice(x, [1, 0], [2, 6], [1, 1], 0, 0, 0, 0, 1),
-  ], false),
+  'Tile, BroadcastTo': of([2, 1, 3], (x) => [
+    tf.tile(x, [2, 3, 1]),
+    tf.broadcastTo(x, [4, 2, 5, 3]),
+    tf.exp(tf.broadcastTo(x, [2, 2, 3])),
+  ]),
+  Slice: of([3, 4], (x) => [
+    tf.slice(x, [1, 1], [2, 2]),
+    tf.slice(x, [1]),
+    tf.slice(x, [0, 2], [-1, -1]),
+    tf.slice(x, 0),
+    tf.slice(x, [1, 0], [0, 4]),
+  ]),
+  StridedSlice: of(
+    [5, 6],
+    (x) => [
+      tf.stridedSlice(x, [0, 1], [5, 6], [2, 2]),
+      tf.stridedSlice(x, [4, 5], [-6, 1], [-1, -2]),
+      tf.stridedSlice(x, [1, 0], [2, 6], [1, 1], 0, 0, 0, 0, 1),
+    ],
+    false,
+  ),
   Reverse: of([2, 3, 4], (x) => [tf.reverse(x, 1), tf.reverse(x, [0, -1]), tf.reverse(x)]),
   SplitV: of([4, 6], (x) => [...tf.split(x, 3, 1), ...tf.split(x, [1, 3], 0), ...tf.split(x, [2, -1], -1)]),
   Unpack: of([3, 2, 4], (x) => [...tf.unstack(x), ...tf.unstack(x, -1)]),
@@ -285,7 +345,7 @@ const CASES: Readonly<Record<string, Case>> = {
     fn: (t) => ({ y: tf.gatherND(get(t, 'x'), get(t, 'ids')) }),
   },
   ScatterNd: {
-    inputs: { ids: integers([5, 2], 0, 2), updates: floats([5, 3]), rows: integers([6, 1], 0, 3) , flat: floats([6]) },
+    inputs: { ids: integers([5, 2], 0, 2), updates: floats([5, 3]), rows: integers([6, 1], 0, 3), flat: floats([6]) },
     fn: (t) => ({
       y: tf.scatterND(get(t, 'ids'), get(t, 'updates'), [2, 4, 3]),
       z: tf.scatterND(get(t, 'rows'), get(t, 'flat'), [3]),
@@ -296,11 +356,37 @@ const CASES: Readonly<Record<string, Case>> = {
     fn: (t) => ({ y: tf.unsortedSegmentSum(get(t, 'x'), get(t, 'ids') as Tensor1D, 3) }),
     gradients: ['x'],
   },
-  Concat: of([2, 3], (x) => [tf.concat([x, tf.neg(x)]), tf.concat([x, tf.exp(x)], -1), tf.concat([tf.slice(x, [0, 0], [0, 3]), x])]),
+  Concat: of([2, 3], (x) => [
+    tf.concat([x, tf.neg(x)]),
+    tf.concat([x, tf.exp(x)], -1),
+    tf.concat([tf.slice(x, [0, 0], [0, 3]), x]),
+  ]),
   Pack: of([2, 3], (x) => [tf.stack([x, tf.neg(x)]), tf.stack([x, x], 1), tf.stack([x, tf.exp(x)], -1)]),
-  PadV2: of([2, 3], (x) => [tf.pad(x, [[1, 0], [0, 2]]), tf.pad(x, [[0, 0], [1, 1]], 3.5)]),
+  PadV2: of([2, 3], (x) => [
+    tf.pad(x, [
+      [1, 0],
+      [0, 2],
+    ]),
+    tf.pad(
+      x,
+      [
+        [0, 0],
+        [1, 1],
+      ],
+      3.5,
+    ),
+  ]),
   'PadV2 of integers': { inputs: { x: integers([2], 0, 9) }, fn: (t) => ({ y: tf.pad(get(t, 'x'), [[1, 1]], 4) }) },
-  MirrorPad: of([3, 4], (x) => tf.mirrorPad(x, [[1, 0], [2, 1]], 'reflect')),
+  MirrorPad: of([3, 4], (x) =>
+    tf.mirrorPad(
+      x,
+      [
+        [1, 0],
+        [2, 1],
+      ],
+      'reflect',
+    ),
+  ),
 
   // products
   BatchMatMul: {
@@ -320,13 +406,16 @@ const CASES: Readonly<Record<string, Case>> = {
   },
   'BatchMatMul over a broadcast batch': {
     inputs: { a: floats([2, 5, 3, 4]), b: floats([5, 4, 2]) },
-    fn: (t) => ({ y: tf.matMul(get(t, 'a'), get(t, 'b')), z: tf.matMul(get(t, 'a'), tf.broadcastTo(get(t, 'b'), [2, 5, 4, 2])) }),
+    fn: (t) => ({
+      y: tf.matMul(get(t, 'a'), get(t, 'b')),
+      z: tf.matMul(get(t, 'a'), tf.broadcastTo(get(t, 'b'), [2, 5, 4, 2])),
+    }),
   },
   _FusedMatMul: {
     inputs: { a: floats([2, 3]), b: floats([3, 4]), bias: floats([4]), alpha: floats([4], 0, 1) },
     fn: (t) => {
       const product = (activation: 'linear' | 'relu' | 'relu6' | 'elu' | 'sigmoid' | 'leakyrelu'): Tensor =>
-        tf.fused.matMul({ a: get(t, 'a') as Tensor2D, b: get(t, 'b') as Tensor2D, bias: get(t, 'bias'), activation });
+        tf.fused.matMul({ a: get(t, 'a'), b: get(t, 'b'), bias: get(t, 'bias'), activation });
       return {
         linear: product('linear'),
         relu: product('relu'),
@@ -334,10 +423,10 @@ const CASES: Readonly<Record<string, Case>> = {
         elu: product('elu'),
         sigmoid: product('sigmoid'),
         leakyrelu: product('leakyrelu'),
-        plain: tf.fused.matMul({ a: get(t, 'b') as Tensor2D, b: get(t, 'a') as Tensor2D, transposeA: true, transposeB: true }),
+        plain: tf.fused.matMul({ a: get(t, 'b'), b: get(t, 'a'), transposeA: true, transposeB: true }),
         prelu: tf.fused.matMul({
-          a: get(t, 'a') as Tensor2D,
-          b: get(t, 'b') as Tensor2D,
+          a: get(t, 'a'),
+          b: get(t, 'b'),
           activation: 'prelu',
           preluActivationWeights: get(t, 'alpha'),
         }),
@@ -366,14 +455,27 @@ const CASES: Readonly<Record<string, Case>> = {
   OneHot: {
     inputs: { ids: integers([2, 3], -1, 5) },
     fn: (t) => ({
-      y: tf.oneHot(get(t, 'ids') as Tensor1D, 4),
-      custom: tf.oneHot(get(t, 'ids') as Tensor1D, 4, 0.9, 0.1),
-      integers: tf.oneHot(get(t, 'ids') as Tensor1D, 4, 5, -1, 'int32'),
+      y: tf.oneHot(get(t, 'ids'), 4),
+      custom: tf.oneHot(get(t, 'ids'), 4, 0.9, 0.1),
+      integers: tf.oneHot(get(t, 'ids'), 4, 5, -1, 'int32'),
     }),
   },
   'tensors of the function itself': of([2, 3], (x) => [
-    tf.add(x, tf.tensor([[1, 2, 3], [4, 5, 6]])),
-    tf.where(tf.tensor([[true, false, true], [false, true, false]]), x, tf.scalar(1)),
+    tf.add(
+      x,
+      tf.tensor([
+        [1, 2, 3],
+        [4, 5, 6],
+      ]),
+    ),
+    tf.where(
+      tf.tensor([
+        [true, false, true],
+        [false, true, false],
+      ]),
+      x,
+      tf.scalar(1),
+    ),
     tf.mul(tf.cast(x, 'int32'), tf.tensor([2, 3, 4], [3], 'int32')),
     tf.tensor2d([[1, 2]]),
   ]),

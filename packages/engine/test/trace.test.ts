@@ -24,7 +24,10 @@ async function ops(fn: PureFunction, specs: Parameters<typeof trace>[1] = { x: m
 
 describe('the graph', () => {
   it('holds only what an output depends on', async () => {
-    const graph = await trace((t) => ({ y: tf.exp(x(t)), unread: tf.reshape(tf.log(x(t)), [3, 2]) }), { x: matrix, unused: matrix });
+    const graph = await trace((t) => ({ y: tf.exp(x(t)), unread: tf.reshape(tf.log(x(t)), [3, 2]) }), {
+      x: matrix,
+      unused: matrix,
+    });
     expect(graph.nodes.map(({ op }) => op)).toEqual(['Exp', 'Log', 'Reshape']);
     const pruned = await trace(
       (t) => {
@@ -40,16 +43,28 @@ describe('the graph', () => {
 
   it('holds equal constants and equal nodes once', async () => {
     const graph = await trace(
-      (t) => ({ y: tf.add(tf.mul(x(t), tf.tensor([1, 2, 3])), tf.mul(x(t), tf.tensor([1, 2, 3]))), z: tf.mul(x(t), tf.tensor([1, 2, 4])) }),
+      (t) => ({
+        y: tf.add(tf.mul(x(t), tf.tensor([1, 2, 3])), tf.mul(x(t), tf.tensor([1, 2, 3]))),
+        z: tf.mul(x(t), tf.tensor([1, 2, 4])),
+      }),
       { x: matrix },
     );
     expect(graph.nodes.map(({ op }) => op)).toEqual(['Mul', 'Add', 'Mul']);
-    expect(graph.constants.map(({ data }) => Array.from(data, Number))).toEqual([[1, 2, 3], [1, 2, 4]]);
+    expect(graph.constants.map(({ data }) => Array.from(data, Number))).toEqual([
+      [1, 2, 3],
+      [1, 2, 4],
+    ]);
   });
 
   it('tells constants of one content but another type or shape apart', async () => {
     const graph = await trace(
-      () => ({ a: tf.tensor([1, 2]), b: tf.tensor([1, 2], [2], 'int32'), c: tf.tensor([1, 2], [1, 2]), zero: tf.scalar(0), minus: tf.scalar(-0) }),
+      () => ({
+        a: tf.tensor([1, 2]),
+        b: tf.tensor([1, 2], [2], 'int32'),
+        c: tf.tensor([1, 2], [1, 2]),
+        zero: tf.scalar(0),
+        minus: tf.scalar(-0),
+      }),
       {},
     );
     expect(graph.constants).toHaveLength(5);
@@ -61,9 +76,15 @@ describe('the graph', () => {
   });
 
   it('keeps layers on matrices between their products', async () => {
-    const specs = { x: { dtype: 'float32', shape: [2, 4, 3] }, w: { dtype: 'float32', shape: [3, 3] }, b: { dtype: 'float32', shape: [3] } } as const;
-    const layer = (t: Tensors): Tensor => linear(x(t), t.w as Tensor, t.b as Tensor);
-    const fn: PureFunction = (t) => ({ y: tf.add(gelu(layer({ ...t, x: layerNorm(x(t), t.b as Tensor, t.b as Tensor, 1e-5) })), x(t)) });
+    const specs = {
+      x: { dtype: 'float32', shape: [2, 4, 3] },
+      w: { dtype: 'float32', shape: [3, 3] },
+      b: { dtype: 'float32', shape: [3] },
+    } as const;
+    const layer = (t: Tensors): Tensor => linear(x(t), t.w as Tensor, t.b);
+    const fn: PureFunction = (t) => ({
+      y: tf.add(gelu(layer({ ...t, x: layerNorm(x(t), t.b as Tensor, t.b as Tensor, 1e-5) })), x(t)),
+    });
     expect(await ops(fn, specs)).toEqual(['Reshape', 'LayerNormalization', 'MatMul', 'Add', 'Gelu', 'Add', 'Reshape']);
   });
 
@@ -71,7 +92,7 @@ describe('the graph', () => {
     const square = { dtype: 'float32', shape: [3, 3] } as const;
     const fn: PureFunction = (t) => {
       const loss = (w: Tensor): Tensor => tf.sum(tf.matMul(tf.matMul(x(t), t.frozen as Tensor), w));
-      const { grads } = tf.valueAndGrads(loss as never)([t.trained as Tensor]);
+      const { grads } = tf.valueAndGrads(loss)([t.trained as Tensor]);
       return { gradient: grads[0] as Tensor };
     };
     const products = (await ops(fn, { x: matrix, frozen: square, trained: square })).filter((op) => op === 'MatMul');
@@ -87,7 +108,11 @@ describe('the graph', () => {
 
 describe('what cannot be traced', () => {
   const cases: readonly (readonly [string, PureFunction, RegExp])[] = [
-    ['a kernel without an ONNX twin', (t) => ({ y: tf.maxPool(tf.reshape(x(t), [1, 2, 3, 1]) as tf.Tensor4D, 2, 1, 'same') }), /'MaxPool' \(asked for by tf\.maxPool\).*eager/],
+    [
+      'a kernel without an ONNX twin',
+      (t) => ({ y: tf.maxPool(tf.reshape(x(t), [1, 2, 3, 1]) as tf.Tensor4D, 2, 1, 'same') }),
+      /'MaxPool' \(asked for by tf\.maxPool\).*eager/,
+    ],
     ['one that nobody registered', (t) => ({ y: tf.engine().runKernel('Mystery', { x: x(t) }) }), /'Mystery'/],
     [
       'one that only the gradient needs',
@@ -95,18 +120,43 @@ describe('what cannot be traced', () => {
       /'LRN'/,
     ],
     ['reading a tensor', (t) => ({ y: tf.scalar(x(t).dataSync()[0] ?? 0) }), /reads a tensor/],
-    ['reading inside an op', (t) => ({ y: tf.booleanMaskAsync as never, z: tf.tensor(x(t).arraySync()) }), /reads a tensor/],
+    [
+      'reading inside an op',
+      (t) => ({ y: tf.booleanMaskAsync as never, z: tf.tensor(x(t).arraySync()) }),
+      /reads a tensor/,
+    ],
     ['random numbers', (t) => ({ y: tf.add(x(t), tf.randomUniform([3])) }), /tf\.randomUniform would draw/],
     ['dropout', (t) => ({ y: tf.dropout(x(t), 0.5) }), /tf\.dropout would draw/],
-    ['seeded random numbers', (t) => ({ y: tf.add(x(t), tf.randomNormal([3], 0, 1, 'float32', 7)) }), /tf\.randomNormal would draw/],
+    [
+      'seeded random numbers',
+      (t) => ({ y: tf.add(x(t), tf.randomNormal([3], 0, 1, 'float32', 7)) }),
+      /tf\.randomNormal would draw/,
+    ],
     ['strings', () => ({ y: tf.tensor(['a']) }), /string/],
     ['complex numbers', (t) => ({ y: tf.complex(x(t), x(t)) }), /'Complex'/],
     ['a promise', (() => Promise.resolve({})) as never, /record of tensors/],
     ['nothing', () => ({}), /record of tensors/],
     ['a bare tensor', x as never, /record of tensors/],
     ['a number', (() => ({ y: 3 })) as never, /'y' is not a tensor/],
-    ['a mirror padding of its kind', (t) => ({ y: tf.mirrorPad(x(t), [[1, 0], [0, 0]], 'symmetric') }), /symmetric/],
-    ['a gather over other axes', (t) => ({ y: tf.gather(tf.reshape(x(t), [2, 3, 1]), tf.tensor([[0], [0]], [2, 1], 'int32'), 2, 1) }), /batchDims/],
+    [
+      'a mirror padding of its kind',
+      (t) => ({
+        y: tf.mirrorPad(
+          x(t),
+          [
+            [1, 0],
+            [0, 0],
+          ],
+          'symmetric',
+        ),
+      }),
+      /symmetric/,
+    ],
+    [
+      'a gather over other axes',
+      (t) => ({ y: tf.gather(tf.reshape(x(t), [2, 3, 1]), tf.tensor([[0], [0]], [2, 1], 'int32'), 2, 1) }),
+      /batchDims/,
+    ],
   ];
 
   it.each(cases)('%s', async (_, fn, message) => {
@@ -115,11 +165,17 @@ describe('what cannot be traced', () => {
     await expect(trace(fn, { x: matrix })).rejects.toThrow(EngineError);
     expect(tf.getBackend()).toBe('cpu');
     expect(tf.memory().numTensors).toBe(before);
-    expect(tf.grad((a) => tf.square(a))(tf.scalar(3)).dataSync()[0]).toBe(6);
+    expect(
+      tf
+        .grad((a) => tf.square(a))(tf.scalar(3))
+        .dataSync()[0],
+    ).toBe(6);
   });
 
   it('names the op that asked, in a gradient too', async () => {
-    const fn: PureFunction = (t) => ({ y: tf.grad((a) => tf.conv1d(tf.reshape(a, [2, 3]) as tf.Tensor2D, tf.ones([1, 3, 1]), 1, 'same'))(x(t)) });
+    const fn: PureFunction = (t) => ({
+      y: tf.grad((a) => tf.conv1d(tf.reshape(a, [2, 3]) as tf.Tensor2D, tf.ones([1, 3, 1]), 1, 'same'))(x(t)),
+    });
     await expect(trace(fn, { x: matrix })).rejects.toThrow(/'Conv2D' \(asked for by tf\.conv1d > tf\.conv2d\)/);
   });
 
@@ -128,7 +184,9 @@ describe('what cannot be traced', () => {
   });
 
   it('an input of another type', async () => {
-    await expect(trace((t) => ({ y: x(t) }), { x: { dtype: 'bool' as never, shape: [1] } })).rejects.toThrow(ShapeError);
+    await expect(trace((t) => ({ y: x(t) }), { x: { dtype: 'bool' as never, shape: [1] } })).rejects.toThrow(
+      ShapeError,
+    );
   });
 
   it('one trace inside another', () => {
@@ -182,7 +240,7 @@ describe('around a trace', () => {
     const graph = await trace(
       (t) => {
         const [size = 0] = tf.tensor1d([2], 'int32').dataSync();
-        return { y: tf.topk(x(t), size).values as Tensor1D };
+        return { y: tf.topk(x(t), size).values };
       },
       { x: matrix },
     );

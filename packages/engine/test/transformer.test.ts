@@ -18,16 +18,25 @@ const trained: HostTensors = {
 };
 
 const frozen: HostTensors = Object.fromEntries(
-  Object.entries({ query: [HIDDEN, HIDDEN], key: [HIDDEN, HIDDEN], value: [HIDDEN, HIDDEN], 'ffn.in': [HIDDEN, INNER], 'ffn.out': [INNER, HIDDEN] })
-    .flatMap(([path, shape], seed) => [
-      [`${path}.weight`, floats(shape, -0.6, 0.6, 10 + seed)],
-      [`${path}.bias`, floats(shape.slice(1), -0.1, 0.1, 20 + seed)],
-    ]),
+  Object.entries({
+    query: [HIDDEN, HIDDEN],
+    key: [HIDDEN, HIDDEN],
+    value: [HIDDEN, HIDDEN],
+    'ffn.in': [HIDDEN, INNER],
+    'ffn.out': [INNER, HIDDEN],
+  }).flatMap(([path, shape], seed) => [
+    [`${path}.weight`, floats(shape, -0.6, 0.6, 10 + seed)],
+    [`${path}.bias`, floats(shape.slice(1), -0.1, 0.1, 20 + seed)],
+  ]),
 );
 
 const batch: HostTensors = {
   x: floats([BATCH, TOKENS, HIDDEN]),
-  mask: { dtype: 'float32', shape: [BATCH, TOKENS], data: Float32Array.from({ length: BATCH * TOKENS }, (_, i) => Number(i % 5 < 3)) },
+  mask: {
+    dtype: 'float32',
+    shape: [BATCH, TOKENS],
+    data: Float32Array.from({ length: BATCH * TOKENS }, (_, i) => Number(i % 5 < 3)),
+  },
   labels: integers([BATCH], 0, CLASSES),
 };
 
@@ -44,7 +53,13 @@ function loss(t: Tensors): Scalar {
   };
   const norm = (x: Tensor): Tensor => layerNorm(x, tf.ones([HIDDEN]), tf.zeros([HIDDEN]), 1e-6);
   const x = norm(tensor(t, 'x')); // [batch, tokens, hidden]
-  const y = tf.add(x, attention(dense('query', x), dense('key', x), dense('value', x), { heads: 2, maskBias: maskBias(tensor(t, 'mask')) }));
+  const y = tf.add(
+    x,
+    attention(dense('query', x), dense('key', x), dense('value', x), {
+      heads: 2,
+      maskBias: maskBias(tensor(t, 'mask')),
+    }),
+  );
   const z = tf.add(y, dense('ffn.out', gelu(dense('ffn.in', norm(y)))));
   const logits = tf.matMul(tf.mean(z, 1), tensor(t, 'head.weight')); // [batch, classes]
   const picked = tf.mul(tf.logSoftmax(logits), tf.oneHot(tensor(t, 'labels') as tf.Tensor1D, CLASSES));
@@ -54,8 +69,9 @@ function loss(t: Tensors): Scalar {
 /** Adam with bias correction on every trained tensor. */
 const step: PureFunction = (t) => {
   const names = Object.keys(trained);
-  const at = (...values: Tensor[]): Scalar => loss({ ...t, ...Object.fromEntries(names.map((name, i) => [name, values[i] as Tensor])) });
-  const { value, grads } = tf.valueAndGrads(at as never)(names.map((name) => tensor(t, name)));
+  const at = (...values: Tensor[]): Scalar =>
+    loss({ ...t, ...Object.fromEntries(names.map((name, i) => [name, values[i] as Tensor])) });
+  const { value, grads } = tf.valueAndGrads(at)(names.map((name) => tensor(t, name)));
   const outputs: Tensors = { loss: value };
   const correction = (beta: number): Tensor => tf.sub(1, tf.pow(beta, tensor(t, 'step')));
   for (const [index, name] of names.entries()) {
@@ -71,7 +87,12 @@ const step: PureFunction = (t) => {
 };
 
 async function fiveSteps<V>(executor: Executor<V>): Promise<{ state: HostTensors; losses: number[] }> {
-  const moments = Object.fromEntries(Object.entries(trained).flatMap(([name, { shape }]) => [[`m.${name}`, hostZeros(shape)], [`v.${name}`, hostZeros(shape)]]));
+  const moments = Object.fromEntries(
+    Object.entries(trained).flatMap(([name, { shape }]) => [
+      [`m.${name}`, hostZeros(shape)],
+      [`v.${name}`, hostZeros(shape)],
+    ]),
+  );
   const inputs: HostTensors = { ...frozen, ...batch, ...trained, ...moments, step: hostScalar(1) };
   const specs = Object.fromEntries(Object.entries(inputs).map(([name, value]) => [name, specOf(value)]));
   const fn = await executor.compile(step, specs);
@@ -83,7 +104,8 @@ async function fiveSteps<V>(executor: Executor<V>): Promise<{ state: HostTensors
     values = { ...values, ...next };
   }
   const state: Record<string, HostTensors[string]> = {};
-  for (const name of [...Object.keys(trained), ...Object.keys(moments)]) state[name] = await executor.download(values[name] as V);
+  for (const name of [...Object.keys(trained), ...Object.keys(moments)])
+    state[name] = await executor.download(values[name] as V);
   await fn.dispose();
   return { state, losses };
 }
@@ -94,7 +116,8 @@ describe('five Adam steps of a transformer layer with LoRA', () => {
     expect(onnx.losses[4]).toBeLessThan(onnx.losses[0] ?? 0);
     for (const backend of ['wasm', 'cpu'] as const) {
       const { state, losses } = await fiveSteps(await eager({ backend }));
-      for (const [name, expected] of Object.entries(state)) expect([name, distance(onnx.state[name], expected)]).toEqual([name, expect.closeTo(0, 4)]);
+      for (const [name, expected] of Object.entries(state))
+        expect([name, distance(onnx.state[name], expected)]).toEqual([name, expect.closeTo(0, 4)]);
       for (const [index, expected] of losses.entries()) expect(onnx.losses[index]).toBeCloseTo(expected, 5);
     }
   });

@@ -9,34 +9,12 @@ import {
   tensorAt,
   type AdapterLayer,
   type HostTensors,
-  type Site,
+  linearSite,
 } from '@peftjs/core';
+import { forwardOf, initialOf, layerOf, layersOf, tensorsOf } from '@peftjs/core/testing';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-
-const site = (path: string, inFeatures: number, outFeatures: number): Site => ({
-  path,
-  kind: 'linear',
-  role: 'other',
-  inFeatures,
-  outFeatures,
-  hasBias: true,
-});
-
-const layersOf = (sites: readonly Site[], options: Partial<LoraConfig> = {}) =>
-  lora.adapt(sites, lora.parseConfig(options), {
-    rng: createRng(7),
-    frozen: () => ({ weight: hostZeros([1, 1]) }),
-  });
-
-const layerOf = (
-  options: Partial<LoraConfig> = {},
-  [inFeatures, outFeatures]: [number, number] = [6, 10],
-): AdapterLayer => tensorAt(layersOf([site('m', inFeatures, outFeatures)], options), 'm');
-
-const initialOf = (layer: AdapterLayer): HostTensors =>
-  Object.fromEntries(Object.entries(layer.params).map(([name, { initial }]) => [name, initial]));
 
 /** Values with a B that is not zero. */
 const trainedOf = (layer: AdapterLayer): HostTensors => {
@@ -46,16 +24,7 @@ const trainedOf = (layer: AdapterLayer): HostTensors => {
 
 const outputOf = (layer: AdapterLayer, values: HostTensors, x: tf.Tensor2D, base: tf.Tensor2D): number[] =>
   tf.tidy(() => {
-    const p = Object.fromEntries(
-      Object.entries(values).map(([name, { data, shape }]) => [name, tf.tensor(data, [...shape])]),
-    );
-    const y = layer.forward(x, p, {
-      base: () => base,
-      weight: () => base,
-      bias: () => undefined,
-      ctx: { training: true, layers: 1, scalar: () => tf.scalar(0) },
-    });
-    return [...y.dataSync()];
+    return [...forwardOf(layer, tensorsOf(values), x, base).dataSync()];
   });
 
 const spread = (values: ArrayLike<number>): number =>
@@ -68,7 +37,7 @@ beforeAll(async () => {
 
 describe('the layer', () => {
   it('is x W0 + b + s (x A) B', () => {
-    const layer = layerOf({ r: 2, loraAlpha: 3 });
+    const layer = layerOf(lora, { r: 2, loraAlpha: 3 });
     const values = trainedOf(layer);
     const x = tf.randomNormal<tf.Rank.R2>([4, 6], 0, 1, 'float32', 1);
     const base = tf.randomNormal<tf.Rank.R2>([4, 10], 0, 1, 'float32', 2);
@@ -79,7 +48,7 @@ describe('the layer', () => {
 
   it('draws A within 1 / sqrt(in), whatever r is, and starts B from zero', () => {
     for (const r of [1, 16]) {
-      const { loraA, loraB } = layerOf({ r }, [100, 30]).params;
+      const { loraA, loraB } = layerOf(lora, { r }, [100, 30]).params;
       expect(loraA?.initial.shape).toEqual([100, r]);
       expect(loraB?.initial.shape).toEqual([r, 30]);
       const largest = Math.max(...floats(tensorAt({ loraA }, 'loraA')?.initial ?? hostZeros([])).map(Math.abs));
@@ -90,17 +59,17 @@ describe('the layer', () => {
   });
 
   it("draws A with deviation 1 / r for 'gaussian', and B too for false", () => {
-    const gaussian = layerOf({ r: 8, initLoraWeights: 'gaussian' }, [400, 4]).params.loraA?.initial.data ?? [];
+    const gaussian = layerOf(lora, { r: 8, initLoraWeights: 'gaussian' }, [400, 4]).params.loraA?.initial.data ?? [];
     expect(spread(gaussian)).toBeGreaterThan(0.95 / 8);
     expect(spread(gaussian)).toBeLessThan(1.05 / 8);
-    const random = layerOf({ r: 4, initLoraWeights: false }, [4, 400]).params.loraB?.initial.data ?? [];
+    const random = layerOf(lora, { r: 4, initLoraWeights: false }, [4, 400]).params.loraB?.initial.data ?? [];
     expect(Math.max(...random)).toBeGreaterThan(0.45); // torch: uniform within 1 / sqrt(r)
     expect(Math.max(...random)).toBeLessThanOrEqual(0.5);
   });
 
   it('scales by alpha / r, or by alpha / sqrt(r) as rsLoRA', () => {
     const scalingOf = (options: Partial<LoraConfig>): number | undefined => {
-      const layer = layerOf(options);
+      const layer = layerOf(lora, options);
       return layer.toLora?.(initialOf(layer)).scaling;
     };
     expect(scalingOf({ r: 16, loraAlpha: 8 })).toBe(0.5);
@@ -110,7 +79,7 @@ describe('the layer', () => {
 
   it('keeps the size of its output as r grows, as rsLoRA', () => {
     const deltaSpread = (r: number, useRslora: boolean): number => {
-      const layer = layerOf({ r, useRslora }, [64, 64]);
+      const layer = layerOf(lora, { r, useRslora }, [64, 64]);
       const rng = createRng(11);
       const values = { loraA: normalValues(rng, [64, r], 1), loraB: normalValues(rng, [r, 64], 1) };
       return spread(loraDelta(layer.toLora?.(values) ?? expect.fail('toLora is missing')));
@@ -122,9 +91,17 @@ describe('the layer', () => {
 });
 
 describe('budgets', () => {
-  const sites = [site('q', 320, 960), site('o', 320, 320), site('up', 320, 1280), site('down', 1280, 320)];
+  const sites = [
+    linearSite('q', 320, 960),
+    linearSite('o', 320, 320),
+    linearSite('up', 320, 1280),
+    linearSite('down', 1280, 320),
+  ];
   const storedOf = (options: Partial<LoraConfig>): number =>
-    Object.values(layersOf(sites, options)).reduce((sum, layer) => sum + layer.storedParameters(initialOf(layer)), 0);
+    Object.values(layersOf(lora, sites, options)).reduce(
+      (sum, layer) => sum + layer.storedParameters(initialOf(layer)),
+      0,
+    );
 
   it.each([1, 1.25, 4, 7.77])('stores %f ranks everywhere, within 2 %', (multiple) => {
     const budget = Math.floor(multiple * rankUnit(sites));
@@ -141,7 +118,7 @@ describe('budgets', () => {
 describe('files', () => {
   it('are what PEFT expects, and read back as the same change of every weight', () => {
     const config = lora.parseConfig({ r: 4, rankPattern: { up: 2 }, useRslora: true });
-    const layers = layersOf([site('up', 3, 5), site('down', 5, 3)], config);
+    const layers = layersOf(lora, [linearSite('up', 3, 5), linearSite('down', 5, 3)], config);
     const values = Object.fromEntries(
       Object.entries(layers).flatMap(([path, layer]) =>
         Object.entries(trainedOf(layer)).map(([name, value]) => [`${path}.${name}`, value] as const),
@@ -157,7 +134,7 @@ describe('files', () => {
     expect(file.tensors['up.lora_A.weight']?.shape).toEqual([2, 3]);
     const read = lora.fromFile(file);
     expect(read.values).toEqual(values);
-    const again = layersOf([site('up', 3, 5), site('down', 5, 3)], read.config);
+    const again = layersOf(lora, [linearSite('up', 3, 5), linearSite('down', 5, 3)], read.config);
     for (const [path, layer] of Object.entries(again)) {
       const own = trainedOf(layer);
       expect(layer.toLora?.(own).scaling).toBeCloseTo(layers[path]?.toLora?.(own).scaling ?? NaN, 10);

@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import { CheckpointError, ShapeError } from '@peftjs/core';
-import type { HostTensor, HostTensors, Lookup, Scope, Site, SiteRole, Tensors, TensorSpec } from '@peftjs/core';
+import type { HostTensor, HostTensors, Lookup, Scope, Site, Tensors, TensorSpec } from '@peftjs/core';
 
 /**
  * A network without its weights and its head: the list of its modules and pure functions over them. The list is the one
@@ -22,27 +22,6 @@ export interface Architecture {
   features(scope: Scope, inputs: Tensors): Tensor;
   /** The sentence embedding that the network was published for: [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
-}
-
-/** Where a module stands in the network. */
-export interface Place {
-  readonly role?: SiteRole;
-  readonly layer?: number;
-}
-
-/** y = x W + b, W [inFeatures, outFeatures]. */
-export function linearSite(path: string, inFeatures: number, outFeatures: number, place: Place = {}): Site {
-  return { path, kind: 'linear', role: 'other', ...place, inFeatures, outFeatures, hasBias: true };
-}
-
-/** Normalises, scales and shifts vectors of `width`. */
-export function layerNormSite(path: string, width: number, place: Place = {}): Site {
-  return { path, kind: 'layerNorm', role: 'other', ...place, inFeatures: width, outFeatures: width, hasBias: true };
-}
-
-/** A table [rows, width]. */
-export function embeddingSite(path: string, rows: number, width: number): Site {
-  return { path, kind: 'embedding', role: 'other', inFeatures: rows, outFeatures: width, hasBias: false };
 }
 
 /** An input of the batch. @throws ShapeError when the batch has none of that name. */

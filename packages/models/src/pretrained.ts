@@ -1,7 +1,15 @@
-import { ConfigError, createRng, diskStorage, hostTensor, hostZeros, integerFrom, parseOptions } from '@peftjs/core';
+import {
+  ConfigError,
+  createRng,
+  diskStorage,
+  hostTensor,
+  hostZeros,
+  integerFrom,
+  linearSite,
+  parseOptions,
+} from '@peftjs/core';
 import type { HostTensors, Model, Scope, Site, Storage, Tensors } from '@peftjs/core';
 import type { Tensor } from '@tensorflow/tfjs';
-import { linearSite } from './architecture.js';
 import { modelFingerprint } from './fingerprint.js';
 import { modelFolder, type LoadProgress } from './folder.js';
 import type { Checkpoint } from './checkpoint-format.js';

@@ -8,10 +8,11 @@ import {
   type Controller,
   type HostTensors,
   type TrainPlan,
+  linearSite,
 } from '@peftjs/core';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
-import { layersOf, site } from './harness.js';
+import { layersOf } from '@peftjs/core/testing';
 
 const shapes = [
   [32, 96],
@@ -19,7 +20,7 @@ const shapes = [
   [32, 128],
   [128, 32],
 ] as const;
-const sites = [0, 1].flatMap((layer) => shapes.map(([i, o], index) => site(`${layer}.${index}`, i, o)));
+const sites = [0, 1].flatMap((layer) => shapes.map(([i, o], index) => linearSite(`${layer}.${index}`, i, o)));
 const r = 6;
 const full = sites.reduce((sum, each) => sum + r * rankCost(each), 0);
 
@@ -51,7 +52,7 @@ interface ToyRun {
 
 function run({ options, plan, seed, rate = 5e-3, pull = 1 }: Toy, restartAt = 0): ToyRun {
   const rng = createRng(seed);
-  const layers = layersOf(sites, { r, ...options });
+  const layers = layersOf(sora, sites, { r, ...options });
   let controller = controllerOf(layers, options, plan);
   const values: HostTensors = {};
   for (const { path, inFeatures, outFeatures } of sites) {
@@ -103,7 +104,7 @@ const freeze = plan.totalSteps - plan.finalSteps;
 
 describe('a fixed threshold', () => {
   it('reads and changes nothing, and holds throughout', () => {
-    const controller = controllerOf(layersOf(sites), {}, plan);
+    const controller = controllerOf(layersOf(sora, sites), {}, plan);
     expect(controller.reads(1)).toEqual([]);
     expect(controller.afterStep(1, {})).toBeUndefined();
     expect(controller.holdsBudget(1)).toBe(true);
@@ -161,8 +162,8 @@ describe('a budget', () => {
   });
 
   it('keeps the ranks that change the weights most for what they store', () => {
-    const pair = [site('cheap', 10, 10), site('dear', 30, 50)];
-    const layers = layersOf(pair, { r: 2 });
+    const pair = [linearSite('cheap', 10, 10), linearSite('dear', 30, 50)];
+    const layers = layersOf(sora, pair, { r: 2 });
     const controller = controllerOf(layers, { r: 2, budget: 100 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
     const one = (rows: number, columns: number) =>
       hostTensor(new Float32Array(rows * columns).fill(1), [rows, columns]);
@@ -185,7 +186,7 @@ describe('a budget', () => {
   });
 
   it.each(['loraA', 'loraB'])('measures a rank by its gate and by the norm of its part of %s', (factor) => {
-    const layers = layersOf([site('m', 2, 2)], { r: 2 });
+    const layers = layersOf(sora, [linearSite('m', 2, 2)], { r: 2 });
     const controller = controllerOf(layers, { r: 2, budget: 4 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
     const values = {
       'm.gate': hostTensor(Float32Array.of(0.5, -0.4), [2]),
@@ -201,7 +202,7 @@ describe('a budget', () => {
   });
 
   it('revives dead gates where too few are left, so small that outputs hardly notice, and counts them', () => {
-    const layers = layersOf(sites, { r });
+    const layers = layersOf(sora, sites, { r });
     const budget = Math.round(full / 2);
     const controller = controllerOf(layers, { budget }, plan);
     const values: HostTensors = Object.fromEntries<HostTensors[string]>(
@@ -237,7 +238,7 @@ describe('a budget', () => {
   });
 
   it('throws when its selection was passed over', () => {
-    const controller = controllerOf(layersOf(sites, { r }), { budget: 0.5 * full }, plan);
+    const controller = controllerOf(layersOf(sora, sites, { r }), { budget: 0.5 * full }, plan);
     controller.scalars(freeze, { gate: 1 });
     expect(() => controller.scalars(freeze + 1, { gate: 1 })).toThrow(
       expect.objectContaining({ code: 'PEFT_TRAINING' }),
@@ -249,7 +250,7 @@ describe('a budget', () => {
     ['more than r_max stores', 1.02 * full, plan],
     ['no step to prune in', 0.5 * full, { totalSteps: 5, warmupSteps: 0, finalSteps: 5 }],
   ])('refuses %s', (_, budget, course) => {
-    expect(() => controllerOf(layersOf(sites, { r }), { budget }, course)).toThrow(
+    expect(() => controllerOf(layersOf(sora, sites, { r }), { budget }, course)).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
     );
   });

@@ -1,12 +1,13 @@
-import { loraDelta, onWarning, tensorAt, type AdapterLayers, type HostTensors } from '@peftjs/core';
+import { loraDelta, onWarning, tensorAt, type AdapterLayers, type HostTensors, linearSite } from '@peftjs/core';
 import { relativeDistance } from '@peftjs/core/testing';
 import { sora } from '@peftjs/sora';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { layersOf, site, trainedOf } from './harness.js';
+import { layersOf } from '@peftjs/core/testing';
+import { trainedOf } from './harness.js';
 
-const sites = [site('enc.0.up', 3, 5), site('enc.0.down', 5, 3), site('enc.1.up', 3, 5)];
+const sites = [linearSite('enc.0.up', 3, 5), linearSite('enc.0.down', 5, 3), linearSite('enc.1.up', 3, 5)];
 const config = sora.parseConfig({ r: 4, loraAlpha: 16, rankPattern: { 'enc.1.up': 2 }, budget: 40 });
-const layers = layersOf(sites, config);
+const layers = layersOf(sora, sites, config);
 const gates = { 'enc.0.up': [0, 1, 0, -2], 'enc.0.down': [0, 0, 0, 0], 'enc.1.up': [0.5, 0] };
 const values: HostTensors = Object.fromEntries(
   Object.entries(gates).flatMap(([path, gate]) =>
@@ -41,7 +42,7 @@ describe('a pruned file', () => {
 
   it('reads back, with gates of one, as the same change of every weight', () => {
     const read = sora.fromFile(file);
-    const again = layersOf(sites.slice(0, 1).concat(sites.slice(2)), read.config);
+    const again = layersOf(sora, sites.slice(0, 1).concat(sites.slice(2)), read.config);
     for (const path of ['enc.0.up', 'enc.1.up']) {
       expect([...tensorAt(read.values, `${path}.gate`).data].every((gate) => gate === 1)).toBe(true);
       expect(relativeDistance(deltaOf(again, read.values, path), deltaOf(layers, values, path))).toBeLessThan(1e-6);

@@ -1,9 +1,10 @@
-import { createRng, floats, loraDelta, normalValues, tensorAt } from '@peftjs/core';
+import { createRng, floats, loraDelta, normalValues, tensorAt, linearSite } from '@peftjs/core';
 import { relativeDistance } from '@peftjs/core/testing';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { forwardOf, initialOf, layerOf, layersOf, site, tensorsIn, trainedOf, updatedGates } from './harness.js';
+import { forwardOf, initialOf, layerOf, layersOf, tensorsOf } from '@peftjs/core/testing';
+import { trainedOf, updatedGates } from './harness.js';
 
 beforeAll(async () => {
   tf.env().set('PROD', true);
@@ -13,13 +14,15 @@ beforeAll(async () => {
 const plan = { totalSteps: 100, warmupSteps: 6, finalSteps: 30 };
 const thresholdOf = (options: Partial<SoraConfig>, learningRates: Record<string, number>): number =>
   tensorAt(
-    sora.controller?.(layersOf([site('m', 4, 4)]), sora.parseConfig(options), plan).scalars(1, learningRates) ?? {},
+    sora
+      .controller?.(layersOf(sora, [linearSite('m', 4, 4)]), sora.parseConfig(options), plan)
+      .scalars(1, learningRates) ?? {},
     'threshold',
   );
 
 describe('the start', () => {
   it('has kaiming-uniform A, zero B and signed normal gates of their own group, without decay', () => {
-    const { loraA, loraB, gate } = layerOf({ r: 400 }, [100, 3]).params;
+    const { loraA, loraB, gate } = layerOf(sora, { r: 400 }, [100, 3]).params;
     expect(
       Math.max(...floats(tensorAt({ loraA }, 'loraA')?.initial ?? expect.fail('no A')).map(Math.abs)),
     ).toBeLessThanOrEqual(0.1);
@@ -31,12 +34,12 @@ describe('the start', () => {
     expect(Math.abs(mean)).toBeLessThan(0.15);
     expect(Math.abs(std - 1)).toBeLessThan(0.1);
     expect(gates.every((value) => value !== 0)).toBe(true);
-    expect([...(layerOf({ r: 3, gateInit: 'ones' }).params.gate?.initial.data ?? [])]).toEqual([1, 1, 1]);
+    expect([...(layerOf(sora, { r: 3, gateInit: 'ones' }).params.gate?.initial.data ?? [])]).toEqual([1, 1, 1]);
   });
 
   it('moves B and not the gates in the first step, for B is zero: no component is dead from the start', () => {
-    const layer = layerOf({ r: 3 });
-    const p = tensorsIn(initialOf(layer));
+    const layer = layerOf(sora, { r: 3 });
+    const p = tensorsOf(initialOf(layer));
     const [x, base] = [tf.randomNormal([4, 6], 0, 1, 'float32', 1), tf.zeros([4, 10])];
     const names = ['loraA', 'gate', 'loraB'];
     const loss = (): tf.Scalar => tf.sum(tf.square(tf.sub(forwardOf(layer, p, x, base), 1)));
@@ -57,8 +60,8 @@ describe('the start', () => {
 describe('the threshold', () => {
   it("takes eta * lambda from a gate that has no gradient, in mode 'lr'", () => {
     const threshold = thresholdOf({ sparseLambda: 0.5 }, { default: 1, gate: 0.1 });
-    expect(updatedGates(layerOf({ r: 1 }), [1], threshold)[0]).toBeCloseTo(0.95, 7);
-    expect(updatedGates(layerOf({ r: 1 }), [1], thresholdOf({ sparseLambda: 0.5 }, { gate: 0 }))).toEqual([1]);
+    expect(updatedGates(layerOf(sora, { r: 1 }), [1], threshold)[0]).toBeCloseTo(0.95, 7);
+    expect(updatedGates(layerOf(sora, { r: 1 }), [1], thresholdOf({ sparseLambda: 0.5 }, { gate: 0 }))).toEqual([1]);
   });
 
   it("is xi at every learning rate, in mode 'constant'", () => {
@@ -72,9 +75,9 @@ describe('the threshold', () => {
   });
 
   it('touches gates alone, and makes exact zeros of no sign', () => {
-    const layer = layerOf({ r: 4 });
+    const layer = layerOf(sora, { r: 4 });
     const changed = tf.tidy(() => {
-      const proposed = tensorsIn(trainedOf(layer, [0.2, -0.2, 0.9, -0.9]));
+      const proposed = tensorsOf(trainedOf(layer, [0.2, -0.2, 0.9, -0.9]));
       const names = Object.keys(
         layer.update?.(proposed, {
           previous: proposed,
@@ -92,12 +95,12 @@ describe('the threshold', () => {
   });
 
   it("has the released code's dead zone as 'reference'", () => {
-    expect(updatedGates(layerOf({ r: 2, proximal: 'reference' }), [0.75, 1.5], 0.5)).toEqual([0, 1]);
-    expect(updatedGates(layerOf({ r: 2 }), [0.75, 1.5], 0.5)).toEqual([0.25, 1]);
+    expect(updatedGates(layerOf(sora, { r: 2, proximal: 'reference' }), [0.75, 1.5], 0.5)).toEqual([0, 1]);
+    expect(updatedGates(layerOf(sora, { r: 2 }), [0.75, 1.5], 0.5)).toEqual([0.25, 1]);
   });
 
   it('leaves what the mask rules out at zero, whatever the optimizer proposes', () => {
-    const gates = updatedGates(layerOf({ r: 3 }), [0.5, -0.5, -0.7], 0, [1, 0, 0]);
+    const gates = updatedGates(layerOf(sora, { r: 3 }), [0.5, -0.5, -0.7], 0, [1, 0, 0]);
     expect(gates.map((value) => Object.is(value, -0))).toEqual([false, false, false]);
     expect(gates).toEqual([0.5, 0, 0]);
   });
@@ -105,11 +108,11 @@ describe('the threshold', () => {
 
 describe('the L1 term of the released code', () => {
   it('is off unless asked for, so that nothing is shrunk twice', () => {
-    expect(layerOf().loss).toBeUndefined();
+    expect(layerOf(sora).loss).toBeUndefined();
   });
 
   it('is the mean over all gates of the adapter, and has no gradient at a dead gate', () => {
-    const layers = layersOf([site('a', 4, 4), site('b', 4, 4)], { r: 3, l1Weight: 12 });
+    const layers = layersOf(sora, [linearSite('a', 4, 4), linearSite('b', 4, 4)], { r: 3, l1Weight: 12 });
     const layer = tensorAt(layers, 'a');
     const gate = tf.tensor1d([-2, 0, 1]);
     const loss = (g: tf.Tensor): tf.Scalar =>
@@ -125,7 +128,7 @@ describe('pruning', () => {
   const base = () => tf.randomNormal([5, 10], 0, 1, 'float32', 2);
 
   it.each(Object.entries(gates))('leaves the outputs as they were: %s of the gates alive', (_, gate) => {
-    const layer = layerOf({ r: 4, loraAlpha: 16 });
+    const layer = layerOf(sora, { r: 4, loraAlpha: 16 });
     const values = trainedOf(layer, gate);
     const factors = layer.toLora?.(values) ?? expect.fail('toLora is missing');
     const live = gate.filter((value) => value !== 0).length;
@@ -133,15 +136,15 @@ describe('pruning', () => {
     expect(factors.loraB.shape).toEqual([live, 10]);
     expect(factors.scaling).toBe(16 / 4); // r_max, not the rank that is left
     expect(layer.rank?.(values)).toBe(live);
-    const { loraA, loraB } = tensorsIn({ loraA: factors.loraA, loraB: factors.loraB }) as Record<string, tf.Tensor2D>;
+    const { loraA, loraB } = tensorsOf({ loraA: factors.loraA, loraB: factors.loraB }) as Record<string, tf.Tensor2D>;
     const delta = live === 0 ? tf.zeros([6, 10]) : tf.matMul(loraA as tf.Tensor, loraB as tf.Tensor);
     const pruned = tf.add(base(), tf.mul(tf.matMul(x(), delta), factors.scaling));
-    const unpruned = forwardOf(layer, tensorsIn(values), x(), base());
+    const unpruned = forwardOf(layer, tensorsOf(values), x(), base());
     expect(relativeDistance(pruned.dataSync(), unpruned.dataSync())).toBeLessThan(1e-5);
   });
 
   it('would be wrong by r_max / |I| with a scaling by the rank that is left', () => {
-    const layer = layerOf({ r: 4, loraAlpha: 16 });
+    const layer = layerOf(sora, { r: 4, loraAlpha: 16 });
     const factors = layer.toLora?.(trainedOf(layer, gates.one)) ?? expect.fail('toLora is missing');
     const right = loraDelta(factors);
     const wrong = loraDelta({ ...factors, scaling: 16 / 1 });
@@ -149,20 +152,20 @@ describe('pruning', () => {
   });
 
   it('merges to W0 + s A diag(g) B', () => {
-    const layer = layerOf({ r: 4 });
+    const layer = layerOf(sora, { r: 4 });
     const values = trainedOf(layer, gates.all);
     const weight = normalValues(createRng(9), [6, 10], 1);
     const delta = loraDelta(layer.toLora?.(values) ?? expect.fail('toLora is missing'));
     const merged = floats(weight).map((value, index) => value + (delta[index] as number));
     const y = tf.matMul(x(), tf.tensor(merged, [6, 10]));
     const frozen = tf.matMul(x(), tf.tensor(weight.data, [6, 10]));
-    expect(relativeDistance(y.dataSync(), forwardOf(layer, tensorsIn(values), x(), frozen).dataSync())).toBeLessThan(
+    expect(relativeDistance(y.dataSync(), forwardOf(layer, tensorsOf(values), x(), frozen).dataSync())).toBeLessThan(
       1e-5,
     );
   });
 
   it('counts in + out for each live gate, on modules that are not square too', () => {
-    const layer = layerOf({ r: 4 }, [8, 32]);
+    const layer = layerOf(sora, { r: 4 }, [8, 32]);
     expect(layer.storedParameters(trainedOf(layer, [1, 0, -0, 2]))).toBe(2 * 40);
   });
 });

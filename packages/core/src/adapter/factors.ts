@@ -3,21 +3,6 @@ import type { LoraFactors } from '../contracts/method.js';
 import type { Rng } from '../rng.js';
 import { floats, hostTensor, sizeOf, type HostTensor } from '../tensors.js';
 
-/** A tensor by name, at rest or inside the step. @throws ShapeError when there is none. */
-export function tensorAt<T>(tensors: Readonly<Record<string, T>>, name: string): T {
-  const tensor = tensors[name];
-  if (tensor !== undefined) return tensor;
-  throw new ShapeError(`there is no tensor '${name}' among ${Object.keys(tensors).join(', ') || 'none'}`, name);
-}
-
-/** Several tensors by name: `const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB')`. @throws ShapeError when one is missing. */
-export function tensorsAt<T, const K extends string>(
-  tensors: Readonly<Record<string, T>>,
-  ...names: K[]
-): Record<K, T> {
-  return Object.fromEntries(names.map((name) => [name, tensorAt(tensors, name)])) as Record<K, T>;
-}
-
 /** dW = scaling * A B, `[in, out]`, summed in double precision. @throws ShapeError when A and B differ in rank. */
 export function loraDelta({ loraA, loraB, scaling }: LoraFactors): Float32Array {
   const [inFeatures, r] = matrixShape(loraA, 'loraA');

@@ -26,3 +26,24 @@ export interface Site {
   readonly hasBias: boolean;
   readonly kernel?: readonly [number, number];
 }
+
+/** Where a module stands in the network. */
+export interface Place {
+  readonly role?: SiteRole;
+  readonly layer?: number;
+}
+
+/** y = x W + b, W [inFeatures, outFeatures]. */
+export function linearSite(path: string, inFeatures: number, outFeatures: number, place: Place = {}): Site {
+  return { path, kind: 'linear', role: 'other', ...place, inFeatures, outFeatures, hasBias: true };
+}
+
+/** Normalises, scales and shifts vectors of `width`. */
+export function layerNormSite(path: string, width: number, place: Place = {}): Site {
+  return { path, kind: 'layerNorm', role: 'other', ...place, inFeatures: width, outFeatures: width, hasBias: true };
+}
+
+/** A table [rows, width]. */
+export function embeddingSite(path: string, rows: number, width: number): Site {
+  return { path, kind: 'embedding', role: 'other', inFeatures: rows, outFeatures: width, hasBias: false };
+}

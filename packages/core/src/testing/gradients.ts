@@ -5,10 +5,10 @@ import { allLayers, valuesOf, type PeftModel } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { floats, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
-import { mapValues } from '../records.js';
 import { frozenWeights, modelInputs } from '../train/feeds.js';
 import { crossEntropy } from '../train/loss.js';
 import { stepContext, trainedTensors } from '../train/step.js';
+import { tensorsOf } from './single-layer.js';
 import { toyTrainingData } from './toy-model.js';
 
 /** A partial derivative of the loss, measured. */
@@ -22,7 +22,7 @@ export interface DifferenceProbe {
 export function gradientsByTape(peft: PeftModel): Record<string, Float32Array> {
   const names = trainedTensors(allLayers(peft.adapter)).map(({ key }) => key);
   return tf.tidy(() => {
-    const tensors = toTensors(peft.adapter.values);
+    const tensors = tensorsOf(peft.adapter.values);
     const at = names.map((name) => tensors[name] as tf.Tensor);
     const { grads } = tf.engine().gradients(() => toyLoss(peft, tensors), at);
     return Object.fromEntries(
@@ -51,7 +51,7 @@ export function gradientsByDifferences(peft: PeftModel, probesPerTensor: number)
 }
 
 function lossAt(peft: PeftModel, values: HostTensors): number {
-  return tf.tidy(() => toyLoss(peft, toTensors(values)).dataSync()[0] as number);
+  return tf.tidy(() => toyLoss(peft, tensorsOf(values)).dataSync()[0] as number);
 }
 
 function toyLoss({ model, adapter }: PeftModel, values: Tensors): Scalar {
@@ -60,17 +60,13 @@ function toyLoss({ model, adapter }: PeftModel, values: Tensors): Scalar {
   if (!batch) throw new TrainingError('the toy data has no batch');
   const ctx = stepContext({}, Object.keys(adapter.layers).length, true);
   const tensors = {
-    inputs: toTensors(modelInputs(model, layers, batch)),
-    frozen: toTensors(frozenWeights(model, adapter.layers, adapter.saved)),
+    inputs: tensorsOf(modelInputs(model, layers, batch)),
+    frozen: tensorsOf(frozenWeights(model, adapter.layers, adapter.saved)),
     adapter: values,
   };
   const outputs = forward(model, layers, tensors, ctx);
-  const { labels, rowWeights } = toTensors({ labels: batch.labels, rowWeights: batch.rowWeights });
+  const { labels, rowWeights } = tensorsOf({ labels: batch.labels, rowWeights: batch.rowWeights });
   const own = crossEntropy(outputs, labels as tf.Tensor, rowWeights as tf.Tensor);
   const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, values), ctx) ?? []);
   return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
-}
-
-function toTensors(values: HostTensors): Tensors {
-  return mapValues(values, ({ data, shape, dtype }) => tf.tensor(data, [...shape], dtype));
 }

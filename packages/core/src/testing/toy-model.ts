@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import type { Site, SiteRole } from '../contracts/site.js';
+import { embeddingSite, layerNormSite, linearSite, type Site } from '../contracts/site.js';
 import type { Batch, EvaluationData, Model, Scope, TrainingData } from '../contracts/model.js';
 import { createRng, type Rng } from '../rng.js';
 import { hostIntegers, hostTensor, sizeOf, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
@@ -57,37 +57,19 @@ export function toyEvaluationData(seed = 2, batches = 4): EvaluationData {
 }
 
 function toySites(): Site[] {
-  const linear = (path: string, role: SiteRole, [inFeatures, outFeatures]: [number, number], layer?: number): Site => ({
-    path,
-    kind: 'linear',
-    role,
-    inFeatures,
-    outFeatures,
-    hasBias: true,
-    ...(layer === undefined ? {} : { layer }),
-  });
   const layers = Array.from({ length: LAYERS }, (_, layer) => {
     const path = `encoder.layer.${layer}`;
     return [
-      linear(`${path}.attention.query`, 'attention.query', [HIDDEN, HIDDEN], layer),
-      linear(`${path}.attention.value`, 'attention.value', [HIDDEN, HIDDEN], layer),
-      linear(`${path}.attention.output`, 'attention.output', [HIDDEN, HIDDEN], layer),
-      norm(`${path}.norm`, layer),
-      linear(`${path}.ffn.in`, 'ffn.in', [HIDDEN, FFN], layer),
-      linear(`${path}.ffn.out`, 'ffn.out', [FFN, HIDDEN], layer),
+      linearSite(`${path}.attention.query`, HIDDEN, HIDDEN, { role: 'attention.query', layer }),
+      linearSite(`${path}.attention.value`, HIDDEN, HIDDEN, { role: 'attention.value', layer }),
+      linearSite(`${path}.attention.output`, HIDDEN, HIDDEN, { role: 'attention.output', layer }),
+      layerNormSite(`${path}.norm`, HIDDEN, { layer }),
+      linearSite(`${path}.ffn.in`, HIDDEN, FFN, { role: 'ffn.in', layer }),
+      linearSite(`${path}.ffn.out`, FFN, HIDDEN, { role: 'ffn.out', layer }),
     ];
   }).flat();
-  const embeddings: Site = {
-    ...linear('embeddings', 'other', [VOCABULARY, HIDDEN]),
-    kind: 'embedding',
-    hasBias: false,
-  };
-  return [embeddings, ...layers, linear('classifier', 'head', [HIDDEN, CLASSES])];
-}
-
-function norm(path: string, layer: number): Site {
-  const features = { inFeatures: HIDDEN, outFeatures: HIDDEN };
-  return { path, kind: 'layerNorm', role: 'other', layer, hasBias: true, ...features };
+  const head = linearSite('classifier', HIDDEN, CLASSES, { role: 'head' });
+  return [embeddingSite('embeddings', VOCABULARY, HIDDEN), ...layers, head];
 }
 
 function randomModule(site: Site, rng: Rng): HostTensors {

@@ -9,10 +9,10 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { ShapeError } from '@peftjs/core';
+import { embeddingSite, layerNormSite, linearSite, ShapeError } from '@peftjs/core';
 import type { Scope, Site, Tensors } from '@peftjs/core';
 import { attention, maskBias } from '@peftjs/core/nn';
-import { batchInput, embeddingSite, layerNormSite, linearSite, type Architecture } from '../architecture.js';
+import { batchInput, type Architecture } from '../architecture.js';
 
 const EMBEDDING = 256;
 const HIDDEN = 512;

@@ -1,4 +1,3 @@
-/// <reference path="./papaparse.d.ts" />
 import Papa from 'papaparse';
 import { errorAt, type Table, type TableRecord } from './table.js';
 
@@ -27,7 +26,7 @@ export function parseCsv(text: string, path: string): Table {
   const lines: DelimitedLine[] = [];
   let line = 1;
   let position = 0;
-  Papa.parse(text, {
+  Papa.parse<string[]>(text, {
     delimiter: ',',
     newline: '\n',
     step({ data, errors: [error], meta }) {

@@ -1,0 +1,50 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import type { AdapterLayer, AdapterLayers, PeftMethod, StepContext } from '../contracts/method.js';
+import { linearSite, type Site } from '../contracts/site.js';
+import { mapValues } from '../records.js';
+import { createRng } from '../rng.js';
+import type { TargetConfig } from '../adapter/targets.js';
+import { hostZeros, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
+
+/** A method's layers on some sites, apart from any model: frozen weights are zeros. */
+export function layersOf<C extends TargetConfig>(
+  method: PeftMethod<C>,
+  sites: readonly Site[],
+  options: Partial<C> = {},
+): AdapterLayers {
+  const frozen = (path: string) => {
+    const { inFeatures, outFeatures } = sites.find((site) => site.path === path) ?? linearSite(path, 1, 1);
+    return { weight: hostZeros([inFeatures, outFeatures]) };
+  };
+  return method.adapt(sites, method.parseConfig(options), { rng: createRng(7), frozen });
+}
+
+/** A method's layer on one linear module 'm' of `[in, out]`. */
+export function layerOf<C extends TargetConfig>(
+  method: PeftMethod<C>,
+  options: Partial<C> = {},
+  [inFeatures, outFeatures]: readonly [number, number] = [6, 10],
+): AdapterLayer {
+  return tensorAt(layersOf(method, [linearSite('m', inFeatures, outFeatures)], options), 'm');
+}
+
+/** The values that a layer starts from, by its own names. */
+export function initialOf(layer: AdapterLayer): HostTensors {
+  return mapValues({ ...layer.params, ...layer.state }, ({ initial }) => initial);
+}
+
+/** Tensors at rest as tensors of TensorFlow.js. */
+export function tensorsOf(values: HostTensors): Tensors {
+  return mapValues(values, ({ data, shape, dtype }) => tf.tensor(data, [...shape], dtype));
+}
+
+/** A step's context that feeds these scalars. */
+export function contextOf(scalars: Readonly<Record<string, number>> = {}, layers = 1): StepContext {
+  return { training: true, layers, scalar: (name) => tf.scalar(tensorAt(scalars, name)) };
+}
+
+/** A layer's output for x `[rows, in]` over a frozen module that gives `base` `[rows, out]`. */
+export function forwardOf(layer: AdapterLayer, p: Tensors, x: Tensor, base: Tensor, ctx = contextOf()): Tensor {
+  return layer.forward(x, p, { base: () => base, weight: () => base, bias: () => undefined, ctx });
+}
