@@ -1,4 +1,4 @@
-import { train, type Executor, type PeftModel } from '@peftjs/core';
+import { train, type Executor, type PeftModel, type Site } from '@peftjs/core';
 import { median } from 'simple-statistics';
 import { randomBatch, type PerfCase } from './cases.js';
 
@@ -61,8 +61,19 @@ async function timeSteps(
   return { times: ends.slice(1).map((end, index) => end - (ends[index] ?? 0)), compileMs };
 }
 
-/** Floating-point operations of the frozen linear modules that a step needs: forward, and backward to their inputs. */
+/**
+ * Floating-point operations of the frozen linear modules that a step needs: forward, and backward to their inputs, except
+ * where those come from nothing but frozen modules.
+ */
 function baseFlops({ model }: PeftModel, rows: number): number {
   const inBlocks = model.sites.filter(({ kind, layer }) => kind === 'linear' && layer !== undefined);
-  return inBlocks.reduce((sum, { inFeatures, outFeatures }) => sum + 2 * 2 * rows * inFeatures * outFeatures, 0);
+  return inBlocks.reduce((sum, site) => {
+    const passes = readsEmbeddings(site) ? 1 : 2;
+    return sum + passes * 2 * rows * site.inFeatures * site.outFeatures;
+  }, 0);
+}
+
+/** Whether a module's input is the embeddings: every case here adapts the first layer's first modules. */
+function readsEmbeddings({ layer, role }: Site): boolean {
+  return layer === 0 && (role === 'other' || (role.startsWith('attention.') && role !== 'attention.output'));
 }

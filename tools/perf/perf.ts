@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { perfCases } from './cases.js';
 import { measureCase, type CaseResult } from './measure.js';
-import { peakGflops } from './peak.js';
+import { measurePeak } from './peak.js';
 
 /* npm run perf [-- --json] [-- --only minilm]: step times of this machine, each case in a process of its own. */
 
@@ -23,8 +23,11 @@ if (flags.case === undefined) await runAll();
 else await runOne(flags.case);
 
 async function runAll(): Promise<void> {
-  const fp32Gflops = await peakGflops(threads);
-  say(`peak of float32 matrix products: ${fp32Gflops.toFixed(0)} GFLOP/s on ${threads} threads\n`);
+  const peak = await measurePeak(threads);
+  const { fp32Gflops, int8Gops } = peak;
+  say(
+    `peak on ${threads} threads: ${fp32Gflops.toFixed(0)} GFLOP/s in float32, ${int8Gops.toFixed(0)} GOP/s in 8 bits\n`,
+  );
   const names = perfCases(threads).map(({ name }) => name);
   const cases = names.filter((name) => name.includes(flags.only)).map((name) => inOwnProcess(name, fp32Gflops));
   const machine = {
@@ -33,7 +36,7 @@ async function runAll(): Promise<void> {
     memoryBytes: totalmem(),
     node: process.versions.node,
   };
-  if (flags.json) process.stdout.write(`${JSON.stringify({ machine, peak: { fp32Gflops, int8Gops: null }, cases })}\n`);
+  if (flags.json) process.stdout.write(`${JSON.stringify({ machine, peak, cases })}\n`);
 }
 
 function inOwnProcess(name: string, peak: number): CaseResult {

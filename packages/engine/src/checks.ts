@@ -7,7 +7,8 @@ type Specs = Readonly<Record<string, TensorSpec>>;
 /** @throws ShapeError when a spec has a type or a dimension that no tensor can have. */
 export function checkSpecs(specs: Specs): void {
   for (const [name, { dtype, shape }] of Object.entries(specs)) {
-    if (!(dtype in MEMORY)) throw new ShapeError(`input '${name}' must be float32 or int32, got ${String(dtype)}`, name);
+    if (!(dtype in MEMORY))
+      throw new ShapeError(`input '${name}' must be float32 or int32, got ${dtype as string}`, name);
     if (!shape.every((dim) => Number.isInteger(dim) && dim >= 0)) {
       throw new ShapeError(`input '${name}' needs a shape of whole numbers, got ${shown(shape)}`, name);
     }
@@ -25,21 +26,28 @@ const MEMORY = { float32: Float32Array, int32: Int32Array };
 export function checkHostTensor({ dtype, shape, data }: HostTensor): void {
   if (!(dtype in MEMORY) || !(data instanceof MEMORY[dtype])) {
     const got = (data as object | undefined)?.constructor.name ?? 'nothing';
-    throw new ShapeError(`a tensor is float32 in a Float32Array or int32 in an Int32Array, got ${dtype} in ${got}; convert it`);
+    throw new ShapeError(
+      `a tensor is float32 in a Float32Array or int32 in an Int32Array, got ${dtype} in ${got}; convert it`,
+    );
   }
   checkSpecs({ tensor: { dtype, shape } });
   if (data.length !== sizeOf(shape)) {
     throw new ShapeError(`a tensor ${shown(shape)} holds ${sizeOf(shape)} numbers, got ${data.length}`);
   }
   const nan = dtype === 'float32' ? data.findIndex(Number.isNaN) : -1;
-  if (nan >= 0) throw new EngineError(`a tensor ${shown(shape)} holds NaN at element ${nan}; look where it was computed`);
+  if (nan >= 0)
+    throw new EngineError(`a tensor ${shown(shape)} holds NaN at element ${nan}; look where it was computed`);
 }
 
 /**
  * The values of a call against what the function was compiled for. `specOf` is undefined for what is no live value of the
  * executor.
  */
-export function checkInputs<V>(specs: Specs, inputs: Readonly<Record<string, V>>, specOf: (value: V) => LooseSpec | undefined): void {
+export function checkInputs<V>(
+  specs: Specs,
+  inputs: Readonly<Record<string, V>>,
+  specOf: (value: V) => LooseSpec | undefined,
+): void {
   for (const [name, spec] of Object.entries(specs)) {
     const value = inputs[name];
     if (value === undefined) {

@@ -2,8 +2,8 @@
  * Imports a package that may not be installed. The name is an argument, so that bundlers leave the import alone and a page
  * never asks for what only Node has.
  */
-export async function importOptional<M>(name: string): Promise<M> {
-  const module = (await import(/* @vite-ignore */ /* webpackIgnore: true */ name)) as M & { readonly default?: M };
+export async function importOptional(name: string): Promise<object> {
+  const module = (await import(/* @vite-ignore */ /* webpackIgnore: true */ name)) as { readonly default?: object };
   return module.default ?? module;
 }
 
@@ -11,7 +11,7 @@ type Listener = (...details: unknown[]) => void;
 
 interface NodeProcess {
   readonly env: Readonly<Record<string, string | undefined>>;
-  getBuiltinModule?<M>(name: string): M | undefined;
+  getBuiltinModule?(name: string): object | undefined;
   listeners?(event: string): Listener[];
   removeListener?(event: string, listener: Listener): void;
 }
@@ -22,8 +22,8 @@ const host = globalThis as {
 };
 
 /** A module of Node itself; undefined in a page. */
-export function nodeModule<M>(name: string): M | undefined {
-  return host.process?.getBuiltinModule?.<M>(name);
+export function nodeModule(name: string): object | undefined {
+  return host.process?.getBuiltinModule?.(name);
 }
 
 /** An environment variable; undefined in a page. */
@@ -33,7 +33,7 @@ export function environment(name: string): string | undefined {
 
 /** Threads that the machine can run at once. */
 export function availableThreads(): number {
-  const os = nodeModule<{ availableParallelism(): number }>('node:os');
+  const os = nodeModule('node:os') as { availableParallelism(): number } | undefined;
   return os?.availableParallelism() ?? host.navigator?.hardwareConcurrency ?? 1;
 }
 
@@ -50,7 +50,8 @@ export async function withoutCrashHandlers(body: () => Promise<void>): Promise<v
     await body();
   } finally {
     for (const event of CRASH_EVENTS) {
-      for (const listener of listeners(event)) if (!before.has(listener)) host.process?.removeListener?.(event, listener);
+      for (const listener of listeners(event))
+        if (!before.has(listener)) host.process?.removeListener?.(event, listener);
     }
   }
 }

@@ -2,7 +2,7 @@ import { EAGER_BACKENDS, startBackend } from './eager/backends.js';
 import type { EagerBackend } from './eager/backends.js';
 import { importOptional } from './host.js';
 
-/** Whether an executor can compute somewhere on this machine. */
+/** Whether an executor finds on this machine what a backend needs. */
 export interface BackendReport {
   readonly executor: 'compiled' | 'eager';
   readonly backend: string;
@@ -13,7 +13,10 @@ export interface BackendReport {
   readonly install?: string;
 }
 
-/** Every backend of both executors, each tried by starting it. */
+/**
+ * Every backend of both executors. An eager one is available when it starts; a compiled one when its libraries are
+ * installed, whether or not a GPU answers them.
+ */
 export async function listBackends(): Promise<BackendReport[]> {
   const eager: BackendReport[] = [];
   for (const name of Object.keys(EAGER_BACKENDS) as EagerBackend[]) eager.push(await tried(name));
@@ -25,18 +28,23 @@ async function tried(backend: EagerBackend): Promise<BackendReport> {
     await startBackend(backend);
     return { executor: 'eager', backend, available: true };
   } catch (error) {
-    return { executor: 'eager', backend, available: false, reason: messageOf(error), install: EAGER_BACKENDS[backend].install };
+    return {
+      executor: 'eager',
+      backend,
+      available: false,
+      reason: messageOf(error),
+      install: EAGER_BACKENDS[backend].install,
+    };
   }
 }
 
-interface SupportedBackend {
-  readonly name: string;
-  readonly bundled: boolean;
+interface RuntimeForNode {
+  listSupportedBackends(): readonly { readonly name: string; readonly bundled: boolean }[];
 }
 
 async function compiledBackends(): Promise<BackendReport[]> {
   try {
-    const runtime = await importOptional<{ listSupportedBackends(): readonly SupportedBackend[] }>('onnxruntime-node');
+    const runtime = (await importOptional('onnxruntime-node')) as RuntimeForNode;
     return runtime.listSupportedBackends().map(({ name, bundled }) => compiledReport(name, bundled));
   } catch (error) {
     const install = 'npm install onnxruntime-node';

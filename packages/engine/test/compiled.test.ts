@@ -125,7 +125,7 @@ describe('compiled', () => {
 });
 
 describe('upload', () => {
-  const bad: readonly (readonly [string, HostTensor | unknown, new (...args: never[]) => Error])[] = [
+  const bad: readonly (readonly [string, unknown, new (...args: never[]) => Error])[] = [
     ['float64 memory', { dtype: 'float32', shape: [2], data: new Float64Array(2) }, ShapeError],
     ['a plain array', { dtype: 'float32', shape: [2], data: [1, 2] }, ShapeError],
     ['integers called float32', { dtype: 'float32', shape: [2], data: new Int32Array(2) }, ShapeError],

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor, Tensor1D } from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { EngineError, ShapeError } from '@peftjs/core';
 import type { PureFunction, Tensors } from '@peftjs/core';
@@ -110,13 +110,13 @@ describe('what cannot be traced', () => {
   const cases: readonly (readonly [string, PureFunction, RegExp])[] = [
     [
       'a kernel without an ONNX twin',
-      (t) => ({ y: tf.maxPool(tf.reshape(x(t), [1, 2, 3, 1]) as tf.Tensor4D, 2, 1, 'same') }),
+      (t) => ({ y: tf.maxPool(tf.reshape<tf.Rank.R4>(x(t), [1, 2, 3, 1]), 2, 1, 'same') }),
       /'MaxPool' \(asked for by tf\.maxPool\).*eager/,
     ],
     ['one that nobody registered', (t) => ({ y: tf.engine().runKernel('Mystery', { x: x(t) }) }), /'Mystery'/],
     [
       'one that only the gradient needs',
-      (t) => ({ y: tf.grad((a) => tf.localResponseNormalization(tf.reshape(a, [1, 1, 2, 3]) as tf.Tensor4D))(x(t)) }),
+      (t) => ({ y: tf.grad((a) => tf.localResponseNormalization(tf.reshape<tf.Rank.R4>(a, [1, 1, 2, 3])))(x(t)) }),
       /'LRN'/,
     ],
     ['reading a tensor', (t) => ({ y: tf.scalar(x(t).dataSync()[0] ?? 0) }), /reads a tensor/],
@@ -174,7 +174,7 @@ describe('what cannot be traced', () => {
 
   it('names the op that asked, in a gradient too', async () => {
     const fn: PureFunction = (t) => ({
-      y: tf.grad((a) => tf.conv1d(tf.reshape(a, [2, 3]) as tf.Tensor2D, tf.ones([1, 3, 1]), 1, 'same'))(x(t)),
+      y: tf.grad((a) => tf.conv1d(tf.reshape<tf.Rank.R2>(a, [2, 3]), tf.ones([1, 3, 1]), 1, 'same'))(x(t)),
     });
     await expect(trace(fn, { x: matrix })).rejects.toThrow(/'Conv2D' \(asked for by tf\.conv1d > tf\.conv2d\)/);
   });

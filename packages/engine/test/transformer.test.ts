@@ -63,7 +63,7 @@ function loss(t: Tensors): Scalar {
   const z = tf.add(y, dense('ffn.out', gelu(dense('ffn.in', norm(y)))));
   const logits = tf.matMul(tf.mean(z, 1), tensor(t, 'head.weight')); // [batch, classes]
   const picked = tf.mul(tf.logSoftmax(logits), tf.oneHot(tensor(t, 'labels') as tf.Tensor1D, CLASSES));
-  return tf.neg(tf.mean(tf.sum(picked, -1)) as Scalar);
+  return tf.neg(tf.mean<Scalar>(tf.sum(picked, -1)));
 }
 
 /** Adam with bias correction on every trained tensor. */

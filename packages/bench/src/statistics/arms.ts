@@ -35,17 +35,22 @@ export function grouped<Item>(items: readonly Item[], key: (item: Item) => strin
   return [...groups.values()];
 }
 
-/** Whether numbers of two trials may be compared seed by seed: all but the method and its configuration is the same. */
+/**
+ * Whether numbers of two trials may be compared seed by seed: all but the method and its configuration is the same. A trial
+ * names the versions of what it used, so that each may name a package that the other does not.
+ */
 export function comparable(a: DoneTrial, b: DoneTrial): boolean {
-  return circumstances(a) === circumstances(b);
+  const agrees = ([name, version]: [string, string]): boolean => (b.versions[name] ?? version) === version;
+  return circumstances(a) === circumstances(b) && Object.entries(a.versions).every(agrees);
 }
 
-function circumstances({ model, task, selection, engine, versions }: DoneTrial): string {
-  return JSON.stringify([model, task, selection.metric, engine, versions]);
+function circumstances({ model, task, selection, engine }: DoneTrial): string {
+  return JSON.stringify([model, task, selection.metric, engine]);
 }
 
 function fixedFacts(trial: DoneTrial): string {
-  return JSON.stringify([circumstances(trial), trial.methodConfig, trial.learningRate, trial.protocol]);
+  const { versions, methodConfig, learningRate, protocol } = trial;
+  return JSON.stringify([circumstances(trial), versions, methodConfig, learningRate, protocol]);
 }
 
 function newestOfEachSeed([first, ...rest]: readonly [DoneTrial, ...DoneTrial[]]): [DoneTrial, ...DoneTrial[]] {

@@ -1,7 +1,7 @@
 import { Tensor as CommonTensor } from 'onnxruntime-common';
 import type { InferenceSession } from 'onnxruntime-common';
 import { ConfigError, EngineError } from '@peftjs/core';
-import type { CompiledFunction, Executor, HostTensor, PureFunction, TensorSpec } from '@peftjs/core';
+import type { CompiledFunction, Executor, HostTensor, TensorSpec } from '@peftjs/core';
 import { checkHostTensor, checkInputs } from '../checks.js';
 import { availableThreads } from '../host.js';
 import { loadRuntime } from './runtime.js';
@@ -60,15 +60,23 @@ const SESSION: InferenceSession.SessionOptions = {
   graphOptimizationLevel: 'all',
   executionMode: 'sequential',
   interOpNumThreads: 1,
-  // Errors only: what ONNX Runtime warns of (an unused constant, an unfused pattern) is nothing a user can act on.
-  logSeverityLevel: 3,
+  // Nothing of ONNX Runtime goes to stderr: its errors are thrown, its warnings are nothing a user can act on.
+  logSeverityLevel: 4,
 };
 
-async function open(runtime: OrtRuntime, graph: TracedGraph, options: InferenceSession.SessionOptions): Promise<InferenceSession> {
+async function open(
+  runtime: OrtRuntime,
+  graph: TracedGraph,
+  options: InferenceSession.SessionOptions,
+): Promise<InferenceSession> {
   try {
     return await runtime.InferenceSession.create(graph.bytes(), options);
   } catch (cause) {
-    throw new EngineError(`ONNX Runtime refused a graph of ${graph.nodes.length} nodes: ${reason(cause)}`, undefined, cause);
+    throw new EngineError(
+      `ONNX Runtime refused a graph of ${graph.nodes.length} nodes: ${reason(cause)}`,
+      undefined,
+      cause,
+    );
   }
 }
 
@@ -85,7 +93,9 @@ function compiledFunction(
     async run(inputs) {
       if (isDisposed) throw new EngineError('this compiled function was disposed; compile it again');
       checkInputs(specs, inputs, specOf);
-      const run = session.run(Object.fromEntries(graph.inputs.map(({ key, name }) => [name, inputs[key] as OrtTensor])));
+      const run = session.run(
+        Object.fromEntries(graph.inputs.map(({ key, name }) => [name, inputs[key] as OrtTensor])),
+      );
       running.add(run);
       try {
         const results = await run;

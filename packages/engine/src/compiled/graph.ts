@@ -101,8 +101,9 @@ export class GraphBuilder {
     const isComputed = this.nodes.some(({ outputs }) => outputs.includes(name));
     // An input, a constant or a value that is an output already is copied: ONNX wants a name of its own for each.
     const isFree = isComputed && !this.outputs.some((port) => port.name === name);
-    if (!isFree) this.nodes.push({ op: 'Identity', domain: '', inputs: [name], outputs: [`out:${key}`], attributes: {} });
-    this.outputs.push({ key, name: isFree ? name : `out:${key}`, dtype, shape });
+    const own = isFree ? name : `out:${key}`;
+    if (!isFree) this.nodes.push({ op: 'Identity', domain: '', inputs: [name], outputs: [own], attributes: {} });
+    this.outputs.push({ key, name: own, dtype, shape });
   }
 
   /** A tensor known now. When all its elements are equal it is held as a scalar. */
@@ -151,7 +152,8 @@ export class GraphBuilder {
   /** The same elements in another shape. */
   reshape(x: Value, shape: Shape): Value {
     if (same(x.shape, shape)) return x;
-    if (sizeOf(x.held) !== sizeOf(shape)) return x.held.length === 0 ? { ...x, shape } : this.reshape(this.whole(x), shape);
+    if (x.held.length === 0) return { ...x, shape };
+    if (sizeOf(x.held) !== sizeOf(shape)) return this.reshape(this.whole(x), shape);
     if (same(x.held, shape) || isView(x.held, shape)) return { ...x, shape };
     return this.#reshaped(x, shape);
   }
@@ -163,17 +165,13 @@ export class GraphBuilder {
 
   /** `x` repeated to a shape that it broadcasts to; written out only when an operator needs it whole. */
   expand(x: Value, shape: Shape): Value {
-    return { ...x, shape };
+    return { ...(isView(x.held, x.shape) ? this.whole(x) : x), shape };
   }
 
   /** Any operator with one output; its operands are written out whole. */
   node(op: string, operands: readonly Value[], shape: Shape, options: NodeOptions = {}): Value {
-    return this.#emit(
-      op,
-      operands.map((x) => this.whole(x)),
-      shape,
-      options,
-    );
+    const whole = operands.map((x) => this.whole(x));
+    return this.#emit(op, whole, shape, options);
   }
 
   /** Any operator with several outputs. */
@@ -194,13 +192,16 @@ export class GraphBuilder {
   #reshaped(x: Value, shape: Shape): Value {
     const source = this.#beforeReshape.get(x.name) ?? x;
     if (same(source.held, shape)) return { ...source, shape };
-    const reshaped = this.#emit('Reshape', [source, this.ints(shape)], shape);
+    // A zero otherwise means: as before.
+    const attributes = shape.includes(0) ? { allowzero: 1 } : {};
+    const reshaped = this.#emit('Reshape', [source, this.ints(shape)], shape, { attributes });
     this.#beforeReshape.set(reshaped.name, source);
     return reshaped;
   }
 
   #elementwise(op: string, operands: readonly Value[], shape: Shape, options: NodeOptions): Value {
-    const aligned = this.#alignedRows(operands, shape) ?? operands.map((x) => (isView(x.held, x.shape) ? this.whole(x) : x));
+    const unrolled = (): Value[] => operands.map((x) => (isView(x.held, x.shape) ? this.whole(x) : x));
+    const aligned = this.#alignedRows(operands, shape) ?? unrolled();
     return { ...this.#emit(op, aligned, broadcast(aligned.map(({ held }) => held)), options), shape };
   }
 
@@ -209,10 +210,12 @@ export class GraphBuilder {
     const rows = leading(shape);
     if (!operands.some((x) => isView(x.held, x.shape) && same(leading(x.shape), rows))) return undefined;
     const aligned = operands.flatMap((x) => this.#asRows(x, rows) ?? []);
-    return aligned.length === operands.length ? aligned : undefined;
+    // A last axis that all of them still have to repeat would leave two things to be done.
+    const isFull = aligned.some(({ held }) => (held.at(-1) ?? 1) === shape.at(-1));
+    return isFull && aligned.length === operands.length ? aligned : undefined;
   }
 
-  /** `x` held as a matrix of these rows, or as a vector that meets each of them; undefined where broadcasting stands in the way. */
+  /** `x` as a matrix of these rows, or a vector that meets each; undefined where broadcasting stands in the way. */
   #asRows(x: Value, rows: Shape): Value | undefined {
     if (x.held.length < 2) return x;
     if (!same(leading(x.shape), rows)) return undefined;
@@ -270,7 +273,10 @@ export function isView(held: Shape, shape: Shape): boolean {
 }
 
 /** Numbers as the memory of an element type. */
-export function typedArray(values: ArrayLike<number | boolean>, dtype: ValueType): Float32Array | Int32Array | Uint8Array {
+export function typedArray(
+  values: ArrayLike<number | boolean>,
+  dtype: ValueType,
+): Float32Array | Int32Array | Uint8Array {
   const numbers = Array.from(values, Number);
   if (dtype === 'float32') return Float32Array.from(numbers);
   return dtype === 'int32' ? Int32Array.from(numbers) : Uint8Array.from(numbers);

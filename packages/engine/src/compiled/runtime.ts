@@ -16,7 +16,7 @@ export type ExecutionProvider = ort.InferenceSession.ExecutionProviderConfig;
 /** ONNX Runtime for Node. @throws EngineError where it is not installed. */
 export async function loadRuntime(): Promise<OrtRuntime> {
   try {
-    return await importOptional<OrtRuntime>('onnxruntime-node');
+    return (await importOptional('onnxruntime-node')) as OrtRuntime;
   } catch (cause) {
     throw new EngineError(
       'onnxruntime-node could not be loaded; in Node install it (npm install onnxruntime-node), ' +

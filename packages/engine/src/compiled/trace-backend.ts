@@ -6,6 +6,7 @@ import type { ConstantData, Value } from './graph.js';
 import { dtypeFor } from './kernels/creation.js';
 import type { Kernel } from './kernels/kernel.js';
 import { kernelTable } from './kernels/table.js';
+import { askedBy, missingKernel, refuseRandomness } from './running-ops.js';
 
 /** The name under which TensorFlow.js knows the tracing backend. */
 export const TRACE_BACKEND = 'peftjs-trace';
@@ -24,7 +25,9 @@ export class TraceBackend extends tf.KernelBackend {
   /** Runs `body` with a new graph to build. @throws EngineError inside another trace. */
   trace<T>(body: (graph: GraphBuilder) => T): T {
     if (this.#graph !== undefined) {
-      throw new EngineError('a function is being compiled inside another compiled function; compile them one after the other');
+      throw new EngineError(
+        'a function is being compiled inside another compiled function; compile them one after the other',
+      );
     }
     this.#graph = new GraphBuilder();
     try {
@@ -133,28 +136,32 @@ export class TraceBackend extends tf.KernelBackend {
 
   #current(): GraphBuilder {
     if (this.#graph !== undefined) return this.#graph;
-    throw new EngineError(`the backend '${TRACE_BACKEND}' only works while a function is compiled; choose another with tf.setBackend`);
+    throw new EngineError(
+      `the backend '${TRACE_BACKEND}' only works while a function is compiled; choose another with tf.setBackend`,
+    );
   }
 }
 
 /** The tracing backend, registered with its kernels on the first call. It never becomes the default backend by itself. */
 export function traceBackend(): TraceBackend {
-  const existing = tf.findBackend(TRACE_BACKEND) as TraceBackend | null;
-  if (existing !== null) return existing;
-  const backend = new TraceBackend();
-  tf.registerBackend(TRACE_BACKEND, () => backend, 0);
-  for (const [kernelName, kernel] of Object.entries(kernelTable)) register(backend, kernelName, kernel);
-  for (const { kernelName } of tf.getKernelsForBackend('cpu')) {
-    if (!(kernelName in kernelTable)) register(backend, kernelName, refusal(kernelName));
-  }
-  return tf.findBackend(TRACE_BACKEND) as TraceBackend;
+  if (!(TRACE_BACKEND in tf.engine().registryFactory)) registerTracing();
+  const backend: unknown = tf.findBackend(TRACE_BACKEND);
+  return backend as TraceBackend;
 }
 
-function register(backend: TraceBackend, kernelName: string, kernel: Kernel): void {
+function registerTracing(): void {
+  tf.registerBackend(TRACE_BACKEND, () => new TraceBackend(), 0);
+  for (const [kernelName, kernel] of Object.entries(kernelTable)) register(kernelName, kernel);
+  for (const { kernelName } of tf.getKernelsForBackend('cpu')) {
+    if (!(kernelName in kernelTable)) register(kernelName, refusal(kernelName));
+  }
+}
+
+function register(kernelName: string, kernel: Kernel): void {
   tf.registerKernel({
     kernelName,
     backendName: TRACE_BACKEND,
-    kernelFunc: ({ inputs, attrs }) => backend.run(kernel, inputs, attrs),
+    kernelFunc: ({ inputs, attrs, backend }) => (backend as unknown as TraceBackend).run(kernel, inputs, attrs),
   });
 }
 
@@ -165,49 +172,16 @@ function refusal(kernelName: string): Kernel {
   };
 }
 
-/** The error for a kernel that cannot be compiled. */
-export function missingKernel(kernelName: string): EngineError {
-  return new EngineError(
-    `the TensorFlow.js kernel '${kernelName}'${askedBy()} has no ONNX twin; ` +
-      'compose the function from other ops, or run it with the eager executor',
-    kernelName,
-  );
-}
-
-const OP_SUFFIX = '__op';
-const RANDOM_OPS: ReadonlySet<string> = new Set(
-  ['dropout', 'multinomial', 'rand', 'randomGamma', 'randomNormal', 'randomStandardNormal', 'randomUniform', 'randomUniformInt', 'truncatedNormal'],
-);
-
-/** The public ops that are running, outermost first: TensorFlow.js opens a scope for each. */
-function runningOps(): string[] {
-  const { scopeStack } = tf.engine().state;
-  return scopeStack.flatMap(({ name }) => (name.endsWith(OP_SUFFIX) ? [name.slice(0, -OP_SUFFIX.length)] : []));
-}
-
-function askedBy(): string {
-  const ops = runningOps();
-  const isGradient = tf.engine().state.scopeStack.some(({ name }) => name === 'backward');
-  if (ops.length === 0) return isGradient ? ' (asked for by a gradient)' : '';
-  return ` (asked for by tf.${ops.join(' > tf.')}${isGradient ? ', in a gradient' : ''})`;
-}
-
-/** Numbers drawn while the function is traced would be the same in every run. */
-function refuseRandomness(): void {
-  const op = runningOps().find((name) => RANDOM_OPS.has(name));
-  if (op === undefined) return;
-  throw new EngineError(
-    `tf.${op} would draw its numbers once, when the function is compiled, and repeat them in every run; ` +
-      'pass random numbers as an input (for dropout see @peftjs/core/nn)',
-  );
-}
-
 /** Numbers of a tensor that the function closes over. @throws EngineError where its backend reads only asynchronously. */
 function foreignValues(dataId: object): BackendValues {
   try {
     return tf.engine().readSync(dataId);
   } catch (cause) {
-    throw new EngineError('a compiled function uses a tensor from outside that cannot be read; pass it as an input', undefined, cause);
+    throw new EngineError(
+      'a compiled function uses a tensor from outside that cannot be read; pass it as an input',
+      undefined,
+      cause,
+    );
   }
 }
 

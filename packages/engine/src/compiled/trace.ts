@@ -4,7 +4,8 @@ import { checkOutputs, checkSpecs } from '../checks.js';
 import { withBackend } from '../tf-backends.js';
 import type { GraphBuilder, GraphConstant, GraphNode, GraphPort } from './graph.js';
 import { writeModel } from './onnx.js';
-import { missingKernel, TRACE_BACKEND, traceBackend } from './trace-backend.js';
+import { missingKernel } from './running-ops.js';
+import { TRACE_BACKEND, traceBackend } from './trace-backend.js';
 import type { TraceBackend } from './trace-backend.js';
 
 /** A pure function as an ONNX graph. */
@@ -42,7 +43,11 @@ export async function trace(fn: PureFunction, inputs: Readonly<Record<string, Te
   );
 }
 
-function inputTensors(backend: TraceBackend, graph: GraphBuilder, specs: Readonly<Record<string, TensorSpec>>): Tensors {
+function inputTensors(
+  backend: TraceBackend,
+  graph: GraphBuilder,
+  specs: Readonly<Record<string, TensorSpec>>,
+): Tensors {
   const tensors = Object.entries(specs).map(([key, { dtype, shape }]) => {
     const info = backend.tensorOf(graph.input(key, dtype, shape));
     return [key, tf.engine().makeTensorFromTensorInfo(info)] as const;
@@ -62,7 +67,8 @@ function orMissingKernel<T>(body: () => T): T {
     return body();
   } catch (error) {
     const [, kernel] = (error instanceof Error && /^Kernel '(.+)' not registered/.exec(error.message)) || [];
-    throw kernel === undefined ? error : missingKernel(kernel);
+    if (kernel !== undefined) throw missingKernel(kernel);
+    throw error;
   }
 }
 
@@ -76,6 +82,11 @@ function pruned({ nodes, constants, inputs, outputs }: GraphBuilder): TracedGrap
     return isLive;
   });
   const isNeeded = ({ name }: { readonly name: string }): boolean => needed.has(name);
-  const graph = { nodes: live.reverse(), constants: constants.filter(isNeeded), inputs: inputs.filter(isNeeded), outputs };
+  const graph = {
+    nodes: live.reverse(),
+    constants: constants.filter(isNeeded),
+    inputs: inputs.filter(isNeeded),
+    outputs,
+  };
   return { ...graph, bytes: () => writeModel(graph) };
 }

@@ -8,7 +8,7 @@ export type EagerBackend = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
 
 interface BackendSource {
   /** Makes TensorFlow.js know the backend; it may choose it for the process, which is undone. */
-  load(): Promise<void>;
+  load(): Promise<unknown>;
   /** Threads it computes with, once started. */
   threads(): Promise<number>;
   readonly install: string;
@@ -27,7 +27,7 @@ export const EAGER_BACKENDS: Readonly<Record<EagerBackend, BackendSource>> = {
     install: 'npm install @tensorflow/tfjs-backend-webgpu',
   },
   wasm: {
-    load: async () => void (await import('@tensorflow/tfjs-backend-wasm')),
+    load: () => import('@tensorflow/tfjs-backend-wasm'),
     threads: async () => (await import('@tensorflow/tfjs-backend-wasm')).getThreadsCount(),
     install: 'npm install @tensorflow/tfjs-backend-wasm',
   },
@@ -53,7 +53,11 @@ export async function startBackend(name: EagerBackend): Promise<void> {
     await withoutCrashHandlers(() => start(name));
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new EngineError(`the TensorFlow.js backend '${name}' does not start: ${reason}; to install it: ${install}`, name, cause);
+    throw new EngineError(
+      `the TensorFlow.js backend '${name}' does not start: ${reason}; to install it: ${install}`,
+      name,
+      cause,
+    );
   } finally {
     if (tf.getBackend() !== chosen) await tf.setBackend(chosen);
   }
@@ -78,7 +82,7 @@ function withoutBanner(): void {
 
 async function loadTensorFlow(): Promise<void> {
   // tfjs-node calls util.isNullOrUndefined, which Node 23 removed.
-  const util = nodeModule<{ isNullOrUndefined?: (value: unknown) => boolean }>('node:util');
+  const util = nodeModule('node:util') as { isNullOrUndefined?: (value: unknown) => boolean } | undefined;
   if (util !== undefined) util.isNullOrUndefined ??= (value) => value == null;
   try {
     await importOptional('@tensorflow/tfjs-node-gpu');

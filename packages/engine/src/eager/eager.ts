@@ -43,7 +43,7 @@ async function startedBackend(name: EagerBackend | 'auto'): Promise<EagerBackend
   const names = Object.keys(EAGER_BACKENDS) as EagerBackend[];
   if (name === 'auto') return firstThatStarts(names);
   if (!names.includes(name)) {
-    throw new ConfigError(`backend must be 'auto', '${names.join("', '")}', got '${String(name)}'`, 'backend');
+    throw new ConfigError(`backend must be 'auto', '${names.join("', '")}', got '${name as string}'`, 'backend');
   }
   await startBackend(name);
   return name;
@@ -59,7 +59,11 @@ async function firstThatStarts([name = 'cpu', ...others]: readonly EagerBackend[
   }
 }
 
-function prepared(backend: EagerBackend, fn: PureFunction, specs: Readonly<Record<string, TensorSpec>>): CompiledFunction<Tensor> {
+function prepared(
+  backend: EagerBackend,
+  fn: PureFunction,
+  specs: Readonly<Record<string, TensorSpec>>,
+): CompiledFunction<Tensor> {
   checkSpecs(specs);
   let isDisposed = false;
   const run = (inputs: Tensors): Tensors => {
@@ -81,7 +85,8 @@ function prepared(backend: EagerBackend, fn: PureFunction, specs: Readonly<Recor
 /** Outputs as tensors of the caller's own, whatever they are in the function; bools come out as int32, as when compiled. */
 function owned(outputs: Tensors): Tensors {
   checkOutputs(outputs);
-  const own = (tensor: Tensor): Tensor => tf.keep(tensor.dtype === 'bool' ? tf.cast(tensor, 'int32') : tf.clone(tensor));
+  const own = (tensor: Tensor): Tensor =>
+    tf.keep(tensor.dtype === 'bool' ? tf.cast(tensor, 'int32') : tf.clone(tensor));
   return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, own(tensor)]));
 }
 
@@ -90,7 +95,8 @@ async function download(value: Tensor): Promise<HostTensor> {
   const values = await value.data();
   const shape = [...value.shape];
   // TensorFlow.js casts to a wider type without touching the memory, so that its class may not be the type's.
-  if (value.dtype === 'int32') return { dtype: 'int32', shape, data: values instanceof Int32Array ? values : Int32Array.from(values) };
+  if (value.dtype === 'int32')
+    return { dtype: 'int32', shape, data: values instanceof Int32Array ? values : Int32Array.from(values) };
   return { dtype: 'float32', shape, data: values instanceof Float32Array ? values : Float32Array.from(values) };
 }
 

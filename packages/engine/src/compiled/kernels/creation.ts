@@ -7,19 +7,25 @@ import type { KernelTable, Unary } from './kernel.js';
 
 /** Kernels that make tensors from numbers known now. */
 export const creation: KernelTable = {
-  Fill: (g, _: unknown, { shape, value, dtype }: FillAttrs) => filled(g, Number(value), dtypeFor(dtype ?? 'float32'), shape),
+  Fill: (g, _: unknown, { shape, value, dtype }: FillAttrs) => filled(g, Number(value), dtypeFor(dtype), shape),
   ZerosLike: (g, { x }: Unary) => filled(g, 0, dtypeFor(x.dtype), x.shape),
   OnesLike: (g, { x }: Unary) => filled(g, 1, dtypeFor(x.dtype), x.shape),
   Range: range,
   LinSpace: (g, _: unknown, { start, stop, num }: LinSpaceAttrs) =>
-    vector(g, indices(num).map((index) => (num === 1 ? start : start + (index * (stop - start)) / (num - 1))), 'float32'),
+    vector(
+      g,
+      indices(num).map((index) => (num === 1 ? start : start + (index * (stop - start)) / (num - 1))),
+      'float32',
+    ),
   OneHot: oneHot,
 };
 
 /** An element type of a trace. @throws EngineError for strings and complex numbers. */
 export function dtypeFor(dtype: string): ValueType {
   if (dtype === 'float32' || dtype === 'int32' || dtype === 'bool') return dtype;
-  throw new EngineError(`a compiled function holds float32, int32 and bool tensors, got ${dtype}; use the eager executor`);
+  throw new EngineError(
+    `a compiled function holds float32, int32 and bool tensors, got ${dtype}; use the eager executor`,
+  );
 }
 
 function filled(g: GraphBuilder, value: number, dtype: ValueType, shape: readonly number[]): Value {
@@ -34,7 +40,11 @@ function vector(g: GraphBuilder, values: readonly number[], dtype: ValueType): V
 function range(g: GraphBuilder, _: unknown, { start, stop, step, dtype }: RangeAttrs): Value {
   const stride = stop < start && step === 1 ? -1 : step;
   const count = Math.max(0, Math.ceil((stop - start) / stride));
-  return vector(g, indices(count).map((index) => start + index * stride), dtypeFor(dtype));
+  return vector(
+    g,
+    indices(count).map((index) => start + index * stride),
+    dtypeFor(dtype),
+  );
 }
 
 /** `[..]` -> `[.., depth]`. */

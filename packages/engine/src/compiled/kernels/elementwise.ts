@@ -13,7 +13,8 @@ export const elementwise: KernelTable = {
   Maximum: arithmetic('Max'),
   Minimum: arithmetic('Min'),
   Pow: arithmetic('Pow'),
-  AddN: (g, terms: Readonly<Record<string, Value>>) => Object.values(terms).reduce((sum, term) => g.zip('Add', sum, term)),
+  AddN: (g, terms: Readonly<Record<string, Value>>) =>
+    Object.values(terms).reduce((sum, term) => g.zip('Add', sum, term)),
   SquaredDifference: (g, { a, b }: Binary) => square(g, g.zip('Sub', a, b)),
   FloorDiv: floorDiv,
   Mod: mod,
@@ -45,7 +46,8 @@ export const elementwise: KernelTable = {
   Floor: real('Floor'),
   Ceil: real('Ceil'),
   Round: real('Round'),
-  ClipByValue: (g, { x }: Unary, { clipValueMin, clipValueMax }: ClipByValueAttrs) => clip(g, x, clipValueMin, clipValueMax),
+  ClipByValue: (g, { x }: Unary, { clipValueMin, clipValueMax }: ClipByValueAttrs) =>
+    clip(g, x, clipValueMin, clipValueMax),
 
   // exponentials and trigonometry
   Exp: real('Exp'),
@@ -87,11 +89,8 @@ export function activate(g: GraphBuilder, op: 'LeakyRelu' | 'Elu', x: Value, alp
 
 /** `x` limited to a range. */
 export function clip(g: GraphBuilder, x: Value, low: number, high: number): Value {
-  return atLeast(g, g.zip('Min', x, g.scalar(high, numberType(x))), low);
-}
-
-function atLeast(g: GraphBuilder, x: Value, low: number): Value {
-  return g.zip('Max', x, g.scalar(low, numberType(x)));
+  const atMost = g.zip('Min', x, g.scalar(high, numberType(x)));
+  return g.zip('Max', atMost, g.scalar(low, numberType(x)));
 }
 
 export function square(g: GraphBuilder, x: Value): Value {
@@ -146,9 +145,14 @@ function compare(g: GraphBuilder, op: string, x: Value, bound: number): Value {
 /** 1 above zero, `alpha` elsewhere. */
 function step(g: GraphBuilder, { x }: Unary, { alpha }: StepAttrs): Value {
   // The gradient of relu: one pass instead of three. x * MAX_FLOAT, cut to [0, 1], is 0 or 1 for every normal number.
-  if (alpha === 0 && x.dtype === 'float32') return g.map('HardSigmoid', x, { attributes: { alpha: { float: MAX_FLOAT }, beta: { float: 0 } } });
+  if (alpha === 0 && x.dtype === 'float32') return hardSigmoid(g, x, MAX_FLOAT, 0);
   const type = numberType(x);
   return g.where(compare(g, 'Greater', x, 0), g.scalar(1, type), g.scalar(alpha, type));
+}
+
+/** slope x + offset, cut to [0, 1]: the one operator that scales and shifts in a single pass. */
+export function hardSigmoid(g: GraphBuilder, x: Value, slope: number, offset: number): Value {
+  return g.map('HardSigmoid', x, { attributes: { alpha: { float: slope }, beta: { float: offset } } });
 }
 
 const MAX_FLOAT = 3.4028234663852886e38;

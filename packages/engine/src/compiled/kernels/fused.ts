@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { GraphBuilder, Value } from '../graph.js';
-import { square } from './elementwise.js';
+import { hardSigmoid, square } from './elementwise.js';
 import type { KernelTable, Unary } from './kernel.js';
 
 /** Whole layers of `@peftjs/core/nn` as the nodes that ONNX Runtime has for them. */
@@ -11,7 +11,11 @@ export const fused: KernelTable = {
 };
 
 /** y, mean and 1 / standard deviation, the last two `[.., 1]`. */
-function layerNorm(g: GraphBuilder, { x, gain, shift }: Record<'x' | 'gain' | 'shift', Value>, { epsilon }: { epsilon: number }): Value[] {
+function layerNorm(
+  g: GraphBuilder,
+  { x, gain, shift }: Record<'x' | 'gain' | 'shift', Value>,
+  { epsilon }: { epsilon: number },
+): Value[] {
   const moments = [...x.shape.slice(0, -1), 1];
   const rows = g.rows(x); // [rows, features]
   const [count = 1] = rows.shape;
@@ -34,8 +38,7 @@ function geluGrad(g: GraphBuilder, { dy, x }: Record<'dy' | 'x', Value>): Value 
   return g.zip('Mul', dy, g.zip('Add', normalCdf(g, x), slope));
 }
 
-/** Phi(x) = erf(x / sqrt 2) / 2 + 1 / 2, within [0, 1]: HardSigmoid is the one operator that scales and shifts at once. */
+/** Phi(x) = erf(x / sqrt 2) / 2 + 1 / 2, which lies within [0, 1]. */
 function normalCdf(g: GraphBuilder, x: Value): Value {
-  const erf = g.map('Erf', g.zip('Mul', x, g.scalar(Math.SQRT1_2)));
-  return g.map('HardSigmoid', erf, { attributes: { alpha: { float: 0.5 }, beta: { float: 0.5 } } });
+  return hardSigmoid(g, g.map('Erf', g.zip('Mul', x, g.scalar(Math.SQRT1_2))), 0.5, 0.5);
 }

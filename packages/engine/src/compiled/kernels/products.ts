@@ -5,6 +5,7 @@ import type { GraphBuilder, Value } from '../graph.js';
 import { activate, clip } from './elementwise.js';
 import { indices } from './kernel.js';
 import type { Binary, KernelTable } from './kernel.js';
+import { transposed } from './shape.js';
 
 /** Matrix products. */
 export const products: KernelTable = {
@@ -22,8 +23,7 @@ function matMul(g: GraphBuilder, a: Value, b: Value): Value {
 /** The last two axes exchanged. ONNX Runtime folds the node into the product that reads it. */
 function swapped(g: GraphBuilder, x: Value): Value {
   const rank = x.shape.length;
-  const perm = [...indices(rank - 2), rank - 1, rank - 2];
-  return g.node('Transpose', [x], perm.map((axis) => x.shape[axis] ?? 1), { attributes: { perm } });
+  return transposed(g, x, [...indices(rank - 2), rank - 1, rank - 2]);
 }
 
 interface FusedMatMulInputs extends Binary {
@@ -51,5 +51,7 @@ function fusedMatMul(g: GraphBuilder, inputs: FusedMatMulInputs, at: _FusedMatMu
     case 'prelu':
       if (preluActivationWeights !== undefined) return g.zip('PRelu', y, preluActivationWeights);
   }
-  throw new EngineError(`tf.fused.matMul with activation '${at.activation}' cannot be compiled; apply the activation by itself`);
+  throw new EngineError(
+    `tf.fused.matMul with activation '${at.activation}' cannot be compiled; apply the activation by itself`,
+  );
 }

@@ -10,7 +10,8 @@ export const reductions: KernelTable = {
   Sum: (g, { x }: Unary, at: SumAttrs) => reduce(g, 'ReduceSum', numeric(g, x), at.axis, at.keepDims),
   Mean: (g, { x }: Unary, at: SumAttrs) => reduce(g, 'ReduceMean', g.cast(x, 'float32'), at.axis, at.keepDims),
   Prod: (g, { x }: Unary, at: SumAttrs) => reduce(g, 'ReduceProd', numeric(g, x), at.axis, at.keepDims),
-  Max: (g, { x }: Unary, at: MaxAttrs) => through(g, x, (y) => reduce(g, 'ReduceMax', y, at.reductionIndices, at.keepDims)),
+  Max: (g, { x }: Unary, at: MaxAttrs) =>
+    through(g, x, (y) => reduce(g, 'ReduceMax', y, at.reductionIndices, at.keepDims)),
   Min: (g, { x }: Unary, at: SumAttrs) => through(g, x, (y) => reduce(g, 'ReduceMin', y, at.axis, at.keepDims)),
   All: (g, { x }: Unary, at: SumAttrs) => through(g, x, (y) => reduce(g, 'ReduceMin', y, at.axis, at.keepDims)),
   Any: (g, { x }: Unary, at: SumAttrs) => through(g, x, (y) => reduce(g, 'ReduceMax', y, at.axis, at.keepDims)),
@@ -73,8 +74,11 @@ function cumsum(g: GraphBuilder, { x }: Unary, { axis, exclusive, reverse }: Cum
 function cumprod(g: GraphBuilder, { x }: Unary, { axis, exclusive, reverse }: CumsumAttrs): Value {
   const along = positive(axis, x.shape.length);
   const length = x.shape[along] ?? 1;
-  const isFactor = (of: number, at: number): boolean => (exclusive && of === at ? false : reverse ? of >= at : of <= at);
-  const mask = Uint8Array.from(indices(length * length), (cell) => Number(isFactor(cell % length, Math.floor(cell / length))));
+  const isFactor = (of: number, at: number): boolean =>
+    exclusive && of === at ? false : reverse ? of >= at : of <= at;
+  const mask = Uint8Array.from(indices(length * length), (cell) =>
+    Number(isFactor(cell % length, Math.floor(cell / length))),
+  );
   const trailing = x.shape.slice(along + 1).map(() => 1);
   const copies = g.reshape(x, spliced(x.shape, along, 1, length)); // [.., 1, of, ..]
   const factors = g.constant(mask, 'bool', [length, length, ...trailing]); // [at, of, 1, ..]

@@ -34,8 +34,7 @@ export const shape: KernelTable = {
     g.reshape(x, tf.util.inferFromImplicitShape(at.shape, tf.util.sizeFromShape([...x.shape]))),
   ExpandDims: (g, { input }: { readonly input: Value }, { dim }: ExpandDimsAttrs) =>
     g.reshape(input, input.shape.toSpliced(positive(dim, input.shape.length + 1), 0, 1)),
-  Transpose: (g, { x }: Unary, { perm }: TransposeAttrs) =>
-    g.node('Transpose', [x], perm.map((axis) => x.shape[axis] ?? 1), { attributes: { perm } }),
+  Transpose: (g, { x }: Unary, { perm }: TransposeAttrs) => transposed(g, x, perm),
   Tile: tile,
 
   // parts
@@ -56,6 +55,12 @@ export const shape: KernelTable = {
   UnsortedSegmentSum: segmentSum,
 };
 
+/** `x` with its axes in another order. */
+export function transposed(g: GraphBuilder, x: Value, perm: readonly number[]): Value {
+  const shape = perm.map((axis) => x.shape[axis] ?? 1);
+  return g.node('Transpose', [x], shape, { attributes: { perm } });
+}
+
 /** A repetition of axes of length 1 is a broadcast and costs nothing. */
 function tile(g: GraphBuilder, { x }: Unary, { reps }: TileAttrs): Value {
   const shape = x.shape.map((dim, axis) => dim * (reps[axis] ?? 1));
@@ -67,7 +72,7 @@ function slice(g: GraphBuilder, { x }: Unary, { begin, size }: SliceAttrs): Valu
   const [starts, sizes] = tf.slice_util.parseSliceParams(x as never, begin, size) as [number[], number[]];
   if (sizes.every((dim, axis) => dim === x.shape[axis])) return x;
   const ends = starts.map((start, axis) => start + (sizes[axis] ?? 0));
-  return cut(g, x, starts, ends, starts.map(() => 1), sizes);
+  return cut(g, x, starts, ends, sizes);
 }
 
 function stridedSlice(g: GraphBuilder, { x }: Unary, at: StridedSliceAttrs): Value {
@@ -83,22 +88,29 @@ function stridedSlice(g: GraphBuilder, { x }: Unary, at: StridedSliceAttrs): Val
     at.shrinkAxisMask,
   );
   const sizes = tf.slice_util.computeOutShape(begin, end, strides);
-  if (sizes.includes(0)) return g.reshape(cut(g, x, begin, begin, strides.map(() => 1), sizes), finalShape);
-  return g.reshape(cut(g, x, begin, end.map((stop) => (stop < 0 ? BEFORE_FIRST : stop)), strides, sizes), finalShape);
+  const ends = sizes.includes(0) ? begin : end.map((stop) => (stop < 0 ? BEFORE_FIRST : stop));
+  return g.reshape(cut(g, x, begin, ends, sizes, strides), finalShape);
 }
 
 /** An end that a negative step reaches only after the first element; ONNX counts -1 from the back. */
 const BEFORE_FIRST = -(2 ** 31);
+
+function cut(
+  g: GraphBuilder,
+  x: Value,
+  from: readonly number[],
+  to: readonly number[],
+  shape: readonly number[],
+  steps: readonly number[] = from.map(() => 1),
+): Value {
+  return g.node('Slice', [x, g.ints(from), g.ints(to), g.ints(indices(from.length)), g.ints(steps)], shape);
+}
 
 function reverse(g: GraphBuilder, x: Value, dims: number | number[]): Value {
   const axes = tf.util.parseAxisParam(dims, [...x.shape]);
   if (axes.length === 0) return x;
   const all = (value: number): Value => g.ints(axes.map(() => value));
   return g.node('Slice', [x, all(-1), all(BEFORE_FIRST), g.ints(axes), all(-1)], x.shape);
-}
-
-function cut(g: GraphBuilder, x: Value, from: number[], to: number[], steps: number[], shape: number[]): Value {
-  return g.node('Slice', [x, g.ints(from), g.ints(to), g.ints(indices(from.length)), g.ints(steps)], shape);
 }
 
 function splitV(g: GraphBuilder, { x }: Unary, { numOrSizeSplits, axis }: SplitVAttrs): Value[] {
@@ -136,10 +148,17 @@ function concat(g: GraphBuilder, parts: readonly Value[], axis: number): Value {
 
 function pack(g: GraphBuilder, parts: readonly Value[], axis: number): Value {
   const along = positive(axis, (parts[0]?.shape.length ?? 0) + 1);
-  return concat(g, parts.map((part) => g.reshape(part, part.shape.toSpliced(along, 0, 1))), along);
+  const slices = parts.map((part) => g.reshape(part, part.shape.toSpliced(along, 0, 1))); // [.., 1, ..] each
+  return concat(g, slices, along);
 }
 
-function pad(g: GraphBuilder, x: Value, paddings: readonly (readonly [number, number])[], value: number, mode = 'constant'): Value {
+function pad(
+  g: GraphBuilder,
+  x: Value,
+  paddings: readonly (readonly [number, number])[],
+  value: number,
+  mode = 'constant',
+): Value {
   const shape = x.shape.map((dim, axis) => dim + (paddings[axis]?.[0] ?? 0) + (paddings[axis]?.[1] ?? 0));
   const amounts = g.ints([...paddings.map(([before]) => before), ...paddings.map(([, after]) => after)]);
   const filler = mode === 'constant' ? [g.scalar(value, dtypeFor(x.dtype))] : [];
@@ -159,20 +178,29 @@ function gather(g: GraphBuilder, { x, indices: at }: Unary & { readonly indices:
   const shape = spliced(x.shape, axis, ...at.shape.slice(batchDims));
   if (batchDims === 0) return g.node('Gather', [x, rows], shape, { attributes: { axis } });
   if (batchDims !== axis) {
-    throw new EngineError(`tf.gather can be compiled with batchDims = axis, got ${batchDims} and ${axis}; transpose first`);
+    throw new EngineError(
+      `tf.gather can be compiled with batchDims = axis, got ${batchDims} and ${axis}; transpose first`,
+    );
   }
   const tuples = g.cast(g.reshape(rows, [...rows.shape, 1]), 'int64'); // [.., 1]
   return g.node('GatherND', [x, tuples], shape, { attributes: { batch_dims: batchDims } });
 }
 
 /** Slices of `params` at tuples of indices: `[.., depth]` -> `[.., ..params.shape after depth]`. */
-function gatherNd(g: GraphBuilder, { params, indices: at }: { readonly params: Value; readonly indices: Value }): Value {
+function gatherNd(
+  g: GraphBuilder,
+  { params, indices: at }: { readonly params: Value; readonly indices: Value },
+): Value {
   const depth = at.shape.at(-1) ?? 0;
   return g.node('GatherND', [params, g.cast(at, 'int64')], [...at.shape.slice(0, -1), ...params.shape.slice(depth)]);
 }
 
 /** Zeros with `updates` added at tuples of indices `[.., depth]`. */
-function scatterNd(g: GraphBuilder, inputs: { readonly indices: Value; readonly updates: Value }, at: ScatterNdAttrs): Value {
+function scatterNd(
+  g: GraphBuilder,
+  inputs: { readonly indices: Value; readonly updates: Value },
+  at: ScatterNdAttrs,
+): Value {
   const depth = inputs.indices.shape.at(-1) ?? 0;
   const leading = at.shape.slice(0, depth);
   const strides = leading.map((_, axis) => tf.util.sizeFromShape(leading.slice(axis + 1)));
@@ -187,7 +215,11 @@ function rowsOf(tuples: Value): number {
 }
 
 /** Rows of `x` `[ids.., ..row]` added up by segment -> `[numSegments, ..row]`; an id outside [0, numSegments) drops its row. */
-function segmentSum(g: GraphBuilder, { x, segmentIds }: Unary & { readonly segmentIds: Value }, at: UnsortedSegmentSumAttrs): Value {
+function segmentSum(
+  g: GraphBuilder,
+  { x, segmentIds }: Unary & { readonly segmentIds: Value },
+  at: UnsortedSegmentSumAttrs,
+): Value {
   const { numSegments } = at;
   const row = x.shape.slice(segmentIds.shape.length);
   const ids = g.reshape(segmentIds, [tf.util.sizeFromShape([...segmentIds.shape])]);
@@ -204,6 +236,8 @@ function addRows(g: GraphBuilder, ids: Value, rows: Value, count: number, row: r
   const updates = g.reshape(rows, [...ids.shape, width]); // [n, width]
   const places = g.expand(g.reshape(ids, [...ids.shape, 1]), updates.shape); // [n, width]
   const zeros = g.expand(g.scalar(0, numberType(rows)), [count, width]);
-  const total = g.node('ScatterElements', [zeros, places, updates], [count, width], { attributes: { axis: 0, reduction: 'add' } });
+  const total = g.node('ScatterElements', [zeros, places, updates], [count, width], {
+    attributes: { axis: 0, reduction: 'add' },
+  });
   return g.reshape(total, [count, ...row]);
 }
