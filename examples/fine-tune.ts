@@ -18,7 +18,8 @@ export async function fineTune(reviews: readonly Review[], folder: string) {
   const encode = (part: typeof data) => encodeRows(part, model.tokenizer, { maxTokens: 32 });
   const heldOut = evaluationData(encode(split.selection), { batchSize: 32 });
 
-  const peft = attach(model, sora({ r: 8, sparseLambda: 1 }), { seed: 1 });
+  // Every module starts with 8 ranks; training keeps those that 50,000 parameters pay for.
+  const peft = attach(model, sora({ r: 8, budget: 50_000 }), { seed: 1 });
   await train(peft, trainingData(encode(split.train), { batchSize: 16, seed: 1 }), {
     executor: compiled(),
     epochs: 3,

@@ -19,14 +19,14 @@ describe('composeStudy', () => {
     expect(study.methods.adalora).toMatchObject({ learningRate: 0.01, options: { loraAlpha: 32 } });
   });
 
-  it.each([
+  it.each<[object, string]>([
     [{ protocol: { epochs: 0 } }, 'protocol.epochs'],
     [{ protocol: { selectionShare: 0 } }, 'protocol.selectionShare'],
     [{ seeds: 1.5 }, 'seeds'],
     [{ methods: { sora: { learningRate: -1 } } }, 'methods.sora.learningRate'],
     [{ tasks: [] }, 'tasks'],
   ])('refuses %j and names the field', (above, path) => {
-    const compose = () => composeStudy([preset, above as never]);
+    const compose = () => composeStudy([preset, above]);
     expect(compose).toThrow(ConfigError);
     expect(compose).toThrow(expect.objectContaining({ path }));
   });

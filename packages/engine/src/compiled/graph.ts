@@ -12,6 +12,7 @@ export type ConstantData = Float32Array | Int32Array | Uint8Array | BigInt64Arra
 /** An attribute of a node. A bare number is an integer; fractions are wrapped, as ONNX tells them apart. */
 export type Attribute = number | string | readonly number[] | { readonly float: number };
 
+/** One operation of a graph. */
 export interface GraphNode {
   readonly op: string;
   /** Empty for the standard operators. */
@@ -21,6 +22,7 @@ export interface GraphNode {
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
+/** A tensor that is part of a graph. */
 export interface GraphConstant {
   readonly name: string;
   readonly dtype: ElementType;
@@ -155,7 +157,10 @@ export class GraphBuilder {
     if (x.held.length === 0) return { ...x, shape };
     if (sizeOf(x.held) !== sizeOf(shape)) return this.reshape(this.whole(x), shape);
     if (same(x.held, shape) || isView(x.held, shape)) return { ...x, shape };
-    return this.#reshaped(x, shape);
+    const last = shape.at(-1) ?? 1;
+    return shape.length < 3 || last === 0
+      ? this.#reshaped(x, shape)
+      : { ...this.#reshaped(x, [sizeOf(shape) / last, last]), shape };
   }
 
   /** `[.., features]` as a matrix `[rows, features]`. */

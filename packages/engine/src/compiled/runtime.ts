@@ -11,6 +11,7 @@ export interface OrtRuntime {
   readonly Tensor: ort.TensorConstructor;
 }
 
+/** Where ONNX Runtime computes, in its own words: 'cpu', 'webgpu', 'cuda', or one with options. */
 export type ExecutionProvider = ort.InferenceSession.ExecutionProviderConfig;
 
 /** ONNX Runtime for Node. @throws EngineError where it is not installed. */

@@ -1,4 +1,3 @@
-import * as tf from '@tensorflow/tfjs';
 import type { GraphBuilder, Value } from '../graph.js';
 import { hardSigmoid, square } from './elementwise.js';
 import type { KernelTable, Unary } from './kernel.js';
@@ -6,7 +5,7 @@ import type { KernelTable, Unary } from './kernel.js';
 /** Whole layers of `@peftjs/core/nn` as the nodes that ONNX Runtime has for them. */
 export const fused: KernelTable = {
   PeftLayerNorm: layerNorm,
-  PeftGelu: gelu,
+  PeftGelu: (g, { x }: Unary) => g.map('Gelu', x),
   PeftGeluGrad: geluGrad,
 };
 
@@ -25,20 +24,14 @@ function layerNorm(
   return values.map((value, index) => g.reshape(value, index === 0 ? x.shape : moments));
 }
 
-/** One node, unless a gradient follows: then x Phi(x), so that Phi is computed once for both. */
-function gelu(g: GraphBuilder, { x }: Unary): Value {
-  const isDifferentiated = tf.engine().state.gradientDepth > 0;
-  return isDifferentiated ? g.zip('Mul', x, normalCdf(g, x)) : g.map('Gelu', x);
-}
-
-/** dy (Phi(x) + x phi(x)) */
+/**
+ * dy (Phi(x) + x phi(x)), arranged for few passes over memory. Half of the slope is the difference of two terms that lie within
+ * [0, 1], where one operator scales and shifts: Phi(x) / 2 + 1/4 and 1/4 - x phi(x) / 2. The factor 2 goes to dy, into the
+ * matrix product that made it.
+ */
 function geluGrad(g: GraphBuilder, { dy, x }: Record<'dy' | 'x', Value>): Value {
-  const bell = g.map('Exp', g.zip('Mul', square(g, x), g.scalar(-0.5)));
-  const slope = g.zip('Mul', g.zip('Mul', x, g.scalar(1 / Math.sqrt(2 * Math.PI))), bell);
-  return g.zip('Mul', dy, g.zip('Add', normalCdf(g, x), slope));
-}
-
-/** Phi(x) = erf(x / sqrt 2) / 2 + 1 / 2, which lies within [0, 1]. */
-function normalCdf(g: GraphBuilder, x: Value): Value {
-  return hardSigmoid(g, g.map('Erf', g.zip('Mul', x, g.scalar(Math.SQRT1_2))), 0.5, 0.5);
+  const bell = g.map('Exp', g.zip('Mul', square(g, x), g.scalar(-0.5))); // sqrt(2 pi) phi(x)
+  const falling = hardSigmoid(g, g.zip('Mul', x, bell), -0.5 / Math.sqrt(2 * Math.PI), 0.25);
+  const rising = hardSigmoid(g, g.map('Erf', g.zip('Mul', x, g.scalar(Math.SQRT1_2))), 0.25, 0.5);
+  return g.zip('Mul', g.zip('Mul', dy, g.scalar(2)), g.zip('Sub', rising, falling));
 }

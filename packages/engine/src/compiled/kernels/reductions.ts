@@ -25,7 +25,7 @@ export const reductions: KernelTable = {
 };
 
 /** A reduction over axes; over no axis it is the tensor itself. */
-export function reduce(g: GraphBuilder, op: string, x: Value, axis: number | number[], keepDims: boolean): Value {
+function reduce(g: GraphBuilder, op: string, x: Value, axis: number | number[], keepDims: boolean): Value {
   const axes = tf.util.parseAxisParam(axis, [...x.shape]);
   if (axes.length === 0) return x;
   const isAlongRows = axes.length === 1 && axes[0] === x.shape.length - 1 && keepDims && isView(x.held, x.shape);
