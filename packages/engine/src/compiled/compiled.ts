@@ -62,6 +62,8 @@ const SESSION: InferenceSession.SessionOptions = {
   interOpNumThreads: 1,
   // Nothing of ONNX Runtime goes to stderr: its errors are thrown, its warnings are nothing a user can act on.
   logSeverityLevel: 4,
+  // Threads of a session that has just run would otherwise spin on, in the way of the next one: another length, evaluation.
+  extra: { session: { force_spinning_stop: '1' } },
 };
 
 async function open(

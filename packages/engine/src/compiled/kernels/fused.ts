@@ -24,14 +24,10 @@ function layerNorm(
   return values.map((value, index) => g.reshape(value, index === 0 ? x.shape : moments));
 }
 
-/**
- * dy (Phi(x) + x phi(x)), arranged for few passes over memory. Half of the slope is the difference of two terms that lie within
- * [0, 1], where one operator scales and shifts: Phi(x) / 2 + 1/4 and 1/4 - x phi(x) / 2. The factor 2 goes to dy, into the
- * matrix product that made it.
- */
+/** dy (Phi(x) + x phi(x)), Phi the normal distribution and phi its density. */
 function geluGrad(g: GraphBuilder, { dy, x }: Record<'dy' | 'x', Value>): Value {
-  const bell = g.map('Exp', g.zip('Mul', square(g, x), g.scalar(-0.5))); // sqrt(2 pi) phi(x)
-  const falling = hardSigmoid(g, g.zip('Mul', x, bell), -0.5 / Math.sqrt(2 * Math.PI), 0.25);
-  const rising = hardSigmoid(g, g.map('Erf', g.zip('Mul', x, g.scalar(Math.SQRT1_2))), 0.25, 0.5);
-  return g.zip('Mul', g.zip('Mul', dy, g.scalar(2)), g.zip('Sub', rising, falling));
+  const distribution = hardSigmoid(g, g.map('Erf', g.zip('Mul', x, g.scalar(Math.SQRT1_2))), 0.5, 0.5);
+  const bell = g.map('Exp', g.zip('Mul', square(g, x), g.scalar(-0.5)));
+  const slope = g.zip('Mul', g.zip('Mul', x, bell), g.scalar(1 / Math.sqrt(2 * Math.PI)));
+  return g.zip('Mul', dy, g.zip('Add', distribution, slope));
 }
