@@ -3,6 +3,7 @@ import { fromPretrained } from '@peftjs/models';
 import { parseBudget } from '../plan/budget.js';
 import { planTrials, type Trial } from '../plan/trial.js';
 import { numericVersions } from '../plan/versions.js';
+import { resolveEngine } from '../registry/executors.js';
 import { resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
@@ -19,7 +20,7 @@ export interface PlannedRun {
  * Loads the methods, the model and the data of a study, tries every configuration, and plans the trials.
  * @throws PeftError for the first thing that cannot work.
  */
-export async function planRun({ study, data, engine }: ComposedStudy): Promise<PlannedRun> {
+export async function planRun({ study, data, engine: asked }: ComposedStudy): Promise<PlannedRun> {
   study.budgets.forEach(parseBudget);
   const methods = await resolveAll(Object.keys(study.methods));
   const tasks = new Map<string, LoadedTask>();
@@ -31,6 +32,7 @@ export async function planRun({ study, data, engine }: ComposedStudy): Promise<P
     if (!settings) throw new ConfigError(`the study has no settings for '${name}'`, name);
     for (const budget of budgeted.has(name) ? study.budgets : [null]) fitConfig(method, model, { budget, settings });
   }
+  const engine = await resolveEngine(asked);
   const trials = planTrials({
     study,
     data,

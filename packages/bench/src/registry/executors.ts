@@ -20,3 +20,10 @@ export async function openExecutor({ executor, backend, threads }: EnginePlan): 
       throw new ConfigError(`--engine is '${executor}'; expected compiled or eager`, 'engine');
   }
 }
+
+/** A plan that names the backend and the threads it will really run on: they move the numbers, so they belong to them. */
+export async function resolveEngine(plan: EnginePlan): Promise<EnginePlan> {
+  if (plan.executor !== 'eager') return plan;
+  const { backend, threads } = (await openExecutor(plan)).info;
+  return { ...plan, backend, threads };
+}

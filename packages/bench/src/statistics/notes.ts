@@ -20,7 +20,10 @@ function seedNotes(rows: readonly SummaryRow[]): string[] {
 
 function comparisonNotes(rows: readonly SummaryRow[], reference: string): string[] {
   const differences = rows.flatMap(({ difference }) => (difference ? [difference] : []));
-  if (differences.length === 0) return [`No row can be compared with '${reference}' seed by seed.`];
+  const isRival = ({ method, baseline }: SummaryRow): boolean => !baseline && method !== reference;
+  if (differences.length === 0) {
+    return rows.some(isRival) ? [`No row can be compared with '${reference}' seed by seed.`] : [];
+  }
   const pairs = Math.min(...differences.map((difference) => difference.pairs));
   const notes = [
     `Differences are paired by seed; p is the two-sided sign-flip permutation p, not corrected for the ${count(differences.length, 'comparison')} made here.`,

@@ -7,12 +7,14 @@ export type ElementType = ValueType | 'int64';
 /** The numbers by which ONNX knows the element types (TensorProto.DataType). */
 export const ELEMENT_NUMBERS: Readonly<Record<ElementType, number>> = { float32: 1, int32: 6, int64: 7, bool: 9 };
 
+/** The memory of a constant. */
 export type ConstantData = Float32Array | Int32Array | Uint8Array | BigInt64Array;
 
 /** An attribute of a node. A bare number is an integer; fractions are wrapped, as ONNX tells them apart. */
 export type Attribute = number | string | readonly number[] | { readonly float: number };
 
 /** One operation of a graph. */
+/** One operator of the graph. */
 export interface GraphNode {
   readonly op: string;
   /** Empty for the standard operators. */
@@ -23,6 +25,7 @@ export interface GraphNode {
 }
 
 /** A tensor that is part of a graph. */
+/** A tensor that was known when the graph was built. */
 export interface GraphConstant {
   readonly name: string;
   readonly dtype: ElementType;
@@ -157,10 +160,10 @@ export class GraphBuilder {
     if (x.held.length === 0) return { ...x, shape };
     if (sizeOf(x.held) !== sizeOf(shape)) return this.reshape(this.whole(x), shape);
     if (same(x.held, shape) || isView(x.held, shape)) return { ...x, shape };
-    const last = shape.at(-1) ?? 1;
-    return shape.length < 3 || last === 0
-      ? this.#reshaped(x, shape)
-      : { ...this.#reshaped(x, [sizeOf(shape) / last, last]), shape };
+    const last = shape.at(-1) ?? 0;
+    if (shape.length < 3 || last === 0) return this.#reshaped(x, shape);
+    // A view again: elementwise operators and products take the matrix, the others make it whole from where it came.
+    return { ...this.#reshaped(x, [sizeOf(shape) / last, last]), shape };
   }
 
   /** `[.., features]` as a matrix `[rows, features]`. */

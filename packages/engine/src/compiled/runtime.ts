@@ -12,6 +12,7 @@ export interface OrtRuntime {
 }
 
 /** Where ONNX Runtime computes, in its own words: 'cpu', 'webgpu', 'cuda', or one with options. */
+/** Where ONNX Runtime computes: a name, or a name with options. */
 export type ExecutionProvider = ort.InferenceSession.ExecutionProviderConfig;
 
 /** ONNX Runtime for Node. @throws EngineError where it is not installed. */

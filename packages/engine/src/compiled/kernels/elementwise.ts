@@ -93,6 +93,7 @@ export function clip(g: GraphBuilder, x: Value, low: number, high: number): Valu
   return g.zip('Max', atMost, g.scalar(low, numberType(x)));
 }
 
+/** x x */
 export function square(g: GraphBuilder, x: Value): Value {
   return g.zip('Mul', x, x);
 }
