@@ -67,27 +67,34 @@ function sitesOf({ layers, hidden, ffn, vocabulary }: BertShape): Site[] {
 }
 
 function forward({ layers, hidden, heads }: BertShape, scope: Scope, { inputIds, attentionMask }: Tensors): Tensor {
-  const [batch = 0, tokens = 0] = (inputIds as Tensor).shape;
   const bias = maskBias(attentionMask as Tensor); // [batch, 1, 1, tokens]
-  const embedded = tf.add(scope.embedding('embeddings', inputIds as Tensor), scope.weight('positions.weight')); // [batch, tokens, hidden]
-  let x = scope.layerNorm('embeddings.norm', embedded, EPSILON);
+  const embedded = tf.add(scope.embedding('embeddings', inputIds as Tensor), scope.weight('positions.weight'));
+  let x = scope.layerNorm('embeddings.norm', embedded, EPSILON); // [batch, tokens, hidden]
   for (let layer = 0; layer < layers; layer++) {
-    const path = `encoder.layer.${layer}`;
-    const project = (name: string): Tensor => scope.linear(`${path}.attention.${name}`, x);
-    const mixed = attention(project('query'), project('key'), project('value'), { heads, maskBias: bias });
-    const attended = scope.layerNorm(
-      `${path}.attention.norm`,
-      tf.add(x, scope.linear(`${path}.attention.output`, mixed)),
-      EPSILON,
-    );
-    const widened = gelu(scope.linear(`${path}.ffn.in`, attended)); // [batch, tokens, ffn]
-    x = scope.layerNorm(`${path}.ffn.norm`, tf.add(attended, scope.linear(`${path}.ffn.out`, widened)), EPSILON);
+    // The classifier reads the first position: of the last layer nothing else is needed.
+    const queries = layer === layers - 1 ? firstPosition(x) : x; // [batch, 1 or tokens, hidden]
+    x = encoderLayer(scope, `encoder.layer.${layer}`, { x, queries, heads, bias });
   }
-  const first = tf.reshape(tf.slice(tf.reshape(x, [batch, tokens, hidden]), [0, 0, 0], [batch, 1, hidden]), [
-    batch,
-    hidden,
-  ]);
-  return scope.linear('classifier', first);
+  return scope.linear('classifier', tf.reshape(x, [-1, hidden])); // [batch, 1, hidden] -> [batch, 2]
+}
+
+function encoderLayer(
+  scope: Scope,
+  path: string,
+  { x, queries, heads, bias }: { x: Tensor; queries: Tensor; heads: number; bias: Tensor },
+): Tensor {
+  const query = scope.linear(`${path}.attention.query`, queries);
+  const key = scope.linear(`${path}.attention.key`, x);
+  const value = scope.linear(`${path}.attention.value`, x);
+  const mixed = scope.linear(`${path}.attention.output`, attention(query, key, value, { heads, maskBias: bias }));
+  const attended = scope.layerNorm(`${path}.attention.norm`, tf.add(queries, mixed), EPSILON);
+  const widened = gelu(scope.linear(`${path}.ffn.in`, attended)); // [.., hidden] -> [.., ffn]
+  return scope.layerNorm(`${path}.ffn.norm`, tf.add(attended, scope.linear(`${path}.ffn.out`, widened)), EPSILON);
+}
+
+/** [batch, tokens, hidden] -> [batch, 1, hidden] */
+function firstPosition(x: Tensor): Tensor {
+  return tf.slice(x, [0, 0, 0], [-1, 1, -1]);
 }
 
 function randomModule(site: Site): HostTensors {

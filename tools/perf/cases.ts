@@ -22,6 +22,8 @@ export interface PerfCase {
   /** Rows and tokens of the batch. */
   readonly batch: readonly [number, number];
   readonly threads: number;
+  /** The layer that is computed for one position only. */
+  readonly pooledLayer?: number;
   /** Steps that are timed, after the first one. */
   readonly steps: number;
   model(): Promise<Model>;
@@ -47,6 +49,7 @@ export function perfCases(threads: number): PerfCase[] {
     name: `minilm-${method}`,
     method,
     batch: [16, 64],
+    pooledLayer: MINILM.layers - 1,
     model: () => Promise.resolve(bertShaped(MINILM, 64)),
     attach: onModel[method],
   });

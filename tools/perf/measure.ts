@@ -29,7 +29,7 @@ export async function measureCase(perfCase: PerfCase, peak: number): Promise<Cas
   const { times, compileMs } = await timeSteps(perfCase, peft, executor);
   const stepMedianMs = median(times);
   const [rows, tokens] = perfCase.batch;
-  const gflops = baseFlops(peft, rows * tokens) / stepMedianMs / 1e6;
+  const gflops = baseFlops(peft, perfCase) / stepMedianMs / 1e6;
   return {
     name: perfCase.name,
     method: perfCase.method,
@@ -63,13 +63,14 @@ async function timeSteps(
 
 /**
  * Floating-point operations of the frozen linear modules that a step needs: forward, and backward to their inputs, except
- * where those come from nothing but frozen modules.
+ * where those come from nothing but frozen modules; of a pooled last layer one position but for keys and values.
  */
-function baseFlops({ model }: PeftModel, rows: number): number {
+function baseFlops({ model }: PeftModel, { batch: [rows, tokens], pooledLayer }: PerfCase): number {
   const inBlocks = model.sites.filter(({ kind, layer }) => kind === 'linear' && layer !== undefined);
   return inBlocks.reduce((sum, site) => {
     const passes = readsEmbeddings(site) ? 1 : 2;
-    return sum + passes * 2 * rows * site.inFeatures * site.outFeatures;
+    const pooled = site.layer === pooledLayer && !/attention\.(key|value)/.test(site.role);
+    return sum + passes * 2 * rows * (pooled ? 1 : tokens) * site.inFeatures * site.outFeatures;
   }, 0);
 }
 
