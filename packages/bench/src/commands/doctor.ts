@@ -30,7 +30,7 @@ async function diagnose(): Promise<void> {
 
 function engineLine({ executor, backend, available, reason, install }: BackendReport): string {
   if (available) return `yes  ${executor} on ${backend}`;
-  const why = (reason ?? 'not available').replace(/ imported from \S+/, ''); // where Node looked is of no use here
+  const why = (reason ?? 'not available').replace(/ imported from [^;\s]+/, ''); // where Node looked is of no use here
   const cure = install === undefined || why.includes(install) ? '' : `; to install it: ${install}`;
   return `no   ${executor} on ${backend}: ${why}${cure}`;
 }
