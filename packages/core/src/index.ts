@@ -72,7 +72,7 @@ export {
   type TargetReport,
 } from './adapter/targets.js';
 export { diskStorage, memoryStorage, type Storage } from './storage.js';
-export { attach, type AttachOptions } from './adapter/attach.js';
+export { adaptedSites, attach, type AttachOptions } from './adapter/attach.js';
 export { fullModule } from './adapter/full-module.js';
 export type { Adapter, PeftModel } from './adapter/peft-model.js';
 export {
@@ -85,7 +85,14 @@ export {
   type ParameterCount,
 } from './adapter/accounting.js';
 export { deltaWeight, mergeAndUnload, type MergeOptions } from './adapter/merge.js';
-export { loadPretrained, savePretrained, type LoadOptions, type SaveOptions } from './files/checkpoint.js';
+export {
+  ADAPTER_CONFIG,
+  ADAPTER_WEIGHTS,
+  loadPretrained,
+  savePretrained,
+  type LoadOptions,
+  type SaveOptions,
+} from './files/checkpoint.js';
 export { train, type TrainResult } from './train/trainer.js';
 export type { Checkpoint } from './train/checkpoint.js';
 export {

@@ -2,14 +2,11 @@ import { existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { CheckpointError, sizeOf, type Site } from '@peftjs/core';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, CheckpointError, sizeOf, type Site } from '@peftjs/core';
 import { fromPretrained } from '@peftjs/models';
 import { openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
 import { findPackage, packageFolder } from '../registry/packages.js';
 import { textTable } from '../report/text-table.js';
-
-const ADAPTER_CONFIG = 'adapter_config.json';
-const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
 
 /** `peft-bench inspect`: what an adapter, a safetensors file or a model holds. */
 export function addInspectCommand(program: Command): void {

@@ -1,11 +1,10 @@
 import {
+  adaptedSites,
   baseParameters,
   ConfigError,
   rankUnit,
-  selectSites,
   type Model,
   type PeftMethod,
-  type Site,
   type TargetConfig,
 } from '@peftjs/core';
 import { budgetCount, parseBudget } from '../plan/budget.js';
@@ -30,12 +29,7 @@ export function fitConfig(
   const config = method.parseConfig(settings.options);
   if (budget === null) return { config, requested: null };
   if (!method.fitBudget) throw new ConfigError(`${method.name} takes no budget`, 'budget');
-  const sites = adaptedSites(method, model, config);
+  const sites = adaptedSites(model, method, config).matched;
   const requested = budgetCount(parseBudget(budget), { base: baseParameters(model), rankUnit: rankUnit(sites) });
   return { config: method.fitBudget(sites, requested, config), requested };
-}
-
-function adaptedSites(method: PeftMethod, model: Model, config: TargetConfig): readonly Site[] {
-  const { kinds } = method.capabilities;
-  return selectSites(model.sites, config, { kinds, head: model.head, defaults: model.defaultTargetModules }).matched;
 }

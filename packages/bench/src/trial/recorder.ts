@@ -18,7 +18,7 @@ export interface TrialRecorder {
 /** Makes a recorder that passes progress on. */
 export function trialRecorder(
   { protocol: { epochs } }: Trial,
-  { selection, rows: _rows }: Pick<PreparedTrial, 'selection' | 'rows'>,
+  { selection }: Pick<PreparedTrial, 'selection'>,
   onProgress: (progress: TrialProgress) => void = () => undefined,
 ): TrialRecorder {
   const rows: HistoryRow[] = [];

@@ -21,7 +21,6 @@ import { describeCircumstances } from './circumstances.js';
 
 export interface RunTrialOptions {
   readonly onProgress?: (progress: TrialProgress) => void;
-  readonly signal?: AbortSignal;
 }
 
 /** A trial that has run: its result and the trained adapter. */
@@ -43,7 +42,7 @@ export async function runTrial(
   const peft = attach(prepared.model, { method, config: fitted.config }, { seed: trial.seed });
   const { trainable: trainableAtStart, base } = countParameters(peft);
   const recorder = trialRecorder(trial, prepared, options.onProgress);
-  const trained = await trainTrial(trial, prepared, peft, executor, recorder, options.signal);
+  const trained = await trainTrial(trial, prepared, peft, executor, recorder);
   const judged = await judge(peft, prepared.dev, executor, trained);
   const { requested } = fitted;
   const { selected, last } = trained;
@@ -76,7 +75,6 @@ function trainTrial(
   peft: PeftModel,
   executor: Executor,
   recorder: TrialRecorder,
-  signal: AbortSignal | undefined,
 ): Promise<TrainResult> {
   const { epochs, schedule, warmupRatio, finalRatio, weightDecay, clipNorm, evaluations } = protocol;
   return train(peft, prepared.train, {
@@ -92,7 +90,6 @@ function trainTrial(
     selection: { data: prepared.selection, evaluations },
     onStep: recorder.onStep,
     onEvaluation: recorder.onEvaluation,
-    ...(signal ? { signal } : {}),
   });
 }
 

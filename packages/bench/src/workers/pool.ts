@@ -29,31 +29,31 @@ export async function runPool(trials: readonly Trial[], options: PoolOptions): P
 
 /** One place of the pool: a process that is replaced when it dies. */
 async function runWorker(waiting: Trial[], options: PoolOptions): Promise<void> {
-  let child: ChildProcess | undefined;
-  const stop = (): void => void child?.kill('SIGKILL');
+  let worker: Worker | undefined;
+  const stop = (): void => void worker?.process.kill('SIGKILL');
   options.signal.addEventListener('abort', stop);
   try {
     for (let trial = waiting.shift(); trial && !options.signal.aborted; trial = waiting.shift()) {
-      child = child?.connected ? child : startWorker();
+      worker = worker?.process.connected ? worker : startWorker();
       options.onStart(trial);
-      await runOn(child, trial, options);
+      await runOn(worker, trial, options);
     }
   } finally {
     options.signal.removeEventListener('abort', stop);
-    if (child?.connected) child.disconnect();
+    if (worker?.process.connected) worker.process.disconnect();
   }
 }
 
 /** Sends a trial to a process and waits for its end, or for the process's. */
-async function runOn(child: ChildProcess, trial: Trial, { signal, ...events }: PoolOptions): Promise<void> {
-  const complaints = lastOutput(child);
+async function runOn(worker: Worker, trial: Trial, { signal, ...events }: PoolOptions): Promise<void> {
+  const { process: child, lastLine } = worker;
   const outcome = await new Promise<WorkerReply>((resolve) => {
     const onMessage = (reply: WorkerReply): void => {
       if (reply.type === 'progress') events.onProgress(trial, reply.progress);
       else settle(reply);
     };
     const onExit = (code: number | null, killedBy: string | null): void => {
-      settle({ type: 'failed', error: deathOf(code, killedBy, complaints()) });
+      settle({ type: 'failed', error: deathOf(code, killedBy, lastLine()) });
     };
     const settle = (reply: WorkerReply): void => {
       child.off('message', onMessage).off('exit', onExit);
@@ -67,13 +67,21 @@ async function runOn(child: ChildProcess, trial: Trial, { signal, ...events }: P
   else if (outcome.type === 'failed') await events.onFailed(trial, outcome.error);
 }
 
-function startWorker(): ChildProcess {
+/** A process that runs trials. */
+interface Worker {
+  readonly process: ChildProcess;
+  /** The last line that it wrote to stderr. */
+  lastLine(): string;
+}
+
+function startWorker(): Worker {
   // Sources run as they are; the build puts the worker beside the chunk that this code lands in.
   const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './workers/worker.js';
-  return fork(fileURLToPath(new URL(file, import.meta.url)), [], {
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     serialization: 'advanced',
   });
+  return { process: child, lastLine: lastOutput(child) };
 }
 
 /** Collects what a process says on stderr; gives its last line. */

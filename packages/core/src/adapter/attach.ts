@@ -1,9 +1,16 @@
 import { ConfigError, TargetModuleError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, ConfiguredMethod, FrozenModule, Init } from '../contracts/method.js';
+import type {
+  AdapterLayer,
+  AdapterLayers,
+  ConfiguredMethod,
+  FrozenModule,
+  Init,
+  PeftMethod,
+} from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import type { Model } from '../contracts/model.js';
 import { createRng, type Rng } from '../rng.js';
-import { selectSites, type TargetConfig } from './targets.js';
+import { isNamed, selectSites, type TargetConfig, type TargetReport } from './targets.js';
 import { hostTensor, hostZeros, sizeOf, type HostTensor } from '../tensors.js';
 import { fullModule } from './full-module.js';
 import { allLayers, initialValues, type Adapter, type PeftModel } from './peft-model.js';
@@ -29,17 +36,22 @@ export function attach<C extends TargetConfig>(
   { seed = 0, adapterName = 'default' }: AttachOptions = {},
 ): PeftModel<C> {
   const rng = createRng(seed);
-  const targets = selectSites(model.sites, config, {
-    kinds: method.capabilities.kinds,
-    head: model.head,
-    defaults: model.defaultTargetModules,
-  });
+  const targets = adaptedSites(model, method, config);
   const init: Init = { rng: rng.fork('adapter'), frozen: (path) => frozenModule(model, path) };
   const layers = method.adapt(targets.matched, config, init);
   const saved = savedModules(model, config, rng);
   const values = initialValues(allLayers({ layers, saved }));
   const adapter: Adapter<C> = { name: adapterName, method, config, layers, saved, values };
   return { model, adapter, targets, seed };
+}
+
+/**
+ * The modules of a model that a method acts on with this configuration.
+ * @throws TargetModuleError when the configuration matches none.
+ */
+export function adaptedSites<C extends TargetConfig>(model: Model, method: PeftMethod<C>, config: C): TargetReport {
+  const { kinds } = method.capabilities;
+  return selectSites(model.sites, config, { kinds, head: model.head, defaults: model.defaultTargetModules });
 }
 
 /** The frozen weight and bias of a module. @throws TargetModuleError when the model has none at `path`. */
@@ -62,7 +74,7 @@ function savedModules(model: Model, config: TargetConfig, rng: Rng): AdapterLaye
 }
 
 function linearSite(model: Model, name: string): Site {
-  const site = model.sites.find(({ path }) => path === name || path.endsWith(`.${name}`));
+  const site = model.sites.find(({ path }) => isNamed(path, name));
   if (site?.kind === 'linear') return site;
   throw new ConfigError(
     `modulesToSave: ${model.name} has no linear module '${name}'${site ? ` (it is of kind ${site.kind})` : ''}`,

@@ -64,10 +64,15 @@ export function selectSites(
   return { matched, unmatchedNames: names.filter((name) => !sites.some((site) => matches(site, [name]))) };
 }
 
+/** Whether a name is a module's whole path or a dotted suffix of it. */
+export function isNamed(path: string, name: string): boolean {
+  return path === name || path.endsWith(`.${name}`);
+}
+
 /** Whether a site is meant by a name list or a pattern. @throws ConfigError for a broken pattern. */
 export function matches(site: Site, wanted: string | readonly string[]): boolean {
   if (typeof wanted !== 'string') {
-    return wanted.some((name) => site.path === name || site.path.endsWith(`.${name}`));
+    return wanted.some((name) => isNamed(site.path, name));
   }
   if (wanted.toLowerCase() === 'all-linear') return site.kind === 'linear' && site.role !== 'head';
   return fullMatch(wanted).test(site.path);

@@ -3,14 +3,15 @@ import { CheckpointError } from '../errors.js';
 import type { AdapterFile, PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { diskStorage, type Storage } from '../storage.js';
-import type { TargetConfig } from '../adapter/targets.js';
+import { isNamed, type TargetConfig } from '../adapter/targets.js';
 import { hostTensor, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { attach } from '../adapter/attach.js';
 import { modelCard } from './model-card.js';
 import { allLayers, tensorKey, valuesOf, type PeftModel } from '../adapter/peft-model.js';
 
-/** Names of the files of an adapter folder, as PEFT has them. */
+/** The file of an adapter folder that says what it is, as PEFT calls it. */
 export const ADAPTER_CONFIG = 'adapter_config.json';
+/** The file of an adapter folder with its tensors, as PEFT calls it. */
 export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
 
 /** What PEFT puts before every module path. */
@@ -173,7 +174,7 @@ function splitSaved(
   config: Record<string, unknown>,
 ): { own: HostTensors; saved: HostTensors } {
   const names = [model.head, ...stringList(config.modules_to_save)];
-  const paths = model.sites.map(({ path }) => path).filter((path) => names.some((name) => isSuffix(path, name)));
+  const paths = model.sites.map(({ path }) => path).filter((path) => names.some((name) => isNamed(path, name)));
   const isSaved = (key: string): boolean => paths.some((path) => key === `${path}.weight` || key === `${path}.bias`);
   const entries = Object.entries(tensors);
   return {
@@ -183,7 +184,7 @@ function splitSaved(
 }
 
 function targetsOf(config: Record<string, unknown>, model: Model): Partial<TargetConfig> {
-  const saved = stringList(config.modules_to_save).filter((name) => !isSuffix(model.head, name));
+  const saved = stringList(config.modules_to_save).filter((name) => !isNamed(model.head, name));
   return {
     ...(config.target_modules == null ? {} : { targetModules: config.target_modules as string | string[] }),
     ...(config.exclude_modules == null ? {} : { excludeModules: config.exclude_modules as string | string[] }),
@@ -214,10 +215,6 @@ function fittingValues({ adapter }: PeftModel, values: HostTensors, path: string
     fitting[key] = value;
   }
   return fitting;
-}
-
-function isSuffix(path: string, name: string): boolean {
-  return path === name || path.endsWith(`.${name}`);
 }
 
 function stringList(value: unknown): string[] {
