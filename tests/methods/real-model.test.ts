@@ -12,6 +12,7 @@ import {
   savePretrained,
   train,
   type ConfiguredMethod,
+  type Model,
   type PeftMethod,
   type PeftModel,
 } from '@peftjs/core';
@@ -49,7 +50,7 @@ async function trained(method: ConfiguredMethod): Promise<PeftModel> {
   return peft;
 }
 
-async function logits(peft: PeftModel): Promise<number[]> {
+async function logits(peft: PeftModel | Model): Promise<number[]> {
   return (await predict(peft, heldOut.batches, executor)).flatMap((row) => [...row]);
 }
 
@@ -68,8 +69,7 @@ describe.each(Object.entries(cases))('%s on a pretrained encoder', (_, [method, 
   });
 
   it('gives the same logits merged', async () => {
-    const merged: PeftModel = { ...peft, model: mergeAndUnload(peft), adapter: { ...peft.adapter, layers: {} } };
-    expect(relativeDistance(await logits(merged), expected)).toBeLessThan(TOLERANCE);
+    expect(relativeDistance(await logits(mergeAndUnload(peft)), expected)).toBeLessThan(TOLERANCE);
   });
 
   it('gives the same logits saved and loaded', async () => {

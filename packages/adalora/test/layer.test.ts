@@ -3,7 +3,7 @@ import { createRng, hostTensor, loraDelta, normalValues, tensorAt, type Tensors 
 import { relativeDistance } from '@peftjs/core/testing';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { contextOf, initialOf, layerOf, tensorsOf } from '@peftjs/core/testing';
+import { contextOf, forwardOf, initialOf, layerOf, tensorsOf } from '@peftjs/core/testing';
 
 tf.env().set('PROD', true); // before the first tensor: it would print a banner
 
@@ -41,12 +41,7 @@ describe('the layer', () => {
     expect(layer.storedParameters(values)).toBe(2 * 16);
     const x = tf.randomNormal([4, 6], 0, 1, 'float32', 1);
     const base = tf.randomNormal([4, 10], 0, 1, 'float32', 2);
-    const y = layer.forward(x, tensorsOf(values), {
-      base: () => base,
-      weight: () => base,
-      bias: () => undefined,
-      ctx: contextOf(),
-    });
+    const y = forwardOf(layer, tensorsOf(values), x, base);
     const folded = tf.add(base, tf.matMul(x, tf.tensor(loraDelta(factors), [6, 10])));
     expect(relativeDistance(folded.dataSync(), y.dataSync())).toBeLessThan(1e-5);
   });

@@ -4,7 +4,7 @@ import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testi
 import { expect, it } from 'vitest';
 
 it('ends within 1 percent of a budget in parameters, with uneven ranks', async () => {
-  const { matched } = attach(toyModel(), adalora()).targets;
+  const { matched } = attach(toyModel(), adalora()).adapter.targets;
   const budget = 600;
   const fitted = adalora.fitBudget?.(matched, budget, adalora.parseConfig({ orthRegWeight: 0.1 }));
   const peft = attach(toyModel(), adalora(fitted), { seed: 1 });

@@ -35,6 +35,8 @@ export {
   type AdapterFile,
   type AdapterLayer,
   type AdapterLayers,
+  type Calibration,
+  type CalibrationKind,
   type CallableMethod,
   type Capabilities,
   type ConfiguredMethod,
@@ -73,8 +75,8 @@ export {
 } from './adapter/targets.js';
 export { diskStorage, memoryStorage, type Storage } from './storage.js';
 export { adaptedSites, attach, type AttachOptions } from './adapter/attach.js';
-export { fullModule } from './adapter/full-module.js';
-export type { Adapter, PeftModel } from './adapter/peft-model.js';
+export { biasLayer, fullModule } from './adapter/full-module.js';
+export { withAdapter, type Adapter, type PeftModel } from './adapter/peft-model.js';
 export {
   activeRanks,
   baseParameters,
@@ -103,6 +105,7 @@ export {
   type TrainOptions,
   type TrainSettings,
 } from './train/options.js';
+export { calibrate, type CalibrateOptions } from './train/calibrate.js';
 export { evaluate, predict } from './train/evaluate.js';
 export {
   adamW,

@@ -3,7 +3,7 @@ import { relativeDistance } from '@peftjs/core/testing';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { forwardOf, initialOf, layerOf, layersOf, tensorsOf } from '@peftjs/core/testing';
+import { contextOf, forwardOf, initialOf, layerOf, layersOf, tensorsOf } from '@peftjs/core/testing';
 import { trainedOf, updatedGates } from './harness.js';
 
 beforeAll(async () => {
@@ -82,7 +82,7 @@ describe('the threshold', () => {
         layer.update?.(proposed, {
           previous: proposed,
           gradient: {},
-          ctx: { training: true, layers: 1, scalar: () => tf.scalar(0.5) },
+          ctx: contextOf({ threshold: 0.5 }),
         }) ?? {},
       );
       return names;
@@ -116,7 +116,7 @@ describe('the L1 term of the released code', () => {
     const layer = tensorAt(layers, 'a');
     const gate = tf.tensor1d([-2, 0, 1]);
     const loss = (g: tf.Tensor): tf.Scalar =>
-      layer.loss?.({ gate: g }, { training: true, layers: 2, scalar: () => tf.scalar(0) }) ?? expect.fail('no loss');
+      layer.loss?.({ gate: g }, contextOf({}, 2)) ?? expect.fail('no loss');
     expect(loss(gate).dataSync()[0]).toBeCloseTo((12 / 6) * 3, 6);
     expect([...tf.grad(loss)(gate).dataSync()]).toEqual([-2, 0, 2]);
   });

@@ -3,6 +3,7 @@ import {
   countParameters,
   evaluate,
   train,
+  withAdapter,
   type Checkpoint,
   type EvaluationData,
   type Executor,
@@ -101,7 +102,7 @@ async function judge(
   { selected, last }: TrainResult,
 ): Promise<{ selected: Record<string, number>; last: Record<string, number> }> {
   const metricsOf = ({ layers, values }: Checkpoint): Promise<Record<string, number>> =>
-    evaluate({ ...peft, adapter: { ...peft.adapter, layers, values } }, dev, executor);
+    evaluate(withAdapter(peft, { layers, values }), dev, executor);
   const best = await metricsOf(selected);
   return { selected: best, last: selected.step === last.step ? best : await metricsOf(last) };
 }

@@ -1,19 +1,37 @@
-import { linear } from '../nn/linear.js';
+import { ShapeError } from '../errors.js';
 import type { AdapterLayer, FrozenModule, ParamSpec } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
-import { sizeOf } from '../tensors.js';
+import { floats, sizeOf, tensorAt } from '../tensors.js';
 
-/** A linear module trained whole: the head, `modulesToSave`, full fine-tuning. */
+/** A module of any kind trained whole: the head, `modulesToSave`, full fine-tuning. */
 export function fullModule(site: Site, initial: FrozenModule, group: string): AdapterLayer {
   const params: Record<string, ParamSpec> = {
-    weight: { initial: initial.weight, trainable: true, group, decay: true },
+    weight: { initial: initial.weight, trainable: true, group, decay: site.kind !== 'layerNorm' },
   };
   if (initial.bias) params.bias = { initial: initial.bias, trainable: true, group, decay: false };
   const parameters = Object.values(params).reduce((sum, { initial: { shape } }) => sum + sizeOf(shape), 0);
   return {
     site,
     params,
-    forward: (x, p) => linear(x, p.weight as NonNullable<typeof p.weight>, p.bias),
+    replacesModule: true,
+    forward: (_x, p, at) => at.run({ weight: tensorAt(p, 'weight'), ...(p.bias && { bias: p.bias }) }),
+    deltaWeight(values, { weight }) {
+      const frozen = floats(weight);
+      return floats(tensorAt(values, 'weight')).map((value, index) => value - (frozen[index] as number));
+    },
+    ...(initial.bias && { mergedBias: (values) => tensorAt(values, 'bias') }),
     storedParameters: () => parameters,
+  };
+}
+
+/** A module of any kind of which only the bias is trained. @throws ShapeError when it has none. */
+export function biasLayer(site: Site, { bias }: FrozenModule, group: string): AdapterLayer {
+  if (!bias) throw new ShapeError(`'${site.path}' has no bias to train`, site.path);
+  return {
+    site,
+    params: { bias: { initial: bias, trainable: true, group, decay: false } },
+    forward: (_x, p, at) => at.run({ bias: tensorAt(p, 'bias') }),
+    mergedBias: (values) => tensorAt(values, 'bias'),
+    storedParameters: () => sizeOf(bias.shape),
   };
 }

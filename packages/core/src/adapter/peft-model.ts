@@ -1,16 +1,24 @@
+import { ConfigError } from '../errors.js';
 import type { AdapterContents, AdapterLayer, AdapterLayers, PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import type { TargetConfig, TargetReport } from './targets.js';
 import type { HostTensors } from '../tensors.js';
 
-/** A model with an adapter on it. The model stays as it is: everything that training changes is in `adapter`. */
+/** A model with adapters on it. The model stays as it is: everything that training changes is in the adapters. */
 export interface PeftModel<C extends TargetConfig = TargetConfig> {
   readonly model: Model;
-  adapter: Adapter<C>;
-  /** Which modules the configuration matched, and which of its names matched none. */
-  readonly targets: TargetReport;
-  /** The seed that the adapter's and the head's initial values came from. */
+  /** The seed of the first adapter, its head and its dropout. */
   readonly seed: number;
+  /** Every adapter by name, in the order in which they were added. */
+  readonly adapters: Map<string, Adapter>;
+  /** Names of the adapters that act, in order. Change it through `setAdapter`. */
+  active: readonly string[];
+  /** False while `disableAdapters` holds: the model is then the frozen one. */
+  enabled: boolean;
+  /** Names of the adapters whose change is folded into the weights. Change it through `mergeAdapter`. */
+  merged: readonly string[];
+  /** The first active adapter: the one that is trained and saved. */
+  adapter: Adapter<C>;
 }
 
 /** A method's layers on a model, with their values, and the modules that are trained whole beside them. */
@@ -19,6 +27,42 @@ export interface Adapter<C extends TargetConfig = TargetConfig> extends AdapterC
   readonly method: PeftMethod<C>;
   /** The head and `modulesToSave`: trained and saved with the adapter, left out of its budget. */
   readonly saved: AdapterLayers;
+  /** Which modules the configuration matched, and which of its names matched none. */
+  readonly targets: TargetReport;
+}
+
+/** A model with one adapter on it, active. */
+export function peftModel<C extends TargetConfig>(model: Model, seed: number, adapter: Adapter<C>): PeftModel<C> {
+  const adapters = new Map<string, Adapter>([[adapter.name, adapter as unknown as Adapter]]);
+  return {
+    model,
+    seed,
+    adapters,
+    active: [adapter.name],
+    enabled: true,
+    merged: [],
+    get adapter() {
+      return adapterNamed(this, this.active[0] ?? '') as unknown as Adapter<C>;
+    },
+    set adapter(next) {
+      adapters.set(this.active[0] ?? next.name, next as unknown as Adapter);
+    },
+  };
+}
+
+/** The same model with these parts in the place of the active adapter's; the one given stays as it is. */
+export function withAdapter<C extends TargetConfig>(peft: PeftModel<C>, parts: Partial<Adapter<C>>): PeftModel<C> {
+  return peftModel(peft.model, peft.seed, { ...peft.adapter, ...parts });
+}
+
+/** An adapter by name. @throws ConfigError when there is none. */
+export function adapterNamed({ adapters }: Pick<PeftModel, 'adapters'>, name: string): Adapter {
+  const found = adapters.get(name);
+  if (found) return found;
+  throw new ConfigError(
+    `there is no adapter '${name}'; the model has ${[...adapters.keys()].join(', ') || 'none'}`,
+    'adapterName',
+  );
 }
 
 /** Every layer of an adapter, the saved modules included, by module path. */

@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import { ShapeError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, StepContext } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers, ForwardContext, StepContext } from '../contracts/method.js';
 import type { Model, Scope } from '../contracts/model.js';
 import * as nn from '../nn/index.js';
 import type { Tensors } from '../tensors.js';
@@ -16,23 +16,27 @@ export interface ForwardTensors {
   readonly adapter: Tensors;
 }
 
+/** A module's own operation, on its tensors or on others in their place. */
+type Operation = ForwardContext['run'];
+
 /** The model's output with an adapter on it: logits `[batch, classes]`. */
 export function forward(model: Model, layers: AdapterLayers, tensors: ForwardTensors, ctx: StepContext): Tensor {
   return model.forward(peftScope(layers, tensors, ctx), tensors.inputs);
 }
 
 /** A scope in which the layers act at their sites and everything else is frozen. */
-function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: ForwardTensors, ctx: StepContext): Scope {
+export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: ForwardTensors, ctx: StepContext): Scope {
   const weight = (name: string): Tensor => {
     const tensor = frozen[name];
     if (!tensor) throw new ShapeError(`the forward pass asks for '${name}', which the model does not have`, name);
     return tensor;
   };
   const bias = (path: string): Tensor | undefined => frozen[`${path}.bias`];
-  const adapted = (layer: AdapterLayer, x: Tensor, base: () => Tensor): Tensor => {
+  const adapted = (layer: AdapterLayer, x: Tensor, run: Operation): Tensor => {
     const { path } = layer.site;
     return layer.forward(x, valuesOf(layer, adapter), {
-      base,
+      base: () => run({}),
+      run,
       weight: () => weight(`${path}.weight`),
       bias: () => bias(path),
       ctx,
@@ -44,21 +48,28 @@ function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: ForwardTe
       const layer = layers[path];
       if (!layer) return nn.linear(x, weight(`${path}.weight`), bias(path)); // [.., in] -> [.., out]
       const rows = nn.toRows(x); // [.., in] -> [rows, in]
-      return nn.fromRows(
-        adapted(layer, rows, () => nn.linear(rows, weight(`${path}.weight`), bias(path))),
-        x.shape,
-      );
+      const run: Operation = (instead) =>
+        nn.linear(instead.x ?? rows, instead.weight ?? weight(`${path}.weight`), instead.bias ?? bias(path));
+      return nn.fromRows(adapted(layer, rows, run), x.shape);
     },
     embedding(path, ids) {
       const layer = layers[path];
       const gathered = inputs[path];
-      const base = (): Tensor => gathered ?? nn.embedding(weight(`${path}.weight`), ids); // [..] -> [.., dim]
-      return layer ? adapted(layer, ids, base) : base();
+      const run: Operation = (instead) =>
+        (instead.weight ? undefined : gathered) ??
+        nn.embedding(instead.weight ?? weight(`${path}.weight`), instead.x ?? ids); // [..] -> [.., dim]
+      return layer ? adapted(layer, ids, run) : run({});
     },
     layerNorm(path, x, epsilon) {
       const layer = layers[path];
-      const base = (): Tensor => nn.layerNorm(x, weight(`${path}.weight`), weight(`${path}.bias`), epsilon);
-      return layer ? adapted(layer, x, base) : base();
+      const run: Operation = (instead) =>
+        nn.layerNorm(
+          instead.x ?? x,
+          instead.weight ?? weight(`${path}.weight`),
+          instead.bias ?? weight(`${path}.bias`),
+          epsilon,
+        );
+      return layer ? adapted(layer, x, run) : run({});
     },
   };
 }

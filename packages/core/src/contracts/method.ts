@@ -22,12 +22,16 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   readonly capabilities: Capabilities;
   /** Fills in defaults. @throws ConfigError naming the field. */
   parseConfig(input: unknown): C;
+  /** What the initial values of this configuration are computed from besides the weights; null for nothing. */
+  calibration?(config: C): CalibrationKind | null;
   /** The configuration that stores `budget` parameters over these sites (head left out). */
   fitBudget?(sites: readonly Site[], budget: number, config: C): C;
   /** One layer per adapted site; all sites at once, for shared tensors, uneven ranks and placement by role. */
   adapt(sites: readonly Site[], config: C, init: Init): AdapterLayers;
   /** What acts between steps; made anew for every training run. */
   controller?(layers: AdapterLayers, config: C, plan: TrainPlan): Controller;
+  /** Where training resizes layers: the layers that values of a later step fit, made from those of the first. */
+  resumedLayers?(adapter: AdapterContents<C>): AdapterLayers;
   /** The `peft_type`s on disk that this method reads. */
   readonly peftTypes: readonly string[];
   /** The adapter as files hold it. `pruned: false` keeps what only further training needs. */
@@ -66,8 +70,22 @@ export interface AdapterFile {
 export interface Init {
   /** A stream of its own; fork it by module path. */
   readonly rng: Rng;
+  /** Every module of the model but the head: what is trained beside the adapted ones, e.g. biases, is among them. */
+  readonly sites: readonly Site[];
   /** Frozen weight `[in, out]` and bias `[out]` of a site. */
   frozen(path: string): FrozenModule;
+  /** What was measured on data. @throws ConfigError when `attach` was given no such calibration. */
+  calibrated(kind: CalibrationKind, path: string): HostTensor;
+}
+
+/** `'activations'`: the rows that a linear module reads; `'gradients'`: the loss's gradient at its frozen weight. */
+export type CalibrationKind = 'activations' | 'gradients';
+
+/** What `calibrate` measured on some batches, by module path. */
+export interface Calibration {
+  readonly kind: CalibrationKind;
+  /** Activations: X^T X / rows `[in, in]` of the rows that are tokens. Gradients: their mean over the batches `[in, out]`. */
+  readonly values: HostTensors;
 }
 
 /** A module's frozen tensors at rest. */
@@ -88,6 +106,12 @@ export interface AdapterLayer {
   readonly params: Readonly<Record<string, ParamSpec>>;
   /** Not trained, but part of the adapter: masks, smoothed scores. */
   readonly state?: Readonly<Record<string, StateSpec>>;
+  /** What stands in the frozen weight's place `[in, out]` while this layer acts, e.g. W0 without its principal part. */
+  readonly frozenWeight?: HostTensor;
+  /** The layer takes its module's place and reads none of its frozen tensors. */
+  readonly replacesModule?: boolean;
+  /** Names under which it asks for dropout, `<path>.<name>`: the trainer feeds them at every step. */
+  readonly noise?: readonly string[];
   /** The module's output `[rows, out]` for x `[rows, in]` (an embedding's x is its row numbers). */
   forward(x: Tensor, p: Tensors, at: ForwardContext): Tensor;
   /** A term of the loss that this layer adds. */
@@ -100,6 +124,8 @@ export interface AdapterLayer {
   toLora?(values: HostTensors): LoraFactors;
   /** The change of the weight `[in, out]`, where `toLora` does not give it. */
   deltaWeight?(values: HostTensors, frozen: FrozenModule): Float32Array;
+  /** The module's bias `[out]` with this layer folded in, where the layer changes it. */
+  mergedBias?(values: HostTensors, frozen: FrozenModule): HostTensor;
   /** Scalars on disk once the gate or the singular values are folded and dead ranks dropped. */
   storedParameters(values: HostTensors): number;
   /** Ranks that are alive; undefined where the word has no meaning. */
@@ -108,8 +134,10 @@ export interface AdapterLayer {
 
 /** What a layer finds at its site inside the step. */
 export interface ForwardContext {
-  /** The frozen module's own output, computed when asked for. */
+  /** The output without this layer, computed when asked for: the frozen module's, or that of the adapters before. */
   base(): Tensor;
+  /** The module's own operation with some of its tensors replaced: x `[rows, in]`, weight `[in, out]`, bias `[out]`. */
+  run(instead: { readonly x?: Tensor; readonly weight?: Tensor; readonly bias?: Tensor }): Tensor;
   /** Frozen weight `[in, out]`. */
   weight(): Tensor;
   /** Frozen bias `[out]`, where the module has one. */
@@ -125,6 +153,8 @@ export interface ParamSpec {
   readonly group: string;
   /** Whether weight decay acts on it. */
   readonly decay: boolean;
+  /** Factor of its group's learning rate. Default 1. */
+  readonly rateFactor?: number;
 }
 
 /** An untrained tensor of a layer. */
@@ -138,6 +168,8 @@ export interface StepContext {
   readonly training: boolean;
   /** A scalar the controller feeds at every step. */
   scalar(name: string): Scalar;
+  /** Inverted dropout of x `[rows, features]`; x itself when evaluating. `name` is one of the layer's `noise`, with its path. */
+  dropout(name: string, x: Tensor, rate: number): Tensor;
   /** Number of layers of this adapter. */
   readonly layers: number;
 }

@@ -16,6 +16,8 @@ export interface Model {
   readonly weights: HostTensors;
   /** Path of the task head: trained with every method, left out of every budget. */
   readonly head: string;
+  /** Whether the head's weights are trained ones: adapters then start from them instead of drawing new ones. */
+  readonly pretrainedHead?: boolean;
   /** Module suffixes that are adapted when the user names none. */
   readonly defaultTargetModules: readonly string[];
   /** Embeddings whose rows are gathered on the host while they are frozen: the table never enters the graph. */

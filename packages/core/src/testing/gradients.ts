@@ -61,7 +61,7 @@ function toyLoss({ model, adapter }: PeftModel, values: Tensors): Scalar {
   const ctx = stepContext({}, Object.keys(adapter.layers).length, true);
   const tensors = {
     inputs: tensorsOf(modelInputs(model, layers, batch)),
-    frozen: tensorsOf(frozenWeights(model, adapter.layers, adapter.saved)),
+    frozen: tensorsOf(frozenWeights(model, layers)),
     adapter: values,
   };
   const outputs = forward(model, layers, tensors, ctx);

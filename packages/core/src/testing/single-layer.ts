@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
+import { ConfigError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, PeftMethod, StepContext } from '../contracts/method.js';
 import { linearSite, type Site } from '../contracts/site.js';
 import { mapValues } from '../records.js';
@@ -17,7 +18,10 @@ export function layersOf<C extends TargetConfig>(
     const { inFeatures, outFeatures } = sites.find((site) => site.path === path) ?? linearSite(path, 1, 1);
     return { weight: hostZeros([inFeatures, outFeatures]) };
   };
-  return method.adapt(sites, method.parseConfig(options), { rng: createRng(7), frozen });
+  const calibrated = (kind: string, path: string): never => {
+    throw new ConfigError(`a layer apart from any model has no ${kind} of '${path}'`, 'calibration');
+  };
+  return method.adapt(sites, method.parseConfig(options), { rng: createRng(7), sites, frozen, calibrated });
 }
 
 /** A method's layer on one linear module 'm' of `[in, out]`. */
@@ -39,12 +43,17 @@ export function tensorsOf(values: HostTensors): Tensors {
   return mapValues(values, ({ data, shape, dtype }) => tf.tensor(data, [...shape], dtype));
 }
 
-/** A step's context that feeds these scalars. */
+/** A training step's context that feeds these scalars; without dropout. */
 export function contextOf(scalars: Readonly<Record<string, number>> = {}, layers = 1): StepContext {
-  return { training: true, layers, scalar: (name) => tf.scalar(tensorAt(scalars, name)) };
+  return {
+    training: true,
+    layers,
+    scalar: (name) => tf.scalar(tensorAt(scalars, name)),
+    dropout: (_name, x) => x,
+  };
 }
 
-/** A layer's output for x `[rows, in]` over a frozen module that gives `base` `[rows, out]`. */
+/** A layer's output for x `[rows, in]` over a frozen module that gives `base` `[rows, out]`, whatever it is run on. */
 export function forwardOf(layer: AdapterLayer, p: Tensors, x: Tensor, base: Tensor, ctx = contextOf()): Tensor {
-  return layer.forward(x, p, { base: () => base, weight: () => base, bias: () => undefined, ctx });
+  return layer.forward(x, p, { base: () => base, run: () => base, weight: () => base, bias: () => undefined, ctx });
 }

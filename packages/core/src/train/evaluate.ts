@@ -1,24 +1,39 @@
+import { actingParts } from '../adapter/acting.js';
 import type { PeftModel } from '../adapter/peft-model.js';
 import type { Executor } from '../contracts/executor.js';
-import type { Batch, EvaluationData } from '../contracts/model.js';
+import type { Batch, EvaluationData, Model } from '../contracts/model.js';
 import { floats } from '../tensors.js';
 import { openSession, type Session, type Values } from './session.js';
 
 /**
  * Outputs of every row, in the order of the batches' row numbers: one `[classes]` array a row.
  * Rows that only fill a batch are left out.
+ *
+ * @param model a model with adapters, of which the active ones act, or a plain one, e.g. a merged one.
  */
-export async function predict(peft: PeftModel, batches: readonly Batch[], executor: Executor): Promise<Float32Array[]> {
-  return withSession(peft, executor, (session, adapter) => predictWith(session, adapter, batches));
+export async function predict(
+  model: PeftModel | Model,
+  batches: readonly Batch[],
+  executor: Executor,
+): Promise<Float32Array[]> {
+  const parts = actingParts(model);
+  const session = openSession(parts.model, parts, executor);
+  const values = session.upload(parts.values);
+  try {
+    return await predictWith(session, values, batches);
+  } finally {
+    session.release(values);
+    await session.dispose();
+  }
 }
 
-/** The metrics of a model with its adapter on labelled data. */
+/** The metrics of a model, with its active adapters, on labelled data. */
 export async function evaluate(
-  peft: PeftModel,
+  model: PeftModel | Model,
   data: EvaluationData,
   executor: Executor,
 ): Promise<Record<string, number>> {
-  return data.score(await predict(peft, data.batches, executor));
+  return data.score(await predict(model, data.batches, executor));
 }
 
 /** `predict` in a session that is open already. */
@@ -36,19 +51,4 @@ export async function predictWith(
     });
   }
   return rows;
-}
-
-async function withSession<T>(
-  { model, adapter }: PeftModel,
-  executor: Executor,
-  use: (session: Session, adapter: Values) => Promise<T>,
-): Promise<T> {
-  const session = openSession(model, adapter, executor);
-  const values = session.upload(adapter.values);
-  try {
-    return await use(session, values);
-  } finally {
-    session.release(values);
-    await session.dispose();
-  }
 }

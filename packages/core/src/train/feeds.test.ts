@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { ShapeError } from '../errors.js';
 import { toyEvaluationData, toyModel } from '../testing/toy-model.js';
-import { hostIntegers, hostZeros } from '../tensors.js';
+import { fullModule } from '../adapter/full-module.js';
+import { frozenModule } from '../adapter/attach.js';
+import { hostIntegers, hostZeros, tensorAt } from '../tensors.js';
 import { frozenWeights, modelInputs } from './feeds.js';
 
 const model = toyModel();
@@ -10,8 +12,9 @@ const [batch] = toyEvaluationData().batches;
 describe('frozenWeights', () => {
   it('leaves out what is looked up on the host or trained whole, and nothing whose name only begins alike', () => {
     const weights = { ...model.weights, 'embeddings.norm.weight': hostZeros([8]) };
-    const saved = { classifier: {} as never };
-    const names = Object.keys(frozenWeights({ ...model, weights }, {}, saved));
+    const site = tensorAt(Object.fromEntries(model.sites.map((each) => [each.path, each])), 'classifier');
+    const whole = { classifier: fullModule(site, frozenModule(model, 'classifier'), 'head') };
+    const names = Object.keys(frozenWeights({ ...model, weights }, whole));
     expect(names).not.toContain('embeddings.weight');
     expect(names).not.toContain('classifier.bias');
     expect(names).toContain('embeddings.norm.weight');

@@ -6,11 +6,19 @@ import { floats, hostTensor, sizeOf, specOf, type HostTensor, type HostTensors, 
 
 type Specs = Record<string, TensorSpec>;
 
-/** The frozen weights that a forward pass can ask for: no table that is looked up on the host, no module trained whole. */
-export function frozenWeights(model: Model, layers: AdapterLayers, saved: AdapterLayers): HostTensors {
-  const outside = [...hostLookups(model, layers).map(({ site }) => site), ...Object.keys(saved)];
+/**
+ * The frozen weights that a forward pass can ask for: no table that is looked up on the host, no module trained whole, and
+ * in the place of a weight what its layer puts there.
+ */
+export function frozenWeights(model: Model, layers: AdapterLayers): HostTensors {
+  const replaced = Object.values(layers).filter(({ replacesModule }) => replacesModule);
+  const outside = [...hostLookups(model, layers).map(({ site }) => site), ...replaced.map(({ site }) => site.path)];
   const names = new Set(outside.flatMap((path) => [`${path}.weight`, `${path}.bias`]));
-  return Object.fromEntries(Object.entries(model.weights).filter(([name]) => !names.has(name)));
+  const weights = Object.fromEntries(Object.entries(model.weights).filter(([name]) => !names.has(name)));
+  for (const { site, frozenWeight } of Object.values(layers)) {
+    if (frozenWeight) weights[`${site.path}.weight`] = frozenWeight;
+  }
+  return weights;
 }
 
 /** What the model reads of a batch: its inputs, and the rows of frozen embeddings under their paths. */

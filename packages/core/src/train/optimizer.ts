@@ -1,17 +1,19 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 
-/** AdamW (Loshchilov and Hutter, 2019) with torch's epsilon: outside the root of the bias-corrected second moment. */
+/** AdamW (Loshchilov and Hutter, 2019). */
 export interface AdamWConfig {
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
+  /** Where epsilon is added: to the root of the bias-corrected second moment (torch), or of the raw one (transformers' old AdamW). */
+  readonly epsilonOn: 'corrected' | 'raw';
   /** Decoupled decay of the parameters that ask for it. */
   readonly weightDecay: number;
 }
 
 /** The defaults of `torch.optim.AdamW`, without decay. */
-export const defaultAdamW: AdamWConfig = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 };
+export const defaultAdamW: AdamWConfig = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, epsilonOn: 'corrected', weightDecay: 0 };
 
 /** Scalars of one step. The corrections are computed in double precision on the host: 1 - 0.999 loses five digits in float32. */
 export interface AdamWStep {
@@ -34,11 +36,15 @@ export function adamW(
   { value, moment1, moment2 }: Moments,
   gradient: Tensor,
   { learningRate, correction1, correction2 }: AdamWStep,
-  { beta1, beta2, epsilon, weightDecay }: AdamWConfig,
+  { beta1, beta2, epsilon, epsilonOn, weightDecay }: AdamWConfig,
 ): Moments {
   const m = tf.add(tf.mul(moment1, beta1), tf.mul(gradient, 1 - beta1));
   const v = tf.add(tf.mul(moment2, beta2), tf.mul(tf.square(gradient), 1 - beta2));
-  const denominator = tf.add(tf.div(tf.sqrt(v), correction2), epsilon);
+  const root = tf.sqrt(v);
+  const denominator =
+    epsilonOn === 'corrected'
+      ? tf.add(tf.div(root, correction2), epsilon)
+      : tf.div(tf.add(root, epsilon), correction2);
   const change = tf.div(tf.mul(m, tf.div(learningRate, correction1)), denominator);
   const decayed = weightDecay === 0 ? value : tf.mul(value, tf.sub(1, tf.mul(learningRate, weightDecay)));
   return { value: tf.sub(decayed, change), moment1: m, moment2: v };

@@ -2,7 +2,7 @@ import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { TrainPlan } from '../contracts/method.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
-import { defaultAdamW } from './optimizer.js';
+import { defaultAdamW, type AdamWConfig } from './optimizer.js';
 import type { ScheduleName } from './schedule.js';
 import type { TrainingSnapshot } from './snapshot.js';
 
@@ -25,6 +25,8 @@ export interface TrainOptions {
   readonly beta1?: number;
   readonly beta2?: number;
   readonly epsilon?: number;
+  /** Default 'corrected', as torch has it. */
+  readonly epsilonOn?: AdamWConfig['epsilonOn'];
   /** Largest global norm of the gradients. Default 1; null for no clipping. */
   readonly clipNorm?: number | null;
   /** Groups left out of the clip norm. Default none. */
@@ -78,7 +80,7 @@ export interface EvaluationEvent {
 export interface TrainSettings extends Required<
   Pick<TrainOptions, 'epochs' | 'learningRate' | 'learningRates' | 'schedule' | 'clipNorm' | 'unclippedGroups'>
 > {
-  readonly optimizer: typeof defaultAdamW;
+  readonly optimizer: AdamWConfig;
   readonly plan: TrainPlan;
   /** Steps after which a checkpoint is judged. */
   readonly evaluationSteps: ReadonlySet<number>;
@@ -105,7 +107,7 @@ export function trainSettings(options: TrainOptions, data: Pick<TrainingData, 'b
     warmupSteps: Math.floor(warmupRatio * totalSteps),
     finalSteps: Math.max(1, Math.floor(finalRatio * totalSteps)),
   };
-  const { weightDecay, beta1, beta2, epsilon } = { ...defaultAdamW, ...defined(rest) };
+  const { weightDecay, beta1, beta2, epsilon, epsilonOn } = { ...defaultAdamW, ...defined(rest) };
   return {
     epochs,
     learningRate,
@@ -113,7 +115,7 @@ export function trainSettings(options: TrainOptions, data: Pick<TrainingData, 'b
     schedule,
     clipNorm,
     unclippedGroups,
-    optimizer: { weightDecay, beta1, beta2, epsilon },
+    optimizer: { weightDecay, beta1, beta2, epsilon, epsilonOn },
     plan,
     evaluationSteps: options.selection ? evaluationSteps(plan, options.selection.evaluations ?? 3) : new Set(),
   };

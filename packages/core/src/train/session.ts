@@ -1,10 +1,11 @@
 import { forward } from '../adapter/scope.js';
 import { allLayers, type Adapter } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
-import type { CompiledFunction, Executor, PureFunction } from '../contracts/executor.js';
+import type { Executor, PureFunction } from '../contracts/executor.js';
 import type { Batch, Model } from '../contracts/model.js';
 import { mapValues } from '../records.js';
 import { floats, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
+import { cachingCompiler } from './compiler.js';
 import { frozenWeights, layerSpecs, modelInputs, specsOf } from './feeds.js';
 import { flatten, unflatten, type Groups } from './groups.js';
 import { stepContext, trainedTensors, trainStep, type StepDefinition } from './step.js';
@@ -51,7 +52,7 @@ export interface Session {
 /** Opens a session. */
 export function openSession(model: Model, parts: Pick<Adapter, 'layers' | 'saved'>, executor: Executor): Session {
   const layers = allLayers(parts);
-  const frozenAtRest = frozenWeights(model, parts.layers, parts.saved);
+  const frozenAtRest = frozenWeights(model, layers);
   const specs = { ...layerSpecs(layers), frozen: specsOf(frozenAtRest) };
   const compiler = cachingCompiler(executor);
   const { upload, download, release } = transfers(executor);
@@ -133,30 +134,6 @@ function flatStep(definition: StepDefinition, flat: Parameters<PureFunction>[0])
     moment1: state.moment1,
     moment2: state.moment2,
   });
-}
-
-/** Compiled functions by purpose and shapes. */
-function cachingCompiler(executor: Executor) {
-  const known = new Map<string, CompiledFunction>();
-  let milliseconds = 0;
-  return {
-    milliseconds: () => milliseconds,
-    async get(purpose: string, shapes: Groups<TensorSpec>, fn: PureFunction): Promise<CompiledFunction> {
-      const key = `${purpose} ${Object.entries(shapes.inputs ?? {})
-        .map(([name, { shape }]) => `${name}:${shape.join('x')}`)
-        .join(' ')}`;
-      const found = known.get(key);
-      if (found) return found;
-      const made = await executor.compile(fn, flatten(shapes));
-      milliseconds += made.compileMs;
-      known.set(key, made);
-      return made;
-    },
-    async dispose() {
-      for (const compiled of known.values()) await compiled.dispose();
-      known.clear();
-    },
-  };
 }
 
 function transfers(executor: Executor): Pick<Session, 'upload' | 'download' | 'release'> {

@@ -3,10 +3,11 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { forward } from '../adapter/scope.js';
 import { tensorKey, valuesOf } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, StepContext } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers, ParamSpec, StepContext } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import type { Tensors } from '../tensors.js';
 import { losses } from './loss.js';
+import { dropoutFrom, noiseKey } from './noise.js';
 import { adamW, clipFactor, type AdamWConfig, type Moments } from './optimizer.js';
 
 /** What a training step is made of, apart from its tensors. */
@@ -53,12 +54,10 @@ export interface StepOutputs {
 }
 
 /** A trained tensor and the layer it belongs to. */
-export interface TrainedTensor {
+export interface TrainedTensor extends Pick<ParamSpec, 'group' | 'decay' | 'rateFactor'> {
   readonly key: string;
   readonly name: string;
   readonly layer: AdapterLayer;
-  readonly group: string;
-  readonly decay: boolean;
 }
 
 /** The trained tensors of layers, in a fixed order. */
@@ -66,7 +65,7 @@ export function trainedTensors(layers: AdapterLayers): TrainedTensor[] {
   return Object.values(layers).flatMap((layer) =>
     Object.entries(layer.params)
       .filter(([, spec]) => spec.trainable)
-      .map(([name, { group, decay }]) => ({ key: tensorKey(layer, name), name, layer, group, decay })),
+      .map(([name, spec]) => ({ ...spec, key: tensorKey(layer, name), name, layer })),
   );
 }
 
@@ -87,6 +86,10 @@ export function stepContext(scalars: Tensors, layers: number, training: boolean)
   return {
     training,
     layers,
+    dropout(name, x, rate) {
+      if (!training || rate === 0) return x;
+      return dropoutFrom(take(scalars, noiseKey(name)), x, rate);
+    },
     scalar(name) {
       const value = scalars[name];
       if (!value) throw new TrainingError(`a layer asks for the scalar '${name}', which no controller feeds`, name);
@@ -164,9 +167,13 @@ function propose(
     correction1: take(scalars, 'correction1') as Scalar,
     correction2: take(scalars, 'correction2') as Scalar,
   };
-  for (const { key, group, decay } of trained) {
+  for (const { key, group, decay, rateFactor = 1 } of trained) {
     const at: Moments = { value: take(adapter, key), moment1: take(moment1, key), moment2: take(moment2, key) };
-    const rates = { ...corrections, learningRate: take(scalars, `learningRate.${group}`) as Scalar };
+    const groupRate = take(scalars, `learningRate.${group}`) as Scalar;
+    const rates = {
+      ...corrections,
+      learningRate: rateFactor === 1 ? groupRate : tf.mul<Scalar>(groupRate, rateFactor),
+    };
     const config = decay ? optimizer : { ...optimizer, weightDecay: 0 };
     const step = adamW(at, take(gradients, key), rates, config);
     next.adapter[key] = step.value;

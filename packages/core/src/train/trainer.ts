@@ -1,9 +1,10 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { allLayers, tensorKey, tensorNames, type Adapter, type PeftModel } from '../adapter/peft-model.js';
-import { TrainingError } from '../errors.js';
-import type { Controller, ResizedLayer } from '../contracts/method.js';
+import { ConfigError, TrainingError } from '../errors.js';
+import type { AdapterLayers, Controller, ResizedLayer } from '../contracts/method.js';
 import type { Batch, Model, TrainingData } from '../contracts/model.js';
 import { mapValues } from '../records.js';
+import { createRng, type Rng } from '../rng.js';
 import { hostScalar, hostZeros, type HostTensors } from '../tensors.js';
 import type { Checkpoint } from './checkpoint.js';
 import { predictWith } from './evaluate.js';
@@ -12,6 +13,7 @@ import { biasCorrections } from './optimizer.js';
 import { trainSettings, type Selection, type TrainOptions, type TrainSettings } from './options.js';
 import { learningRateFactor } from './schedule.js';
 import { openSession, type Session, type StepReport, type TrainingState, type Values } from './session.js';
+import { drawNoise } from './noise.js';
 import type { TrainingSnapshot } from './snapshot.js';
 import { trainedTensors } from './step.js';
 
@@ -32,6 +34,7 @@ export interface TrainResult {
  * @throws TrainingError when the loss is not finite; it names the step and the largest gradients.
  */
 export async function train(peft: PeftModel, data: TrainingData, options: TrainOptions): Promise<TrainResult> {
+  assertTrainable(peft);
   const settings = trainSettings(options, data);
   const run = startRun(peft, settings, options);
   try {
@@ -46,12 +49,21 @@ export async function train(peft: PeftModel, data: TrainingData, options: TrainO
   }
 }
 
+/** One adapter is trained, on the weights that the model came with. */
+function assertTrainable({ active, enabled, merged }: PeftModel): void {
+  if (enabled && active.length === 1 && merged.length === 0) return;
+  const found = enabled ? `active: ${active.join(', ') || 'none'}; merged: ${merged.join(', ') || 'none'}` : 'disabled';
+  throw new ConfigError(`training needs one active adapter, enabled and not merged; the model has ${found}`, 'active');
+}
+
 /** A run between two steps. */
 interface Run {
   readonly model: Model;
   readonly settings: TrainSettings;
   readonly controller: Controller | undefined;
   readonly groups: readonly string[];
+  /** Where dropout's random numbers come from; forked by the step. */
+  readonly noise: Rng;
   /** Its layers change when the controller resizes them, and the session with them. */
   adapter: Adapter;
   session: Session;
@@ -68,20 +80,26 @@ interface Run {
 /** Steps between two counts of the stored parameters of a method whose ranks change. */
 const COUNT_EVERY = 10;
 
-function startRun({ model, adapter }: PeftModel, settings: TrainSettings, { executor, resume }: TrainOptions): Run {
-  const { method, config, layers } = adapter;
-  const everything = allLayers(adapter);
+function startRun(
+  { model, adapter, seed }: PeftModel,
+  settings: TrainSettings,
+  { executor, resume }: TrainOptions,
+): Run {
+  const { method, config } = adapter;
+  const layers = resume ? resumedLayers(adapter, resume.adapter) : adapter.layers;
+  const everything = allLayers({ ...adapter, layers });
   const zeros = (): HostTensors => mapValues(layerSpecs(everything).trained, ({ shape }) => hostZeros(shape));
-  const controller = method.controller?.(layers, config, settings.plan);
+  const controller = method.controller?.(adapter.layers, config, settings.plan);
   if (resume?.controller) controller?.restore(resume.controller);
   const values = resume?.adapter ?? adapter.values;
-  const session = openSession(model, adapter, executor);
+  const session = openSession(model, { ...adapter, layers }, executor);
   return {
     model,
     settings,
     controller,
     groups: [...new Set(trainedTensors(everything).map(({ group }) => group))],
-    adapter,
+    adapter: { ...adapter, layers },
+    noise: createRng(seed).fork('noise'),
     session,
     earlierCompileMs: 0,
     state: {
@@ -90,10 +108,15 @@ function startRun({ model, adapter }: PeftModel, settings: TrainSettings, { exec
       moment2: session.upload(resume?.moment2 ?? zeros()),
     },
     step: resume?.step ?? 0,
-    selected: resume?.selected ? { ...resume.selected, layers } : null,
+    selected: resume?.selected ? { ...resume.selected, layers: resumedLayers(adapter, resume.selected.values) } : null,
     stored: resume?.stored ?? storedParameters(layers, values),
     storedSum: resume?.storedSum ?? 0,
   };
+}
+
+/** The layers that an adapter has when its values are these. */
+function resumedLayers(adapter: Adapter, values: HostTensors): AdapterLayers {
+  return adapter.method.resumedLayers?.({ ...adapter, values }) ?? adapter.layers;
 }
 
 function compileMs({ earlierCompileMs, session }: Run): number {
@@ -137,11 +160,14 @@ async function oneStep(
   const { settings, step } = run;
   const learningRates = ratesAt(run);
   const fed = run.controller?.scalars(step, learningRates) ?? {};
-  const scalars = hostScalars({
-    ...fed,
-    ...biasCorrections(step, settings.optimizer),
-    ...Object.fromEntries(run.groups.map((group) => [`learningRate.${group}`, learningRates[group] as number])),
-  });
+  const scalars = {
+    ...hostScalars({
+      ...fed,
+      ...biasCorrections(step, settings.optimizer),
+      ...Object.fromEntries(run.groups.map((group) => [`learningRate.${group}`, learningRates[group] as number])),
+    }),
+    ...drawNoise(run.adapter.layers, run.noise.fork(String(step))),
+  };
   const compiledBefore = run.session.compileMs();
   const started = performance.now();
   const report = await run.session.step({ ...settings, objective }, run.state, batch, scalars);
@@ -192,10 +218,13 @@ async function runController(run: Run): Promise<void> {
 async function resize(run: Run, resized: Readonly<Record<string, ResizedLayer>>): Promise<void> {
   const carried = async (values: Values): Promise<HostTensors> => {
     const tensors = await run.session.download(values);
-    for (const { layer, carry } of Object.values(resized)) {
-      for (const name of tensorNames(layer)) {
-        const tensor = tensors[tensorKey(layer, name)];
-        if (tensor) tensors[tensorKey(layer, name)] = carry(name, tensor);
+    for (const [path, { layer, carry }] of Object.entries(resized)) {
+      const former = run.adapter.layers[path];
+      for (const name of former ? tensorNames(former) : []) {
+        const key = tensorKey(layer, name);
+        const tensor = tensors[key];
+        delete tensors[key];
+        if (tensor && tensorNames(layer).includes(name)) tensors[key] = carry(name, tensor);
       }
     }
     return tensors;
