@@ -33,7 +33,7 @@ export interface Adapter<C extends TargetConfig = TargetConfig> extends AdapterC
 
 /** A model with one adapter on it, active. */
 export function peftModel<C extends TargetConfig>(model: Model, seed: number, adapter: Adapter<C>): PeftModel<C> {
-  const adapters = new Map<string, Adapter>([[adapter.name, adapter as unknown as Adapter]]);
+  const adapters = new Map<string, Adapter>([[adapter.name, adapter]]);
   return {
     model,
     seed,
@@ -42,10 +42,10 @@ export function peftModel<C extends TargetConfig>(model: Model, seed: number, ad
     enabled: true,
     merged: [],
     get adapter() {
-      return adapterNamed(this, this.active[0] ?? '') as unknown as Adapter<C>;
+      return adapterNamed(this, this.active[0] ?? '') as Adapter<C>;
     },
     set adapter(next) {
-      adapters.set(this.active[0] ?? next.name, next as unknown as Adapter);
+      adapters.set(this.active[0] ?? next.name, next);
     },
   };
 }

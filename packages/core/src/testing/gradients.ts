@@ -7,6 +7,7 @@ import { createRng } from '../rng.js';
 import { floats, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
 import { frozenWeights, modelInputs } from '../train/feeds.js';
 import { crossEntropy } from '../train/loss.js';
+import { drawNoise } from '../train/noise.js';
 import { stepContext, trainedTensors } from '../train/step.js';
 import { tensorsOf } from './single-layer.js';
 import { toyTrainingData } from './toy-model.js';
@@ -58,7 +59,8 @@ function toyLoss({ model, adapter }: PeftModel, values: Tensors): Scalar {
   const layers = allLayers(adapter);
   const [batch] = toyTrainingData().epoch(0);
   if (!batch) throw new TrainingError('the toy data has no batch');
-  const ctx = stepContext({}, Object.keys(adapter.layers).length, true);
+  const noise = tensorsOf(drawNoise(layers, createRng(7))); // the same dropout at every call
+  const ctx = stepContext(noise, Object.keys(adapter.layers).length, true);
   const tensors = {
     inputs: tensorsOf(modelInputs(model, layers, batch)),
     frozen: tensorsOf(frozenWeights(model, layers)),

@@ -1,5 +1,6 @@
 export { farthestTensor, relativeDistance } from './closeness.js';
-export { testMethod, type ConformanceOptions } from './conformance.js';
+export type { ConformanceOptions } from './conformance/suite.js';
+export { testMethod } from './conformance/test-method.js';
 export { gradientsByDifferences, gradientsByTape, type DifferenceProbe } from './gradients.js';
 export { referenceExecutor } from './reference-executor.js';
 export { contextOf, forwardOf, initialOf, layerOf, layersOf, tensorsOf } from './single-layer.js';

@@ -13,7 +13,13 @@ export interface AdamWConfig {
 }
 
 /** The defaults of `torch.optim.AdamW`, without decay. */
-export const defaultAdamW: AdamWConfig = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, epsilonOn: 'corrected', weightDecay: 0 };
+export const defaultAdamW: AdamWConfig = {
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  epsilonOn: 'corrected',
+  weightDecay: 0,
+};
 
 /** Scalars of one step. The corrections are computed in double precision on the host: 1 - 0.999 loses five digits in float32. */
 export interface AdamWStep {
@@ -42,9 +48,7 @@ export function adamW(
   const v = tf.add(tf.mul(moment2, beta2), tf.mul(tf.square(gradient), 1 - beta2));
   const root = tf.sqrt(v);
   const denominator =
-    epsilonOn === 'corrected'
-      ? tf.add(tf.div(root, correction2), epsilon)
-      : tf.div(tf.add(root, epsilon), correction2);
+    epsilonOn === 'corrected' ? tf.add(tf.div(root, correction2), epsilon) : tf.div(tf.add(root, epsilon), correction2);
   const change = tf.div(tf.mul(m, tf.div(learningRate, correction1)), denominator);
   const decayed = weightDecay === 0 ? value : tf.mul(value, tf.sub(1, tf.mul(learningRate, weightDecay)));
   return { value: tf.sub(decayed, change), moment1: m, moment2: v };

@@ -7,6 +7,7 @@ import { defineMethod, type Controller, type PeftMethod, type TrainPlan } from '
 import type { TargetConfig } from '../adapter/targets.js';
 import { targetEntries } from '../adapter/targets.js';
 import { parseOptions } from '../config.js';
+import { farthestTensor } from '../testing/closeness.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
 import { hostTensor } from '../tensors.js';
@@ -141,6 +142,28 @@ describe('train', () => {
     const weights = { ...model.weights, 'idle.weight': hostTensor(new Float32Array(64), [8, 8]) };
     const peft = attach({ ...idle, weights }, defineMethod(wholeModules())({ targetModules: ['idle'] }));
     await expect(run(peft)).rejects.toThrow(/'idle' is adapted, but the model's output does not depend on it/);
+  });
+
+  it('trap 27: keeps moments by name: the order in which layers stand changes nothing', async () => {
+    const [first, second] = [toy(wholeModules()), toy(wholeModules())];
+    const { layers } = second.adapter;
+    second.adapter = { ...second.adapter, layers: Object.fromEntries(Object.entries(layers).reverse()) };
+    const ends = [await run(first, { weightDecay: 0.1 }), await run(second, { weightDecay: 0.1 })];
+    expect(Object.keys(ends[0]?.last.layers ?? {})).not.toEqual(Object.keys(ends[1]?.last.layers ?? {}));
+    expect(farthestTensor(ends[1]?.last.values ?? {}, ends[0]?.last.values ?? {}).distance).toBeLessThan(1e-6);
+  });
+
+  it('trap 28: leaves every bit of the base as it was, whatever is trained', async () => {
+    const peft = toy(wholeModules());
+    const copies = Object.entries(peft.model.weights).map(([name, { data }]) => [name, data.slice()] as const);
+    await run(peft, { epochs: 4, weightDecay: 0.1 });
+    for (const [name, copy] of copies) expect(peft.model.weights[name]?.data, name).toEqual(copy);
+  });
+
+  it('trains one adapter, enabled and not merged', async () => {
+    for (const state of [{ enabled: false }, { active: [] }, { merged: ['default'] }]) {
+      await expect(run(Object.assign(toy(wholeModules()), state))).rejects.toThrow(ConfigError);
+    }
   });
 
   it('stops when it is told to', async () => {

@@ -1,0 +1,43 @@
+import { expect, it } from 'vitest';
+import { attach } from '../../adapter/attach.js';
+import { storedParameters } from '../../adapter/accounting.js';
+import { rankUnit } from '../../adapter/budget.js';
+import type { TargetConfig } from '../../adapter/targets.js';
+import { toyEvaluationData, toyModel } from '../toy-model.js';
+import { attached, trainToy, type Suite } from './suite.js';
+
+/** A budget is met, and never exceeded where a checkpoint may be selected. */
+export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
+  const { method, config } = suite;
+  const fitBudget = method.fitBudget;
+  if (!fitBudget) {
+    it.skip(`stores the budget it is fitted to (skipped: ${method.name} takes no budget)`);
+    return;
+  }
+  it('stores the budget it is fitted to', async () => {
+    const model = toyModel();
+    const { matched } = (await attached(suite, { model })).adapter.targets;
+    const unit = rankUnit(matched);
+    for (const budget of [unit, 2 * unit]) {
+      const fitted: Suite<C> = { ...suite, config: fitBudget(matched, budget, method.parseConfig(config)) };
+      const peft = await attached(fitted, { model });
+      const judged: number[] = [];
+      const { last } = await trainToy(peft, fitted, {
+        epochs: 10,
+        selection: { data: toyEvaluationData(), evaluations: 6 },
+        onEvaluation: ({ storedParameters: stored, best }) => void (best && judged.push(stored)),
+      });
+      const stored = storedParameters(last.layers, last.values);
+      expect(stored / budget).toBeGreaterThan(0.9); // a toy rank is up to a tenth of the budget
+      expect(stored).toBeLessThanOrEqual(budget);
+      expect(judged.length).toBeGreaterThan(0);
+      for (const selected of judged) expect(selected).toBeLessThanOrEqual(budget);
+    }
+  });
+  it('says so when no adapter is small enough', () => {
+    const { matched } = attach(toyModel(), method()).adapter.targets;
+    expect(() => fitBudget(matched, 1, method.parseConfig(config))).toThrow(
+      expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
+    );
+  });
+}

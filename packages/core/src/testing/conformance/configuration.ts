@@ -1,0 +1,41 @@
+import { expect, it } from 'vitest';
+import type { TargetConfig } from '../../adapter/targets.js';
+import { onWarning } from '../../config.js';
+import { ConfigError } from '../../errors.js';
+import type { CallableMethod } from '../../contracts/method.js';
+import type { ConformanceOptions } from './suite.js';
+
+/** Options: defaults, JSON, unknown and impossible ones. */
+export function testConfiguration<C extends TargetConfig>(
+  method: CallableMethod<C>,
+  { configs, invalid }: ConformanceOptions<C>,
+): void {
+  it('fills in defaults, and every configuration survives JSON', () => {
+    for (const options of [{}, ...Object.values(configs)]) {
+      const parsed = method.parseConfig(options);
+      expect(method.parseConfig(JSON.parse(JSON.stringify(parsed)))).toEqual(parsed);
+    }
+  });
+  it('warns once of an option that it does not know, and goes on', () => {
+    const warnings: string[] = [];
+    onWarning((message) => warnings.push(message));
+    try {
+      const option = `noSuchOptionOf${method.name}`;
+      expect(method.parseConfig({ [option]: 1 })).toEqual(method.parseConfig({}));
+      method.parseConfig({ [option]: 2 });
+      expect(warnings.filter((message) => message.includes(option))).toHaveLength(1);
+    } finally {
+      onWarning((message) => {
+        globalThis.console.warn(message);
+      });
+    }
+  });
+  it.each(invalid.map(({ options, field }) => [JSON.stringify(options), options, field] as const))(
+    'refuses %s',
+    (_, options, field) => {
+      expect(() => method.parseConfig(options)).toThrow(
+        expect.objectContaining({ code: new ConfigError('').code, path: field }),
+      );
+    },
+  );
+}

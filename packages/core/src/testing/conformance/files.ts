@@ -1,0 +1,50 @@
+import { expect, it } from 'vitest';
+import { countParameters } from '../../adapter/accounting.js';
+import type { PeftModel } from '../../adapter/peft-model.js';
+import type { TargetConfig } from '../../adapter/targets.js';
+import { CheckpointError } from '../../errors.js';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, loadPretrained, savePretrained } from '../../files/checkpoint.js';
+import { memoryStorage, type Storage } from '../../storage.js';
+import { toyModel } from '../toy-model.js';
+import { expectClose, outputsOf, saved, type Suite } from './suite.js';
+
+/** What is saved comes back, and what is broken is refused. */
+export function testFiles<C extends TargetConfig>(suite: Suite<C>): void {
+  const load = (storage: Storage): Promise<PeftModel> =>
+    loadPretrained(toyModel(), 'adapter', { methods: [suite.method], storage });
+
+  it.each([true, false])('gives the same output saved and loaded (pruned: %s)', async (pruned) => {
+    const { peft, storage } = await saved(suite, pruned);
+    const again = await load(storage);
+    expectClose(await outputsOf(again, suite), await outputsOf(peft, suite));
+    expect(countParameters(again).stored).toBe(countParameters(peft).stored);
+  });
+  it('writes the files of an adapter folder and nothing unsafe', async () => {
+    const { storage } = await saved(suite, true);
+    for (const file of [ADAPTER_CONFIG, ADAPTER_WEIGHTS, 'README.md']) {
+      expect(await storage.exists(`adapter/${file}`), file).toBe(true);
+    }
+    expect(await storage.exists('adapter/adapter_model.bin')).toBe(false);
+    const config = JSON.parse(new TextDecoder().decode(await storage.read(`adapter/${ADAPTER_CONFIG}`))) as object;
+    expect(config).toMatchObject({ inference_mode: true, peft_type: expect.any(String) as string });
+    expect(Object.keys(config)).toEqual(Object.keys(config).sort());
+  });
+  it('writes what it read, byte for byte', async () => {
+    const { storage } = await saved(suite, false);
+    const [first, second] = [memoryStorage(), memoryStorage()];
+    await savePretrained(await load(storage), 'adapter', { storage: first, pruned: false });
+    await savePretrained(await load(first), 'adapter', { storage: second, pruned: false });
+    for (const file of [ADAPTER_CONFIG, ADAPTER_WEIGHTS]) {
+      expect(await second.read(`adapter/${file}`)).toEqual(await first.read(`adapter/${file}`));
+    }
+  });
+  it('refuses a broken adapter with one clear error', async () => {
+    const { storage } = await saved(suite, true);
+    const weights = await storage.read(`adapter/${ADAPTER_WEIGHTS}`);
+    await storage.write(`adapter/${ADAPTER_WEIGHTS}`, weights.subarray(0, weights.length - 3));
+    await expect(load(storage)).rejects.toThrow(CheckpointError);
+    await storage.write(`adapter/${ADAPTER_WEIGHTS}`, weights);
+    await storage.write(`adapter/${ADAPTER_CONFIG}`, new TextEncoder().encode('{"peft_type": "NO_SUCH"}'));
+    await expect(load(storage)).rejects.toThrow(/NO_SUCH/);
+  });
+}

@@ -1,0 +1,34 @@
+import { expect, it } from 'vitest';
+import { withAdapter } from '../../adapter/peft-model.js';
+import type { TargetConfig } from '../../adapter/targets.js';
+import type { HostTensors } from '../../tensors.js';
+import { gradientsByDifferences, gradientsByTape } from '../gradients.js';
+import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
+
+/** What an adapter is before training, and its gradients. */
+export function testInitialState<C extends TargetConfig>(suite: Suite<C>): void {
+  it(
+    suite.identityAtInit ? 'leaves the output unchanged before training' : 'changes the output before training',
+    async () => {
+      const peft = await attached(suite);
+      const [adapted, bare] = [await outputsOf(peft, suite), await outputsOf(withAdapter(peft, { layers: {} }), suite)];
+      expect(adapted.every(Number.isFinite)).toBe(true);
+      if (suite.identityAtInit) expectClose(adapted, bare);
+      else expectApart(adapted, bare);
+    },
+  );
+  it('starts the same from the same seed and differently from another', async () => {
+    const values = async (seed: number): Promise<HostTensors> => (await attached(suite, { seed })).adapter.values;
+    expect(await values(3)).toEqual(await values(3));
+    expect(await values(3)).not.toEqual(await values(4));
+  });
+  const skipped = suite.detached && ` (skipped: the backward pass holds ${suite.detached} constant)`;
+  it.skipIf(skipped)(`has the gradients that finite differences give${skipped ?? ''}`, async () => {
+    const peft = await trained(suite, 2);
+    const byTape = gradientsByTape(peft);
+    for (const { name, index, value } of gradientsByDifferences(peft, 4)) {
+      const exact = byTape[name]?.[index] ?? NaN;
+      expect(Math.abs(exact - value), `${name}[${index}]`).toBeLessThan(2e-3 * Math.max(1, Math.abs(value)));
+    }
+  });
+}

@@ -1,0 +1,119 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { attach, savedModules } from '../adapter/attach.js';
+import { forward } from '../adapter/scope.js';
+import { targetEntries, type TargetConfig } from '../adapter/targets.js';
+import { parseOptions } from '../config.js';
+import { ConfigError } from '../errors.js';
+import type { Executor } from '../contracts/executor.js';
+import { defineMethod, type CalibrationKind, type Init } from '../contracts/method.js';
+import type { Model } from '../contracts/model.js';
+import { initialValues } from '../adapter/peft-model.js';
+import { createRng } from '../rng.js';
+import { relativeDistance } from '../testing/closeness.js';
+import { referenceExecutor } from '../testing/reference-executor.js';
+import { tensorsOf } from '../testing/single-layer.js';
+import { toyModel, toyTrainingData } from '../testing/toy-model.js';
+import { floats, tensorAt } from '../tensors.js';
+import { calibrate } from './calibrate.js';
+import { frozenWeights, modelInputs } from './feeds.js';
+import { crossEntropy } from './loss.js';
+import { stepContext } from './step.js';
+
+let executor: Executor;
+beforeAll(async () => {
+  executor = await referenceExecutor();
+});
+
+const path = 'encoder.layer.0.attention.query';
+const data = toyTrainingData();
+
+/** Computes nothing but looks at what was measured. */
+const looking = (kind: CalibrationKind | null, look: (init: Init) => void = () => undefined) =>
+  defineMethod<TargetConfig>({
+    name: 'looking',
+    capabilities: { mergeable: false, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+    parseConfig: (input) => parseOptions('looking', targetEntries, input),
+    calibration: () => kind,
+    adapt: (_sites, _config, init) => {
+      look(init);
+      return {};
+    },
+    peftTypes: [],
+    toFile: () => ({ config: {}, tensors: {} }),
+    fromFile: () => ({ config: {}, values: {} }),
+  })({ targetModules: ['query'] });
+
+/** The loss of a batch on the frozen network with a head of seed 4. */
+function lossOn(model: Model, index: number): number {
+  const saved = savedModules(model, looking(null).config, createRng(4));
+  const batch = data.epoch(0)[index] ?? expect.fail('no batch');
+  return tf.tidy(() => {
+    const tensors = {
+      inputs: tensorsOf(modelInputs(model, saved, batch)),
+      frozen: tensorsOf(frozenWeights(model, saved)),
+      adapter: tensorsOf(initialValues(saved)),
+    };
+    const { labels, rowWeights } = tensorsOf({ labels: batch.labels, rowWeights: batch.rowWeights });
+    const outputs = forward(model, saved, tensors, stepContext({}, 0, false));
+    return crossEntropy(outputs, labels as tf.Tensor, rowWeights as tf.Tensor).dataSync()[0] as number;
+  });
+}
+
+describe('calibrate', () => {
+  it('measures the mean gradient at a frozen weight, as differences do', async () => {
+    const model = toyModel();
+    const { values } = await calibrate(model, looking('gradients'), data, { executor, batches: 2, seed: 4 });
+    expect(Object.keys(values)).toEqual([path, 'encoder.layer.1.attention.query']);
+    const gradient = floats(tensorAt(values, path));
+    const weight = tensorAt(model.weights, `${path}.weight`);
+    for (const index of [0, 9, 37]) {
+      const at = (shift: number): number => {
+        const moved = floats(weight).slice();
+        moved[index] = (moved[index] as number) + shift;
+        const shifted = { ...model, weights: { ...model.weights, [`${path}.weight`]: { ...weight, data: moved } } };
+        return (lossOn(shifted, 0) + lossOn(shifted, 1)) / 2;
+      };
+      expect(gradient[index]).toBeCloseTo((at(0.01) - at(-0.01)) / 0.02, 4);
+    }
+  });
+
+  it('measures the second moment of the tokens that a module reads', async () => {
+    const model = toyModel();
+    const { values } = await calibrate(model, looking('activations'), data, { executor, batches: 3 });
+    const table = floats(tensorAt(model.weights, 'embeddings.weight'));
+    const expected = new Float64Array(64);
+    let tokens = 0;
+    for (const { inputs } of data.epoch(0).slice(0, 3)) {
+      const [ids, mask] = [tensorAt(inputs, 'inputIds').data, tensorAt(inputs, 'attentionMask').data];
+      ids.forEach((id, position) => {
+        if (mask[position] === 0) return;
+        tokens++;
+        const row = table.subarray(8 * id, 8 * id + 8); // the first layer's query reads the embeddings
+        for (let cell = 0; cell < 64; cell++) {
+          expected[cell] = (expected[cell] as number) + (row[cell >> 3] as number) * (row[cell & 7] as number);
+        }
+      });
+    }
+    const mean = expected.map((sum) => sum / tokens);
+    expect(relativeDistance(floats(tensorAt(values, path)), mean)).toBeLessThan(1e-5);
+  });
+
+  it('hands what it measured to the method, which asks for nothing else', async () => {
+    const model = toyModel();
+    const calibration = await calibrate(model, looking('gradients'), data, { executor, batches: 1 });
+    const seen: unknown[] = [];
+    attach(
+      model,
+      looking('gradients', (init) => seen.push(init.calibrated('gradients', path))),
+      { calibration },
+    );
+    expect(seen).toEqual([calibration.values[path]]);
+    const wrong = looking('activations', (init) => init.calibrated('activations', path));
+    expect(() => attach(model, wrong, { calibration })).toThrow(/attach with \{ calibration: await calibrate/);
+  });
+
+  it('refuses a configuration that computes nothing from data', async () => {
+    await expect(calibrate(toyModel(), looking(null), data, { executor })).rejects.toThrow(ConfigError);
+  });
+});
