@@ -1,0 +1,153 @@
+import { Matrix, SingularValueDecomposition } from 'ml-matrix';
+import { createRng } from '../rng.js';
+import type { HostTensor } from '../tensors.js';
+import { householderBasis } from './householder.js';
+import { checkRank, columnOf, denseMatrix, fromColumns, rowOf, type DenseMatrix } from './matrix.js';
+import { combination, times, transposedTimes } from './products.js';
+
+/** Random directions beyond the rank: the wanted values stand apart from those that the block leaves out. */
+const OVERSAMPLING = 8;
+/** Directions after which a search ends, values still moving or not; smaller matrices are decomposed exactly. */
+const WIDTH = 256;
+/** Blocks that a search may take at any rank, even where they exceed `WIDTH`. */
+const BLOCKS = 4;
+/** A singular value stands still once a further block moves it by no more than this share of the largest. */
+const TOLERANCE = 1e-7;
+
+/** A ~ U diag(s) V^T: the columns of u `[rows, k]` and v `[columns, k]` are orthonormal, s descends. */
+export interface TruncatedSvd {
+  readonly u: HostTensor;
+  readonly s: Float64Array;
+  readonly v: HostTensor;
+}
+
+/** How to search. */
+export interface SvdOptions {
+  /** Of the random start where the matrix is large. Default 0. */
+  readonly seed?: number;
+}
+
+/** The same decomposition as vectors in double precision. */
+interface Triples {
+  readonly u: readonly Float64Array[];
+  readonly s: readonly number[];
+  readonly v: readonly Float64Array[];
+}
+
+/**
+ * The k = min(rank, rows, columns) largest singular values of a matrix `[rows, columns]` and their vectors, so the best
+ * approximation of rank k (Eckart and Young, 1936). The entry of largest magnitude in each column of u is positive.
+ *
+ * Exact to rounding where the smaller side is at most 256 or four times the rank; the cost grows with its cube (some
+ * ten seconds for 768). Above that by a randomized block Krylov search (Halko, Martinsson and Tropp, 2011; Musco and
+ * Musco, 2015), repeatable by seed. It ends when no value moves by more than 1e-7 of the largest, or after some 260
+ * directions (four times the rank, if that is more). The latter happens on flat spectra only: vectors of nearly equal
+ * values may then still be mixed with their neighbours, and the error of the approximation is above the best by up to
+ * 1e-5 at ranks to 16 and 0.5 % at any rank (measured on Gaussian noise).
+ * @throws ShapeError when `matrix` is no matrix, ConfigError when it is not finite or `rank` is below 1.
+ */
+export function truncatedSvd(matrix: HostTensor, rank: number, { seed = 0 }: SvdOptions = {}): TruncatedSvd {
+  checkRank(rank);
+  const dense = denseMatrix(matrix);
+  const smaller = Math.min(dense.rows, dense.columns);
+  const wanted = Math.min(rank, smaller);
+  const block = wanted + OVERSAMPLING;
+  const blocks = Math.max(BLOCKS, Math.ceil(WIDTH / block));
+  const { u, s, v } = withSigns(
+    smaller <= block * blocks ? exact(dense, wanted) : search(dense, wanted, { block, blocks, seed }),
+  );
+  return { u: fromColumns(u, dense.rows), s: Float64Array.from(s), v: fromColumns(v, dense.columns) };
+}
+
+/** By QR over the longer side and the SVD of the small triangle: A = Q R = (Q U_R) S V^T. */
+function exact(matrix: DenseMatrix, rank: number): Triples {
+  const { rows, columns } = matrix;
+  const tall = rows >= columns;
+  const basis = householderBasis(Math.max(rows, columns), Math.min(rows, columns));
+  const triangle = Array.from({ length: Math.min(rows, columns) }, (_, index) =>
+    basis.add(tall ? columnOf(matrix, index) : rowOf(matrix, index)),
+  );
+  const { u, s, v } = triangleSvd(triangle, rank);
+  const long = u.map((coordinates) => combination(basis.vectors, coordinates));
+  return tall ? { u: long, s, v } : { u: v, s, v: long };
+}
+
+/**
+ * Golub-Kahan bidiagonalisation by blocks: V spans the Krylov space of A^T A on a random block, A V = U R, and the
+ * singular triples of R give those of A (Rayleigh and Ritz). The block is wider than the rank, so that equal singular
+ * values are all found.
+ */
+function search(
+  matrix: DenseMatrix,
+  rank: number,
+  { block, blocks, seed }: { block: number; blocks: number; seed: number },
+): Triples {
+  const rng = createRng(seed);
+  const left = householderBasis(matrix.rows, block * blocks);
+  const right = householderBasis(matrix.columns, block * blocks);
+  const triangle: Float64Array[] = [];
+  let directions: Float64Array[] = Array.from({ length: block }, () =>
+    Float64Array.from({ length: matrix.columns }, rng.normal),
+  );
+  let before: readonly number[] = [];
+  for (let step = 1; ; step++) {
+    directions.forEach((direction) => right.add(direction));
+    const images = times(matrix, right.vectors.slice(-block));
+    triangle.push(...images.map((image) => left.add(image)));
+    if (step === blocks) break;
+    const values = triangleValues(triangle, rank);
+    if (standStill(values, before)) break;
+    before = values;
+    directions = transposedTimes(matrix, left.vectors.slice(-block));
+  }
+  const { u, s, v } = triangleSvd(triangle, rank);
+  return {
+    u: u.map((coordinates) => combination(left.vectors, coordinates)),
+    s,
+    v: v.map((coordinates) => combination(right.vectors, coordinates)),
+  };
+}
+
+function standStill(values: readonly number[], before: readonly number[]): boolean {
+  const tolerance = TOLERANCE * (values[0] as number);
+  return values.every((value, index) => Math.abs(value - (before[index] ?? Infinity)) <= tolerance);
+}
+
+/** The leading singular triples of an upper triangle given by its columns. */
+function triangleSvd(columns: readonly Float64Array[], rank: number): Triples {
+  const svd = new SingularValueDecomposition(triangular(columns));
+  const leading = (vectors: Matrix): Float64Array[] =>
+    Array.from({ length: rank }, (_, index) => Float64Array.from(vectors.getColumn(index)));
+  return {
+    u: leading(svd.leftSingularVectors),
+    s: svd.diagonal.slice(0, rank),
+    v: leading(svd.rightSingularVectors),
+  };
+}
+
+/** The leading singular values alone, which cost a quarter. */
+function triangleValues(columns: readonly Float64Array[], rank: number): readonly number[] {
+  const valuesOnly = { computeLeftSingularVectors: false, computeRightSingularVectors: false };
+  return new SingularValueDecomposition(triangular(columns), valuesOnly).diagonal.slice(0, rank);
+}
+
+/** The matrix [n, n] whose columns are given down to the diagonal. */
+function triangular(columns: readonly Float64Array[]): Matrix {
+  const matrix = Matrix.zeros(columns.length, columns.length);
+  columns.forEach((column, index) => column.forEach((value, row) => matrix.set(row, index, value)));
+  return matrix;
+}
+
+/** Turns each pair of vectors so that the entry of largest magnitude in u, the first of equals, is positive. */
+function withSigns({ u, s, v }: Triples): Triples {
+  const signs = u.map(signOf);
+  const turned = (vectors: readonly Float64Array[]): Float64Array[] =>
+    vectors.map((vector, index) => vector.map((value) => (signs[index] as number) * value));
+  return { u: turned(u), s, v: turned(v) };
+}
+
+function signOf(vector: Float64Array): number {
+  const largest = vector.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
+  const entry = vector.find((value) => Math.abs(value) >= largest * (1 - 1e-6)) as number;
+  return entry < 0 ? -1 : 1;
+}
