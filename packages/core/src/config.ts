@@ -8,9 +8,13 @@ let warn: Warn = (message) => {
   globalThis.console.warn(message);
 };
 
-/** Sends peftjs's warnings elsewhere than `console.warn`. */
-export function onWarning(handler: Warn): void {
+/** Sends peftjs's warnings elsewhere than `console.warn`. @returns what sends them where they went before */
+export function onWarning(handler: Warn): () => void {
+  const before = warn;
   warn = handler;
+  return () => {
+    warn = before;
+  };
 }
 
 const warned = new Set<string>();
@@ -30,6 +34,9 @@ export const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
 
 /** A number of at least zero. */
 export const nonNegative = v.pipe(v.number(), v.finite(), v.minValue(0));
+
+/** A rate of dropout: 0 is none, 1 would leave nothing. */
+export const dropoutRate = v.pipe(v.number(), v.minValue(0), v.ltValue(1));
 
 /**
  * Reads options through a schema: defaults filled, unknown fields warned of once, and one clear line for the first bad one.

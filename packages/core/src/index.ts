@@ -28,9 +28,10 @@ export {
 } from './tensors.js';
 export type { CompiledFunction, EngineInfo, Executor, PureFunction } from './contracts/executor.js';
 export { createRng, type Rng } from './rng.js';
-export type { Batch, EvaluationData, Lookup, Model, Scope, TrainingData } from './contracts/model.js';
+export type { Batch, EvaluationData, Lookup, Model, Objective, Scope, Task, TrainingData } from './contracts/model.js';
 export {
   defineMethod,
+  trained,
   type AdapterContents,
   type AdapterFile,
   type AdapterLayer,
@@ -64,8 +65,18 @@ export {
   type SiteKind,
   type SiteRole,
 } from './contracts/site.js';
-export { integerFrom, nonNegative, onWarning, parseOptions, positive, warnOnce, type Warn } from './config.js';
 export {
+  dropoutRate,
+  integerFrom,
+  nonNegative,
+  onWarning,
+  parseOptions,
+  positive,
+  warnOnce,
+  type Warn,
+} from './config.js';
+export {
+  isWithin,
   matches,
   patternValue,
   selectSites,
@@ -76,7 +87,13 @@ export {
 export { diskStorage, memoryStorage, type Storage } from './storage.js';
 export { adaptedSites, attach, type AttachOptions } from './adapter/attach.js';
 export { biasLayer, fullModule } from './adapter/full-module.js';
-export { withAdapter, type Adapter, type PeftModel } from './adapter/peft-model.js';
+export { addAdapter, deleteAdapter, disableAdapter, setAdapter, unload } from './adapter/adapters.js';
+export { BASE, tensorKey, valuesOf, withAdapter, type Adapter, type PeftModel } from './adapter/peft-model.js';
+export { actingParts, type ActingParts } from './adapter/acting.js';
+export { forward, type ForwardTensors } from './adapter/scope.js';
+export { layerStatus, modelStatus, type LayerStatus, type ModelStatus } from './adapter/status.js';
+export type { RankChoice } from './adapter/low-rank.js';
+export type { CombinationType } from './adapter/combine.js';
 export {
   activeRanks,
   baseParameters,
@@ -86,15 +103,20 @@ export {
   storedParameters,
   type ParameterCount,
 } from './adapter/accounting.js';
-export { deltaWeight, mergeAndUnload, type MergeOptions } from './adapter/merge.js';
+export { deltaWeight, mergeAdapter, mergeAndUnload, unmergeAdapter, type MergeOptions } from './adapter/merge.js';
 export {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
+  loadAdapter,
   loadPretrained,
   savePretrained,
   type LoadOptions,
   type SaveOptions,
 } from './files/checkpoint.js';
+export { convertToLora, type ConvertOptions } from './files/convert.js';
+export { hotswapAdapter } from './files/hot-swap.js';
+export { getPeftModelStateDict, setPeftModelStateDict, type StateDictOptions } from './files/state-dict.js';
+export { addWeightedAdapter, type WeightedAdapterOptions } from './files/weighted.js';
 export { train, type TrainResult } from './train/trainer.js';
 export type { Checkpoint } from './train/checkpoint.js';
 export {
@@ -106,7 +128,7 @@ export {
   type TrainSettings,
 } from './train/options.js';
 export { calibrate, type CalibrateOptions } from './train/calibrate.js';
-export { evaluate, predict } from './train/evaluate.js';
+export { evaluate, predict, type PredictOptions } from './train/evaluate.js';
 export {
   adamW,
   biasCorrections,
@@ -117,7 +139,18 @@ export {
   type Moments,
 } from './train/optimizer.js';
 export { learningRateFactor, type ScheduleName } from './train/schedule.js';
-export { crossEntropy, squaredError, type Loss } from './train/loss.js';
+export { drawNoise } from './train/noise.js';
+export { frozenWeights } from './train/feeds.js';
+export { stepContext, trainedTensors, type TrainedTensor } from './train/step.js';
+export {
+  crossEntropy,
+  nextTokenCrossEntropy,
+  objectiveLoss,
+  squaredError,
+  tokenCrossEntropy,
+  type Labelled,
+  type Loss,
+} from './train/loss.js';
 export { readSnapshot, writeSnapshot, type TrainingSnapshot } from './train/snapshot.js';
 export {
   openSession,
@@ -131,6 +164,7 @@ export {
   compactPattern,
   rankCost,
   ranksForBudget,
+  assertOneRank,
   rankUnit,
   selectWithinBudget,
   type BudgetItem,
@@ -146,12 +180,19 @@ export {
 } from './files/lora-file.js';
 export {
   foldDiagonal,
+  joinFactors,
   kaimingUniform,
   loraDelta,
   nonZeros,
   normalValues,
   pickColumns,
   pickRows,
+  placeColumns,
   placeRows,
   rowNorms,
+  scaleColumns,
+  scaleRows,
 } from './adapter/factors.js';
+export { qr, type QrFactors } from './linalg/qr.js';
+export { symmetricInverse, type InverseOptions } from './linalg/symmetric-inverse.js';
+export { truncatedSvd, type SvdOptions, type TruncatedSvd } from './linalg/truncated-svd.js';

@@ -1,6 +1,7 @@
 import type { AdapterLayer, AdapterLayers } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { sizeOf, type HostTensors } from '../tensors.js';
+import { isOfHead } from './head.js';
 import { allLayers, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 
 /** How many parameters a model with an adapter has, by what happens to them. */
@@ -26,8 +27,8 @@ export function countParameters({ model, adapter }: PeftModel): ParameterCount {
 }
 
 /** Parameters of a model, its head left out. */
-export function baseParameters({ weights, head }: Model): number {
-  const outsideHead = Object.entries(weights).filter(([name]) => !name.startsWith(`${head}.`));
+export function baseParameters(model: Model): number {
+  const outsideHead = Object.entries(model.weights).filter(([name]) => !isOfHead(model, name));
   return sum(outsideHead, ([, { shape }]) => sizeOf(shape));
 }
 

@@ -1,20 +1,77 @@
-import type { AdapterLayers } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import type { HostTensors } from '../tensors.js';
-import type { PeftModel } from './peft-model.js';
+import { frozenModule } from './attach.js';
+import { besideOthers, chained, compositeValues, inOrder, partOf, routed, type Part } from './composite.js';
+import { adapterNamed, tensorKey, type Adapter, type PeftModel } from './peft-model.js';
 
 /** What runs when a model is asked for outputs: its weights, and the layers that act on them. */
 export interface ActingParts {
   readonly model: Model;
   readonly layers: AdapterLayers;
-  /** Modules that stand in the place of the model's own: the head of the adapter. */
-  readonly saved: AdapterLayers;
   readonly values: HostTensors;
 }
 
-/** The parts of a model that act as it stands: a plain model has no layers. */
-export function actingParts(model: PeftModel | Model): ActingParts {
-  if (!('adapters' in model)) return { model, layers: {}, saved: {}, values: {} };
-  const { layers, saved, values } = model.adapter;
-  return { model: model.model, layers, saved, values };
+/**
+ * The parts of a model that act as it stands: a plain model has no layers, and neither has one whose adapters are disabled.
+ * What is merged is in the weights. The modules trained whole are those of the first active adapter.
+ * @throws ConfigError when two active adapters take the place of one module.
+ */
+export function actingParts(peft: PeftModel | Model): ActingParts {
+  if (!('adapters' in peft)) return { model: peft, layers: {}, values: {} };
+  if (!peft.enabled) return { model: peft.model, layers: {}, values: {} };
+  const model = { ...peft.model, weights: { ...peft.model.weights, ...peft.mergedWeights } };
+  const active = peft.active.map((name) => adapterNamed(peft, name));
+  const layers = active.filter(({ name }) => !peft.merged.includes(name)).flatMap(partsOf('layers'));
+  const saved = active.slice(0, 1).flatMap(partsOf('saved'));
+  const shared = peft.merged.length > 0;
+  return { model, ...byModule([...saved, ...layers], (parts) => combined(peft.model, parts, shared)) };
+}
+
+/** The parts of adapters by which each row of a mixed batch goes its own way. */
+export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): ActingParts {
+  const parts = adapters.flatMap((adapter) => [...partsOf('layers')(adapter), ...partsOf('saved')(adapter)]);
+  return {
+    model,
+    ...byModule(parts, (own) => {
+      const beside = own.map((part) => besideOthers(part, frozenModule(model, part.layer.site.path)));
+      return { layer: routed(beside), values: compositeValues(beside) };
+    }),
+  };
+}
+
+function partsOf(kind: 'layers' | 'saved'): (adapter: Adapter) => Part[] {
+  return (adapter) => Object.values(adapter[kind]).map((layer) => partOf(adapter, layer));
+}
+
+/** A layer and its values, by `<path>.<name>`. */
+interface Acting {
+  readonly layer: AdapterLayer;
+  readonly values: HostTensors;
+}
+
+/** One part acts as it is; several, or one on a weight that others are merged into, act one after the other. */
+function combined(model: Model, parts: readonly Part[], shared: boolean): Acting {
+  const [only, ...others] = parts as readonly [Part, ...Part[]];
+  if (others.length === 0 && !shared) {
+    const { layer, values } = only;
+    const entries = Object.entries(values).map(([name, value]) => [tensorKey(layer, name), value] as const);
+    return { layer, values: Object.fromEntries(entries) };
+  }
+  const frozen = frozenModule(model, only.layer.site.path);
+  const beside = inOrder(parts).map((part) => besideOthers(part, frozen));
+  return { layer: chained(beside), values: compositeValues(beside) };
+}
+
+function byModule(parts: readonly Part[], act: (parts: readonly Part[]) => Acting): Omit<ActingParts, 'model'> {
+  const modules = new Map<string, Part[]>();
+  for (const part of parts) {
+    const { path } = part.layer.site;
+    modules.set(path, [...(modules.get(path) ?? []), part]);
+  }
+  const acting = [...modules].map(([path, own]) => [path, act(own)] as const);
+  return {
+    layers: Object.fromEntries(acting.map(([path, { layer }]) => [path, layer])),
+    values: Object.assign({}, ...acting.map(([, { values }]) => values)) as HostTensors,
+  };
 }

@@ -11,16 +11,22 @@ import type {
 import type { Site } from '../contracts/site.js';
 import type { Model } from '../contracts/model.js';
 import { createRng, type Rng } from '../rng.js';
-import { isNamed, selectSites, type TargetConfig, type TargetReport } from './targets.js';
+import { isWithin, selectSites, type TargetConfig, type TargetReport } from './targets.js';
 import { hostTensor, hostZeros, sizeOf } from '../tensors.js';
 import { fullModule } from './full-module.js';
-import { allLayers, initialValues, peftModel, type Adapter, type PeftModel } from './peft-model.js';
+import { isOfHead, isPretrained } from './head.js';
+import { allLayers, BASE, initialValues, peftModel, type Adapter, type PeftModel } from './peft-model.js';
+import { nearestPaths } from './nearest.js';
+import { reportTargets } from './target-report.js';
 
 /** How an adapter is put on a model. */
 export interface AttachOptions {
   /** Seed of every initial value; the head's depend on nothing else, so that methods start from the same head. */
   readonly seed?: number;
+  /** Also the folder that it is saved in, but for 'default', which is saved in the root. Default 'default'. */
   readonly adapterName?: string;
+  /** Refuse names that match nothing, in `targetModules`, `excludeModules` and tables by module. Default: warn once. */
+  readonly strict?: boolean;
   /** What `calibrate` measured, for configurations whose initial values are computed from data. */
   readonly calibration?: Calibration;
 }
@@ -30,8 +36,8 @@ const HEAD_STD = 0.02;
 
 /**
  * Puts a method's adapter on a model. The model itself does not change.
- * @throws TargetModuleError when the configuration matches no module.
- * @throws ConfigError when `modulesToSave` names an unknown one, or a calibration is missing.
+ * @throws TargetModuleError when the configuration matches no module; in strict mode also when one of its names matches none.
+ * @throws ConfigError when `modulesToSave` names an unknown one, a calibration is missing, or the name is no folder name.
  */
 export function attach<C extends TargetConfig>(
   model: Model,
@@ -45,20 +51,31 @@ export function attach<C extends TargetConfig>(
 export function createAdapter<C extends TargetConfig>(
   model: Model,
   { method, config }: ConfiguredMethod<C>,
-  { seed = 0, adapterName = 'default', calibration }: AttachOptions = {},
+  { seed = 0, adapterName = 'default', strict = false, calibration }: AttachOptions = {},
 ): Adapter<C> {
+  assertAdapterName(adapterName);
   const rng = createRng(seed);
   const targets = adaptedSites(model, method, config);
-  const layers = method.adapt(targets.matched, config, initFor(model, rng, calibration));
+  reportTargets(targets, model.sites, { strict });
   const saved = savedModules(model, config, rng);
+  const layers = method.adapt(targets.matched, config, initFor(model, saved, rng, calibration));
   const values = initialValues(allLayers({ layers, saved }));
   return { name: adapterName, method, config, targets, layers, saved, values };
 }
 
-function initFor(model: Model, rng: Rng, calibration: Calibration | undefined): Init {
+/** An adapter is saved in a folder of its name, so that a name must be one and no path. */
+function assertAdapterName(name: string): void {
+  if (/^[^/\\]+$/.test(name) && !['.', '..', BASE].includes(name)) return;
+  throw new ConfigError(
+    `adapterName is '${name}'; expected a name that a folder can have, and not ${BASE}`,
+    'adapterName',
+  );
+}
+
+function initFor(model: Model, saved: AdapterLayers, rng: Rng, calibration: Calibration | undefined): Init {
   return {
     rng: rng.fork('adapter'),
-    sites: model.sites.filter(({ path }) => path !== model.head),
+    sites: model.sites.filter(({ path }) => !(path in saved)),
     frozen: (path) => frozenModule(model, path),
     calibrated(kind, path) {
       const value = calibration?.kind === kind ? calibration.values[path] : undefined;
@@ -90,27 +107,29 @@ export function frozenModule(model: Model, path: string): FrozenModule {
 
 /** The head, and the modules of `modulesToSave`, trained whole. @throws ConfigError for an unknown one. */
 export function savedModules(model: Model, config: TargetConfig, rng: Rng): AdapterLayers {
-  const saved: Record<string, AdapterLayer> = {};
-  for (const name of config.modulesToSave ?? []) {
-    for (const site of sitesNamed(model, name)) {
-      saved[site.path] = fullModule(site, frozenModule(model, site.path), 'head');
-    }
+  const names = config.modulesToSave ?? [];
+  const unknown = names.find((name) => !model.sites.some(({ path }) => isWithin(path, name)));
+  if (unknown !== undefined) {
+    const paths = model.sites.map(({ path }) => path);
+    throw new ConfigError(
+      `modulesToSave: ${model.name} has no module '${unknown}'; the nearest are ${nearestPaths(paths, [unknown]).join(', ')}`,
+      'modulesToSave',
+    );
   }
-  const [head] = sitesNamed(model, model.head);
-  if (head) saved[head.path] = fullModule(head, initialHead(model, head, rng), 'head');
+  const saved: Record<string, AdapterLayer> = {};
+  for (const site of model.sites) {
+    const isHead = isOfHead(model, site.path);
+    if (!isHead && !names.some((name) => isWithin(site.path, name))) continue;
+    const initial = isHead ? initialHead(model, site, rng) : frozenModule(model, site.path);
+    saved[site.path] = fullModule(site, initial, 'head');
+  }
   return saved;
-}
-
-function sitesNamed(model: Model, name: string): Site[] {
-  const sites = model.sites.filter(({ path }) => isNamed(path, name));
-  if (sites.length > 0) return sites;
-  throw new ConfigError(`modulesToSave: ${model.name} has no module '${name}'`, 'modulesToSave');
 }
 
 /** The trained head of the checkpoint; else normal weights and a zero bias, from the seed and the head's path alone. */
 function initialHead(model: Model, site: Site, rng: Rng): FrozenModule {
   const frozen = frozenModule(model, site.path);
-  if (model.pretrainedHead) return frozen;
+  if (isPretrained(model, site.path)) return frozen;
   const draw = rng.fork(site.path);
   const { shape } = frozen.weight;
   const values = Float32Array.from({ length: sizeOf(shape) }, () => HEAD_STD * draw.normal());

@@ -55,6 +55,13 @@ export function rankUnit(sites: readonly Site[]): number {
   return sites.reduce((sum, site) => sum + rankCost(site), 0);
 }
 
+/** That a budget pays for one rank of the smallest module. @throws ConfigError when it does not. */
+export function assertOneRank(sites: readonly Site[], budget: number): void {
+  const least = Math.min(...sites.map(rankCost));
+  if (budget >= least) return;
+  throw new ConfigError(`budget is ${budget}; one rank of the smallest module stores ${least} parameters`, 'budget');
+}
+
 /** A rank for every module: `r`, but for those that `rankPattern` names by path. */
 export interface RankTable {
   readonly r: number;

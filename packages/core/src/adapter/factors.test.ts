@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ShapeError } from '../errors.js';
 import {
   foldDiagonal,
+  joinFactors,
   kaimingUniform,
   loraDelta,
   nonZeros,
@@ -10,6 +11,8 @@ import {
   pickRows,
   placeRows,
   rowNorms,
+  scaleColumns,
+  scaleRows,
 } from './factors.js';
 import { createRng } from '../rng.js';
 import { hostTensor } from '../tensors.js';
@@ -48,6 +51,23 @@ describe('factors', () => {
     expect([...folded.loraB.data]).toEqual([-0, -2, -2, -6]);
     expect(folded.scaling).toBe(0.5);
     expect(folded.loraB.shape).toEqual([1, 4]);
+  });
+
+  it('joins the ranks of two changes, each with its own scaling', () => {
+    const other = { loraA: pickColumns(loraA, [1]), loraB: pickRows(loraB, [0]), scaling: -3 };
+    const joined = joinFactors({ loraA, loraB, scaling: 0.5 }, other);
+    expect(joined.loraA.shape).toEqual([3, 3]);
+    expect(joined.loraB.shape).toEqual([3, 4]);
+    expect(joined.scaling).toBe(0.5);
+    const second = loraDelta(other);
+    const sum = loraDelta({ loraA, loraB, scaling: 0.5 }).map((value, index) => value + (second[index] as number));
+    expect(loraDelta(joined)).toEqual(sum);
+    expect(() => joinFactors(other, { ...other, loraB: matrix([[1, 2]]) })).toThrow(ShapeError);
+  });
+
+  it('scales rows and columns', () => {
+    expect([...scaleRows(loraB, [2, -1]).data]).toEqual([2, 0, 4, 2, -0, -1, -1, -3]);
+    expect([...scaleColumns(loraA, [10, 0]).data]).toEqual([10, 0, 30, 0, 50, 0]);
   });
 
   it('picks, places and measures', () => {

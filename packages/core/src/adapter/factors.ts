@@ -1,7 +1,7 @@
 import { ShapeError } from '../errors.js';
 import type { LoraFactors } from '../contracts/method.js';
 import type { Rng } from '../rng.js';
-import { floats, hostTensor, sizeOf, type HostTensor } from '../tensors.js';
+import { floats, hostTensor, sizeOf, transposed, type HostTensor } from '../tensors.js';
 
 /** dW = scaling * A B, `[in, out]`, summed in double precision. @throws ShapeError when A and B differ in rank. */
 export function loraDelta({ loraA, loraB, scaling }: LoraFactors): Float32Array {
@@ -33,10 +33,22 @@ export function loraDelta({ loraA, loraB, scaling }: LoraFactors): Float32Array 
 export function foldDiagonal(factors: LoraFactors, diagonal: HostTensor): LoraFactors {
   const kept = nonZeros(diagonal);
   const entries = kept.map((rank) => floats(diagonal)[rank] as number);
-  const outFeatures = factors.loraB.shape[1] as number;
-  const loraB = pickRows(factors.loraB, kept); // [r, out] -> [kept, out]
-  const folded = floats(loraB).map((value, index) => value * (entries[Math.floor(index / outFeatures)] as number));
-  return { ...factors, loraA: pickColumns(factors.loraA, kept), loraB: hostTensor(folded, loraB.shape) };
+  const loraB = scaleRows(pickRows(factors.loraB, kept), entries); // [r, out] -> [kept, out]
+  return { ...factors, loraA: pickColumns(factors.loraA, kept), loraB };
+}
+
+/**
+ * The factors of the sum of two changes of one weight, their ranks side by side: A [in, r + r'], B [r + r', out]. The
+ * scaling is the first one's; the second one's goes into its B. With a second scaling below zero it is the difference.
+ */
+export function joinFactors(first: LoraFactors, second: LoraFactors): LoraFactors {
+  const ranks = second.loraB.shape[0] as number;
+  const loraB = scaleRows(second.loraB, new Array<number>(ranks).fill(second.scaling / first.scaling));
+  return {
+    loraA: transposed(stackRows(transposed(first.loraA), transposed(second.loraA))),
+    loraB: stackRows(first.loraB, loraB),
+    scaling: first.scaling,
+  };
 }
 
 /** Indices of the entries that are not exactly zero. */
@@ -65,6 +77,20 @@ export function pickColumns(matrix: HostTensor, picked: readonly number[]): Host
   return hostTensor(to, [rows, picked.length]);
 }
 
+/** Every row times its number: `[rows, columns]`, as many numbers as rows. */
+export function scaleRows(matrix: HostTensor, scales: ArrayLike<number>): HostTensor {
+  const columns = matrixShape(matrix)[1];
+  const scaled = floats(matrix).map((value, index) => value * (scales[Math.floor(index / columns)] as number));
+  return hostTensor(scaled, matrix.shape);
+}
+
+/** Every column times its number: `[rows, columns]`, as many numbers as columns. */
+export function scaleColumns(matrix: HostTensor, scales: ArrayLike<number>): HostTensor {
+  const columns = matrixShape(matrix)[1];
+  const scaled = floats(matrix).map((value, index) => value * (scales[index % columns] as number));
+  return hostTensor(scaled, matrix.shape);
+}
+
 /** Puts rows at the places named among `rows`, zeros elsewhere: `[places, columns]` -> `[rows, columns]`. */
 export function placeRows(matrix: HostTensor, places: readonly number[], rows: number): HostTensor {
   const columns = matrixShape(matrix)[1];
@@ -72,6 +98,11 @@ export function placeRows(matrix: HostTensor, places: readonly number[], rows: n
   const to = new Float32Array(rows * columns);
   places.forEach((place, row) => to.set(from.subarray(row * columns, (row + 1) * columns), place * columns));
   return hostTensor(to, [rows, columns]);
+}
+
+/** Puts columns at the places named among `columns`, zeros elsewhere: `[rows, places]` -> `[rows, columns]`. */
+export function placeColumns(matrix: HostTensor, places: readonly number[], columns: number): HostTensor {
+  return transposed(placeRows(transposed(matrix), places, columns));
 }
 
 /** Euclidean norm of each row: `[rows, columns]` -> rows numbers. */
@@ -94,6 +125,16 @@ export function kaimingUniform(rng: Rng, inFeatures: number, r: number): HostTen
 export function normalValues(rng: Rng, shape: readonly number[], std: number): HostTensor {
   const data = Float32Array.from({ length: sizeOf(shape) }, () => std * rng.normal());
   return hostTensor(data, shape);
+}
+
+function stackRows(above: HostTensor, below: HostTensor): HostTensor {
+  const [rows, columns] = matrixShape(above);
+  const [more, width] = matrixShape(below);
+  if (columns !== width) throw new ShapeError(`rows of ${columns} and of ${width} numbers are no one matrix`, 'rows');
+  const stacked = new Float32Array((rows + more) * columns);
+  stacked.set(floats(above));
+  stacked.set(floats(below), rows * columns);
+  return hostTensor(stacked, [rows + more, columns]);
 }
 
 function matrixShape({ shape }: HostTensor, name = 'matrix'): [number, number] {

@@ -14,6 +14,7 @@ export function fullModule(site: Site, initial: FrozenModule, group: string): Ad
     site,
     params,
     replacesModule: true,
+    startsAnew: true,
     forward: (_x, p, at) => at.run({ weight: tensorAt(p, 'weight'), ...(p.bias && { bias: p.bias }) }),
     deltaWeight(values, { weight }) {
       const frozen = floats(weight);
@@ -30,6 +31,7 @@ export function biasLayer(site: Site, { bias }: FrozenModule, group: string): Ad
   return {
     site,
     params: { bias: { initial: bias, trainable: true, group, decay: false } },
+    startsAnew: true,
     forward: (_x, p, at) => at.run({ bias: tensorAt(p, 'bias') }),
     mergedBias: (values) => tensorAt(values, 'bias'),
     storedParameters: () => sizeOf(bias.shape),

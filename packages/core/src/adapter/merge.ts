@@ -1,51 +1,110 @@
+import { warnOnce } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import { loraDelta } from './factors.js';
 import type { AdapterLayer, FrozenModule } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { floats, hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
 import { frozenModule } from './attach.js';
-import { allLayers, valuesOf, type PeftModel } from './peft-model.js';
+import { inOrder, partOf, type Part } from './composite.js';
+import { adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
 
-/** How an adapter is folded into the weights. */
+/** Which adapters are folded into the weights, and how carefully. */
 export interface MergeOptions {
-  /** Refuse a merged weight that is not finite. Default true. */
+  /** Refuse a merged weight that is not finite, before anything has changed. Default true. */
   readonly safeMerge?: boolean;
+  /** Default: the active ones. */
+  readonly adapterNames?: readonly string[];
 }
 
 /**
- * The model with its adapter folded into the weights: W0 + dW and the new bias at every adapted module, and the trained head.
- * The model that was given stays as it is.
- * @throws UnsupportedError when the method cannot be merged.
+ * Folds adapters into the weights that the model runs with, W0 + dW and the new biases. They cost nothing from then on; the
+ * frozen weights are kept, and `unmergeAdapter` gives them back bit by bit. The head stays the active adapter's. Merging what
+ * is merged does nothing, with a warning.
+ * @throws ConfigError for an unknown name, or when two adapters train one module whole or its bias.
+ * @throws UnsupportedError when a method cannot be merged.
  * @throws CheckpointError when a merged weight is not finite.
  */
-export function mergeAndUnload({ model, adapter }: PeftModel, { safeMerge = true }: MergeOptions = {}): Model {
-  if (!adapter.method.capabilities.mergeable) {
-    throw new UnsupportedError(`${adapter.method.name} cannot be merged: it is more than a change of weights`);
+export function mergeAdapter(peft: PeftModel, { safeMerge = true, adapterNames }: MergeOptions = {}): void {
+  const wanted = adapterNames ?? peft.active;
+  const fresh = wanted.map((name) => adapterNamed(peft, name).name).filter((name) => !peft.merged.includes(name));
+  if (fresh.length === 0) {
+    warnOnce(`mergeAdapter: ${wanted.join(', ') || 'no adapter'}: merged already, nothing is done`);
+    return;
   }
-  const weights: HostTensors = { ...model.weights };
-  for (const [path, layer] of Object.entries(allLayers(adapter))) {
-    const merged = mergedModule(model, layer, valuesOf(layer, adapter.values));
-    if (safeMerge) assertFinite(merged, path);
-    weights[`${path}.weight`] = merged.weight;
-    if (merged.bias) weights[`${path}.bias`] = merged.bias;
-  }
-  return { ...model, weights, pretrainedHead: true };
+  const merged = [...peft.merged, ...fresh];
+  peft.mergedWeights = foldedWeights(peft.model, layersOf(peft, merged), safeMerge);
+  peft.merged = merged;
+}
+
+/** Takes every merged adapter out of the weights again. */
+export function unmergeAdapter(peft: PeftModel): void {
+  if (peft.merged.length === 0) warnOnce('unmergeAdapter: no adapter is merged, nothing is done');
+  peft.merged = [];
+  peft.mergedWeights = {};
+}
+
+/**
+ * The model with adapters folded into its weights: W0 + dW and the new bias at every adapted module, and the head and
+ * `modulesToSave` of the first active one. The model that was given stays as it is.
+ * @throws what `mergeAdapter` throws.
+ */
+export function mergeAndUnload(peft: PeftModel, { safeMerge = true, adapterNames }: MergeOptions = {}): Model {
+  const names = [...new Set([...peft.merged, ...(adapterNames ?? peft.active)])];
+  const [first] = peft.active;
+  const saved = first === undefined ? [] : savedOf(adapterNamed(peft, first));
+  const folded = foldedWeights(peft.model, [...saved, ...layersOf(peft, names)], safeMerge);
+  return { ...peft.model, weights: { ...peft.model.weights, ...folded }, pretrainedHead: true };
 }
 
 /** The change of a layer's weight, `[in, out]`. @throws UnsupportedError when the layer does not have one. */
 export function deltaWeight(model: Model, layer: AdapterLayer, values: HostTensors): Float32Array {
-  if (layer.toLora) return loraDelta(layer.toLora(values));
-  if (layer.deltaWeight) return layer.deltaWeight(values, frozenModule(model, layer.site.path));
-  throw new UnsupportedError(`the adapter of '${layer.site.path}' is no change of a weight`, layer.site.path);
+  return weightChange(layer, values, frozenModule(model, layer.site.path));
 }
 
-/** A module's weight and bias with its layer folded in. */
-function mergedModule(model: Model, layer: AdapterLayer, values: HostTensors): FrozenModule {
-  const frozen = frozenModule(model, layer.site.path);
-  const bias = layer.mergedBias?.(values, frozen) ?? frozen.bias;
+/** A module's weight and bias with one layer of an adapter folded in. @throws UnsupportedError when that is no change of them. */
+export function mergedModule(model: Model, layer: AdapterLayer, values: HostTensors): FrozenModule {
+  return foldedInto(frozenModule(model, layer.site.path), { layer, values });
+}
+
+/** What is folded of some adapters. @throws UnsupportedError when one of them cannot be merged. */
+function layersOf(peft: PeftModel, names: readonly string[]): Part[] {
+  return names.flatMap((name) => {
+    const adapter = adapterNamed(peft, name);
+    const { method, layers } = adapter;
+    if (method.capabilities.mergeable) return Object.values(layers).map((layer) => partOf(adapter, layer));
+    throw new UnsupportedError(`${method.name} cannot be merged: it is more than a change of weights`);
+  });
+}
+
+function savedOf(adapter: Adapter): Part[] {
+  return Object.values(adapter.saved).map((layer) => partOf(adapter, layer));
+}
+
+/** The changed weights and biases, by name. @throws CheckpointError when one is not finite. */
+function foldedWeights(model: Model, parts: readonly Part[], safeMerge: boolean): HostTensors {
+  const weights: HostTensors = {};
+  for (const path of new Set(parts.map(({ layer }) => layer.site.path))) {
+    const own = inOrder(parts.filter(({ layer }) => layer.site.path === path));
+    const folded = own.reduce<FrozenModule>(foldedInto, frozenModule(model, path));
+    if (safeMerge) assertFinite(folded, path);
+    weights[`${path}.weight`] = folded.weight;
+    if (folded.bias) weights[`${path}.bias`] = folded.bias;
+  }
+  return weights;
+}
+
+/** A module's weight and bias with one more layer folded in. */
+function foldedInto(module: FrozenModule, { layer, values }: Pick<Part, 'layer' | 'values'>): FrozenModule {
+  const bias = layer.mergedBias?.(values, module) ?? module.bias;
   const changesWeight = layer.toLora ?? layer.deltaWeight ?? !layer.mergedBias;
-  const weight = changesWeight ? addedTo(frozen.weight, deltaWeight(model, layer, values)) : frozen.weight;
+  const weight = changesWeight ? addedTo(module.weight, weightChange(layer, values, module)) : module.weight;
   return bias ? { weight, bias } : { weight };
+}
+
+function weightChange(layer: AdapterLayer, values: HostTensors, module: FrozenModule): Float32Array {
+  if (layer.toLora) return loraDelta(layer.toLora(values));
+  if (layer.deltaWeight) return layer.deltaWeight(values, module);
+  throw new UnsupportedError(`the adapter of '${layer.site.path}' is no change of a weight`, layer.site.path);
 }
 
 function addedTo(weight: HostTensor, delta: Float32Array): HostTensor {

@@ -4,6 +4,9 @@ import type { Model } from '../contracts/model.js';
 import type { TargetConfig, TargetReport } from './targets.js';
 import type { HostTensors } from '../tensors.js';
 
+/** What stands for the model without any adapter where adapters are named; none may be called so. */
+export const BASE = '__base__';
+
 /** A model with adapters on it. The model stays as it is: everything that training changes is in the adapters. */
 export interface PeftModel<C extends TargetConfig = TargetConfig> {
   readonly model: Model;
@@ -17,6 +20,8 @@ export interface PeftModel<C extends TargetConfig = TargetConfig> {
   enabled: boolean;
   /** Names of the adapters whose change is folded into the weights. Change it through `mergeAdapter`. */
   merged: readonly string[];
+  /** What stands in the place of the model's own weights while adapters are merged, by the weights' names. */
+  mergedWeights: HostTensors;
   /** The first active adapter: the one that is trained and saved. */
   adapter: Adapter<C>;
 }
@@ -41,8 +46,9 @@ export function peftModel<C extends TargetConfig>(model: Model, seed: number, ad
     active: [adapter.name],
     enabled: true,
     merged: [],
+    mergedWeights: {},
     get adapter() {
-      return adapterNamed(this, this.active[0] ?? '') as Adapter<C>;
+      return firstActive(this) as Adapter<C>;
     },
     set adapter(next) {
       adapters.set(this.active[0] ?? next.name, next);
@@ -59,10 +65,18 @@ export function withAdapter<C extends TargetConfig>(peft: PeftModel<C>, parts: P
 export function adapterNamed({ adapters }: Pick<PeftModel, 'adapters'>, name: string): Adapter {
   const found = adapters.get(name);
   if (found) return found;
-  throw new ConfigError(
-    `there is no adapter '${name}'; the model has ${[...adapters.keys()].join(', ') || 'none'}`,
-    'adapterName',
-  );
+  throw new ConfigError(`there is no adapter '${name}'; the model has ${namesOf(adapters)}`, 'adapterName');
+}
+
+/** The first active adapter. @throws ConfigError when none is active. */
+export function firstActive({ adapters, active }: Pick<PeftModel, 'adapters' | 'active'>): Adapter {
+  const [name] = active;
+  if (name !== undefined) return adapterNamed({ adapters }, name);
+  throw new ConfigError(`no adapter is active; the model has ${namesOf(adapters)}: call setAdapter`, 'active');
+}
+
+function namesOf(adapters: PeftModel['adapters']): string {
+  return [...adapters.keys()].join(', ') || 'none';
 }
 
 /** Every layer of an adapter, the saved modules included, by module path. */

@@ -27,16 +27,18 @@ export function forward(model: Model, layers: AdapterLayers, tensors: ForwardTen
 /** A scope in which the layers act at their sites and everything else is frozen. */
 export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: ForwardTensors, ctx: StepContext): Scope {
   const weight = (name: string): Tensor => {
-    const tensor = frozen[name];
+    const tensor = frozen[name] ?? adapter[name]; // the table of a tied head may be trained whole
     if (!tensor) throw new ShapeError(`the forward pass asks for '${name}', which the model does not have`, name);
     return tensor;
   };
   const bias = (path: string): Tensor | undefined => frozen[`${path}.bias`];
   const adapted = (layer: AdapterLayer, x: Tensor, run: Operation): Tensor => {
     const { path } = layer.site;
+    let own: Tensor | undefined; // a layer may read the module's output twice
+    const runOnce: Operation = (instead) => (Object.keys(instead).length > 0 ? run(instead) : (own ??= run({})));
     return layer.forward(x, valuesOf(layer, adapter), {
-      base: () => run({}),
-      run,
+      base: () => runOnce({}),
+      run: runOnce,
       weight: () => weight(`${path}.weight`),
       bias: () => bias(path),
       ctx,
@@ -69,6 +71,12 @@ export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: Fo
           instead.bias ?? weight(`${path}.bias`),
           epsilon,
         );
+      return layer ? adapted(layer, x, run) : run({});
+    },
+    rmsNorm(path, x, epsilon) {
+      const layer = layers[path];
+      const run: Operation = (instead) =>
+        nn.rmsNorm(instead.x ?? x, instead.weight ?? weight(`${path}.weight`), epsilon);
       return layer ? adapted(layer, x, run) : run({});
     },
   };

@@ -2,6 +2,8 @@ import * as v from 'valibot';
 import { integerFrom } from '../config.js';
 import { ConfigError, TargetModuleError } from '../errors.js';
 import type { Site, SiteKind } from '../contracts/site.js';
+import { isOfHead } from './head.js';
+import { nearestPaths } from './nearest.js';
 
 /**
  * Which modules a method acts on, by PEFT's rules: a list holds exact paths or dotted suffixes, a string is a regular
@@ -11,9 +13,11 @@ export interface TargetConfig {
   /** Default: the model's own table. */
   readonly targetModules: string | readonly string[] | null;
   readonly excludeModules: string | readonly string[] | null;
-  /** Layer indices to keep; only with a list of targets. */
-  readonly layersToTransform: readonly number[] | null;
-  /** Modules trained whole and saved with the adapter; the head is one without being named. */
+  /** Index or indices of the layers to keep; only with a list of targets. */
+  readonly layersToTransform: number | readonly number[] | null;
+  /** What the list of these layers is called in the paths. Default: the first number after a dotted name is the index. */
+  readonly layersPattern?: string | readonly string[] | null;
+  /** Modules trained whole and saved with the adapter, those within a named one among them; the head is one unnamed. */
   readonly modulesToSave: readonly string[] | null;
 }
 
@@ -23,50 +27,63 @@ const moduleNames = v.nullish(v.union([v.string(), v.array(v.string())]), null);
 export const targetEntries = {
   targetModules: moduleNames,
   excludeModules: moduleNames,
-  layersToTransform: v.nullish(v.array(integerFrom(0)), null),
+  layersToTransform: v.nullish(v.union([integerFrom(0), v.array(integerFrom(0))]), null),
+  layersPattern: moduleNames,
   modulesToSave: v.nullish(v.array(v.string()), null),
 };
 
 /** Which sites a configuration matches, and which of its names match none. */
 export interface TargetReport {
   readonly matched: readonly Site[];
+  /** Names of `targetModules` that match no module which the method can adapt. */
   readonly unmatchedNames: readonly string[];
+  /** Names in other fields that match nothing, by field: `excludeModules`, and tables by module such as `rankPattern`. */
+  readonly unmatchedElsewhere: Readonly<Record<string, readonly string[]>>;
+}
+
+/** What a configuration is matched against. */
+export interface Selectable {
+  /** Kinds of modules that the method adapts. */
+  readonly kinds: readonly SiteKind[];
+  /** As in the model. */
+  readonly head: readonly string[];
+  /** The targets of a configuration that names none. */
+  readonly defaults: readonly string[];
 }
 
 /**
  * Selects the sites of a configuration.
+ * @throws ConfigError when layers are chosen beside a pattern, `layersPattern` stands alone, or there is nothing to target.
  * @throws TargetModuleError when nothing matches; it lists the nearest module paths.
  */
-export function selectSites(
-  sites: readonly Site[],
-  config: TargetConfig,
-  from: { readonly kinds: readonly SiteKind[]; readonly head: string; readonly defaults: readonly string[] },
-): TargetReport {
+export function selectSites(sites: readonly Site[], config: TargetConfig, from: Selectable): TargetReport {
   const wanted = config.targetModules ?? from.defaults;
-  if (config.layersToTransform && typeof wanted === 'string') {
-    throw new ConfigError(
-      `layersToTransform needs targetModules as a list, got the pattern '${wanted}'`,
-      'layersToTransform',
-    );
-  }
-  const saved = config.modulesToSave ?? [];
-  const matched = sites.filter(
+  if (from.kinds.length > 0) checkTargets(config, wanted);
+  const adaptable = sites.filter(({ path, kind }) => !isOfHead(from, path) && from.kinds.includes(kind));
+  const matched = adaptable.filter(
     (site) =>
-      site.path !== from.head &&
-      from.kinds.includes(site.kind) &&
-      !matches(site, saved) &&
-      !(config.excludeModules && matches(site, config.excludeModules)) &&
       matches(site, wanted) &&
-      (!config.layersToTransform || config.layersToTransform.includes(site.layer ?? -1)),
+      (wanted.includes(site.path) || isChosenLayer(site, config)) &&
+      !(config.excludeModules && matches(site, config.excludeModules)) &&
+      !config.modulesToSave?.some((name) => isWithin(site.path, name)),
   );
-  if (matched.length === 0 && from.kinds.length > 0) throw nothingMatches(sites, wanted, from.kinds);
-  const names = typeof wanted === 'string' ? [] : wanted;
-  return { matched, unmatchedNames: names.filter((name) => !sites.some((site) => matches(site, [name]))) };
+  if (matched.length === 0 && from.kinds.length > 0) throw nothingMatches(adaptable, wanted, from.kinds);
+  const named = typeof config.targetModules === 'string' || from.kinds.length === 0 ? [] : config.targetModules;
+  return {
+    matched,
+    unmatchedNames: unmatched(adaptable, named ?? []),
+    unmatchedElsewhere: unmatchedElsewhere(sites, matched, config),
+  };
 }
 
 /** Whether a name is a module's whole path or a dotted suffix of it. */
-export function isNamed(path: string, name: string): boolean {
+function isNamed(path: string, name: string): boolean {
   return path === name || path.endsWith(`.${name}`);
+}
+
+/** Whether a name is that of a module or of one that it is part of. */
+export function isWithin(path: string, name: string): boolean {
+  return `.${path}.`.includes(`.${name}.`);
 }
 
 /** Whether a site is meant by a name list or a pattern. @throws ConfigError for a broken pattern. */
@@ -83,10 +100,46 @@ export function matches(site: Site, wanted: string | readonly string[]): boolean
  * regular expression for a dotted suffix of it.
  */
 export function patternValue(table: Readonly<Record<string, number>>, path: string): number | undefined {
-  for (const [pattern, value] of Object.entries(table)) {
-    if (path === pattern || fullMatch(`(?:.*\\.)?(?:${pattern})`).test(path)) return value;
+  return Object.entries(table).find(([pattern]) => isPattern(pattern, path))?.[1];
+}
+
+/**
+ * The index of the layer that a path belongs to, by PEFT's rule: the number after a name of `pattern`, or without one the
+ * first number after a dotted name. Undefined where there is none.
+ */
+function layerIndex(path: string, pattern: string | readonly string[] | null = null): number | undefined {
+  const names = listOf(pattern);
+  const rules = names.length > 0 ? names.map((name) => `(?:.*?\\.)?(?:${name})`) : ['.*?\\.[^.]*'];
+  for (const rule of rules) {
+    const found = fullMatch(`${rule}\\.(\\d+)\\..*`).exec(path)?.at(-1);
+    if (found !== undefined) return Number(found);
   }
   return undefined;
+}
+
+function isPattern(pattern: string, path: string): boolean {
+  return path === pattern || fullMatch(`(?:.*\\.)?(?:${pattern})`).test(path);
+}
+
+function isChosenLayer({ path, layer }: Site, { layersToTransform, layersPattern }: TargetConfig): boolean {
+  if (layersToTransform === null) return true;
+  const chosen = listOf(layersToTransform);
+  const index = layerIndex(path, layersPattern) ?? (listOf(layersPattern).length === 0 ? layer : undefined);
+  return chosen.length === 0 || (index !== undefined && chosen.includes(index));
+}
+
+function checkTargets(config: TargetConfig, wanted: string | readonly string[]): void {
+  for (const field of ['layersToTransform', 'layersPattern'] as const) {
+    if (config[field] != null && typeof wanted === 'string') {
+      throw new ConfigError(`${field} needs targetModules as a list, got the pattern '${wanted}'`, field);
+    }
+  }
+  if (listOf(config.layersPattern).length > 0 && config.layersToTransform === null) {
+    throw new ConfigError('layersPattern says where layersToTransform counts: give both', 'layersPattern');
+  }
+  if (wanted.length === 0) {
+    throw new ConfigError('targetModules is empty and the model has no default: name the modules', 'targetModules');
+  }
 }
 
 function fullMatch(pattern: string): RegExp {
@@ -97,39 +150,49 @@ function fullMatch(pattern: string): RegExp {
   }
 }
 
-function nothingMatches(
+function unmatched(sites: readonly Site[], names: readonly string[]): string[] {
+  return names.filter((name) => !sites.some(({ path }) => isNamed(path, name)));
+}
+
+function unmatchedElsewhere(
   sites: readonly Site[],
+  matched: readonly Site[],
+  config: TargetConfig,
+): TargetReport['unmatchedElsewhere'] {
+  const { excludeModules } = config;
+  const excludes =
+    typeof excludeModules === 'string'
+      ? [excludeModules].filter((pattern) => !sites.some((site) => matches(site, pattern)))
+      : unmatched(sites, excludeModules ?? []);
+  const tables = Object.entries(config).filter(([field]) => field.endsWith('Pattern') && field !== 'layersPattern');
+  const patterns = tables.map(([field, table]) => {
+    const keys = Object.keys((table ?? {}) as object);
+    return [field, keys.filter((key) => !matched.some(({ path }) => isPattern(key, path)))] as const;
+  });
+  return Object.fromEntries(
+    [['excludeModules', excludes] as const, ...patterns].filter(([, names]) => names.length > 0),
+  );
+}
+
+/** One, several or none. */
+function listOf<T extends string | number>(items: T | readonly T[] | null | undefined): readonly T[] {
+  if (items == null) return [];
+  return typeof items === 'object' ? items : [items];
+}
+
+function nothingMatches(
+  adaptable: readonly Site[],
   wanted: string | readonly string[],
   kinds: readonly SiteKind[],
 ): TargetModuleError {
   const names = typeof wanted === 'string' ? [wanted] : wanted;
-  const nearest = sites
-    .filter((site) => kinds.includes(site.kind))
-    .map((site) => ({ path: site.path, gap: Math.min(...names.map((name) => suffixDistance(name, site.path))) }))
-    .sort((a, b) => a.gap - b.gap)
-    .slice(0, 5)
-    .map(({ path }) => path);
+  const nearest = nearestPaths(
+    adaptable.map(({ path }) => path),
+    names,
+  );
   const list = names.map((name) => `'${name}'`).join(', ');
   return new TargetModuleError(
     `targetModules ${list} match no ${kinds.join(' or ')} module; the nearest are ${nearest.join(', ')}`,
     'targetModules',
   );
-}
-
-/** Edit distance between a name and the end of a path with as many segments. */
-function suffixDistance(name: string, path: string): number {
-  return editDistance(name, path.split('.').slice(-name.split('.').length).join('.'));
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substitution = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min((row[j] as number) + 1, (next[j - 1] as number) + 1, substitution));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }

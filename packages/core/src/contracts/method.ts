@@ -70,7 +70,7 @@ export interface AdapterFile {
 export interface Init {
   /** A stream of its own; fork it by module path. */
   readonly rng: Rng;
-  /** Every module of the model but the head: what is trained beside the adapted ones, e.g. biases, is among them. */
+  /** Every module of the model but those trained whole: what is trained beside the adapted ones, e.g. biases, is among them. */
   readonly sites: readonly Site[];
   /** Frozen weight `[in, out]` and bias `[out]` of a site. */
   frozen(path: string): FrozenModule;
@@ -110,6 +110,8 @@ export interface AdapterLayer {
   readonly frozenWeight?: HostTensor;
   /** The layer takes its module's place and reads none of its frozen tensors. */
   readonly replacesModule?: boolean;
+  /** The output does not build on `base()`: beside layers of other adapters it comes first, and there is one at most. */
+  readonly startsAnew?: boolean;
   /** Names under which it asks for dropout, `<path>.<name>`: the trainer feeds them at every step. */
   readonly noise?: readonly string[];
   /** The module's output `[rows, out]` for x `[rows, in]` (an embedding's x is its row numbers). */
@@ -122,10 +124,10 @@ export interface AdapterLayer {
   update?(proposed: Tensors, at: UpdateContext): Tensors;
   /** Exact low-rank factors of the change of the weight; merge, export and file format follow from them. */
   toLora?(values: HostTensors): LoraFactors;
-  /** The change of the weight `[in, out]`, where `toLora` does not give it. */
-  deltaWeight?(values: HostTensors, frozen: FrozenModule): Float32Array;
-  /** The module's bias `[out]` with this layer folded in, where the layer changes it. */
-  mergedBias?(values: HostTensors, frozen: FrozenModule): HostTensor;
+  /** The change of the weight `[in, out]`, where `toLora` does not give it; `module`: with the layers before folded in. */
+  deltaWeight?(values: HostTensors, module: FrozenModule): Float32Array;
+  /** The module's bias `[out]` with this layer folded in, where the layer changes it; `module` likewise. */
+  mergedBias?(values: HostTensors, module: FrozenModule): HostTensor;
   /** Scalars on disk once the gate or the singular values are folded and dead ranks dropped. */
   storedParameters(values: HostTensors): number;
   /** Ranks that are alive; undefined where the word has no meaning. */
@@ -157,6 +159,11 @@ export interface ParamSpec {
   readonly rateFactor?: number;
 }
 
+/** A tensor that the optimizer moves like any other. */
+export function trained(initial: HostTensor, { decay = true }: { readonly decay?: boolean } = {}): ParamSpec {
+  return { initial, trainable: true, group: 'default', decay };
+}
+
 /** An untrained tensor of a layer. */
 export interface StateSpec {
   readonly initial: HostTensor;
@@ -172,6 +179,8 @@ export interface StepContext {
   dropout(name: string, x: Tensor, rate: number): Tensor;
   /** Number of layers of this adapter. */
   readonly layers: number;
+  /** Which rows of a mixed batch are an adapter's: `[batch, 1]`, 1 for its own and 0 for the others. */
+  rowsOf(adapter: string): Tensor;
 }
 
 /** What a layer's rule after the optimizer may look at. */

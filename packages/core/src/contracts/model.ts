@@ -14,17 +14,25 @@ export interface Model {
   /** The modules a method may act on, in the order of the forward pass. */
   readonly sites: readonly Site[];
   readonly weights: HostTensors;
-  /** Path of the task head: trained with every method, left out of every budget. */
-  readonly head: string;
-  /** Whether the head's weights are trained ones: adapters then start from them instead of drawing new ones. */
-  readonly pretrainedHead?: boolean;
+  /**
+   * The modules of the task head, or what they are in, as PEFT's `modules_to_save` names them: trained with every method, left out
+   * of every budget. None where the head is frozen: that of a causal language model.
+   */
+  readonly head: readonly string[];
+  /** Whether the head's weights, or those of its modules at these paths, are trained ones: adapters then start from them. */
+  readonly pretrainedHead?: boolean | readonly string[];
   /** Module suffixes that are adapted when the user names none. */
   readonly defaultTargetModules: readonly string[];
   /** Embeddings whose rows are gathered on the host while they are frozen: the table never enters the graph. */
   readonly lookups: readonly Lookup[];
-  /** Logits `[batch, classes]` from the inputs of a batch. */
+  /** What its outputs are for. Default 'sequence-classification'. */
+  readonly task?: Task;
+  /** Logits from the inputs of a batch: `[batch, classes]`, or `[batch, tokens, classes]` for a task of tokens. */
   forward(scope: Scope, inputs: Tensors): Tensor;
 }
+
+/** A label for a text (or a number, for one class), for each of its tokens, or the token that comes next. */
+export type Task = 'sequence-classification' | 'token-classification' | 'causal-lm';
 
 /** An embedding and the batch input that holds its row numbers. */
 export interface Lookup {
@@ -40,6 +48,8 @@ export interface Scope {
   embedding(path: string, ids: Tensor): Tensor;
   /** Normalised over the last axis, scaled and shifted by the module at `path`. */
   layerNorm(path: string, x: Tensor, epsilon: number): Tensor;
+  /** Divided by its root mean square over the last axis and scaled by the module at `path`. */
+  rmsNorm(path: string, x: Tensor, epsilon: number): Tensor;
   /** A frozen tensor by its whole name. */
   weight(name: string): Tensor;
 }
@@ -48,7 +58,10 @@ export interface Scope {
 export interface Batch {
   /** What the model reads, e.g. `inputIds` [batch, tokens] int32 and `attentionMask` [batch, tokens] float32. */
   readonly inputs: HostTensors;
-  /** Class numbers (int32) or targets (float32), [batch]. */
+  /**
+   * Class numbers (int32) or targets (float32), [batch]; for a task of tokens class numbers [batch, tokens], below 0 (-100 in
+   * transformers) where there is none.
+   */
   readonly labels: HostTensor;
   /** 1 for a row, 0 for one that only fills the batch, [batch]. */
   readonly rowWeights: HostTensor;
@@ -56,9 +69,15 @@ export interface Batch {
   readonly rows: readonly number[];
 }
 
+/**
+ * What is minimised. `'causal-lm'` moves the labels itself: they are the tokens as the model reads them, and each one is
+ * predicted from those before it.
+ */
+export type Objective = 'classification' | 'regression' | 'token-classification' | 'causal-lm';
+
 /** Labelled batches in a seeded order that is the same for every method. */
 export interface TrainingData {
-  readonly objective: 'classification' | 'regression';
+  readonly objective: Objective;
   /** The batches of an epoch (0, 1, ..), in order. Every epoch has the same number of them. */
   epoch(index: number): readonly Batch[];
   readonly batchesPerEpoch: number;

@@ -24,7 +24,10 @@ export interface Site {
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly hasBias: boolean;
+  /** Height and width of a convolution's kernel: it is linear on patches, `inFeatures` is height * width * channels, in this order. */
   readonly kernel?: readonly [number, number];
+  /** Whether files hold its weight as [in, out], as the Conv1D of transformers has it; else a linear one is [out, in] there. */
+  readonly fanInFanOut?: boolean;
 }
 
 /** Where a module stands in the network. */

@@ -2,16 +2,33 @@ import { valuesOf } from '../adapter/peft-model.js';
 import { compactPattern } from '../adapter/budget.js';
 import { describe, warnOnce } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
-import type { AdapterContents, AdapterFile, LoraFactors } from '../contracts/method.js';
+import type { AdapterContents, AdapterFile, AdapterLayer, LoraFactors, PeftMethod } from '../contracts/method.js';
 import { patternValue } from '../adapter/targets.js';
+import { mapValues } from '../records.js';
 import { hostZeros, transposed, type HostTensor, type HostTensors } from '../tensors.js';
+import { convolutionA, convolutionB, factorMatrix } from './lora-convolution.js';
 
-const SUFFIX_A = '.lora_A.weight';
-const SUFFIX_B = '.lora_B.weight';
+/** PEFT's type of the format in which every low-rank change of weights is exchanged. */
+export const LORA = 'LORA';
 
-/** What PEFT can put on disk that changes the outputs and is not read here. */
-const UNREADABLE_FIELDS = ['use_dora', 'lora_bias'];
-const UNREADABLE_TENSORS = /\.(lora_embedding_[AB]|lora_magnitude_vector|lora_B\.bias)$/;
+/** Whether a method reads that format. */
+export function readsLora({ peftTypes }: Pick<PeftMethod, 'peftTypes'>): boolean {
+  return peftTypes.includes(LORA);
+}
+
+/** What PEFT calls A and B of a module, after its path. */
+interface FactorNames {
+  readonly loraA: string;
+  readonly loraB: string;
+}
+
+const OF_LINEAR: FactorNames = { loraA: '.lora_A.weight', loraB: '.lora_B.weight' };
+const OF_EMBEDDING: FactorNames = { loraA: '.lora_embedding_A', loraB: '.lora_embedding_B' };
+const SUFFIXES = [OF_LINEAR, OF_EMBEDDING].flatMap(({ loraA, loraB }) => [loraA, loraB]);
+
+/** What PEFT can put beside A and B and changes the outputs; a method that has it takes it out before A and B are read. */
+const BESIDES = /\.(lora_magnitude_vector|bias)$/;
+const ANNOUNCEMENTS = ['use_dora', 'lora_bias'];
 
 /**
  * An adapter whose layers have `toLora` as PEFT's LORA. PEFT computes a module's scaling as alpha / rank, so alpha is
@@ -28,8 +45,10 @@ export function loraFile({ layers, values }: Pick<AdapterContents, 'layers' | 'v
   const kept = withRanks(factors);
   const tensors: HostTensors = {};
   for (const [path, { loraA, loraB }] of Object.entries(kept)) {
-    tensors[`${path}${SUFFIX_A}`] = transposed(loraA); // [in, r] -> [r, in]
-    tensors[`${path}${SUFFIX_B}`] = transposed(loraB); // [r, out] -> [out, r]
+    const { kind, kernel } = (layers[path] as AdapterLayer).site;
+    const names = kind === 'embedding' ? OF_EMBEDDING : OF_LINEAR;
+    tensors[path + names.loraA] = convolutionA(transposed(loraA), kernel); // [in, r] -> [r, in]
+    tensors[path + names.loraB] = convolutionB(transposed(loraB), kernel); // [r, out] -> [out, r]
   }
   return { config: loraConfig(kept, Object.keys(factors)), tensors };
 }
@@ -41,27 +60,30 @@ export interface LoraFileContents {
   readonly loraAlpha: number;
   readonly rankPattern: Record<string, number>;
   readonly alphaPattern: Record<string, number>;
-  /** The paths of the modules that have tensors. */
+  /** The paths of the modules that have A and B. */
   readonly targetModules: string[];
   /** `<path>.loraA` [in, r] and `<path>.loraB` [r, out]. */
   readonly values: HostTensors;
 }
 
 /**
- * Reads PEFT's LORA. Ranks come from the tensors' shapes; unknown tensors are warned of once.
+ * Reads PEFT's LORA of linear modules, convolutions and embeddings. Ranks come from the tensors' shapes; unknown tensors are warned of
+ * once.
  * @throws CheckpointError naming the tensor or field that is missing or has an impossible shape.
- * @throws UnsupportedError for DoRA, biases and embeddings.
+ * @throws UnsupportedError when the outputs depend on more than A and B: a magnitude, a bias.
  */
 export function readLoraFile({ config, tensors }: AdapterFile): LoraFileContents {
   assertReadable(config, tensors);
-  const paths = adaptedPaths(tensors, [SUFFIX_A, SUFFIX_B]);
-  warnOfUnknownTensors(tensors, paths, [SUFFIX_A, SUFFIX_B]);
-  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX_A}'`, SUFFIX_A);
+  const paths = adaptedPaths(tensors, SUFFIXES);
+  warnOfUnknownTensors(tensors, paths, SUFFIXES);
+  const { loraA: needed } = OF_LINEAR;
+  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${needed}'`, needed);
   const values: HostTensors = {};
   const ranks: Record<string, number> = {};
   const alphas: Record<string, number> = {};
+  const matrices = mapValues(tensors, factorMatrix);
   for (const path of paths) {
-    const { loraA, loraB, rank } = readModule(tensors, path);
+    const { loraA, loraB, rank } = readModule(matrices, path);
     values[`${path}.loraA`] = loraA;
     values[`${path}.loraB`] = loraB;
     ranks[path] = rank;
@@ -113,7 +135,7 @@ function loraConfig(kept: Readonly<Record<string, LoraFactors>>, all: readonly s
   const dropped = all.filter((path) => !(path in kept));
   const [r, alpha] = [mostCommon(ranks), mostCommon(alphas)];
   return {
-    peft_type: 'LORA',
+    peft_type: LORA,
     r,
     lora_alpha: alpha,
     rank_pattern: compactPattern(ranks, r),
@@ -160,12 +182,14 @@ function mostCommon(values: Readonly<Record<string, number>>): number {
 }
 
 function readModule(tensors: HostTensors, path: string): { loraA: HostTensor; loraB: HostTensor; rank: number } {
-  const loraA = matrixOf(tensors, `${path}${SUFFIX_A}`); // [r, in]
-  const loraB = matrixOf(tensors, `${path}${SUFFIX_B}`); // [out, r]
+  const ofEmbedding = path + OF_EMBEDDING.loraA in tensors || path + OF_EMBEDDING.loraB in tensors;
+  const names = ofEmbedding ? OF_EMBEDDING : OF_LINEAR;
+  const loraA = matrixOf(tensors, path + names.loraA); // [r, in]
+  const loraB = matrixOf(tensors, path + names.loraB); // [out, r]
   const [rank, other] = [loraA.shape[0] as number, loraB.shape[1] as number];
   if (rank !== other) {
-    const key = `${path}${SUFFIX_B}`;
-    throw new CheckpointError(`'${key}' is [out, ${other}]; '${path}${SUFFIX_A}' asks for [out, ${rank}]`, key);
+    const key = path + names.loraB;
+    throw new CheckpointError(`'${key}' is [out, ${other}]; '${path}${names.loraA}' asks for [out, ${rank}]`, key);
   }
   return { loraA: transposed(loraA), loraB: transposed(loraB), rank };
 }
@@ -188,9 +212,11 @@ function numberTable(config: AdapterFile['config'], field: string): Record<strin
 }
 
 function assertReadable(config: AdapterFile['config'], tensors: HostTensors): void {
-  const field = UNREADABLE_FIELDS.find((name) => config[name] === true);
-  const key = Object.keys(tensors).find((name) => UNREADABLE_TENSORS.test(name));
-  const found = field ?? key;
+  const field = ANNOUNCEMENTS.find((name) => config[name] === true);
+  const found = field ?? Object.keys(tensors).find((key) => BESIDES.test(key));
   if (found === undefined) return;
-  throw new UnsupportedError(`the adapter has '${found}', which is not read here; only linear LoRA is`, found);
+  throw new UnsupportedError(
+    `the adapter has '${found}', which this method does not read; it reads A and B alone`,
+    found,
+  );
 }

@@ -5,6 +5,8 @@ import { ShapeError } from '../errors.js';
 /** Options of {@link attention}. */
 export interface AttentionOptions {
   readonly heads: number;
+  /** Heads of k and v, each shared by as many heads of q in a row; `heads` when left out. */
+  readonly keyHeads?: number;
   /** Added to the scores before the softmax; broadcasts to `[batch, heads, queries, keys]`. See {@link maskBias}. */
   readonly maskBias?: Tensor;
   /** Factor of the scores; 1 / sqrt(features of a head) when left out. */
@@ -14,19 +16,32 @@ export interface AttentionOptions {
 /**
  * Multi-head scaled dot-product attention, softmax(scale q k^T + maskBias) v within each head.
  *
- * @param q `[batch, queries, features]`
- * @param k `[batch, keys, features]`
- * @param v `[batch, keys, features]`
- * @returns `[batch, queries, features]`
- * @throws ShapeError when the features do not divide into heads.
+ * @param q `[batch, queries, heads * size]`
+ * @param k `[batch, keys, keyHeads * size]`
+ * @param v `[batch, keys, keyHeads * size]`
+ * @returns `[batch, queries, heads * size]`
+ * @throws ShapeError when the features do not divide into heads, or the heads of q into those of k.
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
-  const { heads, maskBias } = options;
+  const { heads, keyHeads = heads, maskBias } = options;
   const queries = splitHeads(q, heads); // [batch, heads, queries, size]
   const scale = options.scale ?? 1 / Math.sqrt(queries.shape.at(-1) ?? 1);
-  const scores = tf.mul(tf.matMul(queries, splitHeads(k, heads), false, true), scale); // [batch, heads, queries, keys]
+  const scores = tf.mul(perKeyHead(queries, splitHeads(k, keyHeads), true), scale); // [batch, heads, queries, keys]
   const weights = tf.softmax(maskBias === undefined ? scores : tf.add(scores, maskBias));
-  return mergeHeads(tf.matMul(weights, splitHeads(v, heads)));
+  return mergeHeads(perKeyHead(weights, splitHeads(v, keyHeads), false)); // [batch, heads, queries, size]
+}
+
+/**
+ * The product of every head of `a` with the head of `b` that it shares: heads that share one go as more rows of one product.
+ * a `[batch, heads, rows, inner]`, b `[batch, keyHeads, ..]` -> `[batch, heads, rows, columns]`
+ */
+function perKeyHead(a: Tensor, b: Tensor, transposeB: boolean): Tensor {
+  const [batch, heads, rows, inner] = a.shape as [number, number, number, number];
+  const keyHeads = b.shape[1] as number;
+  if (heads === keyHeads) return tf.matMul(a, b, false, transposeB);
+  if (heads % keyHeads !== 0) throw new ShapeError(`${heads} heads of queries cannot share ${keyHeads} heads of keys`);
+  const shared = tf.reshape(a, [batch, keyHeads, (heads / keyHeads) * rows, inner]);
+  return tf.reshape(tf.matMul(shared, b, false, transposeB), [batch, heads, rows, -1]);
 }
 
 /** `[batch, tokens, heads * size]` -> `[batch, heads, tokens, size]`. @throws ShapeError when heads do not divide the features. */
@@ -49,4 +64,11 @@ export function maskBias(mask: Tensor): Tensor {
   const [batch, keys] = mask.shape as [number, number];
   // Far below any score, yet finite: a row that is padding throughout keeps finite numbers.
   return tf.mul(tf.sub(1, tf.reshape(mask, [batch, 1, 1, keys])), -1e9);
+}
+
+/** What to add to the scores so that no token looks ahead: `[1, 1, tokens, tokens]`. */
+export function causalBias(tokens: number): Tensor {
+  const values = new Float32Array(tokens * tokens);
+  for (let query = 0; query < tokens; query++) values.fill(-1e9, query * tokens + query + 1, (query + 1) * tokens);
+  return tf.tensor(values, [1, 1, tokens, tokens]);
 }

@@ -1,7 +1,12 @@
-export { attention, maskBias, mergeHeads, splitHeads } from './attention.js';
+export { attention, causalBias, maskBias, mergeHeads, splitHeads } from './attention.js';
 export type { AttentionOptions } from './attention.js';
+export { softmaxCrossEntropy } from './cross-entropy.js';
 export { dropout } from './dropout.js';
 export { embedding } from './embedding.js';
-export { gelu } from './gelu.js';
+export { gelu, geluTanh } from './gelu.js';
 export { layerNorm } from './layer-norm.js';
 export { fromRows, linear, toRows } from './linear.js';
+export { rmsNorm } from './rms-norm.js';
+export { rotary } from './rotary.js';
+export type { RotaryOptions } from './rotary.js';
+export { silu } from './silu.js';

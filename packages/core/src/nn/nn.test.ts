@@ -5,14 +5,20 @@ import { ConfigError, ShapeError } from '../errors.js';
 import { createRng } from '../rng.js';
 import {
   attention,
+  causalBias,
   dropout,
   embedding,
   fromRows,
   gelu,
+  geluTanh,
   layerNorm,
   linear,
   maskBias,
   mergeHeads,
+  rmsNorm,
+  rotary,
+  silu,
+  softmaxCrossEntropy,
   splitHeads,
   toRows,
 } from './index.js';
@@ -116,6 +122,101 @@ describe('gelu', () => {
   });
 });
 
+describe('geluTanh', () => {
+  it('is x (1 + tanh u) / 2', () => {
+    // Python: x * 0.5 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    const expected = [-0.0036373920817729943, -0.15880800939172324, 0, 0.34571401, 2.99636261];
+    expectClose(geluTanh(tf.tensor([-3, -1, 0, 0.5, 3])), tf.tensor(expected), 1e-6);
+  });
+
+  it('has the gradients of central differences', () => {
+    expect(gradientError((x) => geluTanh(x), [random([3, 4], 5)])).toBeLessThan(1e-3);
+  });
+});
+
+describe('silu', () => {
+  it('is x sigma(x)', () => {
+    // Python: x / (1 + math.exp(-x))
+    const expected = [-0.14227762, -0.26894142, 0, 0.31122967, 2.85772238];
+    expectClose(silu(tf.tensor([-3, -1, 0, 0.5, 3])), tf.tensor(expected), 1e-6);
+  });
+
+  it('has the gradients of central differences', () => {
+    expect(gradientError((x) => silu(x), [random([3, 4], 5)])).toBeLessThan(1e-3);
+  });
+});
+
+describe('rmsNorm', () => {
+  it('has a mean square of 1 along the last axis before the gain, and keeps the mean', () => {
+    const x = tf.add(random([3, 64], 1), 2);
+    const y = rmsNorm(x, tf.ones([64]), 1e-6);
+    expectClose(tf.mean(tf.square(y), -1), tf.ones([3]), 1e-4);
+    expectClose(rmsNorm(x, random([64], 2), 1e-6), tf.mul(y, random([64], 2)));
+    expectClose(tf.div(y, x), tf.mul(tf.onesLike(x), tf.slice(tf.div(y, x), [0, 0], [3, 1])), 1e-4);
+  });
+
+  it('has the gradients of central differences', () => {
+    const xs = [random([2, 2, 5], 1), random([5], 2)];
+    expect(gradientError((...[x, gain]) => rmsNorm(x as Tensor, gain as Tensor, 1e-3), xs)).toBeLessThan(5e-3);
+  });
+});
+
+describe('rotary', () => {
+  const angles = (): Tensor => random([6, 2], 9);
+  const table = () => ({ cos: tf.cos(angles()), sin: tf.sin(angles()) });
+
+  it('turns each pair of a head by the angle of its position', () => {
+    const [x, turn] = [random([1, 3, 8], 1).dataSync(), angles().dataSync()]; // two heads of two pairs
+    const y = rotary(tf.tensor(x, [1, 3, 8]), table()).dataSync();
+    for (const [token, head, pair] of [
+      [0, 0, 1],
+      [2, 1, 0],
+    ] as const) {
+      const place = 8 * token + 4 * head + pair;
+      const [a, b, angle] = [x[place] as number, x[place + 2] as number, turn[2 * token + pair] as number];
+      expect(y[place]).toBeCloseTo(a * Math.cos(angle) - b * Math.sin(angle), 5);
+      expect(y[place + 2]).toBeCloseTo(b * Math.cos(angle) + a * Math.sin(angle), 5);
+    }
+  });
+
+  it('takes the positions that it is given', () => {
+    const x = random([2, 3, 8], 1);
+    const shifted = rotary(tf.concat([tf.zeros([2, 2, 8]), x], 1), table());
+    const positions = tf.tensor([2, 3, 4, 2, 3, 4], [2, 3], 'int32');
+    expectClose(rotary(x, { ...table(), positions }), tf.slice(shifted, [0, 2, 0], [2, 3, 8]));
+  });
+
+  it('has the gradients of central differences, also where the positions are computed inside', () => {
+    const ones = tf.ones([2, 3], 'int32');
+    const turn = (x: Tensor): Tensor => rotary(x, { ...table(), positions: tf.add(ones, tf.scalar(2, 'int32')) });
+    expect(gradientError(turn, [random([2, 3, 4], 1)])).toBeLessThan(1e-3);
+  });
+
+  it('refuses features that are no heads of that size', () => {
+    expect(() => rotary(random([1, 3, 6], 1), table())).toThrow(ShapeError);
+    expect(() => rotary(random([3, 8], 1), table())).toThrow(ShapeError);
+  });
+});
+
+describe('softmaxCrossEntropy', () => {
+  const labels = (): Tensor => tf.tensor([2, 0, 1], [3], 'int32');
+
+  it('is the negative logarithm of the chosen probability', () => {
+    const logits = random([3, 4], 1);
+    const chosen = tf.sum(tf.mul(tf.logSoftmax(logits), tf.oneHot(labels(), 4)), 1);
+    expectClose(softmaxCrossEntropy(logits, labels()), tf.neg(chosen));
+  });
+
+  it('stays finite for logits far apart', () => {
+    const loss = softmaxCrossEntropy(tf.tensor([[-1e4, 1e4]]), tf.tensor([0], [1], 'int32'));
+    expect(loss.dataSync()[0]).toBeCloseTo(2e4);
+  });
+
+  it('has the gradients of central differences', () => {
+    expect(gradientError((x) => softmaxCrossEntropy(x, labels()), [random([3, 4], 1)])).toBeLessThan(1e-3);
+  });
+});
+
 describe('attention', () => {
   it('with one head is softmax(q k^T / sqrt d) v', () => {
     const [q, k, v] = [random([2, 3, 4], 1), random([2, 5, 4], 2), random([2, 5, 4], 3)];
@@ -154,6 +255,25 @@ describe('attention', () => {
     const xs = [random([1, 2, 4], 1), random([1, 3, 4], 2), random([1, 3, 4], 3)];
     const f = (...[q, k, v]: Tensor[]): Tensor => attention(q as Tensor, k as Tensor, v as Tensor, { heads: 2 });
     expect(gradientError(f, xs)).toBeLessThan(1e-3);
+  });
+
+  it('shares heads of keys among heads of queries in a row', () => {
+    const [q, k, v] = [random([2, 3, 8], 1), random([2, 5, 4], 2), random([2, 5, 4], 3)];
+    const repeated = (x: Tensor): Tensor => {
+      const [a, b] = tf.split(x, 2, 2) as [Tensor, Tensor];
+      return tf.concat([a, a, b, b], 2);
+    };
+    const shared = attention(q, k, v, { heads: 4, keyHeads: 2 });
+    expectClose(shared, attention(q, repeated(k), repeated(v), { heads: 4 }));
+    expect(() => attention(q, k, v, { heads: 2, keyHeads: 4 })).toThrow(ShapeError);
+  });
+
+  it('does not look ahead with a causal bias', () => {
+    const x = random([1, 4, 4], 1);
+    const start = tf.slice(x, [0, 0, 0], [1, 2, 4]);
+    const causal = attention(x, x, x, { heads: 2, maskBias: causalBias(4) });
+    const short = attention(start, start, start, { heads: 2, maskBias: causalBias(2) });
+    expectClose(tf.slice(causal, [0, 0, 0], [1, 2, 4]), short);
   });
 
   it('merges what it split, and refuses heads that do not divide the features', () => {

@@ -27,7 +27,7 @@ export function toyModel(seed = 1): Model {
       {},
       ...sites.map((site) => randomModule(site, createRng(seed).fork(site.path))),
     ) as HostTensors,
-    head: 'classifier',
+    head: ['classifier'],
     defaultTargetModules: ['query', 'value', 'output', 'in', 'out'],
     lookups: [{ site: 'embeddings', ids: 'inputIds' }],
     forward: toyForward,

@@ -15,7 +15,7 @@ import { hostTensor, tensorAt, type HostTensor, type Tensors } from '../tensors.
 import { cachingCompiler } from './compiler.js';
 import { frozenWeights, modelInputs, specsOf } from './feeds.js';
 import { flatten, unflatten, type Groups } from './groups.js';
-import { losses } from './loss.js';
+import { objectiveLoss } from './loss.js';
 import { stepContext } from './step.js';
 
 /** How much is measured, and with which head. */
@@ -100,7 +100,11 @@ function weightGradients(
   const at = paths.map((path) => tensorAt(tensors.frozen, `${path}.weight`));
   const loss = (): Scalar => {
     const outputs = forward(model, saved, tensors, stepContext({}, 0, false));
-    return losses[objective](outputs, labels as Tensor, rowWeights as Tensor);
+    return objectiveLoss(objective, outputs, {
+      labels: labels as Tensor,
+      rowWeights: rowWeights as Tensor,
+      attentionMask: tensors.inputs.attentionMask,
+    });
   };
   const { grads } = tf.engine().gradients(loss, at, undefined, true);
   return Object.fromEntries(

@@ -1,26 +1,39 @@
-import { actingParts } from '../adapter/acting.js';
-import type { PeftModel } from '../adapter/peft-model.js';
+import { actingParts, mixedParts, type ActingParts } from '../adapter/acting.js';
+import { adapterNamed, BASE, type PeftModel } from '../adapter/peft-model.js';
+import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { Batch, EvaluationData, Model } from '../contracts/model.js';
-import { floats } from '../tensors.js';
+import { floats, hostTensor, sizeOf, type HostTensors } from '../tensors.js';
 import { openSession, type Session, type Values } from './session.js';
+import { rowsKey } from './step.js';
+
+/** Whose outputs are asked for. */
+export interface PredictOptions {
+  /**
+   * The adapter of each row of the data, `'__base__'` for the frozen model: rows of one batch may go by different ones. They
+   * need not be active; what is active or merged plays no part. Default: every row goes by the model as it stands.
+   */
+  readonly adapterNames?: readonly string[];
+}
 
 /**
- * Outputs of every row, in the order of the batches' row numbers: one `[classes]` array a row.
+ * Outputs of every row, in the order of the batches' row numbers: one `[classes]` array a row, or `[tokens * classes]`.
  * Rows that only fill a batch are left out.
  *
  * @param model a model with adapters, of which the active ones act, or a plain one, e.g. a merged one.
+ * @throws ConfigError when `adapterNames` names an unknown adapter, not every row, or one where the model has none.
  */
 export async function predict(
   model: PeftModel | Model,
   batches: readonly Batch[],
   executor: Executor,
+  { adapterNames }: PredictOptions = {},
 ): Promise<Float32Array[]> {
-  const parts = actingParts(model);
-  const session = openSession(parts.model, parts, executor);
+  const parts = adapterNames ? mixed(model, batches, adapterNames) : actingParts(model);
+  const session = openSession(parts.model, { layers: parts.layers, saved: {} }, executor);
   const values = session.upload(parts.values);
   try {
-    return await predictWith(session, values, batches);
+    return await predictWith(session, values, batches, adapterNames && rowMasks(adapterNames));
   } finally {
     session.release(values);
     await session.dispose();
@@ -36,19 +49,48 @@ export async function evaluate(
   return data.score(await predict(model, data.batches, executor));
 }
 
-/** `predict` in a session that is open already. */
+/** `predict` in a session that is open already. @param rowsOf what the session is fed of a mixed batch */
 export async function predictWith(
   session: Session,
   adapter: Values,
   batches: readonly Batch[],
+  rowsOf: (batch: Batch) => HostTensors = () => ({}),
 ): Promise<Float32Array[]> {
   const rows: Float32Array[] = [];
   for (const batch of batches) {
-    const outputs = await session.predict(adapter, batch);
-    const width = outputs.shape.at(-1) as number;
+    const outputs = await session.predict(adapter, batch, rowsOf(batch));
+    const width = sizeOf(outputs.shape.slice(1));
     batch.rows.forEach((row, index) => {
       rows[row] = floats(outputs).slice(index * width, (index + 1) * width);
     });
   }
   return rows;
+}
+
+function mixed(model: PeftModel | Model, batches: readonly Batch[], names: readonly string[]): ActingParts {
+  if (!('adapters' in model)) throw new ConfigError('adapterNames needs a model with adapters', 'adapterNames');
+  const count = batches.reduce((sum, { rows }) => sum + rows.length, 0);
+  if (names.length !== count) {
+    throw new ConfigError(`adapterNames has ${names.length} names; the batches have ${count} rows`, 'adapterNames');
+  }
+  return mixedParts(
+    model,
+    adaptersIn(names).map((name) => adapterNamed(model, name)),
+  );
+}
+
+function adaptersIn(names: readonly string[]): string[] {
+  return [...new Set(names)].filter((name) => name !== BASE);
+}
+
+/** For every adapter, which rows of a batch are its own: `[batch, 1]`. Rows that only fill the batch are nobody's. */
+function rowMasks(names: readonly string[]): (batch: Batch) => HostTensors {
+  return ({ rows, labels }) => {
+    const batch = labels.shape[0] as number;
+    const masks = adaptersIn(names).map((adapter) => {
+      const mask = Float32Array.from({ length: batch }, (_, index) => Number(names[rows[index] ?? -1] === adapter));
+      return [rowsKey(adapter), hostTensor(mask, [batch, 1])] as const;
+    });
+    return Object.fromEntries(masks);
+  };
 }

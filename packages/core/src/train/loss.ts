@@ -1,8 +1,20 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor1D } from '@tensorflow/tfjs';
+import type { Objective } from '../contracts/model.js';
+import { softmaxCrossEntropy } from '../nn/cross-entropy.js';
 
-/** A loss over the rows of a batch: outputs `[batch, classes]`, labels and row weights `[batch]` -> a scalar. */
-export type Loss = (outputs: Tensor, labels: Tensor, rowWeights: Tensor) => Scalar;
+/** A loss over what counts of a batch: outputs, their labels, and a weight for each label -> a scalar. */
+export type Loss = (outputs: Tensor, labels: Tensor, weights: Tensor) => Scalar;
+
+/** What a loss reads of a batch besides the outputs. */
+export interface Labelled {
+  /** `[batch]`, or `[batch, tokens]`. */
+  readonly labels: Tensor;
+  /** `[batch]` */
+  readonly rowWeights: Tensor;
+  /** `[batch, tokens]`, 1 for a token; every place is one when left out. */
+  readonly attentionMask?: Tensor | undefined;
+}
 
 /** Cross entropy of the softmax of logits `[batch, classes]` at class numbers `[batch]`, averaged over the rows that count. */
 export const crossEntropy: Loss = (logits, labels, rowWeights) => {
@@ -15,12 +27,51 @@ export const crossEntropy: Loss = (logits, labels, rowWeights) => {
 export const squaredError: Loss = (outputs, targets, rowWeights) =>
   weightedMean(tf.squaredDifference(tf.reshape(outputs, targets.shape), targets), rowWeights);
 
-/** The loss of each objective. */
-export const losses: Readonly<Record<'classification' | 'regression', Loss>> = {
+/**
+ * Cross entropy of logits `[batch, tokens, classes]` at class numbers `[batch, tokens]`, averaged over the tokens that count:
+ * those of weight 1 whose label is 0 or more (transformers writes -100 where there is none). 0 where none counts.
+ */
+export const tokenCrossEntropy: Loss = (logits, labels, weights) => {
+  const classes = logits.shape[2] as number;
+  const flat = tf.reshape(labels, [-1]); // [batch * tokens]
+  const losses = softmaxCrossEntropy(tf.reshape(logits, [-1, classes]), tf.maximum(flat, tf.scalar(0, 'int32')));
+  const isLabelled = tf.cast(tf.greaterEqual(flat, tf.scalar(0, 'int32')), 'float32');
+  const counted = tf.mul(isLabelled, tf.reshape(weights, [-1]));
+  return tf.div(tf.sum(tf.mul(losses, counted)), tf.maximum(tf.sum(counted), 1));
+};
+
+/**
+ * The same for a causal language model, whose labels are the tokens as it reads them (or -100): the logits of a token are
+ * held against the label of the next. This is the one place where labels are moved.
+ */
+export const nextTokenCrossEntropy: Loss = (logits, labels, weights) =>
+  tokenCrossEntropy(logits, next(labels, -100), next(weights, 0));
+
+const losses: Readonly<Record<Objective, Loss>> = {
   classification: crossEntropy,
   regression: squaredError,
+  'token-classification': tokenCrossEntropy,
+  'causal-lm': nextTokenCrossEntropy,
 };
+
+/** The loss of an objective on a batch: what weighs nothing, and for an objective of tokens what is no token, plays no part. */
+export function objectiveLoss(
+  objective: Objective,
+  outputs: Tensor,
+  { labels, rowWeights, attentionMask }: Labelled,
+): Scalar {
+  if (labels.rank === 1) return losses[objective](outputs, labels, rowWeights);
+  const rows = tf.reshape(rowWeights, [-1, 1]); // [batch, 1]
+  const weights = attentionMask ? tf.mul(attentionMask, rows) : tf.broadcastTo(rows, labels.shape);
+  return losses[objective](outputs, labels, weights);
+}
 
 function weightedMean(values: Tensor, weights: Tensor): Scalar {
   return tf.div(tf.sum(tf.mul(values, weights)), tf.sum(weights));
+}
+
+/** What stands one place later in each row, `last` at its end: `[batch, tokens]` -> `[batch, tokens]`. */
+function next(x: Tensor, last: number): Tensor {
+  const [batch, tokens] = x.shape as [number, number];
+  return tf.concat([tf.slice(x, [0, 1], [batch, tokens - 1]), tf.fill([batch, 1], last, x.dtype as 'int32')], 1);
 }

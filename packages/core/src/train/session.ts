@@ -42,8 +42,8 @@ export interface Session {
   upload(tensors: HostTensors): Values;
   download(values: Values): Promise<HostTensors>;
   release(values: Values): void;
-  /** Outputs `[batch, classes]` of a batch. */
-  predict(adapter: Values, batch: Batch): Promise<HostTensor>;
+  /** Outputs `[batch, classes]` of a batch. `rows`: whose rows they are, where adapters share the batch. */
+  predict(adapter: Values, batch: Batch, rows?: HostTensors): Promise<HostTensor>;
   /** One training step; `state` moves on to the new values. */
   step(settings: StepSettings, state: TrainingState, batch: Batch, scalars: HostTensors): Promise<StepReport>;
   dispose(): Promise<void>;
@@ -59,20 +59,17 @@ export function openSession(model: Model, parts: Pick<Adapter, 'layers' | 'saved
   const frozen = upload(frozenAtRest);
   const trained = trainedTensors(layers);
 
-  const predict = async (adapter: Values, batch: Batch): Promise<HostTensor> => {
+  const predict: Session['predict'] = async (adapter, batch, rows = {}) => {
     const inputs = modelInputs(model, layers, batch);
-    const compiled = await compiler.get(
-      'predict',
-      { inputs: specsOf(inputs), frozen: specs.frozen, adapter: specs.all },
-      (flat) => {
-        const tensors = unflatten(flat, ['inputs', 'frozen', 'adapter']);
-        return { outputs: forward(model, layers, tensors, stepContext({}, 0, false)) };
-      },
-    );
-    const fed = upload(inputs);
-    const result = await compiled.run(flatten<unknown>({ inputs: fed, frozen, adapter }));
+    const shapes = { inputs: specsOf(inputs), scalars: specsOf(rows), frozen: specs.frozen, adapter: specs.all };
+    const compiled = await compiler.get('predict', shapes, (flat) => {
+      const { scalars, ...tensors } = unflatten(flat, ['inputs', 'scalars', 'frozen', 'adapter']);
+      return { outputs: forward(model, layers, tensors, stepContext(scalars, 0, false)) };
+    });
+    const fed = { inputs: upload(inputs), scalars: upload(rows) };
+    const result = await compiled.run(flatten<unknown>({ ...fed, frozen, adapter }));
     const { outputs } = await download(result);
-    release({ ...fed, ...result });
+    release({ ...flatten<unknown>(fed), ...result });
     return outputs as HostTensor;
   };
 

@@ -4,9 +4,9 @@ import { forward } from '../adapter/scope.js';
 import { tensorKey, valuesOf } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, ParamSpec, StepContext } from '../contracts/method.js';
-import type { Model } from '../contracts/model.js';
+import type { Model, Objective } from '../contracts/model.js';
 import type { Tensors } from '../tensors.js';
-import { losses } from './loss.js';
+import { objectiveLoss } from './loss.js';
 import { dropoutFrom, noiseKey } from './noise.js';
 import { adamW, clipFactor, type AdamWConfig, type Moments } from './optimizer.js';
 
@@ -17,7 +17,7 @@ export interface StepDefinition {
   readonly layers: AdapterLayers;
   /** Number of the adapter's own layers. */
   readonly adapted: number;
-  readonly objective: 'classification' | 'regression';
+  readonly objective: Objective;
   readonly optimizer: AdamWConfig;
   /** Largest global norm of the gradients; null for no clipping. */
   readonly clipNorm: number | null;
@@ -95,7 +95,13 @@ export function stepContext(scalars: Tensors, layers: number, training: boolean)
       if (!value) throw new TrainingError(`a layer asks for the scalar '${name}', which no controller feeds`, name);
       return value as Scalar;
     },
+    rowsOf: (adapter) => take(scalars, rowsKey(adapter)),
   };
+}
+
+/** What the mask of an adapter's rows in a mixed batch is called among the scalars of a step. */
+export function rowsKey(adapter: string): string {
+  return `rows.${adapter}`;
 }
 
 function differentiate(
@@ -107,7 +113,7 @@ function differentiate(
   let objective: Tensor | undefined;
   const lossOf = (): Scalar => {
     const outputs = forward(model, layers, { inputs, frozen, adapter }, ctx);
-    const own = losses[kind](outputs, labels, rowWeights);
+    const own = objectiveLoss(kind, outputs, { labels, rowWeights, attentionMask: inputs.attentionMask });
     objective = tf.keep(tf.clone(own)); // survives the tape's scope; handed over below
     const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, adapter), ctx) ?? []);
     return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);

@@ -217,17 +217,17 @@ async function runController(run: Run): Promise<void> {
 /** Goes on with layers of other ranks: their values and moments carried over, the step compiled anew. */
 async function resize(run: Run, resized: Readonly<Record<string, ResizedLayer>>): Promise<void> {
   const carried = async (values: Values): Promise<HostTensors> => {
-    const tensors = await run.session.download(values);
+    const tensors = new Map(Object.entries(await run.session.download(values)));
     for (const [path, { layer, carry }] of Object.entries(resized)) {
       const former = run.adapter.layers[path];
       for (const name of former ? tensorNames(former) : []) {
         const key = tensorKey(layer, name);
-        const tensor = tensors[key];
-        delete tensors[key];
-        if (tensor && tensorNames(layer).includes(name)) tensors[key] = carry(name, tensor);
+        const tensor = tensors.get(key);
+        tensors.delete(key);
+        if (tensor && tensorNames(layer).includes(name)) tensors.set(key, carry(name, tensor));
       }
     }
-    return tensors;
+    return Object.fromEntries(tensors);
   };
   const [adapter, moment1, moment2] = [
     await carried(run.state.adapter),

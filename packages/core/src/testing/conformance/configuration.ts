@@ -18,16 +18,14 @@ export function testConfiguration<C extends TargetConfig>(
   });
   it('warns once of an option that it does not know, and goes on', () => {
     const warnings: string[] = [];
-    onWarning((message) => warnings.push(message));
+    const restore = onWarning((message) => warnings.push(message));
     try {
       const option = `noSuchOptionOf${method.name}`;
       expect(method.parseConfig({ [option]: 1 })).toEqual(method.parseConfig({}));
       method.parseConfig({ [option]: 2 });
       expect(warnings.filter((message) => message.includes(option))).toHaveLength(1);
     } finally {
-      onWarning((message) => {
-        globalThis.console.warn(message);
-      });
+      restore();
     }
   });
   it.each(invalid.map(({ options, field }) => [JSON.stringify(options), options, field] as const))(

@@ -1,25 +1,101 @@
 import { expect, it } from 'vitest';
-import { mergeAndUnload } from '../../adapter/merge.js';
-import { withAdapter } from '../../adapter/peft-model.js';
+import { deleteAdapter, disableAdapter, setAdapter } from '../../adapter/adapters.js';
+import { mergeAdapter, mergeAndUnload, unmergeAdapter } from '../../adapter/merge.js';
+import { tensorKey, withAdapter, type PeftModel } from '../../adapter/peft-model.js';
 import type { TargetConfig } from '../../adapter/targets.js';
-import { UnsupportedError } from '../../errors.js';
+import { CheckpointError, ConfigError, UnsupportedError } from '../../errors.js';
+import { floats, hostTensor } from '../../tensors.js';
+import { canActTogether, quietly, twoAdapters } from './several.js';
 import { expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 
-/** An adapter that is a change of weights becomes part of them; another one says that it is not. */
+/** An adapter that is a change of weights becomes part of them and comes out again; another one says that it is not. */
 export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
   const { method } = suite;
+  const outputs = (model: Parameters<typeof outputsOf>[0]): Promise<number[]> => outputsOf(model, suite);
   if (!method.capabilities.mergeable) {
     it('refuses to be merged, as it is more than a change of weights', async () => {
       const peft = await trained(suite);
       expect(() => mergeAndUnload(peft)).toThrow(UnsupportedError);
+      expect(() => {
+        mergeAdapter(peft);
+      }).toThrow(UnsupportedError);
+      expect(peft.merged).toEqual([]);
     });
     return;
   }
+  const fresh = twoAdapters(suite);
+
   it('gives the same output merged', async () => {
-    const peft = await trained(suite);
-    const [merged, adapted] = [await outputsOf(mergeAndUnload(peft), suite), await outputsOf(peft, suite)];
+    const peft = await fresh();
+    const [merged, adapted] = [await outputs(mergeAndUnload(peft)), await outputs(peft)];
     expectClose(merged, adapted);
     if (Object.keys(peft.adapter.layers).length === 0) return; // nothing but a head
-    expectApart(merged, await outputsOf(withAdapter(peft, { layers: {} }), suite));
+    expectApart(merged, await outputs(withAdapter(peft, { layers: {} })));
   });
+  it('is merged in place, once, and unmerged to the last bit', async () => {
+    const peft = await fresh();
+    const adapted = await outputs(peft);
+    mergeAdapter(peft);
+    const merged = await outputs(peft);
+    expectClose(merged, adapted);
+    quietly(() => {
+      mergeAdapter(peft);
+    });
+    expect(await outputs(peft)).toEqual(merged);
+    expect(await disableAdapter(peft, () => outputs(peft))).toEqual(await outputs(peft.model));
+    unmergeAdapter(peft);
+    expect(await outputs(peft)).toEqual(adapted);
+  });
+  it('merges several at once as one after the other, and as they act side by side', async () => {
+    const [atOnce, inTurn] = [await fresh(), await fresh()];
+    if (!canActTogether(atOnce)) {
+      expect(() => {
+        mergeAdapter(atOnce, { adapterNames: ['default', 'second'] });
+      }).toThrow(ConfigError);
+      expect(atOnce.mergedWeights).toEqual({});
+      return;
+    }
+    setAdapter(atOnce, ['default', 'second']);
+    const together = await outputs(atOnce);
+    mergeAdapter(atOnce);
+    expectClose(await outputs(atOnce), together);
+    for (const name of ['default', 'second']) mergeAdapter(inTurn, { adapterNames: [name] });
+    expect(await outputs(inTurn)).toEqual(await outputs(atOnce));
+  });
+  it('does not lose an adapter that is merged', async () => {
+    const peft = await fresh();
+    mergeAdapter(peft);
+    expect(() => {
+      deleteAdapter(peft, 'default');
+    }).toThrow(ConfigError);
+    expect([...peft.adapters.keys()]).toEqual(['default', 'second']);
+  });
+  it('refuses to merge what is not finite, and changes nothing', async () => {
+    const peft = broken(await fresh());
+    if (!peft) return; // nothing but a head
+    expect(() => {
+      mergeAdapter(peft);
+    }).toThrow(CheckpointError);
+    expect([peft.merged, peft.mergedWeights]).toEqual([[], {}]);
+    expect(() => mergeAndUnload(peft)).toThrow(CheckpointError);
+    expect(() => mergeAndUnload(peft, { safeMerge: false })).not.toThrow();
+  });
+}
+
+/** The model with a NaN in every trained tensor of the first adapter's layers; undefined where it has none. */
+function broken<C extends TargetConfig>(peft: PeftModel<C>): PeftModel<C> | undefined {
+  const keys = Object.values(peft.adapter.layers).flatMap((layer) =>
+    Object.keys(layer.params).map((name) => tensorKey(layer, name)),
+  );
+  if (keys.length === 0) return undefined;
+  const values = { ...peft.adapter.values };
+  for (const key of keys) {
+    const tensor = values[key];
+    if (tensor)
+      values[key] = hostTensor(
+        Float32Array.from(floats(tensor), () => NaN),
+        tensor.shape,
+      );
+  }
+  return withAdapter(peft, { values });
 }

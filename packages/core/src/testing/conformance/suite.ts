@@ -23,6 +23,8 @@ export interface ConformanceOptions<C extends TargetConfig> {
   readonly randomAtInit?: readonly string[];
   /** Names of configurations that hold a part constant in the backward pass, with what it is: finite differences skip them. */
   readonly detached?: Readonly<Record<string, string>>;
+  /** Budgets of configurations, in what LoRA stores of one rank; an empty list for one that keeps none. Default 1 and 2. */
+  readonly budgets?: Readonly<Record<string, readonly number[]>>;
   /** Options that must be refused, and the field the error must name. */
   readonly invalid: readonly { readonly options: Record<string, unknown>; readonly field: string }[];
   /** Learning rate at which the toy task is learnt. Default 0.02. */
@@ -40,17 +42,19 @@ export interface Suite<C extends TargetConfig = TargetConfig> {
   readonly identityAtInit: boolean;
   /** What the backward pass holds constant, if anything. */
   readonly detached: string | undefined;
+  /** In what LoRA stores of one rank. */
+  readonly budgets: readonly number[];
   executor(): Promise<Executor>;
 }
 
 /** Outputs of two float32 computations of one network are this close. */
-export const OUTPUT_TOLERANCE = 1e-5;
+const OUTPUT_TOLERANCE = 1e-5;
 
 /** The suite of one configuration. */
 export function suiteOf<C extends TargetConfig>(
   method: CallableMethod<C>,
   name: string,
-  { configs, randomAtInit = [], detached = {}, learningRate = 0.02, executor }: ConformanceOptions<C>,
+  { configs, randomAtInit = [], detached = {}, budgets = {}, learningRate = 0.02, executor }: ConformanceOptions<C>,
 ): Suite<C> {
   return {
     method,
@@ -59,6 +63,7 @@ export function suiteOf<C extends TargetConfig>(
     learningRate,
     identityAtInit: method.capabilities.identityAtInit && !randomAtInit.includes(name),
     detached: detached[name],
+    budgets: budgets[name] ?? [1, 2],
     executor: executor ?? referenceExecutor,
   };
 }

@@ -3,9 +3,11 @@ import type { TargetConfig } from '../../adapter/targets.js';
 import type { CallableMethod } from '../../contracts/method.js';
 import { testBudget } from './budget.js';
 import { testConfiguration } from './configuration.js';
+import { testExchange } from './exchange.js';
 import { testFiles } from './files.js';
 import { testInitialState } from './initial-state.js';
 import { testMerging } from './merging.js';
+import { testSeveralAdapters } from './several.js';
 import { suiteOf, type ConformanceOptions } from './suite.js';
 import { testTraining } from './training.js';
 
@@ -19,7 +21,9 @@ export function testMethod<C extends TargetConfig>(method: CallableMethod<C>, op
         testInitialState(suite);
         testTraining(suite);
         testFiles(suite);
+        testSeveralAdapters(suite);
         testMerging(suite);
+        testExchange(suite);
         testBudget(suite);
       });
     }

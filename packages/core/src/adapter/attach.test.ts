@@ -1,0 +1,72 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { onWarning, parseOptions } from '../config.js';
+import { defineMethod, type PeftMethod } from '../contracts/method.js';
+import { ConfigError, TargetModuleError } from '../errors.js';
+import { toyModel } from '../testing/toy-model.js';
+import { attach } from './attach.js';
+import { biasLayer } from './full-module.js';
+import { targetEntries, type TargetConfig } from './targets.js';
+
+/** Trains the biases of the modules that it is given: the least that a method can do. */
+const biases: PeftMethod = defineMethod<TargetConfig>({
+  name: 'biases',
+  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+  parseConfig: (input): TargetConfig => parseOptions('biases', targetEntries, input),
+  adapt: (sites, _config, { frozen }) =>
+    Object.fromEntries(sites.map((site) => [site.path, biasLayer(site, frozen(site.path), 'default')])),
+  peftTypes: [],
+  toFile: () => ({ config: {}, tensors: {} }),
+  fromFile: () => ({ config: {}, values: {} }),
+});
+
+const model = toyModel();
+const attached = (options: object, how: Parameters<typeof attach>[2] = {}) =>
+  attach(model, { method: biases, config: biases.parseConfig(options) }, how);
+
+describe('attach', () => {
+  const warnings: string[] = [];
+  let restore: () => void;
+  beforeEach(() => {
+    warnings.length = 0;
+    restore = onWarning((message) => warnings.push(message));
+  });
+  afterEach(() => {
+    restore();
+  });
+
+  it('warns of targets and exclusions that match nothing, with the nearest paths', () => {
+    attached({ targetModules: ['query', 'vlue'], excludeModules: ['kee'] });
+    expect(warnings).toEqual([
+      expect.stringMatching(/^targetModules: 'vlue' .*attention\.value.*; excludeModules: 'kee' /) as string,
+    ]);
+  });
+
+  it('refuses them when it is told to be strict, and says which field it was', () => {
+    expect(() => attached({ targetModules: ['query', 'vlue'] }, { strict: true })).toThrow(
+      expect.objectContaining({ code: new TargetModuleError('').code, path: 'targetModules' }),
+    );
+    expect(() => attached({ targetModules: ['query'], excludeModules: ['kee'] }, { strict: true })).toThrow(
+      expect.objectContaining({ path: 'excludeModules' }),
+    );
+    expect(() => attached({ targetModules: ['query'] }, { strict: true })).not.toThrow();
+  });
+
+  it('trains whole what modulesToSave names, modules within it among them, and nothing of it otherwise', () => {
+    const { adapter } = attached({ targetModules: ['in', 'out', 'norm'], modulesToSave: ['layer.1.ffn', 'norm'] });
+    expect(Object.keys(adapter.saved)).toEqual([
+      'encoder.layer.0.norm',
+      'encoder.layer.1.norm',
+      'encoder.layer.1.ffn.in',
+      'encoder.layer.1.ffn.out',
+      'classifier',
+    ]);
+    expect(Object.keys(adapter.layers)).toEqual(['encoder.layer.0.ffn.in', 'encoder.layer.0.ffn.out']);
+    expect(() => attached({ modulesToSave: ['pooler'] })).toThrow(
+      expect.objectContaining({ code: new ConfigError('').code, path: 'modulesToSave' }),
+    );
+  });
+
+  it.each(['', 'a/b', '..', '__base__'])('refuses the name %j, which no folder can have', (adapterName) => {
+    expect(() => attached({}, { adapterName })).toThrow(expect.objectContaining({ path: 'adapterName' }));
+  });
+});

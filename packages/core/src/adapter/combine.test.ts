@@ -1,0 +1,133 @@
+import { describe, expect, it } from 'vitest';
+import { ShapeError } from '../errors.js';
+import type { LoraFactors } from '../contracts/method.js';
+import { createRng } from '../rng.js';
+import { hostTensor } from '../tensors.js';
+import { relativeDistance } from '../testing/closeness.js';
+import { combined, type CombinationOptions } from './combine.js';
+import { loraDelta, normalValues } from './factors.js';
+
+const rng = createRng(8);
+const factorsOf = (rank: number, scaling: number): LoraFactors => ({
+  loraA: normalValues(rng, [6, rank], 1),
+  loraB: normalValues(rng, [rank, 5], 1),
+  scaling,
+});
+const [one, two, wide] = [factorsOf(2, 0.5), factorsOf(2, 3), factorsOf(3, 1)];
+const options: CombinationOptions = { rank: 5, density: 1, majoritySignMethod: 'total' };
+/** sum w_i dW_i */
+const sumOf = (...parts: readonly (readonly [LoraFactors, number])[]): number[] =>
+  Array.from({ length: 30 }, (_, index) =>
+    parts.reduce((sum, [factors, weight]) => sum + weight * (loraDelta(factors)[index] as number), 0),
+  );
+const row = (...values: number[]) => hostTensor(Float32Array.from(values), [1, values.length]);
+
+describe('changes of one weight, combined', () => {
+  const parts = [
+    { factors: one, weight: 0.7 },
+    { factors: wide, weight: -0.4 },
+  ];
+  const sum = sumOf([one, 0.7], [wide, -0.4]);
+
+  it('by cat are their weighted sum, in as many ranks as they have together', () => {
+    const cat = combined('cat', parts, options);
+    expect(cat.loraA.shape).toEqual([6, 5]);
+    expect(relativeDistance(loraDelta(cat), sum)).toBeLessThan(1e-6);
+  });
+
+  it('by svd are the nearest to it of the ranks asked for, scaled once', () => {
+    expect(relativeDistance(loraDelta(combined('svd', parts, options)), sum)).toBeLessThan(1e-5);
+    const error = (rank: number): number =>
+      relativeDistance(loraDelta(combined('svd', parts, { ...options, rank })), sum);
+    expect([error(1) > error(2), error(2) > error(4)]).toEqual([true, true]);
+  });
+
+  it('by linear are sums of A and of B, weighed by the roots of what each counts', () => {
+    const linear = combined(
+      'linear',
+      [
+        { factors: one, weight: 2 },
+        { factors: two, weight: -1 },
+      ],
+      options,
+    );
+    const [first, second] = [Math.sqrt(2 * 0.5), Math.sqrt(3)];
+    const a = [...one.loraA.data].map((value, index) => first * value - second * (two.loraA.data[index] as number));
+    const b = [...one.loraB.data].map((value, index) => first * value + second * (two.loraB.data[index] as number));
+    expect(relativeDistance(linear.loraA.data, a)).toBeLessThan(1e-6);
+    expect(relativeDistance(linear.loraB.data, b)).toBeLessThan(1e-6);
+  });
+
+  it('by linear with -1 alone is the change taken back, and with 1 and -1 nothing', () => {
+    const back = combined('linear', [{ factors: one, weight: -1 }], options);
+    expect(relativeDistance(loraDelta(back), sumOf([one, -1]))).toBeLessThan(1e-6);
+    const nothing = combined(
+      'linear',
+      [
+        { factors: one, weight: 1 },
+        { factors: one, weight: -1 },
+      ],
+      options,
+    );
+    expect([...loraDelta(nothing)].every((value) => value === 0)).toBe(true);
+  });
+
+  it('by linear or ties need equal ranks', () => {
+    for (const type of ['linear', 'ties'] as const) {
+      expect(() => combined(type, parts, options)).toThrow(ShapeError);
+    }
+  });
+});
+
+describe('TIES', () => {
+  /** A of two changes, by hand; B is the same everywhere. */
+  const merged = (
+    tensors: readonly number[][],
+    weights: readonly number[],
+    given: Partial<CombinationOptions> = {},
+  ) => {
+    const parts = tensors.map((values, index) => ({
+      factors: {
+        loraA: row(...values),
+        loraB: hostTensor(new Float32Array(values.length).fill(1), [values.length, 1]),
+        scaling: 1,
+      },
+      weight: weights[index] as number,
+    }));
+    return [...combined('ties', parts, { ...options, ...given }).loraA.data];
+  };
+
+  it('keeps the largest entries, elects a sign and averages those that have it', () => {
+    // trimmed to two of four: [5, 0, -4, 0] and [0, 3, 1, 0]; sums 5, 3, -3, 0
+    expect(
+      merged(
+        [
+          [5, 1, -4, 1],
+          [0.5, 3, 1, 0],
+        ],
+        [1, 1],
+        { density: 0.5 },
+      ),
+    ).toEqual([5, 3, -4, 0]);
+    expect(
+      merged(
+        [
+          [5, 2, 1, 1],
+          [3, -1, 1, 1],
+        ],
+        [1, 1],
+      ),
+    ).toEqual([4, 2, 1, 1]);
+  });
+
+  it('elects by the number of entries where asked to', () => {
+    const tensors = [[5], [-1], [-2]];
+    expect(merged(tensors, [1, 1, 1])).toEqual([5]);
+    expect(merged(tensors, [1, 1, 1], { majoritySignMethod: 'frequency' })).toEqual([-1.5]);
+  });
+
+  it('weighs after the election, and keeps nothing at density 0', () => {
+    expect(merged([[2], [1]], [-4, 1])).toEqual([(-2 * 2 + 1) / 2]);
+    expect(merged([[2], [1]], [1, 1], { density: 0 })).toEqual([0]);
+  });
+});

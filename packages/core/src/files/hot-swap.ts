@@ -1,0 +1,92 @@
+import { placeColumns, placeRows, scaleRows } from '../adapter/factors.js';
+import {
+  adapterNamed,
+  allLayers,
+  tensorKey,
+  tensorNames,
+  valuesOf,
+  type Adapter,
+  type PeftModel,
+} from '../adapter/peft-model.js';
+import { CheckpointError, UnsupportedError } from '../errors.js';
+import type { AdapterLayer } from '../contracts/method.js';
+import { hostZeros, tensorAt, type HostTensors } from '../tensors.js';
+import { readAdapter, type LoadOptions } from './checkpoint.js';
+import { restoreAdapter } from './restore.js';
+import { assertNotMerged } from './state-dict.js';
+
+/**
+ * Gives a LoRA adapter the values of another one, in a folder, without a change of any shape or scaling: what is compiled for it
+ * goes on running. The new one adapts the same modules or some of them, with the same ranks or lower ones; they are filled up
+ * with zeros, and B makes up for another scaling.
+ * @throws ConfigError for an unknown adapter, or one that is merged.
+ * @throws UnsupportedError when one of the two is more than A and B.
+ * @throws CheckpointError when the new one has more modules or ranks, or its folder is broken; nothing has changed then.
+ */
+export async function hotswapAdapter(
+  peft: PeftModel,
+  folder: string,
+  options: LoadOptions & Required<Pick<LoadOptions, 'adapterName'>>,
+): Promise<void> {
+  const current = adapterNamed(peft, options.adapterName);
+  assertNotMerged(peft, current.name);
+  const stored = await readAdapter(peft.model, folder, options);
+  const incoming = restoreAdapter(peft.model, peft.seed, stored);
+  assertSubset(current, incoming, stored.source);
+  const values = Object.assign(
+    {},
+    ...Object.values(current.layers).map((layer) => swapped(current, incoming, layer, stored.source)),
+    ...Object.values(current.saved).map((layer) => savedValues(current, incoming, layer)),
+  ) as HostTensors;
+  peft.adapters.set(current.name, { ...current, values });
+}
+
+function assertSubset(current: Adapter, incoming: Adapter, source: string): void {
+  const known = allLayers(current);
+  const extra = Object.keys(allLayers(incoming)).find((path) => !(path in known));
+  if (extra === undefined) return;
+  throw new CheckpointError(`${source} adapts '${extra}', which the adapter '${current.name}' does not`, extra);
+}
+
+/** The values of one layer: the incoming factors in its own ranks and scaling, or a B of zeros. */
+function swapped(current: Adapter, incoming: Adapter, layer: AdapterLayer, source: string): HostTensors {
+  const { path } = layer.site;
+  const own = valuesOf(layer, current.values);
+  const { scaling, rank } = plainFactors(layer, own);
+  const [loraA, loraB] = [tensorAt(own, 'loraA'), tensorAt(own, 'loraB')];
+  const key = (name: string): string => tensorKey(layer, name);
+  const next = incoming.layers[path];
+  if (!next) return { [key('loraA')]: loraA, [key('loraB')]: hostZeros(loraB.shape) };
+  const given = plainFactors(next, valuesOf(next, incoming.values));
+  if (given.rank > rank) {
+    throw new CheckpointError(
+      `${source}: '${path}' has rank ${given.rank}, the adapter '${current.name}' has ${rank}`,
+      path,
+    );
+  }
+  const first = Array.from({ length: given.rank }, (_, index) => index);
+  const scaled = scaleRows(
+    given.loraB,
+    first.map(() => given.scaling / scaling),
+  );
+  return { [key('loraA')]: placeColumns(given.loraA, first, rank), [key('loraB')]: placeRows(scaled, first, rank) };
+}
+
+/** A, B and the scaling of a layer that is nothing else. @throws UnsupportedError when it is. */
+function plainFactors(layer: AdapterLayer, values: HostTensors) {
+  const isPlain = layer.toLora && !layer.frozenWeight && !layer.mergedBias;
+  if (!isPlain || !layer.toLora || tensorNames(layer).sort().join() !== 'loraA,loraB') {
+    const { path } = layer.site;
+    throw new UnsupportedError(`hot swapping needs plain LoRA; the adapter of '${path}' is more than A and B`, path);
+  }
+  const factors = layer.toLora(values);
+  return { ...factors, rank: factors.loraA.shape[1] as number };
+}
+
+function savedValues(current: Adapter, incoming: Adapter, layer: AdapterLayer): HostTensors {
+  const { path } = layer.site;
+  const from = path in incoming.saved ? incoming.values : current.values;
+  return Object.fromEntries(
+    tensorNames(layer).map((name) => [tensorKey(layer, name), tensorAt(from, tensorKey(layer, name))]),
+  );
+}

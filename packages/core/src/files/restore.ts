@@ -1,0 +1,101 @@
+import { createAdapter } from '../adapter/attach.js';
+import { isOfHead, isPretrained } from '../adapter/head.js';
+import { allLayers, tensorKey, type Adapter } from '../adapter/peft-model.js';
+import type { TargetConfig } from '../adapter/targets.js';
+import { describe, warnOnce } from '../config.js';
+import { CheckpointError } from '../errors.js';
+import type { AdapterFile, PeftMethod } from '../contracts/method.js';
+import type { Model } from '../contracts/model.js';
+import { tensorsAt, type HostTensors } from '../tensors.js';
+import { stringList } from './adapter-config.js';
+
+/** What an adapter is made from again. */
+export interface StoredAdapter {
+  readonly name: string;
+  readonly method: PeftMethod;
+  /** The method's part, without the modules trained whole. */
+  readonly file: AdapterFile;
+  /** The modules trained whole: `<path>.weight` and `<path>.bias`, oriented as in the model. */
+  readonly saved: HostTensors;
+  /** Paths of these modules. */
+  readonly savedPaths: readonly string[];
+  /** Where it comes from, for messages. */
+  readonly source: string;
+}
+
+/**
+ * The adapter that a file describes. Without a head of its own it gets the model's.
+ * @throws CheckpointError naming the tensor or field at fault.
+ */
+export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter): Adapter {
+  const { method, file, saved, source } = stored;
+  const read = method.fromFile(file);
+  const config = method.parseConfig({ ...targetsOf(file.config, model, stored.savedPaths), ...read.config });
+  const adapter = createAdapter(model, { method, config }, { seed, adapterName: stored.name });
+  const missing = Object.keys(adapter.saved).filter(
+    (path) => isOfHead(model, path) && !stored.savedPaths.includes(path),
+  );
+  const initial = initialHead(model, adapter, missing, source);
+  return { ...adapter, values: fittingValues(adapter, { ...initial, ...read.values, ...saved }, source) };
+}
+
+/** The values, when they are just those of the adapter. @throws CheckpointError for a missing, unknown or mis-shaped one. */
+export function fittingValues(adapter: Adapter, values: HostTensors, source: string): HostTensors {
+  const expected = new Map(
+    Object.values(allLayers(adapter)).flatMap((layer) =>
+      Object.entries({ ...layer.params, ...layer.state }).map(
+        ([name, { initial }]) => [tensorKey(layer, name), initial.shape] as const,
+      ),
+    ),
+  );
+  const unknown = Object.keys(values).find((key) => !expected.has(key));
+  if (unknown) throw new CheckpointError(`${source}: '${unknown}' belongs to no adapted module of this model`, unknown);
+  const fitting: HostTensors = {};
+  for (const [key, shape] of expected) {
+    const value = values[key];
+    if (!value) throw new CheckpointError(`${source}: the tensor of '${key}' is missing`, key);
+    if (value.shape.join() !== shape.join()) {
+      throw new CheckpointError(
+        `${source}: '${key}' has shape [${value.shape.join(', ')}], expected [${shape.join(', ')}]`,
+        key,
+      );
+    }
+    fitting[key] = value;
+  }
+  return fitting;
+}
+
+function targetsOf(fields: AdapterFile['config'], model: Model, savedPaths: readonly string[]): Partial<TargetConfig> {
+  const saved = savedPaths.filter((path) => !isOfHead(model, path));
+  return {
+    ...namesAt(fields, 'target_modules', 'targetModules'),
+    ...namesAt(fields, 'exclude_modules', 'excludeModules'),
+    ...(saved.length === 0 ? {} : { modulesToSave: saved }),
+  };
+}
+
+/** A field that holds a pattern or a list of names. @throws CheckpointError when it holds something else. */
+function namesAt(fields: AdapterFile['config'], field: string, option: keyof TargetConfig): Partial<TargetConfig> {
+  const value = fields[field];
+  if (value === null || value === undefined) return {};
+  if (typeof value === 'string' || stringList(value).length === (value as unknown[]).length) return { [option]: value };
+  throw new CheckpointError(`${field} is ${describe(value)}; expected names or a pattern`, field);
+}
+
+/** The modules of the head that an adapter was saved without. */
+function initialHead(
+  model: Model,
+  { saved, values }: Adapter,
+  missing: readonly string[],
+  source: string,
+): HostTensors {
+  const drawn = missing.filter((path) => !isPretrained(model, path));
+  if (drawn.length > 0) {
+    warnOnce(`${source} holds no '${drawn.join("', '")}' and the model came without a trained one: it is drawn anew`);
+  }
+  const layers = missing.flatMap((path) => saved[path] ?? []);
+  return tensorsAt(
+    values,
+    ...layers.flatMap((layer) => Object.keys(layer.params).map((name) => tensorKey(layer, name))),
+  );
+}

@@ -1,0 +1,33 @@
+import type { GradSaveFunc, Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
+
+/**
+ * -log softmax(logits)[label] of every row. Few passes go over the logits, which for a vocabulary are the largest tensor of a
+ * step. First-order gradients only.
+ *
+ * @param logits `[rows, classes]`
+ * @param labels int32 `[rows]`, each in [0, classes)
+ * @returns `[rows]`
+ */
+export function softmaxCrossEntropy(logits: Tensor, labels: Tensor): Tensor {
+  const [rows, classes] = logits.shape as [number, number];
+  return tf.customGrad((...args) => {
+    const [logits, save] = args as [Tensor, GradSaveFunc];
+    const shifted = tf.sub(logits, tf.max(logits, 1, true)); // [rows, classes]
+    const weights = tf.exp(shifted);
+    const total = tf.sum(weights, 1); // [rows]
+    const places = tf.stack([tf.range(0, rows, 1, 'int32'), labels], 1); // [rows, 2]
+    save([weights, total, labels]);
+    return {
+      value: tf.sub(tf.log(total), tf.gatherND(shifted, places)),
+      gradFunc: (dy, saved) => gradient(dy, saved as [Tensor, Tensor, Tensor], classes),
+    };
+  })(logits);
+}
+
+/** dlogits = dy (softmax(logits) - onehot(label)) */
+function gradient(dy: Tensor, [weights, total, labels]: [Tensor, Tensor, Tensor], classes: number): Tensor {
+  const column = (x: Tensor): Tensor => tf.reshape(x, [-1, 1]); // [rows, 1]
+  const chosen = tf.oneHot(labels, classes, 1, 0, 'float32'); // [rows, classes]
+  return tf.sub(tf.mul(weights, column(tf.div(dy, total))), tf.mul(chosen, column(dy)));
+}

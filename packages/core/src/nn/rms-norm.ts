@@ -1,0 +1,39 @@
+import type { GradSaveFunc, Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
+import { toRows } from './linear.js';
+import { runFused } from './fused.js';
+
+/**
+ * Root-mean-square normalisation over the last axis (Zhang and Sennrich, 2019): y = x / sqrt(mean(x^2) + epsilon) * gain.
+ * One node in a compiled step. First-order gradients only.
+ *
+ * @param x `[.., features]`
+ * @param gain `[features]`
+ * @returns `[.., features]`
+ */
+export function rmsNorm(x: Tensor, gain: Tensor, epsilon: number): Tensor {
+  return tf.customGrad((...args) => {
+    const [x, gain, save] = args as [Tensor, Tensor, GradSaveFunc];
+    const { y, invRms } = normalise(x, gain, epsilon);
+    save([x, gain, invRms]);
+    return { value: y, gradFunc: (dy, saved) => gradients(dy, saved as [Tensor, Tensor, Tensor]) };
+  })(x, gain);
+}
+
+function normalise(x: Tensor, gain: Tensor, epsilon: number): { y: Tensor; invRms: Tensor } {
+  const fused = runFused('PeftRmsNorm', { x, gain }, { epsilon });
+  if (fused !== undefined) {
+    const [y, invRms] = fused as [Tensor, Tensor];
+    return { y, invRms };
+  }
+  const invRms = tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon)); // [.., 1]
+  return { y: tf.mul(tf.mul(x, invRms), gain), invRms };
+}
+
+/** With s = 1 / rms and d = dy gain: dx = s (d - x s^2 mean(d x)), dgain = sum(dy x s). */
+function gradients(dy: Tensor, [x, gain, invRms]: [Tensor, Tensor, Tensor]): Tensor[] {
+  const scaled = tf.mul(dy, gain);
+  const slope = tf.mul(tf.mean(tf.mul(scaled, x), -1, true), tf.square(invRms)); // [.., 1]
+  const dx = tf.mul(tf.sub(scaled, tf.mul(x, slope)), invRms);
+  return [dx, tf.sum(toRows(tf.mul(dy, tf.mul(x, invRms))), 0)]; // dgain [features]
+}

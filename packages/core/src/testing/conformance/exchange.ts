@@ -1,0 +1,148 @@
+import { expect, it } from 'vitest';
+import { activeRanks } from '../../adapter/accounting.js';
+import { setAdapter } from '../../adapter/adapters.js';
+import { allLayers, tensorKey, withAdapter, type PeftModel } from '../../adapter/peft-model.js';
+import type { TargetConfig } from '../../adapter/targets.js';
+import { CheckpointError, ConfigError, PeftError } from '../../errors.js';
+import { readsLora } from '../../files/lora-file.js';
+import { convertToLora } from '../../files/convert.js';
+import { savePretrained } from '../../files/checkpoint.js';
+import { hotswapAdapter } from '../../files/hot-swap.js';
+import { getPeftModelStateDict, setPeftModelStateDict } from '../../files/state-dict.js';
+import { addWeightedAdapter } from '../../files/weighted.js';
+import { memoryStorage } from '../../storage.js';
+import { hostTensor, hostZeros, tensorAt, type HostTensors } from '../../tensors.js';
+import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
+import { twoAdapters } from './several.js';
+
+/** Adapters as state dicts, as sums of others, as plain LoRA, and in another's place. */
+export function testExchange<C extends TargetConfig>(suite: Suite<C>): void {
+  const fresh = twoAdapters(suite);
+  const outputs = (model: Parameters<typeof outputsOf>[0]): Promise<number[]> => outputsOf(model, suite);
+
+  it('gives its values as a state dict and takes them back', async () => {
+    const peft = await fresh();
+    const [adapted, dict] = [await outputs(peft), getPeftModelStateDict(peft)];
+    expect(Object.keys(dict).every((key) => key.startsWith('base_model.model.'))).toBe(true);
+    peft.adapter = { ...peft.adapter, values: halved(peft) };
+    expectApart(await outputs(peft), adapted);
+    setPeftModelStateDict(peft, dict);
+    expectClose(await outputs(peft), adapted);
+    const [key = ''] = Object.keys(dict);
+    const before = peft.adapter;
+    expect(() => {
+      setPeftModelStateDict(peft, { ...dict, [key]: hostZeros([1, 1, 1]) });
+    }).toThrow(PeftError);
+    expect(peft.adapter).toBe(before);
+  });
+  testConversion(suite, outputs);
+  testWeighted(suite, fresh, outputs);
+  testHotSwap(suite, outputs);
+}
+
+/** The adapter's values with every trained tensor halved. */
+function halved({ adapter }: PeftModel): HostTensors {
+  const values = { ...adapter.values };
+  for (const layer of Object.values(allLayers(adapter))) {
+    for (const key of Object.keys(layer.params).map((name) => tensorKey(layer, name))) {
+      const { data, shape } = tensorAt(values, key);
+      values[key] = hostTensor(
+        Float32Array.from(data, (value) => value / 2),
+        shape,
+      );
+    }
+  }
+  return values;
+}
+
+type Outputs = (model: Parameters<typeof outputsOf>[0]) => Promise<number[]>;
+
+function testConversion<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs): void {
+  const { method } = suite;
+  if (!readsLora(method)) {
+    it.skip(
+      `converts to fewer ranks (skipped: ${method.name} does not read low-rank files; tests/methods/convert.test.ts does)`,
+    );
+    return;
+  }
+  it('converts to a LoRA of enough ranks without a change, and of few with a small one', async () => {
+    const peft = await trained(suite);
+    const adapted = await outputs(peft);
+    expectClose(await outputs(convertToLora(peft, { method, energy: 1 })), adapted, 1e-4);
+    const small = convertToLora(peft, { method, rank: 1 });
+    expect(Math.max(...Object.values(activeRanks(small.adapter.layers, small.adapter.values)))).toBeLessThanOrEqual(1);
+    const error = (await outputs(small)).map((value, index) => (value - (adapted[index] as number)) ** 2);
+    expect(error.reduce((sum, value) => sum + value, 0) / error.length).toBeLessThan(0.5);
+    expect(() => convertToLora(peft, { method, rank: 0 })).toThrow(ConfigError);
+    expect(() => convertToLora(peft, { method, energy: 2 })).toThrow(ConfigError);
+  });
+}
+
+function testWeighted<C extends TargetConfig>(
+  { name: config, method }: Suite<C>,
+  fresh: () => Promise<PeftModel<C>>,
+  outputs: Outputs,
+): void {
+  it(`is combined with others by weights, where it is plain LoRA on disk (${config})`, async () => {
+    const peft = await fresh();
+    const isPlain = Object.values(peft.adapter.layers).every(({ toLora, mergedBias }) => toLora && !mergedBias);
+    const shared = { adapters: ['default', 'second'], modulesFrom: 'default' };
+    if (!isPlain || !readsLora(method)) {
+      expect(() => {
+        addWeightedAdapter(peft, { ...shared, weights: [1, 1], adapterName: 'sum' });
+      }).toThrow(expect.objectContaining({ code: 'PEFT_UNSUPPORTED' }));
+      expect(peft.adapters.has('sum')).toBe(false);
+      return;
+    }
+    const headAlone = await outputs(withAdapter(peft, { layers: {} }));
+    const both = { ...peft, active: ['default', 'second'] };
+    addWeightedAdapter(peft, { ...shared, weights: [1, 1], adapterName: 'cat', combinationType: 'cat' });
+    setAdapter(peft, 'cat');
+    expectClose(await outputs(peft), await outputs(both), 1e-4);
+    const zero = { adapters: ['default', 'default'], weights: [1, -1], combinationType: 'cat' } as const;
+    addWeightedAdapter(peft, { ...zero, adapterName: 'zero' });
+    setAdapter(peft, 'zero');
+    expectClose(await outputs(peft), headAlone, 1e-4);
+    for (const wrong of [
+      { weights: [1] },
+      { weights: [1, NaN] },
+      { adapterName: 'cat' },
+      { combinationType: 'ties' as const },
+    ]) {
+      expect(() => {
+        addWeightedAdapter(peft, { ...shared, weights: [1, 1], adapterName: 'other', ...wrong });
+      }).toThrow(ConfigError);
+    }
+    expect(() => {
+      addWeightedAdapter(peft, { adapters: shared.adapters, weights: [1, 1], adapterName: 'other' });
+    }).toThrow(expect.objectContaining({ path: 'modulesFrom' }));
+  });
+}
+
+function testHotSwap<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs): void {
+  it('takes the place of another in a running model, where it is A and B alone', async () => {
+    const [peft, other] = [await attached(suite), await trained(suite, 4, 9)];
+    const storage = memoryStorage();
+    await savePretrained(other, 'other', { storage, pruned: false });
+    const swap = hotswapAdapter(peft, 'other', { methods: [suite.method], storage, adapterName: 'default' });
+    const names = Object.values(peft.adapter.layers).map(({ params, state = {}, frozenWeight, mergedBias }) =>
+      frozenWeight || mergedBias
+        ? 'more'
+        : Object.keys({ ...params, ...state })
+            .sort()
+            .join(),
+    );
+    if (names.some((each) => each !== 'loraA,loraB')) {
+      await expect(swap).rejects.toThrow(expect.objectContaining({ code: 'PEFT_UNSUPPORTED' }));
+      return;
+    }
+    const { layers } = peft.adapter;
+    expectApart(await outputs(peft), await outputs(other));
+    await swap;
+    expect(peft.adapter.layers).toBe(layers);
+    expectClose(await outputs(peft), await outputs(other), 1e-4);
+    await expect(
+      hotswapAdapter(peft, 'nowhere', { methods: [suite.method], storage, adapterName: 'default' }),
+    ).rejects.toThrow(CheckpointError);
+  });
+}

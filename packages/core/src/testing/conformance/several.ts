@@ -1,0 +1,185 @@
+import { expect, it } from 'vitest';
+import { addAdapter, deleteAdapter, disableAdapter, setAdapter, unload } from '../../adapter/adapters.js';
+import { baseParameters } from '../../adapter/accounting.js';
+import { BASE, withAdapter, type PeftModel } from '../../adapter/peft-model.js';
+import { layerStatus, modelStatus } from '../../adapter/status.js';
+import type { TargetConfig } from '../../adapter/targets.js';
+import { onWarning } from '../../config.js';
+import { ConfigError } from '../../errors.js';
+import { loadAdapter, loadPretrained, savePretrained } from '../../files/checkpoint.js';
+import { memoryStorage } from '../../storage.js';
+import { predict } from '../../train/evaluate.js';
+import { toyEvaluationData, toyModel } from '../toy-model.js';
+import { expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
+
+const { batches } = toyEvaluationData();
+
+/** A model with two trained adapters, 'default' and 'second', of which the first acts; anew at every call, trained once. */
+export function twoAdapters<C extends TargetConfig>(suite: Suite<C>): () => Promise<PeftModel<C>> {
+  let made: Promise<readonly [PeftModel<C>, PeftModel<C>]> | undefined;
+  return async () => {
+    made ??= Promise.all([trained(suite, 4, 3), trained(suite, 4, 9)]);
+    const [first, second] = await made;
+    const storage = memoryStorage();
+    await savePretrained(second, 'second', { storage, pruned: false });
+    const peft = withAdapter(first, {});
+    await loadAdapter(peft, 'second', { methods: [suite.method], storage, adapterName: 'second' });
+    return peft;
+  };
+}
+
+/** Does something without what it warns of. */
+export function quietly(act: () => void): void {
+  const restore = onWarning(() => undefined);
+  act();
+  restore();
+}
+
+/** Whether two adapters of this model can act at once: not where they train a module whole, or its bias. */
+export function canActTogether({ adapters }: PeftModel): boolean {
+  return [...adapters.values()].every(({ layers }) => Object.values(layers).every(({ startsAnew }) => !startsAnew));
+}
+
+/** Adapters beside one another: which acts, which is left, which row goes by which. */
+export function testSeveralAdapters<C extends TargetConfig>(suite: Suite<C>): void {
+  const fresh = twoAdapters(suite);
+  const outputs = (model: Parameters<typeof outputsOf>[0]): Promise<number[]> => outputsOf(model, suite);
+  testActivation(fresh, outputs);
+  testRemoval(fresh, outputs);
+  testRows(suite, fresh);
+  testFolders(suite, fresh, outputs);
+}
+
+type Fresh = () => Promise<PeftModel>;
+type Outputs = (model: Parameters<typeof outputsOf>[0]) => Promise<number[]>;
+
+function testActivation(fresh: Fresh, outputs: Outputs): void {
+  it('lets the adapter act that is set, and no other', async () => {
+    const peft = await fresh();
+    const first = await outputs(peft);
+    setAdapter(peft, 'second');
+    const second = await outputs(peft);
+    expectApart(second, first);
+    setAdapter(peft, 'default');
+    expect(await outputs(peft)).toEqual(first);
+  });
+  it('refuses a name that is taken or unknown, and changes nothing', async () => {
+    const peft = await fresh();
+    const before = { ...peft, adapters: new Map(peft.adapters) };
+    const { method, config } = peft.adapter;
+    expect(() => {
+      addAdapter(peft, { method, config }, { adapterName: 'second' });
+    }).toThrow(ConfigError);
+    expect(() => {
+      setAdapter(peft, ['second', 'third']);
+    }).toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path: 'adapterName' }));
+    expect(() => {
+      deleteAdapter(peft, 'third');
+    }).toThrow(ConfigError);
+    expect({ ...peft }).toEqual({ ...before });
+  });
+  it('lets both act, one building on the other, or says that they cannot', async () => {
+    const peft = await fresh();
+    if (!canActTogether(peft)) {
+      expect(() => {
+        setAdapter(peft, ['default', 'second']);
+      }).toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path: 'active' }));
+      expect(peft.active).toEqual(['default']);
+      return;
+    }
+    const first = await outputs(peft);
+    setAdapter(peft, ['default', 'second']);
+    const both = await outputs(peft);
+    expect(both.every(Number.isFinite)).toBe(true);
+    if (Object.keys(peft.adapter.layers).length > 0) expectApart(both, first);
+    else expect(both).toEqual(first); // nothing but a head, the first one's
+  });
+}
+
+function testRemoval(fresh: Fresh, outputs: Outputs): void {
+  it('is the frozen model while disabled, also within another such scope, and then as it was', async () => {
+    const peft = await fresh();
+    const [before, base] = [await outputs(peft), await outputs(peft.model)];
+    const [outer, inner] = await disableAdapter(peft, async () => [
+      await outputs(peft),
+      await disableAdapter(peft, () => outputs(peft)),
+    ]);
+    expect([outer, inner]).toEqual([base, base]);
+    expect(await outputs(peft)).toEqual(before);
+  });
+  it('lives on without a deleted adapter, and without any', async () => {
+    const peft = await fresh();
+    const first = await outputs(peft);
+    deleteAdapter(peft, 'second');
+    expect(await outputs(peft)).toEqual(first);
+    const other = await fresh();
+    quietly(() => {
+      deleteAdapter(other, 'default');
+    });
+    expect(other.active).toEqual(['second']);
+    expectApart(await outputs(other), first);
+    deleteAdapter(other, 'second');
+    expect(await outputs(other)).toEqual(await outputs(other.model));
+    expect(() => other.adapter).toThrow(ConfigError);
+  });
+  it('leaves the model as it was, unloaded', async () => {
+    const peft = await fresh();
+    const bare = unload(peft);
+    expect(bare.weights).toEqual(toyModel().weights);
+    expect(baseParameters(bare)).toBe(baseParameters(toyModel()));
+  });
+}
+
+function testRows<C extends TargetConfig>(suite: Suite<C>, fresh: Fresh): void {
+  it('sends each row of a mixed batch to its own adapter', async () => {
+    const peft = await fresh();
+    const count = batches.reduce((sum, { rows }) => sum + rows.length, 0);
+    const adapterNames = Array.from({ length: count }, (_, row) => ['default', 'second', BASE][row % 3] as string);
+    const executor = await suite.executor();
+    const mixed = await predict(peft, batches, executor, { adapterNames });
+    const alone: Record<string, Float32Array[]> = { [BASE]: await predict(peft.model, batches, executor) };
+    for (const name of ['default', 'second']) {
+      setAdapter(peft, name);
+      alone[name] = await predict(peft, batches, executor);
+    }
+    const own = adapterNames.flatMap((name, row) => [...(alone[name]?.[row] ?? [])]);
+    expectClose(
+      mixed.flatMap((row) => [...row]),
+      own,
+    );
+    for (const names of [adapterNames.slice(1), adapterNames.map(() => 'third')]) {
+      await expect(predict(peft, batches, executor, { adapterNames: names })).rejects.toThrow(ConfigError);
+    }
+  });
+}
+
+function testFolders<C extends TargetConfig>(suite: Suite<C>, fresh: Fresh, outputs: Outputs): void {
+  it('saves the adapters that are selected, each in a folder of its name', async () => {
+    const peft = await fresh();
+    const storage = memoryStorage();
+    await savePretrained(peft, 'all', { storage, pruned: false });
+    await savePretrained(peft, 'one', { storage, pruned: false, selectedAdapters: ['second'] });
+    expect(await storage.exists('one/adapter_config.json')).toBe(false);
+    setAdapter(peft, 'second');
+    for (const folder of ['all/second', 'one/second']) {
+      const again = await loadPretrained(toyModel(), folder, { methods: [suite.method], storage });
+      expectClose(await outputs(again), await outputs(peft));
+    }
+  });
+  it('says how its modules and the whole stand', async () => {
+    const peft = await fresh();
+    const layers = layerStatus(peft);
+    expect(layers.map(({ path }) => path).sort()).toEqual(Object.keys(peft.adapter.layers).sort());
+    for (const layer of layers) {
+      const available = ['default', 'second'].filter((name) => layer.path in (peft.adapters.get(name)?.layers ?? {}));
+      expect(layer).toMatchObject({ availableAdapters: available, activeAdapters: ['default'], enabled: true });
+    }
+    expect(modelStatus(peft)).toMatchObject({
+      availableAdapters: ['default', 'second'],
+      activeAdapters: ['default'],
+      mergedAdapters: [],
+      methods: { default: suite.method.name, second: suite.method.name },
+      adaptedModules: layers.length,
+    });
+  });
+}
