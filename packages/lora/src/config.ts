@@ -1,7 +1,16 @@
-import { integerFrom, parseOptions, positive, targetEntries, type TargetConfig } from '@peftjs/core';
+import {
+  ConfigError,
+  dropoutRate,
+  integerFrom,
+  parseOptions,
+  positive,
+  targetEntries,
+  warnOnce,
+  type TargetConfig,
+} from '@peftjs/core';
 import * as v from 'valibot';
 
-/** Options of LoRA, in PEFT's names and with PEFT's defaults. */
+/** Options of LoRA and its variants, in PEFT's names and with PEFT's defaults. */
 export interface LoraConfig extends TargetConfig {
   /** Rank of the change of a weight. Default 8. */
   readonly r: number;
@@ -13,12 +22,60 @@ export interface LoraConfig extends TargetConfig {
   readonly rankPattern: Readonly<Record<string, number>>;
   /** Alphas of single modules, likewise. */
   readonly alphaPattern: Readonly<Record<string, number>>;
-  /**
-   * `true`: A uniform, B zero, so that training starts from the frozen model; `'gaussian'`: A normal with deviation 1 / r;
-   * `false`: B random too, which changes the outputs from the start. Default true.
-   */
-  readonly initLoraWeights: boolean | 'gaussian';
+  /** Rate of dropout on what the change reads, in [0, 1). Embeddings have none. Default 0. */
+  readonly loraDropout: number;
+  /** What A and B start from; see `InitLoraWeights`. Default true. */
+  readonly initLoraWeights: InitLoraWeights;
+  /** Options of `initLoraWeights: 'eva'`; null otherwise. */
+  readonly evaConfig: EvaConfig | null;
+  /** Options of `initLoraWeights: 'lora_ga'`; null otherwise. */
+  readonly loraGaConfig: LoraGaConfig | null;
+  /** Train the size of every output's weights apart from their direction (DoRA). Default false. */
+  readonly useDora: boolean;
+  /** Which biases of the model are trained: `'lora_only'` are those of adapted modules. Default 'none'. */
+  readonly bias: 'none' | 'all' | 'lora_only';
+  /** Give B a bias of its own. Default false. */
+  readonly loraBias: boolean;
+  /** Learning rate of B, magnitudes and biases, in learning rates of A (LoRA+). Default 1. */
+  readonly loraplusLrRatio: number;
+  /** Keep A as it starts and train B along the gradient of the whole weight (LoRA-FA). Default false. */
+  readonly loraFa: boolean;
 }
+
+/**
+ * - `true`: A uniform, B zero. `'gaussian'`: A normal with deviation 1 / r, B zero.
+ * - `false`: both random, which changes the outputs from the start.
+ * - `'orthogonal'`: both random with A B = 0; needs an even rank.
+ * - `'pissa'`, `'pissa_niter_N'`: the principal part of the weight, which leaves the frozen one; N is PEFT's and ignored.
+ * - `'olora'`: the leading part of the weight's QR decomposition, likewise.
+ * - `'lora_ga'`: leading directions of the weight's gradient on some batches, likewise.
+ * - `'eva'`: A from the leading directions of what the modules read, ranks moved to where they explain most; B zero.
+ * - `'stored'`: what a file of `'lora_ga'` is read as: A, B and what they took out of the weight come from the file.
+ */
+export type InitLoraWeights =
+  boolean | 'gaussian' | 'orthogonal' | 'eva' | 'olora' | 'lora_ga' | 'stored' | 'pissa' | `pissa_niter_${number}`;
+
+/** Options of EVA. */
+export interface EvaConfig {
+  /** A module's rank grows up to `rho` times what it was given; 1 leaves the ranks alone. Default 2. */
+  readonly rho: number;
+  /** Scale alpha with the rank, so that alpha / r stays. Default true. */
+  readonly adjustScalingFactors: boolean;
+  /** What stays the same when ranks move: their number, or the parameters they store. Default 'ranks'. */
+  readonly budgetUnit: 'ranks' | 'parameters';
+}
+
+/** Options of LoRA-GA. */
+export interface LoraGaConfig {
+  /** Which of the gradient's first 2 r singular vectors A and B take. Default 'ArB2r'. */
+  readonly direction: 'ArBr' | 'A2rBr' | 'ArB2r' | 'random';
+  /** How A and B are scaled. Default 'stable'. */
+  readonly scale: 'stable' | 'weight_svd' | 'gd_scale' | 'unit';
+  /** Gamma of `scale: 'stable'`. Default 16. */
+  readonly stableGamma: number;
+}
+
+const NAMED_INITS = ['gaussian', 'orthogonal', 'eva', 'olora', 'lora_ga', 'pissa'];
 
 const entries = {
   ...targetEntries,
@@ -27,10 +84,97 @@ const entries = {
   useRslora: v.optional(v.boolean(), false),
   rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
   alphaPattern: v.optional(v.record(v.string(), positive), {}),
-  initLoraWeights: v.optional(v.union([v.boolean(), v.literal('gaussian')]), true),
+  loraDropout: v.optional(dropoutRate, 0),
+  initLoraWeights: v.optional(
+    v.pipe(
+      v.unknown(),
+      v.check(isInit, `expected true, false, ${NAMED_INITS.join(', ')} or pissa_niter_N`),
+      v.transform((init) => init as InitLoraWeights),
+    ),
+    true,
+  ),
+  evaConfig: v.nullish(v.record(v.string(), v.unknown()), null),
+  loraGaConfig: v.nullish(v.record(v.string(), v.unknown()), null),
+  useDora: v.optional(v.boolean(), false),
+  bias: v.optional(v.picklist(['none', 'all', 'lora_only']), 'none'),
+  loraBias: v.optional(v.boolean(), false),
+  loraplusLrRatio: v.optional(positive, 1),
+  loraFa: v.optional(v.boolean(), false),
 };
 
-/** Fills in LoRA's defaults. @throws ConfigError naming the field. */
+const evaEntries = {
+  rho: v.optional(v.pipe(v.number(), v.finite(), v.minValue(1)), 2),
+  adjustScalingFactors: v.optional(v.boolean(), true),
+  budgetUnit: v.optional(v.picklist(['ranks', 'parameters']), 'ranks'),
+};
+
+const loraGaEntries = {
+  direction: v.optional(v.picklist(['ArBr', 'A2rBr', 'ArB2r', 'random']), 'ArB2r'),
+  scale: v.optional(v.picklist(['stable', 'weight_svd', 'gd_scale', 'unit']), 'stable'),
+  stableGamma: v.optional(positive, 16),
+};
+
+/** Fills in LoRA's defaults. @throws ConfigError naming the field, also for options that exclude each other. */
 export function parseLoraConfig(input: unknown): LoraConfig {
-  return parseOptions('lora', entries, input);
+  const { evaConfig, loraGaConfig, ...parsed } = parseOptions('lora', entries, input);
+  const init = parsed.initLoraWeights;
+  const config: LoraConfig = {
+    ...parsed,
+    evaConfig: init === 'eva' ? nested('evaConfig', evaEntries, evaConfig) : unused('evaConfig', evaConfig),
+    loraGaConfig:
+      init === 'lora_ga' ? nested('loraGaConfig', loraGaEntries, loraGaConfig) : unused('loraGaConfig', loraGaConfig),
+  };
+  assertCompatible(config);
+  return config;
+}
+
+/** Whether A and B start from a part of the frozen weight that the weight alone determines. */
+export function isPartOfWeight(init: InitLoraWeights): boolean {
+  return init === 'olora' || isPissa(init);
+}
+
+/** Whether a value is `'pissa'` or `'pissa_niter_N'`. */
+function isPissa(init: unknown): init is 'pissa' | `pissa_niter_${number}` {
+  return typeof init === 'string' && /^pissa(_niter_\d+)?$/.test(init);
+}
+
+function isInit(value: unknown): boolean {
+  return typeof value === 'boolean' || NAMED_INITS.includes(value as string) || isPissa(value) || value === 'stored';
+}
+
+/** Options within an option. @throws ConfigError naming both. */
+function nested<const S extends v.ObjectEntries>(field: string, entries: S, options: Record<string, unknown> | null) {
+  try {
+    return parseOptions(`lora: ${field}`, entries, options ?? {});
+  } catch (error) {
+    throw error instanceof ConfigError ? new ConfigError(error.message, `${field}.${error.path ?? ''}`) : error;
+  }
+}
+
+function unused(field: string, options: unknown): null {
+  if (options !== null) warnOnce(`lora: ${field} is ignored, it belongs to another initLoraWeights`);
+  return null;
+}
+
+/** @throws ConfigError naming one of two options that exclude each other. */
+function assertCompatible({ initLoraWeights: init, useDora, loraBias, loraFa, r }: LoraConfig): void {
+  if (loraBias && useDora) throw new ConfigError('lora: loraBias cannot be combined with useDora', 'loraBias');
+  if (loraBias && typeof init !== 'boolean') {
+    throw new ConfigError(`lora: loraBias needs initLoraWeights true or false, got '${init}'`, 'loraBias');
+  }
+  if (loraFa && useDora) {
+    throw new ConfigError(
+      'lora: loraFa cannot be combined with useDora, whose weight is no longer W0 + s A B',
+      'loraFa',
+    );
+  }
+  if (loraFa && init === 'orthogonal') {
+    throw new ConfigError(
+      "lora: loraFa needs an A of full rank; that of initLoraWeights 'orthogonal' has half",
+      'loraFa',
+    );
+  }
+  if (init === 'orthogonal' && r % 2 !== 0) {
+    throw new ConfigError(`lora: initLoraWeights 'orthogonal' needs an even rank, got r = ${r}`, 'r');
+  }
 }

@@ -1,25 +1,37 @@
-import { defineMethod, loraFile, ranksForBudget, readLoraFile, type CallableMethod } from '@peftjs/core';
+import { defineMethod, type AdapterLayers, type CallableMethod, type Init, type Site } from '@peftjs/core';
+import { biasLayers } from './bias.js';
+import { fittedToBudget } from './budget.js';
 import { parseLoraConfig, type LoraConfig } from './config.js';
-import { loraLayer } from './layer.js';
+import { LORA_GA, loraAdapterFile, readLoraAdapterFile } from './file.js';
+import { startsOf } from './starts.js';
+import { loraLayer } from './variants.js';
 
 /**
- * LoRA: a frozen weight is changed by the product of two thin matrices (Hu et al., 2021).
+ * LoRA: a frozen weight is changed by the product of two thin matrices (Hu et al., 2021), with its variants as options.
  *
  * @example attach(model, lora({ r: 8, targetModules: 'all-linear' }))
  */
 export const lora: CallableMethod<LoraConfig> = defineMethod<LoraConfig>({
   name: 'lora',
-  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear', 'embedding'] },
   parseConfig: parseLoraConfig,
-  fitBudget: (sites, budget, config) => ({ ...config, ...ranksForBudget(sites, budget) }),
-  adapt: (sites, config, { rng }) =>
-    Object.fromEntries(sites.map((site) => [site.path, loraLayer(site, config, rng.fork(site.path))])),
-  peftTypes: ['LORA'],
-  toFile: (adapter) => loraFile(adapter),
-  fromFile(file) {
-    const { values, ...config } = readLoraFile(file);
-    return { config, values };
-  },
+  calibration: ({ evaConfig, loraGaConfig }) => (evaConfig ? 'activations' : loraGaConfig ? 'gradients' : null),
+  fitBudget: fittedToBudget,
+  adapt,
+  peftTypes: ['LORA', LORA_GA],
+  toFile: loraAdapterFile,
+  fromFile: readLoraAdapterFile,
 });
 
-export type { LoraConfig } from './config.js';
+function adapt(sites: readonly Site[], config: LoraConfig, init: Init): AdapterLayers {
+  const starts = startsOf(sites, config, init);
+  const adapted = Object.fromEntries(
+    sites.flatMap((site) => {
+      const start = starts[site.path];
+      return start ? [[site.path, loraLayer(site, config, start, init.frozen(site.path))]] : [];
+    }),
+  );
+  return config.bias === 'all' ? { ...adapted, ...biasLayers(adapted, config, init) } : adapted;
+}
+
+export type { EvaConfig, InitLoraWeights, LoraConfig, LoraGaConfig } from './config.js';

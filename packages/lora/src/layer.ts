@@ -1,59 +1,105 @@
 import {
-  hostZeros,
-  kaimingUniform,
-  normalValues,
-  patternValue,
+  joinFactors,
   rankCost,
   tensorsAt,
+  trained,
   type AdapterLayer,
-  type HostTensor,
-  type ParamSpec,
-  type Rng,
+  type ForwardContext,
+  type HostTensors,
+  type LoraFactors,
   type Site,
+  type StepContext,
+  type Tensors,
 } from '@peftjs/core';
+import { embedding, linear } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
 import type { LoraConfig } from './config.js';
+import type { Start } from './starts.js';
 
 /*
  * LoRA (Hu et al., 2021, arXiv 2106.09685), in row vectors:
  *
- *   y  = x W0 + b + s (x A) B       forward          x [rows, in]   A [in, r]   B [r, out]
- *   dW = s A B                      toLora           s = alpha / r, or alpha / sqrt(r) (rsLoRA)
- *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0            initialA, initialB
+ *   y  = x W0 + b + c(x')               forward          x [rows, in], x' the same with dropout
+ *   c(x) = s (x A) B                    output           A [in, r]   B [r, out]
+ *   dW = s A B                          toLora           s = alpha / r, or alpha / sqrt(r): ranks.ts
+ *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0                starts.ts, and every other start
+ *
+ * An embedding reads ids: x A are the rows of A that they name, A [num, r], without dropout. Where A and B start from a
+ * part of W0, the frozen weight is W0 - s A0 B0, and dW = s (A B - A0 B0), of rank 2 r.
+ *
+ * LoRA+ (Hayou et al., 2024, arXiv 2402.12354): the learning rate of B is `loraplusLrRatio` times that of A.
  */
 
-/** LoRA at one site. */
-export function loraLayer(site: Site, config: LoraConfig, rng: Rng): AdapterLayer {
-  const r = patternValue(config.rankPattern, site.path) ?? config.r;
-  const alpha = patternValue(config.alphaPattern, site.path) ?? config.loraAlpha;
-  const scaling = alpha / (config.useRslora ? Math.sqrt(r) : r);
+/** What the dropout of a module's input is called among its noise. */
+const DROPOUT = 'loraDropout';
+
+/** The change of a module, before it is a layer: variants differ in what they make of it. */
+export interface LoraChange extends Pick<AdapterLayer, 'site' | 'params' | 'state' | 'noise' | 'frozenWeight'> {
+  readonly r: number;
+  readonly scaling: number;
+  /** Ranks that a file holds: r, or 2 r where A and B start from a part of W0. */
+  readonly storedRanks: number;
+  /** Learning rate of all that is not A, in learning rates of A. */
+  readonly upRate: number;
+  /** The frozen module beside which A and B are trained. */
+  frozen(x: Tensor, p: Tensors, at: ForwardContext): ForwardContext;
+  /** x': what the change reads. */
+  read(x: Tensor, ctx: StepContext): Tensor;
+  /** c(x'), `[rows, out]`. */
+  output(read: Tensor, p: Tensors): Tensor;
+  /** s A B as it is trained. */
+  trainedFactors(values: HostTensors): LoraFactors;
+  /** s (A B - A0 B0): the change of W0. */
+  factors(values: HostTensors): LoraFactors;
+}
+
+/** LoRA's layer, with what its variants and its file need of it. */
+export interface LoraLayer extends AdapterLayer, Omit<LoraChange, keyof AdapterLayer> {}
+
+/** y = base + c(x'). */
+export function plainLayer(change: LoraChange): LoraLayer {
   return {
-    site,
-    params: {
-      loraA: trained(initialA(config, site, r, rng)),
-      loraB: trained(initialB(config, site, r, rng)),
-    },
-    forward(x, p, at) {
-      const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
-      const hidden = tf.matMul(x, loraA); // [rows, in] -> [rows, r]
-      return tf.add(at.base(), tf.mul(tf.matMul(hidden, loraB), scaling)); // [rows, out]
-    },
-    toLora: (values) => ({ ...tensorsAt(values, 'loraA', 'loraB'), scaling }),
-    storedParameters: () => r * rankCost(site),
-    rank: () => r,
+    ...change,
+    forward: (x, p, at) => tf.add(change.frozen(x, p, at).base(), change.output(change.read(x, at.ctx), p)),
+    toLora: change.factors,
+    storedParameters: () => change.storedRanks * rankCost(change.site),
+    rank: () => change.r,
   };
 }
 
-function trained(initial: HostTensor): ParamSpec {
-  return { initial, trainable: true, group: 'default', decay: true };
+/** c(x') of a module, from where its A and B start. */
+export function changeOf(site: Site, config: LoraConfig, start: Start): LoraChange {
+  const { loraA, loraB, residual, scaling } = start;
+  const r = loraA.shape[1] as number;
+  const taken = { loraA, loraB, scaling: -scaling };
+  const upRate = site.kind === 'embedding' ? 1 : config.loraplusLrRatio;
+  const rate = site.kind === 'embedding' ? 0 : config.loraDropout;
+  const trainedFactors: LoraChange['trainedFactors'] = (values) => ({
+    ...tensorsAt(values, 'loraA', 'loraB'),
+    scaling,
+  });
+  return {
+    site,
+    params: { loraA: trained(loraA), loraB: { ...trained(loraB), rateFactor: upRate } },
+    ...(rate > 0 && { noise: [DROPOUT] }),
+    ...(residual && { frozenWeight: residual }),
+    r,
+    scaling,
+    upRate,
+    storedRanks: residual ? 2 * r : r,
+    frozen: (_x, _p, at) => at,
+    read: (x, ctx) => (rate > 0 ? ctx.dropout(`${site.path}.${DROPOUT}`, x, rate) : x),
+    output(read, p) {
+      const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
+      return tf.mul(linear(down(site, read, loraA), loraB), scaling); // [rows, r] -> [rows, out]
+    },
+    trainedFactors,
+    factors: residual ? (values) => joinFactors(trainedFactors(values), taken) : trainedFactors,
+  };
 }
 
-function initialA({ initLoraWeights }: LoraConfig, { inFeatures }: Site, r: number, rng: Rng): HostTensor {
-  if (initLoraWeights === 'gaussian') return normalValues(rng, [inFeatures, r], 1 / r);
-  return kaimingUniform(rng, inFeatures, r);
-}
-
-function initialB({ initLoraWeights }: LoraConfig, { outFeatures }: Site, r: number, rng: Rng): HostTensor {
-  if (initLoraWeights === false) return kaimingUniform(rng, r, outFeatures); // B's inputs are the ranks
-  return hostZeros([r, outFeatures]);
+/** x A: `[rows, in]` or ids `[..]` -> `[.., r]`. */
+function down({ kind }: Site, read: Tensor, loraA: Tensor): Tensor {
+  return kind === 'embedding' ? embedding(loraA, read) : linear(read, loraA);
 }

@@ -5,6 +5,7 @@ import {
   hostZeros,
   loraDelta,
   normalValues,
+  PeftError,
   rankUnit,
   tensorAt,
   type AdapterLayer,
@@ -27,6 +28,16 @@ const outputOf = (layer: AdapterLayer, values: HostTensors, x: tf.Tensor2D, base
     return [...forwardOf(layer, tensorsOf(values), x, base).dataSync()];
   });
 
+/** The error that a call throws. */
+const failureOf = (act: () => unknown): PeftError => {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof PeftError) return error;
+  }
+  return expect.fail('nothing was refused');
+};
+
 const spread = (values: ArrayLike<number>): number =>
   Math.sqrt(Array.from(values).reduce((sum, value) => sum + value * value, 0) / values.length);
 
@@ -46,7 +57,7 @@ describe('the layer', () => {
     outputOf(layer, values, x, base).forEach((value, index) => expect(value).toBeCloseTo(expected[index] as number, 5));
   });
 
-  it('draws A within 1 / sqrt(in), whatever r is, and starts B from zero', () => {
+  it('trap 24: draws A [in, r] within 1 / sqrt(in), whatever r is, and starts B [r, out] from zero', () => {
     for (const r of [1, 16]) {
       const { loraA, loraB } = layerOf(lora, { r }, [100, 30]).params;
       expect(loraA?.initial.shape).toEqual([100, r]);
@@ -67,7 +78,7 @@ describe('the layer', () => {
     expect(Math.max(...random)).toBeLessThanOrEqual(0.5);
   });
 
-  it('scales by alpha / r, or by alpha / sqrt(r) as rsLoRA', () => {
+  it('trap 30: scales by alpha / r, or by alpha / sqrt(r) as rsLoRA', () => {
     const scalingOf = (options: Partial<LoraConfig>): number | undefined => {
       const layer = layerOf(lora, options);
       return layer.toLora?.(initialOf(layer)).scaling;
@@ -77,7 +88,7 @@ describe('the layer', () => {
     expect(scalingOf({ rankPattern: { m: 4 }, alphaPattern: { m: 1 } })).toBe(0.25);
   });
 
-  it('keeps the size of its output as r grows, as rsLoRA', () => {
+  it('trap 30: keeps the size of its output as r grows, as rsLoRA', () => {
     const deltaSpread = (r: number, useRslora: boolean): number => {
       const layer = layerOf(lora, { r, useRslora }, [64, 64]);
       const rng = createRng(11);
@@ -110,34 +121,32 @@ describe('budgets', () => {
     expect(stored).toBeGreaterThan(0.98 * budget);
   });
 
+  it('counts what stands beside A and B, and both parts of a difference', () => {
+    const least = (options: Partial<LoraConfig>): number => {
+      const { path, message } = failureOf(() => lora.fitBudget?.(sites, 1, lora.parseConfig(options)));
+      expect(path).toBe('budget');
+      return Number(/stores (\d+) parameters/.exec(message)?.[1]);
+    };
+    const outputs = sites.reduce((sum, { outFeatures }) => sum + outFeatures, 0);
+    expect(least({})).toBe(rankUnit(sites));
+    expect(least({ useDora: true })).toBe(rankUnit(sites) + outputs);
+    expect(least({ loraBias: true, bias: 'lora_only' })).toBe(rankUnit(sites) + 2 * outputs);
+    expect(least({ initLoraWeights: 'pissa', useDora: true })).toBe(2 * rankUnit(sites) + outputs);
+    expect(least({ initLoraWeights: 'lora_ga' })).toBe(2 * rankUnit(sites));
+    expect(least({ initLoraWeights: 'orthogonal', r: 2 })).toBe(2 * rankUnit(sites)); // an even rank
+    const { r, rankPattern } =
+      lora.fitBudget?.(sites, 7 * rankUnit(sites), lora.parseConfig({ initLoraWeights: 'orthogonal' })) ??
+      expect.fail('no budget');
+    expect([r, ...Object.values(rankPattern)].every((rank) => rank % 2 === 0)).toBe(true);
+  });
+
+  it("moves EVA's ranks by what they store, and is not kept where other modules are trained", () => {
+    const fitted = lora.fitBudget?.(sites, 4 * rankUnit(sites), lora.parseConfig({ initLoraWeights: 'eva' }));
+    expect(fitted?.evaConfig).toMatchObject({ budgetUnit: 'parameters', rho: 2 });
+    expect(failureOf(() => lora.fitBudget?.(sites, 1e9, lora.parseConfig({ bias: 'all' }))).path).toBe('bias');
+  });
+
   it('says what the least possible is', () => {
     expect(() => lora.fitBudget?.(sites, rankUnit(sites) - 1, lora.parseConfig({}))).toThrow(ConfigError);
-  });
-});
-
-describe('files', () => {
-  it('are what PEFT expects, and read back as the same change of every weight', () => {
-    const config = lora.parseConfig({ r: 4, rankPattern: { up: 2 }, useRslora: true });
-    const layers = layersOf(lora, [linearSite('up', 3, 5), linearSite('down', 5, 3)], config);
-    const values = Object.fromEntries(
-      Object.entries(layers).flatMap(([path, layer]) =>
-        Object.entries(trainedOf(layer)).map(([name, value]) => [`${path}.${name}`, value] as const),
-      ),
-    );
-    const file = lora.toFile({ config, layers, values }, { pruned: true });
-    expect(Object.keys(file.tensors).sort()).toEqual([
-      'down.lora_A.weight',
-      'down.lora_B.weight',
-      'up.lora_A.weight',
-      'up.lora_B.weight',
-    ]);
-    expect(file.tensors['up.lora_A.weight']?.shape).toEqual([2, 3]);
-    const read = lora.fromFile(file);
-    expect(read.values).toEqual(values);
-    const again = layersOf(lora, [linearSite('up', 3, 5), linearSite('down', 5, 3)], read.config);
-    for (const [path, layer] of Object.entries(again)) {
-      const own = trainedOf(layer);
-      expect(layer.toLora?.(own).scaling).toBeCloseTo(layers[path]?.toLora?.(own).scaling ?? NaN, 10);
-    }
   });
 });

@@ -1,0 +1,111 @@
+import {
+  createRng,
+  floats,
+  hostTensor,
+  linearSite,
+  loraDelta,
+  normalValues,
+  tensorAt,
+  type AdapterLayer,
+  type Calibration,
+  type ForwardContext,
+  type FrozenModule,
+  type HostTensor,
+  type HostTensors,
+  type Site,
+  type StepContext,
+  type Tensors,
+} from '@peftjs/core';
+import { embedding, linear } from '@peftjs/core/nn';
+import { contextOf, initialOf, tensorsOf } from '@peftjs/core/testing';
+import { lora, type LoraConfig } from '@peftjs/lora';
+import * as tf from '@tensorflow/tfjs';
+import { expect } from 'vitest';
+
+/** A module and the layer that LoRA puts on it. */
+export interface OnModule {
+  readonly layer: AdapterLayer;
+  readonly frozen: FrozenModule;
+}
+
+/** Normal values, the same for the same seed. */
+export const drawn = (seed: number, shape: readonly number[], std = 1): HostTensor =>
+  normalValues(createRng(seed), shape, std);
+
+/** LoRA on modules with these frozen tensors, by path; calibrated where it is asked for. */
+export function layersOn(
+  sites: readonly Site[],
+  frozen: Readonly<Record<string, FrozenModule>>,
+  options: Partial<LoraConfig>,
+  calibration?: Calibration['values'],
+): Readonly<Record<string, AdapterLayer>> {
+  return lora.adapt(sites, lora.parseConfig(options), {
+    rng: createRng(7),
+    sites,
+    frozen: (path) => tensorAt(frozen, path),
+    calibrated: (_kind, path) => tensorAt(calibration ?? {}, path),
+  });
+}
+
+/** LoRA on one module 'm' with a drawn weight and bias. */
+export function onModule(
+  options: Partial<LoraConfig> = {},
+  { shape = [6, 10], site = linearSite('m', shape[0], shape[1]), calibrated }: ModuleOptions = {},
+): OnModule {
+  const weight = drawn(1, [site.inFeatures, site.outFeatures]);
+  const frozen = site.hasBias ? { weight, bias: drawn(2, [site.outFeatures]) } : { weight };
+  const layers = layersOn([site], { m: frozen }, options, calibrated && { m: calibrated });
+  return { layer: tensorAt(layers, 'm'), frozen };
+}
+
+/** What a module is like. */
+interface ModuleOptions {
+  readonly shape?: readonly [number, number];
+  readonly site?: Site;
+  readonly calibrated?: HostTensor;
+}
+
+/** Values of a layer as training might leave them: away from where they start, where they are trained. */
+export function moved(layer: AdapterLayer, std = 0.5): HostTensors {
+  const values = initialOf(layer);
+  Object.entries(layer.params).forEach(([name, { trainable }], index) => {
+    if (!trainable) return;
+    const { data, shape } = tensorAt(values, name);
+    const noise = floats(drawn(30 + index, shape, std));
+    values[name] = hostTensor(
+      Float32Array.from(data, (value, at) => value + (noise[at] as number)),
+      shape,
+    );
+  });
+  return values;
+}
+
+/** What the layer finds at its module in a step. */
+export function contextAt({ layer, frozen }: OnModule, x: tf.Tensor, ctx: StepContext = contextOf()): ForwardContext {
+  const { weight, bias } = tensorsOf({ ...frozen, weight: layer.frozenWeight ?? frozen.weight });
+  const run: ForwardContext['run'] = (instead) =>
+    layer.site.kind === 'embedding'
+      ? embedding(instead.weight ?? (weight as tf.Tensor), instead.x ?? x)
+      : linear(instead.x ?? x, instead.weight ?? (weight as tf.Tensor), instead.bias ?? bias);
+  return { base: () => run({}), run, weight: () => weight as tf.Tensor, bias: () => bias, ctx };
+}
+
+/** The layer's output for x over its module. */
+export function outputOn(on: OnModule, p: Tensors, x: tf.Tensor, ctx?: StepContext): tf.Tensor {
+  return on.layer.forward(x, p, contextAt(on, x, ctx));
+}
+
+/** The module's weight with the layer folded in, `[in, out]`. */
+export function foldedWeight({ layer, frozen }: OnModule, values: HostTensors): number[] {
+  const delta = layer.toLora ? loraDelta(layer.toLora(values)) : layer.deltaWeight?.(values, frozen);
+  if (!delta) return expect.fail('the layer has no change of its weight');
+  return Array.from(floats(frozen.weight), (value, index) => value + (delta[index] as number));
+}
+
+/** The numbers of a tensor. */
+export const numbers = (tensor: tf.Tensor | undefined): number[] => [
+  ...(tensor ?? expect.fail('no tensor')).dataSync(),
+];
+
+/** Matrices at rest as tensors. */
+export const matrix = ({ data, shape }: HostTensor): tf.Tensor2D => tf.tensor2d(data, shape as [number, number]);

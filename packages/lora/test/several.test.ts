@@ -1,0 +1,40 @@
+import {
+  addAdapter,
+  attach,
+  mergeAndUnload,
+  predict,
+  setAdapter,
+  train,
+  type Model,
+  type PeftModel,
+} from '@peftjs/core';
+import {
+  referenceExecutor,
+  relativeDistance,
+  toyEvaluationData,
+  toyModel,
+  toyTrainingData,
+} from '@peftjs/core/testing';
+import { lora, type LoraConfig } from '@peftjs/lora';
+import { expect, it } from 'vitest';
+
+const outputsOf = async (model: PeftModel | Model): Promise<number[]> =>
+  (await predict(model, toyEvaluationData().batches, await referenceExecutor())).flatMap((row) => [...row]);
+
+const kinds: Readonly<Record<string, Partial<LoraConfig>>> = {
+  'a trained bias': { bias: 'lora_only' },
+  'a trained bias on what PiSSA leaves': { bias: 'lora_only', initLoraWeights: 'pissa' },
+  'DoRA on what OLoRA leaves, and a trained bias': { bias: 'lora_only', useDora: true, initLoraWeights: 'olora' },
+  DoRA: { useDora: true },
+};
+
+it.each(Object.entries(kinds))('acts beside another adapter as it is merged with it: %s', async (_, options) => {
+  const peft = attach(toyModel(), lora({ r: 2, ...options }));
+  await train(peft, toyTrainingData(), { executor: await referenceExecutor(), epochs: 4, learningRate: 0.05 });
+  const alone = await outputsOf(peft);
+  addAdapter(peft, lora({ r: 2, initLoraWeights: false, useDora: true }), { adapterName: 'other' });
+  setAdapter(peft, ['default', 'other']);
+  const together = await outputsOf(peft);
+  expect(relativeDistance(together, alone)).toBeGreaterThan(0.01);
+  expect(relativeDistance(together, await outputsOf(mergeAndUnload(peft)))).toBeLessThan(1e-5);
+});
