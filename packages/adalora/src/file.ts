@@ -1,13 +1,14 @@
 import {
   adaptedPaths,
   CheckpointError,
-  hostTensor,
+  loraFile,
   matrixOf,
   pickColumns,
   pickRows,
   placeRows,
   tensorAt,
   transposed,
+  UnsupportedError,
   warnOfUnknownTensors,
   type AdapterContents,
   type AdapterFile,
@@ -15,15 +16,22 @@ import {
   type HostTensors,
 } from '@peftjs/core';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
+import { readDoublets } from './doublet-file.js';
 import { initialScores } from './scores.js';
+import { maskOf } from './selection.js';
 
-const SUFFIXES = ['.lora_A', '.lora_E', '.lora_B'];
+/** The tensors of a module on disk, and the one whose name `rank_pattern` goes by. */
+const FORMATS = {
+  svd: { suffixes: ['.lora_A', '.lora_E', '.lora_B'], ranked: '.lora_E' },
+  lora: { suffixes: ['.lora_A', '.lora_B'], ranked: '.lora_A' },
+} as const satisfies Record<AdaloraConfig['parametrization'], unknown>;
 
 /** Options by their name on disk: PEFT's own. */
 const PEFT_FIELDS = {
   init_r: 'initR',
   target_r: 'targetR',
   lora_alpha: 'loraAlpha',
+  lora_dropout: 'loraDropout',
   deltaT: 'deltaT',
   beta1: 'beta1',
   beta2: 'beta2',
@@ -32,111 +40,141 @@ const PEFT_FIELDS = {
 
 /** Options that PEFT does not have; only further training needs them. */
 const OWN_FIELDS = {
+  parametrization: 'parametrization',
   orth_regularizer: 'orthRegularizer',
   importance: 'importance',
+  allocator: 'allocator',
   budget_unit: 'budgetUnit',
   budget: 'budget',
 } as const satisfies Record<string, keyof AdaloraConfig>;
 
 /**
  * The adapter as PEFT's ADALORA. Pruned, only the triplets that the mask keeps or that are alive are written, and
- * `rank_pattern` says which of `init_r` they are.
+ * `rank_pattern` says which of `init_r` they are. Doublets are PEFT's LORA when pruned; unpruned, ADALORA without `lora_E`.
  */
 export function adaloraFile(
-  { config, layers, values }: AdapterContents<AdaloraConfig>,
+  adapter: AdapterContents<AdaloraConfig>,
   { pruned }: { readonly pruned: boolean },
 ): AdapterFile {
+  const { config, layers, values } = adapter;
+  const triplets = config.parametrization === 'svd';
+  if (pruned && !triplets) return loraFile(adapter);
   const tensors: HostTensors = {};
   const rankPattern: Record<string, boolean[]> = {};
   for (const path of Object.keys(layers)) {
     const at = (name: string): HostTensor => tensorAt(values, `${path}.${name}`);
-    const [mask, loraE] = [at('mask'), at('loraE')];
-    const kept = [...loraE.data].map((value, rank) => !pruned || value !== 0 || mask.data[rank] !== 0);
+    const kept = keptOf(at('mask'), triplets ? at('loraE') : undefined, pruned);
     const ranks = kept.flatMap((keep, rank) => (keep ? [rank] : []));
     tensors[`${path}.lora_A`] = transposed(pickColumns(at('loraA'), ranks)); // [in, r] -> [kept, in]
-    tensors[`${path}.lora_E`] = pickRows({ ...loraE, shape: [config.initR, 1] }, ranks); // [r] -> [kept, 1]
+    if (triplets) tensors[`${path}.lora_E`] = pickRows({ ...at('loraE'), shape: [config.initR, 1] }, ranks); // [r] -> [kept, 1]
     tensors[`${path}.lora_B`] = transposed(pickRows(at('loraB'), ranks)); // [r, out] -> [out, kept]
-    rankPattern[`${path}.lora_E`] = kept;
+    rankPattern[path + FORMATS[config.parametrization].ranked] = kept;
   }
-  return { config: fileConfig(config, Object.keys(layers), pruned ? rankPattern : null), tensors };
+  const complete = triplets && !pruned;
+  return { config: fileConfig(config, Object.keys(layers), complete ? null : rankPattern, pruned), tensors };
 }
 
 /**
- * Reads PEFT's ADALORA. Triplets that were dropped come back as zeros, masked.
+ * Reads PEFT's ADALORA, and its LORA as doublets. Ranks that were dropped come back as zeros, masked.
  * @throws CheckpointError naming the tensor or field at fault.
+ * @throws UnsupportedError for trained biases.
  */
 export function readAdaloraFile(file: AdapterFile): { config: Partial<AdaloraConfig>; values: HostTensors } {
   const { config, tensors } = file;
-  const paths = adaptedPaths(tensors, SUFFIXES);
-  warnOfUnknownTensors(tensors, paths, SUFFIXES);
+  if (config.peft_type === 'LORA') return readDoublets(file);
   const options = readOptions(config);
-  const values = Object.assign({}, ...paths.map((path) => readModule(file, path, options))) as HostTensors;
+  const parsed = parseAdaloraConfig(options);
+  const { suffixes } = FORMATS[parsed.parametrization];
+  const paths = adaptedPaths(tensors, suffixes);
+  warnOfUnknownTensors(tensors, paths, suffixes);
+  const values = Object.assign({}, ...paths.map((path) => readModule(file, path, parsed))) as HostTensors;
   return { config: { ...options, targetModules: paths }, values };
+}
+
+/** Which ranks are written: of doublets those that are left, of triplets all, or when pruned those with a use. */
+function keptOf(mask: HostTensor, loraE: HostTensor | undefined, pruned: boolean): boolean[] {
+  return [...mask.data].map((keep, rank) => keep !== 0 || (loraE !== undefined && (!pruned || loraE.data[rank] !== 0)));
 }
 
 function fileConfig(
   config: AdaloraConfig,
   paths: readonly string[],
   rankPattern: Readonly<Record<string, readonly boolean[]>> | null,
+  pruned: boolean,
 ): AdapterFile['config'] {
   const [tinit, tfinal] = [config.tinit ?? 0, config.tfinal ?? 0];
-  const written = { ...PEFT_FIELDS, ...(rankPattern ? {} : OWN_FIELDS) };
+  const written = { ...PEFT_FIELDS, ...(pruned ? {} : OWN_FIELDS) };
   return {
     peft_type: 'ADALORA',
     ...Object.fromEntries(Object.entries(written).map(([field, option]) => [field, config[option]])),
     tinit,
     tfinal,
-    // PEFT refuses a file whose phases do not fit, though it only reads them to train.
-    total_step: tinit + tfinal + 1,
+    total_step: config.totalStep ?? leastTotal(tinit, tfinal),
     rank_pattern: rankPattern,
     target_modules: paths,
     exclude_modules: null,
-    lora_dropout: 0,
     bias: 'none',
     fan_in_fan_out: false,
   };
 }
 
+/** What `total_step` says when it is not known: PEFT refuses a file without one, or with less. */
+function leastTotal(tinit: number, tfinal: number): number {
+  return tinit + tfinal + 1;
+}
+
 type ReadOptions = Partial<AdaloraConfig> & Pick<AdaloraConfig, 'initR'>;
 
 function readOptions(config: AdapterFile['config']): ReadOptions {
+  if (typeof config.bias === 'string' && config.bias !== 'none') {
+    throw new UnsupportedError(
+      `the adapter was trained with bias '${config.bias}'; of AdaLoRA only 'none' is read`,
+      'bias',
+    );
+  }
   const present = Object.entries({ ...PEFT_FIELDS, ...OWN_FIELDS }).filter(([field]) => config[field] !== undefined);
   const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])) as ReadOptions;
   if (!Number.isInteger(options.initR) || options.initR < 1) {
     throw new CheckpointError(`init_r is ${String(options.initR)}; expected a whole number of at least 1`, 'init_r');
   }
-  const { tinit, tfinal } = config;
-  // PEFT's zero is "not set": the next run has phases of its own.
-  return { ...options, ...(tinit ? { tinit: tinit as number } : {}), ...(tfinal ? { tfinal: tfinal as number } : {}) };
+  return { ...options, ...readPhases(config) };
+}
+
+/** PEFT's phases are counted from `total_step`. Without one, a zero is "not set": the next run has phases of its own. */
+function readPhases({ tinit, tfinal, total_step: total }: AdapterFile['config']): Partial<AdaloraConfig> {
+  const given = { tinit: (tinit ?? 0) as number, tfinal: (tfinal ?? 0) as number };
+  const known = total !== undefined && total !== null && total !== leastTotal(given.tinit, given.tfinal);
+  if (known) return { ...given, totalStep: total as number };
+  return Object.fromEntries(Object.entries(given).filter(([, steps]) => steps !== 0));
 }
 
 /** A module's tensors with all of its `initR` ranks. */
-function readModule({ config, tensors }: AdapterFile, path: string, options: ReadOptions): HostTensors {
-  const r = options.initR;
-  const ranks = keptRanks(config, path, r);
+function readModule({ config, tensors }: AdapterFile, path: string, parsed: AdaloraConfig): HostTensors {
+  const { initR: r, parametrization } = parsed;
+  const ranks = keptRanks(config, path + FORMATS[parametrization].ranked, r);
   const kept = ranks.length;
   const loraA = shaped(tensors, `${path}.lora_A`, [kept, null]);
   const loraB = shaped(tensors, `${path}.lora_B`, [null, kept]);
-  const loraE = shaped(tensors, `${path}.lora_E`, [kept, 1]);
   const [inFeatures, outFeatures] = [loraA.shape[1] as number, loraB.shape[0] as number];
-  const scores = initialScores({ inFeatures, outFeatures }, parseAdaloraConfig(options));
-  const mask = new Float32Array(r);
-  for (const rank of ranks) mask[rank] = 1;
-  return {
-    ...Object.fromEntries(Object.entries(scores).map(([name, { initial }]) => [`${path}.${name}`, initial])),
-    [`${path}.loraA`]: transposed(placeRows(loraA, ranks, r)), // [kept, in] -> [in, r]
-    [`${path}.loraE`]: { ...placeRows(loraE, ranks, r), shape: [r] }, // [kept, 1] -> [r]
-    [`${path}.loraB`]: placeRows(transposed(loraB), ranks, r), // [out, kept] -> [r, out]
-    [`${path}.mask`]: hostTensor(mask, [r]),
-  };
+  const values: HostTensors = {};
+  for (const [name, { initial }] of Object.entries(initialScores({ inFeatures, outFeatures }, parsed))) {
+    values[`${path}.${name}`] = initial;
+  }
+  values[`${path}.loraA`] = transposed(placeRows(loraA, ranks, r)); // [kept, in] -> [in, r]
+  if (parametrization === 'svd') {
+    const loraE = shaped(tensors, `${path}.lora_E`, [kept, 1]);
+    values[`${path}.loraE`] = { ...placeRows(loraE, ranks, r), shape: [r] }; // [kept, 1] -> [r]
+  }
+  values[`${path}.loraB`] = placeRows(transposed(loraB), ranks, r); // [out, kept] -> [r, out]
+  values[`${path}.mask`] = maskOf(ranks, r);
+  return values;
 }
 
 /** Which of the `r` ranks a file holds: all of them, unless `rank_pattern` says otherwise. */
-function keptRanks(config: AdapterFile['config'], path: string, r: number): number[] {
+function keptRanks(config: AdapterFile['config'], key: string, r: number): number[] {
   const all = Array.from({ length: r }, (_, rank) => rank);
   const table = config.rank_pattern as Readonly<Record<string, unknown>> | null | undefined;
   if (table === null || table === undefined) return all;
-  const key = `${path}.lora_E`;
   const pattern = table[key];
   if (Array.isArray(pattern) && pattern.length === r && pattern.every((keep) => typeof keep === 'boolean')) {
     return all.filter((rank) => pattern[rank] as boolean);

@@ -1,6 +1,7 @@
-import { ConfigError, defineMethod, rankCost, rankUnit, type CallableMethod, type Site } from '@peftjs/core';
+import { assertOneRank, defineMethod, rankUnit, type CallableMethod, type Site } from '@peftjs/core';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
 import { adaloraController } from './controller.js';
+import { doubletLayer } from './doublets.js';
 import { adaloraFile, readAdaloraFile } from './file.js';
 import { adaloraLayer } from './layer.js';
 
@@ -18,20 +19,19 @@ export const adalora: CallableMethod<AdaloraConfig> = defineMethod<AdaloraConfig
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
   parseConfig: parseAdaloraConfig,
   fitBudget,
-  adapt: (sites, config, { rng }) =>
-    Object.fromEntries(sites.map((site) => [site.path, adaloraLayer(site, config, rng.fork(site.path))])),
+  adapt(sites, config, { rng }) {
+    const layer = config.parametrization === 'svd' ? adaloraLayer : doubletLayer;
+    return Object.fromEntries(sites.map((site) => [site.path, layer(site, config, rng.fork(site.path))]));
+  },
   controller: adaloraController,
-  peftTypes: ['ADALORA'],
+  peftTypes: ['ADALORA', 'LORA'],
   toFile: adaloraFile,
   fromFile: readAdaloraFile,
 });
 
 /** The average rank that the budget pays for as target, and half as much again to start with. */
 function fitBudget(sites: readonly Site[], budget: number, config: AdaloraConfig): AdaloraConfig {
-  const least = Math.min(...sites.map(rankCost));
-  if (!(budget >= least)) {
-    throw new ConfigError(`budget is ${budget}; one rank of the smallest module stores ${least} parameters`, 'budget');
-  }
+  assertOneRank(sites, budget);
   const average = budget / rankUnit(sites);
   const initR = Math.ceil(INITIAL_PER_TARGET * average);
   const targetR = Math.min(initR, Math.max(1, Math.round(average)));

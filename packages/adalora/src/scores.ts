@@ -12,84 +12,91 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import type { AdaloraConfig } from './config.js';
 
 /*
- * How much a triplet (A_i, E_i, B_i) matters, in the step that has just been taken:
+ * How much a triplet matters in the step that has just been taken, by the equations of layer.ts. What they take:
  *
- *   I = |w dL/dw|                                     sensitivity (eq. 10); w and its gradient before the step, the gradient
- *                                                     clipped and with the orthogonality term in it
- *   Ibar <- beta1 Ibar + (1 - beta1) I                smoothed sensitivity (eq. 11)
- *   Ubar <- beta2 Ubar + (1 - beta2) |I - Ibar|       uncertainty, of the new Ibar (eq. 12)
- *   s = Ibar Ubar                                     (eq. 13)
- *   S_i = s(E_i) + mean over column i of s(A) + mean over row i of s(B)               (eq. 9)
+ *   dL/dw   at the weights before the step, of the whole loss (the orthogonality term is in it), after clipping
+ *   w       the weight before the step, as that is where dL/dw was taken (allocator 'paper'), or after it, before any mask
+ *           ('released')
+ *   |E_i|   after the step: importance 'magnitude'
+ *
+ * While the scalar `scoring` is 0 the scores stand still. Doublets have no E: their score is the sum without it.
  */
 
-const FACTORS = ['loraA', 'loraE', 'loraB'] as const;
-type Factor = (typeof FACTORS)[number];
+type Factor = 'loraA' | 'loraE' | 'loraB';
 
-/** The untrained tensors of a layer: the smoothed scores it needs, every triplet's importance [r], and the mask [r]. */
+const FACTORS: Record<AdaloraConfig['parametrization'], readonly Factor[]> = {
+  svd: ['loraE', 'loraA', 'loraB'],
+  lora: ['loraA', 'loraB'],
+};
+
+/** A factor's scores as one for each rank [r]. */
+const OF_RANKS: Record<Factor, (scores: Tensor) => Tensor> = {
+  loraE: (scores) => scores, // [r]
+  loraA: (scores) => tf.mean(scores, 0), // [in, r] -> [r]
+  loraB: (scores) => tf.mean(scores, 1), // [r, out] -> [r]
+};
+
+/** The untrained tensors of a layer: the smoothed scores it needs, every rank's importance [r], and the mask [r]. */
 export function initialScores(
   { inFeatures, outFeatures }: Pick<Site, 'inFeatures' | 'outFeatures'>,
-  { initR: r, importance }: Pick<AdaloraConfig, 'initR' | 'importance'>,
+  { parametrization, initR: r, importance }: Pick<AdaloraConfig, 'parametrization' | 'initR' | 'importance'>,
 ): Record<string, StateSpec> {
   const shapes: Record<Factor, number[]> = { loraA: [inFeatures, r], loraE: [r], loraB: [r, outFeatures] };
-  const smoothed =
-    importance !== 'smoothed-sensitivity'
-      ? []
-      : FACTORS.flatMap((factor) => [
-          [smoothedName(factor), { initial: hostZeros(shapes[factor]) }] as const,
-          [uncertaintyName(factor), { initial: hostZeros(shapes[factor]) }] as const,
-        ]);
+  const smoothed = importance === 'smoothed-sensitivity' ? FACTORS[parametrization] : [];
+  const averages = smoothed.flatMap((factor) => [
+    [smoothedName(factor), { initial: hostZeros(shapes[factor]) }] as const,
+    [uncertaintyName(factor), { initial: hostZeros(shapes[factor]) }] as const,
+  ]);
   return {
-    ...Object.fromEntries(smoothed),
+    ...Object.fromEntries(averages),
     importance: { initial: hostZeros([r]) },
     mask: { initial: hostTensor(new Float32Array(r).fill(1), [r]) },
   };
 }
 
-/** The scores after a step. While `frozen` is 1 they stay as they were. */
+/** The scores after a step that proposes these tensors. */
 export function scored(config: AdaloraConfig, proposed: Tensors, at: UpdateContext): Tensors {
-  const frozen = at.ctx.scalar('frozen');
+  const scoring = at.ctx.scalar('scoring');
   const before = tensorAt(at.previous, 'importance');
-  const hold = (now: Tensor): Tensor => tf.add(tf.mul(now, tf.sub(1, frozen)), tf.mul(before, frozen)); // [r]
+  const held = (now: Tensor): Tensor => tf.add(tf.mul(now, scoring), tf.mul(before, tf.sub(1, scoring))); // [r]
+  const weights = config.allocator === 'paper' ? at.previous : proposed;
+  const sensitivity = (factor: Factor): Tensor =>
+    tf.abs(tf.mul(tensorAt(weights, factor), tensorAt(at.gradient, factor)));
   switch (config.importance) {
     case 'magnitude':
-      return { importance: hold(tf.abs(tensorAt(proposed, 'loraE'))) };
+      return { importance: held(tf.abs(tensorAt(proposed, 'loraE'))) };
     case 'sensitivity':
-      return { importance: hold(ofTriplets((factor) => sensitivity(at, factor))) };
-    case 'smoothed-sensitivity':
-      return smoothedScores(config, at, frozen, hold);
+      return { importance: held(ofRanks(config, sensitivity)) };
+    case 'smoothed-sensitivity': {
+      const { importance, averages } = smoothedScores(config, at.previous, scoring, sensitivity);
+      return { ...averages, importance: held(importance) };
+    }
   }
 }
 
 function smoothedScores(
-  { beta1, beta2 }: AdaloraConfig,
-  at: UpdateContext,
-  frozen: Scalar,
-  hold: (now: Tensor) => Tensor,
-): Tensors {
-  const live = tf.sub(1, frozen);
-  const [rate1, rate2] = [tf.mul(live, 1 - beta1), tf.mul(live, 1 - beta2)];
-  const next: Tensors = {};
-  const importance = ofTriplets((factor) => {
-    const { previous } = at;
-    const raw = sensitivity(at, factor);
+  config: AdaloraConfig,
+  previous: Tensors,
+  scoring: Scalar,
+  sensitivity: (factor: Factor) => Tensor,
+): { importance: Tensor; averages: Tensors } {
+  const [rate1, rate2] = [tf.mul(scoring, 1 - config.beta1), tf.mul(scoring, 1 - config.beta2)];
+  const averages: Tensors = {};
+  const importance = ofRanks(config, (factor) => {
+    const raw = sensitivity(factor);
     const smoothed = towards(tensorAt(previous, smoothedName(factor)), raw, rate1);
     const deviation = tf.abs(tf.sub(raw, smoothed));
     const uncertainty = towards(tensorAt(previous, uncertaintyName(factor)), deviation, rate2);
-    next[smoothedName(factor)] = smoothed;
-    next[uncertaintyName(factor)] = uncertainty;
+    averages[smoothedName(factor)] = smoothed;
+    averages[uncertaintyName(factor)] = uncertainty;
     return tf.mul(smoothed, uncertainty);
   });
-  return { ...next, importance: hold(importance) };
+  return { importance, averages };
 }
 
-/** The scores of A [in, r], E [r] and B [r, out] as one score for each triplet, [r]. */
-function ofTriplets(score: (factor: Factor) => Tensor): Tensor {
-  const [down, middle, up] = FACTORS.map(score) as [Tensor, Tensor, Tensor];
-  return tf.add(middle, tf.add(tf.mean(down, 0), tf.mean(up, 1))); // [r], [in, r] -> [r], [r, out] -> [r]
-}
-
-function sensitivity({ previous, gradient }: UpdateContext, factor: Factor): Tensor {
-  return tf.abs(tf.mul(tensorAt(previous, factor), tensorAt(gradient, factor)));
+/** The scores of A [in, r], E [r] and B [r, out] as one score for each rank, [r]. */
+function ofRanks({ parametrization }: AdaloraConfig, scores: (factor: Factor) => Tensor): Tensor {
+  return FACTORS[parametrization].map((factor) => OF_RANKS[factor](scores(factor))).reduce((a, b) => tf.add(a, b));
 }
 
 /** from + rate (to - from) */

@@ -1,12 +1,21 @@
-import { testMethod } from '@peftjs/core/testing';
 import { adalora } from '@peftjs/adalora';
+import { testMethod } from '@peftjs/core/testing';
 
 testMethod(adalora, {
   configs: {
     default: { initR: 4, targetR: 3 },
-    released: { initR: 4, targetR: 3, orthRegularizer: 'unsquared-mean', orthRegWeight: 0.1, deltaT: 2 },
+    released: {
+      initR: 4,
+      targetR: 3,
+      orthRegularizer: 'unsquared-mean',
+      orthRegWeight: 0.1,
+      allocator: 'released',
+      deltaT: 2,
+    },
     magnitude: { initR: 4, targetR: 3, importance: 'magnitude', orthRegWeight: 0, deltaT: 3 },
-    sensitivity: { initR: 4, targetR: 3, importance: 'sensitivity', budgetUnit: 'parameters' },
+    sensitivity: { initR: 4, targetR: 3, importance: 'sensitivity' },
+    parameters: { initR: 4, targetR: 3, budgetUnit: 'parameters', tinit: 2, tfinal: 3, loraDropout: 0.2 },
+    doublets: { parametrization: 'lora', initR: 4, targetR: 3 },
   },
   learningRate: 0.03,
   invalid: [
@@ -15,6 +24,11 @@ testMethod(adalora, {
     { options: { beta1: 1 }, field: 'beta1' },
     { options: { orthRegWeight: -1 }, field: 'orthRegWeight' },
     { options: { importance: 'random' }, field: 'importance' },
+    { options: { allocator: 'mine' }, field: 'allocator' },
+    { options: { loraDropout: 1 }, field: 'loraDropout' },
+    { options: { totalStep: 20, tinit: 12, tfinal: 8 }, field: 'tinit' },
     { options: { budget: 100 }, field: 'budget' },
+    { options: { parametrization: 'lora', orthRegWeight: 0.1 }, field: 'orthRegWeight' },
+    { options: { parametrization: 'lora', importance: 'magnitude' }, field: 'importance' },
   ],
 });

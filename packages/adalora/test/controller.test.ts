@@ -2,6 +2,7 @@ import { adalora, rankBudget, type AdaloraConfig } from '@peftjs/adalora';
 import {
   createRng,
   hostTensor,
+  linearSite,
   rankCost,
   rankUnit,
   tensorAt,
@@ -9,10 +10,9 @@ import {
   type Controller,
   type HostTensors,
   type TrainPlan,
-  linearSite,
 } from '@peftjs/core';
-import { describe, expect, it } from 'vitest';
 import { layersOf } from '@peftjs/core/testing';
+import { describe, expect, it } from 'vitest';
 
 const shapes = [
   [32, 96],
@@ -88,7 +88,7 @@ const schedule = {
 };
 
 describe('allocation', () => {
-  it.each([1, 3])('keeps exactly the whole part of b(t) after every mask, each %i steps', (deltaT) => {
+  it.each([1, 3])('trap 16: keeps exactly the whole part of b(t) after every mask, each %i steps', (deltaT) => {
     const steps = run({ deltaT }, (draw) => draw);
     for (const { step, masked, live } of steps) {
       const due = step > plan.warmupSteps && step <= last && (step % deltaT === 0 || step === last);
@@ -97,7 +97,7 @@ describe('allocation', () => {
     }
   });
 
-  it('holds the same triplets at every step of the final phase, though the optimizer moves them', () => {
+  it('trap 16: holds its budget at every step of the final phase', () => {
     const steps = run({}, (draw) => draw);
     const final = steps.slice(last - 1);
     for (const { live } of final) expect(live).toEqual(final[0]?.live);
@@ -106,19 +106,28 @@ describe('allocation', () => {
     expect(steps.map(({ frozen }) => frozen)).toEqual(steps.map(({ step }) => (step > last ? 1 : 0)));
   });
 
-  it('lets masked triplets grow again between masks', () => {
+  it('trap 16: lets masked triplets grow again between masks', () => {
     const steps = run({ deltaT: 7 }, (draw) => draw);
     expect(sum(steps[13]?.live ?? [])).toBeLessThan(schedule.initialBudget);
     expect(sum(steps[14]?.live ?? [])).toBe(schedule.initialBudget);
   });
 
-  it('keeps exactly as many of equal scores, by index', () => {
+  it('trap 17: keeps exactly as many of equal scores, by index', () => {
     const final = run({}, () => 0).at(-1)?.live ?? [];
     expect(final).toEqual([6, 6, 6, 6, 6, 2, 0, 0]);
   });
 
-  it('changes nothing where nothing has to go', () => {
-    for (const { live } of run({ targetR: 6 }, (draw) => draw)) expect(live).toEqual(sites.map(() => 6));
+  it('drops all that equal the greatest score to go, as the released allocator does', () => {
+    const final = run({ allocator: 'released' }, () => 0).at(-1)?.live ?? [];
+    expect(sum(final)).toBe(0);
+    const distinct = run({ allocator: 'released' }, (draw) => draw).at(-1)?.live ?? [];
+    expect(sum(distinct)).toBe(schedule.targetBudget);
+  });
+
+  it.each(['paper', 'released'] as const)('trap 17: changes nothing where nothing has to go: %s', (allocator) => {
+    for (const scoreOf of [(draw: number) => draw, () => 0]) {
+      for (const { live } of run({ targetR: 6, allocator }, scoreOf)) expect(live).toEqual(sites.map(() => 6));
+    }
   });
 
   it('keeps the most important triplets of all modules', () => {
@@ -179,14 +188,25 @@ describe('the run around it', () => {
     for (const at of [2, 10, last, 35]) expect(run({ deltaT: 3 }, (draw) => draw, at)).toEqual(whole);
   });
 
-  it.each([1, 5])('throws when an allocation was passed over, each %i steps', (deltaT) => {
+  it.each([1, 5])('trap 23: throws when an allocation was passed over, each %i steps', (deltaT) => {
     const controller = controllerOf(layersOf(adalora, sites, base), { deltaT });
     const first = deltaT === 1 ? plan.warmupSteps + 1 : 5;
     for (let step = 1; step <= first; step++) controller.scalars(step, {});
     expect(() => controller.scalars(first + 1, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
   });
 
+  it("counts its phases from a totalStep of its own, from the first step unless tinit is given, as PEFT's do", () => {
+    const steps = run({ totalStep: 30, tfinal: 6 }, (draw) => draw);
+    expect(steps.flatMap(({ step, masked }) => (masked ? [step] : []))).toEqual(
+      Array.from({ length: 24 }, (_, index) => index + 1),
+    );
+    for (const { live } of steps.slice(23)) expect(sum(live)).toBe(schedule.targetBudget);
+    const late = run({ totalStep: 30, tinit: 10, tfinal: 6, deltaT: 4 }, (draw) => draw);
+    expect(late.flatMap(({ step, masked }) => (masked ? [step] : []))).toEqual([12, 16, 20, 24]);
+  });
+
   it.each([
+    ['totalStep', { totalStep: 60 }],
     ['tinit', { tinit: 28, tfinal: 12 }],
     ['tinit', { tfinal: 40 }],
     ['budget', { budgetUnit: 'parameters', budget: 63 }],

@@ -1,9 +1,8 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { createRng, hostTensor, loraDelta, normalValues, tensorAt, type Tensors } from '@peftjs/core';
-import { relativeDistance } from '@peftjs/core/testing';
+import { contextOf, forwardOf, initialOf, layerOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { contextOf, forwardOf, initialOf, layerOf, tensorsOf } from '@peftjs/core/testing';
 
 tf.env().set('PROD', true); // before the first tensor: it would print a banner
 
@@ -27,7 +26,7 @@ describe('the layer', () => {
     expect([...tensorAt(values, 'loraE').data].every((value) => value === 0)).toBe(true);
   });
 
-  it('folds E and drops dead triplets; the scaling stays that of the initial rank', () => {
+  it('trap 22: folds E and drops dead triplets, and the scaling stays that of the initial rank', () => {
     const layer = layerOf(adalora, { initR: 3, targetR: 2, loraAlpha: 6 });
     const values = {
       ...initialOf(layer),
@@ -45,6 +44,29 @@ describe('the layer', () => {
     const folded = tf.add(base, tf.matMul(x, tf.tensor(loraDelta(factors), [6, 10])));
     expect(relativeDistance(folded.dataSync(), y.dataSync())).toBeLessThan(1e-5);
   });
+
+  it('drops out what A reads, where it is told to', () => {
+    const dropped: [name: string, rate: number][] = [];
+    const ctx = {
+      ...contextOf(),
+      dropout: (name: string, x: tf.Tensor, rate: number) => {
+        dropped.push([name, rate]);
+        return rate === 0 ? x : tf.zerosLike(x);
+      },
+    };
+    const outputOf = (loraDropout: number): number[] => {
+      const layer = layerOf(adalora, { initR: 2, targetR: 1, loraDropout });
+      expect(layer.noise ?? []).toEqual(loraDropout > 0 ? ['loraDropout'] : []);
+      const values = { ...initialOf(layer), loraE: hostTensor(Float32Array.of(1, 1), [2]) };
+      return numbers(forwardOf(layer, tensorsOf(values), tf.ones([1, 6]), tf.zeros([1, 10]), ctx));
+    };
+    expect(outputOf(0.3).every((value) => value === 0)).toBe(true);
+    expect(outputOf(0).some((value) => value !== 0)).toBe(true);
+    expect(dropped).toEqual([
+      ['m.loraDropout', 0.3],
+      ['m.loraDropout', 0],
+    ]);
+  });
 });
 
 describe('importance', () => {
@@ -59,25 +81,35 @@ describe('importance', () => {
     loraE: tf.tensor1d([0.25, 3]),
     loraB: tf.tensor2d([1, 9, 0.5, -2, 0.2, 0], [2, 3]),
   };
-  const after = (of: Partial<AdaloraConfig>, state: Tensors, frozen = 0): Tensors => {
+  const judging = { scoring: 1, frozen: 0 };
+  const after = (of: Partial<AdaloraConfig>, state: Tensors, scalars = judging): Tensors => {
     const layer = layerOf(adalora, { ...options, ...of }, [2, 3]);
     const before = { ...tensorsOf(initialOf(layer)), ...previous, ...state };
     return (
       layer.update?.(
         { ...before, loraE: tf.tensor1d([9, -7]) },
-        { previous: before, gradient, ctx: contextOf({ frozen }) },
+        { previous: before, gradient, ctx: contextOf(scalars) },
       ) ?? {}
     );
   };
   // |w g|: A [[.5, 2], [3, 1]] with column means 1.75 and 1.5; E [.5, 3]; B [[1, 0, 1], [2, 1, 0]] with row means 2/3 and 1
   const raw = [0.5 + 1.75 + 2 / 3, 3 + 1.5 + 1];
 
-  it('is |w g| of the values before the step and the gradient of that step, averaged over rows and columns', () => {
+  it('trap 18: is the size of w times its gradient, both of before the step, averaged over rows and columns', () => {
     const importance = numbers(after({ importance: 'sensitivity' }, {}).importance);
     raw.forEach((value, index) => expect(importance[index]).toBeCloseTo(value, 5));
   });
 
-  it('is Ibar Ubar when smoothed, with an uncertainty of the new Ibar: at first .15 I times .15 * .85 I', () => {
+  it("takes the weight after the step, before any mask, as the 'released' allocator does", () => {
+    const options: Partial<AdaloraConfig> = { importance: 'sensitivity', allocator: 'released' };
+    const importance = numbers(after(options, { mask: tf.tensor1d([0, 1]) }, { scoring: 1, frozen: 1 }).importance);
+    // E moves from (2, -1) to (9, -7); A and B stay where they are.
+    [9 * 0.25 + 1.75 + 2 / 3, 7 * 3 + 1.5 + 1].forEach((value, index) =>
+      expect(importance[index]).toBeCloseTo(value, 5),
+    );
+  });
+
+  it('trap 18: is Ibar Ubar when smoothed, with an uncertainty of the new Ibar, at first .15 I times .15 * .85 I', () => {
     const scores = after({}, {});
     const s = (i: number): number => 0.15 * i * (0.15 * 0.85 * i);
     const expected = [
@@ -106,7 +138,7 @@ describe('importance', () => {
     (importance) => {
       const state: Tensors = { importance: tf.tensor1d([3, 4]), mask: tf.tensor1d([0, 1]) };
       if (importance === 'smoothed-sensitivity') state['uncertainty.loraE'] = tf.tensor1d([0.1, 0.2]);
-      const scores = after({ importance }, state, 1);
+      const scores = after({ importance }, state, { scoring: 0, frozen: 1 });
       expect(numbers(scores.importance)).toEqual([3, 4]);
       expect(numbers(scores.loraE)).toEqual([0, -7]);
       const uncertainty = scores['uncertainty.loraE'];
@@ -129,7 +161,7 @@ describe('the orthogonality term', () => {
     return (p: Tensors): tf.Scalar => loss(p, contextOf({}, layers));
   };
 
-  it('is gamma times the sum of squared norms, or times the mean of norms as in the released code', () => {
+  it('trap 19: is gamma times the sum of squared norms, or times the mean of norms as in the released code', () => {
     const p = { loraA: tf.tensor2d([2, 0, 0, 0, 0, 0], [3, 2]), loraB: orthonormal().loraB as tf.Tensor };
     // A^T A - I = diag(3, -1); B B^T - I = 0
     expect(numbers(lossOf({ orthRegWeight: 0.1 })(p))[0]).toBeCloseTo(0.1 * 10, 5);
@@ -138,7 +170,7 @@ describe('the orthogonality term', () => {
   });
 
   it.each(['squared-sum', 'unsquared-mean'] as const)(
-    'has a finite gradient at orthonormal factors: %s',
+    'trap 19: has a finite gradient at orthonormal factors, as %s',
     (orthRegularizer) => {
       const loss = lossOf({ orthRegularizer });
       const { loraA, loraB } = orthonormal() as { loraA: tf.Tensor; loraB: tf.Tensor };
@@ -149,7 +181,7 @@ describe('the orthogonality term', () => {
   );
 
   it.each(['squared-sum', 'unsquared-mean'] as const)(
-    'falls at every step of descent on it alone: %s',
+    'trap 19: falls at every step of descent on it alone, as %s',
     (orthRegularizer) => {
       const loss = lossOf({ orthRegularizer, orthRegWeight: 1 });
       let [a, b]: tf.Tensor[] = [

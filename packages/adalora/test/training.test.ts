@@ -1,23 +1,203 @@
-import { adalora } from '@peftjs/adalora';
-import { activeRanks, attach, storedParameters, train } from '@peftjs/core';
-import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
-import { expect, it } from 'vitest';
+import { adalora, type AdaloraConfig } from '@peftjs/adalora';
+import {
+  activeRanks,
+  attach,
+  floats,
+  hostTensor,
+  loadPretrained,
+  memoryStorage,
+  mergeAndUnload,
+  nonZeros,
+  predict,
+  savePretrained,
+  storedParameters,
+  tensorAt,
+  train,
+  withAdapter,
+  type HostTensors,
+  type Model,
+  type PeftModel,
+  type TrainingSnapshot,
+  type TrainOptions,
+  type TrainResult,
+} from '@peftjs/core';
+import {
+  gradientsByTape,
+  referenceExecutor,
+  relativeDistance,
+  toyEvaluationData,
+  toyModel,
+  toyTrainingData,
+} from '@peftjs/core/testing';
+import { describe, expect, it } from 'vitest';
 
-it('ends within 1 percent of a budget in parameters, with uneven ranks', async () => {
-  const { matched } = attach(toyModel(), adalora()).adapter.targets;
-  const budget = 600;
-  const fitted = adalora.fitBudget?.(matched, budget, adalora.parseConfig({ orthRegWeight: 0.1 }));
-  const peft = attach(toyModel(), adalora(fitted), { seed: 1 });
-  const stored: number[] = [];
-  await train(peft, toyTrainingData(), {
-    executor: await referenceExecutor(),
-    epochs: 20,
-    learningRate: 0.02,
-    onStep: (event) => stored.push(event.storedParameters),
+const attached = (options: Partial<AdaloraConfig> = {}): PeftModel<AdaloraConfig> =>
+  attach(toyModel(), adalora({ initR: 4, targetR: 2, ...options }), { seed: 1 });
+
+/** Trains on the toy task, in place: four steps an epoch. */
+const trainToy = async (
+  peft: PeftModel,
+  options: Partial<TrainOptions> = {},
+  data = toyTrainingData(),
+): Promise<TrainResult> =>
+  train(peft, data, { executor: await referenceExecutor(), epochs: 12, learningRate: 0.02, ...options });
+
+/** The outputs on rows that were not trained on. */
+const outputsOf = async (model: PeftModel | Model): Promise<number[]> =>
+  (await predict(model, toyEvaluationData().batches, await referenceExecutor())).flatMap((row) => [...row]);
+
+/** Which triplets are alive, e.g. `path: 0,2; ..`. */
+const liveOf = ({ adapter }: PeftModel, values: HostTensors): string =>
+  Object.keys(adapter.layers)
+    .map((path) => `${path}: ${nonZeros(tensorAt(values, `${path}.loraE`)).join()}`)
+    .join('; ');
+
+describe('training', () => {
+  it('trap 23: calls the allocator by itself and ends within 1 percent of a budget, with uneven ranks', async () => {
+    const { matched } = attached().adapter.targets;
+    const budget = 600;
+    const fitted = adalora.fitBudget?.(matched, budget, adalora.parseConfig({ orthRegWeight: 0.1 }));
+    const peft = attached(fitted);
+    const stored: number[] = [];
+    await trainToy(peft, { epochs: 20, onStep: (event) => stored.push(event.storedParameters) });
+    const { layers, values } = peft.adapter;
+    expect(storedParameters(layers, values)).toBeLessThanOrEqual(budget);
+    expect(storedParameters(layers, values)).toBeGreaterThanOrEqual(0.99 * budget);
+    expect(new Set(Object.values(activeRanks(layers, values))).size).toBeGreaterThan(1);
+    expect(new Set(stored.slice(-20)).size).toBe(1);
   });
-  const { layers, values } = peft.adapter;
-  expect(storedParameters(layers, values)).toBeLessThanOrEqual(budget);
-  expect(storedParameters(layers, values)).toBeGreaterThanOrEqual(0.99 * budget);
-  expect(new Set(Object.values(activeRanks(layers, values))).size).toBeGreaterThan(1);
-  expect(new Set(stored.slice(-20)).size).toBe(1);
+
+  it('trap 21: holds the final mask after every step, though momentum would revive what it left out', async () => {
+    const peft = attached();
+    const snapshots: TrainingSnapshot[] = [];
+    await trainToy(peft, {
+      finalRatio: 0.5,
+      snapshotEvery: 1,
+      onSnapshot: (snapshot) => void snapshots.push(snapshot),
+    });
+    const final = snapshots.filter(({ step }) => step >= 24);
+    expect(final.length).toBeGreaterThan(20);
+    expect(new Set(final.map(({ adapter }) => liveOf(peft, adapter))).size).toBe(1);
+    const { adapter, moment1 } = final[0] ?? expect.fail('no snapshot');
+    const moving = Object.keys(peft.adapter.layers).flatMap((path) => {
+      const momentum = floats(tensorAt(moment1, `${path}.loraE`));
+      return [...tensorAt(adapter, `${path}.mask`).data].filter((keep, rank) => keep === 0 && momentum[rank] !== 0);
+    });
+    expect(moving.length).toBeGreaterThan(0);
+  });
+
+  it.each([
+    ['svd', {}],
+    ['lora', {}],
+    ['svd', { allocator: 'released', deltaT: 3 }],
+    ['svd', { totalStep: 16, tinit: 2, tfinal: 4 }],
+  ] as const)('goes on from the middle of its schedule to the same end: %s, %o', async (parametrization, options) => {
+    const snapshots: TrainingSnapshot[] = [];
+    const whole = await trainToy(attached({ parametrization, ...options }), {
+      epochs: 5,
+      snapshotEvery: 4,
+      onSnapshot: (snapshot) => void snapshots.push(snapshot),
+    });
+    expect(snapshots.map(({ step }) => step)).toEqual([4, 8, 12, 16]);
+    for (const resume of snapshots) {
+      const resumed = await trainToy(attached({ parametrization, ...options }), { epochs: 5, resume });
+      expect(resumed.last.values).toEqual(whole.last.values);
+    }
+  });
+});
+
+describe('the importance that a step leaves', () => {
+  /** Trained a little, so that E is not zero. */
+  const started = async (): Promise<PeftModel<AdaloraConfig>> => {
+    const peft = attached({ importance: 'sensitivity', orthRegWeight: 0.5 });
+    await trainToy(peft, { epochs: 2 });
+    return peft;
+  };
+
+  /** The values after the first of two steps, whose batch is that of `gradientsByTape`. */
+  const afterOneStep = async (peft: PeftModel, options: Partial<TrainOptions>): Promise<HostTensors> => {
+    const snapshots: TrainingSnapshot[] = [];
+    const onSnapshot = (snapshot: TrainingSnapshot): void => void snapshots.push(snapshot);
+    await trainToy(
+      withAdapter(peft, {}),
+      { epochs: 1, snapshotEvery: 1, onSnapshot, ...options },
+      toyTrainingData(1, 2),
+    );
+    return snapshots[0]?.adapter ?? expect.fail('no snapshot');
+  };
+
+  it.each([null, 0.1])(
+    'trap 20: is that of the weights before it and of its own gradient, orthogonality term and clipping included: %s',
+    async (clipNorm) => {
+      const peft = await started();
+      const gradients = gradientsByTape(peft);
+      const norm = Math.hypot(...Object.values(gradients).map((gradient) => Math.hypot(...gradient)));
+      const factor = clipNorm === null ? 1 : Math.min(1, clipNorm / norm);
+      const after = await afterOneStep(peft, { clipNorm });
+      for (const path of Object.keys(peft.adapter.layers)) {
+        const raw = (name: string): number[] => {
+          const gradient = gradients[`${path}.${name}`] ?? expect.fail(`no gradient of ${name}`);
+          const weight = floats(tensorAt(peft.adapter.values, `${path}.${name}`));
+          return Array.from(gradient, (value, index) => Math.abs(factor * value * (weight[index] as number)));
+        };
+        const [ofA, ofE, ofB] = [raw('loraA'), raw('loraE'), raw('loraB')];
+        const mean = (values: readonly number[]): number =>
+          values.reduce((sum, value) => sum + value, 0) / values.length;
+        const expected = ofE.map((value, rank) => {
+          const width = ofB.length / 4;
+          return (
+            value +
+            mean(ofA.filter((_, index) => index % 4 === rank)) +
+            mean(ofB.slice(rank * width, (rank + 1) * width))
+          );
+        });
+        expect(relativeDistance(tensorAt(after, `${path}.importance`).data, expected), path).toBeLessThan(1e-4);
+      }
+    },
+  );
+});
+
+describe('an adapter with modules that have lost every rank', () => {
+  /** Trained, then with no triplet left in two modules, one in a third. */
+  const withBareModules = async (options: Partial<AdaloraConfig> = {}): Promise<PeftModel<AdaloraConfig>> => {
+    const peft = attached({ loraAlpha: 6, ...options });
+    await trainToy(peft);
+    const values = { ...peft.adapter.values };
+    const keep = (path: string, ranks: readonly number[]): void => {
+      for (const key of [`${path}.loraE`, `${path}.mask`]) {
+        const old = values[key];
+        if (old) {
+          const kept = floats(old).map((value, rank) => (ranks.includes(rank) ? value || 1 : 0));
+          values[key] = hostTensor(kept, old.shape);
+        }
+      }
+    };
+    keep('encoder.layer.0.attention.query', []);
+    keep('encoder.layer.1.ffn.in', []);
+    keep('encoder.layer.1.ffn.out', [2]);
+    return withAdapter(peft, { values });
+  };
+
+  it.each(['svd', 'lora'] as const)(
+    'trap 22: has the same logits saved and loaded, with the scaling of the initial rank: %s',
+    async (parametrization) => {
+      const peft = await withBareModules({ parametrization });
+      const ranks = activeRanks(peft.adapter.layers, peft.adapter.values);
+      expect(ranks['encoder.layer.0.attention.query']).toBe(0);
+      expect(ranks['encoder.layer.1.ffn.out']).toBe(1);
+      for (const pruned of [true, false]) {
+        const storage = memoryStorage();
+        await savePretrained(peft, 'adapter', { storage, pruned });
+        const again = await loadPretrained(peft.model, 'adapter', { methods: [adalora], storage });
+        expect(relativeDistance(await outputsOf(again), await outputsOf(peft))).toBeLessThan(1e-5);
+      }
+    },
+  );
+
+  it.each(['svd', 'lora'] as const)('merges to the same network, and trains on: %s', async (parametrization) => {
+    const peft = await withBareModules({ parametrization });
+    expect(relativeDistance(await outputsOf(mergeAndUnload(peft)), await outputsOf(peft))).toBeLessThan(1e-5);
+    const { last } = await trainToy(peft, { epochs: 2 });
+    expect(Object.values(last.ranks).reduce((sum, rank) => sum + rank, 0)).toBeGreaterThan(0);
+  });
 });
