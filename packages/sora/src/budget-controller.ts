@@ -1,15 +1,25 @@
 import {
   ConfigError,
   rankCost,
+  tensorAt,
   TrainingError,
   type AdapterLayers,
   type Controller,
   type ControllerChanges,
   type TrainPlan,
 } from '@peftjs/core';
+import { compaction } from './compaction.js';
 import type { SoraConfig } from './config.js';
-import { gateGroups, gateNames, liveCost, selectGates, shrinkageFor, type GateGroup } from './gates.js';
-import { gateCount } from './layer.js';
+import {
+  gatedPaths,
+  gateGroups,
+  gateNames,
+  heldCost,
+  liveCost,
+  selectGates,
+  shrinkageFor,
+  type GateGroup,
+} from './gates.js';
 import { gateRate, thresholdAt } from './rates.js';
 
 /*
@@ -23,7 +33,8 @@ import { gateRate, thresholdAt } from './rates.js';
  *                                 moves a gate by up to its learning rate, so a dead gate stays dead near lambda = 1 and
  *                                 may come back below.
  *   final              at its beginning the ranks are selected exactly (gates.ts); the mask then holds in the graph, and the
- *                      threshold is 0.
+ *                      threshold is 0. Ranks ruled out may then leave the tensors (compaction.ts), not before: until here a
+ *                      dead gate may be needed to fill the budget.
  */
 
 /** Readings in the steering phase, and the most steps between two of them. */
@@ -47,7 +58,7 @@ export function budgetController(
   budget: number,
   plan: TrainPlan,
 ): Controller {
-  const full = fullCost(layers, config);
+  const full = heldCost(layers);
   assertReachable(layers, budget, full, plan);
   const course = steeringCourse(plan, full, Math.min(budget, full));
   const { from, until } = course;
@@ -60,14 +71,15 @@ export function budgetController(
       return { threshold: memory.frozen ? 0 : thresholdAt(config, memory.lambda, rates) };
     },
     reads(step) {
-      if (step === until) return Object.keys(layers).flatMap((path) => tensorNames(path));
+      if (step === until) return gatedPaths(layers).flatMap((path) => tensorNames(path));
       const steering = step >= from && step < until && (step - from) % course.interval === 0;
       return steering ? gateNames(layers) : [];
     },
     afterStep(step, values): ControllerChanges | undefined {
       if (step === until) {
         memory.frozen = true;
-        return { values: selectGates(layers, values, budget) };
+        const selected = selectGates(layers, values, budget);
+        return { values: selected, ...(config.compactEvery !== null && compaction(layers, config, selected)) };
       }
       Object.assign(memory, steer(gateGroups(layers, values), step, course, memory, config));
       return undefined;
@@ -129,12 +141,8 @@ function tensorNames(path: string): string[] {
   return [`${path}.gate`, `${path}.loraA`, `${path}.loraB`];
 }
 
-function fullCost(layers: AdapterLayers, config: SoraConfig): number {
-  return Object.values(layers).reduce((sum, { site }) => sum + gateCount(site, config) * rankCost(site), 0);
-}
-
 function assertReachable(layers: AdapterLayers, budget: number, full: number, plan: TrainPlan): void {
-  const least = Math.min(...Object.values(layers).map(({ site }) => rankCost(site)));
+  const least = Math.min(...gatedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
   if (budget < least || budget * (1 - TOLERANCE) > full) {
     throw new ConfigError(
       `budget is ${budget}; these modules store from ${least} (one rank) to ${full} (r_max)`,

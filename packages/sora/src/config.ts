@@ -1,4 +1,12 @@
-import { integerFrom, nonNegative, parseOptions, positive, targetEntries, type TargetConfig } from '@peftjs/core';
+import {
+  dropoutRate,
+  integerFrom,
+  nonNegative,
+  parseOptions,
+  positive,
+  targetEntries,
+  type TargetConfig,
+} from '@peftjs/core';
 import * as v from 'valibot';
 
 /** Options of SoRA. */
@@ -22,10 +30,18 @@ export interface SoraConfig extends TargetConfig {
   readonly proximal: 'soft' | 'reference';
   /** Gates start from N(0, 1), as in the released code, or from one. Default 'normal'. */
   readonly gateInit: 'normal' | 'ones';
+  /** Share of a module's input `x` that is dropped before A while training. Default 0, as in the paper's scripts. */
+  readonly loraDropout: number;
   /** Weight of the gates' mean absolute value in the loss, which the released code adds to the threshold. Default 0. */
   readonly l1Weight: number;
   /** Parameters to store in the end, within 1 %; null lets `sparseLambda` decide. */
   readonly budget: number | null;
+  /**
+   * Steps between two looks for ranks that have died: where they make a quarter of the tensors, they and their moments are
+   * removed, and the step is compiled anew. What is removed does not come back. With a `budget` any number means once, when
+   * the ranks are chosen. Default null: dead ranks stay in the tensors and may come back.
+   */
+  readonly compactEvery: number | null;
 }
 
 /** lambda and xi where none is given. */
@@ -41,8 +57,10 @@ const entries = {
   thresholdMode: v.optional(v.picklist(['lr', 'constant']), 'lr'),
   proximal: v.optional(v.picklist(['soft', 'reference']), 'soft'),
   gateInit: v.optional(v.picklist(['normal', 'ones']), 'normal'),
+  loraDropout: v.optional(dropoutRate, 0),
   l1Weight: v.optional(nonNegative, 0),
   budget: v.nullish(positive, null),
+  compactEvery: v.nullish(integerFrom(1), null),
 };
 
 /** Fills in SoRA's defaults. @throws ConfigError naming the field. */

@@ -1,20 +1,34 @@
 import type { AdapterLayers, Controller, TrainPlan } from '@peftjs/core';
 import { budgetController } from './budget-controller.js';
+import { compaction, layersOf, withRankCounts } from './compaction.js';
 import type { SoraConfig } from './config.js';
+import { gatedPaths, gateNames } from './gates.js';
+import { heldRanks } from './layer.js';
 import { thresholdAt } from './rates.js';
 
-/** Feeds the threshold of the proximal step: as configured, or as a budget demands. */
+/** Feeds the threshold of the proximal step: as configured, or as a budget demands. Removes dead ranks if told to. */
 export function soraController(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): Controller {
-  return config.budget === null ? fixedController(config) : budgetController(layers, config, config.budget, plan);
+  return config.budget === null
+    ? fixedController(layers, config, plan)
+    : budgetController(layers, config, config.budget, plan);
 }
 
-function fixedController(config: SoraConfig): Controller {
+function fixedController(layers: AdapterLayers, config: SoraConfig, { warmupSteps }: TrainPlan): Controller {
+  const { compactEvery, sparseLambda } = config;
+  const gated = gatedPaths(layers).length > 0; // without gates there is no group of them, and no learning rate
+  let held = layers;
   return {
-    scalars: (_step, rates) => ({ threshold: thresholdAt(config, config.sparseLambda, rates) }),
-    reads: () => [],
-    afterStep: () => undefined,
+    scalars: (_step, rates) => ({ threshold: gated ? thresholdAt(config, sparseLambda, rates) : 0 }),
+    reads: (step) => (compactEvery !== null && step > warmupSteps && step % compactEvery === 0 ? gateNames(held) : []),
+    afterStep(_step, gates) {
+      const changes = compaction(held, config, gates);
+      held = { ...held, ...layersOf(changes.resized ?? {}) };
+      return changes;
+    },
     holdsBudget: () => true,
-    snapshot: () => ({}),
-    restore: () => undefined,
+    snapshot: () => ({ ranks: Object.values(held).map(heldRanks) }),
+    restore({ ranks }) {
+      if (Array.isArray(ranks)) held = withRankCounts(layers, config, ranks as readonly number[]);
+    },
   };
 }

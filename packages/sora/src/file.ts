@@ -8,11 +8,13 @@ import {
   transposed,
   type AdapterContents,
   type AdapterFile,
+  type AdapterLayer,
   type HostTensor,
   type HostTensors,
 } from '@peftjs/core';
 import type { SoraConfig } from './config.js';
-import { gateCount, ones } from './layer.js';
+import { gatedPaths } from './gates.js';
+import { alphaOf, gateCount, heldRanks, ones } from './layer.js';
 
 const PEFT_TYPE = 'SORA';
 const GATE = '.gate';
@@ -23,13 +25,18 @@ const TRAINING_FIELDS = {
   threshold_mode: 'thresholdMode',
   proximal: 'proximal',
   gate_init: 'gateInit',
+  lora_dropout: 'loraDropout',
   l1_weight: 'l1Weight',
   budget: 'budget',
+  compact_every: 'compactEvery',
 } as const satisfies Record<string, keyof SoraConfig>;
 
-/** Pruned: PEFT's LORA, without the zero gates' ranks. Otherwise SORA: A, B and `<path>.gate` [r_max] as they are. */
+/**
+ * Pruned: PEFT's LORA, without the zero gates' ranks. Otherwise SORA: A, B and `<path>.gate` [ranks] as they are, but for
+ * an adapter whose ranks have all been removed, which holds nothing to train further.
+ */
 export function soraFile(adapter: AdapterContents<SoraConfig>, { pruned }: { readonly pruned: boolean }): AdapterFile {
-  return pruned ? loraFile(adapter) : unprunedFile(adapter);
+  return pruned || gatedPaths(adapter.layers).length === 0 ? loraFile(adapter) : unprunedFile(adapter);
 }
 
 /**
@@ -50,18 +57,18 @@ export function readSoraFile({ config, tensors }: AdapterFile): { config: Partia
 }
 
 function unprunedFile({ config, layers, values }: AdapterContents<SoraConfig>): AdapterFile {
+  const paths = gatedPaths(layers);
   const tensors: HostTensors = {};
-  for (const path of Object.keys(layers)) {
+  for (const path of paths) {
     tensors[`${path}.lora_A.weight`] = transposed(tensorAt(values, `${path}.loraA`)); // [in, r] -> [r, in]
     tensors[`${path}.lora_B.weight`] = transposed(tensorAt(values, `${path}.loraB`)); // [r, out] -> [out, r]
     tensors[`${path}.gate`] = tensorAt(values, `${path}.gate`); // [r]
   }
-  const sites = Object.values(layers).map(({ site }) => site);
-  const ranks = Object.fromEntries(sites.map((site) => [site.path, gateCount(site, config)]));
-  const alphas = Object.fromEntries(
-    sites.map(({ path }) => [path, patternValue(config.alphaPattern, path) ?? config.loraAlpha]),
-  );
+  const held = paths.map((path) => tensorAt(layers, path));
+  const ranks = Object.fromEntries(held.map((layer) => [layer.site.path, heldRanks(layer)]));
+  const alphas = Object.fromEntries(held.map((layer) => [layer.site.path, alphaOnDisk(layer, config)]));
   const training = Object.entries(TRAINING_FIELDS).map(([field, option]) => [field, config[option]] as const);
+  const removed = Object.keys(layers).filter((path) => !paths.includes(path));
   return {
     config: {
       peft_type: PEFT_TYPE,
@@ -69,11 +76,18 @@ function unprunedFile({ config, layers, values }: AdapterContents<SoraConfig>): 
       lora_alpha: config.loraAlpha,
       rank_pattern: compactPattern(ranks, config.r),
       alpha_pattern: compactPattern(alphas, config.loraAlpha),
-      target_modules: Object.keys(layers),
+      target_modules: paths,
+      exclude_modules: removed.length === 0 ? null : removed,
       ...Object.fromEntries(training),
     },
     tensors,
   };
+}
+
+/** A file's scaling is alpha / rank: where ranks have been removed, alpha goes with them. Rounding's last digits are left out. */
+function alphaOnDisk(layer: AdapterLayer, config: SoraConfig): number {
+  const scaling = alphaOf(layer.site, config) / gateCount(layer.site, config);
+  return Number((scaling * heldRanks(layer)).toPrecision(12));
 }
 
 function trainingOptions(config: AdapterFile['config']): Partial<SoraConfig> {

@@ -6,10 +6,12 @@ import {
   selectWithinBudget,
   tensorAt,
   transposed,
+  type AdapterContents,
   type AdapterLayers,
   type HostTensor,
   type HostTensors,
 } from '@peftjs/core';
+import { heldRanks } from './layer.js';
 
 /** The gates of one module. */
 export interface GateGroup {
@@ -20,18 +22,28 @@ export interface GateGroup {
   readonly gate: Float32Array;
 }
 
+/** Paths of the layers that have ranks: the others have no tensors. */
+export function gatedPaths(layers: AdapterLayers): string[] {
+  return Object.keys(layers).filter((path) => heldRanks(tensorAt(layers, path)) > 0);
+}
+
 /** Names of the gates of all layers. */
 export function gateNames(layers: AdapterLayers): string[] {
-  return Object.keys(layers).map((path) => `${path}.gate`);
+  return gatedPaths(layers).map((path) => `${path}.gate`);
 }
 
 /** The gates of all layers. @throws ShapeError when some are missing. */
 export function gateGroups(layers: AdapterLayers, values: HostTensors): GateGroup[] {
-  return Object.entries(layers).map(([path, { site }]) => ({
+  return gatedPaths(layers).map((path) => ({
     path,
-    cost: rankCost(site),
+    cost: rankCost(tensorAt(layers, path).site),
     gate: floats(tensorAt(values, `${path}.gate`)),
   }));
+}
+
+/** What the ranks of all layers store when every one of them is alive. */
+export function heldCost(layers: AdapterLayers): number {
+  return Object.values(layers).reduce((sum, layer) => sum + heldRanks(layer) * rankCost(layer.site), 0);
 }
 
 /** What the gates that are not zero store. */
@@ -55,6 +67,40 @@ export function shrinkageFor(groups: readonly GateGroup[], excess: number): numb
   return shrinkage;
 }
 
+/** What one rank is made of. */
+export interface RankSize {
+  /** g_i. */
+  readonly gate: number;
+  /** ||A_i||, the norm of A's column `[in]`. */
+  readonly normA: number;
+  /** ||B_i||, the norm of B's row `[out]`. */
+  readonly normB: number;
+}
+
+/**
+ * The sizes of every rank, by module path. A gate alone says little: c g with A / c is the same change of the weight, at
+ * another speed of shrinking. |g_i| ||A_i|| ||B_i|| says how large that change is.
+ *
+ * @example rankSizes(peft.adapter)
+ * @throws ShapeError when a tensor is missing.
+ */
+export function rankSizes({
+  layers,
+  values,
+}: Pick<AdapterContents, 'layers' | 'values'>): Record<string, readonly RankSize[]> {
+  const sizes = gateGroups(layers, values).map(({ path, gate }) => {
+    const normsA = rowNorms(transposed(tensorAt(values, `${path}.loraA`))); // [in, r] -> r norms
+    const normsB = rowNorms(tensorAt(values, `${path}.loraB`)); // [r, out] -> r norms
+    const ranks = [...gate].map((value, rank) => ({
+      gate: value,
+      normA: normsA[rank] as number,
+      normB: normsB[rank] as number,
+    }));
+    return [path, ranks] as const;
+  });
+  return Object.fromEntries(sizes);
+}
+
 /** A dead gate that is needed to fill a budget starts again from here: so small that outputs hardly notice. */
 const REVIVED_GATE = 1e-3;
 /** What a dead gate counts as when it competes: less than any living one, so that only its factors tell it from others. */
@@ -70,14 +116,13 @@ const FILLED = 0.99;
  */
 export function selectGates(layers: AdapterLayers, values: HostTensors, budget: number): HostTensors {
   const groups = gateGroups(layers, values);
-  const items = groups.flatMap(({ path, cost, gate }) => {
-    const downNorms = rowNorms(transposed(tensorAt(values, `${path}.loraA`))); // [in, r] -> r norms
-    const upNorms = rowNorms(tensorAt(values, `${path}.loraB`)); // [r, out] -> r norms
-    return [...gate].map((value, rank) => ({
-      value: (Math.abs(value) || DEAD_SIZE) * (downNorms[rank] as number) * (upNorms[rank] as number),
+  const sizes = rankSizes({ layers, values });
+  const items = groups.flatMap(({ path, cost }) =>
+    tensorAt(sizes, path).map(({ gate, normA, normB }) => ({
+      value: (Math.abs(gate) || DEAD_SIZE) * normA * normB,
       cost,
-    }));
-  });
+    })),
+  );
   const selected = selectWithinBudget(items, budget, { atLeast: FILLED * budget });
   const changes: HostTensors = {};
   let first = 0;

@@ -1,8 +1,9 @@
-import { ConfigError, defineMethod, rankCost, rankUnit, type CallableMethod, type Site } from '@peftjs/core';
+import { assertOneRank, defineMethod, rankUnit, type CallableMethod, type Site } from '@peftjs/core';
+import { resumedLayers } from './compaction.js';
 import { parseSoraConfig, type SoraConfig } from './config.js';
 import { soraController } from './controller.js';
 import { readSoraFile, soraFile } from './file.js';
-import { gateCount, soraLayer } from './layer.js';
+import { gatesAtStart, initialTensors, soraLayer } from './layer.js';
 
 /** How many ranks a budgeted run starts with for each that it may keep. */
 const RANKS_PER_KEPT_RANK = 1.5;
@@ -19,10 +20,12 @@ export const sora: CallableMethod<SoraConfig> = defineMethod<SoraConfig>({
   parseConfig: parseSoraConfig,
   fitBudget,
   adapt(sites, config, { rng }) {
-    const gates = sites.reduce((sum, site) => sum + gateCount(site, config), 0);
-    return Object.fromEntries(sites.map((site) => [site.path, soraLayer(site, config, rng.fork(site.path), gates)]));
+    const gates = gatesAtStart(sites, config);
+    const layer = (site: Site) => soraLayer(site, config, gates, initialTensors(site, config, rng.fork(site.path)));
+    return Object.fromEntries(sites.map((site) => [site.path, layer(site)]));
   },
   controller: soraController,
+  resumedLayers,
   peftTypes: ['SORA', 'LORA'],
   toFile: soraFile,
   fromFile: readSoraFile,
@@ -30,13 +33,18 @@ export const sora: CallableMethod<SoraConfig> = defineMethod<SoraConfig>({
 
 /** One r_max for all modules, half as much again as the budget keeps on average. */
 function fitBudget(sites: readonly Site[], budget: number, config: SoraConfig): SoraConfig {
-  const least = Math.min(...sites.map(rankCost));
-  if (!(budget >= least)) {
-    throw new ConfigError(`budget is ${budget}; one rank of the smallest module stores ${least} parameters`, 'budget');
-  }
+  assertOneRank(sites, budget);
   return { ...config, r: Math.ceil((RANKS_PER_KEPT_RANK * budget) / rankUnit(sites)), rankPattern: {}, budget };
 }
 
+export { rankSizes, type RankSize } from './gates.js';
+export {
+  sparsify,
+  type SparsifyData,
+  type SparsifyOptions,
+  type SparsifySnapshot,
+  type StageRecord,
+} from './schedule.js';
 export { sparsifyingLevels, type LevelSpacing } from './levels.js';
 export { referenceThreshold, softThreshold } from './threshold.js';
 export type { SoraConfig } from './config.js';

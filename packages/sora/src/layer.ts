@@ -9,10 +9,10 @@ import {
   rankCost,
   tensorAt,
   tensorsAt,
+  trained,
   type AdapterLayer,
   type HostTensor,
   type HostTensors,
-  type ParamSpec,
   type Rng,
   type Site,
 } from '@peftjs/core';
@@ -24,7 +24,7 @@ import { referenceThreshold, softThreshold } from './threshold.js';
 /*
  * SoRA (Ding et al., 2023, arXiv 2311.11696), in row vectors:
  *
- *   y  = x W0 + b + s ((x A) * g) B      forward      x [rows, in]   A [in, r]   g [r]   B [r, out]
+ *   y  = x W0 + b + s ((d(x) A) * g) B   forward      x [rows, in]   A [in, r]   g [r]   B [r, out]   d: dropout
  *   s  = alpha / r, r = r_max, whatever ranks remain
  *   g <- T_t(g after the optimizer)      update       t = eta lambda, or a constant xi: the controller's `threshold`
  *   T_t(x) = sign(x) max(|x| - t, 0)     threshold.ts
@@ -35,22 +35,32 @@ import { referenceThreshold, softThreshold } from './threshold.js';
  * A gate of zero and B's row of zeros would give each other no gradient ever: B starts from zero, so no gate may.
  */
 
-/** SoRA at one site. `gates` is their number in the whole adapter. */
-export function soraLayer(site: Site, config: SoraConfig, rng: Rng, gates: number): AdapterLayer {
-  const r = gateCount(site, config);
-  const scaling = (patternValue(config.alphaPattern, site.path) ?? config.loraAlpha) / r;
+/** What the dropout of a module's input is called among its noise. */
+const DROPOUT = 'loraDropout';
+
+/**
+ * SoRA at one site, with the ranks that `initial` has: its r_max, or fewer once dead ones are removed.
+ * @param initial `loraA` [in, ranks], `loraB` [ranks, out], `gate` [ranks], `mask` [ranks]
+ * @param gates how many gates the whole adapter began with
+ */
+export function soraLayer(site: Site, config: SoraConfig, gates: number, initial: HostTensors): AdapterLayer {
+  const { loraA, loraB, gate, mask } = tensorsAt(initial, 'loraA', 'loraB', 'gate', 'mask');
+  const scaling = alphaOf(site, config) / gateCount(site, config);
+  if (gate.data.length === 0) return bareLayer(site, scaling);
   const threshold = config.proximal === 'soft' ? softThreshold : referenceThreshold;
   return {
     site,
     params: {
-      loraA: trained(kaimingUniform(rng.fork('loraA'), site.inFeatures, r)),
-      loraB: trained(hostZeros([r, site.outFeatures])),
-      gate: { initial: initialGate(config, r, rng.fork('gate')), trainable: true, group: 'gate', decay: false },
+      loraA: trained(loraA),
+      loraB: trained(loraB),
+      gate: { initial: gate, trainable: true, group: 'gate', decay: false },
     },
-    state: { mask: { initial: ones(r) } },
+    state: { mask: { initial: mask } },
+    ...(config.loraDropout > 0 && { noise: [DROPOUT] }),
     forward(x, p, at) {
       const { loraA, gate, loraB } = tensorsAt(p, 'loraA', 'gate', 'loraB');
-      const hidden = tf.mul(tf.matMul(x, loraA), gate); // [rows, in] -> [rows, r]
+      const dropped = at.ctx.dropout(`${site.path}.${DROPOUT}`, x, config.loraDropout);
+      const hidden = tf.mul(tf.matMul(dropped, loraA), gate); // [rows, in] -> [rows, r]
       return tf.add(at.base(), tf.mul(tf.matMul(hidden, loraB), scaling)); // [rows, out]
     },
     ...(config.l1Weight > 0 && {
@@ -70,9 +80,35 @@ export function soraLayer(site: Site, config: SoraConfig, rng: Rng, gates: numbe
   };
 }
 
-/** Number of gates of a site. */
+/** The tensors that a site starts from, r_max ranks of them. */
+export function initialTensors(site: Site, config: SoraConfig, rng: Rng): HostTensors {
+  const r = gateCount(site, config);
+  return {
+    loraA: kaimingUniform(rng.fork('loraA'), site.inFeatures, r), // [in, r]
+    loraB: hostZeros([r, site.outFeatures]),
+    gate: config.gateInit === 'ones' ? ones(r) : normalValues(rng.fork('gate'), [r], 1),
+    mask: ones(r),
+  };
+}
+
+/** r_max of a site: the number of gates it begins with. */
 export function gateCount(site: Site, { r, rankPattern }: SoraConfig): number {
   return patternValue(rankPattern, site.path) ?? r;
+}
+
+/** The number of gates that an adapter of these sites begins with. */
+export function gatesAtStart(sites: readonly Site[], config: SoraConfig): number {
+  return sites.reduce((sum, site) => sum + gateCount(site, config), 0);
+}
+
+/** The alpha of a site's `alpha / r_max`. */
+export function alphaOf(site: Site, { loraAlpha, alphaPattern }: SoraConfig): number {
+  return patternValue(alphaPattern, site.path) ?? loraAlpha;
+}
+
+/** Ranks that a layer has tensors for, dead ones included. */
+export function heldRanks({ params }: AdapterLayer): number {
+  return params.gate?.initial.data.length ?? 0;
 }
 
 /** Gates of one, or a mask that keeps every gate. */
@@ -80,12 +116,16 @@ export function ones(r: number): HostTensor {
   return hostTensor(new Float32Array(r).fill(1), [r]);
 }
 
-function trained(initial: HostTensor): ParamSpec {
-  return { initial, trainable: true, group: 'default', decay: true };
-}
-
-function initialGate({ gateInit }: SoraConfig, r: number, rng: Rng): HostTensor {
-  return gateInit === 'ones' ? ones(r) : normalValues(rng, [r], 1);
+/** A module that has lost every rank: the frozen one, without tensors, for engines take none of size zero. */
+function bareLayer(site: Site, scaling: number): AdapterLayer {
+  return {
+    site,
+    params: {},
+    forward: (_x, _p, at) => at.base(),
+    toLora: () => ({ loraA: hostZeros([site.inFeatures, 0]), loraB: hostZeros([0, site.outFeatures]), scaling }),
+    storedParameters: () => 0,
+    rank: () => 0,
+  };
 }
 
 function liveGates(values: HostTensors): number {

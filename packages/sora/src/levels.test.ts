@@ -8,7 +8,7 @@ const close = (actual: readonly number[], expected: readonly number[]): void => 
 };
 
 describe('sparsifyingLevels', () => {
-  it("spaces the released script's seven levels by 7e-4 / 6", () => {
+  it("trap 12: spaces the released script's seven levels by 7e-4 / 6", () => {
     const levels = sparsifyingLevels('linear', 0, 7e-4, 7);
     close(
       levels,
@@ -17,12 +17,12 @@ describe('sparsifyingLevels', () => {
     expect((levels[1] as number).toFixed(8)).toBe('0.00011667');
   });
 
-  it('takes logarithms of evenly spaced exponentials, and the other way round', () => {
+  it('trap 12: takes logarithms of evenly spaced exponentials, and the other way round', () => {
     close(sparsifyingLevels('log_linear', 0, 2, 3), [0, Math.log((1 + Math.exp(2)) / 2), 2]);
     close(sparsifyingLevels('exp_linear', 1e-4, 1e-2, 3), [1e-4, 1e-3, 1e-2]);
   });
 
-  it.each(['linear', 'log_linear', 'exp_linear'] as const)('rises from first to last: %s', (kind) => {
+  it.each(['linear', 'log_linear', 'exp_linear'] as const)('trap 12: rises from first to last: %s', (kind) => {
     const levels = sparsifyingLevels(kind, 1e-4, 7e-4, 9);
     expect(levels[0]).toBe(1e-4);
     expect(levels[8]).toBe(7e-4);
@@ -35,7 +35,7 @@ describe('sparsifyingLevels', () => {
     ['linear', 0, 1, 0, 'stages'],
     ['linear', 0, 1, 2.5, 'stages'],
     ['toString', 0, 1, 3, 'kind'],
-  ] as const)('refuses %s from %f to %f in %f stages', (kind, from, to, stages, field) => {
+  ] as const)('trap 12: refuses %s from %f to %f in %f stages', (kind, from, to, stages, field) => {
     expect(() => sparsifyingLevels(kind as LevelSpacing, from, to, stages)).toThrow(
       expect.objectContaining({ code: new ConfigError('').code, path: field }),
     );

@@ -21,19 +21,19 @@ const grid = [0, 0.5, 1, 1.0001, 1.5, 1.999, 2, 2.5];
 const signed = [...grid, ...grid.map((value) => -value)];
 
 describe('softThreshold', () => {
-  it.each([1, 0.25, 3e-4])('is sign(x) max(|x| - %f, 0) on and around its corners', (xi) => {
+  it.each([1, 0.25, 3e-4])('trap 1: is sign(x) max(|x| - %f, 0) on and around its corners', (xi) => {
     const values = signed.map((multiple) => Math.fround(multiple * xi));
     apply(softThreshold, values, xi).forEach((value, index) =>
       expect(Math.abs(value - closedForm(values[index] as number, Math.fround(xi)))).toBeLessThanOrEqual(1e-7),
     );
   });
 
-  it('leaves half a threshold of one and a half, where the released code leaves none', () => {
+  it('trap 1: leaves half a threshold of one and a half, where the released code leaves none', () => {
     expect(apply(softThreshold, [1.5, -1.5], 1)).toEqual([0.5, -0.5]);
     expect(apply(referenceThreshold, [1.5, -1.5], 1)).toEqual([0, 0]);
   });
 
-  it('is continuous, shrinks, and keeps distances at most', () => {
+  it('trap 1: is continuous, shrinks, and keeps distances at most', () => {
     fc.assert(
       fc.property(float, float, level, (a, b, t) => {
         const [ta, tb] = apply(softThreshold, [a, b], t) as [number, number];
@@ -43,7 +43,7 @@ describe('softThreshold', () => {
     );
   });
 
-  it('adds up: T_a(T_b(x)) = T_{a+b}(x)', () => {
+  it('trap 1: adds up, T_a(T_b(x)) = T_{a+b}(x)', () => {
     fc.assert(
       fc.property(float, level, level, (x, a, b) => {
         const twice = apply(softThreshold, apply(softThreshold, [x], b), a);
@@ -64,7 +64,7 @@ describe('softThreshold', () => {
     expect(values).toEqual([1.5, -2.5]);
   });
 
-  it('is the proximal operator: descent with it ends at T_lambda(a) for 0.5 (g - a)^2 + lambda |g|', () => {
+  it('trap 3: is the proximal operator, descent with it ends at T_lambda(a) for 0.5 (g - a)^2 + lambda |g|', () => {
     const descend = (a: number, lambda: number): number =>
       tf.tidy(() => {
         let gate: tf.Tensor = tf.tensor1d([-2]);

@@ -1,6 +1,7 @@
 import {
   createRng,
   hostTensor,
+  linearSite,
   normalValues,
   rankCost,
   tensorAt,
@@ -8,11 +9,10 @@ import {
   type Controller,
   type HostTensors,
   type TrainPlan,
-  linearSite,
 } from '@peftjs/core';
+import { layersOf } from '@peftjs/core/testing';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
-import { layersOf } from '@peftjs/core/testing';
 
 const shapes = [
   [32, 96],
@@ -103,12 +103,18 @@ const plan: TrainPlan = { totalSteps: 300, warmupSteps: 18, finalSteps: 90 };
 const freeze = plan.totalSteps - plan.finalSteps;
 
 describe('a fixed threshold', () => {
-  it('reads and changes nothing, and holds throughout', () => {
-    const controller = controllerOf(layersOf(sora, sites), {}, plan);
-    expect(controller.reads(1)).toEqual([]);
-    expect(controller.afterStep(1, {})).toBeUndefined();
+  it('reads nothing, remembers only how many ranks there are, and holds throughout', () => {
+    const controller = controllerOf(layersOf(sora, sites, { r }), {}, plan);
+    for (let step = 1; step <= plan.totalSteps; step++) expect(controller.reads(step)).toEqual([]);
     expect(controller.holdsBudget(1)).toBe(true);
-    expect(controller.snapshot()).toEqual({});
+    expect(controller.snapshot()).toEqual({ ranks: sites.map(() => r) });
+  });
+
+  it('reads the gates every compactEvery steps once the warm-up is over', () => {
+    const controller = controllerOf(layersOf(sora, sites, { r }), { compactEvery: 10 }, plan);
+    const steps = Array.from({ length: 45 }, (_, index) => index + 1);
+    expect(steps.filter((step) => controller.reads(step).length > 0)).toEqual([20, 30, 40]);
+    expect(controller.reads(20)).toEqual(sites.map(({ path }) => `${path}.gate`));
   });
 });
 
@@ -183,6 +189,21 @@ describe('a budget', () => {
     expect([...tensorAt(changes, 'dear.mask').data]).toEqual([0, 1]);
     expect(tensorAt(changes, 'dear.gate').data[0]).toBe(0);
     expect(tensorAt(changes, 'cheap.gate').data[0]).toBe(Math.fround(-0.5 / cheap));
+  });
+
+  it('keeps as many of equal ranks as it pays for, by index', () => {
+    const layers = layersOf(sora, [linearSite('a', 4, 4), linearSite('b', 4, 4)], { r: 3 });
+    const controller = controllerOf(layers, { r: 3, budget: 32 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
+    const equal = (...shape: number[]) => hostTensor(new Float32Array(shape.reduce((a, b) => a * b)).fill(0.5), shape);
+    const values = Object.fromEntries(
+      ['a', 'b'].flatMap((path) => [
+        [`${path}.gate`, equal(3)] as const,
+        [`${path}.loraA`, equal(4, 3)] as const,
+        [`${path}.loraB`, equal(3, 4)] as const,
+      ]),
+    );
+    const changes = controller.afterStep(1, values)?.values ?? {};
+    expect([...tensorAt(changes, 'a.mask').data, ...tensorAt(changes, 'b.mask').data]).toEqual([1, 1, 1, 1, 0, 0]);
   });
 
   it.each(['loraA', 'loraB'])('measures a rank by its gate and by the norm of its part of %s', (factor) => {

@@ -1,8 +1,7 @@
-import { loraDelta, onWarning, tensorAt, type AdapterLayers, type HostTensors, linearSite } from '@peftjs/core';
-import { relativeDistance } from '@peftjs/core/testing';
+import { linearSite, loraDelta, onWarning, tensorAt, type AdapterLayers, type HostTensors } from '@peftjs/core';
+import { layersOf, relativeDistance } from '@peftjs/core/testing';
 import { sora } from '@peftjs/sora';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { layersOf } from '@peftjs/core/testing';
 import { trainedOf } from './harness.js';
 
 const sites = [linearSite('enc.0.up', 3, 5), linearSite('enc.0.down', 5, 3), linearSite('enc.1.up', 3, 5)];

@@ -1,6 +1,61 @@
-import { createRng, hostTensor, normalValues, tensorAt, type AdapterLayer, type HostTensors } from '@peftjs/core';
-import { contextOf, initialOf } from '@peftjs/core/testing';
+import {
+  attach,
+  createRng,
+  hostTensor,
+  normalValues,
+  predict,
+  tensorAt,
+  train,
+  withAdapter,
+  type AdapterLayer,
+  type HostTensors,
+  type Model,
+  type PeftModel,
+  type TrainOptions,
+  type TrainResult,
+} from '@peftjs/core';
+import {
+  contextOf,
+  initialOf,
+  referenceExecutor,
+  toyEvaluationData,
+  toyModel,
+  toyTrainingData,
+} from '@peftjs/core/testing';
+import { sora, type SoraConfig } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';
+
+/** SoRA on the toy model. */
+export const attached = (config: Partial<SoraConfig> = {}): PeftModel<SoraConfig> =>
+  attach(toyModel(), sora({ r: 4, ...config }), { seed: 1 });
+
+/** Trains on the toy task, in place: four steps an epoch. */
+export const trainToy = async (
+  peft: PeftModel<SoraConfig>,
+  options: Partial<TrainOptions> = {},
+): Promise<TrainResult> =>
+  train(peft, toyTrainingData(), {
+    executor: await referenceExecutor(),
+    epochs: 8,
+    learningRate: 0.02,
+    ...options,
+  });
+
+/** The same model with other options for its controller: the layers keep theirs. The one given stays as it is. */
+export const reconfigured = (peft: PeftModel<SoraConfig>, options: Partial<SoraConfig>): PeftModel<SoraConfig> =>
+  withAdapter(peft, { config: { ...peft.adapter.config, ...options } });
+
+/** The outputs on rows that were not trained on. */
+export const outputsOf = async (model: PeftModel<SoraConfig> | Model): Promise<number[]> =>
+  (await predict(model, toyEvaluationData().batches, await referenceExecutor())).flatMap((row) => [...row]);
+
+/** Values of one kind, by module path. */
+export const valuesNamed = (values: HostTensors, name: string): Record<string, number[]> =>
+  Object.fromEntries(
+    Object.entries(values).flatMap(([key, { data }]) =>
+      key.endsWith(`.${name}`) ? [[key.slice(0, -name.length - 1), [...data]] as const] : [],
+    ),
+  );
 
 /** Values as training might leave them, with these gates. */
 export const trainedOf = (layer: AdapterLayer, gates: readonly number[]): HostTensors => {

@@ -1,9 +1,8 @@
-import { createRng, floats, loraDelta, normalValues, tensorAt, linearSite } from '@peftjs/core';
-import { relativeDistance } from '@peftjs/core/testing';
+import { adamW, createRng, defaultAdamW, floats, linearSite, loraDelta, normalValues, tensorAt } from '@peftjs/core';
+import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { contextOf, forwardOf, initialOf, layerOf, layersOf, tensorsOf } from '@peftjs/core/testing';
 import { trainedOf, updatedGates } from './harness.js';
 
 beforeAll(async () => {
@@ -37,7 +36,7 @@ describe('the start', () => {
     expect([...(layerOf(sora, { r: 3, gateInit: 'ones' }).params.gate?.initial.data ?? [])]).toEqual([1, 1, 1]);
   });
 
-  it('moves B and not the gates in the first step, for B is zero: no component is dead from the start', () => {
+  it('trap 8: moves B and not the gates in the first step, for B is zero, so that no component is dead', () => {
     const layer = layerOf(sora, { r: 3 });
     const p = tensorsOf(initialOf(layer));
     const [x, base] = [tf.randomNormal([4, 6], 0, 1, 'float32', 1), tf.zeros([4, 10])];
@@ -58,13 +57,13 @@ describe('the start', () => {
 });
 
 describe('the threshold', () => {
-  it("takes eta * lambda from a gate that has no gradient, in mode 'lr'", () => {
+  it("trap 2: takes eta * lambda from a gate that has no gradient, and nothing at a rate of zero, in mode 'lr'", () => {
     const threshold = thresholdOf({ sparseLambda: 0.5 }, { default: 1, gate: 0.1 });
     expect(updatedGates(layerOf(sora, { r: 1 }), [1], threshold)[0]).toBeCloseTo(0.95, 7);
     expect(updatedGates(layerOf(sora, { r: 1 }), [1], thresholdOf({ sparseLambda: 0.5 }, { gate: 0 }))).toEqual([1]);
   });
 
-  it("is xi at every learning rate, in mode 'constant'", () => {
+  it("trap 2: is xi at every learning rate, in mode 'constant'", () => {
     expect(thresholdOf({ thresholdMode: 'constant' }, { gate: 0 })).toBe(3e-4);
     expect(thresholdOf({ thresholdMode: 'constant', sparseLambda: 0.2 }, { gate: 5 })).toBe(0.2);
   });
@@ -74,7 +73,7 @@ describe('the threshold', () => {
     expect(() => thresholdOf({}, { head: 0.1 })).toThrow(/group 'gate'/);
   });
 
-  it('touches gates alone, and makes exact zeros of no sign', () => {
+  it('trap 6: touches gates alone, and makes exact zeros of no sign', () => {
     const layer = layerOf(sora, { r: 4 });
     const changed = tf.tidy(() => {
       const proposed = tensorsOf(trainedOf(layer, [0.2, -0.2, 0.9, -0.9]));
@@ -94,6 +93,18 @@ describe('the threshold', () => {
     expect(gates[3]).toBeCloseTo(-0.4, 6);
   });
 
+  it("trap 3: is the same for every gate, whatever Adam's metric makes of them", () => {
+    const value = tf.tensor1d([1, 1]);
+    const gradient = tf.tensor1d([1, 1e-3]);
+    const slow = { value, moment1: tf.zeros([2]), moment2: tf.tensor1d([1e-2, 1e-8]) };
+    const rates = { learningRate: tf.scalar(0), correction1: tf.scalar(0.1), correction2: tf.scalar(0.1) };
+    const gate = adamW(slow, gradient, rates, defaultAdamW).value;
+    const previous = { gate: value, mask: tf.onesLike(value) };
+    const ctx = contextOf({ threshold: 0.25 });
+    const changed = layerOf(sora, { r: 2 }).update?.({ gate }, { previous, gradient: { gate: gradient }, ctx }) ?? {};
+    expect([...tensorAt(changed, 'gate').dataSync()]).toEqual([0.75, 0.75]);
+  });
+
   it("has the released code's dead zone as 'reference'", () => {
     expect(updatedGates(layerOf(sora, { r: 2, proximal: 'reference' }), [0.75, 1.5], 0.5)).toEqual([0, 1]);
     expect(updatedGates(layerOf(sora, { r: 2 }), [0.75, 1.5], 0.5)).toEqual([0.25, 1]);
@@ -107,16 +118,15 @@ describe('the threshold', () => {
 });
 
 describe('the L1 term of the released code', () => {
-  it('is off unless asked for, so that nothing is shrunk twice', () => {
+  it('trap 4: is off unless asked for, so that nothing is shrunk twice', () => {
     expect(layerOf(sora).loss).toBeUndefined();
   });
 
-  it('is the mean over all gates of the adapter, and has no gradient at a dead gate', () => {
+  it('trap 5: is the mean over all gates of the adapter, and has no gradient at a dead gate', () => {
     const layers = layersOf(sora, [linearSite('a', 4, 4), linearSite('b', 4, 4)], { r: 3, l1Weight: 12 });
     const layer = tensorAt(layers, 'a');
     const gate = tf.tensor1d([-2, 0, 1]);
-    const loss = (g: tf.Tensor): tf.Scalar =>
-      layer.loss?.({ gate: g }, contextOf({}, 2)) ?? expect.fail('no loss');
+    const loss = (g: tf.Tensor): tf.Scalar => layer.loss?.({ gate: g }, contextOf({}, 2)) ?? expect.fail('no loss');
     expect(loss(gate).dataSync()[0]).toBeCloseTo((12 / 6) * 3, 6);
     expect([...tf.grad(loss)(gate).dataSync()]).toEqual([-2, 0, 2]);
   });
@@ -127,7 +137,7 @@ describe('pruning', () => {
   const x = () => tf.randomNormal([5, 6], 0, 1, 'float32', 1);
   const base = () => tf.randomNormal([5, 10], 0, 1, 'float32', 2);
 
-  it.each(Object.entries(gates))('leaves the outputs as they were: %s of the gates alive', (_, gate) => {
+  it.each(Object.entries(gates))('trap 9: leaves the outputs as they were, %s of the gates alive', (_, gate) => {
     const layer = layerOf(sora, { r: 4, loraAlpha: 16 });
     const values = trainedOf(layer, gate);
     const factors = layer.toLora?.(values) ?? expect.fail('toLora is missing');
@@ -143,7 +153,7 @@ describe('pruning', () => {
     expect(relativeDistance(pruned.dataSync(), unpruned.dataSync())).toBeLessThan(1e-5);
   });
 
-  it('would be wrong by r_max / |I| with a scaling by the rank that is left', () => {
+  it('trap 9: would be wrong by r_max / |I| with a scaling by the rank that is left', () => {
     const layer = layerOf(sora, { r: 4, loraAlpha: 16 });
     const factors = layer.toLora?.(trainedOf(layer, gates.one)) ?? expect.fail('toLora is missing');
     const right = loraDelta(factors);
@@ -151,7 +161,7 @@ describe('pruning', () => {
     expect(relativeDistance(wrong, right)).toBeCloseTo(3, 5);
   });
 
-  it('merges to W0 + s A diag(g) B', () => {
+  it('trap 10: merges to W0 + s A diag(g) B', () => {
     const layer = layerOf(sora, { r: 4 });
     const values = trainedOf(layer, gates.all);
     const weight = normalValues(createRng(9), [6, 10], 1);
@@ -164,7 +174,7 @@ describe('pruning', () => {
     );
   });
 
-  it('counts in + out for each live gate, on modules that are not square too', () => {
+  it('trap 11: counts in + out for each live gate, on modules that are not square too', () => {
     const layer = layerOf(sora, { r: 4 }, [8, 32]);
     expect(layer.storedParameters(trainedOf(layer, [1, 0, -0, 2]))).toBe(2 * 40);
   });

@@ -1,48 +1,272 @@
-import { attach, mergeAndUnload, predict, storedParameters, train, type Model, type PeftModel } from '@peftjs/core';
 import {
+  loadPretrained,
+  memoryStorage,
+  mergeAdapter,
+  mergeAndUnload,
+  onWarning,
+  savePretrained,
+  storedParameters,
+  tensorAt,
+  train,
+  unmergeAdapter,
+  withAdapter,
+  type EvaluationData,
+  type HostTensors,
+  type PeftModel,
+  type StepEvent,
+  type TrainingSnapshot,
+  type TrainOptions,
+} from '@peftjs/core';
+import {
+  gradientsByTape,
   referenceExecutor,
   relativeDistance,
   toyEvaluationData,
-  toyModel,
   toyTrainingData,
 } from '@peftjs/core/testing';
-import { sora } from '@peftjs/sora';
+import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
+import { attached, outputsOf, reconfigured, trainToy, valuesNamed } from './harness.js';
 
-const outputsOf = async (peft: PeftModel | Model): Promise<number[]> =>
-  (await predict(peft, toyEvaluationData().batches, await referenceExecutor())).flatMap((row) => [...row]);
+/** Trained, with B no longer zero and every gate alive. */
+const started = async (options: Partial<SoraConfig> = {}): Promise<PeftModel<SoraConfig>> => {
+  const peft = attached({ sparseLambda: 0, ...options });
+  await trainToy(peft, { epochs: 2 });
+  return peft;
+};
+
+/** The state after the first of two steps. */
+const afterOneStep = async (
+  peft: PeftModel<SoraConfig>,
+  options: Partial<TrainOptions> = {},
+): Promise<TrainingSnapshot> => {
+  const snapshots: TrainingSnapshot[] = [];
+  await train(reconfigured(peft, {}), toyTrainingData(1, 2), {
+    executor: await referenceExecutor(),
+    epochs: 1,
+    learningRate: 0.02,
+    snapshotEvery: 1,
+    onSnapshot: (snapshot) => void snapshots.push(snapshot),
+    ...options,
+  });
+  return snapshots[0] ?? expect.fail('no snapshot');
+};
+
+const without = (values: HostTensors, name: string): HostTensors =>
+  Object.fromEntries(Object.entries(values).filter(([key]) => !key.endsWith(`.${name}`)));
+const flat = (record: Record<string, number[]>): number[] => Object.values(record).flat();
+const norm = (values: readonly number[]): number => Math.hypot(...values);
+const total = (ranks: Readonly<Record<string, number>>): number =>
+  Object.values(ranks).reduce((sum, rank) => sum + rank, 0);
+
+describe('a step', () => {
+  it('trap 6: shrinks gates after the optimizer, and leaves A, B and the head bitwise as they are without', async () => {
+    const peft = await started();
+    const plain = await afterOneStep(peft, { weightDecay: 0.1 });
+    const shrunk = await afterOneStep(reconfigured(peft, { sparseLambda: 20 }), { weightDecay: 0.1 });
+    expect(without(shrunk.adapter, 'gate')).toEqual(without(plain.adapter, 'gate'));
+    const threshold = Math.fround(20 * 0.02);
+    const [before, after] = [flat(valuesNamed(plain.adapter, 'gate')), flat(valuesNamed(shrunk.adapter, 'gate'))];
+    after.forEach((gate, index) => {
+      const proposed = before[index] as number;
+      expect(gate).toBeCloseTo(Math.sign(proposed) * Math.max(Math.abs(proposed) - threshold, 0), 6);
+      expect(Object.is(gate, -0)).toBe(false);
+    });
+    expect(after.filter((gate) => gate === 0).length).toBeGreaterThan(3);
+  });
+
+  it('trap 6: decays A and B, and no gate', async () => {
+    const peft = await started({ sparseLambda: 2 });
+    const [plain, decayed] = [await afterOneStep(peft), await afterOneStep(peft, { weightDecay: 0.5 })];
+    expect(valuesNamed(decayed.adapter, 'gate')).toEqual(valuesNamed(plain.adapter, 'gate'));
+    expect(valuesNamed(decayed.adapter, 'loraA')).not.toEqual(valuesNamed(plain.adapter, 'loraA'));
+    expect(valuesNamed(decayed.adapter, 'loraB')).not.toEqual(valuesNamed(plain.adapter, 'loraB'));
+  });
+
+  it("trap 4: has no part of lambda in the gates' gradient, but of the L1 term where that is asked for", async () => {
+    const peft = await started();
+    const gradientsWith = (options: Partial<SoraConfig>): Record<string, Float32Array> =>
+      gradientsByTape(withAdapter(attached(options), { values: peft.adapter.values }));
+    const gradients = gradientsWith({ sparseLambda: 0 });
+    expect(gradientsWith({ sparseLambda: 50 })).toEqual(gradients);
+    const withTerm = gradientsWith({ sparseLambda: 50, l1Weight: 8 });
+    for (const [path, gate] of Object.entries(valuesNamed(peft.adapter.values, 'gate'))) {
+      const [own, sum] = [tensorAt(gradients, `${path}.gate`), tensorAt(withTerm, `${path}.gate`)];
+      gate.forEach((value, rank) => {
+        expect((sum[rank] as number) - (own[rank] as number)).toBeCloseTo((8 / 40) * Math.sign(value), 5);
+      });
+    }
+  });
+
+  it('trap 8: leaves no rank of B at zero and shrinks gates by just the threshold, when it is the first', async () => {
+    const peft = attached({ sparseLambda: 0.5 });
+    const { adapter } = await afterOneStep(peft);
+    const start = flat(valuesNamed(peft.adapter.values, 'gate'));
+    const gates = flat(valuesNamed(adapter, 'gate'));
+    expect(start.every((gate) => gate !== 0)).toBe(true);
+    gates.forEach((gate, index) => {
+      const before = start[index] as number;
+      expect(gate).toBeCloseTo(Math.sign(before) * Math.max(Math.abs(before) - 0.01, 0), 6);
+    });
+    for (const [path, loraB] of Object.entries(valuesNamed(adapter, 'loraB'))) {
+      const width = loraB.length / 4;
+      for (let rank = 0; rank < 4; rank++) {
+        expect(norm(loraB.slice(rank * width, (rank + 1) * width)), `${path} ${rank}`).toBeGreaterThan(0);
+      }
+    }
+  });
+});
+
+describe('the group of the gates', () => {
+  it('has a learning rate of its own, which the threshold follows', async () => {
+    const peft = await started();
+    const events: StepEvent[] = [];
+    const options = { clipNorm: null, learningRate: 1e-3, learningRates: { gate: 0.05 }, warmupRatio: 0 };
+    const { adapter } = await afterOneStep(peft, options);
+    const moved = (name: string): number[] => {
+      const before = flat(valuesNamed(peft.adapter.values, name));
+      return flat(valuesNamed(adapter, name)).map((value, index) => Math.abs(value - (before[index] as number)));
+    };
+    // Adam's first step is the learning rate, but where the gradient is nearly zero.
+    expect(Math.max(...moved('gate'))).toBeCloseTo(0.05, 5);
+    expect(Math.max(...moved('loraA'))).toBeCloseTo(1e-3, 5);
+    const sparse = reconfigured(peft, { sparseLambda: 0.5 });
+    await afterOneStep(sparse, { ...options, onStep: (event) => events.push(event) });
+    expect(events.map(({ scalars }) => scalars.threshold)).toEqual([0.025, 0.0125]);
+  });
+
+  it('trap 14: counts in the norm of the clipping, as in the released code, unless it is left out', async () => {
+    const peft = await started({ l1Weight: 100 }); // so that the gates' gradients are most of the norm
+    // The first moment is a tenth of the clipped gradient.
+    const clipped = async (options: Partial<TrainOptions>) => {
+      const { moment1 } = await afterOneStep(peft, options);
+      const gates = flat(valuesNamed(moment1, 'gate')).map((value) => 10 * value);
+      const rest = Object.values(without(moment1, 'gate')).flatMap(({ data }) => [...data].map((value) => 10 * value));
+      return { gates, rest };
+    };
+    const raw = await clipped({ clipNorm: null });
+    const [inside, outside] = [
+      await clipped({ clipNorm: 0.1 }),
+      await clipped({ clipNorm: 0.1, unclippedGroups: ['gate'] }),
+    ];
+    expect(norm(raw.gates)).toBeGreaterThan(10 * norm(raw.rest));
+
+    const all = norm([...raw.gates, ...raw.rest]);
+    expect(norm([...inside.gates, ...inside.rest])).toBeCloseTo(0.1, 5);
+    expect(norm(inside.rest)).toBeCloseTo((0.1 / all) * norm(raw.rest), 6);
+
+    expect(outside.gates).toEqual(raw.gates);
+    expect(norm(outside.rest)).toBeCloseTo(0.1, 5);
+  });
+});
+
+describe('dropout', () => {
+  it('acts on the input of A while training, alike from the same seed, and not when evaluating', async () => {
+    const values = async (loraDropout: number): Promise<HostTensors> => {
+      const peft = attached({ loraDropout });
+      return (await trainToy(peft, { epochs: 2 })).last.values;
+    };
+    expect(await values(0.4)).toEqual(await values(0.4));
+    expect(await values(0.4)).not.toEqual(await values(0));
+    const [plain, dropped] = [await started(), await started({ loraDropout: 0.4 })];
+    dropped.adapter = { ...dropped.adapter, values: plain.adapter.values };
+    expect(await outputsOf(dropped)).toEqual(await outputsOf(plain));
+  });
+});
 
 describe('training', () => {
-  it('ends within 1 % of the budget, with exact zeros, and as the same network when merged', async () => {
+  it('ends within 1 % of the budget, with exact zeros', async () => {
     const budget = 600;
-    const peft = attach(toyModel(), sora({ r: 6, budget }), { seed: 1 });
-    const scalars: number[] = [];
-    await train(peft, toyTrainingData(), {
-      executor: await referenceExecutor(),
-      epochs: 20,
-      learningRate: 0.02,
-      onStep: (event) => scalars.push(event.scalars.threshold ?? NaN),
-    });
+    const peft = attached({ r: 6, budget });
+    const thresholds: number[] = [];
+    await trainToy(peft, { epochs: 20, onStep: ({ scalars }) => thresholds.push(scalars.threshold ?? NaN) });
     const { layers, values } = peft.adapter;
     const stored = storedParameters(layers, values);
     expect(stored).toBeLessThanOrEqual(budget);
     expect(stored).toBeGreaterThanOrEqual(0.99 * budget);
-    const gates = Object.keys(layers).flatMap((path) => [...(values[`${path}.gate`]?.data ?? [])]);
+    const gates = flat(valuesNamed(values, 'gate'));
     expect(gates.some((gate) => gate === 0)).toBe(true);
     expect(gates.some((gate) => Object.is(gate, -0))).toBe(false);
-    expect(Math.max(...scalars)).toBeGreaterThan(0);
-    const merged = mergeAndUnload(peft);
-    expect(relativeDistance(await outputsOf(merged), await outputsOf(peft))).toBeLessThan(1e-5);
+    expect(Math.max(...thresholds)).toBeGreaterThan(0);
   });
 
   it('prunes by itself without a budget, the more the greater lambda is', async () => {
     const liveAfter = async (sparseLambda: number): Promise<number> => {
-      const peft = attach(toyModel(), sora({ r: 6, sparseLambda }), { seed: 1 });
-      await train(peft, toyTrainingData(), { executor: await referenceExecutor(), epochs: 20, learningRate: 0.02 });
+      const peft = attached({ r: 6, sparseLambda });
+      await trainToy(peft, { epochs: 20 });
       return storedParameters(peft.adapter.layers, peft.adapter.values);
     };
     const [none, some, most] = [await liveAfter(0), await liveAfter(0.5), await liveAfter(4)];
     expect(some).toBeLessThan(none);
     expect(most).toBeLessThan(some);
+  });
+
+  it('trap 10: merges to the same network, once, and unmerges to the weights as they were, without dropout', async () => {
+    const peft = attached({ sparseLambda: 1, loraDropout: 0.3 });
+    const weights = structuredClone(peft.model.weights);
+    await trainToy(peft, { epochs: 20 });
+    const [adapted, frozen] = [await outputsOf(peft), await outputsOf(peft.model)];
+    expect(relativeDistance(frozen, adapted)).toBeGreaterThan(0.1);
+    expect(relativeDistance(await outputsOf(mergeAndUnload(peft)), adapted)).toBeLessThan(1e-5);
+
+    mergeAdapter(peft);
+    const merged = await outputsOf(peft);
+    expect(relativeDistance(merged, adapted)).toBeLessThan(1e-5);
+    const warnings: string[] = [];
+    const restore = onWarning((message) => warnings.push(message));
+    mergeAdapter(peft);
+    restore();
+    expect(warnings).toEqual([expect.stringContaining('merged already')]);
+    expect(await outputsOf(peft)).toEqual(merged);
+
+    unmergeAdapter(peft);
+    expect(await outputsOf(peft)).toEqual(adapted);
+    expect(peft.model.weights).toEqual(weights);
+  });
+
+  it('trap 7: moves A and B of dead ranks on, and prunes to the outputs of the moment all the same', async () => {
+    const peft = attached({ sparseLambda: 3 });
+    await trainToy(peft, { epochs: 12, weightDecay: 0.1 });
+    const before = peft.adapter.values;
+    for (let round = 0; round < 2; round++) {
+      const storage = memoryStorage();
+      await savePretrained(peft, 'adapter', { storage });
+      const pruned = await loadPretrained(peft.model, 'adapter', { methods: [sora], storage });
+      expect(relativeDistance(await outputsOf(pruned as never), await outputsOf(peft))).toBeLessThan(1e-5);
+      await trainToy(peft, { epochs: 2, weightDecay: 0.1 });
+    }
+    const gates = valuesNamed(peft.adapter.values, 'gate');
+    const dead = Object.entries(valuesNamed(before, 'gate')).flatMap(([path, values]) =>
+      values.flatMap((gate, rank) => (gate === 0 && gates[path]?.[rank] === 0 ? [{ path, rank }] : [])),
+    );
+    expect(dead.length).toBeGreaterThan(3);
+    for (const { path, rank } of dead) {
+      const key = `${path}.loraA`;
+      expect(tensorAt(peft.adapter.values, key).data[rank]).not.toBe(tensorAt(before, key).data[rank]);
+    }
+  });
+
+  it('trap 13: a constant threshold collapses the ranks while the rate decays, so both ends are told', async () => {
+    const ends = async (options: Partial<SoraConfig>) => {
+      let judged = 0;
+      const data: EvaluationData = { ...toyEvaluationData(), score: () => ({ accuracy: 1 - 0.1 * judged++ }) };
+      const peft = attached({ r: 6, ...options });
+      const result = await trainToy(peft, {
+        epochs: 20,
+        finalRatio: 0.6,
+        selection: { data, evaluations: 4 },
+      });
+      return { peft, ...result };
+    };
+    const xi = 0.6 * 0.02; // of the peak: the rate is below it in the last 60 %
+    const { selected, last, peft } = await ends({ thresholdMode: 'constant', sparseLambda: xi });
+    expect(selected.step).toBeLessThan(last.step);
+    expect(total(selected.ranks)).toBeGreaterThan(1.5 * total(last.ranks));
+    expect(selected.storedParameters).toBeGreaterThan(1.5 * last.storedParameters);
+    expect(storedParameters(peft.adapter.layers, peft.adapter.values)).toBe(selected.storedParameters);
+
+    const decaying = await ends({ thresholdMode: 'lr', sparseLambda: 0.6 });
+    expect(total(decaying.last.ranks)).toBeGreaterThan(1.5 * total(last.ranks));
+    expect(total(decaying.last.ranks)).toBeGreaterThan(0.8 * total(decaying.selected.ranks));
   });
 });

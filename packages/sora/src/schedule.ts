@@ -1,0 +1,248 @@
+import {
+  activeRanks,
+  CheckpointError,
+  ConfigError,
+  evaluate,
+  storedParameters,
+  train,
+  type EvaluationData,
+  type Executor,
+  type PeftModel,
+  type StepEvent,
+  type TrainingData,
+  type TrainingSnapshot,
+  type TrainOptions,
+} from '@peftjs/core';
+import type { SoraConfig } from './config.js';
+import { heldRanks } from './layer.js';
+
+/*
+ * The sparsifying schedule (Algorithm 1 of the paper), over levels xi_0, xi_1, ..:
+ *
+ *   stage 0   trains at xi_0; its best checkpoint on the validation data is kept
+ *   stage i   goes on from the model of stage i - 1 at xi_i, with a new optimizer and the learning rate and its warm-up from the
+ *             beginning
+ *   M_i = 100 m_i / m_0   memorization, m the metric on a fixed part of the training rows
+ *   G_i = 100 v_i / v_0   generalization, v the metric on the validation data
+ *
+ * A level is what `sparseLambda` is in the configuration: lambda, or xi with `thresholdMode: 'constant'`.
+ */
+
+/** Epochs of every stage after the first in the released code. */
+const STAGE_EPOCHS = 15;
+
+/** What a sparsifying schedule reads. */
+export interface SparsifyData {
+  readonly train: TrainingData;
+  /** A fixed part of the training rows, on which memorization is measured. */
+  readonly trainSubset: EvaluationData;
+  /** Selects the checkpoint of stage 0, and measures generalization. */
+  readonly validation: EvaluationData;
+}
+
+/** What a stage ended with: plain JSON. */
+export interface StageRecord {
+  readonly stage: number;
+  /** lambda or xi of this stage. */
+  readonly level: number;
+  /** Gates that the adapter began the schedule with. */
+  readonly gates: number;
+  /** Ranks that are alive, by module path. */
+  readonly ranks: Readonly<Record<string, number>>;
+  /** Share of `gates` that is zero or removed, 0 to 1. */
+  readonly sparsity: number;
+  /** Scalars that the adapter needs on disk. */
+  readonly storedParameters: number;
+  /** The primary metric on the train subset, m_i. */
+  readonly trainMetric: number;
+  /** The primary metric on the validation data, v_i. */
+  readonly validationMetric: number;
+  /** 100 m_i / m_0; null where m_0 is not above zero. */
+  readonly memorization: number | null;
+  /** 100 v_i / v_0; null where v_0 is not above zero. */
+  readonly generalization: number | null;
+}
+
+/** A schedule in the middle of a stage. */
+export interface SparsifySnapshot {
+  /** The stages that are finished. */
+  readonly stages: readonly StageRecord[];
+  /** The stage that is not, to be written by core's `writeSnapshot`. */
+  readonly training: TrainingSnapshot;
+}
+
+/** How a sparsifying schedule trains. What is not named here is the same for every stage, as in `train`. */
+export interface SparsifyOptions extends Omit<TrainOptions, 'selection' | 'resume' | 'onStep' | 'onSnapshot'> {
+  /** Epochs of stage 0. */
+  readonly epochs: number;
+  /** A level for each stage: `sparsifyingLevels('linear', 0, 7e-4, 7)`, or a list of one's own. */
+  readonly levels: readonly number[];
+  /** Epochs of every further stage. Default 15, as in the released code. */
+  readonly stageEpochs?: number;
+  /** Number of checkpoints that stage 0 selects from, as in `train`'s selection. */
+  readonly evaluations?: number;
+  readonly onStep?: (event: StepEvent, stage: number) => void;
+  /** Called after every stage; the model then holds what the record describes. */
+  readonly onStage?: (record: StageRecord) => void | Promise<void>;
+  readonly onSnapshot?: (snapshot: SparsifySnapshot) => void | Promise<void>;
+  /**
+   * The stages that are finished. With a snapshot of the next one, the schedule goes on from there; without, from the model as
+   * it stands, which must be as the last record left it.
+   */
+  readonly resume?: Pick<SparsifySnapshot, 'stages'> & Partial<SparsifySnapshot>;
+}
+
+/**
+ * Trains an adapter at one sparsity level after another, in place, and records what it still knows at each.
+ *
+ * @returns a record for every stage, those of `resume` included
+ * @throws ConfigError for impossible options, or for an adapter with a `budget`, which sets its own levels.
+ * @throws CheckpointError when `resume` belongs to another schedule or another adapter.
+ */
+export async function sparsify(
+  peft: PeftModel<SoraConfig>,
+  data: SparsifyData,
+  options: SparsifyOptions,
+): Promise<StageRecord[]> {
+  assertPossible(peft, options);
+  const records = [...(options.resume?.stages ?? [])];
+  const gates = records[0]?.gates ?? countGates(peft);
+  let snapshot = options.resume?.training;
+  for (const [stage, level] of [...options.levels.entries()].slice(records.length)) {
+    peft.adapter = { ...peft.adapter, config: { ...peft.adapter.config, sparseLambda: level } };
+    const resume = snapshot && { resume: snapshot };
+    await train(peft, stageData(data, options, stage), { ...stageOptions(data, options, records), ...resume });
+    snapshot = undefined;
+    const record = describeStage(await measure(peft, data, options.executor), { peft, gates, level, records });
+    records.push(record);
+    await options.onStage?.(record);
+  }
+  return records;
+}
+
+/** A stage's epochs go on from those of the stages before, so that no order of the rows comes again. */
+function stageData({ train }: SparsifyData, { epochs, stageEpochs = STAGE_EPOCHS }: SparsifyOptions, stage: number) {
+  const first = stage === 0 ? 0 : epochs + (stage - 1) * stageEpochs;
+  return { ...train, epoch: (index: number) => train.epoch(first + index) };
+}
+
+/** What `train` is told of the stage after those recorded. */
+function stageOptions(
+  { validation }: SparsifyData,
+  {
+    levels: _,
+    stageEpochs = STAGE_EPOCHS,
+    evaluations,
+    onStep,
+    onStage,
+    onSnapshot,
+    resume,
+    ...shared
+  }: SparsifyOptions,
+  records: readonly StageRecord[],
+): TrainOptions {
+  const stage = records.length;
+  const stages = [...records];
+  return {
+    ...shared,
+    ...(stage > 0 && { epochs: stageEpochs }),
+    ...(stage === 0 && { selection: { data: validation, ...(evaluations !== undefined && { evaluations }) } }),
+    ...(onStep && { onStep: (event) => onStep(event, stage) }),
+    ...(onSnapshot && { onSnapshot: (training) => onSnapshot({ stages, training }) }),
+  };
+}
+
+type Measured = Pick<StageRecord, 'trainMetric' | 'validationMetric'>;
+
+async function measure(peft: PeftModel<SoraConfig>, data: SparsifyData, executor: Executor): Promise<Measured> {
+  return {
+    trainMetric: await primaryMetric(peft, data.trainSubset, executor),
+    validationMetric: await primaryMetric(peft, data.validation, executor),
+  };
+}
+
+async function primaryMetric(peft: PeftModel<SoraConfig>, data: EvaluationData, executor: Executor): Promise<number> {
+  const metrics = await evaluate(peft, data, executor);
+  const value = metrics[data.primaryMetric];
+  if (value !== undefined) return value;
+  const found = Object.keys(metrics).join(', ') || 'none';
+  throw new ConfigError(`the data's score has no '${data.primaryMetric}', only ${found}`, 'primaryMetric');
+}
+
+function describeStage(
+  measured: Measured,
+  at: {
+    readonly peft: PeftModel<SoraConfig>;
+    readonly gates: number;
+    readonly level: number;
+    readonly records: readonly StageRecord[];
+  },
+): StageRecord {
+  const { layers, values } = at.peft.adapter;
+  const ranks = activeRanks(layers, values);
+  const first = at.records[0] ?? measured;
+  return {
+    stage: at.records.length,
+    level: at.level,
+    gates: at.gates,
+    ranks,
+    sparsity: 1 - total(ranks) / at.gates,
+    storedParameters: storedParameters(layers, values),
+    ...measured,
+    memorization: percent(measured.trainMetric, first.trainMetric),
+    generalization: percent(measured.validationMetric, first.validationMetric),
+  };
+}
+
+function percent(value: number, first: number): number | null {
+  return first > 0 ? (100 * value) / first : null;
+}
+
+function total(ranks: Readonly<Record<string, number>>): number {
+  return Object.values(ranks).reduce((sum, rank) => sum + rank, 0);
+}
+
+function countGates({ adapter }: PeftModel<SoraConfig>): number {
+  return Object.values(adapter.layers).reduce((sum, layer) => sum + heldRanks(layer), 0);
+}
+
+/** What would otherwise fail after hours. */
+function assertPossible(peft: PeftModel<SoraConfig>, options: SparsifyOptions): void {
+  const { levels, stageEpochs = STAGE_EPOCHS, resume } = options;
+  const { budget } = peft.adapter.config;
+  if (levels.length === 0 || !levels.every((level) => level >= 0 && level < Infinity)) {
+    throw new ConfigError(
+      `levels are [${levels.join(', ')}]; expected one number of at least 0 for each stage`,
+      'levels',
+    );
+  }
+  if (!Number.isInteger(stageEpochs) || stageEpochs < 1) {
+    throw new ConfigError(`stageEpochs must be a whole number of at least 1, got ${stageEpochs}`, 'stageEpochs');
+  }
+  if (budget !== null) {
+    throw new ConfigError(`a budget (here ${budget}) sets its own levels; sparsify an adapter without one`, 'budget');
+  }
+  if (resume) assertResumable(peft, levels, resume);
+}
+
+function assertResumable(
+  peft: PeftModel<SoraConfig>,
+  levels: readonly number[],
+  { stages, training }: NonNullable<SparsifyOptions['resume']>,
+): void {
+  const foreign = stages.find(({ stage, level }, index) => stage !== index || level !== levels[index]);
+  if (foreign) {
+    throw new CheckpointError(
+      `resume: the record of stage ${foreign.stage} has level ${foreign.level}, the schedule has levels ${levels.join(', ')}`,
+      'resume',
+    );
+  }
+  const last = stages.at(-1);
+  if (!last || training) return;
+  const ranks = activeRanks(peft.adapter.layers, peft.adapter.values);
+  if (Object.entries({ ...ranks, ...last.ranks }).every(([path, rank]) => rank === (ranks[path] ?? 0))) return;
+  throw new CheckpointError(
+    `resume: stage ${last.stage} ended with ${total(last.ranks)} ranks, the adapter has ${total(ranks)}; give it as that stage left it`,
+    'resume',
+  );
+}

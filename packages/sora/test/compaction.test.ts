@@ -1,0 +1,217 @@
+import {
+  activeRanks,
+  hostTensor,
+  loadPretrained,
+  memoryStorage,
+  mergeAndUnload,
+  readSnapshot,
+  savePretrained,
+  storedParameters,
+  tensorAt,
+  withAdapter,
+  writeSnapshot,
+  type Executor,
+  type HostTensors,
+  type PeftModel,
+  type TrainingSnapshot,
+  type TrainOptions,
+} from '@peftjs/core';
+import { layersOf, referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { sora, type SoraConfig } from '@peftjs/sora';
+import { describe, expect, it } from 'vitest';
+import { attached, outputsOf, reconfigured, trainToy, valuesNamed } from './harness.js';
+
+/** Every snapshot of a run of eight epochs, 32 steps, by step. */
+const snapshotsOf = async (
+  peft: PeftModel<SoraConfig>,
+  options: Partial<TrainOptions> = {},
+): Promise<Map<number, TrainingSnapshot>> => {
+  const snapshots = new Map<number, TrainingSnapshot>();
+  await trainToy(peft, {
+    snapshotEvery: 1,
+    onSnapshot: (snapshot) => void snapshots.set(snapshot.step, snapshot),
+    ...options,
+  });
+  return snapshots;
+};
+
+const at = (snapshots: Map<number, TrainingSnapshot>, step: number): TrainingSnapshot =>
+  snapshots.get(step) ?? expect.fail(`no snapshot of step ${step}`);
+
+/** The trained model as it was when a snapshot was taken. */
+const modelAt = (peft: PeftModel<SoraConfig>, values: HostTensors): PeftModel<SoraConfig> => {
+  const { adapter } = attached(peft.adapter.config);
+  return withAdapter(peft, { layers: sora.resumedLayers?.({ ...adapter, values }) ?? adapter.layers, values });
+};
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+/** How many numbers the tensors hold, the head left out. */
+const sizeOf = (values: HostTensors): number =>
+  sum(Object.entries(values).map(([name, { data }]) => (name.startsWith('classifier.') ? 0 : data.length)));
+const liveGates = (values: HostTensors): number =>
+  Object.values(valuesNamed(values, 'gate'))
+    .flat()
+    .filter((gate) => gate !== 0).length;
+
+const dying = { r: 6, sparseLambda: 3, compactEvery: 8 };
+
+describe('compaction', () => {
+  it('takes dead ranks and their moments out of the tensors, and leaves the outputs as they were', async () => {
+    const peft = attached(dying);
+    const snapshots = await snapshotsOf(peft);
+    const kept = await snapshotsOf(attached({ ...dying, compactEvery: null }));
+    const [before, after] = [at(kept, 8), at(snapshots, 8)];
+    expect(liveGates(after.adapter)).toBe(liveGates(before.adapter));
+    expect(liveGates(before.adapter)).toBeLessThan(0.75 * 6 * 10);
+    for (const gates of Object.values(valuesNamed(after.adapter, 'gate'))) expect(gates).not.toContain(0);
+
+    const pathsOf = (values: HostTensors): string[] => Object.keys(values).filter((name) => name.endsWith('.gate'));
+    for (const path of pathsOf(before.adapter).map((name) => name.slice(0, -'.gate'.length))) {
+      const live = [...tensorAt(before.adapter, `${path}.gate`).data].flatMap((gate, rank) =>
+        gate === 0 ? [] : [rank],
+      );
+      for (const kind of ['adapter', 'moment1', 'moment2'] as const) {
+        const held = (name: string): number[] => [...tensorAt(before[kind], `${path}.${name}`).data];
+        const columns = held('loraA').filter((_, index) => live.includes(index % 6)); // [in, 6]
+        const width = held('loraB').length / 6;
+        const rows = held('loraB').filter((_, index) => live.includes(Math.floor(index / width))); // [6, out]
+        const left = (name: string): number[] => [...(after[kind][`${path}.${name}`]?.data ?? [])];
+        expect(left('loraA'), `${kind} ${path}`).toEqual(columns);
+        expect(left('loraB')).toEqual(rows);
+        expect(left('gate')).toEqual(held('gate').filter((_, rank) => live.includes(rank)));
+      }
+    }
+    expect(sizeOf(after.adapter)).toBeLessThan(0.75 * sizeOf(before.adapter));
+
+    const [whole, compacted] = [
+      modelAt(reconfigured(peft, { compactEvery: null }), before.adapter),
+      modelAt(peft, after.adapter),
+    ];
+    expect(relativeDistance(await outputsOf(compacted), await outputsOf(whole))).toBeLessThan(1e-5);
+    expect(storedParameters(compacted.adapter.layers, after.adapter)).toBe(
+      storedParameters(whole.adapter.layers, before.adapter),
+    );
+  });
+
+  it('compiles the step anew for the smaller tensors', async () => {
+    const reference = await referenceExecutor();
+    const gates: number[] = [];
+    const executor: Executor = {
+      ...reference,
+      compile(fn, inputs) {
+        const names = Object.keys(inputs).filter((name) => name.startsWith('moment1/') && name.endsWith('.gate'));
+        gates.push(sum(names.map((name) => inputs[name]?.shape[0] ?? 0)));
+        return reference.compile(fn, inputs);
+      },
+    };
+    const peft = attached(dying);
+    await trainToy(peft, { executor });
+    const { layers } = peft.adapter;
+    expect(gates.length).toBeGreaterThan(1);
+    expect(gates[0]).toBe(6 * 10);
+    expect(gates.at(-1)).toBe(sum(Object.values(layers).map(({ params }) => params.gate?.initial.shape[0] ?? 0)));
+    gates.slice(1).forEach((count, index) => expect(count).toBeLessThan(0.75 * (gates[index] as number)));
+  });
+
+  it('leaves the tensors alone while less than a quarter of them is dead, and never without being asked', async () => {
+    const held = ({ adapter }: PeftModel<SoraConfig>): number => sizeOf(adapter.values);
+    const untouched = async (options: Partial<SoraConfig>): Promise<void> => {
+      const peft = attached(options);
+      const before = held(peft);
+      await trainToy(peft);
+      expect(held(peft)).toBe(before);
+    };
+    await untouched({ ...dying, sparseLambda: 0.1 });
+    await untouched({ ...dying, compactEvery: null });
+  });
+
+  it('goes on from a snapshot of a smaller adapter to the same end, from where the run began', async () => {
+    const peft = attached({ ...dying, loraDropout: 0.2 });
+    const snapshots = await snapshotsOf(peft);
+    for (const step of [7, 8, 9, 24, 31]) {
+      const resume = await readSnapshot(writeSnapshot(at(snapshots, step)));
+      const again = attached({ ...dying, loraDropout: 0.2 });
+      await trainToy(again, { resume });
+      expect(again.adapter.values).toEqual(peft.adapter.values);
+      expect(activeRanks(again.adapter.layers, again.adapter.values)).toEqual(
+        activeRanks(peft.adapter.layers, peft.adapter.values),
+      );
+    }
+    const smaller = attached({ ...dying, r: 1, loraDropout: 0.2 });
+    await expect(trainToy(smaller, { resume: at(snapshots, 7) })).rejects.toThrow(
+      expect.objectContaining({ code: 'PEFT_CHECKPOINT' }),
+    );
+  });
+
+  it('comes once with a budget, after the ranks are chosen', async () => {
+    const options = { r: 6, budget: 500, compactEvery: 1 };
+    const peft = attached(options);
+    const run = { epochs: 10, finalRatio: 0.5, clipNorm: null }; // the gradients of dead gates count in the clip norm
+    const snapshots = await snapshotsOf(peft, run);
+    const sizes = [...snapshots.values()].map(({ adapter }) => sizeOf(adapter));
+    expect(new Set(sizes.slice(0, 19)).size).toBe(1);
+    expect(new Set(sizes.slice(19)).size).toBe(1);
+    expect(sizes[19]).toBeLessThan(0.75 * (sizes[18] as number));
+    const { layers, values } = peft.adapter;
+    expect(storedParameters(layers, values)).toBeLessThanOrEqual(500);
+    expect(storedParameters(layers, values)).toBeGreaterThanOrEqual(0.99 * 500);
+    const whole = attached({ ...options, compactEvery: null });
+    await trainToy(whole, run);
+    expect(relativeDistance(await outputsOf(peft), await outputsOf(whole))).toBeLessThan(1e-4);
+  });
+});
+
+describe('an adapter that has lost every rank of some modules', () => {
+  /** Compacted until modules are bare; the last gates of the others are alive. */
+  const bare = async (sparseLambda: number): Promise<PeftModel<SoraConfig>> => {
+    const peft = attached({ r: 2, sparseLambda, compactEvery: 4 });
+    await trainToy(peft, { epochs: 20 });
+    return peft;
+  };
+  const heldOf = ({ adapter }: PeftModel<SoraConfig>): number[] =>
+    Object.values(adapter.layers).map(({ params }) => params.gate?.initial.shape[0] ?? 0);
+
+  it.each([2.5, 40])('trains on, merges and is saved like any other, lambda %f', async (sparseLambda) => {
+    const peft = await bare(sparseLambda);
+    expect(heldOf(peft)).toContain(0);
+    if (sparseLambda === 40) expect(sum(heldOf(peft))).toBe(0);
+    else expect(sum(heldOf(peft))).toBeGreaterThan(0);
+    const outputs = await outputsOf(peft);
+    expect(relativeDistance(await outputsOf(mergeAndUnload(peft)), outputs)).toBeLessThan(1e-5);
+    for (const pruned of [true, false]) {
+      const storage = memoryStorage();
+      await savePretrained(peft, 'adapter', { storage, pruned });
+      const again = await loadPretrained(peft.model, 'adapter', { methods: [sora], storage });
+      expect(relativeDistance(await outputsOf(again as PeftModel<SoraConfig>), outputs)).toBeLessThan(1e-5);
+    }
+    const before = heldOf(peft);
+    await trainToy(peft, { epochs: 2 });
+    heldOf(peft).forEach((count, index) => expect(count).toBeLessThanOrEqual(before[index] as number));
+  });
+
+  it('has no tensors at a bare module, and a change of zero there', async () => {
+    const peft = await bare(2.5);
+    const [path, layer] =
+      Object.entries(peft.adapter.layers).find(([, { params }]) => Object.keys(params).length === 0) ??
+      expect.fail('no module is bare');
+    expect(Object.keys(peft.adapter.values).filter((name) => name.startsWith(`${path}.`))).toEqual([]);
+    expect(layer.toLora?.({}).loraA.shape).toEqual([layer.site.inFeatures, 0]);
+    expect([layer.rank?.({}), layer.storedParameters({})]).toEqual([0, 0]);
+  });
+});
+
+describe('the layers of a smaller adapter', () => {
+  const { site } = tensorAt(attached().adapter.layers, 'encoder.layer.0.ffn.in');
+  const config = sora.parseConfig({ r: 4, loraAlpha: 12, l1Weight: 8 });
+  const layers = layersOf(sora, [site], config);
+  const values = { [`${site.path}.gate`]: hostTensor(Float32Array.of(1, -2), [2]) };
+  const smaller = tensorAt(sora.resumedLayers?.({ config, layers, values }) ?? {}, site.path);
+
+  it('keep the scaling of r_max', () => {
+    expect(smaller.params.gate?.initial.shape).toEqual([2]);
+    const own = Object.fromEntries(
+      Object.entries({ ...smaller.params, ...smaller.state }).map(([name, { initial }]) => [name, initial]),
+    );
+    expect(smaller.toLora?.(own).scaling).toBe(12 / 4);
+  });
+});

@@ -1,0 +1,65 @@
+import { readFile } from 'node:fs/promises';
+import { adamW, biasCorrections, defaultAdamW, tensorAt, type AdamWConfig } from '@peftjs/core';
+import { contextOf, layerOf, relativeDistance } from '@peftjs/core/testing';
+import { sora } from '@peftjs/sora';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, expect, it } from 'vitest';
+
+/** What tools/golden/sora.py computed. */
+interface Golden {
+  readonly xi: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly start: number[];
+  readonly steps: { readonly learningRate: number; readonly gradient: number[]; readonly gate: number[] }[];
+}
+
+beforeAll(async () => {
+  tf.env().set('PROD', true);
+  await tf.setBackend('cpu');
+});
+
+it("follows the released code's optimizer for 50 steps, as 'reference' and 'constant'", async () => {
+  const file = new URL('fixtures/released-optimizer.json', import.meta.url);
+  const { xi, beta1, beta2, epsilon, start, steps } = JSON.parse(await readFile(file, 'utf8')) as Golden;
+  const optimizer: AdamWConfig = { ...defaultAdamW, beta1, beta2, epsilon, epsilonOn: 'raw' };
+  const config = sora.parseConfig({
+    r: start.length,
+    proximal: 'reference',
+    thresholdMode: 'constant',
+    sparseLambda: xi,
+  });
+  const layer = layerOf(sora, config);
+  const plan = { totalSteps: steps.length, warmupSteps: 3, finalSteps: 15 };
+  const controller = sora.controller?.({ m: layer }, config, plan) ?? expect.fail('SoRA has no controller');
+
+  let state = { value: [...start], moment1: start.map(() => 0), moment2: start.map(() => 0) };
+  expect(steps).toHaveLength(50);
+  steps.forEach(({ learningRate, gradient, gate }, index) => {
+    const { correction1, correction2 } = biasCorrections(index + 1, optimizer);
+    const scalars = controller.scalars(index + 1, { gate: learningRate });
+    state = tf.tidy(() => {
+      const at = {
+        value: tf.tensor1d(state.value),
+        moment1: tf.tensor1d(state.moment1),
+        moment2: tf.tensor1d(state.moment2),
+      };
+      const rates = {
+        learningRate: tf.scalar(learningRate),
+        correction1: tf.scalar(correction1),
+        correction2: tf.scalar(correction2),
+      };
+      const proposed = adamW(at, tf.tensor1d(gradient), rates, optimizer);
+      const previous = { gate: at.value, mask: tf.onesLike(at.value) };
+      const ruled = layer.update?.({ gate: proposed.value }, { previous, gradient: {}, ctx: contextOf(scalars) });
+      return {
+        value: [...tensorAt(ruled ?? {}, 'gate').dataSync()],
+        moment1: [...proposed.moment1.dataSync()],
+        moment2: [...proposed.moment2.dataSync()],
+      };
+    });
+    expect(relativeDistance(state.value, gate), `step ${index + 1}`).toBeLessThan(1e-6);
+    expect(state.value.map((value) => value === 0)).toEqual(gate.map((value) => value === 0));
+  });
+});

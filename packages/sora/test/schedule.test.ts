@@ -1,0 +1,287 @@
+import {
+  activeRanks,
+  evaluate,
+  readSnapshot,
+  storedParameters,
+  writeSnapshot,
+  type EvaluationData,
+  type PeftModel,
+  type StepEvent,
+  type TrainingData,
+} from '@peftjs/core';
+import { referenceExecutor, toyEvaluationData, toyTrainingData } from '@peftjs/core/testing';
+import {
+  sparsify,
+  sparsifyingLevels,
+  type SoraConfig,
+  type SparsifyData,
+  type SparsifyOptions,
+  type SparsifySnapshot,
+  type StageRecord,
+} from '@peftjs/sora';
+import { describe, expect, it } from 'vitest';
+import { attached } from './harness.js';
+
+const data: SparsifyData = {
+  train: toyTrainingData(),
+  trainSubset: toyEvaluationData(1), // the training rows themselves
+  validation: toyEvaluationData(2),
+};
+
+const levels = [0, 0.004, 0.008];
+
+/** Three stages of xi on the toy task: four epochs of four steps, then two, and two. */
+const sparsified = async (
+  peft: PeftModel<SoraConfig>,
+  options: Partial<SparsifyOptions> = {},
+  from = data,
+): Promise<StageRecord[]> =>
+  sparsify(peft, from, {
+    executor: await referenceExecutor(),
+    levels,
+    epochs: 4,
+    stageEpochs: 2,
+    learningRate: 0.02,
+    warmupRatio: 0.25,
+    ...options,
+  });
+
+const fresh = (options: Partial<SoraConfig> = {}): PeftModel<SoraConfig> =>
+  attached({ r: 6, thresholdMode: 'constant', ...options });
+
+const total = (ranks: Readonly<Record<string, number>>): number =>
+  Object.values(ranks).reduce((sum, rank) => sum + rank, 0);
+
+describe('the stages', () => {
+  it('trap 12: begin again with the learning rate, its warm-up and the optimizer, each at its own threshold', async () => {
+    const stages: StepEvent[][] = [[], [], []];
+    const snapshots: SparsifySnapshot[] = [];
+    await sparsified(fresh(), {
+      onStep: (event, stage) => stages[stage]?.push(event),
+      snapshotEvery: 1,
+      onSnapshot: (snapshot) => void snapshots.push(snapshot),
+    });
+    expect(stages.map((steps) => steps.length)).toEqual([16, 8, 8]);
+    for (const [stage, steps] of stages.entries()) {
+      const rates = steps.map(({ learningRate }) => learningRate);
+      const warmup = steps.length / 4;
+      expect(rates[0]).toBeCloseTo(0.02 / (warmup + 1), 12);
+      expect(rates[warmup]).toBe(0.02);
+      expect(rates.every((rate) => rate > 0)).toBe(true);
+      expect(steps.map(({ step }) => step)).toEqual(steps.map((_, index) => index + 1));
+      expect(new Set(steps.map(({ scalars }) => scalars.threshold))).toEqual(new Set([levels[stage]]));
+    }
+    // A new optimizer: after the first step the first moment is a tenth of that step's gradient, clipped to norm 1.
+    const first = snapshots.find(({ stages: done, training }) => done.length === 2 && training.step === 1);
+    const moments = Object.values(first?.training.moment1 ?? expect.fail('no snapshot'));
+    expect(Math.hypot(...moments.flatMap(({ data: values }) => [...values]))).toBeLessThan(0.1 + 1e-6);
+  });
+
+  it('trap 12: train A and B on, where the released code has a rate of zero', async () => {
+    const peft = fresh();
+    const ends: (Float32Array | undefined)[] = [];
+    await sparsified(peft, {
+      onStage: () => void ends.push(peft.adapter.values['encoder.layer.0.ffn.in.loraA']?.data as Float32Array),
+    });
+    expect(ends).toHaveLength(3);
+    expect(ends[1]).not.toEqual(ends[0]);
+    expect(ends[2]).not.toEqual(ends[1]);
+  });
+
+  it.each(['linear', 'log_linear', 'exp_linear'] as const)(
+    'trap 12: take the levels of every spacing: %s',
+    async (kind) => {
+      const spaced = sparsifyingLevels(kind, 1e-3, 8e-3, 3);
+      const records = await sparsified(fresh(), { levels: spaced, epochs: 1, stageEpochs: 1 });
+      expect(records.map(({ level }) => level)).toEqual(spaced);
+    },
+  );
+
+  it("take lambda as their level in mode 'lr'", async () => {
+    const thresholds: number[] = [];
+    await sparsified(fresh({ thresholdMode: 'lr' }), {
+      levels: [0.5, 1],
+      epochs: 1,
+      stageEpochs: 1,
+      warmupRatio: 0,
+      learningRates: { gate: 0.1 },
+      onStep({ scalars, step }) {
+        if (step === 1) thresholds.push(scalars.threshold ?? NaN);
+      },
+    });
+    expect(thresholds).toEqual([0.05, 0.1]);
+  });
+
+  it('select the best checkpoint of the first on the validation data, and keep the last of every other', async () => {
+    let judged = 0;
+    const validation: EvaluationData = { ...data.validation, score: () => ({ accuracy: 1 - 0.1 * judged++ }) };
+    const selecting = fresh({ sparseLambda: 0 });
+    const records = await sparsified(
+      selecting,
+      { levels: [0.012, 0.012], evaluations: 4, finalRatio: 0.7 },
+      {
+        ...data,
+        validation,
+      },
+    );
+    // Four checkpoints of stage 0 and two measurements; the first checkpoint is the best, with more ranks than later ones.
+    expect(judged).toBe(4 + 2);
+    const plain = fresh();
+    const [last] = await sparsified(plain, { levels: [0.012], evaluations: 1, finalRatio: 0.7 });
+    expect(total(records[0]?.ranks ?? {})).toBeGreaterThan(total(last?.ranks ?? {}));
+  });
+
+  it('go on through the epochs of the data', async () => {
+    const epochs: number[] = [];
+    const train: TrainingData = {
+      ...data.train,
+      epoch(index) {
+        epochs.push(index);
+        return data.train.epoch(index);
+      },
+    };
+    await sparsified(fresh(), {}, { ...data, train });
+    expect(epochs).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  it('last fifteen epochs each unless told otherwise, as in the released code', async () => {
+    const epochs: number[] = [];
+    const train: TrainingData = {
+      objective: 'classification',
+      batchesPerEpoch: 1,
+      epoch(index) {
+        epochs.push(index);
+        return data.train.epoch(0).slice(0, 1);
+      },
+    };
+    const executor = await referenceExecutor();
+    await sparsify(fresh(), { ...data, train }, { executor, levels: [0, 0.001], epochs: 4, learningRate: 0.01 });
+    expect(epochs).toHaveLength(4 + 15);
+  });
+});
+
+describe('the records', () => {
+  it('say what the model is after each stage, and what it still knows of what it knew after the first', async () => {
+    const peft = fresh();
+    const measured: { train: number; validation: number; stored: number; ranks: Record<string, number> }[] = [];
+    const told: StageRecord[] = [];
+    const executor = await referenceExecutor();
+    const records = await sparsified(peft, {
+      async onStage(record) {
+        told.push(record);
+        const { layers, values } = peft.adapter;
+        measured.push({
+          train: (await evaluate(peft, data.trainSubset, executor)).accuracy ?? NaN,
+          validation: (await evaluate(peft, data.validation, executor)).accuracy ?? NaN,
+          stored: storedParameters(layers, values),
+          ranks: activeRanks(layers, values),
+        });
+      },
+    });
+    expect(told).toEqual(records);
+    const [first] = measured;
+    for (const [stage, record] of records.entries()) {
+      const now = measured[stage] ?? expect.fail('a stage was not told of');
+      expect(record).toEqual({
+        stage,
+        level: levels[stage],
+        gates: 60,
+        ranks: now.ranks,
+        sparsity: 1 - total(now.ranks) / 60,
+        storedParameters: now.stored,
+        trainMetric: now.train,
+        validationMetric: now.validation,
+        memorization: (100 * now.train) / (first?.train ?? NaN),
+        generalization: (100 * now.validation) / (first?.validation ?? NaN),
+      });
+    }
+    expect(records.map(({ memorization, generalization }) => [memorization, generalization])[0]).toEqual([100, 100]);
+    const sparsity = records.map((record) => record.sparsity);
+    expect(sparsity[0]).toBe(0);
+    expect(sparsity[2]).toBeGreaterThan(sparsity[1] as number);
+  });
+
+  it('count the gates that have been removed, too', async () => {
+    const peft = fresh({ compactEvery: 2 });
+    const records = await sparsified(peft, { levels: [0, 0.02, 0.04] });
+    const held = Object.values(peft.adapter.layers).map(({ params }) => params.gate?.initial.data.length ?? 0);
+    expect(held.reduce((sum, count) => sum + count, 0)).toBeLessThan(60);
+    expect(records.map(({ gates }) => gates)).toEqual([60, 60, 60]);
+    expect(records[2]?.sparsity).toBe(1 - total(records[2]?.ranks ?? {}) / 60);
+  });
+
+  it('compare with nothing where the first metric is zero', async () => {
+    const hopeless: EvaluationData = { ...data.validation, score: () => ({ accuracy: 0 }) };
+    const [record] = await sparsified(fresh(), { levels: [0] }, { ...data, validation: hopeless });
+    expect([record?.generalization, record?.memorization]).toEqual([null, 100]);
+  });
+
+  it('need the primary metric', async () => {
+    const trainSubset: EvaluationData = { ...data.trainSubset, primaryMetric: 'f1' };
+    await expect(sparsified(fresh(), { levels: [0] }, { ...data, trainSubset })).rejects.toThrow(
+      /no 'f1', only accuracy/,
+    );
+  });
+});
+
+describe('a schedule that was interrupted', () => {
+  const options: Partial<SoraConfig> = { loraDropout: 0.1, compactEvery: 3 };
+  const course = [0, 0.01, 0.02];
+
+  it('goes on from the middle of a stage to the same end', async () => {
+    const snapshots: SparsifySnapshot[] = [];
+    const peft = fresh(options);
+    const records = await sparsified(peft, {
+      levels: course,
+      snapshotEvery: 5,
+      onSnapshot: (snapshot) => void snapshots.push(snapshot),
+    });
+    expect(snapshots.map(({ stages, training }) => [stages.length, training.step])).toEqual([
+      [0, 5],
+      [0, 10],
+      [0, 15],
+      [1, 5],
+      [2, 5],
+    ]);
+    for (const { stages, training } of snapshots) {
+      const again = fresh(options);
+      const resume = {
+        stages: JSON.parse(JSON.stringify(stages)) as StageRecord[],
+        training: await readSnapshot(writeSnapshot(training)),
+      };
+      expect(await sparsified(again, { levels: course, resume })).toEqual(records);
+      expect(again.adapter.values).toEqual(peft.adapter.values);
+    }
+  });
+
+  it('goes on between two stages from the model as it stands', async () => {
+    const whole = fresh(options);
+    const records = await sparsified(whole, { levels: course });
+    const peft = fresh(options);
+    const stages = await sparsified(peft, { levels: course.slice(0, 1) });
+    expect(await sparsified(peft, { levels: course, resume: { stages } })).toEqual(records);
+    expect(peft.adapter.values).toEqual(whole.adapter.values);
+  });
+
+  it('is refused with records of another one, or with a model that they do not describe', async () => {
+    const peft = fresh();
+    const stages = await sparsified(peft, { levels: [0, 0.02] });
+    const refused = expect.objectContaining({ code: 'PEFT_CHECKPOINT', path: 'resume' }) as Error;
+    await expect(sparsified(peft, { levels: [0, 0.03, 0.04], resume: { stages } })).rejects.toThrow(refused);
+    await expect(sparsified(fresh(), { levels: [0, 0.02, 0.03], resume: { stages } })).rejects.toThrow(refused);
+    await expect(sparsified(peft, { levels: [0, 0.02], resume: { stages } })).resolves.toEqual(stages);
+  });
+});
+
+it.each([
+  ['levels', { levels: [] }, {}],
+  ['levels', { levels: [0, -1] }, {}],
+  ['levels', { levels: [0, NaN] }, {}],
+  ['stageEpochs', { stageEpochs: 0 }, {}],
+  ['stageEpochs', { stageEpochs: 1.5 }, {}],
+  ['budget', {}, { budget: 500 }],
+] as const)('names what is impossible: %s of %o', async (path, options, config) => {
+  await expect(sparsified(fresh(config), options)).rejects.toThrow(
+    expect.objectContaining({ code: 'PEFT_CONFIG', path }) as Error,
+  );
+});
