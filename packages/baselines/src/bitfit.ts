@@ -1,0 +1,78 @@
+import {
+  adaptedPaths,
+  biasLayer,
+  CheckpointError,
+  defineMethod,
+  parseOptions,
+  targetEntries,
+  tensorAt,
+  warnOfUnknownTensors,
+  type AdapterContents,
+  type AdapterFile,
+  type CallableMethod,
+  type HostTensors,
+  type Site,
+  type TargetConfig,
+} from '@peftjs/core';
+import * as v from 'valibot';
+import { placed, withTargets, type PlacementRule } from './placement.js';
+
+/** Options of BitFit. */
+export interface BitfitConfig extends TargetConfig {
+  /**
+   * Which biases are trained when `targetModules` names no modules. `'all'`: every one in the transformer layers, layer norms'
+   * included; `'opendelta'`: those without the first feed-forward module's, which is what OpenDelta's names match in DeBERTa.
+   * Default 'all'.
+   */
+  readonly biases: 'all' | 'opendelta';
+}
+
+const entries = { ...targetEntries, biases: v.optional(v.picklist(['all', 'opendelta']), 'all') };
+
+const SUFFIX = '.bias';
+
+/**
+ * BitFit: trains biases and nothing else, y = x W0 + b (Ben Zaken et al., 2022, arXiv 2106.10199). Those of embeddings, pooler
+ * and head are left out.
+ *
+ * @example attach(model, bitfit())
+ */
+export const bitfit: CallableMethod<BitfitConfig> = defineMethod<BitfitConfig>({
+  name: 'bitfit',
+  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear', 'layerNorm'] },
+  parseConfig: (input): BitfitConfig => withTargets(parseOptions('bitfit', entries, input)),
+  adapt: (sites, config, { frozen }) =>
+    Object.fromEntries(
+      biasSites(sites, config).map((site) => [site.path, biasLayer(site, frozen(site.path), 'default')]),
+    ),
+  peftTypes: ['BITFIT'],
+  toFile: bitfitFile,
+  fromFile: readBitfitFile,
+});
+
+function biasSites(sites: readonly Site[], config: BitfitConfig): readonly Site[] {
+  const left = config.biases === 'opendelta' ? 'ffn.in' : undefined;
+  const rule: PlacementRule = {
+    picks: ({ layer, role }) => layer !== undefined && role !== left,
+    words: 'with a bias in a transformer layer',
+  };
+  const biased = sites.filter(({ hasBias }) => hasBias);
+  return placed(biased, config, rule);
+}
+
+/** Every trained bias under its own name in the model: `<path>.bias` [out]. */
+function bitfitFile({ layers, values }: AdapterContents): AdapterFile {
+  const paths = Object.keys(layers);
+  return {
+    config: { peft_type: 'BITFIT', target_modules: paths },
+    tensors: Object.fromEntries(paths.map((path) => [path + SUFFIX, tensorAt(values, path + SUFFIX)])),
+  };
+}
+
+function readBitfitFile({ tensors }: AdapterFile): { config: Partial<BitfitConfig>; values: HostTensors } {
+  const paths = adaptedPaths(tensors, [SUFFIX]);
+  warnOfUnknownTensors(tensors, paths, [SUFFIX]);
+  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
+  const values = Object.fromEntries(paths.map((path) => [path + SUFFIX, tensorAt(tensors, path + SUFFIX)]));
+  return { config: { targetModules: paths }, values };
+}

@@ -1,0 +1,83 @@
+import {
+  adaptedPaths,
+  CheckpointError,
+  defineMethod,
+  fullModule,
+  parseOptions,
+  targetEntries,
+  tensorAt,
+  transposed,
+  warnOfUnknownTensors,
+  type AdapterContents,
+  type AdapterFile,
+  type CallableMethod,
+  type HostTensors,
+  type TargetConfig,
+} from '@peftjs/core';
+import { withTargets } from './placement.js';
+
+/** Options of full fine-tuning: which modules are trained; all of them when none are named. */
+export type FullConfig = TargetConfig;
+
+const WEIGHT = '.weight';
+const BIAS = '.bias';
+
+/**
+ * Full fine-tuning: every weight and bias of the model is trained, embeddings and layer norms included; with `targetModules`
+ * those of the modules named.
+ *
+ * @example attach(model, full())
+ */
+export const full: CallableMethod<FullConfig> = defineMethod<FullConfig>({
+  name: 'full',
+  capabilities: {
+    mergeable: true,
+    identityAtInit: true,
+    adaptsRank: false,
+    kinds: ['linear', 'embedding', 'layerNorm'],
+  },
+  parseConfig: (input): FullConfig => withTargets(parseOptions('full', targetEntries, input)),
+  adapt: (sites, _config, { frozen }) =>
+    Object.fromEntries(sites.map((site) => [site.path, fullModule(site, frozen(site.path), 'default')])),
+  peftTypes: ['FULL'],
+  toFile: fullFile,
+  fromFile: readFullFile,
+});
+
+/**
+ * Every trained tensor under its own name in the model, as torch holds it: linear weights `[out, in]`, the others as they are.
+ * `embedding_modules` names the tables, which a reader could not tell from linear weights.
+ */
+function fullFile({ layers, values }: AdapterContents): AdapterFile {
+  const tensors: HostTensors = {};
+  for (const [path, { site, params }] of Object.entries(layers)) {
+    const weight = tensorAt(values, path + WEIGHT);
+    tensors[path + WEIGHT] = site.kind === 'linear' ? transposed(weight) : weight; // [in, out] -> [out, in]
+    if (params.bias) tensors[path + BIAS] = tensorAt(values, path + BIAS);
+  }
+  const tables = Object.values(layers).filter(({ site }) => site.kind === 'embedding');
+  return {
+    config: {
+      peft_type: 'FULL',
+      target_modules: Object.keys(layers),
+      embedding_modules: tables.map(({ site }) => site.path),
+    },
+    tensors,
+  };
+}
+
+function readFullFile({ config, tensors }: AdapterFile): { config: Partial<FullConfig>; values: HostTensors } {
+  const paths = adaptedPaths(tensors, [WEIGHT]);
+  warnOfUnknownTensors(tensors, paths, [WEIGHT, BIAS]);
+  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${WEIGHT}'`, WEIGHT);
+  const tables = Array.isArray(config.embedding_modules) ? (config.embedding_modules as unknown[]) : [];
+  const values: HostTensors = {};
+  for (const path of paths) {
+    const weight = tensorAt(tensors, path + WEIGHT);
+    const isLinear = weight.shape.length === 2 && !tables.includes(path);
+    values[path + WEIGHT] = isLinear ? transposed(weight) : weight; // [out, in] -> [in, out]
+    const bias = tensors[path + BIAS];
+    if (bias) values[path + BIAS] = bias;
+  }
+  return { config: { targetModules: paths }, values };
+}

@@ -1,0 +1,188 @@
+import {
+  adaptedPaths,
+  CheckpointError,
+  defineMethod,
+  floats,
+  hostTensor,
+  matches,
+  matrixOf,
+  parseOptions,
+  sizeOf,
+  targetEntries,
+  tensorAt,
+  warnOfUnknownTensors,
+  warnOnce,
+  type AdapterContents,
+  type AdapterFile,
+  type AdapterLayer,
+  type CallableMethod,
+  type HostTensor,
+  type HostTensors,
+  type Site,
+  type SiteRole,
+  type TargetConfig,
+} from '@peftjs/core';
+import * as tf from '@tensorflow/tfjs';
+import * as v from 'valibot';
+import { placed, withTargets, type PlacementRule } from './placement.js';
+
+/*
+ * IA3 (Liu et al., 2022, arXiv 2205.05638), in row vectors, l a vector of ones at the start:
+ *
+ *   y = (x W0 + b) * l            keys and values        l [out]     merged: W0[i, j] l[j], b[j] l[j]
+ *   y = (x * l) W0 + b            feed-forward output    l [in]      merged: W0[i, j] l[i], b
+ */
+
+/** Options of IA3, in PEFT's names. */
+export interface Ia3Config extends TargetConfig {
+  /**
+   * Which of the adapted modules have their input scaled instead of their output, by `targetModules`' rules. Default: those
+   * with the role `ffn.out`.
+   */
+  readonly feedforwardModules: string | readonly string[] | null;
+}
+
+const entries = {
+  ...targetEntries,
+  feedforwardModules: v.nullish(v.union([v.string(), v.array(v.string())]), null),
+};
+
+const ROLES: readonly SiteRole[] = ['attention.key', 'attention.value', 'attention.qkv', 'ffn.out'];
+
+const rule: PlacementRule = {
+  picks: ({ role }) => ROLES.includes(role),
+  words: `with the role ${ROLES.map((role) => `'${role}'`).join(' or ')}`,
+};
+
+const SUFFIX = '.ia3_l';
+
+/**
+ * IA3: scales keys, values and the inner activations of the feed-forward blocks by learnt vectors (Liu et al., 2022).
+ *
+ * @example attach(model, ia3())
+ */
+export const ia3: CallableMethod<Ia3Config> = defineMethod<Ia3Config>({
+  name: 'ia3',
+  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+  parseConfig: (input): Ia3Config => withTargets(parseOptions('ia3', entries, input)),
+  adapt(sites, config, { frozen }) {
+    const adapted = placed(sites, config, rule);
+    warnOfUnmatched(adapted, config);
+    return Object.fromEntries(
+      adapted.map((site) => [
+        site.path,
+        isFeedforward(site, config) ? inputScaling(site) : outputScaling(site, frozen(site.path).bias),
+      ]),
+    );
+  },
+  peftTypes: ['IA3'],
+  toFile: ia3File,
+  fromFile: readIa3File,
+});
+
+/** y = (x * l) W0 + b */
+function inputScaling(site: Site): AdapterLayer {
+  return {
+    ...scaling(site, site.inFeatures),
+    startsAnew: true,
+    forward: (x, p, at) => at.run({ x: tf.mul(x, tensorAt(p, 'ia3L')) }), // [rows, in] * [in] -> [rows, out]
+    deltaWeight: (values, { weight }) => changeOf(weight, values, (input) => input),
+  };
+}
+
+/** y = (x W0 + b) * l */
+function outputScaling(site: Site, bias: HostTensor | undefined): AdapterLayer {
+  return {
+    ...scaling(site, site.outFeatures),
+    forward: (_x, p, at) => tf.mul(at.base(), tensorAt(p, 'ia3L')), // [rows, out] * [out]
+    deltaWeight: (values, { weight }) => changeOf(weight, values, (_input, output) => output),
+    ...(bias && { mergedBias: (values, frozen) => scaled(frozen.bias ?? bias, tensorAt(values, 'ia3L')) }),
+  };
+}
+
+/** What both have: a vector of ones. Weight decay would draw it to zero, which switches the module off. */
+function scaling(site: Site, size: number): Pick<AdapterLayer, 'site' | 'params' | 'storedParameters'> {
+  const initial = hostTensor(new Float32Array(size).fill(1), [size]);
+  return {
+    site,
+    params: { ia3L: { initial, trainable: true, group: 'default', decay: false } },
+    storedParameters: () => size,
+  };
+}
+
+/** W0[i, j] (l[k] - 1), k the index of the scaled feature: `[in, out]`. */
+function changeOf(
+  weight: HostTensor,
+  values: HostTensors,
+  featureAt: (input: number, output: number) => number,
+): Float32Array {
+  const scale = floats(tensorAt(values, 'ia3L'));
+  const outFeatures = weight.shape[1] as number;
+  return floats(weight).map((value, index) => {
+    const feature = featureAt(Math.floor(index / outFeatures), index % outFeatures);
+    return value * ((scale[feature] as number) - 1);
+  });
+}
+
+function scaled(bias: HostTensor, scale: HostTensor): HostTensor {
+  const factors = floats(scale);
+  return hostTensor(
+    floats(bias).map((value, output) => value * (factors[output] as number)),
+    bias.shape,
+  );
+}
+
+function isFeedforward(site: Site, { feedforwardModules }: Ia3Config): boolean {
+  return feedforwardModules === null ? site.role === 'ffn.out' : matches(site, feedforwardModules);
+}
+
+function warnOfUnmatched(adapted: readonly Site[], { feedforwardModules }: Ia3Config): void {
+  const names = typeof feedforwardModules === 'string' ? [] : (feedforwardModules ?? []);
+  const unmatched = names.filter((name) => !adapted.some((site) => matches(site, [name])));
+  if (unmatched.length > 0) warnOnce(`feedforwardModules ${unmatched.join(', ')} are none of the adapted modules`);
+}
+
+/** PEFT's IA3: `<path>.ia3_l`, [out, 1], or [1, in] where the input is scaled. */
+function ia3File({ config, layers, values }: AdapterContents<Ia3Config>): AdapterFile {
+  const tensors: HostTensors = {};
+  const feedforward: string[] = [];
+  for (const [path, { site }] of Object.entries(layers)) {
+    const scale = tensorAt(values, `${path}.ia3L`);
+    const size = sizeOf(scale.shape);
+    const scalesInput = isFeedforward(site, config);
+    if (scalesInput) feedforward.push(path);
+    tensors[path + SUFFIX] = { ...scale, shape: scalesInput ? [1, size] : [size, 1] };
+  }
+  return {
+    config: {
+      peft_type: 'IA3',
+      target_modules: Object.keys(layers),
+      feedforward_modules: feedforward,
+      exclude_modules: null,
+      fan_in_fan_out: false,
+      init_ia3_weights: true,
+    },
+    tensors,
+  };
+}
+
+function readIa3File({ config, tensors }: AdapterFile): { config: Partial<Ia3Config>; values: HostTensors } {
+  const paths = adaptedPaths(tensors, [SUFFIX]);
+  warnOfUnknownTensors(tensors, paths, [SUFFIX]);
+  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
+  const values = Object.fromEntries(paths.map((path) => [`${path}.ia3L`, vectorOf(tensors, path + SUFFIX)]));
+  return {
+    config: {
+      targetModules: paths,
+      feedforwardModules: config.feedforward_modules as Ia3Config['feedforwardModules'], // checked with the other options
+    },
+    values,
+  };
+}
+
+/** [out, 1] or [1, in] -> [out] or [in] */
+function vectorOf(tensors: HostTensors, key: string): HostTensor {
+  const matrix = matrixOf(tensors, key);
+  if (matrix.shape.includes(1)) return { ...matrix, shape: [sizeOf(matrix.shape)] };
+  throw new CheckpointError(`'${key}' has shape [${matrix.shape.join(', ')}]; expected [out, 1] or [1, in]`, key);
+}

@@ -1,0 +1,83 @@
+import { bitfit } from '@peftjs/baselines';
+import { attach, CheckpointError, mergeAndUnload, normalValues, createRng, TargetModuleError } from '@peftjs/core';
+import { toyModel } from '@peftjs/core/testing';
+import { describe, expect, it } from 'vitest';
+
+const model = toyModel();
+const peft = attach(model, bitfit());
+const { config, layers } = peft.adapter;
+
+/** Biases away from those of the model. */
+const values = Object.fromEntries(
+  Object.entries(peft.adapter.values).map(([name, { shape }]) => [
+    name,
+    normalValues(createRng(1).fork(name), shape, 1),
+  ]),
+);
+
+describe('what is trained', () => {
+  it("is every bias of the layers, their norms' included, and neither embeddings' nor the head's", () => {
+    expect(Object.keys(layers)).toEqual(
+      [0, 1].flatMap((layer) =>
+        ['attention.query', 'attention.value', 'attention.output', 'norm', 'ffn.in', 'ffn.out'].map(
+          (name) => `encoder.layer.${layer}.${name}`,
+        ),
+      ),
+    );
+    for (const { params } of Object.values(layers)) expect(Object.keys(params)).toEqual(['bias']);
+  });
+
+  it("leaves the first feed-forward module's bias out by the names of OpenDelta", () => {
+    const paths = Object.keys(attach(model, bitfit({ biases: 'opendelta' })).adapter.layers);
+    expect(Object.keys(layers).filter((path) => !paths.includes(path))).toEqual(
+      [0, 1].map((n) => `encoder.layer.${n}.ffn.in`),
+    );
+  });
+
+  it("is what is named, e.g. the paper's smaller variant: queries and the first feed-forward module", () => {
+    const named = attach(model, bitfit({ targetModules: ['query', 'ffn.in'], biases: 'opendelta' })).adapter.layers;
+    expect(Object.keys(named)).toHaveLength(4);
+  });
+
+  it('starts from the biases of the model, without weight decay', () => {
+    for (const [path, { params }] of Object.entries(layers)) {
+      expect(params.bias).toEqual({
+        initial: model.weights[`${path}.bias`],
+        trainable: true,
+        group: 'default',
+        decay: false,
+      });
+    }
+  });
+
+  it('must be something: modules without biases are refused', () => {
+    const sites = model.sites.map((site) => ({ ...site, hasBias: false }));
+    expect(() => attach({ ...model, sites }, bitfit())).toThrow(TargetModuleError);
+    expect(() => attach({ ...model, sites }, bitfit({ targetModules: ['query'] }))).toThrow(/with a bias/);
+  });
+});
+
+it("merges by putting its biases in the place of the model's; weights stay as they are", () => {
+  peft.adapter = { ...peft.adapter, values };
+  const merged = mergeAndUnload(peft).weights;
+  for (const path of Object.keys(layers)) {
+    expect(merged[`${path}.bias`]).toEqual(values[`${path}.bias`]);
+    expect(merged[`${path}.weight`]).toEqual(model.weights[`${path}.weight`]);
+  }
+});
+
+describe('files', () => {
+  const file = bitfit.toFile({ config, layers, values }, { pruned: true });
+
+  it("hold the biases under the model's own names, and read back", () => {
+    expect(file.config).toEqual({ peft_type: 'BITFIT', target_modules: Object.keys(layers) });
+    expect(Object.keys(file.tensors)).toEqual(Object.keys(layers).map((path) => `${path}.bias`));
+    const read = bitfit.fromFile(file);
+    expect(read.values).toEqual(file.tensors);
+    expect(Object.keys(attach(model, bitfit(read.config)).adapter.layers)).toEqual(Object.keys(layers));
+  });
+
+  it('without a bias are refused', () => {
+    expect(() => bitfit.fromFile({ ...file, tensors: {} })).toThrow(CheckpointError);
+  });
+});

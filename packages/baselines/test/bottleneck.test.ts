@@ -1,0 +1,244 @@
+import { houlsby, pfeiffer, type BottleneckConfig, type NonLinearity } from '@peftjs/baselines';
+import {
+  attach,
+  CheckpointError,
+  createRng,
+  floats,
+  linearSite,
+  mergeAndUnload,
+  normalValues,
+  predict,
+  tensorAt,
+  UnsupportedError,
+  withAdapter,
+  type AdapterLayer,
+  type HostTensors,
+} from '@peftjs/core';
+import {
+  forwardOf,
+  initialOf,
+  layerOf,
+  layersOf,
+  referenceExecutor,
+  relativeDistance,
+  tensorsOf,
+  toyEvaluationData,
+  toyModel,
+} from '@peftjs/core/testing';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+/** Every tensor away from zero, so that a mistake in any of them shows. */
+const trainedOf = (layer: AdapterLayer): HostTensors =>
+  Object.fromEntries(
+    Object.entries(initialOf(layer)).map(([name, { shape }]) => [
+      name,
+      normalValues(createRng(3).fork(name), shape, 1),
+    ]),
+  );
+
+/** h + f(h D + d) U + u for one row, in double precision. */
+function byHand(h: readonly number[], values: HostTensors, f: (x: number) => number): number[] {
+  const [down, downBias, up, upBias] = ['down', 'downBias', 'up', 'upBias'].map((name) =>
+    floats(tensorAt(values, name)),
+  ) as [Float32Array, Float32Array, Float32Array, Float32Array];
+  const width = downBias.length;
+  const hidden = Array.from(downBias, (bias, m) =>
+    f(h.reduce((sum, value, feature) => sum + value * (down[feature * width + m] as number), bias)),
+  );
+  return h.map((value, feature) =>
+    hidden.reduce(
+      (sum, unit, m) => sum + unit * (up[m * h.length + feature] as number),
+      value + (upBias[feature] as number),
+    ),
+  );
+}
+
+const deviation = (values: ArrayLike<number>): number =>
+  Math.sqrt(Array.from(values).reduce((sum, value) => sum + value * value, 0) / values.length);
+
+beforeAll(async () => {
+  tf.env().set('PROD', true);
+  await tf.setBackend('cpu');
+});
+
+describe('the adapter', () => {
+  const references: Record<NonLinearity, (x: number) => number> = {
+    gelu_new: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+    gelu: (x) => x * normalCdf(x),
+    relu: (x) => Math.max(0, x),
+    swish: (x) => x / (1 + Math.exp(-x)),
+  };
+
+  it.each(Object.entries(references))('is h + f(h D + d) U + u with f = %s', (name, f) => {
+    const layer = layerOf(houlsby, { targetModules: ['m'], bottleneck: 3, nonLinearity: name as NonLinearity }, [6, 4]);
+    const values = trainedOf(layer);
+    const rows = [
+      [0.5, -1, 2, 0.25],
+      [-0.75, 1.5, 0, -2],
+    ];
+    const actual = tf.tidy(() => forwardOf(layer, tensorsOf(values), tf.zeros([2, 6]), tf.tensor2d(rows)).dataSync());
+    const expected = rows.flatMap((row) => byHand(row, values, f));
+    expect(relativeDistance(actual, expected)).toBeLessThan(1e-5);
+  });
+
+  it('draws both weights with deviation 0.01, not truncated, and starts both biases from zero', () => {
+    const initial = initialOf(layerOf(houlsby, { targetModules: ['m'], bottleneck: 50 }, [2, 400]));
+    for (const name of ['down', 'up']) {
+      const weight = floats(tensorAt(initial, name));
+      expect(weight).toHaveLength(20_000);
+      expect(Math.abs(deviation(weight) / 0.01 - 1)).toBeLessThan(0.03);
+      expect(Math.max(...weight)).toBeGreaterThan(0.03);
+    }
+    for (const name of ['downBias', 'upBias']) expect(new Set(floats(tensorAt(initial, name)))).toEqual(new Set([0]));
+  });
+
+  it.each(Object.entries({ houlsby, pfeiffer }))('starts near the identity, but not at it: %s', async (_, method) => {
+    const executor = await referenceExecutor();
+    const { batches } = toyEvaluationData();
+    const peft = attach(toyModel(), method(), { seed: 3 });
+    const outputs = async (of: typeof peft) => (await predict(of, batches, executor)).flatMap((row) => [...row]);
+    const distance = relativeDistance(await outputs(peft), await outputs(withAdapter(peft, { layers: {} })));
+    expect(distance).toBeGreaterThan(1e-6);
+    expect(distance).toBeLessThan(1e-3);
+  });
+
+  it('cannot be merged, as it is no change of a weight', () => {
+    expect(() => mergeAndUnload(attach(toyModel(), pfeiffer()))).toThrow(UnsupportedError);
+  });
+});
+
+describe('its places', () => {
+  const pathsOf = (method: typeof houlsby, options: Partial<BottleneckConfig> = {}): string[] =>
+    Object.keys(attach(toyModel(), method(options)).adapter.layers);
+
+  it('are after the attention and after the feed-forward block of every layer, as Houlsby', () => {
+    expect(pathsOf(houlsby)).toEqual(
+      [0, 1].flatMap((layer) => [`encoder.layer.${layer}.attention.output`, `encoder.layer.${layer}.ffn.out`]),
+    );
+  });
+
+  it('are after the feed-forward block alone, as Pfeiffer', () => {
+    expect(pathsOf(pfeiffer)).toEqual(['encoder.layer.0.ffn.out', 'encoder.layer.1.ffn.out']);
+  });
+
+  it('are after the modules that are named, whatever their roles', () => {
+    expect(pathsOf(houlsby, { targetModules: ['query'], layersToTransform: [1] })).toEqual([
+      'encoder.layer.1.attention.query',
+    ]);
+    expect(pathsOf(houlsby, { excludeModules: ['ffn.out'] })).toHaveLength(2);
+  });
+
+  it('are missed where no module has a role, with a word on what to do', () => {
+    expect(() => layersOf(pfeiffer, [linearSite('m', 2, 2)])).toThrow(
+      /no module with the role 'ffn.out'; name the modules in targetModules/,
+    );
+  });
+
+  it('keep the layer norms frozen, unless they are named in modulesToSave', () => {
+    const { adapter } = attach(toyModel(), houlsby({ modulesToSave: ['norm'] }));
+    expect(Object.keys(adapter.layers).some((path) => path.endsWith('norm'))).toBe(false);
+    expect(Object.keys(adapter.saved)).toEqual(expect.arrayContaining(['encoder.layer.0.norm']));
+  });
+});
+
+describe('budgets', () => {
+  const sites = [0, 1, 2].flatMap((layer) => [
+    linearSite(`layer.${layer}.o`, 96, 96, { role: 'attention.output', layer }),
+    linearSite(`layer.${layer}.down`, 384, 96, { role: 'ffn.out', layer }),
+    linearSite(`layer.${layer}.up`, 96, 384, { role: 'ffn.in', layer }),
+  ]);
+  const storedOf = (method: typeof houlsby, options: Partial<BottleneckConfig>): number =>
+    Object.values(layersOf(method, sites, options)).reduce(
+      (sum, layer) => sum + layer.storedParameters(initialOf(layer)),
+      0,
+    );
+
+  it.each([
+    ['houlsby', houlsby, 4000],
+    ['houlsby', houlsby, 12_345],
+    ['pfeiffer', pfeiffer, 4000],
+    ['pfeiffer', pfeiffer, 12_345],
+  ])('are met to less than one unit of one adapter, never exceeded: %s', (_, method, budget) => {
+    const stored = storedOf(method, method.fitBudget?.(sites, budget, method.parseConfig({})) ?? {});
+    expect(stored).toBeLessThanOrEqual(budget);
+    expect(stored).toBeGreaterThan(budget - (2 * 96 + 1));
+  });
+
+  it('below width 1 are refused with the least that is possible', () => {
+    const least = storedOf(houlsby, { bottleneck: 1 });
+    expect(least).toBe(6 * (2 * 96 + 1 + 96));
+    expect(houlsby.fitBudget?.(sites, least, houlsby.parseConfig({}))).toMatchObject({ bottleneck: 1 });
+    expect(() => houlsby.fitBudget?.(sites, least - 1, houlsby.parseConfig({}))).toThrow(
+      `width 1 after 6 modules store ${least} parameters`,
+    );
+  });
+});
+
+describe('files', () => {
+  const sites = [
+    linearSite('a.out', 5, 3, { role: 'ffn.out' }),
+    linearSite('b.out', 5, 3, { role: 'ffn.out' }),
+    linearSite('c.out', 5, 2, { role: 'ffn.out' }),
+  ];
+  const config = pfeiffer.parseConfig({ bottleneck: 4, bottleneckPattern: { 'b.out': 2 }, nonLinearity: 'relu' });
+  const layers = layersOf(pfeiffer, sites, config);
+  const values = Object.fromEntries(
+    Object.entries(layers).flatMap(([path, layer]) =>
+      Object.entries(trainedOf(layer)).map(([name, value]) => [`${path}.${name}`, value] as const),
+    ),
+  );
+  const file = pfeiffer.toFile({ config, layers, values }, { pruned: true });
+
+  it('hold two linear modules per adapter, as torch orients them', () => {
+    expect(file.config).toEqual({
+      peft_type: 'PFEIFFER',
+      bottleneck: 4,
+      bottleneck_pattern: { 'b.out': 2 },
+      non_linearity: 'relu',
+      target_modules: ['a.out', 'b.out', 'c.out'],
+    });
+    const shapes = Object.fromEntries(Object.entries(file.tensors).map(([key, { shape }]) => [key, shape]));
+    expect(shapes).toMatchObject({
+      'b.out.adapter_down.weight': [2, 3],
+      'b.out.adapter_down.bias': [2],
+      'b.out.adapter_up.weight': [3, 2],
+      'b.out.adapter_up.bias': [3],
+    });
+    const [down, torchDown] = [values['c.out.down'], file.tensors['c.out.adapter_down.weight']];
+    expect(torchDown?.data[1]).toBe(down?.data[4]); // [0, 1] of [m, out] is [1, 0] of [out, m]
+  });
+
+  it('read back to the same values and widths', () => {
+    const read = pfeiffer.fromFile(file);
+    expect(read.values).toEqual(values);
+    expect(read.config).toEqual({
+      bottleneck: 4,
+      bottleneckPattern: { 'b.out': 2 },
+      nonLinearity: 'relu',
+      targetModules: ['a.out', 'b.out', 'c.out'],
+    });
+  });
+
+  it('name the tensor that is missing or misshapen', () => {
+    const broken = (change: HostTensors) => () =>
+      pfeiffer.fromFile({ ...file, tensors: { ...file.tensors, ...change } });
+    const { 'a.out.adapter_up.bias': upBias, ...rest } = file.tensors;
+    expect(upBias).toBeDefined();
+    expect(() => pfeiffer.fromFile({ ...file, tensors: rest })).toThrow(/'a.out.adapter_up.bias' is missing/);
+    expect(broken({ 'a.out.adapter_down.weight': tensorAt(values, 'a.out.upBias') })).toThrow(CheckpointError);
+    expect(broken({ 'a.out.adapter_down.bias': tensorAt(values, 'a.out.up') })).toThrow(/expected a vector/);
+    expect(() => pfeiffer.fromFile({ ...file, tensors: {} })).toThrow(CheckpointError);
+  });
+});
+
+/** Phi by its power series: exact to double precision for the small arguments here. */
+function normalCdf(x: number): number {
+  let term = x;
+  let sum = x;
+  for (let n = 1; n < 200; n++) {
+    term *= (x * x) / (2 * n + 1);
+    sum += term;
+  }
+  return 0.5 + (sum * Math.exp((-x * x) / 2)) / Math.sqrt(2 * Math.PI);
+}
