@@ -3,8 +3,10 @@ import {
   baseParameters,
   ConfigError,
   rankUnit,
+  selectSites,
   type Model,
   type PeftMethod,
+  type Site,
   type TargetConfig,
 } from '@peftjs/core';
 import { budgetCount, parseBudget } from '../plan/budget.js';
@@ -30,6 +32,17 @@ export function fitConfig(
   if (budget === null) return { config, requested: null };
   if (!method.fitBudget) throw new ConfigError(`${method.name} takes no budget`, 'budget');
   const sites = adaptedSites(model, method, config).matched;
-  const requested = budgetCount(parseBudget(budget), { base: baseParameters(model), rankUnit: rankUnit(sites) });
+  const ranked = rankedSites(model, config, settings.options);
+  const requested = budgetCount(parseBudget(budget), { base: baseParameters(model), rankUnit: rankUnit(ranked) });
   return { config: method.fitBudget(sites, requested, config), requested };
+}
+
+/** The modules that a rank is counted on: the linear ones that the options name, whatever a method makes of them. */
+function rankedSites(
+  model: Model,
+  config: TargetConfig,
+  { targetModules = null }: Partial<TargetConfig>,
+): readonly Site[] {
+  const { head, defaultTargetModules: defaults } = model;
+  return selectSites(model.sites, { ...config, targetModules }, { kinds: ['linear'], head, defaults }).matched;
 }

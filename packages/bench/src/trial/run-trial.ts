@@ -1,10 +1,12 @@
 import {
   attach,
+  calibrate,
   countParameters,
   evaluate,
   train,
   withAdapter,
   type Checkpoint,
+  type ConfiguredMethod,
   type EvaluationData,
   type Executor,
   type PeftModel,
@@ -40,7 +42,7 @@ export async function runTrial(
   const { method } = await resolveMethod(trial.method);
   const executor = await openExecutor(trial.engine);
   const fitted = fitConfig(method, prepared.model, trial);
-  const peft = attach(prepared.model, { method, config: fitted.config }, { seed: trial.seed });
+  const peft = await attachCalibrated(trial, prepared, { method, config: fitted.config }, executor);
   const { trainable: trainableAtStart, base } = countParameters(peft);
   const recorder = trialRecorder(trial, prepared, options.onProgress);
   const trained = await trainTrial(trial, prepared, peft, executor, recorder);
@@ -68,6 +70,21 @@ export async function runTrial(
     status: 'done',
   };
   return { result, peft };
+}
+
+/** The untrained adapter; where its start is computed from data, from the first training batches. */
+async function attachCalibrated(
+  { seed }: Trial,
+  { model, train }: PreparedTrial,
+  configured: ConfiguredMethod,
+  executor: Executor,
+): Promise<PeftModel> {
+  const needed = configured.method.calibration?.(configured.config);
+  if (!needed) return attach(model, configured, { seed });
+  return attach(model, configured, {
+    seed,
+    calibration: await calibrate(model, configured, train, { executor, seed }),
+  });
 }
 
 function trainTrial(
