@@ -1,7 +1,7 @@
 import { attach, train, type ConfiguredMethod, type Executor, type HostTensors, type StepEvent } from '@peftjs/core';
 import { farthestTensor, referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { adalora } from '@peftjs/adalora';
-import { head } from '@peftjs/baselines';
+import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
 import { compiled, eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { sora } from '@peftjs/sora';
@@ -14,10 +14,35 @@ const executors: Record<string, () => Promise<Executor>> = {
 
 const methods: Record<string, ConfiguredMethod> = {
   head: head(),
+  full: full(),
+  bitfit: bitfit(),
+  houlsby: houlsby({ bottleneck: 4 }),
+  'houlsby with relu': houlsby({ bottleneck: 4, nonLinearity: 'relu' }),
+  pfeiffer: pfeiffer({ bottleneck: 4, nonLinearity: 'gelu' }),
+  'pfeiffer with swish': pfeiffer({ bottleneck: 4, nonLinearity: 'swish' }),
+  ia3: ia3(),
   lora: lora({ r: 4 }),
+  'lora with dropout on embeddings and all biases': lora({
+    r: 2,
+    targetModules: ['embeddings', 'query'],
+    loraDropout: 0.2,
+    bias: 'all',
+  }),
+  'lora+ with biases of its own': lora({ r: 2, loraplusLrRatio: 4, loraBias: true }),
+  'lora-fa': lora({ r: 2, loraFa: true }),
+  dora: lora({ r: 2, useDora: true, loraDropout: 0.2 }),
+  'dora from a part of the weight': lora({ r: 2, useDora: true, initLoraWeights: 'pissa' }),
   adalora: adalora({ initR: 4, targetR: 2, tinit: 1, tfinal: 1 }),
+  'adalora of doublets, as released': adalora({
+    parametrization: 'lora',
+    initR: 4,
+    targetR: 2,
+    allocator: 'released',
+    loraDropout: 0.2,
+  }),
   sora: sora({ r: 4, sparseLambda: 2 }),
   'sora with a budget': sora({ r: 4, budget: 400 }),
+  'sora without its dead ranks': sora({ r: 4, sparseLambda: 10, compactEvery: 1 }),
 };
 
 /** Five optimizer steps from one start, on one executor. */

@@ -70,11 +70,12 @@ describe('trap 32: a comparison is fair', () => {
       const { model } = of(trial);
       const { method } = await resolveMethod(trial.method);
       const peft = attach(model, { method, config: fitConfig(method, model, trial).config }, { seed: trial.seed });
-      const head = tensorAt(peft.adapter.saved, model.head);
+      const [path = ''] = model.head;
+      const head = tensorAt(peft.adapter.saved, path);
       expect(Object.values(head.params).every(({ trainable, group }) => trainable && group === 'head')).toBe(true);
-      expect(peft.adapter.layers[model.head], trial.method).toBeUndefined();
+      expect(peft.adapter.layers[path], trial.method).toBeUndefined();
       expect(countParameters(peft).saved).toBe(512 * 2 + 2);
-      const { weight, bias } = { weight: `${model.head}.weight`, bias: `${model.head}.bias` };
+      const { weight, bias } = { weight: `${path}.weight`, bias: `${path}.bias` };
       heads.add(hash({ weight: tensorAt(peft.adapter.values, weight), bias: tensorAt(peft.adapter.values, bias) }));
     }
     expect(heads.size).toBe(1);

@@ -5,20 +5,28 @@
 """
 
 import json
+import math
 import sys
+import warnings
 
 import numpy as np
 import scipy
 import sklearn
+from scipy.special import log_softmax
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, mean_squared_error
 
 
+warnings.simplefilter("ignore")  # of metrics that are undefined: what they are then is what is wanted
+
+
 def classification(name, predicted, actual):
+    is_binary = set(predicted) | set(actual) <= {0, 1}
+    positive = {"average": "binary", "pos_label": 1} if is_binary else {"average": "macro", "labels": [1]}
     values = {
         "accuracy": accuracy_score(actual, predicted),
         "macroF1": f1_score(actual, predicted, average="macro", zero_division=0),
-        "f1": f1_score(actual, predicted, labels=[1], average="macro", zero_division=0),
+        "f1": f1_score(actual, predicted, **positive),
         "matthewsCorrelation": matthews_corrcoef(actual, predicted),
     }
     return case(name, predicted, actual, values)
@@ -38,8 +46,39 @@ def case(name, predicted, actual, values):
         "name": name,
         "predicted": np.asarray(predicted).tolist(),
         "actual": np.asarray(actual).tolist(),
-        "values": {metric: float(value) for metric, value in values.items()},
+        "values": {metric: number(value) for metric, value in values.items()},
     }
+
+
+def number(value):
+    """JSON has no NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def language(name, logits, labels):
+    """Rows of logits [tokens, vocabulary] and labels [tokens]; a token's logits are held against the label of the next."""
+    losses = [
+        -log_softmax(np.asarray(row, np.float64)[token])[label[token + 1]]
+        for row, label in zip(logits, labels)
+        for token in range(len(label) - 1)
+        if label[token + 1] != -100
+    ]
+    return {
+        "name": name,
+        "logits": [np.asarray(row).ravel().tolist() for row in logits],
+        "labels": labels,
+        "tokens": len(losses),
+        "perplexity": number(np.exp(np.mean(losses))) if losses else None,
+    }
+
+
+def texts():
+    rng = np.random.default_rng(1)
+    drawn = lambda tokens, scale: np.round(rng.normal(size=(tokens, 7)) * scale, 3)
+    yield language("one row", [drawn(6, 1)], [[3, 1, 4, 1, 5, 0]])
+    yield language("rows of other lengths, with a prompt", [drawn(5, 2), drawn(3, 2)], [[-100, -100, 2, 6, 0], [1, 2, 3]])
+    yield language("large logits", [drawn(4, 300)], [[0, 1, 2, 3]])
+    yield language("nothing to predict", [drawn(3, 1)], [[4, -100, -100]])
 
 
 def noisy_classes(rng, classes, rows, right):
@@ -58,12 +97,15 @@ def cases():
     yield classification("a class that is only predicted", [0, 1, 2, 2, 0, 1], [0, 1, 0, 1, 0, 1])
     yield classification("constant predictions", [1] * 10, [0, 1] * 5)
     yield classification("constant labels", [0, 1] * 5, [1] * 10)
+    yield classification("no positive class", [0] * 6, [0] * 6)
     actual = rng.normal(size=50)
     yield regression("noisy values", np.round(actual + rng.normal(size=50), 6), np.round(actual, 6))
     yield regression("ties on both sides", np.round(rng.uniform(0, 5, 40)), np.round(rng.uniform(0, 5, 40) * 2) / 2)
     yield regression("monotone but not linear", np.exp(np.arange(12.0)), np.arange(12.0))
     yield regression("small spread far from zero", 1e6 + np.arange(9.0) / 8, np.array([1.0, 3, 2, 5, 4, 7, 6, 9, 8]))
     yield regression("opposed", -np.arange(7.0), np.arange(7.0))
+    yield regression("constant predictions of numbers", [0.1] * 6, np.arange(6.0))
+    yield regression("constant numbers", np.arange(6.0), [2.5] * 6)
 
 
 versions = {
@@ -72,4 +114,5 @@ versions = {
     "scipy": scipy.__version__,
     "scikit-learn": sklearn.__version__,
 }
-json.dump({"maker": "tools/golden/metrics.py", "versions": versions, "cases": list(cases())}, sys.stdout, indent=1)
+golden = {"maker": "tools/golden/metrics.py", "versions": versions, "cases": list(cases()), "texts": list(texts())}
+json.dump(golden, sys.stdout, indent=1)

@@ -1,0 +1,78 @@
+import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
+import { adalora } from '@peftjs/adalora';
+import {
+  attach,
+  convertToLora,
+  predict,
+  train,
+  UnsupportedError,
+  type ConfiguredMethod,
+  type PeftModel,
+} from '@peftjs/core';
+import {
+  referenceExecutor,
+  relativeDistance,
+  toyEvaluationData,
+  toyModel,
+  toyTrainingData,
+} from '@peftjs/core/testing';
+import { lora } from '@peftjs/lora';
+import { sora } from '@peftjs/sora';
+import { describe, expect, it } from 'vitest';
+
+const executor = await referenceExecutor();
+
+async function trained(configured: ConfiguredMethod): Promise<PeftModel> {
+  const peft = attach(toyModel(), configured, { seed: 3 });
+  await train(peft, toyTrainingData(), { executor, epochs: 6, learningRate: 0.02 });
+  return peft;
+}
+
+async function outputsOf(peft: PeftModel): Promise<number[]> {
+  return (await predict(peft, toyEvaluationData().batches, executor)).flatMap((row) => [...row]);
+}
+
+describe('an adapter as a LoRA', () => {
+  it.each<[string, ConfiguredMethod]>([
+    ['full fine-tuning, tables and layer norms included', full()],
+    ['full fine-tuning of some modules', full({ targetModules: ['query', 'ffn.in'] })],
+    ['BitFit', bitfit()],
+    ['IA3', ia3()],
+    ['AdaLoRA', adalora({ initR: 4, targetR: 2 })],
+    ['SoRA', sora({ r: 4, sparseLambda: 2 })],
+    ['DoRA', lora({ r: 2, useDora: true })],
+    ['PiSSA', lora({ r: 2, initLoraWeights: 'pissa' })],
+    ['LoRA with all biases', lora({ r: 2, bias: 'all' })],
+    ['LoRA of an embedding', lora({ r: 2, targetModules: ['embeddings', 'query'] })],
+    ['LoRA with modules saved whole', lora({ r: 1, modulesToSave: ['norm', 'ffn.out'] })],
+  ])('of %s gives the same outputs with all the energy', async (_, configured) => {
+    const peft = await trained(configured);
+    const converted = convertToLora(peft, { method: lora, energy: 1 });
+    expect(converted.adapter.method).toBe(lora);
+    expect(relativeDistance(await outputsOf(converted), await outputsOf(peft))).toBeLessThan(1e-4);
+  });
+
+  it('of a high rank in few is nearer than in fewer', async () => {
+    const peft = await trained(full({ targetModules: 'all-linear' }));
+    const expected = await outputsOf(peft);
+    const distances: number[] = [];
+    for (const rank of [1, 3, 8]) {
+      distances.push(relativeDistance(await outputsOf(convertToLora(peft, { method: lora, rank })), expected));
+    }
+    expect(distances[1]).toBeLessThan(distances[0] as number);
+    expect(distances[2]).toBeLessThan(1e-4);
+  });
+
+  it.each([houlsby(), pfeiffer(), head(), bitfit({ targetModules: ['norm'] })])(
+    'is refused of what changes no matrix',
+    async (configured) => {
+      const peft = await trained(configured);
+      expect(() => convertToLora(peft, { method: lora, rank: 4 })).toThrow(UnsupportedError);
+    },
+  );
+
+  it('is refused by a method that reads no LoRA', async () => {
+    const peft = await trained(lora({ r: 1 }));
+    expect(() => convertToLora(peft, { method: ia3, rank: 1 })).toThrow(UnsupportedError);
+  });
+});

@@ -1,0 +1,138 @@
+import { rm, writeFile } from 'node:fs/promises';
+import { adalora } from '@peftjs/adalora';
+import {
+  attach,
+  createRng,
+  floats,
+  hostTensor,
+  savePretrained,
+  withAdapter,
+  type ConfiguredMethod,
+  type HostTensor,
+  type HostTensors,
+  type PeftModel,
+} from '@peftjs/core';
+import { lora } from '@peftjs/lora';
+import { sora } from '@peftjs/sora';
+import { logitsOf, model } from './bert.js';
+
+const LAYER = 'bert.encoder.layer';
+
+type Named<T> = readonly [name: string, value: T];
+
+/** One configuration for every way in which an adapter can be written. */
+const configurations: Readonly<Record<string, ConfiguredMethod>> = {
+  lora: lora({ r: 4 }),
+  'lora-patterns': lora({
+    r: 4,
+    loraAlpha: 6,
+    targetModules: ['query', 'value', 'output.dense'],
+    rankPattern: { [`${LAYER}.0.attention.self.query`]: 2, 'layer\\.[12]\\.output\\.dense': 1, value: 3 },
+    alphaPattern: { [`${LAYER}.0.attention.self.query`]: 5, 'layer\\.[01]\\..*\\.value': 7 },
+  }),
+  rslora: lora({
+    r: 3,
+    loraAlpha: 2,
+    useRslora: true,
+    targetModules: ['key', 'pooler.dense'],
+    rankPattern: { key: 1 },
+  }),
+  'lora-embeddings': lora({
+    r: 2,
+    loraAlpha: 3,
+    targetModules: ['word_embeddings', 'token_type_embeddings', 'value'],
+    rankPattern: { word_embeddings: 1 },
+  }),
+  'lora-bias-all': lora({ r: 2, bias: 'all', targetModules: ['query'], modulesToSave: ['pooler.dense'] }),
+  'lora-bias-adapted': lora({ r: 2, bias: 'lora_only', targetModules: ['value', 'output.dense'] }),
+  'lora-bias-up': lora({ r: 2, bias: 'lora_only', loraBias: true, targetModules: ['value'] }),
+  'lora-modules-to-save': lora({
+    r: 2,
+    targetModules: ['query'],
+    modulesToSave: ['pooler.dense', 'layer.2.intermediate.dense'],
+  }),
+  dora: lora({
+    r: 3,
+    loraAlpha: 2,
+    useDora: true,
+    targetModules: ['value', 'intermediate.dense', 'pooler.dense'],
+    rankPattern: { value: 1 },
+    alphaPattern: { 'layer\\.1\\.intermediate\\.dense': 4 },
+  }),
+  'dora-embeddings': lora({
+    r: 2,
+    targetModules: ['word_embeddings', 'token_type_embeddings', 'query'],
+    useDora: true,
+  }),
+  adalora: adalora({ initR: 4, targetR: 2, loraAlpha: 6, targetModules: ['query', 'value', 'output.dense'] }),
+  sora: sora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
+  'sora-dead': sora({ r: 2, targetModules: ['query', 'key'] }),
+};
+
+/** Every configuration on the model, untrained. */
+export function newAdapters(): Named<PeftModel>[] {
+  return Object.entries(configurations).map(([name, configured]) => [name, attach(model, configured)]);
+}
+
+/**
+ * The same with values that are drawn rather than trained, so that they are the same on every machine. Where ranks die,
+ * modules keep 0, 1, .. up to all of theirs; of 'sora-dead' none is left.
+ */
+export function drawnAdapters(): Named<PeftModel>[] {
+  return newAdapters().map(([name, peft]) => {
+    const alive = (index: number, r: number): number => (name === 'sora-dead' ? 0 : index % (r + 1));
+    return [name, withAdapter(peft, { values: withDeadRanks(peft, drawnValues(peft), alive) })];
+  });
+}
+
+function drawnValues({ adapter }: PeftModel): HostTensors {
+  const values = { ...adapter.values };
+  for (const { site, params } of Object.values({ ...adapter.layers, ...adapter.saved })) {
+    for (const [name, { initial }] of Object.entries(params)) {
+      values[`${site.path}.${name}`] = moved(initial, `${site.path}.${name}`);
+    }
+  }
+  return values;
+}
+
+/** A tensor away from where it starts, rounded: logarithms are not the same to the last digit everywhere. */
+function moved({ data, shape }: HostTensor, name: string): HostTensor {
+  const rng = createRng(1).fork(name);
+  const values = Array.from(data, (value) => Math.round(4096 * (value + 0.2 * rng.normal())) / 4096);
+  return hostTensor(Float32Array.from(values), shape);
+}
+
+/** The values with only the last ranks of every module alive, `alive` of its r, by the tensors [r] that decide it. */
+function withDeadRanks(
+  { adapter }: PeftModel,
+  values: HostTensors,
+  alive: (index: number, r: number) => number,
+): HostTensors {
+  const changed = { ...values };
+  Object.keys(adapter.layers).forEach((path, index) => {
+    for (const key of ['loraE', 'gate', 'mask'].map((name) => `${path}.${name}`)) {
+      const tensor = values[key];
+      if (tensor) changed[key] = lastAlive(tensor, alive(index, tensor.data.length));
+    }
+  });
+  return changed;
+}
+
+function lastAlive(tensor: HostTensor, count: number): HostTensor {
+  const dead = tensor.data.length - count;
+  return hostTensor(
+    floats(tensor).map((value, rank) => (rank < dead ? 0 : value)),
+    tensor.shape,
+  );
+}
+
+/** Writes adapters into folders of their names, and their logits beside them: what tools/golden/open_in_peft.py reads. */
+export async function writeAdapters(folder: string, adapters: readonly Named<PeftModel>[]): Promise<void> {
+  const logits: Record<string, number[]> = {};
+  for (const [name, peft] of adapters) {
+    await savePretrained(peft, `${folder}/${name}`);
+    await rm(`${folder}/${name}/README.md`);
+    logits[name] = await logitsOf(peft);
+  }
+  await writeFile(`${folder}/logits.json`, `${JSON.stringify(logits)}\n`);
+}

@@ -1,0 +1,84 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { adalora } from '@peftjs/adalora';
+import * as baselines from '@peftjs/baselines';
+import {
+  hostIntegers,
+  hostTensor,
+  predict,
+  type Batch,
+  type HostTensors,
+  type Model,
+  type PeftMethod,
+  type PeftModel,
+  type TrainingData,
+} from '@peftjs/core';
+import { referenceExecutor } from '@peftjs/core/testing';
+import { lora } from '@peftjs/lora';
+import { fromPretrained } from '@peftjs/models';
+import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
+import { sora } from '@peftjs/sora';
+
+/** Between two float32 computations of one tensor, ||a - b|| / ||b||. */
+export const TOLERANCE = 1e-4;
+
+/** Adapters that PEFT wrote, adapters that it opened, and its training steps, beside the batches of all three. */
+export const fixtures = fileURLToPath(new URL('fixtures', import.meta.url));
+
+/** The model that PEFT had under its adapters. */
+const bertFolder = fileURLToPath(new URL('../models/fixtures/bert-tiny', import.meta.url));
+
+/** Every method there is. */
+export const methods: readonly PeftMethod[] = [lora, adalora, sora, ...Object.values(baselines)];
+
+export const executor = await referenceExecutor();
+/** Named as in the fixtures, wherever the repository lies. */
+export const model = { ...(await fromPretrained(bertFolder)), name: 'tests/models/fixtures/bert-tiny' };
+
+/** A fixture's JSON. */
+export function readJson(file: string): unknown {
+  return JSON.parse(readFileSync(`${fixtures}/${file}`, 'utf8'));
+}
+
+interface Rows {
+  readonly inputIds: number[][];
+  readonly attentionMask: number[][];
+  readonly tokenTypeIds: number[][];
+  readonly labels: number[];
+}
+
+/** The batches that PEFT had, padding included. */
+const batches: readonly Batch[] = (readJson('batches.json') as { batches: Rows[] }).batches.map(batchOf);
+
+function batchOf({ inputIds, attentionMask, tokenTypeIds, labels }: Rows): Batch {
+  const shape = [labels.length, inputIds[0]?.length ?? 0];
+  return {
+    inputs: {
+      inputIds: hostIntegers(Int32Array.from(inputIds.flat()), shape),
+      attentionMask: hostTensor(Float32Array.from(attentionMask.flat()), shape),
+      tokenTypeIds: hostIntegers(Int32Array.from(tokenTypeIds.flat()), shape),
+    },
+    labels: hostIntegers(Int32Array.from(labels), [labels.length]),
+    rowWeights: hostTensor(new Float32Array(labels.length).fill(1), [labels.length]),
+    rows: labels.map((_, row) => row),
+  };
+}
+
+/** One epoch of them. */
+export const trainingData: TrainingData = {
+  objective: 'classification',
+  epoch: () => batches,
+  batchesPerEpoch: batches.length,
+};
+
+/** Logits of the first batch, row after row. */
+export async function logitsOf(network: PeftModel | Model): Promise<number[]> {
+  return (await predict(network, batches.slice(0, 1), executor)).flatMap((row) => [...row]);
+}
+
+/** The tensors of a safetensors file, as torch holds them. */
+export function tensorsOf(bytes: Uint8Array): HostTensors {
+  return Object.fromEntries(
+    [...readSafetensors(bytes)].map(([name, tensor]) => [name, hostTensor(toFloat32(tensor), tensor.shape)]),
+  );
+}

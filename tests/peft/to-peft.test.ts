@@ -1,0 +1,92 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  ADAPTER_CONFIG,
+  ADAPTER_WEIGHTS,
+  loadPretrained,
+  memoryStorage,
+  savePretrained,
+  train,
+  type PeftModel,
+} from '@peftjs/core';
+import { relativeDistance } from '@peftjs/core/testing';
+import { describe, expect, it } from 'vitest';
+import { drawnAdapters, newAdapters, writeAdapters } from './adapters.js';
+import { executor, fixtures, logitsOf, methods, model, readJson, tensorsOf, TOLERANCE, trainingData } from './bert.js';
+
+const drawn = drawnAdapters();
+
+/** Made by tools/golden/write-adapters.ts and tools/golden/open_in_peft.py. */
+const opened = readJson('from-peftjs/opened.json') as { distance: number; logits: Record<string, number[][]> };
+
+it('has a fixture for every adapter, opened by PEFT with the same logits', () => {
+  expect(Object.keys(opened.logits)).toEqual(drawn.map(([name]) => name));
+  expect(opened.distance).toBeLessThan(TOLERANCE);
+});
+
+describe.each(drawn)('%s, opened by PEFT', (name, peft) => {
+  const fixture = (file: string): Promise<Uint8Array> => readFile(`${fixtures}/from-peftjs/${name}/${file}`);
+
+  it('is what is written today', async () => {
+    const storage = memoryStorage();
+    await savePretrained(peft, name, { storage });
+    const weights = await storage.read(`${name}/${ADAPTER_WEIGHTS}`);
+    const expected = await fixture(ADAPTER_WEIGHTS);
+    expect(parsed(await storage.read(`${name}/${ADAPTER_CONFIG}`))).toEqual(parsed(await fixture(ADAPTER_CONFIG)));
+    expect(shapesOf(weights)).toEqual(shapesOf(expected));
+    expect(Buffer.from(weights).equals(expected)).toBe(true);
+  });
+
+  it('has the logits that it has in PEFT, drawn and loaded', async () => {
+    const logits = (opened.logits[name] ?? []).flat();
+    expect(relativeDistance(await logitsOf(peft), logits)).toBeLessThan(TOLERANCE);
+    const loaded = await loadPretrained(model, `${fixtures}/from-peftjs/${name}`, { methods });
+    expect(relativeDistance(await logitsOf(loaded), logits)).toBeLessThan(TOLERANCE);
+  });
+});
+
+function parsed(bytes: Uint8Array): unknown {
+  return JSON.parse(new TextDecoder().decode(bytes));
+}
+
+function shapesOf(weights: Uint8Array): Record<string, readonly number[]> {
+  return Object.fromEntries(Object.entries(tensorsOf(weights)).map(([name, { shape }]) => [name, shape]));
+}
+
+const python = process.env.PEFTJS_PYTHON ?? '';
+const reason = python === '' ? 'PEFTJS_PYTHON names no interpreter with peft' : `PEFTJS_PYTHON is ${python}`;
+
+describe(`in PEFT itself (${reason})`, () => {
+  it.skipIf(python === '')('opens adapters as they are drawn and as they are trained', async () => {
+    expect(existsSync(python)).toBe(true);
+    for (const adapters of [drawn, await trained()]) {
+      const folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
+      try {
+        await writeAdapters(folder, adapters);
+        expect(openInPeft(folder)).toEqual({ status: 0, error: '' });
+        const report = JSON.parse(await readFile(join(folder, 'opened.json'), 'utf8')) as { distance: number };
+        expect(report.distance).toBeLessThan(TOLERANCE);
+      } finally {
+        await rm(folder, { recursive: true });
+      }
+    }
+  });
+});
+
+async function trained(): Promise<[name: string, peft: PeftModel][]> {
+  const adapters: [string, PeftModel][] = newAdapters().map(([name, peft]) => [name, peft]);
+  for (const [, peft] of adapters) {
+    await train(peft, trainingData, { executor, epochs: 2, learningRate: 1e-2, learningRates: { gate: 0.1 } });
+  }
+  return adapters;
+}
+
+function openInPeft(folder: string): { status: number | null; error: string } {
+  const script = fileURLToPath(new URL('../../tools/golden/open_in_peft.py', import.meta.url));
+  const { status, stderr } = spawnSync(python, ['-W', 'ignore::FutureWarning', script, folder], { encoding: 'utf8' });
+  return { status, error: status === 0 ? '' : stderr.trim().split('\n').slice(-1).join() };
+}

@@ -1,0 +1,52 @@
+import {
+  addWeightedAdapter,
+  loadAdapter,
+  loadPretrained,
+  setAdapter,
+  type CombinationType,
+  type PeftModel,
+} from '@peftjs/core';
+import { relativeDistance } from '@peftjs/core/testing';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { fixtures, logitsOf, methods, model, readJson, TOLERANCE } from './bert.js';
+
+/** Made by tools/golden/peft_weighted.py, options in PEFT's names. */
+const { cases } = readJson('weighted/expected.json') as {
+  cases: {
+    adapters: string[];
+    weights: number[];
+    options: {
+      combination_type: CombinationType;
+      density?: number;
+      svd_rank?: number;
+      majority_sign_method?: 'total' | 'frequency';
+    };
+    logits: number[][];
+  }[];
+};
+
+describe("PEFT's weighted adapters", () => {
+  let peft: PeftModel;
+  beforeAll(async () => {
+    peft = await loadPretrained(model, `${fixtures}/weighted/a`, { methods, adapterName: 'a' });
+    for (const adapterName of ['b', 'c']) {
+      await loadAdapter(peft, `${fixtures}/weighted/${adapterName}`, { methods, adapterName });
+    }
+  });
+
+  it.each(cases)('have the same logits here: $adapters by $weights, $options', async (golden) => {
+    const { combination_type, svd_rank, density, majority_sign_method } = golden.options;
+    const adapterName = `combined-${cases.indexOf(golden)}`;
+    addWeightedAdapter(peft, {
+      adapters: golden.adapters,
+      weights: golden.weights,
+      adapterName,
+      combinationType: combination_type,
+      ...(svd_rank !== undefined && { svdRank: svd_rank }),
+      ...(density !== undefined && { density }),
+      ...(majority_sign_method && { majoritySignMethod: majority_sign_method }),
+    });
+    setAdapter(peft, adapterName);
+    expect(relativeDistance(await logitsOf(peft), golden.logits.flat())).toBeLessThan(TOLERANCE);
+  });
+});

@@ -1,0 +1,344 @@
+"""Makes tests/models/fixtures/<network>-tiny with transformers and PEFT: small random networks, and what these say of them.
+
+    python3 -m venv /tmp/golden && /tmp/golden/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
+    /tmp/golden/bin/python tools/golden/architectures.py && npx prettier --write 'tests/models/fixtures/*-tiny/*.json' 'packages/models/test/fixtures/*.json'
+
+The versions that made the committed files stand in each expected.json. All weights are drawn, biases and norms too, wide enough
+that a mistake in any of them shows in the logits, and held in bfloat16, so that the files are small. A folder holds
+
+    config.json, model.safetensors   the network with its head for three classes, as save_pretrained writes them
+    heads.safetensors                the heads of its other classes: <head>/<key>
+    expected.safetensors             batches, hidden states, logits, and gradients of PEFT's LoRA: see `outputs` and `gradients`
+    expected.json                    the versions, and the shapes of all weights under each head
+"""
+
+import sys
+from pathlib import Path
+
+# safetensors.py beside this script would hide the library.
+sys.path = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
+
+import json
+
+import peft
+import torch
+import transformers
+from peft import LoraConfig, TaskType, get_peft_model
+from safetensors.torch import save_file
+from transformers import (
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    DebertaV2ForTokenClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    DistilBertForTokenClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    ElectraForTokenClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    GPT2ForTokenClassification,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    LlamaForTokenClassification,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification,
+    Qwen2ForTokenClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    RobertaForTokenClassification,
+)
+from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "tests/models/fixtures"
+TABLES = ROOT / "packages/models/test/fixtures"
+VERSIONS = {
+    "python": sys.version.split()[0],
+    "torch": torch.__version__,
+    "transformers": transformers.__version__,
+    "peft": peft.__version__,
+}
+
+VOCABULARY = 80
+PADDING = 0
+# Lengths of the rows of each batch, from one token to beyond the last bucket of DeBERTa's distances below.
+BATCHES = [[1], [2, 7, 4], [40, 1, 23]]
+# The batch whose gradients are kept.
+GRADIENTS = 1
+STD = 0.2
+RANK, ALPHA = 2, 4
+
+BERT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+DISTILBERT = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+LLAMA = {**BERT, "num_key_value_heads": 2}
+BUCKETS = {"position_buckets": 8, "max_relative_positions": 32}
+
+# Of each network its configuration, and its classes for texts, tokens and the next token.
+NETWORKS = {
+    "distilbert": (
+        DistilBertConfig(vocab_size=VOCABULARY, max_position_embeddings=48, **DISTILBERT),
+        (DistilBertForSequenceClassification, DistilBertForTokenClassification),
+    ),
+    "roberta": (
+        RobertaConfig(vocab_size=VOCABULARY, max_position_embeddings=42, type_vocab_size=1, pad_token_id=1, **BERT),
+        (RobertaForSequenceClassification, RobertaForTokenClassification),
+    ),
+    "electra": (
+        ElectraConfig(vocab_size=VOCABULARY, max_position_embeddings=48, embedding_size=16, **BERT),
+        (ElectraForSequenceClassification, ElectraForTokenClassification),
+    ),
+    # As deberta-v3-base has them.
+    "deberta-v3": (
+        DebertaV2Config(
+            vocab_size=VOCABULARY,
+            max_position_embeddings=48,
+            relative_attention=True,
+            position_biased_input=False,
+            pos_att_type="p2c|c2p",
+            share_att_key=True,
+            norm_rel_ebd="layer_norm",
+            **BUCKETS,
+            **BERT,
+        ),
+        (DebertaV2ForSequenceClassification, DebertaV2ForTokenClassification),
+    ),
+    # Every other setting: tables of positions and types, distances clipped, projections of their own, one term.
+    "deberta-v2": (
+        DebertaV2Config(
+            vocab_size=VOCABULARY,
+            max_position_embeddings=48,
+            type_vocab_size=2,
+            relative_attention=True,
+            max_relative_positions=16,
+            pos_att_type="c2p",
+            **BERT,
+        ),
+        (DebertaV2ForSequenceClassification, DebertaV2ForTokenClassification),
+    ),
+    "gpt2": (
+        GPT2Config(
+            vocab_size=VOCABULARY,
+            n_positions=48,
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            n_inner=64,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=PADDING,
+        ),
+        (GPT2ForSequenceClassification, GPT2ForTokenClassification, GPT2LMHeadModel),
+    ),
+    # With heads of a size of their own, and a tied table as SmolLM has it.
+    "llama": (
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            max_position_embeddings=48,
+            head_dim=16,
+            tie_word_embeddings=True,
+            pad_token_id=PADDING,
+            **LLAMA,
+        ),
+        (LlamaForSequenceClassification, LlamaForTokenClassification, LlamaForCausalLM),
+    ),
+    "qwen2": (
+        Qwen2Config(vocab_size=VOCABULARY, max_position_embeddings=48, pad_token_id=PADDING, **LLAMA),
+        (Qwen2ForSequenceClassification, Qwen2ForTokenClassification, Qwen2ForCausalLM),
+    ),
+}
+
+# PEFT has no default modules for it.
+TARGETS = {"distilbert": ["q_lin", "v_lin"]}
+
+# What the heads are called in the files, the class of each, its labels and its type in PEFT.
+HEADS = {
+    "classes": (0, 3, TaskType.SEQ_CLS),
+    "number": (0, 1, TaskType.SEQ_CLS),
+    "tokens": (1, 5, TaskType.TOKEN_CLS),
+    "next": (2, None, TaskType.CAUSAL_LM),
+}
+
+
+def draw(name, shape, centre=0.0):
+    """The same numbers for the same name and shape, as bfloat16 holds them."""
+    seed = sum((place + 1) * ord(letter) for place, letter in enumerate(name))
+    values = centre + STD * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return values.to(torch.bfloat16).float()
+
+
+def network(name, head):
+    """A network with drawn weights, in evaluation mode: nothing is dropped."""
+    config, classes = NETWORKS[name]
+    kind, labels, _ = HEADS[head]
+    config = type(config).from_dict({**config.to_dict(), **({"num_labels": labels} if labels else {})})
+    config._attn_implementation = "eager"
+    model = classes[kind](config).eval()
+    norms = {key for key, module in model.named_modules() if "norm" in type(module).__name__.lower()}
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            is_gain = key.endswith("weight") and key.rsplit(".", 1)[0] in norms
+            parameter.copy_(draw(key, parameter.shape, 1.0 if is_gain else 0.0))
+    return model
+
+
+def batch(name, number):
+    """Token ids with padding at the end of each row, and token types where the network has two."""
+    lengths = BATCHES[number]
+    config, _ = NETWORKS[name]
+    generator = torch.Generator().manual_seed(number)
+    shape = (len(lengths), max(lengths))
+    mask = torch.tensor([[int(place < length) for place in range(shape[1])] for length in lengths])
+    ids = torch.randint(3, VOCABULARY, shape, generator=generator)
+    inputs = {"input_ids": torch.where(mask == 1, ids, config.pad_token_id), "attention_mask": mask}
+    if getattr(config, "type_vocab_size", 0) == 2:
+        inputs["token_type_ids"] = torch.randint(0, 2, shape, generator=generator) * mask
+    return inputs
+
+
+def labels(head, inputs):
+    """Labels of a batch; -100 for padding and, of tokens, for some others."""
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    rows = torch.arange(len(ids))
+    return {
+        "classes": lambda: (rows + 1) % 3,
+        "number": lambda: rows.float() - 0.7,
+        "tokens": lambda: torch.where((mask == 1) & (ids % 4 != 0), ids % 5, -100),
+        "next": lambda: torch.where(mask == 1, ids, -100),
+    }[head]()
+
+
+def outputs(name, head):
+    """<head>/<batch>/logits of each batch, all tokens of a task of tokens; those of the next token only of short batches."""
+    model = network(name, head)
+    logits = {}
+    for number, lengths in enumerate(BATCHES):
+        if head == "next" and max(lengths) > 10:
+            continue
+        with torch.no_grad():
+            logits[f"{head}/{number}/logits"] = model(**batch(name, number)).logits
+    return logits
+
+
+def hidden_states(name):
+    """<batch>/hidden: what the last layer, and the norm after it, leave of each token; 0 for padding."""
+    body = network(name, "tokens").base_model
+    hidden = {}
+    for number in range(len(BATCHES)):
+        inputs = batch(name, number)
+        with torch.no_grad():
+            hidden[f"{number}/hidden"] = body(**inputs).last_hidden_state * inputs["attention_mask"][:, :, None]
+    return hidden
+
+
+def gradients(name, head):
+    """With PEFT's LoRA on its default modules, A and B drawn: the loss of one batch and the gradients of A and B."""
+    config = LoraConfig(task_type=HEADS[head][2], r=RANK, lora_alpha=ALPHA, target_modules=TARGETS.get(name))
+    model = get_peft_model(network(name, head), config).eval()
+    kept = {}
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "lora_" in key:
+                parameter.copy_(draw(key, parameter.shape))
+    inputs = batch(name, GRADIENTS)
+    output = model(**inputs, labels=labels(head, inputs))
+    output.loss.backward()
+    for key, parameter in model.named_parameters():
+        if "lora_" in key:
+            path = key.removeprefix("base_model.model.").replace(".default", "")
+            kept[f"lora/{path}"] = parameter.detach()
+            kept[f"{head}/gradient/{path}"] = parameter.grad
+    return {**kept, f"{head}/loss": output.loss.detach()}
+
+
+def tied_gradient(name):
+    """The gradient of a table of words that is the head of the language model too, and so is reached at both ends."""
+    model = network(name, "next")
+    inputs = batch(name, GRADIENTS)
+    model(**inputs, labels=labels("next", inputs)).loss.backward()
+    return {"next/gradient/table": model.get_input_embeddings().weight.grad}
+
+
+def contiguous(tensors):
+    return {key: tensor.detach().clone().contiguous() for key, tensor in tensors.items()}
+
+
+def write(name):
+    folder = FIXTURES / f"{name}-tiny"
+    folder.mkdir(parents=True, exist_ok=True)
+    model = network(name, "classes")
+    model.to(torch.bfloat16).save_pretrained(folder)
+    own = model.state_dict()
+    heads = [head for head, (kind, *_) in HEADS.items() if kind < len(NETWORKS[name][1])]
+    others, expected, keys = {}, hidden_states(name), {}
+    for number in range(len(BATCHES)):
+        expected.update({f"{number}/{key}": tensor for key, tensor in batch(name, number).items()})
+    for head in heads:
+        state = network(name, head).state_dict()
+        keys[head] = {key: list(tensor.shape) for key, tensor in state.items()}
+        for key, tensor in state.items():
+            if head != "classes" and (key not in own or own[key].shape != tensor.shape):
+                others[f"{head}/{key}"] = tensor.to(torch.bfloat16)
+        expected.update(outputs(name, head))
+        expected.update({f"{head}/labels": labels(head, batch(name, GRADIENTS))})
+        expected.update(gradients(name, head))
+    if NETWORKS[name][0].tie_word_embeddings:
+        others.pop("next/lm_head.weight", None)
+        if "next" in heads:
+            expected.update(tied_gradient(name))
+    save_file(contiguous(others), folder / "heads.safetensors", metadata={"format": "pt"})
+    small = {key: tensor.to(torch.int32) if tensor.dtype == torch.int64 else tensor for key, tensor in expected.items()}
+    save_file(contiguous(small), folder / "expected.safetensors", metadata={"format": "pt"})
+    facts = {"maker": "tools/golden/architectures.py", "versions": VERSIONS, "keys": keys}
+    (folder / "expected.json").write_text(json.dumps(facts) + "\n")
+
+
+ROPES = [
+    {"rope_type": "default", "rope_theta": 10000.0},
+    {
+        "rope_type": "llama3",
+        "rope_theta": 500000.0,
+        "factor": 32.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    },
+    {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
+]
+
+
+def frequencies(rope):
+    config = LlamaConfig(hidden_size=2048, num_attention_heads=32, max_position_embeddings=131072, rope_parameters=rope)
+    return {"rope": rope, "values": [float(f"{x:.9g}") for x in LlamaRotaryEmbedding(config).inv_freq]}
+
+
+def rows(buckets, most):
+    positions = make_log_bucket_position(torch.arange(-600, 601), buckets, most).to(torch.long)
+    return {"buckets": buckets, "most": most, "values": torch.clamp(positions + buckets, 0, 2 * buckets - 1).tolist()}
+
+
+def write_tables():
+    """What tiny networks do not show, for packages/models/test."""
+    for name, values in {
+        # The rows of the table of relative positions for the distances -600 to 600, first as deberta-v3-base has them.
+        "relative": {"tables": [rows(buckets, most) for buckets, most in ((256, 512), (8, 32), (5, 20))]},
+        # The frequencies of heads of 64 features, the second as Llama 3.2 1B has them.
+        "rope": {"tables": [frequencies(rope) for rope in ROPES]},
+    }.items():
+        content = {"maker": "tools/golden/architectures.py", "versions": VERSIONS, **values}
+        TABLES.mkdir(parents=True, exist_ok=True)
+        (TABLES / f"{name}.json").write_text(json.dumps(content) + "\n")
+
+
+if __name__ == "__main__":
+    torch.use_deterministic_algorithms(True)
+    write_tables()
+    for each in sys.argv[1:] or NETWORKS:
+        write(each)

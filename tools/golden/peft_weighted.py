@@ -1,0 +1,81 @@
+"""Makes tests/peft/fixtures/weighted with Hugging Face PEFT: three LoRA adapters on the small BERT of tests/models/fixtures, and
+the logits of what `add_weighted_adapter` combines them to.
+
+    python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
+    PYTHONHASHSEED=0 venv/bin/python tools/golden/peft_weighted.py && npx prettier --write tests/peft/fixtures
+
+The adapters share some modules and have others alone, and scale them by different factors. They have no task type: PEFT does
+not combine adapters that save the same module, and a classifier's adapters all save the classifier.
+"""
+
+import sys
+
+sys.path.append(sys.path.pop(0))  # peft.py and safetensors.py beside this script would hide the libraries
+
+import shutil
+from itertools import combinations
+
+import torch
+from peft import LoraConfig, get_peft_model
+
+from peft_bert import FIXTURES, VERSIONS, batches, bert, logits, relative_distance, values, write_json
+
+FOLDER = FIXTURES / "weighted"
+STD = 0.2
+
+CONFIGS = {
+    "a": LoraConfig(r=2, lora_alpha=4, target_modules=["query", "value"], alpha_pattern={"value": 5}),
+    "b": LoraConfig(r=2, lora_alpha=3, target_modules=["query", "value", "key", "position_embeddings"]),
+    "c": LoraConfig(r=2, lora_alpha=5, target_modules=["query", "output.dense", "position_embeddings"]),
+}
+
+CASES = [
+    {"adapters": list(adapters), "weights": weights, "options": options}
+    for adapters, weights, options in [
+        ("a", [-1.0], {"combination_type": "linear"}),
+        ("ab", [0.7, 0.4], {"combination_type": "linear"}),
+        ("ab", [1.0, -1.0], {"combination_type": "linear"}),
+        ("ab", [0.7, 0.4], {"combination_type": "cat"}),
+        ("ab", [1.0, -1.0], {"combination_type": "cat"}),
+        ("abc", [0.7, 0.4, -0.5], {"combination_type": "ties", "density": 0.5}),
+        ("abc", [0.7, 0.4, -0.5], {"combination_type": "ties", "density": 0.5, "majority_sign_method": "frequency"}),
+        ("ab", [0.7, 0.4], {"combination_type": "ties", "density": 0.3}),
+        ("ab", [0.7, 0.4], {"combination_type": "svd"}),
+        ("abc", [0.7, 0.4, -0.5], {"combination_type": "svd", "svd_rank": 3}),
+    ]
+]
+
+
+def adapted():
+    """The model with all three adapters, none of whose tensors is where PEFT starts it."""
+    generator = torch.Generator().manual_seed(0)
+    (first, config), *others = CONFIGS.items()
+    model = get_peft_model(bert(), config, adapter_name=first)
+    for name, config in others:
+        model.add_adapter(name, config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(STD * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def main():
+    model, batch = adapted(), batches()[0]
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    model.save_pretrained(FOLDER)
+    (FOLDER / "README.md").unlink()
+    outputs = {"the base": logits(bert(), batch)}
+    for number, case in enumerate(CASES):
+        name = f"combined-{number}"
+        model.add_weighted_adapter(case["adapters"], case["weights"], name, **case["options"])
+        model.set_adapter(name)
+        outputs[name] = logits(model, batch)
+        case["logits"] = values(outputs[name])
+    for (a, ours), (b, theirs) in combinations(outputs.items(), 2):
+        assert relative_distance(ours, theirs) > 0.01, f"{a} cannot be told from {b}"
+    write_json(FOLDER / "expected.json", {"maker": "tools/golden/peft_weighted.py", "versions": VERSIONS, "cases": CASES})
+
+
+if __name__ == "__main__":
+    main()
