@@ -1,0 +1,148 @@
+/**
+ * Steps into every known trap and tells whether a test of its name sees it.
+ *
+ *   npx tsx --conditions @peftjs/source tools/traps/check.ts [numbers of traps]
+ *
+ * One mutation of mutations.json after the other is applied to a copy of the working tree, where the tests run that are named
+ * after its trap; they must pass unbroken and fail broken. Ends with 1 if a mutation is not caught. Takes minutes.
+ */
+import { spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The code as it would be, had nobody known of the trap. */
+interface Mutation {
+  readonly trap: number;
+  readonly file: string;
+  /** Stands once in the file. */
+  readonly search: string;
+  readonly replace: string;
+  /** The file whose tests of the trap's name are to fail. */
+  readonly test: string;
+}
+
+/** A test that has run. */
+interface Outcome {
+  readonly file: string;
+  readonly name: string;
+  readonly failed: boolean;
+}
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const mutations = JSON.parse(readFileSync(new URL('mutations.json', import.meta.url), 'utf8')) as Mutation[];
+const RUN_MILLISECONDS = 300_000;
+
+const numbers = process.argv.slice(2).map(Number);
+const chosen = mutations.filter(({ trap }) => numbers.length === 0 || numbers.includes(trap));
+const uncovered = numbers.filter((number) => !chosen.some(({ trap }) => trap === number));
+for (const number of uncovered) say(`trap ${number}: NOT CAUGHT: it has no mutation`);
+process.exitCode = inCopy((copy) => checkAll(copy, chosen)) && uncovered.length === 0 ? 0 : 1;
+
+/** Whether every mutation is caught; a line of each. */
+function checkAll(copy: string, tried: readonly Mutation[]): boolean {
+  const unbroken = outcomes(copy, [...new Set(tried.map(({ test }) => test))], '\\d+');
+  const lines = tried.map((mutation) => {
+    const line = `trap ${mutation.trap}: ${verdict(copy, mutation, unbroken)}`;
+    say(line);
+    return line;
+  });
+  return lines.every((line) => line.includes(': caught by '));
+}
+
+function verdict(copy: string, mutation: Mutation, unbroken: readonly Outcome[]): string {
+  const { trap, file, search, test } = mutation;
+  const missed = (why: string): string => `NOT CAUGHT: ${why} (${file})`;
+  const titled = new RegExp(titles(String(trap)));
+  const own = unbroken.filter((outcome) => outcome.file === test && titled.test(outcome.name));
+  if (own.length === 0) return missed(`${test} has no test of its name`);
+  if (own.some(({ failed }) => failed)) return missed('its tests fail on the code as it is');
+  const places = readFileSync(join(copy, file), 'utf8').split(search).length - 1;
+  if (places !== 1) return missed(`${JSON.stringify(search)} stands there ${places} times, not once`);
+  const [first, ...others] = broken(copy, mutation).filter(({ failed }) => failed);
+  if (!first) return missed(`the tests of ${test} pass all the same`);
+  return `caught by '${first.name}'${others.length === 0 ? '' : ` and ${others.length} more`} (${file})`;
+}
+
+/** What the trap's tests say with the mutation in place. */
+function broken(copy: string, { trap, file, search, replace, test }: Mutation): Outcome[] {
+  const path = join(copy, file);
+  const text = readFileSync(path, 'utf8');
+  writeFileSync(path, text.split(search).join(replace));
+  try {
+    return outcomes(copy, [test], String(trap));
+  } finally {
+    writeFileSync(path, text);
+  }
+}
+
+/** The titles of a trap's tests, e.g. 'trap 7: ..' or 'traps 5, 6 and 7: ..', as a regular expression. */
+function titles(number: string): string {
+  return `traps? [\\d, and]*\\b${number}\\b[\\d, and]*:`;
+}
+
+/** The tests of some files that are named after a trap. */
+function outcomes(copy: string, files: readonly string[], number: string): Outcome[] {
+  const report = join(copy, 'report.json');
+  rmSync(report, { force: true });
+  const vitest = join(copy, 'node_modules/vitest/vitest.mjs');
+  const options = ['-t', titles(number), '--reporter=json', `--outputFile=${report}`];
+  spawnSync(process.execPath, [vitest, 'run', ...files, ...options], { cwd: copy, timeout: RUN_MILLISECONDS });
+  if (!existsSync(report)) return [];
+  const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as {
+    testResults: { name: string; assertionResults: { fullName: string; status: string }[] }[];
+  };
+  return testResults.flatMap(({ name, assertionResults }) => {
+    const file = relative(copy, name);
+    const run = assertionResults.filter(({ status }) => status === 'passed' || status === 'failed');
+    return run.map(({ fullName, status }) => ({ file, name: fullName, failed: status === 'failed' }));
+  });
+}
+
+/** Runs work in a copy of the working tree, ignored files left out, whose packages find one another and not the checkout's. */
+function inCopy<T>(work: (copy: string) => T): T {
+  const copy = mkdtempSync(join(tmpdir(), 'peftjs-traps-'));
+  try {
+    const listed = spawnSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root });
+    for (const file of listed.stdout.toString().split('\0')) {
+      if (file !== '' && existsSync(join(root, file))) cpSync(join(root, file), join(copy, file));
+    }
+    linkModules(copy);
+    return work(copy);
+  } finally {
+    rmSync(copy, { recursive: true });
+  }
+}
+
+function linkModules(copy: string): void {
+  const link = (target: string, path: string): void => {
+    mkdirSync(dirname(join(copy, path)), { recursive: true });
+    symlinkSync(target, join(copy, path));
+  };
+  const visible = (folder: string): string[] => readdirSync(join(root, folder)).filter((name) => !name.startsWith('.'));
+  for (const name of visible('node_modules').filter((name) => name !== '@peftjs')) {
+    link(join(root, 'node_modules', name), `node_modules/${name}`);
+  }
+  for (const name of visible('node_modules/@peftjs').map((name) => `node_modules/@peftjs/${name}`)) {
+    link(readlinkSync(join(root, name)), name);
+  }
+  for (const modules of visible('packages').map((name) => `packages/${name}/node_modules`)) {
+    if (existsSync(join(root, modules))) link(join(root, modules), modules);
+  }
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
