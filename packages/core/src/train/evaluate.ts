@@ -21,6 +21,7 @@ export interface PredictOptions {
  * Rows that only fill a batch are left out.
  *
  * @param model a model with adapters, of which the active ones act, or a plain one, e.g. a merged one.
+ * @throws UnsupportedError when `adapterNames` are given and one of them acts on what all rows of a batch share.
  * @throws ConfigError when `adapterNames` names an unknown adapter, not every row, or one where the model has none.
  */
 export async function predict(

@@ -175,6 +175,16 @@ describe('train', () => {
     }
   });
 
+  it('refuses to train nothing', async () => {
+    const nothing: PeftMethod = {
+      ...wholeModules(),
+      capabilities: { ...wholeModules().capabilities, kinds: [] },
+      adapt: () => ({}),
+    };
+    const peft = attach({ ...toyModel(), head: [] }, defineMethod(nothing)({}), { seed: 1 });
+    await expect(run(peft)).rejects.toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path: 'head' }));
+  });
+
   it('stops when it is told to', async () => {
     const stop = new AbortController();
     const steps: number[] = [];

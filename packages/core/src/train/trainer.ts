@@ -49,9 +49,17 @@ export async function train(peft: PeftModel, data: TrainingData, options: TrainO
   }
 }
 
-/** One adapter is trained, on the weights that the model came with. */
-function assertTrainable({ active, enabled, merged }: PeftModel): void {
-  if (enabled && active.length === 1 && merged.length === 0) return;
+/** One adapter is trained, on the weights that the model came with, and it has something to train. */
+function assertTrainable(peft: PeftModel): void {
+  const { active, enabled, merged, model } = peft;
+  if (enabled && active.length === 1 && merged.length === 0) {
+    if (trainedTensors(allLayers(peft.adapter)).length > 0) return;
+    const { method } = peft.adapter;
+    throw new ConfigError(
+      `${method.name} trains nothing of ${model.name}, which has no head; name modulesToSave`,
+      'head',
+    );
+  }
   const found = enabled ? `active: ${active.join(', ') || 'none'}; merged: ${merged.join(', ') || 'none'}` : 'disabled';
   throw new ConfigError(`training needs one active adapter, enabled and not merged; the model has ${found}`, 'active');
 }
