@@ -1,6 +1,9 @@
-import { type Batch, hostIntegers, hostTensor, type HostTensors } from '@peftjs/core';
+import { type Batch, hostIntegers, hostTensor, type HostTensor, type HostTensors } from '@peftjs/core';
 import type { BatchPlan } from './buckets.js';
 import type { EncodedData, EncodedRow } from './encode.js';
+import { type CausalData, type CausalRow, ignored } from './language/causal-data.js';
+
+type TokensOfRow = Pick<EncodedRow, 'ids' | 'typeIds'>;
 
 /** What turns planned rows into tensors. */
 export interface BatchOptions {
@@ -15,16 +18,19 @@ export interface BatchOptions {
 /**
  * The tensors of a batch. Places without a row repeat the batch's first row, which every model can compute, and weigh nothing.
  */
-export function assembleBatch(data: EncodedData, plan: BatchPlan, { batchSize, padId = 0 }: BatchOptions): Batch {
+export function assembleBatch(
+  data: EncodedData | CausalData,
+  plan: BatchPlan,
+  { batchSize, padId = 0 }: BatchOptions,
+): Batch {
   const filled = Array.from({ length: batchSize }, (_, place) => plan.rows[place] ?? plan.rows[0] ?? 0);
-  const rows = filled.map((row) => data.rows[row] as EncodedRow);
-  const labels = rows.map(({ label }) => label);
   return {
-    inputs: inputsOf(rows, plan.tokens, padId),
-    labels:
-      data.kind === 'classification'
-        ? hostIntegers(Int32Array.from(labels), [batchSize])
-        : hostTensor(Float32Array.from(labels), [batchSize]),
+    inputs: inputsOf(
+      filled.map((row) => data.rows[row] as TokensOfRow),
+      plan.tokens,
+      padId,
+    ),
+    labels: labelsOf(data, filled, plan.tokens),
     rowWeights: hostTensor(
       Float32Array.from(filled, (_, place) => (place < plan.rows.length ? 1 : 0)),
       [batchSize],
@@ -46,8 +52,21 @@ export function paddingShare(batches: readonly Batch[]): number {
   return positions === 0 ? 0 : 1 - filled / positions;
 }
 
+/** Class numbers or targets [batch]; of a language model the tokens to predict [batch, tokens], none in padding. */
+function labelsOf(data: EncodedData | CausalData, filled: readonly number[], tokens: number): HostTensor {
+  if (data.kind === 'causal-lm') {
+    const labels = new Int32Array(filled.length * tokens).fill(ignored);
+    filled.forEach((row, place) => labels.set((data.rows[row] as CausalRow).labels, place * tokens));
+    return hostIntegers(labels, [filled.length, tokens]);
+  }
+  const labels = filled.map((row) => (data.rows[row] as EncodedRow).label);
+  return data.kind === 'classification'
+    ? hostIntegers(Int32Array.from(labels), [filled.length])
+    : hostTensor(Float32Array.from(labels), [filled.length]);
+}
+
 /** `inputIds`, `attentionMask` and, where the tokenizer gives them, `tokenTypeIds`, each [batch, tokens]. */
-function inputsOf(rows: readonly EncodedRow[], tokens: number, padId: number): HostTensors {
+function inputsOf(rows: readonly TokensOfRow[], tokens: number, padId: number): HostTensors {
   const shape = [rows.length, tokens];
   const inputIds = new Int32Array(rows.length * tokens).fill(padId);
   const attentionMask = new Float32Array(rows.length * tokens);

@@ -1,5 +1,11 @@
 import { ConfigError } from '@peftjs/core';
-import type { EncodedData } from './encode.js';
+
+/** Rows of tokens, as far as batches are concerned. */
+export interface TokenRows {
+  readonly rows: readonly { readonly ids: Int32Array }[];
+  /** No row is longer. */
+  readonly maxTokens: number;
+}
 
 /** Rows of one batch, by number, and the tokens that each is padded to. */
 export interface BatchPlan {
@@ -21,7 +27,7 @@ export interface BucketOptions {
  * dynamic programming over the longest bucket. Data that share their lengths share their compiled steps.
  * @returns tokens, ascending; the last one holds the longest row
  */
-export function chooseBuckets(data: readonly EncodedData[], options: BucketOptions): number[] {
+export function chooseBuckets(data: readonly TokenRows[], options: BucketOptions): number[] {
   const { batchSize, maxShapes = 6, multipleOf = 8 } = options;
   for (const [name, value] of Object.entries({ batchSize, maxShapes, multipleOf })) checkPositive(name, value);
   const lengths = candidates(data, multipleOf);
@@ -49,7 +55,7 @@ export function chooseBuckets(data: readonly EncodedData[], options: BucketOptio
  * depends on the lengths alone, not on the order.
  */
 export function planBatches(
-  data: EncodedData,
+  data: TokenRows,
   order: Iterable<number>,
   { batchSize, buckets }: { readonly batchSize: number; readonly buckets: readonly number[] },
 ): BatchPlan[] {
@@ -71,7 +77,7 @@ export function planBatches(
 }
 
 /** @throws ConfigError unless the buckets ascend and hold the longest row. */
-export function checkBuckets(data: EncodedData, buckets: readonly number[]): void {
+export function checkBuckets(data: TokenRows, buckets: readonly number[]): void {
   buckets.forEach((tokens, index) => {
     checkPositive('buckets', tokens);
     if (tokens <= (buckets[index - 1] ?? 0)) {
@@ -91,7 +97,7 @@ export function checkPositive(name: string, value: number): void {
   throw new ConfigError(`expected ${name} to be a positive integer, got ${value}`, name);
 }
 
-function candidates(data: readonly EncodedData[], multipleOf: number): number[] {
+function candidates(data: readonly TokenRows[], multipleOf: number): number[] {
   const longest = Math.max(1, ...data.map(longestRow));
   const lengths: number[] = [];
   for (let length = multipleOf; length < longest; length += multipleOf) lengths.push(length);
@@ -100,7 +106,7 @@ function candidates(data: readonly EncodedData[], multipleOf: number): number[] 
 }
 
 /** Batches are filled from the shortest row on, after the places that stay empty. */
-function batchesUpTo(data: readonly EncodedData[], tokens: number, batchSize: number): number {
+function batchesUpTo(data: readonly TokenRows[], tokens: number, batchSize: number): number {
   return data.reduce((batches, { rows }) => {
     const empty = (batchSize - (rows.length % batchSize)) % batchSize;
     const fitting = rows.reduce((count, { ids }) => count + (ids.length <= tokens ? 1 : 0), 0);
@@ -108,11 +114,11 @@ function batchesUpTo(data: readonly EncodedData[], tokens: number, batchSize: nu
   }, 0);
 }
 
-function bucketOf({ rows }: EncodedData, row: number, buckets: readonly number[]): number {
+function bucketOf({ rows }: TokenRows, row: number, buckets: readonly number[]): number {
   const length = rows[row]?.ids.length ?? 0;
   return buckets.findIndex((tokens) => length <= tokens);
 }
 
-function longestRow({ rows }: EncodedData): number {
+function longestRow({ rows }: TokenRows): number {
   return rows.reduce((longest, { ids }) => Math.max(longest, ids.length), 0);
 }

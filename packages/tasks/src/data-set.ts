@@ -22,7 +22,9 @@ export interface DataSet {
 
 /** A data set with the fingerprint of its content. */
 export async function createDataSet(content: Omit<DataSet, 'fingerprint'>): Promise<DataSet> {
-  return { ...content, fingerprint: await fingerprintOf(content) };
+  const { kind, classes, rows } = content;
+  const entries = rows.map(({ text, pair, label }) => [text, pair ?? null, label]);
+  return { ...content, fingerprint: await fingerprintOf([kind, classes, rows.length], entries) };
 }
 
 /** The rows of a data set with these numbers, in this order, as a data set of their own. */
@@ -34,11 +36,11 @@ export function selectRows(dataSet: DataSet, numbers: readonly number[], name: s
 /** Rows hashed at a time: the whole of a large file would not fit one string. */
 const blockRows = 1024;
 
-async function fingerprintOf({ kind, classes, rows }: Omit<DataSet, 'fingerprint'>): Promise<string> {
-  const digests = [await sha256(JSON.stringify([kind, classes, rows.length]))];
+/** SHA-256, in hexadecimal, of what all rows share and of each row, as JSON. */
+export async function fingerprintOf(shared: readonly unknown[], rows: readonly unknown[]): Promise<string> {
+  const digests = [await sha256(JSON.stringify(shared))];
   for (let start = 0; start < rows.length; start += blockRows) {
-    const block = rows.slice(start, start + blockRows);
-    digests.push(await sha256(JSON.stringify(block.map(({ text, pair, label }) => [text, pair ?? null, label]))));
+    digests.push(await sha256(JSON.stringify(rows.slice(start, start + blockRows))));
   }
   return sha256(digests.join());
 }

@@ -1,9 +1,26 @@
 import { ConfigError, DataError } from '@peftjs/core';
+import { checkPositive } from './buckets.js';
 import type { DataSet, Row, TaskKind } from './data-set.js';
+
+/** Which text of a pair that is too long loses tokens: the longer one, one after the other; always the first; always the second. */
+export type Truncation = 'longest_first' | 'only_first' | 'only_second';
+
+/** How many tokens a row may have, and how it gets there. */
+export interface EncodeOptions {
+  readonly maxTokens: number;
+  /** Default 'longest_first'. */
+  readonly truncation?: Truncation | undefined;
+}
 
 /** Turns a text, or a pair of texts, into token numbers, special tokens included. */
 export interface Tokenizer {
-  encode(text: string, pair?: string): TokenIds;
+  /**
+   * At most `maxTokens` of them. A tokenizer that does not look at it is cut at the end, its closing token with it. Where only one
+   * text may be cut and that is not enough, there may be more.
+   */
+  encode(text: string, pair: string | undefined, options: EncodeOptions): TokenIds;
+  /** The truncations that `encode` knows. Default: 'longest_first' alone. */
+  readonly truncations?: readonly Truncation[];
 }
 
 /** The tokens of a text. */
@@ -11,6 +28,8 @@ export interface TokenIds {
   readonly ids: readonly number[];
   /** Which of the two texts each token belongs to, for the models that ask. */
   readonly typeIds?: readonly number[];
+  /** Whether the tokenizer left tokens out. */
+  readonly truncated?: boolean;
 }
 
 /** A row in tokens. */
@@ -27,27 +46,26 @@ export interface EncodedData {
   readonly rows: readonly EncodedRow[];
   /** No row is longer. */
   readonly maxTokens: number;
-  /** Rows that were longer and lost their end. */
+  /** Rows that were longer and lost tokens. */
   readonly truncated: number;
 }
 
 /**
- * Tokenises a data set; of a longer row the first `maxTokens` tokens stay.
- * @throws ConfigError for an impossible `maxTokens`, DataError for a row without any token.
+ * Tokenises a data set; a longer row is cut to `maxTokens` tokens.
+ * @throws ConfigError for an impossible `maxTokens` or a `truncation` that the rows or the tokenizer do not have; DataError for a
+ * row without any token, or with too many in the text that must stay whole.
  */
-export function encodeRows(
-  dataSet: DataSet,
-  tokenizer: Tokenizer,
-  { maxTokens }: { readonly maxTokens: number },
-): EncodedData {
-  if (!Number.isInteger(maxTokens) || maxTokens < 1) {
-    throw new ConfigError(`expected maxTokens to be a positive integer, got ${maxTokens}`, 'maxTokens');
-  }
+export function encodeRows(dataSet: DataSet, tokenizer: Tokenizer, options: EncodeOptions): EncodedData {
+  const { maxTokens, truncation = 'longest_first' } = options;
+  checkPositive('maxTokens', maxTokens);
+  checkTruncation(truncation, dataSet, tokenizer);
+  const limits = truncation === 'longest_first' ? { maxTokens } : { maxTokens, truncation };
   let truncated = 0;
   const rows = dataSet.rows.map((row, index) => {
-    const tokens = row.pair === undefined ? tokenizer.encode(row.text) : tokenizer.encode(row.text, row.pair);
+    const tokens = tokenizer.encode(row.text, row.pair, limits);
     if (tokens.ids.length === 0) throw withoutTokens(dataSet, index, row);
-    if (tokens.ids.length > maxTokens) truncated++;
+    if (tokens.ids.length > maxTokens && truncation !== 'longest_first') throw tooLong(dataSet, index, limits);
+    if (tokens.truncated || tokens.ids.length > maxTokens) truncated++;
     return encodedRow(tokens, maxTokens, row.label);
   });
   return { name: dataSet.name, kind: dataSet.kind, rows, maxTokens, truncated };
@@ -56,6 +74,21 @@ export function encodeRows(
 function encodedRow({ ids, typeIds }: TokenIds, maxTokens: number, label: number): EncodedRow {
   const row = { ids: Int32Array.from(ids.slice(0, maxTokens)), label };
   return typeIds === undefined ? row : { ...row, typeIds: Int32Array.from(typeIds.slice(0, maxTokens)) };
+}
+
+function checkTruncation(truncation: Truncation, { name, rows }: DataSet, { truncations }: Tokenizer): void {
+  if (truncation === 'longest_first') return;
+  if (truncation === 'only_second' && rows.some(({ pair }) => pair === undefined)) {
+    throw new ConfigError(`truncation 'only_second' needs pairs of texts, and ${name} has single ones`, 'truncation');
+  }
+  if (truncations?.includes(truncation)) return;
+  const known = truncations?.join(', ') ?? 'longest_first';
+  throw new ConfigError(`expected a truncation that the tokenizer knows, ${known}, got '${truncation}'`, 'truncation');
+}
+
+function tooLong({ name }: DataSet, index: number, { maxTokens, truncation }: EncodeOptions): DataError {
+  const rest = `truncation '${truncation}' leaves more of row ${index + 1}; allow more or truncate 'longest_first'`;
+  return new DataError(`${name}: expected at most ${maxTokens} tokens, but ${rest}`, name);
 }
 
 function withoutTokens({ name }: DataSet, index: number, { text }: Row): DataError {

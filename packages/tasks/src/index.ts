@@ -4,9 +4,50 @@ export { readTable, type ReadTableOptions, type TableFormat } from './read-table
 export { readTask, type ReadTaskOptions } from './read-task.js';
 export { embeddedTasks, type EmbeddedTask } from './embedded/embedded-tasks.js';
 export type { ReadPackageFile } from './embedded/package-file.js';
+export {
+  glueName,
+  glueTasks,
+  type GlueColumns,
+  type GlueDev,
+  type GlueEntry,
+  type GlueName,
+} from './published/glue-catalogue.js';
+export { glueTask, readGlueFile, readHubGlue } from './published/glue.js';
+export { readHubTrec, trecTask } from './published/trec.js';
+export type { PublishedTaskOptions, ReadHubFile } from './published/source.js';
+export { halfDev, type HalfDevOptions, type Protocol } from './published/protocol.js';
 export { sliceRows, splitSelection, type SelectionSplit } from './split.js';
-export { encodeRows, type EncodedData, type EncodedRow, type TokenIds, type Tokenizer } from './encode.js';
-export { chooseBuckets, type BucketOptions } from './buckets.js';
+export {
+  encodeRows,
+  type EncodedData,
+  type EncodedRow,
+  type EncodeOptions,
+  type TokenIds,
+  type Tokenizer,
+  type Truncation,
+} from './encode.js';
+export {
+  languageSet,
+  readLanguageSet,
+  readLanguageTask,
+  type ChatRow,
+  type DocumentEnd,
+  type LanguageSet,
+  type LanguageSetOptions,
+  type LanguageTask,
+  type LanguageTaskFiles,
+  type Message,
+  type PromptRow,
+  type Role,
+  type TextRow,
+} from './language/language-set.js';
+export { chatML, type ChatTemplate } from './language/chat-template.js';
+export { encodeLanguage, type CausalTokenizer, type EncodeLanguageOptions } from './language/encode-language.js';
+export type { CausalData, CausalRow } from './language/causal-data.js';
+export { splitCausal, type CausalSplit } from './language/split-causal.js';
+export { causalEvaluation, type CausalEvaluation } from './language/causal-evaluation.js';
+export { meanLogLikelihood, perplexity, tokenLoss, type TokenLoss } from './language/perplexity.js';
+export { chooseBuckets, type BucketOptions, type TokenRows } from './buckets.js';
 export { paddingShare, type BatchOptions } from './batch.js';
 export { trainingData, type TrainingOptions } from './training-data.js';
 export { evaluationData, type EvaluationOptions } from './evaluation-data.js';

@@ -1,16 +1,16 @@
 /**
- * Metrics of predictions against labels, row by row, with the values of scikit-learn and SciPy. Where those are undefined
- * (nothing predicted, nothing to find, no variance, no rows) a metric is 0. A value that is NaN makes the correlations and the
- * error NaN.
+ * Metrics of predictions against labels, row by row, with the values of scikit-learn and SciPy, also where a metric is undefined:
+ * those of classes are 0 there, as scikit-learn has it, the correlations NaN, as SciPy has it. Without any row those of classes
+ * and the error are 0. A value that is NaN makes the correlations and the error NaN.
  */
 import { ShapeError } from '@peftjs/core';
 
-/** Share of rows whose class is right. */
+/** Share of rows whose class is right; 0 without rows. */
 export function accuracy(predicted: readonly number[], actual: readonly number[]): number {
   return mean(matched(predicted, actual).map(([a, b]) => (a === b ? 1 : 0)));
 }
 
-/** F1 of one class, 2 TP / (2 TP + FP + FN); 0 when it is neither predicted nor there. */
+/** F1 of one class, 2 TP / (2 TP + FP + FN); 0 when it is neither predicted nor there, as in scikit-learn. */
 export function f1(predicted: readonly number[], actual: readonly number[], positive = 1): number {
   let truePositives = 0;
   let named = 0;
@@ -29,7 +29,8 @@ export function macroF1(predicted: readonly number[], actual: readonly number[])
 
 /**
  * Matthews correlation for any number of classes (Gorodkin, 2004): with c right rows of s, p_k predicted and t_k present,
- * (c s - sum p_k t_k) / sqrt((s^2 - sum p_k^2) (s^2 - sum t_k^2)); 0 when all predictions or all labels are one class.
+ * (c s - sum p_k t_k) / sqrt((s^2 - sum p_k^2) (s^2 - sum t_k^2)); 0 when all predictions or all labels are one class, as in
+ * scikit-learn.
  */
 export function matthewsCorrelation(predicted: readonly number[], actual: readonly number[]): number {
   const rows = predicted.length;
@@ -41,10 +42,10 @@ export function matthewsCorrelation(predicted: readonly number[], actual: readon
   return scale === 0 ? 0 : (right * rows - both) / Math.sqrt(scale);
 }
 
-/** Linear correlation; 0 when either side is constant. */
+/** Linear correlation; NaN when either side is constant, or has fewer than two rows, as in SciPy. */
 export function pearson(predicted: readonly number[], actual: readonly number[]): number {
   const pairs = matched(predicted, actual);
-  if (isConstant(predicted) || isConstant(actual)) return 0;
+  if (isConstant(predicted) || isConstant(actual)) return NaN;
   const [centreA, centreB] = [mean(predicted), mean(actual)];
   const covariance = sum(pairs.map(([a, b]) => (a - centreA) * (b - centreB)));
   const spread = (values: readonly number[], centre: number) =>
@@ -53,13 +54,13 @@ export function pearson(predicted: readonly number[], actual: readonly number[])
   return Math.max(-1, Math.min(1, correlation));
 }
 
-/** Correlation of the ranks, equal values sharing their average rank; 0 when either side is constant. */
+/** Correlation of the ranks, equal values sharing their average rank; NaN when either side is constant, as in SciPy. */
 export function spearman(predicted: readonly number[], actual: readonly number[]): number {
   if ([...predicted, ...actual].some(Number.isNaN)) return NaN;
   return pearson(averageRanks(predicted), averageRanks(actual));
 }
 
-/** Mean of the squared differences. */
+/** Mean of the squared differences; 0 without rows. */
 export function meanSquaredError(predicted: readonly number[], actual: readonly number[]): number {
   return mean(matched(predicted, actual).map(([a, b]) => (a - b) ** 2));
 }
@@ -91,7 +92,8 @@ function counts(labels: readonly number[]): Map<number, number> {
   return found;
 }
 
-function isConstant(values: readonly number[]): boolean {
+/** Whether all values are one, as they are without any. */
+export function isConstant(values: readonly number[]): boolean {
   return values.every((value) => value === values[0]);
 }
 

@@ -4,10 +4,11 @@ import { decodeText } from './table/decode.js';
 import { parseCsv, parseTsv } from './table/delimited.js';
 import { parseJsonLines } from './table/json-lines.js';
 import { labelledRows, labelScheme } from './table/labels.js';
-import { rawRows, type Table } from './table/table.js';
+import { parseParquet } from './table/parquet.js';
+import { columnNames, rawRows, type Table } from './table/table.js';
 
 /** The forms of a table that `readTable` knows. */
-export type TableFormat = 'tsv' | 'csv' | 'jsonl';
+export type TableFormat = 'tsv' | 'csv' | 'jsonl' | 'parquet';
 
 /** What `readTable` needs to know beside the bytes. */
 export interface ReadTableOptions {
@@ -20,21 +21,20 @@ export interface ReadTableOptions {
   readonly like?: DataSet | undefined;
 }
 
-const parsers: Readonly<Record<TableFormat, (text: string, path: string) => Table>> = {
+const parsers: Readonly<Record<Exclude<TableFormat, 'parquet'>, (text: string, path: string) => Table>> = {
   tsv: parseTsv,
   csv: parseCsv,
   jsonl: parseJsonLines,
 };
 
 /**
- * Reads labelled rows from the bytes of a TSV, CSV or JSONL file with the columns `text` (or `text_a` and `text_b`) and
+ * Reads labelled rows from the bytes of a TSV, CSV, JSONL or Parquet file with the columns `text` (or `text_a` and `text_b`) and
  * `label`; other columns are ignored, cells are trimmed, blank lines are skipped.
  * @throws DataError for the first thing that is wrong, in one line with the path and the line number.
  */
 export async function readTable(bytes: Uint8Array, options: ReadTableOptions): Promise<DataSet> {
   const { path, like } = options;
-  const parse = parsers[options.format ?? formatOf(path)];
-  const raw = rawRows(parse(decodeText(bytes, path), path), path);
+  const raw = rawRows(await tableOf(bytes, options.format ?? formatOf(path), path), path);
   const scheme = like ?? labelScheme(raw, path, options.kind);
   const rows = labelledRows(raw, scheme, path);
   if (like) checkTexts(like, { paired: rows[0]?.pair !== undefined, path });
@@ -47,10 +47,14 @@ export function fileStem(path: string): string {
   return name.replace(/\.[^.]+$/, '');
 }
 
+async function tableOf(bytes: Uint8Array, format: TableFormat, path: string): Promise<Table> {
+  return format === 'parquet' ? parseParquet(bytes, path, columnNames) : parsers[format](decodeText(bytes, path), path);
+}
+
 function formatOf(path: string): TableFormat {
   const extension = /\.([^./\\]+)$/.exec(path)?.[1]?.toLowerCase() ?? '';
-  if (extension === 'tsv' || extension === 'csv' || extension === 'jsonl') return extension;
-  throw new DataError(`${path}: expected a file that ends in .tsv, .csv or .jsonl`, path);
+  if (extension === 'parquet' || Object.hasOwn(parsers, extension)) return extension as TableFormat;
+  throw new DataError(`${path}: expected a file that ends in .tsv, .csv, .jsonl or .parquet`, path);
 }
 
 function checkTexts(like: DataSet, { paired, path }: { paired: boolean; path: string }): void {

@@ -2,6 +2,7 @@ import { createRng, type TrainingData } from '@peftjs/core';
 import { assembleBatch, type BatchOptions } from './batch.js';
 import { checkBuckets, checkPositive, chooseBuckets, planBatches, type BatchPlan } from './buckets.js';
 import type { EncodedData } from './encode.js';
+import type { CausalData } from './language/causal-data.js';
 
 /** How training rows become batches. */
 export interface TrainingOptions extends BatchOptions {
@@ -12,7 +13,7 @@ export interface TrainingOptions extends BatchOptions {
  * Batches to train on: every row once an epoch, in an order that only the data, the options and the epoch decide.
  * @throws ConfigError for an impossible option.
  */
-export function trainingData(data: EncodedData, options: TrainingOptions): TrainingData {
+export function trainingData(data: EncodedData | CausalData, options: TrainingOptions): TrainingData {
   const { batchSize, seed } = options;
   checkPositive('batchSize', batchSize);
   const buckets = options.buckets ?? chooseBuckets([data], { batchSize });

@@ -9,6 +9,7 @@ import {
   evaluationData,
   paddingShare,
   trainingData,
+  type Tokenizer,
 } from '@peftjs/tasks';
 import { classified, encodedRows, readInstalled, wordTokenizer } from './files.js';
 
@@ -197,6 +198,24 @@ describe('encodeRows', () => {
       [[1], 0],
       [[1, 2], 1],
       [[1, 2], 2],
+    ]);
+    expect(truncated).toBe(1);
+  });
+
+  it('lets the tokenizer cut, so that what closes a text stays, and counts the rows it cut', async () => {
+    const closing: Tokenizer = {
+      encode(text, _pair, { maxTokens }) {
+        const words = text.split(' ').map((_, at) => at + 1);
+        const ids = [...words.slice(0, maxTokens - 1), 99];
+        return { ids, truncated: ids.length <= words.length };
+      },
+    };
+    const data = await classified([0, 1, 2], (row) => 'a b c d'.slice(0, 1 + 2 * row));
+    const { rows, truncated } = encodeRows(data, closing, { maxTokens: 3 });
+    expect(rows.map(({ ids }) => Array.from(ids))).toEqual([
+      [1, 99],
+      [1, 2, 99],
+      [1, 2, 99],
     ]);
     expect(truncated).toBe(1);
   });

@@ -2,6 +2,7 @@ import { DataError } from '@peftjs/core';
 import { createRequire } from 'node:module';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 import { createDataSet, type DataSet, type EncodedData, type ReadPackageFile, type Tokenizer } from '@peftjs/tasks';
 
@@ -10,6 +11,13 @@ const { resolve } = createRequire(import.meta.url);
 /** Reads from the packages that are installed. */
 export const readInstalled: ReadPackageFile = (packageName, path) =>
   readFile(join(dirname(resolve(`${packageName}/package.json`)), path));
+
+/** Bytes of a file below `fixtures/`. */
+export const fixture = async (path: string): Promise<Uint8Array> =>
+  new Uint8Array(await readFile(new URL(`fixtures/${path}`, import.meta.url)));
+
+/** The folder of fixtures, for what reads folders. */
+export const fixtureFolder = fileURLToPath(new URL('fixtures', import.meta.url));
 
 export const bytesOf = (text: string) => new TextEncoder().encode(text);
 

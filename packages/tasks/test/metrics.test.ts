@@ -6,10 +6,13 @@ import {
   f1,
   macroF1,
   matthewsCorrelation,
+  meanLogLikelihood,
   meanSquaredError,
   metricsFor,
   pearson,
+  perplexity,
   spearman,
+  tokenLoss,
   type Metric,
 } from '@peftjs/tasks';
 
@@ -18,7 +21,15 @@ interface Golden {
     readonly name: string;
     readonly predicted: number[];
     readonly actual: number[];
-    readonly values: Record<string, number>;
+    /** Null where SciPy has NaN. */
+    readonly values: Record<string, number | null>;
+  }[];
+  readonly texts: readonly {
+    readonly name: string;
+    readonly logits: number[][];
+    readonly labels: number[][];
+    readonly tokens: number;
+    readonly perplexity: number | null;
   }[];
 }
 
@@ -32,14 +43,43 @@ const all: Record<string, Metric> = {
   meanSquaredError,
 };
 
-describe('the values of scikit-learn and SciPy', () => {
-  const golden = JSON.parse(readFileSync(new URL('fixtures/metrics.json', import.meta.url), 'utf8')) as Golden;
+const golden = JSON.parse(readFileSync(new URL('fixtures/metrics.json', import.meta.url), 'utf8')) as Golden;
 
+describe('the values of scikit-learn and SciPy', () => {
   it.each(golden.cases)('$name', ({ predicted, actual, values }) => {
     for (const [name, value] of Object.entries(values)) {
-      const ours = all[name]?.(predicted, actual) ?? NaN;
-      expect(Math.abs(ours - value), name).toBeLessThanOrEqual(1e-12 * Math.max(1, Math.abs(value)));
+      const ours = all[name]?.(predicted, actual);
+      if (value === null) expect(ours, name).toBeNaN();
+      else expect(Math.abs((ours ?? NaN) - value), name).toBeLessThanOrEqual(1e-12 * Math.max(1, Math.abs(value)));
     }
+  });
+});
+
+describe('perplexity, by log_softmax of SciPy', () => {
+  it.each(golden.texts)('$name', ({ logits, labels, tokens, perplexity: expected }) => {
+    const losses = labels.map((row, index) => tokenLoss(Float32Array.from(logits[index] ?? []), Int32Array.from(row)));
+    expect(losses.reduce((sum, loss) => sum + loss.tokens, 0)).toBe(tokens);
+    const ours = perplexity(losses);
+    if (expected === null) {
+      expect(ours).toBeNaN();
+      return;
+    }
+    expect(Math.abs(Math.log(ours) - Math.log(expected))).toBeLessThan(1e-6 * Math.abs(Math.log(expected))); // float32 logits
+    expect(meanLogLikelihood(losses)).toBeCloseTo(-Math.log(ours), 10);
+  });
+
+  it('is the size of the vocabulary where nothing is known', () => {
+    expect(perplexity([tokenLoss(new Float32Array(5 * 32), Int32Array.of(0, 1, 2, 3, 4))])).toBeCloseTo(32, 10);
+  });
+
+  it('is NaN where a logit is', () => {
+    expect(perplexity([tokenLoss(Float32Array.of(0, NaN, 0, 0), Int32Array.of(0, 0))])).toBeNaN();
+    expect(perplexity([tokenLoss(Float32Array.of(0, Infinity, 0, 0), Int32Array.of(0, 0))])).toBeNaN();
+  });
+
+  it('refuses what does not fit', () => {
+    expect(() => tokenLoss(new Float32Array(7), Int32Array.of(0, 1))).toThrow(ShapeError);
+    expect(() => tokenLoss(new Float32Array(8), Int32Array.of(0, 4))).toThrow(/below 4, got 4/);
   });
 });
 
@@ -85,13 +125,37 @@ describe('closed cases', () => {
 });
 
 describe('edges', () => {
-  it('is 0 where a metric is undefined', () => {
+  it('is 0 where a metric of classes is undefined', () => {
     expect(f1([0, 0], [0, 0])).toBe(0);
     expect(matthewsCorrelation([1, 1, 1], [0, 1, 0])).toBe(0);
     expect(matthewsCorrelation([0, 1, 0], [1, 1, 1])).toBe(0);
-    expect(pearson([0.1, 0.1, 0.1], [1, 2, 3])).toBe(0);
-    expect(spearman([1, 2, 3], [0.3, 0.3, 0.3])).toBe(0);
-    for (const metric of Object.values(all)) expect(metric([], [])).toBe(0);
+  });
+
+  it('is NaN where a correlation is undefined, and 0 in a score', () => {
+    const { metrics } = metricsFor('regression');
+    for (const [name, correlation] of Object.entries({ pearson, spearman })) {
+      const undefinedOn: readonly (readonly [number[], number[]])[] = [
+        [
+          [0.1, 0.1, 0.1],
+          [1, 2, 3],
+        ],
+        [
+          [1, 2, 3],
+          [0.3, 0.3, 0.3],
+        ],
+        [[1], [2]],
+      ];
+      for (const [predicted, actual] of undefinedOn) {
+        expect(correlation(predicted, actual)).toBeNaN();
+        expect(metrics[name]?.(predicted, actual)).toBe(0);
+      }
+      expect(metrics[name]?.([1, NaN, 2], [1, 2, 3])).toBeNaN();
+    }
+  });
+
+  it('tells something without any row', () => {
+    for (const metric of [accuracy, f1, macroF1, matthewsCorrelation, meanSquaredError]) expect(metric([], [])).toBe(0);
+    for (const metric of [pearson, spearman]) expect(metric([], [])).toBeNaN();
   });
 
   it('is NaN where a value is', () => {

@@ -7,6 +7,8 @@ import { bytesOf, expectDataError } from './files.js';
 const read = (text: string, path = 'train.tsv', options: Omit<ReadTableOptions, 'path'> = {}) =>
   readTable(bytesOf(text), { path, ...options });
 
+type TextFormat = Exclude<TableFormat, 'parquet'>;
+
 describe('formats', () => {
   const rows = [
     { text: 'good', label: 1 },
@@ -174,7 +176,7 @@ describe('errors', () => {
     ['keys.jsonl', '{"sentence":"a","label":1}\n', 'keys.jsonl:1', '"sentence"'],
     ['prototype.jsonl', '{"__proto__":{"text":"a"},"label":1}\n', 'prototype.jsonl:1', '"__proto__"'],
     ['long.jsonl', `{"text":"${'a'.repeat(1_000_001)}","label":1}`, 'long.jsonl:1', '1000000'],
-    ['unknown.txt', 'text\tlabel\na\t0\n', 'unknown.txt', '.tsv, .csv or .jsonl'],
+    ['unknown.txt', 'text\tlabel\na\t0\n', 'unknown.txt', '.tsv, .csv, .jsonl or .parquet'],
   ])('refuses %s', async (path, text, ...parts) => {
     await expectDataError(read(text, path), ...parts);
   });
@@ -196,8 +198,8 @@ describe('errors', () => {
 
   it('reads any text, or refuses it with a DataError', async () => {
     const tokens = ['text', 'label', '\t', ',', '\n', '\r\n', '"', '{"text":"a","label":1}', '1', ' ', 'é', '\0'];
-    const headers: Record<TableFormat, string> = { tsv: 'text\tlabel\n', csv: 'text,label\n', jsonl: '' };
-    const formats = fc.constantFrom<TableFormat>('tsv', 'csv', 'jsonl');
+    const headers: Record<TextFormat, string> = { tsv: 'text\tlabel\n', csv: 'text,label\n', jsonl: '' };
+    const formats = fc.constantFrom<TextFormat>('tsv', 'csv', 'jsonl');
     await fc.assert(
       fc.asyncProperty(fc.array(fc.constantFrom(...tokens), { maxLength: 30 }), formats, async (parts, format) => {
         const outcome = await read(headers[format] + parts.join(''), 'any', { format }).catch(

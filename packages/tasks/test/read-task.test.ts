@@ -1,4 +1,4 @@
-import { memoryStorage, UnsupportedError } from '@peftjs/core';
+import { ConfigError, memoryStorage, UnsupportedError } from '@peftjs/core';
 import { describe, expect, it } from 'vitest';
 import { readTask, type ReadTaskOptions } from '@peftjs/tasks';
 import { bytesOf, expectDataError } from './files.js';
@@ -29,6 +29,24 @@ describe('readTask', () => {
     const read = await task({ 'a.tsv': scores, 'b.tsv': scores }, { name: 'scores', kind: 'regression' });
     expect(read).toMatchObject({ name: 'scores', kind: 'regression', primaryMetric: 'pearson', classes: [] });
     expect(read.dev.rows.map(({ label }) => label)).toEqual([1, 3]);
+  });
+
+  it('selects by the metric that is asked for', async () => {
+    const files = { 'a.tsv': train, 'b.tsv': train };
+    const led = await task(files, { metric: 'f1' });
+    expect([led.primaryMetric, Object.keys(led.metrics.metrics)]).toEqual(['f1', ['f1', 'accuracy', 'macroF1']]);
+    expect((await task(files, { metric: 'macroF1' })).primaryMetric).toBe('macroF1');
+    const scores = { 'a.tsv': 'text\tlabel\na\t1.5\nb\t3\n', 'b.tsv': 'text\tlabel\na\t2\n' };
+    expect((await task(scores, { metric: 'spearman' })).metrics.primary).toBe('spearman');
+  });
+
+  it.each([
+    ['one of numbers', 'pearson', train],
+    ['one that is nowhere', 'constructor', train],
+    ['f1 of three classes', 'f1', `${train}odd\tmixed\n`],
+    ['one that is better when less', 'meanSquaredError', 'text\tlabel\na\t1.5\nb\t3\n'],
+  ])('refuses a metric of other data: %s', async (_, metric, text) => {
+    await expect(task({ 'a.tsv': text, 'b.tsv': text }, { metric })).rejects.toBeInstanceOf(ConfigError);
   });
 
   it('reads integers in the development file of a regression', async () => {

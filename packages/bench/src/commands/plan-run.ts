@@ -1,5 +1,6 @@
 import { ConfigError } from '@peftjs/core';
 import { fromPretrained } from '@peftjs/models';
+import type { DataSet } from '@peftjs/tasks';
 import { parseBudget } from '../plan/budget.js';
 import { planTrials, type Trial } from '../plan/trial.js';
 import { numericVersions } from '../plan/versions.js';
@@ -24,7 +25,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   study.budgets.forEach(parseBudget);
   const methods = await resolveAll(Object.keys(study.methods));
   const tasks = new Map<string, LoadedTask>();
-  for (const name of study.tasks) tasks.set(name, await loadTask(name, data));
+  for (const name of study.tasks) tasks.set(name, await loadTask(name, data, study.protocol.split));
   const model = await fromPretrained(study.model, { resolvePackage: packageFolder });
   const budgeted = new Set([...methods].filter(([, { method }]) => method.fitBudget).map(([name]) => name));
   for (const [name, { method }] of methods) {
@@ -43,11 +44,21 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
     fingerprints: {
       model: model.fingerprint,
       data: Object.fromEntries(
-        [...tasks].map(([name, task]) => [name, `${task.train.fingerprint} ${task.dev.fingerprint}`]),
+        [...tasks].map(([name, task]) => [
+          name,
+          dataSets(task)
+            .map(({ fingerprint }) => fingerprint)
+            .join(' '),
+        ]),
       ),
     },
   });
   return { trials, tasks };
+}
+
+/** Every set of rows that a task's numbers come from. */
+function dataSets({ train, dev, selection, alsoReported = {} }: LoadedTask): DataSet[] {
+  return [train, dev, ...(selection ? [selection] : []), ...Object.values(alsoReported)];
 }
 
 async function resolveAll(names: readonly string[]): Promise<Map<string, ResolvedMethod>> {

@@ -2,7 +2,14 @@ import { availableParallelism } from 'node:os';
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { ConfigError } from '@peftjs/core';
-import { composeStudy, readPreset, readStudyFile, type Study, type StudyInput } from '../plan/study.js';
+import {
+  composeStudy,
+  readPreset,
+  readStudyFile,
+  type Study,
+  type StudyInput,
+  type StudyProtocol,
+} from '../plan/study.js';
 import type { EnginePlan } from '../registry/executors.js';
 import { taskName, type DataSource } from '../registry/tasks.js';
 
@@ -15,6 +22,7 @@ export interface StudyFlags {
   readonly method?: string;
   readonly budget?: string;
   readonly data?: string;
+  readonly split?: string;
   readonly train?: string;
   readonly dev?: string;
   readonly epochs?: number;
@@ -32,10 +40,19 @@ export function withStudyFlags(command: Command): Command {
     .option('--preset <name>', 'smoke (seconds) or quick (minutes)', 'quick')
     .option('--config <file>', 'a study as JSON, laid over the preset')
     .option('--model <name>', 'an npm package or a folder with a pretrained model')
-    .option('--task <names>', 'embedded tasks, separated by commas')
+    .option('--task <names>', 'tasks, separated by commas: embedded ones, or those of --data')
     .option('--method <names>', 'methods, separated by commas')
     .option('--budget <budgets>', 'stored parameters: 60000, 0.8% of the base or r=4, separated by commas')
-    .option('--data <folder>', 'a folder with train and dev tables, or one such folder for each task')
+    .option(
+      '--data <folder>',
+      'a folder with GLUE tasks or trec as published, with train and dev tables, or one such folder for each task',
+    )
+    .addOption(
+      new Option('--split <name>', "half-dev: the SoRA paper's halves of a published task").choices([
+        'official',
+        'half-dev',
+      ]),
+    )
     .option('--train <file>', 'your training table: TSV, CSV or JSONL with columns text (or text_a, text_b) and label')
     .option('--dev <file>', 'the table that results are reported on')
     .option('--epochs <n>', 'passes over the training rows', count)
@@ -74,7 +91,7 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
 function flagInput(flags: StudyFlags, data: DataSource): StudyInput {
   const tasks = list('task', flags.task) ?? tasksOf(data);
   const ownRows = data.kind === 'embedded' ? {} : { rows: null, devRows: null }; // the user's own data count whole
-  const { epochs, batchSize, learningRate, rows } = flags;
+  const { epochs, batchSize, learningRate, rows, split } = flags;
   return {
     ...(flags.model === undefined ? {} : { model: flags.model }),
     ...optional('tasks', tasks),
@@ -86,6 +103,7 @@ function flagInput(flags: StudyFlags, data: DataSource): StudyInput {
       ...optional('batchSize', batchSize),
       ...optional('learningRate', learningRate),
       ...optional('rows', rows),
+      ...optional('split', split as StudyProtocol['split'] | undefined),
     },
   };
 }

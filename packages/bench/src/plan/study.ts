@@ -27,7 +27,9 @@ const protocolEntries = {
   rows: v.nullish(integerFrom(2), null),
   /** Seeded slice of the reported file; null for all of it. */
   devRows: v.nullish(integerFrom(1), null),
-  /** Share of the training rows that checkpoints are selected on. */
+  /** Which rows of a published task select and which are reported: as published, or as the SoRA paper's code halves them. */
+  split: v.optional(v.picklist(['official', 'half-dev']), 'official'),
+  /** Share of the training rows that checkpoints are selected on, where the split does not name such rows. */
   selectionShare: v.optional(v.pipe(share, v.gtValue(0)), 0.1),
   /** Seed of slices and splits: the same for every trial. */
   dataSeed: v.optional(integerFrom(0), 0),

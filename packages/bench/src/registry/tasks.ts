@@ -2,7 +2,16 @@ import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { ConfigError, DataError, diskStorage } from '@peftjs/core';
-import { embeddedTasks, readTask, type Task } from '@peftjs/tasks';
+import {
+  embeddedTasks,
+  glueName,
+  glueTask,
+  glueTasks,
+  readTask,
+  trecTask,
+  type Protocol,
+  type Task,
+} from '@peftjs/tasks';
 import { readPackageFile } from './packages.js';
 
 /** Where the data of a run come from. */
@@ -18,10 +27,19 @@ export interface LoadedTask extends Task {
 }
 
 /**
- * Loads a task by name from where the data come from.
+ * Loads a task by name from where the data come from. In a folder, the names of the GLUE suite and `trec` are these tasks in
+ * their published files; any other name is a folder with tables of the user's own.
  * @throws ConfigError for an unknown name, DataError for a missing or malformed file.
  */
-export async function loadTask(name: string, data: DataSource): Promise<LoadedTask> {
+export async function loadTask(name: string, data: DataSource, split: Protocol = 'official'): Promise<LoadedTask> {
+  const published = data.kind === 'folder' ? await fromPublished(name, data.folder, split) : undefined;
+  if (published) return published;
+  if (split !== 'official') {
+    throw new ConfigError(
+      `the split '${split}' is of GLUE tasks and trec in a folder (--data), not of '${name}'`,
+      'split',
+    );
+  }
   switch (data.kind) {
     case 'embedded':
       return embedded(name);
@@ -32,6 +50,18 @@ export async function loadTask(name: string, data: DataSource): Promise<LoadedTa
       return fromFiles(name, await tableIn(folder, 'train'), await tableIn(folder, 'dev'));
     }
   }
+}
+
+async function fromPublished(name: string, folder: string, protocol: Protocol): Promise<LoadedTask | undefined> {
+  const storage = diskStorage();
+  const glue = glueName(name);
+  if (glue) {
+    const task = await glueTask(glue, folder, storage, { protocol });
+    return { ...task, source: `GLUE's ${glue}, given by the user`, licence: glueTasks.get(glue)?.licence ?? '' };
+  }
+  if (name.toLowerCase() !== 'trec') return undefined;
+  const task = await trecTask(folder, storage, { protocol });
+  return { ...task, source: 'TREC (Li and Roth, 2002), given by the user', licence: 'none stated by its authors' };
 }
 
 /** The name of the task that a pair of files makes. */
@@ -58,7 +88,12 @@ async function fromFiles(name: string, train: string, dev: string): Promise<Load
 
 async function tableIn(folder: string, stem: string): Promise<string> {
   const files = existsSync(folder) ? await readdir(folder) : [];
-  const found = ['tsv', 'csv', 'jsonl'].map((extension) => `${stem}.${extension}`).find((file) => files.includes(file));
+  const found = ['tsv', 'csv', 'jsonl', 'parquet']
+    .map((extension) => `${stem}.${extension}`)
+    .find((file) => files.includes(file));
   if (found !== undefined) return join(folder, found);
-  throw new DataError(`--data ${folder}: expected ${stem}.tsv, ${stem}.csv or ${stem}.jsonl there`, folder);
+  throw new DataError(
+    `--data ${folder}: expected ${stem}.tsv, ${stem}.csv, ${stem}.jsonl or ${stem}.parquet there`,
+    folder,
+  );
 }

@@ -20,6 +20,8 @@ export interface PreparedTrial {
   readonly train: TrainingData;
   readonly selection: EvaluationData;
   readonly dev: EvaluationData;
+  /** Reported beside `dev`, by name. */
+  readonly alsoReported: Readonly<Record<string, EvaluationData>>;
   readonly rows: Readonly<Record<'train' | 'selection' | 'dev', number>>;
 }
 
@@ -38,24 +40,30 @@ export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
 }
 
 async function loadTrialData({ model: name, task: taskName, data, protocol }: Trial): Promise<TrialData> {
-  const task = await loadTask(taskName, data);
+  const task = await loadTask(taskName, data, protocol.split);
   const model = await fromPretrained(name, {
     numLabels: task.kind === 'regression' ? 1 : task.classes.length,
     resolvePackage: packageFolder,
   });
   const { dataSeed: seed, selectionShare, batchSize, evaluationBatchSize } = protocol;
-  const split = await splitSelection(await sliced(task.train, protocol.rows, seed), { share: selectionShare, seed });
+  const rows = await sliced(task.train, protocol.rows, seed);
+  const split = task.selection
+    ? { train: rows, selection: task.selection }
+    : await splitSelection(rows, { share: selectionShare, seed });
   const dev = await sliced(task.dev, protocol.devRows, seed);
   const maxTokens = Math.min(protocol.maxTokens, model.maxTokens);
   const encode = (rows: DataSet) => encodeRows(rows, model.tokenizer, { maxTokens });
   const [train, selection, reported] = [encode(split.train), encode(split.selection), encode(dev)];
-  const buckets = chooseBuckets([train, selection, reported], { batchSize });
+  const others = Object.entries(task.alsoReported ?? {}).map(([name, rows]) => [name, encode(rows)] as const);
+  const buckets = chooseBuckets([train, selection, reported, ...others.map(([, rows]) => rows)], { batchSize });
+  const judging = { batchSize: evaluationBatchSize, buckets, metrics: task.metrics };
   return {
     model,
     task,
     trainingData: (order) => trainingData(train, { batchSize, buckets, seed: order }),
-    selection: evaluationData(selection, { batchSize: evaluationBatchSize, buckets }),
-    dev: evaluationData(reported, { batchSize: evaluationBatchSize, buckets }),
+    selection: evaluationData(selection, judging),
+    dev: evaluationData(reported, judging),
+    alsoReported: Object.fromEntries(others.map(([name, rows]) => [name, evaluationData(rows, judging)])),
     rows: { train: split.train.rows.length, selection: split.selection.rows.length, dev: dev.rows.length },
   };
 }

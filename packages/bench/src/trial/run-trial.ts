@@ -7,7 +7,6 @@ import {
   withAdapter,
   type Checkpoint,
   type ConfiguredMethod,
-  type EvaluationData,
   type Executor,
   type PeftModel,
   type TrainResult,
@@ -46,7 +45,7 @@ export async function runTrial(
   const { trainable: trainableAtStart, base } = countParameters(peft);
   const recorder = trialRecorder(trial, prepared, options.onProgress);
   const trained = await trainTrial(trial, prepared, peft, executor, recorder);
-  const judged = await judge(peft, prepared.dev, executor, trained);
+  const judged = await judge(peft, prepared, executor, trained);
   const { requested } = fitted;
   const { selected, last } = trained;
   const result: DoneTrial = {
@@ -111,15 +110,22 @@ function trainTrial(
   });
 }
 
-/** The reported metrics of the selected checkpoint and of the last one. */
+/** The reported metrics of the selected checkpoint and of the last one; `<metric>.<set>` of sets reported beside. */
 async function judge(
   peft: PeftModel,
-  dev: EvaluationData,
+  { dev, alsoReported }: PreparedTrial,
   executor: Executor,
   { selected, last }: TrainResult,
 ): Promise<{ selected: Record<string, number>; last: Record<string, number> }> {
-  const metricsOf = ({ layers, values }: Checkpoint): Promise<Record<string, number>> =>
-    evaluate(withAdapter(peft, { layers, values }), dev, executor);
+  const metricsOf = async ({ layers, values }: Checkpoint): Promise<Record<string, number>> => {
+    const model = withAdapter(peft, { layers, values });
+    const metrics = await evaluate(model, dev, executor);
+    for (const [set, data] of Object.entries(alsoReported)) {
+      const own = Object.entries(await evaluate(model, data, executor));
+      for (const [name, value] of own) metrics[`${name}.${set}`] = value;
+    }
+    return metrics;
+  };
   const best = await metricsOf(selected);
   return { selected: best, last: selected.step === last.step ? best : await metricsOf(last) };
 }

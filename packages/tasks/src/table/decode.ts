@@ -9,12 +9,34 @@ const maxFileBytes = 500_000_000;
  * @throws DataError for a file that is empty, too large or not UTF-8.
  */
 export function decodeText(bytes: Uint8Array, path: string): string {
-  if (bytes.length > maxFileBytes) {
-    throw new DataError(`${path}: expected at most ${maxFileBytes} bytes, got ${bytes.length}; use a part of it`, path);
+  checkSize(bytes, path);
+  return lines(decodeUtf8(bytes, path), path);
+}
+
+/**
+ * The text of a Latin-1 file, each byte the code point of its number, with `\n` line ends. (`TextDecoder` reads Windows-1252 under
+ * that name.)
+ * @throws DataError for a file that is empty or too large.
+ */
+export function decodeLatin1(bytes: Uint8Array, path: string): string {
+  checkSize(bytes, path);
+  const blocks: string[] = [];
+  for (let start = 0; start < bytes.length; start += 4096) {
+    blocks.push(String.fromCharCode(...bytes.subarray(start, start + 4096)));
   }
-  const text = decodeUtf8(bytes, path).replaceAll('\r\n', '\n');
-  if (!text.trim()) throw new DataError(`${path}: expected a table, got an empty file`, path);
-  return text;
+  return lines(blocks.join(''), path);
+}
+
+function lines(content: string, path: string): string {
+  const text = content.replaceAll('\r\n', '\n');
+  if (text.trim()) return text;
+  throw new DataError(`${path}: expected text, got an empty file`, path);
+}
+
+/** @throws DataError for a file beyond the bound. */
+export function checkSize(bytes: Uint8Array, path: string): void {
+  if (bytes.length <= maxFileBytes) return;
+  throw new DataError(`${path}: expected at most ${maxFileBytes} bytes, got ${bytes.length}; use a part of it`, path);
 }
 
 function decodeUtf8(bytes: Uint8Array, path: string): string {

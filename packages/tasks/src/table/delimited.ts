@@ -7,15 +7,22 @@ interface DelimitedLine {
   readonly cells: readonly string[];
 }
 
+/** What a published TSV may have that a TSV of ours may not. */
+export interface TsvLayout {
+  /** The names of the columns, where the file does not tell them. */
+  readonly columns?: readonly string[] | undefined;
+  /** Leave lines with too few cells out, as the published readers do, and of others what is too much. */
+  readonly skipsBrokenLines?: boolean | undefined;
+}
+
 /**
  * Tab-separated values: cut at tabs and line ends and nothing else, for quotes in such files are part of the text.
  * @throws DataError for a line with more or fewer cells than the header.
  */
-export function parseTsv(text: string, path: string): Table {
-  return withHeader(
-    text.split('\n').map((line, index) => ({ line: index + 1, cells: line.split('\t') })),
-    path,
-  );
+export function parseTsv(text: string, path: string, { columns, skipsBrokenLines }: TsvLayout = {}): Table {
+  const lines = text.split('\n').map((line, index) => ({ line: index + 1, cells: line.split('\t') }));
+  const named = columns ? [{ line: 0, cells: columns }, ...lines] : lines;
+  return withHeader(skipsBrokenLines ? wholeLines(named) : named, path);
 }
 
 /**
@@ -37,6 +44,14 @@ export function parseCsv(text: string, path: string): Table {
     },
   });
   return withHeader(lines, path);
+}
+
+/** The lines that have a cell for each column. */
+function wholeLines(lines: readonly DelimitedLine[]): DelimitedLine[] {
+  const columns = lines[0]?.cells.length ?? 0;
+  return lines
+    .filter(({ cells }) => cells.length >= columns)
+    .map(({ line, cells }) => ({ line, cells: cells.slice(0, columns) }));
 }
 
 function withHeader(lines: readonly DelimitedLine[], path: string): Table {

@@ -1,28 +1,41 @@
 import { DataError } from '@peftjs/core';
-import { errorAt, excerpt, type Table, type TableRecord } from './table.js';
+import { columnNames, errorAt, excerpt, type Table, type TableRecord } from './table.js';
 
 /** Longest line that is parsed, in characters. */
 const maxLineLength = 1_000_000;
 
-const columnNames = ['text', 'text_a', 'text_b', 'label'] as const;
+/** An object and the line it stands in. */
+export interface JsonLine {
+  readonly line: number;
+  readonly object: object;
+}
 
 /**
  * One JSON object a line; the first one names the columns. A label may be a string, a number or a boolean.
  * @throws DataError for a line that is too long, is no JSON object, or has a value of another type.
  */
 export function parseJsonLines(text: string, path: string): Table {
-  const objects = text
-    .split('\n')
-    .map((content, index) => ({ content, line: index + 1 }))
-    .filter(({ content }) => content.trim())
-    .map(({ content, line }) => ({ line, object: parseObject(content, line, path) }));
-  const [first] = objects;
-  if (!first) throw new DataError(`${path}: expected a JSON object in each line, got only blank lines`, path);
+  const objects = jsonLines(text, path);
+  const [first] = objects as [JsonLine, ...JsonLine[]];
   return {
     columns: Object.keys(first.object),
     line: first.line,
     records: objects.map(({ object, line }) => recordOf(object, line, path)),
   };
+}
+
+/**
+ * The objects of a text with one in each line that is not blank.
+ * @throws DataError for a line that is too long or no JSON object, or when there is none.
+ */
+export function jsonLines(text: string, path: string): JsonLine[] {
+  const objects = text
+    .split('\n')
+    .map((content, index) => ({ content, line: index + 1 }))
+    .filter(({ content }) => content.trim())
+    .map(({ content, line }) => ({ line, object: parseObject(content, line, path) }));
+  if (objects.length > 0) return objects;
+  throw new DataError(`${path}: expected a JSON object in each line, got only blank lines`, path);
 }
 
 function parseObject(content: string, line: number, path: string): object {

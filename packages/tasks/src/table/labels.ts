@@ -56,7 +56,8 @@ function className(label: string): string {
   return Number.isSafeInteger(number) ? String((number as number) + 0) : label;
 }
 
-function numberOf(label: string): number | undefined {
+/** The number that a text says; undefined where it says none. */
+export function numberOf(label: string): number | undefined {
   return isNumeric(label) ? Number(label) : undefined;
 }
 

@@ -1,5 +1,8 @@
 import { DataError } from '@peftjs/core';
 
+/** The columns that a table of the user's may have. */
+export const columnNames: readonly string[] = ['text', 'text_a', 'text_b', 'label'];
+
 /** A table as it was read: the names of its columns, and the cells of its rows. */
 export interface Table {
   readonly columns: readonly string[];

@@ -1,0 +1,26 @@
+/** Rows of tokens for a model that predicts the next one. */
+export interface CausalData {
+  readonly name: string;
+  readonly kind: 'causal-lm';
+  readonly rows: readonly CausalRow[];
+  /** No row is longer. */
+  readonly maxTokens: number;
+  /** Rows that were longer and lost their end. */
+  readonly truncated: number;
+  /** Rows without a token to learn, which are left out. */
+  readonly leftOut: number;
+}
+
+/** The tokens of a row, and at the same places those that are to be predicted: a token, or `ignored`. */
+export interface CausalRow {
+  readonly ids: Int32Array;
+  readonly labels: Int32Array;
+}
+
+/** The label of a token that is read but not learnt. */
+export const ignored = -100;
+
+/** Whether there is a token to predict: the first one of a row has nothing before it. */
+export function hasTargets({ labels }: CausalRow): boolean {
+  return labels.subarray(1).some((label) => label >= 0);
+}

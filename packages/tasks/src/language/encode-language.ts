@@ -1,0 +1,109 @@
+import { ConfigError, DataError } from '@peftjs/core';
+import { checkPositive } from '../buckets.js';
+import { type CausalData, type CausalRow, hasTargets, ignored } from './causal-data.js';
+import { chatML, chatSegments, type ChatTemplate, type Segment } from './chat-template.js';
+import type { ChatRow, LanguageSet, PromptRow, TextRow } from './language-set.js';
+
+/** What turns text into tokens for a model that predicts the next one. */
+export interface CausalTokenizer {
+  /** Every token of a text: nothing is put around it and nothing is cut. */
+  tokenIds(text: string): ArrayLike<number>;
+  /** Number of the token that ends a document or an answer. */
+  readonly eosTokenId: number;
+  /** Number of the token that a text begins with, for models that have one. */
+  readonly bosTokenId?: number | undefined;
+}
+
+/** How language becomes rows. */
+export interface EncodeLanguageOptions {
+  /** Tokens of a row, at most. */
+  readonly maxTokens: number;
+  /** How a conversation is written. Default `chatML`; models that were trained to talk have one of their own. */
+  readonly template?: ChatTemplate | undefined;
+}
+
+/**
+ * Tokenises a language set. Texts are packed: one after the other, each closed by the end-of-text token, cut into rows of
+ * `maxTokens`, of which only the last may be shorter; every token is learnt. Instructions have a row each, of which the
+ * completion with its end-of-text token, or what the assistant says, is learnt; a longer row loses its end, and one with nothing
+ * left to learn is left out.
+ * @throws ConfigError for an impossible `maxTokens`; DataError when nothing is left, or for a template that rewrites itself.
+ */
+export function encodeLanguage(
+  set: LanguageSet,
+  tokenizer: CausalTokenizer,
+  options: EncodeLanguageOptions,
+): CausalData {
+  const { maxTokens, template = chatML } = options;
+  checkPositive('maxTokens', maxTokens);
+  if (maxTokens === 1)
+    throw new ConfigError('expected maxTokens to be at least 2, a token and the next, got 1', 'maxTokens');
+  const rows = isTexts(set.rows)
+    ? packed(set.rows, tokenizer, maxTokens)
+    : set.rows.map((row) => joined(segmentsOf(row, template, set.name), row, tokenizer));
+  const cut = rows.map(({ ids, labels }) => ({ ids: ids.slice(0, maxTokens), labels: labels.slice(0, maxTokens) }));
+  const kept = cut.filter(hasTargets);
+  if (kept.length === 0) {
+    throw new DataError(
+      `${set.name}: expected tokens to learn, got none within ${maxTokens} tokens of a row`,
+      set.name,
+    );
+  }
+  const truncated = rows.filter(({ ids }) => ids.length > maxTokens).length;
+  return { name: set.name, kind: 'causal-lm', rows: kept, maxTokens, truncated, leftOut: rows.length - kept.length };
+}
+
+function isTexts(rows: LanguageSet['rows']): rows is readonly TextRow[] {
+  return rows[0] !== undefined && 'text' in rows[0];
+}
+
+/** Documents one after the other, cut into rows; of what fills no row, a last one is made. */
+function packed(documents: readonly TextRow[], tokenizer: CausalTokenizer, maxTokens: number): CausalRow[] {
+  const { bosTokenId, eosTokenId } = tokenizer;
+  const rows: CausalRow[] = [];
+  let row = new Int32Array(maxTokens);
+  let filled = 0;
+  const add = (id: number): void => {
+    row[filled++] = id;
+    if (filled < maxTokens) return;
+    rows.push({ ids: row, labels: row });
+    row = new Int32Array(maxTokens);
+    filled = 0;
+  };
+  for (const { text } of documents) {
+    if (bosTokenId !== undefined) add(bosTokenId);
+    const ids = tokenizer.tokenIds(text);
+    for (let at = 0; at < ids.length; at++) add(ids[at] as number);
+    add(eosTokenId);
+  }
+  const rest = row.slice(0, filled);
+  return filled === 0 ? rows : [...rows, { ids: rest, labels: rest }];
+}
+
+function segmentsOf(row: PromptRow | ChatRow, template: ChatTemplate, name: string): Segment[] {
+  if ('messages' in row) return chatSegments(row.messages, template, name);
+  return [
+    { text: row.prompt, learnt: false },
+    { text: row.completion, learnt: true },
+  ];
+}
+
+/**
+ * The tokens of segments, each tokenised by itself: what is learnt then follows exactly the tokens that a prompt has where it
+ * stands alone. A template writes its own beginning and end of a conversation.
+ */
+function joined(segments: readonly Segment[], row: PromptRow | ChatRow, tokenizer: CausalTokenizer): CausalRow {
+  const ids: number[] = [];
+  const labels: number[] = [];
+  const add = (tokens: readonly number[], learnt: boolean): void => {
+    for (const id of tokens) {
+      ids.push(id);
+      labels.push(learnt ? id : ignored);
+    }
+  };
+  const isPrompt = 'prompt' in row;
+  if (isPrompt && tokenizer.bosTokenId !== undefined) add([tokenizer.bosTokenId], false);
+  for (const { text, learnt } of segments) add(Array.from(tokenizer.tokenIds(text)), learnt);
+  if (isPrompt) add([tokenizer.eosTokenId], true);
+  return { ids: Int32Array.from(ids), labels: Int32Array.from(labels) };
+}

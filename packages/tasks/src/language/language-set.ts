@@ -1,0 +1,176 @@
+import { DataError, type Storage } from '@peftjs/core';
+import { fingerprintOf } from '../data-set.js';
+import { readBytes } from '../read-task.js';
+import { fileStem } from '../read-table.js';
+import { decodeText } from '../table/decode.js';
+import { type JsonLine, jsonLines } from '../table/json-lines.js';
+import { errorAt, excerpt } from '../table/table.js';
+
+/** A text to learn whole. */
+export interface TextRow {
+  readonly text: string;
+}
+
+/** A prompt and what should follow it, of which only the latter is learnt. */
+export interface PromptRow {
+  readonly prompt: string;
+  readonly completion: string;
+}
+
+/** A conversation, of which the assistant's messages are learnt. */
+export interface ChatRow {
+  readonly messages: readonly Message[];
+}
+
+/** What someone says in a conversation. */
+export interface Message {
+  readonly role: Role;
+  readonly content: string;
+}
+
+/** Who says it. */
+export type Role = 'system' | 'user' | 'assistant' | 'tool';
+
+/** Texts, or instructions with their answers, for a model that predicts the next token. */
+export interface LanguageSet {
+  readonly name: string;
+  /** Rows of one form. */
+  readonly rows: readonly TextRow[] | readonly PromptRow[] | readonly ChatRow[];
+  /** SHA-256, in hexadecimal, of the rows. */
+  readonly fingerprint: string;
+}
+
+/** A training set and a development set for a language model. */
+export interface LanguageTask {
+  readonly name: string;
+  readonly kind: 'causal-lm';
+  readonly train: LanguageSet;
+  readonly dev: LanguageSet;
+}
+
+/** What ends a document of a text file: the file itself, a blank line, or every line. */
+export type DocumentEnd = 'file' | 'paragraph' | 'line';
+
+/** What `readLanguageSet` needs to know beside the bytes. */
+export interface LanguageSetOptions {
+  /** Named in errors; its extension says the format: `.txt` or `.jsonl`. */
+  readonly path: string;
+  /** Of text files. Default 'file'. */
+  readonly documentEnd?: DocumentEnd | undefined;
+}
+
+/** The files of a language task. */
+export interface LanguageTaskFiles {
+  /** Path of the training file. */
+  readonly train: string;
+  /** Path of the file that results are reported on. */
+  readonly dev: string;
+  readonly storage: Storage;
+  /** Default: the name of the training file. */
+  readonly name?: string | undefined;
+  /** Of text files. Default 'file'. */
+  readonly documentEnd?: DocumentEnd | undefined;
+}
+
+const roles: readonly unknown[] = ['system', 'user', 'assistant', 'tool'] satisfies Role[];
+
+/**
+ * Reads a `.txt` file, or JSON lines of one form: `{"text"}`, `{"prompt", "completion"}`, or `{"messages": [{"role", "content"}]}`,
+ * other fields ignored. Texts are taken as they are: blanks matter to a language model.
+ * @throws DataError for the first thing that is wrong, in one line with the path and the line number.
+ */
+export async function readLanguageSet(bytes: Uint8Array, options: LanguageSetOptions): Promise<LanguageSet> {
+  const { path, documentEnd = 'file' } = options;
+  const text = decodeText(bytes, path);
+  const rows = isJsonLines(path) ? rowsOf(jsonLines(text, path), path) : documents(text, documentEnd);
+  return languageSet(fileStem(path), rows);
+}
+
+/** A set of rows with the fingerprint of its content. */
+export async function languageSet(name: string, rows: LanguageSet['rows']): Promise<LanguageSet> {
+  return { name, rows, fingerprint: await fingerprintOf(['causal-lm', rows.length], rows) };
+}
+
+/**
+ * Reads a user's own language task: two files in the forms of `readLanguageSet`.
+ * @throws DataError when a file is missing or malformed.
+ */
+export async function readLanguageTask(files: LanguageTaskFiles): Promise<LanguageTask> {
+  const { train, dev, storage, name, documentEnd } = files;
+  const read = async (path: string) => readLanguageSet(await readBytes(storage, path), { path, documentEnd });
+  return { name: name ?? fileStem(train), kind: 'causal-lm', train: await read(train), dev: await read(dev) };
+}
+
+function isJsonLines(path: string): boolean {
+  const lower = path.toLowerCase();
+  if (lower.endsWith('.jsonl')) return true;
+  if (lower.endsWith('.txt')) return false;
+  throw new DataError(`${path}: expected a file that ends in .txt or .jsonl`, path);
+}
+
+function documents(text: string, end: DocumentEnd): TextRow[] {
+  if (end === 'file') return [{ text }];
+  return text
+    .split(end === 'line' ? '\n' : /\n(?:[^\S\n]*\n)+/)
+    .filter((document) => document.trim())
+    .map((document) => ({ text: document }));
+}
+
+function rowsOf(lines: readonly JsonLine[], path: string): LanguageSet['rows'] {
+  const [first] = lines;
+  const has = (field: string) => first !== undefined && Object.hasOwn(first.object, field);
+  if (has('messages')) return lines.map((line) => ({ messages: messagesOf(line, path) }));
+  if (has('prompt') || has('completion')) {
+    return lines.map((line) => ({
+      prompt: stringOf(line, 'prompt', path),
+      completion: filled(line, 'completion', path),
+    }));
+  }
+  if (has('text')) return lines.map((line) => ({ text: filled(line, 'text', path) }));
+  const came = Object.keys(first?.object ?? {})
+    .slice(0, 12)
+    .map(excerpt)
+    .join(', ');
+  throw errorAt(
+    path,
+    first?.line ?? 1,
+    `expected "text", "prompt" and "completion", or "messages", got ${came || 'an empty object'}`,
+  );
+}
+
+function messagesOf(line: JsonLine, path: string): Message[] {
+  const value = fieldOf(line, 'messages');
+  if (!Array.isArray(value) || value.length === 0) {
+    throw errorAt(path, line.line, `expected "messages" to be a list of messages, got ${shown(value)}`);
+  }
+  const messages = value.map((message: unknown) => messageOf(message, line, path));
+  if (messages.some(({ role }) => role === 'assistant')) return messages;
+  throw errorAt(path, line.line, 'expected a message of the role "assistant", which is what is learnt, got none');
+}
+
+function messageOf(message: unknown, { line }: JsonLine, path: string): Message {
+  const { role, content } = message !== null && typeof message === 'object' ? (message as Record<string, unknown>) : {};
+  if (roles.includes(role) && typeof content === 'string') return { role: role as Role, content };
+  const expected = `a message of a role (${roles.join(', ')}) with content, a string`;
+  throw errorAt(path, line, `expected ${expected}, got ${shown(message)}`);
+}
+
+function filled(line: JsonLine, field: string, path: string): string {
+  const text = stringOf(line, field, path);
+  if (text.trim()) return text;
+  throw errorAt(path, line.line, `the row has no ${field}; fill it in or remove the row`);
+}
+
+function stringOf(line: JsonLine, field: string, path: string): string {
+  const value = fieldOf(line, field);
+  if (typeof value === 'string') return value;
+  throw errorAt(path, line.line, `expected ${excerpt(field)} to be a string, got ${shown(value)}`);
+}
+
+function fieldOf({ object }: JsonLine, field: string): unknown {
+  return Object.hasOwn(object, field) ? (object as Record<string, unknown>)[field] : undefined;
+}
+
+function shown(value: unknown): string {
+  return value === undefined ? 'nothing' : excerpt(JSON.stringify(value));
+}

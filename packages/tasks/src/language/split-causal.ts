@@ -1,0 +1,37 @@
+import { ConfigError, createRng, DataError } from '@peftjs/core';
+import { grouped } from '../grouped.js';
+import { drawRows } from '../sampling.js';
+import type { CausalData, CausalRow } from './causal-data.js';
+
+/** Training rows of a language set cut in two. */
+export interface CausalSplit {
+  readonly train: CausalData;
+  readonly selection: CausalData;
+}
+
+/**
+ * Sets a share of encoded rows aside to select checkpoints on: seeded, equal rows on the same side.
+ * @throws ConfigError for a share outside (0, 1), DataError when one side would be empty.
+ */
+export function splitCausal(
+  data: CausalData,
+  { share = 0.1, seed }: { readonly share?: number | undefined; readonly seed: number },
+): CausalSplit {
+  if (!(share > 0 && share < 1)) {
+    throw new ConfigError(`expected the share to lie between 0 and 1, got ${share}`, 'share');
+  }
+  const equal = grouped(data.rows.keys(), (row) => (data.rows[row] as CausalRow).ids.join());
+  const units = Array.from(equal.values(), (rows) => ({ stratum: 0, rows }));
+  const count = Math.max(1, Math.round(share * data.rows.length));
+  const drawn = new Set(drawRows(units, count, createRng(seed).fork('selection')));
+  const part = (chosen: boolean) => data.rows.filter((_, row) => drawn.has(row) === chosen);
+  const [train, selection] = [part(false), part(true)];
+  if (train.length === 0 || selection.length === 0) {
+    const came = `${data.rows.length}, too few or too alike; give shorter rows or a file of their own`;
+    throw new DataError(`${data.name}: expected rows to set a share of ${share} aside, got ${came}`, data.name);
+  }
+  return {
+    train: { ...data, name: `${data.name}/train`, rows: train },
+    selection: { ...data, name: `${data.name}/selection`, rows: selection },
+  };
+}

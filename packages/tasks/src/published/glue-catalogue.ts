@@ -1,0 +1,206 @@
+import { ConfigError } from '@peftjs/core';
+import type { MetricSet } from '../metric-set.js';
+import { metricSet } from '../metric-set.js';
+
+/** Names of the GLUE tasks, those of the hub; `mnli-mm` is MNLI reported on the mismatched development set. */
+export type GlueName = 'cola' | 'sst2' | 'mrpc' | 'qqp' | 'stsb' | 'mnli' | 'mnli-mm' | 'qnli' | 'rte' | 'wnli';
+
+/** The columns that hold a task's rows. */
+export interface GlueColumns {
+  readonly text: string;
+  readonly pair?: string;
+  readonly label: string;
+}
+
+/** A task of the GLUE suite: how it is asked, judged and stored. */
+export interface GlueEntry {
+  readonly name: GlueName;
+  /** What is asked. */
+  readonly description: string;
+  /** Its folder in the standard layout. */
+  readonly folder: string;
+  /** Class names by label, as the hub numbers them; empty where a number is asked for. */
+  readonly classes: readonly string[];
+  /** In the TSV files of the standard layout. */
+  readonly columns: GlueColumns;
+  /** All the columns of a file that does not name them. */
+  readonly header?: readonly string[];
+  /** Some lines of the published files are broken: they are left out, as everywhere. */
+  readonly skipsBrokenLines?: boolean;
+  /** In the Parquet files of the hub; their label is `label`. */
+  readonly hub: Pick<GlueColumns, 'text' | 'pair'>;
+  /** The published metrics; the primary one selects a checkpoint. */
+  readonly metrics: MetricSet;
+  /** Names of the development sets, the reported one first. */
+  readonly devs: readonly GlueDev[];
+  /** What the half-dev protocol takes its selection rows from. */
+  readonly halved: 'dev' | 'train';
+  /** Rows as published. */
+  readonly rows: { readonly train: number; readonly dev: number };
+  readonly licence: string;
+}
+
+/** A development set by its name in either layout. */
+export interface GlueDev {
+  readonly file: string;
+  readonly hub: string;
+}
+
+const dev: readonly GlueDev[] = [{ file: 'dev', hub: 'validation' }];
+const matched: GlueDev = { file: 'dev_matched', hub: 'validation_matched' };
+const mismatched: GlueDev = { file: 'dev_mismatched', hub: 'validation_mismatched' };
+const sentences = { text: 'sentence1', pair: 'sentence2' };
+const entailment = ['entailment', 'not_entailment'];
+
+const mnli: GlueEntry = {
+  name: 'mnli',
+  description: 'Does a premise entail a hypothesis, contradict it, or neither?',
+  folder: 'MNLI',
+  classes: ['entailment', 'neutral', 'contradiction'],
+  columns: { ...sentences, label: 'gold_label' },
+  hub: { text: 'premise', pair: 'hypothesis' },
+  metrics: metricSet('accuracy'),
+  devs: [matched, mismatched],
+  halved: 'dev',
+  rows: { train: 392_702, dev: 9_815 },
+  licence: "OANC's, CC BY 3.0 and CC BY-SA 3.0, by genre",
+};
+
+const entries: readonly GlueEntry[] = [
+  {
+    name: 'cola',
+    description: 'Is a sentence acceptable English?',
+    folder: 'CoLA',
+    classes: ['unacceptable', 'acceptable'],
+    columns: { text: 'sentence', label: 'label' },
+    header: ['source', 'label', 'original_mark', 'sentence'],
+    hub: { text: 'sentence' },
+    metrics: metricSet('matthewsCorrelation'),
+    devs: dev,
+    halved: 'dev',
+    rows: { train: 8_551, dev: 1_043 },
+    licence: 'texts from linguistics publications, released for research',
+  },
+  {
+    name: 'sst2',
+    description: 'Is a sentence of a film review positive?',
+    folder: 'SST-2',
+    classes: ['negative', 'positive'],
+    columns: { text: 'sentence', label: 'label' },
+    hub: { text: 'sentence' },
+    metrics: metricSet('accuracy'),
+    devs: dev,
+    halved: 'train',
+    rows: { train: 67_349, dev: 872 },
+    licence: 'none stated by its authors',
+  },
+  {
+    name: 'mrpc',
+    description: 'Do two sentences of the news say the same?',
+    folder: 'MRPC',
+    classes: ['not_equivalent', 'equivalent'],
+    columns: { text: '#1 String', pair: '#2 String', label: 'Quality' },
+    hub: sentences,
+    metrics: metricSet('f1', 'accuracy'),
+    devs: dev,
+    halved: 'dev',
+    rows: { train: 3_668, dev: 408 },
+    licence: "Microsoft Research's data licence, for research",
+  },
+  {
+    name: 'qqp',
+    description: 'Do two questions ask the same?',
+    folder: 'QQP',
+    classes: ['not_duplicate', 'duplicate'],
+    columns: { text: 'question1', pair: 'question2', label: 'is_duplicate' },
+    skipsBrokenLines: true,
+    hub: { text: 'question1', pair: 'question2' },
+    metrics: metricSet('accuracy', 'f1'),
+    devs: dev,
+    halved: 'train',
+    rows: { train: 363_846, dev: 40_430 },
+    licence: "Quora's terms, non-commercial",
+  },
+  {
+    name: 'stsb',
+    description: 'How similar are two sentences, from 0 to 5?',
+    folder: 'STS-B',
+    classes: [],
+    columns: { ...sentences, label: 'score' },
+    hub: sentences,
+    metrics: metricSet('pearson', 'spearman'),
+    devs: dev,
+    halved: 'dev',
+    rows: { train: 5_749, dev: 1_500 },
+    licence: 'scores CC BY-SA 4.0, texts under their own terms',
+  },
+  mnli,
+  { ...mnli, name: 'mnli-mm', devs: [mismatched], rows: { ...mnli.rows, dev: 9_832 } },
+  {
+    name: 'qnli',
+    description: 'Does a sentence answer a question?',
+    folder: 'QNLI',
+    classes: entailment,
+    columns: { text: 'question', pair: 'sentence', label: 'label' },
+    hub: { text: 'question', pair: 'sentence' },
+    metrics: metricSet('accuracy'),
+    devs: dev,
+    halved: 'train',
+    rows: { train: 104_743, dev: 5_463 },
+    licence: 'CC BY-SA 4.0',
+  },
+  {
+    name: 'rte',
+    description: 'Does a text entail a sentence?',
+    folder: 'RTE',
+    classes: entailment,
+    columns: { ...sentences, label: 'label' },
+    hub: sentences,
+    metrics: metricSet('accuracy'),
+    devs: dev,
+    halved: 'dev',
+    rows: { train: 2_490, dev: 277 },
+    licence: 'none stated by its authors',
+  },
+  {
+    name: 'wnli',
+    description: 'Does a sentence follow once its pronoun is resolved?',
+    folder: 'WNLI',
+    classes: ['not_entailment', 'entailment'],
+    columns: { ...sentences, label: 'label' },
+    hub: sentences,
+    metrics: metricSet('accuracy'),
+    devs: dev,
+    halved: 'dev',
+    rows: { train: 635, dev: 71 },
+    licence: 'CC BY 4.0',
+  },
+];
+
+/** The tasks of the GLUE suite (Wang et al., 2019) by name. */
+export const glueTasks: ReadonlyMap<GlueName, GlueEntry> = new Map(entries.map((entry) => [entry.name, entry]));
+
+/** Other names of a task, without case and marks. */
+const aliases: Readonly<Record<string, GlueName>> = {
+  mnlim: 'mnli',
+  mnlimatched: 'mnli',
+  mnlimm: 'mnli-mm',
+  mnlimismatched: 'mnli-mm',
+};
+
+/** The name of a GLUE task however it is written (`SST-2`, `sst2`, `MNLI-mm`, `mnli_mismatched`); undefined for any other. */
+export function glueName(name: string): GlueName | undefined {
+  const plain = name.toLowerCase().replace(/[-_]/g, '');
+  return (
+    entries.find((entry) => entry.name === plain)?.name ?? (Object.hasOwn(aliases, plain) ? aliases[plain] : undefined)
+  );
+}
+
+/** @throws ConfigError for a name that is none of the suite's. */
+export function glueEntry(name: string): GlueEntry {
+  const known = glueName(name);
+  const entry = known && glueTasks.get(known);
+  if (entry) return entry;
+  const all = [...glueTasks.keys()].join(', ');
+  throw new ConfigError(`expected a GLUE task, one of ${all}, got ${JSON.stringify(name)}`, 'task');
+}

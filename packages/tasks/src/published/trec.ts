@@ -1,0 +1,87 @@
+import type { Storage } from '@peftjs/core';
+import type { DataSet } from '../data-set.js';
+import { firstFile, type PublishedTaskOptions, type ReadHubFile } from './source.js';
+import { publishedRows } from './rows.js';
+import { applyProtocol } from './protocol.js';
+import { readBytes } from '../read-task.js';
+import { decodeLatin1 } from '../table/decode.js';
+import { parseParquet } from '../table/parquet.js';
+import { errorAt, excerpt, type Table } from '../table/table.js';
+import { type Task, taskOf } from '../task.js';
+
+/** What a question asks for, as the hub numbers it. */
+const classes = ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'];
+
+/** The classes as the copies of Kim (2014) number them. */
+const kimClasses = ['DESC', 'ENTY', 'ABBR', 'HUM', 'LOC', 'NUM'];
+
+/** The files of a split: as its authors publish them, as Kim copied them, as the hub converted them. */
+const files = {
+  train: ['train_5500.label', 'TREC.train.all', 'default/train/0000.parquet'],
+  test: ['TREC_10.label', 'TREC.test.all', 'default/test/0000.parquet'],
+} as const;
+
+type Split = keyof typeof files;
+
+/**
+ * TREC question classification (Li and Roth, 2002), 6 classes, from a folder with `train_5500.label` and `TREC_10.label`, or
+ * with `TREC.train.all` and `TREC.test.all`, also below `TREC/`. `dev` is the published test set.
+ * @throws DataError for a file that is missing or malformed.
+ */
+export async function trecTask(folder: string, storage: Storage, options: PublishedTaskOptions = {}): Promise<Task> {
+  return assemble(async (split) => {
+    const path = await firstFile(
+      ['TREC/', ''].flatMap((inside) => files[split].map((file) => inside + file)),
+      folder,
+      storage,
+    );
+    return readSplit(await readBytes(storage, path), { name: `trec/${split}`, path });
+  }, options);
+}
+
+/**
+ * TREC from the Parquet files that the hub makes of `CogComp/trec`, in its branch `refs/convert/parquet`.
+ * @param readFile gets a file of that branch
+ * @throws DataError for a malformed file; what `readFile` throws passes through.
+ */
+export async function readHubTrec(readFile: ReadHubFile, options: PublishedTaskOptions = {}): Promise<Task> {
+  return assemble(async (split) => {
+    const path = files[split][2];
+    return readSplit(await readFile(path), { name: `trec/${split}`, path });
+  }, options);
+}
+
+async function assemble(
+  read: (split: Split) => Promise<DataSet>,
+  { protocol = 'official', seed }: PublishedTaskOptions,
+): Promise<Task> {
+  const task = taskOf('trec', await read('train'), await read('test'));
+  return applyProtocol(task, protocol, { halved: 'dev', seed });
+}
+
+async function readSplit(bytes: Uint8Array, at: { name: string; path: string }): Promise<DataSet> {
+  if (at.path.endsWith('.parquet')) {
+    const layout = { text: 'text', label: 'coarse_label', classes };
+    return publishedRows(await parseParquet(bytes, at.path, [layout.text, layout.label]), layout, at);
+  }
+  return publishedRows(questions(bytes, at.path), { text: 'text', label: 'label', classes }, at);
+}
+
+/** Lines `DESC:manner How did serfdom ..` or `0 How did serfdom ..`. The one byte beyond ASCII is a space, as the hub reads it. */
+function questions(bytes: Uint8Array, path: string): Table {
+  const lines = decodeLatin1(bytes, path).replaceAll('\u00f0', ' ').split('\n');
+  const records = lines.flatMap((content, index) => {
+    if (!content.trim()) return [];
+    const [, coarse, number, text] = /^(?:([A-Z]+):\w+|(\d)) +(\S.*)$/s.exec(content) ?? [];
+    const label = coarse ?? kimClasses[Number(number)];
+    if (label === undefined || text === undefined) {
+      throw errorAt(
+        path,
+        index + 1,
+        `expected a class and a question, e.g. "NUM:dist How far ..", got ${excerpt(content)}`,
+      );
+    }
+    return [{ line: index + 1, cells: new Map(Object.entries({ label, text })) }];
+  });
+  return { columns: ['label', 'text'], line: 1, records };
+}

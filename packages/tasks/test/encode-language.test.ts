@@ -1,0 +1,232 @@
+import { ConfigError, DataError, ShapeError, type Batch } from '@peftjs/core';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  causalEvaluation,
+  encodeLanguage,
+  languageSet,
+  splitCausal,
+  tokenLoss,
+  trainingData,
+  type CausalData,
+  type CausalTokenizer,
+  type ChatTemplate,
+  type LanguageSet,
+} from '@peftjs/tasks';
+
+/** A token for each character: its code point. 0 ends, 1 begins. */
+const characters: CausalTokenizer = {
+  tokenIds: (text) => Array.from(text, (c) => c.codePointAt(0) ?? 0),
+  eosTokenId: 0,
+};
+const beginning: CausalTokenizer = { ...characters, bosTokenId: 1 };
+
+const encode = async (rows: LanguageSet['rows'], maxTokens: number, tokenizer = characters) =>
+  encodeLanguage(await languageSet('notes', rows), tokenizer, { maxTokens });
+
+/** The characters of a row, `$` for the end, `^` for the beginning; what is not learnt is `.` in the labels. */
+const shown = (ids: ArrayLike<number>) =>
+  Array.from(ids, (id) => (id === -100 ? '.' : id === 0 ? '$' : id === 1 ? '^' : String.fromCodePoint(id))).join('');
+const rowsOf = ({ rows }: CausalData) => rows.map(({ ids, labels }) => [shown(ids), shown(labels)]);
+
+describe('texts', () => {
+  it('are packed into rows, an end of text between them', async () => {
+    const data = await encode([{ text: 'abcde' }, { text: 'fg' }, { text: 'hij' }], 4);
+    expect(rowsOf(data)).toEqual([
+      ['abcd', 'abcd'],
+      ['e$fg', 'e$fg'],
+      ['$hij', '$hij'],
+    ]);
+    expect(data).toMatchObject({ name: 'notes', kind: 'causal-lm', maxTokens: 4, truncated: 0, leftOut: 1 }); // the last $
+  });
+
+  it('begin with what the tokenizer begins texts with', async () => {
+    expect(rowsOf(await encode([{ text: 'ab' }, { text: 'c' }], 8, beginning))).toEqual([['^ab$^c$', '^ab$^c$']]);
+  });
+
+  it('lose no token', async () => {
+    const documents = fc.array(fc.string({ minLength: 1, maxLength: 9, unit: fc.constantFrom('a', 'b', 'c') }), { minLength: 1 }); // prettier-ignore
+    await fc.assert(
+      fc.asyncProperty(documents, fc.integer({ min: 2, max: 12 }), async (texts, maxTokens) => {
+        const data = await encode(texts.map((text) => ({ text })), maxTokens); // prettier-ignore
+        const whole = `${texts.join('$')}$`;
+        const packed = data.rows.map(({ ids }) => shown(ids)).join('');
+        expect(packed).toBe(data.leftOut === 1 ? whole.slice(0, -1) : whole);
+        expect(data.rows.slice(0, -1).every(({ ids }) => ids.length === maxTokens)).toBe(true);
+      }),
+    );
+  });
+});
+
+describe('instructions', () => {
+  it('are learnt from the completion on, with its end', async () => {
+    const data = await encode([{ prompt: 'q:', completion: 'yes' }, { prompt: '', completion: 'no' }], 16); // prettier-ignore
+    expect(rowsOf(data)).toEqual([
+      ['q:yes$', '..yes$'],
+      ['no$', 'no$'],
+    ]);
+  });
+
+  it('begin with what the tokenizer begins texts with, which is not learnt', async () => {
+    expect(rowsOf(await encode([{ prompt: 'q:', completion: 'a' }], 16, beginning))).toEqual([['^q:a$', '...a$']]);
+  });
+
+  it('lose their end when they are too long, and are left out when nothing is left', async () => {
+    const rows = [
+      { prompt: 'q', completion: 'yes' },
+      { prompt: 'a long question', completion: 'no' },
+      { prompt: '', completion: 'x' },
+    ];
+    const data = await encode(rows, 4);
+    expect(rowsOf(data)).toEqual([
+      ['qyes', '.yes'],
+      ['x$', 'x$'],
+    ]);
+    expect([data.truncated, data.leftOut]).toEqual([2, 1]);
+    await expect(encode(rows.slice(1, 2), 4)).rejects.toBeInstanceOf(DataError);
+    await expect(encode(rows.slice(1, 2), 4)).rejects.toThrow(/notes: expected tokens to learn, got none within 4/);
+  });
+
+  it.each([0, 1, 1.5])('cannot be encoded in %s tokens', async (maxTokens) => {
+    await expect(encode([{ text: 'abc' }], maxTokens)).rejects.toBeInstanceOf(ConfigError);
+  });
+});
+
+describe('conversations', () => {
+  const user = { role: 'user', content: 'Hi?' } as const;
+  const assistant = { role: 'assistant', content: 'Yo.' } as const;
+  const system = { role: 'system', content: 'Be kind.' } as const;
+  const learnt = async (
+    messages: readonly { role: 'user' | 'assistant' | 'system'; content: string }[],
+    template?: ChatTemplate,
+  ) => {
+    const set = await languageSet('chat', [{ messages }]);
+    const [row] = encodeLanguage(set, beginning, { maxTokens: 999, template }).rows;
+    return [shown(row?.ids ?? []), shown(row?.labels ?? [])] as const;
+  };
+
+  it('are written in ChatML, of which every answer is learnt with what ends it', async () => {
+    const [text, labels] = await learnt([system, user, assistant, user, assistant]);
+    const start = '<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n';
+    const answer = 'Yo.<|im_end|>\n';
+    const again = '<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n';
+    const masked = (part: string) => '.'.repeat(part.length);
+    expect(text).toBe(start + answer + again + answer);
+    expect(labels).toBe(masked(start) + answer + masked(again) + answer);
+  });
+
+  it('end with the last answer', async () => {
+    expect(await learnt([user, assistant, user])).toEqual(await learnt([user, assistant]));
+  });
+
+  it('are written as the template has it', async () => {
+    const template: ChatTemplate = (messages, { addGenerationPrompt }) =>
+      messages.map(({ role, content }) => `${role.charAt(0)}:${content};`).join('') + (addGenerationPrompt ? 'a:' : '');
+    expect(await learnt([user, assistant], template)).toEqual(['u:Hi?;a:Yo.;', '........Yo.;']);
+  });
+
+  it('are refused to a template that changes what it wrote', async () => {
+    const counting: ChatTemplate = (messages) =>
+      `${messages.length} ${messages.map(({ content }) => content).join(' ')}`;
+    await expect(learnt([user, assistant], counting)).rejects.toThrow(/chat: expected the chat template to keep/);
+  });
+});
+
+describe('batches', () => {
+  const data = () => encode([{ prompt: 'qq', completion: 'abc' }, { prompt: 'q', completion: 'd' }, { prompt: '', completion: 'ef' }], 8); // prettier-ignore
+  const table = ({ inputs, labels }: Batch) => ({
+    ids: Array.from(inputs['inputIds']?.data ?? []),
+    mask: Array.from(inputs['attentionMask']?.data ?? []),
+    labels: Array.from(labels.data),
+  });
+
+  it('hold ids, mask and labels of one shape, with no label in padding', async () => {
+    const [first, last] = causalEvaluation(await data(), { batchSize: 2, buckets: [3, 8] }).batches as [Batch, Batch];
+    expect([first.labels.shape, first.labels.dtype]).toEqual([[2, 3], 'int32']);
+    expect(first.inputs['inputIds']?.shape).toEqual([2, 3]);
+    expect([first.rows, Array.from(first.rowWeights.data)]).toEqual([[1], [1, 0]]);
+    expect(last.labels.shape).toEqual([2, 8]);
+    const [q, a, b, c, e, f] = Array.from('qabcef', (character) => character.charCodeAt(0));
+    expect(last.rows).toEqual([2, 0]);
+    expect(table(last)).toEqual({
+      ids: [e, f, 0, 0, 0, 0, 0, 0, q, q, a, b, c, 0, 0, 0],
+      mask: [1, 1, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0],
+      labels: [e, f, 0, -100, -100, -100, -100, -100, -100, -100, a, b, c, 0, -100, -100],
+    });
+  });
+
+  it('train as a causal language model, each row once an epoch', async () => {
+    const training = trainingData(await data(), { batchSize: 2, seed: 1 });
+    expect(training.objective).toBe('causal-lm');
+    const rows = training.epoch(0).flatMap((batch) => batch.rows);
+    expect(rows.sort((a, b) => a - b)).toEqual([0, 1, 2]);
+    expect(training.epoch(1)).toEqual(trainingData(await data(), { batchSize: 2, seed: 1 }).epoch(1));
+  });
+});
+
+describe('causalEvaluation', () => {
+  const vocabulary = 128;
+  const prepared = async () => {
+    const data = await encode([{ prompt: 'q', completion: 'ab' }, { prompt: 'long one', completion: 'c' }], 16); // prettier-ignore
+    const evaluation = causalEvaluation(data, { batchSize: 2, buckets: [16] });
+    const logits = data.rows.map((_, row) =>
+      Float32Array.from({ length: 16 * vocabulary }, (_, at) => Math.sin((row + 1) * at)),
+    );
+    return { data, evaluation, logits };
+  };
+
+  it('scores perplexity over the tokens that are learnt', async () => {
+    const { data, evaluation, logits } = await prepared();
+    const losses = data.rows.map(({ labels }, row) =>
+      tokenLoss(logits[row]?.subarray(0, labels.length * vocabulary) ?? new Float32Array(), labels),
+    );
+    const [sum, tokens] = losses.reduce(([s, n], loss) => [s + loss.sum, n + loss.tokens], [0, 0]);
+    expect(tokens).toBe(5); // a, b, $ and c, $
+    const { perplexity, meanLogLikelihood } = evaluation.score(logits);
+    expect(perplexity).toBeCloseTo(Math.exp(sum / tokens), 6);
+    expect(meanLogLikelihood).toBeCloseTo(-sum / tokens, 8);
+    expect(evaluation.primaryMetric).toBe('meanLogLikelihood');
+  });
+
+  it('scores the same from what was kept of the logits', async () => {
+    const { evaluation, logits } = await prepared();
+    const kept = logits.map((row, index) => evaluation.summarise(index, row));
+    expect(kept.map(({ length }) => length)).toEqual([2, 2]);
+    expect(evaluation.score(kept)['meanLogLikelihood']).toBeCloseTo(
+      evaluation.score(logits)['meanLogLikelihood'] ?? NaN,
+      5,
+    );
+  });
+
+  it('refuses outputs of other rows or shapes', async () => {
+    const { evaluation, logits } = await prepared();
+    expect(() => evaluation.score(logits.slice(1))).toThrow(ShapeError);
+    expect(() => evaluation.score(logits.map((row) => row.subarray(1)))).toThrow(ShapeError);
+    expect(() => causalEvaluation({ name: 'x', kind: 'causal-lm', rows: [], maxTokens: 4, truncated: 0, leftOut: 0 }, { batchSize: 0 })).toThrow(ConfigError); // prettier-ignore
+  });
+});
+
+describe('splitCausal', () => {
+  const letters = Array.from({ length: 40 }, (_, row) => ({ text: `${String.fromCharCode(97 + (row % 20))}xyz` }));
+
+  it('sets a share aside, equal rows on one side', async () => {
+    const data = await encode(letters, 5);
+    const { train, selection } = splitCausal(data, { share: 0.2, seed: 1 });
+    expect([train.rows.length, selection.rows.length]).toEqual([32, 8]);
+    const texts = (part: CausalData) => new Set(part.rows.map(({ ids }) => shown(ids)));
+    expect([...texts(selection)].filter((text) => texts(train).has(text))).toEqual([]);
+    expect([train.name, selection.name]).toEqual(['notes/train', 'notes/selection']);
+  });
+
+  it('is decided by the seed', async () => {
+    const data = await encode(letters, 5);
+    expect(splitCausal(data, { seed: 3 })).toEqual(splitCausal(data, { seed: 3 }));
+    expect(splitCausal(data, { seed: 3 }).selection.rows).not.toEqual(splitCausal(data, { seed: 4 }).selection.rows);
+  });
+
+  it('refuses what cannot be cut', async () => {
+    const one = await encode([{ text: 'abc' }], 8);
+    expect(() => splitCausal(one, { seed: 1 })).toThrow(DataError);
+    expect(() => splitCausal(one, { share: 1, seed: 1 })).toThrow(ConfigError);
+  });
+});

@@ -1,0 +1,107 @@
+import { memoryStorage } from '@peftjs/core';
+import { describe, expect, it } from 'vitest';
+import { languageSet, readLanguageSet, readLanguageTask, type DocumentEnd } from '@peftjs/tasks';
+import { bytesOf, expectDataError } from './files.js';
+
+const read = (text: string, path = 'a.jsonl', documentEnd?: DocumentEnd) =>
+  readLanguageSet(bytesOf(text), { path, documentEnd });
+const lines = (...objects: unknown[]) => objects.map((object) => JSON.stringify(object)).join('\n');
+const messages = [
+  { role: 'system', content: 'Be short.' },
+  { role: 'user', content: 'Capital of Peru?' },
+  { role: 'assistant', content: 'Lima.' },
+];
+
+describe('text files', () => {
+  const text = 'One.\nTwo.\n\n  Three.\n \nFour.\n';
+
+  it.each<[DocumentEnd | undefined, string[]]>([
+    [undefined, [text]],
+    ['file', [text]],
+    ['paragraph', ['One.\nTwo.', '  Three.', 'Four.\n']],
+    ['line', ['One.', 'Two.', '  Three.', 'Four.']],
+  ])('are cut into documents at the end of a %s', async (end, documents) => {
+    expect((await read(text, 'book.TXT', end)).rows).toEqual(documents.map((document) => ({ text: document })));
+  });
+
+  it('may have the line ends of another system', async () => {
+    expect((await read('\ufeffa\r\nb\r\n', 'a.txt')).rows).toEqual([{ text: 'a\nb\n' }]);
+  });
+});
+
+describe('JSON lines', () => {
+  it('hold texts', async () => {
+    const { name, rows } = await read(lines({ text: ' a ', id: 1 }, { text: 'b' }), 'data/stories.jsonl');
+    expect([name, rows]).toEqual(['stories', [{ text: ' a ' }, { text: 'b' }]]);
+  });
+
+  it('hold prompts with completions, which may have no prompt', async () => {
+    const rows = [
+      { prompt: 'Q: 1+1\nA:', completion: ' 2' },
+      { prompt: '', completion: 'x' },
+    ];
+    expect((await read(lines(...rows))).rows).toEqual(rows);
+  });
+
+  it('hold conversations', async () => {
+    expect((await read(lines({ messages, source: 'x' }))).rows).toEqual([{ messages }]);
+  });
+
+  it('have one fingerprint for one content', async () => {
+    const texts = await read(lines({ text: 'a' }, { text: 'b' }));
+    expect(texts.fingerprint).toMatch(/^[0-9a-f]{64}$/);
+    expect((await read('a\nb', 'other.txt', 'line')).fingerprint).toBe(texts.fingerprint);
+    expect((await languageSet('made', texts.rows)).fingerprint).toBe(texts.fingerprint);
+    const others = [lines({ text: 'b' }, { text: 'a' }), lines({ prompt: 'a', completion: 'b' }), lines({ text: 'a' })];
+    for (const other of others) expect((await read(other)).fingerprint).not.toBe(texts.fingerprint);
+  });
+
+  it.each([
+    ['an empty file', '', 'empty'],
+    ['no JSON', '{"text": "a"}\n{', 'a.jsonl:2', 'not JSON'],
+    ['no object', '["a"]', 'a.jsonl:1', 'JSON object'],
+    ['other fields', lines({ instruction: 'a', output: 'b' }), 'a.jsonl:1', '"messages"', '"instruction", "output"'],
+    ['no fields', '{}', 'a.jsonl:1', 'an empty object'],
+    ['rows of another form', lines({ text: 'a' }, { prompt: 'a', completion: 'b' }), 'a.jsonl:2', '"text"', 'nothing'],
+    ['a text of blanks', lines({ text: ' ' }), 'a.jsonl:1', 'no text'],
+    ['a text that is a number', lines({ text: 5 }), 'a.jsonl:1', 'a string', '5'],
+    ['an empty completion', lines({ prompt: 'a', completion: '' }), 'a.jsonl:1', 'no completion'],
+    ['no completion', lines({ prompt: 'a' }), 'a.jsonl:1', '"completion"', 'nothing'],
+    ['no prompt', lines({ completion: 'a' }), 'a.jsonl:1', '"prompt"', 'nothing'],
+    ['messages that are none', lines({ messages: 'hi' }), 'a.jsonl:1', 'a list of messages', 'hi'],
+    ['no messages', lines({ messages: [] }), 'a.jsonl:1', 'a list of messages'],
+    ['an unknown role', lines({ messages: [{ role: 'human', content: 'a' }] }), 'a.jsonl:1', 'assistant', 'human'],
+    ['content in parts', lines({ messages: [{ role: 'user', content: [{ text: 'a' }] }] }), 'a.jsonl:1', 'a string'],
+    ['a message that is null', lines({ messages: [null] }), 'a.jsonl:1', 'null'],
+    ['nothing to learn', lines({ messages: [{ role: 'user', content: 'a' }] }), 'a.jsonl:1', '"assistant"', 'none'],
+    ['an inherited field', '{"__proto__": {"text": "a"}}', 'a.jsonl:1', '"__proto__"'],
+    ['a very long line', lines({ text: 'a'.repeat(1_000_001) }), 'a.jsonl:1', '1000000'],
+  ])('refuses %s', async (_, text, ...parts) => {
+    await expectDataError(read(text), ...parts);
+  });
+
+  it('refuses another extension', async () => {
+    await expectDataError(read('a', 'a.md'), 'a.md', '.txt or .jsonl');
+    await expectDataError(read(' \n', 'a.txt'), 'a.txt', 'empty');
+  });
+});
+
+describe('readLanguageTask', () => {
+  const files = new Map([
+    ['d/train.txt', bytesOf('a b\n\nc d')],
+    ['d/dev.jsonl', bytesOf('{"text":"e f"}')],
+  ]);
+  const storage = memoryStorage(files);
+
+  it('reads two files', async () => {
+    const paths = { train: 'd/train.txt', dev: 'd/dev.jsonl' };
+    const task = await readLanguageTask({ ...paths, storage, documentEnd: 'paragraph' });
+    expect(task).toMatchObject({ name: 'train', kind: 'causal-lm', dev: { name: 'dev', rows: [{ text: 'e f' }] } });
+    expect(task.train.rows).toHaveLength(2);
+    expect((await readLanguageTask({ ...paths, storage, name: 'notes' })).name).toBe('notes');
+  });
+
+  it('refuses a missing file', async () => {
+    await expectDataError(readLanguageTask({ train: 'd/train.txt', dev: 'd/gone.txt', storage }), 'd/gone.txt');
+  });
+});

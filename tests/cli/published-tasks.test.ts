@@ -1,0 +1,87 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { peftBench } from './command.js';
+
+let folder = '';
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-glue-'));
+  const write = async (file: string, rows: readonly (readonly string[])[]): Promise<void> => {
+    await mkdir(join(folder, 'data', file, '..'), { recursive: true });
+    await writeFile(join(folder, 'data', file), rows.map((row) => `${row.join('\t')}\n`).join(''));
+  };
+  const kinds = ['entailment', 'neutral', 'contradiction'];
+  const header = ['sentence1', 'sentence2', 'gold_label'];
+  const pairs = (count: number) =>
+    Array.from({ length: count }, (_, row) => [`a man walks ${row}`, `someone moves ${row % 3}`, kinds[row % 3] ?? '']);
+  for (const [name, count] of Object.entries({ train: 24, dev_matched: 8, dev_mismatched: 10 })) {
+    await write(`MNLI/${name}.tsv`, [header, ...pairs(count)]);
+  }
+  const sentences = (count: number) =>
+    Array.from({ length: count }, (_, row) => [
+      'x1',
+      String(row % 2),
+      row % 2 ? '' : '*',
+      `the book number ${row} falls`,
+    ]);
+  await write('CoLA/train.tsv', sentences(24));
+  await write('CoLA/dev.tsv', sentences(9));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function run(out: string, ...flags: string[]) {
+  const shared = [
+    '--preset',
+    'smoke',
+    '--data',
+    join(folder, 'data'),
+    '--method',
+    'head',
+    '--seeds',
+    '1',
+    '--epochs',
+    '1',
+  ];
+  const ended = await peftBench(['run', ...shared, ...flags, '--out', join(folder, out)]);
+  const files = ended.code === 0 ? await readdir(join(folder, out, 'results')) : [];
+  const results = await Promise.all(
+    files.map(async (file) => JSON.parse(await readFile(join(folder, out, 'results', file), 'utf8')) as Result),
+  );
+  return { ...ended, results: new Map(results.map((result) => [result.task, result])) };
+}
+
+interface Result {
+  readonly task: string;
+  readonly metrics: Record<string, number>;
+  readonly id: string;
+}
+
+describe('peft-bench on a folder with the GLUE suite', () => {
+  it('reads tasks in their published files, with their metrics, the mismatched set of MNLI among them', async () => {
+    const { code, results, stderr } = await run('official', '--task', 'cola,mnli');
+    expect(code, stderr).toBe(0);
+    expect(Object.keys(results.get('cola')?.metrics ?? {})).toEqual(['matthewsCorrelation']);
+    expect(Object.keys(results.get('mnli')?.metrics ?? {})).toEqual(['accuracy', 'accuracy.mismatched']);
+  });
+
+  it('halves the development set where it is told to, which is another trial', async () => {
+    const { code, results, stderr } = await run('half', '--task', 'cola', '--split', 'half-dev');
+    expect(code, stderr).toBe(0);
+    const official = await run('official', '--task', 'cola');
+    expect(results.get('cola')?.id).not.toBe(official.results.get('cola')?.id);
+  });
+
+  it.each([
+    ['a task whose files are not there', ['--task', 'rte'], /RTE\/train\.tsv/],
+    ['halves of a task that has none', ['--task', 'own', '--split', 'half-dev'], /half-dev/],
+  ])('says what is wrong with %s', async (_, flags, message) => {
+    const { code, stderr } = await run('wrong', ...flags);
+    expect(code).toBe(2);
+    const lines = stderr
+      .trim()
+      .split('\n')
+      .filter((line) => !line.includes(': loading '));
+    expect(lines).toEqual([expect.stringMatching(message)]);
+  });
+});
