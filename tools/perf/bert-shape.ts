@@ -41,7 +41,7 @@ export function bertShaped(shape: BertShape, tokens: number): Model {
       ...Object.assign({}, ...sites.map(randomModule)),
       'positions.weight': normal([tokens, shape.hidden], 'positions'),
     } as HostTensors,
-    head: 'classifier',
+    head: ['classifier'],
     defaultTargetModules: ['query', 'value'],
     lookups: [{ site: 'embeddings', ids: 'inputIds' }],
     forward: (scope, inputs) => forward(shape, scope, inputs),

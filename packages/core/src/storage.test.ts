@@ -22,6 +22,14 @@ describe('diskStorage', () => {
     expect(await readdir(`${folder}/a`)).toEqual(['b.bin']);
     expect([...(await storage.read(`${folder}/a/b.bin`))]).toEqual([3]);
   });
+  it('reads a file in pieces', async () => {
+    await diskStorage().write(`${folder}/pieces`, Uint8Array.of(1, 2, 3, 4));
+    const file = await diskStorage().open?.(`${folder}/pieces`);
+    expect(file?.size).toBe(4);
+    expect([...((await file?.read(1, 2)) ?? [])]).toEqual([2, 3]);
+    await file?.close?.();
+  });
+
   it('says which file is missing or cannot be written', async () => {
     await expect(diskStorage().read(`${folder}/none`)).rejects.toThrow(CheckpointError);
     await diskStorage().write(`${folder}/file`, Uint8Array.of(1));

@@ -1,9 +1,12 @@
+import { fileSource, type ByteSource } from '@peftjs/safetensors';
 import { CheckpointError, UnsupportedError } from './errors.js';
 
 /** Where files are read and written: a disk, memory, a page's store. Paths use '/'. */
 export interface Storage {
   /** Whole file. @throws CheckpointError when it is missing. */
   read(path: string): Promise<Uint8Array>;
+  /** A file to be read in pieces, where the storage can: weights are then never in memory twice. */
+  open?(path: string): Promise<ByteSource>;
   exists(path: string): Promise<boolean>;
   /** Complete or absent: a reader never sees half a file. */
   write(path: string, bytes: Uint8Array): Promise<void>;
@@ -20,6 +23,7 @@ export function diskStorage(): Storage {
         throw new CheckpointError(`cannot read ${path}: ${reason(cause)}`, path, cause);
       }
     },
+    open: fileSource,
     async exists(path) {
       const { access } = await fileSystem();
       return access(path).then(

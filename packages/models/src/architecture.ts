@@ -1,27 +1,35 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import { CheckpointError, ShapeError } from '@peftjs/core';
-import type { HostTensor, HostTensors, Lookup, Scope, Site, Tensors, TensorSpec } from '@peftjs/core';
+import type { HostTensor, HostTensors, Lookup, Scope, Site, Tensors } from '@peftjs/core';
+import type { Head } from './head.js';
 
 /**
- * A network without its weights and its head: the list of its modules and pure functions over them. The list is the one
- * source of shapes: what a checkpoint must hold follows from it.
+ * A network without its weights: the list of its modules and pure functions over them. The list is the one source of shapes:
+ * what a checkpoint must hold follows from it.
  */
-export interface Architecture {
+export interface Network {
   readonly name: string;
   /** Longest sequence it reads. */
   readonly maxTokens: number;
+  /** Kinds of token that `tokenTypeIds` tell apart (a text and its pair); left out where it does not read them. */
+  readonly tokenTypes?: number;
+  /** What it computes with and no shape shows, e.g. its number of heads: part of the model's identity. */
+  readonly settings?: Readonly<Record<string, number>>;
   /** The modules that the head's features come through, in the order of the forward pass: methods act on these. */
   readonly sites: readonly Site[];
   /** The modules that only `encode` reaches, so that no method trains what a classifier never reads. */
   readonly encodeOnly: readonly Site[];
   readonly defaultTargetModules: readonly string[];
   readonly lookups: readonly Lookup[];
-  /** Width of `features`. */
-  readonly featureSize: number;
-  /** What the head reads: [batch, featureSize]. */
-  features(scope: Scope, inputs: Tensors): Tensor;
+  /** Modules whose weight the head reads too. */
+  readonly tied?: readonly string[];
   /** The sentence embedding that the network was published for: [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
+}
+
+/** A network with its head for a task. */
+export interface Architecture extends Network {
+  readonly head: Head;
 }
 
 /** An input of the batch. @throws ShapeError when the batch has none of that name. */
@@ -32,8 +40,17 @@ export function batchInput(inputs: Tensors, name: string): Tensor {
   return input;
 }
 
-/** The shape of every weight of an architecture, by name. */
-function weightShapes({ sites, encodeOnly }: Architecture): Record<string, readonly number[]> {
+/** A weight as a checkpoint declares it; a dtype that is no float32 is called as the file calls it. */
+export interface DeclaredWeight {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+}
+
+/** The shape of every weight of an architecture, its head left out, by name. */
+export function weightShapes({
+  sites,
+  encodeOnly,
+}: Pick<Network, 'sites' | 'encodeOnly'>): Record<string, readonly number[]> {
   const shapes: Record<string, readonly number[]> = {};
   for (const { path, kind, inFeatures, outFeatures, hasBias } of [...sites, ...encodeOnly]) {
     shapes[`${path}.weight`] = kind === 'layerNorm' ? [outFeatures] : [inFeatures, outFeatures];
@@ -47,8 +64,8 @@ function weightShapes({ sites, encodeOnly }: Architecture): Record<string, reado
  * @throws CheckpointError naming the first missing or mis-shaped weight.
  */
 export function checkShapes(
-  architecture: Architecture,
-  specs: Readonly<Record<string, TensorSpec>>,
+  architecture: Network,
+  specs: Readonly<Record<string, DeclaredWeight>>,
   file: string,
 ): void {
   for (const [name, shape] of Object.entries(weightShapes(architecture))) {

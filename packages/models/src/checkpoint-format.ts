@@ -1,4 +1,4 @@
-import type { HostTensors } from '@peftjs/core';
+import type { HostTensors, Task } from '@peftjs/core';
 import type { Architecture } from './architecture.js';
 import type { ModelFolder } from './folder.js';
 import type { Tokenizer } from './tokenizer.js';
@@ -8,6 +8,8 @@ export interface Checkpoint {
   readonly architecture: Architecture;
   readonly weights: HostTensors;
   readonly tokenizer: Tokenizer;
+  /** The weights of those modules of the head that were trained with it, as many outputs as they have. */
+  readonly head: HostTensors;
 }
 
 /** A kind of folder that models come in. A new one is a file of its own and an entry in `formats`. */
@@ -16,6 +18,9 @@ export interface CheckpointFormat {
   readonly name: string;
   /** The file by which a folder is recognised. */
   readonly marker: string;
-  /** @throws CheckpointError for anything missing, broken or unknown. */
-  read(folder: ModelFolder): Promise<Checkpoint>;
+  /**
+   * @throws CheckpointError for anything missing, broken or unknown.
+   * @throws UnsupportedError for a task that the network has no head for.
+   */
+  read(folder: ModelFolder, task: Task): Promise<Checkpoint>;
 }

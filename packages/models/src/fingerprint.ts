@@ -1,12 +1,12 @@
 import { UnsupportedError, type HostTensors } from '@peftjs/core';
-import type { Architecture } from './architecture.js';
+import type { Network } from './architecture.js';
 
 /**
  * One hash over an architecture, its weights and its tokenizer. The head is left out: every task makes its own, and an
  * adapter belongs to the network below it.
  */
 export async function modelFingerprint(
-  { name, maxTokens, sites, encodeOnly }: Architecture,
+  { name, maxTokens, settings, sites, encodeOnly }: Network,
   weights: HostTensors,
   tokenizer: string,
 ): Promise<string> {
@@ -14,16 +14,26 @@ export async function modelFingerprint(
   for (const [path, { dtype, shape, data }] of Object.entries(weights).sort(([a], [b]) => (a < b ? -1 : 1))) {
     tensors.push(`${path} ${dtype} [${shape.join(', ')}] ${await sha256(data)}`);
   }
-  const content = JSON.stringify({ name, maxTokens, sites, encodeOnly, tensors, tokenizer });
+  const content = JSON.stringify({ name, maxTokens, settings, sites, encodeOnly, tensors, tokenizer });
   return sha256(new TextEncoder().encode(content));
 }
 
 /** SHA-256 in hexadecimal. @throws UnsupportedError where Web Crypto is missing: a page without HTTPS. */
-export async function sha256(bytes: Uint8Array | Float32Array | Int32Array): Promise<string> {
+export function sha256(bytes: Uint8Array | Float32Array | Int32Array): Promise<string> {
+  return hexDigest('SHA-256', bytes);
+}
+
+/** A hash in hexadecimal. @throws UnsupportedError where Web Crypto is missing: a page without HTTPS. */
+export async function hexDigest(
+  algorithm: 'SHA-256' | 'SHA-1',
+  bytes: Uint8Array | Float32Array | Int32Array,
+): Promise<string> {
   const subtle = (globalThis.crypto as Partial<typeof globalThis.crypto>).subtle;
   if (!subtle) {
-    throw new UnsupportedError('a model is identified by SHA-256, which a page offers over HTTPS or on localhost only');
+    throw new UnsupportedError(
+      `a model is identified by ${algorithm}, which a page offers over HTTPS or on localhost only`,
+    );
   }
-  const digest = new Uint8Array(await subtle.digest('SHA-256', bytes));
+  const digest = new Uint8Array(await subtle.digest(algorithm, bytes));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

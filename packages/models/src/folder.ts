@@ -1,9 +1,11 @@
 import { CheckpointError, type Storage } from '@peftjs/core';
+import { bytesSource, type ByteSource } from '@peftjs/safetensors';
 import { parseJson } from './json.js';
+import { checkMemory } from './memory.js';
 
 /** How far the weights have been read. */
 export interface LoadProgress {
-  /** The file just read. */
+  /** The file just read from. */
   readonly file: string;
   readonly loadedBytes: number;
   /** What the checkpoint declares for all of its weights. */
@@ -15,40 +17,57 @@ export interface ModelFolder {
   readonly path: string;
   /** The path of a file in it, as messages show it. */
   pathOf(file: string): string;
+  exists(file: string): Promise<boolean>;
   /** @throws CheckpointError when the file is missing. */
   bytes(file: string): Promise<Uint8Array>;
+  /** A file read in pieces, where the storage can. @throws CheckpointError or SafetensorsError when the file is missing. */
+  source(file: string): Promise<ByteSource>;
   /** @throws CheckpointError when the file is missing, larger than `limit` bytes or not JSON. */
   json(file: string, limit: number): Promise<unknown>;
   progress(progress: LoadProgress): void;
+  /** @throws CheckpointError when weights of that many bytes do not fit into memory. */
+  checkMemory(file: string, bytes: number): void;
+}
+
+/** How a folder is read. */
+export interface Reading {
+  /** Told how far the weights have been read. */
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** What the weights may take, in bytes. */
+  readonly memoryLimit?: number | undefined;
 }
 
 /** The folder at `path`. */
 export function modelFolder(
   path: string,
   storage: Storage,
-  progress: (progress: LoadProgress) => void = () => undefined,
+  { onProgress: progress = () => undefined, memoryLimit = Infinity }: Reading = {},
 ): ModelFolder {
   const pathOf = (file: string): string => joined(path, file);
   return {
     path,
     pathOf,
     progress,
+    checkMemory: (file, bytes) => checkMemory('the model', bytes, memoryLimit, pathOf(file)),
+    exists: (file) => storage.exists(pathOf(file)),
     bytes: (file) => storage.read(pathOf(file)),
-    async json(file, limit) {
-      const bytes = await storage.read(pathOf(file));
-      if (bytes.length > limit) {
-        throw new CheckpointError(
-          `${pathOf(file)}: expected at most ${limit} bytes, got ${bytes.length}`,
-          pathOf(file),
-        );
-      }
-      return parseJson(bytes, pathOf(file));
-    },
+    source: async (file) => storage.open?.(pathOf(file)) ?? bytesSource(await storage.read(pathOf(file))),
+    json: async (file, limit) => parseJson(await atMost(limit, pathOf(file), storage), pathOf(file)),
   };
+}
+
+/** A whole file, of which the size is known before it is read where the storage can tell. */
+async function atMost(limit: number, path: string, storage: Storage): Promise<Uint8Array> {
+  const source = storage.open && (await storage.exists(path)) ? await storage.open(path) : undefined;
+  await source?.close?.();
+  const bytes = source && source.size > limit ? undefined : await storage.read(path);
+  if (bytes && bytes.length <= limit) return bytes;
+  throw new CheckpointError(`${path}: expected at most ${limit} bytes, got ${bytes?.length ?? source?.size}`, path);
 }
 
 /** A file's path below a folder. */
 export function joined(folder: string, file: string): string {
   if (folder === '') return file;
+  if (file === '') return folder;
   return folder.endsWith('/') ? `${folder}${file}` : `${folder}/${file}`;
 }

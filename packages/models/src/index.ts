@@ -1,4 +1,13 @@
 export { fromPretrained, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
-export type { Encoding, Tokenizer } from './tokenizer.js';
+export type { EncodeOptions, Encoding, Tokenizer } from './tokenizer.js';
 export type { LoadProgress } from './folder.js';
-export type { ResolvePackage } from './source.js';
+export type { ResolvePackage, SourceOptions } from './source.js';
+export { hubFiles, type HubFiles, type HubFilesOptions } from './hub/files.js';
+export type { RepoFile } from './hub/snapshot.js';
+export type { RepoType } from './hub/subject.js';
+export type { HubOptions } from './hub/options.js';
+export type { FileProgress, ProgressCallback, ProgressInfo } from './hub/progress.js';
+export { HubError } from './hub/error.js';
+export { saveMerged } from './export/save-merged.js';
+export { saveOnnx, type OnnxFolderOptions } from './export/save-onnx.js';
+export type { ExportOptions } from './export/source-files.js';

@@ -23,5 +23,10 @@ export function listField(owner: unknown, name: string, file: string): unknown[]
 
 /** A parsed value as a message shows it. */
 export function shown(value: unknown): string {
-  return value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 80);
+  if (value === undefined) return 'nothing';
+  try {
+    return JSON.stringify(value).slice(0, 80);
+  } catch {
+    return 'something nested too deeply';
+  }
 }

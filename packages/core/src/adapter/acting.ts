@@ -1,3 +1,4 @@
+import { UnsupportedError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import type { HostTensors } from '../tensors.js';
@@ -28,16 +29,29 @@ export function actingParts(peft: PeftModel | Model): ActingParts {
   return { model, ...byModule([...saved, ...layers], (parts) => combined(peft.model, parts, shared)) };
 }
 
-/** The parts of adapters by which each row of a mixed batch goes its own way. */
+/**
+ * The parts of adapters by which each row of a mixed batch goes its own way.
+ * @throws UnsupportedError when one of them acts on what all rows share.
+ */
 export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): ActingParts {
   const parts = adapters.flatMap((adapter) => [...partsOf('layers')(adapter), ...partsOf('saved')(adapter)]);
   return {
     model,
     ...byModule(parts, (own) => {
+      assertOfRows(own);
       const beside = own.map((part) => besideOthers(part, frozenModule(model, part.layer.site.path)));
       return { layer: routed(beside), values: compositeValues(beside) };
     }),
   };
+}
+
+function assertOfRows(parts: readonly Part[]): void {
+  const site = parts.map(({ layer }) => layer.site).find(({ readsShared }) => readsShared);
+  if (!site) return;
+  throw new UnsupportedError(
+    `'${site.path}' reads what the rows of a batch share: they cannot go by different adapters there; predict with one at a time`,
+    site.path,
+  );
 }
 
 function partsOf(kind: 'layers' | 'saved'): (adapter: Adapter) => Part[] {

@@ -71,9 +71,20 @@ function layersOf(peft: PeftModel, names: readonly string[]): Part[] {
   return names.flatMap((name) => {
     const adapter = adapterNamed(peft, name);
     const { method, layers } = adapter;
-    if (method.capabilities.mergeable) return Object.values(layers).map((layer) => partOf(adapter, layer));
-    throw new UnsupportedError(`${method.name} cannot be merged: it is more than a change of weights`);
+    if (!method.capabilities.mergeable) {
+      throw new UnsupportedError(`${method.name} cannot be merged: it is more than a change of weights`);
+    }
+    for (const layer of Object.values(layers)) assertUntied(peft.model, layer);
+    return Object.values(layers).map((layer) => partOf(adapter, layer));
   });
+}
+
+function assertUntied({ tied = [] }: Model, { site, replacesModule }: AdapterLayer): void {
+  if (replacesModule || !tied.includes(site.path)) return;
+  throw new UnsupportedError(
+    `'${site.path}' is the model's head too, which its adapter leaves as it is: merged, it would change both`,
+    site.path,
+  );
 }
 
 function savedOf(adapter: Adapter): Part[] {

@@ -25,6 +25,11 @@ export interface Model {
   readonly defaultTargetModules: readonly string[];
   /** Embeddings whose rows are gathered on the host while they are frozen: the table never enters the graph. */
   readonly lookups: readonly Lookup[];
+  /**
+   * Modules whose weight is read in a second place, as a language model's head reads the table of words. An adapter's change acts
+   * in the first alone, and so cannot be merged; a module trained whole is trained for both.
+   */
+  readonly tied?: readonly string[];
   /** What its outputs are for. Default 'sequence-classification'. */
   readonly task?: Task;
   /** Logits from the inputs of a batch: `[batch, classes]`, or `[batch, tokens, classes]` for a task of tokens. */

@@ -28,6 +28,8 @@ export interface Site {
   readonly kernel?: readonly [number, number];
   /** Whether files hold its weight as [in, out], as the Conv1D of transformers has it; else a linear one is [out, in] there. */
   readonly fanInFanOut?: boolean;
+  /** Whether it also reads what the rows of a batch share, e.g. positions: these rows cannot go by different adapters there. */
+  readonly readsShared?: boolean;
 }
 
 /** Where a module stands in the network. */

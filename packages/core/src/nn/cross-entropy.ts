@@ -28,6 +28,7 @@ export function softmaxCrossEntropy(logits: Tensor, labels: Tensor): Tensor {
 /** dlogits = dy (softmax(logits) - onehot(label)) */
 function gradient(dy: Tensor, [weights, total, labels]: [Tensor, Tensor, Tensor], classes: number): Tensor {
   const column = (x: Tensor): Tensor => tf.reshape(x, [-1, 1]); // [rows, 1]
-  const chosen = tf.oneHot(labels, classes, 1, 0, 'float32'); // [rows, classes]
+  // Not tf.oneHot: on WASM it writes integers into a tensor of floats.
+  const chosen = tf.cast(tf.equal(column(labels), tf.range(0, classes, 1, 'int32')), 'float32'); // [rows, classes]
   return tf.sub(tf.mul(weights, column(tf.div(dy, total))), tf.mul(chosen, column(dy)));
 }

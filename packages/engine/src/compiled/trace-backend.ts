@@ -4,12 +4,20 @@ import { EngineError } from '@peftjs/core';
 import { GraphBuilder, typedArray } from './graph.js';
 import type { ConstantData, Value } from './graph.js';
 import { dtypeFor } from './kernels/creation.js';
-import type { Kernel } from './kernels/kernel.js';
-import { kernelTable } from './kernels/table.js';
+import type { Kernel, KernelTable } from './kernels/kernel.js';
+import { kernelTable, standardTable } from './kernels/table.js';
 import { askedBy, missingKernel, refuseRandomness } from './running-ops.js';
 
 /** The name under which TensorFlow.js knows the tracing backend. */
 export const TRACE_BACKEND = 'peftjs-trace';
+
+/** The same for the one that keeps to the operators of the ONNX standard. */
+export const STANDARD_TRACE_BACKEND = 'peftjs-trace-standard';
+
+const TABLES = { [TRACE_BACKEND]: kernelTable, [STANDARD_TRACE_BACKEND]: standardTable };
+
+/** A tracing backend by name. */
+export type TraceBackendName = keyof typeof TABLES;
 
 /** What stands behind a tensor of the trace; `known` when its numbers were given, not computed. */
 interface Entry {
@@ -142,25 +150,25 @@ export class TraceBackend extends tf.KernelBackend {
   }
 }
 
-/** The tracing backend, registered with its kernels on the first call. It never becomes the default backend by itself. */
-export function traceBackend(): TraceBackend {
-  if (!(TRACE_BACKEND in tf.engine().registryFactory)) registerTracing();
-  const backend: unknown = tf.findBackend(TRACE_BACKEND);
+/** A tracing backend, registered with its kernels on the first call. It never becomes the default backend by itself. */
+export function traceBackend(name: TraceBackendName = TRACE_BACKEND): TraceBackend {
+  if (!(name in tf.engine().registryFactory)) registerTracing(name, TABLES[name]);
+  const backend: unknown = tf.findBackend(name);
   return backend as TraceBackend;
 }
 
-function registerTracing(): void {
-  tf.registerBackend(TRACE_BACKEND, () => new TraceBackend(), 0);
-  for (const [kernelName, kernel] of Object.entries(kernelTable)) register(kernelName, kernel);
+function registerTracing(name: TraceBackendName, table: KernelTable): void {
+  tf.registerBackend(name, () => new TraceBackend(), 0);
+  for (const [kernelName, kernel] of Object.entries(table)) register(name, kernelName, kernel);
   for (const { kernelName } of tf.getKernelsForBackend('cpu')) {
-    if (!(kernelName in kernelTable)) register(kernelName, refusal(kernelName));
+    if (!(kernelName in table)) register(name, kernelName, refusal(kernelName));
   }
 }
 
-function register(kernelName: string, kernel: Kernel): void {
+function register(backendName: TraceBackendName, kernelName: string, kernel: Kernel): void {
   tf.registerKernel({
     kernelName,
-    backendName: TRACE_BACKEND,
+    backendName,
     kernelFunc: ({ inputs, attrs, backend }) => (backend as unknown as TraceBackend).run(kernel, inputs, attrs),
   });
 }

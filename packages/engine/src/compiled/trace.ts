@@ -6,7 +6,7 @@ import type { GraphBuilder, GraphConstant, GraphNode, GraphPort } from './graph.
 import { writeModel } from './onnx.js';
 import { missingKernel } from './running-ops.js';
 import { TRACE_BACKEND, traceBackend } from './trace-backend.js';
-import type { TraceBackend } from './trace-backend.js';
+import type { TraceBackend, TraceBackendName } from './trace-backend.js';
 
 /** A pure function as an ONNX graph. */
 export interface TracedGraph {
@@ -28,11 +28,20 @@ export interface TracedGraph {
  * @throws ShapeError when a spec is impossible.
  */
 export async function trace(fn: PureFunction, inputs: Readonly<Record<string, TensorSpec>>): Promise<TracedGraph> {
+  return traceOn(TRACE_BACKEND, fn, inputs);
+}
+
+/** The same on a tracing backend by name. */
+export async function traceOn(
+  name: TraceBackendName,
+  fn: PureFunction,
+  inputs: Readonly<Record<string, TensorSpec>>,
+): Promise<TracedGraph> {
   checkSpecs(inputs);
   // A backend must have been chosen, and none be half started, for TensorFlow.js to come back to it.
   await tf.ready();
-  const backend = traceBackend();
-  return withBackend(TRACE_BACKEND, () =>
+  const backend = traceBackend(name);
+  return withBackend(name, () =>
     backend.trace((graph) => {
       tf.tidy(() => {
         const outputs = call(fn, inputTensors(backend, graph, inputs));

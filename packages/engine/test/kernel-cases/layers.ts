@@ -1,6 +1,20 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { attention, dropout, embedding, gelu, layerNorm, linear, maskBias } from '@peftjs/core/nn';
+import {
+  attention,
+  causalBias,
+  dropout,
+  embedding,
+  gelu,
+  geluTanh,
+  layerNorm,
+  linear,
+  maskBias,
+  rmsNorm,
+  rotary,
+  silu,
+  softmaxCrossEntropy,
+} from '@peftjs/core/nn';
 import { floats, integers } from '../cases.js';
 import { get, unary } from './case.js';
 import type { Case } from './case.js';
@@ -69,11 +83,44 @@ export const layers: Readonly<Record<string, Case>> = {
     gradients: ['x', 'gain', 'shift'],
   },
   'PeftGelu, PeftGeluGrad': unary(gelu, -4, 4),
+  PeftGeluTanh: unary(geluTanh, -4, 4),
+  PeftSilu: unary(silu, -6, 6),
+  PeftRmsNorm: {
+    inputs: { x: floats([2, 3, 8]), gain: floats([8], 0.5, 1.5) },
+    fn: (t) => ({
+      y: rmsNorm(get(t, 'x'), get(t, 'gain'), 1e-5),
+      z: rmsNorm(tf.reshape(get(t, 'x'), [6, 8]), tf.ones([8]), 1e-2),
+    }),
+    gradients: ['x', 'gain'],
+  },
+  PeftRotary: {
+    inputs: { x: floats([2, 3, 12]), angles: floats([7, 2], -3, 3), positions: integers([2, 3], 0, 7) },
+    fn: (t) => {
+      const [cos, sin] = [tf.cos(get(t, 'angles')), tf.sin(get(t, 'angles'))];
+      return {
+        y: rotary(get(t, 'x'), { cos, sin }),
+        z: rotary(get(t, 'x'), { cos, sin, positions: get(t, 'positions') }),
+      };
+    },
+    gradients: ['x'],
+  },
+  softmaxCrossEntropy: {
+    inputs: { logits: floats([5, 7], -9, 9), labels: integers([5], 0, 7) },
+    fn: (t) => ({ y: softmaxCrossEntropy(get(t, 'logits'), get(t, 'labels')) }),
+    gradients: ['logits'],
+  },
   attention: {
     inputs: { q: floats([2, 3, 8]), k: floats([2, 5, 8]), v: floats([2, 5, 8]), mask: integers([2, 5], 0, 2) },
     fn: (t) => ({
       y: attention(get(t, 'q'), get(t, 'k'), get(t, 'v'), { heads: 2, maskBias: maskBias(get(t, 'mask')) }),
       z: attention(get(t, 'q'), get(t, 'k'), get(t, 'v'), { heads: 4, scale: 0.7 }),
+    }),
+    gradients: ['q', 'k', 'v'],
+  },
+  'attention of heads that share keys': {
+    inputs: { q: floats([2, 3, 8]), k: floats([2, 3, 4]), v: floats([2, 3, 4]) },
+    fn: (t) => ({
+      y: attention(get(t, 'q'), get(t, 'k'), get(t, 'v'), { heads: 4, keyHeads: 2, maskBias: causalBias(3) }),
     }),
     gradients: ['q', 'k', 'v'],
   },

@@ -7,7 +7,14 @@ export const fused: KernelTable = {
   PeftLayerNorm: layerNorm,
   PeftGelu: (g, { x }: Unary) => g.map('Gelu', x),
   PeftGeluGrad: geluGrad,
+  PeftGeluTanh: (g, { x }: Unary) => g.map('Gelu', x, { attributes: { approximate: 'tanh' } }),
+  PeftRmsNorm: rmsNorm,
+  PeftRotary: rotary,
+  PeftSilu: (g, { x }: Unary) => g.map('QuickGelu', x, { domain: MICROSOFT, attributes: { alpha: { float: 1 } } }),
 };
+
+/** Operators that ONNX Runtime has besides the standard ones. */
+const MICROSOFT = 'com.microsoft';
 
 /** y, mean and 1 / standard deviation, the last two `[.., 1]`. */
 function layerNorm(
@@ -30,4 +37,27 @@ function geluGrad(g: GraphBuilder, { dy, x }: Record<'dy' | 'x', Value>): Value 
   const bell = g.map('Exp', g.zip('Mul', square(g, x), g.scalar(-0.5)));
   const slope = g.zip('Mul', g.zip('Mul', x, bell), g.scalar(1 / Math.sqrt(2 * Math.PI)));
   return g.zip('Mul', dy, g.zip('Add', distribution, slope));
+}
+
+/** y, and 1 / root mean square `[.., 1]`. */
+function rmsNorm(g: GraphBuilder, { x, gain }: Record<'x' | 'gain', Value>, { epsilon }: { epsilon: number }): Value[] {
+  const rows = g.rows(x); // [rows, features]
+  const [count = 1] = rows.shape;
+  const outputs = [rows.shape, [count, 1]].map((shape) => ({ dtype: x.dtype, shape }));
+  const attributes = { axis: -1, epsilon: { float: epsilon } };
+  const [y, invRms] = g.nodeOf('SimplifiedLayerNormalization', [rows, gain], outputs, { attributes }) as [Value, Value];
+  return [g.reshape(y, x.shape), g.reshape(invRms, [...x.shape.slice(0, -1), 1])];
+}
+
+interface RotaryInputs extends Unary {
+  readonly cos: Value;
+  readonly sin: Value;
+  readonly positions?: Value;
+}
+
+/** Heads turned by the angles of their positions; the one number 0 stands for 0, 1, .. */
+function rotary(g: GraphBuilder, { x, cos, sin, positions }: RotaryInputs): Value {
+  const places = positions === undefined ? g.ints([0]) : g.cast(positions, 'int64');
+  const attributes = { interleaved: 0 };
+  return g.node('RotaryEmbedding', [x, places, cos, sin], x.shape, { domain: MICROSOFT, attributes });
 }

@@ -15,3 +15,11 @@ export const kernelTable: KernelTable = {
   ...creation,
   ...fused,
 };
+
+/** Layers that only ONNX Runtime has an operator for. */
+const BEYOND_ONNX: ReadonlySet<string> = new Set(['PeftRmsNorm', 'PeftRotary', 'PeftSilu']);
+
+/** The same table without them: they then come as the plain operators that they are composed of, which every runtime knows. */
+export const standardTable: KernelTable = Object.fromEntries(
+  Object.entries(kernelTable).filter(([name]) => !BEYOND_ONNX.has(name)),
+);

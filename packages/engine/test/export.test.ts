@@ -1,0 +1,200 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import * as ort from 'onnxruntime-node';
+import { describe, expect, it } from 'vitest';
+import { EngineError, hostTensor, type HostTensors, type PureFunction, type Tensors } from '@peftjs/core';
+import { exportFunction } from '../src/export/export-function.js';
+import { constantOf, fitted, tracedSizes, valueAt } from '../src/export/sizes.js';
+
+const MOST = 20;
+const inputs = {
+  ids: { name: 'input_ids', dtype: 'int32' },
+  mask: { name: 'attention_mask', dtype: 'float32' },
+} as const;
+
+const ids = ({ ids }: Tensors): Tensor => ids as Tensor;
+const mask = ({ mask }: Tensors): Tensor => mask as Tensor;
+const tokensOf = (x: Tensor): number => x.shape[1] as number;
+
+function exported(fn: PureFunction, weights: HostTensors = {}, maxTokens = MOST): Promise<Uint8Array> {
+  return exportFunction({ fn, inputs, weights, maxTokens });
+}
+
+/** What ONNX Runtime and TensorFlow.js give for the same ids and mask. */
+async function both(fn: PureFunction, graph: Uint8Array, [batch, tokens]: [number, number], weights: HostTensors = {}) {
+  const session = await ort.InferenceSession.create(graph, { logSeverityLevel: 4 });
+  const places = Array.from({ length: batch * tokens }, (_, place) => place);
+  const held = (values: readonly number[]) =>
+    new ort.Tensor('int64', BigInt64Array.from(values, BigInt), [batch, tokens]);
+  const [idValues, maskValues] = [places.map((place) => (5 * place) % 7), places.map((place) => Number(place % 3 > 0))];
+  const feeds: Record<string, ort.Tensor> = { input_ids: held(idValues), attention_mask: held(maskValues) };
+  const read = session.inputNames.map((name) => [name, feeds[name] as ort.Tensor] as const);
+  const { y } = await session.run(Object.fromEntries(read));
+  const expected = tf.tidy(() => {
+    const constants = Object.entries(weights).map(([name, { data, shape }]) => [name, tf.tensor(data, [...shape])]);
+    const batchTensors = {
+      ids: tf.tensor(idValues, [batch, tokens], 'int32'),
+      mask: tf.tensor(maskValues, [batch, tokens]),
+    };
+    const { y } = fn({ ...batchTensors, ...(Object.fromEntries(constants) as Tensors) });
+    return { shape: (y as Tensor).shape, values: Array.from((y as Tensor).dataSync(), Math.fround) };
+  });
+  const found = y as ort.Tensor;
+  return { found: { shape: [...found.dims], values: Array.from(found.data as Float32Array) }, expected };
+}
+
+const SHAPES: readonly [number, number][] = [
+  [1, 1],
+  [2, 1],
+  [1, 2],
+  [4, 9],
+  [1, MOST],
+];
+
+/** Pure functions whose constants and shapes the sizes decide, each in another way. */
+const functions: Readonly<Record<string, PureFunction>> = {
+  'the same numbers for every size': (t) => ({ y: tf.add(tf.mul(mask(t), tf.scalar(3)), tf.scalar(-1)) }),
+  'the beginning of a table': (t) => {
+    const squares = Float32Array.from({ length: tokensOf(mask(t)) }, (_, place) => place * place + 1);
+    return { y: tf.add(mask(t), tf.tensor(squares, [1, squares.length])) };
+  },
+  'the end of a table': (t) => {
+    const squares = Float32Array.from({ length: tokensOf(mask(t)) }, (_, place) => (tokensOf(mask(t)) - place) ** 2);
+    return { y: tf.add(mask(t), tf.tensor(squares, [1, squares.length])) };
+  },
+  'the middle of a table, as far from its centre on both sides': (t) => {
+    const tokens = tokensOf(mask(t));
+    const cubes = Float32Array.from({ length: 2 * tokens }, (_, place) => (place - tokens) ** 3);
+    return { y: tf.add(tf.concat([mask(t), mask(t)], 1), tf.tensor(cubes, [1, 2 * tokens])) };
+  },
+  'a part of a table with rows and columns': (t) => {
+    const tokens = tokensOf(mask(t));
+    const values = Float32Array.from(
+      { length: tokens * tokens },
+      (_, at) => Math.floor(at / tokens) ** 2 + (at % tokens) ** 3,
+    );
+    return { y: tf.matMul(mask(t), tf.tensor(values, [tokens, tokens])) };
+  },
+  'a triangle': (t) => {
+    const tokens = tokensOf(mask(t));
+    const values = Float32Array.from({ length: tokens * tokens }, (_, at) =>
+      at % tokens > Math.floor(at / tokens) ? -7 : 0,
+    );
+    return { y: tf.add(tf.reshape(mask(t), [-1, 1, tokens]), tf.tensor(values, [1, tokens, tokens])) };
+  },
+  'sizes as numbers': (t) => ({
+    y: tf.add(tf.mul(mask(t), tokensOf(mask(t)) ** 2), tf.scalar((mask(t).shape[0] as number) * tokensOf(mask(t)) - 4)),
+  }),
+  'sizes as integers': (t) => ({ y: tf.cast(tf.add(ids(t), tf.scalar(2 * tokensOf(ids(t)), 'int32')), 'float32') }),
+  'shapes that both sizes decide': (t) => {
+    const [batch, tokens] = mask(t).shape as [number, number];
+    const wide = tf.reshape(tf.concat([mask(t), tf.mul(mask(t), 2), mask(t)], 1), [batch, 3, tokens]);
+    const turned = tf.reshape(tf.transpose(wide, [0, 2, 1]), [batch * tokens, 3]);
+    return { y: tf.reshape(tf.slice(turned, [tokens - 1, 1], [(batch - 1) * tokens + 1, 2]), [2, -1]) };
+  },
+  'a value repeated to a shape': (t) => ({ y: tf.add(tf.zeros(mask(t).shape), tf.slice(mask(t), [0, 0], [-1, 1])) }),
+};
+
+describe('a function of a batch of any size', () => {
+  it.each(Object.entries(functions))('with %s', async (_, fn) => {
+    const graph = await exported(fn);
+    for (const shape of SHAPES) {
+      const { found, expected } = await both(fn, graph, shape);
+      expect(found, shape.join(' x ')).toEqual(expected);
+    }
+  });
+
+  it('has its weights in the graph, under their names, and none that it does not read', async () => {
+    const weights = {
+      table: hostTensor(
+        Float32Array.from({ length: 21 }, (_, at) => at),
+        [7, 3],
+      ),
+      other: hostTensor(new Float32Array(9), [9]),
+    };
+    const fn: PureFunction = (t) => ({ y: tf.gather(t.table as Tensor, ids(t)) });
+    const graph = await exported(fn, weights);
+    const { found, expected } = await both(fn, graph, [2, 5], weights);
+    expect(found).toEqual(expected);
+    const text = new TextDecoder('latin1').decode(graph);
+    expect(text).toContain('table');
+    expect(text).not.toContain('other');
+  });
+
+  it('makes a triangle in the graph, however long, and computes a size once', async () => {
+    const causal = functions['a triangle'] as PureFunction;
+    const [short, long] = [await exported(causal), await exported(causal, {}, 500)];
+    expect(long.length).toBe(short.length);
+    const named = (graph: Uint8Array, op: string) => new TextDecoder('latin1').decode(graph).split(op).length - 1;
+    expect(named(short, 'Trilu')).toBe(1);
+    expect(named(short, 'Shape')).toBeLessThanOrEqual(2 + named(short, 'Reshape'));
+  });
+});
+
+describe('what cannot be written for any size is refused by name', () => {
+  const refused = async (fn: PureFunction, message: RegExp, maxTokens = MOST): Promise<void> => {
+    await expect(exported(fn, {}, maxTokens)).rejects.toThrow(EngineError);
+    await expect(exported(fn, {}, maxTokens)).rejects.toThrow(message);
+  };
+
+  it('a constant that follows no rule', () =>
+    refused((t) => {
+      const values = Float32Array.from({ length: tokensOf(mask(t)) }, (_, place) =>
+        Math.sin(place / tokensOf(mask(t))),
+      );
+      return { y: tf.mul(mask(t), tf.tensor(values, [1, values.length])) };
+    }, /how the sizes decide the float32 \[1, \d+\], which its node 'Mul' reads/));
+
+  it('a number that is no polynomial of the sizes', () =>
+    refused((t) => ({ y: tf.mul(mask(t), 1 / tokensOf(mask(t))) }), /float32 \[\], which its node 'Mul' reads/));
+
+  it('other operators for other sizes', async () => {
+    const long = (t: Tensors): boolean => tokensOf(mask(t)) > 15;
+    await refused((t) => ({ y: long(t) ? tf.exp(mask(t)) : tf.log(mask(t)) }), /from node 0 on, which its node/);
+    await refused((t) => ({ y: long(t) ? tf.exp(tf.exp(mask(t))) : tf.exp(mask(t)) }), /2 nodes|1 nodes/);
+  });
+
+  it('other values for other sizes', () =>
+    refused((t) => {
+      const [a, b] = [tf.exp(mask(t)), tf.sin(mask(t))];
+      return { y: tf.add(tf.add(a, b), tokensOf(mask(t)) > 15 ? a : b) };
+    }, /other values for other sizes/));
+
+  it('a function of nothing, and one of too few tokens', async () => {
+    await refused(() => ({ y: tf.ones([2]) }), /reads none of its inputs/);
+    await refused((t) => ({ y: mask(t) }), /at least 5, got 3/, 3);
+  });
+
+  it('more than a file holds', async () => {
+    const weights = { large: hostTensor(new Float32Array(2 ** 29), [2 ** 29]) };
+    await expect(exported((t) => ({ y: tf.mul(mask(t), t.large as Tensor) }), weights)).rejects.toThrow(
+      /at most 2 GB.*2\.0 GB/,
+    );
+  });
+});
+
+describe('sizes', () => {
+  it('are traced away from those of the weights, as far as there are others', () => {
+    const sizes = tracedSizes(MOST, new Set([13, 17]));
+    expect(sizes.slice(0, 6).map(({ tokens }) => tokens)).toEqual([19, 11, 7, 19, 11, 7]);
+    expect(sizes.at(-1)).toEqual({ batch: 3, tokens: MOST });
+    expect(new Set(tracedSizes(5, new Set()).map(({ tokens }) => tokens))).toEqual(new Set([5, 3, 4, 2]));
+  });
+
+  it('determine a polynomial, which the other traces must agree with', () => {
+    const sizes = tracedSizes(MOST, new Set());
+    const fit = (value: (batch: number, tokens: number) => number) =>
+      fitted(
+        sizes.map(({ batch, tokens }) => value(batch, tokens)),
+        sizes,
+      );
+    const polynomial = fit((b, s) => 2 * b * s * s - 3 * b + s - 40);
+    expect(valueAt(polynomial ?? [], { batch: 11, tokens: 6 })).toBe(2 * 11 * 36 - 33 + 6 - 40);
+    expect(constantOf(polynomial ?? [])).toBeUndefined();
+    expect(constantOf(fit(() => 8) ?? [])).toBe(8);
+    expect(constantOf(fit(() => 0) ?? [])).toBe(0);
+    expect(fit((b, s) => (b * s) / 2)).toBeUndefined();
+    expect(fit((b, s) => s ** 3)).toBeUndefined();
+    expect(fit((b) => b * b)).toBeUndefined();
+  });
+});

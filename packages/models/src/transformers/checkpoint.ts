@@ -1,0 +1,49 @@
+import { CheckpointError, type Task } from '@peftjs/core';
+import type { Checkpoint, CheckpointFormat } from '../checkpoint-format.js';
+import type { ModelFolder } from '../folder.js';
+import { field, shown } from '../json.js';
+import { CONFIG_FILE, readConfig, refuseUnless, type ConfigFile } from './config.js';
+import type { ModelType } from './model-type.js';
+import { modelTypes } from './model-types.js';
+import { readTokenizer } from './tokenizer.js';
+import { readWeights } from './weights.js';
+
+/** A folder as transformers' `save_pretrained` writes it: config.json, model.safetensors (or shards) and tokenizer.json. */
+export const transformersFormat: CheckpointFormat = {
+  name: `a folder of transformers (${modelTypes.map(({ name }) => name).join(', ')})`,
+  marker: CONFIG_FILE,
+  read: readTransformers,
+};
+
+async function readTransformers(folder: ModelFolder, task: Task): Promise<Checkpoint> {
+  const config = await readConfig(folder);
+  const modelType = modelTypeOf(config);
+  refuseUnless(config, 'quantization_config', undefined);
+  const architecture = modelType.architecture(config, task);
+  const tokenizer = await readTokenizer(folder, architecture);
+  const holdsHead = isFor(config, task);
+  return { architecture, tokenizer, ...(await readWeights(folder, architecture, { modelType, holdsHead })) };
+}
+
+/** What the classes of transformers whose heads go by the same names are for. */
+const CLASSES: readonly (readonly [suffix: string, task: Task])[] = [
+  ['ForSequenceClassification', 'sequence-classification'],
+  ['ForTokenClassification', 'token-classification'],
+];
+
+/** Whether the head of the class that a config.json names is one for the task; also where it names none. */
+function isFor({ settings }: ConfigFile, task: Task): boolean {
+  const names = field(settings, 'architectures');
+  const [name] = Array.isArray(names) ? (names as unknown[]) : [];
+  const known = CLASSES.find(([suffix]) => typeof name === 'string' && name.endsWith(suffix));
+  return known === undefined || known[1] === task;
+}
+
+/** @throws CheckpointError for one that is not read. */
+export function modelTypeOf({ file, settings }: ConfigFile): ModelType {
+  const name = field(settings, 'model_type');
+  const modelType = modelTypes.find((type) => type.name === name);
+  if (modelType) return modelType;
+  const known = modelTypes.map((type) => shown(type.name)).join(', ');
+  throw new CheckpointError(`${file}: unknown 'model_type' ${shown(name)}; known ones are ${known}`, file);
+}

@@ -1,0 +1,187 @@
+/** Reads the weights of transformers: safetensors with torch's names and orientation, in one file or in shards. */
+import {
+  openSafetensors,
+  openSharded,
+  SafetensorsError,
+  toFloat32,
+  type SafetensorsFile,
+  type TensorSpec,
+} from '@peftjs/safetensors';
+import { CheckpointError, hostTensor, sizeOf, transposed, type HostTensor, type Site } from '@peftjs/core';
+import {
+  checkFinite,
+  checkShapes,
+  weightShapes,
+  type Architecture,
+  type DeclaredWeight,
+  type Network,
+} from '../architecture.js';
+import type { Checkpoint } from '../checkpoint-format.js';
+import type { ModelFolder } from '../folder.js';
+import type { ModelType } from './model-type.js';
+
+/** The file with all weights of a model that is not cut into shards. */
+export const WEIGHTS_FILE = 'model.safetensors';
+const INDEX_FILE = 'model.safetensors.index.json';
+
+/** Stored types that become float32. */
+const FLOATS: readonly string[] = ['F32', 'F16', 'BF16', 'F64'];
+
+/** A weight as the file holds it; that of a linear module is [out, in] there, but in transformers' Conv1D. */
+interface StoredWeight extends TensorSpec {
+  readonly key: string;
+  readonly transposed: boolean;
+}
+
+/** What is known of a checkpoint before its weights are opened. */
+interface Expected {
+  readonly modelType: ModelType;
+  /** Whether a head in it is one for the task. */
+  readonly holdsHead: boolean;
+}
+
+/**
+ * The weights of a network by module path, [in, out], and those of its head that the checkpoint has.
+ * @throws CheckpointError for weights that are missing, broken, of another shape or not finite.
+ */
+export async function readWeights(
+  folder: ModelFolder,
+  architecture: Architecture,
+  expected: Expected,
+): Promise<Pick<Checkpoint, 'weights' | 'head'>> {
+  const name = await weightsFile(folder);
+  const path = folder.pathOf(name);
+  return inCheckpoint(path, async () => {
+    const file = await openWeights(folder, name);
+    try {
+      return await weightsIn(file, architecture, expected, {
+        path,
+        onSize: (totalBytes) => {
+          folder.checkMemory(name, totalBytes);
+        },
+        onRead: (loadedBytes, totalBytes) => {
+          folder.progress({ file: name, loadedBytes, totalBytes });
+        },
+      });
+    } finally {
+      await file.close();
+    }
+  });
+}
+
+/** Where a checkpoint lies, and who is told how far it has been read. */
+interface Reading {
+  readonly path: string;
+  /** Told what the weights will take, before any is read. */
+  onSize(totalBytes: number): void;
+  onRead(loadedBytes: number, totalBytes: number): void;
+}
+
+async function weightsIn(
+  file: SafetensorsFile,
+  architecture: Architecture,
+  { modelType, holdsHead }: Expected,
+  { path, ...told }: Reading,
+): Promise<Pick<Checkpoint, 'weights' | 'head'>> {
+  const headSites = holdsHead ? storedHead(file, architecture) : [];
+  const network = { ...architecture, sites: [...architecture.sites, ...headSites] };
+  const stored = storedWeights(file, network, modelType, path);
+  checkShapes(network, mapped(stored, declared), path);
+  const all = await readAll(file, stored, told);
+  checkFinite(all, path);
+  const isOfHead = (name: string): boolean => headSites.some((site) => name.startsWith(`${site.path}.`));
+  const apart = (wanted: boolean) =>
+    Object.fromEntries(Object.entries(all).filter(([name]) => isOfHead(name) === wanted));
+  return { weights: apart(false), head: apart(true) };
+}
+
+async function weightsFile(folder: ModelFolder): Promise<string> {
+  for (const name of [WEIGHTS_FILE, INDEX_FILE]) if (await folder.exists(name)) return name;
+  throw new CheckpointError(
+    `there is no ${folder.pathOf(WEIGHTS_FILE)} or ${INDEX_FILE}: save the model as safetensors; pickled weights are not read`,
+    folder.pathOf(WEIGHTS_FILE),
+  );
+}
+
+function openWeights(folder: ModelFolder, name: string): Promise<SafetensorsFile> {
+  const source = (file: string) => folder.source(file);
+  if (name === WEIGHTS_FILE) return source(name).then(openSafetensors);
+  return openSharded(name, source);
+}
+
+/** The modules of the head that are in a checkpoint; the last of them tells itself how many outputs it has. */
+function storedHead(file: SafetensorsFile, { head }: Architecture): Site[] {
+  const key = ({ path }: Site): string => `${path}.weight`;
+  const last = head.sites(1).at(-1);
+  const outputs = last && file.names.includes(key(last)) ? (file.spec(key(last)).shape[0] ?? 0) : 0;
+  return head.sites(Math.max(outputs, 1)).filter((site) => file.names.includes(key(site)));
+}
+
+function storedWeights(
+  file: SafetensorsFile,
+  network: Network,
+  { prefix, savedBy }: ModelType,
+  path: string,
+): Record<string, StoredWeight> {
+  const keys = new Set(file.names);
+  const linear = [...network.sites, ...network.encodeOnly].filter(
+    ({ kind, fanInFanOut }) => kind === 'linear' && !fanInFanOut,
+  );
+  const matrices = new Set(linear.map((site) => `${site.path}.weight`));
+  return mapped(weightShapes(network), (_, name) => {
+    const key = spellings(name, prefix).find((spelling) => keys.has(spelling));
+    if (key !== undefined) return { key, ...file.spec(key), transposed: matrices.has(name) };
+    throw new CheckpointError(`${path}: weight '${name}' is missing; expected a checkpoint of ${savedBy}`, name);
+  });
+}
+
+/** What a weight may be called: with or without the prefix, layer norms as today or as in the first checkpoints. */
+function spellings(name: string, prefix: string): string[] {
+  const old = name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
+  return [name, old].flatMap((key) => (key.startsWith(prefix) ? [key, key.slice(prefix.length)] : [key]));
+}
+
+/** The weight as the architecture asks for it. */
+function declared({ dtype, shape, transposed }: StoredWeight): DeclaredWeight {
+  return { dtype: FLOATS.includes(dtype) ? 'float32' : dtype, shape: transposed ? [...shape].reverse() : shape };
+}
+
+async function readAll(
+  file: SafetensorsFile,
+  stored: Readonly<Record<string, StoredWeight>>,
+  { onSize, onRead }: Omit<Reading, 'path'>,
+): Promise<Record<string, HostTensor>> {
+  const bytes = ({ shape }: TensorSpec): number => Float32Array.BYTES_PER_ELEMENT * sizeOf(shape);
+  const totalBytes = Object.values(stored).reduce((sum, weight) => sum + bytes(weight), 0);
+  onSize(totalBytes);
+  const weights: Record<string, HostTensor> = {};
+  let loadedBytes = 0;
+  for (const [name, weight] of Object.entries(stored)) {
+    weights[name] = await readWeight(file, weight);
+    loadedBytes += bytes(weight);
+    onRead(loadedBytes, totalBytes);
+  }
+  return weights;
+}
+
+/** Values that share their memory with a whole file are copied, so that it can go. */
+async function readWeight(file: SafetensorsFile, weight: StoredWeight): Promise<HostTensor> {
+  const values = toFloat32(await file.read(weight.key));
+  if (weight.transposed) return transposed(hostTensor(values, weight.shape)); // [out, in] -> [in, out]
+  const isAlone = values.byteLength === values.buffer.byteLength;
+  return hostTensor(isAlone ? values : values.slice(), weight.shape);
+}
+
+/** The safetensors reader names what is wrong with a file; as a model it is a checkpoint. */
+async function inCheckpoint<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof SafetensorsError)) throw error;
+    throw new CheckpointError(`${path}: ${error.message}`, error.path ?? path, error);
+  }
+}
+
+function mapped<T, U>(record: Readonly<Record<string, T>>, change: (value: T, name: string) => U): Record<string, U> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, change(value, name)]));
+}

@@ -1,0 +1,41 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { relativeRow } from '../src/deberta-v2/relative.js';
+import { ropeFrequencies, ropeSettings } from '../src/llama/rope.js';
+
+/** Made by tools/golden/architectures.py with transformers. */
+function golden(name: string): unknown {
+  return (JSON.parse(readFileSync(new URL(`fixtures/${name}.json`, import.meta.url), 'utf8')) as { tables: unknown })
+    .tables;
+}
+
+describe('rows of the table of relative positions', () => {
+  const tables = golden('relative') as { buckets: number; most: number; values: number[] }[];
+
+  it.each(tables)('are those of transformers for $buckets buckets of $most distances', ({ buckets, most, values }) => {
+    const config = { positionBuckets: buckets, maxRelativePositions: most };
+    expect(values.map((_, index) => relativeRow(index - 600, config))).toEqual(values);
+  });
+
+  it('are the distances themselves, clipped, without buckets', () => {
+    const config = { positionBuckets: null, maxRelativePositions: 3 };
+    expect([-4, -3, -2, 0, 2, 3, 4].map((distance) => relativeRow(distance, config))).toEqual([0, 0, 1, 3, 5, 5, 5]);
+  });
+});
+
+describe('frequencies of rotary positions', () => {
+  const tables = golden('rope') as { rope: Record<string, unknown>; values: number[] }[];
+
+  it.each(tables)('are those of transformers: $rope.rope_type', ({ rope, values }) => {
+    const { rope_theta, rope_type, ...factors } = rope;
+    const today = { file: 'config.json', settings: { rope_parameters: rope } };
+    const before = { file: 'config.json', settings: { rope_theta, rope_scaling: { type: rope_type, ...factors } } };
+    for (const config of [today, before]) {
+      const frequencies = ropeFrequencies(ropeSettings(config), 64);
+      expect(frequencies).toHaveLength(32);
+      frequencies.forEach((frequency, index) => {
+        expect(frequency / (values[index] as number)).toBeCloseTo(1, 6);
+      });
+    }
+  });
+});

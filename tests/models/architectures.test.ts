@@ -1,0 +1,156 @@
+import {
+  attach,
+  floats,
+  tensorAt,
+  train,
+  transposed,
+  type Executor,
+  type HostTensor,
+  type HostTensors,
+  type PeftModel,
+  type TrainingSnapshot,
+} from '@peftjs/core';
+import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { full } from '@peftjs/baselines';
+import { compiled, eager } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { describe, expect, it } from 'vitest';
+import {
+  batchOf,
+  golden,
+  goldenValues,
+  heads,
+  headsOf,
+  load,
+  networks,
+  outputsOf,
+  tiny,
+  tokenRows,
+  withoutHead,
+  type HeadName,
+  type Tiny,
+} from './tiny.js';
+
+/** Of logits and hidden states, and of gradients: ||a - b|| / ||b||. */
+const TOLERANCE = 1e-5;
+const GRADIENT_TOLERANCE = 1e-4;
+
+const executors: Record<string, Executor> = {
+  'the reference': await referenceExecutor(),
+  'the compiled engine': compiled({ threads: 1 }),
+  WebAssembly: await eager({ backend: 'wasm' }),
+};
+const BATCHES = [0, 1, 2];
+/** The batch that PEFT's gradients are of. */
+const GRADIENTS = 1;
+
+const cases = networks.flatMap((network) =>
+  Object.entries(executors).map((executor) => [network, ...executor] as const),
+);
+
+describe.each(cases)('%s on %s', (network, _, executor) => {
+  const from = tiny(network);
+
+  it.each(headsOf(from))("has the logits of transformers under its head for '%s'", async (head) => {
+    const model = await load(from, head);
+    for (const number of BATCHES) {
+      const expected = golden(from, `${head}/${number}/logits`);
+      if (!expected) continue;
+      const batch = batchOf(from, number);
+      const actual = await outputsOf(model, batch, executor);
+      const rows = (values: Float32Array) => (expected.shape.length === 3 ? tokenRows(values, batch) : [...values]);
+      expect(relativeDistance(rows(actual), rows(floats(expected))), `batch ${number}`).toBeLessThan(TOLERANCE);
+    }
+  });
+
+  it('has the hidden states of transformers', async () => {
+    const model = withoutHead(await load(from, 'tokens'));
+    for (const number of BATCHES) {
+      const batch = batchOf(from, number);
+      const actual = tokenRows(await outputsOf(model, batch, executor), batch);
+      const expected = tokenRows(goldenValues(from, `${number}/hidden`), batch);
+      expect(relativeDistance(actual, expected), `batch ${number}`).toBeLessThan(TOLERANCE);
+    }
+  });
+
+  it.each(headsOf(from))("has the loss and the gradients of PEFT's LoRA under its head for '%s'", async (head) => {
+    const model = await load(from, head);
+    const peft = attach(model, lora({ r: 2, loraAlpha: 4 }));
+    peft.adapter = { ...peft.adapter, values: { ...peft.adapter.values, ...goldenFactors(from) } };
+    const { loss, gradients } = await firstStep(peft, from, head, executor);
+    expect(relativeDistance([loss], goldenValues(from, `${head}/loss`))).toBeLessThan(TOLERANCE);
+    for (const name of Object.keys(goldenFactors(from))) {
+      const expected = goldenValues(from, `${head}/gradient/${inPeft(name)}`);
+      const actual = floats(transposed(tensorAt(gradients, name)));
+      expect(relativeDistance(actual, expected), name).toBeLessThan(GRADIENT_TOLERANCE);
+    }
+  });
+
+  it('gives the same, whatever stands in padding and however much of it', async () => {
+    const model = await load(from, 'classes');
+    const plain = await outputsOf(model, batchOf(from, 1), executor);
+    const padded = await outputsOf(model, batchOf(from, 1, { further: 5, filler: 79 }), executor);
+    expect(relativeDistance(padded, plain)).toBeLessThan(TOLERANCE);
+  });
+});
+
+it.each(['gpt2', 'llama'] as const)('%s trains a tied table at both of its ends', async (network) => {
+  const from = tiny(network);
+  const model = await load(from, 'next');
+  const [table] = model.sites;
+  const peft = attach(model, full({ targetModules: [table?.path ?? ''] }));
+  for (const executor of Object.values(executors)) {
+    const { gradients } = await firstStep(peft, from, 'next', executor);
+    const actual = floats(tensorAt(gradients, `${table?.path}.weight`));
+    expect(relativeDistance(actual, goldenValues(from, 'next/gradient/table'))).toBeLessThan(GRADIENT_TOLERANCE);
+  }
+});
+
+/** PEFT's key for a tensor of ours. */
+function inPeft(name: string): string {
+  return name.replace(/\.lora([AB])$/, '.lora_$1.weight');
+}
+
+/** The A and B that PEFT had, under our names and oriented as ours are. */
+function goldenFactors(from: Tiny): HostTensors {
+  const keys = [...from.expected.keys()].filter((key) => key.startsWith('lora/'));
+  return Object.fromEntries(
+    keys.map((key) => [
+      key.slice('lora/'.length).replace(/\.lora_([AB])\.weight$/, '.lora$1'),
+      transposed(golden(from, key) as HostTensor),
+    ]),
+  );
+}
+
+/** Loss and gradients of one batch: those that Adam's first moment holds after the first of two steps. */
+async function firstStep(
+  peft: PeftModel,
+  from: Tiny,
+  head: HeadName,
+  executor: Executor,
+): Promise<{ loss: number; gradients: HostTensors }> {
+  const batch = batchOf(from, GRADIENTS, { head });
+  const losses: number[] = [];
+  const snapshots: TrainingSnapshot[] = [];
+  const { adapter } = peft;
+  await train(
+    peft,
+    { objective: heads[head].objective, batchesPerEpoch: 2, epoch: () => [batch, batch] },
+    {
+      executor,
+      epochs: 1,
+      learningRate: 1e-3,
+      beta1: 0.5,
+      clipNorm: null,
+      snapshotEvery: 1,
+      onStep: ({ objective }) => losses.push(objective),
+      onSnapshot: (snapshot) => void snapshots.push(snapshot),
+    },
+  );
+  peft.adapter = adapter;
+  const moments = snapshots[0]?.moment1 ?? expect.fail('no snapshot');
+  const gradients = Object.fromEntries(
+    Object.entries(moments).map(([name, moment]) => [name, { ...moment, data: floats(moment).map((m) => 2 * m) }]),
+  );
+  return { loss: losses[0] ?? NaN, gradients };
+}

@@ -1,0 +1,143 @@
+import { full } from '@peftjs/baselines';
+import {
+  attach,
+  ConfigError,
+  floats,
+  hostIntegers,
+  hostTensor,
+  loadPretrained,
+  memoryStorage,
+  mergeAndUnload,
+  predict,
+  savePretrained,
+  tensorAt,
+  UnsupportedError,
+  type Batch,
+  type Model,
+} from '@peftjs/core';
+import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { lora } from '@peftjs/lora';
+import { describe, expect, it } from 'vitest';
+import { batchOf, load, tiny, type Network } from './tiny.js';
+
+describe('a head', () => {
+  it('keeps what fits of several modules, and only the others are drawn anew', async () => {
+    const from = tiny('roberta');
+    const [own, other] = [await load(from, 'classes'), await load(from, 'classes', { numLabels: 2 })];
+    expect(own.pretrainedHead).toBe(true);
+    expect(other.pretrainedHead).toEqual(['classifier.dense']);
+    expect(other.weights['classifier.dense.weight']).toEqual(own.weights['classifier.dense.weight']);
+    const valuesOf = (model: Model, seed: number) => attach(model, lora({ r: 2 }), { seed }).adapter.values;
+    const [one, two] = [valuesOf(other, 1), valuesOf(other, 2)];
+    expect(one['classifier.dense.weight']).toEqual(own.weights['classifier.dense.weight']);
+    expect(two['classifier.dense.weight']).toEqual(one['classifier.dense.weight']);
+    expect(two['classifier.out_proj.weight']).not.toEqual(one['classifier.out_proj.weight']);
+    expect(valuesOf(own, 2)['classifier.out_proj.weight']).toEqual(own.weights['classifier.out_proj.weight']);
+  });
+
+  it('is new where the checkpoint has one for another task', async () => {
+    const options = { task: 'sequence-classification' } as const;
+    for (const network of ['roberta', 'distilbert', 'electra', 'deberta-v3', 'llama'] as const) {
+      const model = await load(tiny(network), 'tokens', options);
+      expect(model.pretrainedHead, network).toBe(false);
+      expect(model.sites.at(-1)?.outFeatures, network).toBe(2);
+    }
+  });
+
+  it('is saved by the names of PEFT, with the type of its task, and read again', async () => {
+    const expected = {
+      roberta: ['classes', ['classifier'], 'SEQ_CLS'],
+      distilbert: ['classes', ['pre_classifier', 'classifier'], 'SEQ_CLS'],
+      'deberta-v3': ['tokens', ['classifier'], 'TOKEN_CLS'],
+      llama: ['classes', ['score'], 'SEQ_CLS'],
+      gpt2: ['next', null, 'CAUSAL_LM'],
+    } as const;
+    for (const [name, [head, modulesToSave, taskType]] of Object.entries(expected)) {
+      const network = name as Network;
+      const model = await load(tiny(network), head, head === 'classes' ? { numLabels: 4 } : {});
+      const storage = memoryStorage();
+      const peft = attach(model, lora({ r: 2 }), { seed: 3 });
+      await savePretrained(peft, 'adapter', { storage });
+      const config: unknown = JSON.parse(new TextDecoder().decode(await storage.read('adapter/adapter_config.json')));
+      expect(config, name).toMatchObject({ modules_to_save: modulesToSave, task_type: taskType });
+      const again = await loadPretrained(model, 'adapter', { methods: [lora], storage });
+      expect(Object.keys(again.adapter.saved), name).toEqual(Object.keys(peft.adapter.saved));
+      for (const key of Object.keys(peft.adapter.values)) {
+        expect(tensorAt(again.adapter.values, key), `${name}: ${key}`).toEqual(tensorAt(peft.adapter.values, key));
+      }
+    }
+  });
+
+  it('of a causal language model is frozen: the table of words, or a module of the checkpoint', async () => {
+    const [tied, untied] = [await load(tiny('llama'), 'next'), await load(tiny('qwen2'), 'next')];
+    expect(tied.sites.map(({ path }) => path)).not.toContain('lm_head');
+    expect(untied.sites.at(-1)).toMatchObject({ path: 'lm_head', role: 'head', hasBias: false });
+    for (const model of [tied, untied]) {
+      const { saved, layers } = attach(model, lora({ r: 2, targetModules: 'all-linear' })).adapter;
+      expect(saved).toEqual({});
+      expect(layers).not.toHaveProperty('lm_head');
+    }
+  });
+
+  it('that is the table of words too cannot have an adapter of that table merged into it, but the table trained whole', async () => {
+    const model = await load(tiny('gpt2'), 'next');
+    const [table = ''] = model.tied ?? [];
+    const adapted = attach(model, lora({ r: 2, targetModules: [table, 'c_attn'] }));
+    expect(() => mergeAndUnload(adapted)).toThrow(UnsupportedError);
+    expect(() => mergeAndUnload(adapted)).toThrow(/^'transformer\.wte' is the model's head too/);
+    const elsewhere = attach(model, lora({ r: 2 }));
+    const whole = attach(model, full({ targetModules: [table] }));
+    const values = floats(tensorAt(whole.adapter.values, `${table}.weight`)).map((value) => 2 * value);
+    whole.adapter = {
+      ...whole.adapter,
+      values: { [`${table}.weight`]: { ...tensorAt(whole.adapter.values, `${table}.weight`), data: values } },
+    };
+    const executor = await referenceExecutor();
+    for (const peft of [elsewhere, whole]) {
+      const [own, merged] = [peft, mergeAndUnload(peft)].map((each) =>
+        predict(each, [batchOf(tiny('gpt2'), 1)], executor),
+      );
+      expect(relativeDistance((await merged)?.[0] ?? [], (await own)?.[0] ?? [])).toBeLessThan(1e-5);
+    }
+  });
+
+  it('on one token reads the last of the mask, also where that token is one for padding', async () => {
+    for (const network of ['gpt2', 'llama'] as const) {
+      const model = await load(tiny(network), 'classes');
+      const row = (ids: number[]): Batch => ({
+        inputs: {
+          inputIds: hostIntegers(Int32Array.from(ids), [1, ids.length]),
+          attentionMask: hostTensor(
+            Float32Array.from(ids, () => 1),
+            [1, ids.length],
+          ),
+        },
+        labels: hostIntegers(Int32Array.of(0), [1]),
+        rowWeights: hostTensor(Float32Array.of(1), [1]),
+        rows: [0],
+      });
+      const executor = await referenceExecutor();
+      const [ended] = await predict(model, [row([5, 9, 0])], executor); // 0 stands for padding
+      const [short] = await predict(model, [row([5, 9])], executor);
+      expect(relativeDistance(ended ?? [], short ?? [])).toBeGreaterThan(1e-2);
+    }
+  });
+
+  it('is refused for a task that the network has none for', async () => {
+    const causal = { task: 'causal-lm' } as const;
+    for (const network of ['distilbert', 'roberta', 'electra', 'deberta-v3'] as const) {
+      const refused = load(tiny(network), 'classes', causal);
+      await expect(refused, network).rejects.toThrow(UnsupportedError);
+      await expect(refused).rejects.toThrow(
+        /has no head for the task 'causal-lm'; it has sequence-classification, token-classification$/,
+      );
+    }
+    const odd = load(tiny('roberta'), 'classes', { task: 'translation' as never });
+    await expect(odd).rejects.toThrow(/option 'task' is "translation"; expected one of 'sequence-classification', /);
+    const labelled = load(tiny('llama'), 'next', { numLabels: 3 });
+    await expect(labelled).rejects.toThrow(ConfigError);
+    await expect(labelled).rejects.toThrow(/'numLabels' is 3; expected none for a causal language model/);
+    const headless = load(tiny('qwen2'), 'next', {}, { rename: (key) => (key === 'lm_head.weight' ? undefined : key) });
+    await expect(headless).rejects.toThrow(/weight 'lm_head\.weight' is missing/);
+  });
+});

@@ -1,0 +1,113 @@
+import { CheckpointError, predict } from '@peftjs/core';
+import { referenceExecutor } from '@peftjs/core/testing';
+import { describe, expect, it } from 'vitest';
+import { batchOf, load, tiny, type Network } from './tiny.js';
+
+const executor = await referenceExecutor();
+
+describe('settings that ask for another network', () => {
+  const bert = {
+    hidden_act: ['relu', /'hidden_act' must be "gelu", got "relu", which is not supported/],
+    position_embedding_type: ['relative_key', /'position_embedding_type' must be "absolute"/],
+    is_decoder: [true, /'is_decoder' must be false/],
+    num_attention_heads: [5, /'num_attention_heads' must be an integer from 1 to 16777216 that divides 32, got 5/],
+  } as const;
+  const llama = {
+    hidden_act: ['gelu', /'hidden_act' must be "silu"/],
+    num_key_value_heads: [3, /'num_key_value_heads' must be .* divides 4, got 3/],
+    head_dim: [7, /'head_dim' must be even, got 7/],
+    rms_norm_eps: [0, /'rms_norm_eps' must be a number above 0, got 0/],
+    tie_word_embeddings: ['no', /'tie_word_embeddings' must be true or false, got "no"/],
+    rope_interleaved: [true, /'rope_interleaved' must be false/],
+    partial_rotary_factor: [0.5, /'partial_rotary_factor' must be 1, got 0\.5/],
+    rope_parameters: [
+      { rope_type: 'yarn', factor: 4 },
+      /'rope_type' must be "default", "linear" or "llama3", got "yarn"/,
+    ],
+    rope_scaling: [{ type: 'linear' }, /'factor' must be a number above 0, got nothing/],
+    rope_theta: [-1, /'rope_theta' must be a number above 0, got -1/, { rope_parameters: null }],
+  } as const;
+  const refused: Partial<Record<Network, Record<string, readonly [unknown, RegExp, object?]>>> = {
+    distilbert: {
+      activation: ['relu', /'activation' must be "gelu"/],
+      n_heads: [5, /'n_heads' must be an integer from 1 to 16777216 that divides 32, got 5/],
+      n_layers: [1e9, /'n_layers' must be an integer from 1 to 1000, got 1000000000/],
+    },
+    roberta: { ...bert, pad_token_id: [41, /'pad_token_id' must be an integer from 0 to 40, got 41/] },
+    electra: { ...bert, embedding_size: [0, /'embedding_size' must be an integer from 1/] },
+    'deberta-v3': {
+      hidden_act: bert.hidden_act,
+      num_attention_heads: bert.num_attention_heads,
+      conv_kernel_size: [3, /'conv_kernel_size' must be 0, got 3/],
+      relative_attention: [null, /'relative_attention' must be true, got false/],
+      pooler_hidden_act: ['tanh', /'pooler_hidden_act' must be "gelu"/],
+      embedding_size: [16, /'embedding_size' must be 32, got 16/],
+      attention_head_size: [4, /'attention_head_size' must be 8, got 4/],
+      pos_att_type: ['p2p|c2p', /'pos_att_type' must be made of "c2p" and "p2c", got "p2p"/],
+      position_buckets: [1, /'position_buckets' must be from 2 to 61 for distances below 32, got 1/],
+      max_relative_positions: [4, /'position_buckets' must be from 2 to 5 for distances below 4, got 8/],
+      norm_rel_ebd: [7, /'norm_rel_ebd' must be made of words, got 7/],
+      share_att_key: ['yes', /'share_att_key' must be true or false/],
+      type_vocab_size: [-1, /'type_vocab_size' must be an integer from 0/],
+    },
+    gpt2: {
+      activation_function: ['gelu', /'activation_function' must be "gelu_new"/],
+      scale_attn_by_inverse_layer_idx: [true, /'scale_attn_by_inverse_layer_idx' must be false/],
+      scale_attn_weights: [false, /'scale_attn_weights' must be true/],
+      add_cross_attention: [true, /'add_cross_attention' must be false/],
+      n_head: [5, /'n_head' must be an integer from 1 to 16777216 that divides 32, got 5/],
+    },
+    llama: {
+      ...llama,
+      num_attention_heads: [5, /'num_attention_heads' must be .* that divides 32, got 5/, { head_dim: null }],
+    },
+    qwen2: {
+      ...llama,
+      use_sliding_window: [true, /'use_sliding_window' must be false/],
+      layer_types: [['full_attention', 'sliding_attention'], /'layer_types' must all be "full_attention"/],
+    },
+  };
+  const table = Object.entries(refused).flatMap(([network, settings]) =>
+    Object.entries(settings).map(([name, setting]) => [network as Network, name, setting] as const),
+  );
+
+  it.each(table)('%s refuses %s', async (network, name, [value, message, besides = {}]) => {
+    const attempt = load(tiny(network), 'classes', {}, { config: { ...besides, [name]: value } });
+    const error: unknown = await attempt.then(
+      () => expect.fail('it was loaded'),
+      (error: unknown) => error,
+    );
+    expect(error).toBeInstanceOf(CheckpointError);
+    expect((error as CheckpointError).message).toMatch(message);
+  });
+
+  it('are those that change what is computed: each of them changes the fingerprint', async () => {
+    const others: readonly (readonly [Network, Record<string, unknown>])[] = [
+      ['roberta', { num_attention_heads: 2 }],
+      ['deberta-v3', { max_relative_positions: 30 }],
+      ['deberta-v2', { layer_norm_eps: 1e-3 }],
+      ['gpt2', { n_head: 2 }],
+      ['llama', { rope_parameters: { rope_type: 'linear', factor: 2, rope_theta: 10_000 } }],
+      ['llama', { rope_scaling: null, rope_parameters: null, rope_theta: 500_000 }],
+      ['qwen2', { rms_norm_eps: 1e-3 }],
+    ];
+    for (const [network, config] of others) {
+      const [own, other] = [await load(tiny(network), 'classes'), await load(tiny(network), 'classes', {}, { config })];
+      expect(other.fingerprint, JSON.stringify(config)).not.toBe(own.fingerprint);
+    }
+  });
+
+  it('leaves rows that are too long to be cut', async () => {
+    for (const [network, most] of [
+      ['roberta', 40],
+      ['deberta-v3', 48],
+      ['gpt2', 48],
+      ['llama', 48],
+    ] as const) {
+      const model = await load(tiny(network), 'classes');
+      expect(model.maxTokens).toBe(most);
+      const long = predict(model, [batchOf(tiny(network), 2, { further: 9 })], executor);
+      await expect(long).rejects.toThrow(`reads at most ${most} tokens, got 49: cut the sequences`);
+    }
+  });
+});

@@ -1,0 +1,193 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Tensor } from '@tensorflow/tfjs';
+import {
+  floats,
+  hostIntegers,
+  hostTensor,
+  memoryStorage,
+  predict,
+  tensorAt,
+  type Batch,
+  type Executor,
+  type HostTensor,
+  type Model,
+  type Objective,
+  type Storage,
+  type Task,
+} from '@peftjs/core';
+import { fromPretrained, type PretrainedModel, type PretrainedOptions } from '@peftjs/models';
+import { readSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
+
+/** The small random networks that tools/golden/architectures.py made with transformers. */
+export const networks = [
+  'distilbert',
+  'roberta',
+  'electra',
+  'deberta-v3',
+  'deberta-v2',
+  'gpt2',
+  'llama',
+  'qwen2',
+] as const;
+
+/** The heads of a network, as the files name them. */
+export const heads = {
+  classes: { task: 'sequence-classification', objective: 'classification', suffix: 'ForSequenceClassification' },
+  number: { task: 'sequence-classification', objective: 'regression', suffix: 'ForSequenceClassification' },
+  tokens: { task: 'token-classification', objective: 'token-classification', suffix: 'ForTokenClassification' },
+  next: { task: 'causal-lm', objective: 'causal-lm', suffix: 'ForCausalLM' },
+} as const satisfies Record<string, { task: Task; objective: Objective; suffix: string }>;
+
+export type Network = (typeof networks)[number];
+export type HeadName = keyof typeof heads;
+
+/** A network's files, and what transformers and PEFT say of it. */
+export interface Tiny {
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Of the network with its head for three classes. */
+  readonly weights: ReadonlyMap<string, StoredTensor>;
+  /** What the other heads have besides, by `<head>/<key>`. */
+  readonly heads: ReadonlyMap<string, StoredTensor>;
+  readonly expected: ReadonlyMap<string, StoredTensor>;
+  /** The shapes of all weights in transformers, by head. */
+  readonly keys: Readonly<Partial<Record<HeadName, Readonly<Record<string, readonly number[]>>>>>;
+}
+
+/** Reads a network's folder. */
+export function tiny(network: Network): Tiny {
+  const path = (file: string) => fileURLToPath(new URL(`fixtures/${network}-tiny/${file}`, import.meta.url));
+  const json = (file: string) => JSON.parse(readFileSync(path(file), 'utf8')) as never;
+  const tensors = (file: string) => readSafetensors(new Uint8Array(readFileSync(path(file))));
+  return {
+    config: json('config.json'),
+    weights: tensors('model.safetensors'),
+    heads: tensors('heads.safetensors'),
+    expected: tensors('expected.safetensors'),
+    keys: (json('expected.json') as Pick<Tiny, 'keys'>).keys,
+  };
+}
+
+/** The heads that a network has. */
+export function headsOf({ keys }: Tiny): HeadName[] {
+  return Object.keys(keys) as HeadName[];
+}
+
+/** A tokenizer of a few words; these tests give token ids. */
+const tokenizer = {
+  version: '1.0',
+  added_tokens: [],
+  normalizer: null,
+  pre_tokenizer: { type: 'Whitespace' },
+  post_processor: null,
+  decoder: null,
+  model: { type: 'WordPiece', unk_token: 'a', vocab: { a: 0, b: 1 } },
+};
+
+/** What `folder` changes of a checkpoint. */
+export interface Changes {
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** What a weight is called; it is left out where this gives undefined. */
+  readonly rename?: (key: string) => string | undefined;
+}
+
+/** The folder `tiny` in memory, as transformers saves the class of a head. */
+export function folder({ config, weights, heads: others, keys }: Tiny, head: HeadName, changes: Changes = {}): Storage {
+  const entries = Object.keys(keys[head] ?? {}).flatMap((key) => {
+    const tensor = others.get(`${head}/${key}`) ?? weights.get(key);
+    const name = changes.rename ? changes.rename(key) : key;
+    return tensor && name !== undefined ? [[name, tensor] as const] : [];
+  });
+  const architectures = (config.architectures as string[]).map((name) =>
+    name.replace('ForSequenceClassification', heads[head].suffix),
+  );
+  const bytes = (content: unknown) => new TextEncoder().encode(JSON.stringify(content));
+  return memoryStorage(
+    new Map([
+      ['tiny/config.json', bytes({ ...config, architectures, ...changes.config })],
+      ['tiny/model.safetensors', writeSafetensors(new Map(entries), { format: 'pt' })],
+      ['tiny/tokenizer.json', bytes(tokenizer)],
+    ]),
+  );
+}
+
+/** A network with its own head, or as other options have it. */
+export function load(
+  from: Tiny,
+  head: HeadName,
+  options: PretrainedOptions = {},
+  changes: Changes = {},
+): Promise<PretrainedModel> {
+  return fromPretrained('tiny', { storage: folder(from, head, changes), task: heads[head].task, ...options });
+}
+
+/** A tensor of `expected`, or undefined. */
+export function golden({ expected }: Tiny, name: string): HostTensor | undefined {
+  const tensor = expected.get(name);
+  if (!tensor) return undefined;
+  return tensor.dtype === 'I32'
+    ? hostIntegers(Int32Array.from(tensor.data), tensor.shape)
+    : hostTensor(toFloat32(tensor), tensor.shape);
+}
+
+/** The values of a tensor of `expected`. */
+export function goldenValues(from: Tiny, name: string): Float32Array {
+  return floats(tensorAt({ [name]: golden(from, name) as HostTensor }, name), name);
+}
+
+/** A batch of `expected`; `further` columns of padding, and what stands in all of them, are ours to choose. */
+export function batchOf(from: Tiny, number: number, { further = 0, filler = 0, head = 'classes' } = {}): Batch {
+  const mask = tensorAt({ mask: golden(from, `${number}/attention_mask`) as HostTensor }, 'mask');
+  const [rows = 0, tokens = 0] = mask.shape;
+  const shape = [rows, tokens + further];
+  const widened = (values: ArrayLike<number>, rest: number, isKept: (place: number) => boolean = () => true) =>
+    Array.from({ length: rows * (tokens + further) }, (_, place) => {
+      const [row, token] = [Math.floor(place / (tokens + further)), place % (tokens + further)];
+      const at = row * tokens + token;
+      return token < tokens && isKept(at) ? (values[at] as number) : rest;
+    });
+  const isToken = (at: number): boolean => mask.data[at] === 1;
+  const ids = tensorAt({ ids: golden(from, `${number}/input_ids`) as HostTensor }, 'ids');
+  const types = golden(from, `${number}/token_type_ids`);
+  const labels = golden(from, `${head}/labels`) ?? hostIntegers(new Int32Array(rows), [rows]);
+  return {
+    inputs: {
+      inputIds: hostIntegers(Int32Array.from(widened(ids.data, filler, isToken)), shape),
+      attentionMask: hostTensor(Float32Array.from(widened(mask.data, 0)), shape),
+      ...(types && { tokenTypeIds: hostIntegers(Int32Array.from(widened(types.data, 0)), shape) }),
+    },
+    labels,
+    rowWeights: hostTensor(new Float32Array(rows).fill(1), [rows]),
+    rows: Array.from({ length: rows }, (_, row) => row),
+  };
+}
+
+/** What a model gives for a batch, row after row. */
+export async function outputsOf(model: Model, batch: Batch, executor: Executor): Promise<Float32Array> {
+  const rows = await predict(model, [batch], executor);
+  return Float32Array.from(rows.flatMap((row) => [...row]));
+}
+
+/** The model with what its head reads in the place of what it gives, for a head of one module. */
+export function withoutHead(model: Model): Model {
+  const [path] = model.sites.filter(({ role }) => role === 'head').map((site) => site.path);
+  return {
+    ...model,
+    forward(scope, inputs) {
+      let read: Tensor | undefined;
+      const linear: typeof scope.linear = (at, x) => {
+        if (at === path) read = x;
+        return scope.linear(at, x);
+      };
+      model.forward({ ...scope, linear }, inputs);
+      return read as Tensor;
+    },
+  };
+}
+
+/** Rows of a tensor [batch, tokens, width] where a batch has tokens. */
+export function tokenRows(values: Float32Array, { inputs }: Batch): number[] {
+  const mask = tensorAt(inputs, 'attentionMask').data;
+  const width = values.length / mask.length;
+  return Array.from(mask).flatMap((isToken, at) => (isToken ? [...values.slice(at * width, (at + 1) * width)] : []));
+}
