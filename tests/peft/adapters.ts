@@ -85,7 +85,8 @@ export function drawnAdapters(): Named<PeftModel>[] {
   });
 }
 
-function drawnValues({ adapter }: PeftModel): HostTensors {
+/** Values away from where they start, the same on every machine. */
+export function drawnValues({ adapter }: PeftModel): HostTensors {
   const values = { ...adapter.values };
   for (const { site, params } of Object.values({ ...adapter.layers, ...adapter.saved })) {
     for (const [name, { initial }] of Object.entries(params)) {

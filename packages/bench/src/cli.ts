@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { onWarning } from '@peftjs/core';
 import { addDoctorCommand } from './commands/doctor.js';
+import { addExportCommand } from './commands/export.js';
 import { addInspectCommand } from './commands/inspect.js';
 import { addReportCommand } from './commands/report.js';
 import { addRunCommand } from './commands/run.js';
@@ -26,7 +27,15 @@ function program(): Command {
     .description('Compare methods of parameter-efficient fine-tuning at equal parameter budgets.')
     .exitOverride()
     .configureOutput({ outputError: () => undefined });
-  for (const add of [addRunCommand, addTrainCommand, addInspectCommand, addReportCommand, addDoctorCommand]) add(root);
+  const commands = [
+    addRunCommand,
+    addTrainCommand,
+    addExportCommand,
+    addInspectCommand,
+    addReportCommand,
+    addDoctorCommand,
+  ];
+  for (const add of commands) add(root);
   for (const command of root.commands) command.exitOverride().configureOutput({ outputError: () => undefined });
   return root;
 }

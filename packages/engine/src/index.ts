@@ -4,6 +4,10 @@ export type { ExecutionProvider, OrtRuntime, OrtTensor } from './compiled/runtim
 export { trace } from './compiled/trace.js';
 export type { TracedGraph } from './compiled/trace.js';
 export type { Attribute, ElementType, GraphConstant, GraphNode, GraphPort } from './compiled/graph.js';
+export { exportOnnx } from './export/export-onnx.js';
+export { checkOnnx } from './export/check-onnx.js';
+export type { OnnxCheckOptions } from './export/check-onnx.js';
+export type { OnnxOptions, TextInput } from './export/export-onnx.js';
 export { eager } from './eager/eager.js';
 export type { EagerOptions } from './eager/eager.js';
 export type { EagerBackend } from './eager/backends.js';

@@ -1,10 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import * as ort from 'onnxruntime-node';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { EngineError, hostTensor, type HostTensors, type PureFunction, type Tensors } from '@peftjs/core';
 import { exportFunction } from '../src/export/export-function.js';
 import { constantOf, fitted, tracedSizes, valueAt } from '../src/export/sizes.js';
+
+beforeAll(async () => {
+  tf.env().set('PROD', true);
+  await tf.setBackend('cpu');
+});
 
 const MOST = 20;
 const inputs = {
@@ -83,7 +88,7 @@ const functions: Readonly<Record<string, PureFunction>> = {
     return { y: tf.add(tf.reshape(mask(t), [-1, 1, tokens]), tf.tensor(values, [1, tokens, tokens])) };
   },
   'sizes as numbers': (t) => ({
-    y: tf.add(tf.mul(mask(t), tokensOf(mask(t)) ** 2), tf.scalar((mask(t).shape[0] as number) * tokensOf(mask(t)) - 4)),
+    y: tf.add(tf.mul(mask(t), tokensOf(mask(t)) ** 2), tf.scalar(mask(t).shape[0] * tokensOf(mask(t)) - 4)),
   }),
   'sizes as integers': (t) => ({ y: tf.cast(tf.add(ids(t), tf.scalar(2 * tokensOf(ids(t)), 'int32')), 'float32') }),
   'shapes that both sizes decide': (t) => {

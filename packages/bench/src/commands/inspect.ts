@@ -59,7 +59,8 @@ async function inspectModel(path: string): Promise<void> {
   say(textTable(['module', 'kind', 'role', 'size'], rows, []));
 }
 
-async function adapterConfig(path: string): Promise<Record<string, unknown>> {
+/** The fields of an adapter_config.json. @throws CheckpointError when it is missing or no JSON. */
+export async function adapterConfig(path: string): Promise<Record<string, unknown>> {
   try {
     return JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
   } catch (cause) {

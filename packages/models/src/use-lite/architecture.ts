@@ -10,9 +10,11 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { embeddingSite, layerNormSite, linearSite, ShapeError } from '@peftjs/core';
-import type { Scope, Site, Tensors } from '@peftjs/core';
+import type { Scope, Site, Task, Tensors } from '@peftjs/core';
 import { attention, maskBias } from '@peftjs/core/nn';
 import { batchInput, type Architecture } from '../architecture.js';
+import { headFor, linearHead } from '../head.js';
+import { tokenMean } from '../pooling.js';
 
 const EMBEDDING = 256;
 const HIDDEN = 512;
@@ -24,8 +26,9 @@ const LAYER_NORM_EPSILON = 1e-6;
 /** Longest sequence the packaged graph reads; it drops what comes after. */
 const MAX_TOKENS = 128;
 
-/** The network for a table of `vocabularySize` word pieces. */
-export function useLite(vocabularySize: number): Architecture {
+/** The network for a table of `vocabularySize` word pieces. @throws UnsupportedError for a task that it has no head for. */
+export function useLite(vocabularySize: number, task: Task): Architecture {
+  const heads = { 'sequence-classification': linearHead({ path: 'classifier' }, HIDDEN, features) };
   return {
     name: 'use-lite',
     maxTokens: MAX_TOKENS,
@@ -36,9 +39,8 @@ export function useLite(vocabularySize: number): Architecture {
     encodeOnly: [linearSite('pooler', HIDDEN, HIDDEN)],
     defaultTargetModules: ['attention.qkv', 'attention.output', 'ffn.in', 'ffn.out'],
     lookups: [{ site: 'embeddings', ids: 'inputIds' }],
-    featureSize: HIDDEN,
-    features,
     encode,
+    head: headFor('use-lite', heads, task),
   };
 }
 
@@ -69,10 +71,7 @@ function features(scope: Scope, inputs: Tensors): Tensor {
   const bias = maskBias(mask); // [B, S] -> [B, 1, 1, S]
   let x = embed(scope, inputs); // [B * S, 256]
   for (let layer = 0; layer < LAYERS; layer++) x = transformerLayer(scope, layer, x, bias); // [B * S, 512]
-  const count = tf.maximum(tf.sum(mask, 1, true), 1); // [B, 1]
-  const shares = tf.reshape(tf.div(mask, count), [batch, 1, tokens]);
-  const mean = tf.matMul(shares, tf.reshape(x, [batch, tokens, HIDDEN])); // [B, 1, S] x [B, S, 512] -> [B, 1, 512]
-  return tf.reshape(mean, [batch, HIDDEN]);
+  return tokenMean(tf.reshape(x, [batch, tokens, HIDDEN]), mask);
 }
 
 /** The packaged graph's output: [B, 512], of length 1. */

@@ -1,4 +1,4 @@
-import { CheckpointError, type TensorSpec } from '@peftjs/core';
+import { CheckpointError, type Task, type TensorSpec } from '@peftjs/core';
 import { checkFinite, checkShapes } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
 import type { Checkpoint, CheckpointFormat } from '../checkpoint-format.js';
@@ -18,7 +18,7 @@ const VARIABLE = 'module/Encoder_en/KonaTransformer/Encode';
 /** Where the converter folded partitions and reshapes into constants. */
 const FOLDED = 'module_apply_default/Encoder_en/KonaTransformer/Encode';
 
-async function readUseLite(folder: ModelFolder): Promise<Checkpoint> {
+async function readUseLite(folder: ModelFolder, task: Task): Promise<Checkpoint> {
   const file = folder.pathOf(MANIFEST_FILE);
   const manifest = await readManifest(folder);
   const table = manifest.tensors.get(EMBEDDINGS);
@@ -28,12 +28,12 @@ async function readUseLite(folder: ModelFolder): Promise<Checkpoint> {
       file,
     );
   }
-  const architecture = useLite(table.shape[0] ?? 0);
+  const architecture = useLite(table.shape[0] ?? 0, task);
   checkShapes(architecture, renamed(manifest.tensors), file);
   const tokenizer = await readTokenizer(folder, architecture);
   const weights = renamed(await readTensors(folder, manifest));
   checkFinite(weights, file);
-  return { architecture, weights, tokenizer };
+  return { architecture, weights, tokenizer, head: {} };
 }
 
 /** The graph's tensors by module path; what the graph holds besides them is left behind. */

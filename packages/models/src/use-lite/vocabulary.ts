@@ -1,5 +1,5 @@
 import { CheckpointError } from '@peftjs/core';
-import type { Architecture } from '../architecture.js';
+import type { Network } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
 import { shown } from '../json.js';
 import { createTokenizer, type Tokenizer, type TokenizerDefinition } from '../tokenizer.js';
@@ -17,7 +17,20 @@ type Piece = readonly [string, number];
  * The unigram tokenizer of vocab.json. A piece's id is its position there and its row in the embedding table.
  * @throws CheckpointError when it is broken, or larger than the embedding table.
  */
-export async function readTokenizer(folder: ModelFolder, { sites, maxTokens }: Architecture): Promise<Tokenizer> {
+export async function readTokenizer(folder: ModelFolder, network: Network): Promise<Tokenizer> {
+  const { definition, vocabularySize } = await readDefinition(folder, network);
+  return createTokenizer(definition, {
+    maxTokens: network.maxTokens,
+    vocabularySize,
+    file: folder.pathOf(VOCABULARY_FILE),
+  });
+}
+
+/** The same tokenizer as a tokenizer.json has it. @throws CheckpointError like the other. */
+export async function readDefinition(
+  folder: ModelFolder,
+  { sites }: Pick<Network, 'sites'>,
+): Promise<{ definition: TokenizerDefinition; vocabularySize: number }> {
   const file = folder.pathOf(VOCABULARY_FILE);
   const pieces = parsePieces(await folder.json(VOCABULARY_FILE, VOCABULARY_BYTES), file);
   const rows = sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 0;
@@ -27,12 +40,12 @@ export async function readTokenizer(folder: ModelFolder, { sites, maxTokens }: A
       file,
     );
   }
-  return createTokenizer(unigram(pieces), { maxTokens, vocabularySize: pieces.length, file });
+  return { definition: unigram(pieces), vocabularySize: pieces.length };
 }
 
 /** NFKC, then a separator before the text and in the place of each space: `Hi you` -> `▁Hi▁you`. */
 function unigram(pieces: readonly Piece[]): TokenizerDefinition {
-  const reserved = pieces.slice(0, RESERVED).map((_, id): Piece => [` ${id}`, 0]); // no text has a space by now
+  const reserved = pieces.slice(0, RESERVED).map((_, id): Piece => [reservedToken(id), 0]);
   return {
     version: '1.0',
     added_tokens: [],
@@ -50,6 +63,14 @@ function unigram(pieces: readonly Piece[]): TokenizerDefinition {
     model: { type: 'Unigram', unk_id: 0, vocab: [...reserved, ...pieces.slice(RESERVED)] },
   };
 }
+
+/** What a reserved id is called: no text has a space once it is normalised. */
+function reservedToken(id: number): string {
+  return ` ${id}`;
+}
+
+/** A spare one, which stands for padding where a tokenizer must have such a token. */
+export const PADDING_TOKEN = reservedToken(3);
 
 function parsePieces(content: unknown, file: string): Piece[] {
   if (!Array.isArray(content)) throw new CheckpointError(`${file}: expected a list of [piece, score] pairs`, file);

@@ -1,0 +1,137 @@
+import { join } from 'node:path';
+import { Option, type Command } from 'commander';
+import {
+  ADAPTER_CONFIG,
+  ADAPTER_WEIGHTS,
+  CheckpointError,
+  ConfigError,
+  loadPretrained,
+  mergeAndUnload,
+  savePretrained,
+  type Model,
+  type PeftMethod,
+  type PeftModel,
+  type Task,
+} from '@peftjs/core';
+import { checkOnnx, exportOnnx, type TextInput } from '@peftjs/engine';
+import { fromPretrained, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
+import { openSafetensors } from '@peftjs/safetensors';
+import { offeredMethods, resolveMethod } from '../registry/methods.js';
+import { packageFolder } from '../registry/packages.js';
+import { adapterConfig } from './inspect.js';
+
+interface ExportFlags {
+  readonly model?: string;
+  readonly format: keyof typeof WRITERS;
+  readonly labels?: string;
+  readonly out: string;
+}
+
+/** `peft-bench export`: an adapter for others, or the model that it makes. */
+export function addExportCommand(program: Command): void {
+  program
+    .command('export')
+    .description('write an adapter as PEFT, or its model for transformers or transformers.js')
+    .argument('<adapter>', 'an adapter folder, written here or by PEFT')
+    .option('--model <model>', 'the base model, where it is not what the adapter names')
+    .addOption(new Option('--format <format>', 'what is written').choices(Object.keys(WRITERS)).makeOptionMandatory())
+    .option('--labels <label,..>', 'names of the classes, in the order of the outputs')
+    .requiredOption('--out <folder>', 'where it goes')
+    .action(exportAdapter);
+}
+
+/** What is written, and where to. */
+interface Exported {
+  readonly model: PretrainedModel;
+  readonly peft: PeftModel;
+  readonly labels?: readonly string[];
+  readonly out: string;
+}
+
+const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) => Promise<string>>> = {
+  async peft({ peft, labels, out }) {
+    if (labels) throw new ConfigError('an adapter folder has no place for --labels; leave them out', 'labels');
+    await savePretrained(peft, out);
+    return 'the adapter';
+  },
+  async merged({ peft, out, ...options }) {
+    await saveMerged(mergeAndUnload(peft), out, folderOptions(options));
+    return 'the merged model';
+  },
+  async onnx({ model, peft, out, ...options }) {
+    const isMergeable = peft.adapter.method.capabilities.mergeable;
+    const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // else its layers are part of the graph
+    const maxTokens = Math.min(model.maxTokens, MOST_TOKENS);
+    const graph = await exportOnnx(source, { maxTokens, inputs: inputsOf(model) });
+    const distance = await checkOnnx(graph, source, { maxTokens });
+    await saveOnnx('adapters' in source ? peft.model : source, graph, out, { maxTokens, ...folderOptions(options) });
+    return `the model as ONNX, its logits ${distance.toExponential(0)} away from ours,`;
+  },
+};
+
+/** What a graph knows of positions grows with them. */
+const MOST_TOKENS = 4096;
+
+function folderOptions({ labels }: Pick<Exported, 'labels'>): {
+  labels?: readonly string[];
+  resolvePackage: typeof packageFolder;
+} {
+  return { resolvePackage: packageFolder, ...(labels && { labels }) };
+}
+
+/** Token types only where the tokenizer tells them apart: transformers asks for no others. */
+function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
+  return ['inputIds', 'attentionMask', ...(tokenizer.encode('a').typeIds ? (['tokenTypeIds'] as const) : [])];
+}
+
+async function exportAdapter(folder: string, { model: base, format, labels, out }: ExportFlags): Promise<void> {
+  const model = await baseModel(folder, base);
+  const peft = await loadPretrained(model, folder, { methods: await everyMethod() });
+  const names = labels?.split(',');
+  const written = await WRITERS[format]({ model, peft, out, ...(names && { labels: names }) });
+  process.stderr.write(`wrote ${written} to ${out}\n`);
+}
+
+/** The model that an adapter is for, with as many outputs as the head that the adapter brings. */
+async function baseModel(folder: string, base: string | undefined): Promise<PretrainedModel> {
+  const config = await adapterConfig(join(folder, ADAPTER_CONFIG));
+  const name = base ?? config.base_model_name_or_path;
+  if (typeof name !== 'string' || name === '') {
+    throw new ConfigError(`${folder} does not say which model it is for; name it by --model`, 'model');
+  }
+  const options = { task: taskOf(config.task_type), resolvePackage: packageFolder };
+  const model = await fromPretrained(name, options).catch((error: unknown) => {
+    throw base === undefined && error instanceof CheckpointError
+      ? new CheckpointError(`the base model of ${folder}: ${error.message}; --model says where it is`, name, error)
+      : error;
+  });
+  const outputs = await headOutputs(folder, model);
+  const own = model.sites.findLast(({ role }) => role === 'head')?.outFeatures;
+  return outputs === undefined || outputs === own ? model : fromPretrained(name, { ...options, numLabels: outputs });
+}
+
+/** What PEFT calls the tasks; what it leaves open is taken for the classification of texts. */
+function taskOf(type: unknown): Task {
+  if (type === 'TOKEN_CLS') return 'token-classification';
+  return type === 'CAUSAL_LM' ? 'causal-lm' : 'sequence-classification';
+}
+
+/** How many outputs the head in an adapter has; undefined where there is none. */
+async function headOutputs(folder: string, { sites, head }: PretrainedModel): Promise<number | undefined> {
+  const last = sites.findLast(({ role }) => role === 'head');
+  if (last === undefined || head.length === 0) return undefined;
+  const file = await openSafetensors(join(folder, ADAPTER_WEIGHTS));
+  try {
+    const key = `base_model.model.${last.path}.weight`;
+    const name = file.names.find((stored) => stored.replace('.modules_to_save.', '.') === key);
+    return name === undefined ? undefined : file.spec(name).shape[0];
+  } finally {
+    await file.close();
+  }
+}
+
+async function everyMethod(): Promise<PeftMethod[]> {
+  const offers = await offeredMethods();
+  const resolved = await Promise.all(offers.map(({ name }) => resolveMethod(name)));
+  return resolved.map(({ method }) => method);
+}

@@ -1,0 +1,93 @@
+import { createRng, EngineError, hostIntegers, hostTensor, predict } from '@peftjs/core';
+import type { Batch, HostTensor, Model, PeftModel } from '@peftjs/core';
+import { compiled } from '../compiled/compiled.js';
+import { loadRuntime, type OrtRuntime, type OrtTensor } from '../compiled/runtime.js';
+import { TEXT_INPUTS, type OnnxOptions, type TextInput } from './export-onnx.js';
+
+/** How an exported graph is held against its model. */
+export interface OnnxCheckOptions extends Pick<OnnxOptions, 'maxTokens'> {
+  /** ONNX Runtime to use, e.g. onnxruntime-web in a page. Default: onnxruntime-node. */
+  readonly runtime?: OrtRuntime;
+}
+
+/** Between two float32 computations of one tensor, ||a - b|| / ||b||. */
+const TOLERANCE = 1e-4;
+
+/** Batches of one row and of several, of one token and of several: [rows, tokens]. */
+const SHAPES: readonly (readonly [number, number])[] = [
+  [1, 1],
+  [2, 6],
+  [4, 21],
+];
+
+/**
+ * Runs an exported graph and its model on the same drawn batches, padded ones among them.
+ * @returns how far the logits are from each other at most, ||a - b|| / ||b||
+ * @throws EngineError beyond 1e-4, or when ONNX Runtime does not take the graph.
+ */
+export async function checkOnnx(
+  graph: Uint8Array,
+  source: PeftModel | Model,
+  { maxTokens, runtime }: OnnxCheckOptions,
+): Promise<number> {
+  const ort = runtime ?? (await loadRuntime());
+  const session = await ort.InferenceSession.create(graph, { logSeverityLevel: 4 });
+  try {
+    let worst = 0;
+    for (const [rows, tokens] of SHAPES.filter(([, tokens]) => tokens <= maxTokens)) {
+      const batch = drawnBatch(source, rows, tokens);
+      const expected = await predict(source, [batch], compiled(runtime && { runtime }));
+      const { logits } = await session.run(feeds(ort, session.inputNames, batch));
+      worst = Math.max(worst, distance((logits as OrtTensor).data as Float32Array, expected));
+    }
+    if (worst <= TOLERANCE) return worst;
+    throw new EngineError(
+      `the exported graph's logits are ${worst.toPrecision(2)} away from the model's, more than ${TOLERANCE}`,
+    );
+  } finally {
+    await session.release();
+  }
+}
+
+/** Rows of drawn ids, each shorter than the one before. */
+function drawnBatch(source: PeftModel | Model, rows: number, tokens: number): Batch {
+  const { sites } = 'adapters' in source ? source.model : source;
+  const words = sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 1;
+  const rng = createRng(0);
+  const shape = [rows, tokens];
+  const isToken = (place: number): boolean => place % tokens < tokens - Math.floor(place / tokens);
+  const numbers = (draw: (place: number) => number): number[] =>
+    Array.from({ length: rows * tokens }, (_, place) => (isToken(place) ? draw(place) : 0));
+  return {
+    inputs: {
+      inputIds: hostIntegers(Int32Array.from(numbers(() => rng.integer(words))), shape),
+      attentionMask: hostTensor(Float32Array.from(numbers(() => 1)), shape),
+      tokenTypeIds: hostIntegers(new Int32Array(rows * tokens), shape),
+    },
+    labels: hostIntegers(new Int32Array(rows), [rows]),
+    rowWeights: hostTensor(new Float32Array(rows).fill(1), [rows]),
+    rows: Array.from({ length: rows }, (_, row) => row),
+  };
+}
+
+function feeds({ Tensor }: OrtRuntime, names: readonly string[], { inputs }: Batch): Record<string, OrtTensor> {
+  const read = (Object.keys(TEXT_INPUTS) as TextInput[]).filter((input) => names.includes(TEXT_INPUTS[input].name));
+  return Object.fromEntries(
+    read.map((input) => {
+      const { data, shape } = inputs[input] as HostTensor;
+      return [TEXT_INPUTS[input].name, new Tensor('int64', BigInt64Array.from(data, BigInt), shape)];
+    }),
+  );
+}
+
+/** Infinite for outputs of other sizes. */
+function distance(given: Float32Array, rows: readonly Float32Array[]): number {
+  let [error, norm, place] = [0, 0, 0];
+  for (const row of rows) {
+    for (const value of row) {
+      error += (value - (given[place++] as number)) ** 2;
+      norm += value ** 2;
+    }
+  }
+  return place === given.length ? Math.sqrt(error / (norm || 1)) : Infinity;
+}
