@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packages, root } from './repository.js';
 
-const planted = ['safetensors', 'core', 'lora', 'sora', 'models', 'tasks', 'engine', 'bench'];
+const planted = ['safetensors', 'core', 'lora', 'sora', 'models', 'layers', 'tasks', 'engine', 'bench'];
 
 /** Files that break a rule each: [file, what it imports, the rule that must bite]. */
 const offences = [
@@ -17,6 +17,8 @@ const offences = [
   ['packages/lora/src/sideways.ts', '@peftjs/sora', 'methods-stand-alone'],
   ['packages/lora/src/sideways-by-path.ts', '../../sora/src/index.js', 'methods-stand-alone'],
   ['packages/models/src/up.ts', '@peftjs/tasks', 'models-imports-downwards'],
+  ['packages/layers/src/up.ts', '@peftjs/tasks', 'layers-imports-downwards'],
+  ['packages/layers/src/names-method.ts', '@peftjs/lora', 'methods-stand-alone'],
   ['packages/tasks/src/up.ts', '@peftjs/engine', 'tasks-imports-downwards'],
   ['packages/tasks/src/down.ts', '@peftjs/models', 'tasks-know-no-model'],
   ['packages/engine/src/up.ts', '@peftjs/bench', 'engine-imports-downwards'],

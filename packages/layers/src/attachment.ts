@@ -1,0 +1,156 @@
+import {
+  ConfigError,
+  stepContext,
+  valuesOf,
+  warnOnce,
+  type AdapterLayer,
+  type PeftModel,
+  type StepContext,
+} from '@peftjs/core';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor, Variable } from '@tensorflow/tfjs';
+import { layersOf, type Module, type Placed } from './modules.js';
+import { mount, type Mounted } from './mounted.js';
+import type { Frozen } from './product.js';
+import { collectAgain, kernelLayer, replaceMethod, variableOf } from './tfjs-layers.js';
+
+/** A model with adapters on it, between `attachLayers` and `detachLayers`. */
+export interface Attachment {
+  readonly model: tf.LayersModel;
+  readonly peft: PeftModel;
+  readonly modules: readonly Module[];
+  /** The context of the training step under way. */
+  step: StepContext | undefined;
+  /** What acts just now. */
+  mounted(): Mounted;
+  /** What puts the model back as it was. */
+  readonly undoing: (() => void)[];
+  /** Takes everything off the model again. */
+  detach(): void;
+}
+
+const attachments = new WeakMap<tf.LayersModel, Attachment>();
+const adaptedLayers = new WeakSet<tf.layers.Layer>();
+
+/** The adapters on a model. @throws ConfigError when it has none. */
+export function attachmentOf(model: tf.LayersModel): Attachment {
+  const found = attachments.get(model);
+  if (found) return found;
+  throw new ConfigError(`'${model.name}' has no adapters: call attachLayers first`, model.name);
+}
+
+/** @throws ConfigError when a model, one inside it or one around it has adapters already. */
+export function assertBare({ name }: tf.LayersModel, modules: readonly Module[]): void {
+  const taken = modules.find(({ layer }) => adaptedLayers.has(layer));
+  if (!taken) return;
+  throw new ConfigError(
+    `'${name}' has adapters already, for example on '${taken.site.path}': add another one by addAdapter, or call detachLayers first`,
+    name,
+  );
+}
+
+/** Lets the adapters of `peft` act in the layers of a model, whose own weights are frozen from now on. */
+export function putOn(model: tf.LayersModel, peft: PeftModel, modules: readonly Module[]): Attachment {
+  const layers = layersOf(model);
+  const frozen = frozenWeights(layers);
+  const compile = model.compile.bind(model);
+  let mounted = mount(peft, modules);
+  const attachment: Attachment = {
+    model,
+    peft,
+    modules,
+    step: undefined,
+    undoing: [],
+    mounted() {
+      if (mounted.isCurrent()) return mounted;
+      mounted.unmount();
+      return (mounted = mount(peft, modules));
+    },
+    detach() {
+      for (const undo of attachment.undoing) undo();
+      mounted.unmount();
+      frozen.thaw();
+      collectAgain(model);
+      attachments.delete(model);
+      for (const { layer } of modules) adaptedLayers.delete(layer);
+    },
+  };
+  const normalising = layers.filter(({ layer }) => layer.getClassName() === 'BatchNormalization');
+  attachment.undoing.push(
+    ...modules.map((module) => replaceMethod(module.layer, 'call', callOf(attachment, module))),
+    ...normalising.map(({ layer }) => keepStatistics(layer)),
+    replaceMethod(model, 'compile', (args) => {
+      compile(args); // a Sequential makes every weight trainable again
+      frozen.freeze();
+      collectAgain(model);
+    }),
+  );
+  collectAgain(model);
+  attachments.set(model, attachment);
+  for (const { layer } of modules) adaptedLayers.add(layer);
+  return attachment;
+}
+
+/** Freezes every weight. `thaw` gives each its own `trainable` back. */
+function frozenWeights(layers: readonly Placed[]): { freeze: () => void; thaw: () => void } {
+  const before = layers.flatMap(({ layer }) => layer.weights).map((weight) => [weight, weight.trainable] as const);
+  const freeze = (): void => {
+    for (const [weight] of before) weight.trainable = false;
+  };
+  freeze();
+  return {
+    freeze,
+    thaw() {
+      for (const [weight, trainable] of before) weight.trainable = trainable;
+    },
+  };
+}
+
+/** Averages over batches are weights, too: frozen, they normalise in training as they do in inference. */
+function keepStatistics(layer: tf.layers.Layer): () => void {
+  const call = layer.call.bind(layer);
+  return replaceMethod(layer, 'call', (inputs, kwargs) => call(inputs, { ...kwargs, training: false }));
+}
+
+/** What a Dense or Conv2D layer computes while adapters are on its model. */
+function callOf(attachment: Attachment, { layer, site, productOf }: Module): tf.layers.Layer['call'] {
+  const call = layer.call.bind(layer);
+  const internals = kernelLayer(layer);
+  const names = { weight: `${site.path}.weight`, bias: `${site.path}.bias` };
+  return (inputs, kwargs) => {
+    const { layers, variables, instead } = attachment.mounted();
+    const acting = layers[site.path];
+    const asItIs = !acting && !(names.weight in instead) && !(names.bias in instead);
+    // In a gradient the layer's own fused product would compute that of its frozen kernel as well.
+    if (asItIs && !attachment.step) return call(inputs, kwargs);
+    if (acting && !attachment.step) warnOfLostRules(attachment, acting);
+    return tf.tidy(() => {
+      const frozen: Frozen = {
+        weight: instead[names.weight] ?? tf.reshape(internals.kernel.read(), [site.inFeatures, site.outFeatures]),
+        bias: instead[names.bias] ?? internals.bias?.read(),
+      };
+      const { run, rows, output } = productOf((Array.isArray(inputs) ? inputs[0] : inputs) as Tensor, frozen);
+      const y = acting?.forward(rows(), read(valuesOf(acting, variables)), {
+        base: () => run({}),
+        run,
+        weight: () => frozen.weight,
+        bias: () => frozen.bias,
+        ctx: attachment.step ?? stepContext({}, 0, false),
+      });
+      return internals.activation.apply(output(y ?? run({})));
+    });
+  };
+}
+
+/** Gradients that anything but the model's own `fit` takes train an adapter without its method's rules, or do not train it. */
+function warnOfLostRules({ model, peft }: Attachment, { loss, update }: AdapterLayer): void {
+  if (tf.engine().state.gradientDepth === 0 || !(loss ?? update)) return;
+  warnOnce(
+    `gradients go through '${model.name}' outside its own fit: the loss terms and rules of ${peft.adapter.method.name} do not run there`,
+  );
+}
+
+/** Variables as tensors of the step. */
+export function read(variables: Mounted['variables']): Record<string, Variable> {
+  return Object.fromEntries(Object.entries(variables).map(([key, variable]) => [key, variableOf(variable)]));
+}

@@ -1,0 +1,106 @@
+import { ConfigError, type AdapterLayers } from '@peftjs/core';
+import * as tf from '@tensorflow/tfjs';
+import type { Optimizer, Tensor } from '@tensorflow/tfjs';
+import type { Attachment } from './attachment.js';
+import { runFor, tellWhetherDone, type FitOptions, type Run } from './run.js';
+import { oneStep } from './step.js';
+import { collectAgain, replaceMethod, trainerOf, type Trainer } from './tfjs-layers.js';
+
+type Data = Parameters<tf.LayersModel['fit']>[0];
+type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;
+
+/** What each optimizer has trained here. */
+type TrainedBy = WeakMap<Optimizer, AdapterLayers>;
+
+/** Batches of `fit` where none are given, as in tfjs-layers. */
+const BATCH_SIZE = 32;
+
+/** Lets `fit`, `fitDataset` and `trainOnBatch` of a model train its adapters. @returns what undoes it */
+export function trainByFit(attachment: Attachment, options: FitOptions): () => void {
+  const { model } = attachment;
+  const training = trainingOf(attachment, options);
+  const [fit, fitDataset, trainOnBatch] = [
+    model.fit.bind(model),
+    model.fitDataset.bind(model),
+    model.trainOnBatch.bind(model),
+  ];
+  const undoing = [
+    replaceMethod(model, 'fit', (x, y, args) => training(stepsOf(x, args ?? {}), () => fit(x, y, args))),
+    replaceMethod(model, 'fitDataset', (dataset, args) =>
+      training(epochsOf(args) * (args.batchesPerEpoch ?? (dataset.size as number | null) ?? NaN), () =>
+        fitDataset(dataset, args),
+      ),
+    ),
+    replaceMethod(model, 'trainOnBatch', (x, y) => training(undefined, () => trainOnBatch(x, y))),
+  ];
+  return () => {
+    for (const undo of undoing) undo();
+  };
+}
+
+/** Runs a training call of the model with steps of ours. */
+function trainingOf(attachment: Attachment, options: FitOptions) {
+  const known: TrainedBy = new WeakMap();
+  let run: Run | undefined;
+  return async <T>(steps: number | undefined, call: () => Promise<T>): Promise<T> => {
+    const trainer = trainerOf(attachment.model);
+    if (!trainer) return call();
+    collectAgain(attachment.model);
+    const makeTrainFunction = trainer.makeTrainFunction.bind(trainer);
+    const undo = replaceMethod(trainer, 'makeTrainFunction', () => {
+      const current = runFor(attachment, options, run, Number.isFinite(steps) ? steps : undefined);
+      run = current;
+      const train = makeTrainFunction();
+      return (data) => inSteps(attachment, trainer, known, current, () => train(data));
+    });
+    try {
+      const result = await call();
+      if (run && !options.plan?.totalSteps) tellWhetherDone(run);
+      return result;
+    } finally {
+      undo();
+      collectAgain(attachment.model);
+    }
+  };
+}
+
+/** Runs the model's train function with an optimizer that does our step. */
+function inSteps<T>(attachment: Attachment, trainer: Trainer, known: TrainedBy, run: Run, train: () => T): T {
+  const optimizer = trainer.optimizer_ as Optimizer;
+  assertFits(optimizer, known, run);
+  trainer.collectedTrainableWeights = []; // what a step trains, it knows: the list may be that of another adapter
+  trainer.optimizer_ = { minimize: (loss) => oneStep(attachment, run, optimizer, loss) };
+  try {
+    return train();
+  } finally {
+    trainer.optimizer_ = optimizer;
+  }
+}
+
+/**
+ * An optimizer keeps its moments by the order of what it trains: one that has trained something else would mistake them.
+ * @throws ConfigError for such a one.
+ */
+function assertFits(optimizer: Optimizer, known: TrainedBy, { layers }: Run): void {
+  if (known.get(optimizer) === layers) return;
+  if (optimizer.iterations > 0 && optimizer.getClassName() !== 'SGD') {
+    throw new ConfigError(
+      `the optimizer ${optimizer.getClassName()} has trained other weights, and keeps moments of them: compile the model with a new one`,
+      'optimizer',
+    );
+  }
+  known.set(optimizer, layers);
+}
+
+/** Steps of a call of `fit`. */
+function stepsOf(x: Data, args: FitArgs): number {
+  const [first] = (x instanceof tf.Tensor ? [x] : Object.values(x)) as [Tensor];
+  const { batchSize = BATCH_SIZE, validationData, validationSplit = 0 } = args;
+  const [rows = 0] = first.shape;
+  const trained = validationData ? rows : Math.floor(rows * (1 - validationSplit));
+  return epochsOf(args) * Math.ceil(trained / batchSize);
+}
+
+function epochsOf({ epochs = 1, initialEpoch = 0 }: { epochs?: number; initialEpoch?: number }): number {
+  return epochs - initialEpoch;
+}
