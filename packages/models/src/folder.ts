@@ -56,13 +56,17 @@ export function modelFolder(
   };
 }
 
-/** A whole file, of which the size is known before it is read where the storage can tell. */
+/** A whole file; where the storage tells sizes, one that is too large is not read. */
 async function atMost(limit: number, path: string, storage: Storage): Promise<Uint8Array> {
-  const source = storage.open && (await storage.exists(path)) ? await storage.open(path) : undefined;
-  await source?.close?.();
-  const bytes = source && source.size > limit ? undefined : await storage.read(path);
-  if (bytes && bytes.length <= limit) return bytes;
-  throw new CheckpointError(`${path}: expected at most ${limit} bytes, got ${bytes?.length ?? source?.size}`, path);
+  const source = (await storage.exists(path)) ? await storage.open?.(path) : undefined;
+  try {
+    const { size } = source ?? { size: 0 };
+    const bytes = size > limit ? undefined : await (source?.read(0, size) ?? storage.read(path));
+    if (bytes && bytes.length <= limit) return bytes;
+    throw new CheckpointError(`${path}: expected at most ${limit} bytes, got ${bytes?.length ?? size}`, path);
+  } finally {
+    await source?.close?.();
+  }
 }
 
 /** A file's path below a folder. */

@@ -5,8 +5,15 @@ export function parseJson(bytes: Uint8Array, file: string): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw new CheckpointError(`${file}: expected a JSON file, got ${String(cause)}`, file, cause);
+    throw new CheckpointError(`${file}: expected a JSON file, got ${reasonOf(cause)}`, file, cause);
   }
+}
+
+/** What was thrown, on one line and without what a terminal takes for a command: it may quote a file. */
+export function reasonOf(cause: unknown): string {
+  return String(cause)
+    .replace(/[\s\p{C}]+/gu, ' ')
+    .slice(0, 300);
 }
 
 /** A field of what may be an object; undefined where it is none. */

@@ -100,7 +100,7 @@ function nothingIn(path: string): CheckpointError {
  * @throws CheckpointError when it is not installed.
  * @throws UnsupportedError outside Node.
  */
-export async function installedPackage(name: string): Promise<string> {
+async function installedPackage(name: string): Promise<string> {
   const createRequire = await requireFactory();
   const disk = diskStorage();
   for (const origin of [`${globalThis.process.cwd()}/`, import.meta.url]) {

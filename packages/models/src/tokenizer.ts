@@ -1,6 +1,7 @@
 import * as huggingFace from '@huggingface/tokenizers';
 import { CheckpointError } from '@peftjs/core';
 import { sha256 } from './fingerprint.js';
+import { reasonOf } from './json.js';
 
 /** What a model reads of a text. */
 export interface Encoding {
@@ -12,7 +13,7 @@ export interface Encoding {
 }
 
 /** Which text of a pair that is too long loses tokens: the longer one, one after the other; always the first; always the second. */
-export type Truncation = 'longest_first' | 'only_first' | 'only_second';
+type Truncation = 'longest_first' | 'only_first' | 'only_second';
 
 /** How a text is encoded. */
 export interface EncodeOptions {
@@ -174,6 +175,6 @@ function built(
     for (const pair of [null, []]) sequence(tokenizer, tokenizer.tokenize('a'), pair); // what is broken breaks here
     return { tokenizer, content: JSON.stringify({ definition, maxTokens }) };
   } catch (cause) {
-    throw new CheckpointError(`${file}: not a tokenizer: ${String(cause)}`, file, cause);
+    throw new CheckpointError(`${file}: not a tokenizer: ${reasonOf(cause)}`, file, cause);
   }
 }

@@ -64,7 +64,7 @@ export function decodeConfig(bytes: Uint8Array, path: string): ConfigFields {
   try {
     parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw new CheckpointError(`${path} is not JSON: ${String(cause)}`, path, cause);
+    throw new CheckpointError(`${path} is not JSON: ${String(cause).replace(/[\s\p{C}]+/gu, ' ')}`, path, cause);
   }
   if (parsed !== null && typeof parsed === 'object' && 'peft_type' in parsed && typeof parsed.peft_type === 'string') {
     return { ...parsed };

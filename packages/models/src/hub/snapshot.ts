@@ -1,0 +1,110 @@
+/** What a repository holds at a commit, by the hub's own list. */
+import { PeftError } from '@peftjs/core';
+import { reasonOf, shown } from '../json.js';
+import { HubError } from './error.js';
+import type { HubSettings } from './options.js';
+import { hubFetch } from './request.js';
+import { labelOf, type Subject } from './subject.js';
+
+/** A file of a repository. */
+export interface RepoFile {
+  /** Below the repository, with slashes. */
+  readonly path: string;
+  /** In bytes. */
+  readonly size: number;
+}
+
+/** A file with what its bytes must hash to: SHA-256 where it is large, else git's SHA-1 of a blob. */
+export interface ListedFile extends RepoFile {
+  readonly hash: string;
+}
+
+/** A repository as it is at a commit. */
+export interface Snapshot {
+  readonly commit: string;
+  readonly files: readonly ListedFile[];
+}
+
+const MAX_FILES = 100_000;
+const MAX_ANSWER_BYTES = 64 * 2 ** 20;
+const COMMIT = /^[0-9a-f]{40}$/;
+const HASH = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
+
+/** Whether a revision is a whole commit, at which nothing changes. */
+export function isCommit(revision: string): boolean {
+  return COMMIT.test(revision);
+}
+
+/** Asks the hub. @throws HubError when it refuses, cannot be reached, or answers what no hub does. */
+export async function snapshotOf(subject: Subject, settings: HubSettings): Promise<Snapshot> {
+  try {
+    const commit = isCommit(subject.revision) ? subject.revision : await commitOf(subject, settings);
+    return { commit, files: await filesAt(commit, subject, settings) };
+  } catch (cause) {
+    if (cause instanceof PeftError) throw cause;
+    throw oddAnswer(subject, settings, reasonOf(cause), cause);
+  }
+}
+
+async function commitOf(subject: Subject, settings: HubSettings): Promise<string> {
+  const { repo: name, type, revision } = subject;
+  const { modelInfo, datasetInfo } = await import('@huggingface/hub');
+  const params = { name, revision, hubUrl: settings.endpoint, fetch: boundedFetch(subject, settings) };
+  const { sha } =
+    type === 'model'
+      ? await modelInfo({ ...params, additionalFields: ['sha'] })
+      : await datasetInfo({ ...params, additionalFields: ['sha'] });
+  if (isCommit(sha)) return sha;
+  throw oddAnswer(subject, settings, `expected a commit for '${revision}', got ${shown(sha)}`);
+}
+
+async function filesAt(commit: string, subject: Subject, settings: HubSettings): Promise<ListedFile[]> {
+  const { repo: name, type } = subject;
+  const { listFiles } = await import('@huggingface/hub');
+  const entries = listFiles({
+    repo: { type, name },
+    recursive: true,
+    revision: commit,
+    hubUrl: settings.endpoint,
+    fetch: boundedFetch(subject, settings),
+  });
+  const files: ListedFile[] = [];
+  let count = 0;
+  for await (const entry of entries) {
+    if (++count > MAX_FILES) throw oddAnswer(subject, settings, `at most ${MAX_FILES} files are read`);
+    if (entry.type !== 'file') continue;
+    const file = { path: entry.path, size: entry.lfs?.size ?? entry.size, hash: entry.lfs?.oid ?? entry.oid ?? '' };
+    if (!isPlain(file)) throw oddAnswer(subject, settings, `it lists ${shown(file)}, which is refused`);
+    files.push(file);
+  }
+  return files;
+}
+
+/** Answers of JSON are read whole: one without end is cut off. */
+function boundedFetch(subject: Subject, settings: HubSettings): typeof fetch {
+  const ask = hubFetch(settings, subject);
+  return async (input, init) => {
+    const response = await ask(input, init);
+    let bytes = 0;
+    const bound = new TransformStream<Uint8Array, Uint8Array>({
+      transform(piece, controller) {
+        bytes += piece.length;
+        if (bytes <= MAX_ANSWER_BYTES) controller.enqueue(piece);
+        else controller.error(oddAnswer(subject, settings, `more than ${MAX_ANSWER_BYTES} bytes in one answer`));
+      },
+    });
+    return new Response(response.body?.pipeThrough(bound) ?? null, response);
+  };
+}
+
+/** Whether a file has a path below its folder, on every system, a size, and a hash that is one. */
+function isPlain({ path, size, hash }: ListedFile): boolean {
+  if (typeof path !== 'string' || path.length > 1000 || /[\\:\p{C}]/u.test(path)) return false;
+  if (path.split('/').some((part) => part === '' || part === '.' || part === '..')) return false;
+  return Number.isSafeInteger(size) && size >= 0 && HASH.test(hash);
+}
+
+function oddAnswer(subject: Subject, { endpoint }: HubSettings, what: string, cause?: unknown): HubError {
+  const path = labelOf(subject);
+  return new HubError(`${path}: ${endpoint} does not answer as a hub: ${what}; check HF_ENDPOINT`, { path, cause });
+}

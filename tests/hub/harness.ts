@@ -1,0 +1,66 @@
+import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
+import { bertFiles } from '../models/bert-tiny.js';
+import { startHub, type Hub, type Repo } from './server.js';
+
+/** The id of the small BERT on the hub of the tests. */
+export const BERT = 'peftjs-tests/bert-tiny';
+
+/** Two commits of it. */
+export const FIRST = 'a'.repeat(40);
+export const SECOND = 'b'.repeat(40);
+
+/** A repository with that BERT at `main`, and what a model does not need. */
+export function bertRepo(changes: Partial<Repo> = {}): Repo {
+  const files = Object.fromEntries(Object.entries(bertFiles));
+  const more = {
+    'README.md': text('# BERT'),
+    'pytorch_model.bin': new Uint8Array(60_000),
+    'onnx/model.onnx': text('x'),
+  };
+  return { type: 'model', name: BERT, refs: { main: FIRST }, commits: { [FIRST]: { ...files, ...more } }, ...changes };
+}
+
+/** Text as bytes. */
+export function text(content: string): Uint8Array {
+  return new TextEncoder().encode(content);
+}
+
+/** A hub with that repository, and an empty cache, for each test of a file; the environment names both. */
+export function useHub(): { readonly hub: Hub; readonly home: string } {
+  const used = {} as { hub: Hub; home: string };
+  beforeAll(async () => {
+    used.hub = await startHub([]);
+  });
+  beforeEach(async () => {
+    used.home = await mkdtemp(join(tmpdir(), 'peftjs-hub-'));
+    used.hub.repos.splice(0, Infinity, bertRepo());
+    used.hub.calm();
+    used.hub.seen.length = 0;
+    Object.assign(used.hub, { pageSize: 1000, nextPageAt: undefined, listing: undefined });
+    for (const name of Object.keys(process.env)) if (name.startsWith('HF_')) Reflect.deleteProperty(process.env, name);
+    Object.assign(process.env, { HF_ENDPOINT: used.hub.url, HF_HOME: used.home });
+  });
+  afterEach(() => rm(used.home, { recursive: true, force: true }));
+  afterAll(() => used.hub.close());
+  return used;
+}
+
+/** The files that were asked for, in order. */
+export function filesAsked({ seen }: Hub): string[] {
+  return seen.flatMap(({ at, path }) =>
+    at === 'hub' && path.includes('/resolve/') ? [path.split('/').slice(5).join('/')] : [],
+  );
+}
+
+/** What is left of a cache: every file of it, links followed, by path. */
+export async function filesBelow(folder: string): Promise<Map<string, Uint8Array>> {
+  const files = new Map<string, Uint8Array>();
+  for (const path of (await readdir(folder, { recursive: true })).sort()) {
+    const bytes = await readFile(join(folder, path)).catch(() => undefined);
+    if (bytes) files.set(path, new Uint8Array(bytes));
+  }
+  return files;
+}

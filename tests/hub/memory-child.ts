@@ -1,0 +1,22 @@
+/** Loads a model in a process of its own and says, as JSON, how much memory its arrays took at most. */
+import { diskStorage, type Storage } from '@peftjs/core';
+import { fromPretrained } from '@peftjs/models';
+
+const [source = '', way] = process.argv.slice(2);
+const { gc } = globalThis as { readonly gc?: () => void };
+const arrays = (): number => process.memoryUsage().arrayBuffers;
+
+gc?.();
+const before = arrays();
+let peak = 0;
+const look = (): void => {
+  peak = Math.max(peak, arrays() - before);
+};
+const { open, ...whole } = diskStorage();
+const storage: Storage = way === 'whole' || open === undefined ? whole : { ...whole, open };
+const timer = setInterval(look, 2);
+const model = await fromPretrained(source, { storage, onProgress: look, numLabels: 3 });
+clearInterval(timer);
+look();
+const weights = Object.values(model.weights).reduce((sum, { data }) => sum + data.byteLength, 0);
+process.stdout.write(JSON.stringify({ weights, peak }));

@@ -1,0 +1,120 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { freemem, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CheckpointError, memoryStorage } from '@peftjs/core';
+import { fromPretrained, hubFiles } from '@peftjs/models';
+import { readSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bertFiles, bertFolder, bertInMemory } from '../models/bert-tiny.js';
+import { packageName } from '../models/use-lite.js';
+import { BERT, bertRepo, filesAsked, FIRST, useHub } from './harness.js';
+import { writeLargeCheckpoint } from './large-checkpoint.js';
+import { inShards } from './shards.js';
+
+const use = useHub();
+const weights = bertFiles['model.safetensors'] as Uint8Array;
+const floats = 4 * [...readSafetensors(weights).values()].reduce((sum, { data }) => sum + data.length, 0);
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peftjs-large-'));
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** What loading a folder takes, in a process of its own. */
+function loaded(path: string, way = ''): { readonly weights: number; readonly peak: number } {
+  const child = fileURLToPath(new URL('memory-child.ts', import.meta.url));
+  const flags = ['--expose-gc', '--import', 'tsx', '--conditions', '@peftjs/source'];
+  const { stdout, stderr } = spawnSync(process.execPath, [...flags, child, path, way], { encoding: 'utf8' });
+  expect(stderr).toBe('');
+  return JSON.parse(stdout) as { weights: number; peak: number };
+}
+
+describe('weights of 200 MB are never held twice', () => {
+  it.each(['F32', 'BF16'] as const)('from a file of %s', async (dtype) => {
+    const path = join(folder, dtype);
+    const bytes = await writeLargeCheckpoint(path, dtype);
+    expect(bytes).toBeGreaterThan(200e6);
+    const { weights: held, peak } = loaded(path);
+    expect(held).toBe(bytes);
+    expect(peak / held).toBeGreaterThan(0.99);
+    expect(peak / held).toBeLessThan(1.3);
+  });
+
+  it('which would be seen: a storage that reads whole files takes twice as much', async () => {
+    const path = join(folder, 'F32');
+    await writeLargeCheckpoint(path, 'F32');
+    const { weights: held, peak } = loaded(path, 'whole');
+    expect(peak / held).toBeGreaterThan(1.8);
+  });
+});
+
+describe('a model too large for memory is refused', () => {
+  const refused = (bytes: string, limit: string) =>
+    `the model takes ${bytes} of memory, ${limit} can be had: take a smaller model or a larger machine, or pass memoryLimit`;
+
+  it('with both figures, before its weights are read', async () => {
+    const seen: unknown[] = [];
+    const loading = fromPretrained(bertFolder, { memoryLimit: floats - 1, onProgress: (info) => seen.push(info) });
+    await expect(loading).rejects.toThrow(refused(`${floats} bytes`, `${floats - 1} bytes`));
+    await expect(loading).rejects.toMatchObject({ code: 'PEFT_CHECKPOINT', path: `${bertFolder}/model.safetensors` });
+    expect(seen).toEqual([]);
+    await expect(fromPretrained(bertFolder, { memoryLimit: floats })).resolves.toBeDefined();
+  });
+
+  it('by what its weights take as float32, whatever the file has', async () => {
+    const halves = writeSafetensors(
+      new Map(
+        [...readSafetensors(weights)].map(([name, tensor]) => [name, asBrainFloats(toFloat32(tensor), tensor.shape)]),
+      ),
+    );
+    const storage = bertInMemory({ 'model.safetensors': halves });
+    expect(halves.length).toBeLessThan(0.6 * floats);
+    await expect(fromPretrained('bert', { storage, memoryLimit: floats - 1 })).rejects.toThrow(CheckpointError);
+    await expect(fromPretrained('bert', { storage, memoryLimit: floats })).resolves.toBeDefined();
+  });
+
+  it('in shards, and as a graph of TensorFlow.js', async () => {
+    const files = Object.entries({ ...bertFiles, ...inShards(weights) }).filter(
+      ([name]) => name !== 'model.safetensors',
+    );
+    const storage = memoryStorage(new Map(files.map(([name, bytes]) => [`bert/${name}`, bytes])));
+    await expect(fromPretrained('bert', { storage, memoryLimit: 1000 })).rejects.toThrow(
+      refused(`${floats} bytes`, '1000 bytes'),
+    );
+    await expect(fromPretrained(packageName, { memoryLimit: 20e6 })).rejects.toThrow(refused('0.03 GB', '0.02 GB'));
+  });
+
+  it('before it is downloaded from the hub, all shards together', async () => {
+    await expect(fromPretrained(BERT, { memoryLimit: 100_000 })).rejects.toThrow(
+      refused(`${weights.length} bytes`, '100000 bytes'),
+    );
+    const { 'model.safetensors': _, ...rest } = bertFiles;
+    const shards = inShards(weights);
+    use.hub.repos.splice(0, 1, bertRepo({ commits: { [FIRST]: { ...rest, ...shards } } }));
+    await expect(fromPretrained(BERT, { memoryLimit: 100_000 })).rejects.toThrow(/the model takes 14\d{4} bytes/);
+    expect(filesAsked(use.hub).filter((path) => /model.*\.safetensors$/.test(path))).toEqual([]);
+  });
+
+  it('when the machine has less, which is asked where no limit is given', async () => {
+    const isWeights = (file: object): boolean => 'path' in file && file.path === 'model.safetensors';
+    const huge = { size: 4 * freemem(), lfs: undefined };
+    use.hub.listing = (files) => files.map((file) => (isWeights(file) ? { ...file, ...huge } : file));
+    await expect(fromPretrained(BERT)).rejects.toThrow(/takes \d+\.\d\d GB of memory, \d+\.\d\d GB can be had/);
+    const { read } = await hubFiles({ repo: BERT });
+    await expect(read('model.safetensors')).rejects.toThrow(/the file takes \d+\.\d\d GB of memory/);
+    expect(filesAsked(use.hub)).not.toContain('model.safetensors');
+  });
+});
+
+/** The upper halves of float32. */
+function asBrainFloats(values: Float32Array, shape: readonly number[]) {
+  const halves = new Uint16Array(values.buffer, values.byteOffset, 2 * values.length).filter(
+    (_, index) => index % 2 === 1,
+  );
+  return { dtype: 'BF16', shape, data: halves } as const;
+}

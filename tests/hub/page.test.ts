@@ -1,0 +1,71 @@
+import { readdir } from 'node:fs/promises';
+import { memoryStorage } from '@peftjs/core';
+import { fromPretrained, hubFiles } from '@peftjs/models';
+import { caches, install } from 'undici';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { bertFiles, bertFolder } from '../models/bert-tiny.js';
+import { BERT, bertRepo, filesAsked, FIRST, useHub } from './harness.js';
+import { inShards } from './shards.js';
+
+const use = useHub();
+const { fingerprint } = await fromPretrained(bertFolder);
+const weights = bertFiles['model.safetensors'] as Uint8Array;
+const web = { fetch, Response, Headers, Request, FormData };
+
+/** A page has a document, and no variables. */
+beforeEach(() => {
+  process.env.HF_TOKEN = 'hf_onlyForThisTest123';
+  Object.assign(globalThis, { document: {} });
+});
+
+afterEach(() => {
+  Reflect.deleteProperty(globalThis, 'document');
+  Reflect.deleteProperty(globalThis, 'caches');
+  Object.assign(globalThis, web);
+});
+
+/** A page is not told of HF_ENDPOINT. */
+const from = () => ({ hubUrl: use.hub.url });
+
+describe('in a page', () => {
+  it('files are kept in memory; the token stays at home, and nothing is written', async () => {
+    const model = await fromPretrained(BERT, from());
+    expect(model.fingerprint).toBe(fingerprint);
+    expect(use.hub.seen.length).toBeGreaterThan(4);
+    expect(use.hub.seen.filter(({ authorization }) => authorization !== undefined)).toEqual([]);
+    expect(await readdir(use.home)).toEqual([]);
+    await expect(fromPretrained(BERT, { ...from(), localFilesOnly: true })).rejects.toThrow(
+      "nothing of revision 'main' is in",
+    );
+  });
+
+  it('files are kept in its Cache API where it has one', async () => {
+    install();
+    Object.assign(globalThis, { caches });
+    const { 'model.safetensors': whole, ...rest } = bertFiles as Record<string, Uint8Array>;
+    const shards = inShards(whole ?? new Uint8Array());
+    use.hub.repos.splice(0, 1, bertRepo({ commits: { [FIRST]: { ...rest, ...shards } } }));
+    expect((await fromPretrained(BERT, from())).fingerprint).toBe(fingerprint);
+    use.hub.seen.length = 0;
+    expect((await fromPretrained(BERT, from())).fingerprint).toBe(fingerprint);
+    expect(filesAsked(use.hub)).toEqual([]);
+    expect((await fromPretrained(BERT, { ...from(), localFilesOnly: true })).fingerprint).toBe(fingerprint);
+    const { files } = await hubFiles({ repo: BERT, ...from(), localFilesOnly: true });
+    expect(files.map(({ path }) => path).sort()).toEqual([...Object.keys(rest), ...Object.keys(shards)].sort());
+  });
+
+  it('cut connections are taken up and damaged files refused', async () => {
+    use.hub.disturb(/^\/[0-9a-f]{64}$/, { cutAfter: 40_000 });
+    expect((await fromPretrained(BERT, from())).fingerprint).toBe(fingerprint);
+    use.hub.disturb(/^\/[0-9a-f]{64}$/, { content: new Uint8Array(weights.length) });
+    await expect(fromPretrained(BERT, from())).rejects.toThrow(/model\.safetensors: expected SHA-256/);
+    use.hub.disturb(/config\.json$/, { content: new Uint8Array(bertFiles['config.json']?.length ?? 0) });
+    await expect(fromPretrained(BERT, from())).rejects.toThrow(/config\.json: expected git's SHA-1/);
+  });
+
+  it('folders of a storage come first', async () => {
+    const files = new Map(Object.entries(bertFiles).map(([name, bytes]) => [`${BERT}/${name}`, bytes]));
+    expect((await fromPretrained(BERT, { storage: memoryStorage(files) })).fingerprint).toBe(fingerprint);
+    expect(use.hub.seen).toEqual([]);
+  });
+});
