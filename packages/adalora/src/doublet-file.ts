@@ -1,13 +1,11 @@
 import {
-  floats,
-  hostTensor,
   patternValue,
+  placeColumns,
   placeRows,
   readLoraFile,
+  scaled,
   tensorAt,
-  transposed,
   type AdapterFile,
-  type HostTensor,
   type HostTensors,
 } from '@peftjs/core';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
@@ -30,22 +28,15 @@ export function readDoublets(file: AdapterFile): { config: Partial<AdaloraConfig
   const values: HostTensors = {};
   for (const path of targetModules) {
     const loraA = tensorAt(read, `${path}.loraA`); // [in, k]
-    const loraB = times(tensorAt(read, `${path}.loraB`), scalingOf(path) / scaling); // [k, out]
+    const loraB = scaled(tensorAt(read, `${path}.loraB`), scalingOf(path) / scaling); // [k, out]
     const ranks = Array.from({ length: rankOf(path) }, (_, rank) => rank);
     const features = { inFeatures: loraA.shape[0] as number, outFeatures: loraB.shape[1] as number };
     for (const [name, { initial }] of Object.entries(initialScores(features, parsed))) {
       values[`${path}.${name}`] = initial;
     }
-    values[`${path}.loraA`] = transposed(placeRows(transposed(loraA), ranks, initR)); // [in, k] -> [in, r]
+    values[`${path}.loraA`] = placeColumns(loraA, ranks, initR); // [in, k] -> [in, r]
     values[`${path}.loraB`] = placeRows(loraB, ranks, initR); // [k, out] -> [r, out]
     values[`${path}.mask`] = maskOf(ranks, initR);
   }
   return { config: { ...config, targetModules }, values };
-}
-
-function times(tensor: HostTensor, factor: number): HostTensor {
-  return hostTensor(
-    floats(tensor).map((value) => value * factor),
-    tensor.shape,
-  );
 }

@@ -191,6 +191,7 @@ export {
   placeRows,
   rowNorms,
   scaleColumns,
+  scaled,
   scaleRows,
 } from './adapter/factors.js';
 export { qr, type QrFactors } from './linalg/qr.js';

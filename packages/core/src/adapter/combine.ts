@@ -1,7 +1,7 @@
 import { ShapeError } from '../errors.js';
 import type { LoraFactors } from '../contracts/method.js';
 import { floats, hostTensor, type HostTensor } from '../tensors.js';
-import { joinFactors, loraDelta } from './factors.js';
+import { joinFactors, loraDelta, scaled } from './factors.js';
 import { nearestFactors } from './low-rank.js';
 
 /*
@@ -58,12 +58,12 @@ export function combined(
 }
 
 function sideBySide(parts: readonly WeightedFactors[]): LoraFactors {
-  const scaled = parts.map(({ factors, weight }) => ({
-    loraA: times(factors.loraA, weight * factors.scaling),
+  const weighed = parts.map(({ factors, weight }) => ({
+    loraA: scaled(factors.loraA, weight * factors.scaling),
     loraB: factors.loraB,
     scaling: 1,
   }));
-  return scaled.reduce(joinFactors);
+  return weighed.reduce(joinFactors);
 }
 
 function ofEachFactor(
@@ -136,12 +136,5 @@ function elementwise(tensors: readonly HostTensor[], merge: (values: readonly nu
   return hostTensor(
     floats(first).map((_, index) => merge(all.map((values) => values[index] as number))),
     first.shape,
-  );
-}
-
-function times(tensor: HostTensor, factor: number): HostTensor {
-  return hostTensor(
-    floats(tensor).map((value) => value * factor),
-    tensor.shape,
   );
 }

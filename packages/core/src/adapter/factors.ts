@@ -42,8 +42,7 @@ export function foldDiagonal(factors: LoraFactors, diagonal: HostTensor): LoraFa
  * scaling is the first one's; the second one's goes into its B. With a second scaling below zero it is the difference.
  */
 export function joinFactors(first: LoraFactors, second: LoraFactors): LoraFactors {
-  const ranks = second.loraB.shape[0] as number;
-  const loraB = scaleRows(second.loraB, new Array<number>(ranks).fill(second.scaling / first.scaling));
+  const loraB = scaled(second.loraB, second.scaling / first.scaling);
   return {
     loraA: transposed(stackRows(transposed(first.loraA), transposed(second.loraA))),
     loraB: stackRows(first.loraB, loraB),
@@ -75,6 +74,14 @@ export function pickColumns(matrix: HostTensor, picked: readonly number[]): Host
       from[Math.floor(index / picked.length) * columns + (picked[index % picked.length] as number)] as number,
   );
   return hostTensor(to, [rows, picked.length]);
+}
+
+/** Every entry times a number. */
+export function scaled(tensor: HostTensor, factor: number): HostTensor {
+  return hostTensor(
+    floats(tensor).map((value) => value * factor),
+    tensor.shape,
+  );
 }
 
 /** Every row times its number: `[rows, columns]`, as many numbers as rows. */

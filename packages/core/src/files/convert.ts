@@ -1,12 +1,11 @@
-import { mergedModule } from '../adapter/merge.js';
+import { deltaWeight, mergedModule } from '../adapter/merge.js';
 import { fewerRanks, nearestFactors, type RankChoice } from '../adapter/low-rank.js';
 import { adapterNamed, firstActive, peftModel, valuesOf, type PeftModel } from '../adapter/peft-model.js';
-import { frozenModule } from '../adapter/attach.js';
 import { UnsupportedError } from '../errors.js';
-import type { AdapterLayer, FrozenModule, LoraFactors, PeftMethod } from '../contracts/method.js';
+import type { AdapterLayer, LoraFactors, PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import type { Site } from '../contracts/site.js';
-import { floats, hostTensor, hostZeros, type HostTensors } from '../tensors.js';
+import { hostTensor, hostZeros, type HostTensors } from '../tensors.js';
 import { loraAdapter, type ModuleFactors } from './lora-adapter.js';
 
 /** Which adapter becomes a LoRA, and of how many ranks. */
@@ -63,19 +62,11 @@ function approximated(model: Model, layer: AdapterLayer, values: HostTensors, ch
 function factorsOf(model: Model, layer: AdapterLayer, values: HostTensors, choice: RankChoice): LoraFactors {
   if (layer.toLora) return fewerRanks(layer.toLora(values), choice);
   if (!layer.deltaWeight) return noChange(layer.site);
-  return nearestFactors(difference(mergedModule(model, layer, values), frozenModule(model, layer.site.path)), choice);
+  const { inFeatures, outFeatures } = layer.site;
+  return nearestFactors(hostTensor(deltaWeight(model, layer, values), [inFeatures, outFeatures]), choice);
 }
 
 /** One rank of zeros: PEFT has no adapted module without a rank, and its bias needs one. */
 function noChange({ inFeatures, outFeatures }: Site): LoraFactors {
   return { loraA: hostZeros([inFeatures, 1]), loraB: hostZeros([1, outFeatures]), scaling: 1 };
-}
-
-/** The change of a weight, `[in, out]`. */
-function difference(merged: FrozenModule, frozen: FrozenModule) {
-  const before = floats(frozen.weight);
-  return hostTensor(
-    floats(merged.weight).map((value, index) => value - (before[index] as number)),
-    frozen.weight.shape,
-  );
 }

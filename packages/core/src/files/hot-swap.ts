@@ -1,4 +1,4 @@
-import { placeColumns, placeRows, scaleRows } from '../adapter/factors.js';
+import { placeColumns, placeRows, scaled } from '../adapter/factors.js';
 import {
   adapterNamed,
   allLayers,
@@ -65,11 +65,11 @@ function swapped(current: Adapter, incoming: Adapter, layer: AdapterLayer, sourc
     );
   }
   const first = Array.from({ length: given.rank }, (_, index) => index);
-  const scaled = scaleRows(
-    given.loraB,
-    first.map(() => given.scaling / scaling),
-  );
-  return { [key('loraA')]: placeColumns(given.loraA, first, rank), [key('loraB')]: placeRows(scaled, first, rank) };
+  const loraBInScale = scaled(given.loraB, given.scaling / scaling);
+  return {
+    [key('loraA')]: placeColumns(given.loraA, first, rank),
+    [key('loraB')]: placeRows(loraBInScale, first, rank),
+  };
 }
 
 /** A, B and the scaling of a layer that is nothing else. @throws UnsupportedError when it is. */

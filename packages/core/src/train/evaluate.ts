@@ -86,9 +86,10 @@ function adaptersIn(names: readonly string[]): string[] {
 
 /** For every adapter, which rows of a batch are its own: `[batch, 1]`. Rows that only fill the batch are nobody's. */
 function rowMasks(names: readonly string[]): (batch: Batch) => HostTensors {
+  const adapters = adaptersIn(names);
   return ({ rows, labels }) => {
     const batch = labels.shape[0] as number;
-    const masks = adaptersIn(names).map((adapter) => {
+    const masks = adapters.map((adapter) => {
       const mask = Float32Array.from({ length: batch }, (_, index) => Number(names[rows[index] ?? -1] === adapter));
       return [rowsKey(adapter), hostTensor(mask, [batch, 1])] as const;
     });
