@@ -150,7 +150,7 @@ describe('nobody answers', () => {
     const error = await failure(fromPretrained(BERT));
     expect(error).toMatchObject({ code: 'PEFT_HUB', status: undefined, isOffline: true });
     expect(error.message).toMatch(
-      /^peftjs-tests\/bert-tiny: the hub at http:\/\/127\.0\.0\.1:9 cannot be reached \(.+\): check/,
+      /^there is no folder 'peftjs-tests\/bert-tiny', and on the hub peftjs-tests\/bert-tiny: the hub at http:\/\/127\.0\.0\.1:9 cannot be reached \(.+\): check/,
     );
   });
 
@@ -295,7 +295,7 @@ describe('an option or a variable that cannot be', () => {
       /'localFilesOnly' is "yes"; expected true or false/,
     ],
     ['a listener that is none', {}, { progress_callback: 1 }, /'progressCallback' is 1; expected a function/],
-    ['another type of weights', {}, { dtype: 'q4' }, /'dtype' is "q4"; expected 'fp32'/],
+    ['another type of weights', {}, { dtype: 'q4' }, /'dtype' is "q4"; expected 'fp32' or 'q8'/],
     ['a limit of nothing', {}, { memoryLimit: 0 }, /'memoryLimit' is 0; expected a number of bytes/],
   ])('%s', async (_, environment, options, message) => {
     Object.assign(process.env, environment);

@@ -122,6 +122,14 @@ describe('damaged files beside the weights', () => {
     expect(refused).toBeGreaterThan(100);
   });
 
+  it('300 tokenizer_config.json', async () => {
+    const settings = JSON.stringify({ eos_token: '[SEP]', bos_token: { content: '[CLS]' }, model_max_length: 64 });
+    const copies = asBytes(damagedTexts(settings, 300, 6));
+    const { loaded, refused } = await tally('tokenizer_config.json', copies);
+    expect(loaded).toBeGreaterThan(20);
+    expect(refused).toBeGreaterThan(50);
+  });
+
   it('600 indexes of shards, which lead nowhere else', async () => {
     const { 'model.safetensors.index.json': index, ...shards } = inShards(weights);
     const asked = new Set<string>();

@@ -11,9 +11,16 @@ export interface HostTensor {
   readonly data: Float32Array | Int32Array;
 }
 
-/** Shape and type of a tensor to come. */
+/** Bytes at rest, for an executor that multiplies by them: a frozen weight in 8 bits. */
+export interface HostBytes {
+  readonly dtype: 'int8';
+  readonly shape: readonly number[];
+  readonly data: Int8Array;
+}
+
+/** Shape and type of a tensor to come; int8 for an executor that takes bytes. */
 export interface TensorSpec {
-  readonly dtype: DType;
+  readonly dtype: DType | 'int8';
   readonly shape: readonly number[];
 }
 

@@ -4,12 +4,12 @@ import type { HostTensor, Tensors, TensorSpec } from '@peftjs/core';
 
 type Specs = Readonly<Record<string, TensorSpec>>;
 
-/** @throws ShapeError when a spec has a type or a dimension that no tensor can have. */
-export function checkSpecs(specs: Specs): void {
+/** @throws ShapeError when a spec has a type that is none of `types`, or a dimension that no tensor can have. */
+export function checkSpecs(specs: Specs, types: readonly string[] = Object.keys(MEMORY)): void {
   for (const [name, { dtype, shape }] of Object.entries(specs)) {
-    if (!(dtype in MEMORY))
-      throw new ShapeError(`input '${name}' must be float32 or int32, got ${dtype as string}`, name);
-    if (!shape.every((dim) => Number.isInteger(dim) && dim >= 0)) {
+    if (!types.includes(dtype))
+      throw new ShapeError(`input '${name}' must be ${types.join(' or ')}, got ${dtype}`, name);
+    if (!Array.isArray(shape) || !shape.every((dim) => Number.isInteger(dim) && dim >= 0)) {
       throw new ShapeError(`input '${name}' needs a shape of whole numbers, got ${shown(shape)}`, name);
     }
   }
@@ -23,11 +23,13 @@ const MEMORY = { float32: Float32Array, int32: Int32Array };
  * @throws ShapeError when the memory is not what type and shape say.
  * @throws EngineError when a number is NaN: it would spread through the whole step.
  */
-export function checkHostTensor({ dtype, shape, data }: HostTensor): void {
-  if (!(dtype in MEMORY) || !(data instanceof MEMORY[dtype])) {
-    const got = (data as object | undefined)?.constructor.name ?? 'nothing';
+export function checkHostTensor(tensor: HostTensor | null | undefined): void {
+  const { dtype, shape, data }: Partial<HostTensor> = tensor ?? {};
+  if (dtype === undefined || shape === undefined || !(dtype in MEMORY) || !(data instanceof MEMORY[dtype])) {
+    const memory = (data as object | undefined)?.constructor.name ?? 'nothing';
+    const got = shape === undefined ? 'no shape' : `${dtype} in ${memory}`;
     throw new ShapeError(
-      `a tensor is float32 in a Float32Array or int32 in an Int32Array, got ${dtype} in ${got}; convert it`,
+      `a tensor is float32 in a Float32Array or int32 in an Int32Array, and has a shape, got ${got}; convert it`,
     );
   }
   checkSpecs({ tensor: { dtype, shape } });
@@ -66,6 +68,12 @@ export function checkInputs<V>(
   }
 }
 
+/** @throws EngineError for what is no function. */
+export function checkFunction(fn: unknown): void {
+  if (typeof fn === 'function') return;
+  throw new EngineError(`compile takes a function from named tensors to named tensors, got ${typeof fn}`);
+}
+
 interface LooseSpec {
   readonly dtype: string;
   readonly shape: readonly number[];
@@ -86,5 +94,5 @@ function sameShape(a: readonly number[], b: readonly number[]): boolean {
 }
 
 function shown(shape: readonly number[]): string {
-  return `[${shape.join(', ')}]`;
+  return Array.isArray(shape) ? `[${shape.join(', ')}]` : String(shape);
 }

@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import { CheckpointError, ShapeError } from '@peftjs/core';
-import type { HostTensor, HostTensors, Lookup, Scope, Site, Tensors } from '@peftjs/core';
+import type { HostTensor, HostTensors, Lookup, Scope, Site, Tensors, TensorSpec } from '@peftjs/core';
 import type { Head } from './head.js';
 
 /**
@@ -30,6 +30,25 @@ export interface Network {
 /** A network with its head for a task. */
 export interface Architecture extends Network {
   readonly head: Head;
+  /** How it goes on with a text, where it is one for the next token. */
+  readonly decoding?: Decoding;
+}
+
+/** How a language model goes on with texts token by token, the keys and values of each layer kept from pass to pass. */
+export interface Decoding {
+  /** Size of the vocabulary: all ids are below it. */
+  readonly words: number;
+  /** Tokens of a text that it reads, at most. */
+  readonly maxTokens: number;
+  /** What is kept of a batch of texts of at most `capacity` tokens, by name. */
+  kept(batch: number, capacity: number): Readonly<Record<string, TensorSpec>>;
+  /**
+   * Reads prompts: `inputIds` int32 and `attentionMask` float32, [batch, tokens], padded at the end. Gives `logits` [batch, words]
+   * of what follows each prompt, and what is kept.
+   */
+  readPrompt(scope: Scope, inputs: Tensors, capacity: number): Tensors;
+  /** Reads one token more of each text: `inputIds` and `positions`, int32 [batch, 1], and what was kept. Gives the same. */
+  readToken(scope: Scope, inputs: Tensors, capacity: number): Tensors;
 }
 
 /** An input of the batch. @throws ShapeError when the batch has none of that name. */

@@ -1,15 +1,25 @@
-import { linearSite, type Task } from '@peftjs/core';
-import type { Architecture, Network } from './architecture.js';
+import type { Tensor } from '@tensorflow/tfjs';
+import { linearSite, type Scope, type Task, type Tensors, type TensorSpec } from '@peftjs/core';
+import type { Architecture, Decoding, Network } from './architecture.js';
+import { keptNames, keptPrompt, nextToken, wholeText, type Context } from './context.js';
 import { frozenHead, headFor, linearHead, tiedHead, type Features, type Head } from './head.js';
+import { onlyToken } from './reading.js';
+
+/** Hidden states of a decoder's tokens. */
+type Hidden = (scope: Scope, inputs: Tensors, context: Context) => Tensor;
 
 /** What the heads of a decoder are made of. */
 interface DecoderHeads {
   /** Width of the hidden states. */
   readonly width: number;
-  /** The last token of each row, [B, width]. */
-  readonly last: Features;
+  /** The last token of each row, [B, 1, width]. */
+  readonly last: Hidden;
   /** Every token, [B, S, width]. */
-  readonly every: Features;
+  readonly every: Hidden;
+  /** How many layers there are. */
+  readonly layers: number;
+  /** Features of a token's keys in a layer; its values have as many. */
+  readonly keyWidth: number;
   /** Where the head for tokens is. */
   readonly ofTokens: string;
   /** The table of words. */
@@ -25,23 +35,54 @@ const LANGUAGE_MODEL_HEAD = 'lm_head';
  * A decoder with the head of transformers for a task: `score` on the last token of a text, one for each of its tokens, or the
  * frozen one of the language model.
  */
-export function decoder(network: Network, heads: DecoderHeads, task: Task): Architecture {
-  const { width, last, every, ofTokens } = heads;
+export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task: Task): Architecture {
+  const { width, ofTokens } = heads;
+  const last: Features = (scope, inputs) => onlyToken(heads.last(scope, inputs, wholeText(inputs)));
+  const every: Features = (scope, inputs) => heads.every(scope, inputs, wholeText(inputs));
+  const network: Network = { ...body, encode: last };
   const make: Record<Task, () => Architecture> = {
     'sequence-classification': () => ({
       ...network,
       head: linearHead({ path: 'score', hasBias: false }, width, last),
     }),
     'token-classification': () => ({ ...network, head: linearHead({ path: ofTokens }, width, every) }),
-    'causal-lm': () => languageModel(network, heads),
+    'causal-lm': () => languageModel(network, heads, every),
   };
   return headFor(network.name, make, task)();
 }
 
 /** A tied table enters the step whole: its rows are not looked up on the host then. */
-function languageModel(network: Network, { width, every, table, words, tied }: DecoderHeads): Architecture {
-  if (tied) return { ...network, lookups: [], tied: [table], head: tiedHead({ table, words }, every) };
+function languageModel(network: Network, heads: DecoderHeads, every: Features): Architecture {
+  const { width, table, words, tied } = heads;
+  const headOn = (features: Features): Head =>
+    tied ? tiedHead({ table, words }, features) : frozenHead(LANGUAGE_MODEL_HEAD, words, features);
+  const model = { ...network, head: headOn(every), decoding: decoding(network, heads, headOn) };
+  if (tied) return { ...model, lookups: [], tied: [table] };
   const site = { ...linearSite(LANGUAGE_MODEL_HEAD, width, words, { role: 'head' }), hasBias: false };
-  const head: Head = frozenHead(LANGUAGE_MODEL_HEAD, words, every);
-  return { ...network, sites: [...network.sites, site], head };
+  return { ...model, sites: [...network.sites, site] };
+}
+
+function decoding({ maxTokens }: Network, heads: DecoderHeads, headOn: (features: Features) => Head): Decoding {
+  const { last, every, layers, keyWidth, words } = heads;
+  const logits = (scope: Scope, inputs: Tensors, hidden: Tensor): Tensor =>
+    onlyToken(headOn(() => hidden).forward(scope, inputs)); // [B, 1, width] -> [B, words]
+  return {
+    words,
+    maxTokens,
+    kept(batch, capacity) {
+      const spec: TensorSpec = { dtype: 'float32', shape: [batch, capacity, keyWidth] };
+      const names = Array.from({ length: layers }, (_, layer) => Object.values(keptNames(layer))).flat();
+      return Object.fromEntries(names.map((name) => [name, spec]));
+    },
+    readPrompt(scope, inputs, capacity) {
+      const kept: Tensors = {};
+      const hidden = last(scope, inputs, keptPrompt(inputs, capacity, kept));
+      return { logits: logits(scope, inputs, hidden), ...kept };
+    },
+    readToken(scope, inputs, capacity) {
+      const kept: Tensors = {};
+      const hidden = every(scope, inputs, nextToken(inputs, capacity, kept));
+      return { logits: logits(scope, inputs, hidden), ...kept };
+    },
+  };
 }

@@ -1,4 +1,4 @@
-import { UnsupportedError, type HostTensors } from '@peftjs/core';
+import { isQuantized, UnsupportedError, type HostTensor, type HostTensors } from '@peftjs/core';
 import type { Network } from './architecture.js';
 
 /**
@@ -11,11 +11,18 @@ export async function modelFingerprint(
   tokenizer: string,
 ): Promise<string> {
   const tensors: string[] = [];
-  for (const [path, { dtype, shape, data }] of Object.entries(weights).sort(([a], [b]) => (a < b ? -1 : 1))) {
-    tensors.push(`${path} ${dtype} [${shape.join(', ')}] ${await sha256(data)}`);
+  for (const [path, weight] of Object.entries(weights).sort(([a], [b]) => (a < b ? -1 : 1))) {
+    tensors.push(`${path} ${await contentOf(weight)}`);
   }
   const content = JSON.stringify({ name, maxTokens, settings, sites, encodeOnly, tensors, tokenizer });
   return sha256(new TextEncoder().encode(content));
+}
+
+async function contentOf(weight: HostTensor): Promise<string> {
+  const shape = `[${weight.shape.join(', ')}]`;
+  if (!isQuantized(weight)) return `${weight.dtype} ${shape} ${await sha256(weight.data)}`;
+  const { buffer, byteOffset, byteLength } = weight.values;
+  return `int8 ${shape} ${await sha256(new Uint8Array(buffer, byteOffset, byteLength))} ${await sha256(weight.scale)}`;
 }
 
 /** SHA-256 in hexadecimal. @throws UnsupportedError where Web Crypto is missing: a page without HTTPS. */

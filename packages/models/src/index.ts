@@ -1,10 +1,15 @@
 export { fromPretrained, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
+export type { WeightDtype } from './precision.js';
+export { generate, generateText, openGenerator, type TextGenerator } from './generation/generate.js';
+export type { Generated, GenerateOptions, WrittenToken } from './generation/options.js';
+export type { GenerateTextOptions } from './generation/text.js';
+export type { Decoding } from './architecture.js';
 export type { EncodeOptions, Encoding, Tokenizer } from './tokenizer.js';
 export type { LoadProgress } from './folder.js';
-export type { ResolvePackage, SourceOptions } from './source.js';
+export { openFolder, type Folder, type ResolvePackage, type SourceOptions } from './source.js';
 export { hubFiles, type HubFiles, type HubFilesOptions } from './hub/files.js';
 export type { RepoFile } from './hub/snapshot.js';
-export type { RepoType } from './hub/subject.js';
+export { isHubId, type RepoType } from './hub/subject.js';
 export type { HubOptions } from './hub/options.js';
 export type { FileProgress, ProgressCallback, ProgressInfo } from './hub/progress.js';
 export { HubError } from './hub/error.js';

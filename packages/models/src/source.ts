@@ -1,9 +1,16 @@
-import { CheckpointError, ConfigError, UnsupportedError, diskStorage, type Storage } from '@peftjs/core';
+import {
+  ADAPTER_CONFIG,
+  CheckpointError,
+  ConfigError,
+  UnsupportedError,
+  diskStorage,
+  type Storage,
+} from '@peftjs/core';
 import { joined } from './folder.js';
 import type { CheckpointFormat } from './checkpoint-format.js';
 import { formats } from './formats.js';
 import { isNode } from './hub/environment.js';
-import { hubModel } from './hub/model-source.js';
+import { hubFolder, hubModel } from './hub/model-source.js';
 import { checkPlainPath, type HubOptions } from './hub/options.js';
 import { isHubId } from './hub/subject.js';
 
@@ -56,6 +63,33 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
   const location = await modelIn(path, storage);
   if (location) return location;
   throw nothingIn(path);
+}
+
+/** A folder, and the storage that it is read through. */
+export interface Folder {
+  readonly path: string;
+  readonly storage: Storage;
+}
+
+/**
+ * The folder of an adapter, or of anything else, as users name it: one of that path, else, of `organisation/name`, a repository of
+ * the Hugging Face hub, whose files come as they are read.
+ * @throws HubError when the hub has no such repository, or cannot be asked.
+ * @example
+ * const { path, storage } = await openFolder('organisation/my-adapter');
+ * const peft = await loadPretrained(model, path, { storage, methods: [lora] });
+ */
+export async function openFolder(
+  source: string,
+  { storage = defaultStorage(source), ...options }: HubOptions & { readonly storage?: Storage } = {},
+): Promise<Folder> {
+  if (storage && (!isHubId(source) || (await isThere(source, storage)))) return { path: source, storage };
+  return hubFolder(source, options);
+}
+
+/** A memory knows files alone. */
+async function isThere(folder: string, storage: Storage): Promise<boolean> {
+  return (await storage.exists(folder)) || storage.exists(joined(folder, ADAPTER_CONFIG));
 }
 
 /** A model of this machine. */

@@ -37,16 +37,33 @@ export interface Tokenizer {
   readonly truncations: readonly Truncation[];
   /** Every id of a text: nothing is put around it, and nothing is cut. */
   tokenIds(text: string): number[];
+  /** The text of ids; tokens with a meaning of their own, e.g. the end of a text, are left out. */
+  decode(ids: readonly number[]): string;
   /** A hash of everything that decides the ids. */
   readonly fingerprint: string;
   /** All ids are below it. */
   readonly vocabularySize: number;
+  /** Id of the token that ends a text, for a model that predicts the next one. */
+  readonly eosTokenId?: number | undefined;
+  /** Id of the token that begins a text, where the model knows one. */
+  readonly bosTokenId?: number | undefined;
+  /** Whether `encode` begins a text with that token: Llama's does, GPT-2's does not. */
+  readonly addBosToken: boolean;
+  /** Id of the token in padding: its own, else, as everyone helps GPT-2 to one, that which ends a text. */
+  readonly padTokenId?: number | undefined;
 }
 
 /** A tokenizer in the format of `tokenizer.json`. */
 export interface TokenizerDefinition {
   readonly model: Readonly<Record<string, unknown>>;
   readonly [part: string]: unknown;
+}
+
+/** Ids of tokens with a meaning of their own, as a model's settings name them. */
+export interface SpecialIds {
+  readonly eosTokenId?: number | undefined;
+  readonly bosTokenId?: number | undefined;
+  readonly padTokenId?: number | undefined;
 }
 
 /** What a tokenizer has to know of its model. */
@@ -56,6 +73,7 @@ export interface TokenizerLimits {
   readonly vocabularySize: number;
   /** Kinds of token that the model tells apart; `typeIds` are given when it does. */
   readonly tokenTypes?: number | undefined;
+  readonly special?: SpecialIds | undefined;
   /** Where the definition is from, for messages. */
   readonly file: string;
 }
@@ -70,6 +88,7 @@ interface TextTokenizer {
   readonly model: { readonly unk_token_id?: number };
   readonly post_processor: { post_process(text: string[], pair: string[] | null): Sequence } | null;
   tokenize(text: string): string[];
+  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
   token_to_id(token: string): number | undefined;
 }
 
@@ -77,6 +96,9 @@ interface TextTokenizer {
 const { Tokenizer: TextTokenizer } = huggingFace as unknown as {
   readonly Tokenizer: new (definition: TokenizerDefinition, config: object) => TextTokenizer;
 };
+
+/** As the tokens say it: no blank is taken away before a full stop. */
+const DECODING = { skip_special_tokens: true, clean_up_tokenization_spaces: false };
 
 /** Far more than a token covers (the longest word piece has 16): what comes after could not be read, but would be paid for. */
 const CHARACTERS_PER_TOKEN = 64;
@@ -86,7 +108,7 @@ const CHARACTERS_PER_TOKEN = 64;
  * @throws CheckpointError when the definition is broken, or gives what the model cannot read.
  */
 export async function createTokenizer(definition: TokenizerDefinition, limits: TokenizerLimits): Promise<Tokenizer> {
-  const { maxTokens, vocabularySize, tokenTypes = 1, file } = limits;
+  const { maxTokens, vocabularySize, tokenTypes = 1, special = {}, file } = limits;
   const { tokenizer, content } = built(definition, limits);
   checkSpecialTokens(tokenizer, limits);
   const fingerprint = await sha256(new TextEncoder().encode(content));
@@ -94,8 +116,12 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
   return {
     fingerprint,
     vocabularySize,
+    ...special,
+    addBosToken: begins(tokenizer, special.bosTokenId),
+    padTokenId: special.padTokenId ?? special.eosTokenId,
     truncations: ['longest_first', 'only_first', 'only_second'],
     tokenIds: (text) => tokenizer.tokenize(text).map((token) => idOf(tokenizer, token, file)),
+    decode: (ids) => (ids.length === 0 ? '' : tokenizer.decode([...ids], DECODING)),
     encode(text, pair, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
       const limit = { most, truncation: options.truncation ?? 'longest_first' };
@@ -140,6 +166,12 @@ function longestFirst(first: number, second: number, room: number): [first: numb
 
 function sequence(tokenizer: TextTokenizer, first: string[], second: string[] | null): Sequence {
   return tokenizer.post_processor?.post_process(first, second) ?? { tokens: [...first, ...(second ?? [])] };
+}
+
+/** Whether a text is begun with a token. */
+function begins(tokenizer: TextTokenizer, id: number | undefined): boolean {
+  const [first = ''] = sequence(tokenizer, [''], null).tokens;
+  return id !== undefined && tokenizer.token_to_id(first) === id;
 }
 
 function idOf(tokenizer: TextTokenizer, token: string, file: string): number {

@@ -44,7 +44,8 @@ export {
 export { chatML, type ChatTemplate } from './language/chat-template.js';
 export { encodeLanguage, type CausalTokenizer, type EncodeLanguageOptions } from './language/encode-language.js';
 export type { CausalData, CausalRow } from './language/causal-data.js';
-export { splitCausal, type CausalSplit } from './language/split-causal.js';
+export { isLanguageFile } from './language/language-file.js';
+export { sliceCausal, splitCausal, type CausalSplit } from './language/split-causal.js';
 export { causalEvaluation, type CausalEvaluation } from './language/causal-evaluation.js';
 export { meanLogLikelihood, perplexity, tokenLoss, type TokenLoss } from './language/perplexity.js';
 export { chooseBuckets, type BucketOptions, type TokenRows } from './buckets.js';

@@ -5,6 +5,7 @@ import {
   causalEvaluation,
   encodeLanguage,
   languageSet,
+  sliceCausal,
   splitCausal,
   tokenLoss,
   trainingData,
@@ -42,6 +43,20 @@ describe('texts', () => {
 
   it('begin with what the tokenizer begins texts with', async () => {
     expect(rowsOf(await encode([{ text: 'ab' }, { text: 'c' }], 8, beginning))).toEqual([['^ab$^c$', '^ab$^c$']]);
+  });
+
+  it('begin with nothing where the tokenizer has such a token and does not put it there', async () => {
+    const silent = { ...beginning, addBosToken: false };
+    expect(rowsOf(await encode([{ text: 'ab' }], 8, silent))).toEqual([['ab$', 'ab$']]);
+    expect(rowsOf(await encode([{ prompt: 'q', completion: 'a' }], 8, silent))).toEqual([['qa$', '.a$']]);
+  });
+
+  it('need a token that ends them', async () => {
+    const endless = encode([{ text: 'ab' }], 8, { tokenIds: beginning.tokenIds, eosTokenId: undefined });
+    await expect(endless).rejects.toThrow(ConfigError);
+    await expect(endless).rejects.toThrow(
+      /expected a tokenizer with an end-of-text token, got one without; name its eos_token/,
+    );
   });
 
   it('lose no token', async () => {
@@ -185,7 +200,7 @@ describe('causalEvaluation', () => {
     const { perplexity, meanLogLikelihood } = evaluation.score(logits);
     expect(perplexity).toBeCloseTo(Math.exp(sum / tokens), 6);
     expect(meanLogLikelihood).toBeCloseTo(-sum / tokens, 8);
-    expect(evaluation.primaryMetric).toBe('meanLogLikelihood');
+    expect([evaluation.primaryMetric, evaluation.lowerIsBetter]).toEqual(['perplexity', true]);
   });
 
   it('scores the same from what was kept of the logits', async () => {
@@ -222,6 +237,18 @@ describe('splitCausal', () => {
     const data = await encode(letters, 5);
     expect(splitCausal(data, { seed: 3 })).toEqual(splitCausal(data, { seed: 3 }));
     expect(splitCausal(data, { seed: 3 }).selection.rows).not.toEqual(splitCausal(data, { seed: 4 }).selection.rows);
+  });
+
+  it('slices by a seed, in order', async () => {
+    const data = await encode(letters, 5);
+    const slice = sliceCausal(data, 7, 1);
+    expect(slice.rows).toHaveLength(7);
+    const places = slice.rows.map((row) => data.rows.indexOf(row));
+    expect(places).toEqual([...places].sort((a, b) => a - b));
+    expect(sliceCausal(data, 7, 1)).toEqual(slice);
+    expect(sliceCausal(data, 7, 2).rows).not.toEqual(slice.rows);
+    expect(sliceCausal(data, 40, 1)).toBe(data);
+    expect(() => sliceCausal(data, 0, 1)).toThrow(ConfigError);
   });
 
   it('refuses what cannot be cut', async () => {

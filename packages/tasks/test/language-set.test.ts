@@ -1,6 +1,6 @@
-import { memoryStorage } from '@peftjs/core';
+import { DataError, memoryStorage } from '@peftjs/core';
 import { describe, expect, it } from 'vitest';
-import { languageSet, readLanguageSet, readLanguageTask, type DocumentEnd } from '@peftjs/tasks';
+import { isLanguageFile, languageSet, readLanguageSet, readLanguageTask, type DocumentEnd } from '@peftjs/tasks';
 import { bytesOf, expectDataError } from './files.js';
 
 const read = (text: string, path = 'a.jsonl', documentEnd?: DocumentEnd) =>
@@ -103,5 +103,38 @@ describe('readLanguageTask', () => {
 
   it('refuses a missing file', async () => {
     await expectDataError(readLanguageTask({ train: 'd/train.txt', dev: 'd/gone.txt', storage }), 'd/gone.txt');
+  });
+});
+
+describe('isLanguageFile', () => {
+  const told = (text: string, path = 'a.jsonl') => isLanguageFile(bytesOf(text), path);
+
+  it.each([
+    ['any text', 'so good\t1', 'a.TXT', true],
+    ['a table', 'text\tlabel\n', 'a.tsv', false],
+    ['texts', lines({ text: 'a' }, { text: 'b', label: 1 }), 'a.jsonl', true],
+    ['texts with labels', lines({ text: 'a', label: 1 }), 'a.JSONL', false],
+    ['pairs', lines({ text_a: 'a', text_b: 'b' }), 'a.jsonl', false],
+    ['instructions', `\n \n${lines({ prompt: 'a', completion: 'b' })}`, 'a.jsonl', true],
+    ['instructions without answers', lines({ prompt: 'a' }), 'a.jsonl', true],
+    ['conversations', lines({ messages }), 'a.jsonl', true],
+    ['no JSON', 'text', 'a.jsonl', false],
+    ['no object', '[1]', 'a.jsonl', false],
+    ['nothing', '', 'a.jsonl', false],
+    ['a first line that is cut', '{"text": "a', 'a.jsonl', false],
+    ['a second line that is cut', '{"text": "a"}\n{"te', 'a.jsonl', true],
+  ])('tells %s', (_, text, path, expected) => {
+    expect(told(text, path)).toBe(expected);
+  });
+
+  it.each([
+    [
+      '{"instruction": "a", "output": "b"}',
+      /^a\.jsonl:1: expected "text" and "label", or .*, got "instruction", "output"$/,
+    ],
+    ['\n{}', /^a\.jsonl:2: .* got an empty object$/],
+  ])('refuses %j, which is neither', (text, message) => {
+    expect(() => told(text)).toThrow(DataError);
+    expect(() => told(text)).toThrow(message);
   });
 });

@@ -1,8 +1,5 @@
-import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import {
-  ADAPTER_CONFIG,
-  ADAPTER_WEIGHTS,
   CheckpointError,
   ConfigError,
   loadPretrained,
@@ -14,11 +11,10 @@ import {
   type Task,
 } from '@peftjs/core';
 import { checkOnnx, exportOnnx, type TextInput } from '@peftjs/engine';
-import { fromPretrained, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
-import { openSafetensors } from '@peftjs/safetensors';
+import { fromPretrained, openFolder, saveMerged, saveOnnx, type Folder, type PretrainedModel } from '@peftjs/models';
+import { adapterConfig, withTensors } from '../registry/adapters.js';
 import { offeredMethods, resolveMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
-import { adapterConfig } from './inspect.js';
 
 interface ExportFlags {
   readonly model?: string;
@@ -32,7 +28,7 @@ export function addExportCommand(program: Command): void {
   program
     .command('export')
     .description('write an adapter as PEFT, or its model for transformers or transformers.js')
-    .argument('<adapter>', 'an adapter folder, written here or by PEFT')
+    .argument('<adapter>', 'an adapter, written here or by PEFT: a folder, or a hub id, organisation/name')
     .option('--model <model>', 'the base model, where it is not what the adapter names')
     .addOption(new Option('--format <format>', 'what is written').choices(Object.keys(WRITERS)).makeOptionMandatory())
     .option('--labels <label,..>', 'names of the classes, in the order of the outputs')
@@ -84,25 +80,27 @@ function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
   return ['inputIds', 'attentionMask', ...(tokenizer.encode('a').typeIds ? (['tokenTypeIds'] as const) : [])];
 }
 
-async function exportAdapter(folder: string, { model: base, format, labels, out }: ExportFlags): Promise<void> {
+async function exportAdapter(adapter: string, { model: base, format, labels, out }: ExportFlags): Promise<void> {
+  const folder = await openFolder(adapter);
   const model = await baseModel(folder, base);
-  const peft = await loadPretrained(model, folder, { methods: await everyMethod() });
+  const { path, storage } = folder;
+  const peft = await loadPretrained(model, path, { storage, methods: await everyMethod() });
   const names = labels?.split(',');
   const written = await WRITERS[format]({ model, peft, out, ...(names && { labels: names }) });
   process.stderr.write(`wrote ${written} to ${out}\n`);
 }
 
 /** The model that an adapter is for, with as many outputs as the head that the adapter brings. */
-async function baseModel(folder: string, base: string | undefined): Promise<PretrainedModel> {
-  const config = await adapterConfig(join(folder, ADAPTER_CONFIG));
+async function baseModel(folder: Folder, base: string | undefined): Promise<PretrainedModel> {
+  const config = await adapterConfig(folder);
   const name = base ?? config.base_model_name_or_path;
   if (typeof name !== 'string' || name === '') {
-    throw new ConfigError(`${folder} does not say which model it is for; name it by --model`, 'model');
+    throw new ConfigError(`${folder.path} does not say which model it is for; name it by --model`, 'model');
   }
   const options = { task: taskOf(config.task_type), resolvePackage: packageFolder };
   const model = await fromPretrained(name, options).catch((error: unknown) => {
     throw base === undefined && error instanceof CheckpointError
-      ? new CheckpointError(`the base model of ${folder}: ${error.message}; --model says where it is`, name, error)
+      ? new CheckpointError(`the base model of ${folder.path}: ${error.message}; --model says where it is`, name, error)
       : error;
   });
   const outputs = await headOutputs(folder, model);
@@ -117,17 +115,14 @@ function taskOf(type: unknown): Task {
 }
 
 /** How many outputs the head in an adapter has; undefined where there is none. */
-async function headOutputs(folder: string, { sites, head }: PretrainedModel): Promise<number | undefined> {
+async function headOutputs(folder: Folder, { sites, head }: PretrainedModel): Promise<number | undefined> {
   const last = sites.findLast(({ role }) => role === 'head');
   if (last === undefined || head.length === 0) return undefined;
-  const file = await openSafetensors(join(folder, ADAPTER_WEIGHTS));
-  try {
-    const key = `base_model.model.${last.path}.weight`;
+  const key = `base_model.model.${last.path}.weight`;
+  return withTensors(folder, (file) => {
     const name = file.names.find((stored) => stored.replace('.modules_to_save.', '.') === key);
     return name === undefined ? undefined : file.spec(name).shape[0];
-  } finally {
-    await file.close();
-  }
+  });
 }
 
 async function everyMethod(): Promise<PeftMethod[]> {

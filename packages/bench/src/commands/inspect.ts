@@ -1,10 +1,9 @@
 import { existsSync, statSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Command } from 'commander';
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, CheckpointError, sizeOf, type Site } from '@peftjs/core';
-import { fromPretrained } from '@peftjs/models';
+import { CheckpointError, sizeOf, type Site } from '@peftjs/core';
+import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
 import { openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
+import { adapterConfig, isAdapter, withTensors } from '../registry/adapters.js';
 import { findPackage, packageFolder } from '../registry/packages.js';
 import { textTable } from '../report/text-table.js';
 
@@ -12,21 +11,29 @@ import { textTable } from '../report/text-table.js';
 export function addInspectCommand(program: Command): void {
   program
     .command('inspect')
-    .description('show what an adapter folder, a safetensors file or a model holds')
-    .argument('<path>', 'a folder, a file, or an npm package with a model')
+    .description('show what an adapter, a safetensors file or a model holds')
+    .argument('<path>', 'a folder, a file, an npm package with a model, or a hub id, organisation/name')
     .action(inspect);
 }
 
 async function inspect(path: string): Promise<void> {
-  if (existsSync(join(path, ADAPTER_CONFIG))) return inspectAdapter(path);
-  if (path.endsWith('.safetensors')) return inspectTensors(path);
-  if (existsSync(path) ? statSync(path).isDirectory() : findPackage(path) !== undefined) return inspectModel(path);
-  throw new CheckpointError(`${path}: expected an adapter folder, a .safetensors file or a model`, path);
+  const isThere = existsSync(path);
+  const isFile = isThere && statSync(path).isFile();
+  if (path.endsWith('.safetensors') && (isFile || !isThere)) return inspectTensors(path);
+  if (!isFile && (isThere || isHubId(path))) {
+    const folder = await openFolder(path);
+    return (await isAdapter(folder)) ? inspectAdapter(folder) : inspectModel(path);
+  }
+  if (!isThere && findPackage(path) !== undefined) return inspectModel(path);
+  throw new CheckpointError(
+    `${path}: expected an adapter, a .safetensors file or a model: a folder, a package, or a hub id, organisation/name`,
+    path,
+  );
 }
 
-async function inspectAdapter(folder: string): Promise<void> {
-  const config = await adapterConfig(join(folder, ADAPTER_CONFIG));
-  await withFile(join(folder, ADAPTER_WEIGHTS), (file) => {
+async function inspectAdapter(folder: Folder): Promise<void> {
+  const config = await adapterConfig(folder);
+  await withTensors(folder, (file) => {
     const modules = modulesOf(file);
     const parameters = (names: readonly string[]): number =>
       names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
@@ -39,13 +46,13 @@ async function inspectAdapter(folder: string): Promise<void> {
 }
 
 async function inspectTensors(path: string): Promise<void> {
-  await withFile(path, (file) => {
-    const rows = file.names.map((name) => {
-      const { dtype, shape } = file.spec(name);
-      return [name, dtype, `[${shape.join(', ')}]`];
-    });
-    say(textTable(['tensor', 'type', 'shape'], rows, []));
+  const file = await openSafetensors(path);
+  const rows = file.names.map((name) => {
+    const { dtype, shape } = file.spec(name);
+    return [name, dtype, `[${shape.join(', ')}]`];
   });
+  await file.close();
+  say(textTable(['tensor', 'type', 'shape'], rows, []));
 }
 
 async function inspectModel(path: string): Promise<void> {
@@ -57,24 +64,6 @@ async function inspectModel(path: string): Promise<void> {
   const size = ({ inFeatures, outFeatures }: Site): string => `${inFeatures} -> ${outFeatures}`;
   const rows = model.sites.map((site) => [site.path, site.kind, site.role, size(site)]);
   say(textTable(['module', 'kind', 'role', 'size'], rows, []));
-}
-
-/** The fields of an adapter_config.json. @throws CheckpointError when it is missing or no JSON. */
-export async function adapterConfig(path: string): Promise<Record<string, unknown>> {
-  try {
-    return JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
-  } catch (cause) {
-    throw new CheckpointError(`${path}: ${cause instanceof Error ? cause.message : String(cause)}`, path, cause);
-  }
-}
-
-async function withFile(path: string, use: (file: SafetensorsFile) => void): Promise<void> {
-  const file = await openSafetensors(path);
-  try {
-    use(file);
-  } finally {
-    await file.close();
-  }
 }
 
 /** Tensor names by module path: the part before what the adapter adds. */

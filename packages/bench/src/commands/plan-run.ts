@@ -1,14 +1,15 @@
-import { ConfigError } from '@peftjs/core';
-import { fromPretrained } from '@peftjs/models';
-import type { DataSet } from '@peftjs/tasks';
+import { ConfigError, UnsupportedError } from '@peftjs/core';
+import { fromPretrained, type PretrainedModel } from '@peftjs/models';
+import type { DataSet, LanguageSet } from '@peftjs/tasks';
 import { parseBudget } from '../plan/budget.js';
 import { planTrials, type Trial } from '../plan/trial.js';
 import { numericVersions } from '../plan/versions.js';
-import { resolveEngine } from '../registry/executors.js';
+import { resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
 import { resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
 import { fitConfig } from '../trial/configure.js';
+import { encodeLanguageTask } from '../trial/prepare-language.js';
 import type { ComposedStudy } from './study-flags.js';
 
 /** The trials of a run, after everything that can be checked beforehand has been. */
@@ -26,7 +27,10 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   const methods = await resolveAll(Object.keys(study.methods));
   const tasks = new Map<string, LoadedTask>();
   for (const name of study.tasks) tasks.set(name, await loadTask(name, data, study.protocol.split));
-  const model = await fromPretrained(study.model, { resolvePackage: packageFolder });
+  const model = await modelFor([...tasks.values()], study.model, asked);
+  for (const task of tasks.values()) {
+    if (task.kind === 'causal-lm') encodeLanguageTask(task, model, study.protocol); // what cannot be encoded is found here
+  }
   const budgeted = new Set([...methods].filter(([, { method }]) => method.fitBudget).map(([name]) => name));
   for (const [name, { method }] of methods) {
     const settings = study.methods[name];
@@ -46,9 +50,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
       data: Object.fromEntries(
         [...tasks].map(([name, task]) => [
           name,
-          dataSets(task)
-            .map(({ fingerprint }) => fingerprint)
-            .join(' '),
+          [...dataSets(task).map(({ fingerprint }) => fingerprint), ...marksOf(task, model)].join(' '),
         ]),
       ),
     },
@@ -56,9 +58,34 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   return { trials, tasks };
 }
 
+/** The model of a study, for tasks of one kind. @throws UnsupportedError for a language task where it predicts no next token. */
+async function modelFor(tasks: readonly LoadedTask[], name: string, engine: EnginePlan): Promise<PretrainedModel> {
+  const options = { resolvePackage: packageFolder, dtype: weightDtype(engine) };
+  const language = tasks.find(({ kind }) => kind === 'causal-lm');
+  if (!language) return fromPretrained(name, options);
+  return fromPretrained(name, { ...options, task: 'causal-lm' }).catch((error: unknown) => {
+    if (!(error instanceof UnsupportedError)) throw error;
+    throw new UnsupportedError(
+      `'${language.name}' is for a language model, and ${name} is none (${error.message}); name a decoder by --model, or give files with labels`,
+      'model',
+      error,
+    );
+  });
+}
+
 /** Every set of rows that a task's numbers come from. */
-function dataSets({ train, dev, selection, alsoReported = {} }: LoadedTask): DataSet[] {
+function dataSets(task: LoadedTask): (DataSet | LanguageSet)[] {
+  if (task.kind === 'causal-lm') return [task.train, task.dev];
+  const { train, dev, selection, alsoReported = {} } = task;
   return [train, dev, ...(selection ? [selection] : []), ...Object.values(alsoReported)];
+}
+
+/** What is put around the texts of a language task: no part of the model's fingerprint, but of the rows. */
+function marksOf(
+  { kind }: LoadedTask,
+  { tokenizer: { eosTokenId, bosTokenId, addBosToken } }: PretrainedModel,
+): string[] {
+  return kind === 'causal-lm' ? [`${addBosToken ? String(bosTokenId) : ''}..${String(eosTokenId)}`] : [];
 }
 
 async function resolveAll(names: readonly string[]): Promise<Map<string, ResolvedMethod>> {

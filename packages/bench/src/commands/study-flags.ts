@@ -2,8 +2,10 @@ import { availableParallelism } from 'node:os';
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { ConfigError } from '@peftjs/core';
+import type { DocumentEnd } from '@peftjs/tasks';
 import {
   composeStudy,
+  languageStudy,
   readPreset,
   readStudyFile,
   type Study,
@@ -11,7 +13,7 @@ import {
   type StudyProtocol,
 } from '../plan/study.js';
 import type { EnginePlan } from '../registry/executors.js';
-import { taskName, type DataSource } from '../registry/tasks.js';
+import { areLanguageTasks, taskName, type DataSource } from '../registry/tasks.js';
 
 /** Flags that say what to train on what, shared by `run` and `train`. */
 export interface StudyFlags {
@@ -25,8 +27,10 @@ export interface StudyFlags {
   readonly split?: string;
   readonly train?: string;
   readonly dev?: string;
+  readonly documentEnd?: string;
   readonly epochs?: number;
   readonly batchSize?: number;
+  readonly maxTokens?: number;
   readonly learningRate?: number;
   readonly rows?: number;
   readonly engine: string;
@@ -39,13 +43,13 @@ export function withStudyFlags(command: Command): Command {
   return command
     .option('--preset <name>', 'smoke (seconds) or quick (minutes)', 'quick')
     .option('--config <file>', 'a study as JSON, laid over the preset')
-    .option('--model <name>', 'an npm package or a folder with a pretrained model')
+    .option('--model <name>', 'a folder, an npm package or a hub id, organisation/name, with a pretrained model')
     .option('--task <names>', 'tasks, separated by commas: embedded ones, or those of --data')
     .option('--method <names>', 'methods, separated by commas')
     .option('--budget <budgets>', 'stored parameters: 60000, 0.8% of the base or r=4, separated by commas')
     .option(
       '--data <folder>',
-      'a folder with GLUE tasks or trec as published, with train and dev tables, or one such folder for each task',
+      'a folder with GLUE tasks or trec as published, with train and dev files, or one such folder for each task',
     )
     .addOption(
       new Option('--split <name>', "half-dev: the SoRA paper's halves of a published task").choices([
@@ -53,16 +57,30 @@ export function withStudyFlags(command: Command): Command {
         'half-dev',
       ]),
     )
-    .option('--train <file>', 'your training table: TSV, CSV or JSONL with columns text (or text_a, text_b) and label')
-    .option('--dev <file>', 'the table that results are reported on')
+    .option(
+      '--train <file>',
+      'your training file: TSV, CSV or JSONL with columns text (or text_a, text_b) and label; for a language model .txt, or ' +
+        'JSONL with text, with prompt and completion, or with messages',
+    )
+    .option('--dev <file>', 'the file that results are reported on')
+    .addOption(
+      new Option('--document-end <what>', 'what ends a document of a .txt file: file (the default)').choices(
+        DOCUMENT_ENDS,
+      ),
+    )
     .option('--epochs <n>', 'passes over the training rows', count)
     .option('--batch-size <n>', 'rows in a batch', count)
+    .option('--max-tokens <n>', 'tokens of a row, at most', count)
     .option('--learning-rate <rate>', 'peak learning rate of methods that have none of their own', amount)
     .option('--rows <n>', 'train on a seeded slice of the rows', count)
     .addOption(new Option('--engine <name>', 'what runs the step').choices(['compiled', 'eager']).default('compiled'))
     .option('--backend <name>', 'backend of the eager engine: auto, tensorflow, wasm, cpu', 'auto')
-    .addOption(new Option('--dtype <name>', 'type of the frozen weights').choices(['fp32']).default('fp32'));
+    .addOption(
+      new Option('--dtype <name>', 'frozen weights as float32, or in 8 bits').choices(['fp32', 'q8']).default('fp32'),
+    );
 }
+
+const DOCUMENT_ENDS = ['file', 'paragraph', 'line'] satisfies DocumentEnd[];
 
 /** A study and where its data come from. */
 export interface ComposedStudy {
@@ -74,10 +92,13 @@ export interface ComposedStudy {
 /** Lays preset, file and flags over one another. @throws ConfigError for flags that contradict each other. */
 export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}): Promise<ComposedStudy> {
   const data = dataSource(flags);
-  const layers = [await readPreset(flags.preset), flags.config === undefined ? {} : await readStudyFile(flags.config)];
-  const study = composeStudy([...layers, flagInput(flags, data), above]);
+  const preset = await readPreset(flags.preset);
+  const file = flags.config === undefined ? {} : await readStudyFile(flags.config);
+  const over = [file, flagInput(flags, data), above];
+  const study = composeStudy([preset, ...over]);
+  const isLanguage = await areLanguageTasks(study.tasks, data);
   return {
-    study,
+    study: isLanguage ? composeStudy([preset, languageStudy, ...over]) : study,
     data,
     engine: {
       executor: flags.engine,
@@ -91,7 +112,7 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
 function flagInput(flags: StudyFlags, data: DataSource): StudyInput {
   const tasks = list('task', flags.task) ?? tasksOf(data);
   const ownRows = data.kind === 'embedded' ? {} : { rows: null, devRows: null }; // the user's own data count whole
-  const { epochs, batchSize, learningRate, rows, split } = flags;
+  const { epochs, batchSize, maxTokens, learningRate, rows, split } = flags;
   return {
     ...(flags.model === undefined ? {} : { model: flags.model }),
     ...optional('tasks', tasks),
@@ -101,6 +122,7 @@ function flagInput(flags: StudyFlags, data: DataSource): StudyInput {
       ...ownRows,
       ...optional('epochs', epochs),
       ...optional('batchSize', batchSize),
+      ...optional('maxTokens', maxTokens),
       ...optional('learningRate', learningRate),
       ...optional('rows', rows),
       ...optional('split', split as StudyProtocol['split'] | undefined),
@@ -114,7 +136,8 @@ function tasksOf(data: DataSource): string[] | undefined {
   return data.kind === 'folder' ? [basename(resolve(data.folder))] : undefined;
 }
 
-function dataSource({ data, train, dev, task }: StudyFlags): DataSource {
+function dataSource({ data, train, dev, task, documentEnd: end }: StudyFlags): DataSource {
+  const documentEnd = optional('documentEnd', end as DocumentEnd | undefined);
   if (train !== undefined || dev !== undefined) {
     if (train === undefined || dev === undefined) {
       throw new ConfigError(
@@ -128,9 +151,11 @@ function dataSource({ data, train, dev, task }: StudyFlags): DataSource {
         'train',
       );
     }
-    return { kind: 'files', train, dev };
+    return { kind: 'files', train, dev, ...documentEnd };
   }
-  return data === undefined ? { kind: 'embedded' } : { kind: 'folder', folder: data };
+  if (data !== undefined) return { kind: 'folder', folder: data, ...documentEnd };
+  if (end === undefined) return { kind: 'embedded' };
+  throw new ConfigError('--document-end cuts your own .txt files; name them by --train and --dev, or --data', 'train');
 }
 
 /** The items of a flag that is a list. @throws ConfigError for an empty or repeated one. */

@@ -39,6 +39,12 @@ async function trainOne(flags: TrainFlags): Promise<void> {
         progress.emit({ type: 'step', id, ...step });
       },
     });
+    if (result.parameters.trainableAtStart === 0) {
+      throw new ConfigError(
+        `${method} trains nothing of ${trial.model}, whose head is frozen: there is nothing to save`,
+        'method',
+      );
+    }
     await savePretrained(peft, flags.out);
     progress.emit({ type: 'trial-done', id, metrics: result.metrics, seconds: result.time.totalSeconds });
     progress.close();

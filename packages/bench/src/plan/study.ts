@@ -69,6 +69,12 @@ export type StudyInput = Partial<Omit<Study, 'protocol' | 'methods'>> & {
   readonly methods?: readonly string[] | Readonly<Record<string, unknown>>;
 };
 
+/**
+ * What a preset is changed by for a language model: its rows are longer, and a batch's logits have every word of a vocabulary. A
+ * study file and flags come above it.
+ */
+export const languageStudy: StudyInput = { protocol: { maxTokens: 128, batchSize: 8, evaluationBatchSize: 8 } };
+
 /** The presets that come with the package, as data files. */
 const PRESETS = join(packageRoot, 'presets');
 const KNOWN_PRESETS = ['smoke', 'quick'];

@@ -21,9 +21,20 @@ export async function openExecutor({ executor, backend, threads }: EnginePlan): 
   }
 }
 
-/** A plan that names the backend and the threads it will really run on: they move the numbers, so they belong to them. */
+/**
+ * A plan that names the backend, the threads and the weights it will really run on: they move the numbers, so they belong to them.
+ * An executor that does not multiply by bytes writes weights in 8 bits out, rounded as they are.
+ */
 export async function resolveEngine(plan: EnginePlan): Promise<EnginePlan> {
   if (plan.executor !== 'eager') return plan;
-  const { backend, threads } = (await openExecutor(plan)).info;
-  return { ...plan, backend, threads };
+  const { info, uploadBytes } = await openExecutor(plan);
+  const dtype = plan.dtype === 'q8' && !uploadBytes ? WRITTEN_OUT : plan.dtype;
+  return { ...plan, backend: info.backend, threads: info.threads, dtype };
+}
+
+const WRITTEN_OUT = 'q8 as fp32';
+
+/** How the model of a plan holds its weights. */
+export function weightDtype({ dtype }: Pick<EnginePlan, 'dtype'>): 'fp32' | 'q8' {
+  return dtype === 'fp32' ? 'fp32' : 'q8';
 }

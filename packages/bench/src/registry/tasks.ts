@@ -9,57 +9,99 @@ import {
   glueTasks,
   readTask,
   trecTask,
+  type DocumentEnd,
+  type LanguageTask,
   type Protocol,
   type Task,
 } from '@peftjs/tasks';
+import { areLanguageFiles, readLanguageFiles, type TaskFiles } from './language-tasks.js';
 import { readPackageFile } from './packages.js';
 
-/** Where the data of a run come from. */
+/** Where the data of a run come from; `documentEnd` cuts text files. */
 export type DataSource =
   | { readonly kind: 'embedded' }
-  | { readonly kind: 'files'; readonly train: string; readonly dev: string }
-  | { readonly kind: 'folder'; readonly folder: string };
+  | (TaskFiles & { readonly kind: 'files'; readonly documentEnd?: DocumentEnd })
+  | { readonly kind: 'folder'; readonly folder: string; readonly documentEnd?: DocumentEnd };
 
-/** A task with what a report says of its origin. */
-export interface LoadedTask extends Task {
+/** What a report says of where a task is from. */
+interface Origin {
   readonly source: string;
   readonly licence: string;
 }
 
+/** A task of texts with labels. */
+export type LabelledTask = Task & Origin;
+
+/** A task of texts for a language model. */
+export type LoadedLanguageTask = LanguageTask & Origin;
+
+/** A task with what a report says of its origin. */
+export type LoadedTask = LabelledTask | LoadedLanguageTask;
+
 /**
  * Loads a task by name from where the data come from. In a folder, the names of the GLUE suite and `trec` are these tasks in
- * their published files; any other name is a folder with tables of the user's own.
+ * their published files; any other name is a folder with files of the user's own: tables with labels, or texts for a language
+ * model.
  * @throws ConfigError for an unknown name, DataError for a missing or malformed file.
  */
 export async function loadTask(name: string, data: DataSource, split: Protocol = 'official'): Promise<LoadedTask> {
   const published = data.kind === 'folder' ? await fromPublished(name, data.folder, split) : undefined;
-  if (published) return published;
+  if (published) return withLabels(published, data);
   if (split !== 'official') {
     throw new ConfigError(
       `the split '${split}' is of GLUE tasks and trec in a folder (--data), not of '${name}'`,
       'split',
     );
   }
-  switch (data.kind) {
-    case 'embedded':
-      return embedded(name);
-    case 'files':
-      return fromFiles(name, data.train, data.dev);
-    case 'folder': {
-      const folder = existsSync(join(data.folder, name)) ? join(data.folder, name) : data.folder;
-      return fromFiles(name, await tableIn(folder, 'train'), await tableIn(folder, 'dev'));
-    }
-  }
+  if (data.kind === 'embedded') return embedded(name);
+  const files = data.kind === 'files' ? data : await filesIn(folderOf(name, data.folder));
+  const origin = {
+    source: `${basename(files.train)} and ${basename(files.dev)}, given by the user`,
+    licence: "the user's own",
+  };
+  if (await areLanguageFiles(files)) return { ...(await readLanguageFiles(name, files, data.documentEnd)), ...origin };
+  const { train, dev } = files;
+  return withLabels({ ...(await readTask({ train, dev, name, storage: diskStorage() })), ...origin }, data);
 }
 
-async function fromPublished(name: string, folder: string, protocol: Protocol): Promise<LoadedTask | undefined> {
+/** Whether tasks are for a language model. Files that are not there count as none: `loadTask` says so. @throws ConfigError for both kinds. */
+export async function areLanguageTasks(names: readonly string[], data: DataSource): Promise<boolean> {
+  const kinds = new Map<string, boolean>();
+  for (const name of names) kinds.set(name, await isLanguageTask(name, data));
+  const [language, other] = [true, false].map((kind) => names.find((name) => kinds.get(name) === kind));
+  if (language === undefined || other === undefined) return language !== undefined;
+  throw new ConfigError(`'${language}' is for a language model and '${other}' has labels; run them apart`, 'task');
+}
+
+async function isLanguageTask(name: string, data: DataSource): Promise<boolean> {
+  if (data.kind === 'embedded' || (data.kind === 'folder' && isPublished(name))) return false;
+  if (data.kind === 'files') return areLanguageFiles(data);
+  const folder = folderOf(name, data.folder);
+  const [train, dev] = [await fileIn(folder, 'train'), await fileIn(folder, 'dev')];
+  return train !== undefined && dev !== undefined && areLanguageFiles({ train, dev });
+}
+
+/** @throws ConfigError for an option of language tasks. */
+function withLabels(task: LabelledTask, data: DataSource): LabelledTask {
+  if (data.kind === 'embedded' || data.documentEnd === undefined) return task;
+  throw new ConfigError(
+    `--document-end cuts .txt files for a language model; '${task.name}' is a ${task.kind} of texts with labels`,
+    'document-end',
+  );
+}
+
+function isPublished(name: string): boolean {
+  return glueName(name) !== undefined || name.toLowerCase() === 'trec';
+}
+
+async function fromPublished(name: string, folder: string, protocol: Protocol): Promise<LabelledTask | undefined> {
   const storage = diskStorage();
   const glue = glueName(name);
   if (glue) {
     const task = await glueTask(glue, folder, storage, { protocol });
     return { ...task, source: `GLUE's ${glue}, given by the user`, licence: glueTasks.get(glue)?.licence ?? '' };
   }
-  if (name.toLowerCase() !== 'trec') return undefined;
+  if (!isPublished(name)) return undefined;
   const task = await trecTask(folder, storage, { protocol });
   return { ...task, source: 'TREC (Li and Roth, 2002), given by the user', licence: 'none stated by its authors' };
 }
@@ -69,7 +111,7 @@ export function taskName(train: string): string {
   return basename(train).replace(/\.[^.]*$/, '');
 }
 
-async function embedded(name: string): Promise<LoadedTask> {
+async function embedded(name: string): Promise<LabelledTask> {
   const task = embeddedTasks.get(name);
   if (!task) {
     const known = [...embeddedTasks.keys()].join(', ');
@@ -81,19 +123,27 @@ async function embedded(name: string): Promise<LoadedTask> {
   return { ...(await task.load(readPackageFile)), source: task.source, licence: task.licence };
 }
 
-async function fromFiles(name: string, train: string, dev: string): Promise<LoadedTask> {
-  const task = await readTask({ train, dev, name, storage: diskStorage() });
-  return { ...task, source: `${basename(train)} and ${basename(dev)}, given by the user`, licence: "the user's own" };
+/** What files of a task may end in; of several the first is taken. */
+const EXTENSIONS = ['tsv', 'csv', 'jsonl', 'parquet', 'txt'];
+
+/** A task's own folder, or the one that is given. */
+function folderOf(name: string, folder: string): string {
+  return existsSync(join(folder, name)) ? join(folder, name) : folder;
 }
 
-async function tableIn(folder: string, stem: string): Promise<string> {
+/** @throws DataError where one of them is missing. */
+async function filesIn(folder: string): Promise<TaskFiles> {
+  const found = async (stem: string): Promise<string> => {
+    const file = await fileIn(folder, stem);
+    if (file !== undefined) return file;
+    const names = EXTENSIONS.map((extension) => `${stem}.${extension}`);
+    throw new DataError(`--data ${folder}: expected ${names.slice(0, -1).join(', ')} or ${names.at(-1)} there`, folder);
+  };
+  return { train: await found('train'), dev: await found('dev') };
+}
+
+async function fileIn(folder: string, stem: string): Promise<string | undefined> {
   const files = existsSync(folder) ? await readdir(folder) : [];
-  const found = ['tsv', 'csv', 'jsonl', 'parquet']
-    .map((extension) => `${stem}.${extension}`)
-    .find((file) => files.includes(file));
-  if (found !== undefined) return join(folder, found);
-  throw new DataError(
-    `--data ${folder}: expected ${stem}.tsv, ${stem}.csv, ${stem}.jsonl or ${stem}.parquet there`,
-    folder,
-  );
+  const name = EXTENSIONS.map((extension) => `${stem}.${extension}`).find((file) => files.includes(file));
+  return name === undefined ? undefined : join(folder, name);
 }

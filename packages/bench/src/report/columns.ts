@@ -9,6 +9,7 @@ import {
   formatShare,
   formatSigned,
   formatSmall,
+  metricTitle,
 } from './format.js';
 
 /** What a cell says: the figure, and what belongs to it in smaller type. */
@@ -29,10 +30,10 @@ export interface Column {
 const NONE: Cell = { main: '–' };
 
 /** The columns for rows of one metric, compared with one reference. */
-export function columnsFor(metric: string, reference: string): Column[] {
+export function columnsFor(metric: Parameters<typeof metricTitle>[0], reference: string): Column[] {
   return [
     { key: 'method', title: 'method', cell: (row) => withDetail(row.label, methodNote(row)) },
-    { key: 'score', title: metric, cell: scoreCell },
+    { key: 'score', title: metricTitle(metric), cell: scoreCell },
     {
       key: 'difference',
       title: `against ${reference}`,

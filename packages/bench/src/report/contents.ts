@@ -20,6 +20,8 @@ export interface Entry {
 export interface Panel {
   readonly title: string;
   readonly metric: string;
+  /** Whether less of the metric is better. */
+  readonly lowerIsBetter: boolean;
   /** Without a budget first, then by budget; best first. */
   readonly entries: readonly Entry[];
   readonly baseline: Entry | undefined;
@@ -48,6 +50,7 @@ export function panelsOf(results: readonly TrialResult[], summary: Summary): Pan
     return {
       title: severalModels ? `${row.task} · ${row.model}` : row.task,
       metric: row.metric,
+      lowerIsBetter: row.lowerIsBetter,
       entries: ofTask,
       baseline: ofTask.find((entry) => entry.row.baseline),
       budgets: grouped(ofTask, (entry) => entry.row.budget.spec).map((group) => ({

@@ -116,15 +116,16 @@ export function outcomesOf(panel: Panel): string[] {
     const best = entries.find(({ row }) => row.rank === 1)?.row;
     if (requested === null || !best) return [];
     const { baseline } = panel;
+    const [extreme, word] = panel.lowerIsBetter ? ['lowest', 'against'] : ['highest', 'over'];
     const over = baseline
-      ? `, ${formatSigned(best.score.mean - baseline.row.score.mean)} over ${baseline.row.label}`
+      ? `, ${formatSigned(best.score.mean - baseline.row.score.mean)} ${word} ${baseline.row.label}`
       : '';
     const { difference } = best;
     const against = difference
       ? `, ${formatSigned(difference.mean)} against ${difference.to} (${formatP(difference.p)})`
       : '';
     return [
-      `At ${spec}, ${best.label} has the highest mean ${panel.metric}, ${formatMetric(best.score.mean)}, with ${formatCount(best.parameters.stored)} stored parameters${over}${against}.`,
+      `At ${spec}, ${best.label} has the ${extreme} mean ${panel.metric}, ${formatMetric(best.score.mean)}, with ${formatCount(best.parameters.stored)} stored parameters${over}${against}.`,
     ];
   });
 }

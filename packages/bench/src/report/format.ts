@@ -9,9 +9,21 @@ export function formatShortCount(value: number): string {
   return unit === '' ? formatCount(value) : `${Number((value / divisor).toFixed(1))}${unit}`;
 }
 
-/** A metric or a loss, to three decimals. */
+/** A metric or a loss, to three decimals; a large one, e.g. a perplexity, to four digits. */
 export function formatMetric(value: number): string {
-  return Math.abs(value) < 100 ? minus(value.toFixed(3)) : minus(value.toPrecision(4));
+  if (Math.abs(value) < 100) return minus(value.toFixed(3));
+  return Math.abs(value) < 1e4 ? minus(value.toPrecision(4)) : minus(formatCount(value));
+}
+
+/** What a metric is called where values of it are compared. */
+export function metricTitle({
+  metric,
+  lowerIsBetter,
+}: {
+  readonly metric: string;
+  readonly lowerIsBetter: boolean;
+}): string {
+  return lowerIsBetter ? `${metric} (less is better)` : metric;
 }
 
 /** A difference, with its sign. */

@@ -40,7 +40,7 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
 }
 
 function table(panel: Panel, reference: string): string {
-  const columns = columnsFor(panel.metric, reference);
+  const columns = columnsFor(panel, reference);
   const rows = panel.entries.map(({ row }) => columns.map((column) => column.cell(row)).map(cellText));
   const header = columns.map(({ title }) => escaped(title));
   return [header, header.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');

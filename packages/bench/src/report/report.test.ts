@@ -5,7 +5,8 @@ import { failedTrial, syntheticResults, withNames } from '../../test/synthetic-r
 import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
 import { summarise } from '../statistics/summary.js';
 import { seedCurve } from './charts/curves.js';
-import { panelsOf } from './contents.js';
+import { scoreChart } from './charts/scores.js';
+import { panelsOf, type Panel } from './contents.js';
 import { renderCsv } from './csv.js';
 import { writeReport } from './files.js';
 import { formatMetric } from './format.js';
@@ -136,6 +137,31 @@ describe('renderReport', () => {
     expect(none).toContain('the loss is not finite');
   });
 
+  it('says where less is better, and joins the lowest means', async () => {
+    const turned = syntheticResults({ tasks: ['uci-sentiment'], ranks: [2, 4] }).map((trial) => ({
+      ...trial,
+      selection: { ...trial.selection, lowerIsBetter: true },
+    }));
+    const page = await reportOf(turned);
+    expect(page).toContain('accuracy (less is better)');
+    expect(page).toContain('accuracy, selection split, less is better');
+    expect(page).toContain('Dotted: the frozen model with a trained head. Less is better.');
+    const own = summarise(turned, { reference: 'lora' });
+    const [best] = own.rows.filter(({ rank, budget }) => rank === 1 && budget.spec === 'r=4');
+    const [panel] = panelsOf(turned, own);
+    const joined = stepsOf(panel as Panel).map(({ value }) => value);
+    expect(joined.at(-1)).toBe(
+      Math.min(...own.rows.filter(({ baseline }) => !baseline).map(({ score }) => score.mean)),
+    );
+    expect(page).toContain(`${String(best?.label)} has the lowest mean accuracy`);
+    expect(page).not.toContain('highest');
+    for (const columns of [40, 200]) expect(renderTable(own, { columns })).toContain('accuracy (less');
+    const untrained = turned.map((trial) =>
+      trial.method === 'head' ? { ...trial, parameters: { ...trial.parameters, trainableAtStart: 0 } } : trial,
+    );
+    expect(await reportOf(untrained)).toContain('Dotted: the frozen model. Less');
+  });
+
   it('marks a missed budget', async () => {
     const missed = results.map((trial) =>
       trial.method === 'sora' ? { ...trial, budget: { ...trial.budget, met: false } } : trial,
@@ -151,6 +177,14 @@ describe('renderReport', () => {
     expect((await reportOf(results)) === page).toBe(true);
   });
 });
+
+/** The points that the steps of the score chart join. */
+function stepsOf(panel: Panel): readonly { readonly value: number }[] {
+  const { layer } = scoreChart(panel).spec as unknown as {
+    layer: readonly { mark: { interpolate?: string }; data: { values: readonly { value: number }[] } }[];
+  };
+  return layer.find(({ mark }) => mark.interpolate === 'step-after')?.data.values ?? [];
+}
 
 describe('seedCurve', () => {
   const [first, second] = results.filter(({ method, task }) => method === 'lora' && task === 'uci-sentiment');

@@ -23,7 +23,7 @@ export async function taskSection(panel: Panel, reference: string): Promise<Mark
   const trained = await Promise.all(groups.map((group) => budgetFigures(panel, group)));
   return html`<section>
     <h2>${name(panel.title)}</h2>
-    <div class="card scroll">${resultsTable(panel, columnsFor(panel.metric, reference))}</div>
+    <div class="card scroll">${resultsTable(panel, columnsFor(panel, reference))}</div>
     ${
       groups.length === 1
         ? grid([...overall, ...trained.flat()])
@@ -165,12 +165,15 @@ async function figure(title: string, caption: string, series: readonly Series[],
   </figure>`;
 }
 
-function scoreCaption({ baseline, budgets }: Panel): string {
+function scoreCaption({ baseline, budgets, lowerIsBetter }: Panel): string {
   const several = budgets.filter(({ requested }) => requested !== null).length > 1;
   return [
     'Large: mean and its 95 % interval; small: single seeds.',
     several ? 'The steps join the best mean at each size.' : 'At one budget the methods stand side by side.',
-    baseline ? 'Dotted: the frozen encoder with a trained head.' : '',
+    baseline
+      ? `Dotted: the frozen model${baseline.row.parameters.trainableAtStart > 0 ? ' with a trained head' : ''}.`
+      : '',
+    lowerIsBetter ? 'Less is better.' : '',
   ].join(' ');
 }
 

@@ -13,7 +13,7 @@ export function renderTable(summary: Summary, { columns = 120 }: { columns?: num
   const tables = grouped(summary.rows, ({ model, task, metric }) => JSON.stringify([model, task, metric])).flatMap(
     (rows) => [
       fitted(`${printable(rows[0].task)} (${printable(rows[0].model)})`, columns),
-      ...tableLines(rows, columnsFor(rows[0].metric, summary.reference), columns),
+      ...tableLines(rows, columnsFor(rows[0], summary.reference), columns),
       '',
     ],
   );

@@ -92,7 +92,8 @@ const doneTrial = v.object({
   /** On the reported split, at the selected checkpoint. */
   metrics: named(number),
   last: v.object({ metrics: named(number), ranks: named(amount), parameters: count }),
-  selection: v.object({ split: name, step: count, metric: name }),
+  /** `lowerIsBetter`: less of the metric is better; left out where more is. */
+  selection: v.object({ split: name, step: count, metric: name, lowerIsBetter: v.exactOptional(v.boolean()) }),
   history: v.pipe(v.array(historyRow), v.maxLength(HISTORY_ROWS)),
   time: v.object({ totalSeconds: amount, trainSeconds: amount, stepMedianMs: amount, compileSeconds: amount }),
   memory: v.object({ peakRssBytes: count }),

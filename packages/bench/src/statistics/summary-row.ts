@@ -1,7 +1,10 @@
 import type { DoneTrial } from '../results/schema.js';
 import type { Estimate } from './samples.js';
 
-/** The paired difference of the primary metric to the reference method: this method minus the reference, seed by seed. */
+/**
+ * The paired difference of the primary metric to the reference method: this method minus the reference, seed by seed. Where less of
+ * the metric is better, so is a negative difference.
+ */
 export interface Difference extends Estimate {
   /** Label of the reference. */
   readonly to: string;
@@ -14,8 +17,10 @@ export interface Difference extends Estimate {
 export interface SummaryRow {
   readonly model: string;
   readonly task: string;
-  /** The primary metric; higher is better. */
+  /** The primary metric. */
   readonly metric: string;
+  /** Whether less of it is better. */
+  readonly lowerIsBetter: boolean;
   readonly method: string;
   readonly variant: number;
   /** The method's name, with a number where a folder holds several configurations of it. */
@@ -48,4 +53,9 @@ export interface Failure {
   readonly budget: string;
   readonly seed: number;
   readonly message: string;
+}
+
+/** How good a row's mean is: more is better, whatever the metric. */
+export function meritOf({ lowerIsBetter, score }: Pick<SummaryRow, 'lowerIsBetter' | 'score'>): number {
+  return lowerIsBetter ? -score.mean : score.mean;
 }

@@ -7,6 +7,11 @@ import type { SummaryRow } from './summary-row.js';
 const reference = 'lora';
 const results = syntheticResults({ tasks: ['uci-sentiment'], seeds: 6 });
 
+const lowerIsBetter = (trial: DoneTrial): DoneTrial => ({
+  ...trial,
+  selection: { ...trial.selection, lowerIsBetter: true },
+});
+
 function rowOf(rows: readonly SummaryRow[], label: string): SummaryRow {
   const row = rows.find((candidate) => candidate.label === label);
   if (!row) expect.fail(`there is no row '${label}' among ${rows.map((candidate) => candidate.label).join(', ')}`);
@@ -49,6 +54,19 @@ describe('summarise', () => {
     expect(rows.filter(({ rank }) => rank === 1)).toHaveLength(1);
     expect(notes.join(' ')).toContain('budget was missed');
     expect(rowOf(rows, 'head').unranked).toBe('no budget');
+  });
+
+  it('ranks the lowest mean first where less is better; differences keep their sign', () => {
+    const [rows, turned] = [results, results.map(lowerIsBetter)].map((of) => summarise(of, { reference }).rows) as [
+      SummaryRow[],
+      SummaryRow[],
+    ];
+    const ranked = (of: readonly SummaryRow[]): string[] => of.flatMap(({ rank, label }) => (rank ? [label] : []));
+    expect(ranked(rows)).toHaveLength(3);
+    expect(ranked(turned)).toEqual(ranked(rows).reverse());
+    expect(turned.map(({ lowerIsBetter }) => lowerIsBetter)).toEqual(turned.map(() => true));
+    expect(rowOf(turned, 'sora').rank).toBe(4 - (rowOf(rows, 'sora').rank ?? 0));
+    expect(rowOf(turned, 'sora').difference).toEqual(rowOf(rows, 'sora').difference);
   });
 
   it('does not rank a row that lacks seeds, and names what failed', () => {

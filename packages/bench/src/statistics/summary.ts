@@ -5,7 +5,7 @@ import { armsOf, comparable, type Arm } from './arms.js';
 import { notesOn } from './notes.js';
 import { signFlipTest } from './permutation.js';
 import { estimate } from './samples.js';
-import type { Difference, Failure, SummaryRow } from './summary-row.js';
+import { meritOf, type Difference, type Failure, type SummaryRow } from './summary-row.js';
 
 /** What DIR/summary.json holds. */
 export interface Summary {
@@ -38,6 +38,7 @@ function rowOf(arm: Arm, reference: Arm | undefined): Unplaced {
     model: first.model,
     task: first.task,
     metric: first.selection.metric,
+    lowerIsBetter: first.selection.lowerIsBetter ?? false,
     method: first.method,
     variant: arm.variant,
     label: arm.label,
@@ -92,7 +93,7 @@ function placed(row: Unplaced, rows: readonly Unplaced[]): SummaryRow {
   const rivals = rows.filter((other) => sameContest(other, row));
   const unranked = reasonAgainst(row, rivals);
   if (unranked !== null) return { ...row, rank: null, unranked };
-  const better = rivals.filter((other) => reasonAgainst(other, rivals) === null && other.score.mean > row.score.mean);
+  const better = rivals.filter((other) => reasonAgainst(other, rivals) === null && meritOf(other) > meritOf(row));
   return { ...row, rank: better.length + 1, unranked: null };
 }
 
@@ -113,7 +114,7 @@ function inReadingOrder(a: SummaryRow, b: SummaryRow): number {
     a.task.localeCompare(b.task, 'en') ||
     (a.budget.requested ?? -1) - (b.budget.requested ?? -1) ||
     (a.rank ?? Infinity) - (b.rank ?? Infinity) ||
-    b.score.mean - a.score.mean
+    meritOf(b) - meritOf(a)
   );
 }
 

@@ -1,17 +1,9 @@
 import type { EvaluationData, TrainingData } from '@peftjs/core';
-import { fromPretrained, type PretrainedModel } from '@peftjs/models';
-import {
-  chooseBuckets,
-  encodeRows,
-  evaluationData,
-  sliceRows,
-  splitSelection,
-  trainingData,
-  type DataSet,
-} from '@peftjs/tasks';
+import type { PretrainedModel } from '@peftjs/models';
 import type { Trial } from '../plan/trial.js';
-import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
+import { labelledData } from './prepare-labelled.js';
+import { languageData } from './prepare-language.js';
 
 /** What a trial trains on and is judged by. */
 export interface PreparedTrial {
@@ -25,13 +17,14 @@ export interface PreparedTrial {
   readonly rows: Readonly<Record<'train' | 'selection' | 'dev', number>>;
 }
 
-type TrialData = Omit<PreparedTrial, 'train'> & { trainingData(seed: number): TrainingData };
+/** What trials of different seeds share: they differ in the order of the training rows. */
+export type TrialData = Omit<PreparedTrial, 'train'> & { trainingData(seed: number): TrainingData };
 
 /** Makes trials ready; what they share (model, tokenised rows) is made once. */
 export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
   const prepared = new Map<string, Promise<TrialData>>();
   return async (trial) => {
-    const key = JSON.stringify([trial.model, trial.task, trial.data, trial.protocol]);
+    const key = JSON.stringify([trial.model, trial.engine.dtype, trial.task, trial.data, trial.protocol]);
     const shared = prepared.get(key) ?? loadTrialData(trial);
     prepared.set(key, shared);
     const { trainingData: batches, ...rest } = await shared;
@@ -39,35 +32,7 @@ export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
   };
 }
 
-async function loadTrialData({ model: name, task: taskName, data, protocol }: Trial): Promise<TrialData> {
-  const task = await loadTask(taskName, data, protocol.split);
-  const model = await fromPretrained(name, {
-    numLabels: task.kind === 'regression' ? 1 : task.classes.length,
-    resolvePackage: packageFolder,
-  });
-  const { dataSeed: seed, selectionShare, batchSize, evaluationBatchSize } = protocol;
-  const rows = await sliced(task.train, protocol.rows, seed);
-  const split = task.selection
-    ? { train: rows, selection: task.selection }
-    : await splitSelection(rows, { share: selectionShare, seed });
-  const dev = await sliced(task.dev, protocol.devRows, seed);
-  const maxTokens = Math.min(protocol.maxTokens, model.maxTokens);
-  const encode = (rows: DataSet) => encodeRows(rows, model.tokenizer, { maxTokens });
-  const [train, selection, reported] = [encode(split.train), encode(split.selection), encode(dev)];
-  const others = Object.entries(task.alsoReported ?? {}).map(([name, rows]) => [name, encode(rows)] as const);
-  const buckets = chooseBuckets([train, selection, reported, ...others.map(([, rows]) => rows)], { batchSize });
-  const judging = { batchSize: evaluationBatchSize, buckets, metrics: task.metrics };
-  return {
-    model,
-    task,
-    trainingData: (order) => trainingData(train, { batchSize, buckets, seed: order }),
-    selection: evaluationData(selection, judging),
-    dev: evaluationData(reported, judging),
-    alsoReported: Object.fromEntries(others.map(([name, rows]) => [name, evaluationData(rows, judging)])),
-    rows: { train: split.train.rows.length, selection: split.selection.rows.length, dev: dev.rows.length },
-  };
-}
-
-async function sliced(rows: DataSet, count: number | null, seed: number): Promise<DataSet> {
-  return count === null ? rows : sliceRows(rows, count, seed);
+async function loadTrialData(trial: Trial): Promise<TrialData> {
+  const task = await loadTask(trial.task, trial.data, trial.protocol.split);
+  return task.kind === 'causal-lm' ? languageData(trial, task) : labelledData(trial, task);
 }

@@ -1,13 +1,17 @@
 import {
+  activeRanks,
   attach,
   calibrate,
   countParameters,
   evaluate,
   train,
+  TrainingError,
   withAdapter,
   type Checkpoint,
   type ConfiguredMethod,
+  type EvaluationData,
   type Executor,
+  type PeftMethod,
   type PeftModel,
   type TrainResult,
 } from '@peftjs/core';
@@ -44,7 +48,10 @@ export async function runTrial(
   const peft = await attachCalibrated(trial, prepared, { method, config: fitted.config }, executor);
   const { trainable: trainableAtStart, base } = countParameters(peft);
   const recorder = trialRecorder(trial, prepared, options.onProgress);
-  const trained = await trainTrial(trial, prepared, peft, executor, recorder);
+  const trained =
+    trainableAtStart === 0 && isHeadAlone(method)
+      ? untrained(peft)
+      : await trainTrial(trial, prepared, peft, executor, recorder);
   const judged = await judge(peft, prepared, executor, trained);
   const { requested } = fitted;
   const { selected, last } = trained;
@@ -62,7 +69,7 @@ export async function runTrial(
     ranks: { ...selected.ranks },
     metrics: judged.selected,
     last: { metrics: judged.last, ranks: { ...last.ranks }, parameters: last.storedParameters },
-    selection: { split: 'selection', step: selected.step, metric: prepared.dev.primaryMetric },
+    selection: { split: 'selection', step: selected.step, ...metricOf(prepared.dev) },
     history: recorder.history(),
     time: recorder.time(trained.compileMs, startedAt),
     memory: { peakRssBytes: recorder.peakRssBytes() },
@@ -84,6 +91,24 @@ async function attachCalibrated(
     seed,
     calibration: await calibrate(model, configured, train, { executor, seed }),
   });
+}
+
+/** Whether a method acts nowhere but on the head. */
+function isHeadAlone({ capabilities }: PeftMethod): boolean {
+  return capabilities.kinds.length === 0;
+}
+
+/** The model as it came, what every adapter has to beat where a head is frozen: that of a language model. */
+function untrained({ adapter: { layers, values } }: PeftModel): TrainResult {
+  const asItCame = { step: 0, layers, values, metrics: {}, storedParameters: 0, ranks: activeRanks(layers, values) };
+  return { totalSteps: 0, selected: asItCame, last: asItCame, meanParameters: 0, compileMs: 0 };
+}
+
+function metricOf({
+  primaryMetric: metric,
+  lowerIsBetter,
+}: EvaluationData): Omit<DoneTrial['selection'], 'split' | 'step'> {
+  return lowerIsBetter ? { metric, lowerIsBetter } : { metric };
 }
 
 function trainTrial(
@@ -110,7 +135,10 @@ function trainTrial(
   });
 }
 
-/** The reported metrics of the selected checkpoint and of the last one; `<metric>.<set>` of sets reported beside. */
+/**
+ * The reported metrics of the selected checkpoint and of the last one; `<metric>.<set>` of sets reported beside.
+ * @throws TrainingError for one that is no number.
+ */
 async function judge(
   peft: PeftModel,
   { dev, alsoReported }: PreparedTrial,
@@ -124,7 +152,9 @@ async function judge(
       const own = Object.entries(await evaluate(model, data, executor));
       for (const [name, value] of own) metrics[`${name}.${set}`] = value;
     }
-    return metrics;
+    const [broken] = Object.entries(metrics).filter(([, value]) => !Number.isFinite(value));
+    if (!broken) return metrics;
+    throw new TrainingError(`${broken[0]} of the reported rows is ${broken[1]}: lower the learning rate`, broken[0]);
   };
   const best = await metricsOf(selected);
   return { selected: best, last: selected.step === last.step ? best : await metricsOf(last) };

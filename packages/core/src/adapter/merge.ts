@@ -3,6 +3,7 @@ import { CheckpointError, UnsupportedError } from '../errors.js';
 import { loraDelta } from './factors.js';
 import type { AdapterLayer, FrozenModule } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
+import { isQuantized } from '../quantized.js';
 import { floats, hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
 import { frozenModule } from './attach.js';
 import { inOrder, partOf, type Part } from './composite.js';
@@ -21,7 +22,7 @@ export interface MergeOptions {
  * frozen weights are kept, and `unmergeAdapter` gives them back bit by bit. The head stays the active adapter's. Merging what
  * is merged does nothing, with a warning.
  * @throws ConfigError for an unknown name, or when two adapters train one module whole or its bias.
- * @throws UnsupportedError when a method cannot be merged.
+ * @throws UnsupportedError when a method cannot be merged, or the weights are held in 8 bits: see `fullPrecision`.
  * @throws CheckpointError when a merged weight is not finite.
  */
 export function mergeAdapter(peft: PeftModel, { safeMerge = true, adapterNames }: MergeOptions = {}): void {
@@ -91,12 +92,34 @@ function savedOf(adapter: Adapter): Part[] {
   return Object.values(adapter.saved).map((layer) => partOf(adapter, layer));
 }
 
+/**
+ * The same adapters on the model's own float32 weights, read anew where they are held in 8 bits: what an adapter trained beside
+ * rounded weights is merged into. A model that is not held so comes back as it is.
+ * @example
+ * const merged = mergeAndUnload(await fullPrecision(peft));
+ */
+export async function fullPrecision(peft: PeftModel): Promise<PeftModel> {
+  const { model } = peft;
+  return model.fullPrecision ? { ...peft, model: await model.fullPrecision() } : peft;
+}
+
+/** @throws UnsupportedError for a weight in 8 bits: to add to it would round the adapter as well. */
+function assertWhole({ weight }: FrozenModule, path: string): void {
+  if (!isQuantized(weight)) return;
+  throw new UnsupportedError(
+    `'${path}' is held in 8 bits, and adapters are merged into float32 weights: merge \`await fullPrecision(peft)\``,
+    path,
+  );
+}
+
 /** The changed weights and biases, by name. @throws CheckpointError when one is not finite. */
 function foldedWeights(model: Model, parts: readonly Part[], safeMerge: boolean): HostTensors {
   const weights: HostTensors = {};
   for (const path of new Set(parts.map(({ layer }) => layer.site.path))) {
     const own = inOrder(parts.filter(({ layer }) => layer.site.path === path));
-    const folded = own.reduce<FrozenModule>(foldedInto, frozenModule(model, path));
+    const frozen = frozenModule(model, path);
+    assertWhole(frozen, path);
+    const folded = own.reduce<FrozenModule>(foldedInto, frozen);
     if (safeMerge) assertFinite(folded, path);
     weights[`${path}.weight`] = folded.weight;
     if (folded.bias) weights[`${path}.bias`] = folded.bias;

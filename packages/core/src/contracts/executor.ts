@@ -1,4 +1,4 @@
-import type { HostTensor, Tensors, TensorSpec } from '../tensors.js';
+import type { HostBytes, HostTensor, Tensors, TensorSpec } from '../tensors.js';
 
 /** Named tensors in, named tensors out: no variables, no reads, no randomness of its own. */
 export type PureFunction = (inputs: Tensors) => Tensors;
@@ -18,6 +18,11 @@ export interface Executor<Value = unknown> {
   readonly info: EngineInfo;
   /** Makes a tensor at rest available. The memory may be shared: do not change it afterwards. */
   upload(tensor: HostTensor): Value;
+  /**
+   * Makes bytes available, where it multiplies by them: an input of type int8 that only `nn.quantizedLinear` and
+   * `nn.dequantized` read. Without it, weights in 8 bits are written out as float32. The memory may be shared.
+   */
+  uploadBytes?(bytes: HostBytes): Value;
   /** Brings a value back as a tensor at rest. */
   download(value: Value): Promise<HostTensor>;
   /** Gives up a value that `upload` or `run` returned. */

@@ -30,6 +30,8 @@ export interface Model {
    * in the first alone, and so cannot be merged; a module trained whole is trained for both.
    */
   readonly tied?: readonly string[];
+  /** The same model with its own float32 weights, where these are held in 8 bits. See `fullPrecision`. */
+  readonly fullPrecision?: () => Promise<Model>;
   /** What its outputs are for. Default 'sequence-classification'. */
   readonly task?: Task;
   /** Logits from the inputs of a batch: `[batch, classes]`, or `[batch, tokens, classes]` for a task of tokens. */
@@ -91,8 +93,15 @@ export interface TrainingData {
 /** Batches to judge a model by. */
 export interface EvaluationData {
   readonly batches: readonly Batch[];
-  /** Metrics of the outputs `[rows, classes]`, row after row as in the data set. */
+  /**
+   * What `score` needs of a row, by its number: it takes the outputs' place at once, so that those of all rows are never held
+   * together. `outputs` is a view of its batch: copy what is to stay. Default: the outputs themselves.
+   */
+  summarise?(row: number, outputs: Float32Array): Float32Array;
+  /** Metrics of the outputs `[rows, classes]`, row after row as in the data set; with `summarise` of what it made of them. */
   score(outputs: readonly Float32Array[]): Record<string, number>;
-  /** The metric that selects a checkpoint; higher is better. */
+  /** The metric that selects a checkpoint; higher is better, unless `lowerIsBetter`. */
   readonly primaryMetric: string;
+  /** Whether less of `primaryMetric` is better, as of a perplexity. Default false. */
+  readonly lowerIsBetter?: boolean;
 }

@@ -1,12 +1,17 @@
 import { Tensor as CommonTensor } from 'onnxruntime-common';
 import type { InferenceSession } from 'onnxruntime-common';
 import { ConfigError, EngineError } from '@peftjs/core';
-import type { CompiledFunction, Executor, HostTensor, TensorSpec } from '@peftjs/core';
+import type { CompiledFunction, Executor, HostBytes, HostTensor, TensorSpec } from '@peftjs/core';
 import { checkHostTensor, checkInputs } from '../checks.js';
 import { availableThreads } from '../host.js';
+import { deviceMemory, hasMemory } from './device.js';
+import type { DeviceMemory } from './device.js';
+import { exactBytes, raised } from './integer-products.js';
+import { openGraph, providerName, reasonOf } from './open.js';
 import { loadRuntime } from './runtime.js';
 import type { ExecutionProvider, OrtRuntime, OrtTensor } from './runtime.js';
-import { trace } from './trace.js';
+import { STANDARD_TRACE_BACKEND, TRACE_BACKEND } from './trace-backend.js';
+import { traceOn } from './trace.js';
 import type { TracedGraph } from './trace.js';
 
 /** Options of {@link compiled}. */
@@ -32,62 +37,67 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
   }
   const executionProviders = options.executionProviders ?? [runtime === undefined ? 'cpu' : 'wasm'];
   const [provider = 'cpu'] = executionProviders;
+  const backend = providerName(provider);
   const Tensor = runtime?.Tensor ?? CommonTensor;
+  const load = async (): Promise<OrtRuntime> => runtime ?? loadRuntime();
+  const memory = hasMemory(provider) ? deviceMemory(load, executionProviders) : undefined;
   return {
-    info: { executor: 'compiled', backend: typeof provider === 'string' ? provider : provider.name, threads },
+    info: { executor: 'compiled', backend, threads },
     upload(tensor) {
       checkHostTensor(tensor);
       return new Tensor(tensor.dtype, tensor.data, tensor.shape);
     },
-    download,
+    ...(MULTIPLIES_BYTES.includes(backend) && {
+      uploadBytes: ({ data, shape }: HostBytes) => new Tensor('int8', data, shape),
+    }),
+    download: (value) => download(value, memory),
     release(value) {
+      memory?.release(value);
       value.dispose();
     },
     async compile(fn, inputs) {
       const start = performance.now();
-      const graph = await trace(fn, inputs);
-      const session = await open(runtime ?? (await loadRuntime()), graph, {
+      const ort = await load();
+      await memory?.open();
+      const readsBytes = Object.values(inputs).some(({ dtype }) => dtype === 'int8');
+      const table = memory ? STANDARD_TRACE_BACKEND : TRACE_BACKEND;
+      const graph = await traceOn(table, fn, inputs, readsBytes ? await exactBytes(ort) : 'int8');
+      const session = await openGraph(ort, graph, {
         executionProviders,
         intraOpNumThreads: threads,
+        ...(memory && { preferredOutputLocation: memory.locations(graph.outputs) }),
         ...SESSION,
       });
-      return compiledFunction(session, graph, inputs, performance.now() - start);
+      return compiledFunction({ session, graph, memory, specs: inputs }, performance.now() - start);
     },
   };
 }
+
+/** Providers with ONNX Runtime's own product of integers; the others would bring every weight back to the processor for it. */
+const MULTIPLIES_BYTES: readonly string[] = ['cpu', 'wasm'];
 
 const SESSION: InferenceSession.SessionOptions = {
   graphOptimizationLevel: 'all',
   executionMode: 'sequential',
   interOpNumThreads: 1,
+  // A second run would otherwise plan its memory in one piece, beside the pieces that the first one leaves: no faster, a fifth larger.
+  enableMemPattern: false,
   // Nothing of ONNX Runtime goes to stderr: its errors are thrown, its warnings are nothing a user can act on.
   logSeverityLevel: 4,
   // Threads of a session that has just run would otherwise spin on, in the way of the next one: another length, evaluation.
   extra: { session: { force_spinning_stop: '1' } },
 };
 
-async function open(
-  runtime: OrtRuntime,
-  graph: TracedGraph,
-  options: InferenceSession.SessionOptions,
-): Promise<InferenceSession> {
-  try {
-    return await runtime.InferenceSession.create(graph.bytes(), options);
-  } catch (cause) {
-    throw new EngineError(
-      `ONNX Runtime refused a graph of ${graph.nodes.length} nodes: ${reason(cause)}`,
-      undefined,
-      cause,
-    );
-  }
+/** What a compiled function is made of. */
+interface Parts {
+  readonly session: InferenceSession;
+  readonly graph: TracedGraph;
+  readonly memory: DeviceMemory | undefined;
+  readonly specs: Readonly<Record<string, TensorSpec>>;
 }
 
-function compiledFunction(
-  session: InferenceSession,
-  graph: TracedGraph,
-  specs: Readonly<Record<string, TensorSpec>>,
-  compileMs: number,
-): CompiledFunction<OrtTensor> {
+function compiledFunction(parts: Parts, compileMs: number): CompiledFunction<OrtTensor> {
+  const { session, graph, specs } = parts;
   const running = new Set<Promise<unknown>>();
   let isDisposed = false;
   return {
@@ -95,15 +105,13 @@ function compiledFunction(
     async run(inputs) {
       if (isDisposed) throw new EngineError('this compiled function was disposed; compile it again');
       checkInputs(specs, inputs, specOf);
-      const run = session.run(
-        Object.fromEntries(graph.inputs.map(({ key, name }) => [name, inputs[key] as OrtTensor])),
-      );
+      const run = fed(parts, inputs).then((feeds) => session.run(feeds));
       running.add(run);
       try {
         const results = await run;
         return Object.fromEntries(graph.outputs.map(({ key, name }) => [key, results[name] as OrtTensor]));
       } catch (cause) {
-        throw new EngineError(`ONNX Runtime failed: ${reason(cause)}`, undefined, cause);
+        throw new EngineError(`ONNX Runtime failed: ${reasonOf(cause)}`, undefined, cause);
       } finally {
         running.delete(run);
       }
@@ -117,9 +125,31 @@ function compiledFunction(
   };
 }
 
-async function download(value: OrtTensor): Promise<HostTensor> {
+/** The graph's inputs by its own names. */
+async function fed({ graph, memory }: Parts, inputs: Readonly<Record<string, OrtTensor>>): Promise<Feeds> {
+  const feeds: Feeds = {};
+  for (const { key, name, dtype } of graph.inputs) {
+    const value = asTaken(inputs[key] as OrtTensor, dtype);
+    feeds[name] = memory ? await memory.placed(value) : value;
+  }
+  return feeds;
+}
+
+type Feeds = Record<string, OrtTensor>;
+
+/** Bytes as the graph takes them; those of a weight are made once. */
+function asTaken(value: OrtTensor, dtype: string): OrtTensor {
+  if (dtype !== 'uint8' || value.type !== 'int8') return value;
+  const found = withoutSign.get(value) ?? new CommonTensor('uint8', raised(value.data as Int8Array), value.dims);
+  withoutSign.set(value, found);
+  return found;
+}
+
+const withoutSign = new WeakMap<OrtTensor, OrtTensor>();
+
+async function download(value: OrtTensor, memory: DeviceMemory | undefined): Promise<HostTensor> {
   if (specOf(value) === undefined) throw new EngineError('this value was released; download it before that');
-  const data = await value.getData();
+  const data = await (memory ? await memory.onHost(value) : value).getData();
   const shape = [...value.dims];
   if (data instanceof Float32Array) return { dtype: 'float32', shape, data };
   if (data instanceof Int32Array) return { dtype: 'int32', shape, data };
@@ -129,8 +159,4 @@ async function download(value: OrtTensor): Promise<HostTensor> {
 function specOf(value: OrtTensor): { dtype: string; shape: readonly number[] } | undefined {
   if (!('dims' in value) || value.location === 'none') return undefined;
   return { dtype: value.type, shape: value.dims };
-}
-
-function reason(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }

@@ -1,11 +1,18 @@
 /** What a TensorFlow.js tensor of a trace may hold. */
 export type ValueType = 'float32' | 'int32' | 'bool';
 
-/** What an ONNX value of the graph may hold; int64 is for shapes, axes and row numbers. */
-export type ElementType = ValueType | 'int64';
+/** What an ONNX value of the graph may hold; int64 is for shapes, axes and row numbers, bytes are for products of integers. */
+export type ElementType = ValueType | 'int64' | 'int8' | 'uint8';
 
 /** The numbers by which ONNX knows the element types (TensorProto.DataType). */
-export const ELEMENT_NUMBERS: Readonly<Record<ElementType, number>> = { float32: 1, int32: 6, int64: 7, bool: 9 };
+export const ELEMENT_NUMBERS: Readonly<Record<ElementType, number>> = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+};
 
 /** The memory of a constant. */
 export type ConstantData = Float32Array | Int32Array | Uint8Array | BigInt64Array;
@@ -94,7 +101,7 @@ export class GraphBuilder {
   }
 
   /** A tensor that every run is given. */
-  input(key: string, dtype: ValueType, shape: Shape): Value {
+  input(key: string, dtype: ElementType, shape: Shape): Value {
     const name = `in:${key}`;
     this.inputs.push({ key, name, dtype, shape });
     return { name, dtype, shape, held: shape };

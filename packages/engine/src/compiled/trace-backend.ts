@@ -6,6 +6,7 @@ import type { ConstantData, Value } from './graph.js';
 import { dtypeFor } from './kernels/creation.js';
 import type { Kernel, KernelTable } from './kernels/kernel.js';
 import { kernelTable, standardTable } from './kernels/table.js';
+import { quantized } from './kernels/quantized.js';
 import { askedBy, missingKernel, refuseRandomness } from './running-ops.js';
 
 /** The name under which TensorFlow.js knows the tracing backend. */
@@ -18,6 +19,12 @@ const TABLES = { [TRACE_BACKEND]: kernelTable, [STANDARD_TRACE_BACKEND]: standar
 
 /** A tracing backend by name. */
 export type TraceBackendName = keyof typeof TABLES;
+
+/** A kernel of the table, and whether it is one of those that take a weight in 8 bits. */
+interface Registered {
+  readonly kernel: Kernel;
+  readonly takesBytes: boolean;
+}
 
 /** What stands behind a tensor of the trace; `known` when its numbers were given, not computed. */
 interface Entry {
@@ -49,18 +56,24 @@ export class TraceBackend extends tf.KernelBackend {
   /** A gradient that throws leaves the tensors it kept; nothing of a trace outlives it. */
   #disposeAll(): void {
     for (const [dataId, { value }] of this.#entries) {
-      tf.engine().disposeTensor(new tf.Tensor([...value.shape], dtypeFor(value.dtype), dataId, -1));
+      const dtype = isBytes(value) ? 'int32' : dtypeFor(value.dtype);
+      tf.engine().disposeTensor(new tf.Tensor([...value.shape], dtype, dataId, -1));
     }
     this.#entries.clear();
   }
 
   /** Runs a kernel of the table on TensorFlow.js tensors. */
-  run(kernel: Kernel, inputs: NamedTensorInfoMap, attributes: NamedAttrMap | undefined): TensorInfo | TensorInfo[] {
+  run(
+    { kernel, takesBytes }: Registered,
+    inputs: NamedTensorInfoMap,
+    attributes: NamedAttrMap | undefined,
+  ): TensorInfo | TensorInfo[] {
     const values: Record<string, Value> = {};
     for (const [name, tensor] of Object.entries(inputs)) {
       // TensorFlow.js passes an optional input that was left out as null or undefined.
       if (tensor != null) values[name] = this.valueFor(tensor);
     }
+    if (!takesBytes) refuseBytes(values);
     const outputs = (kernel as Kernel<unknown, unknown>)(this.#current(), values, attributes ?? {});
     return isMany(outputs) ? outputs.map((value) => this.tensorOf(value)) : this.tensorOf(outputs);
   }
@@ -69,7 +82,7 @@ export class TraceBackend extends tf.KernelBackend {
   tensorOf(value: Value, known?: ConstantData): TensorInfo {
     const dataId = {};
     this.#entries.set(dataId, known === undefined ? { value } : { value, known });
-    return { dataId, shape: [...value.shape], dtype: dtypeFor(value.dtype) };
+    return { dataId, shape: [...value.shape], dtype: isBytes(value) ? 'int32' : dtypeFor(value.dtype) };
   }
 
   /** The graph's value for a tensor; one that belongs to another backend is copied into the graph as a constant. */
@@ -166,10 +179,11 @@ function registerTracing(name: TraceBackendName, table: KernelTable): void {
 }
 
 function register(backendName: TraceBackendName, kernelName: string, kernel: Kernel): void {
+  const registered = { kernel, takesBytes: kernelName in quantized };
   tf.registerKernel({
     kernelName,
     backendName,
-    kernelFunc: ({ inputs, attrs, backend }) => (backend as unknown as TraceBackend).run(kernel, inputs, attrs),
+    kernelFunc: ({ inputs, attrs, backend }) => (backend as unknown as TraceBackend).run(registered, inputs, attrs),
   });
 }
 
@@ -197,6 +211,19 @@ function memoryOf(values: BackendValues, dtype: DataType): Float32Array | Int32A
   const type = dtypeFor(dtype);
   const fits = { float32: Float32Array, int32: Int32Array, bool: Uint8Array }[type];
   return values instanceof fits ? values : typedArray(values as ArrayLike<number>, type);
+}
+
+/** TensorFlow.js has no type for bytes: they go as int32, which nothing but the kernels for them may take them for. */
+function isBytes({ dtype }: Value): boolean {
+  return dtype === 'int8' || dtype === 'uint8';
+}
+
+/** @throws EngineError for a weight in 8 bits where numbers are read. */
+function refuseBytes(values: Readonly<Record<string, Value>>): void {
+  if (!Object.values(values).some(isBytes)) return;
+  throw new EngineError(
+    `a compiled function reads a weight in 8 bits${askedBy()}; multiply by nn.quantizedLinear, or read nn.dequantized of it`,
+  );
 }
 
 function isMany(outputs: Value | readonly Value[]): outputs is readonly Value[] {

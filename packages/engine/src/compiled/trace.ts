@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import type { PureFunction, Tensors, TensorSpec } from '@peftjs/core';
-import { checkOutputs, checkSpecs } from '../checks.js';
+import { checkFunction, checkOutputs, checkSpecs } from '../checks.js';
 import { withBackend } from '../tf-backends.js';
 import type { GraphBuilder, GraphConstant, GraphNode, GraphPort } from './graph.js';
+import type { ByteType } from './integer-products.js';
 import { writeModel } from './onnx.js';
 import { missingKernel } from './running-ops.js';
 import { TRACE_BACKEND, traceBackend } from './trace-backend.js';
@@ -27,24 +28,30 @@ export interface TracedGraph {
  * without an ONNX twin, traces another function.
  * @throws ShapeError when a spec is impossible.
  */
-export async function trace(fn: PureFunction, inputs: Readonly<Record<string, TensorSpec>>): Promise<TracedGraph> {
-  return traceOn(TRACE_BACKEND, fn, inputs);
+export async function trace(
+  fn: PureFunction,
+  inputs: Readonly<Record<string, TensorSpec>>,
+  bytes: ByteType = 'int8',
+): Promise<TracedGraph> {
+  return traceOn(TRACE_BACKEND, fn, inputs, bytes);
 }
 
-/** The same on a tracing backend by name. */
+/** The same on a tracing backend by name. `bytes`: what the graph takes in the place of int8. */
 export async function traceOn(
   name: TraceBackendName,
   fn: PureFunction,
   inputs: Readonly<Record<string, TensorSpec>>,
+  bytes: ByteType = 'int8',
 ): Promise<TracedGraph> {
-  checkSpecs(inputs);
+  checkFunction(fn);
+  checkSpecs(inputs, ['float32', 'int32', 'int8']);
   // A backend must have been chosen, and none be half started, for TensorFlow.js to come back to it.
   await tf.ready();
   const backend = traceBackend(name);
   return withBackend(name, () =>
     backend.trace((graph) => {
       tf.tidy(() => {
-        const outputs = call(fn, inputTensors(backend, graph, inputs));
+        const outputs = call(fn, inputTensors(backend, graph, inputs, bytes));
         for (const [key, tensor] of Object.entries(outputs)) graph.output(key, backend.valueFor(tensor));
       });
       return pruned(graph);
@@ -56,9 +63,10 @@ function inputTensors(
   backend: TraceBackend,
   graph: GraphBuilder,
   specs: Readonly<Record<string, TensorSpec>>,
+  bytes: ByteType,
 ): Tensors {
   const tensors = Object.entries(specs).map(([key, { dtype, shape }]) => {
-    const info = backend.tensorOf(graph.input(key, dtype, shape));
+    const info = backend.tensorOf(graph.input(key, dtype === 'int8' ? bytes : dtype, shape));
     return [key, tf.engine().makeTensorFromTensorInfo(info)] as const;
   });
   return Object.fromEntries(tensors);

@@ -1,4 +1,4 @@
-import { actingParts, forward, frozenWeights, stepContext } from '@peftjs/core';
+import { actingParts, assertFullPrecision, forward, frozenWeights, stepContext } from '@peftjs/core';
 import type { HostTensors, Model, PeftModel, PureFunction, Tensors } from '@peftjs/core';
 import { exportFunction } from './export-function.js';
 
@@ -26,6 +26,7 @@ export interface OnnxOptions {
  * weights in float32. What is merged is in the weights; other adapters come as nodes of their own.
  *
  * @param source a model with adapters, of which the active ones act, or a plain one, e.g. a merged one.
+ * @throws UnsupportedError when weights are held in 8 bits: see `fullPrecision`.
  * @throws EngineError when a step of the model cannot be written for any size, naming it, or the file would exceed 2 GB.
  * @example
  * const bytes = await exportOnnx(mergeAndUnload(peft), { maxTokens: model.maxTokens });
@@ -34,6 +35,7 @@ export async function exportOnnx(
   source: PeftModel | Model,
   { maxTokens, inputs = Object.keys(TEXT_INPUTS) as TextInput[] }: OnnxOptions,
 ): Promise<Uint8Array> {
+  assertFullPrecision('adapters' in source ? source.model : source);
   const taken = Object.fromEntries(inputs.map((input) => [input, TEXT_INPUTS[input]]));
   return exportFunction({ ...inference(source), inputs: taken, maxTokens });
 }

@@ -1,5 +1,5 @@
 /** Writes a model as `save_pretrained` of transformers does. */
-import { diskStorage, floats, specOf, tensorAt, transposed, UnsupportedError } from '@peftjs/core';
+import { assertFullPrecision, diskStorage, floats, specOf, tensorAt, transposed, UnsupportedError } from '@peftjs/core';
 import type { HostTensor, HostTensors, Model, Site } from '@peftjs/core';
 import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { checkShapes, weightShapes } from '../architecture.js';
@@ -15,7 +15,7 @@ import { encodeJson, readSource, settingsOf, type ExportOptions, type SourceFile
  * keys of transformers, config.json with the class and the labels of the head, and the files of the tokenizer. config.json
  * comes last, so that a folder that has it is whole.
  *
- * @throws UnsupportedError for a model that transformers does not know.
+ * @throws UnsupportedError for a model that transformers does not know, or whose weights are held in 8 bits.
  * @throws ConfigError for labels that are not as many as the outputs.
  * @throws CheckpointError when the files that the model came from are not its own any more, or nothing can be written.
  * @example
@@ -23,6 +23,7 @@ import { encodeJson, readSource, settingsOf, type ExportOptions, type SourceFile
  */
 export async function saveMerged(model: Model, folder: string, options: ExportOptions = {}): Promise<void> {
   const { storage = diskStorage() } = options;
+  assertFullPrecision(model);
   const { tokenizer, transformers } = await readSource(model, options);
   if (transformers === undefined) {
     throw new UnsupportedError(`transformers knows no model like '${model.name}'; export it as ONNX`, model.name);

@@ -5,6 +5,7 @@ import { locate, type SourceOptions } from '../source.js';
 import { modelTypeOf, transformersFormat } from '../transformers/checkpoint.js';
 import { readConfig, type ConfigFile } from '../transformers/config.js';
 import type { ModelType } from '../transformers/model-type.js';
+import { TOKENIZER_FILES } from '../transformers/tokenizer.js';
 import { useLiteFormat } from '../use-lite/checkpoint.js';
 import { PADDING_TOKEN, readDefinition } from '../use-lite/vocabulary.js';
 
@@ -27,21 +28,6 @@ export interface SourceFiles {
   /** For a folder of transformers. */
   readonly transformers?: { readonly config: ConfigFile; readonly type: ModelType };
 }
-
-/** Files of transformers that belong to a tokenizer. */
-const TOKENIZER_FILES: readonly string[] = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'chat_template.jinja',
-  'merges.txt',
-  'sentencepiece.bpe.model',
-  'spm.model',
-  'tokenizer.model',
-  'vocab.json',
-  'vocab.txt',
-];
 
 /**
  * Reads what an exported model takes from where it came from.

@@ -17,11 +17,11 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { embeddingSite, layerNormSite, linearSite } from '@peftjs/core';
 import type { Place, Scope, Site, Task, Tensors } from '@peftjs/core';
-import { attention, causalBias, geluTanh, maskBias } from '@peftjs/core/nn';
+import { attention, geluTanh } from '@peftjs/core/nn';
 import { batchInput, type Architecture, type Network } from '../architecture.js';
+import type { Context } from '../context.js';
 import { decoder } from '../decoder.js';
-import type { Features } from '../head.js';
-import { checkTokens, lastToken, onlyToken, positionIds, type Reader } from '../reading.js';
+import { checkTokens, everyToken, lastToken, positionIds, type Reader } from '../reading.js';
 
 /** The settings of config.json that the network depends on, under their names there. */
 export interface Gpt2Config {
@@ -42,13 +42,25 @@ const FINAL_NORM = 'transformer.ln_f';
 
 /** The network of a configuration for a task. */
 export function gpt2(config: Gpt2Config, task: Task): Architecture {
-  const last: Features = (scope, inputs) => onlyToken(lastTokenHidden(config, scope, inputs));
-  const every: Features = (scope, inputs) => everyHidden(config, scope, inputs);
-  const heads = { last, every, ofTokens: 'classifier', table: WORDS, tied: config.tieWordEmbeddings };
-  return decoder(network(config, last), { ...heads, width: config.nEmbd, words: config.vocabSize }, task);
+  const { nEmbd, nLayer, vocabSize, tieWordEmbeddings } = config;
+  return decoder(
+    network(config),
+    {
+      width: nEmbd,
+      last: (...pass) => lastTokenHidden(config, ...pass),
+      every: (...pass) => everyHidden(config, ...pass),
+      layers: nLayer,
+      keyWidth: nEmbd,
+      ofTokens: 'classifier',
+      table: WORDS,
+      words: vocabSize,
+      tied: tieWordEmbeddings,
+    },
+    task,
+  );
 }
 
-function network(config: Gpt2Config, encode: Features): Network {
+function network(config: Gpt2Config): Omit<Network, 'encode'> {
   const { vocabSize, nPositions, nEmbd, nLayer, nHead, layerNormEpsilon } = config;
   return {
     name: 'gpt2',
@@ -63,7 +75,6 @@ function network(config: Gpt2Config, encode: Features): Network {
     encodeOnly: [],
     defaultTargetModules: ['c_attn'],
     lookups: [{ site: WORDS, ids: 'inputIds' }],
-    encode,
   };
 }
 
@@ -87,40 +98,38 @@ function layerPath(layer: number): string {
   return `transformer.h.${layer}`;
 }
 
-/** inputIds [B, S] int32, attentionMask [B, S] float32 -> [B, S, H] */
-function everyHidden(config: Gpt2Config, scope: Scope, inputs: Tensors): Tensor {
-  const { x, bias } = belowLast(config, scope, inputs);
-  return finished(config, scope, transformerLayer(config, scope, config.nLayer - 1, { x, bias }));
+/** inputIds [B, S] int32 -> [B, S, H] */
+function everyHidden(config: Gpt2Config, scope: Scope, inputs: Tensors, context: Context): Tensor {
+  const x = belowLast(config, scope, inputs, context);
+  return finished(config, scope, transformerLayer(config, scope, config.nLayer - 1, { x, context }));
 }
 
 /** The last layer but for its keys and values is computed for the last token alone: [B, S] -> [B, 1, H]. */
-function lastTokenHidden(config: Gpt2Config, scope: Scope, inputs: Tensors): Tensor {
-  const { x, mask } = belowLast(config, scope, inputs);
+function lastTokenHidden(config: Gpt2Config, scope: Scope, inputs: Tensors, context: Context): Tensor {
+  const x = belowLast(config, scope, inputs, context);
   const { read } = lastToken(batchInput(inputs, 'attentionMask'));
-  return finished(config, scope, transformerLayer(config, scope, config.nLayer - 1, { x, bias: mask, read }));
+  return finished(config, scope, transformerLayer(config, scope, config.nLayer - 1, { x, context, read }));
 }
 
-/** What the last layer is given: x [B, S, H], bias [B, 1, S, S] of all tokens, mask [B, 1, 1, S] of the last. */
-function belowLast(config: Gpt2Config, scope: Scope, inputs: Tensors): { x: Tensor; bias: Tensor; mask: Tensor } {
+/** What the last layer is given: [B, S, H]. */
+function belowLast(config: Gpt2Config, scope: Scope, inputs: Tensors, context: Context): Tensor {
   const ids = batchInput(inputs, 'inputIds');
   checkTokens('gpt2', ids, config.nPositions);
-  const tokens = ids.shape[1] as number;
-  const mask = maskBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, 1, S]
-  const bias = tf.add(causalBias(tokens), mask); // [1, 1, S, S] + [B, 1, 1, S]
-  let x = tf.add(scope.embedding(WORDS, ids), scope.embedding(POSITIONS, positionIds(tokens))); // [B, S, H] + [1, S, H]
-  for (let layer = 0; layer < config.nLayer - 1; layer++) x = transformerLayer(config, scope, layer, { x, bias });
-  return { x, bias, mask };
+  const positions = context.positions ?? positionIds(ids.shape[1] as number);
+  let x = tf.add(scope.embedding(WORDS, ids), scope.embedding(POSITIONS, positions)); // [B, S, H] + [1 or B, S, H]
+  for (let layer = 0; layer < config.nLayer - 1; layer++) x = transformerLayer(config, scope, layer, { x, context });
+  return x;
 }
 
 function finished({ layerNormEpsilon }: Gpt2Config, scope: Scope, x: Tensor): Tensor {
   return scope.layerNorm(FINAL_NORM, x, layerNormEpsilon);
 }
 
-/** What a layer computes with: all tokens [B, S, H], what is added to the scores, and which tokens it is computed for. */
+/** What a layer computes with: all tokens [B, S, H], what they attend to, and the one that it is computed for. */
 interface LayerInputs {
   readonly x: Tensor;
-  readonly bias: Tensor;
-  /** Default: all of them. */
+  readonly context: Context;
+  /** Reads the last token of each row. Default: the layer is computed for all of them. */
   readonly read?: Reader;
 }
 
@@ -129,14 +138,17 @@ function transformerLayer(
   { nEmbd, nHead, layerNormEpsilon }: Gpt2Config,
   scope: Scope,
   layer: number,
-  { x, bias, read = (all) => all }: LayerInputs,
+  { x, context, read }: LayerInputs,
 ): Tensor {
   const path = layerPath(layer);
+  const readBy = read ?? everyToken;
   const qkv = scope.linear(`${path}.attn.c_attn`, scope.layerNorm(`${path}.ln_1`, x, layerNormEpsilon)); // [B, S, 3 H]
   const [q, k, v] = tf.split(qkv, [nEmbd, nEmbd, nEmbd], 2) as [Tensor, Tensor, Tensor];
-  const context = attention(read(q), k, v, { heads: nHead, maskBias: bias }); // [B, Q, H]
-  const attended = tf.add(read(x), scope.linear(`${path}.attn.c_proj`, context));
-  const normed = scope.layerNorm(`${path}.ln_2`, attended, layerNormEpsilon);
+  const { keys, values } = context.attended(layer, { keys: k, values: v }); // [B, keys, H]
+  const maskBias = read ? context.lastBias : context.bias;
+  const attended = attention(readBy(q), keys, values, { heads: nHead, maskBias }); // [B, Q, H]
+  const a = tf.add(readBy(x), scope.linear(`${path}.attn.c_proj`, attended));
+  const normed = scope.layerNorm(`${path}.ln_2`, a, layerNormEpsilon);
   const inner = geluTanh(scope.linear(`${path}.mlp.c_fc`, normed)); // [B, Q, inner]
-  return tf.add(attended, scope.linear(`${path}.mlp.c_proj`, inner)); // [B, Q, H]
+  return tf.add(a, scope.linear(`${path}.mlp.c_proj`, inner)); // [B, Q, H]
 }

@@ -18,11 +18,11 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { embeddingSite, layerNormSite, linearSite } from '@peftjs/core';
 import type { Place, Scope, Site, Task, Tensors } from '@peftjs/core';
-import { attention, causalBias, maskBias, rotary, silu, type RotaryOptions } from '@peftjs/core/nn';
+import { attention, rotary, silu, type RotaryOptions } from '@peftjs/core/nn';
 import { batchInput, type Architecture, type Network } from '../architecture.js';
+import type { Context } from '../context.js';
 import { decoder } from '../decoder.js';
-import type { Features } from '../head.js';
-import { checkTokens, lastToken, onlyToken, type LastToken } from '../reading.js';
+import { checkTokens, lastToken, type LastToken } from '../reading.js';
 import { ropeFrequencies, ropeTable, type RopeConfig } from './rope.js';
 
 /** The settings of config.json that the network depends on, under their names there. */
@@ -55,13 +55,25 @@ const FINAL_NORM = 'model.norm';
 
 /** The network of a configuration for a task. */
 export function llama(config: LlamaConfig, task: Task): Architecture {
-  const last: Features = (scope, inputs) => onlyToken(lastTokenHidden(config, scope, inputs));
-  const every: Features = (scope, inputs) => everyHidden(config, scope, inputs);
-  const heads = { last, every, ofTokens: 'score', table: WORDS, tied: config.tieWordEmbeddings };
-  return decoder(network(config, last), { ...heads, width: config.hiddenSize, words: config.vocabSize }, task);
+  const { hiddenSize, numHiddenLayers, numKeyValueHeads, headDim, vocabSize, tieWordEmbeddings } = config;
+  return decoder(
+    network(config),
+    {
+      width: hiddenSize,
+      last: (...pass) => lastTokenHidden(config, ...pass),
+      every: (...pass) => everyHidden(config, ...pass),
+      layers: numHiddenLayers,
+      keyWidth: numKeyValueHeads * headDim,
+      ofTokens: 'score',
+      table: WORDS,
+      words: vocabSize,
+      tied: tieWordEmbeddings,
+    },
+    task,
+  );
 }
 
-function network(config: LlamaConfig, encode: Features): Network {
+function network(config: LlamaConfig): Omit<Network, 'encode'> {
   const { name, vocabSize, hiddenSize, numHiddenLayers, maxPositionEmbeddings } = config;
   const { numAttentionHeads, headDim, rmsNormEps, rope } = config;
   const { kind: _, ...scaling } = rope.scaling;
@@ -77,7 +89,6 @@ function network(config: LlamaConfig, encode: Features): Network {
     encodeOnly: [],
     defaultTargetModules: ['q_proj', 'v_proj'],
     lookups: [{ site: WORDS, ids: 'inputIds' }],
-    encode,
   };
 }
 
@@ -118,50 +129,37 @@ function layerPath(layer: number): string {
   return `model.layers.${layer}`;
 }
 
-/** inputIds [B, S] int32, attentionMask [B, S] float32 -> [B, S, H] */
-function everyHidden(config: LlamaConfig, scope: Scope, inputs: Tensors): Tensor {
-  const { x, bias, angles } = belowLast(config, scope, inputs);
-  const last = transformerLayer(config, scope, config.numHiddenLayers - 1, { x, bias, angles });
+/** inputIds [B, S] int32 -> [B, S, H] */
+function everyHidden(config: LlamaConfig, scope: Scope, inputs: Tensors, context: Context): Tensor {
+  const below = belowLast(config, scope, inputs, context);
+  const last = transformerLayer(config, scope, config.numHiddenLayers - 1, below);
   return scope.rmsNorm(FINAL_NORM, last, config.rmsNormEps);
 }
 
 /** The last layer but for its keys and values is computed for the last token alone: [B, S] -> [B, 1, H]. */
-function lastTokenHidden(config: LlamaConfig, scope: Scope, inputs: Tensors): Tensor {
-  const { x, mask, angles } = belowLast(config, scope, inputs);
+function lastTokenHidden(config: LlamaConfig, scope: Scope, inputs: Tensors, context: Context): Tensor {
+  const below = belowLast(config, scope, inputs, context);
   const only = lastToken(batchInput(inputs, 'attentionMask'));
-  const last = transformerLayer(config, scope, config.numHiddenLayers - 1, { x, bias: mask, angles, only });
+  const last = transformerLayer(config, scope, config.numHiddenLayers - 1, { ...below, only });
   return scope.rmsNorm(FINAL_NORM, last, config.rmsNormEps);
 }
 
 /** What the last layer is given. */
-interface BelowLast {
-  /** [B, S, H] */
-  readonly x: Tensor;
-  /** What is added to the scores of all tokens: [B, 1, S, S]. */
-  readonly bias: Tensor;
-  /** The same for the last token: [B, 1, 1, S]. */
-  readonly mask: Tensor;
-  readonly angles: RotaryOptions;
-}
-
-function belowLast(config: LlamaConfig, scope: Scope, inputs: Tensors): BelowLast {
+function belowLast(config: LlamaConfig, scope: Scope, inputs: Tensors, context: Context): LayerInputs {
   const ids = batchInput(inputs, 'inputIds');
   checkTokens(config.name, ids, config.maxPositionEmbeddings);
-  const tokens = ids.shape[1] as number;
-  const mask = maskBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, 1, S]
-  const bias = tf.add(causalBias(tokens), mask); // [1, 1, S, S] + [B, 1, 1, S]
-  const angles = anglesOf(config, tokens);
+  const angles = anglesOf(config, context.reach);
   let x = scope.embedding(WORDS, ids); // [B, S, H]
   for (let layer = 0; layer < config.numHiddenLayers - 1; layer++) {
-    x = transformerLayer(config, scope, layer, { x, bias, angles });
+    x = transformerLayer(config, scope, layer, { x, context, angles });
   }
-  return { x, bias, mask, angles };
+  return { x, context, angles };
 }
 
-/** [S, size / 2] */
-function anglesOf({ rope, headDim }: LlamaConfig, tokens: number): RotaryOptions {
-  const { cos, sin } = ropeTable(ropeFrequencies(rope, headDim), tokens);
-  const shape: [number, number] = [tokens, headDim / 2];
+/** [positions, size / 2] */
+function anglesOf({ rope, headDim }: LlamaConfig, positions: number): RotaryOptions {
+  const { cos, sin } = ropeTable(ropeFrequencies(rope, headDim), positions);
+  const shape: [number, number] = [positions, headDim / 2];
   return { cos: tf.tensor2d(cos, shape), sin: tf.tensor2d(sin, shape) };
 }
 
@@ -169,33 +167,44 @@ function anglesOf({ rope, headDim }: LlamaConfig, tokens: number): RotaryOptions
 interface LayerInputs {
   /** All tokens: [B, S, H]. */
   readonly x: Tensor;
-  readonly bias: Tensor;
+  readonly context: Context;
   readonly angles: RotaryOptions;
   /** The token that it is computed for; left out, it is computed for all of them. */
   readonly only?: LastToken;
 }
 
 /** x [B, S, H] -> [B, Q, H] */
-function transformerLayer(
-  config: LlamaConfig,
-  scope: Scope,
-  layer: number,
-  { x, bias, angles, only }: LayerInputs,
-): Tensor {
+function transformerLayer(config: LlamaConfig, scope: Scope, layer: number, inputs: LayerInputs): Tensor {
+  const { x, only } = inputs;
   const path = layerPath(layer);
   const normed = scope.rmsNorm(`${path}.input_layernorm`, x, config.rmsNormEps); // [B, S, H]
-  const queries = scope.linear(`${path}.self_attn.q_proj`, only ? only.read(normed) : normed); // [B, Q, heads * size]
-  const keys = scope.linear(`${path}.self_attn.k_proj`, normed); // [B, S, keyHeads * size]
-  const values = scope.linear(`${path}.self_attn.v_proj`, normed); // [B, S, keyHeads * size]
-  const context = attention(
-    rotary(queries, { ...angles, ...(only && { positions: only.positions }) }),
-    rotary(keys, angles),
-    values,
-    { heads: config.numAttentionHeads, keyHeads: config.numKeyValueHeads, maskBias: bias },
-  ); // [B, Q, heads * size]
-  const attended = tf.add(only ? only.read(x) : x, scope.linear(`${path}.self_attn.o_proj`, context)); // [B, Q, H]
-  const m = scope.rmsNorm(`${path}.post_attention_layernorm`, attended, config.rmsNormEps);
+  const context = attended(config, scope, layer, { ...inputs, x: normed }); // [B, Q, heads * size]
+  const a = tf.add(only ? only.read(x) : x, scope.linear(`${path}.self_attn.o_proj`, context)); // [B, Q, H]
+  const m = scope.rmsNorm(`${path}.post_attention_layernorm`, a, config.rmsNormEps);
   const gate = silu(scope.linear(`${path}.mlp.gate_proj`, m)); // [B, Q, intermediate]
   const inner = tf.mul(gate, scope.linear(`${path}.mlp.up_proj`, m));
-  return tf.add(attended, scope.linear(`${path}.mlp.down_proj`, inner)); // [B, Q, H]
+  return tf.add(a, scope.linear(`${path}.mlp.down_proj`, inner)); // [B, Q, H]
+}
+
+/** Normalised x [B, S, H] -> what its tokens read of those that they attend to, [B, Q, heads * size]. */
+function attended(
+  { numAttentionHeads, numKeyValueHeads }: LlamaConfig,
+  scope: Scope,
+  layer: number,
+  { x, context, angles, only }: LayerInputs,
+): Tensor {
+  const path = `${layerPath(layer)}.self_attn`;
+  const turned = (states: Tensor, positions = context.positions): Tensor =>
+    rotary(states, { ...angles, ...(positions && { positions }) });
+  const queries = scope.linear(`${path}.q_proj`, only ? only.read(x) : x); // [B, Q, heads * size]
+  const own = {
+    keys: turned(scope.linear(`${path}.k_proj`, x)), // [B, S, keyHeads * size]
+    values: scope.linear(`${path}.v_proj`, x), // [B, S, keyHeads * size]
+  };
+  const { keys, values } = context.attended(layer, own); // [B, keys, keyHeads * size]
+  return attention(turned(queries, only?.positions), keys, values, {
+    heads: numAttentionHeads,
+    keyHeads: numKeyValueHeads,
+    maskBias: only ? context.lastBias : context.bias,
+  });
 }

@@ -2,7 +2,9 @@ import { CheckpointError, type Task } from '@peftjs/core';
 import type { Checkpoint, CheckpointFormat } from '../checkpoint-format.js';
 import type { ModelFolder } from '../folder.js';
 import { field, shown } from '../json.js';
+import type { WeightDtype } from '../precision.js';
 import { CONFIG_FILE, readConfig, refuseUnless, type ConfigFile } from './config.js';
+import { readEosTokenIds } from './generation-config.js';
 import type { ModelType } from './model-type.js';
 import { modelTypes } from './model-types.js';
 import { readTokenizer } from './tokenizer.js';
@@ -15,14 +17,21 @@ export const transformersFormat: CheckpointFormat = {
   read: readTransformers,
 };
 
-async function readTransformers(folder: ModelFolder, task: Task): Promise<Checkpoint> {
+async function readTransformers(folder: ModelFolder, task: Task, dtype: WeightDtype): Promise<Checkpoint> {
   const config = await readConfig(folder);
   const modelType = modelTypeOf(config);
   refuseUnless(config, 'quantization_config', undefined);
   const architecture = modelType.architecture(config, task);
-  const tokenizer = await readTokenizer(folder, architecture);
+  const tokenizer = await readTokenizer(folder, architecture, config);
   const holdsHead = isFor(config, task);
-  return { architecture, tokenizer, ...(await readWeights(folder, architecture, { modelType, holdsHead })) };
+  const { decoding } = architecture;
+  const eosTokenIds = decoding && (await readEosTokenIds(folder, config, { words: decoding.words, tokenizer }));
+  return {
+    architecture,
+    tokenizer,
+    ...(eosTokenIds && { eosTokenIds }),
+    ...(await readWeights(folder, architecture, { modelType, holdsHead, dtype })),
+  };
 }
 
 /** What the classes of transformers whose heads go by the same names are for. */

@@ -7,7 +7,7 @@ import {
   type SafetensorsFile,
   type TensorSpec,
 } from '@peftjs/safetensors';
-import { CheckpointError, hostTensor, sizeOf, transposed, type HostTensor, type Site } from '@peftjs/core';
+import { CheckpointError, hostTensor, transposed, type HostTensor, type Site } from '@peftjs/core';
 import {
   checkFinite,
   checkShapes,
@@ -18,6 +18,7 @@ import {
 } from '../architecture.js';
 import type { Checkpoint } from '../checkpoint-format.js';
 import type { ModelFolder } from '../folder.js';
+import { precisionOf, type Precision, type WeightDtype } from '../precision.js';
 import type { ModelType } from './model-type.js';
 
 /** The file with all weights of a model that is not cut into shards. */
@@ -38,6 +39,7 @@ interface Expected {
   readonly modelType: ModelType;
   /** Whether a head in it is one for the task. */
   readonly holdsHead: boolean;
+  readonly dtype: WeightDtype;
 }
 
 /**
@@ -80,15 +82,14 @@ interface Reading {
 async function weightsIn(
   file: SafetensorsFile,
   architecture: Architecture,
-  { modelType, holdsHead }: Expected,
-  { path, ...told }: Reading,
+  { modelType, holdsHead, dtype }: Expected,
+  reading: Reading,
 ): Promise<Pick<Checkpoint, 'weights' | 'head'>> {
   const headSites = holdsHead ? storedHead(file, architecture) : [];
   const network = { ...architecture, sites: [...architecture.sites, ...headSites] };
-  const stored = storedWeights(file, network, modelType, path);
-  checkShapes(network, mapped(stored, declared), path);
-  const all = await readAll(file, stored, told);
-  checkFinite(all, path);
+  const stored = storedWeights(file, network, modelType, reading.path);
+  checkShapes(network, mapped(stored, declared), reading.path);
+  const all = await readAll(file, stored, precisionOf(dtype, architecture), reading);
   const isOfHead = (name: string): boolean => headSites.some((site) => name.startsWith(`${site.path}.`));
   const apart = (wanted: boolean) =>
     Object.fromEntries(Object.entries(all).filter(([name]) => isOfHead(name) === wanted));
@@ -149,16 +150,19 @@ function declared({ dtype, shape, transposed }: StoredWeight): DeclaredWeight {
 async function readAll(
   file: SafetensorsFile,
   stored: Readonly<Record<string, StoredWeight>>,
-  { onSize, onRead }: Omit<Reading, 'path'>,
+  precision: Precision,
+  { path, onSize, onRead }: Reading,
 ): Promise<Record<string, HostTensor>> {
-  const bytes = ({ shape }: TensorSpec): number => Float32Array.BYTES_PER_ELEMENT * sizeOf(shape);
-  const totalBytes = Object.values(stored).reduce((sum, weight) => sum + bytes(weight), 0);
+  const bytes = mapped(stored, ({ shape }, name) => precision.bytes(name, shape));
+  const totalBytes = Object.values(bytes).reduce((sum, size) => sum + size, 0);
   onSize(totalBytes);
   const weights: Record<string, HostTensor> = {};
   let loadedBytes = 0;
-  for (const [name, weight] of Object.entries(stored)) {
-    weights[name] = await readWeight(file, weight);
-    loadedBytes += bytes(weight);
+  for (const [name, storedWeight] of Object.entries(stored)) {
+    const weight = await readWeight(file, storedWeight);
+    checkFinite({ [name]: weight }, path);
+    weights[name] = precision.hold(name, weight);
+    loadedBytes += bytes[name] as number;
     onRead(loadedBytes, totalBytes);
   }
   return weights;

@@ -2,6 +2,7 @@ import { CheckpointError, type Task, type TensorSpec } from '@peftjs/core';
 import { checkFinite, checkShapes } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
 import type { Checkpoint, CheckpointFormat } from '../checkpoint-format.js';
+import { precisionOf, type WeightDtype } from '../precision.js';
 import { MANIFEST_FILE, readManifest, readTensors } from '../tfjs-weights.js';
 import { layerPath, useLite } from './architecture.js';
 import { readTokenizer } from './vocabulary.js';
@@ -18,7 +19,7 @@ const VARIABLE = 'module/Encoder_en/KonaTransformer/Encode';
 /** Where the converter folded partitions and reshapes into constants. */
 const FOLDED = 'module_apply_default/Encoder_en/KonaTransformer/Encode';
 
-async function readUseLite(folder: ModelFolder, task: Task): Promise<Checkpoint> {
+async function readUseLite(folder: ModelFolder, task: Task, dtype: WeightDtype): Promise<Checkpoint> {
   const file = folder.pathOf(MANIFEST_FILE);
   const manifest = await readManifest(folder);
   const table = manifest.tensors.get(EMBEDDINGS);
@@ -33,7 +34,9 @@ async function readUseLite(folder: ModelFolder, task: Task): Promise<Checkpoint>
   const tokenizer = await readTokenizer(folder, architecture);
   const weights = renamed(await readTensors(folder, manifest));
   checkFinite(weights, file);
-  return { architecture, weights, tokenizer, head: {} };
+  const { hold } = precisionOf(dtype, architecture);
+  const held = Object.entries(weights).map(([name, weight]) => [name, hold(name, weight)] as const);
+  return { architecture, weights: Object.fromEntries(held), tokenizer, head: {} };
 }
 
 /** The graph's tensors by module path; what the graph holds besides them is left behind. */

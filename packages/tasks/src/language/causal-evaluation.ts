@@ -8,7 +8,7 @@ import { meanLogLikelihood, perplexity, tokenLoss, type TokenLoss } from './perp
 export interface CausalEvaluation extends EvaluationData {
   /**
    * What `score` needs of a row: the sum of its losses and the number of its predicted tokens, instead of its logits `[tokens,
-   * vocabulary]`, which for all rows would not fit into memory.
+   * vocabulary]`, which for all rows would not fit into memory: `evaluate` and `train` hold those of one batch at a time.
    */
   summarise(row: number, logits: Float32Array): Float32Array;
   /** Perplexity and mean log-likelihood of a token, from the logits of each row or from what `summarise` made of them. */
@@ -16,8 +16,7 @@ export interface CausalEvaluation extends EvaluationData {
 }
 
 /**
- * Batches of a language set in a fixed order, judged by `perplexity`; `meanLogLikelihood`, of which more is better, selects a
- * checkpoint.
+ * Batches of a language set in a fixed order, judged by `perplexity`, of which less is better and which selects a checkpoint.
  * @throws ConfigError for an impossible option.
  */
 export function causalEvaluation(data: CausalData, options: BatchOptions): CausalEvaluation {
@@ -31,7 +30,8 @@ export function causalEvaluation(data: CausalData, options: BatchOptions): Causa
     tokenLoss(logits, labelsOf(data.rows[row] as CausalRow, padded.get(row) as number));
   return {
     batches: plans.map((plan) => assembleBatch(data, plan, options)),
-    primaryMetric: 'meanLogLikelihood',
+    primaryMetric: 'perplexity',
+    lowerIsBetter: true,
     summarise(row, logits) {
       const { sum, tokens } = lossOf(row, logits);
       return Float32Array.of(sum, tokens);

@@ -8,10 +8,12 @@ import type { ChatRow, LanguageSet, PromptRow, TextRow } from './language-set.js
 export interface CausalTokenizer {
   /** Every token of a text: nothing is put around it and nothing is cut. */
   tokenIds(text: string): ArrayLike<number>;
-  /** Number of the token that ends a document or an answer. */
-  readonly eosTokenId: number;
+  /** Number of the token that ends a document or an answer; it must be there. */
+  readonly eosTokenId?: number | undefined;
   /** Number of the token that a text begins with, for models that have one. */
   readonly bosTokenId?: number | undefined;
+  /** Whether texts do begin with it: GPT-2 has one and puts it nowhere. Default true. */
+  readonly addBosToken?: boolean | undefined;
 }
 
 /** How language becomes rows. */
@@ -27,7 +29,8 @@ export interface EncodeLanguageOptions {
  * `maxTokens`, of which only the last may be shorter; every token is learnt. Instructions have a row each, of which the
  * completion with its end-of-text token, or what the assistant says, is learnt; a longer row loses its end, and one with nothing
  * left to learn is left out.
- * @throws ConfigError for an impossible `maxTokens`; DataError when nothing is left, or for a template that rewrites itself.
+ * @throws ConfigError for an impossible `maxTokens` or a tokenizer without end-of-text token; DataError when nothing is left, or for a
+ * template that rewrites itself.
  */
 export function encodeLanguage(
   set: LanguageSet,
@@ -38,9 +41,10 @@ export function encodeLanguage(
   checkPositive('maxTokens', maxTokens);
   if (maxTokens === 1)
     throw new ConfigError('expected maxTokens to be at least 2, a token and the next, got 1', 'maxTokens');
+  const marked = { tokenizer, ...marksOf(tokenizer) };
   const rows = isTexts(set.rows)
-    ? packed(set.rows, tokenizer, maxTokens)
-    : set.rows.map((row) => joined(segmentsOf(row, template, set.name), row, tokenizer));
+    ? packed(set.rows, marked, maxTokens)
+    : set.rows.map((row) => joined(segmentsOf(row, template, set.name), row, marked));
   const cut = rows.map(({ ids, labels }) => ({ ids: ids.slice(0, maxTokens), labels: labels.slice(0, maxTokens) }));
   const kept = cut.filter(hasTargets);
   if (kept.length === 0) {
@@ -53,13 +57,27 @@ export function encodeLanguage(
   return { name: set.name, kind: 'causal-lm', rows: kept, maxTokens, truncated, leftOut: rows.length - kept.length };
 }
 
+/** A tokenizer with what it puts around a text. */
+interface Marked {
+  readonly tokenizer: CausalTokenizer;
+  readonly begin: readonly number[];
+  readonly end: readonly number[];
+}
+
+function marksOf({ eosTokenId, bosTokenId, addBosToken = true }: CausalTokenizer): Omit<Marked, 'tokenizer'> {
+  if (eosTokenId === undefined) {
+    const missing = 'expected a tokenizer with an end-of-text token, got one without';
+    throw new ConfigError(`${missing}; name its eos_token in the model's tokenizer_config.json`, 'eosTokenId');
+  }
+  return { begin: addBosToken && bosTokenId !== undefined ? [bosTokenId] : [], end: [eosTokenId] };
+}
+
 function isTexts(rows: LanguageSet['rows']): rows is readonly TextRow[] {
   return rows[0] !== undefined && 'text' in rows[0];
 }
 
 /** Documents one after the other, cut into rows; of what fills no row, a last one is made. */
-function packed(documents: readonly TextRow[], tokenizer: CausalTokenizer, maxTokens: number): CausalRow[] {
-  const { bosTokenId, eosTokenId } = tokenizer;
+function packed(documents: readonly TextRow[], { tokenizer, begin, end }: Marked, maxTokens: number): CausalRow[] {
   const rows: CausalRow[] = [];
   let row = new Int32Array(maxTokens);
   let filled = 0;
@@ -71,10 +89,10 @@ function packed(documents: readonly TextRow[], tokenizer: CausalTokenizer, maxTo
     filled = 0;
   };
   for (const { text } of documents) {
-    if (bosTokenId !== undefined) add(bosTokenId);
+    begin.forEach(add);
     const ids = tokenizer.tokenIds(text);
     for (let at = 0; at < ids.length; at++) add(ids[at] as number);
-    add(eosTokenId);
+    end.forEach(add);
   }
   const rest = row.slice(0, filled);
   return filled === 0 ? rows : [...rows, { ids: rest, labels: rest }];
@@ -92,7 +110,7 @@ function segmentsOf(row: PromptRow | ChatRow, template: ChatTemplate, name: stri
  * The tokens of segments, each tokenised by itself: what is learnt then follows exactly the tokens that a prompt has where it
  * stands alone. A template writes its own beginning and end of a conversation.
  */
-function joined(segments: readonly Segment[], row: PromptRow | ChatRow, tokenizer: CausalTokenizer): CausalRow {
+function joined(segments: readonly Segment[], row: PromptRow | ChatRow, { tokenizer, begin, end }: Marked): CausalRow {
   const ids: number[] = [];
   const labels: number[] = [];
   const add = (tokens: readonly number[], learnt: boolean): void => {
@@ -102,8 +120,8 @@ function joined(segments: readonly Segment[], row: PromptRow | ChatRow, tokenize
     }
   };
   const isPrompt = 'prompt' in row;
-  if (isPrompt && tokenizer.bosTokenId !== undefined) add([tokenizer.bosTokenId], false);
+  if (isPrompt) add(begin, false);
   for (const { text, learnt } of segments) add(Array.from(tokenizer.tokenIds(text)), learnt);
-  if (isPrompt) add([tokenizer.eosTokenId], true);
+  if (isPrompt) add(end, true);
   return { ids: Int32Array.from(ids), labels: Int32Array.from(labels) };
 }

@@ -1,4 +1,5 @@
 import { ConfigError, createRng, DataError } from '@peftjs/core';
+import { checkPositive } from '../buckets.js';
 import { grouped } from '../grouped.js';
 import { drawRows } from '../sampling.js';
 import type { CausalData, CausalRow } from './causal-data.js';
@@ -34,4 +35,16 @@ export function splitCausal(
     train: { ...data, name: `${data.name}/train`, rows: train },
     selection: { ...data, name: `${data.name}/selection`, rows: selection },
   };
+}
+
+/**
+ * `count` encoded rows drawn by a seed, in their order; the data themselves where they have no more.
+ * @throws ConfigError when `count` is no positive integer.
+ */
+export function sliceCausal(data: CausalData, count: number, seed: number): CausalData {
+  checkPositive('count', count);
+  if (count >= data.rows.length) return data;
+  const units = data.rows.map((_, row) => ({ stratum: 0, rows: [row] }));
+  const drawn = drawRows(units, count, createRng(seed).fork('slice'));
+  return { ...data, rows: drawn.map((row) => data.rows[row] as CausalRow) };
 }

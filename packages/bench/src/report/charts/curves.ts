@@ -22,9 +22,10 @@ export function lossChart(title: string, entries: readonly Entry[]): Chart {
 /** The metric on the selection split over steps. */
 export function metricChart(title: string, entries: readonly Entry[]): Chart {
   const metric = entries[0]?.row.metric ?? '';
+  const direction = entries[0]?.row.lowerIsBetter ? ', less is better' : '';
   return curveChart(
     `${metric} on the selection split of ${title}`,
-    `${metric}, selection split`,
+    `${metric}, selection split${direction}`,
     entries,
     (row) => row.metrics?.[metric],
   );

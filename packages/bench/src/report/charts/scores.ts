@@ -1,4 +1,5 @@
-import { formatMetric } from '../format.js';
+import { meritOf } from '../../statistics/summary-row.js';
+import { formatMetric, metricTitle } from '../format.js';
 import { bySeries, seriesOfEntries, type Entry, type Panel } from '../contents.js';
 import type { Chart } from './svg.js';
 import { HEIGHT, look, WIDTH } from './theme.js';
@@ -10,7 +11,7 @@ export function scoreChart(panel: Panel): Chart {
   const y = {
     field: 'value',
     type: 'quantitative',
-    title: panel.metric,
+    title: metricTitle(panel),
     scale: { domain: valueRange(panel.entries), nice: false },
   };
   return {
@@ -57,10 +58,14 @@ function baselineLayers({ row, series }: Entry): object[] {
 
 /** The best mean at each size or below it: what is under the steps costs more and gives less. */
 function frontierLayers(entries: readonly Entry[]): object[] {
-  const points = entries.map(({ row }) => ({ stored: row.parameters.stored, value: row.score.mean }));
+  const points = entries.map(({ row }) => ({
+    stored: row.parameters.stored,
+    value: row.score.mean,
+    merit: meritOf(row),
+  }));
   const frontier = points
-    .filter((point) => !points.some((other) => other.stored < point.stored && other.value >= point.value))
-    .filter((point) => !points.some((other) => other.stored === point.stored && other.value > point.value))
+    .filter((point) => !points.some((other) => other.stored < point.stored && other.merit >= point.merit))
+    .filter((point) => !points.some((other) => other.stored === point.stored && other.merit > point.merit))
     .sort((a, b) => a.stored - b.stored);
   if (new Set(entries.map(({ row }) => row.budget.spec)).size < 2) return [];
   return [

@@ -3,6 +3,7 @@ import { elementwise } from './elementwise.js';
 import { fused } from './fused.js';
 import type { KernelTable } from './kernel.js';
 import { products } from './products.js';
+import { quantized } from './quantized.js';
 import { reductions } from './reductions.js';
 import { shape } from './shape.js';
 
@@ -14,6 +15,7 @@ export const kernelTable: KernelTable = {
   ...products,
   ...creation,
   ...fused,
+  ...quantized,
 };
 
 /** Layers that only ONNX Runtime has an operator for. */

@@ -1,0 +1,48 @@
+import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
+import { runFused } from './fused.js';
+import { fromRows, toRows } from './linear.js';
+
+/** A frozen weight in 8 bits inside a step: `values` `[in, out]` and `scale` `[out]`, W = values * scale. */
+export interface QuantizedWeight {
+  readonly values: Tensor;
+  readonly scale: Tensor;
+}
+
+/**
+ * y = x W + b over the last axis, W frozen and in 8 bits. Where the backend multiplies integers, x is rounded to 8 bits too, each
+ * row with a scale of its own, r = max |x| / 127: y = r s (round(x / r) Q) + b, with exact sums. Elsewhere W is written out.
+ *
+ * The gradient is that of x W + b: dx = dy W^T, by integers again, each row of dy s rounded. First-order gradients only, and none
+ * of W.
+ *
+ * @param x `[.., in]`
+ * @param bias `[out]`
+ * @returns `[.., out]`
+ */
+export function quantizedLinear(x: Tensor, weight: QuantizedWeight, bias?: Tensor): Tensor {
+  const product = quantizedProduct(toRows(x), weight); // [rows, out]
+  return fromRows(bias === undefined ? product : tf.add(product, bias), x.shape);
+}
+
+/** The weight as floats: `[in, out]`. */
+export function dequantized({ values, scale }: QuantizedWeight): Tensor {
+  const [whole] = runFused('PeftDequantize', { values, scale }, {}) ?? [];
+  return whole ?? tf.mul(tf.cast(values, 'float32'), scale);
+}
+
+/** x `[rows, in]` -> `[rows, out]` */
+function quantizedProduct(x: Tensor, { values, scale }: QuantizedWeight): Tensor {
+  return tf.customGrad((...args) => {
+    const [x] = args as [Tensor];
+    const [y = tf.matMul(x, dequantized({ values, scale }))] =
+      runFused('PeftInt8MatMul', { x, values, scale }, {}) ?? [];
+    return { value: y, gradFunc: (dy) => gradient(dy, { values, scale }) };
+  })(x);
+}
+
+/** dy `[rows, out]` -> `[rows, in]` */
+function gradient(dy: Tensor, { values, scale }: QuantizedWeight): Tensor {
+  const [dx] = runFused('PeftInt8MatMulGrad', { dy, values, scale }, {}) ?? [];
+  return dx ?? tf.matMul(dy, dequantized({ values, scale }), false, true);
+}

@@ -1,0 +1,97 @@
+/**
+ * Weights at rest in 8 bits, one scale for each output channel (as LLM.int8() has it, Dettmers et al., 2022, section 2.1):
+ *
+ *   s_j = max_i |W_ij| / 127     Q_ij = round(W_ij / s_j), in -127..127     W_ij ~ s_j Q_ij, off by at most s_j / 2
+ */
+import { ShapeError, UnsupportedError } from './errors.js';
+import { isOfHead } from './adapter/head.js';
+import type { Model } from './contracts/model.js';
+import type { Site } from './contracts/site.js';
+import { floats, tensorAt, type HostTensor } from './tensors.js';
+
+/**
+ * A matrix `[in, out]` that is held in 8 bits. To all who read its numbers it is a float32 tensor: `data` computes them anew each
+ * time, and nobody keeps them.
+ */
+export interface QuantizedTensor extends HostTensor {
+  readonly dtype: 'float32';
+  /** Q, `[in, out]`. */
+  readonly values: Int8Array;
+  /** s, `[out]`. */
+  readonly scale: Float32Array;
+}
+
+/** The largest number that a value in 8 bits takes; -128 is left out, so that signs are alike. */
+const LARGEST = 127;
+
+/** A matrix `[in, out]` in 8 bits. @throws ShapeError when it is no matrix of floats. */
+export function quantized(weight: HostTensor): QuantizedTensor {
+  const [rows = 0, columns = 0] = weight.shape;
+  if (weight.shape.length !== 2) {
+    throw new ShapeError(`a matrix is needed to hold it in 8 bits, got shape [${weight.shape.join(', ')}]`);
+  }
+  const from = floats(weight);
+  const scale = columnScales(from, rows, columns);
+  const values = new Int8Array(from.length);
+  for (let at = 0; at < from.length; at++) {
+    const step = scale[at % columns] as number;
+    values[at] = step === 0 ? 0 : Math.round((from[at] as number) / step);
+  }
+  return quantizedTensor(values, scale, weight.shape);
+}
+
+/** Whether a tensor at rest is held in 8 bits. */
+export function isQuantized(tensor: HostTensor): tensor is QuantizedTensor {
+  return 'scale' in tensor;
+}
+
+/** A model whose frozen linear modules are held in 8 bits; those of the head, which is trained, stay as they are. */
+export function quantizedModel<M extends Model>(model: M): M {
+  const own = model.sites.filter((site) => takesQuantized(site) && !isOfHead(model, site.path));
+  const weights = own.map(({ path }): [string, HostTensor] => {
+    const name = `${path}.weight`;
+    return [name, quantized(tensorAt(model.weights, name))];
+  });
+  return { ...model, weights: { ...model.weights, ...Object.fromEntries(weights) } };
+}
+
+/**
+ * Refuses a model that is not whole.
+ * @throws UnsupportedError for a model that holds weights in 8 bits, where its own are wanted. */
+export function assertFullPrecision({ weights }: Pick<Model, 'weights'>): void {
+  const [name] = Object.entries(weights).find(([, weight]) => isQuantized(weight)) ?? [];
+  if (name === undefined) return;
+  throw new UnsupportedError(
+    `'${name}' is held in 8 bits, and float32 weights are written: take the model of \`await fullPrecision(peft)\``,
+    name,
+  );
+}
+
+/** Whether a module multiplies by a matrix that can be held in 8 bits. */
+export function takesQuantized({ kind, kernel }: Site): boolean {
+  return kind === 'linear' && kernel === undefined;
+}
+
+function columnScales(from: Float32Array, rows: number, columns: number): Float32Array {
+  const largest = new Float32Array(columns);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      const size = Math.abs(from[row * columns + column] as number);
+      if (size > (largest[column] as number)) largest[column] = size;
+    }
+  }
+  return largest.map((size) => size / LARGEST);
+}
+
+function quantizedTensor(values: Int8Array, scale: Float32Array, shape: readonly number[]): QuantizedTensor {
+  return {
+    dtype: 'float32',
+    shape,
+    values,
+    scale,
+    get data() {
+      const columns = scale.length;
+      return Float32Array.from(values, (value, at) => value * (scale[at % columns] as number));
+    },
+  };
+}

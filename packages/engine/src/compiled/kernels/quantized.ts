@@ -1,0 +1,60 @@
+/**
+ * Products of a matrix with a frozen weight in 8 bits, W = s Q (`@peftjs/core/nn`, quantizedLinear), by ONNX Runtime's product of
+ * uint8 and int8 with exact sums:
+ *
+ *   x row by row as r (u - 128), u in 1..255, r = max |x| / 127
+ *   y  = r s ((u - 128) Q)        dx = r' ((u' - 128) Q^T) with u', r' of dy s
+ *
+ * The weight is an input of the graph in one copy; the backward pass transposes its bytes.
+ */
+import type { GraphBuilder, Value } from '../graph.js';
+import type { KernelTable } from './kernel.js';
+import { transposed } from './shape.js';
+
+/** Kernels that take a weight in 8 bits; no other does. */
+export const quantized: KernelTable = {
+  PeftInt8MatMul: (g, { x, values, scale }: QuantizedInputs<'x'>) => integerProduct(g, x, values, scale),
+  PeftInt8MatMulGrad: (g, { dy, values, scale }: QuantizedInputs<'dy'>) =>
+    integerProduct(g, g.zip('Mul', dy, scale), transposed(g, values, [1, 0]), g.scalar(1)),
+  PeftDequantize: (g, { values, scale }: QuantizedInputs<never>) => g.zip('Mul', signed(g, values), scale),
+};
+
+type QuantizedInputs<Name extends string> = Readonly<Record<Name | 'values' | 'scale', Value>>;
+
+const ZERO_POINT = 128;
+const LARGEST = 127;
+/** Keeps a row of zeros from a scale of zero; no row that matters is as small. */
+const SMALLEST_SCALE = 1e-30;
+
+/** x `[rows, inner]` times bytes `[inner, columns]` and the scale of each column -> `[rows, columns]` */
+function integerProduct(g: GraphBuilder, x: Value, bytes: Value, scale: Value): Value {
+  const { integers, scales } = rounded(g, g.rows(x));
+  const [rows = 1] = integers.shape;
+  const columns = bytes.shape[1] as number;
+  const zero = g.constant(Uint8Array.of(ZERO_POINT), 'uint8', []);
+  // Bytes without a sign are held 128 higher, where the machine's product of the others is not exact.
+  const weightZero = bytes.dtype === 'uint8' ? [zero] : [];
+  const operands = [integers, bytes, g.scalar(1), scale, zero, ...weightZero];
+  const options = { domain: 'com.microsoft', dtype: 'float32' } as const;
+  const product = g.node('MatMulIntegerToFloat', operands, [rows, columns], options);
+  return g.zip('Mul', product, scales);
+}
+
+/** Each row of x `[rows, features]` in uint8, and the scales `[rows, 1]`. */
+function rounded(g: GraphBuilder, x: Value): { integers: Value; scales: Value } {
+  const [rows = 1] = x.shape;
+  const extreme = (op: string): Value => g.node(op, [x, g.ints([1])], [rows], { attributes: { keepdims: 0 } });
+  // One look at each extreme costs less than a look at the absolute values, which would be written out.
+  const largest = g.node('Max', [extreme('ReduceMax'), g.map('Neg', extreme('ReduceMin'))], [rows]);
+  const scales = g.zip('Add', g.zip('Mul', largest, g.scalar(1 / LARGEST)), g.scalar(SMALLEST_SCALE)); // [rows]
+  const zeros = g.constant(new Uint8Array(rows).fill(ZERO_POINT), 'uint8', [rows]);
+  const options = { dtype: 'uint8', attributes: { axis: 0 } } as const;
+  const integers = g.node('QuantizeLinear', [x, scales, zeros], x.shape, options);
+  return { integers, scales: g.reshape(scales, [rows, 1]) };
+}
+
+/** Bytes as floats, with their sign. */
+function signed(g: GraphBuilder, bytes: Value): Value {
+  const numbers = g.cast(bytes, 'float32');
+  return bytes.dtype === 'uint8' ? g.zip('Sub', numbers, g.scalar(ZERO_POINT)) : numbers;
+}

@@ -1,0 +1,168 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor, Tensor2D } from '@tensorflow/tfjs';
+import * as ort from 'onnxruntime-node';
+import { describe, expect, it } from 'vitest';
+import { attach, createRng, EngineError, hostTensor, quantized, quantizedModel, ShapeError, train } from '@peftjs/core';
+import type { HostTensor, PureFunction, QuantizedTensor } from '@peftjs/core';
+import { dequantized, linear, quantizedLinear } from '@peftjs/core/nn';
+import { relativeDistance, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { compiled, eager } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { exactBytes, isExact, raised } from '../src/compiled/integer-products.js';
+import type { ByteType } from '../src/compiled/integer-products.js';
+import { trace } from '../src/compiled/trace.js';
+
+const [ROWS, IN, OUT] = [9, 70, 33];
+const x = random([ROWS, IN], 1);
+const dy = random([ROWS, OUT], 2);
+const bias = random([OUT], 3);
+const weight = quantized(random([IN, OUT], 4));
+
+function random(shape: number[], seed: number): HostTensor {
+  const rng = createRng(seed);
+  return hostTensor(
+    Float32Array.from({ length: tf.util.sizeFromShape(shape) }, () => 3 * rng.normal()),
+    shape,
+  );
+}
+
+const specs = {
+  x: { dtype: 'float32', shape: [ROWS, IN] },
+  dy: { dtype: 'float32', shape: [ROWS, OUT] },
+  bias: { dtype: 'float32', shape: [OUT] },
+  values: { dtype: 'int8', shape: [IN, OUT] },
+  scale: { dtype: 'float32', shape: [OUT] },
+} as const;
+
+/** The layer's output, its gradient with respect to x for an incoming dy, and the weight written out. */
+const layer: PureFunction = (given) => {
+  const { x, dy, bias, values, scale } = given as Record<keyof typeof specs, Tensor>;
+  const forward = (at: Tensor): Tensor => quantizedLinear(at, { values, scale }, bias);
+  return { y: forward(x), dx: tf.grad(forward)(x, dy), whole: dequantized({ values, scale }) };
+};
+
+async function runLayer(type: ByteType): Promise<Record<string, Float32Array>> {
+  const graph = await trace(layer, specs, type);
+  const session = await ort.InferenceSession.create(graph.bytes(), { logSeverityLevel: 4 });
+  const bytes = type === 'int8' ? weight.values : raised(weight.values);
+  const given = {
+    x: new ort.Tensor('float32', x.data as Float32Array, x.shape),
+    dy: new ort.Tensor('float32', dy.data as Float32Array, dy.shape),
+    bias: new ort.Tensor('float32', bias.data as Float32Array, bias.shape),
+    values: new ort.Tensor(type, bytes, weight.shape),
+    scale: new ort.Tensor('float32', weight.scale, [OUT]),
+  };
+  const results = await session.run(Object.fromEntries(graph.inputs.map(({ key, name }) => [name, given[key as 'x']])));
+  await session.release();
+  return Object.fromEntries(graph.outputs.map(({ key, name }) => [key, results[name]?.data as Float32Array]));
+}
+
+/** The formula in double precision: each row rounded by its own largest value, times the bytes. */
+function expectedProduct(rows: HostTensor, at: (inner: number, column: number) => number, columns: number): number[] {
+  const inner = rows.shape[1] as number;
+  return Array.from({ length: ROWS * columns }, (_, element) => {
+    const [row, column] = [Math.floor(element / columns), element % columns];
+    const own = rows.data.subarray(row * inner, (row + 1) * inner);
+    const step = Math.max(...[...own].map(Math.abs)) / 127;
+    return [...own].reduce((sum, value, place) => sum + Math.round(value / step) * step * at(place, column), 0);
+  });
+}
+
+function byteAt({ values }: QuantizedTensor, inner: number, column: number): number {
+  return values[inner * OUT + column] as number;
+}
+
+describe.each(['int8', 'uint8'] as const)('a product with a weight in 8 bits, multiplied as %s', (type) => {
+  it('is that of the rows rounded to 8 bits and the exact integers', async () => {
+    const { y } = await runLayer(type);
+    const product = expectedProduct(x, (place, column) => byteAt(weight, place, column), OUT);
+    const expected = product.map(
+      (sum, at) => sum * (weight.scale[at % OUT] as number) + (bias.data[at % OUT] as number),
+    );
+    expect(relativeDistance(y ?? [], expected)).toBeLessThan(2e-3); // a value halfway between two steps may go either way
+  });
+
+  it('has the gradient of the transposed weight, its rows rounded too', async () => {
+    const { dx } = await runLayer(type);
+    const scaled = dy.data.map((value, at) => value * (weight.scale[at % OUT] as number)) as Float32Array;
+    const rows = hostTensor(scaled, [ROWS, OUT]);
+    const expected = expectedProduct(rows, (place, column) => byteAt(weight, column, place), IN);
+    expect(relativeDistance(dx ?? [], expected)).toBeLessThan(2e-3);
+  });
+
+  it('is near the product of floats', async () => {
+    const { y, dx, whole } = await runLayer(type);
+    expect(relativeDistance(whole ?? [], weight.data)).toBeLessThan(1e-6);
+    const [exact, gradient] = tf.tidy(() => {
+      const tensor = ({ data, shape }: HostTensor): Tensor2D => tf.tensor(data, shape as [number, number]);
+      const forward = (at: Tensor): Tensor => linear(at, tensor(weight), tf.tensor(bias.data));
+      return [forward(tensor(x)).dataSync(), tf.grad(forward)(tensor(x), tensor(dy)).dataSync()] as const;
+    });
+    expect(relativeDistance(y ?? [], exact)).toBeLessThan(0.01);
+    expect(relativeDistance(dx ?? [], gradient)).toBeLessThan(0.01);
+  });
+});
+
+describe('integer products of ONNX Runtime', () => {
+  it('are exact in the type that is chosen', async () => {
+    expect(await isExact(ort, await exactBytes(ort))).toBe(true);
+    expect(await isExact(ort, 'uint8')).toBe(true);
+  });
+});
+
+describe('an executor that takes bytes', () => {
+  const executor = compiled({ threads: 1 });
+
+  it('holds them by reference, a quarter as large', () => {
+    const value = executor.uploadBytes?.({ dtype: 'int8', shape: weight.shape, data: weight.values });
+    expect(value).toMatchObject({ data: weight.values, type: 'int8' });
+  });
+
+  it('lets nothing but a product read them', async () => {
+    const reads = executor.compile(({ values }) => ({ y: tf.mul(values as Tensor, 2) }), { values: specs.values });
+    await expect(reads).rejects.toThrow(EngineError);
+    await expect(reads).rejects.toThrow(/a weight in 8 bits \(asked for by tf\.mul/);
+  });
+
+  it('is not the eager one, nor one on a device', async () => {
+    const wasm = await eager({ backend: 'wasm' });
+    expect(wasm.uploadBytes).toBeUndefined();
+    await expect(wasm.compile(layer, specs)).rejects.toThrow(ShapeError);
+    expect(compiled({ executionProviders: ['webgpu'] }).uploadBytes).toBeUndefined();
+  });
+});
+
+describe('training beside weights in 8 bits', () => {
+  const model = toyModel();
+
+  async function losses(of: typeof model, executor: Parameters<typeof train>[2]['executor']): Promise<number[]> {
+    const seen: number[] = [];
+    await train(attach(of, lora({ r: 4 }), { seed: 1 }), toyTrainingData(), {
+      executor,
+      epochs: 5,
+      learningRate: 1e-2,
+      onStep: ({ loss }) => seen.push(loss),
+    });
+    return seen;
+  }
+
+  it('takes the way of float32 within the rounding', async () => {
+    const executor = compiled({ threads: 1 });
+    const whole = await losses(model, executor);
+    const held = await losses(quantizedModel(model), executor);
+    expect(held).not.toEqual(whole);
+    expect(relativeDistance(held, whole)).toBeLessThan(0.02);
+    expect(held.at(-1)).toBeLessThan(held[0] as number);
+  });
+
+  it('is training beside the same weights written out, where bytes are not multiplied', async () => {
+    const held = quantizedModel(model);
+    const written = Object.entries(held.weights).map(([name, { dtype, shape, data }]) => [
+      name,
+      { dtype, shape, data },
+    ]);
+    const out = { ...model, weights: Object.fromEntries(written) as typeof model.weights };
+    const wasm = await eager({ backend: 'wasm' });
+    expect(await losses(held, wasm)).toEqual(await losses(out, wasm));
+  });
+});

@@ -1,0 +1,97 @@
+/**
+ * What the tokens of a decoder's pass attend to: of a whole text, or, where keys and values are kept, of one token more.
+ *
+ *   softmax(q k^T + bias) v     bias is 0 where a token may look: at itself and those before it, and -1e9 elsewhere
+ *
+ * A kept layer has room for `capacity` tokens, [B, capacity, width], in which a token's place is its position; what is not written
+ * yet is 0, so that a token is written by adding it. Padding at the end of a prompt is thus overwritten by what follows.
+ */
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import type { Tensors } from '@peftjs/core';
+import { causalBias, maskBias } from '@peftjs/core/nn';
+import { batchInput } from './architecture.js';
+
+/** Keys and values of a layer's tokens: [B, tokens, width] each. */
+export interface KeysAndValues {
+  readonly keys: Tensor;
+  readonly values: Tensor;
+}
+
+/** Where the tokens of a pass stand, and what they attend to. */
+export interface Context {
+  /** The position of each token, int32 [B, S]; 0, 1, .. when left out. */
+  readonly positions?: Tensor;
+  /** How many positions there are. */
+  readonly reach: number;
+  /** Added to the scores of all tokens: [B, 1, S, keys]. */
+  readonly bias: Tensor;
+  /** Added to those of the last token of each row: [B, 1, 1, keys]. */
+  readonly lastBias: Tensor;
+  /** What a layer's tokens attend to, [B, keys, width], given what is their own, [B, S, width]. */
+  attended(layer: number, own: KeysAndValues): KeysAndValues;
+}
+
+/**
+ * The context of texts from their beginning: inputs `inputIds` and `attentionMask` [B, S].
+ * @param keep told the keys and values of each layer
+ */
+export function wholeText(
+  inputs: Tensors,
+  keep: (layer: number, own: KeysAndValues) => void = () => undefined,
+): Context {
+  const tokens = batchInput(inputs, 'inputIds').shape[1] as number;
+  const lastBias = maskBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, 1, S]
+  return {
+    reach: tokens,
+    bias: tf.add(causalBias(tokens), lastBias), // [1, 1, S, S] + [B, 1, 1, S]
+    lastBias,
+    attended(layer, own) {
+      keep(layer, own);
+      return own;
+    },
+  };
+}
+
+/** The same, whose keys and values go to `kept`, by the names of {@link keptNames}, with room for `capacity` tokens. */
+export function keptPrompt(inputs: Tensors, capacity: number, kept: Tensors): Context {
+  const mask = tf.expandDims(batchInput(inputs, 'attentionMask'), 2); // [B, S, 1]
+  const tokens = mask.shape[1] as number;
+  const widened = (x: Tensor): Tensor =>
+    tf.pad(tf.mul(x, mask), [
+      [0, 0],
+      [0, capacity - tokens],
+      [0, 0],
+    ]); // [B, S, width] -> [B, capacity, width]
+  return wholeText(inputs, (layer, { keys, values }) => {
+    const names = keptNames(layer);
+    kept[names.keys] = widened(keys);
+    kept[names.values] = widened(values);
+  });
+}
+
+/** The context of one token more: inputs `positions` [B, 1] and what is kept; what is kept from now on goes to `kept`. */
+export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Context {
+  const positions = batchInput(inputs, 'positions');
+  const places = tf.range(0, capacity, 1, 'float32'); // [capacity]
+  const at = tf.cast(positions, 'float32');
+  const isOwn = tf.expandDims(tf.cast(tf.equal(places, at), 'float32'), 2); // [B, capacity, 1]
+  const bias = maskBias(tf.cast(tf.lessEqual(places, at), 'float32')); // [B, 1, 1, capacity]
+  const written = (name: string, own: Tensor): Tensor =>
+    (kept[name] = tf.add(batchInput(inputs, name), tf.mul(isOwn, own))); // [B, capacity, 1] x [B, 1, width]
+  return {
+    positions,
+    reach: capacity,
+    bias,
+    lastBias: bias,
+    attended(layer, { keys, values }) {
+      const names = keptNames(layer);
+      return { keys: written(names.keys, keys), values: written(names.values, values) };
+    },
+  };
+}
+
+/** What the kept keys and values of a layer are called. */
+export function keptNames(layer: number): { readonly keys: string; readonly values: string } {
+  return { keys: `keys.${layer}`, values: `values.${layer}` };
+}

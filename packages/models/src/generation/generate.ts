@@ -1,0 +1,214 @@
+/**
+ * Texts written token by token. The prompts are read in one pass, which keeps the keys and values of their tokens; every token after
+ * that is a pass over itself alone. Both passes have fixed shapes, so that each is compiled once: the prompts are padded at the end
+ * to a power of two, and what is kept has room for one.
+ */
+import { actingParts, createRng, floats, hostIntegers, openSession, tensorAt } from '@peftjs/core';
+import type { Carried, Executor, HostTensors, Model, Pass, PeftModel, Rng, Session, Values } from '@peftjs/core';
+import type { Decoding } from '../architecture.js';
+import type { PretrainedModel } from '../pretrained.js';
+import { candidates, drawn, mostLikely, penalised } from './next-token.js';
+import { generationSettings, type GenerateOptions, type Generated, type GenerationSettings } from './options.js';
+import { checkPrompts, decodingOf, promptInputs, roomFor } from './prompts.js';
+import { writeText, type GenerateTextOptions } from './text.js';
+
+/** A model that is ready to write, as it stood when it was opened. What it holds is given up by `dispose`. */
+export interface TextGenerator {
+  /** {@link generate} */
+  generate(prompts: readonly ArrayLike<number>[], options?: GenerateOptions): Promise<Generated[]>;
+  /** {@link generateText} */
+  generateText(prompt: string, options?: GenerateTextOptions): Promise<string>;
+  dispose(): Promise<void>;
+}
+
+/**
+ * Goes on with prompts of token ids, of any lengths in one batch: `maxNewTokens` tokens, or up to one that ends a text, or to the
+ * most that the model reads. The most likely token is taken unless `doSample` is set.
+ *
+ * @param model a causal language model, or one with adapters, of which the active ones act.
+ * @throws UnsupportedError for a model that is none.
+ * @throws ConfigError for a prompt without tokens, with too many or unknown ones, and for an impossible option.
+ * @throws EngineError when the model's outputs are not finite.
+ * @example
+ * const [{ ids }] = await generate(model, [model.tokenizer.encode('Once').ids], compiled(), { maxNewTokens: 40 });
+ */
+export async function generate(
+  model: PeftModel | Model,
+  prompts: readonly ArrayLike<number>[],
+  executor: Executor,
+  options: GenerateOptions = {},
+): Promise<Generated[]> {
+  return withGenerator(model, executor, (generator) => generator.generate(prompts, options));
+}
+
+/**
+ * What a model writes after a text, without that text: {@link generate} between the model's tokenizer's two ends.
+ *
+ * @throws UnsupportedError for a model that is no causal language model, or has no tokenizer.
+ * @throws ConfigError for a text without tokens or with too many, and for an impossible option.
+ * @example
+ * await generateText(peft, 'Once upon a time', compiled(), { doSample: true, seed: 1, onText: (piece) => show(piece) });
+ */
+export async function generateText(
+  model: PeftModel | Model,
+  prompt: string,
+  executor: Executor,
+  options: GenerateTextOptions = {},
+): Promise<string> {
+  return withGenerator(model, executor, (generator) => generator.generateText(prompt, options));
+}
+
+async function withGenerator<T>(
+  model: PeftModel | Model,
+  executor: Executor,
+  use: (generator: TextGenerator) => Promise<T>,
+): Promise<T> {
+  const generator = openGenerator(model, executor);
+  try {
+    return await use(generator);
+  } finally {
+    await generator.dispose();
+  }
+}
+
+/**
+ * Opens a model to write more than once: its weights stay on the executor, and what was compiled for one prompt serves others.
+ * @throws UnsupportedError for a model that is no causal language model.
+ */
+export function openGenerator(peft: PeftModel | Model, executor: Executor): TextGenerator {
+  const { model, layers, values } = actingParts(peft);
+  const decoding = decodingOf(model);
+  const session = openSession(model, { layers, saved: {} }, executor);
+  const adapter = session.upload(values);
+  const { eosTokenIds, tokenizer } = model as Partial<PretrainedModel>;
+  const write: TextGenerator['generate'] = async (prompts, options = {}) => {
+    const settings = generationSettings(options, eosTokenIds);
+    checkPrompts(prompts, decoding);
+    return writeAll({ decoding, session, adapter }, prompts, settings, options);
+  };
+  return {
+    generate: write,
+    generateText: (prompt, options = {}) => writeText(write, tokenizer, prompt, options),
+    async dispose() {
+      session.release(adapter);
+      await session.dispose();
+    },
+  };
+}
+
+/** What writes: the passes, and what they run on. */
+interface Writer {
+  readonly decoding: Decoding;
+  readonly session: Session;
+  readonly adapter: Values;
+}
+
+/** A text on its way. */
+interface Text {
+  /** The number of its prompt. */
+  readonly prompt: number;
+  readonly promptLength: number;
+  /** The prompt and what was written after it. */
+  readonly ids: number[];
+  readonly rng: Rng;
+  ended?: Generated['ended'];
+}
+
+async function writeAll(
+  writer: Writer,
+  prompts: readonly ArrayLike<number>[],
+  settings: GenerationSettings,
+  options: GenerateOptions,
+): Promise<Generated[]> {
+  const { decoding, session } = writer;
+  const texts = prompts.map((prompt, number): Text => {
+    const rng = createRng(settings.seed).fork(String(number));
+    return { prompt: number, promptLength: prompt.length, ids: Array.from(prompt), rng };
+  });
+  const longest = Math.max(...prompts.map(({ length }) => length));
+  const capacity = roomFor(Math.min(longest + settings.maxNewTokens - 1, decoding.maxTokens), decoding);
+  let { logits, kept } = await readPrompts(writer, prompts, roomFor(longest, decoding), capacity);
+  try {
+    for (;;) {
+      options.signal?.throwIfAborted();
+      for (const text of texts) {
+        if (!text.ended) await writeOne(text, logits(text.prompt), writer, settings, options);
+      }
+      if (texts.every(({ ended }) => ended)) break;
+      const next = await readTokens(writer, texts, kept, capacity);
+      session.release(kept);
+      ({ logits, kept } = next);
+    }
+  } finally {
+    session.release(kept);
+  }
+  return texts.map(({ ids, promptLength, ended = 'length' }) => ({ ids: ids.slice(promptLength), ended }));
+}
+
+/** Chooses a text's next token, and sees whether it is its last. */
+async function writeOne(
+  text: Text,
+  logits: Float32Array,
+  { decoding }: Writer,
+  settings: GenerationSettings,
+  { onToken, stoppingCriteria }: GenerateOptions,
+): Promise<void> {
+  const scores = penalised(logits, text.ids, settings.repetitionPenalty);
+  const id = settings.doSample ? drawn(candidates(scores, settings), text.rng) : mostLikely(scores);
+  text.ids.push(id);
+  await onToken?.({ prompt: text.prompt, id });
+  const written = text.ids.slice(text.promptLength);
+  if (settings.eosTokenIds.has(id)) text.ended = 'eos';
+  else if (stoppingCriteria?.(written, text.prompt)) text.ended = 'stopped';
+  else if (written.length === settings.maxNewTokens || text.ids.length > decoding.maxTokens) text.ended = 'length';
+}
+
+/** What a pass gives: the logits [words] of a prompt's text by its number, and what the next pass reads. */
+interface Passed {
+  readonly logits: (prompt: number) => Float32Array;
+  readonly kept: Values;
+}
+
+function readPrompts(
+  writer: Writer,
+  prompts: readonly ArrayLike<number>[],
+  tokens: number,
+  capacity: number,
+): Promise<Passed> {
+  const pass: Pass = {
+    name: `prompt for ${capacity}`,
+    compute: (scope, inputs) => writer.decoding.readPrompt(scope, inputs, capacity),
+  };
+  return passed(writer, pass, promptInputs(prompts, tokens));
+}
+
+/** Reads the last token of every text. One that has ended goes on as it is: nobody looks at it. */
+function readTokens(writer: Writer, texts: readonly Text[], kept: Values, capacity: number): Promise<Passed> {
+  const { decoding } = writer;
+  const shape = [texts.length, 1];
+  const positions = texts.map(({ ids }) => Math.min(ids.length, capacity) - 1);
+  const pass: Pass = {
+    name: `token for ${capacity}`,
+    compute: (scope, inputs) => decoding.readToken(scope, inputs, capacity),
+  };
+  const inputs = {
+    inputIds: hostIntegers(
+      Int32Array.from(texts, ({ ids }) => ids.at(-1) as number),
+      shape,
+    ),
+    positions: hostIntegers(Int32Array.from(positions), shape),
+  };
+  return passed(writer, pass, inputs, { values: kept, specs: decoding.kept(texts.length, capacity) });
+}
+
+async function passed(
+  { decoding: { words }, session, adapter }: Writer,
+  pass: Pass,
+  inputs: HostTensors,
+  carried?: Carried,
+): Promise<Passed> {
+  const { logits, ...kept } = await session.run(pass, adapter, inputs, { ...(carried && { carried }) });
+  const all = floats(tensorAt(await session.download({ logits }), 'logits')); // [texts, words]
+  session.release({ logits });
+  return { logits: (prompt) => all.subarray(prompt * words, (prompt + 1) * words), kept };
+}

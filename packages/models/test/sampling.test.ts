@@ -1,0 +1,65 @@
+import { readFileSync } from 'node:fs';
+import { createRng, EngineError } from '@peftjs/core';
+import { describe, expect, it } from 'vitest';
+import { candidates, drawn, mostLikely, penalised, type Sampling } from '../src/generation/next-token.js';
+
+type Settings = Partial<Sampling> & { readonly repetitionPenalty?: number };
+
+/** Made by tools/golden/generation.py with transformers. */
+const { logits, seen, cases } = JSON.parse(
+  readFileSync(new URL('fixtures/sampling.json', import.meta.url), 'utf8'),
+) as { logits: number[]; seen: number[]; cases: { settings: Settings; probabilities: number[] }[] };
+
+const everything = { temperature: 1, topK: 0, topP: 1 };
+
+function probabilities({ repetitionPenalty = 1, ...sampling }: Settings): number[] {
+  const scores = penalised(Float32Array.from(logits), seen, repetitionPenalty);
+  const own = Array.from(logits, () => 0);
+  for (const { id, probability } of candidates(scores, { ...everything, ...sampling })) own[id] = probability;
+  return own;
+}
+
+describe('the probabilities of the next token', () => {
+  it.each(cases)('are those of transformers: $settings', ({ settings, probabilities: expected }) => {
+    probabilities(settings).forEach((probability, id) => {
+      expect(probability).toBeCloseTo(expected[id] as number, 6);
+      expect(probability > 0).toBe((expected[id] as number) > 0);
+    });
+  });
+
+  it('stand in descending order, equal ones as they are numbered', () => {
+    const all = candidates(Float32Array.of(0, 2, 1, 2), everything);
+    expect(all.map(({ id }) => id)).toEqual([1, 3, 2, 0]);
+  });
+
+  it('keep all that are as likely as the last of the top k', () => {
+    const kept = candidates(Float32Array.of(0, 2, 1, 1), { ...everything, topK: 2 });
+    expect(kept.map(({ id }) => id)).toEqual([1, 2, 3]);
+  });
+
+  it('leave the logits as they were', () => {
+    const given = Float32Array.from(logits);
+    expect(penalised(given, seen, 2)).not.toEqual(given);
+    expect(given).toEqual(Float32Array.from(logits));
+  });
+});
+
+it('draws tokens as often as they are likely', () => {
+  const from = candidates(Float32Array.of(Math.log(0.5), Math.log(0.2), Math.log(0.3)), everything);
+  const rng = createRng(1);
+  const counts = [0, 0, 0];
+  for (let draw = 0; draw < 20_000; draw++) {
+    const id = drawn(from, rng);
+    counts[id] = (counts[id] as number) + 1;
+  }
+  [0.5, 0.2, 0.3].forEach((share, id) => {
+    expect(Math.abs((counts[id] as number) / 20_000 - share)).toBeLessThan(0.015); // four standard deviations
+  });
+});
+
+it('takes the first of the largest, and none where there is none', () => {
+  expect(mostLikely(Float32Array.of(1, 3, 3, -Infinity))).toBe(1);
+  expect(() => mostLikely(Float32Array.of(1, NaN, 5))).toThrow(EngineError);
+  expect(() => mostLikely(Float32Array.of(1, NaN, 5))).toThrow('the logit of token 1 is NaN');
+  expect(() => mostLikely(Float32Array.of(-Infinity, -Infinity))).toThrow(EngineError);
+});

@@ -1,0 +1,177 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { attach, savePretrained } from '@peftjs/core';
+import { lora } from '@peftjs/lora';
+import { fromPretrained } from '@peftjs/models';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bertFolder } from '../models/bert-tiny.js';
+import { peftBench } from './command.js';
+import { counting, writeDecoder } from './decoder.js';
+
+let folder = '';
+const file = (name: string): string => (name === 'bert' ? bertFolder : join(folder, name));
+
+/** Files by name. */
+const FILES: Readonly<Record<string, string>> = {
+  'notes.txt': counting(40).join('\n'),
+  'short.txt': 'so short',
+  'empty.txt': ' \n',
+  'empty.jsonl': '\n',
+  'texts.jsonl': counting(30).map((text) => JSON.stringify({ text })).join('\n'), // prettier-ignore
+  'no-answer.jsonl': '{"prompt": "1 + 1 =", "completion": " 2"}\n{"prompt": "1 + 2 =", "completion": ""}',
+  'no-completion.jsonl': '{"prompt": "1 + 1 ="}',
+  'no-assistant.jsonl': '{"messages": [{"role": "user", "content": "hi"}]}',
+  'long-prompt.jsonl': JSON.stringify({ prompt: 'a'.repeat(90), completion: 'b' }),
+  'other-fields.jsonl': '{"instruction": "add", "output": "3"}',
+  'labels.tsv': 'text\tlabel\nso good\t1\nso bad\t0\nfine\t1\nno\t0\n',
+  'data/notes/train.txt': counting(30).join('\n'),
+  'data/notes/dev.txt': counting(9).join('\n'),
+  'data/mood/train.tsv': 'text\tlabel\nso good\t1\nso bad\t0\n',
+  'data/mood/dev.tsv': 'text\tlabel\nfine\t1\n',
+};
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-language-bad-'));
+  for (const [name, content] of Object.entries(FILES)) {
+    await mkdir(join(file(name), '..'), { recursive: true });
+    await writeFile(file(name), content);
+  }
+  await writeDecoder(file('gpt2'), 'gpt2');
+  await writeDecoder(file('endless'), 'gpt2', { eos_token_id: null, bos_token_id: null, pad_token_id: null });
+  const model = await fromPretrained(file('gpt2'), { task: 'causal-lm' });
+  await savePretrained(attach(model, lora({ r: 2 })), file('adapter'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** Arguments with file names in angle brackets, and what the one line must say. */
+const cases: [string, string, RegExp][] = [
+  [
+    'texts for an encoder',
+    'run --model <bert> --train <notes.txt> --dev <notes.txt> --out <out>',
+    /'notes' is for a language model, and .*bert-tiny is none \(.*'causal-lm'.*\); name a decoder by --model, or give files with labels/,
+  ],
+  ['texts without a model', 'run --train <notes.txt> --dev <notes.txt> --out <out>', /name a decoder by --model/],
+  [
+    'an empty text',
+    'run --model <gpt2> --train <empty.txt> --dev <notes.txt> --out <out>',
+    /empty\.txt: .*an empty file/,
+  ],
+  [
+    'an empty file of rows',
+    'run --model <gpt2> --train <empty.jsonl> --dev <empty.jsonl> --out <out>',
+    /empty\.jsonl: .*empty/,
+  ],
+  [
+    'too little text',
+    'run --model <gpt2> --train <short.txt> --dev <notes.txt> --out <out>',
+    /^peft-bench: short\/train: .* aside, got 1, too few/,
+  ],
+  [
+    'an instruction without an answer',
+    'run --model <gpt2> --train <no-answer.jsonl> --dev <no-answer.jsonl> --out <out>',
+    /no-answer\.jsonl:2: the row has no completion; fill it in or remove the row/,
+  ],
+  [
+    'an instruction without the field of one',
+    'train --model <gpt2> --method lora --train <no-completion.jsonl> --dev <no-completion.jsonl> --out <out>',
+    /no-completion\.jsonl:1: expected "completion" to be a string, got nothing/,
+  ],
+  [
+    'a conversation with nothing to learn',
+    'run --model <gpt2> --train <no-assistant.jsonl> --dev <no-assistant.jsonl> --out <out>',
+    /no-assistant\.jsonl:1: .*"assistant"/,
+  ],
+  [
+    'prompts that leave no room',
+    'run --model <gpt2> --train <long-prompt.jsonl> --dev <texts.jsonl> --out <out>',
+    /long-prompt\/train: expected tokens to learn, got none within 48 tokens/,
+  ],
+  [
+    'fields of neither kind',
+    'run --model <gpt2> --train <other-fields.jsonl> --dev <texts.jsonl> --out <out>',
+    /other-fields\.jsonl:1: expected "text" and "label", or .*"instruction", "output"/,
+  ],
+  [
+    'a text beside a table',
+    'run --model <gpt2> --train <notes.txt> --dev <labels.tsv> --out <out>',
+    /notes\.txt is for a language model and labels\.tsv is a table with labels/,
+  ],
+  [
+    'a table beside a text',
+    'run --model <gpt2> --train <labels.tsv> --dev <texts.jsonl> --out <out>',
+    /texts\.jsonl is for a language model and labels\.tsv is a table/,
+  ],
+  ['a missing text', 'run --model <gpt2> --train <none.txt> --dev <notes.txt> --out <out>', /none\.txt/],
+  [
+    'missing rows',
+    'run --model <gpt2> --train <none.jsonl> --dev <texts.jsonl> --out <out>',
+    /cannot read .*none\.jsonl/,
+  ],
+  [
+    'tasks of both kinds',
+    'run --model <gpt2> --data <data> --task notes,mood --out <out>',
+    /'notes' is for a language model and 'mood' has labels; run them apart/,
+  ],
+  [
+    'documents of a table',
+    'run --train <labels.tsv> --dev <labels.tsv> --document-end line --out <out>',
+    /--document-end cuts \.txt files for a language model; 'labels' is a classification/,
+  ],
+  [
+    'documents of a task that comes along',
+    'run --task uci-sentiment --document-end line --out <out>',
+    /--document-end cuts your own \.txt files/,
+  ],
+  [
+    'documents of rows',
+    'run --model <gpt2> --train <texts.jsonl> --dev <texts.jsonl> --document-end line --out <out>',
+    /--document-end cuts \.txt files; every line of texts\.jsonl is a document already/,
+  ],
+  [
+    'an unknown end of documents',
+    'run --model <gpt2> --train <notes.txt> --dev <notes.txt> --document-end page --out <out>',
+    /Allowed choices are file, paragraph, line/,
+  ],
+  [
+    'rows of one token',
+    'run --model <gpt2> --train <notes.txt> --dev <notes.txt> --max-tokens 1 --out <out>',
+    /maxTokens to be at least 2/,
+  ],
+  [
+    'halves of a language task',
+    'run --model <gpt2> --data <data> --task notes --split half-dev --out <out>',
+    /half-dev/,
+  ],
+  [
+    'a model without a token that ends a text',
+    'run --model <endless> --train <notes.txt> --dev <notes.txt> --out <out>',
+    /expected a tokenizer with an end-of-text token, got one without; name its eos_token/,
+  ],
+  [
+    'a head that is frozen',
+    'train --model <gpt2> --method head --train <notes.txt> --dev <notes.txt> --out <out>',
+    /head trains nothing of .*gpt2, whose head is frozen/,
+  ],
+  [
+    'labels for words',
+    'export <adapter> --format merged --labels a,b --out <out>',
+    /a causal language model has no labels, it has words/,
+  ],
+];
+
+describe('peft-bench answers with exit code 2 and one clear line to', () => {
+  it.concurrent.each(cases)('%s', async (_, line, message) => {
+    const args = line.split(' ').map((word) => word.replace(/^<(.*)>$/, (_match, name: string) => file(name)));
+    const { code, stdout, stderr } = await peftBench(args);
+    const isProgress = (text: string): boolean => /: loading |^\[|^✓|^all trials/.test(text);
+    const lines = stderr
+      .trim()
+      .split('\n')
+      .filter((text) => !isProgress(text));
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(message);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(await readdir(folder)).not.toContain('out');
+  });
+});

@@ -1,0 +1,41 @@
+import type { Storage } from '@peftjs/core';
+import { folder, tiny, type Network } from './tiny.js';
+
+/** The beginning of Shakespeare's 18th sonnet, of 1609 and in the public domain. */
+export const sonnet = `Shall I compare thee to a summer's day?
+Thou art more lovely and more temperate:
+Rough winds do shake the darling buds of May,
+And summer's lease hath all too short a date:`;
+
+const END = '<|endoftext|>';
+const END_ID = 0;
+
+/** What the tokens of ByteLevel are called whose characters could not be seen. */
+const NAMES: Readonly<Record<string, string>> = { ' ': 'Ġ', '\n': 'Ċ' };
+
+const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
+
+/** A tokenizer.json whose tokens are the characters of a text, after one that ends it. */
+function characterTokenizer(text: string): unknown {
+  const tokens = [END, ...Array.from(new Set(text), (character) => NAMES[character] ?? character)];
+  return {
+    version: '1.0',
+    added_tokens: [{ id: END_ID, content: END, special: true, normalized: false }],
+    normalizer: null,
+    pre_tokenizer: byteLevel,
+    post_processor: null,
+    decoder: byteLevel,
+    model: { type: 'BPE', merges: [], vocab: Object.fromEntries(tokens.map((token, id) => [token, id])) },
+  };
+}
+
+/** The folder `tiny` in memory: a small random decoder that reads and writes the characters of a text. */
+export async function characterDecoder(
+  network: Extract<Network, 'gpt2' | 'llama' | 'qwen2'>,
+  text: string,
+): Promise<Storage> {
+  const ids = { bos_token_id: END_ID, eos_token_id: END_ID };
+  const storage = folder(tiny(network), 'next', { config: ids });
+  await storage.write('tiny/tokenizer.json', new TextEncoder().encode(JSON.stringify(characterTokenizer(text))));
+  return storage;
+}

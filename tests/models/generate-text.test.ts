@@ -1,0 +1,118 @@
+import { ConfigError, UnsupportedError, type Storage, type Tensors } from '@peftjs/core';
+import { compiled } from '@peftjs/engine';
+import { fromPretrained, generateText, saveMerged, type Decoding, type PretrainedModel } from '@peftjs/models';
+import * as tf from '@tensorflow/tfjs';
+import { describe, expect, it } from 'vitest';
+import { characterDecoder } from './characters.js';
+
+const executor = compiled({ threads: 1 });
+
+/** ByteLevel has two tokens for the last character. */
+const ALPHABET = 'abcÃ©';
+const WORDS = 1 + ALPHABET.length;
+
+const load = (storage: Storage): Promise<PretrainedModel> => fromPretrained('tiny', { storage, task: 'causal-lm' });
+
+/** A language model that goes on with the next letter of its alphabet, and after the last one ends the text. */
+const counting: Decoding = {
+  words: WORDS,
+  maxTokens: 48,
+  kept: () => ({}),
+  readPrompt(_, { inputIds, attentionMask }) {
+    const [ids, mask] = [inputIds as tf.Tensor, attentionMask as tf.Tensor];
+    const places = tf.range(0, ids.shape[1] as number, 1, 'float32');
+    const isLast = tf.cast(tf.equal(places, tf.sub(tf.sum(mask, 1, true), 1)), 'int32'); // [batch, tokens]
+    return following(tf.sum(tf.mul(ids, isLast), 1));
+  },
+  readToken: (_, { inputIds }) => following(tf.reshape(inputIds as tf.Tensor, [-1])),
+};
+
+function following(ids: tf.Tensor): Tensors {
+  const next = tf.mod(tf.add(tf.cast(ids, 'float32'), 1), WORDS); // [batch]
+  return { logits: tf.cast(tf.oneHot(tf.cast(next, 'int32'), WORDS), 'float32') }; // [batch, words]
+}
+
+async function alphabet(): Promise<PretrainedModel> {
+  return { ...(await load(await characterDecoder('gpt2', ALPHABET))), decoding: counting };
+}
+
+describe('a text', () => {
+  it('ends at the token that the model names, which is no part of it', async () => {
+    expect(await generateText(await alphabet(), 'a', executor)).toBe('bcé');
+    expect(await generateText(await alphabet(), 'a', executor, { eosTokenId: [], maxNewTokens: 7 })).toBe('bcéab');
+  });
+
+  it('comes in pieces of whole characters, as they are written', async () => {
+    const pieces: string[] = [];
+    const ids: number[] = [];
+    await generateText(await alphabet(), 'a', executor, {
+      onText: (piece) => void pieces.push(piece),
+      onToken: ({ id }) => void ids.push(id),
+    });
+    expect(pieces).toEqual(['b', 'c', 'é']);
+    expect(ids).toEqual([2, 3, 4, 5, 0]);
+  });
+
+  it('comes whole, too, where it ends within a character', async () => {
+    const pieces: string[] = [];
+    const onText = (piece: string) => void pieces.push(piece);
+    expect(await generateText(await alphabet(), 'b', executor, { maxNewTokens: 2, onText })).toBe('c\uFFFD');
+    expect(pieces).toEqual(['c', '\uFFFD']);
+  });
+
+  it('ends with a string, or where its tokens are enough', async () => {
+    const endless = { eosTokenId: [], maxNewTokens: 40 };
+    expect(await generateText(await alphabet(), 'a', executor, { ...endless, stopStrings: ['x', 'éab'] })).toBe(
+      'bcéab',
+    );
+    const stoppingCriteria = (ids: readonly number[]) => ids.length === 3;
+    expect(await generateText(await alphabet(), 'b', executor, { ...endless, stoppingCriteria })).toBe('cé');
+  });
+
+  it('begins with what the model can read', async () => {
+    const model = await alphabet();
+    await expect(generateText(model, '', executor)).rejects.toThrow(/prompt 0 is empty/);
+    const long = generateText(model, 'ab'.repeat(30), executor);
+    await expect(long).rejects.toThrow(ConfigError);
+    await expect(long).rejects.toThrow(/longer than the model reads; cut its beginning/);
+    const { tokenizer: _, ...mute } = model;
+    await expect(generateText(mute, 'a', executor)).rejects.toThrow(UnsupportedError);
+  });
+});
+
+describe('the tokens that end a text', () => {
+  const bytes = (content: unknown) => new TextEncoder().encode(JSON.stringify(content));
+
+  async function endsOf(
+    config: Record<string, unknown>,
+    generation?: unknown,
+  ): Promise<PretrainedModel['eosTokenIds']> {
+    const storage = await characterDecoder('llama', ALPHABET);
+    const settings = JSON.parse(new TextDecoder().decode(await storage.read('tiny/config.json'))) as object;
+    await storage.write('tiny/config.json', bytes({ ...settings, ...config }));
+    if (generation !== undefined) await storage.write('tiny/generation_config.json', bytes(generation));
+    return (await load(storage)).eosTokenIds;
+  }
+
+  it('are those of generation_config.json, else of config.json, as far as there are such tokens', async () => {
+    expect(await endsOf({ eos_token_id: [2, 3] }, { eos_token_id: [4, 5] })).toEqual([4, 5]);
+    expect(await endsOf({ eos_token_id: [2, 3] }, { temperature: 0.6 })).toEqual([2, 3]);
+    expect(await endsOf({ eos_token_id: 3 })).toEqual([3]);
+    expect(await endsOf({ eos_token_id: [1, 1e6, -1, 'x'] })).toEqual([1]);
+    expect(await endsOf({ eos_token_id: null })).toEqual([]);
+  });
+
+  it('are refused where the file is no JSON', async () => {
+    const storage = await characterDecoder('llama', ALPHABET);
+    await storage.write('tiny/generation_config.json', new TextEncoder().encode('{'));
+    await expect(load(storage)).rejects.toThrow(/tiny\/generation_config\.json: expected a JSON file/);
+  });
+
+  it('go with a merged model', async () => {
+    const storage = await characterDecoder('gpt2', ALPHABET);
+    await storage.write('tiny/generation_config.json', bytes({ eos_token_id: [4, 5] }));
+    const model = await load(storage);
+    await saveMerged(model, 'merged', { sourceStorage: storage, storage });
+    expect((await fromPretrained('merged', { storage, task: 'causal-lm' })).eosTokenIds).toEqual([4, 5]);
+  });
+});

