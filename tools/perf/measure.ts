@@ -1,6 +1,7 @@
 import { train, type Executor, type PeftModel, type Site } from '@peftjs/core';
+import { fromPretrained } from '@peftjs/models';
 import { median } from 'simple-statistics';
-import { randomBatch, type PerfCase } from './cases.js';
+import { onModel, randomBatch, type Dtype, type PerfCase } from './cases.js';
 
 /** What `npm run perf -- --json` says of a case. */
 export interface CaseResult {
@@ -10,7 +11,7 @@ export interface CaseResult {
   readonly shape: string;
   readonly executor: string;
   readonly backend: string;
-  readonly dtype: 'fp32';
+  readonly dtype: Dtype;
   readonly threads: number;
   readonly stepMedianMs: number;
   /** Of the frozen network's matrix products, forward and backward. */
@@ -18,13 +19,22 @@ export interface CaseResult {
   /** Share of the machine's peak in such products. */
   readonly efficiency: number;
   readonly tokensPerSecond: number;
+  /** To read the model. */
+  readonly loadSeconds: number;
   readonly compileSeconds: number;
   readonly peakRssBytes: number;
 }
 
-/** Times training steps of a case in this process, what the method does between them included. `peak` is in GFLOP/s. */
-export async function measureCase(perfCase: PerfCase, peak: number): Promise<CaseResult> {
-  const peft = perfCase.attach(await perfCase.model());
+/**
+ * Times training steps of a case in this process, what the method does between them included.
+ *
+ * @param model the folder or the package of the model
+ * @param peak GFLOP/s of the machine
+ */
+export async function measureCase(perfCase: PerfCase, model: string, peak: number): Promise<CaseResult> {
+  const started = performance.now();
+  const peft = onModel[perfCase.method](await fromPretrained(model, { dtype: perfCase.dtype }));
+  const loadSeconds = (performance.now() - started) / 1000;
   const executor = await perfCase.executor();
   const { times, compileMs } = await timeSteps(perfCase, peft, executor);
   const stepMedianMs = median(times);
@@ -36,12 +46,13 @@ export async function measureCase(perfCase: PerfCase, peak: number): Promise<Cas
     shape: `${rows}x${tokens}`,
     executor: executor.info.executor,
     backend: executor.info.backend,
-    dtype: 'fp32',
+    dtype: perfCase.dtype,
     threads: perfCase.threads,
     stepMedianMs,
     gflops,
     efficiency: gflops / peak,
     tokensPerSecond: (1000 * rows * tokens) / stepMedianMs,
+    loadSeconds,
     compileSeconds: compileMs / 1000,
     peakRssBytes: process.resourceUsage().maxRSS * 1024,
   };

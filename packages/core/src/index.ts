@@ -21,11 +21,20 @@ export {
   tensorsAt,
   transposed,
   type DType,
+  type HostBytes,
   type HostTensor,
   type HostTensors,
   type Tensors,
   type TensorSpec,
 } from './tensors.js';
+export {
+  assertFullPrecision,
+  isQuantized,
+  quantized,
+  quantizedModel,
+  takesQuantized,
+  type QuantizedTensor,
+} from './quantized.js';
 export type { CompiledFunction, EngineInfo, Executor, PureFunction } from './contracts/executor.js';
 export { createRng, type Rng } from './rng.js';
 export type { Batch, EvaluationData, Lookup, Model, Objective, Scope, Task, TrainingData } from './contracts/model.js';
@@ -103,7 +112,14 @@ export {
   storedParameters,
   type ParameterCount,
 } from './adapter/accounting.js';
-export { deltaWeight, mergeAdapter, mergeAndUnload, unmergeAdapter, type MergeOptions } from './adapter/merge.js';
+export {
+  deltaWeight,
+  fullPrecision,
+  mergeAdapter,
+  mergeAndUnload,
+  unmergeAdapter,
+  type MergeOptions,
+} from './adapter/merge.js';
 export {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
@@ -154,6 +170,8 @@ export {
 export { readSnapshot, writeSnapshot, type TrainingSnapshot } from './train/snapshot.js';
 export {
   openSession,
+  type Carried,
+  type Pass,
   type Session,
   type StepReport,
   type StepSettings,

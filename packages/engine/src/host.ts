@@ -10,7 +10,7 @@ export async function importOptional(name: string): Promise<object> {
 type Listener = (...details: unknown[]) => void;
 
 interface NodeProcess {
-  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly env: Record<string, string | undefined>;
   getBuiltinModule?(name: string): object | undefined;
   listeners?(event: string): Listener[];
   removeListener?(event: string, listener: Listener): void;
@@ -29,6 +29,11 @@ export function nodeModule(name: string): object | undefined {
 /** An environment variable; undefined in a page. */
 export function environment(name: string): string | undefined {
   return host.process?.env[name];
+}
+
+/** Sets an environment variable that has no value; nothing in a page. */
+export function defaultEnvironment(name: string, value: string): void {
+  if (host.process) host.process.env[name] ??= value;
 }
 
 /** Threads that the machine can run at once. */

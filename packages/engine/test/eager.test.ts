@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ConfigError, EngineError, hostTensor, ShapeError } from '@peftjs/core';
 import type { Executor, PureFunction } from '@peftjs/core';
 import { compiled, eager, listBackends } from '@peftjs/engine';
@@ -10,6 +10,10 @@ const vector = { dtype: 'float32', shape: [3] } as const;
 const double: PureFunction = ({ x }) => ({ y: tf.mul(x as Tensor, 2) });
 
 describe('starting a backend', () => {
+  // A folder without it, wherever it may be installed besides.
+  beforeAll(() => void vi.stubEnv('PEFTJS_TFJS_NODE', import.meta.dirname));
+  afterAll(() => void vi.unstubAllEnvs());
+
   it('prints nothing and leaves the process its own', async () => {
     const spies = [
       vi.spyOn(console, 'warn'),
@@ -44,14 +48,18 @@ describe('starting a backend', () => {
       reports.find((r) => r.executor === executor && r.backend === backend);
     expect(of('compiled', 'cpu')).toEqual({ executor: 'compiled', backend: 'cpu', available: true });
     expect(of('eager', 'wasm')).toEqual({ executor: 'eager', backend: 'wasm', available: true });
-    expect(of('eager', 'tensorflow')).toMatchObject({ available: false, install: 'npm install @tensorflow/tfjs-node' });
+    const missing = of('eager', 'tensorflow');
+    expect(missing).toMatchObject({ available: false, reason: expect.stringContaining('not installed') as string });
+    expect(missing?.install).toMatch(/npm install @tensorflow\/tfjs-node.*npx tsx tools\/tfjs-node\/build\.ts/);
     for (const { available, reason, install } of reports) {
       expect([reason !== undefined, install !== undefined]).toEqual([!available, !available]);
     }
   });
 });
 
-describe.each(['cpu', 'wasm'] as const)('eager on %s', (backend) => {
+const onTensorFlow = process.env.PEFTJS_TFJS_NODE ? (['tensorflow'] as const) : [];
+
+describe.each(['cpu', 'wasm', ...onTensorFlow] as const)('eager on %s', (backend) => {
   let executor: Executor<Tensor>;
   beforeAll(async () => {
     executor = await eager({ backend });

@@ -2,12 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { attach, createRng, EngineError, hostTensor, quantized, quantizedModel, ShapeError, train } from '@peftjs/core';
+import { createRng, EngineError, hostTensor, quantized, ShapeError } from '@peftjs/core';
 import type { HostTensor, PureFunction, QuantizedTensor } from '@peftjs/core';
 import { dequantized, linear, quantizedLinear } from '@peftjs/core/nn';
-import { relativeDistance, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
-import { lora } from '@peftjs/lora';
 import { exactBytes, isExact, raised } from '../src/compiled/integer-products.js';
 import type { ByteType } from '../src/compiled/integer-products.js';
 import { trace } from '../src/compiled/trace.js';
@@ -129,40 +128,5 @@ describe('an executor that takes bytes', () => {
     expect(wasm.uploadBytes).toBeUndefined();
     await expect(wasm.compile(layer, specs)).rejects.toThrow(ShapeError);
     expect(compiled({ executionProviders: ['webgpu'] }).uploadBytes).toBeUndefined();
-  });
-});
-
-describe('training beside weights in 8 bits', () => {
-  const model = toyModel();
-
-  async function losses(of: typeof model, executor: Parameters<typeof train>[2]['executor']): Promise<number[]> {
-    const seen: number[] = [];
-    await train(attach(of, lora({ r: 4 }), { seed: 1 }), toyTrainingData(), {
-      executor,
-      epochs: 5,
-      learningRate: 1e-2,
-      onStep: ({ loss }) => seen.push(loss),
-    });
-    return seen;
-  }
-
-  it('takes the way of float32 within the rounding', async () => {
-    const executor = compiled({ threads: 1 });
-    const whole = await losses(model, executor);
-    const held = await losses(quantizedModel(model), executor);
-    expect(held).not.toEqual(whole);
-    expect(relativeDistance(held, whole)).toBeLessThan(0.02);
-    expect(held.at(-1)).toBeLessThan(held[0] as number);
-  });
-
-  it('is training beside the same weights written out, where bytes are not multiplied', async () => {
-    const held = quantizedModel(model);
-    const written = Object.entries(held.weights).map(([name, { dtype, shape, data }]) => [
-      name,
-      { dtype, shape, data },
-    ]);
-    const out = { ...model, weights: Object.fromEntries(written) as typeof model.weights };
-    const wasm = await eager({ backend: 'wasm' });
-    expect(await losses(held, wasm)).toEqual(await losses(out, wasm));
   });
 });

@@ -21,7 +21,8 @@ async function diagnose(): Promise<void> {
     Object.entries(packages).map(([name, version]) => `${name} ${version}`),
   );
   const backends = await listBackends();
-  say('engines', backends.map(engineLine));
+  const auto = backends.find(({ executor, available }) => executor === 'eager' && available);
+  say('engines', [...backends.map(engineLine), `yes  eager on auto (${String(auto?.backend)})`]);
   say(
     'methods',
     (await offeredMethods()).map(({ name, packageName, version }) => `${name} (${packageName} ${version})`),

@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
 import { ShapeError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, ForwardContext, StepContext } from '../contracts/method.js';
 import type { Model, Scope } from '../contracts/model.js';
@@ -16,6 +17,11 @@ export interface ForwardTensors {
   readonly adapter: Tensors;
 }
 
+/** Under which name the scales of a frozen weight in 8 bits are among the frozen tensors; its bytes have the weight's. */
+export function scaleOf(name: string): string {
+  return `${name}_scale`;
+}
+
 /** A module's own operation, on its tensors or on others in their place. */
 type Operation = ForwardContext['run'];
 
@@ -26,10 +32,20 @@ export function forward(model: Model, layers: AdapterLayers, tensors: ForwardTen
 
 /** A scope in which the layers act at their sites and everything else is frozen. */
 export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: ForwardTensors, ctx: StepContext): Scope {
-  const weight = (name: string): Tensor => {
+  const held = (name: string): Tensor => {
     const tensor = frozen[name] ?? adapter[name]; // the table of a tied head may be trained whole
     if (!tensor) throw new ShapeError(`the forward pass asks for '${name}', which the model does not have`, name);
     return tensor;
+  };
+  const weight = (name: string): Tensor => {
+    const scale = frozen[scaleOf(name)];
+    return scale ? nn.dequantized({ values: held(name), scale }) : held(name);
+  };
+  const multiply = (path: string, x: Tensor, bias: Tensor | undefined): Tensor => {
+    const name = `${path}.weight`;
+    const scale = frozen[scaleOf(name)];
+    if (scale) return nn.quantizedLinear(x, { values: held(name), scale }, bias);
+    return (name in frozen ? nn.frozenLinear : nn.linear)(x, held(name), bias);
   };
   const bias = (path: string): Tensor | undefined => frozen[`${path}.bias`];
   const adapted = (layer: AdapterLayer, x: Tensor, run: Operation): Tensor => {
@@ -48,10 +64,14 @@ export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: Fo
     weight,
     linear(path, x) {
       const layer = layers[path];
-      if (!layer) return nn.linear(x, weight(`${path}.weight`), bias(path)); // [.., in] -> [.., out]
+      if (!layer) return multiply(path, x, bias(path)); // [.., in] -> [.., out]
       const rows = nn.toRows(x); // [.., in] -> [rows, in]
-      const run: Operation = (instead) =>
-        nn.linear(instead.x ?? rows, instead.weight ?? weight(`${path}.weight`), instead.bias ?? bias(path));
+      const run: Operation = (instead) => {
+        const input = instead.x ?? rows;
+        if (instead.weight) return nn.linear(input, instead.weight, instead.bias ?? bias(path));
+        if (instead.bias) return tf.add(multiply(path, input, undefined), instead.bias);
+        return multiply(path, input, bias(path));
+      };
       return nn.fromRows(adapted(layer, rows, run), x.shape);
     },
     embedding(path, ids) {
@@ -65,7 +85,7 @@ export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: Fo
     layerNorm(path, x, epsilon) {
       const layer = layers[path];
       const run: Operation = (instead) =>
-        nn.layerNorm(
+        (instead.weight || instead.bias ? nn.layerNorm : nn.frozenLayerNorm)(
           instead.x ?? x,
           instead.weight ?? weight(`${path}.weight`),
           instead.bias ?? weight(`${path}.bias`),
@@ -76,7 +96,9 @@ export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: Fo
     rmsNorm(path, x, epsilon) {
       const layer = layers[path];
       const run: Operation = (instead) =>
-        nn.rmsNorm(instead.x ?? x, instead.weight ?? weight(`${path}.weight`), epsilon);
+        instead.weight
+          ? nn.rmsNorm(instead.x ?? x, instead.weight, epsilon)
+          : nn.frozenRmsNorm(instead.x ?? x, weight(`${path}.weight`), epsilon);
       return layer ? adapted(layer, x, run) : run({});
     },
   };

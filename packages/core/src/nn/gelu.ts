@@ -9,18 +9,26 @@ import { runFused } from './fused.js';
 export function gelu(x: Tensor): Tensor {
   return tf.customGrad((...args) => {
     const [x, save] = args as [Tensor, GradSaveFunc];
-    const [y = tf.mul(x, normalCdf(x))] = runFused('PeftGelu', { x }, {}) ?? [];
-    save([x]);
-    return { value: y, gradFunc: (dy, saved) => gradient(dy, saved[0] as Tensor) };
+    const { y, kept } = normalGate(x);
+    save(kept);
+    return { value: y, gradFunc: (dy, saved) => gradient(dy, saved as [Tensor, Tensor?]) };
   })(x);
 }
 
+/** y, and what its gradient needs: composed, Phi(x) too, for an error function costs more than the memory it lies in. */
+function normalGate(x: Tensor): { y: Tensor; kept: Tensor[] } {
+  const [fused] = runFused('PeftGelu', { x }, {}) ?? [];
+  if (fused !== undefined) return { y: fused, kept: [x] };
+  const cdf = normalCdf(x);
+  return { y: tf.mul(x, cdf), kept: [x, cdf] };
+}
+
 /** dx = dy (Phi(x) + x phi(x)), phi the normal density. */
-function gradient(dy: Tensor, x: Tensor): Tensor {
+function gradient(dy: Tensor, [x, cdf]: [Tensor, Tensor?]): Tensor {
   const [fused] = runFused('PeftGeluGrad', { dy, x }, {}) ?? [];
   if (fused !== undefined) return fused;
   const density = tf.mul(tf.exp(tf.mul(tf.square(x), -0.5)), 1 / Math.sqrt(2 * Math.PI));
-  return tf.mul(dy, tf.add(normalCdf(x), tf.mul(x, density)));
+  return tf.mul(dy, tf.add(cdf ?? normalCdf(x), tf.mul(x, density)));
 }
 
 function normalCdf(x: Tensor): Tensor {

@@ -21,6 +21,25 @@ export function layerNorm(x: Tensor, gain: Tensor, shift: Tensor, epsilon: numbe
   })(x, gain, shift);
 }
 
+/**
+ * `layerNorm` with a gain and a shift that are not trained: nothing is computed for them on the way back. First-order gradients
+ * of x only.
+ */
+export function frozenLayerNorm(x: Tensor, gain: Tensor, shift: Tensor, epsilon: number): Tensor {
+  return tf.customGrad((...args) => {
+    const [x, save] = args as [Tensor, GradSaveFunc];
+    const { y, mean, invStd } = normalise(x, gain, shift, epsilon);
+    save([x, gain, mean, invStd]);
+    return {
+      value: y,
+      gradFunc: (dy, saved) => {
+        const [x, gain, mean, invStd] = saved as [Tensor, Tensor, Tensor, Tensor];
+        return inputGradient(dy, { gain, centred: tf.sub(x, mean), invStd });
+      },
+    };
+  })(x);
+}
+
 function normalise(x: Tensor, gain: Tensor, shift: Tensor, epsilon: number) {
   const fused = runFused('PeftLayerNorm', { x, gain, shift }, { epsilon });
   if (fused !== undefined) {
@@ -33,16 +52,20 @@ function normalise(x: Tensor, gain: Tensor, shift: Tensor, epsilon: number) {
   return { y: tf.add(tf.mul(tf.mul(centred, invStd), gain), shift), mean, invStd };
 }
 
-/**
- * With c = x - mean, s = 1 / std and d = dy gain: dx = s (d - mean(d) - c s^2 mean(d c)), dgain = sum(dy c s),
- * dshift = sum(dy). Arranged so that few passes go over the whole tensor.
- */
+/** With c = x - mean and s = 1 / std: dgain = sum(dy c s), dshift = sum(dy), and dx. */
 function gradients(dy: Tensor, [x, gain, mean, invStd]: [Tensor, Tensor, Tensor, Tensor]): Tensor[] {
   const centred = tf.sub(x, mean);
+  const dgain = tf.sum(toRows(tf.mul(dy, tf.mul(centred, invStd))), 0); // [features]
+  return [inputGradient(dy, { gain, centred, invStd }), dgain, tf.sum(toRows(dy), 0)];
+}
+
+/** With d = dy gain: dx = s (d - mean(d) - c s^2 mean(d c)), arranged so that few passes go over the whole tensor. */
+function inputGradient(
+  dy: Tensor,
+  { gain, centred, invStd }: { gain: Tensor; centred: Tensor; invStd: Tensor },
+): Tensor {
   const scaled = tf.mul(dy, gain);
   const slope = tf.mul(tf.mean(tf.mul(scaled, centred), -1, true), tf.square(invStd)); // [.., 1]
   const level = tf.mean(scaled, -1, true); // [.., 1]
-  const dx = tf.mul(tf.sub(tf.sub(scaled, level), tf.mul(centred, slope)), invStd);
-  const dgain = tf.sum(toRows(tf.mul(dy, tf.mul(centred, invStd))), 0); // [features]
-  return [dx, dgain, tf.sum(toRows(dy), 0)];
+  return tf.mul(tf.sub(tf.sub(scaled, level), tf.mul(centred, slope)), invStd);
 }

@@ -20,6 +20,16 @@ export function rmsNorm(x: Tensor, gain: Tensor, epsilon: number): Tensor {
   })(x, gain);
 }
 
+/** `rmsNorm` with a gain that is not trained: nothing is computed for it on the way back. First-order gradients of x only. */
+export function frozenRmsNorm(x: Tensor, gain: Tensor, epsilon: number): Tensor {
+  return tf.customGrad((...args) => {
+    const [x, save] = args as [Tensor, GradSaveFunc];
+    const { y, invRms } = normalise(x, gain, epsilon);
+    save([x, gain, invRms]);
+    return { value: y, gradFunc: (dy, saved) => inputGradient(dy, saved as [Tensor, Tensor, Tensor]) };
+  })(x);
+}
+
 function normalise(x: Tensor, gain: Tensor, epsilon: number): { y: Tensor; invRms: Tensor } {
   const fused = runFused('PeftRmsNorm', { x, gain }, { epsilon });
   if (fused !== undefined) {
@@ -30,10 +40,15 @@ function normalise(x: Tensor, gain: Tensor, epsilon: number): { y: Tensor; invRm
   return { y: tf.mul(tf.mul(x, invRms), gain), invRms };
 }
 
-/** With s = 1 / rms and d = dy gain: dx = s (d - x s^2 mean(d x)), dgain = sum(dy x s). */
+/** With s = 1 / rms: dgain = sum(dy x s), and dx. */
 function gradients(dy: Tensor, [x, gain, invRms]: [Tensor, Tensor, Tensor]): Tensor[] {
+  const dgain = tf.sum(toRows(tf.mul(dy, tf.mul(x, invRms))), 0); // [features]
+  return [inputGradient(dy, [x, gain, invRms]), dgain];
+}
+
+/** With d = dy gain: dx = s (d - x s^2 mean(d x)). */
+function inputGradient(dy: Tensor, [x, gain, invRms]: [Tensor, Tensor, Tensor]): Tensor {
   const scaled = tf.mul(dy, gain);
   const slope = tf.mul(tf.mean(tf.mul(scaled, x), -1, true), tf.square(invRms)); // [.., 1]
-  const dx = tf.mul(tf.sub(scaled, tf.mul(x, slope)), invRms);
-  return [dx, tf.sum(toRows(tf.mul(dy, tf.mul(x, invRms))), 0)]; // dgain [features]
+  return tf.mul(tf.sub(scaled, tf.mul(x, slope)), invRms);
 }

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import type { Executor } from '../contracts/executor.js';
+import { mapValues } from '../records.js';
 import type { HostTensor } from '../tensors.js';
 
 /**
@@ -24,7 +25,8 @@ export async function referenceExecutor(): Promise<Executor<Tensor>> {
     compile: (fn) =>
       Promise.resolve({
         compileMs: 0,
-        run: (inputs) => Promise.resolve(tf.tidy(() => fn({ ...inputs }))),
+        // An output that is an input, or another output, is the caller's all the same.
+        run: (inputs) => Promise.resolve(tf.tidy(() => mapValues(fn({ ...inputs }), (tensor) => tf.clone(tensor)))),
         dispose: () => Promise.resolve(),
       }),
   };

@@ -11,7 +11,7 @@ import type { Batch, Model, Scope, TrainingData } from '../contracts/model.js';
 import { toRows } from '../nn/linear.js';
 import { createRng } from '../rng.js';
 import { mapValues } from '../records.js';
-import { hostTensor, tensorAt, type HostTensor, type Tensors } from '../tensors.js';
+import { hostTensor, tensorAt, tensorsAt, type HostTensor, type Tensors } from '../tensors.js';
 import { cachingCompiler } from './compiler.js';
 import { frozenWeights, modelInputs, specsOf } from './feeds.js';
 import { flatten, unflatten, type Groups } from './groups.js';
@@ -97,18 +97,23 @@ function weightGradients(
   tensors: ForwardTensors,
   { labels, rowWeights }: Tensors,
 ): Tensors {
-  const at = paths.map((path) => tensorAt(tensors.frozen, `${path}.weight`));
+  const names = paths.map((path) => `${path}.weight`);
+  const at = tensorsAt(tensors.frozen, ...names);
+  // Frozen weights have no gradient; among the adapter's tensors these have one.
+  const frozen = Object.fromEntries(Object.entries(tensors.frozen).filter(([name]) => !(name in at)));
+  const differentiable = { ...tensors, frozen, adapter: { ...tensors.adapter, ...at } };
   const loss = (): Scalar => {
-    const outputs = forward(model, saved, tensors, stepContext({}, 0, false));
+    const outputs = forward(model, saved, differentiable, stepContext({}, 0, false));
     return objectiveLoss(objective, outputs, {
       labels: labels as Tensor,
       rowWeights: rowWeights as Tensor,
       attentionMask: tensors.inputs.attentionMask,
     });
   };
-  const { grads } = tf.engine().gradients(loss, at, undefined, true);
+  const weights = Object.values(at);
+  const { grads } = tf.engine().gradients(loss, weights, undefined, true);
   return Object.fromEntries(
-    paths.map((path, index) => [path, grads[index] ?? tf.zerosLike(at[index] as Tensor)] as const),
+    paths.map((path, index) => [path, grads[index] ?? tf.zerosLike(weights[index] as Tensor)] as const),
   );
 }
 

@@ -31,14 +31,9 @@ export async function predict(
   { adapterNames }: PredictOptions = {},
 ): Promise<Float32Array[]> {
   const parts = adapterNames ? mixed(model, batches, adapterNames) : actingParts(model);
-  const session = openSession(parts.model, { layers: parts.layers, saved: {} }, executor);
-  const values = session.upload(parts.values);
-  try {
-    return await predictWith(session, values, batches, adapterNames && rowMasks(adapterNames));
-  } finally {
-    session.release(values);
-    await session.dispose();
-  }
+  return opened(parts, executor, (session, values) =>
+    predictWith(session, values, { batches }, adapterNames && rowMasks(adapterNames)),
+  );
 }
 
 /** The metrics of a model, with its active adapters, on labelled data. */
@@ -47,25 +42,47 @@ export async function evaluate(
   data: EvaluationData,
   executor: Executor,
 ): Promise<Record<string, number>> {
-  return data.score(await predict(model, data.batches, executor));
+  return opened(actingParts(model), executor, async (session, values) =>
+    data.score(await predictWith(session, values, data)),
+  );
 }
 
-/** `predict` in a session that is open already. @param rowsOf what the session is fed of a mixed batch */
+/**
+ * `predict` in a session that is open already; of data that summarise the summaries.
+ * @param rowsOf what the session is fed of a mixed batch
+ */
 export async function predictWith(
   session: Session,
   adapter: Values,
-  batches: readonly Batch[],
+  data: Pick<EvaluationData, 'batches' | 'summarise'>,
   rowsOf: (batch: Batch) => HostTensors = () => ({}),
 ): Promise<Float32Array[]> {
   const rows: Float32Array[] = [];
-  for (const batch of batches) {
+  for (const batch of data.batches) {
     const outputs = await session.predict(adapter, batch, rowsOf(batch));
     const width = sizeOf(outputs.shape.slice(1));
     batch.rows.forEach((row, index) => {
-      rows[row] = floats(outputs).slice(index * width, (index + 1) * width);
+      const own = floats(outputs).subarray(index * width, (index + 1) * width);
+      rows[row] = data.summarise?.(row, own) ?? own.slice();
     });
   }
   return rows;
+}
+
+/** What `use` makes of a model in a session of its own. */
+async function opened<T>(
+  { model, layers, values: atRest }: ActingParts,
+  executor: Executor,
+  use: (session: Session, values: Values) => Promise<T>,
+): Promise<T> {
+  const session = openSession(model, { layers, saved: {} }, executor);
+  const values = session.upload(atRest);
+  try {
+    return await use(session, values);
+  } finally {
+    session.release(values);
+    await session.dispose();
+  }
 }
 
 function mixed(model: PeftModel | Model, batches: readonly Batch[], names: readonly string[]): ActingParts {

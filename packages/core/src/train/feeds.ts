@@ -2,7 +2,18 @@ import { ShapeError } from '../errors.js';
 import type { AdapterLayers } from '../contracts/method.js';
 import type { Batch, Model } from '../contracts/model.js';
 import { tensorKey } from '../adapter/peft-model.js';
-import { floats, hostTensor, sizeOf, specOf, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
+import { scaleOf } from '../adapter/scope.js';
+import { isQuantized } from '../quantized.js';
+import {
+  floats,
+  hostTensor,
+  sizeOf,
+  specOf,
+  type HostBytes,
+  type HostTensor,
+  type HostTensors,
+  type TensorSpec,
+} from '../tensors.js';
 
 type Specs = Record<string, TensorSpec>;
 
@@ -21,8 +32,26 @@ export function frozenWeights(model: Model, layers: AdapterLayers): HostTensors 
   return weights;
 }
 
+/**
+ * Frozen weights as an executor holds them. One in 8 bits is its bytes and, as `scaleOf` its name, its scales; written out as
+ * float32 where the executor takes no bytes.
+ */
+export function heldWeights(weights: HostTensors, takesBytes: boolean): Record<string, HostTensor | HostBytes> {
+  return Object.fromEntries(
+    Object.entries(weights).flatMap(([name, weight]): [string, HostTensor | HostBytes][] => {
+      if (!isQuantized(weight)) return [[name, weight]];
+      const { dtype, shape, data, values, scale } = weight;
+      if (!takesBytes) return [[name, { dtype, shape, data }]];
+      return [
+        [name, { dtype: 'int8', shape, data: values }],
+        [scaleOf(name), hostTensor(scale, [scale.length])],
+      ];
+    }),
+  );
+}
+
 /** What the model reads of a batch: its inputs, and the rows of frozen embeddings under their paths. */
-export function modelInputs(model: Model, layers: AdapterLayers, batch: Batch): HostTensors {
+export function modelInputs(model: Model, layers: AdapterLayers, batch: Pick<Batch, 'inputs'>): HostTensors {
   const inputs: HostTensors = { ...batch.inputs };
   for (const { site, ids } of hostLookups(model, layers)) {
     const numbers = batch.inputs[ids];
@@ -47,7 +76,7 @@ export function layerSpecs(layers: AdapterLayers): { all: Specs; trained: Specs 
 }
 
 /** The specs of tensors at rest. */
-export function specsOf(tensors: HostTensors): Specs {
+export function specsOf(tensors: Readonly<Record<string, TensorSpec>>): Specs {
   return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, specOf(tensor)]));
 }
 

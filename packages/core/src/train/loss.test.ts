@@ -1,7 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { objectiveLoss } from './loss.js';
+import { hostIntegers, hostTensor } from '../tensors.js';
+import type { Batch, Objective } from '../contracts/model.js';
+import { lossWeight, objectiveLoss } from './loss.js';
 
 beforeAll(async () => {
   tf.env().set('PROD', true); // keeps the banner of the cpu backend out of the test's output
@@ -106,5 +108,39 @@ describe('the loss of a text', () => {
     expect(valueOf(objectiveLoss('classification', logits, batch))).toBeCloseTo(surprise(at(0, 0), 1), 5);
     const numbers = { labels: tf.tensor1d([1.5, 2]), rowWeights: tf.tensor1d([1, 1]) };
     expect(valueOf(objectiveLoss('regression', tf.tensor2d([[1], [4]]), numbers))).toBeCloseTo((0.25 + 4) / 2, 5);
+  });
+});
+
+describe('what a batch counts beside others', () => {
+  /** Two rows, of three tokens where there are any. */
+  const batch = (labels: readonly (number | readonly number[])[], rowWeights = [1, 1], mask?: number[][]): Batch => {
+    const shape = Array.isArray(labels[0]) ? [2, 3] : [2];
+    return {
+      inputs: mask ? { attentionMask: hostTensor(Float32Array.from(mask.flat()), [2, 3]) } : {},
+      labels: hostIntegers(Int32Array.from(labels.flat()), shape),
+      rowWeights: hostTensor(Float32Array.from(rowWeights), [2]),
+      rows: [0, 1],
+    };
+  };
+  const tokens = [
+    [3, -100, 2],
+    [0, 1, -100],
+  ];
+  const padded = [
+    [1, 1, 0],
+    [1, 1, 1],
+  ];
+
+  it.each<[string, Objective, Batch, number]>([
+    ['rows', 'classification', batch([1, 2]), 2],
+    ['rows that do not only fill it', 'regression', batch([1, 2], [1, 0]), 1],
+    ['tokens that have a label', 'token-classification', batch(tokens), 4],
+    ['tokens that have a label and are no padding', 'token-classification', batch(tokens, [1, 1], padded), 3],
+    ['tokens of rows that do not only fill it', 'token-classification', batch(tokens, [0, 1]), 2],
+    ['tokens that follow another', 'causal-lm', batch(tokens), 2],
+    ['tokens that follow another and are no padding', 'causal-lm', batch(tokens, [1, 1], padded), 1],
+    ['nothing', 'causal-lm', batch(tokens, [0, 0]), 0],
+  ])('is its %s', (_, objective, given, expected) => {
+    expect(lossWeight(objective, given)).toBe(expected);
   });
 });

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor1D } from '@tensorflow/tfjs';
-import type { Objective } from '../contracts/model.js';
+import type { Batch, Objective } from '../contracts/model.js';
 import { softmaxCrossEntropy } from '../nn/cross-entropy.js';
 
 /** A loss over what counts of a batch: outputs, their labels, and a weight for each label -> a scalar. */
@@ -64,6 +64,21 @@ export function objectiveLoss(
   const rows = tf.reshape(rowWeights, [-1, 1]); // [batch, 1]
   const weights = attentionMask ? tf.mul(attentionMask, rows) : tf.broadcastTo(rows, labels.shape);
   return losses[objective](outputs, labels, weights);
+}
+
+/** What a batch counts beside others: the rows, or for labels of tokens the tokens, that its loss is the mean over. */
+export function lossWeight(objective: Objective, { labels, rowWeights, inputs }: Batch): number {
+  const [rows = 0, tokens] = labels.shape;
+  const weights = [...rowWeights.data];
+  if (tokens === undefined) return weights.reduce((sum, weight) => sum + weight, 0);
+  const first = objective === 'causal-lm' ? 1 : 0; // a row's first token is not predicted
+  let sum = 0;
+  for (let place = 0; place < rows * tokens; place++) {
+    const isLabelled = place % tokens >= first && (labels.data[place] as number) >= 0;
+    const weight = weights[Math.floor(place / tokens)] as number;
+    if (isLabelled) sum += weight * (inputs.attentionMask?.data[place] ?? 1);
+  }
+  return sum;
 }
 
 function weightedMean(values: Tensor, weights: Tensor): Scalar {

@@ -10,6 +10,11 @@ import type { TrainingSnapshot } from './snapshot.js';
 export interface TrainOptions {
   readonly executor: Executor;
   readonly epochs: number;
+  /**
+   * Batches to a step: their gradients are added up, each row or token counting alike, as if they were one batch (with dropout of
+   * its own for each). The last step of an epoch takes those that are left. Default 1.
+   */
+  readonly gradientAccumulationSteps?: number;
   /** Peak learning rate of every group that `learningRates` does not name. */
   readonly learningRate: number;
   /** Peak learning rates by optimizer group, e.g. `{ gate: 1e-2, head: 1e-3 }`. */
@@ -78,7 +83,16 @@ export interface EvaluationEvent {
 
 /** Options with every default filled in, and the plan that follows from them. */
 export interface TrainSettings extends Required<
-  Pick<TrainOptions, 'epochs' | 'learningRate' | 'learningRates' | 'schedule' | 'clipNorm' | 'unclippedGroups'>
+  Pick<
+    TrainOptions,
+    | 'epochs'
+    | 'gradientAccumulationSteps'
+    | 'learningRate'
+    | 'learningRates'
+    | 'schedule'
+    | 'clipNorm'
+    | 'unclippedGroups'
+  >
 > {
   readonly optimizer: AdamWConfig;
   readonly plan: TrainPlan;
@@ -89,8 +103,9 @@ export interface TrainSettings extends Required<
 /** Checks the options against the data. @throws ConfigError naming the field. */
 export function trainSettings(options: TrainOptions, data: Pick<TrainingData, 'batchesPerEpoch'>): TrainSettings {
   const { epochs, learningRate, learningRates = {}, schedule = 'linear', clipNorm = 1, unclippedGroups = [] } = options;
-  const { warmupRatio = 0.06, finalRatio = 0.3, ...rest } = options;
+  const { gradientAccumulationSteps = 1, warmupRatio = 0.06, finalRatio = 0.3, ...rest } = options;
   atLeast('epochs', epochs, 1, true);
+  atLeast('gradientAccumulationSteps', gradientAccumulationSteps, 1, true);
   for (const [name, rate] of Object.entries({ learningRate, ...learningRates })) atLeast(name, rate, 0);
   if (clipNorm !== null) atLeast('clipNorm', clipNorm, Number.MIN_VALUE);
   share('warmupRatio', warmupRatio);
@@ -101,7 +116,7 @@ export function trainSettings(options: TrainOptions, data: Pick<TrainingData, 'b
       'finalRatio',
     );
   }
-  const totalSteps = epochs * data.batchesPerEpoch;
+  const totalSteps = epochs * Math.ceil(data.batchesPerEpoch / gradientAccumulationSteps);
   const plan: TrainPlan = {
     totalSteps,
     warmupSteps: Math.floor(warmupRatio * totalSteps),
@@ -110,6 +125,7 @@ export function trainSettings(options: TrainOptions, data: Pick<TrainingData, 'b
   const { weightDecay, beta1, beta2, epsilon, epsilonOn } = { ...defaultAdamW, ...defined(rest) };
   return {
     epochs,
+    gradientAccumulationSteps,
     learningRate,
     learningRates,
     schedule,

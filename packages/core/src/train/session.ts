@@ -1,14 +1,14 @@
-import { forward } from '../adapter/scope.js';
+import { peftScope } from '../adapter/scope.js';
 import { allLayers, type Adapter } from '../adapter/peft-model.js';
-import { TrainingError } from '../errors.js';
-import type { Executor, PureFunction } from '../contracts/executor.js';
-import type { Batch, Model } from '../contracts/model.js';
+import type { Executor } from '../contracts/executor.js';
+import type { Batch, Model, Scope } from '../contracts/model.js';
 import { mapValues } from '../records.js';
-import { floats, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
+import { type HostBytes, type HostTensor, type HostTensors, type Tensors, type TensorSpec } from '../tensors.js';
 import { cachingCompiler } from './compiler.js';
-import { frozenWeights, layerSpecs, modelInputs, specsOf } from './feeds.js';
+import { frozenWeights, heldWeights, layerSpecs, modelInputs, specsOf } from './feeds.js';
 import { flatten, unflatten, type Groups } from './groups.js';
-import { stepContext, trainedTensors, trainStep, type StepDefinition } from './step.js';
+import { stepContext, type StepDefinition } from './step.js';
+import { takeStep, type StepPart } from './stepping.js';
 
 /** Values of an executor by name. */
 export type Values = Record<string, unknown>;
@@ -31,6 +31,19 @@ export interface StepReport {
   readonly gradientNorms: Readonly<Record<string, number>>;
 }
 
+/** A way through the model's modules: named tensors in, the rows of frozen embeddings among them, and named tensors out. */
+export interface Pass {
+  /** Passes of one name and inputs of the same shapes are compiled once. */
+  readonly name: string;
+  compute(scope: Scope, inputs: Tensors): Tensors;
+}
+
+/** Inputs of a pass that are the executor's already, e.g. what the pass before it gave, and their shapes. */
+export interface Carried {
+  readonly values: Values;
+  readonly specs: Readonly<Record<string, TensorSpec>>;
+}
+
 /**
  * A model with one set of layers on an executor: frozen weights uploaded once, functions compiled once for each shape of
  * batch. What it holds is given up by `dispose`.
@@ -42,66 +55,59 @@ export interface Session {
   upload(tensors: HostTensors): Values;
   download(values: Values): Promise<HostTensors>;
   release(values: Values): void;
+  /**
+   * One pass with the layers acting. The caller owns the values that come back; those that are carried stay untouched.
+   * `rows`: whose rows they are, where adapters share the batch.
+   */
+  run(
+    pass: Pass,
+    adapter: Values,
+    inputs: HostTensors,
+    more?: { carried?: Carried; rows?: HostTensors },
+  ): Promise<Values>;
   /** Outputs `[batch, classes]` of a batch. `rows`: whose rows they are, where adapters share the batch. */
   predict(adapter: Values, batch: Batch, rows?: HostTensors): Promise<HostTensor>;
-  /** One training step; `state` moves on to the new values. */
-  step(settings: StepSettings, state: TrainingState, batch: Batch, scalars: HostTensors): Promise<StepReport>;
+  /** One training step on the batches of `parts`, as if they were one; `state` moves on to the new values. */
+  step(
+    settings: StepSettings,
+    state: TrainingState,
+    parts: readonly StepPart[],
+    scalars: HostTensors,
+  ): Promise<StepReport>;
   dispose(): Promise<void>;
 }
+
+const NOTHING: Carried = { values: {}, specs: {} };
 
 /** Opens a session. */
 export function openSession(model: Model, parts: Pick<Adapter, 'layers' | 'saved'>, executor: Executor): Session {
   const layers = allLayers(parts);
-  const frozenAtRest = frozenWeights(model, layers);
+  const frozenAtRest = heldWeights(frozenWeights(model, layers), executor.uploadBytes !== undefined);
   const specs = { ...layerSpecs(layers), frozen: specsOf(frozenAtRest) };
   const compiler = cachingCompiler(executor);
   const { upload, download, release } = transfers(executor);
-  const frozen = upload(frozenAtRest);
-  const trained = trainedTensors(layers);
+  const frozen = mapValues(frozenAtRest, (tensor) => uploaded(executor, tensor));
+  const adapted = Object.keys(parts.layers).length;
+  const stepping = { model, layers, adapted, compiler, frozen, specs, upload, download, release };
 
-  const predict: Session['predict'] = async (adapter, batch, rows = {}) => {
-    const inputs = modelInputs(model, layers, batch);
-    const shapes = { inputs: specsOf(inputs), scalars: specsOf(rows), frozen: specs.frozen, adapter: specs.all };
-    const compiled = await compiler.get('predict', shapes, (flat) => {
-      const { scalars, ...tensors } = unflatten(flat, ['inputs', 'scalars', 'frozen', 'adapter']);
-      return { outputs: forward(model, layers, tensors, stepContext(scalars, 0, false)) };
-    });
-    const fed = { inputs: upload(inputs), scalars: upload(rows) };
-    const result = await compiled.run(flatten<unknown>({ ...fed, frozen, adapter }));
-    const { outputs } = await download(result);
-    release({ ...flatten<unknown>(fed), ...result });
-    return outputs as HostTensor;
-  };
-
-  const step: Session['step'] = async (settings, state, batch, scalars) => {
-    const batchInputs = modelInputs(model, layers, batch);
-    const labels = { labels: batch.labels, rowWeights: batch.rowWeights };
+  const run: Session['run'] = async ({ name, compute }, adapter, given, { carried = NOTHING, rows = {} } = {}) => {
+    const inputs = modelInputs(model, layers, { inputs: given });
     const shapes: Groups<TensorSpec> = {
-      inputs: specsOf(batchInputs),
-      labels: specsOf(labels),
+      inputs: { ...specsOf(inputs), ...carried.specs },
+      scalars: specsOf(rows),
       frozen: specs.frozen,
       adapter: specs.all,
-      moment1: specs.trained,
-      moment2: specs.trained,
-      scalars: specsOf(scalars),
     };
-    const definition = { model, layers, adapted: Object.keys(parts.layers).length, ...settings };
-    const compiled = await compiler.get('step', shapes, (flat) => flatStep(definition, flat));
-    const fed = { inputs: upload(batchInputs), labels: upload(labels), scalars: upload(scalars) };
-    const result = await compiled.run(flatten<unknown>({ ...fed, frozen, ...state }));
-    const next = unflatten(result, ['report', 'adapter', 'moment1', 'moment2']);
-    for (const kind of ['adapter', 'moment1', 'moment2'] as const) {
-      release(Object.fromEntries(Object.keys(next[kind]).map((name) => [name, state[kind][name]])));
-      Object.assign(state[kind], next[kind]);
-    }
-    const { loss, objective, gradientNorms } = await download(next.report);
-    release(flatten<unknown>({ ...fed, report: next.report }));
-    const norms = gradientNorms as HostTensor;
-    return {
-      loss: scalarOf(loss),
-      objective: scalarOf(objective),
-      gradientNorms: Object.fromEntries(trained.map(({ key }, index) => [key, floats(norms)[index] as number])),
-    };
+    const compiled = await compiler.get(name, shapes, (flat) => {
+      const { scalars, ...tensors } = unflatten(flat, ['inputs', 'scalars', 'frozen', 'adapter']);
+      return compute(peftScope(layers, tensors, stepContext(scalars, 0, false)), tensors.inputs);
+    });
+    const fed = { inputs: upload(inputs), scalars: upload(rows) };
+    const result = await compiled.run(
+      flatten<unknown>({ ...fed, inputs: { ...fed.inputs, ...carried.values }, frozen, adapter }),
+    );
+    release(flatten<unknown>(fed));
+    return result;
   };
 
   return {
@@ -110,8 +116,14 @@ export function openSession(model: Model, parts: Pick<Adapter, 'layers' | 'saved
     upload,
     download,
     release,
-    predict,
-    step,
+    run,
+    async predict(adapter, { inputs }, rows = {}) {
+      const result = await run(prediction(model), adapter, inputs, { rows });
+      const { outputs } = await download(result);
+      release(result);
+      return outputs as HostTensor;
+    },
+    step: (settings, state, batches, scalars) => takeStep(stepping, settings, state, batches, scalars),
     async dispose() {
       release(frozen);
       await compiler.dispose();
@@ -119,18 +131,13 @@ export function openSession(model: Model, parts: Pick<Adapter, 'layers' | 'saved
   };
 }
 
-/** The step between flat records: what an executor compiles. */
-function flatStep(definition: StepDefinition, flat: Parameters<PureFunction>[0]): ReturnType<PureFunction> {
-  const groups = unflatten(flat, ['inputs', 'labels', 'frozen', 'adapter', 'moment1', 'moment2', 'scalars']);
-  const { labels, rowWeights } = groups.labels;
-  if (!labels || !rowWeights) throw new TrainingError('a step needs labels and row weights');
-  const { loss, objective, gradientNorms, ...state } = trainStep(definition, { ...groups, labels, rowWeights });
-  return flatten({
-    report: { loss, objective, gradientNorms },
-    adapter: state.adapter,
-    moment1: state.moment1,
-    moment2: state.moment2,
-  });
+/** What the model gives. */
+function prediction(model: Model): Pass {
+  return { name: 'predict', compute: (scope, inputs) => ({ outputs: model.forward(scope, inputs) }) };
+}
+
+function uploaded(executor: Executor, tensor: HostTensor | HostBytes): unknown {
+  return tensor.dtype === 'int8' ? executor.uploadBytes?.(tensor) : executor.upload(tensor);
 }
 
 function transfers(executor: Executor): Pick<Session, 'upload' | 'download' | 'release'> {
@@ -145,8 +152,4 @@ function transfers(executor: Executor): Pick<Session, 'upload' | 'download' | 'r
       for (const value of Object.values(values)) if (value !== undefined) executor.release(value);
     },
   };
-}
-
-function scalarOf(tensor: HostTensor | undefined): number {
-  return tensor?.data[0] ?? NaN;
 }

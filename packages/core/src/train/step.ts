@@ -5,6 +5,7 @@ import { tensorKey, valuesOf } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, ParamSpec, StepContext } from '../contracts/method.js';
 import type { Model, Objective } from '../contracts/model.js';
+import { mapValues } from '../records.js';
 import type { Tensors } from '../tensors.js';
 import { objectiveLoss } from './loss.js';
 import { dropoutFrom, noiseKey } from './noise.js';
@@ -40,6 +41,9 @@ export interface StepInputs {
   readonly scalars: Tensors;
 }
 
+/** The tensors of a step that are not the batch's. */
+type StateInputs = Pick<StepInputs, 'adapter' | 'moment1' | 'moment2' | 'scalars'>;
+
 export interface StepOutputs {
   /** What is minimised: the objective and the layers' own terms. */
   readonly loss: Tensor;
@@ -51,6 +55,22 @@ export interface StepOutputs {
   readonly adapter: Tensors;
   readonly moment1: Tensors;
   readonly moment2: Tensors;
+}
+
+/** What a part of a step's batch is computed from. */
+export type PartInputs = Omit<StepInputs, 'moment1' | 'moment2'> & {
+  /** The part's own share in the whole: all of them sum to 1. */
+  readonly share: Tensor;
+  /** Sums over the parts before. */
+  readonly sums: PartSums;
+};
+
+/** Loss, objective and gradients, summed over parts by their shares. */
+export interface PartSums {
+  readonly loss: Tensor;
+  readonly objective: Tensor;
+  /** By the keys of `trainedTensors`. */
+  readonly gradients: Tensors;
 }
 
 /** A trained tensor and the layer it belongs to. */
@@ -71,9 +91,29 @@ export function trainedTensors(layers: AdapterLayers): TrainedTensor[] {
 
 /** Forward, backward, clipping, AdamW, then each layer's own rule: one pure function from state to state. */
 export function trainStep(definition: StepDefinition, inputs: StepInputs): StepOutputs {
+  return advance(definition, inputs, differentiate(definition, inputs));
+}
+
+/** Forward and backward of a part of a step's batch, added to what the parts before came to. */
+export function addPart(definition: StepDefinition, { share, sums, ...inputs }: PartInputs): PartSums {
+  const { loss, objective, gradients } = differentiate(definition, inputs);
+  const added = (sum: Tensor, value: Tensor): Tensor => tf.add(sum, tf.mul(value, share));
+  return {
+    loss: added(sums.loss, loss),
+    objective: added(sums.objective, objective),
+    gradients: mapValues(gradients, (gradient, key) => added(take(sums.gradients, key), gradient)),
+  };
+}
+
+/** The rest of a step, from the gradients on. */
+export function advance(
+  definition: StepDefinition,
+  inputs: StateInputs,
+  { loss, objective, gradients: raw }: PartSums,
+): StepOutputs {
   const trained = trainedTensors(definition.layers);
   const ctx = stepContext(inputs.scalars, definition.adapted, true);
-  const { loss, objective, gradients } = differentiate(definition, inputs, trained, ctx);
+  const gradients = shaped(trained, raw, inputs.adapter);
   const gradientNorms = tf.stack(trained.map(({ key }) => euclideanNorm(take(gradients, key)))); // [tensors]
   const clipped = clip(definition, trained, gradients, gradientNorms);
   const proposed = propose(definition, inputs, trained, clipped);
@@ -105,11 +145,11 @@ export function rowsKey(adapter: string): string {
 }
 
 function differentiate(
-  { model, layers, objective: kind }: StepDefinition,
-  { inputs, labels, rowWeights, frozen, adapter }: StepInputs,
-  trained: readonly TrainedTensor[],
-  ctx: StepContext,
-): { loss: Tensor; objective: Tensor; gradients: Tensors } {
+  { model, layers, adapted, objective: kind }: StepDefinition,
+  { inputs, labels, rowWeights, frozen, adapter, scalars }: Omit<StepInputs, 'moment1' | 'moment2'>,
+): PartSums {
+  const trained = trainedTensors(layers);
+  const ctx = stepContext(scalars, adapted, true);
   let objective: Tensor | undefined;
   const lossOf = (): Scalar => {
     const outputs = forward(model, layers, { inputs, frozen, adapter }, ctx);
@@ -123,22 +163,26 @@ function differentiate(
   const kept = objective as unknown as Tensor;
   const reported = tf.clone(kept);
   kept.dispose();
-  const gradients: Tensors = {};
-  trained.forEach((tensor, index) => {
-    gradients[tensor.key] = shaped(tensor, grads[index], adapter);
-  });
-  return { loss, objective: reported, gradients };
+  const gradients = trained.map((tensor, index) => [tensor.key, reached(tensor, grads[index])] as const);
+  return { loss, objective: reported, gradients: Object.fromEntries(gradients) };
 }
 
-/** A tensor's gradient after its layer's own say in it. */
-function shaped({ key, name, layer }: TrainedTensor, gradient: Tensor | undefined, adapter: Tensors): Tensor {
-  if (!gradient) {
-    throw new TrainingError(
-      `'${layer.site.path}' is adapted, but the model's output does not depend on it; leave it out by excludeModules`,
-      key,
-    );
-  }
-  return layer.gradient?.(name, gradient, valuesOf(layer, adapter)) ?? gradient;
+function reached({ key, layer }: TrainedTensor, gradient: Tensor | undefined): Tensor {
+  if (gradient) return gradient;
+  throw new TrainingError(
+    `'${layer.site.path}' is adapted, but the model's output does not depend on it; leave it out by excludeModules`,
+    key,
+  );
+}
+
+/** Gradients after their layers' own say in them. */
+function shaped(trained: readonly TrainedTensor[], gradients: Tensors, adapter: Tensors): Tensors {
+  return Object.fromEntries(
+    trained.map(({ key, name, layer }) => {
+      const gradient = take(gradients, key);
+      return [key, layer.gradient?.(name, gradient, valuesOf(layer, adapter)) ?? gradient];
+    }),
+  );
 }
 
 /** `tf.norm` takes absolute values and powers first: two passes more over every gradient. */
@@ -164,7 +208,7 @@ function clip(
 /** What the optimizer alone would do. */
 function propose(
   { optimizer }: StepDefinition,
-  { adapter, moment1, moment2, scalars }: StepInputs,
+  { adapter, moment1, moment2, scalars }: StateInputs,
   trained: readonly TrainedTensor[],
   gradients: Tensors,
 ): Pick<StepOutputs, 'adapter' | 'moment1' | 'moment2'> {

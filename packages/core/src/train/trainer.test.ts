@@ -79,6 +79,30 @@ describe('train', () => {
     expect(peft.adapter.values).toEqual(selected.values);
   });
 
+  it.each([
+    [undefined, 10],
+    [false, 10],
+    [true, 12],
+  ])('selects by the direction of the metric: lowerIsBetter %s', async (lowerIsBetter, expected) => {
+    const values = [2, 5, 1]; // after steps 8, 10 and 12
+    const data = {
+      ...toyEvaluationData(),
+      primaryMetric: 'made',
+      ...(lowerIsBetter !== undefined && { lowerIsBetter }),
+      score: () => ({ made: values.shift() ?? NaN }),
+    };
+    const { selected } = await run(toy(wholeModules()), { finalRatio: 0.5, selection: { data, evaluations: 3 } });
+    expect(selected.step).toBe(expected);
+  });
+
+  it('never selects a checkpoint whose metric is no number', async () => {
+    const values = [NaN, 7, NaN];
+    const score = () => ({ made: values.shift() ?? NaN });
+    const data = { ...toyEvaluationData(), primaryMetric: 'made', lowerIsBetter: true, score };
+    const { selected } = await run(toy(wholeModules()), { finalRatio: 0.5, selection: { data, evaluations: 3 } });
+    expect([selected.step, selected.metrics]).toEqual([10, { made: 7 }]);
+  });
+
   it('feeds the controller the tensors it asks for and takes over what it returns', async () => {
     const seen: number[] = [];
     const key = 'encoder.layer.0.attention.query.bias';
@@ -169,6 +193,27 @@ describe('train', () => {
     for (const [name, copy] of copies) expect(peft.model.weights[name]?.data, name).toEqual(copy);
   });
 
+  it('uploads each frozen weight once, for training and evaluation', async () => {
+    const uploads = new Map<unknown, number>();
+    const compiled = new Set<string>();
+    const counting: Executor = {
+      ...executor,
+      upload(tensor) {
+        uploads.set(tensor.data, (uploads.get(tensor.data) ?? 0) + 1);
+        return executor.upload(tensor);
+      },
+      compile(fn, specs) {
+        compiled.add(Object.keys(specs).some((name) => name.startsWith('moment1/')) ? 'step' : 'predict');
+        return executor.compile(fn, specs);
+      },
+    };
+    const peft = toy(wholeModules());
+    const frozen = Object.entries(peft.model.weights).filter(([name]) => !/query|classifier|embeddings/.test(name));
+    await run(peft, { executor: counting, selection: { data: toyEvaluationData(), evaluations: 2 } });
+    expect([...compiled].sort()).toEqual(['predict', 'step']);
+    expect(frozen.map(([, { data }]) => uploads.get(data))).toEqual(frozen.map(() => 1));
+  });
+
   it('trains one adapter, enabled and not merged', async () => {
     for (const state of [{ enabled: false }, { active: [] }, { merged: ['default'] }]) {
       await expect(run(Object.assign(toy(wholeModules()), state))).rejects.toThrow(ConfigError);
@@ -199,6 +244,9 @@ describe('train', () => {
   it.each<[Partial<TrainOptions>, string]>([
     [{ epochs: 0 }, 'epochs'],
     [{ epochs: 1.5 }, 'epochs'],
+    [{ gradientAccumulationSteps: 0 }, 'gradientAccumulationSteps'],
+    [{ gradientAccumulationSteps: 1.5 }, 'gradientAccumulationSteps'],
+    [{ gradientAccumulationSteps: NaN }, 'gradientAccumulationSteps'],
     [{ learningRate: -1 }, 'learningRate'],
     [{ learningRates: { gate: NaN } }, 'gate'],
     [{ warmupRatio: 1 }, 'warmupRatio'],

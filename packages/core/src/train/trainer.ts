@@ -2,7 +2,7 @@ import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { allLayers, tensorKey, tensorNames, type Adapter, type PeftModel } from '../adapter/peft-model.js';
 import { ConfigError, TrainingError } from '../errors.js';
 import type { AdapterLayers, Controller, ResizedLayer } from '../contracts/method.js';
-import type { Batch, Model, TrainingData } from '../contracts/model.js';
+import type { Batch, EvaluationData, Model, TrainingData } from '../contracts/model.js';
 import { mapValues } from '../records.js';
 import { createRng, type Rng } from '../rng.js';
 import { hostScalar, hostZeros, type HostTensors } from '../tensors.js';
@@ -137,13 +137,15 @@ async function closeSession({ session, state }: Run): Promise<void> {
 }
 
 async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): Promise<void> {
-  const { epochs, plan } = run.settings;
-  for (let epoch = Math.floor(run.step / data.batchesPerEpoch); epoch < epochs; epoch++) {
+  const { epochs, plan, gradientAccumulationSteps } = run.settings;
+  const stepsPerEpoch = plan.totalSteps / epochs;
+  for (let epoch = Math.floor(run.step / stepsPerEpoch); epoch < epochs; epoch++) {
     const batches = data.epoch(epoch);
-    for (const batch of batches.slice(run.step - epoch * data.batchesPerEpoch)) {
+    for (let part = run.step - epoch * stepsPerEpoch; part < stepsPerEpoch; part++) {
       options.signal?.throwIfAborted();
       run.step++;
-      await oneStep(run, batch, data.objective, epoch, options);
+      const first = part * gradientAccumulationSteps;
+      await oneStep(run, batches.slice(first, first + gradientAccumulationSteps), data.objective, epoch, options);
       if (run.settings.evaluationSteps.has(run.step) && options.selection) {
         await judge(run, options.selection, options.onEvaluation);
       }
@@ -160,7 +162,7 @@ async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): P
 
 async function oneStep(
   run: Run,
-  batch: Batch,
+  batches: readonly Batch[],
   objective: TrainingData['objective'],
   epoch: number,
   { onStep }: TrainOptions,
@@ -168,17 +170,19 @@ async function oneStep(
   const { settings, step } = run;
   const learningRates = ratesAt(run);
   const fed = run.controller?.scalars(step, learningRates) ?? {};
-  const scalars = {
-    ...hostScalars({
-      ...fed,
-      ...biasCorrections(step, settings.optimizer),
-      ...Object.fromEntries(run.groups.map((group) => [`learningRate.${group}`, learningRates[group] as number])),
-    }),
-    ...drawNoise(run.adapter.layers, run.noise.fork(String(step))),
-  };
+  const scalars = hostScalars({
+    ...fed,
+    ...biasCorrections(step, settings.optimizer),
+    ...Object.fromEntries(run.groups.map((group) => [`learningRate.${group}`, learningRates[group] as number])),
+  });
+  const noise = run.noise.fork(String(step));
+  const parts = batches.map((batch, index) => ({
+    batch,
+    noise: drawNoise(run.adapter.layers, index === 0 ? noise : noise.fork(String(index))),
+  }));
   const compiledBefore = run.session.compileMs();
   const started = performance.now();
-  const report = await run.session.step({ ...settings, objective }, run.state, batch, scalars);
+  const report = await run.session.step({ ...settings, objective }, run.state, parts, scalars);
   const milliseconds = performance.now() - started - (run.session.compileMs() - compiledBefore);
   assertFinite(report, step);
   await runController(run);
@@ -257,14 +261,23 @@ async function recount(run: Run): Promise<void> {
 
 /** Measures the adapter on the selection data; keeps it when it is the best that holds its budget. */
 async function judge(run: Run, { data }: Selection, tell: TrainOptions['onEvaluation']): Promise<void> {
-  const metrics = data.score(await predictWith(run.session, run.state.adapter, data.batches));
+  const metrics = data.score(await predictWith(run.session, run.state.adapter, data));
   const candidate = { ...(await checkpoint(run)), metrics };
-  const score = metrics[data.primaryMetric] ?? -Infinity;
-  const bar = run.selected?.metrics[data.primaryMetric] ?? -Infinity;
-  const best = (run.controller?.holdsBudget(run.step) ?? true) && score > bar;
+  const best =
+    (run.controller?.holdsBudget(run.step) ?? true) && meritOf(data, metrics) > meritOf(data, run.selected?.metrics);
   if (best) run.selected = candidate;
   const { step, storedParameters: stored, ranks } = candidate;
   tell?.({ step, metrics, storedParameters: stored, ranks, best });
+}
+
+/** How good metrics are: more is better; nothing is worse than none. */
+function meritOf(
+  { primaryMetric, lowerIsBetter = false }: EvaluationData,
+  metrics: Checkpoint['metrics'] = {},
+): number {
+  const value = metrics[primaryMetric];
+  if (value === undefined) return -Infinity;
+  return lowerIsBetter ? -value : value;
 }
 
 async function checkpoint({ session, state, adapter, step }: Run): Promise<Checkpoint> {

@@ -1,14 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
 import { EngineError } from '@peftjs/core';
-import { availableThreads, environment, importOptional, nodeModule, withoutCrashHandlers } from '../host.js';
+import { availableThreads, environment, importOptional, withoutCrashHandlers } from '../host.js';
 import { withBackend } from '../tf-backends.js';
+import { loadTensorFlow, TENSORFLOW_INSTALL } from './tensorflow.js';
+import { writeTransposesOut } from './wasm-products.js';
 
 /** A TensorFlow.js backend that the eager executor can run on. */
 export type EagerBackend = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
 
 interface BackendSource {
   /** Makes TensorFlow.js know the backend; it may choose it for the process, which is undone. */
-  load(): Promise<unknown>;
+  load(): unknown;
   /** Threads it computes with, once started. */
   threads(): Promise<number>;
   readonly install: string;
@@ -19,7 +21,7 @@ export const EAGER_BACKENDS: Readonly<Record<EagerBackend, BackendSource>> = {
   tensorflow: {
     load: loadTensorFlow,
     threads: () => Promise.resolve(Number(environment('TF_NUM_INTRAOP_THREADS')) || availableThreads()),
-    install: 'npm install @tensorflow/tfjs-node',
+    install: TENSORFLOW_INSTALL,
   },
   webgpu: {
     load: () => importOptional('@tensorflow/tfjs-backend-webgpu'),
@@ -32,7 +34,7 @@ export const EAGER_BACKENDS: Readonly<Record<EagerBackend, BackendSource>> = {
     install: 'npm install @tensorflow/tfjs-backend-wasm',
   },
   cpu: {
-    load: () => Promise.resolve(),
+    load: () => undefined,
     threads: () => Promise.resolve(1),
     install: 'npm install @tensorflow/tfjs',
   },
@@ -70,6 +72,7 @@ async function start(name: EagerBackend): Promise<void> {
   if (factory === null) throw new EngineError('this platform does not support it');
   registry[name] ??= await factory();
   if (name === 'cpu') withBackend(name, withoutBanner);
+  if (name === 'wasm') writeTransposesOut();
 }
 
 /** The cpu backend greets with a banner on its first write, unless TensorFlow.js believes itself in production. */
@@ -78,15 +81,4 @@ function withoutBanner(): void {
   tf.env().set('PROD', true);
   tf.scalar(0).dispose();
   tf.env().set('PROD', isProduction);
-}
-
-async function loadTensorFlow(): Promise<void> {
-  // tfjs-node calls util.isNullOrUndefined, which Node 23 removed.
-  const util = nodeModule('node:util') as { isNullOrUndefined?: (value: unknown) => boolean } | undefined;
-  if (util !== undefined) util.isNullOrUndefined ??= (value) => value == null;
-  try {
-    await importOptional('@tensorflow/tfjs-node-gpu');
-  } catch {
-    await importOptional('@tensorflow/tfjs-node');
-  }
 }

@@ -2,7 +2,7 @@ import { Tensor } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
 import { ConfigError, EngineError } from '@peftjs/core';
 import type { CompiledFunction, Executor, HostTensor, PureFunction, Tensors, TensorSpec } from '@peftjs/core';
-import { checkHostTensor, checkInputs, checkOutputs, checkSpecs } from '../checks.js';
+import { checkFunction, checkHostTensor, checkInputs, checkOutputs, checkSpecs } from '../checks.js';
 import { withBackend } from '../tf-backends.js';
 import { EAGER_BACKENDS, startBackend } from './backends.js';
 import type { EagerBackend } from './backends.js';
@@ -64,6 +64,7 @@ function prepared(
   fn: PureFunction,
   specs: Readonly<Record<string, TensorSpec>>,
 ): CompiledFunction<Tensor> {
+  checkFunction(fn);
   checkSpecs(specs);
   let isDisposed = false;
   const run = (inputs: Tensors): Tensors => {

@@ -1,0 +1,83 @@
+import * as tf from '@tensorflow/tfjs';
+import { EngineError } from '@peftjs/core';
+import { defaultEnvironment, environment, nodeModule } from '../host.js';
+
+/** The packages that bind TensorFlow; where both are installed, the one that also finds GPUs. */
+const PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'];
+
+/** How to get them: TensorFlow.js's own build of an older TensorFlow, or peftjs's of a current one. */
+export const TENSORFLOW_INSTALL =
+  'npm install @tensorflow/tfjs-node, or for a current TensorFlow, from a clone of peftjs: npx tsx tools/tfjs-node/build.ts --into DIR';
+
+interface Require {
+  (name: string): unknown;
+  resolve(name: string, options?: { readonly paths: readonly string[] }): string;
+  readonly cache: Record<string, object | undefined>;
+}
+
+interface NodeModules {
+  createRequire(from: string): Require;
+}
+
+/**
+ * Makes TensorFlow.js know the backend 'tensorflow', from the folder that PEFTJS_TFJS_NODE names or else from where this package is
+ * installed.
+ *
+ * @throws EngineError when it is not installed, has no native addon, or does not load.
+ */
+export function loadTensorFlow(): void {
+  const folder = environment('PEFTJS_TFJS_NODE') ?? '';
+  const require = requireFrom(folder);
+  const name = PACKAGES.find((candidate) => resolved(require, candidate) !== undefined);
+  if (name === undefined) {
+    throw new EngineError(`${PACKAGES.join(' and ')} are not installed${folder && ` in ${folder} (PEFTJS_TFJS_NODE)`}`);
+  }
+  restoreUtilities();
+  defaultEnvironment('TF_CPP_MIN_LOG_LEVEL', '2'); // errors only; TensorFlow greets otherwise
+  shareTensorFlowJs(require, name);
+  try {
+    require(name);
+  } catch (cause) {
+    const [reason = ''] = (cause as Error).message.split('\n');
+    throw new EngineError(
+      reason.includes('native addon module') ? `${name} is installed without its native addon` : `${name}: ${reason}`,
+      name,
+      cause,
+    );
+  }
+}
+
+/** Resolves as a file of that folder does; '' for this package. */
+function requireFrom(folder: string): Require {
+  const { createRequire } = (nodeModule('node:module') ?? {}) as Partial<NodeModules>;
+  const { resolve } = (nodeModule('node:path') ?? {}) as { resolve?: (...parts: string[]) => string };
+  if (createRequire === undefined || resolve === undefined) throw new EngineError('it runs in Node only');
+  return createRequire(folder ? resolve(folder, 'package.json') : import.meta.url);
+}
+
+function resolved(require: Require, name: string, from?: string): string | undefined {
+  try {
+    return require.resolve(name, from === undefined ? undefined : { paths: [from] });
+  } catch {
+    return undefined;
+  }
+}
+
+/** Two functions that tfjs-node 4.22 calls, and that newer versions of Node warn of or no longer have. */
+function restoreUtilities(): void {
+  const util = nodeModule('node:util') as Record<string, (value: unknown) => boolean>;
+  util.isNullOrUndefined = (value) => value == null;
+  util.isArray = Array.isArray;
+}
+
+/**
+ * Gives the package, in a folder with a TensorFlow.js of its own, the one that this process has: a second one would put its
+ * kernels in the place of the first one's, with a warning for each.
+ */
+function shareTensorFlowJs(require: Require, name: string): void {
+  const { default: exports = tf } = tf as { readonly default?: object }; // which holds the core's exports, too
+  for (const part of ['@tensorflow/tfjs', '@tensorflow/tfjs-core']) {
+    const theirs = resolved(require, part, resolved(require, name));
+    if (theirs !== undefined) require.cache[theirs] ??= { id: theirs, filename: theirs, loaded: true, exports };
+  }
+}

@@ -1,0 +1,111 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import { describe, expect, it } from 'vitest';
+import { hostTensor, hostZeros } from '@peftjs/core';
+import type { Executor, PureFunction } from '@peftjs/core';
+import type { OrtTensor } from '@peftjs/engine';
+import { deviceMemory } from '../src/compiled/device.js';
+import { loadRuntime } from '../src/compiled/runtime.js';
+import { floats, integers, runOnce } from './cases.js';
+import { webgpu } from './webgpu.js';
+
+const { skipped } = webgpu;
+const ROWS = 40;
+const matrix = { dtype: 'float32', shape: [ROWS, 10] } as const;
+const double: PureFunction = ({ x }) => ({ y: tf.mul(x as Tensor, 2) });
+const add: PureFunction = ({ x, w }) => ({ y: tf.add(x as Tensor, w as Tensor) });
+
+describe.skipIf(skipped !== undefined)(`compiled on WebGPU${skipped ? ` (${skipped})` : ''}`, () => {
+  const executor = (): Executor<OrtTensor> => webgpu.executor ?? expect.fail('there is no WebGPU');
+
+  it('passes values from call to call without a visit to the host', async () => {
+    const gpu = executor();
+    const fn = await gpu.compile(double, { x: matrix });
+    const input = floats(matrix.shape);
+    let x = gpu.upload(input);
+    for (let call = 0; call < 3; call++) {
+      const { y } = (await fn.run({ x })) as { y: OrtTensor };
+      expect(y.location).toBe('gpu-buffer');
+      gpu.release(x);
+      x = y;
+    }
+    const expected = { ...input, data: input.data.map((value) => 8 * value) };
+    expect(await gpu.download(x)).toEqual(expected);
+    await fn.dispose();
+    // On the device a value outlives what computed it, and is read as often as one likes.
+    expect(await gpu.download(x)).toEqual(expected);
+    gpu.release(x);
+  });
+
+  it('gives the same numbers where a weight has moved to the device as before', async () => {
+    const gpu = executor();
+    const fn = await gpu.compile(add, { x: matrix, w: matrix });
+    const [x, weight] = [floats(matrix.shape), floats(matrix.shape, -1, 1, 2)];
+    const w = gpu.upload(weight);
+    for (let call = 0; call < 4; call++) {
+      const batch = gpu.upload(x);
+      const { y } = (await fn.run({ x: batch, w })) as { y: OrtTensor };
+      expect((await gpu.download(y)).data).toEqual(x.data.map((value, at) => value + (weight.data[at] as number)));
+      for (const value of [batch, y]) gpu.release(value);
+    }
+    expect(await gpu.download(w)).toEqual(weight);
+    gpu.release(w);
+    await fn.dispose();
+  });
+
+  it('runs two functions on one weight at once', async () => {
+    const gpu = executor();
+    const [one, other] = [await gpu.compile(double, { x: matrix }), await gpu.compile(double, { x: matrix })];
+    const x = gpu.upload(floats(matrix.shape));
+    const runs = await Promise.all([one, other, one, other].map((fn) => fn.run({ x })));
+    const results = await Promise.all(runs.map(({ y }) => gpu.download(y as OrtTensor)));
+    for (const result of results) expect(result).toEqual(results[0]);
+    await Promise.all([one.dispose(), other.dispose()]);
+  });
+
+  it('returns scalars, empty tensors, integers, bools and infinities of any size', async () => {
+    const inputs = {
+      scalar: hostTensor(Float32Array.of(-Infinity), []),
+      empty: hostZeros([0, 3]),
+      whole: integers([ROWS, 10], -1000, 1000),
+      matrix: floats(matrix.shape),
+    };
+    const fn: PureFunction = (t) => ({ ...t, positive: tf.greater(t.matrix as Tensor, 0) });
+    const { positive, ...same } = await runOnce(executor(), fn, inputs);
+    expect(same).toEqual(inputs);
+    expect(positive).toEqual({
+      dtype: 'int32',
+      shape: matrix.shape,
+      data: Int32Array.from(inputs.matrix.data, (value) => Number(value > 0)),
+    });
+  });
+});
+
+describe.skipIf(skipped !== undefined)('memory of a device', () => {
+  it('takes what it is given a second time, and gives it up with the value', async () => {
+    const { Tensor } = await loadRuntime();
+    const memory = deviceMemory(loadRuntime, ['webgpu']);
+    await memory.open();
+    const weight = new Tensor('float32', new Float32Array(400).fill(3), [ROWS, 10]);
+    expect(await memory.placed(weight)).toBe(weight);
+    const [copy, again] = await Promise.all([memory.placed(weight), memory.placed(weight)]);
+    expect([copy.location, copy.dims, again === copy]).toEqual(['gpu-buffer', [ROWS, 10], true]);
+    expect(await memory.placed(copy)).toBe(copy);
+    expect((await memory.onHost(copy)).data).toEqual(weight.data);
+    expect(await memory.onHost(weight)).toBe(weight);
+    memory.release(weight);
+    await expect.poll(() => copy.location).toBe('none');
+    expect((await memory.placed(weight)).location).toBe('gpu-buffer');
+    memory.release(weight);
+  });
+
+  it('leaves small tensors to travel with each run', async () => {
+    const { Tensor } = await loadRuntime();
+    const memory = deviceMemory(loadRuntime, ['webgpu']);
+    const scalar = new Tensor('float32', Float32Array.of(1), []);
+    for (let run = 0; run < 3; run++) expect(await memory.placed(scalar)).toBe(scalar);
+    const port = (name: string, shape: readonly number[]) => ({ key: name, name, dtype: 'float32', shape }) as const;
+    const outputs = [port('loss', []), port('weight', [ROWS, 10])];
+    expect(memory.locations(outputs)).toEqual({ loss: 'cpu', weight: 'gpu-buffer' });
+  });
+});

@@ -1,0 +1,54 @@
+/**
+ * TensorFlow itself, which is too large to be a dependency of every clone:
+ *
+ *   npx tsx tools/tfjs-node/build.ts --into /tmp/tfjs-node
+ *   PEFTJS_TFJS_NODE=/tmp/tfjs-node npx vitest run tests/executors/tensorflow.test.ts
+ */
+import * as tf from '@tensorflow/tfjs';
+import { attach, train, type Executor, type HostTensors } from '@peftjs/core';
+import { farthestTensor, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { compiled, eager, listBackends } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { describe, expect, it, vi } from 'vitest';
+
+const folder = process.env.PEFTJS_TFJS_NODE ?? '';
+const reason = folder === '' ? 'PEFTJS_TFJS_NODE names no folder where it is built' : `built in ${folder}`;
+
+async function fiveSteps(executor: Executor): Promise<{ losses: number[]; values: HostTensors }> {
+  const losses: number[] = [];
+  const { last } = await train(attach(toyModel(), lora({ r: 4 }), { seed: 2 }), toyTrainingData(5, 5), {
+    executor,
+    epochs: 1,
+    learningRate: 0.02,
+    onStep: ({ loss }) => losses.push(loss),
+  });
+  return { losses, values: last.values };
+}
+
+describe.skipIf(folder === '')(`TensorFlow itself (${reason})`, () => {
+  it('starts without a word, and leaves the process its own backend and TensorFlow.js', async () => {
+    const spies = [vi.spyOn(console, 'warn'), vi.spyOn(console, 'error'), vi.spyOn(process.stderr, 'write')];
+    const kernel = tf.getKernel('Add', 'cpu');
+    const { info } = await eager({ backend: 'tensorflow' });
+    expect(spies.map((spy) => spy.mock.calls)).toEqual([[], [], []]);
+    vi.restoreAllMocks();
+    expect(info).toMatchObject({ executor: 'eager', backend: 'tensorflow' });
+    expect([tf.getBackend(), tf.getKernel('Add', 'cpu')]).toEqual(['cpu', kernel]);
+  });
+
+  it('is what auto takes, and listed', async () => {
+    expect((await eager()).info.backend).toBe('tensorflow');
+    const reports = await listBackends();
+    expect(reports).toContainEqual({ executor: 'eager', backend: 'tensorflow', available: true });
+  });
+
+  it('takes the same five steps of LoRA as the compiled engine', async () => {
+    const [eagerly, atOnce] = [await fiveSteps(await eager()), await fiveSteps(compiled({ threads: 1 }))];
+    const { name, distance } = farthestTensor(eagerly.values, atOnce.values);
+    expect(distance, name).toBeLessThan(1e-4);
+    eagerly.losses.forEach((loss, step) => {
+      expect(loss).toBeCloseTo(atOnce.losses[step] as number, 4);
+    });
+    expect(eagerly.losses).toHaveLength(5);
+  });
+});

@@ -1,0 +1,81 @@
+import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { Executor } from '@peftjs/core';
+import { compiled, eager, type OrtRuntime } from '@peftjs/engine';
+
+/** Largest ||a - b|| / ||b|| of any tensor against the reference executor. */
+export interface Tolerance {
+  readonly outputs: number;
+  readonly gradients: number;
+  /** Values and both moments after five steps, and the losses on the way. */
+  readonly steps: number;
+}
+
+/** An executor on one of its backends. */
+interface ParityExecutor {
+  readonly name: string;
+  readonly tolerance: Tolerance;
+  /** All cases, or for a slow one every network with LoRA and one case of each family of methods. */
+  readonly cases: 'all' | 'one of each family';
+  /** @throws where the machine lacks something: the executor is then skipped by name, with the reason. */
+  open(): Promise<Executor>;
+}
+
+/** The same numbers to the bit. */
+const exact: Tolerance = { outputs: 0, gradients: 0, steps: 0 };
+/** float32 in another order of summation. */
+const float32: Tolerance = { outputs: 5e-6, gradients: 1e-5, steps: 1e-4 };
+
+/** Every executor that there is. One line is all that a new one takes. */
+// prettier-ignore
+const parityExecutors: readonly ParityExecutor[] = [
+  { name: 'compiled on the CPU', tolerance: float32, cases: 'all', open: () => opened(compiled({ threads: 1 })) },
+  { name: 'compiled on WebGPU', tolerance: float32, cases: 'one of each family', open: () => opened(compiled({ threads: 1, executionProviders: ['webgpu'] })) },
+  { name: 'compiled on WebAssembly', tolerance: float32, cases: 'one of each family', open: async () => opened(compiled({ threads: 1, runtime: onnxruntimeWeb() })) },
+  { name: 'eager on TensorFlow', tolerance: float32, cases: 'all', open: () => eager({ backend: 'tensorflow' }) },
+  { name: 'eager on WebAssembly', tolerance: float32, cases: 'all', open: () => eager({ backend: 'wasm' }) },
+  { name: 'eager on the CPU', tolerance: exact, cases: 'one of each family', open: () => eager({ backend: 'cpu' }) },
+];
+
+/** An executor of this machine, or why it is skipped. */
+export interface Found extends ParityExecutor {
+  readonly executor?: Executor;
+  readonly skipped?: string;
+}
+
+/** All of them, each tried. */
+export async function findExecutors(): Promise<Found[]> {
+  const found: Found[] = [];
+  for (const candidate of parityExecutors) {
+    try {
+      found.push({ ...candidate, executor: await candidate.open() });
+    } catch (error) {
+      const [reason = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
+      found.push({ ...candidate, skipped: reason });
+    }
+  }
+  return found;
+}
+
+/** What it needs is only found out by compiling something. */
+async function opened(executor: Executor): Promise<Executor> {
+  const { run, dispose } = await executor.compile(({ x }) => ({ y: x as never }), {
+    x: { dtype: 'float32', shape: [1] },
+  });
+  const x = executor.upload({ dtype: 'float32', shape: [1], data: Float32Array.of(1) });
+  const { y } = await run({ x });
+  for (const value of [x, y]) executor.release(value);
+  await dispose();
+  return executor;
+}
+
+/** onnxruntime-web, where it is installed or in the folder that PEFTJS_ONNXRUNTIME_WEB names. */
+function onnxruntimeWeb(): OrtRuntime {
+  const folder = process.env.PEFTJS_ONNXRUNTIME_WEB;
+  const from = folder ? pathToFileURL(resolve(folder, 'package.json')).href : import.meta.url;
+  const entry = createRequire(from).resolve('onnxruntime-web');
+  const runtime = createRequire(from)(entry) as OrtRuntime & { env: { wasm: { numThreads: number } } };
+  runtime.env.wasm.numThreads = 1;
+  return runtime;
+}

@@ -1,0 +1,100 @@
+import {
+  createRng,
+  floats,
+  hostTensor,
+  predict,
+  train,
+  trainedTensors,
+  type Batch,
+  type Executor,
+  type HostTensors,
+  type Objective,
+  type PeftModel,
+  type TrainingSnapshot,
+} from '@peftjs/core';
+import { relativeDistance } from '@peftjs/core/testing';
+import type { Tolerance } from './executors.js';
+
+/** What is run on each executor. */
+export interface Subject {
+  readonly name: string;
+  /** A model with an adapter of its own; called once for each executor. */
+  attach(): Promise<PeftModel>;
+  /** Of five batches. */
+  readonly batches: readonly Batch[];
+  readonly objective: Objective;
+}
+
+/** What an executor makes of a subject. */
+export type Measured = Readonly<Record<keyof Tolerance, HostTensors>>;
+
+/** Outputs of the first batch, its gradients, and where five steps lead. */
+export async function measure({ attach, batches, objective }: Subject, executor: Executor): Promise<Measured> {
+  const peft = moved(await attach());
+  const [first] = batches as [Batch];
+  const rows = await predict(peft, [first], executor);
+  const losses: number[] = [];
+  const snapshots: TrainingSnapshot[] = [];
+  const { last } = await train(
+    peft,
+    { objective, batchesPerEpoch: batches.length, epoch: () => batches },
+    {
+      executor,
+      epochs: 1,
+      learningRate: 0.02,
+      weightDecay: 0.1,
+      warmupRatio: 0.2,
+      finalRatio: 0.4,
+      epsilon: 1e-4, // what Adam makes of a gradient that is nothing but rounding
+      clipNorm: 0.5,
+      snapshotEvery: 1,
+      onStep: ({ loss }) => losses.push(loss),
+      onSnapshot: (snapshot) => void snapshots.push(snapshot),
+    },
+  );
+  const [{ moment1: gradients }] = snapshots as [TrainingSnapshot]; // after one step a part of each gradient, and nothing else
+  const { moment1, moment2 } = snapshots.at(-1) as TrainingSnapshot;
+  return {
+    outputs: { outputs: numbers(rows.flatMap((row) => [...row])) },
+    gradients,
+    steps: { ...last.values, ...named('moment1', moment1), ...named('moment2', moment2), losses: numbers(losses) },
+  };
+}
+
+/** The tensors that are too far from what they should be, with their distances; names that only one side has are among them. */
+export function tooFar(actual: Measured, expected: Measured, tolerance: Tolerance): string[] {
+  return (Object.keys(tolerance) as (keyof Tolerance)[]).flatMap((kind) => {
+    const names = new Set([...Object.keys(actual[kind]), ...Object.keys(expected[kind])]);
+    return [...names].flatMap((name) => {
+      const distance = distanceOf(actual[kind][name], expected[kind][name]);
+      return distance <= tolerance[kind] ? [] : [`${kind}: ${name} is ${distance.toPrecision(2)} away`];
+    });
+  });
+}
+
+function distanceOf(a: HostTensors[string] | undefined, b: HostTensors[string] | undefined): number {
+  if (!a || !b || a.shape.join() !== b.shape.join()) return Infinity;
+  return relativeDistance(floats(a), floats(b));
+}
+
+/** Away from the start, where much of an adapter is zero and its gradients with it. */
+function moved(peft: PeftModel): PeftModel {
+  const { layers, saved, values } = peft.adapter;
+  const rng = createRng(11);
+  const changed = trainedTensors({ ...layers, ...saved }).map(({ key }) => {
+    const { shape } = values[key] as HostTensors[string];
+    const noise = rng.fork(key);
+    const data = floats(values[key] as HostTensors[string]).map((value) => value + 0.05 * noise.normal());
+    return [key, hostTensor(data, shape)] as const;
+  });
+  peft.adapter = { ...peft.adapter, values: { ...values, ...Object.fromEntries(changed) } };
+  return peft;
+}
+
+function numbers(values: readonly number[]): HostTensors[string] {
+  return hostTensor(Float32Array.from(values), [values.length]);
+}
+
+function named(prefix: string, tensors: HostTensors): HostTensors {
+  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [`${prefix} of ${name}`, tensor]));
+}

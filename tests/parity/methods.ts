@@ -1,0 +1,49 @@
+import type { ConfiguredMethod } from '@peftjs/core';
+import { adalora } from '@peftjs/adalora';
+import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
+import { lora } from '@peftjs/lora';
+import { sora } from '@peftjs/sora';
+
+/** A method with options, and the family whose mathematics it shares with others. The first of a family stands for it. */
+export interface ParityMethod {
+  readonly name: string;
+  readonly family: 'whole modules' | 'biases' | 'bottlenecks' | 'scales' | 'lora' | 'dora' | 'adalora' | 'sora';
+  readonly configured: ConfiguredMethod;
+}
+
+/** Every method, with the options that change what it computes. One line is all that a new one takes. */
+// prettier-ignore
+export const parityMethods: readonly ParityMethod[] = [
+  { name: 'full', family: 'whole modules', configured: full() },
+  { name: 'head', family: 'whole modules', configured: head() },
+  { name: 'bitfit', family: 'biases', configured: bitfit() },
+  { name: "bitfit of OpenDelta's biases", family: 'biases', configured: bitfit({ biases: 'opendelta' }) },
+  { name: 'houlsby', family: 'bottlenecks', configured: houlsby({ bottleneck: 4 }) },
+  { name: 'houlsby with relu', family: 'bottlenecks', configured: houlsby({ bottleneck: 4, nonLinearity: 'relu' }) },
+  { name: 'pfeiffer with gelu', family: 'bottlenecks', configured: pfeiffer({ bottleneck: 4, nonLinearity: 'gelu' }) },
+  { name: 'pfeiffer with swish', family: 'bottlenecks', configured: pfeiffer({ bottleneck: 4, nonLinearity: 'swish' }) },
+  { name: 'ia3', family: 'scales', configured: ia3() },
+  { name: 'ia3 of feed-forward modules', family: 'scales', configured: ia3({ targetModules: ['query', 'ffn.in', 'ffn.out'], feedforwardModules: ['ffn.in'] }) },
+  { name: 'lora', family: 'lora', configured: lora({ r: 4 }) },
+  { name: 'lora with dropout, of embeddings, with all biases', family: 'lora', configured: lora({ r: 2, targetModules: ['embeddings', 'query'], loraDropout: 0.2, bias: 'all' }) },
+  { name: 'lora of uneven ranks, scaled by their roots', family: 'lora', configured: lora({ r: 4, useRslora: true, rankPattern: { query: 2 }, alphaPattern: { 'ffn.in': 3 } }) },
+  { name: 'lora from a part of the weight', family: 'lora', configured: lora({ r: 2, initLoraWeights: 'pissa' }) },
+  { name: 'lora+ with biases of its own', family: 'lora', configured: lora({ r: 2, loraplusLrRatio: 4, loraBias: true }) },
+  { name: 'lora from the activations', family: 'lora', configured: lora({ r: 2, initLoraWeights: 'eva' }) },
+  { name: 'lora from the gradients', family: 'lora', configured: lora({ r: 2, initLoraWeights: 'lora_ga' }) },
+  { name: 'lora-fa', family: 'lora', configured: lora({ r: 2, loraFa: true }) },
+  { name: 'dora', family: 'dora', configured: lora({ r: 2, useDora: true, loraDropout: 0.2 }) },
+  { name: 'dora from a part of the weight', family: 'dora', configured: lora({ r: 2, useDora: true, initLoraWeights: 'pissa' }) },
+  { name: 'adalora', family: 'adalora', configured: adalora({ initR: 4, targetR: 2, tinit: 1, tfinal: 1 }) },
+  { name: 'adalora by magnitude, regularised as PEFT does', family: 'adalora', configured: adalora({ initR: 4, targetR: 2, tinit: 1, tfinal: 1, importance: 'magnitude', orthRegularizer: 'unsquared-mean' }) },
+  { name: 'adalora of doublets, as released', family: 'adalora', configured: adalora({ parametrization: 'lora', initR: 4, targetR: 2, allocator: 'released', loraDropout: 0.2 }) },
+  { name: 'sora', family: 'sora', configured: sora({ r: 4, sparseLambda: 2 }) },
+  { name: 'sora with a budget', family: 'sora', configured: sora({ r: 4, budget: 400 }) },
+  { name: 'sora as released', family: 'sora', configured: sora({ r: 4, thresholdMode: 'constant', proximal: 'reference', sparseLambda: 2e-3, l1Weight: 0.1 }) },
+  { name: 'sora without its dead ranks', family: 'sora', configured: sora({ r: 4, sparseLambda: 10, compactEvery: 1 }) },
+];
+
+/** The first of each family. */
+export const oneOfEachFamily: readonly ParityMethod[] = parityMethods.filter(
+  ({ family }, index) => parityMethods.findIndex((other) => other.family === family) === index,
+);

@@ -1,0 +1,15 @@
+import { readdir } from 'node:fs/promises';
+import { expect, it } from 'vitest';
+import { parityNetworks } from './networks.js';
+import { testParity } from './parity.js';
+import { networkSubject } from './subjects.js';
+
+const subjects = await Promise.all(parityNetworks.map((network) => networkSubject(network)));
+
+await testParity(() => subjects);
+
+it('has a case for every network that there are weights of', async () => {
+  const folders = await readdir(new URL('../models/fixtures/', import.meta.url));
+  const networks = folders.filter((folder) => folder.endsWith('-tiny')).map((folder) => folder.replace('-tiny', ''));
+  expect(parityNetworks.map(({ name }) => name.split(' ')[0])).toEqual(expect.arrayContaining(networks));
+});

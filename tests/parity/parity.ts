@@ -1,0 +1,28 @@
+import { referenceExecutor } from '@peftjs/core/testing';
+import { describe, expect, it } from 'vitest';
+import { findExecutors, type Found } from './executors.js';
+import { measure, tooFar, type Measured, type Subject } from './measured.js';
+
+/** One test for each executor and subject; executors that the machine lacks are skipped by name. */
+export async function testParity(subjectsFor: (found: Found) => readonly Subject[]): Promise<void> {
+  const reference = await referenceExecutor();
+  const known = new Map<string, Promise<Measured>>();
+  const expected = (subject: Subject): Promise<Measured> => {
+    const measured = known.get(subject.name) ?? measure(subject, reference);
+    known.set(subject.name, measured);
+    return measured;
+  };
+  for (const found of await findExecutors()) {
+    const { name, tolerance, executor, skipped } = found;
+    if (!executor) {
+      it.skip(`${name}: ${skipped}`);
+      continue;
+    }
+    describe(`${name}, ${found.cases}: forward, gradients and five steps are the reference's`, () => {
+      it.each(subjectsFor(found).map((subject) => [subject.name, subject] as const))('%s', async (_, subject) => {
+        const actual = await measure(subject, executor);
+        expect(tooFar(actual, await expected(subject), tolerance)).toEqual([]);
+      });
+    });
+  }
+}

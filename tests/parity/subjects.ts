@@ -1,0 +1,41 @@
+import { attach, calibrate, type PeftModel } from '@peftjs/core';
+import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { lora } from '@peftjs/lora';
+import type { Subject } from './measured.js';
+import type { ParityMethod } from './methods.js';
+import type { ParityNetwork } from './networks.js';
+
+const SEED = 5;
+const toyData = toyTrainingData(SEED, 5);
+
+/**
+ * A method on the toy encoder. What it starts from is always measured on the reference: of almost equal measurements the
+ * factors may be turned round.
+ */
+export function methodSubject({ name, configured }: ParityMethod): Subject {
+  return {
+    name,
+    objective: toyData.objective,
+    batches: toyData.epoch(0),
+    async attach(): Promise<PeftModel> {
+      const model = toyModel();
+      if (!configured.method.calibration?.(configured.config)) return attach(model, configured, { seed: SEED });
+      const options = { executor: await referenceExecutor(), batches: 2, seed: SEED };
+      return attach(model, configured, {
+        seed: SEED,
+        calibration: await calibrate(model, configured, toyData, options),
+      });
+    },
+  };
+}
+
+/** LoRA on a network, with one batch again and again. */
+export async function networkSubject({ name, load }: ParityNetwork, loraDropout = 0.1): Promise<Subject> {
+  const { model, batch, objective } = await load();
+  return {
+    name,
+    objective,
+    batches: Array.from({ length: 5 }, () => batch),
+    attach: () => Promise.resolve(attach(model, lora({ r: 2, loraAlpha: 4, loraDropout }), { seed: SEED })),
+  };
+}

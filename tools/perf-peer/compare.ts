@@ -1,0 +1,91 @@
+/*
+ * npx tsx --conditions @peftjs/source tools/perf-peer/compare.ts --python venv/bin/python [--rounds 3] [--threads 2]
+ *     [--only minilm] [--results docs/benchmarks/results/speed]
+ *
+ * The LoRA step of peftjs and that of PyTorch + Hugging Face PEFT, one after the other, round after round: only numbers of one round
+ * are compared. Each run is a process of its own. Writes speed.json; report.ts makes the page of it.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { writeCheckpoint } from '../perf/checkpoint.js';
+import type { CaseResult } from '../perf/measure.js';
+import { measurePeak } from '../perf/peak.js';
+import { compared, type ComparedShape, type Round, type Run, type Side, type SpeedResults } from './results.js';
+
+const { values: flags } = parseArgs({
+  options: {
+    python: { type: 'string', default: 'python3' },
+    rounds: { type: 'string', default: '3' },
+    threads: { type: 'string', default: String(availableParallelism()) },
+    only: { type: 'string', default: '' },
+    results: { type: 'string', default: 'docs/benchmarks/results/speed' },
+  },
+});
+const threads = Number(flags.threads);
+const shapes = Object.keys(compared).filter((shape) => shape.includes(flags.only)) as ComparedShape[];
+const folder = await mkdtemp(join(tmpdir(), 'peftjs-speed-'));
+try {
+  for (const shape of shapes) await writeCheckpoint(shape, join(folder, shape));
+  const peak = await measurePeak(threads);
+  const rounds: Round[] = [];
+  for (let round = 0; round < Number(flags.rounds); round++) {
+    for (const shape of shapes) rounds.push(oneRound(shape));
+  }
+  const [cpu] = cpus();
+  const results: SpeedResults = { cpu: cpu?.model ?? 'unknown', threads, node: process.versions.node, peak, rounds };
+  await mkdir(flags.results, { recursive: true });
+  await writeFile(join(flags.results, 'speed.json'), `${JSON.stringify(results, null, 2)}\n`);
+} finally {
+  await rm(folder, { recursive: true });
+}
+
+/** Every side of a shape, in turn. */
+function oneRound(shape: ComparedShape): Round {
+  const load = loadavg()[0] ?? NaN;
+  const runs = Object.fromEntries(
+    compared[shape].map((side) => {
+      const run = side.startsWith('peftjs') ? ours(shape, side) : theirs(shape, side);
+      process.stderr.write(`${shape}, ${side}: ${run.stepMedianMs.toFixed(1)} ms\n`);
+      return [side, run];
+    }),
+  );
+  return { shape, load, runs };
+}
+
+function ours(shape: ComparedShape, side: Side): Run {
+  const name = `${shape}-lora-${side === 'peftjs-q8' ? 'q8' : 'fp32'}`;
+  const script = fileURLToPath(new URL('../perf/perf.ts', import.meta.url));
+  const args = [script, '--case', name, '--model', join(folder, shape), '--threads', String(threads)];
+  const { stepMedianMs, peakRssBytes, compileSeconds } = json(process.execPath, [
+    ...process.execArgv,
+    ...args,
+  ]) as CaseResult;
+  return { stepMedianMs, peakRssBytes, startSeconds: compileSeconds };
+}
+
+interface PeerResult {
+  readonly stepMedianMs: number;
+  readonly peakRssBytes: number;
+  readonly firstStepSeconds: number;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+function theirs(shape: ComparedShape, side: Side): Run {
+  const script = fileURLToPath(new URL('step.py', import.meta.url));
+  const precision = side.replace('torch-', '');
+  const args = [script, '--shape', shape, '--precision', precision, '--threads', String(threads)];
+  const { firstStepSeconds: startSeconds, ...run } = json(flags.python, args) as PeerResult;
+  return { ...run, startSeconds };
+}
+
+function json(command: string, args: readonly string[]): unknown {
+  // NumPy's own threads would fight torch's.
+  const env = { ...process.env, OPENBLAS_NUM_THREADS: '1' };
+  const run = spawnSync(command, args, { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'pipe'] });
+  if (run.status === 0) return JSON.parse(run.stdout);
+  throw new Error(`${command} ${args.join(' ')} ended with ${run.signal ?? run.status}:\n${run.stderr}`);
+}

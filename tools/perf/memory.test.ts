@@ -1,0 +1,42 @@
+import { attach, train, type Executor } from '@peftjs/core';
+import { toyEvaluationData, toyModel } from '@peftjs/core/testing';
+import { compiled, eager } from '@peftjs/engine';
+import { sora } from '@peftjs/sora';
+import * as tf from '@tensorflow/tfjs';
+import { describe, expect, it } from 'vitest';
+import { counted, variedData } from './varied.js';
+
+const executors: Record<string, Executor> = {
+  compiled: compiled({ threads: 1 }),
+  'eager on wasm': await eager({ backend: 'wasm' }),
+};
+
+describe.each(Object.entries(executors))('what is held of %s', (_, real) => {
+  it.each([
+    [100, 1],
+    [20, 2],
+  ])('does not grow over %i steps of %i batches, with lengths and ranks that change', async (steps, parts) => {
+    const { executor, held } = counted(real);
+    const peft = attach(toyModel(), sora({ r: 4, sparseLambda: 1, compactEvery: 5 }), { seed: 1 });
+    const seen: { values: number; tensors: number; stored: number }[] = [];
+    const before = tf.memory().numTensors;
+    await train(peft, variedData(steps * parts, 12), {
+      executor,
+      epochs: 1,
+      learningRate: 0.02,
+      schedule: 'constant',
+      gradientAccumulationSteps: parts,
+      selection: { data: toyEvaluationData() },
+      onStep: ({ storedParameters: stored }) =>
+        void seen.push({ values: held.values, tensors: tf.memory().numTensors - before, stored }),
+    });
+    expect(held).toMatchObject({ values: 0, functions: 0 });
+    expect(tf.memory().numTensors).toBe(before);
+    // Frozen weights, the adapter and its moments, and nothing of the steps before.
+    const [first] = seen;
+    expect(Math.max(...seen.map(({ values }) => values))).toBe(first?.values);
+    expect(Math.max(...seen.map(({ tensors }) => tensors))).toBe(first?.tensors);
+    expect(seen.at(-1)?.stored).toBeLessThan(first?.stored ?? 0);
+    expect(held.compiled).toBeGreaterThan(12);
+  });
+});
