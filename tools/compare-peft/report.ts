@@ -141,7 +141,7 @@ function lossDistance({ peftjs, peft }: Pair): number {
 }
 
 function signed(value: number): string {
-  return `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(4)}`;
+  return `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(5)}`;
 }
 
 /** The page with a new table between its marks, which Prettier leaves as it is. @throws RangeError when it has no marks. */
