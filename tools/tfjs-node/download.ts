@@ -80,8 +80,16 @@ function isDiskError(error: unknown): error is NodeJS.ErrnoException {
   return ['ENOSPC', 'EACCES', 'EROFS', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
-/** Proxies as HTTP_PROXY, HTTPS_PROXY and NO_PROXY name them. */
-const agent = new EnvHttpProxyAgent({ headersTimeout: 60_000, bodyTimeout: 60_000, connect: { timeout: 30_000 } });
+/**
+ * Proxies as HTTP_PROXY, HTTPS_PROXY and NO_PROXY name them. Each request has a connection of its own (`pipelining: 0`): one that is
+ * kept may be closed by the other side just when it is used again.
+ */
+const agent = new EnvHttpProxyAgent({
+  headersTimeout: 60_000,
+  bodyTimeout: 60_000,
+  connect: { timeout: 30_000 },
+  pipelining: 0,
+});
 
 async function request(address: string, headers: Record<string, string>): Promise<Response> {
   const url = new URL(address);
