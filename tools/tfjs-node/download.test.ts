@@ -134,6 +134,16 @@ describe('download', () => {
     );
   });
 
+  it('asks again when the connection is closed without an answer, and twice is too often', async () => {
+    const hangUp: Answer = ({ socket }) => void socket.destroy();
+    answers = [hangUp];
+    await download({ url, sha256 }, file);
+    await expectContent();
+    answers = [hangUp, hangUp];
+    await expect(fetchText(url, 'text/html')).rejects.toThrow(/cannot be reached/);
+    expect(ranges).toHaveLength(4);
+  });
+
   it('sends the name and password of an index', async () => {
     answers = [({ headers }, response) => response.end(headers.authorization)];
     const { body } = await fetchText(url.replace('127', 'us%40er:secret@127'), 'text/html');

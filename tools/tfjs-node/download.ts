@@ -80,15 +80,11 @@ function isDiskError(error: unknown): error is NodeJS.ErrnoException {
   return ['ENOSPC', 'EACCES', 'EROFS', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
-/**
- * Proxies as HTTP_PROXY, HTTPS_PROXY and NO_PROXY name them. Each request has a connection of its own (`pipelining: 0`): one that is
- * kept may be closed by the other side just when it is used again.
- */
+/** Proxies as HTTP_PROXY, HTTPS_PROXY and NO_PROXY name them. */
 const agent = new EnvHttpProxyAgent({
   headersTimeout: 60_000,
   bodyTimeout: 60_000,
   connect: { timeout: 30_000 },
-  pipelining: 0,
 });
 
 async function request(address: string, headers: Record<string, string>): Promise<Response> {
@@ -97,12 +93,22 @@ async function request(address: string, headers: Record<string, string>): Promis
   // `fetch` takes no credentials in an address; package indexes have them there.
   const authorization = `Basic ${btoa(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`)}`;
   url.username = url.password = '';
+  const answer = () => fetch(url, { headers: username ? { ...headers, authorization } : headers, dispatcher: agent });
   try {
-    return await fetch(url, { headers: username ? { ...headers, authorization } : headers, dispatcher: agent });
+    return await answer().catch((error: unknown) => {
+      if (wasClosed(error)) return answer();
+      throw error;
+    });
   } catch (cause) {
     const reason = (cause as Error).cause ?? cause;
     throw new BuildError('missing', `${url.host} cannot be reached: ${(reason as Error).message}`, cause);
   }
+}
+
+/** Whether the other side closed the connection without an answer, as it may just when a kept connection is used again. */
+function wasClosed(error: unknown): boolean {
+  const { cause } = error as { cause?: { code?: string } };
+  return ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'].includes(cause?.code ?? '');
 }
 
 function refused(url: string, { status, statusText }: Response): BuildError {
