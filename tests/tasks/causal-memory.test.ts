@@ -42,18 +42,23 @@ async function evaluation(): Promise<EvaluationData> {
   return causalEvaluation(encodeLanguage(set, tokenizer, { maxTokens: TOKENS }), { batchSize: 4 });
 }
 
+/** Bytes held in array buffers. Collected ones are freed on another thread, for which only the next collection waits. */
+function arrayBufferBytes(): number {
+  collectGarbage();
+  collectGarbage();
+  return process.memoryUsage().arrayBuffers;
+}
+
 /** Bytes held in array buffers, beside what was held before, when the rows come to be scored. */
 async function heldAtScore(data: EvaluationData): Promise<{ held: number; metrics: Record<string, number> }> {
   let held = NaN;
-  collectGarbage();
-  const before = process.memoryUsage().arrayBuffers;
+  const before = arrayBufferBytes();
   const metrics = await evaluate(
     manyWords(),
     {
       ...data,
       score(outputs) {
-        collectGarbage();
-        held = process.memoryUsage().arrayBuffers - before;
+        held = arrayBufferBytes() - before;
         return data.score(outputs);
       },
     },
