@@ -103,6 +103,7 @@ export { forward, type ForwardTensors } from './adapter/scope.js';
 export { layerStatus, modelStatus, type LayerStatus, type ModelStatus } from './adapter/status.js';
 export type { RankChoice } from './adapter/low-rank.js';
 export type { CombinationType } from './adapter/combine.js';
+export { heldRanks, keepRanks, rankedPaths, withRankCounts, withResized } from './adapter/compaction.js';
 export {
   activeRanks,
   baseParameters,

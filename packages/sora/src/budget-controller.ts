@@ -1,6 +1,7 @@
 import {
   ConfigError,
   rankCost,
+  rankedPaths,
   tensorAt,
   TrainingError,
   type AdapterLayers,
@@ -10,16 +11,7 @@ import {
 } from '@peftjs/core';
 import { compaction } from './compaction.js';
 import type { SoraConfig } from './config.js';
-import {
-  gatedPaths,
-  gateGroups,
-  gateNames,
-  heldCost,
-  liveCost,
-  selectGates,
-  shrinkageFor,
-  type GateGroup,
-} from './gates.js';
+import { gateGroups, gateNames, heldCost, liveCost, selectGates, shrinkageFor, type GateGroup } from './gates.js';
 import { gateRate, thresholdAt } from './rates.js';
 
 /*
@@ -71,7 +63,7 @@ export function budgetController(
       return { threshold: memory.frozen ? 0 : thresholdAt(config, memory.lambda, rates) };
     },
     reads(step) {
-      if (step === until) return gatedPaths(layers).flatMap((path) => tensorNames(path));
+      if (step === until) return rankedPaths(layers).flatMap((path) => tensorNames(path));
       const steering = step >= from && step < until && (step - from) % course.interval === 0;
       return steering ? gateNames(layers) : [];
     },
@@ -79,7 +71,7 @@ export function budgetController(
       if (step === until) {
         memory.frozen = true;
         const selected = selectGates(layers, values, budget);
-        return { values: selected, ...(config.compactEvery !== null && compaction(layers, config, selected)) };
+        return { values: selected, ...(config.compactEvery !== null && compaction(layers, selected)) };
       }
       Object.assign(memory, steer(gateGroups(layers, values), step, course, memory, config));
       return undefined;
@@ -142,7 +134,7 @@ function tensorNames(path: string): string[] {
 }
 
 function assertReachable(layers: AdapterLayers, budget: number, full: number, plan: TrainPlan): void {
-  const least = Math.min(...gatedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
+  const least = Math.min(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
   if (budget < least || budget * (1 - TOLERANCE) > full) {
     throw new ConfigError(
       `budget is ${budget}; these modules store from ${least} (one rank) to ${full} (r_max)`,

@@ -1,9 +1,16 @@
-import type { AdapterLayers, Controller, TrainPlan } from '@peftjs/core';
+import {
+  heldRanks,
+  rankedPaths,
+  withRankCounts,
+  withResized,
+  type AdapterLayers,
+  type Controller,
+  type TrainPlan,
+} from '@peftjs/core';
 import { budgetController } from './budget-controller.js';
-import { compaction, layersOf, withRankCounts } from './compaction.js';
+import { compaction } from './compaction.js';
 import type { SoraConfig } from './config.js';
-import { gatedPaths, gateNames } from './gates.js';
-import { heldRanks } from './layer.js';
+import { gateNames } from './gates.js';
 import { thresholdAt } from './rates.js';
 
 /** Feeds the threshold of the proximal step: as configured, or as a budget demands. Removes dead ranks if told to. */
@@ -15,20 +22,20 @@ export function soraController(layers: AdapterLayers, config: SoraConfig, plan: 
 
 function fixedController(layers: AdapterLayers, config: SoraConfig, { warmupSteps }: TrainPlan): Controller {
   const { compactEvery, sparseLambda } = config;
-  const gated = gatedPaths(layers).length > 0; // without gates there is no group of them, and no learning rate
+  const gated = rankedPaths(layers).length > 0; // without gates there is no group of them, and no learning rate
   let held = layers;
   return {
     scalars: (_step, rates) => ({ threshold: gated ? thresholdAt(config, sparseLambda, rates) : 0 }),
     reads: (step) => (compactEvery !== null && step > warmupSteps && step % compactEvery === 0 ? gateNames(held) : []),
     afterStep(_step, gates) {
-      const changes = compaction(held, config, gates);
-      held = { ...held, ...layersOf(changes.resized ?? {}) };
+      const changes = compaction(held, gates);
+      held = withResized(held, changes.resized);
       return changes;
     },
     holdsBudget: () => true,
     snapshot: () => ({ ranks: Object.values(held).map(heldRanks) }),
     restore({ ranks }) {
-      if (Array.isArray(ranks)) held = withRankCounts(layers, config, ranks as readonly number[]);
+      if (Array.isArray(ranks)) held = withRankCounts(layers, ranks as readonly number[]);
     },
   };
 }

@@ -1,8 +1,10 @@
 import {
   CheckpointError,
   compactPattern,
+  heldRanks,
   loraFile,
   patternValue,
+  rankedPaths,
   readLoraFile,
   tensorAt,
   transposed,
@@ -13,8 +15,7 @@ import {
   type HostTensors,
 } from '@peftjs/core';
 import type { SoraConfig } from './config.js';
-import { gatedPaths } from './gates.js';
-import { alphaOf, gateCount, heldRanks, ones } from './layer.js';
+import { alphaOf, gateCount, ones } from './layer.js';
 
 const PEFT_TYPE = 'SORA';
 const GATE = '.gate';
@@ -36,7 +37,7 @@ const TRAINING_FIELDS = {
  * an adapter whose ranks have all been removed, which holds nothing to train further.
  */
 export function soraFile(adapter: AdapterContents<SoraConfig>, { pruned }: { readonly pruned: boolean }): AdapterFile {
-  return pruned || gatedPaths(adapter.layers).length === 0 ? loraFile(adapter) : unprunedFile(adapter);
+  return pruned || rankedPaths(adapter.layers).length === 0 ? loraFile(adapter) : unprunedFile(adapter);
 }
 
 /**
@@ -57,7 +58,7 @@ export function readSoraFile({ config, tensors }: AdapterFile): { config: Partia
 }
 
 function unprunedFile({ config, layers, values }: AdapterContents<SoraConfig>): AdapterFile {
-  const paths = gatedPaths(layers);
+  const paths = rankedPaths(layers);
   const tensors: HostTensors = {};
   for (const path of paths) {
     tensors[`${path}.lora_A.weight`] = transposed(tensorAt(values, `${path}.loraA`)); // [in, r] -> [r, in]

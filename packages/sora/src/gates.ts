@@ -1,7 +1,9 @@
 import {
   floats,
+  heldRanks,
   hostTensor,
   rankCost,
+  rankedPaths,
   rowNorms,
   selectWithinBudget,
   tensorAt,
@@ -11,7 +13,6 @@ import {
   type HostTensor,
   type HostTensors,
 } from '@peftjs/core';
-import { heldRanks } from './layer.js';
 
 /** The gates of one module. */
 export interface GateGroup {
@@ -22,19 +23,14 @@ export interface GateGroup {
   readonly gate: Float32Array;
 }
 
-/** Paths of the layers that have ranks: the others have no tensors. */
-export function gatedPaths(layers: AdapterLayers): string[] {
-  return Object.keys(layers).filter((path) => heldRanks(tensorAt(layers, path)) > 0);
-}
-
 /** Names of the gates of all layers. */
 export function gateNames(layers: AdapterLayers): string[] {
-  return gatedPaths(layers).map((path) => `${path}.gate`);
+  return rankedPaths(layers).map((path) => `${path}.gate`);
 }
 
 /** The gates of all layers. @throws ShapeError when some are missing. */
 export function gateGroups(layers: AdapterLayers, values: HostTensors): GateGroup[] {
-  return gatedPaths(layers).map((path) => ({
+  return rankedPaths(layers).map((path) => ({
     path,
     cost: rankCost(tensorAt(layers, path).site),
     gate: floats(tensorAt(values, `${path}.gate`)),

@@ -39,14 +39,13 @@ import { referenceThreshold, softThreshold } from './threshold.js';
 const DROPOUT = 'loraDropout';
 
 /**
- * SoRA at one site, with the ranks that `initial` has: its r_max, or fewer once dead ones are removed.
- * @param initial `loraA` [in, ranks], `loraB` [ranks, out], `gate` [ranks], `mask` [ranks]
+ * SoRA at one site.
+ * @param initial `loraA` [in, r], `loraB` [r, out], `gate` [r], `mask` [r]
  * @param gates how many gates the whole adapter began with
  */
 export function soraLayer(site: Site, config: SoraConfig, gates: number, initial: HostTensors): AdapterLayer {
   const { loraA, loraB, gate, mask } = tensorsAt(initial, 'loraA', 'loraB', 'gate', 'mask');
   const scaling = alphaOf(site, config) / gateCount(site, config);
-  if (gate.data.length === 0) return bareLayer(site, scaling);
   const threshold = config.proximal === 'soft' ? softThreshold : referenceThreshold;
   return {
     site,
@@ -106,26 +105,9 @@ export function alphaOf(site: Site, { loraAlpha, alphaPattern }: SoraConfig): nu
   return patternValue(alphaPattern, site.path) ?? loraAlpha;
 }
 
-/** Ranks that a layer has tensors for, dead ones included. */
-export function heldRanks({ params }: AdapterLayer): number {
-  return params.gate?.initial.data.length ?? 0;
-}
-
 /** Gates of one, or a mask that keeps every gate. */
 export function ones(r: number): HostTensor {
   return hostTensor(new Float32Array(r).fill(1), [r]);
-}
-
-/** A module that has lost every rank: the frozen one, without tensors, for engines take none of size zero. */
-function bareLayer(site: Site, scaling: number): AdapterLayer {
-  return {
-    site,
-    params: {},
-    forward: (_x, _p, at) => at.base(),
-    toLora: () => ({ loraA: hostZeros([site.inFeatures, 0]), loraB: hostZeros([0, site.outFeatures]), scaling }),
-    storedParameters: () => 0,
-    rank: () => 0,
-  };
 }
 
 function liveGates(values: HostTensors): number {

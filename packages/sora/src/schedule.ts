@@ -3,6 +3,7 @@ import {
   CheckpointError,
   ConfigError,
   evaluate,
+  heldRanks,
   storedParameters,
   train,
   type EvaluationData,
@@ -14,7 +15,6 @@ import {
   type TrainOptions,
 } from '@peftjs/core';
 import type { SoraConfig } from './config.js';
-import { heldRanks } from './layer.js';
 
 /*
  * The sparsifying schedule (Algorithm 1 of the paper), over levels xi_0, xi_1, ..:

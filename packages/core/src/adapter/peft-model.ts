@@ -79,6 +79,11 @@ function namesOf(adapters: PeftModel['adapters']): string {
   return [...adapters.keys()].join(', ') || 'none';
 }
 
+/** The layers that an adapter has when its values are these. */
+export function layersFitting(adapter: Adapter, values: HostTensors): AdapterLayers {
+  return adapter.method.resumedLayers?.({ ...adapter, values }) ?? adapter.layers;
+}
+
 /** Every layer of an adapter, the saved modules included, by module path. */
 export function allLayers(adapter: Pick<Adapter, 'layers' | 'saved'>): AdapterLayers {
   return { ...adapter.layers, ...adapter.saved };

@@ -30,7 +30,7 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   adapt(sites: readonly Site[], config: C, init: Init): AdapterLayers;
   /** What acts between steps; made anew for every training run. */
   controller?(layers: AdapterLayers, config: C, plan: TrainPlan): Controller;
-  /** Where training resizes layers: the layers that values of a later step fit, made from those of the first. */
+  /** Where training resizes layers: the layers that values of a later step, or of a file, fit, made from those of the first. */
   resumedLayers?(adapter: AdapterContents<C>): AdapterLayers;
   /** The `peft_type`s on disk that this method reads. */
   readonly peftTypes: readonly string[];

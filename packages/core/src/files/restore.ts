@@ -1,6 +1,6 @@
 import { createAdapter } from '../adapter/attach.js';
 import { isOfHead, isPretrained } from '../adapter/head.js';
-import { allLayers, tensorKey, type Adapter } from '../adapter/peft-model.js';
+import { allLayers, layersFitting, tensorKey, type Adapter } from '../adapter/peft-model.js';
 import type { TargetConfig } from '../adapter/targets.js';
 import { describe, warnOnce } from '../config.js';
 import { CheckpointError } from '../errors.js';
@@ -31,7 +31,8 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
   const { method, file, saved, source } = stored;
   const read = method.fromFile(file);
   const config = method.parseConfig({ ...targetsOf(file.config, model, stored.savedPaths), ...read.config });
-  const adapter = createAdapter(model, { method, config }, { seed, adapterName: stored.name });
+  const created = createAdapter(model, { method, config }, { seed, adapterName: stored.name });
+  const adapter = { ...created, layers: layersFitting(created, read.values) };
   const missing = Object.keys(adapter.saved).filter(
     (path) => isOfHead(model, path) && !stored.savedPaths.includes(path),
   );

@@ -1,7 +1,15 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
-import { allLayers, tensorKey, tensorNames, type Adapter, type PeftModel } from '../adapter/peft-model.js';
+import { withResized } from '../adapter/compaction.js';
+import {
+  allLayers,
+  layersFitting,
+  tensorKey,
+  tensorNames,
+  type Adapter,
+  type PeftModel,
+} from '../adapter/peft-model.js';
 import { ConfigError, TrainingError } from '../errors.js';
-import type { AdapterLayers, Controller, ResizedLayer } from '../contracts/method.js';
+import type { Controller, ResizedLayer } from '../contracts/method.js';
 import type { Batch, EvaluationData, Model, TrainingData } from '../contracts/model.js';
 import { mapValues } from '../records.js';
 import { createRng, type Rng } from '../rng.js';
@@ -94,7 +102,7 @@ function startRun(
   { executor, resume }: TrainOptions,
 ): Run {
   const { method, config } = adapter;
-  const layers = resume ? resumedLayers(adapter, resume.adapter) : adapter.layers;
+  const layers = resume ? layersFitting(adapter, resume.adapter) : adapter.layers;
   const everything = allLayers({ ...adapter, layers });
   const zeros = (): HostTensors => mapValues(layerSpecs(everything).trained, ({ shape }) => hostZeros(shape));
   const controller = method.controller?.(adapter.layers, config, settings.plan);
@@ -116,15 +124,10 @@ function startRun(
       moment2: session.upload(resume?.moment2 ?? zeros()),
     },
     step: resume?.step ?? 0,
-    selected: resume?.selected ? { ...resume.selected, layers: resumedLayers(adapter, resume.selected.values) } : null,
+    selected: resume?.selected ? { ...resume.selected, layers: layersFitting(adapter, resume.selected.values) } : null,
     stored: resume?.stored ?? storedParameters(layers, values),
     storedSum: resume?.storedSum ?? 0,
   };
-}
-
-/** The layers that an adapter has when its values are these. */
-function resumedLayers(adapter: Adapter, values: HostTensors): AdapterLayers {
-  return adapter.method.resumedLayers?.({ ...adapter, values }) ?? adapter.layers;
 }
 
 function compileMs({ earlierCompileMs, session }: Run): number {
@@ -249,7 +252,7 @@ async function resize(run: Run, resized: Readonly<Record<string, ResizedLayer>>)
   const { executor } = run.session;
   run.earlierCompileMs += run.session.compileMs();
   await closeSession(run);
-  run.adapter = { ...run.adapter, layers: { ...run.adapter.layers, ...mapValues(resized, ({ layer }) => layer) } };
+  run.adapter = { ...run.adapter, layers: withResized(run.adapter.layers, resized) };
   run.session = openSession(run.model, run.adapter, executor);
   const { upload } = run.session;
   run.state = { adapter: upload(adapter), moment1: upload(moment1), moment2: upload(moment2) };
