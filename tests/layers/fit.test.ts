@@ -149,8 +149,13 @@ describe('fit throws', () => {
   });
 
   it('when the method takes ranks out of the tensors, whose moments the optimizer holds', async () => {
-    const { fit } = adapted(sora({ r: 6, budget: 100, compactEvery: 5 }));
-    await expect(fit()).rejects.toThrow(/takes ranks out of 'conv1'.*Configure the method without it/);
+    for (const configured of [
+      sora({ r: 6, budget: 100, compactEvery: 5 }),
+      adalora({ initR: 6, targetR: 1, compact: true }),
+    ]) {
+      const { fit } = adapted(configured);
+      await expect(fit()).rejects.toThrow(/takes ranks out of '.*'.*Configure the method without it/);
+    }
   });
 
   it('when a method with phases cannot know how long training is', async () => {

@@ -37,6 +37,8 @@ export const parityMethods: readonly ParityMethod[] = [
   { name: 'adalora', family: 'adalora', configured: adalora({ initR: 4, targetR: 2, tinit: 1, tfinal: 1 }) },
   { name: 'adalora by magnitude, regularised as PEFT does', family: 'adalora', configured: adalora({ initR: 4, targetR: 2, tinit: 1, tfinal: 1, importance: 'magnitude', orthRegularizer: 'unsquared-mean' }) },
   { name: 'adalora of doublets, as released', family: 'adalora', configured: adalora({ parametrization: 'lora', initR: 4, targetR: 2, allocator: 'released', loraDropout: 0.2 }) },
+  { name: 'adalora without its masked triplets', family: 'adalora', configured: adalora({ initR: 4, targetR: 1, tinit: 1, tfinal: 3, orthRegWeight: 0.1, compact: true }) },
+  { name: 'adalora without its masked doublets', family: 'adalora', configured: adalora({ parametrization: 'lora', initR: 4, targetR: 1, tfinal: 3, compact: true }) },
   { name: 'sora', family: 'sora', configured: sora({ r: 4, sparseLambda: 2 }) },
   { name: 'sora with a budget', family: 'sora', configured: sora({ r: 4, budget: 400 }) },
   { name: 'sora as released', family: 'sora', configured: sora({ r: 4, thresholdMode: 'constant', proximal: 'reference', sparseLambda: 2e-3, l1Weight: 0.1 }) },

@@ -4,9 +4,11 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { adalora } from '@peftjs/adalora';
 import {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
+  attach,
   loadPretrained,
   memoryStorage,
   savePretrained,
@@ -78,7 +80,9 @@ describe(`in PEFT itself (${reason})`, () => {
 });
 
 async function trained(): Promise<[name: string, peft: PeftModel][]> {
+  const compacted = adalora({ initR: 4, targetR: 1, targetModules: ['query', 'value', 'output.dense'], compact: true });
   const adapters: [string, PeftModel][] = newAdapters().map(([name, peft]) => [name, peft]);
+  adapters.push(['adalora-compacted', attach(model, compacted)]);
   for (const [, peft] of adapters) {
     await train(peft, trainingData, { executor, epochs: 2, learningRate: 1e-2, learningRates: { gate: 0.1 } });
   }

@@ -50,6 +50,14 @@ export interface AdaloraConfig extends TargetConfig {
   readonly budgetUnit: 'triplets' | 'parameters';
   /** Parameters to store in the end, with `budgetUnit: 'parameters'`; null for those of `targetR`. */
   readonly budget: number | null;
+  /**
+   * Whether triplets (or doublets) that the final mask leaves out are removed from the tensors, their scores and moments too, so
+   * that the steps after it cost less; the step is compiled anew. Outputs stay as they were. Training goes on as it would
+   * have, but for two things: gradients of what is removed no longer count in the clip norm, and the orthogonality term no
+   * longer turns triplets away from those that are removed. What is removed does not come back, in a later run either.
+   * Default false.
+   */
+  readonly compact: boolean;
 }
 
 /** gamma where none is given. */
@@ -76,6 +84,7 @@ const entries = {
   allocator: v.optional(v.picklist(['paper', 'released']), 'paper'),
   budgetUnit: v.optional(v.picklist(['triplets', 'parameters']), 'triplets'),
   budget: v.nullish(positive, null),
+  compact: v.optional(v.boolean(), false),
 };
 
 /** Fills in AdaLoRA's defaults. @throws ConfigError naming the field. */

@@ -6,13 +6,15 @@ import {
   type Controller,
   type TrainPlan,
 } from '@peftjs/core';
+import { compaction } from './compaction.js';
 import type { AdaloraConfig } from './config.js';
 import { rankBudget, type RankSchedule } from './schedule.js';
 import { FILLED, selectionReads, selectRanks } from './selection.js';
 
 /**
  * Masks the triplets that matter least, every `deltaT` steps between `tinit` and `totalSteps - tfinal`, and for good at the
- * end of that. It feeds two scalars: `scoring`, 1 while scores are taken, and `frozen`, 1 once the last mask stands.
+ * end of that; what that one leaves out may then leave the tensors. It feeds two scalars: `scoring`, 1 while scores are taken,
+ * and `frozen`, 1 once the last mask stands.
  * @throws ConfigError when the phases or the budget do not fit.
  */
 export function adaloraController(layers: AdapterLayers, config: AdaloraConfig, plan: TrainPlan): Controller {
@@ -32,7 +34,9 @@ export function adaloraController(layers: AdapterLayers, config: AdaloraConfig, 
     },
     afterStep(step, values) {
       memory.allocatedAt = step;
-      return { values: selectRanks(layers, values, rankBudget(step, schedule), config, step === last) };
+      const forGood = step === last;
+      const selected = selectRanks(layers, values, rankBudget(step, schedule), config, forGood);
+      return { values: selected, ...(config.compact && forGood && compaction(layers, selected)) };
     },
     holdsBudget: (step) => step >= last && memory.allocatedAt === last,
     snapshot: () => ({ ...memory }),

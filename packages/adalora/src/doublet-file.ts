@@ -31,7 +31,7 @@ export function readDoublets(file: AdapterFile): { config: Partial<AdaloraConfig
     const loraB = scaled(tensorAt(read, `${path}.loraB`), scalingOf(path) / scaling); // [k, out]
     const ranks = Array.from({ length: rankOf(path) }, (_, rank) => rank);
     const features = { inFeatures: loraA.shape[0] as number, outFeatures: loraB.shape[1] as number };
-    for (const [name, { initial }] of Object.entries(initialScores(features, parsed))) {
+    for (const [name, { initial }] of Object.entries(initialScores(features, parsed, initR))) {
       values[`${path}.${name}`] = initial;
     }
     values[`${path}.loraA`] = placeColumns(loraA, ranks, initR); // [in, k] -> [in, r]

@@ -40,7 +40,7 @@ export function doubletLayer(site: Site, config: AdaloraConfig, rng: Rng): Adapt
       loraA: trained(kaimingUniform(rng.fork('loraA'), site.inFeatures, r)),
       loraB: trained(hostZeros([r, site.outFeatures])),
     },
-    state: initialScores(site, config),
+    state: initialScores(site, config, r),
     ...(loraDropout > 0 && { noise: [DROPOUT] }),
     forward(x, p, at) {
       const { loraA, loraB, mask } = tensorsAt(p, 'loraA', 'loraB', 'mask');

@@ -1,6 +1,8 @@
 import {
   adaptedPaths,
   CheckpointError,
+  heldRanks,
+  hostZeros,
   loraFile,
   matrixOf,
   pickColumns,
@@ -9,11 +11,13 @@ import {
   tensorAt,
   transposed,
   UnsupportedError,
+  valuesOf,
   warnOfUnknownTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensor,
   type HostTensors,
+  type Site,
 } from '@peftjs/core';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
 import { readDoublets } from './doublet-file.js';
@@ -46,11 +50,13 @@ const OWN_FIELDS = {
   allocator: 'allocator',
   budget_unit: 'budgetUnit',
   budget: 'budget',
+  compact: 'compact',
 } as const satisfies Record<string, keyof AdaloraConfig>;
 
 /**
  * The adapter as PEFT's ADALORA. Pruned, only the triplets that the mask keeps or that are alive are written, and
- * `rank_pattern` says which of `init_r` they are. Doublets are PEFT's LORA when pruned; unpruned, ADALORA without `lora_E`.
+ * `rank_pattern` says which of `init_r` they are; where triplets have been removed, those that are left are the first ones.
+ * Doublets are PEFT's LORA when pruned; unpruned, ADALORA without `lora_E`.
  */
 export function adaloraFile(
   adapter: AdapterContents<AdaloraConfig>,
@@ -61,21 +67,22 @@ export function adaloraFile(
   if (pruned && !triplets) return loraFile(adapter);
   const tensors: HostTensors = {};
   const rankPattern: Record<string, boolean[]> = {};
-  for (const path of Object.keys(layers)) {
-    const at = (name: string): HostTensor => tensorAt(values, `${path}.${name}`);
-    const kept = keptOf(at('mask'), triplets ? at('loraE') : undefined, pruned);
+  for (const [path, layer] of Object.entries(layers)) {
+    const own = heldRanks(layer) > 0 ? valuesOf(layer, values) : withoutRanks(layer.site);
+    const kept = keptOf(own, config.initR, pruned);
     const ranks = kept.flatMap((keep, rank) => (keep ? [rank] : []));
-    tensors[`${path}.lora_A`] = transposed(pickColumns(at('loraA'), ranks)); // [in, r] -> [kept, in]
-    if (triplets) tensors[`${path}.lora_E`] = pickRows({ ...at('loraE'), shape: [config.initR, 1] }, ranks); // [r] -> [kept, 1]
-    tensors[`${path}.lora_B`] = transposed(pickRows(at('loraB'), ranks)); // [r, out] -> [out, kept]
+    tensors[`${path}.lora_A`] = transposed(pickColumns(tensorAt(own, 'loraA'), ranks)); // [in, r] -> [kept, in]
+    if (triplets) tensors[`${path}.lora_E`] = pickRows(asColumn(tensorAt(own, 'loraE')), ranks); // [r] -> [kept, 1]
+    tensors[`${path}.lora_B`] = transposed(pickRows(tensorAt(own, 'loraB'), ranks)); // [r, out] -> [out, kept]
     rankPattern[path + FORMATS[config.parametrization].ranked] = kept;
   }
-  const complete = triplets && !pruned;
+  const complete = triplets && !pruned && Object.values(rankPattern).flat().every(Boolean);
   return { config: fileConfig(config, Object.keys(layers), complete ? null : rankPattern, pruned), tensors };
 }
 
 /**
- * Reads PEFT's ADALORA, and its LORA as doublets. Ranks that were dropped come back as zeros, masked.
+ * Reads PEFT's ADALORA, and its LORA as doublets. Ranks that were dropped come back as zeros, masked; with `compact`, which only
+ * unpruned files say, they do not.
  * @throws CheckpointError naming the tensor or field at fault.
  * @throws UnsupportedError for trained biases.
  */
@@ -91,9 +98,26 @@ export function readAdaloraFile(file: AdapterFile): { config: Partial<AdaloraCon
   return { config: { ...options, targetModules: paths }, values };
 }
 
-/** Which ranks are written: of doublets those that are left, of triplets all, or when pruned those with a use. */
-function keptOf(mask: HostTensor, loraE: HostTensor | undefined, pruned: boolean): boolean[] {
-  return [...mask.data].map((keep, rank) => keep !== 0 || (loraE !== undefined && (!pruned || loraE.data[rank] !== 0)));
+/** The tensors of a module that has lost every rank. */
+function withoutRanks({ inFeatures, outFeatures }: Site): HostTensors {
+  const none = hostZeros([0]);
+  return { loraA: hostZeros([inFeatures, 0]), loraE: none, loraB: hostZeros([0, outFeatures]), mask: none };
+}
+
+/**
+ * Which of the `initR` ranks are written: of doublets those that are left, of triplets all that are held, or when pruned those
+ * with a use.
+ */
+function keptOf(own: HostTensors, initR: number, pruned: boolean): boolean[] {
+  const [mask, loraE] = [tensorAt(own, 'mask'), own.loraE];
+  const held = [...mask.data].map(
+    (keep, rank) => keep !== 0 || (loraE !== undefined && (!pruned || loraE.data[rank] !== 0)),
+  );
+  return Array.from({ length: initR }, (_, rank) => held[rank] ?? false);
+}
+
+function asColumn(vector: HostTensor): HostTensor {
+  return { ...vector, shape: [vector.data.length, 1] };
 }
 
 function fileConfig(
@@ -148,16 +172,19 @@ function readPhases({ tinit, tfinal, total_step: total }: AdapterFile['config'])
   return Object.fromEntries(Object.entries(given).filter(([, steps]) => steps !== 0));
 }
 
-/** A module's tensors with all of its `initR` ranks. */
+/** A module's tensors with all of its `initR` ranks, or with those that are left where the others are removed. */
 function readModule({ config, tensors }: AdapterFile, path: string, parsed: AdaloraConfig): HostTensors {
-  const { initR: r, parametrization } = parsed;
-  const ranks = keptRanks(config, path + FORMATS[parametrization].ranked, r);
-  const kept = ranks.length;
+  const { initR, parametrization, compact } = parsed;
+  const places = keptRanks(config, path + FORMATS[parametrization].ranked, initR);
+  const kept = places.length;
+  const r = compact ? kept : initR;
+  const ranks = compact ? places.map((_, rank) => rank) : places;
   const loraA = shaped(tensors, `${path}.lora_A`, [kept, null]);
   const loraB = shaped(tensors, `${path}.lora_B`, [null, kept]);
+  if (r === 0) return {};
   const [inFeatures, outFeatures] = [loraA.shape[1] as number, loraB.shape[0] as number];
   const values: HostTensors = {};
-  for (const [name, { initial }] of Object.entries(initialScores({ inFeatures, outFeatures }, parsed))) {
+  for (const [name, { initial }] of Object.entries(initialScores({ inFeatures, outFeatures }, parsed, r))) {
     values[`${path}.${name}`] = initial;
   }
   values[`${path}.loraA`] = transposed(placeRows(loraA, ranks, r)); // [kept, in] -> [in, r]

@@ -1,4 +1,5 @@
 import { assertOneRank, defineMethod, rankUnit, type CallableMethod, type Site } from '@peftjs/core';
+import { resumedLayers } from './compaction.js';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
 import { adaloraController } from './controller.js';
 import { doubletLayer } from './doublets.js';
@@ -24,6 +25,7 @@ export const adalora: CallableMethod<AdaloraConfig> = defineMethod<AdaloraConfig
     return Object.fromEntries(sites.map((site) => [site.path, layer(site, config, rng.fork(site.path))]));
   },
   controller: adaloraController,
+  resumedLayers,
   peftTypes: ['ADALORA', 'LORA'],
   toFile: adaloraFile,
   fromFile: readAdaloraFile,

@@ -59,7 +59,7 @@ export function adaloraLayer(site: Site, config: AdaloraConfig, rng: Rng): Adapt
       loraE: trained(hostZeros([r])),
       loraB: trained(normalValues(rng.fork('loraB'), [r, site.outFeatures], INITIAL_STD)),
     },
-    state: initialScores(site, config),
+    state: initialScores(site, config, r),
     ...(loraDropout > 0 && { noise: [DROPOUT] }),
     forward(x, p, at) {
       const { loraA, loraE, loraB } = tensorsAt(p, 'loraA', 'loraE', 'loraB');

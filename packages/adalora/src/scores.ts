@@ -39,7 +39,8 @@ const OF_RANKS: Record<Factor, (scores: Tensor) => Tensor> = {
 /** The untrained tensors of a layer: the smoothed scores it needs, every rank's importance [r], and the mask [r]. */
 export function initialScores(
   { inFeatures, outFeatures }: Pick<Site, 'inFeatures' | 'outFeatures'>,
-  { parametrization, initR: r, importance }: Pick<AdaloraConfig, 'parametrization' | 'initR' | 'importance'>,
+  { parametrization, importance }: Pick<AdaloraConfig, 'parametrization' | 'importance'>,
+  r: number,
 ): Record<string, StateSpec> {
   const shapes: Record<Factor, number[]> = { loraA: [inFeatures, r], loraE: [r], loraB: [r, outFeatures] };
   const smoothed = importance === 'smoothed-sensitivity' ? FACTORS[parametrization] : [];

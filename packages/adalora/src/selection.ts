@@ -3,6 +3,7 @@ import {
   hostTensor,
   nonZeros,
   rankCost,
+  rankedPaths,
   selectWithinBudget,
   tensorAt,
   type AdapterLayers,
@@ -24,7 +25,7 @@ interface Candidate extends BudgetItem {
 /** The tensors that a selection reads, by `<path>.<name>`. */
 export function selectionReads(layers: AdapterLayers, { parametrization }: AdaloraConfig): string[] {
   const acted = parametrization === 'svd' ? 'loraE' : 'mask';
-  return Object.keys(layers).flatMap((path) => [`${path}.importance`, `${path}.${acted}`]);
+  return rankedPaths(layers).flatMap((path) => [`${path}.importance`, `${path}.${acted}`]);
 }
 
 /**
@@ -42,7 +43,7 @@ export function selectRanks(
   const stays = selected(considered, budget, config, forGood);
   const kept = considered.filter((_, index) => stays[index]);
   const changes: HostTensors = {};
-  for (const path of Object.keys(layers)) {
+  for (const path of rankedPaths(layers)) {
     const r = tensorAt(values, `${path}.importance`).data.length;
     const ranks = kept.flatMap((each) => (each.path === path ? [each.rank] : []));
     const mask = maskOf(ranks, r);
@@ -66,10 +67,11 @@ export function maskOf(ranks: readonly number[], r: number): HostTensor {
 
 /** Every triplet, for a masked one may come back; of the doublets only those that are left. Layer after layer. */
 function candidates(layers: AdapterLayers, values: HostTensors, { parametrization }: AdaloraConfig): Candidate[] {
-  return Object.entries(layers).flatMap(([path, { site }]) => {
+  return rankedPaths(layers).flatMap((path) => {
+    const cost = rankCost(tensorAt(layers, path).site);
     const importance = floats(tensorAt(values, `${path}.importance`));
     const ranks = parametrization === 'svd' ? [...importance.keys()] : nonZeros(tensorAt(values, `${path}.mask`));
-    return ranks.map((rank) => ({ path, rank, value: importance[rank] as number, cost: rankCost(site) }));
+    return ranks.map((rank) => ({ path, rank, value: importance[rank] as number, cost }));
   });
 }
 

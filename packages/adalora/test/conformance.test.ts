@@ -16,6 +16,8 @@ testMethod(adalora, {
     sensitivity: { initR: 4, targetR: 3, importance: 'sensitivity' },
     parameters: { initR: 4, targetR: 3, budgetUnit: 'parameters', tinit: 2, tfinal: 3, loraDropout: 0.2 },
     doublets: { parametrization: 'lora', initR: 4, targetR: 3 },
+    compacted: { initR: 4, targetR: 1, tfinal: 4, orthRegWeight: 0.1, loraDropout: 0.2, compact: true },
+    'compacted doublets': { parametrization: 'lora', initR: 4, targetR: 2, compact: true },
   },
   learningRate: 0.03,
   invalid: [
@@ -28,6 +30,7 @@ testMethod(adalora, {
     { options: { loraDropout: 1 }, field: 'loraDropout' },
     { options: { totalStep: 20, tinit: 12, tfinal: 8 }, field: 'tinit' },
     { options: { budget: 100 }, field: 'budget' },
+    { options: { compact: 'yes' }, field: 'compact' },
     { options: { parametrization: 'lora', orthRegWeight: 0.1 }, field: 'orthRegWeight' },
     { options: { parametrization: 'lora', importance: 'magnitude' }, field: 'importance' },
   ],

@@ -1,50 +1,24 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import {
   activeRanks,
-  attach,
   floats,
   hostTensor,
   loadPretrained,
   memoryStorage,
   mergeAndUnload,
   nonZeros,
-  predict,
   savePretrained,
   storedParameters,
   tensorAt,
-  train,
   withAdapter,
   type HostTensors,
-  type Model,
   type PeftModel,
   type TrainingSnapshot,
   type TrainOptions,
-  type TrainResult,
 } from '@peftjs/core';
-import {
-  gradientsByTape,
-  referenceExecutor,
-  relativeDistance,
-  toyEvaluationData,
-  toyModel,
-  toyTrainingData,
-} from '@peftjs/core/testing';
+import { gradientsByTape, relativeDistance, toyTrainingData } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
-
-const attached = (options: Partial<AdaloraConfig> = {}): PeftModel<AdaloraConfig> =>
-  attach(toyModel(), adalora({ initR: 4, targetR: 2, ...options }), { seed: 1 });
-
-/** Trains on the toy task, in place: four steps an epoch. */
-const trainToy = async (
-  peft: PeftModel,
-  options: Partial<TrainOptions> = {},
-  data = toyTrainingData(),
-): Promise<TrainResult> =>
-  train(peft, data, { executor: await referenceExecutor(), epochs: 12, learningRate: 0.02, ...options });
-
-/** The outputs on rows that were not trained on. */
-const outputsOf = async (model: PeftModel | Model): Promise<number[]> =>
-  (await predict(model, toyEvaluationData().batches, await referenceExecutor())).flatMap((row) => [...row]);
+import { attached, outputsOf, trainToy } from './harness.js';
 
 /** Which triplets are alive, e.g. `path: 0,2; ..`. */
 const liveOf = ({ adapter }: PeftModel, values: HostTensors): string =>

@@ -1,0 +1,314 @@
+import { adalora, type AdaloraConfig } from '@peftjs/adalora';
+import {
+  activeRanks,
+  getPeftModelStateDict,
+  heldRanks,
+  hostZeros,
+  keepRanks,
+  loadPretrained,
+  memoryStorage,
+  mergeAndUnload,
+  nonZeros,
+  readSnapshot,
+  savePretrained,
+  setPeftModelStateDict,
+  storedParameters,
+  tensorAt,
+  tensorKey,
+  withAdapter,
+  writeSnapshot,
+  type AdapterLayers,
+  type Executor,
+  type HostTensors,
+  type PeftModel,
+  type TrainingSnapshot,
+  type TrainOptions,
+} from '@peftjs/core';
+import { contextOf, layerOf, referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import * as tf from '@tensorflow/tfjs';
+import { describe, expect, it } from 'vitest';
+import { attached, outputsOf, snapshotsOf, trainToy } from './harness.js';
+
+/** Ten modules of rank 4, ten ranks left after step 8 of 24: some modules keep none. */
+const sparse: Partial<AdaloraConfig> = { initR: 4, targetR: 1, tfinal: 16 };
+const run: Partial<TrainOptions> = { epochs: 6, clipNorm: null };
+const [last, end] = [8, 24];
+
+const parametrizations = ['svd', 'lora'] as const;
+/** What each has, for a run without the orthogonality term. */
+const variants: readonly Partial<AdaloraConfig>[] = [
+  { orthRegWeight: 0 },
+  { orthRegWeight: 0, loraDropout: 0.2, allocator: 'released' },
+  { orthRegWeight: 0, importance: 'magnitude', budgetUnit: 'parameters' },
+  { parametrization: 'lora' },
+  { parametrization: 'lora', importance: 'sensitivity', loraDropout: 0.2 },
+];
+
+const at = (snapshots: Map<number, TrainingSnapshot>, step: number): TrainingSnapshot =>
+  snapshots.get(step) ?? expect.fail(`no snapshot of step ${step}`);
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+
+const heldOf = ({ adapter }: PeftModel): Record<string, number> =>
+  Object.fromEntries(Object.entries(adapter.layers).map(([path, layer]) => [path, heldRanks(layer)]));
+
+/** The tensors of whole layers, cut down to the ranks that their masks keep. */
+const cut = (layers: AdapterLayers, tensors: HostTensors, masks: HostTensors): HostTensors => {
+  const kept = Object.keys(layers).map((path) => [path, nonZeros(tensorAt(masks, `${path}.mask`))] as const);
+  const left = { ...tensors };
+  for (const [path, { layer, carry }] of Object.entries(keepRanks(layers, Object.fromEntries(kept)))) {
+    for (const name of Object.keys({ ...layers[path]?.params, ...layers[path]?.state })) {
+      const tensor = tensors[tensorKey(layer, name)];
+      Reflect.deleteProperty(left, tensorKey(layer, name));
+      const carried = tensor && carry(name, tensor);
+      if (carried && heldRanks(layer) > 0) left[tensorKey(layer, name)] = carried;
+    }
+  }
+  return left;
+};
+
+/** Fails unless they have the same tensors, each within rounding. */
+const expectEqual = (actual: HostTensors, expected: HostTensors, tolerance: number): void => {
+  expect(Object.keys(actual).sort()).toEqual(Object.keys(expected).sort());
+  for (const [name, { shape, data }] of Object.entries(expected)) {
+    expect(actual[name]?.shape, name).toEqual(shape);
+    expect(relativeDistance(actual[name]?.data ?? [], data), name).toBeLessThanOrEqual(tolerance);
+  }
+};
+
+/** An executor that tells how many ranks each step that it compiles has. */
+const counting = async (): Promise<{ executor: Executor; ranks: number[] }> => {
+  const reference = await referenceExecutor();
+  const ranks: number[] = [];
+  const executor: Executor = {
+    ...reference,
+    compile(fn, inputs) {
+      const names = Object.keys(inputs).filter((name) => name.startsWith('adapter/') && name.endsWith('.mask'));
+      ranks.push(sum(names.map((name) => inputs[name]?.shape[0] ?? 0)));
+      return reference.compile(fn, inputs);
+    },
+  };
+  return { executor, ranks };
+};
+
+describe('compaction', () => {
+  it.each(variants)('takes what the final mask leaves out of tensors, scores and moments: %o', async (variant) => {
+    const options = { ...sparse, ...variant };
+    const peft = attached({ ...options, compact: true });
+    const [compacted, kept] = [await snapshotsOf(peft, run), await snapshotsOf(attached(options), run)];
+    expect(at(compacted, last - 1).adapter).toEqual(at(kept, last - 1).adapter);
+    const { layers } = attached(options).adapter;
+    const { adapter: whole } = at(kept, last);
+    for (const kind of ['adapter', 'moment1', 'moment2'] as const) {
+      expectEqual(at(compacted, last)[kind], cut(layers, at(kept, last)[kind], whole), 0);
+    }
+    const held = heldOf(peft);
+    expect(Object.values(held)).toContain(0);
+    expect(Math.max(...Object.values(held))).toBeGreaterThan(1);
+    expect(activeRanks(layers, whole)).toEqual(held);
+    const before = withAdapter(attached(options), { values: whole });
+    const after = withAdapter(peft, { values: at(compacted, last).adapter });
+    expect(relativeDistance(await outputsOf(after), await outputsOf(before))).toBeLessThan(1e-6);
+    expect(storedParameters(peft.adapter.layers, after.adapter.values)).toBe(storedParameters(layers, whole));
+  });
+
+  it.each(variants)('then goes the way of the whole tensors, but for rounding: %o', async (variant) => {
+    const options = { ...sparse, ...variant };
+    const [peft, whole] = [attached({ ...options, compact: true }), attached(options)];
+    const stored: [number[], number[]] = [[], []];
+    await trainToy(peft, { ...run, onStep: (event) => stored[0].push(event.storedParameters) });
+    await trainToy(whole, { ...run, onStep: (event) => stored[1].push(event.storedParameters) });
+    const { layers, values } = whole.adapter;
+    expectEqual(peft.adapter.values, cut(layers, values, values), 1e-4);
+    expect(relativeDistance(await outputsOf(peft), await outputsOf(whole))).toBeLessThan(1e-5);
+    expect(stored[0]).toEqual(stored[1]);
+    expect(activeRanks(peft.adapter.layers, peft.adapter.values)).toEqual(activeRanks(layers, values));
+  });
+
+  it('goes another way with the orthogonality term, which the removed triplets had a part in', async () => {
+    const options = { ...sparse, orthRegWeight: 0.1 };
+    const [peft, whole] = [attached({ ...options, compact: true }), attached(options)];
+    await trainToy(peft, run);
+    await trainToy(whole, run);
+    const { layers, values } = whole.adapter;
+    const expected = cut(layers, values, values);
+    expect(Object.keys(peft.adapter.values).sort()).toEqual(Object.keys(expected).sort());
+    const distances = Object.entries(heldOf(peft)).flatMap(([path, held]) =>
+      held === 0
+        ? []
+        : [
+            relativeDistance(
+              tensorAt(peft.adapter.values, `${path}.loraA`).data,
+              tensorAt(expected, `${path}.loraA`).data,
+            ),
+          ],
+    );
+    expect(Math.min(...distances)).toBeGreaterThan(1e-3);
+  });
+
+  it.each(parametrizations)('leaves the removed out of the clip norm, which only triplets are in: %s', async (name) => {
+    const options = { ...sparse, parametrization: name, orthRegWeight: 0 };
+    const [peft, whole] = [attached({ ...options, compact: true }), attached(options)];
+    await trainToy(peft, { ...run, clipNorm: 0.01, unclippedGroups: ['head'] });
+    await trainToy(whole, { ...run, clipNorm: 0.01, unclippedGroups: ['head'] });
+    const distance = relativeDistance(await outputsOf(peft), await outputsOf(whole));
+    if (name === 'lora') expect(distance).toBeLessThan(1e-5);
+    else expect(distance).toBeGreaterThan(1e-4);
+  });
+
+  it('compiles the step anew, once, for the ranks that are left', async () => {
+    const { executor, ranks } = await counting();
+    await trainToy(attached({ ...sparse, compact: true }), { ...run, executor });
+    expect(ranks).toEqual([40, 10]);
+  });
+
+  it('comes only when asked for, and where something is masked and something is left', async () => {
+    for (const options of [{ ...sparse }, { ...sparse, targetR: 4, compact: true }]) {
+      const { executor, ranks } = await counting();
+      await trainToy(attached(options), { ...run, executor });
+      expect(ranks).toEqual([40]);
+    }
+    const { layers, config } = attached({ ...sparse, allocator: 'released', compact: true }).adapter;
+    const controller = adalora.controller?.(layers, config, { totalSteps: end, warmupSteps: 0, finalSteps: 1 });
+    const equal = Object.fromEntries((controller?.reads(last) ?? []).map((name) => [name, hostZeros([4])]));
+    const { values, resized } = controller?.afterStep(last, equal) ?? expect.fail('no controller');
+    expect(Object.values(values ?? {}).flatMap(({ data }) => nonZerosOf(data))).toEqual([]);
+    expect(resized).toBeUndefined();
+  });
+
+  it.each(parametrizations)('goes on from a snapshot to the same end, from where the run began: %s', async (name) => {
+    const options = { ...sparse, parametrization: name, loraDropout: 0.2, compact: true };
+    const peft = attached(options);
+    const snapshots = await snapshotsOf(peft, { epochs: 6 });
+    for (const step of [last - 1, last, last + 1, end - 1]) {
+      const resume = await readSnapshot(writeSnapshot(at(snapshots, step)));
+      const again = attached(options);
+      await trainToy(again, { epochs: 6, resume });
+      expect(again.adapter.values).toEqual(peft.adapter.values);
+      expect(heldOf(again)).toEqual(heldOf(peft));
+    }
+    const uncompacted = attached({ ...options, compact: false }).adapter;
+    expect(adalora.resumedLayers?.({ ...uncompacted, values: {} })).toBe(uncompacted.layers);
+    const smaller = attached({ ...options, initR: 1 });
+    await expect(trainToy(smaller, { epochs: 6, resume: at(snapshots, last - 1) })).rejects.toThrow(
+      expect.objectContaining({ code: 'PEFT_CHECKPOINT' }),
+    );
+  });
+});
+
+const nonZerosOf = (data: ArrayLike<number>): number[] => Array.from(data).filter((value) => value !== 0);
+
+describe('the orthogonality term of a smaller layer', () => {
+  it('turns a triplet away from those that are there, no longer from those that are removed', () => {
+    const layer = layerOf(adalora, { initR: 2, targetR: 1, orthRegWeight: 0.25 }, [3, 3]);
+    const { layer: smaller } = tensorAt(keepRanks({ m: layer }, { m: [0] }), 'm');
+    const [live, removed] = [
+      [0.5, 1, 0],
+      [2, 1, -1],
+    ] as const;
+    const gradientOf = (of: typeof layer, columns: readonly (readonly number[])[]): number[] => {
+      const loraA = tf.tensor2d([0, 1, 2].map((row) => columns.map((column) => column[row] as number)));
+      const loraB = tf.zeros([columns.length, 3]);
+      const loss = (a: tf.Tensor): tf.Scalar => of.loss?.({ loraA: a, loraB }, contextOf()) ?? expect.fail('no term');
+      return [...tf.slice(tf.grad(loss)(loraA), [0, 0], [3, 1]).dataSync()];
+    };
+    const [whole, alone] = [gradientOf(layer, [live, removed]), gradientOf(smaller, [live])];
+    const product = sum(live.map((value, row) => value * (removed[row] as number)));
+    whole.forEach((value, row) => {
+      const pull = 0.25 * 4 * product * (removed[row] as number);
+      expect(value - (alone[row] as number)).toBeCloseTo(pull, 5);
+    });
+    expect(product).not.toBe(0);
+  });
+});
+
+describe.each(parametrizations)('an adapter that has been compacted: %s', (parametrization) => {
+  const compacted = async (options: Partial<AdaloraConfig> = {}): Promise<PeftModel<AdaloraConfig>> => {
+    const peft = attached({ ...sparse, loraAlpha: 6, parametrization, compact: true, ...options });
+    await trainToy(peft, { epochs: 6 });
+    expect(Object.values(heldOf(peft))).toContain(0);
+    return peft;
+  };
+
+  it('keeps the scaling of the initial rank, and a module without ranks changes nothing', async () => {
+    const { layers } = (await compacted()).adapter;
+    const scaling = parametrization === 'svd' ? 6 / (4 + 1e-5) : 6 / 4;
+    const { values } = (await compacted()).adapter;
+    for (const [path, layer] of Object.entries(layers)) {
+      const names = ['loraA', 'loraE', 'loraB', 'mask'].filter((name) => `${path}.${name}` in values);
+      const own = Object.fromEntries(names.map((name) => [name, tensorAt(values, `${path}.${name}`)]));
+      const factors = layer.toLora?.(own) ?? expect.fail('toLora is missing');
+      expect(factors.scaling).toBe(scaling);
+      expect(factors.loraA.shape).toEqual([layer.site.inFeatures, heldRanks(layer)]);
+      if (heldRanks(layer) > 0) continue;
+      expect([layer.params, layer.rank?.({}), layer.storedParameters({})]).toEqual([{}, 0, 0]);
+      expect(Object.keys(values).filter((name) => name.startsWith(`${path}.`))).toEqual([]);
+    }
+  });
+
+  it('merges, and is saved and loaded, with the same logits', async () => {
+    const peft = await compacted();
+    const outputs = await outputsOf(peft);
+    expect(relativeDistance(await outputsOf(mergeAndUnload(peft)), outputs)).toBeLessThan(1e-5);
+    for (const pruned of [true, false]) {
+      const storage = memoryStorage();
+      await savePretrained(peft, 'adapter', { storage, pruned });
+      const again = await loadPretrained(peft.model, 'adapter', { methods: [adalora], storage });
+      expect(relativeDistance(await outputsOf(again), outputs)).toBeLessThan(1e-5);
+      const { layers, values } = again.adapter;
+      expect(storedParameters(layers, values)).toBe(storedParameters(peft.adapter.layers, peft.adapter.values));
+    }
+  });
+
+  it("is in PEFT's format as its first ranks, and comes back unpruned as the smaller one that it is", async () => {
+    const peft = await compacted();
+    const { adapter } = peft;
+    const file = adalora.toFile(adapter, { pruned: false });
+    expect(file.config).toMatchObject({ compact: true, init_r: 4 });
+    const suffix = parametrization === 'svd' ? '.lora_E' : '.lora_A';
+    for (const [path, held] of Object.entries(heldOf(peft))) {
+      expect(file.config.rank_pattern).toHaveProperty(
+        [path + suffix],
+        [0, 1, 2, 3].map((rank) => rank < held),
+      );
+      expect(tensorAt(file.tensors, `${path}.lora_A`).shape[0]).toBe(held);
+    }
+    const { values, config } = adalora.fromFile(file);
+    expect(adalora.parseConfig(config)).toEqual({ ...adapter.config, targetModules: Object.keys(adapter.layers) });
+    const storage = memoryStorage();
+    await savePretrained(peft, 'adapter', { storage, pruned: false });
+    const again = await loadPretrained(peft.model, 'adapter', { methods: [adalora], storage });
+    expect(heldOf(again)).toEqual(heldOf(peft));
+    const factors = Object.keys(values).filter((name) => !/smoothedSensitivity|uncertainty|importance/.test(name));
+    for (const name of factors) expect(values[name], name).toEqual(adapter.values[name]);
+    expect(factors.length).toBeGreaterThan(0);
+  });
+
+  it('gives a state dict and takes it back', async () => {
+    const peft = await compacted();
+    const outputs = await outputsOf(peft);
+    const dict = getPeftModelStateDict(peft);
+    const name = Object.keys(peft.adapter.values).find((key) => key.endsWith('.loraB')) ?? expect.fail('no tensor');
+    const { shape } = tensorAt(peft.adapter.values, name);
+    peft.adapter = { ...peft.adapter, values: { ...peft.adapter.values, [name]: hostZeros(shape) } };
+    expect(relativeDistance(await outputsOf(peft), outputs)).toBeGreaterThan(1e-3);
+    setPeftModelStateDict(peft, dict);
+    expect(relativeDistance(await outputsOf(peft), outputs)).toBeLessThan(1e-6);
+  });
+
+  it.each(['triplets', 'parameters'] as const)(
+    'trains on with the ranks it has, and its budget in %s',
+    async (unit) => {
+      const peft = await compacted({ budgetUnit: unit });
+      const [held, stored] = [heldOf(peft), storedParameters(peft.adapter.layers, peft.adapter.values)];
+      const { last: after } = await trainToy(peft, { epochs: 6 });
+      expect(heldOf(peft)).toEqual(held);
+      expect(after.storedParameters).toBe(stored);
+      const storage = memoryStorage();
+      await savePretrained(peft, 'adapter', { storage, pruned: false });
+      const again = await loadPretrained(peft.model, 'adapter', { methods: [adalora], storage });
+      const { last: loaded } = await trainToy(again, { epochs: 6 });
+      expect(loaded.storedParameters).toBe(stored);
+    },
+  );
+});

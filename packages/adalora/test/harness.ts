@@ -1,0 +1,39 @@
+import { adalora, type AdaloraConfig } from '@peftjs/adalora';
+import {
+  attach,
+  predict,
+  train,
+  type Model,
+  type PeftModel,
+  type TrainingSnapshot,
+  type TrainOptions,
+  type TrainResult,
+} from '@peftjs/core';
+import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
+
+/** AdaLoRA on the toy model. */
+export const attached = (options: Partial<AdaloraConfig> = {}): PeftModel<AdaloraConfig> =>
+  attach(toyModel(), adalora({ initR: 4, targetR: 2, ...options }), { seed: 1 });
+
+/** Trains on the toy task, in place: four steps an epoch. */
+export const trainToy = async (
+  peft: PeftModel,
+  options: Partial<TrainOptions> = {},
+  data = toyTrainingData(),
+): Promise<TrainResult> =>
+  train(peft, data, { executor: await referenceExecutor(), epochs: 12, learningRate: 0.02, ...options });
+
+/** Trains likewise, and gives the snapshot of every step but the last, by step. */
+export const snapshotsOf = async (
+  peft: PeftModel,
+  options: Partial<TrainOptions> = {},
+): Promise<Map<number, TrainingSnapshot>> => {
+  const snapshots = new Map<number, TrainingSnapshot>();
+  const onSnapshot = (snapshot: TrainingSnapshot): void => void snapshots.set(snapshot.step, snapshot);
+  await trainToy(peft, { snapshotEvery: 1, onSnapshot, ...options });
+  return snapshots;
+};
+
+/** The outputs on rows that were not trained on. */
+export const outputsOf = async (model: PeftModel | Model): Promise<number[]> =>
+  (await predict(model, toyEvaluationData().batches, await referenceExecutor())).flatMap((row) => [...row]);
