@@ -20,14 +20,14 @@ import { gateGroups, heldCost, liveCost } from './gates.js';
 const WORTHWHILE = 0.25;
 
 /**
- * Takes dead ranks out of the layers, where they are enough to be worth it.
+ * Takes dead ranks out of the layers, where they are enough to be worth it. Where every rank is dead there would be nothing to
+ * train, and nothing changes.
  * @param values the gates of every layer that has ranks, `<path>.gate` [ranks]
  */
 export function compaction(layers: AdapterLayers, values: HostTensors): Pick<ControllerChanges, 'resized'> {
   const groups = gateGroups(layers, values);
-  const held = heldCost(layers);
-  const dead = held - liveCost(groups);
-  if (dead === 0 || dead < WORTHWHILE * held) return {};
+  const [held, live] = [heldCost(layers), liveCost(groups)];
+  if (live === 0 || live === held || held - live < WORTHWHILE * held) return {};
   return { resized: keepRanks(layers, Object.fromEntries(groups.map(({ path, gate }) => [path, liveRanks(gate)]))) };
 }
 

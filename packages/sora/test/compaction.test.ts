@@ -171,11 +171,10 @@ describe('an adapter that has lost every rank of some modules', () => {
   const heldOf = ({ adapter }: PeftModel<SoraConfig>): number[] =>
     Object.values(adapter.layers).map(({ params }) => params.gate?.initial.shape[0] ?? 0);
 
-  it.each([2.5, 40])('trains on, merges and is saved like any other, lambda %f', async (sparseLambda) => {
-    const peft = await bare(sparseLambda);
+  it('trains on, merges and is saved like any other', async () => {
+    const peft = await bare(2.5);
     expect(heldOf(peft)).toContain(0);
-    if (sparseLambda === 40) expect(sum(heldOf(peft))).toBe(0);
-    else expect(sum(heldOf(peft))).toBeGreaterThan(0);
+    expect(sum(heldOf(peft))).toBeGreaterThan(0);
     const outputs = await outputsOf(peft);
     expect(relativeDistance(await outputsOf(mergeAndUnload(peft)), outputs)).toBeLessThan(1e-5);
     for (const pruned of [true, false]) {
@@ -187,6 +186,14 @@ describe('an adapter that has lost every rank of some modules', () => {
     const before = heldOf(peft);
     await trainToy(peft, { epochs: 2 });
     heldOf(peft).forEach((count, index) => expect(count).toBeLessThanOrEqual(before[index] as number));
+  });
+
+  it('keeps its tensors when every rank is dead, for a model without a head would have nothing to train', async () => {
+    const peft = attached({ r: 2, sparseLambda: 400, compactEvery: 4 });
+    const headless = { ...peft, model: { ...peft.model, head: [] } } as typeof peft;
+    await trainToy(headless, { epochs: 8 });
+    expect(liveGates(headless.adapter.values)).toBe(0);
+    expect(heldOf(headless)).not.toContain(0);
   });
 
   it('has no tensors at a bare module, and a change of zero there', async () => {
