@@ -179,6 +179,7 @@ describe('compiled refuses', () => {
     ['threads in words', { threads: 'two' }, 'threads'],
     ['no execution provider', { executionProviders: [] }, 'executionProviders'],
     ['a provider that is no list', { executionProviders: 'webgpu' }, 'executionProviders'],
+    ['an arena in words', { memoryArena: 'no' }, 'memoryArena'],
     ['a provider without a name', { executionProviders: [{}] }, 'executionProviders'],
   ];
   it.each(options)('%s', async (_, given, field) => {

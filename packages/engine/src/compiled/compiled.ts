@@ -22,18 +22,28 @@ export interface CompiledOptions {
   readonly runtime?: OrtRuntime;
   /** Where ONNX Runtime computes, best first; 'cpu' in Node, 'wasm' for another runtime when left out. */
   readonly executionProviders?: readonly ExecutionProvider[];
+  /**
+   * Whether every compiled function keeps the memory of its runs for its next one. Without that it goes back to the process after each
+   * run: for a model that is trained on batches of many lengths about half the memory, for some 5 % more time, and the same numbers.
+   * Default true.
+   */
+  readonly memoryArena?: boolean;
 }
 
 /**
  * The executor that traces a pure function, its gradients included, into one ONNX graph and runs that. Tensors are passed
  * by reference: a frozen weight is uploaded once and shared by every function compiled.
  *
- * @throws ConfigError when `threads` is not a positive whole number, or `executionProviders` no list of names.
+ * @throws ConfigError when `threads` is not a positive whole number, `executionProviders` no list of names, or `memoryArena` neither
+ * true nor false.
  */
 export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
-  const { threads = availableThreads(), runtime } = options;
+  const { threads = availableThreads(), runtime, memoryArena = true } = options;
   if (!Number.isInteger(threads) || threads < 1) {
     throw new ConfigError(`threads must be a positive whole number, got ${threads}`, 'threads');
+  }
+  if (typeof memoryArena !== 'boolean') {
+    throw new ConfigError(`memoryArena must be true or false, got ${String(memoryArena)}`, 'memoryArena');
   }
   const executionProviders = options.executionProviders ?? [runtime === undefined ? 'cpu' : 'wasm'];
   checkProviders(executionProviders);
@@ -67,6 +77,7 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
       const session = await openGraph(ort, graph, {
         executionProviders,
         intraOpNumThreads: threads,
+        enableCpuMemArena: memoryArena,
         ...(memory && { preferredOutputLocation: memory.locations(graph.outputs) }),
         ...SESSION,
       });
