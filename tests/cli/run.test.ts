@@ -18,6 +18,7 @@ interface Result {
   readonly parameters: { stored: number };
   readonly metrics: { accuracy: number };
   readonly ranks: Record<string, number>;
+  readonly history: readonly { readonly step: number }[];
 }
 
 async function resultsIn(out: string): Promise<Result[]> {
@@ -56,6 +57,12 @@ describe('peft-bench run --preset smoke', () => {
         );
       }
     }
+  });
+
+  it('takes every step with every method, also where the head alone is trained', async () => {
+    const steps = (await resultsIn(out)).map(({ history }) => history.at(-1)?.step);
+    expect(steps[0]).toBeGreaterThan(0);
+    expect(new Set(steps).size).toBe(1);
   });
 
   it('prints one JSON line for each trial, and nothing else, on stdout', () => {
@@ -157,6 +164,15 @@ describe('peft-bench on files of the user', () => {
     await writeFile(files.dev, rows(22, 2000));
     await peftBench(flags);
     expect(await resultsIn(out)).toHaveLength(2);
+  });
+
+  it('trains the head alone, and saves it', async () => {
+    const adapter = join(folder, 'head');
+    const flags = ['--train', files.train, '--dev', files.dev, '--epochs', '1', '--out', adapter];
+    const { code, stderr } = await peftBench(['train', '--method', 'head', ...flags]);
+    expect(stderr).toMatch(/trainable params: [1-9]/);
+    expect(code).toBe(0);
+    expect(await readdir(adapter)).toContain('adapter_model.safetensors');
   });
 
   it('trains one adapter, which inspect shows', async () => {

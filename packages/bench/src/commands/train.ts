@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { ConfigError, describeParameters, savePretrained } from '@peftjs/core';
+import { ConfigError, countParameters, describeParameters, savePretrained } from '@peftjs/core';
 import { openProgress } from '../progress/open.js';
 import { trialPreparer } from '../trial/prepare.js';
 import { runTrial } from '../trial/run-trial.js';
@@ -39,7 +39,8 @@ async function trainOne(flags: TrainFlags): Promise<void> {
         progress.emit({ type: 'step', id, ...step });
       },
     });
-    if (result.parameters.trainableAtStart === 0) {
+    const { trainable, saved } = countParameters(peft);
+    if (trainable + saved === 0) {
       throw new ConfigError(
         `${method} trains nothing of ${trial.model}, whose head is frozen: there is nothing to save`,
         'method',

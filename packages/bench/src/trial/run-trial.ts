@@ -46,10 +46,10 @@ export async function runTrial(
   const executor = await openExecutor(trial.engine);
   const fitted = fitConfig(method, prepared.model, trial);
   const peft = await attachCalibrated(trial, prepared, { method, config: fitted.config }, executor);
-  const { trainable: trainableAtStart, base } = countParameters(peft);
+  const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
   const recorder = trialRecorder(trial, prepared, options.onProgress);
   const trained =
-    trainableAtStart === 0 && isHeadAlone(method)
+    trainableAtStart + trainedHead === 0 && isHeadAlone(method)
       ? untrained(peft)
       : await trainTrial(trial, prepared, peft, executor, recorder);
   const judged = await judge(peft, prepared, executor, trained);
