@@ -42,6 +42,21 @@ const cases: [string, string, RegExp][] = [
   ['an unknown task', 'run --task sst --out <out>', /'sst' is unknown; known are uci-sentiment/],
   ['an unknown preset', 'run --preset fast --out <out>', /'fast'; expected smoke or quick/],
   ['an unknown engine', 'run --engine turbo --out <out>', /turbo/],
+  [
+    'an unknown backend',
+    'run --backend turbo --out <out>',
+    /--engine compiled has no backend 'turbo'; expected auto, cpu, webgpu, cuda$/,
+  ],
+  [
+    'a backend of the other engine',
+    'train --method lora --backend wasm --out <out>',
+    /expected auto, cpu, webgpu, cuda \('wasm' is one of --engine eager\)$/,
+  ],
+  [
+    'a backend that the eager engine lacks',
+    'run --engine eager --backend webgpu --out <out>',
+    /--engine eager has no backend 'webgpu'; expected auto, tensorflow, wasm, cpu \('webgpu' is one of --engine compiled\)$/,
+  ],
   ['no seeds', 'run --seeds 0 --out <out>', /seeds.*'0'/],
   ['a training file alone', 'run --train <good.tsv> --out <out>', /--dev is missing/],
   ['a missing file', 'run --train <none.tsv> --dev <good.tsv> --out <out>', /none\.tsv/],

@@ -47,15 +47,24 @@ export interface Found extends ParityExecutor {
 /** All of them, each tried. */
 export async function findExecutors(): Promise<Found[]> {
   const found: Found[] = [];
-  for (const candidate of parityExecutors) {
-    try {
-      found.push({ ...candidate, executor: await candidate.open() });
-    } catch (error) {
-      const [reason = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
-      found.push({ ...candidate, skipped: reason });
-    }
-  }
+  for (const candidate of parityExecutors) found.push(await tried(candidate));
   return found;
+}
+
+/** One of them by its name. */
+export async function findExecutor(name: string): Promise<Found> {
+  const candidate = parityExecutors.find((executor) => executor.name === name);
+  if (!candidate) throw new RangeError(`there is no executor '${name}'`);
+  return tried(candidate);
+}
+
+async function tried(candidate: ParityExecutor): Promise<Found> {
+  try {
+    return { ...candidate, executor: await candidate.open() };
+  } catch (error) {
+    const [reason = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
+    return { ...candidate, skipped: reason };
+  }
 }
 
 /** What it needs is only found out by compiling something. */

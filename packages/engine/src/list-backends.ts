@@ -14,8 +14,8 @@ export interface BackendReport {
 }
 
 /**
- * Every backend of both executors. An eager one is available when it starts; a compiled one when its libraries are
- * installed, whether or not a GPU answers them.
+ * Every backend of both executors. An eager one is available when it starts; a compiled one when its libraries come with ONNX
+ * Runtime, whether or not a GPU answers them: to be sure of that, compile something.
  */
 export async function listBackends(): Promise<BackendReport[]> {
   const eager: BackendReport[] = [];
@@ -58,7 +58,7 @@ function compiledReport(backend: string, isBundled: boolean): BackendReport {
     executor: 'compiled',
     backend,
     available: false,
-    reason: 'its libraries come with the install script of onnxruntime-node, which is off by default',
+    reason: 'its libraries are no part of onnxruntime-node; its install script, which is off by default, brings them',
     install: 'npm rebuild onnxruntime-node --ignore-scripts=false',
   };
 }

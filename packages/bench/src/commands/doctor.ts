@@ -2,7 +2,9 @@ import { availableParallelism, freemem, totalmem } from 'node:os';
 import type { Command } from 'commander';
 import { listBackends, type BackendReport } from '@peftjs/engine';
 import { numericVersions } from '../plan/versions.js';
+import { engineFromFlags, isOffered, isOnDevice } from '../registry/executors.js';
 import { offeredMethods } from '../registry/methods.js';
+import { assertStarts } from '../workers/engine-start.js';
 
 /** `peft-bench doctor`: what this machine can run, and what is missing. */
 export function addDoctorCommand(program: Command): void {
@@ -20,13 +22,28 @@ async function diagnose(): Promise<void> {
     'packages',
     Object.entries(packages).map(([name, version]) => `${name} ${version}`),
   );
-  const backends = await listBackends();
+  const backends = await offeredBackends();
   const auto = backends.find(({ executor, available }) => executor === 'eager' && available);
   say('engines', [...backends.map(engineLine), `yes  eager on auto (${String(auto?.backend)})`]);
   say(
     'methods',
     (await offeredMethods()).map(({ name, packageName, version }) => `${name} (${packageName} ${version})`),
   );
+}
+
+/** What `--backend` takes. Whether there is a device is only seen by starting it, whatever libraries are installed. */
+async function offeredBackends(): Promise<BackendReport[]> {
+  const reports = (await listBackends()).filter(isOffered);
+  return Promise.all(reports.map(async (report) => (isOnDevice(report) ? started(report) : report)));
+}
+
+async function started({ executor, backend }: BackendReport): Promise<BackendReport> {
+  try {
+    await assertStarts(engineFromFlags({ engine: executor, backend, dtype: 'fp32' }));
+    return { executor, backend, available: true };
+  } catch (error) {
+    return { executor, backend, available: false, reason: (error as Error).message };
+  }
 }
 
 function engineLine({ executor, backend, available, reason, install }: BackendReport): string {

@@ -4,16 +4,18 @@ import type { DataSet, LanguageSet } from '@peftjs/tasks';
 import { parseBudget } from '../plan/budget.js';
 import { planTrials, type Trial } from '../plan/trial.js';
 import { numericVersions } from '../plan/versions.js';
-import { resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
+import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
 import { resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
 import { fitConfig } from '../trial/configure.js';
 import { encodeLanguageTask } from '../trial/prepare-language.js';
+import { assertStarts } from '../workers/engine-start.js';
 import type { ComposedStudy } from './study-flags.js';
 
 /** The trials of a run, after everything that can be checked beforehand has been. */
 export interface PlannedRun {
+  readonly engine: EnginePlan;
   readonly trials: readonly Trial[];
   readonly tasks: ReadonlyMap<string, LoadedTask>;
 }
@@ -24,10 +26,12 @@ export interface PlannedRun {
  */
 export async function planRun({ study, data, engine: asked }: ComposedStudy): Promise<PlannedRun> {
   study.budgets.forEach(parseBudget);
+  const engine = await resolveEngine(asked);
+  if (isOnDevice(engine)) await assertStarts(engine);
   const methods = await resolveAll(Object.keys(study.methods));
   const tasks = new Map<string, LoadedTask>();
   for (const name of study.tasks) tasks.set(name, await loadTask(name, data, study.protocol.split));
-  const model = await modelFor([...tasks.values()], study.model, asked);
+  const model = await modelFor([...tasks.values()], study.model, engine);
   for (const task of tasks.values()) {
     if (task.kind === 'causal-lm') encodeLanguageTask(task, model, study.protocol); // what cannot be encoded is found here
   }
@@ -37,7 +41,6 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
     if (!settings) throw new ConfigError(`the study has no settings for '${name}'`, name);
     for (const budget of budgeted.has(name) ? study.budgets : [null]) fitConfig(method, model, { budget, settings });
   }
-  const engine = await resolveEngine(asked);
   const trials = planTrials({
     study,
     data,
@@ -55,7 +58,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
       ),
     },
   });
-  return { trials, tasks };
+  return { engine, trials, tasks };
 }
 
 /** The model of a study, for tasks of one kind. @throws UnsupportedError for a language task where it predicts no next token. */

@@ -6,7 +6,7 @@ import { openProgress, type Progress } from '../progress/open.js';
 import type { TrialResult } from '../results/schema.js';
 import { readResults, writeResult } from '../results/store.js';
 import { describeCircumstances } from '../trial/circumstances.js';
-import type { TrialFailure } from '../workers/messages.js';
+import type { WorkerFailure } from '../workers/messages.js';
 import { runPool } from '../workers/pool.js';
 import { planRun, type PlannedRun } from './plan-run.js';
 import { firstBudgeted, writeReports } from './report.js';
@@ -14,7 +14,7 @@ import { count, defaultWorkers, studyFromFlags, withStudyFlags, type StudyFlags 
 
 interface RunFlags extends StudyFlags {
   readonly seeds?: number;
-  readonly workers: number;
+  readonly workers?: number;
   readonly out: string;
   readonly json?: boolean;
 }
@@ -23,7 +23,7 @@ interface RunFlags extends StudyFlags {
 export function addRunCommand(program: Command): void {
   withStudyFlags(program.command('run').description('compare methods at equal parameter budgets'))
     .option('--seeds <n>', 'number of seeds: 1, 2, .. n', count)
-    .option('--workers <n>', 'trials at a time, one process each', count, defaultWorkers())
+    .option('--workers <n>', 'trials at a time, one process each: one for each core, or one for a device', count)
     .option('--json', 'one JSON line on stdout for each finished trial')
     .requiredOption('--out <folder>', 'where results and the report go')
     .action(async (flags: RunFlags) => {
@@ -73,10 +73,10 @@ async function runTrials(planned: PlannedRun, finished: Map<string, TrialResult>
 }
 
 function poolOptions(
-  { tasks }: PlannedRun,
+  { engine, tasks }: PlannedRun,
   finished: Map<string, TrialResult>,
   progress: Progress,
-  { out, workers, json }: RunFlags,
+  { out, workers = defaultWorkers(engine), json }: RunFlags,
   signal: AbortSignal,
 ): Parameters<typeof runPool>[1] {
   const started = new Map<string, Date>();
@@ -110,7 +110,7 @@ function poolOptions(
 
 function failedResult(
   trial: Trial,
-  error: TrialFailure,
+  error: WorkerFailure,
   task: Parameters<typeof describeCircumstances>[1]['task'],
   startedAt: Date,
 ): TrialResult {

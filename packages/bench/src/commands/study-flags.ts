@@ -12,7 +12,7 @@ import {
   type StudyInput,
   type StudyProtocol,
 } from '../plan/study.js';
-import type { EnginePlan } from '../registry/executors.js';
+import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
 import { areLanguageTasks, taskName, type DataSource } from '../registry/tasks.js';
 
 /** Flags that say what to train on what, shared by `run` and `train`. */
@@ -74,7 +74,11 @@ export function withStudyFlags(command: Command): Command {
     .option('--learning-rate <rate>', 'peak learning rate of methods that have none of their own', amount)
     .option('--rows <n>', 'train on a seeded slice of the rows', count)
     .addOption(new Option('--engine <name>', 'what runs the step').choices(['compiled', 'eager']).default('compiled'))
-    .option('--backend <name>', 'backend of the eager engine: auto, tensorflow, wasm, cpu', 'auto')
+    .option(
+      '--backend <name>',
+      'where the step runs: cpu, webgpu or cuda (compiled); tensorflow, wasm or cpu (eager)',
+      'auto',
+    )
     .addOption(
       new Option('--dtype <name>', 'frozen weights as float32, or in 8 bits').choices(['fp32', 'q8']).default('fp32'),
     );
@@ -100,12 +104,7 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   return {
     study: isLanguage ? composeStudy([preset, languageStudy, ...over]) : study,
     data,
-    engine: {
-      executor: flags.engine,
-      backend: flags.engine === 'compiled' ? 'cpu' : flags.backend,
-      threads: 1,
-      dtype: flags.dtype,
-    },
+    engine: engineFromFlags(flags),
   };
 }
 
@@ -183,9 +182,9 @@ function amount(text: string): number {
   throw new InvalidArgumentError('Expected a positive number.');
 }
 
-/** One process for each core. */
-export function defaultWorkers(): number {
-  return availableParallelism();
+/** One process for each core, or for the device. */
+export function defaultWorkers(engine: EnginePlan): number {
+  return isOnDevice(engine) ? 1 : availableParallelism();
 }
 
 function optional<K extends string, T>(key: K, value: T | undefined): { readonly [P in K]?: T } {

@@ -9,11 +9,45 @@ export interface EnginePlan {
   readonly dtype: string;
 }
 
+/** The backends that `--backend` names, by engine. */
+const BACKENDS: Readonly<Record<string, readonly string[]>> = {
+  compiled: ['auto', 'cpu', 'webgpu', 'cuda'],
+  eager: ['auto', 'tensorflow', 'wasm', 'cpu'],
+};
+
+/** Whether flags can name an engine's backend. */
+export function isOffered({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): boolean {
+  return backendsOf(executor).includes(backend);
+}
+
+/** The engine that flags name. @throws ConfigError for a backend that it does not have. */
+export function engineFromFlags(flags: { engine: string; backend: string; dtype: string }): EnginePlan {
+  const { engine: executor, backend, dtype } = flags;
+  if (!isOffered({ executor, backend })) {
+    const other = Object.keys(BACKENDS).find((engine) => backendsOf(engine).includes(backend));
+    const hint = other === undefined ? '' : ` ('${backend}' is one of --engine ${other})`;
+    throw new ConfigError(
+      `--engine ${executor} has no backend '${backend}'; expected ${backendsOf(executor).join(', ')}${hint}`,
+      'backend',
+    );
+  }
+  return { executor, backend: executor === 'compiled' && backend === 'auto' ? 'cpu' : backend, threads: 1, dtype };
+}
+
+function backendsOf(executor: string): readonly string[] {
+  return BACKENDS[executor] ?? [];
+}
+
+/** Whether a compiled engine computes on a device beside the processor: it may be missing, and all processes share it. */
+export function isOnDevice({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): boolean {
+  return executor === 'compiled' && backend !== 'cpu';
+}
+
 /** Opens the executor of a plan. @throws ConfigError for an unknown one. */
 export async function openExecutor({ executor, backend, threads }: EnginePlan): Promise<Executor> {
   switch (executor) {
     case 'compiled':
-      return compiled({ threads });
+      return compiled({ threads, executionProviders: [backend] });
     case 'eager':
       return await eager({ backend: backend as 'auto' });
     default:
@@ -21,12 +55,18 @@ export async function openExecutor({ executor, backend, threads }: EnginePlan): 
   }
 }
 
+/** Compiles the smallest function there is. @throws EngineError when the engine of a plan does not start here. */
+export async function startEngine(plan: EnginePlan): Promise<void> {
+  const executor = await openExecutor(plan);
+  const { dispose } = await executor.compile((inputs) => inputs, { x: { dtype: 'float32', shape: [1] } });
+  await dispose();
+}
+
 /**
  * A plan that names the backend, the threads and the weights it will really run on: they move the numbers, so they belong to them.
  * An executor that does not multiply by bytes writes weights in 8 bits out, rounded as they are.
  */
 export async function resolveEngine(plan: EnginePlan): Promise<EnginePlan> {
-  if (plan.executor !== 'eager') return plan;
   const { info, uploadBytes } = await openExecutor(plan);
   const dtype = plan.dtype === 'q8' && !uploadBytes ? WRITTEN_OUT : plan.dtype;
   return { ...plan, backend: info.backend, threads: info.threads, dtype };

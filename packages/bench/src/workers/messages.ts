@@ -1,26 +1,33 @@
 import type { Trial } from '../plan/trial.js';
+import type { EnginePlan } from '../registry/executors.js';
 import type { DoneTrial } from '../results/schema.js';
 import type { TrialProgress } from '../trial/progress.js';
 
-/** What the parent asks of a worker process: one trial. */
-export interface WorkerRequest {
-  readonly trial: Trial;
+/** What the parent asks of a worker process: to run a trial, or to start an engine. */
+export type WorkerRequest = { readonly trial: Trial } | { readonly engine: EnginePlan };
+
+/** What a worker process tells its parent while it works. */
+interface ProgressReply {
+  readonly type: 'progress';
+  readonly progress: TrialProgress;
 }
 
-/** What a worker process tells its parent. */
-export type WorkerReply =
-  | { readonly type: 'progress'; readonly progress: TrialProgress }
+/** What a worker process tells its parent in the end. */
+export type WorkerOutcome =
   | { readonly type: 'done'; readonly result: DoneTrial }
-  | { readonly type: 'failed'; readonly error: TrialFailure };
+  | { readonly type: 'started' }
+  | { readonly type: 'failed'; readonly error: WorkerFailure };
 
-/** Why a trial has no number. */
-export interface TrialFailure {
+export type WorkerReply = ProgressReply | WorkerOutcome;
+
+/** Why a trial has no number, or an engine does not start. */
+export interface WorkerFailure {
   readonly code: string;
   readonly message: string;
 }
 
 /** An error as a result file holds it. */
-export function failureOf(error: unknown): TrialFailure {
+export function failureOf(error: unknown): WorkerFailure {
   const { code, message } = error as { code?: unknown; message?: unknown };
   return {
     code: typeof code === 'string' ? code : 'PEFT_UNEXPECTED',

@@ -1,0 +1,38 @@
+import { describe, expect, it } from 'vitest';
+import { ConfigError } from '@peftjs/core';
+import { engineFromFlags, resolveEngine } from './executors.js';
+
+const flags = { engine: 'compiled', backend: 'auto', dtype: 'fp32' };
+
+describe('engineFromFlags', () => {
+  it('takes auto for the processor where the engine is compiled, and leaves it open where it is eager', () => {
+    const onProcessor = { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' };
+    expect(engineFromFlags(flags)).toEqual(onProcessor);
+    expect(engineFromFlags({ ...flags, backend: 'cpu' })).toEqual(onProcessor);
+    expect(engineFromFlags({ ...flags, engine: 'eager' }).backend).toBe('auto');
+  });
+
+  it('refuses a backend that the engine does not have', () => {
+    expect(() => engineFromFlags({ ...flags, backend: 'tensorflow' })).toThrow(ConfigError);
+    expect(() => engineFromFlags({ ...flags, engine: 'eager', backend: 'cuda' })).toThrow(
+      "--engine eager has no backend 'cuda'; expected auto, tensorflow, wasm, cpu ('cuda' is one of --engine compiled)",
+    );
+  });
+});
+
+describe('resolveEngine', () => {
+  it('names the backend that auto comes to', async () => {
+    const { backend } = await resolveEngine(engineFromFlags({ ...flags, engine: 'eager' }));
+    expect(['tensorflow', 'wasm']).toContain(backend);
+  });
+
+  it.each([
+    ['compiled', 'cpu', 'q8'],
+    ['compiled', 'webgpu', 'q8 as fp32'],
+    ['compiled', 'cuda', 'q8 as fp32'],
+    ['eager', 'wasm', 'q8 as fp32'],
+  ])('says what %s on %s makes of weights in 8 bits', async (engine, backend, dtype) => {
+    expect(await resolveEngine(engineFromFlags({ engine, backend, dtype: 'q8' }))).toMatchObject({ backend, dtype });
+    expect((await resolveEngine(engineFromFlags({ engine, backend, dtype: 'fp32' }))).dtype).toBe('fp32');
+  });
+});

@@ -1,0 +1,60 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { TrialProgress } from '../trial/progress.js';
+import type { WorkerFailure, WorkerOutcome, WorkerReply, WorkerRequest } from './messages.js';
+
+/** A process that does one thing at a time. */
+export interface Worker {
+  readonly process: ChildProcess;
+  /** The last line that it wrote to stderr. */
+  lastLine(): string;
+}
+
+/** Starts a worker process; it ends when it is disconnected, or with its parent. */
+export function startWorker(): Worker {
+  // Sources run as they are; the build puts the worker beside the chunk that this code lands in.
+  const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './workers/worker.js';
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [], {
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    serialization: 'advanced',
+  });
+  return { process: child, lastLine: lastOutput(child) };
+}
+
+/** Sends a request to a process and waits for its answer, or for the process's end. */
+export function askWorker(
+  { process: child, lastLine }: Worker,
+  request: WorkerRequest,
+  onProgress: (progress: TrialProgress) => void = () => undefined,
+): Promise<WorkerOutcome> {
+  return new Promise((resolve) => {
+    const onMessage = (reply: WorkerReply): void => {
+      if (reply.type === 'progress') onProgress(reply.progress);
+      else settle(reply);
+    };
+    const onExit = (code: number | null, killedBy: string | null): void => {
+      settle({ type: 'failed', error: deathOf(code, killedBy, lastLine()) });
+    };
+    const settle = (outcome: WorkerOutcome): void => {
+      child.off('message', onMessage).off('exit', onExit);
+      resolve(outcome);
+    };
+    child.on('message', onMessage).on('exit', onExit);
+    child.send(request);
+  });
+}
+
+/** Collects what a process says on stderr; gives its last line. */
+function lastOutput(child: ChildProcess): () => string {
+  let text = '';
+  child.stderr?.on('data', (chunk: Buffer) => {
+    text = (text + chunk.toString()).slice(-2000);
+  });
+  return () => text.trim().split('\n').at(-1) ?? '';
+}
+
+function deathOf(code: number | null, killedBy: string | null, lastLine: string): WorkerFailure {
+  const how = killedBy === null ? `ended with exit code ${String(code)}` : `was killed by ${killedBy}`;
+  const hint = killedBy === 'SIGKILL' ? '; was there too little memory? Try fewer --workers' : '';
+  return { code: 'PEFT_WORKER', message: `the worker process ${how}${hint}${lastLine === '' ? '' : ` (${lastLine})`}` };
+}

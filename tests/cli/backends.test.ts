@@ -1,0 +1,102 @@
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { relativeDistance } from '@peftjs/core/testing';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bertFolder } from '../models/bert-tiny.js';
+import { findExecutor } from '../parity/executors.js';
+import { peftBench } from './command.js';
+
+interface Result {
+  readonly id: string;
+  readonly engine: { readonly backend: string };
+  readonly history: readonly { readonly loss: number }[];
+}
+
+const { skipped: noWebgpu } = await findExecutor('compiled on WebGPU');
+const hasNvidia = existsSync('/dev/nvidiactl');
+/** Where the loader of Vulkan finds no driver. */
+const withoutVulkan = { VK_DRIVER_FILES: '/none.json', VK_ICD_FILENAMES: '/none.json' };
+
+let folder = '';
+let small: string[] = [];
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-'));
+  const rows = Array.from({ length: 40 }, (_, row) => (row % 2 === 0 ? `good\tgreat ${row}` : `bad\tawful ${row}`));
+  const [train, dev] = [join(folder, 'few.tsv'), join(folder, 'few-dev.tsv')];
+  for (const file of [train, dev]) await writeFile(file, ['label\ttext', ...rows].join('\n'));
+  const data = ['--train', train, '--dev', dev, '--epochs', '1', '--max-tokens', '8'];
+  small = ['--model', bertFolder, ...data, '--method', 'lora', '--budget', 'r=2'];
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** What a run in a folder of its own has left there. */
+async function resultOf(...flags: string[]): Promise<Result> {
+  const out = await mkdtemp(join(folder, 'run-'));
+  const { code, stderr } = await peftBench(['run', ...small, ...flags, '--out', out]);
+  expect(stderr).toContain('report.html');
+  expect(code).toBe(0);
+  const [file = ''] = await readdir(join(out, 'results'));
+  return JSON.parse(await readFile(join(out, 'results', file), 'utf8')) as Result;
+}
+
+/** Runs on a backend that is missing: one line, and nothing is written. */
+async function expectRefusal(backend: string, reason: RegExp): Promise<void> {
+  const out = join(folder, `no-${backend}`);
+  const { code, stderr } = await peftBench(['run', ...small, '--backend', backend, '--out', out], {
+    env: withoutVulkan,
+  });
+  const [loading, ...lines] = stderr.trim().split('\n');
+  expect(loading).toMatch(/^peft-bench: loading/);
+  expect(lines).toEqual([expect.stringMatching(reason)]);
+  expect(code).toBe(2);
+  expect(await readdir(folder)).not.toContain(`no-${backend}`);
+}
+
+describe.skipIf(process.platform !== 'linux')('a machine without a GPU (drivers are hidden on Linux only)', () => {
+  it('is told of by one line of run', async () => {
+    await expectRefusal(
+      'webgpu',
+      /^peft-bench: ONNX Runtime does not start on 'webgpu' here: .*; it needs a GPU and its driver for Vulkan/,
+    );
+  });
+
+  it('is told of by doctor, and by nothing but doctor', async () => {
+    const { code, stdout, stderr } = await peftBench(['doctor'], { env: withoutVulkan });
+    expect(stdout).toMatch(/^ {2}no {3}compiled on webgpu: .* it needs a GPU and its driver for Vulkan/m);
+    expect(stdout).toMatch(/^ {2}yes {2}compiled on cpu$/m);
+    expect(stdout).not.toMatch(/eager on webgpu|tensorrt/); // which --backend does not take
+    expect([stderr, code]).toEqual(['', 0]);
+  });
+});
+
+describe.skipIf(hasNvidia)('a machine without CUDA (is not this one, where it has a GPU of NVIDIA)', () => {
+  it('is told of by one line of run', async () => {
+    await expectRefusal('cuda', /does not start on 'cuda' here: .*; it needs CUDA, and its libraries: npm rebuild/);
+  });
+});
+
+describe.skipIf(noWebgpu !== undefined)(`peft-bench on WebGPU${noWebgpu ? ` (${noWebgpu})` : ''}`, () => {
+  it('is what doctor says the machine has', async () => {
+    expect((await peftBench(['doctor'])).stdout).toMatch(/^ {2}yes {2}compiled on webgpu$/m);
+  });
+
+  it('takes the steps of the processor, as another trial', async () => {
+    const [onDevice, onProcessor] = [await resultOf('--backend', 'webgpu'), await resultOf()];
+    expect([onDevice.engine.backend, onProcessor.engine.backend]).toEqual(['webgpu', 'cpu']);
+    expect(onDevice.id).not.toBe(onProcessor.id);
+    const losses = ({ history }: Result): number[] => history.map(({ loss }) => loss);
+    expect(losses(onDevice).length).toBeGreaterThan(0);
+    expect(relativeDistance(losses(onDevice), losses(onProcessor))).toBeLessThan(1e-4);
+  });
+
+  it('trains an adapter beside weights that were rounded to 8 bits', async () => {
+    const adapter = join(folder, 'adapter');
+    const flags = ['--backend', 'webgpu', '--dtype', 'q8', '--out', adapter];
+    const { code, stderr } = await peftBench(['train', ...small, ...flags]);
+    expect(stderr).toContain('trainable params');
+    expect(code).toBe(0);
+    expect(await readdir(adapter)).toContain('adapter_model.safetensors');
+  });
+});
