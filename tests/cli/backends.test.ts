@@ -5,12 +5,14 @@ import { join } from 'node:path';
 import { relativeDistance } from '@peftjs/core/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
+import { tensorFlow } from '../executors/built-tensorflow.js';
 import { findExecutor } from '../parity/executors.js';
 import { peftBench } from './command.js';
 
 interface Result {
   readonly id: string;
   readonly engine: { readonly backend: string };
+  readonly versions: Readonly<Record<string, string>>;
   readonly history: readonly { readonly loss: number }[];
 }
 
@@ -98,5 +100,15 @@ describe.skipIf(noWebgpu !== undefined)(`peft-bench on WebGPU${noWebgpu ? ` (${n
     expect(stderr).toContain('trainable params');
     expect(code).toBe(0);
     expect(await readdir(adapter)).toContain('adapter_model.safetensors');
+  });
+});
+
+describe.skipIf(tensorFlow.versions === undefined)(`peft-bench on TensorFlow (${tensorFlow.where})`, () => {
+  it('names the library and the package that binds it in the result file, and nowhere else', async () => {
+    const { engine, versions } = await resultOf('--engine', 'eager', '--backend', 'tensorflow');
+    expect(engine.backend).toBe('tensorflow');
+    expect(versions).toMatchObject(tensorFlow.versions ?? {});
+    const elsewhere = await resultOf('--engine', 'eager', '--backend', 'wasm');
+    for (const name of Object.keys(tensorFlow.versions ?? {})) expect(elsewhere.versions).not.toHaveProperty([name]);
   });
 });

@@ -1,18 +1,12 @@
-/**
- * TensorFlow itself, which is too large to be a dependency of every clone:
- *
- *   npx tsx tools/tfjs-node/build.ts --into /tmp/tfjs-node
- *   PEFTJS_TFJS_NODE=/tmp/tfjs-node npx vitest run tests/executors/tensorflow.test.ts
- */
 import * as tf from '@tensorflow/tfjs';
 import { attach, train, type Executor, type HostTensors } from '@peftjs/core';
 import { farthestTensor, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { compiled, eager, listBackends } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { describe, expect, it, vi } from 'vitest';
+import { tensorFlow } from './built-tensorflow.js';
 
-const folder = process.env.PEFTJS_TFJS_NODE ?? '';
-const reason = folder === '' ? 'PEFTJS_TFJS_NODE names no folder where it is built' : `built in ${folder}`;
+const { versions } = tensorFlow;
 
 async function fiveSteps(executor: Executor): Promise<{ losses: number[]; values: HostTensors }> {
   const losses: number[] = [];
@@ -25,14 +19,14 @@ async function fiveSteps(executor: Executor): Promise<{ losses: number[]; values
   return { losses, values: last.values };
 }
 
-describe.skipIf(folder === '')(`TensorFlow itself (${reason})`, () => {
+describe.skipIf(versions === undefined)(`TensorFlow itself (${tensorFlow.where})`, () => {
   it('starts without a word, and leaves the process its own backend and TensorFlow.js', async () => {
     const spies = [vi.spyOn(console, 'warn'), vi.spyOn(console, 'error'), vi.spyOn(process.stderr, 'write')];
     const kernel = tf.getKernel('Add', 'cpu');
     const { info } = await eager({ backend: 'tensorflow' });
     expect(spies.map((spy) => spy.mock.calls)).toEqual([[], [], []]);
     vi.restoreAllMocks();
-    expect(info).toMatchObject({ executor: 'eager', backend: 'tensorflow' });
+    expect(info).toMatchObject({ executor: 'eager', backend: 'tensorflow', versions });
     expect([tf.getBackend(), tf.getKernel('Add', 'cpu')]).toEqual(['cpu', kernel]);
   });
 

@@ -26,7 +26,7 @@ export interface PlannedRun {
  */
 export async function planRun({ study, data, engine: asked }: ComposedStudy): Promise<PlannedRun> {
   study.budgets.forEach(parseBudget);
-  const engine = await resolveEngine(asked);
+  const { engine, versions } = await resolveEngine(asked);
   if (isOnDevice(engine)) await assertStarts(engine);
   const methods = await resolveAll(Object.keys(study.methods));
   const tasks = new Map<string, LoadedTask>();
@@ -46,7 +46,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
     data,
     engine,
     budgeted,
-    versions: await numericVersions(),
+    versions: { ...(await numericVersions()), ...versions },
     methodVersions: new Map([...methods].map(([name, { offer }]) => [name, { [offer.packageName]: offer.version }])),
     fingerprints: {
       model: model.fingerprint,

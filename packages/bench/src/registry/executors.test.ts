@@ -22,8 +22,8 @@ describe('engineFromFlags', () => {
 
 describe('resolveEngine', () => {
   it('names the backend that auto comes to', async () => {
-    const { backend } = await resolveEngine(engineFromFlags({ ...flags, engine: 'eager' }));
-    expect(['tensorflow', 'wasm']).toContain(backend);
+    const { engine } = await resolveEngine(engineFromFlags({ ...flags, engine: 'eager' }));
+    expect(['tensorflow', 'wasm']).toContain(engine.backend);
   });
 
   it.each([
@@ -32,7 +32,9 @@ describe('resolveEngine', () => {
     ['compiled', 'cuda', 'q8 as fp32'],
     ['eager', 'wasm', 'q8 as fp32'],
   ])('says what %s on %s makes of weights in 8 bits', async (engine, backend, dtype) => {
-    expect(await resolveEngine(engineFromFlags({ engine, backend, dtype: 'q8' }))).toMatchObject({ backend, dtype });
-    expect((await resolveEngine(engineFromFlags({ engine, backend, dtype: 'fp32' }))).dtype).toBe('fp32');
+    const resolved = async (asked: string) =>
+      (await resolveEngine(engineFromFlags({ engine, backend, dtype: asked }))).engine;
+    expect(await resolved('q8')).toMatchObject({ backend, dtype });
+    expect(await resolved('fp32')).toMatchObject({ backend, dtype: 'fp32' });
   });
 });

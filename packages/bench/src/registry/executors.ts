@@ -62,14 +62,21 @@ export async function startEngine(plan: EnginePlan): Promise<void> {
   await dispose();
 }
 
+/** A plan of what really runs, and versions of libraries that are the machine's. */
+interface ResolvedEngine {
+  readonly engine: EnginePlan;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
 /**
  * A plan that names the backend, the threads and the weights it will really run on: they move the numbers, so they belong to them.
  * An executor that does not multiply by bytes writes weights in 8 bits out, rounded as they are.
  */
-export async function resolveEngine(plan: EnginePlan): Promise<EnginePlan> {
+export async function resolveEngine(plan: EnginePlan): Promise<ResolvedEngine> {
   const { info, uploadBytes } = await openExecutor(plan);
+  const { backend, threads, versions = {} } = info;
   const dtype = plan.dtype === 'q8' && !uploadBytes ? WRITTEN_OUT : plan.dtype;
-  return { ...plan, backend: info.backend, threads: info.threads, dtype };
+  return { engine: { ...plan, backend, threads, dtype }, versions };
 }
 
 const WRITTEN_OUT = 'q8 as fp32';

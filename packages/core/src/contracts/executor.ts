@@ -8,6 +8,8 @@ export interface EngineInfo {
   readonly executor: string;
   readonly backend: string;
   readonly threads: number;
+  /** By name: of libraries that an executor finds on the machine, e.g. TensorFlow and the package that binds it. */
+  readonly versions?: Readonly<Record<string, string>>;
 }
 
 /**

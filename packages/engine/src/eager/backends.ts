@@ -2,17 +2,19 @@ import * as tf from '@tensorflow/tfjs';
 import { EngineError } from '@peftjs/core';
 import { availableThreads, environment, importOptional, withoutCrashHandlers } from '../host.js';
 import { withBackend } from '../tf-backends.js';
-import { loadTensorFlow, TENSORFLOW_INSTALL } from './tensorflow.js';
+import { loadTensorFlow, TENSORFLOW_INSTALL, tensorFlowVersions } from './tensorflow.js';
 import { writeTransposesOut } from './wasm-products.js';
 
 /** A TensorFlow.js backend that the eager executor can run on. */
 export type EagerBackend = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
 
-interface BackendSource {
+export interface BackendSource {
   /** Makes TensorFlow.js know the backend; it may choose it for the process, which is undone. */
   load(): unknown;
   /** Threads it computes with, once started. */
   threads(): Promise<number>;
+  /** Versions of what no package.json of peftjs names, once started. */
+  versions?(): Record<string, string>;
   readonly install: string;
 }
 
@@ -21,6 +23,7 @@ export const EAGER_BACKENDS: Readonly<Record<EagerBackend, BackendSource>> = {
   tensorflow: {
     load: loadTensorFlow,
     threads: () => Promise.resolve(Number(environment('TF_NUM_INTRAOP_THREADS')) || availableThreads()),
+    versions: tensorFlowVersions,
     install: TENSORFLOW_INSTALL,
   },
   webgpu: {

@@ -5,7 +5,7 @@ import type { CompiledFunction, Executor, HostTensor, PureFunction, Tensors, Ten
 import { checkFunction, checkHostTensor, checkInputs, checkOutputs, checkSpecs } from '../checks.js';
 import { withBackend } from '../tf-backends.js';
 import { EAGER_BACKENDS, startBackend } from './backends.js';
-import type { EagerBackend } from './backends.js';
+import type { BackendSource, EagerBackend } from './backends.js';
 
 /** Options of {@link eager}. */
 export interface EagerOptions {
@@ -22,9 +22,11 @@ export interface EagerOptions {
  */
 export async function eager(options: EagerOptions = {}): Promise<Executor<Tensor>> {
   const backend = await startedBackend(options.backend ?? 'auto');
-  const threads = await EAGER_BACKENDS[backend].threads();
+  const source: BackendSource = EAGER_BACKENDS[backend];
+  const threads = await source.threads();
+  const versions = source.versions?.();
   return {
-    info: { executor: 'eager', backend, threads },
+    info: { executor: 'eager', backend, threads, ...(versions && { versions }) },
     upload(tensor) {
       checkHostTensor(tensor);
       return withBackend(backend, () => tf.keep(tf.tensor(tensor.data, [...tensor.shape], tensor.dtype)));

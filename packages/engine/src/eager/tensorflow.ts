@@ -26,12 +26,7 @@ interface NodeModules {
  * @throws EngineError when it is not installed, has no native addon, or does not load.
  */
 export function loadTensorFlow(): void {
-  const folder = environment('PEFTJS_TFJS_NODE') ?? '';
-  const require = requireFrom(folder);
-  const name = PACKAGES.find((candidate) => resolved(require, candidate) !== undefined);
-  if (name === undefined) {
-    throw new EngineError(`${PACKAGES.join(' and ')} are not installed${folder && ` in ${folder} (PEFTJS_TFJS_NODE)`}`);
-  }
+  const { require, name } = findBinding();
   restoreUtilities();
   defaultEnvironment('TF_CPP_MIN_LOG_LEVEL', '2'); // errors only; TensorFlow greets otherwise
   shareTensorFlowJs(require, name);
@@ -45,6 +40,28 @@ export function loadTensorFlow(): void {
       cause,
     );
   }
+}
+
+/** Versions of the package that binds TensorFlow and of the library that it is bound to, once the backend is started. */
+export function tensorFlowVersions(): Record<string, string> {
+  const { require, name } = findBinding();
+  const { version } = require(name) as { readonly version: Readonly<Record<'tfjs-node', string>> };
+  const { binding } = tf.findBackend('tensorflow') as tf.KernelBackend & Bound;
+  return { [name]: version['tfjs-node'], tensorflow: binding.TF_Version };
+}
+
+/** What the package's backend holds: its native addon. */
+interface Bound {
+  readonly binding: { readonly TF_Version: string };
+}
+
+/** The package that binds TensorFlow. @throws EngineError when none is installed. */
+function findBinding(): { readonly require: Require; readonly name: string } {
+  const folder = environment('PEFTJS_TFJS_NODE') ?? '';
+  const require = requireFrom(folder);
+  const name = PACKAGES.find((candidate) => resolved(require, candidate) !== undefined);
+  if (name !== undefined) return { require, name };
+  throw new EngineError(`${PACKAGES.join(' and ')} are not installed${folder && ` in ${folder} (PEFTJS_TFJS_NODE)`}`);
 }
 
 /** Resolves as a file of that folder does; '' for this package. */
