@@ -1,6 +1,3 @@
-import { createRequire } from 'node:module';
-import { resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { Executor } from '@peftjs/core';
 import { compiled, eager, type OrtRuntime } from '@peftjs/engine';
 
@@ -18,7 +15,9 @@ interface ParityExecutor {
   readonly tolerance: Tolerance;
   /** All cases, or for a slow one every network with LoRA and one case of each family of methods. */
   readonly cases: 'all' | 'one of each family';
-  /** @throws where the machine lacks something: the executor is then skipped by name, with the reason. */
+  /** Whether it takes what a machine may lack. It is then skipped by name, with the reason. */
+  readonly isOptional?: boolean;
+  /** @throws where something is lacking. */
   open(): Promise<Executor>;
 }
 
@@ -31,9 +30,9 @@ const float32: Tolerance = { outputs: 5e-6, gradients: 1e-5, steps: 1e-4 };
 // prettier-ignore
 const parityExecutors: readonly ParityExecutor[] = [
   { name: 'compiled on the CPU', tolerance: float32, cases: 'all', open: () => opened(compiled({ threads: 1 })) },
-  { name: 'compiled on WebGPU', tolerance: float32, cases: 'one of each family', open: () => opened(compiled({ threads: 1, executionProviders: ['webgpu'] })) },
-  { name: 'compiled on WebAssembly', tolerance: float32, cases: 'one of each family', open: async () => opened(compiled({ threads: 1, runtime: onnxruntimeWeb() })) },
-  { name: 'eager on TensorFlow', tolerance: float32, cases: 'all', open: () => eager({ backend: 'tensorflow' }) },
+  { name: 'compiled on WebGPU', tolerance: float32, cases: 'one of each family', isOptional: true, open: () => opened(compiled({ threads: 1, executionProviders: ['webgpu'] })) },
+  { name: 'compiled on WebAssembly', tolerance: float32, cases: 'all', open: async () => opened(compiled({ threads: 1, runtime: await onnxruntimeWeb() })) },
+  { name: 'eager on TensorFlow', tolerance: float32, cases: 'all', isOptional: true, open: () => eager({ backend: 'tensorflow' }) },
   { name: 'eager on WebAssembly', tolerance: float32, cases: 'all', open: () => eager({ backend: 'wasm' }) },
   { name: 'eager on the CPU', tolerance: exact, cases: 'one of each family', open: () => eager({ backend: 'cpu' }) },
 ];
@@ -62,6 +61,7 @@ async function tried(candidate: ParityExecutor): Promise<Found> {
   try {
     return { ...candidate, executor: await candidate.open() };
   } catch (error) {
+    if (!candidate.isOptional) throw error;
     const [reason = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
     return { ...candidate, skipped: reason };
   }
@@ -79,12 +79,9 @@ async function opened(executor: Executor): Promise<Executor> {
   return executor;
 }
 
-/** onnxruntime-web, where it is installed or in the folder that PEFTJS_ONNXRUNTIME_WEB names. */
-function onnxruntimeWeb(): OrtRuntime {
-  const folder = process.env.PEFTJS_ONNXRUNTIME_WEB;
-  const from = folder ? pathToFileURL(resolve(folder, 'package.json')).href : import.meta.url;
-  const entry = createRequire(from).resolve('onnxruntime-web');
-  const runtime = createRequire(from)(entry) as OrtRuntime & { env: { wasm: { numThreads: number } } };
+/** ONNX Runtime of a page, with one thread like all of them. */
+async function onnxruntimeWeb(): Promise<OrtRuntime> {
+  const runtime = await import('onnxruntime-web');
   runtime.env.wasm.numThreads = 1;
   return runtime;
 }
