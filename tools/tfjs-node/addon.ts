@@ -2,10 +2,11 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type { Entry } from 'yauzl';
 import { BuildError } from './build-error.js';
 import { checkSpace } from './prerequisites.js';
 import type { Wheel } from './wheels.js';
-import { extractEntry, zipEntries, type ZipEntry } from './zip.js';
+import { openArchive } from './zip.js';
 
 const LIBRARIES = ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'];
 const SOURCES = ['tfjs_backend.cc', 'tfjs_binding.cc'];
@@ -15,11 +16,11 @@ const ADDON = 'tfjs_binding.node';
 const HEADERS = /^(?:(?:tensorflow|tensorflow\/tsl|xla\/tsl)\/c\/.+|.+\/platform\/ctstring(?:_internal)?)\.h$/;
 
 /** What of a wheel goes where: libraries and C headers, each to a path below the folder `deps` of the package. */
-export function wantedEntries(entries: readonly ZipEntry[]): Map<ZipEntry, string> {
-  const targets = new Map<ZipEntry, string>();
+export function wantedEntries<E extends Pick<Entry, 'fileName'>>(entries: readonly E[]): Map<E, string> {
+  const targets = new Map<E, string>();
   for (const entry of entries) {
-    const path = entry.name.split('/');
-    if (path[0] !== 'tensorflow' || path.includes('..')) continue;
+    const path = entry.fileName.split('/');
+    if (path[0] !== 'tensorflow') continue;
     const header = path.slice(2).join('/');
     if (path[1] === 'include' && HEADERS.test(header)) targets.set(entry, `include/${header}`);
     if (path.length === 2 && LIBRARIES.includes(String(path[1]))) targets.set(entry, `lib/${path[1]}`);
@@ -60,16 +61,21 @@ export async function isBuilt(folder: string, { sha256 }: Wheel): Promise<boolea
 
 /** Unpacks the wheel's libraries and headers beside the package's own. @throws BuildError without the space for it. */
 export async function unpackWheel(archive: string, folder: string): Promise<void> {
-  const targets = wantedEntries(await zipEntries(archive));
-  const staged = stagedDeps(folder);
-  await rm(staged, { recursive: true, force: true });
-  await checkSpace(
-    folder,
-    [...targets.keys()].reduce((sum, { bytes }) => sum + bytes, 0),
-  );
-  for (const [entry, target] of targets) {
-    await mkdir(join(staged, dirname(target)), { recursive: true });
-    await extractEntry(archive, entry, join(staged, target));
+  const { entries, extract, close } = await openArchive(archive);
+  try {
+    const targets = wantedEntries(entries);
+    const staged = stagedDeps(folder);
+    await rm(staged, { recursive: true, force: true });
+    await checkSpace(
+      folder,
+      [...targets.keys()].reduce((sum, { uncompressedSize }) => sum + uncompressedSize, 0),
+    );
+    for (const [entry, target] of targets) {
+      await mkdir(join(staged, dirname(target)), { recursive: true });
+      await extract(entry, join(staged, target));
+    }
+  } finally {
+    close();
   }
 }
 

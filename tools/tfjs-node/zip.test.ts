@@ -1,56 +1,107 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { BuildError } from './build-error.js';
 import { zipArchive } from './zip-archive.js';
-import { extractEntry, zipEntries, type ZipEntry } from './zip.js';
+import { openArchive } from './zip.js';
 
 const files = [
-  { name: 'tensorflow/deflated', content: Buffer.from('many times the same, '.repeat(5000)), method: 8 },
-  { name: 'tensorflow/stored', content: randomBytes(3000), method: 0 },
-  { name: 'tensorflow/empty', content: Buffer.alloc(0), method: 0 },
+  { name: 'tensorflow/deflated', content: Buffer.from('many times the same, '.repeat(5000)), compress: true },
+  { name: 'tensorflow/stored', content: randomBytes(3000), compress: false },
+  { name: 'tensorflow/empty', content: Buffer.alloc(0), compress: false },
 ];
+
+/** Where an entry of the table of contents says how the file is packed, and how long it is. */
+const [METHOD, BYTES] = [10, 24];
 
 describe('a zip file', () => {
   let folder = '';
-  beforeAll(async () => {
+  beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
   });
-  afterAll(() => rm(folder, { recursive: true }));
+  afterEach(() => rm(folder, { recursive: true }));
 
-  const written = async (bytes: Buffer): Promise<string> => {
+  const opened = async (bytes: Buffer) => {
     const archive = join(folder, 'a.whl');
     await writeFile(archive, bytes);
-    return archive;
+    return openArchive(archive);
   };
 
-  it('gives its files back', async () => {
-    const archive = await written(zipArchive(files));
-    const entries = await zipEntries(archive);
-    expect(entries.map(({ name, bytes }) => [name, bytes])).toEqual(files.map((f) => [f.name, f.content.length]));
-    for (const [index, entry] of entries.entries()) {
-      await extractEntry(archive, entry, join(folder, 'out'));
-      expect((await readFile(join(folder, 'out'))).equals(files[index]?.content ?? Buffer.from('none'))).toBe(true);
+  /** Unpacks all of an archive's files. */
+  const unpacked = async (bytes: Buffer): Promise<Buffer[]> => {
+    const { entries, extract, close } = await opened(bytes);
+    try {
+      for (const [index, entry] of entries.entries()) await extract(entry, join(folder, String(index)));
+      return await Promise.all(entries.map((_, index) => readFile(join(folder, String(index)))));
+    } finally {
+      close();
     }
+  };
+
+  /** An archive of one file whose table of contents was changed. */
+  const changed = async (file: (typeof files)[number], change: (entry: Buffer) => void): Promise<Buffer> => {
+    const bytes = await zipArchive([file]);
+    change(bytes.subarray(bytes.lastIndexOf('PK\x01\x02')));
+    return bytes;
+  };
+
+  const [deflated, stored] = files as [(typeof files)[number], (typeof files)[number]];
+
+  it('gives its files back', async () => {
+    const bytes = await zipArchive(files);
+    const { entries, close } = await opened(bytes);
+    close();
+    expect(entries.map(({ fileName, uncompressedSize }) => [fileName, uncompressedSize])).toEqual(
+      files.map(({ name, content }) => [name, content.length]),
+    );
+    expect(await unpacked(bytes)).toEqual(files.map(({ content }) => content));
   });
 
   it('is none when it is something else, and is found out when it was cut', async () => {
-    const whole = zipArchive(files);
-    await expect(zipEntries(await written(Buffer.from('<html>')))).rejects.toThrow(/is no zip file/);
-    await expect(zipEntries(await written(whole.subarray(0, -30)))).rejects.toThrow(/is no zip file/);
-    await expect(zipEntries(await written(whole.subarray(100)))).rejects.toThrow(/cut short/);
-    const broken = Buffer.from(whole);
-    broken.writeUInt32LE(7, whole.lastIndexOf('PK\x01\x02'));
-    await expect(zipEntries(await written(broken))).rejects.toThrow(/table of contents is broken/);
+    const whole = await zipArchive(files);
+    const noArchive = /a\.whl: .*not a zip file, or file is truncated/;
+    await expect(opened(Buffer.from('<html>'))).rejects.toThrow(noArchive);
+    await expect(opened(whole.subarray(0, -30))).rejects.toThrow(noArchive);
+    await expect(opened(whole.subarray(100))).rejects.toThrow(/a\.whl: /);
+    await expect(opened(whole.subarray(100))).rejects.toThrow(BuildError);
+    const broken = await changed(stored, (entry) => entry.writeUInt32LE(7, 0));
+    await expect(opened(broken)).rejects.toThrow(/a\.whl: invalid central directory file header signature/);
   });
 
   it('refuses other ways of packing, and files of another length', async () => {
-    const odd = await written(zipArchive([{ name: 'odd', content: Buffer.from('x'), method: 14 }]));
-    await expect(zipEntries(odd)).rejects.toThrow(/'odd' is packed by method 14/);
-    const archive = await written(zipArchive(files));
-    const [entry] = await zipEntries(archive);
-    const longer: ZipEntry = { ...(entry as ZipEntry), bytes: 1 };
-    await expect(extractEntry(archive, longer, join(folder, 'out'))).rejects.toThrow(/expected 1$/);
+    const odd = await changed(deflated, (entry) => entry.writeUInt16LE(14, METHOD));
+    await expect(unpacked(odd)).rejects.toThrow(/'tensorflow\/deflated': unsupported compression method: 14/);
+    const longer = await changed(deflated, (entry) => entry.writeUInt32LE(1, BYTES));
+    await expect(unpacked(longer)).rejects.toThrow(/'tensorflow\/deflated': .*expected 1\./);
+    const shorter = await changed(deflated, (entry) => entry.writeUInt32LE(2 ** 31, BYTES));
+    await expect(unpacked(shorter)).rejects.toThrow(/'tensorflow\/deflated': .*expected 2147483648/);
+    const other = await changed(stored, (entry) => entry.writeUInt32LE(1, BYTES));
+    await expect(opened(other)).rejects.toThrow(/size mismatch for stored file/);
   });
+
+  it('is not written further than it may be long', async () => {
+    const bomb = { name: 'bomb', content: Buffer.alloc(5e7), compress: true };
+    await expect(unpacked(await changed(bomb, (entry) => entry.writeUInt32LE(9, BYTES)))).rejects.toThrow(BuildError);
+    expect((await readFile(join(folder, '0'))).length).toBeLessThan(1e6);
+  });
+
+  it('refuses files that are damaged', async () => {
+    const damaged = await zipArchive([deflated]);
+    damaged.fill(0xff, damaged.indexOf(deflated.name) + deflated.name.length, damaged.indexOf('PK\x01\x02'));
+    await expect(unpacked(damaged)).rejects.toThrow(/'tensorflow\/deflated': invalid/);
+    await expect(unpacked(damaged)).rejects.toThrow(BuildError);
+  });
+
+  it.each(['../../etc/passwd', '/etc/passwd', 'a/../../b', 'C:/windows', 'a\\..\\..\\b'])(
+    'refuses %s, which leads out of the folder that it is unpacked in',
+    async (name) => {
+      const harmless = 'x'.repeat(name.length);
+      const archive = await zipArchive([{ name: harmless, content: Buffer.from('evil'), compress: false }]);
+      const evil = Buffer.from(archive.toString('latin1').replaceAll(harmless, name), 'latin1');
+      await expect(opened(evil)).rejects.toThrow(/a\.whl: (absolute|invalid relative) path: /);
+      expect(await readdir(folder)).toEqual(['a.whl']);
+    },
+  );
 });
