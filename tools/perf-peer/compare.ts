@@ -5,7 +5,6 @@
  * The LoRA step of peftjs and that of PyTorch + Hugging Face PEFT, one after the other, round after round: only numbers of one round
  * are compared. Each run is a process of its own. Writes speed.json; report.ts makes the page of it.
  */
-import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +13,7 @@ import { parseArgs } from 'node:util';
 import { writeCheckpoint } from '../perf/checkpoint.js';
 import type { CaseResult } from '../perf/measure.js';
 import { measurePeak } from '../perf/peak.js';
+import { jsonOf } from './json-of.js';
 import { compared, type ComparedShape, type Round, type Run, type Side, type SpeedResults } from './results.js';
 
 const { values: flags } = parseArgs({
@@ -60,11 +60,11 @@ function ours(shape: ComparedShape, side: Side): Run {
   const name = `${shape}-lora-${side === 'peftjs-q8' ? 'q8' : 'fp32'}`;
   const script = fileURLToPath(new URL('../perf/perf.ts', import.meta.url));
   const args = [script, '--case', name, '--model', join(folder, shape), '--threads', String(threads)];
-  const { stepMedianMs, peakRssBytes, compileSeconds } = json(process.execPath, [
+  const { stepMedianMs, peakRssBytes, firstStepSeconds } = jsonOf(process.execPath, [
     ...process.execArgv,
     ...args,
   ]) as CaseResult;
-  return { stepMedianMs, peakRssBytes, startSeconds: compileSeconds };
+  return { stepMedianMs, peakRssBytes, startSeconds: firstStepSeconds };
 }
 
 interface PeerResult {
@@ -78,14 +78,6 @@ function theirs(shape: ComparedShape, side: Side): Run {
   const script = fileURLToPath(new URL('step.py', import.meta.url));
   const precision = side.replace('torch-', '');
   const args = [script, '--shape', shape, '--precision', precision, '--threads', String(threads)];
-  const { firstStepSeconds: startSeconds, ...run } = json(flags.python, args) as PeerResult;
+  const { firstStepSeconds: startSeconds, ...run } = jsonOf(flags.python, args) as PeerResult;
   return { ...run, startSeconds };
-}
-
-function json(command: string, args: readonly string[]): unknown {
-  // NumPy's own threads would fight torch's.
-  const env = { ...process.env, OPENBLAS_NUM_THREADS: '1' };
-  const run = spawnSync(command, args, { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'pipe'] });
-  if (run.status === 0) return JSON.parse(run.stdout);
-  throw new Error(`${command} ${args.join(' ')} ended with ${run.signal ?? run.status}:\n${run.stderr}`);
 }

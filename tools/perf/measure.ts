@@ -22,6 +22,8 @@ export interface CaseResult {
   /** To read the model. */
   readonly loadSeconds: number;
   readonly compileSeconds: number;
+  /** From the call of \`train\` to the end of the first step. */
+  readonly firstStepSeconds: number;
   readonly peakRssBytes: number;
 }
 
@@ -36,7 +38,7 @@ export async function measureCase(perfCase: PerfCase, model: string, peak: numbe
   const peft = onModel[perfCase.method](await fromPretrained(model, { dtype: perfCase.dtype }));
   const loadSeconds = (performance.now() - started) / 1000;
   const executor = await perfCase.executor();
-  const { times, compileMs } = await timeSteps(perfCase, peft, executor);
+  const { times, compileMs, firstStepMs } = await timeSteps({ ...perfCase, learningRate: 1e-3 }, peft, executor);
   const stepMedianMs = median(times);
   const [rows, tokens] = perfCase.batch;
   const gflops = baseFlops(peft, perfCase) / stepMedianMs / 1e6;
@@ -54,22 +56,25 @@ export async function measureCase(perfCase: PerfCase, model: string, peak: numbe
     tokensPerSecond: (1000 * rows * tokens) / stepMedianMs,
     loadSeconds,
     compileSeconds: compileMs / 1000,
+    firstStepSeconds: firstStepMs / 1000,
     peakRssBytes: process.resourceUsage().maxRSS * 1024,
   };
 }
 
-/** Milliseconds from one step's end to the next one's: the first step, which compiles, only starts the clock. */
-async function timeSteps(
-  { batch, steps }: PerfCase,
+/** Milliseconds from one step's end to the next one's, and to the end of the first one, which compiles. */
+export async function timeSteps(
+  { batch, steps, learningRate }: Pick<PerfCase, 'batch' | 'steps'> & { readonly learningRate: number },
   peft: PeftModel,
   executor: Executor,
-): Promise<{ times: number[]; compileMs: number }> {
+): Promise<{ times: number[]; compileMs: number; firstStepMs: number }> {
   const batches = Array.from({ length: steps + 1 }, () => randomBatch(batch));
   const data = { objective: 'classification', batchesPerEpoch: batches.length, epoch: () => batches } as const;
   const ends: number[] = [];
   const onStep = (): void => void ends.push(performance.now());
-  const { compileMs } = await train(peft, data, { executor, epochs: 1, learningRate: 1e-3, onStep });
-  return { times: ends.slice(1).map((end, index) => end - (ends[index] ?? 0)), compileMs };
+  const started = performance.now();
+  const { compileMs } = await train(peft, data, { executor, epochs: 1, learningRate, onStep });
+  const times = ends.slice(1).map((end, index) => end - (ends[index] ?? 0));
+  return { times, compileMs, firstStepMs: (ends[0] ?? NaN) - started };
 }
 
 /**

@@ -47,7 +47,8 @@ export function isOnDevice({ executor, backend }: Pick<EnginePlan, 'executor' | 
 export async function openExecutor({ executor, backend, threads }: EnginePlan): Promise<Executor> {
   switch (executor) {
     case 'compiled':
-      return compiled({ threads, executionProviders: [backend] });
+      // Batches come in several lengths, and every worker has them.
+      return compiled({ threads, executionProviders: [backend], memoryArena: false });
     case 'eager':
       return await eager({ backend: backend as 'auto' });
     default:
