@@ -33,9 +33,11 @@ export function quantized(weight: HostTensor): QuantizedTensor {
   const from = floats(weight);
   const scale = columnScales(from, rows, columns);
   const values = new Int8Array(from.length);
-  for (let at = 0; at < from.length; at++) {
-    const step = scale[at % columns] as number;
-    values[at] = step === 0 ? 0 : Math.round((from[at] as number) / step);
+  for (let row = 0, at = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++, at++) {
+      const step = scale[column] as number;
+      values[at] = step === 0 ? 0 : Math.round((from[at] as number) / step);
+    }
   }
   return quantizedTensor(values, scale, weight.shape);
 }
@@ -90,8 +92,13 @@ function quantizedTensor(values: Int8Array, scale: Float32Array, shape: readonly
     values,
     scale,
     get data() {
-      const columns = scale.length;
-      return Float32Array.from(values, (value, at) => value * (scale[at % columns] as number));
+      const data = new Float32Array(values.length);
+      for (let start = 0; start < data.length; start += scale.length) {
+        for (let column = 0; column < scale.length; column++) {
+          data[start + column] = (values[start + column] as number) * (scale[column] as number);
+        }
+      }
+      return data;
     },
   };
 }

@@ -3,8 +3,10 @@ import { ShapeError } from '../errors.js';
 import { toyEvaluationData, toyModel } from '../testing/toy-model.js';
 import { fullModule } from '../adapter/full-module.js';
 import { frozenModule } from '../adapter/attach.js';
-import { hostIntegers, hostZeros, tensorAt } from '../tensors.js';
-import { frozenWeights, modelInputs } from './feeds.js';
+import { hostIntegers, hostTensor, hostZeros, tensorAt } from '../tensors.js';
+import { scaleOf } from '../adapter/scope.js';
+import { quantized } from '../quantized.js';
+import { frozenWeights, heldWeights, modelInputs } from './feeds.js';
 
 const model = toyModel();
 const [batch] = toyEvaluationData().batches;
@@ -18,6 +20,25 @@ describe('frozenWeights', () => {
     expect(names).not.toContain('embeddings.weight');
     expect(names).not.toContain('classifier.bias');
     expect(names).toContain('embeddings.norm.weight');
+  });
+});
+
+describe('heldWeights', () => {
+  const weight = quantized(hostTensor(Float32Array.of(1, -2, 3, 4), [2, 2]));
+
+  it('gives bytes and scales of a weight in 8 bits, and never computes its floats', () => {
+    const bytesAlone = Object.defineProperty({ ...weight }, 'data', {
+      get: () => expect.fail('the floats of every weight take seconds'),
+    });
+    expect(heldWeights({ 'a.weight': bytesAlone }, true)).toEqual({
+      'a.weight': { dtype: 'int8', shape: [2, 2], data: weight.values },
+      [scaleOf('a.weight')]: hostTensor(weight.scale, [2]),
+    });
+  });
+
+  it('writes it out as float32 for an executor that takes no bytes', () => {
+    const { dtype, shape, data } = weight;
+    expect(heldWeights({ 'a.weight': weight }, false)).toEqual({ 'a.weight': { dtype, shape, data } });
   });
 });
 

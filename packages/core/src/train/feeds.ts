@@ -40,8 +40,8 @@ export function heldWeights(weights: HostTensors, takesBytes: boolean): Record<s
   return Object.fromEntries(
     Object.entries(weights).flatMap(([name, weight]): [string, HostTensor | HostBytes][] => {
       if (!isQuantized(weight)) return [[name, weight]];
-      const { dtype, shape, data, values, scale } = weight;
-      if (!takesBytes) return [[name, { dtype, shape, data }]];
+      const { dtype, shape, values, scale } = weight;
+      if (!takesBytes) return [[name, { dtype, shape, data: weight.data }]];
       return [
         [name, { dtype: 'int8', shape, data: values }],
         [scaleOf(name), hostTensor(scale, [scale.length])],

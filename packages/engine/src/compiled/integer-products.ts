@@ -53,7 +53,9 @@ export async function isExact(runtime: OrtRuntime, type: ByteType): Promise<bool
 
 /** Bytes with a sign as bytes without, 128 higher. */
 export function raised(bytes: Int8Array): Uint8Array {
-  return Uint8Array.from(bytes, (value) => value + 128);
+  const higher = new Uint8Array(bytes.length);
+  for (let at = 0; at < bytes.length; at++) higher[at] = (bytes[at] as number) + 128;
+  return higher;
 }
 
 function exactProduct(rows: Uint8Array, weight: Int8Array): number[] {
