@@ -1,7 +1,7 @@
 /*
  * npx tsx --conditions @peftjs/source tools/perf-peer/report.ts [--results docs/benchmarks/results/speed] [--page docs/benchmarks/speed.md]
  *
- * Writes the tables of speed.json, epochs.json and perf.json, as far as they are there, into the page, between their marks, and the
+ * Writes the tables of speed.json, epochs.json, precision.json and perf.json, as far as they are there, into the page, between their marks, and the
  * chart beside them.
  */
 import { existsSync } from 'node:fs';
@@ -10,7 +10,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { caseTables, type PerfResults } from './case-tables.js';
 import { epochTable } from './epoch-table.js';
+import type { PrecisionResults } from '../perf/precisions.js';
 import { writeInto } from './page.js';
+import { precisionTable } from './precision-table.js';
 import type { EpochResults, SpeedResults } from './results.js';
 import { speedChart } from './speed-chart.js';
 import { stepGroups, stepTables } from './step-tables.js';
@@ -29,6 +31,8 @@ if (speed) {
 }
 const epochs = await read<EpochResults>('epochs.json');
 if (epochs) await writeInto(flags.page, { epochs: epochTable(epochs) });
+const precision = await read<PrecisionResults>('precision.json');
+if (precision) await writeInto(flags.page, { precision: precisionTable(precision) });
 const perf = await read<PerfResults>('perf.json');
 if (perf) await writeInto(flags.page, { perf: caseTables(perf) });
 

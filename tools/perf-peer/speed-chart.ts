@@ -12,7 +12,7 @@ export interface SpeedGroup {
 }
 
 const WIDTH = 760;
-const LABELS = 250;
+const LABELS = 280;
 const NUMBERS = 80;
 const BAR = 20;
 const STEP = 28;
