@@ -1,5 +1,6 @@
 import type { CaseResult } from '../perf/measure.js';
 import type { Peak } from '../perf/peak.js';
+import { peakText } from '../perf/peak-text.js';
 import { markdownTable } from './page.js';
 
 /** What `npm run perf -- --json` prints. */
@@ -29,7 +30,6 @@ export function caseTables({ machine, peak, cases }: PerfResults): string {
   ]);
   const head = ['case', 'batch', 'step', 'of the peak', 'tokens/s', 'peak memory', 'load', 'compile', 'first step'];
   const { cpu, cores, memoryBytes, node } = machine;
-  const peaks = `${peak.fp32Gflops.toFixed(0)} GFLOP/s in float32, ${peak.int8Gops.toFixed(0)} GOP/s in 8 bits`;
-  const state = `Processor: ${cpu}, ${cores} cores, ${(memoryBytes / 2 ** 30).toFixed(0)} GiB; peak of a product: ${peaks}. Node ${node}.`;
+  const state = `Processor: ${cpu}, ${cores} cores, ${(memoryBytes / 2 ** 30).toFixed(0)} GiB; peak of a product: ${peakText(peak)}. Node ${node}.`;
   return [markdownTable(head, rows), state].join('\n\n');
 }

@@ -1,4 +1,5 @@
 import { max, median, min } from 'simple-statistics';
+import { peakText } from '../perf/peak-text.js';
 import { markdownTable } from './page.js';
 import { compared, type ComparedShape, type Round, type Run, type Side, type SpeedResults } from './results.js';
 import type { SpeedGroup } from './speed-chart.js';
@@ -89,6 +90,5 @@ function stateOf({ cpu, threads, node, peak, rounds }: SpeedResults): string {
   const loads = rounds.map(({ load }) => load);
   const versions = rounds.flatMap(({ runs }) => Object.values(runs)).find((run) => run.versions)?.versions ?? {};
   const peers = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
-  const peaks = `${peak.fp32Gflops.toFixed(0)} GFLOP/s in float32, ${peak.int8Gops.toFixed(0)} GOP/s in 8 bits`;
-  return `Processor: ${cpu}, ${threads} threads (${peaks}). Node ${node}; ${peers.join(', ')}. Load of the machine before a round: ${min(loads).toFixed(1)} to ${max(loads).toFixed(1)}.`;
+  return `Processor: ${cpu}, ${threads} threads (${peakText(peak)}). Node ${node}; ${peers.join(', ')}. Load of the machine before a round: ${min(loads).toFixed(1)} to ${max(loads).toFixed(1)}.`;
 }

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
@@ -10,6 +9,8 @@ import { perfCases, type ModelName, type PerfCase } from './cases.js';
 import { writeCheckpoint, type EncoderName } from './checkpoint.js';
 import { measureCase, type CaseResult } from './measure.js';
 import { measurePeak, type Peak } from './peak.js';
+import { peakText } from './peak-text.js';
+import { printedBy } from './printed-by.js';
 
 /*
  * npm run perf [-- --json] [-- --only minilm-lora] [-- --full] [-- --threads 1]
@@ -38,10 +39,7 @@ else await runOne(flags.case);
 
 async function runAll(): Promise<void> {
   const peak = await measurePeak(threads);
-  const { fp32Gflops, int8Gops } = peak;
-  say(
-    `peak on ${threads} threads: ${fp32Gflops.toFixed(0)} GFLOP/s in float32, ${int8Gops.toFixed(0)} GOP/s in 8 bits\n`,
-  );
+  say(`peak on ${threads} threads: ${peakText(peak)}\n`);
   const folder = await mkdtemp(join(tmpdir(), 'peftjs-perf-'));
   try {
     const results = measureAll(await possible(cases.filter(({ name }) => name.includes(flags.only))), folder, peak);
@@ -94,10 +92,7 @@ function inOwnProcess(name: string, model: string, peak: number): CaseResult {
 
 /** What this script prints when it is started with these arguments. */
 function spawned(args: readonly string[]): string {
-  const command = [...process.execArgv, fileURLToPath(import.meta.url), ...args];
-  const run = spawnSync(process.execPath, command, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
-  if (run.status !== 0) throw new Error(`perf ${args.join(' ')} ended with ${run.signal ?? run.status}`);
-  return run.stdout;
+  return printedBy(process.execPath, [...process.execArgv, fileURLToPath(import.meta.url), ...args]);
 }
 
 async function runOne(name: string): Promise<void> {
