@@ -144,6 +144,14 @@ export {
   type TrainOptions,
   type TrainSettings,
 } from './train/options.js';
+export {
+  sparsify,
+  type SparsifyData,
+  type SparsifyOptions,
+  type SparsifySnapshot,
+  type StageRecord,
+} from './train/sparsify.js';
+export { sparsifyingLevels, type LevelSpacing } from './train/sparsity-levels.js';
 export { calibrate, type CalibrateOptions } from './train/calibrate.js';
 export { evaluate, predict, type PredictOptions } from './train/evaluate.js';
 export {

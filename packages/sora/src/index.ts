@@ -1,4 +1,4 @@
-import { assertOneRank, defineMethod, rankUnit, type CallableMethod, type Site } from '@peftjs/core';
+import { assertOneRank, ConfigError, defineMethod, rankUnit, type CallableMethod, type Site } from '@peftjs/core';
 import { resumedLayers } from './compaction.js';
 import { parseSoraConfig, type SoraConfig } from './config.js';
 import { soraController } from './controller.js';
@@ -19,6 +19,7 @@ export const sora: CallableMethod<SoraConfig> = defineMethod<SoraConfig>({
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
   parseConfig: parseSoraConfig,
   fitBudget,
+  atSparsity,
   adapt(sites, config, { rng }) {
     const gates = gatesAtStart(sites, config);
     const layer = (site: Site) => soraLayer(site, config, gates, initialTensors(site, config, rng.fork(site.path)));
@@ -37,14 +38,22 @@ function fitBudget(sites: readonly Site[], budget: number, config: SoraConfig): 
   return { ...config, r: Math.ceil((RANKS_PER_KEPT_RANK * budget) / rankUnit(sites)), rankPattern: {}, budget };
 }
 
+/** lambda, or xi with `thresholdMode: 'constant'`, is the level. @throws ConfigError with a budget, whose controller sets it. */
+function atSparsity(config: SoraConfig, level: number): SoraConfig {
+  const { budget } = config;
+  if (budget === null) return { ...config, sparseLambda: level };
+  throw new ConfigError(`a budget (here ${budget}) sets its own levels; sparsify an adapter without one`, 'budget');
+}
+
 export { rankSizes, type RankSize } from './gates.js';
 export {
   sparsify,
+  sparsifyingLevels,
+  type LevelSpacing,
   type SparsifyData,
   type SparsifyOptions,
   type SparsifySnapshot,
   type StageRecord,
-} from './schedule.js';
-export { sparsifyingLevels, type LevelSpacing } from './levels.js';
+} from '@peftjs/core';
 export { referenceThreshold, softThreshold } from './threshold.js';
 export type { SoraConfig } from './config.js';

@@ -26,6 +26,11 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   calibration?(config: C): CalibrationKind | null;
   /** The configuration that stores `budget` parameters over these sites (head left out). */
   fitBudget?(sites: readonly Site[], budget: number, config: C): C;
+  /**
+   * The configuration at one level, 0 or more, of the sparsifying schedule (`sparsify`): the higher, the fewer ranks live.
+   * @throws ConfigError when the configuration sets its own levels.
+   */
+  atSparsity?(config: C, level: number): C;
   /** One layer per adapted site; all sites at once, for shared tensors, uneven ranks and placement by role. */
   adapt(sites: readonly Site[], config: C, init: Init): AdapterLayers;
   /** What acts between steps; made anew for every training run. */

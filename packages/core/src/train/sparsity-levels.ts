@@ -1,6 +1,6 @@
-import { ConfigError } from '@peftjs/core';
+import { ConfigError } from '../errors.js';
 
-/** How the thresholds of successive stages are spaced. */
+/** How the levels of successive stages are spaced. */
 export type LevelSpacing = 'linear' | 'log_linear' | 'exp_linear';
 
 const spacings: Record<LevelSpacing, readonly [(level: number) => number, (level: number) => number]> = {

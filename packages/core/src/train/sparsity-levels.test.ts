@@ -1,6 +1,6 @@
-import { ConfigError } from '@peftjs/core';
 import { describe, expect, it } from 'vitest';
-import { sparsifyingLevels, type LevelSpacing } from './levels.js';
+import { ConfigError } from '../errors.js';
+import { sparsifyingLevels, type LevelSpacing } from './sparsity-levels.js';
 
 const close = (actual: readonly number[], expected: readonly number[]): void => {
   expect(actual).toHaveLength(expected.length);

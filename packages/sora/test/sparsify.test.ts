@@ -163,17 +163,24 @@ describe('the stages', () => {
 describe('the records', () => {
   it('say what the model is after each stage, and what it still knows of what it knew after the first', async () => {
     const peft = fresh();
-    const measured: { train: number; validation: number; stored: number; ranks: Record<string, number> }[] = [];
+    const measured: {
+      train: number;
+      validation: number;
+      stored: number;
+      mean: number;
+      ranks: Record<string, number>;
+    }[] = [];
     const told: StageRecord[] = [];
     const executor = await referenceExecutor();
     const records = await sparsified(peft, {
-      async onStage(record) {
+      async onStage(record, { meanParameters }) {
         told.push(record);
         const { layers, values } = peft.adapter;
         measured.push({
           train: (await evaluate(peft, data.trainSubset, executor)).accuracy ?? NaN,
           validation: (await evaluate(peft, data.validation, executor)).accuracy ?? NaN,
           stored: storedParameters(layers, values),
+          mean: meanParameters,
           ranks: activeRanks(layers, values),
         });
       },
@@ -189,8 +196,10 @@ describe('the records', () => {
         ranks: now.ranks,
         sparsity: 1 - total(now.ranks) / 60,
         storedParameters: now.stored,
+        meanParameters: now.mean,
         trainMetric: now.train,
         validationMetric: now.validation,
+        reportedMetric: now.validation,
         memorization: (100 * now.train) / (first?.train ?? NaN),
         generalization: (100 * now.validation) / (first?.validation ?? NaN),
       });
@@ -210,6 +219,42 @@ describe('the records', () => {
     expect(records[2]?.sparsity).toBe(1 - total(records[2]?.ranks ?? {}) / 60);
   });
 
+  it('measure generalization on rows of their own, where there are some', async () => {
+    const reported = toyEvaluationData(3);
+    const peft = fresh();
+    const executor = await referenceExecutor();
+    const validation: EvaluationData = { ...data.validation, score: () => ({ accuracy: 0.5 }) };
+    const own: number[] = [];
+    const records = await sparsified(
+      peft,
+      { onStage: async () => void own.push((await evaluate(peft, reported, executor)).accuracy ?? NaN) },
+      { ...data, validation, reported },
+    );
+    expect(records.map(({ validationMetric }) => validationMetric)).toEqual([0.5, 0.5, 0.5]);
+    expect(records.map(({ reportedMetric }) => reportedMetric)).toEqual(own);
+    expect(records[2]?.generalization).toBe((100 * (own[2] ?? NaN)) / (own[0] ?? NaN));
+    expect(new Set(own).size).toBeGreaterThan(1);
+  });
+
+  it('fall below 100, too, where a metric of which less is better rises', async () => {
+    let judged = 0;
+    const perplexity = (rows: EvaluationData): EvaluationData => ({
+      ...rows,
+      primaryMetric: 'perplexity',
+      lowerIsBetter: true,
+      score: () => ({ perplexity: 2 + judged++ }), // 3 and 4 after stage 0, 5 and 6 after stage 1
+    });
+    const records = await sparsified(
+      fresh(),
+      { levels: [0, 0], epochs: 1, stageEpochs: 1, evaluations: 1 },
+      { ...data, trainSubset: perplexity(data.trainSubset), validation: perplexity(data.validation) },
+    );
+    expect(records.map(({ memorization, generalization }) => [memorization, generalization])).toEqual([
+      [100, 100],
+      [60, (100 * 4) / 6],
+    ]);
+  });
+
   it('compare with nothing where the first metric is zero', async () => {
     const hopeless: EvaluationData = { ...data.validation, score: () => ({ accuracy: 0 }) };
     const [record] = await sparsified(fresh(), { levels: [0] }, { ...data, validation: hopeless });
@@ -222,6 +267,15 @@ describe('the records', () => {
       /no 'f1', only accuracy/,
     );
   });
+});
+
+it('is refused to a method without levels of sparsity', async () => {
+  const peft = fresh();
+  const { atSparsity: _, ...method } = peft.adapter.method;
+  peft.adapter = { ...peft.adapter, method };
+  await expect(sparsified(peft)).rejects.toThrow(
+    expect.objectContaining({ code: 'PEFT_CONFIG', path: 'method' }) as Error,
+  );
 });
 
 describe('a schedule that was interrupted', () => {

@@ -1,31 +1,25 @@
-import {
-  activeRanks,
-  CheckpointError,
-  ConfigError,
-  evaluate,
-  heldRanks,
-  storedParameters,
-  train,
-  type EvaluationData,
-  type Executor,
-  type PeftModel,
-  type StepEvent,
-  type TrainingData,
-  type TrainingSnapshot,
-  type TrainOptions,
-} from '@peftjs/core';
-import type { SoraConfig } from './config.js';
+import { activeRanks, storedParameters } from '../adapter/accounting.js';
+import { heldRanks } from '../adapter/compaction.js';
+import type { PeftModel } from '../adapter/peft-model.js';
+import type { TargetConfig } from '../adapter/targets.js';
+import type { Executor } from '../contracts/executor.js';
+import type { EvaluationData, TrainingData } from '../contracts/model.js';
+import { CheckpointError, ConfigError } from '../errors.js';
+import { evaluate } from './evaluate.js';
+import type { StepEvent, TrainOptions } from './options.js';
+import type { TrainingSnapshot } from './snapshot.js';
+import { train, type TrainResult } from './trainer.js';
 
 /*
- * The sparsifying schedule (Algorithm 1 of the paper), over levels xi_0, xi_1, ..:
+ * The sparsifying schedule (Algorithm 1 of Ding et al., 2023), over levels xi_0, xi_1, ..:
  *
  *   stage 0   trains at xi_0; its best checkpoint on the validation data is kept
  *   stage i   goes on from the model of stage i - 1 at xi_i, with a new optimizer and the learning rate and its warm-up from the
  *             beginning
  *   M_i = 100 m_i / m_0   memorization, m the metric on a fixed part of the training rows
- *   G_i = 100 v_i / v_0   generalization, v the metric on the validation data
+ *   G_i = 100 v_i / v_0   generalization, v the metric on rows that nothing is trained on
  *
- * A level is what `sparseLambda` is in the configuration: lambda, or xi with `thresholdMode: 'constant'`.
+ * What a level is, the method says: `PeftMethod.atSparsity`.
  */
 
 /** Epochs of every stage after the first in the released code. */
@@ -36,14 +30,16 @@ export interface SparsifyData {
   readonly train: TrainingData;
   /** A fixed part of the training rows, on which memorization is measured. */
   readonly trainSubset: EvaluationData;
-  /** Selects the checkpoint of stage 0, and measures generalization. */
+  /** Selects the checkpoint of stage 0. */
   readonly validation: EvaluationData;
+  /** Measures generalization; left out, `validation` does that, too, as in the paper. */
+  readonly reported?: EvaluationData;
 }
 
 /** What a stage ended with: plain JSON. */
 export interface StageRecord {
   readonly stage: number;
-  /** lambda or xi of this stage. */
+  /** What the method made its configuration of. */
   readonly level: number;
   /** Gates that the adapter began the schedule with. */
   readonly gates: number;
@@ -53,17 +49,21 @@ export interface StageRecord {
   readonly sparsity: number;
   /** Scalars that the adapter needs on disk. */
   readonly storedParameters: number;
+  /** The same, averaged over the steps of the stage. */
+  readonly meanParameters: number;
   /** The primary metric on the train subset, m_i. */
   readonly trainMetric: number;
-  /** The primary metric on the validation data, v_i. */
+  /** The primary metric on the validation data. */
   readonly validationMetric: number;
-  /** 100 m_i / m_0; null where m_0 is not above zero. */
+  /** The primary metric on the reported data, v_i; on the validation data where there is none. */
+  readonly reportedMetric: number;
+  /** 100 m_i / m_0, or 100 m_0 / m_i of a metric of which less is better; null where the divisor is not above zero. */
   readonly memorization: number | null;
-  /** 100 v_i / v_0; null where v_0 is not above zero. */
+  /** 100 v_i / v_0, likewise. */
   readonly generalization: number | null;
 }
 
-/** A schedule in the middle of a stage. */
+/** A sparsifying schedule in the middle of a stage. */
 export interface SparsifySnapshot {
   /** The stages that are finished. */
   readonly stages: readonly StageRecord[];
@@ -82,8 +82,8 @@ export interface SparsifyOptions extends Omit<TrainOptions, 'selection' | 'resum
   /** Number of checkpoints that stage 0 selects from, as in `train`'s selection. */
   readonly evaluations?: number;
   readonly onStep?: (event: StepEvent, stage: number) => void;
-  /** Called after every stage; the model then holds what the record describes. */
-  readonly onStage?: (record: StageRecord) => void | Promise<void>;
+  /** Called after every stage with its training run; the model then holds what the record describes. */
+  readonly onStage?: (record: StageRecord, trained: TrainResult) => void | Promise<void>;
   readonly onSnapshot?: (snapshot: SparsifySnapshot) => void | Promise<void>;
   /**
    * The stages that are finished. With a snapshot of the next one, the schedule goes on from there; without, from the model as
@@ -96,26 +96,26 @@ export interface SparsifyOptions extends Omit<TrainOptions, 'selection' | 'resum
  * Trains an adapter at one sparsity level after another, in place, and records what it still knows at each.
  *
  * @returns a record for every stage, those of `resume` included
- * @throws ConfigError for impossible options, or for an adapter with a `budget`, which sets its own levels.
+ * @throws ConfigError for impossible options, a method without such levels, or a configuration that sets its own.
  * @throws CheckpointError when `resume` belongs to another schedule or another adapter.
  */
-export async function sparsify(
-  peft: PeftModel<SoraConfig>,
-  data: SparsifyData,
-  options: SparsifyOptions,
-): Promise<StageRecord[]> {
+export async function sparsify(peft: PeftModel, data: SparsifyData, options: SparsifyOptions): Promise<StageRecord[]> {
+  const configs = stageConfigs(peft, options);
   assertPossible(peft, options);
   const records = [...(options.resume?.stages ?? [])];
   const gates = records[0]?.gates ?? countGates(peft);
   let snapshot = options.resume?.training;
-  for (const [stage, level] of [...options.levels.entries()].slice(records.length)) {
-    peft.adapter = { ...peft.adapter, config: { ...peft.adapter.config, sparseLambda: level } };
+  for (const [stage, { level, config }] of [...configs.entries()].slice(records.length)) {
+    peft.adapter = { ...peft.adapter, config };
     const resume = snapshot && { resume: snapshot };
-    await train(peft, stageData(data, options, stage), { ...stageOptions(data, options, records), ...resume });
+    const told = { ...stageOptions(data, options, records), ...resume };
+    const trained = await train(peft, stageData(data, options, stage), told);
     snapshot = undefined;
-    const record = describeStage(await measure(peft, data, options.executor), { peft, gates, level, records });
+    const { lowerIsBetter = false } = data.validation;
+    const measured = await measure(peft, data, options.executor);
+    const record = describeStage(measured, { peft, trained, gates, level, records, lowerIsBetter });
     records.push(record);
-    await options.onStage?.(record);
+    await options.onStage?.(record, trained);
   }
   return records;
 }
@@ -152,16 +152,17 @@ function stageOptions(
   };
 }
 
-type Measured = Pick<StageRecord, 'trainMetric' | 'validationMetric'>;
+type Measured = Pick<StageRecord, 'trainMetric' | 'validationMetric' | 'reportedMetric'>;
 
-async function measure(peft: PeftModel<SoraConfig>, data: SparsifyData, executor: Executor): Promise<Measured> {
-  return {
-    trainMetric: await primaryMetric(peft, data.trainSubset, executor),
-    validationMetric: await primaryMetric(peft, data.validation, executor),
-  };
+async function measure(peft: PeftModel, data: SparsifyData, executor: Executor): Promise<Measured> {
+  const { trainSubset, validation, reported } = data;
+  const trainMetric = await primaryMetric(peft, trainSubset, executor);
+  const validationMetric = await primaryMetric(peft, validation, executor);
+  const reportedMetric = reported ? await primaryMetric(peft, reported, executor) : validationMetric;
+  return { trainMetric, validationMetric, reportedMetric };
 }
 
-async function primaryMetric(peft: PeftModel<SoraConfig>, data: EvaluationData, executor: Executor): Promise<number> {
+async function primaryMetric(peft: PeftModel, data: EvaluationData, executor: Executor): Promise<number> {
   const metrics = await evaluate(peft, data, executor);
   const value = metrics[data.primaryMetric];
   if (value !== undefined) return value;
@@ -169,18 +170,22 @@ async function primaryMetric(peft: PeftModel<SoraConfig>, data: EvaluationData, 
   throw new ConfigError(`the data's score has no '${data.primaryMetric}', only ${found}`, 'primaryMetric');
 }
 
+/** What a stage ended with, beside what the first one did. */
 function describeStage(
   measured: Measured,
-  at: {
-    readonly peft: PeftModel<SoraConfig>;
-    readonly gates: number;
-    readonly level: number;
+  at: Pick<StageRecord, 'gates' | 'level'> & {
+    readonly peft: PeftModel;
+    readonly trained: TrainResult;
     readonly records: readonly StageRecord[];
+    /** Of the metric. */
+    readonly lowerIsBetter: boolean;
   },
 ): StageRecord {
   const { layers, values } = at.peft.adapter;
   const ranks = activeRanks(layers, values);
   const first = at.records[0] ?? measured;
+  const kept = (of: keyof Measured): number | null =>
+    at.lowerIsBetter ? percent(first[of], measured[of]) : percent(measured[of], first[of]);
   return {
     stage: at.records.length,
     level: at.level,
@@ -188,45 +193,58 @@ function describeStage(
     ranks,
     sparsity: 1 - total(ranks) / at.gates,
     storedParameters: storedParameters(layers, values),
+    meanParameters: at.trained.meanParameters,
     ...measured,
-    memorization: percent(measured.trainMetric, first.trainMetric),
-    generalization: percent(measured.validationMetric, first.validationMetric),
+    memorization: kept('trainMetric'),
+    generalization: kept('reportedMetric'),
   };
 }
 
-function percent(value: number, first: number): number | null {
-  return first > 0 ? (100 * value) / first : null;
+function percent(value: number, whole: number): number | null {
+  return whole > 0 ? (100 * value) / whole : null;
 }
 
 function total(ranks: Readonly<Record<string, number>>): number {
   return Object.values(ranks).reduce((sum, rank) => sum + rank, 0);
 }
 
-function countGates({ adapter }: PeftModel<SoraConfig>): number {
+function countGates({ adapter }: PeftModel): number {
   return Object.values(adapter.layers).reduce((sum, layer) => sum + heldRanks(layer), 0);
 }
 
-/** What would otherwise fail after hours. */
-function assertPossible(peft: PeftModel<SoraConfig>, options: SparsifyOptions): void {
-  const { levels, stageEpochs = STAGE_EPOCHS, resume } = options;
-  const { budget } = peft.adapter.config;
+/** The adapter's configuration at each level. @throws ConfigError for what would otherwise fail after hours. */
+function stageConfigs({ adapter }: PeftModel, { levels }: SparsifyOptions): StageConfig[] {
+  const { method, config } = adapter;
+  const atSparsity = method.atSparsity?.bind(method);
+  if (!atSparsity) {
+    throw new ConfigError(
+      `${method.name} has no levels of sparsity; sparsify an adapter of a method that has`,
+      'method',
+    );
+  }
   if (levels.length === 0 || !levels.every((level) => level >= 0 && level < Infinity)) {
     throw new ConfigError(
       `levels are [${levels.join(', ')}]; expected one number of at least 0 for each stage`,
       'levels',
     );
   }
+  return levels.map((level) => ({ level, config: atSparsity(config, level) }));
+}
+
+interface StageConfig {
+  readonly level: number;
+  readonly config: TargetConfig;
+}
+
+function assertPossible(peft: PeftModel, { levels, stageEpochs = STAGE_EPOCHS, resume }: SparsifyOptions): void {
   if (!Number.isInteger(stageEpochs) || stageEpochs < 1) {
     throw new ConfigError(`stageEpochs must be a whole number of at least 1, got ${stageEpochs}`, 'stageEpochs');
-  }
-  if (budget !== null) {
-    throw new ConfigError(`a budget (here ${budget}) sets its own levels; sparsify an adapter without one`, 'budget');
   }
   if (resume) assertResumable(peft, levels, resume);
 }
 
 function assertResumable(
-  peft: PeftModel<SoraConfig>,
+  peft: PeftModel,
   levels: readonly number[],
   { stages, training }: NonNullable<SparsifyOptions['resume']>,
 ): void {
