@@ -17,6 +17,11 @@ beforeAll(async () => {
   await writeFile(file('strange-label.tsv'), 'text\tlabel\nso good\t7\n');
   await writeFile(file('broken.json'), '{');
   await writeFile(file('wrong.json'), '{"protocol": {"epochs": "many"}}');
+  await writeFile(file('list.json'), '[]');
+  await writeFile(file('field.json'), '{"protocol": {"epoch": 3}}');
+  await writeFile(file('arm.json'), '{"methods": {"hard": {"method": "sora", "rank": 3}}}');
+  await writeFile(file('no-method.json'), '{"methods": {"hard": {"method": "soar"}}}');
+  await writeFile(file('budgets.json'), '{"budgets": ["r=2", "r=2"]}');
   await writeFile(file('broken.safetensors'), Uint8Array.of(9, 9, 9, 9, 9, 9, 9, 9, 9));
   await mkdir(file('adapter'));
   await writeFile(file('adapter/adapter_config.json'), '{"peft_type": "LORA"}');
@@ -40,7 +45,9 @@ const cases: [string, string, RegExp][] = [
   ['a budget of nothing', 'run --budget 0 --out <out>', /'0'; expected/],
   ['a budget out of reach', 'run --budget 100 --out <out>', /budget/],
   ['an unknown task', 'run --task sst --out <out>', /'sst' is unknown; known are uci-sentiment/],
-  ['an unknown preset', 'run --preset fast --out <out>', /'fast'; expected smoke or quick/],
+  ['an unknown preset', 'run --preset fast --out <out>', /'fast'; expected .*quick.*smoke/],
+  ['a full size that there is not', 'run --preset smoke --full --out <out>', /'smoke' has one size only/],
+  ['a budget twice', 'run --budget r=2,r=2 --out <out>', /'r=2' twice/],
   ['an unknown engine', 'run --engine turbo --out <out>', /turbo/],
   [
     'an unknown backend',
@@ -73,7 +80,16 @@ const cases: [string, string, RegExp][] = [
     /strange-label\.tsv.*7/,
   ],
   ['a study file that is no JSON', 'run --config <broken.json> --out <out>', /broken\.json/],
+  ['a study file that is a list', 'run --config <list.json> --out <out>', /list\.json: expected an object/],
   ['a study file with a wrong field', 'run --config <wrong.json> --out <out>', /protocol\.epochs/],
+  [
+    'a study file with an unknown field',
+    'run --config <field.json> --out <out>',
+    /'protocol\.epoch' .*known are epochs/,
+  ],
+  ['an arm with an unknown field', 'run --config <arm.json> --out <out>', /'methods\.hard\.rank' .*known are method/],
+  ['an arm of no known method', 'run --config <no-method.json> --out <out>', /'soar' is unknown/],
+  ['a budget twice in a study file', 'run --config <budgets.json> --out <out>', /'budgets' .*each name once/],
   ['an unknown model', 'run --model no-such-model --out <out>', /no-such-model/],
   ['a folder without a model', 'run --model <empty-model> --out <out>', /empty-model/],
   ['an output folder that is a file', 'run --preset smoke --out <a-file>', /a-file/],

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { attach, countParameters, tensorAt, type Batch, type HostTensors } from '@peftjs/core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { planTrials, type Trial } from '../../packages/bench/src/plan/trial.js';
-import { composeStudy, readPreset } from '../../packages/bench/src/plan/study.js';
+import { presetNamed } from '../../packages/bench/src/plan/presets.js';
+import { composeStudy } from '../../packages/bench/src/plan/study.js';
 import { offeredMethods, resolveMethod } from '../../packages/bench/src/registry/methods.js';
 import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
 import { summarise } from '../../packages/bench/src/statistics/summary.js';
@@ -15,7 +16,7 @@ async function everyTrial(): Promise<Trial[]> {
   const methods = (await offeredMethods()).map(({ name }) => name);
   const resolved = await Promise.all(methods.map(async (name) => [name, (await resolveMethod(name)).method] as const));
   return planTrials({
-    study: composeStudy([await readPreset('smoke'), { methods, seeds: 2 }]),
+    study: composeStudy([presetNamed('smoke').study, { methods, seeds: 2 }]),
     data: { kind: 'embedded' },
     engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
     versions: {},

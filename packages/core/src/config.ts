@@ -59,6 +59,8 @@ export function parseOptions<const S extends v.ObjectEntries>(
   if (result.success) return result.output;
   const [issue] = result.issues;
   const path = v.getDotPath(issue) ?? '';
+  if (issue.expected === 'never')
+    throw new ConfigError(`${owner}: option '${path}' is unknown; ${issue.message}`, path);
   throw new ConfigError(`${owner}: option '${path}' is ${describe(issue.input)}; ${expectation(issue)}`, path);
 }
 

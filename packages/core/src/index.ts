@@ -57,6 +57,7 @@ export {
   type FrozenModule,
   type Init,
   type LoraFactors,
+  type MatchOn,
   type ParamSpec,
   type PeftMethod,
   type ResizedLayer,

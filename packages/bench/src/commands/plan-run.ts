@@ -1,7 +1,8 @@
-import { ConfigError, UnsupportedError } from '@peftjs/core';
+import { UnsupportedError } from '@peftjs/core';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import type { DataSet, LanguageSet } from '@peftjs/tasks';
 import { parseBudget } from '../plan/budget.js';
+import type { Study } from '../plan/study.js';
 import { planTrials, type Trial } from '../plan/trial.js';
 import { numericVersions } from '../plan/versions.js';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
@@ -28,7 +29,8 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   study.budgets.forEach(parseBudget);
   const { engine, versions } = await resolveEngine(asked);
   if (isOnDevice(engine)) await assertStarts(engine);
-  const methods = await resolveAll(Object.keys(study.methods));
+  const arms = Object.values(study.methods);
+  const methods = await resolveAll(arms.map(({ method }) => method));
   const tasks = new Map<string, LoadedTask>();
   for (const name of study.tasks) tasks.set(name, await loadTask(name, data, study.protocol.split));
   const model = await modelFor([...tasks.values()], study.model, engine);
@@ -36,11 +38,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
     if (task.kind === 'causal-lm') encodeLanguageTask(task, model, study.protocol); // what cannot be encoded is found here
   }
   const budgeted = new Set([...methods].filter(([, { method }]) => method.fitBudget).map(([name]) => name));
-  for (const [name, { method }] of methods) {
-    const settings = study.methods[name];
-    if (!settings) throw new ConfigError(`the study has no settings for '${name}'`, name);
-    for (const budget of budgeted.has(name) ? study.budgets : [null]) fitConfig(method, model, { budget, settings });
-  }
+  tryConfigs(study, methods, model);
   const trials = planTrials({
     study,
     data,
@@ -59,6 +57,19 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
     },
   });
   return { engine, trials, tasks };
+}
+
+/** Solves every arm's configuration for every budget. @throws ConfigError for the first that has none. */
+function tryConfigs(
+  { methods: arms, budgets, protocol }: Study,
+  methods: ReadonlyMap<string, ResolvedMethod>,
+  model: PretrainedModel,
+): void {
+  for (const { method: name, ...settings } of Object.values(arms)) {
+    const method = methods.get(name)?.method;
+    if (!method) continue;
+    for (const budget of method.fitBudget ? budgets : [null]) fitConfig(method, model, { budget, settings, protocol });
+  }
 }
 
 /** The model of a study, for tasks of one kind. @throws UnsupportedError for a language task where it predicts no next token. */

@@ -14,7 +14,7 @@ export function addReportCommand(program: Command): void {
     .command('report')
     .description('write summary and report of a folder of results anew')
     .argument('<folder>', 'the --out folder of a run')
-    .option('--reference <method>', 'the method that differences are taken to')
+    .option('--reference <arm>', 'the arm that differences are taken to')
     .action(async (folder: string, { reference }: { reference?: string }) => {
       const results = await readResults(folder);
       if (results.length === 0)
@@ -32,9 +32,9 @@ export async function writeReports(folder: string, reference: string, results: r
   );
 }
 
-/** The method that a comparison is to when nobody says: the first with a budget. */
-export function firstBudgeted(results: readonly Pick<TrialResult, 'method' | 'budget'>[]): string {
-  return (results.find(({ budget }) => budget.requested !== null) ?? results[0])?.method ?? '';
+/** The arm that a comparison is to when nobody says: the first with a budget. */
+export function firstBudgeted(results: readonly Pick<TrialResult, 'arm' | 'budget'>[]): string {
+  return (results.find(({ budget }) => budget.requested !== null) ?? results[0])?.arm ?? '';
 }
 
 async function earlierReference(folder: string): Promise<string | undefined> {

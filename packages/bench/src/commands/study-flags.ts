@@ -6,18 +6,19 @@ import type { DocumentEnd } from '@peftjs/tasks';
 import {
   composeStudy,
   languageStudy,
-  readPreset,
   readStudyFile,
   type Study,
   type StudyInput,
   type StudyProtocol,
 } from '../plan/study.js';
+import { presetNamed, presets } from '../plan/presets.js';
 import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
 import { areLanguageTasks, taskName, type DataSource } from '../registry/tasks.js';
 
 /** Flags that say what to train on what, shared by `run` and `train`. */
 export interface StudyFlags {
   readonly preset: string;
+  readonly full?: boolean;
   readonly config?: string;
   readonly model?: string;
   readonly task?: string;
@@ -41,11 +42,18 @@ export interface StudyFlags {
 /** Adds the shared flags to a command. */
 export function withStudyFlags(command: Command): Command {
   return command
-    .option('--preset <name>', 'smoke (seconds) or quick (minutes)', 'quick')
+    .option(
+      '--preset <name>',
+      presets()
+        .map(({ name, about }) => `${name} (${about})`)
+        .join('; '),
+      'quick',
+    )
+    .option('--full', 'the preset in its full size, where it has one')
     .option('--config <file>', 'a study as JSON, laid over the preset')
     .option('--model <name>', 'a folder, an npm package or a hub id, organisation/name, with a pretrained model')
     .option('--task <names>', 'tasks, separated by commas: embedded ones, or those of --data')
-    .option('--method <names>', 'methods, separated by commas')
+    .option('--method <names>', 'methods, or arms of the study, separated by commas')
     .option('--budget <budgets>', 'stored parameters: 60000, 0.8% of the base or r=4, separated by commas')
     .option(
       '--data <folder>',
@@ -96,16 +104,28 @@ export interface ComposedStudy {
 /** Lays preset, file and flags over one another. @throws ConfigError for flags that contradict each other. */
 export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}): Promise<ComposedStudy> {
   const data = dataSource(flags);
-  const preset = await readPreset(flags.preset);
+  const preset = presetLayers(flags);
   const file = flags.config === undefined ? {} : await readStudyFile(flags.config);
   const over = [file, flagInput(flags, data), above];
-  const study = composeStudy([preset, ...over]);
+  const study = composeStudy([...preset, ...over]);
   const isLanguage = await areLanguageTasks(study.tasks, data);
   return {
-    study: isLanguage ? composeStudy([preset, languageStudy, ...over]) : study,
+    study: isLanguage ? composeStudy([...preset, languageStudy, ...over]) : study,
     data,
     engine: engineFromFlags(flags),
   };
+}
+
+/** @throws ConfigError for a preset that there is not, or not in a full size. */
+function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags): StudyInput[] {
+  const { study, full } = presetNamed(name);
+  if (!wantsFull) return [study];
+  if (full) return [study, full];
+  const sized = presets().filter((preset) => preset.full);
+  throw new ConfigError(
+    `--full: the preset '${name}' has one size only; expected ${sized.map((preset) => preset.name).join(', ')}`,
+    'full',
+  );
 }
 
 function flagInput(flags: StudyFlags, data: DataSource): StudyInput {

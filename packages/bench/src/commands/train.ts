@@ -30,8 +30,8 @@ async function trainOne(flags: TrainFlags): Promise<void> {
   const trial = trials.find(({ seed }) => seed === flags.seed);
   if (!trial) throw new ConfigError(`there is no trial of seed ${flags.seed}`, 'seed');
   const progress = openProgress(1);
-  const { id, method, task, seed, budget } = trial;
-  progress.emit({ type: 'trial-start', id, label: { method, task, seed, budget }, totalSteps: 0 });
+  const { id, arm, task, seed, budget } = trial;
+  progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget }, totalSteps: 0 });
   try {
     const prepared = await trialPreparer()(trial);
     const { result, peft } = await runTrial(trial, prepared, {
@@ -42,7 +42,7 @@ async function trainOne(flags: TrainFlags): Promise<void> {
     const { trainable, saved } = countParameters(peft);
     if (trainable + saved === 0) {
       throw new ConfigError(
-        `${method} trains nothing of ${trial.model}, whose head is frozen: there is nothing to save`,
+        `${arm} trains nothing of ${trial.model}, whose head is frozen: there is nothing to save`,
         'method',
       );
     }

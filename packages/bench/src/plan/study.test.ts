@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '@peftjs/core';
 import { budgetCount, parseBudget } from './budget.js';
-import { composeStudy, readPreset } from './study.js';
+import { presetNamed } from './presets.js';
+import { composeStudy } from './study.js';
 import { planTrials, type TrialContext } from './trial.js';
 
-const preset = await readPreset('quick');
+const preset = presetNamed('quick').study;
 
 describe('composeStudy', () => {
   it('lays flags over a preset and keeps what they do not name', () => {
@@ -19,7 +20,26 @@ describe('composeStudy', () => {
     expect(study.methods.adalora).toMatchObject({ learningRate: 0.01, options: { loraAlpha: 32 } });
   });
 
+  it('gives every arm its method, which is the name unless the arm says another', () => {
+    const { methods } = composeStudy([preset, { methods: { sora: {}, hard: { method: 'sora', options: { r: 2 } } } }]);
+    expect(methods.sora?.method).toBe('sora');
+    expect(methods.hard).toMatchObject({ method: 'sora', options: { r: 2 } });
+  });
+
+  it('picks arms of a preset by name', () => {
+    const arms = { methods: { hard: { method: 'sora', options: { r: 2 } }, lora: {} } };
+    const { methods } = composeStudy([preset, arms, { methods: ['hard', 'head'] }]);
+    expect(methods).toMatchObject({ hard: { method: 'sora', options: { r: 2 } }, head: { method: 'head' } });
+  });
+
   it.each<[object, string]>([
+    [{ methods: { sora: { learningrate: 1 } } }, 'methods.sora.learningrate'],
+    [{ methods: { 'so ra': {} } }, 'methods.so ra'],
+    [{ methods: [] }, 'methods'],
+    [{ methods: { sora: 5 } }, 'methods.sora'],
+    [{ budget: ['r=2'] }, 'budget'],
+    [{ budgets: ['r=2', 'r=2'] }, 'budgets'],
+    [{ protocol: { matchOn: 'counted' } }, 'protocol.matchOn'],
     [{ protocol: { epochs: 0 } }, 'protocol.epochs'],
     [{ protocol: { selectionShare: 0 } }, 'protocol.selectionShare'],
     [{ seeds: 1.5 }, 'seeds'],
@@ -64,7 +84,22 @@ describe('planTrials', () => {
     const trials = planTrials(context);
     expect(trials).toHaveLength(2 * 2 * (1 + 3 * 2));
     expect(new Set(trials.map(({ id }) => id)).size).toBe(trials.length);
+    expect(new Set(trials.map(({ arm, method }) => arm === method))).toEqual(new Set([true]));
     expect(trials[0]?.id).toMatch(/^head-uci_sentiment-any-s1-[0-9a-f]{12}$/);
+  });
+
+  it('names trials of two arms of one method after the arms', () => {
+    const study = composeStudy([
+      preset,
+      { methods: { sora: {}, hard: { method: 'sora', options: { r: 2 } } }, seeds: 1 },
+    ]);
+    const trials = planTrials({ ...context, study }).filter(({ task }) => task === 'uci-sentiment');
+    expect(trials.map(({ arm, method, settings }) => [arm, method, settings.options])).toEqual([
+      ['sora', 'sora', {}],
+      ['hard', 'sora', { r: 2 }],
+    ]);
+    expect(trials.map(({ id }) => id.slice(0, 5))).toEqual(['sora-', 'hard-']);
+    expect(trials[1]?.versions).toHaveProperty('@peftjs/sora');
   });
 
   it('gives the same trials the same names', () => {
@@ -81,5 +116,7 @@ describe('planTrials', () => {
     );
     expect(shared({ methodVersions: new Map([['sora', { '@peftjs/sora': '1.0.1' }]]) })).toBe(28 - 8);
     expect(shared({ study: composeStudy([preset, { budgets: ['r=2', 'r=4'], protocol: { epochs: 9 } }]) })).toBe(0);
+    const trained = composeStudy([preset, { budgets: ['r=2', 'r=4'], protocol: { matchOn: 'trained' } }]);
+    expect(shared({ study: trained })).toBe(0);
   });
 });

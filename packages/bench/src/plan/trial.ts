@@ -1,13 +1,15 @@
 import { createHash } from 'node:crypto';
 import type { EnginePlan } from '../registry/executors.js';
 import type { DataSource } from '../registry/tasks.js';
-import type { MethodSettings, Study, StudyProtocol } from './study.js';
+import type { ArmSettings, Study, StudyProtocol } from './study.js';
 
 /** One training run of a study: everything that its numbers depend on, and nothing else. */
 export interface Trial {
   readonly id: string;
+  /** The name of the arm in its study, which rows of a report have. */
+  readonly arm: string;
   readonly method: string;
-  readonly settings: MethodSettings;
+  readonly settings: Omit<ArmSettings, 'method'>;
   readonly model: string;
   readonly task: string;
   readonly data: DataSource;
@@ -33,7 +35,7 @@ export interface TrialContext {
   readonly engine: EnginePlan;
   /** Of everything that computes, whatever the method. */
   readonly versions: Readonly<Record<string, string>>;
-  /** Of each method's own package. */
+  /** Of each method's own package, by method. */
   readonly methodVersions: ReadonlyMap<string, Readonly<Record<string, string>>>;
   readonly fingerprints: Fingerprints;
   /** The methods that take a budget; the others run once for all budgets. */
@@ -45,9 +47,9 @@ export function planTrials(context: TrialContext): Trial[] {
   const { seeds, tasks, methods, budgets } = context.study;
   return Array.from({ length: seeds }, (_, index) => index + 1).flatMap((seed) =>
     tasks.flatMap((task) =>
-      Object.entries(methods).flatMap(([method, settings]) =>
+      Object.entries(methods).flatMap(([arm, { method, ...settings }]) =>
         (context.budgeted.has(method) ? budgets : [null]).map((budget) =>
-          trialOf(context, { method, settings, task, budget, seed }),
+          trialOf(context, { arm, method, settings, task, budget, seed }),
         ),
       ),
     ),
@@ -56,7 +58,7 @@ export function planTrials(context: TrialContext): Trial[] {
 
 function trialOf(
   { study: { model, protocol }, data, engine, versions, methodVersions, fingerprints }: TrialContext,
-  choice: Pick<Trial, 'method' | 'settings' | 'task' | 'budget' | 'seed'>,
+  choice: Pick<Trial, 'arm' | 'method' | 'settings' | 'task' | 'budget' | 'seed'>,
 ): Trial {
   const computedBy = { ...versions, ...methodVersions.get(choice.method) };
   return withId({ ...choice, model, protocol, data, engine, versions: computedBy }, fingerprints);
@@ -67,7 +69,7 @@ function withId(trial: Omit<Trial, 'id'>, { model, data }: Fingerprints): Trial 
   const digest = createHash('sha256')
     .update(canonical({ ...content, fingerprints: { model, data: data[trial.task] } }))
     .digest('hex');
-  const prefix = [trial.method, trial.task, trial.budget ?? 'any', `s${trial.seed}`].map(plain).join('-');
+  const prefix = [trial.arm, trial.task, trial.budget ?? 'any', `s${trial.seed}`].map(plain).join('-');
   return { id: `${prefix.slice(0, 120)}-${digest.slice(0, 12)}`, ...trial };
 }
 

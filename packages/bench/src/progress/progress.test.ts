@@ -13,7 +13,7 @@ import {
   type StepEvent,
 } from './state.js';
 
-const label = { method: 'sora', task: 'uci-sentiment', seed: 1, budget: 'r=4' };
+const label = { arm: 'sora', task: 'uci-sentiment', seed: 1, budget: 'r=4' };
 const plain = { columns: 160, color: false };
 
 function step(id: string, at: number, more: Partial<StepEvent> = {}): StepEvent {
@@ -28,7 +28,7 @@ function after(total: number, events: readonly (readonly [seconds: number, event
 const halfway = after(4, [
   [0, { type: 'trial-skipped', id: 'z' }],
   [0, { type: 'trial-start', id: 'a', label, totalSteps: 0 }],
-  [1, { type: 'trial-start', id: 'b', label: { ...label, method: 'adalora', seed: 12 }, totalSteps: 100 }],
+  [1, { type: 'trial-start', id: 'b', label: { ...label, arm: 'adalora', seed: 12 }, totalSteps: 100 }],
   [5, step('a', 1, { metric: { name: 'accuracy', value: 0.91234 } })],
   [15, step('a', 51, { storedParameters: 57_344 })],
 ]);

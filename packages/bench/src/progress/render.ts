@@ -165,6 +165,6 @@ function sign(text: string, tone: Tone): Part {
   return { text, tone, dispensable: 0 };
 }
 
-function nameOf({ method, task, seed, budget }: TrialLabel): string {
-  return printable([method, budget, task, 'seed', seed].filter((part) => part !== null).join(' '));
+function nameOf({ arm, task, seed, budget }: TrialLabel): string {
+  return printable([arm, budget, task, 'seed', seed].filter((part) => part !== null).join(' '));
 }

@@ -1,6 +1,7 @@
 /** Which trial it is, in the words of the plan. */
 export interface TrialLabel {
-  readonly method: string;
+  /** The arm's name. */
+  readonly arm: string;
   readonly task: string;
   readonly seed: number;
   /** As typed; null for a method that takes none. */

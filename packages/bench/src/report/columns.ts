@@ -37,7 +37,7 @@ export function columnsFor(metric: Parameters<typeof metricTitle>[0], reference:
     {
       key: 'difference',
       title: `against ${reference}`,
-      cell: (row) => (row.method === reference ? { main: 'reference' } : differenceCell(row)),
+      cell: (row) => (row.arm === reference ? { main: 'reference' } : differenceCell(row)),
     },
     { key: 'stored', title: 'stored', cell: storedCell },
     { key: 'trained', title: 'trained', cell: trainedCell },

@@ -17,11 +17,12 @@ export function renderCsv(results: readonly TrialResult[]): string {
 }
 
 function identityOf(result: TrialResult): Record<string, Value> {
-  const { id, status, method, model, task, seed, budget, learningRate, engine } = result;
+  const { id, status, arm, method, model, task, seed, budget, learningRate, engine } = result;
   return {
     ...{
       id,
       status,
+      arm,
       method,
       model,
       task,

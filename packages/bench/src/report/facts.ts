@@ -40,7 +40,7 @@ export function scopeOf(results: readonly TrialResult[]): Fact[] {
     ),
     counted(
       'method',
-      results.map(({ method }) => method),
+      results.map(({ arm }) => arm),
     ),
     counted(
       'budget',
@@ -85,8 +85,8 @@ export function protocolOf(done: readonly DoneTrial[]): Fact[] {
 
 /** Every method's configuration. */
 export function configurationsOf(done: readonly DoneTrial[]): Fact[] {
-  return grouped(done, ({ method }) => method).map(([first, ...rest]) =>
-    fact(first.method, [first, ...rest], ({ methodConfig }) => inline(methodConfig)),
+  return grouped(done, ({ arm }) => arm).map(([first, ...rest]) =>
+    fact(first.arm, [first, ...rest], ({ methodConfig }) => inline(methodConfig)),
   );
 }
 
@@ -136,10 +136,10 @@ function fact(term: string, trials: readonly DoneTrial[], pick: (trial: DoneTria
   const [first] = groups;
   if (!first || groups.length === 1) return { term, value: first ? pick(first[0]) : '–' };
   const namings: ((trial: DoneTrial) => string)[] = [
-    ({ method }) => method,
+    ({ arm }) => arm,
     ({ task }) => task,
-    ({ method, budget }) => `${method} at ${budget.spec}`,
-    ({ method, task, budget }) => `${method} at ${budget.spec} on ${task}`,
+    ({ arm, budget }) => `${arm} at ${budget.spec}`,
+    ({ arm, task, budget }) => `${arm} at ${budget.spec} on ${task}`,
   ];
   const apart = (naming: (trial: DoneTrial) => string): boolean =>
     groups.flatMap((group) => distinct(group.map(naming))).length === distinct(trials.map(naming)).length;

@@ -13,8 +13,8 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
     term: task,
     value: `${source}; ${licence}; ${rows}`,
   }));
-  const failed = summary.failed.map(({ method, task, budget, seed, message }) => ({
-    term: `${method} on ${task}, ${budget}, seed ${seed}`,
+  const failed = summary.failed.map(({ arm, task, budget, seed, message }) => ({
+    term: `${arm} on ${task}, ${budget}, seed ${seed}`,
     value: message,
   }));
   return [

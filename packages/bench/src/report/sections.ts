@@ -193,8 +193,8 @@ function failures({ failed }: Summary): Markup | null {
   return html`<h2>Failed trials</h2>
     <div class="card">
       ${factList(
-        failed.map(({ method, task, budget, seed, message }) => ({
-          term: `${method} on ${task}, ${budget}, seed ${seed}`,
+        failed.map(({ arm, task, budget, seed, message }) => ({
+          term: `${arm} on ${task}, ${budget}, seed ${seed}`,
           value: message,
         })),
       )}

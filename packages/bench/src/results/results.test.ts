@@ -26,6 +26,13 @@ describe('writeResult and readResults', () => {
     expect(await readdir(join(dir, 'results'))).toEqual(['a-failed.json', `${trial.id}.json`]);
   });
 
+  it('give a file of before arms had names the name of its method, and the count of before', async () => {
+    const { arm: _, budget, ...before } = trial;
+    const { matchedOn: _stored, ...counted } = budget;
+    await writeFile(resultPath(dir, trial.id), JSON.stringify({ ...before, budget: counted }));
+    expect(await readResults(dir)).toEqual([{ ...trial, arm: 'sora' }]);
+  });
+
   it('find nothing where there is no folder', async () => {
     expect(await readResults(join(dir, 'elsewhere'))).toEqual([]);
   });

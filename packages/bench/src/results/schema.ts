@@ -30,8 +30,10 @@ const named = <const S extends v.GenericSchema>(value: S) =>
 type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
 
 const budget = v.object({
-  /** Stored parameters asked for; null where a method takes no budget. */
+  /** Parameters asked for; null where a method takes no budget. */
   requested: v.nullable(count),
+  /** Which parameters are compared with it: stored in the end, or trained at the start. */
+  matchedOn: v.optional(v.picklist(['stored', 'trained']), 'stored'),
   /** As typed: `60000`, `0.8%`, `r=4`. */
   spec: v.pipe(v.string(), v.maxLength(MAX_NAME)),
   /** Largest relative distance from the request that counts as met. */
@@ -67,6 +69,8 @@ const historyRow = v.object({
 
 const trial = {
   id,
+  /** The name in its study; files of before have none: there, it is the method's. */
+  arm: v.optional(name),
   method: name,
   methodConfig: named(json),
   model: name,
@@ -84,29 +88,35 @@ const circumstances = {
   finishedAt: date,
 };
 
-const doneTrial = v.object({
-  ...trial,
-  /** Of the selected checkpoint, head left out; `base` is the whole pretrained model. */
-  parameters: v.object({ trainableAtStart: count, trainableMean: amount, stored: count, base: count }),
-  ranks: named(amount),
-  /** On the reported split, at the selected checkpoint. */
-  metrics: named(number),
-  last: v.object({ metrics: named(number), ranks: named(amount), parameters: count }),
-  /** `lowerIsBetter`: less of the metric is better; left out where more is. */
-  selection: v.object({ split: name, step: count, metric: name, lowerIsBetter: v.exactOptional(v.boolean()) }),
-  history: v.pipe(v.array(historyRow), v.maxLength(HISTORY_ROWS)),
-  time: v.object({ totalSeconds: amount, trainSeconds: amount, stepMedianMs: amount, compileSeconds: amount }),
-  memory: v.object({ peakRssBytes: count }),
-  ...circumstances,
-  status: v.literal('done'),
-});
+const doneTrial = v.pipe(
+  v.object({
+    ...trial,
+    /** Of the selected checkpoint, head left out; `base` is the whole pretrained model. */
+    parameters: v.object({ trainableAtStart: count, trainableMean: amount, stored: count, base: count }),
+    ranks: named(amount),
+    /** On the reported split, at the selected checkpoint. */
+    metrics: named(number),
+    last: v.object({ metrics: named(number), ranks: named(amount), parameters: count }),
+    /** `lowerIsBetter`: less of the metric is better; left out where more is. */
+    selection: v.object({ split: name, step: count, metric: name, lowerIsBetter: v.exactOptional(v.boolean()) }),
+    history: v.pipe(v.array(historyRow), v.maxLength(HISTORY_ROWS)),
+    time: v.object({ totalSeconds: amount, trainSeconds: amount, stepMedianMs: amount, compileSeconds: amount }),
+    memory: v.object({ peakRssBytes: count }),
+    ...circumstances,
+    status: v.literal('done'),
+  }),
+  v.transform(withArm),
+);
 
-const failedTrial = v.object({
-  ...trial,
-  ...circumstances,
-  status: v.literal('failed'),
-  error: v.object({ code: name, message: v.pipe(v.string(), v.maxLength(10_000)) }),
-});
+const failedTrial = v.pipe(
+  v.object({
+    ...trial,
+    ...circumstances,
+    status: v.literal('failed'),
+    error: v.object({ code: name, message: v.pipe(v.string(), v.maxLength(10_000)) }),
+  }),
+  v.transform(withArm),
+);
 
 /** The result file of one trial: DIR/results/<id>.json. */
 export const trialResultSchema = v.pipe(
@@ -141,4 +151,8 @@ function isJson(value: unknown, depth: number): value is JsonValue {
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return true;
   if (typeof value === 'number') return Number.isFinite(value);
   return typeof value === 'object' && depth > 0 && Object.values(value).every((inner) => isJson(inner, depth - 1));
+}
+
+function withArm<T extends { arm?: string | undefined; method: string }>(result: T): Omit<T, 'arm'> & { arm: string } {
+  return { ...result, arm: result.arm ?? result.method };
 }

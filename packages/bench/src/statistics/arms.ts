@@ -2,9 +2,9 @@ import type { DoneTrial, TrialResult } from '../results/schema.js';
 
 /** Trials that differ in nothing but their seed. */
 export interface Arm {
-  /** Counts the arms of one method, budget and task, which differ in configuration, protocol or engine; oldest first. */
+  /** Counts the arms of one name, budget and task, which differ in configuration, protocol or engine; oldest first. */
   readonly variant: number;
-  /** The method's name, with the variant where there are several. */
+  /** The arm's name, with the variant where there are several. */
   readonly label: string;
   /** One trial a seed, by seed. */
   readonly trials: readonly [DoneTrial, ...DoneTrial[]];
@@ -13,12 +13,12 @@ export interface Arm {
 /** Sorts finished trials into arms. */
 export function armsOf(results: readonly TrialResult[]): Arm[] {
   const done = results.filter((result) => result.status === 'done').sort(byDate);
-  const contests = grouped(done, (trial) => JSON.stringify([trial.model, trial.task, trial.method, trial.budget.spec]));
+  const contests = grouped(done, (trial) => JSON.stringify([trial.model, trial.task, trial.arm, trial.budget.spec]));
   return contests.flatMap((contest) => {
     const variants = grouped(contest, fixedFacts);
     return variants.map((trials, index) => ({
       variant: index + 1,
-      label: variants.length > 1 ? `${trials[0].method} (${index + 1})` : trials[0].method,
+      label: variants.length > 1 ? `${trials[0].arm} (${index + 1})` : trials[0].arm,
       trials: newestOfEachSeed(trials),
     }));
   });
@@ -49,8 +49,8 @@ function circumstances({ model, task, selection, engine }: DoneTrial): string {
 }
 
 function fixedFacts(trial: DoneTrial): string {
-  const { versions, methodConfig, learningRate, protocol } = trial;
-  return JSON.stringify([circumstances(trial), versions, methodConfig, learningRate, protocol]);
+  const { method, versions, methodConfig, learningRate, protocol } = trial;
+  return JSON.stringify([circumstances(trial), method, versions, methodConfig, learningRate, protocol]);
 }
 
 function newestOfEachSeed([first, ...rest]: readonly [DoneTrial, ...DoneTrial[]]): [DoneTrial, ...DoneTrial[]] {

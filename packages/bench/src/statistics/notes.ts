@@ -20,7 +20,7 @@ function seedNotes(rows: readonly SummaryRow[]): string[] {
 
 function comparisonNotes(rows: readonly SummaryRow[], reference: string): string[] {
   const differences = rows.flatMap(({ difference }) => (difference ? [difference] : []));
-  const isRival = ({ method, baseline }: SummaryRow): boolean => !baseline && method !== reference;
+  const isRival = ({ arm, baseline }: SummaryRow): boolean => !baseline && arm !== reference;
   if (differences.length === 0) {
     return rows.some(isRival) ? [`No row can be compared with '${reference}' seed by seed.`] : [];
   }

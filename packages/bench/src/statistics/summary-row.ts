@@ -2,7 +2,7 @@ import type { DoneTrial } from '../results/schema.js';
 import type { Estimate } from './samples.js';
 
 /**
- * The paired difference of the primary metric to the reference method: this method minus the reference, seed by seed. Where less of
+ * The paired difference of the primary metric to the reference: this arm minus the reference, seed by seed. Where less of
  * the metric is better, so is a negative difference.
  */
 export interface Difference extends Estimate {
@@ -13,7 +13,7 @@ export interface Difference extends Estimate {
   readonly p: number;
 }
 
-/** One method at one budget on one task, over its seeds. */
+/** One arm at one budget on one task, over its seeds. */
 export interface SummaryRow {
   readonly model: string;
   readonly task: string;
@@ -21,9 +21,10 @@ export interface SummaryRow {
   readonly metric: string;
   /** Whether less of it is better. */
   readonly lowerIsBetter: boolean;
+  readonly arm: string;
   readonly method: string;
   readonly variant: number;
-  /** The method's name, with a number where a folder holds several configurations of it. */
+  /** The arm's name, with a number where a folder holds several configurations of it. */
   readonly label: string;
   readonly budget: { readonly requested: number | null; readonly spec: string; readonly met: boolean };
   /** Trains nothing but the head. */
@@ -48,6 +49,7 @@ export interface SummaryRow {
 /** A trial without a number. */
 export interface Failure {
   readonly id: string;
+  readonly arm: string;
   readonly method: string;
   readonly task: string;
   readonly budget: string;

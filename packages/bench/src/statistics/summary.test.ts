@@ -30,6 +30,18 @@ describe('summarise', () => {
     );
   });
 
+  it('gives a row to every arm, whichever method it has', () => {
+    const other = results.filter(({ method }) => method === 'sora').map((trial) => ({ ...trial, arm: 'sora-hard' }));
+    const { rows } = summarise([...results, ...other], { reference: 'sora-hard' });
+    expect(
+      rows
+        .filter(({ method }) => method === 'sora')
+        .map(({ label }) => label)
+        .sort(),
+    ).toEqual(['sora', 'sora-hard']);
+    expect(rowOf(rows, 'sora').difference).toMatchObject({ to: 'sora-hard', mean: 0, p: 1 });
+  });
+
   it('pairs differences by seed, in whatever order the files come', () => {
     const { difference } = rowOf(summarise([...results].reverse(), { reference }).rows, 'sora');
     const of = (method: string, seed: number): number =>
@@ -76,7 +88,15 @@ describe('summarise', () => {
     const { rows, failed } = summarise([...others, ...rest, failedTrial(first, 'loss is NaN')], { reference });
     expect(rowOf(rows, 'sora')).toMatchObject({ rank: null, unranked: '5 of 6 seeds', difference: { pairs: 5 } });
     expect(failed).toEqual([
-      { id: first.id, method: 'sora', task: 'uci-sentiment', budget: 'r=4', seed: 1, message: 'loss is NaN' },
+      {
+        id: first.id,
+        arm: 'sora',
+        method: 'sora',
+        task: 'uci-sentiment',
+        budget: 'r=4',
+        seed: 1,
+        message: 'loss is NaN',
+      },
     ]);
   });
 

@@ -19,7 +19,7 @@ export interface Summary {
 
 type Unplaced = Omit<SummaryRow, 'rank' | 'unranked'>;
 
-/** Statistics per method, budget and task; `reference` is the method that the others are compared with. */
+/** Statistics per arm, budget and task; `reference` is the arm that the others are compared with. */
 export function summarise(results: readonly TrialResult[], { reference }: { reference: string }): Summary {
   const arms = armsOf(results);
   const unplaced = arms.map((arm) => rowOf(arm, referenceOf(arm, arms, reference)));
@@ -39,6 +39,7 @@ function rowOf(arm: Arm, reference: Arm | undefined): Unplaced {
     task: first.task,
     metric: first.selection.metric,
     lowerIsBetter: first.selection.lowerIsBetter ?? false,
+    arm: first.arm,
     method: first.method,
     variant: arm.variant,
     label: arm.label,
@@ -60,13 +61,13 @@ function rowOf(arm: Arm, reference: Arm | undefined): Unplaced {
   };
 }
 
-/** The reference method at the same budget, or without one; of several the one trained under the same protocol. */
+/** The reference arm at the same budget, or without one; of several the one trained under the same protocol. */
 function referenceOf(arm: Arm, arms: readonly Arm[], reference: string): Arm | undefined {
   const [trial] = arm.trials;
-  if (trial.method === reference) return undefined;
+  if (trial.arm === reference) return undefined;
   const candidates = arms.filter(
     ({ trials: [other] }) =>
-      other.method === reference &&
+      other.arm === reference &&
       (other.budget.spec === trial.budget.spec || other.budget.requested === null) &&
       comparable(other, trial),
   );
@@ -128,6 +129,6 @@ function meansOf<const Names extends string>(
   >;
 }
 
-function pick({ id, method, task, seed }: TrialResult): Pick<Failure, 'id' | 'method' | 'task' | 'seed'> {
-  return { id, method, task, seed };
+function pick({ id, arm, method, task, seed }: TrialResult): Pick<Failure, 'id' | 'arm' | 'method' | 'task' | 'seed'> {
+  return { id, arm, method, task, seed };
 }

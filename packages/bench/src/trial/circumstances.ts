@@ -10,8 +10,9 @@ export function describeCircumstances(
   prepared: Pick<PreparedTrial, 'task' | 'rows'>,
   { startedAt, finishedAt }: { readonly startedAt: Date; readonly finishedAt: Date },
 ): Circumstances {
-  const { method, model, task, seed, engine, versions, settings, protocol } = trial;
+  const { arm, method, model, task, seed, engine, versions, settings, protocol } = trial;
   return {
+    arm,
     method,
     model,
     task,

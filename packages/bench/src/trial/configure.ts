@@ -15,7 +15,7 @@ import type { Trial } from '../plan/trial.js';
 /** A method's configuration that meets a trial's budget. */
 export interface FittedConfig {
   readonly config: TargetConfig;
-  /** Stored parameters asked for; null for a method that takes no budget. */
+  /** Parameters asked for, stored or trained as the protocol counts; null for a method that takes no budget. */
   readonly requested: number | null;
 }
 
@@ -26,7 +26,7 @@ export interface FittedConfig {
 export function fitConfig(
   method: PeftMethod,
   model: Model,
-  { budget, settings }: Pick<Trial, 'budget' | 'settings'>,
+  { budget, settings, protocol }: Pick<Trial, 'budget' | 'settings' | 'protocol'>,
 ): FittedConfig {
   const config = method.parseConfig(settings.options);
   if (budget === null) return { config, requested: null };
@@ -34,7 +34,7 @@ export function fitConfig(
   const sites = adaptedSites(model, method, config).matched;
   const ranked = rankedSites(model, config, settings.options);
   const requested = budgetCount(parseBudget(budget), { base: baseParameters(model), rankUnit: rankUnit(ranked) });
-  return { config: method.fitBudget(sites, requested, config), requested };
+  return { config: method.fitBudget(sites, requested, config, protocol.matchOn), requested };
 }
 
 /** The modules that a rank is counted on: the linear ones that the options name, whatever a method makes of them. */

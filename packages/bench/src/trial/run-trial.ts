@@ -11,6 +11,7 @@ import {
   type ConfiguredMethod,
   type EvaluationData,
   type Executor,
+  type MatchOn,
   type PeftMethod,
   type PeftModel,
   type TrainResult,
@@ -59,7 +60,7 @@ export async function runTrial(
     ...describeCircumstances(trial, prepared, { startedAt, finishedAt: new Date() }),
     id: trial.id,
     methodConfig: { ...fitted.config },
-    budget: budgetOf(trial, fitted, selected.storedParameters),
+    budget: budgetOf(trial, fitted, { stored: selected.storedParameters, trained: trainableAtStart }),
     parameters: {
       trainableAtStart,
       trainableMean: requested === null ? trainableAtStart : trained.meanParameters,
@@ -160,8 +161,13 @@ async function judge(
   return { selected: best, last: selected.step === last.step ? best : await metricsOf(last) };
 }
 
-function budgetOf({ budget, settings }: Trial, { requested }: FittedConfig, stored: number): DoneTrial['budget'] {
-  const { tolerance } = settings;
-  if (requested === null) return { requested, spec: 'none', tolerance, met: false };
-  return { requested, spec: budget ?? 'none', tolerance, met: Math.abs(stored - requested) <= tolerance * requested };
+/** How near the adapter came to its budget, in the parameters that the protocol counts. */
+function budgetOf(
+  { budget, settings: { tolerance }, protocol: { matchOn: matchedOn } }: Trial,
+  { requested }: FittedConfig,
+  parameters: Readonly<Record<MatchOn, number>>,
+): DoneTrial['budget'] {
+  if (requested === null) return { requested, spec: 'none', matchedOn, tolerance, met: false };
+  const met = Math.abs(parameters[matchedOn] - requested) <= tolerance * requested;
+  return { requested, spec: budget ?? 'none', matchedOn, tolerance, met };
 }

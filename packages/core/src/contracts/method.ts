@@ -24,8 +24,11 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   parseConfig(input: unknown): C;
   /** What the initial values of this configuration are computed from besides the weights; null for nothing. */
   calibration?(config: C): CalibrationKind | null;
-  /** The configuration that stores `budget` parameters over these sites (head left out). */
-  fitBudget?(sites: readonly Site[], budget: number, config: C): C;
+  /**
+   * The configuration that has `budget` parameters over these sites, head left out: that stores so many in the end, or, matched on
+   * `'trained'`, that trains so many from the start. The two differ for a method that gives ranks up while it trains.
+   */
+  fitBudget?(sites: readonly Site[], budget: number, config: C, matchOn?: MatchOn): C;
   /**
    * The configuration at one level, 0 or more, of the sparsifying schedule (`sparsify`): the higher, the fewer ranks live.
    * @throws ConfigError when the configuration sets its own levels.
@@ -44,6 +47,9 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   /** Configuration and values from what a file holds. @throws CheckpointError naming the tensor. */
   fromFile(file: AdapterFile): { config: Partial<C>; values: HostTensors };
 }
+
+/** Which parameters a budget counts: those stored in the end, or those trained at the start. */
+export type MatchOn = 'stored' | 'trained';
 
 /** A method as its package exports it: called with options it is ready for `attach`. */
 export interface CallableMethod<C extends TargetConfig = TargetConfig> extends PeftMethod<C> {

@@ -1,0 +1,91 @@
+import type { Trial } from '../plan/trial.js';
+import { openProgress, type Progress } from '../progress/open.js';
+import type { LoadedTask } from '../registry/tasks.js';
+import type { TrialResult } from '../results/schema.js';
+import { readResults, writeResult } from '../results/store.js';
+import { describeCircumstances } from '../trial/circumstances.js';
+import type { WorkerFailure } from '../workers/messages.js';
+import type { TrialEvents, TrialRunner } from '../workers/runner.js';
+
+/** What the stages of a run share. */
+export interface RunContext {
+  readonly runner: TrialRunner;
+  readonly tasks: ReadonlyMap<string, LoadedTask>;
+  /** Ends the run; trials under way are lost. */
+  readonly signal: AbortSignal;
+  /** Called with every trial that ends, once its file is written. */
+  readonly onResult?: (result: TrialResult) => void;
+}
+
+/**
+ * Runs the trials that have no finished result in `folder` yet, and writes one file for each that ends.
+ * @returns the results that there are now, in the order of the trials.
+ */
+export async function runStage(
+  folder: string,
+  trials: readonly Trial[],
+  { runner, tasks, signal, onResult }: RunContext,
+): Promise<TrialResult[]> {
+  const results = new Map((await readResults(folder)).map((result) => [result.id, result] as const));
+  const isDone = ({ id }: Trial): boolean => results.get(id)?.status === 'done';
+  const keep = async (result: TrialResult): Promise<void> => {
+    await writeResult(folder, result);
+    results.set(result.id, result);
+    onResult?.(result);
+  };
+  const progress = openProgress(trials.length);
+  for (const { id } of trials.filter(isDone)) progress.emit({ type: 'trial-skipped', id });
+  try {
+    const waiting = trials.filter((trial) => !isDone(trial));
+    await runner.run(waiting, recording(keep, tasks, progress), signal);
+  } finally {
+    progress.close();
+  }
+  return trials.flatMap(({ id }) => results.get(id) ?? []);
+}
+
+/** Shows what happens to trials, and keeps how they end. */
+function recording(
+  keep: (result: TrialResult) => Promise<void>,
+  tasks: ReadonlyMap<string, LoadedTask>,
+  progress: Progress,
+): TrialEvents {
+  const started = new Map<string, Date>();
+  return {
+    onStart({ id, arm, task, seed, budget }) {
+      started.set(id, new Date());
+      progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget }, totalSteps: 0 });
+    },
+    onProgress({ id }, step) {
+      progress.emit({ type: 'step', id, ...step });
+    },
+    async onDone({ id }, result) {
+      await keep(result);
+      progress.emit({ type: 'trial-done', id, metrics: result.metrics, seconds: result.time.totalSeconds });
+    },
+    async onFailed(trial, failure) {
+      const task = tasks.get(trial.task);
+      if (task) await keep(failedResult(trial, failure, task, started.get(trial.id) ?? new Date()));
+      progress.emit({ type: 'trial-failed', id: trial.id, message: failure.message });
+    },
+  };
+}
+
+function failedResult(trial: Trial, error: WorkerFailure, task: LoadedTask, startedAt: Date): TrialResult {
+  const rows = { train: 0, selection: 0, dev: 0 };
+  const { budget, settings, protocol } = trial;
+  return {
+    ...describeCircumstances(trial, { task, rows }, { startedAt, finishedAt: new Date() }),
+    id: trial.id,
+    methodConfig: {},
+    budget: {
+      requested: null,
+      spec: budget ?? 'none',
+      matchedOn: protocol.matchOn,
+      tolerance: settings.tolerance,
+      met: false,
+    },
+    status: 'failed',
+    error,
+  };
+}
