@@ -88,6 +88,10 @@ async function fileSystem(): Promise<typeof import('node:fs/promises')> {
   }
 }
 
+/** Without the call that failed and the temporary name it failed on. */
 function reason(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
+  if (!(cause instanceof Error)) return String(cause);
+  const { syscall } = cause as { readonly syscall?: unknown };
+  const end = typeof syscall === 'string' ? cause.message.lastIndexOf(`, ${syscall}`) : -1;
+  return end < 0 ? cause.message : cause.message.slice(0, end);
 }

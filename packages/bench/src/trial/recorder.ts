@@ -6,13 +6,29 @@ import type { DoneTrial, HistoryRow } from '../results/schema.js';
 import type { PreparedTrial } from './prepare.js';
 import type { TrialProgress } from './progress.js';
 
-/** Listens to a training run and keeps what the result file says of it. */
+/** Listens to a training run and keeps what the result file says of it; its clock runs from when it is made. */
 export interface TrialRecorder {
   readonly onStep: (event: StepEvent) => void;
   readonly onEvaluation: (event: EvaluationEvent) => void;
   history(): HistoryRow[];
-  time(compileMs: number, startedAt: Date): DoneTrial['time'];
+  /** When the trial began and how long it took until now. Durations do not depend on the time of day. */
+  dates(): { readonly startedAt: Date; readonly finishedAt: Date };
+  time(compileMs: number): DoneTrial['time'];
   peakRssBytes(): number;
+  /** Everything that is recorded so far, as a checkpoint keeps it. */
+  stored(): StoredTrialRecord;
+  /** Goes on from what a checkpoint kept, its time included; null forgets it again. */
+  restore(record: StoredTrialRecord | null): void;
+}
+
+/** What a recorder holds: plain JSON. */
+export interface StoredTrialRecord {
+  readonly startedAt: string;
+  /** Time spent until then, in all attempts. */
+  readonly milliseconds: number;
+  readonly rows: readonly HistoryRow[];
+  readonly stepMilliseconds: readonly number[];
+  readonly peakRssBytes: number;
 }
 
 /** Makes a recorder that passes progress on. */
@@ -21,10 +37,14 @@ export function trialRecorder(
   { selection }: Pick<PreparedTrial, 'selection'>,
   onProgress: (progress: TrialProgress) => void = () => undefined,
 ): TrialRecorder {
-  const rows: HistoryRow[] = [];
-  const milliseconds: number[] = [];
+  const made = { at: new Date(), clock: performance.now() };
+  let startedAt = made.at;
+  let spentBefore = 0;
+  let rows: HistoryRow[] = [];
+  let milliseconds: number[] = [];
   let peak = 0;
   let metric: TrialProgress['metric'];
+  const spent = (): number => spentBefore + performance.now() - made.clock;
   return {
     onStep({ step, totalSteps, epoch, loss, objective, learningRate, storedParameters, milliseconds: ms }) {
       rows.push({ step, epoch, loss: objective, objective: loss, learningRate, stored: storedParameters });
@@ -39,15 +59,30 @@ export function trialRecorder(
       if (row) rows.push({ ...row, stored: storedParameters, metrics: { ...metrics }, ranks: { ...ranks } });
     },
     history: () => boundedHistory(rows),
-    time(compileMs, startedAt) {
+    dates: () => ({ startedAt, finishedAt: new Date(Math.max(Date.now(), startedAt.getTime() + spent())) }),
+    time(compileMs) {
       const train = milliseconds.reduce((sum, ms) => sum + ms, 0);
       return {
-        totalSeconds: (Date.now() - startedAt.getTime()) / 1000,
+        totalSeconds: spent() / 1000,
         trainSeconds: train / 1000,
         stepMedianMs: milliseconds.length > 0 ? median(milliseconds) : 0,
         compileSeconds: compileMs / 1000,
       };
     },
     peakRssBytes: () => peak,
+    stored: () => ({
+      startedAt: startedAt.toISOString(),
+      milliseconds: spent(),
+      rows: [...rows],
+      stepMilliseconds: [...milliseconds],
+      peakRssBytes: peak,
+    }),
+    restore(record) {
+      startedAt = record ? new Date(record.startedAt) : made.at;
+      spentBefore = record?.milliseconds ?? 0;
+      rows = [...(record?.rows ?? [])];
+      milliseconds = [...(record?.stepMilliseconds ?? [])];
+      peak = record?.peakRssBytes ?? 0;
+    },
   };
 }

@@ -20,6 +20,8 @@ import type { Trial } from '../plan/trial.js';
 import { resolveMethod } from '../registry/methods.js';
 import { openExecutor } from '../registry/executors.js';
 import type { DoneTrial } from '../results/schema.js';
+import type { TrialCheckpoint } from './checkpoint-file.js';
+import { noCheckpoints, resumed, type TrialCheckpoints } from './checkpoints.js';
 import { fitConfig, type FittedConfig } from './configure.js';
 import type { PreparedTrial } from './prepare.js';
 import type { TrialProgress } from './progress.js';
@@ -28,6 +30,8 @@ import { describeCircumstances } from './circumstances.js';
 
 export interface RunTrialOptions {
   readonly onProgress?: (progress: TrialProgress) => void;
+  /** Where the trial keeps checkpoints, and goes on from its own. Default nowhere. */
+  readonly checkpoints?: TrialCheckpoints;
 }
 
 /** A trial that has run: its result and the trained adapter. */
@@ -40,24 +44,25 @@ export interface FinishedTrial {
 export async function runTrial(
   trial: Trial,
   prepared: PreparedTrial,
-  options: RunTrialOptions = {},
+  { onProgress, checkpoints = noCheckpoints }: RunTrialOptions = {},
 ): Promise<FinishedTrial> {
-  const startedAt = new Date();
+  const recorder = trialRecorder(trial, prepared, onProgress);
   const { method } = await resolveMethod(trial.method);
   const executor = await openExecutor(trial.engine);
   const fitted = fitConfig(method, prepared.model, trial);
   const peft = await attachCalibrated(trial, prepared, { method, config: fitted.config }, executor);
   const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
-  const recorder = trialRecorder(trial, prepared, options.onProgress);
   const trained =
     trainableAtStart + trainedHead === 0 && isHeadAlone(method)
       ? untrained(peft)
-      : await trainTrial(trial, prepared, peft, executor, recorder);
+      : await resumed(trial, checkpoints, recorder, (from) =>
+          trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }),
+        );
   const judged = await judge(peft, prepared, executor, trained);
   const { requested } = fitted;
   const { selected, last } = trained;
   const result: DoneTrial = {
-    ...describeCircumstances(trial, prepared, { startedAt, finishedAt: new Date() }),
+    ...describeCircumstances(trial, prepared, recorder.dates()),
     id: trial.id,
     methodConfig: { ...fitted.config },
     budget: budgetOf(trial, fitted, { stored: selected.storedParameters, trained: trainableAtStart }),
@@ -72,7 +77,7 @@ export async function runTrial(
     last: { metrics: judged.last, ranks: { ...last.ranks }, parameters: last.storedParameters },
     selection: { split: 'selection', step: selected.step, ...metricOf(prepared.dev) },
     history: recorder.history(),
-    time: recorder.time(trained.compileMs, startedAt),
+    time: recorder.time(trained.compileMs),
     memory: { peakRssBytes: recorder.peakRssBytes() },
     status: 'done',
   };
@@ -112,12 +117,19 @@ function metricOf({
   return lowerIsBetter ? { metric, lowerIsBetter } : { metric };
 }
 
+/** What is kept while a trial trains, and what it goes on from. */
+interface Keeping {
+  readonly recorder: TrialRecorder;
+  readonly checkpoints: TrialCheckpoints;
+  readonly from: TrialCheckpoint | null;
+}
+
 function trainTrial(
   { protocol, settings }: Trial,
   prepared: PreparedTrial,
   peft: PeftModel,
   executor: Executor,
-  recorder: TrialRecorder,
+  { recorder, checkpoints, from }: Keeping,
 ): Promise<TrainResult> {
   const { epochs, schedule, warmupRatio, finalRatio, weightDecay, clipNorm, evaluations } = protocol;
   return train(peft, prepared.train, {
@@ -133,6 +145,9 @@ function trainTrial(
     selection: { data: prepared.selection, evaluations },
     onStep: recorder.onStep,
     onEvaluation: recorder.onEvaluation,
+    snapshotEvery: checkpoints.isDue,
+    onSnapshot: (training) => checkpoints.write({ training, record: recorder.stored() }),
+    ...(from && { resume: from.training }),
   });
 }
 

@@ -40,9 +40,10 @@ export interface TrainOptions {
   readonly selection?: Selection;
   readonly onStep?: (event: StepEvent) => void;
   readonly onEvaluation?: (event: EvaluationEvent) => void;
-  /** Called with a snapshot every `snapshotEvery` steps; give one back as `resume` to go on from it. */
+  /** Called with a snapshot at the steps of `snapshotEvery`; give one back as `resume` to go on from it. */
   readonly onSnapshot?: (snapshot: TrainingSnapshot) => void | Promise<void>;
-  readonly snapshotEvery?: number;
+  /** Steps between two snapshots, or whether one is due after a step. There is none after the last step. */
+  readonly snapshotEvery?: number | ((step: number) => boolean);
   readonly resume?: TrainingSnapshot;
   /** Stops between two steps. */
   readonly signal?: AbortSignal;

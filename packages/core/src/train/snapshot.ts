@@ -18,19 +18,24 @@ export interface TrainingSnapshot {
   readonly stored: number;
   /** Sum over the steps of the adapter's stored parameters, for their mean over time. */
   readonly storedSum: number;
+  /** Milliseconds spent compiling so far. */
+  readonly compileMs: number;
 }
 
 const FORMAT = 'peftjs-training-1';
 const GROUPS = ['adapter', 'moment1', 'moment2', 'selected'] as const;
 
-/** A snapshot as one safetensors file. */
-export function writeSnapshot({ adapter, moment1, moment2, selected, ...progress }: TrainingSnapshot): Uint8Array {
+/** A snapshot as one safetensors file; `metadata` stands in its header, beside what is the snapshot's. */
+export function writeSnapshot(
+  { adapter, moment1, moment2, selected, ...progress }: TrainingSnapshot,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array {
   const { values = {}, ...judged } = selected ?? {};
   const tensors = Object.entries(flatten<HostTensor>({ adapter, moment1, moment2, selected: values })).map(
     ([name, { shape, data }]) => [name, { dtype: 'F32', shape, data: data as Float32Array }] as const,
   );
   const run = JSON.stringify({ ...progress, selected: selected && judged });
-  return writeSafetensors(new Map(tensors), { format: FORMAT, run });
+  return writeSafetensors(new Map(tensors), { ...metadata, format: FORMAT, run });
 }
 
 /** Reads what `writeSnapshot` wrote. @throws CheckpointError when it is broken or something else. */

@@ -117,7 +117,7 @@ function startRun(
     adapter: { ...adapter, layers },
     noise: createRng(seed).fork('noise'),
     session,
-    earlierCompileMs: 0,
+    earlierCompileMs: resume?.compileMs ?? 0,
     state: {
       adapter: session.upload(values),
       moment1: session.upload(resume?.moment1 ?? zeros()),
@@ -152,15 +152,14 @@ async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): P
       if (run.settings.evaluationSteps.has(run.step) && options.selection) {
         await judge(run, options.selection, options.onEvaluation);
       }
-      if (
-        options.onSnapshot &&
-        run.step % (options.snapshotEvery ?? plan.totalSteps) === 0 &&
-        run.step < plan.totalSteps
-      ) {
-        await options.onSnapshot(await snapshot(run));
-      }
+      if (options.onSnapshot && isSnapshotDue(run, options)) await options.onSnapshot(await snapshot(run));
     }
   }
+}
+
+function isSnapshotDue({ step, settings: { plan } }: Run, { snapshotEvery = plan.totalSteps }: TrainOptions): boolean {
+  if (step === plan.totalSteps) return false;
+  return typeof snapshotEvery === 'number' ? step % snapshotEvery === 0 : snapshotEvery(step);
 }
 
 async function oneStep(
@@ -306,6 +305,7 @@ async function snapshot(run: Run): Promise<TrainingSnapshot> {
     selected: selected && judgement(selected),
     stored,
     storedSum,
+    compileMs: compileMs(run),
   };
 }
 

@@ -1,0 +1,87 @@
+import { createHash } from 'node:crypto';
+import {
+  CheckpointError,
+  diskStorage,
+  readSnapshot,
+  writeSnapshot,
+  type Storage,
+  type TrainingSnapshot,
+} from '@peftjs/core';
+import { bytesSource, openSafetensors } from '@peftjs/safetensors';
+import type { StoredTrialRecord } from './recorder.js';
+
+/** A trial between two steps: what it takes to go on from there to the numbers of a run that nothing disturbed. */
+export interface TrialCheckpoint {
+  readonly training: TrainingSnapshot;
+  /** What the result file will say of the steps behind it. */
+  readonly record: StoredTrialRecord;
+  /** What a trial in stages keeps of those that are finished: plain JSON. */
+  readonly stages?: readonly unknown[];
+}
+
+/** Where the checkpoint of a trial lies. */
+export function checkpointPath(folder: string, id: string): string {
+  return `${folder}/${id}${EXTENSION}`;
+}
+
+const EXTENSION = '.safetensors';
+/** Another layout of the file is another name: what an older version wrote is not read. */
+const LAYOUT = 'peftjs-trial-1';
+/** Stands in the place of the file's hash, its seal, while it is computed. */
+const UNSEALED = '0'.repeat(64);
+
+/** Writes a trial's checkpoint over the one before, complete or not at all. @throws CheckpointError when it cannot. */
+export async function writeCheckpoint(
+  folder: string,
+  id: string,
+  { training, record, stages }: TrialCheckpoint,
+  storage: Storage = diskStorage(),
+): Promise<void> {
+  const trial = JSON.stringify({ id, record, ...(stages && { stages }) });
+  const bytes = writeSnapshot(training, { layout: LAYOUT, trial, sha256: UNSEALED });
+  Buffer.from(bytes.buffer, bytes.byteOffset).write(sealOf(bytes, UNSEALED), sealAt(bytes, UNSEALED));
+  await storage.write(checkpointPath(folder, id), bytes);
+}
+
+/**
+ * Reads a trial's checkpoint; null where there is none.
+ * @throws CheckpointError when it is broken, of another trial, or of another version.
+ */
+export async function readCheckpoint(
+  folder: string,
+  id: string,
+  storage: Storage = diskStorage(),
+): Promise<TrialCheckpoint | null> {
+  const path = checkpointPath(folder, id);
+  if (!(await storage.exists(path))) return null;
+  const bytes = await storage.read(path);
+  const { layout, trial, sha256: seal } = await headerOf(bytes, path);
+  if (layout !== LAYOUT || trial === undefined || seal === undefined) {
+    throw new CheckpointError(`${path}: expected a checkpoint of layout ${LAYOUT}, got ${layout ?? 'none'}`, path);
+  }
+  if (sealOf(bytes, seal) !== seal) {
+    throw new CheckpointError(`${path} is damaged: its content does not match its hash`, path);
+  }
+  const { id: owner, ...rest } = JSON.parse(trial) as Omit<TrialCheckpoint, 'training'> & { id: string };
+  if (owner !== id) throw new CheckpointError(`${path} is the checkpoint of another trial, ${owner}`, path);
+  return { ...rest, training: await readSnapshot(bytes, path) };
+}
+
+async function headerOf(bytes: Uint8Array, path: string): Promise<Readonly<Record<string, string | undefined>>> {
+  try {
+    return (await openSafetensors(bytesSource(bytes))).metadata;
+  } catch (cause) {
+    throw new CheckpointError(`${path} is no checkpoint: ${(cause as Error).message}`, path, cause);
+  }
+}
+
+/** The hash of a file in which `seal` stands for its own. */
+function sealOf(bytes: Uint8Array, seal: string): string {
+  const at = sealAt(bytes, seal);
+  const hash = createHash('sha256').update(bytes.subarray(0, at)).update(UNSEALED);
+  return hash.update(bytes.subarray(at + seal.length)).digest('hex');
+}
+
+function sealAt(bytes: Uint8Array, seal: string): number {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).indexOf(seal);
+}

@@ -1,0 +1,194 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { memoryStorage, onWarning } from '@peftjs/core';
+import { planRun } from '../../packages/bench/src/commands/plan-run.js';
+import { studyFromFlags } from '../../packages/bench/src/commands/study-flags.js';
+import type { Trial } from '../../packages/bench/src/plan/trial.js';
+import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
+import { checkpointPath, readCheckpoint } from '../../packages/bench/src/trial/checkpoint-file.js';
+import { noCheckpoints, trialCheckpoints, type TrialCheckpoints } from '../../packages/bench/src/trial/checkpoints.js';
+import { trialPreparer } from '../../packages/bench/src/trial/prepare.js';
+import { runTrial } from '../../packages/bench/src/trial/run-trial.js';
+import { bertFolder } from '../models/bert-tiny.js';
+
+/** Methods and options whose state between two steps differs in kind. */
+const methods = {
+  lora: { options: { loraDropout: 0.2 } },
+  adalora: { options: { compact: true } },
+  sora: { options: { compactEvery: 1, loraDropout: 0.1 }, tolerance: 0.01 },
+};
+/** Initial values computed from data or from the weights: they are computed again. */
+const starts = ['eva', 'lora_ga', 'pissa'];
+
+let folder = '';
+let trials: readonly Trial[] = [];
+const warnings: string[] = [];
+const prepare = trialPreparer();
+
+beforeAll(async () => {
+  onWarning((message) => warnings.push(message));
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-checkpoints-'));
+  const row = (index: number): string =>
+    `${index % 2 ? 'good' : 'bad'}\ta ${index % 2 ? 'cat' : 'dog'} is number ${index}`;
+  const file = async (name: string, count: number): Promise<string> => {
+    const path = join(folder, name);
+    await writeFile(path, ['label\ttext', ...Array.from({ length: count }, (_, index) => row(index))].join('\n'));
+    return path;
+  };
+  const flags = {
+    preset: 'smoke',
+    model: bertFolder,
+    budget: 'r=2',
+    engine: 'compiled',
+    backend: 'auto',
+    dtype: 'fp32',
+  };
+  const data = { train: await file('train.tsv', 88), dev: await file('dev.tsv', 16) };
+  const planned = async (chosen: Record<string, object>): Promise<readonly Trial[]> =>
+    (await planRun(await studyFromFlags({ ...flags, ...data }, { methods: chosen, protocol: { batchSize: 8 } })))
+      .trials;
+  trials = await planned(methods);
+  for (const initLoraWeights of starts) {
+    trials = [...trials, ...(await planned({ lora: { options: { initLoraWeights } } }))];
+  }
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** A result without what may differ between two runs of one trial. */
+function numbers({ time: _, memory: _peak, startedAt: _from, finishedAt: _to, ...rest }: DoneTrial): object {
+  return rest;
+}
+
+async function run(trial: Trial, checkpoints?: TrialCheckpoints): Promise<DoneTrial> {
+  return (await runTrial(trial, await prepare(trial), checkpoints && { checkpoints })).result;
+}
+
+/** Checkpoints of a trial at certain steps, all of them kept: the files' content by step. */
+function keeping(
+  id: string,
+  steps: readonly number[],
+): { checkpoints: TrialCheckpoints; kept: Map<number, Uint8Array> } {
+  const storage = memoryStorage();
+  const inner = trialCheckpoints(id, { folder: 'checkpoints', storage });
+  const kept = new Map<number, Uint8Array>();
+  const write: TrialCheckpoints['write'] = async (checkpoint) => {
+    await inner.write(checkpoint);
+    kept.set(checkpoint.training.step, await storage.read(checkpointPath('checkpoints', id)));
+  };
+  return { checkpoints: { ...inner, isDue: (step) => steps.includes(step), write }, kept };
+}
+
+/** The checkpoints of a folder in memory with one file in it. */
+function holding(id: string, bytes: Uint8Array): TrialCheckpoints {
+  const storage = memoryStorage(new Map([[checkpointPath('checkpoints', id), bytes]]));
+  return trialCheckpoints(id, { folder: 'checkpoints', storage });
+}
+
+function trialNamed(method: string, start?: string): Trial {
+  const wanted = (trial: Trial): boolean =>
+    trial.method === method && (trial.settings.options as { initLoraWeights?: string }).initLoraWeights === start;
+  return trials.find(wanted) ?? expect.fail(`no trial of ${method}`);
+}
+
+describe('a trial that goes on from its checkpoint', () => {
+  const early = 2;
+  const secondEpoch = 12;
+  const lastButOne = 19; // after ranks are chosen and compacted, and checkpoints judged
+  const cases = [
+    ...Object.keys(methods).map((method) => ({ method, start: undefined, steps: [early, secondEpoch, lastButOne] })),
+    ...starts.map((start) => ({ method: 'lora', start, steps: [secondEpoch] })),
+  ];
+  it.each(cases)('ends with the numbers of an undisturbed one, to the bit: $method $start', async (given) => {
+    const trial = trialNamed(given.method, given.start);
+    const undisturbed = await run(trial);
+    const { checkpoints, kept } = keeping(trial.id, given.steps);
+    expect(numbers(await run(trial, checkpoints))).toEqual(numbers(undisturbed));
+    expect([...kept.keys()]).toEqual(given.steps);
+    for (const [step, bytes] of kept) {
+      const resumed = await run(trial, holding(trial.id, bytes));
+      expect(numbers(resumed), `from step ${step}`).toEqual(numbers(undisturbed));
+    }
+    expect(warnings.filter((warning) => warning.includes(trial.id))).toEqual([]);
+  });
+
+  it('adds up the time, keeps the first date and the highest memory', async () => {
+    const trial = trialNamed('lora');
+    const { checkpoints, kept } = keeping(trial.id, [early]);
+    await run(trial, checkpoints);
+    const storage = memoryStorage(new Map([[checkpointPath('c', trial.id), kept.get(early) as Uint8Array]]));
+    const { training, record } = (await readCheckpoint('c', trial.id, storage)) ?? expect.fail('no checkpoint');
+    const spent = { ...record, startedAt: '2020-02-02T00:00:00.000Z', milliseconds: 5e6, peakRssBytes: 2 ** 50 };
+    const before = { training: { ...training, compileMs: 3e6 }, record: spent };
+    const { time, memory, ...dates } = await run(trial, {
+      ...trialCheckpoints(trial.id, { folder: 'c', storage }),
+      read: () => Promise.resolve(before),
+    });
+    expect(time.totalSeconds).toBeGreaterThan(5e3);
+    expect(time.compileSeconds).toBeGreaterThan(3e3);
+    expect(memory.peakRssBytes).toBe(2 ** 50);
+    expect(dates.startedAt).toBe(spent.startedAt);
+    expect(Date.parse(dates.finishedAt)).toBeGreaterThan(Date.parse(spent.startedAt) + 5e6);
+  });
+});
+
+describe('a checkpoint that cannot be used', () => {
+  let trial: Trial;
+  let good: Uint8Array;
+  let undisturbed: DoneTrial;
+  beforeAll(async () => {
+    trial = trialNamed('lora');
+    const { checkpoints, kept } = keeping(trial.id, [10]);
+    undisturbed = await run(trial, checkpoints);
+    good = kept.get(10) ?? expect.fail('no checkpoint');
+  });
+
+  const flipped = (at: number) => () => good.map((byte, index) => (index === good.length + at ? byte ^ 1 : byte));
+  const renamed = (from: string, to: string) => (): Uint8Array => {
+    const copy = Buffer.from(good);
+    copy.write(to, copy.indexOf(from));
+    return new Uint8Array(copy);
+  };
+  const broken: Record<string, [() => Uint8Array, RegExp]> = {
+    'an empty file': [() => new Uint8Array(), /is no checkpoint/],
+    'half a file': [() => good.slice(0, good.length / 2), /is no checkpoint/],
+    'another kind of file': [() => new TextEncoder().encode('not tensors at all'), /is no checkpoint/],
+    'one flipped bit in a tensor': [flipped(-9), /is damaged: its content does not match its hash/],
+    'another layout': [renamed('peftjs-trial-1', 'peftjs-trial-0'), /expected a checkpoint of layout peftjs-trial-1/],
+  };
+  it.each(Object.entries(broken))('is ignored with one warning: %s', async (_, [content, reason]) => {
+    warnings.length = 0;
+    const result = await run(trial, holding(trial.id, content()));
+    expect(numbers(result)).toEqual(numbers(undisturbed));
+    expect(warnings).toEqual([expect.stringMatching(reason)]);
+    expect(warnings[0]).toMatch(/checkpoints\/.*; the trial starts anew$/);
+  });
+
+  it('is ignored with one warning: of another trial, or of other tensors', async () => {
+    const other = trialNamed('adalora');
+    const { checkpoints, kept } = keeping(other.id, [1]);
+    await run(other, checkpoints);
+    const foreign = kept.get(1) ?? expect.fail('no checkpoint');
+    warnings.length = 0;
+    expect(numbers(await run(trial, holding(trial.id, foreign)))).toEqual(numbers(undisturbed));
+    expect(warnings).toEqual([expect.stringContaining(`is the checkpoint of another trial, ${other.id}`)]);
+    const storage = memoryStorage(new Map([[checkpointPath('c', other.id), foreign]]));
+    const disguised = await readCheckpoint('c', other.id, storage);
+    warnings.length = 0;
+    const result = await run(trial, { ...noCheckpoints, read: () => Promise.resolve(disguised) });
+    expect(numbers(result)).toEqual(numbers(undisturbed));
+    expect(warnings).toEqual([expect.stringMatching(/its checkpoint does not fit \(.+\); the trial starts anew$/)]);
+  });
+
+  it('ends no trial when it cannot be written, which is warned of once', async () => {
+    warnings.length = 0;
+    const file = join(folder, 'train.tsv');
+    const checkpoints = { ...trialCheckpoints(trial.id, { folder: file }), isDue: () => true };
+    expect(numbers(await run(trial, checkpoints))).toEqual(numbers(undisturbed));
+    expect(warnings).toEqual([
+      expect.stringMatching(/^cannot write .*: E[A-Z]+: .*; the trial goes on without that checkpoint$/),
+    ]);
+    expect(await readdir(folder)).toEqual(['dev.tsv', 'train.tsv']);
+  });
+});
