@@ -1,9 +1,10 @@
 /*
  * npx tsx --conditions @peftjs/source tools/perf-peer/compare.ts --python venv/bin/python [--rounds 3] [--threads 2]
- *     [--only minilm] [--results docs/benchmarks/results/speed]
+ *     [--only minilm] [--without torch-bf16] [--results docs/benchmarks/results/speed]
  *
  * The LoRA step of peftjs and that of PyTorch + Hugging Face PEFT, one after the other, round after round: only numbers of one round
- * are compared. Each run is a process of its own. Writes speed.json; report.ts makes the page of it.
+ * are compared. Each run is a process of its own. `--without` leaves a side out: bfloat16 takes minutes a step on processors that lack it.
+ * Writes speed.json; report.ts makes the page of it.
  */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
@@ -21,6 +22,7 @@ const { values: flags } = parseArgs({
     rounds: { type: 'string', default: '3' },
     threads: { type: 'string', default: String(availableParallelism()) },
     only: { type: 'string', default: '' },
+    without: { type: 'string', default: '' },
     results: { type: 'string', default: 'docs/benchmarks/results/speed' },
   },
 });
@@ -47,13 +49,17 @@ try {
 function oneRound(shape: ComparedShape): Round {
   const load = loadavg()[0] ?? NaN;
   const runs = Object.fromEntries(
-    compared[shape].map((side) => {
+    sidesOf(shape).map((side) => {
       const run = side.startsWith('peftjs') ? ours(shape, side) : theirs(shape, side);
       process.stderr.write(`${shape}, ${side}: ${run.stepMedianMs.toFixed(1)} ms\n`);
       return [side, run];
     }),
   );
   return { shape, load, runs };
+}
+
+function sidesOf(shape: ComparedShape): Side[] {
+  return compared[shape].filter((side) => side !== flags.without);
 }
 
 function ours(shape: ComparedShape, side: Side): Run {

@@ -1,8 +1,8 @@
 /*
  * npx tsx --conditions @peftjs/source tools/perf-peer/report.ts [--results docs/benchmarks/results/speed] [--page docs/benchmarks/speed.md]
  *
- * Writes the tables of speed.json, epochs.json, precision.json and perf.json, as far as they are there, into the page, between their marks, and the
- * chart beside them.
+ * Writes the tables of speed.json, speed-avx2.json, profile.json, epochs.json, precision.json and perf.json, as far as they are there, into the
+ * page, between their marks, and the chart beside them.
  */
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -12,6 +12,8 @@ import { caseTables, type PerfResults } from './case-tables.js';
 import { epochTable } from './epoch-table.js';
 import type { PrecisionResults } from '../perf/precisions.js';
 import { writeInto } from './page.js';
+import type { Profile } from '../perf/profile.js';
+import { profileTable } from './profile-table.js';
 import { precisionTable } from './precision-table.js';
 import type { EpochResults, SpeedResults } from './results.js';
 import { speedChart } from './speed-chart.js';
@@ -29,6 +31,10 @@ if (speed) {
   await writeInto(flags.page, { steps: stepTables(speed) });
   await writeFile(join(flags.results, 'speed.svg'), speedChart(stepGroups(speed)));
 }
+const older = await read<SpeedResults>('speed-avx2.json');
+if (older) await writeInto(flags.page, { 'steps-avx2': stepTables(older) });
+const profiles = await read<Profile[]>('profile.json');
+if (profiles) await writeInto(flags.page, { profile: profileTable(profiles) });
 const epochs = await read<EpochResults>('epochs.json');
 if (epochs) await writeInto(flags.page, { epochs: epochTable(epochs) });
 const precision = await read<PrecisionResults>('precision.json');

@@ -27,7 +27,7 @@ export function stepTables(results: SpeedResults): string {
 export function stepGroups(results: SpeedResults): SpeedGroup[] {
   return shapesOf(results).map((shape) => ({
     title: SHAPES[shape],
-    bars: compared[shape].map((side) => ({
+    bars: sidesOf(results, shape).map((side) => ({
       label: SIDE_NAMES[side],
       milliseconds: median(stepsOf(results, shape, side)),
       isOurs: side.startsWith('peftjs'),
@@ -45,14 +45,25 @@ function shapesOf({ rounds }: SpeedResults): ComparedShape[] {
   return (Object.keys(compared) as ComparedShape[]).filter((shape) => rounds.some((round) => round.shape === shape));
 }
 
+/** What others are compared with, where it was run. */
+const PEERS = ['torch-fp32', 'torch-bf16'] as const satisfies readonly Side[];
+
+/** The sides that were run. */
+function sidesOf({ rounds }: SpeedResults, shape: ComparedShape): Side[] {
+  const own = rounds.filter((round) => round.shape === shape);
+  return compared[shape].filter((side) => own.every(({ runs }) => runs[side] !== undefined));
+}
+
 function stepTable(results: SpeedResults, shape: ComparedShape): string {
-  const rows = compared[shape].map((side) => {
+  const sides = sidesOf(results, shape);
+  const peers = PEERS.filter((peer) => sides.includes(peer));
+  const rows = sides.map((side) => {
     const memory = median(valuesOf(results, shape, side, ({ peakRssBytes }) => peakRssBytes));
     const start = median(valuesOf(results, shape, side, ({ startSeconds }) => startSeconds));
     return [
       SIDE_NAMES[side],
       `${median(stepsOf(results, shape, side)).toFixed(0)} ms`,
-      ...(['torch-fp32', 'torch-bf16'] as const).map((peer) => ratios(results, shape, side, peer)),
+      ...peers.map((peer) => ratios(results, shape, side, peer)),
       `${(memory / 1e9).toFixed(2)} GB`,
       (memory / median(valuesOf(results, shape, 'torch-fp32', ({ peakRssBytes }) => peakRssBytes))).toFixed(2),
       `${start.toFixed(1)} s`,
@@ -60,8 +71,7 @@ function stepTable(results: SpeedResults, shape: ComparedShape): string {
   });
   const head = [
     'step',
-    'times faster than float32',
-    'than bfloat16',
+    ...['times faster than float32', 'than bfloat16'].slice(0, peers.length),
     'peak memory',
     'of PyTorch float32',
     'first step',

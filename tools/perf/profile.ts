@@ -1,0 +1,164 @@
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { availableParallelism, cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import * as ort from 'onnxruntime-node';
+import { compiled, type OrtRuntime } from '@peftjs/engine';
+import { fromPretrained } from '@peftjs/models';
+import { onModel, type Dtype, type Method } from './cases.js';
+import { writeCheckpoint, type EncoderName } from './checkpoint.js';
+import { timeSteps } from './measure.js';
+
+/*
+ * npx tsx --conditions @peftjs/source tools/perf/profile.ts [--shape minilm] [--batch 16x64] [--method lora] [--dtype fp32] [--steps 20] [--json]
+ *
+ * Where a compiled step's time goes, by kind of work and by operator of ONNX Runtime: its own profile of every node, the first steps left out.
+ */
+
+const { values: flags } = parseArgs({
+  options: {
+    shape: { type: 'string', default: 'minilm' },
+    batch: { type: 'string', default: '16x64' },
+    method: { type: 'string', default: 'lora' },
+    dtype: { type: 'string', default: 'fp32' },
+    steps: { type: 'string', default: '20' },
+    threads: { type: 'string', default: String(availableParallelism()) },
+    json: { type: 'boolean', default: false },
+  },
+});
+/** Steps in which memory and threads settle. */
+const WARM_UP = 3;
+/** Adapters here have 8 ranks, heads 2 classes; nothing else is so narrow. */
+const NARROW = 16;
+const steps = Number(flags.steps);
+
+const folder = await mkdtemp(join(tmpdir(), 'peftjs-profile-'));
+try {
+  const model = join(folder, 'model');
+  await writeCheckpoint(flags.shape as EncoderName, model);
+  const peft = onModel[flags.method as Method](await fromPretrained(model, { dtype: flags.dtype as Dtype }));
+  const executor = compiled({
+    threads: Number(flags.threads),
+    runtime: profiled(join(folder, 'profile')),
+    executionProviders: ['cpu'],
+  });
+  const [rows = 16, tokens = 64] = flags.batch.split('x').map(Number);
+  await timeSteps({ batch: [rows, tokens], steps: steps + WARM_UP, learningRate: 1e-3 }, peft, executor);
+  print(sharesOf(await largestProfile()));
+} finally {
+  await rm(folder, { recursive: true });
+}
+
+/** ONNX Runtime whose sessions write what they did to a file when they are released. */
+function profiled(profileFilePrefix: string): OrtRuntime {
+  const create = async (model: Uint8Array, options: ort.InferenceSession.SessionOptions) => {
+    const session = await ort.InferenceSession.create(model, { ...options, enableProfiling: true, profileFilePrefix });
+    const release = session.release.bind(session);
+    session.release = () => {
+      session.endProfiling();
+      return release();
+    };
+    return session;
+  };
+  return { ...ort, InferenceSession: { create } as unknown as OrtRuntime['InferenceSession'] };
+}
+
+/** One run of a node, as ONNX Runtime writes it. */
+interface NodeEvent {
+  readonly name: string;
+  /** Microseconds. */
+  readonly dur: number;
+  /** Events of the session itself have none. */
+  readonly args?: {
+    readonly op_name?: string;
+    /** One record a tensor: its type and its shape. */
+    readonly input_type_shape?: readonly Readonly<Record<string, readonly number[]>>[];
+  };
+}
+
+/** The step's profile is the longest one: the others are of what is looked up outside of it. */
+async function largestProfile(): Promise<NodeEvent[]> {
+  const names = (await readdir(folder)).filter((name) => name.startsWith('profile'));
+  const sizes = await Promise.all(names.map(async (name) => (await stat(join(folder, name))).size));
+  const name = names[sizes.indexOf(Math.max(...sizes))] ?? '';
+  const events = JSON.parse(await readFile(join(folder, name), 'utf8')) as NodeEvent[];
+  return events.filter((event) => event.args?.op_name !== undefined && event.name.endsWith('_kernel_time'));
+}
+
+/** What `--json` prints. */
+export interface Profile {
+  readonly cpu: string;
+  readonly shape: string;
+  /** Rows x tokens. */
+  readonly batch: string;
+  readonly method: string;
+  readonly dtype: string;
+  readonly threads: string;
+  /** The longest first. */
+  readonly shares: readonly Share[];
+}
+
+/** Mean time of a step that goes to an operator. */
+export interface Share {
+  readonly kind: Kind;
+  readonly operator: string;
+  readonly milliseconds: number;
+  readonly share: number;
+}
+
+/** Mean time of a step by kind of work and operator, the longest first; every node runs once a step. */
+function sharesOf(events: readonly NodeEvent[]): Share[] {
+  const seen = new Map<string, number>();
+  const sums = new Map<string, number>();
+  let total = 0;
+  for (const event of events) {
+    const run = (seen.get(event.name) ?? 0) + 1;
+    seen.set(event.name, run);
+    if (run <= WARM_UP + 1) continue;
+    const key = `${kindOf(event)}\t${event.args?.op_name}`;
+    sums.set(key, (sums.get(key) ?? 0) + event.dur);
+    total += event.dur;
+  }
+  return [...sums]
+    .map(([key, sum]) => {
+      const [kind, operator] = key.split('\t') as [Kind, string];
+      return { kind, operator, milliseconds: sum / steps / 1000, share: sum / total };
+    })
+    .sort((a, b) => b.share - a.share);
+}
+
+/** Products of the frozen network, of attention, and of what is trained; and all that is no product. */
+export type Kind = 'frozen products' | 'attention' | 'adapters and head' | 'no product';
+
+function kindOf({ args }: NodeEvent): Kind {
+  const { op_name: operator = '', input_type_shape: inputs = [] } = args ?? {};
+  if (!/MatMul|Gemm/.test(operator)) return 'no product';
+  const [a = [], b = []] = inputs.map((input) => Object.values(input)[0] ?? []);
+  if (b.length > 2) return 'attention';
+  return Math.min(...a, ...b) <= NARROW ? 'adapters and head' : 'frozen products';
+}
+
+function print(shares: readonly Share[]): void {
+  const { shape, batch, method, dtype, threads } = flags;
+  const profile: Profile = { cpu: cpus()[0]?.model ?? 'unknown', shape, batch, method, dtype, threads, shares };
+  if (flags.json) {
+    console.log(JSON.stringify(profile));
+    return;
+  }
+  const kinds = [...new Set(shares.map(({ kind }) => kind))];
+  for (const kind of kinds) {
+    const own = shares.filter((each) => each.kind === kind);
+    console.log(line(kind, sumOf(own, 'milliseconds'), sumOf(own, 'share')));
+    for (const { operator, milliseconds, share } of own) {
+      if (share >= 0.003) console.log(line(`  ${operator}`, milliseconds, share));
+    }
+  }
+}
+
+function sumOf(shares: readonly Share[], field: 'milliseconds' | 'share'): number {
+  return shares.reduce((sum, share) => sum + share[field], 0);
+}
+
+function line(what: string, milliseconds: number, share: number): string {
+  return `${what.padEnd(32)} ${milliseconds.toFixed(1).padStart(8)} ms ${(100 * share).toFixed(1).padStart(5)} %`;
+}
