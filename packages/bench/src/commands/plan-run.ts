@@ -68,7 +68,8 @@ function tryConfigs(
   for (const { method: name, ...settings } of Object.values(arms)) {
     const method = methods.get(name)?.method;
     if (!method) continue;
-    for (const budget of method.fitBudget ? budgets : [null]) fitConfig(method, model, { budget, settings, protocol });
+    const takesBudget = method.fitBudget && !settings.stages;
+    for (const budget of takesBudget ? budgets : [null]) fitConfig(method, model, { budget, settings, protocol });
   }
 }
 

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { ConfigError, DataError, integerFrom, nonNegative, parseOptions, positive } from '@peftjs/core';
+import { closed } from './closed.js';
+import { stagesSchema } from './stages.js';
 
 const share = v.pipe(v.number(), v.minValue(0), v.maxValue(0.9));
 const name = v.pipe(v.string(), v.minLength(1), v.maxLength(255));
@@ -21,6 +23,8 @@ const armEntries = {
   learningRates: v.optional(v.record(v.string(), positive), {}),
   /** Largest relative distance from the budget that counts as met. */
   tolerance: v.optional(positive, 0.02),
+  /** Trains in stages, at one level of the method's sparsity after another, in place of a budget. */
+  stages: v.exactOptional(stagesSchema),
 };
 
 const protocolEntries = {
@@ -135,11 +139,6 @@ function methodsOver(below: StudyInput['methods'] & object, above: StudyInput['m
 
 function defined<T extends object>(record: T): Partial<T> {
   return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Partial<T>;
-}
-
-/** An object that has no fields but these. */
-function closed<const S extends v.ObjectEntries>(entries: S): v.StrictObjectSchema<S, string> {
-  return v.strictObject(entries, `known are ${Object.keys(entries).join(', ')}`);
 }
 
 /** Arms that all say what their method is. */

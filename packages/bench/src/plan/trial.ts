@@ -13,7 +13,7 @@ export interface Trial {
   readonly model: string;
   readonly task: string;
   readonly data: DataSource;
-  /** The budget as typed; null for a method that takes none. */
+  /** The budget as typed; null for a method that takes none, and for an arm in stages. */
   readonly budget: string | null;
   readonly seed: number;
   readonly protocol: StudyProtocol;
@@ -48,7 +48,7 @@ export function planTrials(context: TrialContext): Trial[] {
   return Array.from({ length: seeds }, (_, index) => index + 1).flatMap((seed) =>
     tasks.flatMap((task) =>
       Object.entries(methods).flatMap(([arm, { method, ...settings }]) =>
-        (context.budgeted.has(method) ? budgets : [null]).map((budget) =>
+        (context.budgeted.has(method) && !settings.stages ? budgets : [null]).map((budget) =>
           trialOf(context, { arm, method, settings, task, budget, seed }),
         ),
       ),

@@ -45,6 +45,12 @@ describe('renderProgress', () => {
     for (const part of ['all trials', '37 %', '1/4 done (1 earlier)', '0:15 passed']) expect(plan).toContain(part);
   });
 
+  it('says which stage a trial in stages is in', () => {
+    const staged = advance(halfway, step('a', 60, { stage: { stage: 1, stages: 8 } }), 16_000);
+    expect(renderProgress(staged, plain)[0]).toContain('stage 2/8  epoch 2/2');
+    expect(renderProgress(halfway, plain)[0]).not.toContain('stage');
+  });
+
   it('keeps the metric of the last evaluation between evaluations', () => {
     const later = advance(halfway, step('a', 60), 16_000);
     expect(renderProgress(later, plain)[0]).toContain('accuracy 0.912');

@@ -104,7 +104,9 @@ function trialLine(trial: RunningTrial, name: string, now: number, terminal: Ter
 function detailsOf({ last, metric, totalSteps, ...trial }: RunningTrial, now: number): Part[] {
   if (!last) return [{ text: 'preparing', tone: 'dim', dispensable: 1 }];
   const left = trialSecondsLeft({ last, totalSteps, ...trial }, now);
+  const { stage } = last;
   return [
+    ...(stage ? [{ text: `stage ${stage.stage + 1}/${stage.stages}`, dispensable: 5 }] : []),
     { text: `epoch ${Math.min(last.epochs, Math.floor(last.epoch) + 1)}/${last.epochs}`, dispensable: 6 },
     { text: `loss ${formatMetric(last.loss)}`, dispensable: 3 },
     ...(metric

@@ -29,6 +29,8 @@ export interface StepEvent {
   readonly totalSteps: number;
   readonly epoch: number;
   readonly epochs: number;
+  /** Of a trial that is trained in stages: which one, from 0, and how many there are. */
+  readonly stage?: { readonly stage: number; readonly stages: number };
   readonly loss: number;
   readonly storedParameters?: number;
   readonly metric?: { readonly name: string; readonly value: number };

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { MAX_STAGES } from '../plan/stages.js';
 import { HISTORY_ROWS } from './history.js';
 
 // Files from outside are hostile: every list, text and depth is bounded.
@@ -47,6 +48,14 @@ const protocol = v.objectWithRest(
     batchSize: count,
     /** What checkpoints were selected on, in words. */
     selectedOn: name,
+    /** How a trial in stages was trained. */
+    stages: v.exactOptional(
+      v.object({
+        levels: v.pipe(v.array(amount), v.minLength(1), v.maxLength(MAX_STAGES)),
+        stageEpochs: count,
+        memorizationRows: count,
+      }),
+    ),
     data: v.object({ source: name, licence: name, rows: named(count) }),
   },
   json,
@@ -65,6 +74,26 @@ const historyRow = v.object({
   /** Metrics on the selection split, where it was evaluated here. */
   metrics: v.optional(named(number)),
   ranks: v.optional(named(amount)),
+});
+
+const sparsityStage = v.object({
+  stage: count,
+  /** Of the method's sparsity. */
+  level: amount,
+  /** Gates that the schedule began with. */
+  gates: count,
+  /** Share of them that is zero or removed. */
+  sparsity: v.pipe(amount, v.maxValue(1)),
+  storedParameters: count,
+  meanParameters: amount,
+  ranks: named(amount),
+  /** The primary metric on a fixed part of the training rows, on the selection split, and on the reported one. */
+  trainMetric: number,
+  selectionMetric: number,
+  devMetric: number,
+  /** `trainMetric` and `devMetric` in percent of those of the first stage; null where there is nothing to compare with. */
+  memorization: v.nullable(number),
+  generalization: v.nullable(number),
 });
 
 const trial = {
@@ -102,6 +131,8 @@ const doneTrial = v.pipe(
     history: v.pipe(v.array(historyRow), v.maxLength(HISTORY_ROWS)),
     time: v.object({ totalSeconds: amount, trainSeconds: amount, stepMedianMs: amount, compileSeconds: amount }),
     memory: v.object({ peakRssBytes: count }),
+    /** Of a trial that was trained in stages: what each ended with. */
+    stages: v.exactOptional(v.pipe(v.array(sparsityStage), v.maxLength(MAX_STAGES))),
     ...circumstances,
     status: v.literal('done'),
   }),
@@ -126,6 +157,9 @@ export const trialResultSchema = v.pipe(
     'metrics must hold the metric named by selection.metric',
   ),
 );
+
+/** What a stage of a trial ended with. */
+export type SparsityStage = v.InferOutput<typeof sparsityStage>;
 
 /** A trial that ran to its end. */
 export type DoneTrial = v.InferOutput<typeof doneTrial>;

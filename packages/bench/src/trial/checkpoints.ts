@@ -19,6 +19,13 @@ export interface TrialCheckpoints {
   read(): Promise<TrialCheckpoint | null>;
 }
 
+/** What is kept while a trial trains, and what it goes on from. */
+export interface Keeping {
+  readonly recorder: TrialRecorder;
+  readonly checkpoints: TrialCheckpoints;
+  readonly from: TrialCheckpoint | null;
+}
+
 /** Steps between two checkpoints, when nobody says. */
 const CHECKPOINT_EVERY = 50;
 /** Long steps are not many at risk: a checkpoint is due after so much time, whatever the count. */

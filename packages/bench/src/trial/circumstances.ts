@@ -1,3 +1,5 @@
+import type { Stages } from '../plan/stages.js';
+import type { StudyProtocol } from '../plan/study.js';
 import type { Trial } from '../plan/trial.js';
 import type { FailedTrial, Protocol } from '../results/schema.js';
 import type { PreparedTrial } from './prepare.js';
@@ -26,11 +28,20 @@ export function describeCircumstances(
   };
 }
 
-function protocolOf({ protocol }: Trial, { task, rows }: Pick<PreparedTrial, 'task' | 'rows'>): Protocol {
+/** `epochs` are those of the first stage. */
+function inStages(protocol: StudyProtocol, { epochs, ...stages }: Stages): Pick<Protocol, 'epochs' | 'stages'> {
+  return { epochs: epochs ?? protocol.epochs, stages };
+}
+
+function protocolOf(
+  { protocol, settings: { stages } }: Trial,
+  { task, rows }: Pick<PreparedTrial, 'task' | 'rows'>,
+): Protocol {
   const percent = Math.round(100 * protocol.finalRatio);
   return {
     ...protocol,
-    selectedOn: `${rows.selection} rows set aside from the training file, among ${protocol.evaluations} checkpoints of the last ${percent} % of the steps`,
+    ...(stages && inStages(protocol, stages)),
+    selectedOn: `${rows.selection} rows set aside from the training file, among ${protocol.evaluations} checkpoints of the last ${percent} % of the ${stages ? "first stage's " : ''}steps`,
     data: { source: task.source, licence: task.licence, rows },
   };
 }

@@ -10,6 +10,7 @@ import {
   type TargetConfig,
 } from '@peftjs/core';
 import { budgetCount, parseBudget } from '../plan/budget.js';
+import type { Stages } from '../plan/stages.js';
 import type { Trial } from '../plan/trial.js';
 
 /** A method's configuration that meets a trial's budget. */
@@ -20,8 +21,8 @@ export interface FittedConfig {
 }
 
 /**
- * Solves a method's configuration for the trial's budget.
- * @throws ConfigError when the budget is out of the method's reach.
+ * Solves a method's configuration for the trial's budget, or for the first of its stages.
+ * @throws ConfigError when the budget is out of the method's reach, or a stage has a level that the method cannot take.
  */
 export function fitConfig(
   method: PeftMethod,
@@ -29,12 +30,21 @@ export function fitConfig(
   { budget, settings, protocol }: Pick<Trial, 'budget' | 'settings' | 'protocol'>,
 ): FittedConfig {
   const config = method.parseConfig(settings.options);
+  if (settings.stages) return { config: firstLevel(method, config, settings.stages), requested: null };
   if (budget === null) return { config, requested: null };
   if (!method.fitBudget) throw new ConfigError(`${method.name} takes no budget`, 'budget');
   const sites = adaptedSites(model, method, config).matched;
   const ranked = rankedSites(model, config, settings.options);
   const requested = budgetCount(parseBudget(budget), { base: baseParameters(model), rankUnit: rankUnit(ranked) });
   return { config: method.fitBudget(sites, requested, config, protocol.matchOn), requested };
+}
+
+/** The configuration of the first stage. @throws ConfigError when there is none of some stage. */
+function firstLevel(method: PeftMethod, config: TargetConfig, { levels }: Stages): TargetConfig {
+  const atSparsity = method.atSparsity?.bind(method);
+  if (!atSparsity) throw new ConfigError(`${method.name} has no levels of sparsity: leave out its stages`, 'stages');
+  const [first = config] = levels.map((level) => atSparsity(config, level));
+  return first;
 }
 
 /** The modules that a rank is counted on: the linear ones that the options name, whatever a method makes of them. */

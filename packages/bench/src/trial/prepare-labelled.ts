@@ -39,6 +39,7 @@ export async function labelledData({ model: name, protocol, engine }: Trial, tas
     trainingData: (order) => trainingData(train, { batchSize, buckets, seed: order }),
     selection: evaluationData(selection, judging),
     dev: evaluationData(reported, judging),
+    trainSubset: async (count) => evaluationData(encode(await sliceRows(split.train, count, seed)), judging),
     alsoReported: Object.fromEntries(others.map(([name, rows]) => [name, evaluationData(rows, judging)])),
     rows: { train: split.train.rows.length, selection: split.selection.rows.length, dev: dev.rows.length },
   };

@@ -38,6 +38,7 @@ export async function languageData(
     trainingData: (seed) => trainingData(train, { ...padding, batchSize, seed }),
     selection: judge(selection),
     dev: judge(dev),
+    trainSubset: (count) => Promise.resolve(judge(sliceCausal(train, count, protocol.dataSeed))),
     alsoReported: {},
     rows: { train: train.rows.length, selection: selection.rows.length, dev: dev.rows.length },
   };

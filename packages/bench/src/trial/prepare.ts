@@ -12,6 +12,8 @@ export interface PreparedTrial {
   readonly train: TrainingData;
   readonly selection: EvaluationData;
   readonly dev: EvaluationData;
+  /** A part of the training rows, drawn by the seed of the data; all of them where there are no more. */
+  trainSubset(rows: number): Promise<EvaluationData>;
   /** Reported beside `dev`, by name. */
   readonly alsoReported: Readonly<Record<string, EvaluationData>>;
   readonly rows: Readonly<Record<'train' | 'selection' | 'dev', number>>;

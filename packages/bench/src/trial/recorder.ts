@@ -1,15 +1,16 @@
 import type { EvaluationEvent, StepEvent } from '@peftjs/core';
 import { median } from 'simple-statistics';
+import { epochsBefore } from '../plan/stages.js';
 import type { Trial } from '../plan/trial.js';
 import { boundedHistory } from '../results/history.js';
 import type { DoneTrial, HistoryRow } from '../results/schema.js';
 import type { PreparedTrial } from './prepare.js';
-import type { TrialProgress } from './progress.js';
+import type { TrialProgress, TrialStage } from './progress.js';
 
 /** Listens to a training run and keeps what the result file says of it; its clock runs from when it is made. */
 export interface TrialRecorder {
-  readonly onStep: (event: StepEvent) => void;
-  readonly onEvaluation: (event: EvaluationEvent) => void;
+  readonly onStep: (event: StepEvent, stage?: TrialStage) => void;
+  readonly onEvaluation: (event: Pick<EvaluationEvent, 'metrics' | 'ranks' | 'storedParameters'>) => void;
   history(): HistoryRow[];
   /** When the trial began and how long it took until now. Durations do not depend on the time of day. */
   dates(): { readonly startedAt: Date; readonly finishedAt: Date };
@@ -33,7 +34,7 @@ export interface StoredTrialRecord {
 
 /** Makes a recorder that passes progress on. */
 export function trialRecorder(
-  { protocol: { epochs } }: Trial,
+  { protocol, settings: { stages } }: Trial,
   { selection }: Pick<PreparedTrial, 'selection'>,
   onProgress: (progress: TrialProgress) => void = () => undefined,
 ): TrialRecorder {
@@ -45,12 +46,14 @@ export function trialRecorder(
   let peak = 0;
   let metric: TrialProgress['metric'];
   const spent = (): number => spentBefore + performance.now() - made.clock;
+  const epochs = stages ? epochsBefore(stages.levels.length, stages, protocol.epochs) : protocol.epochs;
   return {
-    onStep({ step, totalSteps, epoch, loss, objective, learningRate, storedParameters, milliseconds: ms }) {
+    onStep({ step, totalSteps, epoch, loss, objective, learningRate, storedParameters, milliseconds: ms }, stage) {
       rows.push({ step, epoch, loss: objective, objective: loss, learningRate, stored: storedParameters });
       milliseconds.push(ms);
       peak = Math.max(peak, process.memoryUsage.rss());
-      onProgress({ step, totalSteps, epoch, epochs, loss: objective, storedParameters, ...(metric ? { metric } : {}) });
+      const told = { step, totalSteps, epoch, epochs, loss: objective, storedParameters };
+      onProgress({ ...told, ...(stage && { stage }), ...(metric && { metric }) });
     },
     onEvaluation({ metrics, ranks, storedParameters }) {
       const name = selection.primaryMetric;

@@ -14,19 +14,20 @@ import {
   type MatchOn,
   type PeftMethod,
   type PeftModel,
+  type TrainOptions,
   type TrainResult,
 } from '@peftjs/core';
 import type { Trial } from '../plan/trial.js';
 import { resolveMethod } from '../registry/methods.js';
 import { openExecutor } from '../registry/executors.js';
 import type { DoneTrial } from '../results/schema.js';
-import type { TrialCheckpoint } from './checkpoint-file.js';
-import { noCheckpoints, resumed, type TrialCheckpoints } from './checkpoints.js';
+import { noCheckpoints, resumed, type Keeping, type TrialCheckpoints } from './checkpoints.js';
 import { fitConfig, type FittedConfig } from './configure.js';
 import type { PreparedTrial } from './prepare.js';
 import type { TrialProgress } from './progress.js';
-import { trialRecorder, type TrialRecorder } from './recorder.js';
+import { trialRecorder } from './recorder.js';
 import { describeCircumstances } from './circumstances.js';
+import { trainInStages, type TrainedInStages } from './train-in-stages.js';
 
 export interface RunTrialOptions {
   readonly onProgress?: (progress: TrialProgress) => void;
@@ -52,7 +53,7 @@ export async function runTrial(
   const fitted = fitConfig(method, prepared.model, trial);
   const peft = await attachCalibrated(trial, prepared, { method, config: fitted.config }, executor);
   const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
-  const trained =
+  const trained: Trained =
     trainableAtStart + trainedHead === 0 && isHeadAlone(method)
       ? untrained(peft)
       : await resumed(trial, checkpoints, recorder, (from) =>
@@ -64,7 +65,7 @@ export async function runTrial(
   const result: DoneTrial = {
     ...describeCircumstances(trial, prepared, recorder.dates()),
     id: trial.id,
-    methodConfig: { ...fitted.config },
+    methodConfig: { ...peft.adapter.config },
     budget: budgetOf(trial, fitted, { stored: selected.storedParameters, trained: trainableAtStart }),
     parameters: {
       trainableAtStart,
@@ -79,6 +80,7 @@ export async function runTrial(
     history: recorder.history(),
     time: recorder.time(trained.compileMs),
     memory: { peakRssBytes: recorder.peakRssBytes() },
+    ...(trained.stages && { stages: trained.stages }),
     status: 'done',
   };
   return { result, peft };
@@ -117,31 +119,33 @@ function metricOf({
   return lowerIsBetter ? { metric, lowerIsBetter } : { metric };
 }
 
-/** What is kept while a trial trains, and what it goes on from. */
-interface Keeping {
-  readonly recorder: TrialRecorder;
-  readonly checkpoints: TrialCheckpoints;
-  readonly from: TrialCheckpoint | null;
-}
+/** How every step is taken. */
+type Optimization = Pick<
+  TrainOptions,
+  'schedule' | 'warmupRatio' | 'finalRatio' | 'weightDecay' | 'clipNorm' | 'learningRate' | 'learningRates'
+>;
 
+/** A training run; in stages, if the arm is. */
+type Trained = TrainResult & Partial<TrainedInStages>;
+
+/** Trains a trial, by the sparsifying schedule where its arm says so. */
 function trainTrial(
-  { protocol, settings }: Trial,
+  trial: Trial,
   prepared: PreparedTrial,
   peft: PeftModel,
   executor: Executor,
-  { recorder, checkpoints, from }: Keeping,
-): Promise<TrainResult> {
-  const { epochs, schedule, warmupRatio, finalRatio, weightDecay, clipNorm, evaluations } = protocol;
+  keeping: Keeping,
+): Promise<Trained> {
+  const { epochs, evaluations } = trial.protocol;
+  const { stages } = trial.settings;
+  const shared = { ...optimization(trial), executor };
+  if (stages) {
+    return trainInStages(peft, prepared, stages, { ...shared, epochs: stages.epochs ?? epochs, evaluations }, keeping);
+  }
+  const { recorder, checkpoints, from } = keeping;
   return train(peft, prepared.train, {
-    executor,
+    ...shared,
     epochs,
-    schedule,
-    warmupRatio,
-    finalRatio,
-    weightDecay,
-    clipNorm,
-    learningRate: settings.learningRate ?? protocol.learningRate,
-    learningRates: { head: protocol.learningRate, ...settings.learningRates }, // the head is trained alike for all
     selection: { data: prepared.selection, evaluations },
     onStep: recorder.onStep,
     onEvaluation: recorder.onEvaluation,
@@ -149,6 +153,19 @@ function trainTrial(
     onSnapshot: (training) => checkpoints.write({ training, record: recorder.stored() }),
     ...(from && { resume: from.training }),
   });
+}
+
+function optimization({ protocol, settings }: Trial): Optimization {
+  const { schedule, warmupRatio, finalRatio, weightDecay, clipNorm } = protocol;
+  return {
+    schedule,
+    warmupRatio,
+    finalRatio,
+    weightDecay,
+    clipNorm,
+    learningRate: settings.learningRate ?? protocol.learningRate,
+    learningRates: { head: protocol.learningRate, ...settings.learningRates }, // the head is trained alike for all
+  };
 }
 
 /**
