@@ -1,5 +1,5 @@
 import { createRng, type Rng } from '@peftjs/core';
-import type { DoneTrial, FailedTrial, HistoryRow, TrialResult } from '../src/results/schema.js';
+import type { DoneTrial, FailedTrial, HistoryRow, SparsityStage, TrialResult } from '../src/results/schema.js';
 
 /** How a made-up method behaves. */
 interface Behaviour {
@@ -156,6 +156,29 @@ export function withNames(
   names: Partial<Pick<DoneTrial, 'task' | 'arm' | 'method' | 'model'>>,
 ): TrialResult[] {
   return results.map((result) => ({ ...result, ...names }));
+}
+
+/** The same trial as if it had been trained in stages: what was learnt by heart goes first. */
+export function withStages(trial: DoneTrial, levels: readonly number[] = [0, 0.2, 0.4, 0.6, 0.8, 1, 1.2]): DoneTrial {
+  const rng = createRng(trial.seed).fork('stages');
+  const records = levels.map((level, stage): SparsityStage => {
+    const sparsity = 0.96 * (stage / (levels.length - 1)) ** 1.4;
+    const noise = stage === 0 ? 0 : 0.8 * rng.normal();
+    const [memorization, generalization] = [
+      100 - 24 * sparsity ** 3 + noise,
+      100 + 2 * sparsity - 5 * sparsity ** 6 + noise,
+    ];
+    return {
+      ...{ stage, level, gates: 128, sparsity, storedParameters: Math.round(110_592 * (1 - sparsity)) },
+      ...{ meanParameters: 110_592 * (1 - 0.9 * sparsity), ranks: trial.ranks, memorization, generalization },
+      ...{
+        trainMetric: 0.0099 * memorization,
+        selectionMetric: 0.0085 * generalization,
+        devMetric: 0.0086 * generalization,
+      },
+    };
+  });
+  return { ...trial, stages: records };
 }
 
 function sites(layers: number): string[] {

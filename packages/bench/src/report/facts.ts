@@ -60,11 +60,12 @@ export function scopeOf(results: readonly TrialResult[]): Fact[] {
 /** How every number came about; what differs between trials says between which. */
 export function protocolOf(done: readonly DoneTrial[]): Fact[] {
   const protocolKeys = distinct(done.flatMap(({ protocol }) => Object.keys(protocol))).filter(
-    (key) => key !== 'data' && key !== 'learningRate',
+    (key) => key !== 'data' && key !== 'learningRate' && key !== 'stages',
   );
   return [
     fact('selected by', done, ({ selection }) => `${selection.metric} on the ${selection.split} split`),
     ...protocolKeys.map((key) => fact(words(key), done, ({ protocol }) => formatValue(protocol[key] ?? '–'))),
+    ...(done.some(({ protocol }) => protocol.stages) ? [fact('stages', done, stagesOf)] : []),
     fact('learning rate', done, ({ learningRate }) => formatSmall(learningRate)),
     fact('budget', done, ({ budget }) =>
       budget.requested === null
@@ -81,6 +82,13 @@ export function protocolOf(done: readonly DoneTrial[]): Fact[] {
     { term: 'peak memory', value: formatMebibytes(Math.max(0, ...done.map(({ memory }) => memory.peakRssBytes))) },
     { term: 'run', value: period(done) },
   ];
+}
+
+function stagesOf({ protocol: { stages } }: DoneTrial): string {
+  if (!stages) return 'one';
+  const { levels, stageEpochs, memorizationRows } = stages;
+  const shown = levels.map(formatSmall).join(', ');
+  return `${levels.length} at levels ${shown}; ${stageEpochs} epochs in each after the first; memorization on ${formatCount(memorizationRows)} training rows at most`;
 }
 
 /** Every method's configuration. */

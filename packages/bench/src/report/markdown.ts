@@ -1,8 +1,10 @@
 import type { TrialResult } from '../results/schema.js';
+import { stageSummaries } from '../statistics/stages.js';
 import type { Summary } from '../statistics/summary.js';
 import { columnsFor, type Cell } from './columns.js';
 import { panelsOf, type Panel } from './contents.js';
 import { outcomesOf, protocolOf, scopeOf, sourcesOf, versionsOf, type Fact } from './facts.js';
+import { lastStage, stageTable } from './stage-table.js';
 import { printable } from './text.js';
 
 /** The report as Markdown: the tables and what one must know to read them. */
@@ -24,6 +26,7 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
       `## ${escaped(panel.title)}`,
       ...outcomesOf(panel).map(escaped),
       table(panel, summary.reference),
+      ...stageTables(panel),
     ]),
     '## What to bear in mind',
     summary.notes.map((note) => `- ${escaped(note)}`).join('\n'),
@@ -42,7 +45,27 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
 function table(panel: Panel, reference: string): string {
   const columns = columnsFor(panel, reference);
   const rows = panel.entries.map(({ row }) => columns.map((column) => column.cell(row)).map(cellText));
-  const header = columns.map(({ title }) => escaped(title));
+  return rowsOf(
+    columns.map(({ title }) => escaped(title)),
+    rows,
+  );
+}
+
+/** What every arm in stages still knows after each. */
+function stageTables(panel: Panel): string[] {
+  return panel.entries.flatMap(({ row, trials }) => {
+    const stages = stageSummaries(trials);
+    if (stages.length === 0) return [];
+    const { titles, rows } = stageTable(stages, panel.metric);
+    const table = rowsOf(
+      titles.map(escaped),
+      rows.map((cells) => cells.map(cellText)),
+    );
+    return [`### Memorization and generalization: ${escaped(row.label)}`, escaped(lastStage(stages)), table];
+  });
+}
+
+function rowsOf(header: readonly string[], rows: readonly (readonly string[])[]): string {
   return [header, header.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }
 

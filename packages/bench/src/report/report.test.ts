@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { memoryStorage } from '@peftjs/core';
 import { describe, expect, it } from 'vitest';
-import { failedTrial, syntheticResults, withNames } from '../../test/synthetic-results.js';
+import { failedTrial, syntheticResults, withNames, withStages } from '../../test/synthetic-results.js';
 import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
 import { summarise } from '../statistics/summary.js';
 import { seedCurve } from './charts/curves.js';
@@ -75,6 +75,24 @@ describe('renderReport', () => {
     ]) {
       expect(page).toContain(text);
     }
+  });
+
+  it('shows what an arm in stages still knows, as a picture and as a table', async () => {
+    const staged = syntheticResults({ methods: ['sora'], seeds: 3 }).map((trial) => withStages(trial));
+    const page = await reportOf([...results, ...staged], 'sora');
+    const shown = figures(page, 'Memorization and generalization');
+    expect(shown).toHaveLength(2);
+    for (const figure of shown) {
+      for (const part of ['memorization', 'generalization', 'stored parameters', '% of the first stage']) {
+        expect(figure).toContain(part);
+      }
+      expect(count(figure, '<tr>')).toBe(1 + 7);
+      expect(figure).toMatch(/The last stage leaves 4,424 of 110,592 stored parameters, \d/);
+      expect(figure).toContain('mean over 3 seeds');
+    }
+    const markdown = renderMarkdown(staged, summarise(staged, { reference: 'sora' }));
+    expect(count(markdown, '| stage | level | sparsity | stored |')).toBe(2);
+    expect(await reportOf(results)).not.toContain('Memorization');
   });
 
   it('loads nothing, runs nothing, and says so in its policy', async () => {

@@ -11,6 +11,7 @@ import { stepTimeChart, trialTimeChart } from './charts/times.js';
 import { configurationsOf, protocolOf, sourcesOf, versionsOf, type Fact } from './facts.js';
 import { formatCount } from './format.js';
 import { html, name, type Markup } from './html.js';
+import { stageFigures } from './sections/stages.js';
 
 /** Everything about one task: its table and its charts. */
 export async function taskSection(panel: Panel, reference: string): Promise<Markup> {
@@ -19,6 +20,7 @@ export async function taskSection(panel: Panel, reference: string): Promise<Mark
   const overall = [
     await figure('Quality against size', scoreCaption(panel), scoreSeries(panel), scoreChart(panel)),
     ...(await timeFigures(panel, groups.length === 1)),
+    ...(await stageFigures(panel)),
   ];
   const trained = await Promise.all(groups.map((group) => budgetFigures(panel, group)));
   return html`<section>

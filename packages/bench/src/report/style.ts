@@ -28,10 +28,14 @@ figcaption span,.note,small{color:var(--soft);font-size:.875rem}
 .legend{display:flex;flex-wrap:wrap;gap:2px 16px;list-style:none;padding:0;margin:0 0 8px;font-size:.875rem}
 figcaption:not(:first-child){margin-top:20px}
 .scroll{overflow-x:auto}
+.grid .wide{grid-column:1/-1}
+.beside{display:grid;grid-template-columns:minmax(0,440px) minmax(0,1fr);gap:16px 32px;align-items:start}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:8px 14px 8px 0;vertical-align:top;border-top:1px solid var(--line)}
 thead th{border:0;color:var(--soft);font-weight:500;font-size:.875rem;white-space:nowrap}
 td small{display:block;font-weight:400}
+.stages th,.stages td{text-align:right;padding:5px 0 5px 16px;white-space:nowrap}
+.stages th:first-child,.stages td:first-child{text-align:left;padding-left:0}
 @media (min-width:1300px){td small{white-space:nowrap}}
 tbody th[scope=rowgroup]{font-weight:600;padding-top:14px;overflow-wrap:anywhere}
 .best td:first-child,.best td.score{font-weight:650}
@@ -45,6 +49,7 @@ details{margin-top:16px}
 summary{cursor:pointer;color:var(--soft)}
 details dl{margin-top:10px}
 footer{padding:32px 24px 48px;color:var(--soft);font-size:.875rem}
+@media (max-width:1000px){.beside{grid-template-columns:minmax(0,1fr)}}
 @media (max-width:760px){
 main,header,footer{padding-left:14px;padding-right:14px}
 header{padding-top:20px}

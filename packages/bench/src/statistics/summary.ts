@@ -48,7 +48,7 @@ function rowOf(arm: Arm, reference: Arm | undefined): Unplaced {
       spec: first.budget.spec,
       met: arm.trials.every(({ budget }) => budget.met),
     },
-    baseline: arm.trials.every(({ parameters }) => parameters.stored === 0),
+    baseline: arm.trials.every(({ parameters, stages }) => parameters.stored === 0 && !stages),
     trials: arm.trials.map(({ id }) => id),
     seeds: arm.trials.map(({ seed }) => seed),
     values,

@@ -1,0 +1,191 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { memoryStorage } from '@peftjs/core';
+import { planRun } from '../../packages/bench/src/commands/plan-run.js';
+import { studyFromFlags } from '../../packages/bench/src/commands/study-flags.js';
+import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
+import {
+  readCheckpoint,
+  writeCheckpoint,
+  type TrialCheckpoint,
+} from '../../packages/bench/src/trial/checkpoint-file.js';
+import { noCheckpoints, type TrialCheckpoints } from '../../packages/bench/src/trial/checkpoints.js';
+import { trialPreparer } from '../../packages/bench/src/trial/prepare.js';
+import { runTrial } from '../../packages/bench/src/trial/run-trial.js';
+import { bertFolder } from '../models/bert-tiny.js';
+import { peftBench, type Ended } from './command.js';
+
+let folder = '';
+const levels = [0, 6, 12];
+const stages = { levels, stageEpochs: 1, memorizationRows: 24 };
+const epochs = 2;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-stages-'));
+  const row = (index: number): string =>
+    `${index % 2 ? 'good' : 'bad'}\ta ${index % 2 ? 'cat' : 'dog'} is number ${index}`;
+  const rows = (count: number): string =>
+    ['label\ttext', ...Array.from({ length: count }, (_, index) => row(index))].join('\n');
+  await writeFile(join(folder, 'train.tsv'), rows(88));
+  await writeFile(join(folder, 'dev.tsv'), rows(16));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** Runs a study of these arms on the files, on a tiny BERT. */
+async function run(name: string, methods: object, ...more: string[]): Promise<Ended> {
+  const config = join(folder, `${name}.json`);
+  await writeFile(config, JSON.stringify({ methods, protocol: { batchSize: 8, learningRate: 0.01 } }));
+  const data = ['--model', bertFolder, '--train', join(folder, 'train.tsv'), '--dev', join(folder, 'dev.tsv')];
+  const flags = ['--preset', 'smoke', '--config', config, ...data, '--workers', '1', '--out', join(folder, name)];
+  return peftBench(['run', ...flags, ...more]);
+}
+
+async function resultsIn(name: string): Promise<DoneTrial[]> {
+  const files = await readdir(join(folder, name, 'results'));
+  const read = async (file: string): Promise<DoneTrial> =>
+    JSON.parse(await readFile(join(folder, name, 'results', file), 'utf8')) as DoneTrial;
+  return Promise.all(files.sort().map(read));
+}
+
+describe('an arm in stages', () => {
+  const arms = {
+    head: {},
+    soft: { method: 'sora', options: { r: 4 }, learningRates: { gate: 0.05 }, stages: { ...stages, epochs } },
+  };
+  let ended: Ended;
+  let trial: DoneTrial;
+  beforeAll(async () => {
+    ended = await run('study', arms);
+    const results = await resultsIn('study');
+    trial = results.find(({ arm }) => arm === 'soft') ?? expect.fail(ended.stderr);
+  });
+
+  it('is trained beside others, without a budget', () => {
+    expect(ended.code).toBe(0);
+    expect(trial).toMatchObject({ method: 'sora', status: 'done', budget: { requested: null } });
+    expect(trial.protocol).toMatchObject({ epochs, stages });
+  });
+
+  it('tells what it knows after each stage, as ranks vanish', () => {
+    const records = trial.stages ?? [];
+    expect(records.map(({ stage, level }) => [stage, level])).toEqual([...levels.entries()]);
+    const [first] = records;
+    expect(first).toMatchObject({ sparsity: 0, memorization: 100, generalization: 100 });
+    for (const { ranks, sparsity, gates, trainMetric, devMetric, memorization, generalization } of records) {
+      const alive = Object.values(ranks).reduce((sum, rank) => sum + rank, 0);
+      expect(sparsity).toBeCloseTo(1 - alive / gates, 12);
+      expect(memorization).toBeCloseTo((100 * trainMetric) / (first?.trainMetric ?? NaN), 10);
+      expect(generalization).toBeCloseTo((100 * devMetric) / (first?.devMetric ?? NaN), 10);
+    }
+    const sparsity = records.map((record) => record.sparsity);
+    expect(sparsity[1]).toBeGreaterThan(0);
+    expect(sparsity[2]).toBeGreaterThan(sparsity[1] ?? NaN);
+  });
+
+  it('has the numbers of the last stage, and a curve through all of them', () => {
+    const last = trial.stages?.at(-1);
+    expect(trial.metrics.accuracy).toBe(last?.devMetric);
+    expect(trial.ranks).toEqual(last?.ranks);
+    expect(trial.parameters.stored).toBe(last?.storedParameters);
+    expect(trial.methodConfig.sparseLambda).toBe(levels[2]);
+    const perEpoch = Math.ceil((trial.protocol.data.rows.train ?? NaN) / 8);
+    expect(trial.history.map(({ step }) => step)).toEqual(Array.from({ length: 4 * perEpoch }, (_, step) => step + 1));
+    expect(trial.history.at(-1)?.metrics?.accuracy).toBe(last?.selectionMetric);
+    expect(trial.selection.step).toBe(4 * perEpoch);
+  });
+
+  it('stands in the report, with its curves and its table', async () => {
+    const page = await readFile(join(folder, 'study', 'report.html'), 'utf8');
+    expect(page).toContain('Memorization and generalization');
+    const markdown = await readFile(join(folder, 'study', 'report.md'), 'utf8');
+    expect(markdown).toMatch(/\| stage \| level \|/);
+  });
+
+  it('is saved by train as the last stage left it', async () => {
+    const config = join(folder, 'study.json');
+    const data = ['--train', join(folder, 'train.tsv'), '--dev', join(folder, 'dev.tsv'), '--model', bertFolder];
+    const adapter = join(folder, 'adapter');
+    const flags = ['--preset', 'smoke', '--config', config, ...data, '--method', 'soft', '--out', adapter];
+    const { code, stderr } = await peftBench(['train', ...flags]);
+    expect(stderr).toContain(`saved in ${adapter}`);
+    expect(code).toBe(0);
+    const saved = JSON.parse(await readFile(join(adapter, 'adapter_config.json'), 'utf8')) as {
+      rank_pattern: Record<string, number>;
+    };
+    const alive = Object.values(trial.ranks).filter((rank) => rank > 0);
+    expect(Object.values(saved.rank_pattern).sort()).toEqual(alive.sort());
+  });
+});
+
+describe('a trial in stages that goes on from its checkpoint', () => {
+  it('ends with the numbers of an undisturbed one, to the bit, from within any stage', async () => {
+    const file = (name: string): string => join(folder, name);
+    const data = { train: file('train.tsv'), dev: file('dev.tsv') };
+    const flags = { preset: 'smoke', model: bertFolder, engine: 'compiled', backend: 'auto', dtype: 'fp32', ...data };
+    const options = { r: 4, compactEvery: 1, loraDropout: 0.1 };
+    const methods = { sora: { options, learningRates: { gate: 0.05 }, stages: { ...stages, epochs } } };
+    const protocol = { batchSize: 8, learningRate: 0.01 };
+    const { trials } = await planRun(await studyFromFlags(flags, { methods, protocol }));
+    const trial = trials[0] ?? expect.fail('no trial');
+    const prepared = await trialPreparer()(trial);
+    const kept: TrialCheckpoint[] = [];
+    const keeping: TrialCheckpoints = {
+      isDue: (step) => step === 3 || step === 9,
+      write: (checkpoint) => Promise.resolve(void kept.push(checkpoint)),
+      read: () => Promise.resolve(null),
+    };
+    const undisturbed = numbers((await runTrial(trial, prepared)).result);
+    expect(numbers((await runTrial(trial, prepared, { checkpoints: keeping })).result)).toEqual(undisturbed);
+    expect(kept.map(({ stages: done, training }) => [done?.length, training.step])).toEqual([
+      [0, 3],
+      [0, 9],
+      [1, 3],
+      [1, 9],
+      [2, 3],
+      [2, 9],
+    ]);
+    for (const checkpoint of kept) {
+      const storage = memoryStorage();
+      await writeCheckpoint('c', trial.id, checkpoint, storage);
+      const checkpoints = { ...noCheckpoints, read: () => readCheckpoint('c', trial.id, storage) };
+      const { result } = await runTrial(trial, prepared, { checkpoints });
+      expect(numbers(result), `stage ${checkpoint.stages?.length}, step ${checkpoint.training.step}`).toEqual(
+        undisturbed,
+      );
+    }
+  });
+});
+
+/** A result without what may differ between two runs of one trial. */
+function numbers({ time: _, memory: _peak, startedAt: _from, finishedAt: _to, ...rest }: DoneTrial): object {
+  return rest;
+}
+
+describe('peft-bench answers with exit code 2 and one clear line to', () => {
+  it.concurrent.each<[string, object, RegExp]>([
+    ['no levels', { sora: { stages: { levels: [] } } }, /methods\.sora\.stages\.levels' is \[\]; expected >=1/],
+    ['a negative level', { sora: { stages: { levels: [0, -1] } } }, /stages\.levels\.1' is -1; expected >=0/],
+    [
+      'a budget beside stages',
+      { sora: { options: { budget: 900 }, stages: { ...stages, epochs } } },
+      /a budget \(here 900\) sets its own levels/,
+    ],
+    [
+      'a method without levels',
+      { lora: { stages: { ...stages, epochs } } },
+      /lora has no levels of sparsity: leave out its stages/,
+    ],
+  ])('%s', async (title, methods, message) => {
+    const name = title.replaceAll(' ', '-');
+    const { code, stdout, stderr } = await run(name, methods);
+    const lines = stderr
+      .trim()
+      .split('\n')
+      .filter((line) => !line.startsWith('peft-bench: loading'));
+    expect(lines).toEqual([expect.stringMatching(message)]);
+    expect([code, stdout]).toEqual([2, '']);
+    expect(await readdir(folder)).not.toContain(name);
+  });
+});
