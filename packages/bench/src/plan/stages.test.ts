@@ -1,5 +1,7 @@
 import { ConfigError, parseOptions } from '@peftjs/core';
 import { describe, expect, it } from 'vitest';
+import { presetNamed } from './presets.js';
+import { composeStudy } from './study.js';
 import { epochsBefore, stagesSchema, type Stages } from './stages.js';
 
 const parsed = (stages: unknown): Stages => parseOptions('study', { stages: stagesSchema }, { stages }).stages;
@@ -39,6 +41,17 @@ describe('the stages of an arm', () => {
     expect(() => parsed(stages)).toThrow(expect.objectContaining({ path }));
     expect(() => parsed(stages)).toThrow(message);
   });
+});
+
+it("the preset 'sparsity' goes from no threshold up, in every arm", () => {
+  const { methods } = composeStudy([presetNamed('sparsity').study]);
+  const schedules = Object.values(methods).map(({ stages }) => stages?.levels ?? []);
+  expect(schedules).toHaveLength(2);
+  for (const levels of schedules) {
+    expect(levels[0]).toBe(0);
+    expect(levels.length).toBeGreaterThanOrEqual(7);
+    expect([...levels].sort((a, b) => a - b)).toEqual(levels);
+  }
 });
 
 it('epochsBefore counts the first stage and the others by what each has', () => {

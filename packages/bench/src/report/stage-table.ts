@@ -49,8 +49,11 @@ export function lastStage(stages: readonly StageSummary[]): string {
 
 function percentCell(value: Estimate | null): Cell {
   if (!value) return { main: '–' };
-  const main = formatPercent(value.mean);
-  return value.interval ? { main, detail: formatInterval(value.interval, formatPercent) } : { main };
+  const { mean, interval } = value;
+  const main = formatPercent(mean);
+  return interval && interval.low < interval.high
+    ? { main, detail: formatInterval(interval, formatPercent) }
+    : { main };
 }
 
 function formatPercent(value: number): string {

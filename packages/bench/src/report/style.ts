@@ -35,6 +35,7 @@ th,td{text-align:left;padding:8px 14px 8px 0;vertical-align:top;border-top:1px s
 thead th{border:0;color:var(--soft);font-weight:500;font-size:.875rem;white-space:nowrap}
 td small{display:block;font-weight:400}
 .stages th,.stages td{text-align:right;padding:5px 0 5px 16px;white-space:nowrap}
+.stages thead th{white-space:normal;vertical-align:bottom}
 .stages th:first-child,.stages td:first-child{text-align:left;padding-left:0}
 @media (min-width:1300px){td small{white-space:nowrap}}
 tbody th[scope=rowgroup]{font-weight:600;padding-top:14px;overflow-wrap:anywhere}

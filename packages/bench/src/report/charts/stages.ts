@@ -57,11 +57,11 @@ function pointOf(
   return [{ series: label, stored, mean, low: interval?.low ?? mean, high: interval?.high ?? mean }];
 }
 
-/** All of the curves and the 100 that they start from, with a little room. */
+/** All of the curves, and never so little that noise looks like a fall. */
 function rangeOf(points: readonly Point[]): [number, number] {
-  const low = Math.min(100, ...points.map((point) => point.low));
-  const high = Math.max(100, ...points.map((point) => point.high));
-  const room = 0.06 * Math.max(high - low, 5);
+  const low = Math.min(90, ...points.map((point) => point.low));
+  const high = Math.max(102, ...points.map((point) => point.high));
+  const room = 0.04 * (high - low);
   return [low - room, high + room];
 }
 
