@@ -1,37 +1,58 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BIN, peftBench } from './command.js';
+import { tinyTask } from './tiny-task.js';
 
 let folder = '';
+let flags: readonly string[] = [];
+/** The results of a run that nothing disturbed. */
+let undisturbed: object[] = [];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-stop-'));
+  const study = ['--method', 'head,lora,sora', '--epochs', '4', '--checkpoint-every', '1', '--workers', '1', '--json'];
+  flags = ['run', ...(await tinyTask(folder, 160)), ...study, '--out'];
+  const out = join(folder, 'undisturbed');
+  expect((await peftBench([...flags, out])).code).toBe(0);
+  expect(await readdir(out)).not.toContain('checkpoints');
+  undisturbed = await numbers(out);
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-const flags = ['run', '--preset', 'smoke', '--method', 'head,lora,sora', '--workers', '1', '--json', '--out'];
-
-/** Starts a run and resolves when its stderr says something. */
-async function startedUntil(out: string, said: RegExp): Promise<ChildProcess> {
-  const child = spawn(process.execPath, [BIN, ...flags, out], { stdio: ['ignore', 'ignore', 'pipe'] });
-  let text = '';
-  await new Promise<void>((resolve) => {
-    child.stderr.on('data', (chunk: Buffer) => {
-      text += chunk.toString();
-      if (said.test(text)) resolve();
-    });
-  });
-  return child;
+/** A run that is under way. */
+interface Running {
+  readonly child: ChildProcess;
+  readonly pid: number;
+  stderr(): string;
+  ended(): Promise<number | null>;
 }
 
-const ended = (child: ChildProcess): Promise<number | null> =>
-  new Promise((resolve) => {
-    child.on('close', (code) => {
-      resolve(code);
-    });
-  });
+function start(out: string): Running {
+  const child = spawn(process.execPath, [BIN, ...flags, out], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let text = '';
+  child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  const end = once(child, 'close').then(([code]) => code as number | null);
+  return { child, pid: child.pid ?? 0, stderr: () => text, ended: () => end };
+}
+
+/** Waits until something holds. */
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (let look = 0; look < 3000 && !(await holds()); look++) await setTimeout(10);
+  expect(await holds()).toBe(true);
+}
+
+const said = (run: Running, text: RegExp) => (): boolean => text.test(run.stderr());
+
+/** Whether a trial of an arm has written a checkpoint. */
+const hasCheckpoint = (out: string, arm: string) => async (): Promise<boolean> =>
+  (await readdir(join(out, 'checkpoints')).catch((): string[] => [])).some(
+    (file) => file.startsWith(arm) && file.endsWith('.safetensors'),
+  );
 
 /** Processes below a process, by /proc. */
 async function descendants(pid: number): Promise<number[]> {
@@ -40,38 +61,116 @@ async function descendants(pid: number): Promise<number[]> {
   return [...children, ...(await Promise.all(children.map(descendants))).flat()];
 }
 
-async function statuses(out: string): Promise<Record<string, string>> {
-  const files = await readdir(join(out, 'results'));
-  const results = await Promise.all(
-    files.map(async (file) => JSON.parse(await readFile(join(out, 'results', file), 'utf8')) as Record<string, string>),
-  );
-  return Object.fromEntries(results.map(({ method, status }) => [method ?? '', status ?? '']));
+/** The processes below a run that train. */
+async function workersOf({ pid }: Running): Promise<number[]> {
+  const below = await descendants(pid);
+  const commands = await Promise.all(below.map((one) => readFile(`/proc/${one}/cmdline`, 'utf8').catch(() => '')));
+  return below.filter((_, index) => commands[index]?.includes('workers/worker'));
 }
+
+type Result = Record<string, unknown> & { readonly arm: string; readonly status: string };
+
+async function resultsIn(out: string): Promise<Result[]> {
+  const files = (await readdir(join(out, 'results'))).sort();
+  return Promise.all(
+    files.map(async (file) => JSON.parse(await readFile(join(out, 'results', file), 'utf8')) as Result),
+  );
+}
+
+/** What two runs of one plan have alike. */
+async function numbers(out: string): Promise<object[]> {
+  const results = await resultsIn(out);
+  return results.map(({ time: _, memory: _peak, startedAt: _from, finishedAt: _to, ...rest }) => rest);
+}
+
+const statuses = async (out: string): Promise<Record<string, string>> =>
+  Object.fromEntries((await resultsIn(out)).map(({ arm, status }) => [arm, status]));
 
 describe.skipIf(process.platform === 'win32')('a run that is stopped', () => {
   it('keeps what is finished, says so with exit code 130, and goes on by the same command', async () => {
     const out = join(folder, 'interrupted');
-    const child = await startedUntil(out, /✓ +head/);
-    child.kill('SIGINT');
-    expect(await ended(child)).toBe(130);
+    const run = start(out);
+    await until(hasCheckpoint(out, 'lora'));
+    run.child.kill('SIGINT');
+    expect(await run.ended()).toBe(130);
     expect(await statuses(out)).toEqual({ head: 'done' });
     const again = await peftBench([...flags, out]);
     expect(again.code).toBe(0);
     expect(again.stdout.trim().split('\n')).toHaveLength(2);
-    expect(await statuses(out)).toEqual({ head: 'done', lora: 'done', sora: 'done' });
+    expect(await numbers(out)).toEqual(undisturbed);
+    expect(await readdir(out)).not.toContain('checkpoints');
+  });
+
+  it('ends at once when it is stopped twice', async () => {
+    const run = start(join(folder, 'twice'));
+    await until(said(run, /loading/));
+    run.child.kill('SIGINT'); // while it plans, which it would finish first
+    await setTimeout(100);
+    run.child.kill('SIGINT');
+    expect(await run.ended()).toBe(130);
+    expect(run.stderr()).not.toContain('stopped');
   });
 });
 
-describe.skipIf(process.platform !== 'linux')('a run whose worker is killed', () => {
-  it('names the lost trial, runs the others, ends with exit code 1, and makes up for it by the same command', async () => {
-    const out = join(folder, 'killed');
-    const child = await startedUntil(out, /✓ +head[^]*lora[^]*(step|preparing)/);
-    const workers = (await descendants(child.pid ?? 0)).slice(-1);
-    expect(workers).toHaveLength(1);
-    for (const worker of workers) process.kill(worker, 'SIGKILL');
-    expect(await ended(child)).toBe(1);
-    expect(await statuses(out)).toEqual({ head: 'done', lora: 'failed', sora: 'done' });
-    expect((await peftBench([...flags, out])).code).toBe(0);
-    expect(await statuses(out)).toEqual({ head: 'done', lora: 'done', sora: 'done' });
-  });
-});
+describe.skipIf(process.platform !== 'linux')(
+  'a run whose processes are killed (seen by /proc, which Linux has)',
+  () => {
+    it('gives a trial up whose worker is killed again, runs the others, and makes up for it by the same command', async () => {
+      const out = join(folder, 'worker-twice');
+      const run = start(out);
+      await until(hasCheckpoint(out, 'lora'));
+      for (const worker of await workersOf(run)) process.kill(worker, 'SIGKILL');
+      await until(said(run, /✓ +sora/));
+      await until(async () => (await workersOf(run)).length > 0);
+      for (const worker of await workersOf(run)) process.kill(worker, 'SIGKILL');
+      expect(await run.ended()).toBe(1);
+      expect(run.stderr()).toMatch(/✗ +lora .*lack of memory, 2 times, the last time with no other trial beside it/);
+      expect(await statuses(out)).toEqual({ head: 'done', lora: 'failed', sora: 'done' });
+      expect((await peftBench([...flags, out])).code).toBe(0);
+      expect(await numbers(out)).toEqual(undisturbed);
+    });
+
+    it('ends its workers when it is killed itself, and goes on by the same command to the same numbers', async () => {
+      const out = join(folder, 'parent');
+      const run = start(out);
+      await until(hasCheckpoint(out, 'lora'));
+      const below = await descendants(run.pid);
+      expect(await workersOf(run)).toHaveLength(1);
+      run.child.kill('SIGKILL');
+      await run.ended();
+      await until(() => below.every((pid) => !existsSync(`/proc/${pid}`)));
+      expect(await hasCheckpoint(out, 'lora')()).toBe(true);
+      await writeFile(join(out, 'results', 'some.json.abc123.tmp'), '{ "half": ');
+      const again = await peftBench([...flags, out]);
+      expect(again.code).toBe(0);
+      expect(await numbers(out)).toEqual(undisturbed);
+      expect((await readdir(out)).sort()).toEqual([
+        'report.html',
+        'report.md',
+        'results',
+        'results.csv',
+        'summary.json',
+      ]);
+    });
+
+    it('starts a trial again whose worker is killed, to the same numbers, and keeps a second run out all the while', async () => {
+      const out = join(folder, 'worker');
+      const run = start(out);
+      await until(() => existsSync(join(out, '.lock')));
+      const [owner] = await descendants(run.pid);
+      const refused = peftBench([...flags, out]);
+      await until(hasCheckpoint(out, 'lora'));
+      for (const worker of await workersOf(run)) process.kill(worker, 'SIGKILL');
+      const second = await refused;
+      expect(second.code).toBe(2);
+      expect(second.stderr.trim().split('\n').at(-1)).toMatch(
+        new RegExp(`^peft-bench: --out ${out} is in use by another run, process ${owner} on \\S+; wait for it`),
+      );
+      expect(await run.ended()).toBe(0);
+      expect(run.stderr()).toMatch(
+        /! +lora .*killed by SIGKILL, most likely for lack of memory; it is started again, alone/,
+      );
+      expect(await numbers(out)).toEqual(undisturbed);
+    });
+  },
+);

@@ -15,7 +15,7 @@ function runSources() {
   const flags = ['--conditions=@peftjs/source', `--import=${import.meta.resolve('tsx')}`];
   const cli = fileURLToPath(new URL('../src/cli.ts', import.meta.url));
   const child = spawn(process.execPath, [...process.execArgv, ...flags, cli, ...process.argv.slice(2)], {
-    stdio: 'inherit',
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'], // the channel ends with this process, however that ends
   });
   child.on('error', (error) => {
     throw error;

@@ -11,7 +11,20 @@ import { failureOf } from './workers/messages.js';
 /** Exit code of wrong usage or input. */
 const BAD_INPUT = 2;
 
+/** Exit code of what writes to a pipe that nobody reads any more, as of a process that SIGPIPE ends. */
+const UNREAD = 141;
+
+for (const stream of [process.stdout, process.stderr]) stream.on('error', endOf);
+process.on('disconnect', () => process.exit()); // who started it and would pass on Ctrl-C is gone
+process.channel?.unref();
 await main(process.argv);
+
+/** What cannot be written is said where it can: a pipe that is closed is no fault, a full disk is one. */
+function endOf(error: NodeJS.ErrnoException): never {
+  if (error.code === 'EPIPE') process.exit(UNREAD);
+  process.stderr.write(`peft-bench: cannot write what goes to stdout: ${error.message}\n`);
+  process.exit(1);
+}
 
 async function main(argv: readonly string[]): Promise<void> {
   onWarning((message) => process.stderr.write(`peft-bench: ${message}\n`));

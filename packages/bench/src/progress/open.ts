@@ -1,6 +1,6 @@
 import { createLogUpdate } from 'log-update';
 import { renderOutcome, renderProgress, renderStep, type Terminal } from './render.js';
-import { advance, initialProgress, type ProgressEvent, type ProgressState } from './state.js';
+import { advance, initialProgress, trialOf, type ProgressEvent, type ProgressState } from './state.js';
 
 const FRAME_MS = 100;
 const PLAIN_INTERVAL_MS = 10_000;
@@ -20,17 +20,17 @@ export function openProgress(total: number, stream: NodeJS.WriteStream = process
 /** Redraws one line per running trial and one for the plan; what has ended stays above as lines. */
 function terminalDisplay(total: number, stream: NodeJS.WriteStream): Progress {
   const log = createLogUpdate(stream);
-  let state = initialProgress(total, Date.now());
+  let state = initialProgress(total, performance.now());
   const draw = (): void => {
-    state = { ...state, now: Date.now() };
+    state = { ...state, now: performance.now() };
     log(renderProgress(state, terminalOf(stream)).join('\n'));
   };
   const timer = setInterval(draw, FRAME_MS);
   timer.unref();
   return {
     emit(event) {
-      const outcome = renderOutcome(event, state.running.get(event.id)?.label, terminalOf(stream));
-      state = advance(state, event, Date.now());
+      const outcome = renderOutcome(event, trialOf(state, event)?.label, terminalOf(stream));
+      state = advance(state, event, performance.now());
       if (outcome === undefined || event.type === 'trial-skipped') return;
       log.persist(outcome);
       draw();
@@ -47,14 +47,14 @@ function terminalDisplay(total: number, stream: NodeJS.WriteStream): Progress {
 export function plainDisplay(
   total: number,
   stream: Pick<NodeJS.WritableStream, 'write'>,
-  { intervalMs = PLAIN_INTERVAL_MS, now = Date.now }: { intervalMs?: number; now?: () => number } = {},
+  { intervalMs = PLAIN_INTERVAL_MS, now = () => performance.now() }: { intervalMs?: number; now?: () => number } = {},
 ): Progress {
   const terminal: Terminal = { columns: Infinity, color: false };
   let state = initialProgress(total, now());
   let quietUntil = state.now + intervalMs;
   return {
     emit(event) {
-      const label = state.running.get(event.id)?.label;
+      const label = trialOf(state, event)?.label;
       state = advance(state, event, now());
       const text = renderOutcome(event, label, terminal) ?? stepLine(event, state, quietUntil, terminal);
       if (text === undefined) return;
@@ -73,7 +73,7 @@ function stepLine(
   quietUntil: number,
   terminal: Terminal,
 ): string | undefined {
-  const trial = state.running.get(event.id);
+  const trial = trialOf(state, event);
   const isDue = event.type === 'trial-start' || (event.type === 'step' && state.now >= quietUntil);
   return trial && isDue ? renderStep(trial, state, terminal) : undefined;
 }

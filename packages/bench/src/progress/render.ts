@@ -41,13 +41,17 @@ export function renderProgress(state: ProgressState, terminal: Terminal): string
   ];
 }
 
-/** The line that stays when a trial has ended or was skipped; undefined for other events. `label` is the trial's, if known. */
+/** The line that stays when a trial has ended or was skipped, or of a note; undefined for other events. `label` is the trial's, if known. */
 export function renderOutcome(
   event: ProgressEvent,
   label: TrialLabel | undefined,
   terminal: Terminal,
 ): string | undefined {
-  const name = label ? nameOf(label) : printable('id' in event ? event.id : '');
+  if (event.type === 'note') {
+    const unbounded = { ...terminal, columns: Infinity }; // its end says what to do
+    return line([sign('!', 'yellow'), { text: printable(event.line), dispensable: 0 }], unbounded);
+  }
+  const name = label ? nameOf(label) : printable(event.id);
   switch (event.type) {
     case 'trial-done': {
       const metrics = Object.entries(event.metrics).map(
@@ -71,6 +75,11 @@ export function renderOutcome(
           { text: name, dispensable: 0 },
           { text: printable(event.message), tone: 'red', dispensable: 0 },
         ],
+        terminal,
+      );
+    case 'trial-again':
+      return line(
+        [sign('!', 'yellow'), { text: name, dispensable: 0 }, { text: printable(event.message), dispensable: 0 }],
         terminal,
       );
     case 'trial-skipped':

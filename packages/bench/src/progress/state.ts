@@ -19,7 +19,9 @@ export type ProgressEvent =
       readonly seconds: number;
     }
   | { readonly type: 'trial-failed'; readonly id: string; readonly message: string }
-  | { readonly type: 'trial-skipped'; readonly id: string };
+  | { readonly type: 'trial-skipped'; readonly id: string }
+  | { readonly type: 'trial-again'; readonly id: string; readonly message: string }
+  | { readonly type: 'note'; readonly line: string };
 
 /** How far a trial is. */
 export interface StepEvent {
@@ -82,6 +84,7 @@ export function initialProgress(total: number, now: number): ProgressState {
 
 /** The state after an event that came at `now`. */
 export function advance(state: ProgressState, event: ProgressEvent, now: number): ProgressState {
+  if (event.type === 'note') return { ...state, now };
   const trial = state.running.get(event.id);
   switch (event.type) {
     case 'trial-start':
@@ -106,9 +109,16 @@ export function advance(state: ProgressState, event: ProgressEvent, now: number)
         failed: state.failed + 1,
         failedSteps: state.failedSteps + (trial?.last?.step ?? 0),
       };
+    case 'trial-again':
+      return ended(state, event.id, now);
     case 'trial-skipped':
       return { ...state, now, skipped: state.skipped + 1 };
   }
+}
+
+/** The running trial that an event is about. */
+export function trialOf({ running }: ProgressState, event: ProgressEvent): RunningTrial | undefined {
+  return 'id' in event ? running.get(event.id) : undefined;
 }
 
 /** Share of a trial that is behind it. */

@@ -1,7 +1,10 @@
+import { onWarning } from '@peftjs/core';
 import type { Trial } from '../plan/trial.js';
 import { openProgress, type Progress } from '../progress/open.js';
 import type { LoadedTask } from '../registry/tasks.js';
 import type { TrialResult } from '../results/schema.js';
+import { datedAfter } from '../results/dates.js';
+import { removeCheckpoint } from '../results/folder.js';
 import { readResults, writeResult } from '../results/store.js';
 import { describeCircumstances } from '../trial/circumstances.js';
 import type { WorkerFailure } from '../workers/messages.js';
@@ -28,17 +31,23 @@ export async function runStage(
 ): Promise<TrialResult[]> {
   const results = new Map((await readResults(folder)).map((result) => [result.id, result] as const));
   const isDone = ({ id }: Trial): boolean => results.get(id)?.status === 'done';
-  const keep = async (result: TrialResult): Promise<void> => {
+  const keep = async (ended: TrialResult): Promise<void> => {
+    const result = datedAfter(results.values(), ended);
     await writeResult(folder, result);
     results.set(result.id, result);
+    if (result.status === 'done') await removeCheckpoint(folder, result.id);
     onResult?.(result);
   };
   const progress = openProgress(trials.length);
+  const asBefore = onWarning((line) => {
+    progress.emit({ type: 'note', line });
+  });
   for (const { id } of trials.filter(isDone)) progress.emit({ type: 'trial-skipped', id });
   try {
     const waiting = trials.filter((trial) => !isDone(trial));
     await runner.run(waiting, recording(keep, tasks, progress), signal);
   } finally {
+    asBefore();
     progress.close();
   }
   return trials.flatMap(({ id }) => results.get(id) ?? []);
@@ -68,6 +77,12 @@ function recording(
       if (task) await keep(failedResult(trial, failure, task, started.get(trial.id) ?? new Date()));
       progress.emit({ type: 'trial-failed', id: trial.id, message: failure.message });
     },
+    onRetry({ id }, { message }) {
+      progress.emit({ type: 'trial-again', id, message });
+    },
+    onNote(line) {
+      progress.emit({ type: 'note', line });
+    },
   };
 }
 
@@ -75,7 +90,11 @@ function failedResult(trial: Trial, error: WorkerFailure, task: LoadedTask, star
   const rows = { train: 0, selection: 0, dev: 0 };
   const { budget, settings, protocol } = trial;
   return {
-    ...describeCircumstances(trial, { task, rows }, { startedAt, finishedAt: new Date() }),
+    ...describeCircumstances(
+      trial,
+      { task, rows },
+      { startedAt, finishedAt: new Date(Math.max(Date.now(), startedAt.getTime())) },
+    ),
     id: trial.id,
     methodConfig: {},
     budget: {

@@ -24,6 +24,11 @@ export function checkpointPath(folder: string, id: string): string {
   return `${folder}/${id}${EXTENSION}`;
 }
 
+/** The trial that a file of such a folder belongs to; undefined for any other file. */
+export function checkpointOwner(file: string): string | undefined {
+  return file.endsWith(EXTENSION) ? file.slice(0, -EXTENSION.length) : undefined;
+}
+
 const EXTENSION = '.safetensors';
 /** Another layout of the file is another name: what an older version wrote is not read. */
 const LAYOUT = 'peftjs-trial-1';

@@ -4,12 +4,27 @@ import type { DoneTrial } from '../results/schema.js';
 import type { TrialProgress } from '../trial/progress.js';
 
 /** What the parent asks of a worker process: to run a trial, or to start an engine. */
-export type WorkerRequest = { readonly trial: Trial } | { readonly engine: EnginePlan };
+export type WorkerRequest = TrialRequest | { readonly engine: EnginePlan };
+
+/** A trial to be run. */
+export interface TrialRequest {
+  readonly trial: Trial;
+  /** The folder that the trial keeps checkpoints in, and goes on from its own; null for none. */
+  readonly checkpoints: string | null;
+  /** Steps between two checkpoints; the default where it is left out. */
+  readonly checkpointEvery?: number;
+}
 
 /** What a worker process tells its parent while it works. */
 interface ProgressReply {
   readonly type: 'progress';
   readonly progress: TrialProgress;
+}
+
+/** What a worker process warns of. */
+interface WarningReply {
+  readonly type: 'warning';
+  readonly message: string;
 }
 
 /** What a worker process tells its parent in the end. */
@@ -18,7 +33,10 @@ export type WorkerOutcome =
   | { readonly type: 'started' }
   | { readonly type: 'failed'; readonly error: WorkerFailure };
 
-export type WorkerReply = ProgressReply | WorkerOutcome;
+export type WorkerReply = ProgressReply | WarningReply | WorkerOutcome;
+
+/** The code of a process that died at its work: what it was asked may do better elsewhere, or another time. */
+export const WORKER_DIED = 'PEFT_WORKER';
 
 /** Why a trial has no number, or an engine does not start. */
 export interface WorkerFailure {

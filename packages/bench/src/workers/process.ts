@@ -1,12 +1,19 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { warnOnce } from '@peftjs/core';
 import type { TrialProgress } from '../trial/progress.js';
-import type { WorkerFailure, WorkerOutcome, WorkerReply, WorkerRequest } from './messages.js';
+import {
+  WORKER_DIED,
+  type WorkerFailure,
+  type WorkerOutcome,
+  type WorkerReply,
+  type WorkerRequest,
+} from './messages.js';
 
 /** A process that does one thing at a time. */
 export interface Worker {
   readonly process: ChildProcess;
-  /** The last line that it wrote to stderr. */
+  /** What it wrote to stderr last. */
   lastLine(): string;
 }
 
@@ -28,6 +35,11 @@ export function startWorker(): Worker {
   return { process: child, lastLine: lastOutput(child) };
 }
 
+/** Whether a process can be asked for something. */
+export function isAlive({ process: { connected, exitCode, signalCode } }: Worker): boolean {
+  return connected && exitCode === null && signalCode === null;
+}
+
 /** Sends a request to a process and waits for its answer, or for the process's end. */
 export function askWorker(
   { process: child, lastLine }: Worker,
@@ -37,6 +49,7 @@ export function askWorker(
   return new Promise((resolve) => {
     const onMessage = (reply: WorkerReply): void => {
       if (reply.type === 'progress') onProgress(reply.progress);
+      else if (reply.type === 'warning') warnOnce(reply.message);
       else settle(reply);
     };
     const onExit = (code: number | null, killedBy: string | null): void => {
@@ -47,21 +60,24 @@ export function askWorker(
       resolve(outcome);
     };
     child.on('message', onMessage).on('exit', onExit);
-    child.send(request);
+    child.send(request, () => undefined); // of a process that cannot be reached 'exit' tells
   });
 }
 
-/** Collects what a process says on stderr; gives its last line. */
+/** Collects what a process says on stderr; gives its last line, or that by which Node says why it gives up. */
 function lastOutput(child: ChildProcess): () => string {
   let text = '';
   child.stderr?.on('data', (chunk: Buffer) => {
-    text = (text + chunk.toString()).slice(-2000);
+    text = (text + chunk.toString()).slice(-20_000);
   });
-  return () => text.trim().split('\n').at(-1) ?? '';
+  return () => /^FATAL ERROR: .*/m.exec(text)?.[0] ?? text.trim().split('\n').at(-1) ?? '';
 }
+
+/** How the kernel ends a process that takes too much memory, and how Node and the native libraries end themselves. */
+const OUT_OF_MEMORY = ['SIGKILL', 'SIGABRT', 134];
 
 function deathOf(code: number | null, killedBy: string | null, lastLine: string): WorkerFailure {
   const how = killedBy === null ? `ended with exit code ${String(code)}` : `was killed by ${killedBy}`;
-  const hint = killedBy === 'SIGKILL' ? '; was there too little memory? Try fewer --workers' : '';
-  return { code: 'PEFT_WORKER', message: `the worker process ${how}${hint}${lastLine === '' ? '' : ` (${lastLine})`}` };
+  const hint = OUT_OF_MEMORY.includes(killedBy ?? code ?? 0) ? ', most likely for lack of memory' : '';
+  return { code: WORKER_DIED, message: `the worker process ${how}${hint}${lastLine === '' ? '' : ` (${lastLine})`}` };
 }

@@ -9,6 +9,10 @@ export interface TrialEvents {
   onProgress(trial: Trial, progress: TrialProgress): void;
   onDone(trial: Trial, result: DoneTrial): Promise<void> | void;
   onFailed(trial: Trial, failure: WorkerFailure): Promise<void> | void;
+  /** The trial's process died, and the trial will be started again. */
+  onRetry(trial: Trial, failure: WorkerFailure): void;
+  /** Something to know of the run as a whole, in one line. */
+  onNote(line: string): void;
 }
 
 /** Where trials are run: in processes of this machine, or wherever else somebody takes them. */

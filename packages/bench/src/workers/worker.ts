@@ -1,9 +1,11 @@
-import type { Trial } from '../plan/trial.js';
+import { onWarning } from '@peftjs/core';
 import { startEngine, type EnginePlan } from '../registry/executors.js';
+import { noCheckpoints, trialCheckpoints } from '../trial/checkpoints.js';
 import { trialPreparer } from '../trial/prepare.js';
 import type { TrialProgress } from '../trial/progress.js';
 import { runTrial } from '../trial/run-trial.js';
-import { failureOf, type WorkerReply, type WorkerRequest } from './messages.js';
+import { endWithParent } from './end-with-parent.js';
+import { failureOf, type TrialRequest, type WorkerReply, type WorkerRequest } from './messages.js';
 
 /* A worker process: does what its parent asks, one thing at a time, and ends with it. */
 
@@ -11,21 +13,28 @@ const prepare = trialPreparer();
 
 process.on('message', (request: WorkerRequest) => void answer(request));
 process.on('disconnect', () => process.exit());
+endWithParent();
 process.on('SIGINT', () => undefined); // a terminal's Ctrl-C reaches the parent too, which decides
+
+onWarning((message) => {
+  reply({ type: 'warning', message });
+});
 
 async function answer(request: WorkerRequest): Promise<void> {
   try {
-    reply(await ('trial' in request ? done(request.trial) : started(request.engine)));
+    reply(await ('trial' in request ? done(request) : started(request.engine)));
   } catch (error) {
     reply({ type: 'failed', error: failureOf(error) });
   }
 }
 
-async function done(trial: Trial): Promise<WorkerReply> {
+async function done({ trial, checkpoints: folder, checkpointEvery }: TrialRequest): Promise<WorkerReply> {
   const onProgress = throttled((progress: TrialProgress) => {
     reply({ type: 'progress', progress });
   });
-  const { result } = await runTrial(trial, await prepare(trial), { onProgress });
+  const every = checkpointEvery === undefined ? {} : { every: checkpointEvery };
+  const checkpoints = folder === null ? noCheckpoints : trialCheckpoints(trial.id, { folder, ...every });
+  const { result } = await runTrial(trial, await prepare(trial), { onProgress, checkpoints });
   return { type: 'done', result };
 }
 

@@ -1,0 +1,87 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { CheckpointError, diskStorage, PeftError } from '@peftjs/core';
+import { checkpointOwner, checkpointPath } from '../trial/checkpoint-file.js';
+import { lockFolder, type FolderLock } from './lock.js';
+
+/** Where the checkpoints of the trials of a run lie. */
+export function checkpointFolder(folder: string): string {
+  return `${folder}/checkpoints`;
+}
+
+/**
+ * Makes a folder a run's own, before anything is computed: locked, writable, and without what a killed run left half-written.
+ * @throws CheckpointError when it cannot be written.
+ * @throws ConfigError when another run has it.
+ */
+export async function claimFolder(folder: string): Promise<FolderLock> {
+  let lock: FolderLock | undefined;
+  try {
+    await makeFolder(`${folder}/results`);
+    lock = await lockFolder(folder);
+    const probe = `${folder}/results/.writable`;
+    await diskStorage().write(probe, new Uint8Array(PROBE_BYTES));
+    await rm(probe);
+    for (const part of [folder, `${folder}/results`, checkpointFolder(folder)]) await removeHalfWritten(part);
+    return lock;
+  } catch (cause) {
+    lock?.release();
+    if (cause instanceof PeftError && cause.code === 'PEFT_CONFIG') throw cause;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new CheckpointError(`--out ${folder} cannot be written: ${reason}`, folder, cause);
+  }
+}
+
+/** One level after the other: of a disk that is read-only, Node's own `recursive` says that there is no such folder. */
+async function makeFolder(path: string): Promise<void> {
+  if (existsSync(path)) return;
+  await makeFolder(dirname(path));
+  await mkdir(path);
+}
+
+/** About what a result takes: a full disk takes an empty file. */
+const PROBE_BYTES = 16 * 1024;
+
+/** Removes the checkpoint of a trial, if there is one. */
+export async function removeCheckpoint(folder: string, id: string): Promise<void> {
+  await rm(checkpointPath(checkpointFolder(folder), id), { force: true }).catch(() => undefined); // the next run removes it
+}
+
+/** Removes the checkpoints of trials that are done, and their folder when nothing else is in it. */
+export async function removeFinishedCheckpoints(folder: string, done: ReadonlySet<string>): Promise<void> {
+  const checkpoints = checkpointFolder(folder);
+  const files = await filesIn(checkpoints);
+  const finished = files.filter((file) => done.has(checkpointOwner(file) ?? ''));
+  for (const file of finished) await rm(`${checkpoints}/${file}`, { force: true });
+  if (finished.length === files.length) await rmdir(checkpoints).catch(() => undefined); // it may never have been made
+}
+
+/** What `diskStorage` names a file that it has not finished. */
+const HALF_WRITTEN = /\.(?:json|html|md|csv|safetensors)\.[a-z0-9]+\.tmp$/;
+
+async function removeHalfWritten(folder: string): Promise<void> {
+  for (const file of await filesIn(folder)) {
+    if (HALF_WRITTEN.test(file)) await rm(`${folder}/${file}`, { force: true });
+  }
+}
+
+async function filesIn(folder: string): Promise<string[]> {
+  return readdir(folder).catch(() => []);
+}
+
+const REMEDIES: Readonly<Record<string, string>> = {
+  ENOSPC: 'Make room on the disk',
+  EDQUOT: 'Make room in the quota',
+  EROFS: 'Make the file system writable',
+  EACCES: 'Make the folder writable',
+  EPERM: 'Make the folder writable',
+  EMFILE: 'Allow more open files (ulimit -n)',
+  ENFILE: 'Allow more open files',
+};
+
+/** What to do about a file that could not be written, for a run to go on. */
+export function remedyOf({ cause }: CheckpointError): string {
+  const { code } = (cause ?? {}) as { readonly code?: unknown };
+  return (typeof code === 'string' && REMEDIES[code]) || 'Put that right';
+}

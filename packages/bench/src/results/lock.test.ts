@@ -1,0 +1,95 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ConfigError } from '@peftjs/core';
+import { lockFolder } from './lock.js';
+import { ownIdentity, type ProcessIdentity } from './process-identity.js';
+
+let folder = '';
+let own: ProcessIdentity;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-lock-'));
+  own = await ownIdentity();
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+const lockedBy = (holder: ProcessIdentity): Promise<void> => writeFile(join(folder, '.lock'), JSON.stringify(holder));
+const holder = async (): Promise<string> => readFile(join(folder, '.lock'), 'utf8');
+
+/** The number of a process that has ended. */
+async function endedProcess(): Promise<number> {
+  const child = spawn(process.execPath, ['--version'], { stdio: 'ignore' });
+  await once(child, 'exit');
+  return child.pid ?? 0;
+}
+
+describe('the lock of a folder', () => {
+  it('lets one run in, and the next when it is released', async () => {
+    const lock = await lockFolder(folder);
+    await expect(lockFolder(folder)).rejects.toThrow(ConfigError);
+    await expect(lockFolder(folder)).rejects.toThrow(
+      `--out ${folder} is in use by another run, process ${process.pid} on ${own.host}; wait for it, or choose another folder`,
+    );
+    lock.release();
+    expect(await readdir(folder)).toEqual([]);
+    (await lockFolder(folder)).release();
+  });
+
+  it('is taken over from a process that has ended', async () => {
+    await lockedBy({ ...own, pid: await endedProcess() });
+    const lock = await lockFolder(folder);
+    expect(JSON.parse(await holder())).toEqual(own);
+    lock.release();
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it.skipIf(process.platform !== 'linux')(
+    'is taken over where the number or the machine was used anew (told by Linux)',
+    async () => {
+      const rebooted = own.machine === null ? [] : [{ ...own, boot: 'an earlier one' }];
+      for (const dead of [{ ...own, start: '1' }, ...rebooted]) {
+        await lockedBy(dead);
+        (await lockFolder(folder)).release();
+      }
+    },
+  );
+
+  it('is never taken from a process that may be alive', async () => {
+    const elsewhere: Partial<ProcessIdentity>[] = [
+      { host: 'another-machine' },
+      { machine: 'of the same name' },
+      { namespace: 'another container' },
+      { pid: process.pid, start: null },
+    ];
+    for (const other of elsewhere) {
+      await lockedBy({ ...own, pid: await endedProcess(), ...other });
+      const before = await holder();
+      await expect(lockFolder(folder)).rejects.toThrow(/in use by another run, process \d+ on /);
+      expect(await holder()).toBe(before);
+    }
+  });
+
+  it('goes to exactly one of many that find it dead at once', async () => {
+    await lockedBy({ ...own, pid: await endedProcess() });
+    const outcomes = await Promise.allSettled(Array.from({ length: 50 }, () => lockFolder(folder)));
+    const winners = outcomes.filter(({ status }) => status === 'fulfilled');
+    expect(winners).toHaveLength(1);
+    expect(await readdir(folder)).toEqual(['.lock']);
+  });
+
+  it('is left alone when it names no process, which is said', async () => {
+    await writeFile(join(folder, '.lock'), 'mine');
+    await expect(lockFolder(folder)).rejects.toThrow(/\.lock names no process; delete it if no other run/);
+    expect(await holder()).toBe('mine');
+  });
+
+  it('leaves the lock of another one where it is on release', async () => {
+    const lock = await lockFolder(folder);
+    await lockedBy({ ...own, host: 'another-machine' });
+    lock.release();
+    expect(await holder()).toContain('another-machine');
+  });
+});

@@ -1,0 +1,34 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+
+const source = new URL('end-with-parent.ts', import.meta.url).href;
+
+/** A process that hears of nothing for a minute, as in a native call. */
+const busy = `
+  const { endWithParent } = await import('${source}');
+  endWithParent();
+  process.stdout.write(process.pid + '\\n', () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000));
+`;
+
+describe.skipIf(process.platform !== 'linux')('endWithParent (seen by /proc, which Linux has)', () => {
+  it('ends a process whose parent is killed, whatever keeps its main thread', async () => {
+    const command = `"${process.execPath}" --import="${import.meta.resolve('tsx')}" --input-type=module -e "$BUSY" & wait`;
+    const parent = spawn('sh', ['-c', command], {
+      env: { ...process.env, BUSY: busy },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const pid = await new Promise<string>((resolve) => {
+      createInterface({ input: parent.stdout }).once('line', (line) => {
+        resolve(line);
+      });
+    });
+    await setTimeout(200);
+    expect(existsSync(`/proc/${pid}`)).toBe(true);
+    parent.kill('SIGKILL');
+    for (let look = 0; look < 1000 && existsSync(`/proc/${pid}`); look++) await setTimeout(10);
+    expect(existsSync(`/proc/${pid}`)).toBe(false);
+  });
+});

@@ -1,0 +1,132 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { openSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BIN, peftBench } from './command.js';
+import { tinyTask } from './tiny-task.js';
+
+let folder = '';
+let flags: readonly string[] = [];
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-faults-'));
+  flags = ['run', ...(await tinyTask(folder, 60)), '--method', 'head,lora', '--workers', '1', '--json', '--out'];
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? '';
+
+const mount = (...args: string[]): Promise<unknown> => promisify(execFile)('mount', args);
+const unmount = (path: string): Promise<unknown> => promisify(execFile)('umount', [path]);
+
+/** Whether this process may mount file systems. */
+const mayMount = await (async (): Promise<boolean> => {
+  const path = await mkdtemp(join(tmpdir(), 'peft-bench-mount-'));
+  try {
+    await mount('-t', 'tmpfs', '-o', 'size=64k', 'peft-bench', path);
+    await unmount(path);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await rm(path, { recursive: true });
+  }
+})();
+
+describe.skipIf(!mayMount)('a disk of its own (mounted by root)', () => {
+  let disk = '';
+  beforeAll(async () => {
+    disk = join(folder, 'disk');
+    await mkdir(disk);
+    await mount('-t', 'tmpfs', '-o', 'size=64k', 'peft-bench', disk);
+  });
+  afterAll(() => unmount(disk));
+
+  it('that is full is said beforehand, and nothing is left on it', async () => {
+    await writeFile(join(disk, 'other'), new Uint8Array(60 * 1024));
+    const { code, stderr } = await peftBench([...flags, join(disk, 'out')]);
+    expect(lastLine(stderr)).toMatch(
+      /^peft-bench: --out .*disk\/out cannot be written: .*ENOSPC: no space left on device/,
+    );
+    expect(code).toBe(2);
+    await rm(join(disk, 'other'));
+    expect(await readdir(join(disk, 'out/results')).catch(() => [])).toEqual([]);
+  });
+
+  it('that fills up stops the run in one line, with whole files alone, and the same command goes on', async () => {
+    const out = join(disk, 'out');
+    const { code, stderr } = await peftBench([...flags, out]);
+    expect(lastLine(stderr)).toMatch(
+      /^peft-bench: cannot write .*disk\/out\/.*: ENOSPC: no space left on device\. Make room on the disk; the same command then goes on/,
+    );
+    expect(code).toBe(1);
+    const left = [...(await readdir(out)), ...(await readdir(join(out, 'results')))];
+    expect(left.filter((file) => file.endsWith('.tmp') || file === '.lock')).toEqual([]);
+    await mount('-o', 'remount,size=64m', disk);
+    expect((await peftBench([...flags, out])).code).toBe(0);
+    expect(await readdir(join(out, 'results'))).toHaveLength(2);
+  });
+
+  it('that is read-only is said beforehand', async () => {
+    await mount('-o', 'remount,ro', disk);
+    const { code, stderr } = await peftBench([...flags, join(disk, 'another')]);
+    expect(lastLine(stderr)).toMatch(/^peft-bench: --out .*another cannot be written: EROFS: read-only file system/);
+    expect(code).toBe(2);
+  });
+});
+
+describe.skipIf(process.platform !== 'linux')('what goes to stdout (by /dev/full and sh, which Linux has)', () => {
+  it('may fill a disk, which is said in one line', async () => {
+    const child = spawn(process.execPath, [BIN, 'doctor'], { stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'] });
+    let stderr = '';
+    child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    expect(await once(child, 'close')).toEqual([1, null]);
+    expect(stderr.trim()).toBe('peft-bench: cannot write what goes to stdout: ENOSPC: no space left on device, write');
+  });
+
+  it('may find nobody who reads it, which is no error worth a word', async () => {
+    const { stdout, stderr } = await promisify(execFile)('sh', [
+      '-c',
+      `{ "${process.execPath}" "${BIN}" doctor; echo "code $?" >&2; } | true`,
+    ]);
+    expect({ stdout, stderr }).toEqual({ stdout: '', stderr: 'code 141\n' });
+  });
+});
+
+describe('a clock that is set back while a run is at work', () => {
+  it('makes no time negative and no result older than the one before', async () => {
+    const clock = join(folder, 'clock.mjs');
+    // The time of day of every process runs backwards, an hour in a second.
+    await writeFile(
+      clock,
+      `const Real = Date;
+       const began = Real.now();
+       const now = () => Math.round(began - 3600 * performance.now());
+       globalThis.Date = class extends Real {
+         constructor(...given) { super(...(given.length ? given : [now()])); }
+         static now() { return now(); }
+       };`,
+    );
+    const out = join(folder, 'clock');
+    const env = { NODE_OPTIONS: `--import=${pathToFileURL(clock).href}` };
+    const { code, stdout } = await peftBench([...flags, out], { env });
+    expect(code).toBe(0);
+    const results = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { time: Record<string, number>; startedAt: string; finishedAt: string });
+    expect(results).toHaveLength(2);
+    for (const { time, startedAt, finishedAt } of results) {
+      expect(Math.min(...Object.values(time))).toBeGreaterThanOrEqual(0);
+      expect(time.totalSeconds).toBeGreaterThan(0);
+      expect(Date.parse(finishedAt)).toBeGreaterThan(Date.parse(startedAt));
+    }
+    const ends = results.map(({ finishedAt }) => Date.parse(finishedAt));
+    expect(ends).toEqual([...ends].sort((a, b) => a - b));
+    expect(await readFile(join(out, 'report.md'), 'utf8')).not.toMatch(/-\d+(\.\d+)? ?s\b/);
+  });
+});
