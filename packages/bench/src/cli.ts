@@ -3,9 +3,11 @@ import { onWarning } from '@peftjs/core';
 import { addDoctorCommand } from './commands/doctor.js';
 import { addExportCommand } from './commands/export.js';
 import { addInspectCommand } from './commands/inspect.js';
+import { addManifestCommand } from './commands/manifest.js';
 import { addReportCommand } from './commands/report.js';
 import { addRunCommand } from './commands/run.js';
 import { addTrainCommand } from './commands/train.js';
+import { addWorkerCommand } from './commands/worker.js';
 import { failureOf } from './workers/messages.js';
 
 /** Exit code of wrong usage or input. */
@@ -47,6 +49,8 @@ function program(): Command {
     addInspectCommand,
     addReportCommand,
     addDoctorCommand,
+    addWorkerCommand,
+    addManifestCommand,
   ];
   for (const add of commands) add(root);
   for (const command of root.commands) command.exitOverride().configureOutput({ outputError: () => undefined });

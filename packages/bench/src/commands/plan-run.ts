@@ -1,6 +1,5 @@
 import { UnsupportedError } from '@peftjs/core';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
-import type { DataSet, LanguageSet } from '@peftjs/tasks';
 import { parseBudget } from '../plan/budget.js';
 import type { Study } from '../plan/study.js';
 import { planTrials, type Trial } from '../plan/trial.js';
@@ -10,6 +9,7 @@ import { resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
 import { fitConfig } from '../trial/configure.js';
+import { dataFingerprint } from '../trial/fingerprints.js';
 import { encodeLanguageTask } from '../trial/prepare-language.js';
 import { assertStarts } from '../workers/engine-start.js';
 import type { ComposedStudy } from './study-flags.js';
@@ -48,12 +48,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
     methodVersions: new Map([...methods].map(([name, { offer }]) => [name, { [offer.packageName]: offer.version }])),
     fingerprints: {
       model: model.fingerprint,
-      data: Object.fromEntries(
-        [...tasks].map(([name, task]) => [
-          name,
-          [...dataSets(task).map(({ fingerprint }) => fingerprint), ...marksOf(task, model)].join(' '),
-        ]),
-      ),
+      data: Object.fromEntries([...tasks].map(([name, task]) => [name, dataFingerprint(task, model)])),
     },
   });
   return { engine, trials, tasks };
@@ -86,21 +81,6 @@ async function modelFor(tasks: readonly LoadedTask[], name: string, engine: Engi
       error,
     );
   });
-}
-
-/** Every set of rows that a task's numbers come from. */
-function dataSets(task: LoadedTask): (DataSet | LanguageSet)[] {
-  if (task.kind === 'causal-lm') return [task.train, task.dev];
-  const { train, dev, selection, alsoReported = {} } = task;
-  return [train, dev, ...(selection ? [selection] : []), ...Object.values(alsoReported)];
-}
-
-/** What is put around the texts of a language task: no part of the model's fingerprint, but of the rows. */
-function marksOf(
-  { kind }: LoadedTask,
-  { tokenizer: { eosTokenId, bosTokenId, addBosToken } }: PretrainedModel,
-): string[] {
-  return kind === 'causal-lm' ? [`${addBosToken ? String(bosTokenId) : ''}..${String(eosTokenId)}`] : [];
 }
 
 async function resolveAll(names: readonly string[]): Promise<Map<string, ResolvedMethod>> {

@@ -1,51 +1,57 @@
 import type { Command } from 'commander';
-import { CheckpointError } from '@peftjs/core';
+import { CheckpointError, ConfigError } from '@peftjs/core';
+import { parseShard, shardOf, type Shard } from '../plan/shard.js';
+import { parseAddress } from '../queue/address.js';
+import type { EnginePlan } from '../registry/executors.js';
 import { checkpointFolder, claimFolder, remedyOf, removeFinishedCheckpoints } from '../results/folder.js';
 import { readResults } from '../results/store.js';
 import { runStage } from '../stages/run-stage.js';
 import { localRunner } from '../workers/pool.js';
+import type { TrialRunner } from '../workers/runner.js';
 import { planRun, type PlannedRun } from './plan-run.js';
 import { firstBudgeted, writeReports } from './report.js';
 import {
   count,
   defaultWorkers,
+  queueOption,
   studyFromFlags,
-  withStudyFlags,
+  withRunFlags,
   type ComposedStudy,
-  type StudyFlags,
+  type RunFlags,
 } from './study-flags.js';
 import { INTERRUPTED, untilSignal } from './until-signal.js';
 
-interface RunFlags extends StudyFlags {
-  readonly seeds?: number;
+interface Flags extends RunFlags {
   readonly workers?: number;
+  readonly queue?: string;
+  readonly shard?: Shard;
   readonly checkpointEvery?: number;
-  readonly out: string;
   readonly json?: boolean;
 }
 
 /** `peft-bench run`: every trial of a study, then its report. */
 export function addRunCommand(program: Command): void {
-  withStudyFlags(program.command('run').description('compare methods at equal parameter budgets'))
-    .option('--seeds <n>', 'number of seeds: 1, 2, .. n', count)
+  withRunFlags(program.command('run').description('compare methods at equal parameter budgets'))
     .option('--workers <n>', 'trials at a time, one process each: one for each core, or one for a device', count)
+    .addOption(queueOption('hand the trials to the workers of a Redis: redis://host:port'))
+    .option('--shard <i/n>', 'run a share of the trials: 0/4, 1/4, 2/4 and 3/4 are a whole', parseShard)
     .option('--checkpoint-every <steps>', 'steps between two checkpoints of a trial: 50', count)
     .option('--json', 'one JSON line on stdout for each finished trial')
-    .requiredOption('--out <folder>', 'where results and the report go')
-    .action(async (flags: RunFlags) => {
+    .action(async (flags: Flags) => {
       process.exitCode = await untilSignal((signal) => run(flags, signal));
     });
 }
 
 /** The exit code of a run: 0 all done, 1 some failed, 130 interrupted. */
-async function run(flags: RunFlags, signal: AbortSignal): Promise<number> {
-  const { out } = flags;
+async function run(flags: Flags, signal: AbortSignal): Promise<number> {
+  const { out, shard } = flags;
+  const openRunner = await runnerFromFlags(flags);
   const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
   process.stderr.write(`peft-bench: loading ${composed.study.model}\n`);
   const planned = await planRun(composed);
-  const lock = await claimFolder(out);
+  const lock = await claimFolder(out, { isShared: shard !== undefined });
   try {
-    return await runPlanned(flags, composed, planned, signal);
+    return await runPlanned(flags, composed, planned, { openRunner, signal });
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
     process.stderr.write(
@@ -53,31 +59,58 @@ async function run(flags: RunFlags, signal: AbortSignal): Promise<number> {
     );
     return 1;
   } finally {
-    lock.release();
+    lock?.release();
   }
 }
 
 async function runPlanned(
-  { out, workers, checkpointEvery, json }: RunFlags,
+  { out, shard, json }: Flags,
   { study }: ComposedStudy,
-  { engine, tasks, trials }: PlannedRun,
-  signal: AbortSignal,
+  { engine, tasks, trials: all }: PlannedRun,
+  { openRunner, signal }: { readonly openRunner: OpenRunner; readonly signal: AbortSignal },
 ): Promise<number> {
-  const runner = localRunner({
-    workers: workers ?? defaultWorkers(engine),
-    checkpoints: checkpointFolder(out),
-    ...(checkpointEvery === undefined ? {} : { checkpointEvery }),
-  });
+  const trials = shard ? shardOf(all, shard) : all;
+  const runner = openRunner(engine);
   const onResult = (result: object): void => void process.stdout.write(`${JSON.stringify(result)}\n`);
   try {
     const results = await runStage(out, trials, { runner, tasks, signal, ...(json ? { onResult } : {}) });
     await removeCheckpointsOfDone(out);
     if (signal.aborted) return interrupted(out, results.length, trials.length);
-    await writeReports(out, study.reference ?? firstBudgeted(results), results);
+    if (shard) sayShard(shard, results.length, out);
+    else await writeReports(out, study.reference ?? firstBudgeted(results), results);
     return results.every(({ status }) => status === 'done') ? 0 : 1;
   } finally {
     await runner.close();
   }
+}
+
+type OpenRunner = (engine: EnginePlan) => TrialRunner;
+
+/** Where the trials will run; a Redis that does not answer is found before anything is loaded. */
+async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: Flags): Promise<OpenRunner> {
+  const keeping = checkpointEvery === undefined ? {} : { checkpointEvery };
+  if (queue === undefined) {
+    const checkpoints = checkpointFolder(out);
+    return (engine) => localRunner({ workers: workers ?? defaultWorkers(engine), checkpoints, ...keeping });
+  }
+  if (workers !== undefined) {
+    throw new ConfigError(
+      '--workers is for trials of this machine; with --queue it is for peft-bench worker',
+      'workers',
+    );
+  }
+  if (shard !== undefined) {
+    throw new ConfigError('--shard and --queue are two ways to share the trials; leave one out', 'shard');
+  }
+  const { queueRunner } = await import('../queue/runner.js');
+  const runner = await queueRunner(parseAddress(queue), keeping);
+  return () => runner;
+}
+
+function sayShard({ index, of }: Shard, ended: number, out: string): void {
+  process.stderr.write(
+    `peft-bench: the ${ended} trials of share ${index}/${of} are in ${out}; peft-bench report ${out} joins the shares\n`,
+  );
 }
 
 async function removeCheckpointsOfDone(out: string): Promise<void> {

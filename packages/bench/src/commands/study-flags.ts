@@ -92,6 +92,19 @@ export function withStudyFlags(command: Command): Command {
     );
 }
 
+/** Which trials a run has, and where their results go. */
+export interface RunFlags extends StudyFlags {
+  readonly seeds?: number;
+  readonly out: string;
+}
+
+/** Adds the flags that say what a run is, wherever it runs. */
+export function withRunFlags(command: Command): Command {
+  return withStudyFlags(command)
+    .option('--seeds <n>', 'number of seeds: 1, 2, .. n', count)
+    .requiredOption('--out <folder>', 'where results and the report go');
+}
+
 const DOCUMENT_ENDS = ['file', 'paragraph', 'line'] satisfies DocumentEnd[];
 
 /** A study and where its data come from. */
@@ -200,6 +213,11 @@ function amount(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
   throw new InvalidArgumentError('Expected a positive number.');
+}
+
+/** `--queue`, or the variable that keeps a password out of the list of processes. */
+export function queueOption(about: string): Option {
+  return new Option('--queue <url>', about).env('PEFT_BENCH_QUEUE');
 }
 
 /** One process for each core, or for the device. */

@@ -19,9 +19,11 @@ export interface Trial {
   readonly protocol: StudyProtocol;
   readonly engine: EnginePlan;
   readonly versions: Readonly<Record<string, string>>;
+  /** Content hashes of what it reads: a changed file or model makes new trials. */
+  readonly fingerprints: { readonly model: string; readonly data: string };
 }
 
-/** Content hashes of what trials read: a changed file or model makes new trials. */
+/** Content hashes of what the trials of a run read. */
 interface Fingerprints {
   readonly model: string;
   /** By task. */
@@ -60,15 +62,20 @@ function trialOf(
   { study: { model, protocol }, data, engine, versions, methodVersions, fingerprints }: TrialContext,
   choice: Pick<Trial, 'arm' | 'method' | 'settings' | 'task' | 'budget' | 'seed'>,
 ): Trial {
-  const computedBy = { ...versions, ...methodVersions.get(choice.method) };
-  return withId({ ...choice, model, protocol, data, engine, versions: computedBy }, fingerprints);
+  return withId({
+    ...choice,
+    model,
+    protocol,
+    data,
+    engine,
+    versions: { ...versions, ...methodVersions.get(choice.method) },
+    fingerprints: { model: fingerprints.model, data: fingerprints.data[choice.task] ?? '' },
+  });
 }
 
-function withId(trial: Omit<Trial, 'id'>, { model, data }: Fingerprints): Trial {
+function withId(trial: Omit<Trial, 'id'>): Trial {
   const { data: _paths, ...content } = trial; // the content of the files counts, not where they lie
-  const digest = createHash('sha256')
-    .update(canonical({ ...content, fingerprints: { model, data: data[trial.task] } }))
-    .digest('hex');
+  const digest = createHash('sha256').update(canonical(content)).digest('hex');
   const prefix = [trial.arm, trial.task, trial.budget ?? 'any', `s${trial.seed}`].map(plain).join('-');
   return { id: `${prefix.slice(0, 120)}-${digest.slice(0, 12)}`, ...trial };
 }

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
-import { ConfigError, DataError, diskStorage } from '@peftjs/core';
+import { ConfigError, DataError, type Storage } from '@peftjs/core';
 import { isLanguageFile, readLanguageTask, type DocumentEnd, type LanguageTask } from '@peftjs/tasks';
 
 /** A training file and the one that results are reported on. */
@@ -31,6 +31,7 @@ export async function readLanguageFiles(
   name: string,
   { train, dev }: TaskFiles,
   documentEnd: DocumentEnd | undefined,
+  storage: Storage,
 ): Promise<LanguageTask> {
   const isText = (path: string): boolean => extname(path).toLowerCase() === '.txt';
   if (documentEnd !== undefined && !isText(train) && !isText(dev)) {
@@ -39,7 +40,7 @@ export async function readLanguageFiles(
       'document-end',
     );
   }
-  return readLanguageTask({ name, train, dev, documentEnd, storage: diskStorage() });
+  return readLanguageTask({ name, train, dev, documentEnd, storage });
 }
 
 async function isLanguage(path: string): Promise<boolean> {

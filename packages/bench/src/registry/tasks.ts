@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { ConfigError, DataError, diskStorage } from '@peftjs/core';
+import { ConfigError, DataError, diskStorage, type Storage } from '@peftjs/core';
 import {
   embeddedTasks,
   glueName,
@@ -44,8 +44,13 @@ export type LoadedTask = LabelledTask | LoadedLanguageTask;
  * model.
  * @throws ConfigError for an unknown name, DataError for a missing or malformed file.
  */
-export async function loadTask(name: string, data: DataSource, split: Protocol = 'official'): Promise<LoadedTask> {
-  const published = data.kind === 'folder' ? await fromPublished(name, data.folder, split) : undefined;
+export async function loadTask(
+  name: string,
+  data: DataSource,
+  split: Protocol = 'official',
+  storage = diskStorage(),
+): Promise<LoadedTask> {
+  const published = data.kind === 'folder' ? await fromPublished(name, data.folder, split, storage) : undefined;
   if (published) return withLabels(published, data);
   if (split !== 'official') {
     throw new ConfigError(
@@ -59,9 +64,10 @@ export async function loadTask(name: string, data: DataSource, split: Protocol =
     source: `${basename(files.train)} and ${basename(files.dev)}, given by the user`,
     licence: "the user's own",
   };
-  if (await areLanguageFiles(files)) return { ...(await readLanguageFiles(name, files, data.documentEnd)), ...origin };
+  if (await areLanguageFiles(files))
+    return { ...(await readLanguageFiles(name, files, data.documentEnd, storage)), ...origin };
   const { train, dev } = files;
-  return withLabels({ ...(await readTask({ train, dev, name, storage: diskStorage() })), ...origin }, data);
+  return withLabels({ ...(await readTask({ train, dev, name, storage })), ...origin }, data);
 }
 
 /** Whether tasks are for a language model. Files that are not there count as none: `loadTask` says so. @throws ConfigError for both kinds. */
@@ -94,8 +100,12 @@ function isPublished(name: string): boolean {
   return glueName(name) !== undefined || name.toLowerCase() === 'trec';
 }
 
-async function fromPublished(name: string, folder: string, protocol: Protocol): Promise<LabelledTask | undefined> {
-  const storage = diskStorage();
+async function fromPublished(
+  name: string,
+  folder: string,
+  protocol: Protocol,
+  storage: Storage,
+): Promise<LabelledTask | undefined> {
   const glue = glueName(name);
   if (glue) {
     const task = await glueTask(glue, folder, storage, { protocol });

@@ -11,19 +11,25 @@ export function checkpointFolder(folder: string): string {
 }
 
 /**
- * Makes a folder a run's own, before anything is computed: locked, writable, and without what a killed run left half-written.
+ * Makes a folder a run's own, before anything is computed: locked, writable, and without what a killed run left half-written. One
+ * that is shared with the other shares of the run is writable, and no more: they write other files, and what they have half-written
+ * they are at.
  * @throws CheckpointError when it cannot be written.
  * @throws ConfigError when another run has it.
  */
-export async function claimFolder(folder: string): Promise<FolderLock> {
+export async function claimFolder(
+  folder: string,
+  { isShared = false }: { readonly isShared?: boolean } = {},
+): Promise<FolderLock | undefined> {
   let lock: FolderLock | undefined;
   try {
     await makeFolder(`${folder}/results`);
-    lock = await lockFolder(folder);
+    if (!isShared) lock = await lockFolder(folder);
     const probe = `${folder}/results/.writable`;
     await diskStorage().write(probe, new Uint8Array(PROBE_BYTES));
-    await rm(probe);
-    for (const part of [folder, `${folder}/results`, checkpointFolder(folder)]) await removeHalfWritten(part);
+    await rm(probe, { force: true });
+    for (const part of isShared ? [] : [folder, `${folder}/results`, checkpointFolder(folder)])
+      await removeHalfWritten(part);
     return lock;
   } catch (cause) {
     lock?.release();

@@ -22,13 +22,17 @@ export interface PreparedTrial {
 /** What trials of different seeds share: they differ in the order of the training rows. */
 export type TrialData = Omit<PreparedTrial, 'train'> & { trainingData(seed: number): TrainingData };
 
-/** Makes trials ready; what they share (model, tokenised rows) is made once. */
+/** Makes trials ready; what they share (model, tokenised rows) is made once, and kept until there is another model. */
 export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
   const prepared = new Map<string, Promise<TrialData>>();
+  let model = '';
   return async (trial) => {
+    if (trial.model !== model) prepared.clear();
+    model = trial.model;
     const key = JSON.stringify([trial.model, trial.engine.dtype, trial.task, trial.data, trial.protocol]);
     const shared = prepared.get(key) ?? loadTrialData(trial);
     prepared.set(key, shared);
+    shared.catch(() => prepared.delete(key));
     const { trainingData: batches, ...rest } = await shared;
     return { ...rest, train: batches(trial.seed) };
   };

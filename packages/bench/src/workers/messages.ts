@@ -1,6 +1,7 @@
 import type { Trial } from '../plan/trial.js';
 import type { EnginePlan } from '../registry/executors.js';
 import type { DoneTrial } from '../results/schema.js';
+import type { TrialPlaces } from '../trial/as-planned.js';
 import type { TrialProgress } from '../trial/progress.js';
 
 /** What the parent asks of a worker process: to run a trial, or to start an engine. */
@@ -13,6 +14,8 @@ export interface TrialRequest {
   readonly checkpoints: string | null;
   /** Steps between two checkpoints; the default where it is left out. */
   readonly checkpointEvery?: number;
+  /** Where things are on this machine, for a trial planned on another one; the process then checks that it has what was planned. */
+  readonly at?: TrialPlaces;
 }
 
 /** What a worker process tells its parent while it works. */
@@ -31,6 +34,7 @@ interface WarningReply {
 export type WorkerOutcome =
   | { readonly type: 'done'; readonly result: DoneTrial }
   | { readonly type: 'started' }
+  | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'failed'; readonly error: WorkerFailure };
 
 export type WorkerReply = ProgressReply | WarningReply | WorkerOutcome;

@@ -1,7 +1,8 @@
 import { onWarning } from '@peftjs/core';
 import { startEngine, type EnginePlan } from '../registry/executors.js';
+import { prepareAsPlanned } from '../trial/as-planned.js';
 import { noCheckpoints, trialCheckpoints } from '../trial/checkpoints.js';
-import { trialPreparer } from '../trial/prepare.js';
+import { trialPreparer, type PreparedTrial } from '../trial/prepare.js';
 import type { TrialProgress } from '../trial/progress.js';
 import { runTrial } from '../trial/run-trial.js';
 import { endWithParent } from './end-with-parent.js';
@@ -28,13 +29,24 @@ async function answer(request: WorkerRequest): Promise<void> {
   }
 }
 
-async function done({ trial, checkpoints: folder, checkpointEvery }: TrialRequest): Promise<WorkerReply> {
+async function done(request: TrialRequest): Promise<WorkerReply> {
+  const { trial, at } = request;
+  const prepared = at ? await prepareAsPlanned(trial, at, prepare).catch(refusal) : await prepare(trial);
+  return 'reason' in prepared ? prepared : trained(request, prepared);
+}
+
+function refusal(error: unknown): WorkerReply & { type: 'refused' } {
+  return { type: 'refused', reason: failureOf(error).message };
+}
+
+async function trained(request: TrialRequest, prepared: PreparedTrial): Promise<WorkerReply> {
+  const { trial, checkpoints: folder, checkpointEvery } = request;
   const onProgress = throttled((progress: TrialProgress) => {
     reply({ type: 'progress', progress });
   });
   const every = checkpointEvery === undefined ? {} : { every: checkpointEvery };
   const checkpoints = folder === null ? noCheckpoints : trialCheckpoints(trial.id, { folder, ...every });
-  const { result } = await runTrial(trial, await prepare(trial), { onProgress, checkpoints });
+  const { result } = await runTrial(trial, prepared, { onProgress, checkpoints });
   return { type: 'done', result };
 }
 

@@ -1,0 +1,132 @@
+import { createHash } from 'node:crypto';
+import type { JobsOptions } from 'bullmq';
+import * as v from 'valibot';
+import { DataError } from '@peftjs/core';
+import type { Trial } from '../plan/trial.js';
+import type { DataSource } from '../registry/tasks.js';
+import { trialResultSchema, type DoneTrial } from '../results/schema.js';
+import type { WorkerFailure } from '../workers/messages.js';
+
+/* What the process that asks for trials and those that run them have to agree on. */
+
+/** Every key in Redis begins like this. */
+export const PREFIX = 'peft-bench';
+/** The queues that somebody asks, by when. */
+export const QUEUES_KEY = `${PREFIX}:queues`;
+
+/**
+ * A worker that says nothing for so long has lost its trial to another one: long enough for a busy machine and a slow network, short
+ * enough not to be waited for. Losing a trial by mistake costs the steps since its last checkpoint, never a number.
+ */
+export const LOCK_MS = 8_000;
+/** How often a worker says that it is still at a trial: three times in the time of a lock. */
+export const LOCK_RENEWAL_MS = 2_500;
+/** How often workers look for trials whose worker is gone. */
+export const STALLED_MS = 2_000;
+/** Runs of a trial whose process dies: of too little memory, say. A trial that fails by itself fails again, and is run once. */
+const ATTEMPTS = 3;
+/**
+ * Workers that may vanish under one trial: machines come and go, which is no fault of the trial's. The limit is for the one that takes
+ * its machine along.
+ */
+export const MAX_STALLED = 25;
+/** Results that nobody fetches, and the data of trials, are thrown away after a week. */
+export const KEEP_SECONDS = 7 * 24 * 3600;
+
+export const JOB_OPTIONS: JobsOptions = {
+  attempts: ATTEMPTS,
+  backoff: { type: 'fixed', delay: 1_000 },
+  removeOnComplete: { age: KEEP_SECONDS },
+  removeOnFail: { age: KEEP_SECONDS },
+  stackTraceLimit: 0,
+};
+
+/** A file that goes through Redis. */
+export interface TravellingFile {
+  /** Where it lies below the folder of the task, with '/'. */
+  readonly path: string;
+  readonly sha256: string;
+  readonly bytes: number;
+}
+
+/** What a worker is given: a trial, and where its model and data are. */
+export interface TrialJob {
+  readonly trial: Trial;
+  /** The model as a worker finds it: an absolute path, where the plan names a folder. */
+  readonly model: string;
+  /** The data as a worker finds them; paths are relative to where `files` are unpacked, and absolute where there are none. */
+  readonly data: DataSource;
+  readonly files: readonly TravellingFile[];
+  /** Steps between two checkpoints; the default where it is left out. */
+  readonly checkpointEvery?: number;
+}
+
+/** How a trial ended for good. */
+export type TrialOutcome =
+  { readonly type: 'done'; readonly result: DoneTrial } | { readonly type: 'failed'; readonly error: WorkerFailure };
+
+/**
+ * The queue of a trial: trials that need the same of a worker (model, data, method and versions) share one, so that a worker that
+ * lacks something leaves the whole queue to others.
+ */
+export function queueOf({ model, fingerprints, task, method, engine, versions }: Trial): string {
+  const needs = JSON.stringify([model, fingerprints, task, method, engine, versions]);
+  return createHash('sha256').update(needs).digest('hex').slice(0, 16);
+}
+
+const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4_000));
+const id = v.pipe(v.string(), v.maxLength(200), v.regex(/^[A-Za-z0-9][\w.-]*$/));
+const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+/** Below a folder, whatever the folder. */
+const isInside = (path: string): boolean =>
+  path.split('/').every((part) => !['', '.', '..'].includes(part) && !/[\\\0]/.test(part));
+const inside = v.pipe(v.string(), v.maxLength(1_000), v.check(isInside));
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const documentEnd = v.exactOptional(v.picklist(['file', 'paragraph', 'line']));
+const dataSource = v.variant('kind', [
+  v.object({ kind: v.literal('embedded') }),
+  v.object({ kind: v.literal('files'), train: text, dev: text, documentEnd }),
+  v.object({ kind: v.literal('folder'), folder: text, documentEnd }),
+]);
+
+const jobSchema = v.pipe(
+  v.object({
+    trial: v.looseObject({ id, method: text, model: text, task: text, data: dataSource }),
+    model: text,
+    data: dataSource,
+    files: v.pipe(v.array(v.object({ path: inside, sha256, bytes: count })), v.maxLength(100)),
+    checkpointEvery: v.exactOptional(count),
+  }),
+  v.check(
+    ({ data, files }) => files.length === 0 || data.kind !== 'files' || [data.train, data.dev].every(isInside),
+    'data that travel must stay in their folder',
+  ),
+);
+
+const outcomeSchema = v.variant('type', [
+  v.object({ type: v.literal('done'), result: trialResultSchema }),
+  v.object({ type: v.literal('failed'), error: v.object({ code: text, message: v.string() }) }),
+]);
+
+/** Reads the job of a trial. @throws DataError when it is none, or one that would leave its folder. */
+export function readJob(id: string, data: unknown): TrialJob {
+  const job = v.safeParse(jobSchema, data, { abortEarly: true });
+  if (job.success && job.output.trial.id === id) return data as TrialJob;
+  if (job.success) throw new DataError(`the job ${id} is the trial ${job.output.trial.id}`);
+  throw new DataError(`this is no trial: '${v.getDotPath(job.issues[0]) ?? 'the whole'}' is not what it should be`);
+}
+
+/** Reads what a worker says of a trial. @throws DataError when it is not the outcome of this one. */
+export function readOutcome(id: string, value: unknown): TrialOutcome {
+  const outcome = v.safeParse(outcomeSchema, value, { abortEarly: true });
+  if (!outcome.success) {
+    const [issue] = outcome.issues;
+    throw new DataError(`a worker's answer is no result: '${v.getDotPath(issue) ?? 'the whole'}': ${issue.message}`);
+  }
+  const { output } = outcome;
+  if (output.type === 'failed') return { type: 'failed', error: { ...output.error } };
+  const { result } = output;
+  if (result.id !== id || result.status !== 'done')
+    throw new DataError(`a worker's answer is the result of ${result.id}`);
+  return { type: 'done', result };
+}

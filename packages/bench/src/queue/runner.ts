@@ -1,0 +1,156 @@
+import { Job } from 'bullmq';
+import type { PeftError } from '@peftjs/core';
+import type { Trial } from '../plan/trial.js';
+import type { TrialProgress } from '../trial/progress.js';
+import { WORKER_DIED } from '../workers/messages.js';
+import type { TrialEvents, TrialRunner } from '../workers/runner.js';
+import type { RedisAddress } from './address.js';
+import { connectRedis } from './connect.js';
+import { queueOf, readOutcome, type TrialJob, type TrialOutcome } from './contract.js';
+import { idleReasons } from './idle.js';
+import { openQueues, type Queues } from './queues.js';
+import { pause, unlessAborted, within } from './waiting.js';
+
+/** How often trials are looked at. */
+const TICK_MS = 1_000;
+/** Waiting trials that are looked at in one tick; those that are being run are always looked at. */
+const LOOKS = 200;
+/** What is asked of a Redis that is away is given up after so long when the run ends. */
+const CLOSING_MS = 3_000;
+
+/** A run as its trials see it while they are with the workers. */
+interface Asked {
+  readonly events: TrialEvents;
+  /** The trials without an outcome, by id, the one that was not looked at for longest first. */
+  readonly pending: Map<string, Trial>;
+  /** Of those, the ones that a worker is at, and the last that was heard of them. */
+  readonly running: Map<string, string>;
+}
+
+/**
+ * Hands trials to the workers of a Redis, and takes their results back. Redis is a messenger and nothing more: what it forgets is
+ * asked for again, and a result counts once, when it is in the folder of the run.
+ * @throws ConfigError when there is no usable Redis.
+ */
+export async function queueRunner(
+  address: RedisAddress,
+  keeping: Pick<TrialJob, 'checkpointEvery'> = {},
+): Promise<TrialRunner> {
+  let note: TrialEvents['onNote'] = () => undefined;
+  const redis = await connectRedis(address, {
+    onLost: (reason) => note(`lost ${address.shown} (${reason}); the run goes on when it is back`),
+    onBack: () => note(`${address.shown} is back`),
+  });
+  const queues = openQueues(redis, keeping);
+  return {
+    async run(trials, events, signal) {
+      note = events.onNote;
+      const asked: Asked = { events, pending: new Map(trials.map((trial) => [trial.id, trial])), running: new Map() };
+      await unlessAborted(signal, ask(queues, asked, address, signal));
+      if (signal.aborted) await within(CLOSING_MS, withdraw(queues, asked));
+    },
+    async close() {
+      note = () => undefined;
+      await within(CLOSING_MS, queues.close());
+      redis.disconnect();
+    },
+  };
+}
+
+/** Looks at the trials again and again until each has an outcome. */
+async function ask(queues: Queues, asked: Asked, { shown }: RedisAddress, signal: AbortSignal): Promise<void> {
+  const whyIdle = idleReasons(queues.redis, shown);
+  let refusal = '';
+  while (asked.pending.size > 0 && !signal.aborted) {
+    try {
+      await queues.keepOpen(asked.pending.values());
+      for (const trial of nextToLookAt(asked)) await look(queues, trial, asked);
+      for (const reason of await whyIdle(idleQueues(asked))) asked.events.onNote(reason);
+    } catch (error) {
+      const { name, message } = error as Error;
+      if (name !== 'ReplyError') throw error;
+      if (message !== refusal) asked.events.onNote(`${shown} refuses: ${message}; the run tries again`); // it is full, say
+      refusal = message;
+    }
+    if (asked.pending.size > 0) await pause(TICK_MS, signal);
+  }
+}
+
+/** Those that are being run, and as many of the others as one tick can look at; they come last in the next one. */
+function nextToLookAt({ pending, running }: Asked): Trial[] {
+  const [atWork, waiting] = [true, false].map((isRunning) =>
+    [...pending.values()].filter(({ id }) => running.has(id) === isRunning),
+  ) as [Trial[], Trial[]];
+  const next = waiting.slice(0, LOOKS);
+  for (const trial of next) {
+    pending.delete(trial.id);
+    pending.set(trial.id, trial);
+  }
+  return [...atWork, ...next];
+}
+
+/** The queues with trials that wait, and none that a worker is at; a trial of each. */
+function idleQueues({ pending, running }: Asked): Map<string, Trial> {
+  const idle = new Map([...pending.values()].map((trial) => [queueOf(trial), trial] as const));
+  for (const id of running.keys()) {
+    const trial = pending.get(id);
+    if (trial) idle.delete(queueOf(trial));
+  }
+  return idle;
+}
+
+/** Takes what there is of a trial: nothing, its progress, or its outcome. */
+async function look(queues: Queues, trial: Trial, asked: Asked): Promise<void> {
+  const job = await Job.fromId<TrialJob, unknown>(queues.of(trial), trial.id);
+  if (!job) {
+    asked.running.delete(trial.id);
+    await queues.add(trial);
+  } else if (job.finishedOn !== undefined) {
+    await settle(job, trial, asked);
+  } else if (job.processedOn !== undefined && (await job.isActive())) {
+    follow(job, trial, asked);
+  } else if (asked.running.delete(trial.id)) {
+    const message = `${job.failedReason || 'its worker let it go'}; it waits for a worker again`;
+    asked.events.onRetry(trial, { code: WORKER_DIED, message });
+  }
+}
+
+function follow({ progress }: Job, trial: Trial, { running, events }: Asked): void {
+  if (!running.has(trial.id)) events.onStart(trial);
+  const said = JSON.stringify(progress);
+  if (typeof progress === 'object' && running.get(trial.id) !== said) {
+    events.onProgress(trial, progress as unknown as TrialProgress);
+  }
+  running.set(trial.id, said);
+}
+
+/** The outcome of a trial counts once: it is taken, then forgotten by Redis. */
+async function settle(job: Job<TrialJob, unknown>, trial: Trial, { pending, running, events }: Asked): Promise<void> {
+  if (!running.has(trial.id)) events.onStart(trial);
+  const outcome = outcomeOf(job, trial);
+  if (outcome.type === 'done') await events.onDone(trial, outcome.result);
+  else await events.onFailed(trial, outcome.error);
+  pending.delete(trial.id);
+  running.delete(trial.id);
+  await job.remove().catch(() => undefined); // another run may have taken it
+}
+
+function outcomeOf({ returnvalue, failedReason }: Job<TrialJob, unknown>, { id }: Trial): TrialOutcome {
+  if (returnvalue === null || returnvalue === undefined) {
+    return { type: 'failed', error: { code: WORKER_DIED, message: failedReason || 'its worker went away' } };
+  }
+  try {
+    return readOutcome(id, returnvalue);
+  } catch (error) {
+    const { code, message } = error as PeftError;
+    return { type: 'failed', error: { code, message } };
+  }
+}
+
+/** Takes back what no worker has begun. What one is at goes on; the same run finds its result. */
+async function withdraw(queues: Queues, { pending }: Asked): Promise<void> {
+  for (const trial of pending.values()) {
+    const job = await Job.fromId(queues.of(trial), trial.id);
+    if (job?.finishedOn === undefined) await job?.remove().catch(() => undefined); // a worker has it
+  }
+}

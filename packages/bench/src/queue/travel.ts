@@ -1,0 +1,134 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import type { Redis } from 'ioredis';
+import { DataError, diskStorage, warnOnce, type Storage } from '@peftjs/core';
+import type { Trial } from '../plan/trial.js';
+import { loadTask, type DataSource } from '../registry/tasks.js';
+import { KEEP_SECONDS, PREFIX, type TravellingFile, type TrialJob } from './contract.js';
+
+/* How the data of a trial come to another machine: through Redis, by the hash of their content. */
+
+/** More than this is better read from a path that all machines share. */
+const MOST_BYTES = 50 * 2 ** 20;
+
+/** The data of a task, ready to go. */
+export interface PackedData {
+  /** As `TrialJob` has them. */
+  readonly data: DataSource;
+  readonly files: readonly TravellingFile[];
+  /** By hash. */
+  readonly contents: ReadonlyMap<string, Uint8Array>;
+}
+
+/** The files that a trial reads. Too large ones stay where they are, which is said once. */
+export async function packData(
+  trial: Pick<Trial, 'task' | 'data' | 'protocol'>,
+  mostBytes = MOST_BYTES,
+): Promise<PackedData> {
+  const { task, data } = trial;
+  if (data.kind === 'embedded') return { data, files: [], contents: new Map() };
+  const read = await filesRead(trial);
+  const total = read.reduce((sum, { content }) => sum + content.byteLength, 0);
+  if (total > mostBytes) {
+    const stays = inPlace(data);
+    warnOnce(
+      `the files of ${task} have ${Math.ceil(total / 2 ** 20)} MiB, more than the ${Math.floor(mostBytes / 2 ** 20)} that go through Redis: ` +
+        `workers read them from ${placeOf(stays)}; put them on a path that all machines share and name it by --data`,
+    );
+    return { data: stays, files: [], contents: new Map() };
+  }
+  const paths = travellingPaths(data);
+  const contents = new Map(read.map(({ content }) => [hashOf(content), content] as const));
+  const files = read.map(({ path, content }) => ({
+    path: paths.name(path),
+    sha256: hashOf(content),
+    bytes: content.byteLength,
+  }));
+  return { data: paths.data, files, contents };
+}
+
+/** Puts files into Redis where they are not there yet. */
+export async function sendData(redis: Redis, { contents }: Pick<PackedData, 'contents'>): Promise<void> {
+  for (const [hash, content] of contents) {
+    const isThere = await redis.expire(keyOf(hash), KEEP_SECONDS);
+    if (!isThere) await redis.set(keyOf(hash), Buffer.from(content), 'EX', KEEP_SECONDS);
+  }
+}
+
+/**
+ * Where the data of a job are on this machine, fetched if need be. Files are readable by their owner alone.
+ * @throws DataError when Redis has them no longer, or others than the job names.
+ */
+export async function unpackData(redis: Redis, { data, files }: TrialJob, scratch: string): Promise<DataSource> {
+  if (files.length === 0 || data.kind === 'embedded') return data;
+  const folder = join(scratch, 'data', hashOf(Buffer.from(JSON.stringify(files))).slice(0, 32));
+  for (const file of files) await fetchFile(redis, file, join(folder, file.path));
+  return data.kind === 'files'
+    ? { ...data, train: join(folder, data.train), dev: join(folder, data.dev) }
+    : { ...data, folder };
+}
+
+async function fetchFile(redis: Redis, { path, sha256, bytes }: TravellingFile, target: string): Promise<void> {
+  if (existsSync(target) && hashOf(await readFile(target)) === sha256) return;
+  const content = await redis.getBuffer(keyOf(sha256));
+  if (content?.byteLength !== bytes || hashOf(content) !== sha256) {
+    throw new DataError(`${path} is not in Redis as the run has it`, path);
+  }
+  await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+  const temporary = `${target}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`;
+  await writeFile(temporary, content, { mode: 0o600, flag: 'wx' });
+  await rename(temporary, target);
+}
+
+/** Reads a task once more, and keeps what is read. */
+async function filesRead({ task, data, protocol }: Pick<Trial, 'task' | 'data' | 'protocol'>) {
+  const read = new Map<string, Uint8Array>();
+  const disk = diskStorage();
+  const storage: Storage = {
+    exists: (path) => disk.exists(path),
+    write: (path, bytes) => disk.write(path, bytes),
+    async read(path) {
+      const content = await disk.read(path);
+      read.set(path, content);
+      return content;
+    },
+  };
+  await loadTask(task, data, protocol.split, storage);
+  return [...read].map(([path, content]) => ({ path, content }));
+}
+
+/** Two files of one name stay apart; what lies in a folder keeps its place there. */
+function travellingPaths(source: Exclude<DataSource, { kind: 'embedded' }>): {
+  readonly data: DataSource;
+  name(path: string): string;
+} {
+  if (source.kind === 'folder') {
+    return {
+      data: { ...source, folder: '.' },
+      name: (path) => relative(source.folder, path).split(sep).join('/'),
+    };
+  }
+  const train = `train/${basename(source.train)}`;
+  const dev = source.dev === source.train ? train : `dev/${basename(source.dev)}`;
+  return { data: { ...source, train, dev }, name: (path) => (path === source.train ? train : dev) };
+}
+
+function inPlace(data: Exclude<DataSource, { kind: 'embedded' }>): Exclude<DataSource, { kind: 'embedded' }> {
+  return data.kind === 'folder'
+    ? { ...data, folder: resolve(data.folder) }
+    : { ...data, train: resolve(data.train), dev: resolve(data.dev) };
+}
+
+function placeOf(data: Exclude<DataSource, { kind: 'embedded' }>): string {
+  return data.kind === 'folder' ? data.folder : `${data.train} and ${data.dev}`;
+}
+
+function hashOf(content: Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+function keyOf(hash: string): string {
+  return `${PREFIX}:data:${hash}`;
+}

@@ -1,0 +1,56 @@
+import { CheckpointError, DataError, UnsupportedError } from '@peftjs/core';
+import type { Trial } from '../plan/trial.js';
+import { numericVersions } from '../plan/versions.js';
+import { resolveEngine } from '../registry/executors.js';
+import { resolveMethod } from '../registry/methods.js';
+import type { DataSource } from '../registry/tasks.js';
+import { dataFingerprint } from './fingerprints.js';
+import type { PreparedTrial } from './prepare.js';
+
+/** Where the model and the data of a trial are on the machine that runs it. */
+export interface TrialPlaces {
+  readonly model: string;
+  readonly data: DataSource;
+}
+
+/**
+ * Makes a trial ready that was planned on another machine.
+ * @throws PeftError where this one has not what was planned: the versions, the method, the model or the rows.
+ */
+export async function prepareAsPlanned(
+  trial: Trial,
+  at: TrialPlaces,
+  prepare: (trial: Trial) => Promise<PreparedTrial>,
+): Promise<PreparedTrial> {
+  await assertVersions(trial);
+  const prepared = await prepare({ ...trial, ...at });
+  const { fingerprints } = trial;
+  if (prepared.model.fingerprint !== fingerprints.model) {
+    throw new CheckpointError(`the model ${at.model} is another one here than where the run was planned`, at.model);
+  }
+  if (dataFingerprint(prepared.task, prepared.model) !== fingerprints.data) {
+    throw new DataError(`the rows of ${trial.task} are others here than where the run was planned`, trial.task);
+  }
+  return prepared;
+}
+
+/** @throws UnsupportedError naming the first package of another version, ConfigError where the method is not installed. */
+async function assertVersions({ method, engine, versions: planned }: Trial): Promise<void> {
+  const { offer } = await resolveMethod(method);
+  const resolved = await resolveEngine(engine);
+  const here: Record<string, string> = {
+    ...(await numericVersions()),
+    ...resolved.versions,
+    [offer.packageName]: offer.version,
+  };
+  for (const name of new Set([...Object.keys(planned), ...Object.keys(here)])) {
+    if (here[name] === planned[name]) continue;
+    throw new UnsupportedError(
+      `${name} is ${here[name] ?? 'not there'}, and ${planned[name] ?? 'not there'} in the run`,
+    );
+  }
+  const { backend, threads } = resolved.engine;
+  if (backend !== engine.backend || threads !== engine.threads) {
+    throw new UnsupportedError(`the engine runs on ${backend} here, and on ${engine.backend} in the run`, 'backend');
+  }
+}
