@@ -34,6 +34,8 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
+const NOBODY_LISTENS = /^(?!.*open-sesame).*--queue redis:\/\/127\.0\.0\.1:1 cannot be used: connect ECONNREFUSED/;
+
 /** Arguments with file names in angle brackets, and what the one line must say. */
 const cases: [string, string, RegExp][] = [
   ['an unknown command', 'runn', /runn/],
@@ -64,6 +66,34 @@ const cases: [string, string, RegExp][] = [
     'run --engine eager --backend webgpu --out <out>',
     /--engine eager has no backend 'webgpu'; expected auto, tensorflow, wasm, cpu \('webgpu' is one of --engine compiled\)$/,
   ],
+  [
+    'a queue that is no Redis',
+    'run --queue http://:open-sesame@localhost --out <out>',
+    /http:\/\/…@localhost'; expected redis:/,
+  ],
+  ['a queue where nobody listens', 'run --queue redis://:open-sesame@127.0.0.1:1 --out <out>', NOBODY_LISTENS],
+  ['a worker where nobody listens', 'worker --queue redis://127.0.0.1:1 --scratch <scratch>', NOBODY_LISTENS],
+  ['a worker without a queue', 'worker', /--queue/],
+  [
+    'a worker with a strange name',
+    'worker --queue redis://127.0.0.1:1 --name a/b',
+    /--name is 'a\/b'; expected letters/,
+  ],
+  [
+    'processes of this machine with a queue',
+    'run --queue redis://127.0.0.1:1 --workers 2 --out <out>',
+    /--workers is for/,
+  ],
+  ['a shard beyond the last', 'run --shard 4/4 --out <out>', /'4\/4'; expected I\/N with I from 0/],
+  ['a shard of a queue', 'run --shard 0/4 --queue redis://127.0.0.1:1 --out <out>', /--shard and --queue/],
+  ['a manifest for nobody', 'manifest --image x --out <out>', /--kubernetes/],
+  ['a manifest without an image', 'manifest --kubernetes --out <out>', /--image/],
+  [
+    'a manifest with a wrong volume',
+    'manifest --kubernetes --image x --volume work --out <out>',
+    /'work'; expected CLAIM:\/path/,
+  ],
+  ['a manifest of an unknown preset', 'manifest --kubernetes --image x --preset fast --out <out>', /'fast'; expected/],
   ['no seeds', 'run --seeds 0 --out <out>', /seeds.*'0'/],
   ['a training file alone', 'run --train <good.tsv> --out <out>', /--dev is missing/],
   ['a missing file', 'run --train <none.tsv> --dev <good.tsv> --out <out>', /none\.tsv/],

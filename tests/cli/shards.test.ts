@@ -1,0 +1,45 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { comparable, TINY_MODEL } from '../../tools/faults/bench.js';
+import { peftBench } from './command.js';
+
+let folder = '';
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-shards-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const run = async (out: string, ...flags: string[]) =>
+  peftBench([
+    'run',
+    '--preset',
+    'smoke',
+    '--model',
+    TINY_MODEL,
+    '--method',
+    'head,lora',
+    '--seeds',
+    '2',
+    '--workers',
+    '1',
+    ...flags,
+    '--out',
+    join(folder, out),
+  ]);
+
+describe('the shares of a run, one after the other', () => {
+  it('leave the result files of one run, and report joins them', async () => {
+    expect((await run('whole')).code).toBe(0);
+    const first = await run('shared', '--shard', '0/2');
+    expect(first.code).toBe(0);
+    expect(first.stderr).toMatch(/2 trials of share 0\/2 are in .*shared; peft-bench report .*shared joins the shares/);
+    expect((await run('shared', '--shard', '1/2')).code).toBe(0);
+    expect(await comparable(join(folder, 'shared'))).toEqual(await comparable(join(folder, 'whole')));
+
+    const report = await peftBench(['report', join(folder, 'shared')]);
+    expect(report.code).toBe(0);
+    for (const method of ['head', 'lora']) expect(report.stderr).toMatch(new RegExp(`^${method} `, 'm'));
+  });
+});
