@@ -1,6 +1,6 @@
-"""Golden values for packages/bench/src/statistics, made by scipy.
+"""Golden values for packages/bench/src/statistics, made by scipy and statsmodels.
 
-    python3 -m venv venv && venv/bin/pip install scipy==1.17.1
+    python3 -m venv venv && venv/bin/pip install scipy==1.17.1 statsmodels==0.15.0
     venv/bin/python tools/golden/statistics.py > packages/bench/test/fixtures/statistics.json
     npx prettier --write packages/bench/test/fixtures/statistics.json
 """
@@ -10,7 +10,9 @@ import sys
 
 import numpy
 import scipy
+import statsmodels
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 # Paired differences of accuracies on 300 rows: multiples of 1/300, so that ties are common.
 rng = numpy.random.default_rng(20231)
@@ -22,18 +24,34 @@ SAMPLES = [
     *[[int(k) / 300 for k in rng.integers(-4, 9, size)] for size in (4, 5, 6, 8, 10, 12)],
     [float(x) for x in rng.normal(0.5, 1, 10)],
 ]
+# Paired differences on several tasks, of as many seeds or not; the mean of the tasks' means is tested.
+BY_TASK = [
+    [[int(k) / 300 for k in rng.integers(-3, 9, size)] for size in sizes] for sizes in ([6, 6], [4, 6, 3], [5, 1], [8, 8])
+]
+FAMILIES = [
+    [0.03],
+    [0.03125, 0.0625],
+    [0.01, 0.04, 0.03, 0.005],
+    [0.5, 0.02, 0.02, 1.0, 0.3],
+    [float(p) for p in rng.uniform(0, 0.2, 12)],
+]
 
 
-def sign_flip_p(differences):
+def sign_flip_p(differences, statistic=numpy.mean):
     test = stats.permutation_test(
         (numpy.array(differences),),
-        numpy.mean,
+        statistic,
         permutation_type="samples",
         alternative="two-sided",
         n_resamples=numpy.inf,
         vectorized=True,
     )
     return float(test.pvalue)
+
+
+def sign_flip_p_over_tasks(by_task):
+    weights = numpy.concatenate([numpy.full(len(task), 1 / len(task) / len(by_task)) for task in by_task])
+    return sign_flip_p(numpy.concatenate(by_task), lambda values, axis: (values * weights).sum(axis=axis))
 
 
 def percentile_interval(values):
@@ -51,8 +69,15 @@ def percentile_interval(values):
 
 json.dump(
     {
-        "madeBy": {"script": "tools/golden/statistics.py", "scipy": scipy.__version__, "numpy": numpy.__version__},
+        "madeBy": {
+            "script": "tools/golden/statistics.py",
+            "scipy": scipy.__version__,
+            "numpy": numpy.__version__,
+            "statsmodels": statsmodels.__version__,
+        },
         "signFlip": [{"differences": sample, "p": sign_flip_p(sample)} for sample in SAMPLES],
+        "signFlipOverTasks": [{"byTask": by_task, "p": sign_flip_p_over_tasks(by_task)} for by_task in BY_TASK],
+        "holm": [{"p": ps, "adjusted": multipletests(ps, method="holm")[1].tolist()} for ps in FAMILIES],
         "bootstrap": [{"values": sample, "interval": percentile_interval(sample)} for sample in SAMPLES[-4:]],
     },
     sys.stdout,

@@ -1,10 +1,18 @@
 import { PAIRS_FOR_SIGNIFICANCE } from './permutation.js';
 import { RESAMPLES } from './samples.js';
-import type { Failure, SummaryRow } from './summary-row.js';
+import type { SummaryRow } from './summary-row.js';
+import type { Summary } from './summary.js';
 
-/** What a reader must bear in mind about these rows, one sentence each. */
-export function notesOn(rows: readonly SummaryRow[], failed: readonly Failure[], reference: string): string[] {
-  return [...seedNotes(rows), ...comparisonNotes(rows, reference), ...budgetNotes(rows), ...failureNotes(failed)];
+/** What a reader must bear in mind about a summary, one sentence each. */
+export function notesOn(summary: Omit<Summary, 'notes'>): string[] {
+  const { rows, failed } = summary;
+  return [
+    ...seedNotes(rows),
+    ...comparisonNotes(summary),
+    ...overallNotes(summary),
+    ...budgetNotes(rows),
+    ...failureNotes(failed),
+  ];
 }
 
 function seedNotes(rows: readonly SummaryRow[]): string[] {
@@ -18,22 +26,58 @@ function seedNotes(rows: readonly SummaryRow[]): string[] {
   ];
 }
 
-function comparisonNotes(rows: readonly SummaryRow[], reference: string): string[] {
-  const differences = rows.flatMap(({ difference }) => (difference ? [difference] : []));
+function comparisonNotes({ rows, comparisons, reference }: Omit<Summary, 'notes'>): string[] {
   const isRival = ({ arm, baseline }: SummaryRow): boolean => !baseline && arm !== reference;
-  if (differences.length === 0) {
-    return rows.some(isRival) ? [`No row can be compared with '${reference}' seed by seed.`] : [];
-  }
-  const pairs = Math.min(...differences.map((difference) => difference.pairs));
-  const notes = [
-    `Differences are paired by seed; p is the two-sided sign-flip permutation p, not corrected for the ${count(differences.length, 'comparison')} made here.`,
+  const isAlone = rows.some(isRival) && rows.every(({ difference }) => difference === null);
+  const alone = isAlone ? [`No row can be compared with '${reference}' seed by seed.`] : [];
+  const onTasks = [
+    ...rows.flatMap(({ difference }) => difference ?? []),
+    ...comparisons.filter(({ task }) => task !== null),
   ];
+  if (onTasks.length === 0) return alone;
+  const tasks = new Set(rows.map(({ task }) => task)).size;
+  return [
+    ...alone,
+    `Differences are paired by seed; p is the exact two-sided sign-flip permutation p. ${familyNote(tasks)}`,
+    ...reachNotes(Math.min(...onTasks.map(({ pairs }) => pairs)), tasks),
+  ];
+}
+
+function familyNote(tasks: number): string {
+  const open = 'the numbers of arms and of budgets are not corrected for';
+  return tasks > 1
+    ? `The adjusted p is Holm's over the ${tasks} tasks, for each pair of arms at a budget; ${open}.`
+    : `There is one task, so Holm's correction over tasks changes nothing; ${open}.`;
+}
+
+/** What the number of seeds cannot show. */
+function reachNotes(pairs: number, tasks: number): string[] {
+  const least = 2 / 2 ** pairs;
   if (pairs < PAIRS_FOR_SIGNIFICANCE) {
-    notes.push(
-      `With ${count(pairs, 'paired seed')} the smallest possible p is ${2 / 2 ** pairs}: p < 0.05 cannot be reached with fewer than ${PAIRS_FOR_SIGNIFICANCE} seeds.`,
-    );
+    return [
+      `With ${count(pairs, 'paired seed')} the smallest possible p is ${least}: p < 0.05 cannot be reached with fewer than ${PAIRS_FOR_SIGNIFICANCE} seeds.`,
+    ];
   }
-  return notes;
+  const adjusted = tasks * least;
+  if (adjusted < 0.05) return [];
+  const needed = Math.ceil(Math.log2((2 * tasks) / 0.05));
+  return [
+    `With ${pairs} paired seeds and ${tasks} tasks the smallest possible p on a task is ${least}, and ${adjusted} where Holm's correction counts in full: it takes ${needed} seeds for that to be below 0.05.`,
+  ];
+}
+
+function overallNotes({ rows, overall, comparisons }: Omit<Summary, 'notes'>): string[] {
+  if (new Set(rows.map(({ lowerIsBetter }) => lowerIsBetter)).size > 1)
+    return ['There is no mean over tasks: of some metrics more is better, of others less.'];
+  const metrics = [...new Set(overall.flatMap((row) => row.metrics))];
+  if (overall.length === 0) return [];
+  const mixed = metrics.length > 1 ? `, though they are of ${metrics.join(', ')}` : '';
+  const pairs = comparisons.some(({ task }) => task === null)
+    ? " p is of all signs of all seeds and tasks, its adjusted form Holm's over the pairs of arms at a budget."
+    : '';
+  return [
+    `Over the tasks, each counts alike${mixed}; the interval says what other seeds would give on these tasks, not what other tasks would.${pairs}`,
+  ];
 }
 
 function budgetNotes(rows: readonly SummaryRow[]): string[] {
@@ -43,7 +87,7 @@ function budgetNotes(rows: readonly SummaryRow[]): string[] {
   return [`Not ranked, because the budget was missed: ${names.join('; ')}.`];
 }
 
-function failureNotes(failed: readonly Failure[]): string[] {
+function failureNotes(failed: Summary['failed']): string[] {
   return failed.length === 0
     ? []
     : [`${count(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} in no number.`];

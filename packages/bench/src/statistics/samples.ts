@@ -1,5 +1,5 @@
+import { createRng } from '@peftjs/core';
 import { mean, quantileSorted, sampleStandardDeviation } from 'simple-statistics';
-import type { Rng } from '@peftjs/core';
 
 /** Resamples behind every interval. */
 export const RESAMPLES = 10_000;
@@ -12,28 +12,53 @@ export interface Interval {
 /** What a handful of seeds say; one seed says nothing about the spread. */
 export interface Estimate {
   readonly mean: number;
-  /** Sample standard deviation (n - 1). */
+  /** Sample standard deviation (n - 1); null of a mean over tasks, whose spreads have nothing in common. */
   readonly sd: number | null;
   /** 95 % bootstrap interval of the mean. */
   readonly interval: Interval | null;
 }
 
 /** Mean, spread and interval of at least one value. */
-export function estimate(values: readonly number[], rng: Rng): Estimate {
+export function estimate(values: readonly number[]): Estimate {
   const sample = [...values];
   if (sample.length < 2) return { mean: mean(sample), sd: null, interval: null };
-  return { mean: mean(sample), sd: sampleStandardDeviation(sample), interval: bootstrapInterval(sample, rng) };
+  return { mean: mean(sample), sd: sampleStandardDeviation(sample), interval: bootstrapInterval([sample]) };
 }
 
-/** The percentile bootstrap: 95 % of the means of samples drawn with replacement. */
-export function bootstrapInterval(values: readonly number[], rng: Rng, resamples = RESAMPLES): Interval {
-  const means = Float64Array.from({ length: resamples }, () => resampledMean(values, rng)).sort();
-  const sorted = Array.from(means);
+/** The mean of the tasks' means, each task counting alike; its interval is of other seeds, not of other tasks. */
+export function estimateOverTasks(byTask: readonly (readonly number[])[]): Estimate {
+  const means = byTask.map((values) => mean([...values]));
+  const interval = byTask.every(({ length }) => length > 1) ? bootstrapInterval(byTask) : null;
+  return { mean: mean(means), sd: null, interval };
+}
+
+/**
+ * The percentile bootstrap of a mean of strata's means: 95 % of what comes of samples drawn with replacement within each stratum.
+ * Samples of one size are resampled alike, so that the interval of `b - a` is that of `a - b` turned round.
+ */
+export function bootstrapInterval(strata: readonly (readonly number[])[]): Interval {
+  const means = new Float64Array(RESAMPLES);
+  for (const [stratum, values] of strata.entries()) {
+    const drawn = resamplesOf(values.length, stratum);
+    for (let index = 0; index < drawn.length; index++) {
+      const value = values[drawn[index] as number] as number;
+      means[Math.floor(index / values.length)] = // RESAMPLES rows of as many draws as there are values
+        (means[Math.floor(index / values.length)] as number) + value / values.length / strata.length;
+    }
+  }
+  const sorted = Array.from(means.sort());
   return { low: quantileSorted(sorted, 0.025), high: quantileSorted(sorted, 0.975) };
 }
 
-function resampledMean(values: readonly number[], rng: Rng): number {
-  let sum = 0;
-  for (let drawn = 0; drawn < values.length; drawn++) sum += values[rng.integer(values.length)] as number;
-  return sum / values.length;
+const resamples = new Map<string, Uint16Array>();
+
+/** Which values the resamples take, [RESAMPLES x size]: the same for every sample of a size. */
+function resamplesOf(size: number, stratum: number): Uint16Array {
+  const key = `${stratum} of ${size}`;
+  const known = resamples.get(key);
+  if (known) return known;
+  const rng = createRng(0).fork(key);
+  const drawn = Uint16Array.from({ length: RESAMPLES * size }, () => rng.integer(size));
+  resamples.set(key, drawn);
+  return drawn;
 }

@@ -1,16 +1,16 @@
 import type { DoneTrial } from '../results/schema.js';
+import type { PairedDifference } from './comparisons.js';
 import type { Estimate } from './samples.js';
 
 /**
  * The paired difference of the primary metric to the reference: this arm minus the reference, seed by seed. Where less of
  * the metric is better, so is a negative difference.
  */
-export interface Difference extends Estimate {
+export interface Difference extends PairedDifference {
   /** Label of the reference. */
   readonly to: string;
-  readonly pairs: number;
-  /** Exact two-sided sign-flip permutation p. */
-  readonly p: number;
+  /** `p` by Holm's method over the tasks. */
+  readonly pHolm: number;
 }
 
 /** One arm at one budget on one task, over its seeds. */

@@ -123,6 +123,64 @@ describe('summarise', () => {
     expect(summarise(results, { reference }).notes.join(' ')).not.toContain('cannot be reached');
   });
 
+  it('gives identical scores p = 1 and no difference, on a task and over tasks', () => {
+    const both = syntheticResults({ methods: ['lora'], seeds: 6 });
+    const twin = both.map((trial) => ({ ...trial, id: `twin-${trial.id}`, arm: 'twin' }));
+    const { rows, overall, comparisons } = summarise([...both, ...twin], { reference });
+    const nothing = { mean: 0, interval: { low: 0, high: 0 }, p: 1, pHolm: 1 };
+    expect(comparisons.map(({ task, a, b }) => [task, a, b])).toEqual([
+      ['uci-sentiment', 'lora', 'twin'],
+      ['wordnet-supersense', 'lora', 'twin'],
+      [null, 'lora', 'twin'],
+    ]);
+    for (const comparison of comparisons) expect(comparison).toMatchObject(nothing);
+    expect(rowOf(rows, 'twin').difference).toMatchObject(nothing);
+    expect(overall.find(({ label }) => label === 'twin')?.difference).toMatchObject({ ...nothing, pairs: 12 });
+  });
+
+  it('finds a planted difference; Holm is over the tasks of a pair, and over the pairs where tasks are joined', () => {
+    const trials = syntheticResults({ methods: ['lora', 'adalora', 'sora'], seeds: 6 }).map((trial) =>
+      trial.arm === 'sora' ? { ...trial, metrics: { accuracy: primaryMetric(trial) + 0.2 } } : trial,
+    );
+    const { comparisons, rows, overall } = summarise(trials, { reference });
+    const found = comparisons.filter(({ a, b }) => a === 'lora' && b === 'sora');
+    expect(found.map(({ p }) => p)).toEqual([2 / 2 ** 6, 2 / 2 ** 6, 2 / 2 ** 12]);
+    expect(found.map(({ pHolm }) => pHolm)).toEqual([4 / 2 ** 6, 4 / 2 ** 6, 6 / 2 ** 12]);
+    const { difference } = rowOf(rows, 'sora');
+    expect(difference).toMatchObject({ p: 2 / 2 ** 6, pHolm: 4 / 2 ** 6 });
+    expect(difference?.mean).toBeCloseTo(-(found[0]?.mean ?? 0), 12);
+    expect(difference?.interval?.low).toBeCloseTo(-(found[0]?.interval?.high ?? 0), 12);
+    expect(overall.find(({ label }) => label === 'sora')).toMatchObject({
+      rank: 1,
+      difference: { pHolm: 6 / 2 ** 12 },
+    });
+  });
+
+  it('averages over tasks only arms that were trained on all of them, and metrics of one direction', () => {
+    const both = syntheticResults({ seeds: 2 });
+    const partly = both.filter(({ arm, task }) => arm !== 'sora' || task === 'uci-sentiment');
+    const labels = (of: readonly DoneTrial[]): string[] => summarise(of, { reference }).overall.map((row) => row.label);
+    expect(labels(both).sort()).toEqual(['adalora', 'head', 'lora', 'sora']);
+    expect(labels(partly).sort()).toEqual(['adalora', 'head', 'lora']);
+    expect(labels(results)).toEqual([]);
+    const mixed = both.map((trial) => (trial.task === 'uci-sentiment' ? lowerIsBetter(trial) : trial));
+    expect(labels(mixed)).toEqual([]);
+    expect(summarise(mixed, { reference }).notes.join(' ')).toContain('no mean over tasks');
+  });
+
+  it('compares every pair of a budget, whatever the order of the files', () => {
+    const trials = syntheticResults({ ranks: [2, 4], seeds: 3 });
+    const { comparisons } = summarise(trials, { reference });
+    expect(comparisons).toHaveLength(2 * 3 * 3); // budgets x pairs x (tasks and over them)
+    expect(summarise([...trials].reverse(), { reference }).comparisons).toEqual(comparisons);
+  });
+
+  it('says what six seeds and two tasks cannot show', () => {
+    const notes = summarise(syntheticResults({ seeds: 6 }), { reference }).notes.join(' ');
+    expect(notes).toContain('0.0625 where Holm');
+    expect(notes).toContain('takes 7 seeds');
+  });
+
   it('is the same for the same results, and valid JSON', () => {
     const summary = summarise(results, { reference });
     expect(summarise(results, { reference })).toEqual(summary);

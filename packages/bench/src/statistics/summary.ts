@@ -1,9 +1,10 @@
-import { createRng, type Rng } from '@peftjs/core';
 import { mean } from 'simple-statistics';
 import { primaryMetric, type TrialResult } from '../results/schema.js';
-import { armsOf, comparable, type Arm } from './arms.js';
+import { armsOf, comparable, grouped, type Arm } from './arms.js';
+import { compareArms, differencesBySeed, pairedDifference, type Comparison } from './comparisons.js';
+import { holm } from './holm.js';
 import { notesOn } from './notes.js';
-import { signFlipTest } from './permutation.js';
+import { overTasks, type OverallRow } from './over-tasks.js';
 import { estimate } from './samples.js';
 import { meritOf, type Difference, type Failure, type SummaryRow } from './summary-row.js';
 
@@ -12,6 +13,10 @@ export interface Summary {
   readonly reference: string;
   /** By model, task and budget; best first. */
   readonly rows: readonly SummaryRow[];
+  /** The same over all tasks, each counting alike; none of a single task. */
+  readonly overall: readonly OverallRow[];
+  /** Every pair of arms at each budget, on each task and over them. */
+  readonly comparisons: readonly Comparison[];
   readonly failed: readonly Failure[];
   /** What a reader must bear in mind. */
   readonly notes: readonly string[];
@@ -22,17 +27,25 @@ type Unplaced = Omit<SummaryRow, 'rank' | 'unranked'>;
 /** Statistics per arm, budget and task; `reference` is the arm that the others are compared with. */
 export function summarise(results: readonly TrialResult[], { reference }: { reference: string }): Summary {
   const arms = armsOf(results);
-  const unplaced = arms.map((arm) => rowOf(arm, referenceOf(arm, arms, reference)));
+  const unplaced = withHolm(arms.map((arm) => rowOf(arm, referenceOf(arm, arms, reference))));
   const rows = unplaced.map((row) => placed(row, unplaced)).sort(inReadingOrder);
+  const comparisons = compareArms(arms);
+  const overall = overTasks(rows, comparisons, reference);
   const failed = results.flatMap((result): Failure[] =>
     result.status === 'done' ? [] : [{ ...pick(result), budget: result.budget.spec, message: result.error.message }],
   );
-  return { reference, rows, failed, notes: notesOn(rows, failed, reference) };
+  return {
+    reference,
+    rows,
+    overall,
+    comparisons,
+    failed,
+    notes: notesOn({ reference, rows, overall, comparisons, failed }),
+  };
 }
 
 function rowOf(arm: Arm, reference: Arm | undefined): Unplaced {
   const [first] = arm.trials;
-  const rng = createRng(0).fork([first.model, first.task, arm.label, first.budget.spec].join('\n'));
   const values = arm.trials.map(primaryMetric);
   return {
     model: first.model,
@@ -52,8 +65,8 @@ function rowOf(arm: Arm, reference: Arm | undefined): Unplaced {
     trials: arm.trials.map(({ id }) => id),
     seeds: arm.trials.map(({ seed }) => seed),
     values,
-    score: estimate(values, rng.fork('score')),
-    difference: reference ? differenceOf(arm, reference, rng.fork('difference')) : null,
+    score: estimate(values),
+    difference: reference ? differenceOf(arm, reference) : null,
     parameters: meansOf(arm.trials.map(({ parameters }) => parameters)),
     learningRate: first.learningRate,
     time: meansOf(arm.trials.map(({ time }) => time)),
@@ -75,19 +88,23 @@ function referenceOf(arm: Arm, arms: readonly Arm[], reference: string): Arm | u
   return candidates.find(({ trials }) => JSON.stringify(trials[0].protocol) === protocol) ?? candidates[0];
 }
 
-function differenceOf(arm: Arm, reference: Arm, rng: Rng): Difference | null {
-  const referenceBySeed = new Map(reference.trials.map((trial) => [trial.seed, primaryMetric(trial)]));
-  const differences = arm.trials.flatMap((trial) => {
-    const other = referenceBySeed.get(trial.seed);
-    return other === undefined ? [] : [primaryMetric(trial) - other];
-  });
+function differenceOf(arm: Arm, reference: Arm): Difference | null {
+  const differences = differencesBySeed(arm, reference);
   if (differences.length === 0) return null;
-  return {
-    to: reference.label,
-    pairs: differences.length,
-    ...estimate(differences, rng.fork('interval')),
-    p: signFlipTest(differences, rng.fork('flips')),
-  };
+  const paired = pairedDifference(differences);
+  return { to: reference.label, ...paired, pHolm: paired.p };
+}
+
+/** Holm over the tasks, for each arm, budget and reference. */
+function withHolm(rows: readonly Unplaced[]): Unplaced[] {
+  const family = ({ model, label, budget, difference }: Unplaced): string =>
+    JSON.stringify([model, label, budget.spec, difference?.to]);
+  return grouped(rows, family).flatMap((members) => {
+    const ps = holm(members.flatMap(({ difference }) => difference?.p ?? []));
+    return members.map((row, index) =>
+      row.difference ? { ...row, difference: { ...row.difference, pHolm: ps[index] as number } } : row,
+    );
+  });
 }
 
 function placed(row: Unplaced, rows: readonly Unplaced[]): SummaryRow {
