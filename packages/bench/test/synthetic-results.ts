@@ -41,7 +41,28 @@ const METHODS: Record<string, Behaviour> = {
     share: (module) => [0, 0.25, 2, 1, 1.25, 1.5][module % 6] as number,
     inflation: (progress) => (progress < 0.7 ? 2 - 1.2 * progress ** 1.5 : 1),
   },
+  bitfit: { ...LIKE_LORA, gain: 0.012, seconds: 22 },
+  houlsby: { ...LIKE_LORA, gain: 0.027, seconds: 38 },
+  pfeiffer: { ...LIKE_LORA, gain: 0.024, seconds: 33 },
+  dora: { ...LIKE_LORA, gain: 0.0235, seconds: 47 },
+  'lora-truncated': { ...LIKE_LORA, gain: 0.018, seconds: 40, share: (module) => 0.5 + (module % 3) / 2 },
+  'random-gates': {
+    gain: 0.015,
+    learningRate: 2e-3,
+    seconds: 36,
+    share: (module) => [1, 0.5, 1.5, 0.75, 1, 1.25][(7 * module) % 6] as number,
+    inflation: (progress) => (progress < 0.5 ? 2 : 1),
+  },
 };
+
+/** What is trained where nobody says. */
+const USUAL_METHODS = ['head', 'lora', 'adalora', 'sora'];
+
+/** As many arms as the study `standard` has, most of them behaving like LoRA. */
+export const STANDARD_ARMS = [
+  ...USUAL_METHODS,
+  ...['bitfit', 'houlsby', 'pfeiffer', 'dora', 'lora-truncated', 'random-gates'],
+];
 
 export interface SyntheticOptions {
   readonly tasks?: readonly string[];
@@ -54,7 +75,7 @@ export interface SyntheticOptions {
 /** Made-up results that look like real ones: every task, method, budget and seed. */
 export function syntheticResults({
   tasks = Object.keys(TASKS),
-  methods = Object.keys(METHODS),
+  methods = USUAL_METHODS,
   ranks = [4],
   seeds = 2,
   layers = 2,
@@ -86,7 +107,7 @@ export function syntheticTrial(at: {
   const live = Object.fromEntries(
     rank === null ? [] : sites(layers).map((path, index) => [path, Math.round(rank * behaviour.share(index))]),
   );
-  const history = curve(behaviour, rank === null ? 0 : budget, final, metric, rng);
+  const history = curve(behaviour, { budget: rank === null ? 0 : budget, live, final, metric }, rng);
   return {
     id: `${method}-${task.replace(/[^\w.-]/g, '')}-${rank === null ? 'none' : `r${rank}`}-s${seed}-${rng.integer(1e9).toString(16)}`,
     arm: method,
@@ -187,7 +208,11 @@ function sites(layers: number): string[] {
   ).flat();
 }
 
-function curve(behaviour: Behaviour, budget: number, final: number, metric: string, rng: Rng): HistoryRow[] {
+function curve(
+  behaviour: Behaviour,
+  { budget, live, final, metric }: { budget: number; live: Record<string, number>; final: number; metric: string },
+  rng: Rng,
+): HistoryRow[] {
   const total = 225;
   return Array.from({ length: 45 }, (_, index) => {
     const step = (index + 1) * 5;
@@ -199,10 +224,18 @@ function curve(behaviour: Behaviour, budget: number, final: number, metric: stri
       learningRate: behaviour.learningRate * (1 - progress),
       stored: Math.round(budget * behaviour.inflation(progress)),
       ...(step % 25 === 0
-        ? { metrics: { [metric]: final - 0.14 * Math.exp(-5 * progress) + 0.004 * rng.normal() } }
+        ? {
+            metrics: { [metric]: final - 0.14 * Math.exp(-5 * progress) + 0.004 * rng.normal() },
+            ranks: inflated(live, behaviour.inflation(progress)),
+          }
         : {}),
     };
   });
+}
+
+/** Ranks on the way to those of the end. */
+function inflated(live: Readonly<Record<string, number>>, by: number): Record<string, number> {
+  return Object.fromEntries(Object.entries(live).map(([path, rank]) => [path, Math.round(rank * by + (by - 1))]));
 }
 
 function mean(values: readonly number[]): number {

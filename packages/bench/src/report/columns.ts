@@ -1,5 +1,6 @@
 import type { SummaryRow } from '../statistics/summary-row.js';
 import {
+  formatAdjustedP,
   formatCount,
   formatDuration,
   formatInterval,
@@ -65,7 +66,8 @@ function differenceCell({ difference }: SummaryRow): Cell {
   if (!difference) return NONE;
   const brief = formatP(difference.p);
   const interval = difference.interval ? `${formatInterval(difference.interval, formatSigned)}, ` : '';
-  return { main: formatSigned(difference.mean), detail: `${interval}${brief}`, brief };
+  const adjusted = difference.pHolm === difference.p ? '' : `, ${formatAdjustedP(difference.pHolm)}`;
+  return { main: formatSigned(difference.mean), detail: `${interval}${brief}${adjusted}`, brief };
 }
 
 function storedCell({ parameters: { stored, base } }: SummaryRow): Cell {

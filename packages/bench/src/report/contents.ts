@@ -62,9 +62,9 @@ export function panelsOf(results: readonly TrialResult[], summary: Summary): Pan
   });
 }
 
-/** The same entries in the order of the palette. */
-export function bySeries(entries: readonly Entry[]): Entry[] {
-  return [...entries].sort((a, b) => a.series.look - b.series.look);
+/** The same items in the order of the palette. */
+export function bySeries<Item extends { readonly series: Series }>(items: readonly Item[]): Item[] {
+  return [...items].sort((a, b) => a.series.look - b.series.look);
 }
 
 /** Each series once, in the order of the palette. */
@@ -73,7 +73,7 @@ export function seriesOfEntries(entries: readonly Entry[]): Series[] {
 }
 
 /** The baseline is the neutral one; the others take colours in the order of their names, the same in every chart. */
-function seriesByLabel(rows: readonly SummaryRow[]): (label: string) => Series {
+export function seriesByLabel(rows: readonly SummaryRow[]): (label: string) => Series {
   const baselines = new Set(rows.filter(({ baseline }) => baseline).map(({ label }) => label));
   const others = [...new Set(rows.map(({ label }) => label))].filter((label) => !baselines.has(label)).sort();
   return (label) => ({ label, look: others.indexOf(label) + 1 });

@@ -42,7 +42,17 @@ export function formatInterval(
 
 /** `p = 0.031`. */
 export function formatP(p: number): string {
-  return p < 0.001 ? 'p\u00a0<\u00a00.001' : `p\u00a0=\u00a0${Number(p.toPrecision(2))}`;
+  return p < 0.001 ? 'p\u00a0<\u00a00.001' : `p\u00a0=\u00a0${formatPlainP(p)}`;
+}
+
+/** A p on its own: `0.031`, `< 0.001`. */
+export function formatPlainP(p: number): string {
+  return p < 0.001 ? '<\u00a00.001' : String(Number(p.toPrecision(2)));
+}
+
+/** A p adjusted by Holm's method: `adj. 0.062`. */
+export function formatAdjustedP(p: number): string {
+  return `adj.\u00a0${formatPlainP(p)}`;
 }
 
 /** A learning rate or another small number, as short as it goes: `0.002`, `5e-4`. */

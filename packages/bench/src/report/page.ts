@@ -4,7 +4,9 @@ import type { Summary } from '../statistics/summary.js';
 import { panelsOf, type Panel } from './contents.js';
 import { outcomesOf, scopeOf } from './facts.js';
 import { html, name, trusted, type Markup } from './html.js';
-import { protocolSection, taskSection } from './sections.js';
+import { overallSections } from './sections/overall.js';
+import { protocolSection } from './sections/protocol.js';
+import { taskSection } from './sections/task.js';
 import { STYLE } from './style.js';
 
 /** Whole, because the policy names what stands between the tags by its hash. */
@@ -17,8 +19,8 @@ const STYLE_BLOCK = trusted(`<style>${STYLE}</style>`);
 export async function renderReport(results: readonly TrialResult[], summary: Summary): Promise<string> {
   const panels = panelsOf(results, summary);
   const done = results.filter((result) => result.status === 'done');
-  const sections: Markup[] = [];
-  for (const panel of panels) sections.push(await taskSection(panel, summary.reference));
+  const sections = await overallSections(summary);
+  for (const panel of panels) sections.push(await taskSection(panel, summary));
   return `<!doctype html>\n${
     html`<html lang="en">
       <head>

@@ -30,6 +30,20 @@ figcaption:not(:first-child){margin-top:20px}
 .scroll{overflow-x:auto}
 .grid .wide{grid-column:1/-1}
 .beside{display:grid;grid-template-columns:minmax(0,440px) minmax(0,1fr);gap:16px 32px;align-items:start}
+.pair{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,460px);gap:16px;align-items:start}
+.part{margin-top:16px}
+.part summary h3{display:inline;margin:0;color:var(--ink)}
+.part>.card{margin-top:12px}
+.matrix,.overall{width:auto}
+.matrix th,.matrix td,.overall th,.overall td{padding:5px 10px;white-space:nowrap;text-align:right}
+.matrix tbody th,.overall tbody th{text-align:left;font-weight:500;position:sticky;left:0;background:var(--paper)}
+.matrix td.none{color:var(--soft)}
+.overall .first{font-weight:650}
+.better-1{background:var(--better-1)}
+.better-2{background:var(--better-2)}
+.worse-1{background:var(--worse-1)}
+.worse-2{background:var(--worse-2)}
+[class^=better] small,[class^=worse] small{color:inherit}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:8px 14px 8px 0;vertical-align:top;border-top:1px solid var(--line)}
 thead th{border:0;color:var(--soft);font-weight:500;font-size:.875rem;white-space:nowrap}
@@ -51,6 +65,7 @@ summary{cursor:pointer;color:var(--soft)}
 details dl{margin-top:10px}
 footer{padding:32px 24px 48px;color:var(--soft);font-size:.875rem}
 @media (max-width:1000px){.beside{grid-template-columns:minmax(0,1fr)}}
+@media (max-width:1000px){.pair{grid-template-columns:minmax(0,1fr)}}
 @media (max-width:760px){
 main,header,footer{padding-left:14px;padding-right:14px}
 header{padding-top:20px}

@@ -5,6 +5,8 @@ import type { Chart } from './svg.js';
 import { colorScale, dashScale, HEIGHT, WIDTH } from './theme.js';
 
 const BINS = 48;
+/** With more series than this their bands would hide one another. */
+const MOST_BANDS = 5;
 
 /** A point of a curve over several seeds. */
 export interface CurvePoint {
@@ -50,6 +52,11 @@ export function parameterChart(title: string, entries: readonly Entry[], { reque
   };
 }
 
+/** Whether curves of these series are drawn with the range of their seeds. */
+export function hasBands(series: readonly Series[]): boolean {
+  return series.length <= MOST_BANDS;
+}
+
 /** The mean over seeds and its range, at most 48 points: within a point, a seed's rows are averaged. */
 export function seedCurve(trials: readonly DoneTrial[], pick: (row: HistoryRow) => number | undefined): CurvePoint[] {
   const last = Math.max(1, ...trials.map(({ history }) => history.at(-1)?.step ?? 0));
@@ -76,10 +83,10 @@ function curveChart(
     encoding: { y: { field: 'low', type: 'quantitative' }, y2: { field: 'high' }, color: colorOf(series) },
   };
   return {
-    description: `${description}, mean over seeds with their range`,
+    description: `${description}, mean over seeds`,
     spec: {
       ...frame(title, { zero: false }, {}),
-      layer: [band, lineLayer(entries, series, pick, 'linear')],
+      layer: [...(hasBands(series) ? [band] : []), lineLayer(entries, series, pick, 'linear')],
     } as Chart['spec'],
   };
 }

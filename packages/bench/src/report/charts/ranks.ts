@@ -1,10 +1,10 @@
 import { bySeries, type Entry } from '../contents.js';
+import { layerOf, shortened } from './modules.js';
 import { textWidth, type Chart } from './svg.js';
 import { WIDTH } from './theme.js';
 
 /** Above this many modules a method gets a grid of its own: layers down, modules across. */
 const MAX_ROWS = 28;
-const MAX_LABEL = 30;
 
 /** A cell of the heat map. */
 interface Cell {
@@ -13,35 +13,49 @@ interface Cell {
   readonly rank: number;
 }
 
-/** Live ranks at the selected checkpoints, mean over seeds; one map, or one per method where there are many modules. */
-export function rankCharts(
-  title: string,
-  entries: readonly Entry[],
-): { about: string; caption: string; chart: Chart }[] {
+/** A map of ranks, and what it is of. */
+interface RankMap {
+  readonly about: string;
+  readonly caption: string;
+  readonly chart: Chart;
+}
+
+/** Live ranks at the selected checkpoints, mean over seeds; one map, or one per arm where there are many modules. */
+export function rankCharts(title: string, entries: readonly Entry[]): RankMap[] {
   const ranked = bySeries(entries)
-    .map((entry) => ({ entry, ranks: meanRanks(entry) }))
+    .map((entry) => ({ label: entry.series.label, ranks: meanRanks(entry) }))
     .filter(({ ranks }) => ranks.size > 0);
   const paths = [...new Set(ranked.flatMap(({ ranks }) => [...ranks.keys()]))];
   if (paths.length === 0) return [];
   const most = Math.max(...ranked.flatMap(({ ranks }) => [...ranks.values()]));
   if (paths.length > MAX_ROWS && paths.every((path) => layerOf(path) !== undefined)) {
-    return ranked.map(({ entry, ranks }) => ({
-      about: `Rank per module: ${entry.series.label}`,
-      caption: 'layers down, modules across',
-      chart: heatMap(`Rank per module of ${entry.series.label} on ${title}`, layerCells(ranks), most),
-    }));
+    return ranked.filter(({ ranks }) => !isEven(ranks)).map(({ label, ranks }) => layerMap(title, label, ranks, most));
   }
   const labels = shortened(paths);
-  const cells = ranked.flatMap(({ entry, ranks }) =>
-    [...ranks].map(([path, rank]) => ({ row: labels.get(path) ?? path, column: entry.series.label, rank })),
+  const cells = ranked.flatMap(({ label, ranks }) =>
+    [...ranks].map(([path, rank]) => ({ row: labels.get(path) ?? path, column: label, rank })),
   );
   return [
     {
       about: 'Rank per module',
-      caption: 'modules down, methods across',
-      chart: heatMap(`Rank per module and method on ${title}`, cells, most),
+      caption: 'modules down, arms across',
+      chart: heatMap(`Rank per module and arm on ${title}`, cells, most),
     },
   ];
+}
+
+/** One arm: layers down, modules across. */
+function layerMap(title: string, label: string, ranks: ReadonlyMap<string, number>, most: number): RankMap {
+  return {
+    about: `Rank per module: ${label}`,
+    caption: 'layers down, modules across',
+    chart: heatMap(`Rank per module of ${label} on ${title}`, layerCells(ranks), most),
+  };
+}
+
+/** The same rank everywhere needs no map. */
+function isEven(ranks: ReadonlyMap<string, number>): boolean {
+  return new Set(ranks.values()).size === 1;
 }
 
 function heatMap(description: string, cells: readonly Cell[], most: number): Chart {
@@ -106,31 +120,4 @@ function layerCells(ranks: ReadonlyMap<string, number>): Cell[] {
   return cells
     .sort((a, b) => a.layer - b.layer)
     .map(({ layer, module, rank }) => ({ row: `layer ${layer}`, column: labels.get(module) ?? module, rank }));
-}
-
-/** Splits `encoder.layer.3.attention.query` into layer 3 and the rest; undefined unless exactly one part is a number. */
-function layerOf(path: string): { layer: number; module: string } | undefined {
-  const parts = path.split('.');
-  const at = parts.findIndex((part) => /^\d+$/.test(part));
-  if (at < 0 || parts.findLastIndex((part) => /^\d+$/.test(part)) !== at) return undefined;
-  return { layer: Number(parts[at]), module: parts.filter((_, index) => index !== at).join('.') };
-}
-
-/** Module paths without the parts that all of them begin with, and with the middle left out where they are long. */
-function shortened(paths: readonly string[]): Map<string, string> {
-  const split = paths.map((path) => path.split('.'));
-  const [first = []] = split;
-  const differing = first.findIndex((part, index) =>
-    split.some((parts) => parts[index] !== part || parts.length <= index + 1),
-  );
-  // A bare number says little: `layer.0.query` rather than `0.query`.
-  const from = Math.max(0, /^\d+$/.test(first[differing] ?? '') ? differing - 1 : differing);
-  const short = split.map((parts) => middleOut(parts.slice(from).join('.')));
-  const distinct = new Set(short).size === paths.length;
-  return new Map(paths.map((path, index) => [path, distinct ? (short[index] as string) : path]));
-}
-
-function middleOut(text: string): string {
-  if (text.length <= MAX_LABEL) return text;
-  return `${text.slice(0, MAX_LABEL / 2 - 1)}…${text.slice(-MAX_LABEL / 2)}`;
 }

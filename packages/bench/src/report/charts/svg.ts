@@ -48,6 +48,20 @@ export function textWidth(text: string, fontSize: number): number {
   return fontSize * Array.from(text).reduce((sum, character) => sum + widthOf(character), 0);
 }
 
+/** Places as near as can be to those wished for, at least `gap` apart, between `low` and `high` where all of them fit. */
+export function spread(
+  wished: readonly number[],
+  { gap, low, high }: { readonly gap: number; readonly low: number; readonly high: number },
+): number[] {
+  const order = wished.map((_, index) => index).sort((a, b) => (wished[a] as number) - (wished[b] as number));
+  const places = [...wished];
+  let above = low - gap;
+  for (const index of order) above = places[index] = Math.max(places[index] as number, above + gap);
+  let below = high + gap;
+  for (const index of order.reverse()) below = places[index] = Math.min(places[index] as number, below - gap);
+  return places;
+}
+
 interface TextMetrics {
   width: (item: { readonly fontSize?: number }, text: string | number | null | undefined) => number;
 }

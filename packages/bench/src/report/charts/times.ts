@@ -1,37 +1,47 @@
-import { formatDuration, formatMilliseconds } from '../format.js';
+import { grouped } from '../../statistics/arms.js';
+import { formatDuration, formatMebibytes, formatMilliseconds } from '../format.js';
 import { bySeries, seriesOfEntries, type Entry, type Panel } from '../contents.js';
 import type { Chart } from './svg.js';
 import { colorScale, WIDTH } from './theme.js';
 
+/** What is measured of a trial besides its score. */
+interface Measure {
+  readonly of: (entry: Entry) => number;
+  readonly format: (value: number) => string;
+}
+
 /** Seconds that a whole trial took, mean over seeds. */
 export function trialTimeChart(panel: Panel): Chart {
-  return barChart(panel, `Seconds per trial on ${panel.title}`, ({ row }) => ({
-    value: row.time.totalSeconds,
-    text: formatDuration(row.time.totalSeconds),
-  }));
+  return barChart(panel, `Seconds per trial on ${panel.title}`, {
+    of: ({ row }) => row.time.totalSeconds,
+    format: formatDuration,
+  });
 }
 
 /** Milliseconds of the median step, mean over seeds. */
 export function stepTimeChart(panel: Panel): Chart {
-  return barChart(panel, `Median step time on ${panel.title}`, ({ row }) => ({
-    value: row.time.stepMedianMs,
-    text: formatMilliseconds(row.time.stepMedianMs),
-  }));
+  return barChart(panel, `Median step time on ${panel.title}`, {
+    of: ({ row }) => row.time.stepMedianMs,
+    format: formatMilliseconds,
+  });
 }
 
-function barChart(
-  panel: Panel,
-  description: string,
-  measure: (entry: Entry) => { value: number; text: string },
-): Chart {
+/** Peak resident memory of the process, the largest of the seeds. */
+export function memoryChart(panel: Panel): Chart {
+  return barChart(panel, `Peak memory on ${panel.title}`, {
+    of: ({ row }) => row.peakRssBytes,
+    format: formatMebibytes,
+  });
+}
+
+/** A bar per arm: the mean over its budgets, with a line from the least to the most. */
+function barChart(panel: Panel, description: string, measure: Measure): Chart {
   const series = seriesOfEntries(panel.entries);
-  const bars = bySeries(panel.entries).map((entry) => ({
-    name: nameOf(entry, panel),
-    series: entry.series.label,
-    ...measure(entry),
-  }));
-  const most = Math.max(...bars.map(({ value }) => value));
-  const x = { field: 'value', type: 'quantitative', axis: null, scale: { domain: [0, most * 1.3 || 1], nice: false } };
+  const bars = grouped(bySeries(panel.entries), (entry) => entry.series.label).map((entries) =>
+    barOf(entries, measure),
+  );
+  const most = Math.max(...bars.map(({ high }) => high));
+  const x = { field: 'value', type: 'quantitative', axis: null, scale: { domain: [0, most * 1.45 || 1], nice: false } };
   const y = { field: 'name', type: 'nominal', title: null, sort: null, axis: { labelColor: 'var(--ink)' } };
   return {
     description: `${description}: ${bars.map(({ name, text }) => `${name} ${text}`).join(', ')}`,
@@ -40,19 +50,42 @@ function barChart(
       height: 24 * bars.length,
       autosize: { type: 'fit-x', contains: 'padding' },
       data: { values: bars },
-      encoding: { x, y },
+      encoding: { y },
       layer: [
         {
           mark: { type: 'bar', height: 14 },
-          encoding: { color: { field: 'series', type: 'nominal', scale: colorScale(series), legend: null } },
+          encoding: { x, color: { field: 'series', type: 'nominal', scale: colorScale(series), legend: null } },
         },
-        { mark: { type: 'text', align: 'left', dx: 5 }, encoding: { text: { field: 'text' } } },
+        {
+          mark: { type: 'rule', color: 'var(--ink)' },
+          encoding: { x: { field: 'low', type: 'quantitative' }, x2: { field: 'high' } },
+        },
+        {
+          mark: { type: 'text', align: 'left', dx: 5 },
+          encoding: { x: { field: 'high', type: 'quantitative' }, text: { field: 'text' } },
+        },
       ],
     } as Chart['spec'],
   };
 }
 
-function nameOf({ row }: Entry, panel: Panel): string {
-  const budgets = panel.budgets.filter(({ requested }) => requested !== null).length;
-  return budgets > 1 && row.budget.requested !== null ? `${row.label} · ${row.budget.spec}` : row.label;
+interface Bar {
+  readonly name: string;
+  readonly series: string;
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+  readonly text: string;
+}
+
+function barOf(entries: readonly [Entry, ...Entry[]], { of, format }: Measure): Bar {
+  const values = entries.map(of);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [least, greatest] = [format(low), format(high)];
+  return {
+    name: entries[0].series.label,
+    series: entries[0].series.label,
+    value: values.reduce((sum, value) => sum + value, 0) / values.length,
+    ...{ low, high, text: least === greatest ? least : `${least} – ${greatest}` },
+  };
 }

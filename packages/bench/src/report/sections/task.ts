@@ -1,0 +1,175 @@
+import { columnsFor, type Cell, type Column } from '../columns.js';
+import { seriesOfEntries, type BudgetGroup, type Entry, type Panel } from '../contents.js';
+import { hasBands, lossChart, metricChart, parameterChart } from '../charts/curves.js';
+import { gateCharts } from '../charts/gates.js';
+import { rankCharts } from '../charts/ranks.js';
+import { scoreChart, showsSeeds } from '../charts/scores.js';
+import { memoryChart, stepTimeChart, trialTimeChart } from '../charts/times.js';
+import { formatCount } from '../format.js';
+import { html, name, type Markup } from '../html.js';
+import type { Comparison } from '../../statistics/comparisons.js';
+import type { Summary } from '../../statistics/summary.js';
+import { disclosure, figure, grid } from './parts.js';
+import { significanceCaption, significanceTable } from './significance.js';
+import { stageFigures } from './stages.js';
+
+/** Everything about one task: its table and its charts. */
+export async function taskSection(panel: Panel, { reference, comparisons }: Summary): Promise<Markup> {
+  const budgeted = panel.budgets.filter(({ requested }) => requested !== null);
+  const groups = budgeted.length > 0 ? budgeted : panel.budgets;
+  const figures = await Promise.all([
+    figure('Quality against size', scoreCaption(panel), [], scoreChart(panel)),
+    ...timeFigures(panel),
+  ]);
+  const stages = await stageFigures(panel);
+  const parts = await Promise.all(groups.map((group) => budgetPart(panel, group, comparisons)));
+  return html`<section>
+    <h2>${name(panel.title)}</h2>
+    <div class="card scroll">${resultsTable(panel, columnsFor(panel, reference))}</div>
+    ${grid([...figures, ...stages])}
+    ${groups.map((group, index) => disclosure(budgetTitle(group), parts[index] as Markup, index === groups.length - 1))}
+  </section>`;
+}
+
+/** Everything about one budget: who differs, and how they trained. */
+async function budgetPart(panel: Panel, group: BudgetGroup, comparisons: readonly Comparison[]): Promise<Markup> {
+  const [{ row }] = group.entries;
+  const pairs = comparisons.filter(
+    ({ model, task, budget }) => model === row.model && task === row.task && budget === group.spec,
+  );
+  const labels = group.entries.map((entry) => entry.row.label);
+  return html`${
+    pairs.length === 0
+      ? null
+      : html`<div class="card">
+          <p class="note">${significanceCaption(false)}</p>
+          ${significanceTable(labels, pairs)}
+        </div>`
+  }${grid(await budgetFigures(panel, group))}`;
+}
+
+function resultsTable(panel: Panel, columns: readonly Column[]): Markup {
+  return html`<table class="results">
+    <thead>
+      <tr>
+        ${columns.map(({ title }) => html`<th scope="col">${name(title)}</th>`)}
+      </tr>
+    </thead>
+    ${panel.budgets.map(
+      (group) =>
+        html`<tbody>
+          ${
+            group.requested === null
+              ? null
+              : html`<tr>
+                  <th scope="rowgroup" colspan="${columns.length}">${name(budgetTitle(group))}</th>
+                </tr>`
+          }
+          ${group.entries.map(
+            ({ row }) =>
+              html`<tr class="${row.rank === 1 ? 'best' : 'row'}">
+                ${columns.map((column) => tableCell(column, column.cell(row)))}
+              </tr>`,
+          )}
+        </tbody>`,
+    )}
+  </table>`;
+}
+
+function tableCell({ key, title }: Column, { main, detail }: Cell): Markup {
+  const kind = key === 'budget' && main !== '–' ? main : key;
+  return html`<td class="${kind}" data-label="${title}">
+    ${name(main)}${detail === undefined ? null : html`<small>${detail}</small>`}
+  </td>`;
+}
+
+function timeFigures(panel: Panel): Promise<Markup>[] {
+  const range = panel.budgets.length > 2 ? '; the line spans the budgets' : '';
+  const [trial, step, memory] = [
+    `Training, evaluation and compilation, mean over seeds${range}.`,
+    `Median of a trial, mean over seeds${range}.`,
+    `Largest resident set of a trial's process${range}.`,
+  ];
+  return [
+    figure('Time of a trial', trial, [], trialTimeChart(panel)),
+    figure('Time of a step', step, [], stepTimeChart(panel)),
+    figure('Peak memory', memory, [], memoryChart(panel)),
+  ];
+}
+
+async function budgetFigures(panel: Panel, group: BudgetGroup): Promise<Markup[]> {
+  const unbudgeted = panel.entries.filter(({ row }) => row.budget.requested === null);
+  const entries = group.requested === null ? group.entries : [...unbudgeted, ...group.entries];
+  const adapted = group.entries.filter(({ row }) => !row.baseline);
+  const title = `${panel.title}, ${group.spec}`;
+  return Promise.all([
+    ...curveFigures(title, entries),
+    ...sizeFigures(title, adapted, group),
+    ...rankCharts(title, adapted).map(({ about, caption, chart }) =>
+      figure(about, `At the selected checkpoint, mean over seeds: ${caption}.`, [], chart),
+    ),
+  ]);
+}
+
+function curveFigures(title: string, entries: readonly Entry[]): Promise<Markup>[] {
+  const series = seriesOfEntries(entries);
+  const range = hasBands(series) ? '; the band is their range' : '';
+  const loss = figure('Training loss', `Mean over seeds${range}.`, series, lossChart(title, entries));
+  if (!hasEvaluations(entries)) return [loss];
+  const caption = `What checkpoints are selected by, mean over seeds${range}.`;
+  return [loss, figure('On the selection split', caption, series, metricChart(title, entries))];
+}
+
+/** Stored parameters over time, and live ranks where they change. */
+function sizeFigures(title: string, adapted: readonly Entry[], group: BudgetGroup): Promise<Markup>[] {
+  if (adapted.length === 0) return [];
+  const changing = adapted.filter(({ trials }) => trials.some(({ history }) => isUneven(history)));
+  const shown = changing.length > 0 ? changing : adapted;
+  const rest = changing.length > 0 && changing.length < adapted.length ? ' The others store the same throughout.' : '';
+  const caption = `What the adapter would store at each step.${rest}`;
+  return [
+    figure('Parameters over time', caption, seriesOfEntries(shown), parameterChart(title, shown, group)),
+    ...gateCharts(title, adapted).map(({ about, most, chart }) =>
+      figure(
+        `Live ranks over time: ${about}`,
+        `One line per module, mean over seeds; white is rank 0, the darkest rank ${formatRank(most)}.`,
+        [],
+        chart,
+      ),
+    ),
+  ];
+}
+
+function formatRank(rank: number): string {
+  return String(Number(rank.toFixed(1)));
+}
+
+function isUneven(history: readonly { readonly stored: number }[]): boolean {
+  return history.some(({ stored }) => stored !== history[0]?.stored);
+}
+
+function scoreCaption(panel: Panel): string {
+  const { baseline, budgets, lowerIsBetter } = panel;
+  const several = budgets.filter(({ requested }) => requested !== null).length > 1;
+  return [
+    `The mean and its 95 % interval${showsSeeds(panel) ? '; small: single seeds' : ''}.`,
+    several
+      ? 'The steps join the best mean at each size; what is under them is faded.'
+      : 'At one budget the arms stand side by side.',
+    baseline
+      ? `Dotted: the frozen model${baseline.row.parameters.trainableAtStart > 0 ? ' with a trained head' : ''}.`
+      : '',
+    lowerIsBetter ? 'Less is better.' : '',
+  ].join(' ');
+}
+
+function hasEvaluations(entries: readonly Entry[]): boolean {
+  return entries.some(({ trials, row }) =>
+    trials.some(({ history }) => history.some(({ metrics }) => metrics && row.metric in metrics)),
+  );
+}
+
+function budgetTitle({ spec, requested }: BudgetGroup): string {
+  const size = requested === null ? '' : `${formatCount(requested)} stored parameters`;
+  return spec === String(requested) ? size : `${spec}: ${size}`;
+}
