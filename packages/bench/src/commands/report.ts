@@ -7,6 +7,7 @@ import { renderTable } from '../report/table.js';
 import type { TrialResult } from '../results/schema.js';
 import { readResults } from '../results/store.js';
 import { summarise } from '../statistics/summary.js';
+import { compareRuns, type RunComparison } from '../statistics/two-runs.js';
 
 /** `peft-bench report`: the summary and the report of results that are there. */
 export function addReportCommand(program: Command): void {
@@ -15,17 +16,30 @@ export function addReportCommand(program: Command): void {
     .description('write summary and report of a folder of results anew')
     .argument('<folder>', 'the --out folder of a run')
     .option('--reference <arm>', 'the arm that differences are taken to')
-    .action(async (folder: string, { reference }: { reference?: string }) => {
-      const results = await readResults(folder);
-      if (results.length === 0)
-        throw new DataError(`${folder} holds no results; peft-bench run --out ${folder} makes them`, folder);
-      await writeReports(folder, reference ?? (await earlierReference(folder)) ?? firstBudgeted(results), results);
+    .option('--against <folder>', 'another run of the study, to compare this one with trial by trial')
+    .action(async (folder: string, { reference, against }: { reference?: string; against?: string }) => {
+      const results = await existingResults(folder);
+      const other = against === undefined ? undefined : compareRuns(results, await existingResults(against), against);
+      const to = reference ?? (await earlierReference(folder)) ?? firstBudgeted(results);
+      await writeReports(folder, to, results, other);
     });
 }
 
+/** The results of a folder. @throws DataError when there are none. */
+async function existingResults(folder: string): Promise<TrialResult[]> {
+  const results = await readResults(folder);
+  if (results.length > 0) return results;
+  throw new DataError(`${folder} holds no results; peft-bench run --out ${folder} makes them`, folder);
+}
+
 /** Writes summary.json and the reports, and shows the table. */
-export async function writeReports(folder: string, reference: string, results: readonly TrialResult[]): Promise<void> {
-  const summary = summarise(results, { reference });
+export async function writeReports(
+  folder: string,
+  reference: string,
+  results: readonly TrialResult[],
+  against?: RunComparison,
+): Promise<void> {
+  const summary = { ...summarise(results, { reference }), ...(against ? { against } : {}) };
   await writeReport(folder, results, summary);
   process.stderr.write(
     `\n${renderTable(summary, { columns: process.stderr.isTTY ? process.stderr.columns : 140 })}\n\nreport: ${folder}/report.html\n`,

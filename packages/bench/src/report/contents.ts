@@ -19,6 +19,8 @@ export interface Entry {
 /** Everything about one task. */
 export interface Panel {
   readonly title: string;
+  readonly model: string;
+  readonly task: string;
   readonly metric: string;
   /** Whether less of the metric is better. */
   readonly lowerIsBetter: boolean;
@@ -32,7 +34,7 @@ export interface Panel {
 export interface BudgetGroup {
   readonly spec: string;
   readonly requested: number | null;
-  readonly entries: readonly Entry[];
+  readonly entries: readonly [Entry, ...Entry[]];
 }
 
 /** The report's contents, one panel per task (and model, where there are several). */
@@ -49,6 +51,8 @@ export function panelsOf(results: readonly TrialResult[], summary: Summary): Pan
     const [{ row }] = ofTask;
     return {
       title: severalModels ? `${row.task} · ${row.model}` : row.task,
+      model: row.model,
+      task: row.task,
       metric: row.metric,
       lowerIsBetter: row.lowerIsBetter,
       entries: ofTask,

@@ -1,4 +1,7 @@
 import type { TrialResult } from '../results/schema.js';
+import type { Estimate } from '../statistics/samples.js';
+import type { Difference } from '../statistics/summary-row.js';
+import type { Summary } from '../statistics/summary.js';
 
 type Value = string | number | boolean | null;
 
@@ -8,11 +11,42 @@ export function renderCsv(results: readonly TrialResult[]): string {
     ...new Set(results.flatMap((result) => (result.status === 'done' ? Object.keys(result.metrics) : []))),
   ].sort();
   const lines = results.map((result) => ({ ...identityOf(result), ...measuresOf(result, metrics) }));
+  return csvTable(lines);
+}
+
+/** One line per arm, budget and task, and per arm and budget over the tasks: what the report's tables hold, unrounded. */
+export function renderSummaryCsv({ rows, overall }: Summary): string {
+  const onTasks = rows.map(({ model, task, label, method, budget, metric, score, difference, rank, seeds, ...row }) => ({
+    ...{ model, task, arm: label, method, budget: budget.spec, requested: budget.requested, met: budget.met },
+    ...{ metric, seeds: seeds.length, rank, ...estimateOf(score), ...differenceOf(difference) },
+    ...{ learningRate: row.learningRate, ...row.parameters, ...row.time, peakRssBytes: row.peakRssBytes },
+  }));
+  const overTasks = overall.map(({ model, label, budget, metrics, score, difference, rank, stored }) => ({
+    ...{ model, task: null, arm: label, budget: budget.spec, requested: budget.requested, met: budget.met },
+    ...{ metric: metrics.join(' '), rank, ...estimateOf(score), ...differenceOf(difference), stored },
+  }));
+  return csvTable([...onTasks, ...overTasks]);
+}
+
+function estimateOf({ mean, sd, interval }: Estimate): Record<string, Value> {
+  return { mean, sd, low: interval?.low ?? null, high: interval?.high ?? null };
+}
+
+function differenceOf(difference: Difference | null): Record<string, Value> {
+  return {
+    reference: difference?.to ?? null,
+    difference: difference?.mean ?? null,
+    differenceLow: difference?.interval?.low ?? null,
+    differenceHigh: difference?.interval?.high ?? null,
+    p: difference?.p ?? null,
+    pHolm: difference?.pHolm ?? null,
+  };
+}
+
+/** The columns of all lines in the order in which they appear. */
+function csvTable(lines: readonly Readonly<Record<string, Value>>[]): string {
   const columns = [...new Set(lines.flatMap((line) => Object.keys(line)))];
-  const table = [
-    columns,
-    ...lines.map((line: Readonly<Record<string, Value>>) => columns.map((column) => line[column] ?? null)),
-  ];
+  const table = [columns, ...lines.map((line) => columns.map((column) => line[column] ?? null))];
   return table.map((row) => `${row.map(csvField).join(',')}\r\n`).join('');
 }
 
@@ -29,6 +63,7 @@ function identityOf(result: TrialResult): Record<string, Value> {
       seed,
       budget: budget.spec,
       requested: budget.requested,
+      matchedOn: budget.matchedOn,
       met: budget.met,
       learningRate,
     },

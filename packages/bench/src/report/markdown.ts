@@ -1,10 +1,14 @@
 import type { TrialResult } from '../results/schema.js';
+import type { Comparison } from '../statistics/comparisons.js';
 import { stageSummaries } from '../statistics/stages.js';
 import type { Summary } from '../statistics/summary.js';
+import type { RunComparison } from '../statistics/two-runs.js';
 import { columnsFor, type Cell } from './columns.js';
 import { panelsOf, type Panel } from './contents.js';
 import { outcomesOf, protocolOf, scopeOf, sourcesOf, versionsOf, type Fact } from './facts.js';
 import { lastStage, stageTable } from './stage-table.js';
+import { formatAdjustedP, formatInterval, formatMetric, formatP, formatPlainP, formatSigned } from './format.js';
+import { changedFacts, RUN_COLUMNS, unpairedNames } from './two-runs.js';
 import { printable } from './text.js';
 
 /** The report as Markdown: the tables and what one must know to read them. */
@@ -22,11 +26,14 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
   return [
     '# Which method at this budget?',
     factList(scopeOf(results)),
+    ...(summary.against ? twoRuns(summary.against) : []),
+    ...overTasks(summary),
     ...panels.flatMap((panel) => [
       `## ${escaped(panel.title)}`,
       ...outcomesOf(panel).map(escaped),
       table(panel, summary.reference),
       ...stageTables(panel),
+      ...whoDiffers(summary.comparisons.filter(({ model, task }) => model === panel.model && task === panel.task)),
     ]),
     '## What to bear in mind',
     summary.notes.map((note) => `- ${escaped(note)}`).join('\n'),
@@ -42,11 +49,62 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
     .concat('\n');
 }
 
+function overTasks({ overall, comparisons }: Summary): string[] {
+  if (overall.length === 0) return [];
+  const rows = overall.map(({ model, label, budget, score, difference }) => [
+    ...[model, label, budget.spec, formatMetric(score.mean)],
+    score.interval ? formatInterval(score.interval) : '–',
+    difference
+      ? `${formatSigned(difference.mean)} (${formatP(difference.p)}, ${formatAdjustedP(difference.pHolm)})`
+      : '–',
+  ]);
+  return [
+    '## Over all tasks',
+    markdownTable(['model', 'arm', 'budget', 'mean over tasks', 'interval', 'against the reference'], rows),
+    ...whoDiffers(comparisons.filter(({ task }) => task === null)),
+  ];
+}
+
+/** The pairs that differ by chance in less than one case of twenty, once for both orders. */
+function whoDiffers(comparisons: readonly Comparison[]): string[] {
+  const found = comparisons.filter(({ p }) => p < 0.05);
+  if (found.length === 0) return comparisons.length === 0 ? [] : ['No pair of arms differs with p < 0.05.'];
+  const rows = found.map(({ budget, a, b, mean, p, pHolm }) => [
+    ...[budget, a, b, formatSigned(mean), formatPlainP(p), formatPlainP(pHolm)],
+  ]);
+  return [
+    `Pairs of arms with p < 0.05, ${found.length} of ${comparisons.length}:`,
+    markdownTable(['budget', 'arm', 'minus', 'difference', 'p', 'adjusted p'], rows),
+  ];
+}
+
+function twoRuns({ against, rows, changed, unpaired }: RunComparison): string[] {
+  const cells = rows.map((row) =>
+    RUN_COLUMNS.map((column) => column.cell(row)).map(({ main, detail }) => (detail ? `${main} (${detail})` : main)),
+  );
+  return [
+    `## Compared with ${escaped(against)}`,
+    markdownTable(
+      RUN_COLUMNS.map(({ title }) => title),
+      cells,
+    ),
+    ...(changed.length > 0 ? ['Besides the numbers, these differ:', factList(changedFacts(changed))] : []),
+    ...(unpaired.length > 0
+      ? [
+          'Trials without a pair:',
+          unpairedNames(unpaired)
+            .map((each) => `- ${escaped(each)}`)
+            .join('\n'),
+        ]
+      : []),
+  ];
+}
+
 function table(panel: Panel, reference: string): string {
   const columns = columnsFor(panel, reference);
   const rows = panel.entries.map(({ row }) => columns.map((column) => column.cell(row)).map(cellText));
-  return rowsOf(
-    columns.map(({ title }) => escaped(title)),
+  return markdownTable(
+    columns.map(({ title }) => title),
     rows,
   );
 }
@@ -57,20 +115,22 @@ function stageTables(panel: Panel): string[] {
     const stages = stageSummaries(trials);
     if (stages.length === 0) return [];
     const { titles, rows } = stageTable(stages, panel.metric);
-    const table = rowsOf(
-      titles.map(escaped),
+    const table = markdownTable(
+      titles,
       rows.map((cells) => cells.map(cellText)),
     );
     return [`### Memorization and generalization: ${escaped(row.label)}`, escaped(lastStage(stages)), table];
   });
 }
 
-function rowsOf(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  return [header, header.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+function markdownTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  return [header, header.map(() => '---'), ...rows]
+    .map((cells, index) => `| ${cells.map((cell) => (index === 1 ? cell : escaped(cell))).join(' | ')} |`)
+    .join('\n');
 }
 
 function cellText({ main, detail }: Cell): string {
-  return escaped(detail === undefined ? main : `${main} (${detail})`);
+  return detail === undefined ? main : `${main} (${detail})`;
 }
 
 function factList(facts: readonly Fact[]): string {

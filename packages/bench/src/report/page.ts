@@ -7,6 +7,7 @@ import { html, name, trusted, type Markup } from './html.js';
 import { overallSections } from './sections/overall.js';
 import { protocolSection } from './sections/protocol.js';
 import { taskSection } from './sections/task.js';
+import { twoRunsSection } from './sections/two-runs.js';
 import { STYLE } from './style.js';
 
 /** Whole, because the policy names what stands between the tags by its hash. */
@@ -19,7 +20,10 @@ const STYLE_BLOCK = trusted(`<style>${STYLE}</style>`);
 export async function renderReport(results: readonly TrialResult[], summary: Summary): Promise<string> {
   const panels = panelsOf(results, summary);
   const done = results.filter((result) => result.status === 'done');
-  const sections = await overallSections(summary);
+  const sections = [
+    ...(summary.against ? [twoRunsSection(summary.against)] : []),
+    ...(await overallSections(summary)),
+  ];
   for (const panel of panels) sections.push(await taskSection(panel, summary));
   return `<!doctype html>\n${
     html`<html lang="en">

@@ -1,13 +1,15 @@
 import { createHash } from 'node:crypto';
 import { memoryStorage } from '@peftjs/core';
 import { describe, expect, it } from 'vitest';
-import { failedTrial, syntheticResults, withNames, withStages } from '../../test/synthetic-results.js';
+import { failedTrial, STANDARD_ARMS, syntheticResults, withNames, withStages } from '../../test/synthetic-results.js';
 import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
 import { summarise } from '../statistics/summary.js';
+import { compareRuns } from '../statistics/two-runs.js';
 import { seedCurve } from './charts/curves.js';
 import { scoreChart } from './charts/scores.js';
+import { spread } from './charts/svg.js';
 import { panelsOf, type Panel } from './contents.js';
-import { renderCsv } from './csv.js';
+import { renderCsv, renderSummaryCsv } from './csv.js';
 import { writeReport } from './files.js';
 import { formatMetric } from './format.js';
 import { renderMarkdown } from './markdown.js';
@@ -243,6 +245,74 @@ describe('panelsOf', () => {
   });
 });
 
+describe('a study of many arms and budgets', () => {
+  const study = syntheticResults({ methods: STANDARD_ARMS, ranks: [1, 2, 4, 8], seeds: 6, layers: 6 });
+  const whole = summarise(study, { reference: 'lora' });
+
+  it('has the mean over tasks and every pair of arms, with the numbers in the cells', async () => {
+    const page = await renderReport(study, whole);
+    expect(count(page, '<table class="matrix">')).toBe(3 * 4); // over the tasks and on each, by budget
+    expect(page).toContain('<h2>Over all tasks</h2>'.replace('Over all tasks', '<bdi>Over all tasks</bdi>'));
+    const pair = whole.comparisons.find(({ task, budget, a, b }) => !task && budget === 'r=8' && a === 'bitfit' && b === 'sora');
+    expect(pair?.pHolm).toBeLessThan(0.05);
+    const cells = [...page.matchAll(/<td class="(better|worse)-2">\s*([+−][\d.]+)/g)].map(([, way, text]) => `${String(way)} ${String(text)}`);
+    expect(cells).toContain(`worse −${formatMetric(Math.abs(pair?.mean ?? 0))}`);
+    expect(cells).toContain(`better +${formatMetric(Math.abs(pair?.mean ?? 0))}`);
+    expect(cells.every((text) => text.startsWith('better +') || text.startsWith('worse −'))).toBe(true);
+    expect(figures(page, 'Live ranks over time: sora')).toHaveLength(2 * 4);
+    expect(figures(page, 'Live ranks over time: lora')).toHaveLength(0);
+    expect(page.length).toBeLessThan(4e6);
+  });
+
+  it('names each arm once at the edge of the front, no two names on one another', () => {
+    const [panel] = panelsOf(study, whole);
+    const { layer, height } = scoreChart(panel as Panel).spec as unknown as {
+      height: number;
+      layer: readonly { mark: { type: string; align?: string; dx?: number }; data: { values: readonly { value: number; text?: string }[] } }[];
+    };
+    const names = layer.filter(({ mark }) => mark.type === 'text' && (mark.dx ?? 0) > 5).flatMap(({ data }) => data.values);
+    expect(names.map(({ text }) => text).sort()).toEqual(STANDARD_ARMS.filter((arm) => arm !== 'head').sort());
+    const heights = names.map(({ value }) => value).sort((a, b) => a - b);
+    const gaps = heights.slice(1).map((value, index) => value - (heights[index] as number));
+    expect(Math.min(...gaps)).toBeGreaterThan(0);
+    expect(height).toBeGreaterThan(16 * names.length);
+  });
+
+  it('tells in Markdown who differs, and in CSV every adjusted p', () => {
+    expect(renderMarkdown(study, whole)).toMatch(/Pairs of arms with p < 0\.05|Pairs of arms with p &lt; 0.05/);
+    const [header = '', ...lines] = renderSummaryCsv(whole).trim().split('\r\n');
+    const at = header.split(',').indexOf('pHolm');
+    expect(lines).toHaveLength(whole.rows.length + whole.overall.length);
+    expect(lines.map((line) => line.split(',')[at]).filter((text) => text !== '').map(Number)).toEqual(
+      [...whole.rows, ...whole.overall].flatMap(({ difference }) => difference?.pHolm ?? []),
+    );
+  });
+});
+
+describe('two runs compared', () => {
+  const [, ...fewer] = results.map((trial) => ({ ...trial, versions: { ...trial.versions, peftjs: '0.2.0' } }));
+  const compared = { ...summary, against: compareRuns(results, fewer, HOSTILE) };
+
+  it('are in the page, in Markdown and in the terminal, with what has no pair and what differs', async () => {
+    const texts = [await renderReport(results, compared), renderMarkdown(results, compared), renderTable(compared, { columns: 100 })];
+    for (const text of texts) {
+      expect(text.toLowerCase()).toContain('compared with');
+      expect(text).toMatch(/only here: head on uci-sentiment, none, seed 1/);
+      expect(text).toContain('0.1.0 here, 0.2.0 there');
+      expect(text).not.toContain('<script');
+    }
+    for (const line of (texts[2] as string).split('\n')) expect(displayWidth(line)).toBeLessThanOrEqual(100);
+  });
+});
+
+describe('spread', () => {
+  it('keeps places that are far enough apart, and parts the others within the bounds', () => {
+    expect(spread([1, 5, 9], { gap: 1, low: 0, high: 10 })).toEqual([1, 5, 9]);
+    const places = spread([9.8, 9.9, 10, 0], { gap: 2, low: 0, high: 10 });
+    expect(places).toEqual([6, 8, 10, 0]);
+  });
+});
+
 describe('renderMarkdown', () => {
   it('holds the table of every task and the facts', () => {
     const text = renderMarkdown(results, summary);
@@ -299,13 +369,14 @@ describe('renderTable', () => {
 });
 
 describe('writeReport', () => {
-  it('writes the four files', async () => {
+  it('writes every file', async () => {
     const storage = memoryStorage();
     await writeReport('out', results, summary, storage);
     expect([...storage.files.keys()].sort()).toEqual([
       'out/report.html',
       'out/report.md',
       'out/results.csv',
+      'out/summary.csv',
       'out/summary.json',
     ]);
     expect(JSON.parse(new TextDecoder().decode(storage.files.get('out/summary.json')))).toEqual(

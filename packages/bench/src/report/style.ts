@@ -30,7 +30,7 @@ figcaption:not(:first-child){margin-top:20px}
 .scroll{overflow-x:auto}
 .grid .wide{grid-column:1/-1}
 .beside{display:grid;grid-template-columns:minmax(0,440px) minmax(0,1fr);gap:16px 32px;align-items:start}
-.pair{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,460px);gap:16px;align-items:start}
+.pair{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,440px);gap:16px;align-items:start}
 .part{margin-top:16px}
 .part summary h3{display:inline;margin:0;color:var(--ink)}
 .part>.card{margin-top:12px}
@@ -47,14 +47,17 @@ figcaption:not(:first-child){margin-top:20px}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:8px 14px 8px 0;vertical-align:top;border-top:1px solid var(--line)}
 thead th{border:0;color:var(--soft);font-weight:500;font-size:.875rem;white-space:nowrap}
+thead td{border:0}
 td small{display:block;font-weight:400}
 .stages th,.stages td{text-align:right;padding:5px 0 5px 16px;white-space:nowrap}
 .stages thead th{white-space:normal;vertical-align:bottom}
 .stages th:first-child,.stages td:first-child{text-align:left;padding-left:0}
-@media (min-width:1300px){td small{white-space:nowrap}}
+th small{display:block}
+@media (min-width:1300px){td:is(.score,.difference,.stored,.time) small{white-space:nowrap}}
 tbody th[scope=rowgroup]{font-weight:600;padding-top:14px;overflow-wrap:anywhere}
 .best td:first-child,.best td.score{font-weight:650}
 .met{color:var(--good)}
+.results .met small{display:none}
 .missed{color:var(--bad);font-weight:600}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:6px 20px;margin:0}
 dt{color:var(--soft)}

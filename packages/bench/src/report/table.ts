@@ -3,6 +3,8 @@ import { textTable } from './text-table.js';
 import { grouped } from '../statistics/arms.js';
 import type { SummaryRow } from '../statistics/summary-row.js';
 import type { Summary } from '../statistics/summary.js';
+import type { RunComparison } from '../statistics/two-runs.js';
+import { changedFacts, RUN_COLUMNS, unpairedNames } from './two-runs.js';
 import { columnsFor, type Column } from './columns.js';
 
 /** What is left out first where the terminal is narrow. */
@@ -17,7 +19,26 @@ export function renderTable(summary: Summary, { columns = 120 }: { columns?: num
       '',
     ],
   );
-  return [...tables, ...summary.notes.flatMap((note) => wrapped(printable(note), columns))].join('\n');
+  const compared = summary.against ? runLines(summary.against, columns) : [];
+  return [...tables, ...compared, ...summary.notes.flatMap((note) => wrapped(printable(note), columns))].join('\n');
+}
+
+function runLines({ against, rows, changed, unpaired }: RunComparison, columns: number): string[] {
+  const header = RUN_COLUMNS.map(({ title }) => title);
+  const cells = rows.map((row) =>
+    RUN_COLUMNS.map((column) => {
+      const { main, brief, detail } = column.cell(row);
+      const small = column.title === 'arm' ? detail : brief;
+      return printable(small === undefined ? main : `${main} ${small}`);
+    }),
+  );
+  const facts = changedFacts(changed).map(({ term, value }) => `${term}: ${value}`);
+  return [
+    `compared with ${printable(against)}`,
+    ...textTable(header, cells, []).trimEnd().split('\n').map((line) => fitted(line, columns)),
+    ...[...facts, ...unpairedNames(unpaired)].flatMap((line) => wrapped(printable(line), columns)),
+    '',
+  ];
 }
 
 function tableLines(rows: readonly SummaryRow[], all: readonly Column[], columns: number): string[] {

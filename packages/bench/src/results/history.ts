@@ -1,23 +1,39 @@
 /** Rows a result file keeps at most. */
 export const HISTORY_ROWS = 400;
 
+/** Rows between evaluations that keep their ranks, which are as many numbers as there are modules. */
+const RANK_ROWS = 40;
+
 /**
- * At most `limit` rows of a training curve, in order: those with metrics first, then evenly spaced ones between them.
+ * At most `limit` rows of a training curve, in order: those with metrics first, then evenly spaced ones with ranks, then evenly
+ * spaced ones of the others, whose ranks are left out.
  */
-export function boundedHistory<Row extends { readonly metrics?: unknown }>(
+export function boundedHistory<Row extends { readonly metrics?: unknown; readonly ranks?: unknown }>(
   rows: readonly Row[],
   limit = HISTORY_ROWS,
 ): Row[] {
+  const between = rows.filter((row) => row.metrics === undefined);
   const evaluated = evenly(
     rows.filter((row) => row.metrics !== undefined),
     limit,
   );
-  const others = evenly(
-    rows.filter((row) => row.metrics === undefined),
-    limit - evaluated.length,
+  const ranked = evenly(
+    between.filter((row) => row.ranks !== undefined),
+    Math.min(RANK_ROWS, limit - evaluated.length),
   );
-  const kept = new Set([...evaluated, ...others]);
-  return rows.filter((row) => kept.has(row));
+  const whole = new Set([...evaluated, ...ranked]);
+  const others = new Set(
+    evenly(
+      between.filter((row) => !whole.has(row)),
+      limit - whole.size,
+    ),
+  );
+  return rows.flatMap((row) => (whole.has(row) ? [row] : others.has(row) ? [withoutRanks(row)] : []));
+}
+
+function withoutRanks<Row extends { readonly ranks?: unknown }>(row: Row): Row {
+  const { ranks: _, ...rest } = row;
+  return rest as Row;
 }
 
 /** `amount` rows at even distances, the last one among them. */

@@ -110,6 +110,17 @@ describe('boundedHistory', () => {
     expect(kept.at(-1)?.step).toBe(999);
   });
 
+  it('keeps the ranks of evaluations and of a few rows between them', () => {
+    const counted = rows.map((row) => ({ ...row, ...(row.step % 2 === 1 ? { ranks: { query: row.step } } : {}) }));
+    const kept = boundedHistory(counted, 200);
+    expect(kept).toHaveLength(200);
+    const between = kept.filter(({ metrics, ranks }) => !metrics && ranks).map(({ step }) => step);
+    expect(between).toHaveLength(40);
+    expect(kept.filter(({ metrics, ranks }) => metrics && ranks)).toHaveLength(10);
+    const gaps = between.slice(1).map((step, index) => step - (between[index] ?? 0));
+    expect(Math.max(...gaps) - Math.min(...gaps)).toBeLessThanOrEqual(4);
+  });
+
   it('leaves a short one alone', () => {
     expect(boundedHistory(rows.slice(0, 7))).toEqual(rows.slice(0, 7));
   });

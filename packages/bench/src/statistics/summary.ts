@@ -6,6 +6,7 @@ import { holm } from './holm.js';
 import { notesOn } from './notes.js';
 import { overTasks, type OverallRow } from './over-tasks.js';
 import { estimate } from './samples.js';
+import type { RunComparison } from './two-runs.js';
 import { meritOf, type Difference, type Failure, type SummaryRow } from './summary-row.js';
 
 /** What DIR/summary.json holds. */
@@ -20,6 +21,8 @@ export interface Summary {
   readonly failed: readonly Failure[];
   /** What a reader must bear in mind. */
   readonly notes: readonly string[];
+  /** Another run beside this one, where one is asked for. */
+  readonly against?: RunComparison;
 }
 
 type Unplaced = Omit<SummaryRow, 'rank' | 'unranked'>;

@@ -66,6 +66,8 @@ export interface StepEvent {
   readonly learningRate: number;
   /** Of the adapter, as last counted. */
   readonly storedParameters: number;
+  /** Live ranks by module path, at the steps at which a method whose ranks change is counted. */
+  readonly ranks?: Readonly<Record<string, number>>;
   /** Wall time of the step, compilation left out. */
   readonly milliseconds: number;
   /** The scalars that the controller fed. */

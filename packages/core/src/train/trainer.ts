@@ -188,7 +188,8 @@ async function oneStep(
   const milliseconds = performance.now() - started - (run.session.compileMs() - compiledBefore);
   assertFinite(report, step);
   await runController(run);
-  if (run.adapter.method.capabilities.adaptsRank && step % COUNT_EVERY === 1) await recount(run);
+  const isCounted = run.adapter.method.capabilities.adaptsRank && step % COUNT_EVERY === 1;
+  const ranks = isCounted ? await recount(run) : undefined;
   run.storedSum += run.stored;
   onStep?.({
     step,
@@ -198,6 +199,7 @@ async function oneStep(
     objective: report.objective,
     learningRate: learningRates.default ?? settings.learningRate,
     storedParameters: run.stored,
+    ...(ranks ? { ranks } : {}),
     milliseconds,
     scalars: fed,
   });
@@ -257,8 +259,11 @@ async function resize(run: Run, resized: Readonly<Record<string, ResizedLayer>>)
   run.state = { adapter: upload(adapter), moment1: upload(moment1), moment2: upload(moment2) };
 }
 
-async function recount(run: Run): Promise<void> {
-  run.stored = storedParameters(run.adapter.layers, await run.session.download(run.state.adapter));
+/** Counts what is stored, and gives the live ranks. */
+async function recount(run: Run): Promise<Record<string, number>> {
+  const values = await run.session.download(run.state.adapter);
+  run.stored = storedParameters(run.adapter.layers, values);
+  return activeRanks(run.adapter.layers, values);
 }
 
 /** Measures the adapter on the selection data; keeps it when it is the best that holds its budget. */

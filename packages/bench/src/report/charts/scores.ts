@@ -2,13 +2,16 @@ import type { OverallRow } from '../../statistics/over-tasks.js';
 import { meritOf, type SummaryRow } from '../../statistics/summary-row.js';
 import { formatMetric, metricTitle } from '../format.js';
 import { bySeries, type Entry, type Panel, type Series } from '../contents.js';
-import { spread, textWidth, type Chart } from './svg.js';
+import { spread, type Chart } from './svg.js';
 import { look, WIDTH } from './theme.js';
 
 const HEIGHT = 340;
 /** Height of the axis below the plot, in px. */
 const AXIS = 46;
 const LABEL_SIZE = 13;
+/** Room for a name at the right edge, in px. */
+const MOST_LABEL = WIDTH / 3;
+const LABEL_DISTANCE = 14;
 /** Sizes this close count as one, as they do for a budget. */
 const SAME_SIZE = 1.02;
 /** With more points than this, single seeds would hide them. */
@@ -79,12 +82,10 @@ function chartSpec(points: readonly Point[], baseline: Point | undefined, yTitle
     labelled.map(({ value }) => value),
     { gap, low, high },
   );
-  const room = Math.max(0, ...labelled.map(({ series }) => textWidth(series.label, LABEL_SIZE)));
   return {
     width: WIDTH,
     height: HEIGHT,
-    padding: { left: 2, top: 6, bottom: 2, right: Math.min(room, WIDTH / 3) + 24 },
-    autosize: { type: 'fit', contains: 'padding' },
+    autosize: { type: 'fit', contains: 'padding' }, // the names at the edge count as content
     data: { values: [] },
     encoding: { x, y },
     layer: [
@@ -142,7 +143,14 @@ function labelLayers({ series, stored, value }: Point, labelAt: number, xOffset:
     },
     {
       data: { values: [{ value: labelAt, text: series.label }] },
-      mark: { type: 'text', align: 'left', baseline: 'middle', dx: 12, limit: WIDTH / 3, fontSize: LABEL_SIZE },
+      mark: {
+        type: 'text',
+        align: 'left',
+        baseline: 'middle',
+        dx: LABEL_DISTANCE - 2,
+        limit: MOST_LABEL,
+        fontSize: LABEL_SIZE,
+      },
       encoding: { x: { value: 'width' }, text: { field: 'text' } },
     },
   ];

@@ -41,7 +41,7 @@ function barChart(panel: Panel, description: string, measure: Measure): Chart {
     barOf(entries, measure),
   );
   const most = Math.max(...bars.map(({ high }) => high));
-  const x = { field: 'value', type: 'quantitative', axis: null, scale: { domain: [0, most * 1.45 || 1], nice: false } };
+  const x = { field: 'value', type: 'quantitative', axis: null, scale: { domain: [0, most * 1.55 || 1], nice: false } };
   const y = { field: 'name', type: 'nominal', title: null, sort: null, axis: { labelColor: 'var(--ink)' } };
   return {
     description: `${description}: ${bars.map(({ name, text }) => `${name} ${text}`).join(', ')}`,
@@ -86,6 +86,12 @@ function barOf(entries: readonly [Entry, ...Entry[]], { of, format }: Measure): 
     name: entries[0].series.label,
     series: entries[0].series.label,
     value: values.reduce((sum, value) => sum + value, 0) / values.length,
-    ...{ low, high, text: least === greatest ? least : `${least} – ${greatest}` },
+    ...{ low, high, text: least === greatest ? least : range(least, greatest) },
   };
+}
+
+/** `31.2 – 36.0 s`: the unit once, where both have the same. */
+function range(least: string, greatest: string): string {
+  const unit = / \D+$/.exec(greatest)?.[0] ?? '';
+  return `${least.endsWith(unit) ? least.slice(0, least.length - unit.length) : least} – ${greatest}`;
 }

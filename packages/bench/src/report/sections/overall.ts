@@ -1,15 +1,16 @@
 import { grouped } from '../../statistics/arms.js';
 import type { OverallRow } from '../../statistics/over-tasks.js';
+import { meritOf } from '../../statistics/summary-row.js';
 import type { Summary } from '../../statistics/summary.js';
 import { seriesByLabel } from '../contents.js';
 import { overallChart } from '../charts/scores.js';
-import { formatAdjustedP, formatCount, formatInterval, formatMetric, formatP, formatSigned } from '../format.js';
+import { formatAdjustedP, formatCount, formatInterval, formatMetric, formatSigned } from '../format.js';
 import { html, name, type Markup } from '../html.js';
 import { disclosure, figure } from './parts.js';
 import { significanceCaption, significanceTable } from './significance.js';
 
 /** The mean over the tasks of each model that has several. */
-export async function overallSections({ rows: all, overall, comparisons }: Summary): Promise<Markup[]> {
+export async function overallSections({ rows: all, overall, comparisons, reference }: Summary): Promise<Markup[]> {
   const seriesOf = seriesByLabel(all);
   const ofModels = grouped(overall, ({ model }) => model);
   return Promise.all(
@@ -23,7 +24,10 @@ export async function overallSections({ rows: all, overall, comparisons }: Summa
       );
       return html`<section>
         <h2>${name(title)}</h2>
-        <p class="note">The mean of ${tasks.length} tasks: ${name(tasks.join(', '))}. Each counts alike.</p>
+        <p class="note">
+          The mean of ${tasks.length} tasks, each counting alike: ${name(tasks.join(', '))}. Below it, its interval, and
+          the difference to ${name(reference)} with p adjusted over the pairs of the budget.
+        </p>
         <div class="pair">
           <div class="card scroll">${overallTable(rows)}</div>
           ${await figure('Quality against size', CHART_CAPTION, [], overallChart(rows, seriesOf))}
@@ -49,8 +53,13 @@ const CHART_CAPTION =
 
 /** Arms down, budgets across. */
 function overallTable(rows: readonly OverallRow[]): Markup {
-  const budgets = grouped(rows, ({ budget }) => budget.spec).map(([{ budget }]) => budget);
-  const labels = [...new Set([...rows].sort((a, b) => b.score.mean - a.score.mean).map(({ label }) => label))];
+  const [free, asked] = [true, false].map((isFree) =>
+    rows.filter(({ budget }) => (budget.requested === null) === isFree),
+  );
+  const budgets = grouped([...(asked ?? []), ...(free ?? [])], ({ budget }) => budget.spec).map(
+    ([{ budget }]) => budget,
+  );
+  const labels = [...new Set([...rows].sort((a, b) => meritOf(b) - meritOf(a)).map(({ label }) => label))];
   const rowOf = (label: string, spec: string): OverallRow | undefined =>
     rows.find((row) => row.label === label && row.budget.spec === spec);
   return html`<table class="overall">
@@ -84,11 +93,7 @@ function cell(row: OverallRow | undefined): Markup {
   const { score, difference, rank } = row;
   return html`<td class="${rank === 1 ? 'first' : 'other'}">
     ${formatMetric(score.mean)}${score.interval ? html` <small>${formatInterval(score.interval)}</small>` : null}${
-      difference
-        ? html`<small
-            >${formatSigned(difference.mean)}, ${formatP(difference.p)}, ${formatAdjustedP(difference.pHolm)}</small
-          >`
-        : null
+      difference ? html`<small>${formatSigned(difference.mean)}, ${formatAdjustedP(difference.pHolm)}</small>` : null
     }
   </td>`;
 }

@@ -3,12 +3,12 @@ import { reversed } from '../../statistics/over-tasks.js';
 import { formatPlainP, formatSigned } from '../format.js';
 import { html, name, type Markup } from '../html.js';
 
-/** What a pair's adjusted p must be below to be called different; the stronger colour is for the second. */
-const LEVELS = [0.05, 0.01];
+/** What p must be below for a pair to be called different. */
+const LEVEL = 0.05;
 
 /**
- * Every pair of arms in a table: the mean difference, row minus column, over p and its Holm-adjusted form. What is coloured may
- * be relied on, by its adjusted p; the colour says which way, and so does the sign.
+ * Every pair of arms in a table: the mean difference, row minus column, over p and its Holm-adjusted form. The colour
+ * says which way, as the sign does, and how far to trust it, as both p do.
  */
 export function significanceTable(labels: readonly string[], comparisons: readonly Comparison[]): Markup {
   return html`<div class="scroll">
@@ -35,7 +35,7 @@ export function significanceTable(labels: readonly string[], comparisons: readon
 /** How to read the table. */
 export function significanceCaption(isOverTasks: boolean): string {
   const family = isOverTasks ? 'the pairs of this table' : 'the tasks';
-  return `Row minus column, the p of this difference, and p adjusted by Holm over ${family}. Coloured where the adjusted p is below 0.05, strongly where it is below 0.01: blue where the row is better, orange where the column is.`;
+  return `Row minus column, the p of this difference, and p adjusted by Holm over ${family}. Blue where the row is better and orange where the column is: pale where p is below ${LEVEL}, full where the adjusted p is, too.`;
 }
 
 function comparisonOf(comparisons: readonly Comparison[], row: string, column: string): Comparison | undefined {
@@ -51,8 +51,8 @@ function cell(comparison: Comparison | undefined): Markup {
   </td>`;
 }
 
-function verdict({ mean, pHolm, lowerIsBetter }: Comparison): string {
-  const strength = LEVELS.filter((level) => pHolm < level).length;
+function verdict({ mean, p, pHolm, lowerIsBetter }: Comparison): string {
+  const strength = [p, pHolm].filter((each) => each < LEVEL).length;
   if (strength === 0) return 'open';
   return `${mean > 0 === lowerIsBetter ? 'worse' : 'better'}-${strength}`;
 }

@@ -33,7 +33,7 @@ export async function taskSection(panel: Panel, { reference, comparisons }: Summ
 
 /** Everything about one budget: who differs, and how they trained. */
 async function budgetPart(panel: Panel, group: BudgetGroup, comparisons: readonly Comparison[]): Promise<Markup> {
-  const [{ row }] = group.entries;
+  const row = group.entries[0].row;
   const pairs = comparisons.filter(
     ({ model, task, budget }) => model === row.model && task === row.task && budget === group.spec,
   );

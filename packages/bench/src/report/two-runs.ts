@@ -1,0 +1,72 @@
+import type { Change, Changed, RunDifference, Unpaired } from '../statistics/two-runs.js';
+import type { Cell } from './columns.js';
+import type { Fact } from './facts.js';
+import {
+  formatAdjustedP,
+  formatCount,
+  formatDuration,
+  formatInterval,
+  formatMebibytes,
+  formatMetric,
+  formatMilliseconds,
+  formatP,
+  formatShare,
+  formatSigned,
+} from './format.js';
+
+/** A column of the table that compares two runs, the same in the page, in Markdown and in the terminal. */
+export interface RunColumn {
+  readonly title: string;
+  cell(row: RunDifference): Cell;
+}
+
+/** What is compared of two runs. */
+export const RUN_COLUMNS: readonly RunColumn[] = [
+  { title: 'task', cell: ({ task }) => ({ main: task }) },
+  { title: 'arm', cell: ({ label, budget }) => ({ main: label, detail: budget }) },
+  { title: 'metric, here', cell: ({ score, metric }) => ({ main: formatMetric(score.here), detail: metric }) },
+  { title: 'there', cell: ({ score }) => ({ main: formatMetric(score.there) }) },
+  { title: 'difference', cell: scoreCell },
+  { title: 'stored', cell: ({ stored }) => changeCell(stored, formatCount) },
+  { title: 'time per trial', cell: ({ totalSeconds }) => changeCell(totalSeconds, formatDuration) },
+  { title: 'step', cell: ({ stepMedianMs }) => changeCell(stepMedianMs, formatMilliseconds) },
+  { title: 'peak memory', cell: ({ peakRssBytes }) => changeCell(peakRssBytes, formatMebibytes) },
+  { title: 'seeds', cell: ({ seeds }) => ({ main: String(seeds.length) }) },
+];
+
+/** What differs between two runs besides their numbers. */
+export function changedFacts(changed: readonly Changed[]): Fact[] {
+  return changed.map(({ what, here, there, labels }) => ({
+    term: what,
+    value: `${here ?? 'none'} here, ${there ?? 'none'} there (${labels.join(', ')})`,
+  }));
+}
+
+/** Trials that have no pair, in words. */
+export function unpairedNames(unpaired: readonly Unpaired[]): string[] {
+  return unpaired.map(
+    ({ in: side, label, task, budget, seeds }) =>
+      `only ${side}: ${label} on ${task}, ${budget}, ${seeds.length === 1 ? 'seed' : 'seeds'} ${seeds.join(', ')}`,
+  );
+}
+
+function scoreCell({ score }: RunDifference): Cell {
+  const interval = score.interval ? `${formatInterval(score.interval, formatSigned)}, ` : '';
+  const adjusted = score.pHolm === score.p ? '' : `, ${formatAdjustedP(score.pHolm)}`;
+  return {
+    main: formatSigned(score.mean),
+    detail: `${interval}${formatP(score.p)}${adjusted}`,
+    brief: formatP(score.p),
+  };
+}
+
+/** The figure here, and how far it is from the one there, with the interval of the difference. */
+function changeCell(change: Change, format: (value: number) => string): Cell {
+  const { here, there, mean, interval, p } = change;
+  if (mean === 0 && (interval === null || (interval.low === 0 && interval.high === 0)))
+    return { main: format(here), detail: 'the same' };
+  const signed = (value: number): string => `${value < 0 ? '−' : '+'}${format(Math.abs(value))}`;
+  const share = there > 0 ? `${mean < 0 ? '−' : '+'}${formatShare(Math.abs(mean) / there)}` : signed(mean);
+  const spread = interval ? ` ${formatInterval(interval, signed)}` : '';
+  return { main: format(here), detail: `${share}${spread}, ${formatP(p)}`, brief: share };
+}
