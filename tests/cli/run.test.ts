@@ -18,7 +18,12 @@ interface Result {
   readonly parameters: { stored: number };
   readonly metrics: { accuracy: number };
   readonly ranks: Record<string, number>;
-  readonly history: readonly { readonly step: number }[];
+  readonly history: readonly { readonly step: number; readonly metrics?: object; readonly ranks?: object }[];
+}
+
+/** What summary.json says of another run. */
+interface Compared {
+  readonly against: { readonly rows: readonly object[]; readonly changed: readonly object[] };
 }
 
 async function resultsIn(out: string): Promise<Result[]> {
@@ -65,6 +70,13 @@ describe('peft-bench run --preset smoke', () => {
     expect(new Set(steps).size).toBe(1);
   });
 
+  it('keeps live ranks between evaluations of the methods whose ranks change', async () => {
+    const counted = (await resultsIn(out)).filter(({ history }) =>
+      history.some(({ metrics, ranks }) => ranks !== undefined && metrics === undefined),
+    );
+    expect(counted.map(({ method }) => method).sort()).toEqual(['adalora', 'sora']);
+  });
+
   it('prints one JSON line for each trial, and nothing else, on stdout', () => {
     const lines = first.stdout
       .trim()
@@ -101,6 +113,16 @@ describe('peft-bench run --preset smoke', () => {
     await peftBench(['run', '--preset', 'smoke', '--method', 'sora', '--workers', '1', '--out', twin]);
     const sora = (await resultsIn(out)).find(({ method }) => method === 'sora') as Result;
     expect((await resultsIn(twin)).map(comparable)).toEqual([comparable(sora)]);
+    const { code, stderr } = await peftBench(['report', out, '--against', twin]);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/compared with .*twin/);
+    expect(stderr).toContain('only here: lora');
+    const { against } = JSON.parse(await readFile(join(out, 'summary.json'), 'utf8')) as Compared;
+    expect(against.rows).toMatchObject([{ label: 'sora', seeds: [1], score: { mean: 0, p: 1 }, stored: { mean: 0 } }]);
+    expect(against.changed).toEqual([]);
+    expect(await readFile(join(out, 'report.html'), 'utf8')).toContain('Compared with');
+    const nowhere = await peftBench(['report', out, '--against', join(folder, 'nowhere')]);
+    expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringMatching(/nowhere holds no results/) as string });
     await peftBench(['run', '--preset', 'smoke', '--method', 'sora', '--epochs', '1', '--out', twin]);
     expect(new Set((await resultsIn(twin)).map(({ id }) => id)).size).toBe(2);
   });

@@ -16,11 +16,13 @@ export function renderCsv(results: readonly TrialResult[]): string {
 
 /** One line per arm, budget and task, and per arm and budget over the tasks: what the report's tables hold, unrounded. */
 export function renderSummaryCsv({ rows, overall }: Summary): string {
-  const onTasks = rows.map(({ model, task, label, method, budget, metric, score, difference, rank, seeds, ...row }) => ({
-    ...{ model, task, arm: label, method, budget: budget.spec, requested: budget.requested, met: budget.met },
-    ...{ metric, seeds: seeds.length, rank, ...estimateOf(score), ...differenceOf(difference) },
-    ...{ learningRate: row.learningRate, ...row.parameters, ...row.time, peakRssBytes: row.peakRssBytes },
-  }));
+  const onTasks = rows.map(
+    ({ model, task, label, method, budget, metric, score, difference, rank, seeds, ...row }) => ({
+      ...{ model, task, arm: label, method, budget: budget.spec, requested: budget.requested, met: budget.met },
+      ...{ metric, seeds: seeds.length, rank, ...estimateOf(score), ...differenceOf(difference) },
+      ...{ learningRate: row.learningRate, ...row.parameters, ...row.time, peakRssBytes: row.peakRssBytes },
+    }),
+  );
   const overTasks = overall.map(({ model, label, budget, metrics, score, difference, rank, stored }) => ({
     ...{ model, task: null, arm: label, budget: budget.spec, requested: budget.requested, met: budget.met },
     ...{ metric: metrics.join(' '), rank, ...estimateOf(score), ...differenceOf(difference), stored },

@@ -20,10 +20,7 @@ const STYLE_BLOCK = trusted(`<style>${STYLE}</style>`);
 export async function renderReport(results: readonly TrialResult[], summary: Summary): Promise<string> {
   const panels = panelsOf(results, summary);
   const done = results.filter((result) => result.status === 'done');
-  const sections = [
-    ...(summary.against ? [twoRunsSection(summary.against)] : []),
-    ...(await overallSections(summary)),
-  ];
+  const sections = [...(summary.against ? [twoRunsSection(summary.against)] : []), ...(await overallSections(summary))];
   for (const panel of panels) sections.push(await taskSection(panel, summary));
   return `<!doctype html>\n${
     html`<html lang="en">

@@ -35,7 +35,10 @@ function runLines({ against, rows, changed, unpaired }: RunComparison, columns: 
   const facts = changedFacts(changed).map(({ term, value }) => `${term}: ${value}`);
   return [
     `compared with ${printable(against)}`,
-    ...textTable(header, cells, []).trimEnd().split('\n').map((line) => fitted(line, columns)),
+    ...textTable(header, cells, [])
+      .trimEnd()
+      .split('\n')
+      .map((line) => fitted(line, columns)),
     ...[...facts, ...unpairedNames(unpaired)].flatMap((line) => wrapped(printable(line), columns)),
     '',
   ];

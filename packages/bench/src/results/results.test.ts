@@ -86,6 +86,13 @@ describe('readResults', () => {
     expect((failure as DataError).message).not.toContain('\n');
   });
 
+  it('opens a file of before there were arms and ways to match', async () => {
+    const { arm: _, budget, ...rest } = trial;
+    const { matchedOn: __, ...asked } = budget;
+    await writeFile(resultPath(dir, trial.id), JSON.stringify({ ...rest, budget: asked }));
+    expect(await readResults(dir)).toMatchObject([{ arm: 'sora', budget: { matchedOn: 'stored', spec: 'r=4' } }]);
+  });
+
   it('does not take a prototype from a file', async () => {
     const content = JSON.stringify(trial).replace('"metrics":{', '"metrics":{"__proto__":1,');
     await writeFile(resultPath(dir, trial.id), content);

@@ -83,7 +83,9 @@ function keyOf({ label, trials: [{ model, task, budget }] }: Arm): string {
 
 function differenceOf(arm: Arm, other: Arm): RunDifference[] {
   const pairs = arm.trials.flatMap((trial): [DoneTrial, DoneTrial][] => {
-    const twin = other.trials.find(({ seed, selection }) => seed === trial.seed && selection.metric === trial.selection.metric);
+    const twin = other.trials.find(
+      ({ seed, selection }) => seed === trial.seed && selection.metric === trial.selection.metric,
+    );
     return twin ? [[trial, twin]] : [];
   });
   if (pairs.length === 0) return [];
@@ -145,7 +147,14 @@ function changesOf(both: readonly { readonly arm: Arm; readonly other: Arm }[]):
   });
 }
 
-function factsOf({ method, versions, engine, protocol, methodConfig, learningRate }: DoneTrial): Record<string, string> {
+function factsOf({
+  method,
+  versions,
+  engine,
+  protocol,
+  methodConfig,
+  learningRate,
+}: DoneTrial): Record<string, string> {
   const groups = { version: versions, engine, protocol, option: methodConfig };
   const named = Object.entries(groups).flatMap(([group, record]) =>
     Object.entries(record).map(([key, value]): [string, string] => [

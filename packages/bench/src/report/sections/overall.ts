@@ -30,7 +30,7 @@ export async function overallSections({ rows: all, overall, comparisons, referen
         </p>
         <div class="pair">
           <div class="card scroll">${overallTable(rows)}</div>
-          ${await figure('Quality against size', CHART_CAPTION, [], overallChart(rows, seriesOf))}
+          ${await figure('Mean quality against size', CHART_CAPTION, [], overallChart(rows, seriesOf))}
         </div>
         ${budgets.map(([first, ...others], index) => {
           const labels = [first, ...others].map(({ label }) => label);

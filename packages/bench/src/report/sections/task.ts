@@ -88,7 +88,7 @@ function timeFigures(panel: Panel): Promise<Markup>[] {
   const [trial, step, memory] = [
     `Training, evaluation and compilation, mean over seeds${range}.`,
     `Median of a trial, mean over seeds${range}.`,
-    `Largest resident set of a trial's process${range}.`,
+    `Of the process that ran the trial, what earlier ones left there included${range}.`,
   ];
   return [
     figure('Time of a trial', trial, [], trialTimeChart(panel)),

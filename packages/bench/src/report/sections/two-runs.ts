@@ -8,9 +8,9 @@ export function twoRunsSection({ against, rows, unpaired, changed }: RunComparis
   return html`<section>
     <h2>Compared with ${name(against)}</h2>
     <p class="note">
-      Trials of the same arm, task, budget and seed, here minus there; intervals are of the mean difference, p is the exact
-      sign-flip p, adjusted by Holm over the tasks of an arm and budget. Times and memory are comparable only where both
-      runs had the same machine to themselves.
+      Trials of the same arm, task, budget and seed, here minus there; intervals are of the mean difference, p is the
+      exact sign-flip p, adjusted by Holm over the tasks of an arm and budget. Times and memory are comparable only
+      where both runs had the same machine to themselves.
     </p>
     <div class="card scroll">
       <table class="runs">
@@ -25,7 +25,9 @@ export function twoRunsSection({ against, rows, unpaired, changed }: RunComparis
               html`<tr>
                 ${RUN_COLUMNS.map((column) => {
                   const { main, detail } = column.cell(row);
-                  return html`<td>${name(main)}${detail === undefined ? null : html`<small>${name(detail)}</small>`}</td>`;
+                  return html`<td>
+                    ${name(main)}${detail === undefined ? null : html`<small>${name(detail)}</small>`}
+                  </td>`;
                 })}
               </tr>`,
           )}
