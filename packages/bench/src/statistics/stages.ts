@@ -1,4 +1,3 @@
-import { createRng } from '@peftjs/core';
 import { mean } from 'simple-statistics';
 import type { DoneTrial, SparsityStage } from '../results/schema.js';
 import { estimate, type Estimate } from './samples.js';
@@ -46,6 +45,5 @@ function summaryOf(records: readonly SparsityStage[]): StageSummary {
 
 function estimateOf(records: readonly SparsityStage[], quantity: 'memorization' | 'generalization'): Estimate | null {
   const values = records.flatMap((record) => record[quantity] ?? []);
-  const rng = createRng(0).fork(`${quantity} of stage ${records[0]?.stage ?? 0}`);
-  return values.length === 0 ? null : estimate(values, rng);
+  return values.length === 0 ? null : estimate(values);
 }
