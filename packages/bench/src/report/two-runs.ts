@@ -64,7 +64,7 @@ function scoreCell({ score }: RunDifference): Cell {
 function changeCell(change: Change, format: (value: number) => string): Cell {
   const { here, there, mean, interval, p } = change;
   if (mean === 0 && (interval === null || (interval.low === 0 && interval.high === 0)))
-    return { main: format(here), detail: 'the same' };
+    return { main: format(here), detail: 'the\u00a0same' };
   const signed = (value: number): string => `${value < 0 ? '−' : '+'}${format(Math.abs(value))}`;
   const share = there > 0 ? `${mean < 0 ? '−' : '+'}${formatShare(Math.abs(mean) / there)}` : signed(mean);
   const spread = interval ? ` ${formatInterval(interval, signed)}` : '';

@@ -14,6 +14,8 @@ const MOST_LABEL = WIDTH / 3;
 const LABEL_DISTANCE = 14;
 /** Sizes this close count as one, as they do for a budget. */
 const SAME_SIZE = 1.02;
+/** How far past the largest size the front is drawn, so that it passes under points that stand side by side. */
+const PAST_LAST = 1.15;
 /** With more points than this, single seeds would hide them. */
 const MOST_POINTS_WITH_SEEDS = 16;
 
@@ -123,8 +125,10 @@ function frontLayers(points: readonly Point[]): object[] {
     .filter((point) => !isDominated(point, points))
     .sort((a, b) => a.stored - b.stored)
     .map(({ stored, value }) => ({ stored, value }));
+  const most = Math.max(...points.map(({ stored }) => stored)) * PAST_LAST;
+  const last = front.slice(-1).map(({ value }) => ({ stored: most, value }));
   const mark = { type: 'line', color: 'var(--ink)', opacity: 0.55, strokeWidth: 1.5, interpolate: 'step-after' };
-  return [{ data: { values: front }, mark }];
+  return [{ data: { values: [...front, ...last] }, mark }];
 }
 
 /** Whether another one gives more and stores no more than this. */
