@@ -48,7 +48,10 @@ export function trialRecorder(
   const spent = (): number => spentBefore + performance.now() - made.clock;
   const epochs = stages ? epochsBefore(stages.levels.length, stages, protocol.epochs) : protocol.epochs;
   return {
-    onStep({ step, totalSteps, epoch, loss, objective, learningRate, storedParameters, ranks, milliseconds: ms }, stage) {
+    onStep(
+      { step, totalSteps, epoch, loss, objective, learningRate, storedParameters, ranks, milliseconds: ms },
+      stage,
+    ) {
       const counted = ranks ? { ranks: { ...ranks } } : {};
       rows.push({ step, epoch, loss: objective, objective: loss, learningRate, stored: storedParameters, ...counted });
       milliseconds.push(ms);
