@@ -31,7 +31,8 @@ function count(text: string, part: string): number {
 
 /** The figures of a page by their title. */
 function figures(page: string, title: string): string[] {
-  return page.split('<figure>').filter((figure) => figure.includes(`<strong>${title}`));
+  const all = [...page.matchAll(/<figure[\s\S]*?<\/figure>/g)].map(([figure]) => figure);
+  return all.filter((figure) => figure.includes(`<strong>${title}`));
 }
 
 describe('renderReport', () => {

@@ -40,10 +40,11 @@ export function bootstrapInterval(strata: readonly (readonly number[])[]): Inter
   const means = new Float64Array(RESAMPLES);
   for (const [stratum, values] of strata.entries()) {
     const drawn = resamplesOf(values.length, stratum);
-    for (let index = 0; index < drawn.length; index++) {
-      const value = values[drawn[index] as number] as number;
-      means[Math.floor(index / values.length)] = // RESAMPLES rows of as many draws as there are values
-        (means[Math.floor(index / values.length)] as number) + value / values.length / strata.length;
+    for (let row = 0; row < RESAMPLES; row++) {
+      let sum = 0;
+      const end = (row + 1) * values.length;
+      for (let index = row * values.length; index < end; index++) sum += values[drawn[index] as number] as number;
+      means[row] = (means[row] as number) + sum / values.length / strata.length;
     }
   }
   const sorted = Array.from(means.sort());
