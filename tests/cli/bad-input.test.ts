@@ -22,6 +22,12 @@ beforeAll(async () => {
   await writeFile(file('arm.json'), '{"methods": {"hard": {"method": "sora", "rank": 3}}}');
   await writeFile(file('no-method.json'), '{"methods": {"hard": {"method": "soar"}}}');
   await writeFile(file('budgets.json'), '{"budgets": ["r=2", "r=2"]}');
+  const tuned = (tuning: object, more: object = {}) => JSON.stringify({ tuning, ...more });
+  const oneRate = { methods: { sora: { tuning: { learningRates: [0.1] } } } };
+  await writeFile(file('grids.json'), tuned({ learningRates: [0.1, 0.2] }, oneRate));
+  await writeFile(file('no-rates.json'), tuned({ learningRates: [] }));
+  await writeFile(file('elsewhere.json'), tuned({ learningRates: [0.1], task: 'sst2' }));
+  await writeFile(file('tuning-budget.json'), tuned({ learningRates: [0.1], budget: 'r=half' }));
   await writeFile(file('broken.safetensors'), Uint8Array.of(9, 9, 9, 9, 9, 9, 9, 9, 9));
   await mkdir(file('adapter'));
   await writeFile(file('adapter/adapter_config.json'), '{"peft_type": "LORA"}');
@@ -49,6 +55,7 @@ const cases: [string, string, RegExp][] = [
   ['an unknown task', 'run --task sst --out <out>', /'sst' is unknown; known are uci-sentiment/],
   ['an unknown preset', 'run --preset fast --out <out>', /'fast'; expected .*quick.*smoke/],
   ['a full size that there is not', 'run --preset smoke --full --out <out>', /'smoke' has one size only/],
+  ['a preset without its data', 'run --preset glue --out <out>', /--preset glue compares on data of yours; .*--data/],
   ['a budget twice', 'run --budget r=2,r=2 --out <out>', /'r=2' twice/],
   ['an unknown engine', 'run --engine turbo --out <out>', /turbo/],
   [
@@ -120,6 +127,22 @@ const cases: [string, string, RegExp][] = [
   ['an arm with an unknown field', 'run --config <arm.json> --out <out>', /'methods\.hard\.rank' .*known are method/],
   ['an arm of no known method', 'run --config <no-method.json> --out <out>', /'soar' is unknown/],
   ['a budget twice in a study file', 'run --config <budgets.json> --out <out>', /'budgets' .*each name once/],
+  [
+    'grids of different length',
+    'run --config <grids.json> --out <out>',
+    /equal tuning effort: 'sora' has a grid of 1 .*, the study one of 2/,
+  ],
+  ['an empty grid', 'run --config <no-rates.json> --out <out>', /'tuning\.learningRates' .*at least one learning rate/],
+  [
+    'a task of the tuning that the study does not have',
+    'run --config <elsewhere.json> --out <out>',
+    /'tuning\.task' is 'sst2'; expected one of its tasks: uci-sentiment/,
+  ],
+  [
+    'an impossible budget of the tuning',
+    'run --config <tuning-budget.json> --out <out>',
+    /'r=half'; expected a number/,
+  ],
   ['an unknown model', 'run --model no-such-model --out <out>', /no-such-model/],
   ['a folder without a model', 'run --model <empty-model> --out <out>', /empty-model/],
   ['an output folder that is a file', 'run --preset smoke --out <a-file>', /a-file/],

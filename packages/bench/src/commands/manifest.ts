@@ -1,6 +1,7 @@
 import { Option, type Command } from 'commander';
 import { ConfigError, DataError } from '@peftjs/core';
 import { jobManifest } from '../kubernetes/manifest.js';
+import { assertSharable } from '../plan/shard.js';
 import { count, studyFromFlags, withRunFlags, type RunFlags } from './study-flags.js';
 
 interface ManifestFlags extends RunFlags {
@@ -44,9 +45,10 @@ export function addManifestCommand(program: Command): void {
 
 /** @throws ConfigError for what `run` would refuse, too. Data may be where the pods are, and not here. */
 async function assertStudy({ seeds, ...flags }: ManifestFlags): Promise<void> {
-  await studyFromFlags(flags, seeds === undefined ? {} : { seeds }).catch((error: unknown) => {
+  const composed = await studyFromFlags(flags, seeds === undefined ? {} : { seeds }).catch((error: unknown) => {
     if (!(error instanceof DataError)) throw error;
   });
+  if (composed) assertSharable(composed.study);
 }
 
 /** A flag as it was given. */

@@ -1,11 +1,11 @@
-import { UnsupportedError } from '@peftjs/core';
+import { UnsupportedError, type PeftMethod } from '@peftjs/core';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { parseBudget } from '../plan/budget.js';
-import type { Study } from '../plan/study.js';
-import { planTrials, type Trial } from '../plan/trial.js';
+import { budgetsOf, type ArmSettings, type Study } from '../plan/study.js';
+import type { TrialContext } from '../plan/trial.js';
 import { numericVersions } from '../plan/versions.js';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
-import { resolveMethod, type ResolvedMethod } from '../registry/methods.js';
+import { isHeadAlone, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
 import { fitConfig } from '../trial/configure.js';
@@ -14,19 +14,19 @@ import { encodeLanguageTask } from '../trial/prepare-language.js';
 import { assertStarts } from '../workers/engine-start.js';
 import type { ComposedStudy } from './study-flags.js';
 
-/** The trials of a run, after everything that can be checked beforehand has been. */
+/** What a run's trials are planned from, after everything that can be checked beforehand has been. */
 export interface PlannedRun {
   readonly engine: EnginePlan;
-  readonly trials: readonly Trial[];
+  readonly plan: TrialContext;
   readonly tasks: ReadonlyMap<string, LoadedTask>;
 }
 
 /**
- * Loads the methods, the model and the data of a study, tries every configuration, and plans the trials.
+ * Loads the methods, the model and the data of a study, and tries every configuration.
  * @throws PeftError for the first thing that cannot work.
  */
 export async function planRun({ study, data, engine: asked }: ComposedStudy): Promise<PlannedRun> {
-  study.budgets.forEach(parseBudget);
+  for (const settings of Object.values(study.methods)) triedBudgets(settings, study).forEach(parseBudget);
   const { engine, versions } = await resolveEngine(asked);
   if (isOnDevice(engine)) await assertStarts(engine);
   const arms = Object.values(study.methods);
@@ -37,34 +37,41 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   for (const task of tasks.values()) {
     if (task.kind === 'causal-lm') encodeLanguageTask(task, model, study.protocol); // what cannot be encoded is found here
   }
-  const budgeted = new Set([...methods].filter(([, { method }]) => method.fitBudget).map(([name]) => name));
   tryConfigs(study, methods, model);
-  const trials = planTrials({
+  const namesOf = (has: (method: PeftMethod) => boolean): ReadonlySet<string> =>
+    new Set([...methods].filter(([, { method }]) => has(method)).map(([name]) => name));
+  const plan: TrialContext = {
     study,
     data,
     engine,
-    budgeted,
+    budgeted: namesOf(({ fitBudget }) => fitBudget !== undefined),
+    headAlone: namesOf(isHeadAlone),
     versions: { ...(await numericVersions()), ...versions },
     methodVersions: new Map([...methods].map(([name, { offer }]) => [name, { [offer.packageName]: offer.version }])),
     fingerprints: {
       model: model.fingerprint,
       data: Object.fromEntries([...tasks].map(([name, task]) => [name, dataFingerprint(task, model)])),
     },
-  });
-  return { engine, trials, tasks };
+  };
+  return { engine, plan, tasks };
+}
+
+/** The budgets that an arm has in a study, that of the tuning among them. */
+function triedBudgets(settings: ArmSettings, study: Study): string[] {
+  const budgets = budgetsOf(settings, study).filter((budget) => budget !== null);
+  const tuned = study.tuning?.budget;
+  return budgets.length > 0 && tuned ? [...new Set([...budgets, tuned])] : budgets;
 }
 
 /** Solves every arm's configuration for every budget. @throws ConfigError for the first that has none. */
-function tryConfigs(
-  { methods: arms, budgets, protocol }: Study,
-  methods: ReadonlyMap<string, ResolvedMethod>,
-  model: PretrainedModel,
-): void {
-  for (const { method: name, ...settings } of Object.values(arms)) {
-    const method = methods.get(name)?.method;
+function tryConfigs(study: Study, methods: ReadonlyMap<string, ResolvedMethod>, model: PretrainedModel): void {
+  const { protocol } = study;
+  for (const settings of Object.values(study.methods)) {
+    const method = methods.get(settings.method)?.method;
     if (!method) continue;
-    const takesBudget = method.fitBudget && !settings.stages;
-    for (const budget of takesBudget ? budgets : [null]) fitConfig(method, model, { budget, settings, protocol });
+    const budgets = method.fitBudget ? triedBudgets(settings, study) : [];
+    for (const budget of budgets.length > 0 ? budgets : [null])
+      fitConfig(method, model, { budget, settings, protocol });
   }
 }
 

@@ -1,11 +1,14 @@
 import type { Command } from 'commander';
 import { CheckpointError, ConfigError } from '@peftjs/core';
-import { parseShard, shardOf, type Shard } from '../plan/shard.js';
+import { assertSharable, parseShard, shardOf, type Shard } from '../plan/shard.js';
+import { planTrials } from '../plan/trial.js';
 import { parseAddress } from '../queue/address.js';
 import type { EnginePlan } from '../registry/executors.js';
-import { checkpointFolder, claimFolder, remedyOf, removeFinishedCheckpoints } from '../results/folder.js';
+import { checkpointFolder, claimFolder, remedyOf, removeFinishedCheckpoints, tuningFolder } from '../results/folder.js';
+import type { TrialResult } from '../results/schema.js';
 import { readResults } from '../results/store.js';
 import { runStage } from '../stages/run-stage.js';
+import { tune, withoutHopeless } from '../stages/tune.js';
 import { localRunner } from '../workers/pool.js';
 import type { TrialRunner } from '../workers/runner.js';
 import { planRun, type PlannedRun } from './plan-run.js';
@@ -47,6 +50,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   const { out, shard } = flags;
   const openRunner = await runnerFromFlags(flags);
   const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
+  if (shard) assertSharable(composed.study);
   process.stderr.write(`peft-bench: loading ${composed.study.model}\n`);
   const planned = await planRun(composed);
   const lock = await claimFolder(out, { isShared: shard !== undefined });
@@ -66,14 +70,15 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
 async function runPlanned(
   { out, shard, json }: Flags,
   { study }: ComposedStudy,
-  { engine, tasks, trials: all }: PlannedRun,
+  { engine, tasks, plan }: PlannedRun,
   { openRunner, signal }: { readonly openRunner: OpenRunner; readonly signal: AbortSignal },
 ): Promise<number> {
-  const trials = shard ? shardOf(all, shard) : all;
-  const runner = openRunner(engine);
-  const onResult = (result: object): void => void process.stdout.write(`${JSON.stringify(result)}\n`);
+  const runner = withoutHopeless(openRunner(engine));
+  const stage = { out, runner, tasks, signal };
   try {
-    const results = await runStage(out, trials, { runner, tasks, signal, ...(json ? { onResult } : {}) });
+    const all = planTrials(plan, await tune(plan, stage));
+    const trials = shard ? shardOf(all, shard) : all;
+    const results = await runStage(out, trials, { ...stage, ...(json ? { onResult: printResult } : {}) });
     await removeCheckpointsOfDone(out);
     if (signal.aborted) return interrupted(out, results.length, trials.length);
     if (shard) sayShard(shard, results.length, out);
@@ -114,8 +119,13 @@ function sayShard({ index, of }: Shard, ended: number, out: string): void {
 }
 
 async function removeCheckpointsOfDone(out: string): Promise<void> {
-  const done = (await readResults(out)).filter(({ status }) => status === 'done');
+  const results = [...(await readResults(out)), ...(await readResults(tuningFolder(out)))];
+  const done = results.filter(({ status }) => status === 'done');
   await removeFinishedCheckpoints(out, new Set(done.map(({ id }) => id)));
+}
+
+function printResult(result: TrialResult): void {
+  process.stdout.write(`${JSON.stringify(result)}\n`);
 }
 
 function interrupted(out: string, ended: number, all: number): number {

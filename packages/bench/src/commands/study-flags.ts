@@ -13,7 +13,7 @@ import {
 } from '../plan/study.js';
 import { presetNamed, presets } from '../plan/presets.js';
 import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
-import { areLanguageTasks, taskName, type DataSource } from '../registry/tasks.js';
+import { areLanguageTasks, publishedTasksIn, taskName, type DataSource } from '../registry/tasks.js';
 
 /** Flags that say what to train on what, shared by `run` and `train`. */
 export interface StudyFlags {
@@ -117,9 +117,9 @@ export interface ComposedStudy {
 /** Lays preset, file and flags over one another. @throws ConfigError for flags that contradict each other. */
 export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}): Promise<ComposedStudy> {
   const data = dataSource(flags);
-  const preset = presetLayers(flags);
+  const preset = presetLayers(flags, data);
   const file = flags.config === undefined ? {} : await readStudyFile(flags.config);
-  const over = [file, flagInput(flags, data), above];
+  const over = [file, await flagInput(flags, data), above];
   const study = composeStudy([...preset, ...over]);
   const isLanguage = await areLanguageTasks(study.tasks, data);
   return {
@@ -129,9 +129,12 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   };
 }
 
-/** @throws ConfigError for a preset that there is not, or not in a full size. */
-function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags): StudyInput[] {
-  const { study, full } = presetNamed(name);
+/** @throws ConfigError for a preset that there is not, or not in a full size, or not without data. */
+function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, data: DataSource): StudyInput[] {
+  const { study, full, needsData } = presetNamed(name);
+  if (needsData && data.kind === 'embedded') {
+    throw new ConfigError(`--preset ${name} compares on data of yours; name the folder by --data`, 'data');
+  }
   if (!wantsFull) return [study];
   if (full) return [study, full];
   const sized = presets().filter((preset) => preset.full);
@@ -141,8 +144,8 @@ function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags): St
   );
 }
 
-function flagInput(flags: StudyFlags, data: DataSource): StudyInput {
-  const tasks = list('task', flags.task) ?? tasksOf(data);
+async function flagInput(flags: StudyFlags, data: DataSource): Promise<StudyInput> {
+  const tasks = list('task', flags.task) ?? (await tasksOf(data));
   const ownRows = data.kind === 'embedded' ? {} : { rows: null, devRows: null }; // the user's own data count whole
   const { epochs, batchSize, maxTokens, learningRate, rows, split } = flags;
   return {
@@ -162,10 +165,12 @@ function flagInput(flags: StudyFlags, data: DataSource): StudyInput {
   };
 }
 
-/** The task that data of the user's are, where no flag names it. */
-function tasksOf(data: DataSource): string[] | undefined {
+/** The tasks that data of the user's are, where no flag names them: published ones of a folder, or the folder itself. */
+async function tasksOf(data: DataSource): Promise<string[] | undefined> {
+  if (data.kind === 'embedded') return undefined;
   if (data.kind === 'files') return [taskName(data.train)];
-  return data.kind === 'folder' ? [basename(resolve(data.folder))] : undefined;
+  const published = await publishedTasksIn(data.folder);
+  return published.length > 0 ? published : [basename(resolve(data.folder))];
 }
 
 function dataSource({ data, train, dev, task, documentEnd: end }: StudyFlags): DataSource {

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { ConfigError, countParameters, describeParameters, savePretrained } from '@peftjs/core';
+import { planTrials } from '../plan/trial.js';
 import { openProgress } from '../progress/open.js';
 import { trialPreparer } from '../trial/prepare.js';
 import { runTrial } from '../trial/run-trial.js';
@@ -26,8 +27,8 @@ async function trainOne(flags: TrainFlags): Promise<void> {
   if (flags.method === undefined)
     throw new ConfigError('train needs one --method; peft-bench doctor lists them', 'method');
   const composed = await studyFromFlags(flags, { seeds: flags.seed });
-  const { trials } = await planRun(composed);
-  const trial = trials.find(({ seed }) => seed === flags.seed);
+  const { plan } = await planRun(composed);
+  const trial = planTrials(plan).find(({ seed }) => seed === flags.seed);
   if (!trial) throw new ConfigError(`there is no trial of seed ${flags.seed}`, 'seed');
   const progress = openProgress(1);
   const { id, arm, task, seed, budget } = trial;

@@ -15,6 +15,8 @@ export interface Preset {
   readonly study: StudyInput;
   /** What `--full` lays over the study; null where the study is as large as it gets. */
   readonly full: StudyInput | null;
+  /** Whether its tasks are those of a folder of the user's. */
+  readonly needsData: boolean;
 }
 
 /** Every preset, by name. */
@@ -31,14 +33,11 @@ export function presetNamed(name: string): Preset {
   throw new ConfigError(`--preset is '${name}'; expected ${all.map((each) => each.name).join(', ')}`, 'preset');
 }
 
+/** A preset's file: a study, and what is said of it. */
+type PresetFile = StudyInput & Pick<Preset, 'about'> & Partial<Pick<Preset, 'full' | 'needsData'>>;
+
 function presetIn(name: string): Preset {
-  const {
-    about,
-    full = null,
-    ...study
-  } = JSON.parse(readFileSync(join(PRESETS, `${name}.json`), 'utf8')) as StudyInput & {
-    readonly about: string;
-    readonly full?: StudyInput;
-  };
-  return { name, about, study, full };
+  const file = JSON.parse(readFileSync(join(PRESETS, `${name}.json`), 'utf8')) as PresetFile;
+  const { about, full = null, needsData = false, ...study } = file;
+  return { name, about, study, full, needsData };
 }

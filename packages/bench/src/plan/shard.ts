@@ -1,4 +1,5 @@
 import { ConfigError } from '@peftjs/core';
+import type { Study } from './study.js';
 
 /** A share of a run's trials: every `of`-th, from the `index`-th on, counted from 0. */
 export interface Shard {
@@ -16,4 +17,13 @@ export function parseShard(text: string): Shard {
 /** The trials of a share, in their order. */
 export function shardOf<T>(trials: readonly T[], { index, of }: Shard): T[] {
   return trials.filter((_, position) => position % of === index);
+}
+
+/** Shares know nothing of one another, so that they cannot agree on learning rates. @throws ConfigError for a study that tunes. */
+export function assertSharable({ tuning }: Study): void {
+  if (!tuning) return;
+  throw new ConfigError(
+    'a run in shares tunes no learning rates, and this study does; set "tuning" to null in --config, or run it with --queue',
+    'shard',
+  );
 }

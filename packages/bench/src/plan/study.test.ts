@@ -74,6 +74,7 @@ describe('planTrials', () => {
     methodVersions: new Map([['sora', { '@peftjs/sora': '1.0.0' }]]),
     fingerprints: { model: 'm', data: { 'uci-sentiment': 'a', 'wordnet-supersense': 'b' } },
     budgeted: new Set(['lora', 'adalora', 'sora']),
+    headAlone: new Set(['head']),
   };
   const idsOf = (changed: Partial<TrialContext>): string[] =>
     planTrials({ ...context, ...changed }).map(({ id }) => id);

@@ -4,23 +4,42 @@ import { ConfigError, DataError, integerFrom, nonNegative, parseOptions, positiv
 import { closed } from './closed.js';
 import { stagesSchema } from './stages.js';
 
+/** Seeds of a study are 1, 2, ..; those above are for tuning. */
+export const MAX_SEEDS = 1000;
+
 const share = v.pipe(v.number(), v.minValue(0), v.maxValue(0.9));
 const name = v.pipe(v.string(), v.minLength(1), v.maxLength(255));
-const names = v.pipe(
+const different = v.pipe(
   v.array(name),
-  v.minLength(1),
   v.check((list) => new Set(list).size === list.length, 'expected each name once'),
 );
+const names = v.pipe(different, v.minLength(1));
 const armName = v.pipe(name, v.regex(/^[^,\s]+$/, 'expected names of arms without spaces and commas'));
+
+/** Learning rates to try, from the smallest. */
+const grid = v.pipe(
+  v.array(positive),
+  v.minLength(1, 'expected at least one learning rate'),
+  v.maxLength(20),
+  v.check((rates) => new Set(rates).size === rates.length, 'expected each learning rate once'),
+  v.transform((rates) => [...rates].sort((a, b) => a - b)),
+);
 
 const armEntries = {
   /** The method; left out, the arm's own name is the method's. */
   method: v.optional(name),
   /** Options of the method itself; the budget fills in ranks. */
   options: v.optional(v.record(v.string(), v.unknown()), {}),
+  /** Peak learning rate where the study does not tune it; null for the protocol's. */
   learningRate: v.nullish(positive, null),
-  /** Peak learning rates by optimizer group. */
+  /** Peak learning rates by optimizer group, tuned or not. */
   learningRates: v.optional(v.record(v.string(), positive), {}),
+  /** Budgets of its own; none of them ([]) for a method that its options are to configure. Null for the study's. */
+  budgets: v.nullish(different, null),
+  /** A grid of its own, as long as the study's. */
+  tuning: v.nullish(closed({ learningRates: grid }), null),
+  /** 'frozen': the head is not trained, a control of what the adapter does by itself. */
+  head: v.optional(v.picklist(['trained', 'frozen']), 'trained'),
   /** Largest relative distance from the budget that counts as met. */
   tolerance: v.optional(positive, 0.02),
   /** Trains in stages, at one level of the method's sparsity after another, in place of a budget. */
@@ -54,6 +73,17 @@ const protocolEntries = {
   clipNorm: v.nullish(positive, 1),
 };
 
+const tuningEntries = {
+  /** What is tried for every arm that has no grid of its own. */
+  learningRates: grid,
+  /** The budget at which they are tried; what is chosen there is used at every budget. Null for the first one. */
+  budget: v.nullish(name, null),
+  /** Seeds behind a score; none of them is a seed of the study. */
+  seeds: v.optional(integerFrom(1), 1),
+  /** The task that rates are chosen on; null for each task on its own. */
+  task: v.nullish(name, null),
+};
+
 const studyEntries = {
   model: v.pipe(v.string(), v.minLength(1)),
   tasks: names,
@@ -66,7 +96,9 @@ const studyEntries = {
   /** The arm that differences are taken to; null for the first that takes a budget. */
   reference: v.nullish(v.string(), null),
   budgets: names,
-  seeds: integerFrom(1),
+  seeds: v.pipe(integerFrom(1), v.maxValue(MAX_SEEDS)),
+  /** How learning rates are chosen, on rows that nothing is reported on; null where they are given. */
+  tuning: v.nullish(closed(tuningEntries), null),
   protocol: closed(protocolEntries),
 };
 
@@ -76,11 +108,15 @@ export type Study = v.InferOutput<v.ObjectSchema<typeof studyEntries, undefined>
 /** How every trial of a study is trained and judged. */
 export type StudyProtocol = Study['protocol'];
 
+/** How a study chooses learning rates. */
+export type Tuning = NonNullable<Study['tuning']>;
+
 /** What a study says of an arm. */
 export type ArmSettings = Study['methods'][string];
 
 /** A study in the making: a preset, a file, or the flags of a command. */
-export type StudyInput = Partial<Omit<Study, 'protocol' | 'methods'>> & {
+export type StudyInput = Partial<Omit<Study, 'protocol' | 'methods' | 'tuning'>> & {
+  readonly tuning?: unknown;
   readonly protocol?: Partial<StudyProtocol>;
   /** Names of arms, whose settings come from the layers below, or names with settings; one that is nowhere below is a method. */
   readonly methods?: readonly string[] | Readonly<Record<string, unknown>>;
@@ -121,10 +157,52 @@ export function composeStudy(layers: readonly StudyInput[]): Study {
     }),
     {},
   );
+  const study = parsedStudy(merged);
+  assertEqualTuning(study);
+  return study;
+}
+
+function parsedStudy(merged: StudyInput): Study {
   const unknown = Object.keys(merged).find((field) => !(field in studyEntries));
   if (unknown === undefined) return parseOptions('study', studyEntries, merged);
   const known = Object.keys(studyEntries).join(', ');
   throw new ConfigError(`study: option '${unknown}' is unknown; known are ${known}`, unknown);
+}
+
+/** The budgets of an arm whose method takes one; null stands for none, as for an arm in stages. */
+export function budgetsOf({ budgets: own, stages }: ArmSettings, { budgets }: Study): readonly (string | null)[] {
+  const chosen = stages ? [] : (own ?? budgets);
+  return chosen.length === 0 ? [null] : chosen;
+}
+
+/** The learning rates that are tried for an arm. */
+export function gridOf({ tuning }: ArmSettings, { learningRates }: Tuning): readonly number[] {
+  return tuning?.learningRates ?? learningRates;
+}
+
+/** Tuning is fair where every arm has as many tries, and possible where its task is one of the study's. */
+function assertEqualTuning({ methods, tasks, tuning }: Study): void {
+  if (!tuning) return;
+  const { learningRates, task } = tuning;
+  for (const [arm, settings] of Object.entries(methods)) {
+    const rates = gridOf(settings, tuning).length;
+    if (settings.stages) {
+      throw new ConfigError(
+        `study: '${arm}' is trained in stages, which no learning rate is tuned for; give it a learningRate and set tuning to null`,
+        `methods.${arm}.stages`,
+      );
+    }
+    if (rates === learningRates.length) continue;
+    throw new ConfigError(
+      `equal tuning effort: '${arm}' has a grid of ${rates} learning rates, the study one of ${learningRates.length}; give every arm as many`,
+      `methods.${arm}.tuning.learningRates`,
+    );
+  }
+  if (task === null || tasks.includes(task)) return;
+  throw new ConfigError(
+    `study: 'tuning.task' is '${task}'; expected one of its tasks: ${tasks.join(', ')}`,
+    'tuning.task',
+  );
 }
 
 /** Arms that are named, with the settings of the layers below where the one above says nothing. */

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { EnginePlan } from '../registry/executors.js';
 import type { DataSource } from '../registry/tasks.js';
-import type { ArmSettings, Study, StudyProtocol } from './study.js';
+import { tunedRate, type TunedArm, type TunedRate } from './tuned-rate.js';
+import { budgetsOf, type ArmSettings, type Study, type StudyProtocol } from './study.js';
 
 /** One training run of a study: everything that its numbers depend on, and nothing else. */
 export interface Trial {
@@ -9,13 +10,17 @@ export interface Trial {
   /** The name of the arm in its study, which rows of a report have. */
   readonly arm: string;
   readonly method: string;
-  readonly settings: Omit<ArmSettings, 'method'>;
+  readonly settings: Omit<ArmSettings, 'method' | 'tuning' | 'budgets'>;
   readonly model: string;
   readonly task: string;
   readonly data: DataSource;
   /** The budget as typed; null for a method that takes none, and for an arm in stages. */
   readonly budget: string | null;
   readonly seed: number;
+  /** The rows that metrics are of. A trial that tunes never sees those that are reported. */
+  readonly judgedOn: 'dev' | 'selection';
+  /** How the learning rate was chosen; null where it was given. */
+  readonly tuning: TunedRate | null;
   readonly protocol: StudyProtocol;
   readonly engine: EnginePlan;
   readonly versions: Readonly<Record<string, string>>;
@@ -42,39 +47,59 @@ export interface TrialContext {
   readonly fingerprints: Fingerprints;
   /** The methods that take a budget; the others run once for all budgets. */
   readonly budgeted: ReadonlySet<string>;
+  /** The methods that train the head alone, at the protocol's rate: there is nothing to tune. */
+  readonly headAlone: ReadonlySet<string>;
 }
 
-/** The trials of a study, seed by seed, so that an interrupted run has whole comparisons. */
-export function planTrials(context: TrialContext): Trial[] {
-  const { seeds, tasks, methods, budgets } = context.study;
+/**
+ * The trials of a study, seed by seed, so that an interrupted run has whole comparisons; with the learning rates that tuning has
+ * found, if there was any.
+ */
+export function planTrials(context: TrialContext, tuned: readonly TunedArm[] = []): Trial[] {
+  const { seeds, tasks, methods } = context.study;
   return Array.from({ length: seeds }, (_, index) => index + 1).flatMap((seed) =>
     tasks.flatMap((task) =>
-      Object.entries(methods).flatMap(([arm, { method, ...settings }]) =>
-        (context.budgeted.has(method) && !settings.stages ? budgets : [null]).map((budget) =>
-          trialOf(context, { arm, method, settings, task, budget, seed }),
+      Object.entries(methods).flatMap(([arm, settings]) =>
+        (context.budgeted.has(settings.method) ? budgetsOf(settings, context.study) : [null]).map((budget) =>
+          trialOf(context, { arm, settings, task, budget, seed }, tunedRate(tuned, arm, task)),
         ),
       ),
     ),
   );
 }
 
-function trialOf(
+/** What distinguishes a trial from the others of its study. */
+interface Choice extends Pick<Trial, 'arm' | 'task' | 'budget' | 'seed'> {
+  readonly settings: ArmSettings;
+  /** Default 'dev'. */
+  readonly judgedOn?: Trial['judgedOn'];
+}
+
+/** One trial of a study. */
+export function trialOf(
   { study: { model, protocol }, data, engine, versions, methodVersions, fingerprints }: TrialContext,
-  choice: Pick<Trial, 'arm' | 'method' | 'settings' | 'task' | 'budget' | 'seed'>,
+  { settings: { method, tuning: _grid, budgets: _budgets, ...settings }, judgedOn = 'dev', ...choice }: Choice,
+  tuning: TunedRate | null = null,
 ): Trial {
+  const learningRate = tuning?.chosen ?? settings.learningRate;
   return withId({
     ...choice,
+    method,
+    settings: { ...settings, learningRate },
+    judgedOn,
+    tuning,
     model,
     protocol,
     data,
     engine,
-    versions: { ...versions, ...methodVersions.get(choice.method) },
+    versions: { ...versions, ...methodVersions.get(method) },
     fingerprints: { model: fingerprints.model, data: fingerprints.data[choice.task] ?? '' },
   });
 }
 
 function withId(trial: Omit<Trial, 'id'>): Trial {
-  const { data: _paths, ...content } = trial; // the content of the files counts, not where they lie
+  // The content of the files counts, not where they lie, and the rate, not how it was found.
+  const { data: _paths, tuning: _tuning, ...content } = trial;
   const digest = createHash('sha256').update(canonical(content)).digest('hex');
   const prefix = [trial.arm, trial.task, trial.budget ?? 'any', `s${trial.seed}`].map(plain).join('-');
   return { id: `${prefix.slice(0, 120)}-${digest.slice(0, 12)}`, ...trial };

@@ -49,6 +49,11 @@ export async function resolveMethod(name: string): Promise<ResolvedMethod> {
   );
 }
 
+/** Whether a method acts nowhere but on the head. */
+export function isHeadAlone({ capabilities }: PeftMethod): boolean {
+  return capabilities.kinds.length === 0;
+}
+
 async function findOffer(name: string): Promise<OfferedMethod> {
   const byName = await offeredMethods();
   const claims = byName.filter((offer) => offer.name === name);

@@ -100,6 +100,23 @@ function isPublished(name: string): boolean {
   return glueName(name) !== undefined || name.toLowerCase() === 'trec';
 }
 
+/** The GLUE tasks that a folder has whole, each in a folder of its own, by name. */
+export async function publishedTasksIn(folder: string): Promise<string[]> {
+  const entries = existsSync(folder) ? await readdir(folder, { withFileTypes: true }) : [];
+  const tasks: string[] = [];
+  for (const { name } of entries.filter((entry) => entry.isDirectory())) {
+    const task = glueName(name);
+    if (task !== undefined && areBothSplits(await readdir(join(folder, name)))) tasks.push(task);
+  }
+  return [...new Set(tasks)].sort();
+}
+
+/** Whether files are those of a published task, as the GLUE site names them or as the hub does. */
+function areBothSplits(files: readonly string[]): boolean {
+  const has = (start: RegExp): boolean => files.some((file) => start.test(file));
+  return has(/^train/) && has(/^(dev|validation)/);
+}
+
 async function fromPublished(
   name: string,
   folder: string,

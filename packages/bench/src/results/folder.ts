@@ -10,6 +10,11 @@ export function checkpointFolder(folder: string): string {
   return `${folder}/checkpoints`;
 }
 
+/** Where a run keeps the results of trials that tune, apart from those that it reports. */
+export function tuningFolder(folder: string): string {
+  return `${folder}/tuning`;
+}
+
 /**
  * Makes a folder a run's own, before anything is computed: locked, writable, and without what a killed run left half-written. One
  * that is shared with the other shares of the run is writable, and no more: they write other files, and what they have half-written
@@ -28,8 +33,8 @@ export async function claimFolder(
     const probe = `${folder}/results/.writable`;
     await diskStorage().write(probe, new Uint8Array(PROBE_BYTES));
     await rm(probe, { force: true });
-    for (const part of isShared ? [] : [folder, `${folder}/results`, checkpointFolder(folder)])
-      await removeHalfWritten(part);
+    const written = [folder, `${folder}/results`, `${tuningFolder(folder)}/results`, checkpointFolder(folder)];
+    for (const part of isShared ? [] : written) await removeHalfWritten(part);
     return lock;
   } catch (cause) {
     lock?.release();

@@ -18,6 +18,7 @@ const id = v.pipe(
   v.maxLength(200),
   v.regex(/^[A-Za-z0-9][\w.-]*$/, 'an id of letters, digits, ".", "_", "-"'),
 );
+const message = v.pipe(v.string(), v.maxLength(10_000));
 const json = v.custom<JsonValue>((input) => isJson(input, MAX_DEPTH), `JSON of at most ${MAX_DEPTH} levels`);
 
 /** Values by name, at most 20,000 of them. */
@@ -108,7 +109,19 @@ const trial = {
   budget,
 };
 
+/** How the learning rate was chosen; null where it was given. */
+const tuning = v.object({
+  tried: v.pipe(
+    v.array(v.object({ learningRate: amount, score: v.nullable(number), error: v.exactOptional(message) })),
+    v.maxLength(100),
+  ),
+  chosen: v.nullable(amount),
+});
+
 const circumstances = {
+  /** The rows that metrics are of; a trial that tunes is judged on those that select. */
+  judgedOn: v.optional(v.picklist(['dev', 'selection']), 'dev'),
+  tuning: v.nullish(tuning, null),
   engine: v.object({ executor: name, backend: name, threads: count, dtype: name }),
   versions: named(name),
   learningRate: amount,
@@ -144,7 +157,7 @@ const failedTrial = v.pipe(
     ...trial,
     ...circumstances,
     status: v.literal('failed'),
-    error: v.object({ code: name, message: v.pipe(v.string(), v.maxLength(10_000)) }),
+    error: v.object({ code: name, message }),
   }),
   v.transform(withArm),
 );

@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import * as v from 'valibot';
 import { DataError, diskStorage, type Storage } from '@peftjs/core';
+import type { TunedArm } from '../plan/tuned-rate.js';
 import type { Summary } from '../statistics/summary.js';
 import { trialResultSchema, type TrialResult } from './schema.js';
 
@@ -23,6 +24,15 @@ export async function writeResult(dir: string, result: TrialResult, storage: Sto
 /** Writes DIR/summary.json. @throws CheckpointError when the folder cannot be written. */
 export async function writeSummary(dir: string, summary: Summary, storage: Storage = diskStorage()): Promise<void> {
   await writeJson(`${dir}/summary.json`, summary, storage);
+}
+
+/** Writes DIR/tuning.json: what was tried for every arm, and what was chosen. @throws CheckpointError when the folder cannot be written. */
+export async function writeTuning(
+  dir: string,
+  tuned: readonly TunedArm[],
+  storage: Storage = diskStorage(),
+): Promise<void> {
+  await writeJson(`${dir}/tuning.json`, { arms: tuned }, storage);
 }
 
 /**

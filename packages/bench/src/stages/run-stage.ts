@@ -12,6 +12,8 @@ import type { TrialEvents, TrialRunner } from '../workers/runner.js';
 
 /** What the stages of a run share. */
 export interface RunContext {
+  /** The folder of the run; the checkpoints of every stage are in it. */
+  readonly out: string;
   readonly runner: TrialRunner;
   readonly tasks: ReadonlyMap<string, LoadedTask>;
   /** Ends the run; trials under way are lost. */
@@ -27,7 +29,7 @@ export interface RunContext {
 export async function runStage(
   folder: string,
   trials: readonly Trial[],
-  { runner, tasks, signal, onResult }: RunContext,
+  { out, runner, tasks, signal, onResult }: RunContext,
 ): Promise<TrialResult[]> {
   const results = new Map((await readResults(folder)).map((result) => [result.id, result] as const));
   const isDone = ({ id }: Trial): boolean => results.get(id)?.status === 'done';
@@ -35,7 +37,7 @@ export async function runStage(
     const result = datedAfter(results.values(), ended);
     await writeResult(folder, result);
     results.set(result.id, result);
-    if (result.status === 'done') await removeCheckpoint(folder, result.id);
+    if (result.status === 'done') await removeCheckpoint(out, result.id);
     onResult?.(result);
   };
   const progress = openProgress(trials.length);

@@ -12,13 +12,15 @@ export function describeCircumstances(
   prepared: Pick<PreparedTrial, 'task' | 'rows'>,
   { startedAt, finishedAt }: { readonly startedAt: Date; readonly finishedAt: Date },
 ): Circumstances {
-  const { arm, method, model, task, seed, engine, versions, settings, protocol } = trial;
+  const { arm, method, model, task, seed, judgedOn, tuning, engine, versions, settings, protocol } = trial;
   return {
     arm,
     method,
     model,
     task,
     seed,
+    judgedOn,
+    tuning: tuning && { tried: [...tuning.tried], chosen: tuning.chosen },
     engine,
     versions: { ...versions },
     learningRate: settings.learningRate ?? protocol.learningRate,
@@ -34,12 +36,13 @@ function inStages(protocol: StudyProtocol, { epochs, ...stages }: Stages): Pick<
 }
 
 function protocolOf(
-  { protocol, settings: { stages } }: Trial,
+  { protocol, settings: { head, stages } }: Trial,
   { task, rows }: Pick<PreparedTrial, 'task' | 'rows'>,
 ): Protocol {
   const percent = Math.round(100 * protocol.finalRatio);
   return {
     ...protocol,
+    head,
     ...(stages && inStages(protocol, stages)),
     selectedOn: `${rows.selection} rows set aside from the training file, among ${protocol.evaluations} checkpoints of the last ${percent} % of the ${stages ? "first stage's " : ''}steps`,
     data: { source: task.source, licence: task.licence, rows },

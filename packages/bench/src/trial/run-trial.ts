@@ -12,13 +12,12 @@ import {
   type EvaluationData,
   type Executor,
   type MatchOn,
-  type PeftMethod,
   type PeftModel,
   type TrainOptions,
   type TrainResult,
 } from '@peftjs/core';
 import type { Trial } from '../plan/trial.js';
-import { resolveMethod } from '../registry/methods.js';
+import { isHeadAlone, resolveMethod } from '../registry/methods.js';
 import { openExecutor } from '../registry/executors.js';
 import type { DoneTrial } from '../results/schema.js';
 import { noCheckpoints, resumed, type Keeping, type TrialCheckpoints } from './checkpoints.js';
@@ -59,7 +58,7 @@ export async function runTrial(
       : await resumed(trial, checkpoints, recorder, (from) =>
           trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }),
         );
-  const judged = await judge(peft, prepared, executor, trained);
+  const judged = await judge(peft, judgedRows(trial, prepared), executor, trained);
   const { requested } = fitted;
   const { selected, last } = trained;
   const result: DoneTrial = {
@@ -88,22 +87,18 @@ export async function runTrial(
 
 /** The untrained adapter; where its start is computed from data, from the first training batches. */
 async function attachCalibrated(
-  { seed }: Trial,
+  { seed, settings: { head } }: Trial,
   { model, train }: PreparedTrial,
   configured: ConfiguredMethod,
   executor: Executor,
 ): Promise<PeftModel> {
   const needed = configured.method.calibration?.(configured.config);
-  if (!needed) return attach(model, configured, { seed });
+  if (!needed) return attach(model, configured, { seed, head });
   return attach(model, configured, {
     seed,
+    head,
     calibration: await calibrate(model, configured, train, { executor, seed }),
   });
-}
-
-/** Whether a method acts nowhere but on the head. */
-function isHeadAlone({ capabilities }: PeftMethod): boolean {
-  return capabilities.kinds.length === 0;
 }
 
 /** The model as it came, what every adapter has to beat where a head is frozen: that of a language model. */
@@ -168,13 +163,20 @@ function optimization({ protocol, settings }: Trial): Optimization {
   };
 }
 
+/** A trial that tunes is judged on the rows that select: nothing is chosen by what is reported. */
+function judgedRows({ judgedOn }: Trial, { selection, dev, alsoReported }: PreparedTrial): JudgedRows {
+  return judgedOn === 'selection' ? { dev: selection, alsoReported: {} } : { dev, alsoReported };
+}
+
+type JudgedRows = Pick<PreparedTrial, 'dev' | 'alsoReported'>;
+
 /**
  * The reported metrics of the selected checkpoint and of the last one; `<metric>.<set>` of sets reported beside.
  * @throws TrainingError for one that is no number.
  */
 async function judge(
   peft: PeftModel,
-  { dev, alsoReported }: PreparedTrial,
+  { dev, alsoReported }: JudgedRows,
   executor: Executor,
   { selected, last }: TrainResult,
 ): Promise<{ selected: Record<string, number>; last: Record<string, number> }> {

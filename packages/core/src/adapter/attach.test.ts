@@ -66,6 +66,22 @@ describe('attach', () => {
     );
   });
 
+  it('keeps a frozen head as it starts, and trains what else modulesToSave names', () => {
+    const options = { targetModules: ['in'], modulesToSave: ['layer.1.ffn.out'] };
+    const [trained, frozen] = [attached(options, { seed: 3 }), attached(options, { seed: 3, head: 'frozen' })];
+    expect(frozen.adapter.values).toEqual(trained.adapter.values);
+    const trains = ({ adapter }: typeof frozen) =>
+      Object.entries(adapter.saved).map(([path, { params }]) => [path, params.weight?.trainable]);
+    expect(trains(trained)).toEqual([
+      ['encoder.layer.1.ffn.out', true],
+      ['classifier', true],
+    ]);
+    expect(trains(frozen)).toEqual([
+      ['encoder.layer.1.ffn.out', true],
+      ['classifier', false],
+    ]);
+  });
+
   it.each(['', 'a/b', '..', '__base__'])('refuses the name %j, which no folder can have', (adapterName) => {
     expect(() => attached({}, { adapterName })).toThrow(expect.objectContaining({ path: 'adapterName' }));
   });

@@ -10,6 +10,7 @@ import type {
 } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import type { Model } from '../contracts/model.js';
+import { mapValues } from '../records.js';
 import { createRng, type Rng } from '../rng.js';
 import { isWithin, selectSites, type TargetConfig, type TargetReport } from './targets.js';
 import { hostTensor, hostZeros, sizeOf } from '../tensors.js';
@@ -27,6 +28,8 @@ export interface AttachOptions {
   readonly adapterName?: string;
   /** Refuse names that match nothing, in `targetModules`, `excludeModules` and tables by module. Default: warn once. */
   readonly strict?: boolean;
+  /** 'frozen': the head stays as it starts, as a control of what the adapter does without it. Default 'trained'. */
+  readonly head?: 'trained' | 'frozen';
   /** What `calibrate` measured, for configurations whose initial values are computed from data. */
   readonly calibration?: Calibration;
 }
@@ -51,13 +54,13 @@ export function attach<C extends TargetConfig>(
 export function createAdapter<C extends TargetConfig>(
   model: Model,
   { method, config }: ConfiguredMethod<C>,
-  { seed = 0, adapterName = 'default', strict = false, calibration }: AttachOptions = {},
+  { seed = 0, adapterName = 'default', strict = false, head = 'trained', calibration }: AttachOptions = {},
 ): Adapter<C> {
   assertAdapterName(adapterName);
   const rng = createRng(seed);
   const targets = adaptedSites(model, method, config);
   reportTargets(targets, model.sites, { strict });
-  const saved = savedModules(model, config, rng);
+  const saved = savedModules(model, config, rng, head);
   const layers = method.adapt(targets.matched, config, initFor(model, saved, rng, calibration));
   const values = initialValues(allLayers({ layers, saved }));
   return { name: adapterName, method, config, targets, layers, saved, values };
@@ -105,8 +108,13 @@ export function frozenModule(model: Model, path: string): FrozenModule {
   return bias ? { weight, bias } : { weight };
 }
 
-/** The head, and the modules of `modulesToSave`, trained whole. @throws ConfigError for an unknown one. */
-export function savedModules(model: Model, config: TargetConfig, rng: Rng): AdapterLayers {
+/** The head, and the modules of `modulesToSave`, trained whole; a frozen head is only kept. @throws ConfigError for an unknown one. */
+export function savedModules(
+  model: Model,
+  config: TargetConfig,
+  rng: Rng,
+  head: AttachOptions['head'] = 'trained',
+): AdapterLayers {
   const names = config.modulesToSave ?? [];
   const unknown = names.find((name) => !model.sites.some(({ path }) => isWithin(path, name)));
   if (unknown !== undefined) {
@@ -121,9 +129,14 @@ export function savedModules(model: Model, config: TargetConfig, rng: Rng): Adap
     const isHead = isOfHead(model, site.path);
     if (!isHead && !names.some((name) => isWithin(site.path, name))) continue;
     const initial = isHead ? initialHead(model, site, rng) : frozenModule(model, site.path);
-    saved[site.path] = fullModule(site, initial, 'head');
+    const layer = fullModule(site, initial, 'head');
+    saved[site.path] = isHead && head === 'frozen' ? untrained(layer) : layer;
   }
   return saved;
+}
+
+function untrained(layer: AdapterLayer): AdapterLayer {
+  return { ...layer, params: mapValues(layer.params, (spec) => ({ ...spec, trainable: false })) };
 }
 
 /** The trained head of the checkpoint; else normal weights and a zero bias, from the seed and the head's path alone. */

@@ -54,6 +54,19 @@ const run = (peft: ReturnType<typeof toy>, options: Partial<TrainOptions> = {}) 
   train(peft, toyTrainingData(), { executor, epochs: 3, learningRate: 0.01, ...options });
 
 describe('train', () => {
+  it('leaves a frozen head as it was, and trains the adapter', async () => {
+    const method = defineMethod(wholeModules())({ targetModules: ['query'] });
+    const peft = attach(toyModel(), method, { seed: 1, head: 'frozen' });
+    const before = { ...peft.adapter.values };
+    await run(peft);
+    const changed = Object.keys(before).filter(
+      (name) => before[name]?.data.join() !== peft.adapter.values[name]?.data.join(),
+    );
+    expect(changed.length).toBeGreaterThan(0);
+    expect(changed.filter((name) => name.startsWith('classifier.'))).toEqual([]);
+    expect(Object.keys(before).filter((name) => name.startsWith('classifier.'))).not.toEqual([]);
+  });
+
   it('tells of every step, with the schedule in its learning rates', async () => {
     const steps: StepEvent[] = [];
     await run(toy(wholeModules()), { warmupRatio: 0.25, onStep: (event) => steps.push(event) });

@@ -1,0 +1,94 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { onWarning } from '@peftjs/core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { planRun } from '../../packages/bench/src/commands/plan-run.js';
+import { studyFromFlags } from '../../packages/bench/src/commands/study-flags.js';
+import { presets } from '../../packages/bench/src/plan/presets.js';
+import { composeStudy } from '../../packages/bench/src/plan/study.js';
+import { planTrials } from '../../packages/bench/src/plan/trial.js';
+import { planTuning } from '../../packages/bench/src/plan/tuning.js';
+import { bertFolder } from '../models/bert-tiny.js';
+import { peftBench } from './command.js';
+
+let folder = '';
+const at = (...names: string[]): string => join(folder, ...names);
+const rows = Array.from({ length: 24 }, (_, row) => (row % 2 ? `1\tso good ${row}` : `0\tso bad ${row}`));
+const entailments = Array.from(
+  { length: 24 },
+  (_, row) => `${row}\tso good\tso bad ${row}\t${row % 2 ? 'not_' : ''}entailment`,
+);
+
+/** A study's flags, on the smallest model and data there are. */
+const flags = (preset: string, more: object = {}) => ({
+  preset,
+  model: bertFolder,
+  engine: 'compiled',
+  backend: 'cpu',
+  dtype: 'fp32',
+  ...more,
+});
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-presets-'));
+  for (const name of ['train', 'dev']) await writeFile(at(`${name}.tsv`), ['label\ttext', ...rows].join('\n'));
+  for (const name of ['RTE', 'QNLI', 'mine']) await mkdir(at('glue', name), { recursive: true });
+  for (const name of ['train', 'dev']) {
+    const content = ['index\tsentence1\tsentence2\tlabel', ...entailments].join('\n');
+    await writeFile(at('glue', 'RTE', `${name}.tsv`), content);
+  }
+  await writeFile(at('glue', 'QNLI', 'dev.tsv'), '');
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+describe.each(presets())('the preset $name', ({ name, about, study, full, needsData }) => {
+  it('is a whole study, also in its full size, and says what it is', () => {
+    expect(about).toMatch(/^[^;()]*(?:\([^()]*\))?[^;()]*$/);
+    const whole = composeStudy([study]);
+    expect(Object.keys(whole.methods)).toContain(whole.reference);
+    if (full) expect(composeStudy([study, full])).not.toEqual(whole);
+  });
+
+  it.each([false, ...(full ? [true] : [])])(
+    'has options that its methods know, for every budget (full: %s)',
+    async (isFull) => {
+      const warnings: string[] = [];
+      const restore = onWarning((message) => warnings.push(message));
+      const data = needsData ? { data: at('glue') } : { train: at('train.tsv'), dev: at('dev.tsv') };
+      try {
+        const composed = await studyFromFlags(flags(name, { ...data, full: isFull }));
+        const { plan } = await planRun(composed);
+        expect(planTrials(plan).length).toBeGreaterThan(0);
+        const tried = planTuning(plan).map(({ rates }) => rates.length);
+        expect(new Set(tried).size).toBe(composed.study.tuning ? 1 : 0);
+        if (needsData) expect(composed.study.tasks).toEqual(['rte']);
+      } finally {
+        restore();
+      }
+      expect(warnings).toEqual([]);
+    },
+  );
+});
+
+describe('peft-bench run --preset standard', () => {
+  it('runs to its end on the least data there is', async () => {
+    await writeFile(at('small.json'), JSON.stringify({ tuning: null, budgets: ['r=4'], protocol: { epochs: 1 } }));
+    const data = ['--model', bertFolder, '--train', at('train.tsv'), '--dev', at('dev.tsv'), '--batch-size', '8'];
+    const study = ['--preset', 'standard', '--config', at('small.json'), '--seeds', '1', '--epochs', '2'];
+    const { code, stderr } = await peftBench(['run', ...study, ...data, '--out', at('out')]);
+    expect(stderr).toContain('report.html');
+    expect(code).toBe(0);
+    const names = await readdir(at('out', 'results'));
+    const frozen = names.filter((name) => name.includes('frozen-head'));
+    expect(frozen).toHaveLength(2);
+    for (const file of frozen) {
+      const { arm, method, protocol } = JSON.parse(await readFile(at('out', 'results', file), 'utf8')) as {
+        arm: string;
+        method: string;
+        protocol: { head: string };
+      };
+      expect([arm, protocol.head]).toEqual([`${method}-frozen-head`, 'frozen']);
+    }
+  }, 90_000);
+});

@@ -1,0 +1,125 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bertFolder } from '../models/bert-tiny.js';
+import { peftBench, type Ended } from './command.js';
+
+interface Tried {
+  readonly learningRate: number;
+  readonly score: number | null;
+}
+interface Result {
+  readonly id: string;
+  readonly arm: string;
+  readonly seed: number;
+  readonly status: string;
+  readonly judgedOn: string;
+  readonly learningRate: number;
+  readonly metrics: { readonly accuracy: number };
+  readonly selection: { readonly step: number };
+  readonly history: readonly { readonly step: number; readonly metrics?: { readonly accuracy: number } }[];
+  readonly tuning: { readonly tried: readonly Tried[]; readonly chosen: number | null } | null;
+  readonly error?: { readonly message: string };
+}
+
+let folder = '';
+const rows = (from: number): string =>
+  [
+    'label\ttext',
+    ...Array.from({ length: 40 }, (_, n) => (n % 2 ? `1\tso good ${n + from}` : `0\tso bad ${n + from}`)),
+  ].join('\n');
+const study = {
+  model: bertFolder,
+  methods: { head: {}, lora: {}, wild: { method: 'lora', tuning: { learningRates: [1e25, 1e30] } } },
+  budgets: ['r=2'],
+  seeds: 1,
+  tuning: { learningRates: [1e30, 0.01] },
+  protocol: { epochs: 1, batchSize: 8, maxTokens: 16 },
+};
+
+async function resultsIn(out: string): Promise<Result[]> {
+  const files = (await readdir(join(out, 'results'))).sort();
+  return Promise.all(
+    files.map(async (file) => JSON.parse(await readFile(join(out, 'results', file), 'utf8')) as Result),
+  );
+}
+
+describe('peft-bench run of a study that tunes', () => {
+  let out = '';
+  let args: string[] = [];
+  let first: Ended;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'peft-bench-tuning-'));
+    out = join(folder, 'out');
+    const file = (name: string): string => join(folder, name);
+    await writeFile(file('train.tsv'), rows(0));
+    await writeFile(file('dev.tsv'), rows(40));
+    await writeFile(file('study.json'), JSON.stringify(study));
+    args = ['run', '--preset', 'smoke', '--config', file('study.json'), '--json', '--out', out];
+    args.push('--train', file('train.tsv'), '--dev', file('dev.tsv'));
+    first = await peftBench(args);
+  }, 120_000);
+  afterAll(() => rm(folder, { recursive: true }));
+
+  it('tries every rate on the selection rows, apart from what is reported', async () => {
+    const tried = await resultsIn(join(out, 'tuning'));
+    expect(tried.map(({ arm, learningRate, status }) => [arm, learningRate, status])).toEqual(
+      expect.arrayContaining([
+        ['lora', 0.01, 'done'],
+        ['lora', 1e30, 'failed'],
+        ['wild', 1e25, 'failed'],
+        ['wild', 1e30, 'failed'],
+      ]),
+    );
+    expect(tried).toHaveLength(4);
+    const [good] = tried.filter(({ status }) => status === 'done');
+    expect(good).toMatchObject({ seed: 1001, judgedOn: 'selection', tuning: null });
+    const selected = good?.history.find(({ step }) => step === good.selection.step);
+    expect(good?.metrics).toEqual(selected?.metrics);
+  });
+
+  it('reports with the rate that was chosen, and says in each result and in tuning.json what was tried', async () => {
+    const results = await resultsIn(out);
+    expect(results.map(({ arm, status }) => `${arm} ${status}`).sort()).toEqual([
+      'head done',
+      'lora done',
+      'wild failed',
+    ]);
+    const lora = results.find(({ arm }) => arm === 'lora');
+    expect(lora).toMatchObject({ learningRate: 0.01, judgedOn: 'dev', seed: 1, tuning: { chosen: 0.01 } });
+    expect(lora?.tuning?.tried).toMatchObject([{ learningRate: 0.01 }, { learningRate: 1e30, score: null }]);
+    expect(results.find(({ arm }) => arm === 'head')?.tuning).toBeNull();
+    const { arms } = JSON.parse(await readFile(join(out, 'tuning.json'), 'utf8')) as {
+      arms: (Tried & { arm: string })[];
+    };
+    expect(arms).toMatchObject([
+      { arm: 'lora', task: 'train', budget: 'r=2', seeds: [1001], metric: 'accuracy', chosen: 0.01 },
+      { arm: 'wild', chosen: null },
+    ]);
+  });
+
+  it('fails an arm of which no rate can be trained, and names the rates', async () => {
+    const wild = (await resultsIn(out)).find(({ arm }) => arm === 'wild');
+    expect(wild?.error?.message).toMatch(/^no learning rate of 1e\+25, 1e\+30 could be trained: .+/);
+    expect(first.code).toBe(1);
+    expect(await readFile(join(out, 'report.md'), 'utf8')).toContain('wild');
+  });
+
+  it('runs only what has failed when it is run again', async () => {
+    const printed = (ended: Ended): string[] =>
+      ended.stdout
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as Result).arm);
+    expect(printed(first).sort()).toEqual(['head', 'lora', 'wild']);
+    const dates = async () =>
+      Object.fromEntries((await resultsIn(join(out, 'tuning'))).map((result) => [result.id, result]));
+    const before = await dates();
+    expect(printed(await peftBench(args))).toEqual(['wild']);
+    const after = await dates();
+    for (const [id, result] of Object.entries(before)) {
+      if (result.status === 'done') expect(after[id]).toEqual(result);
+    }
+  }, 60_000);
+});
