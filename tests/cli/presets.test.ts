@@ -71,6 +71,19 @@ describe.each(presets())('the preset $name', ({ name, about, study, full, needsD
   );
 });
 
+describe('a budget on the command line', () => {
+  it.each([
+    ['standard', ['r=2', null]],
+    ['ablation', ['r=2', null]],
+  ])('is that of every arm of %s that has one', async (preset, budgets) => {
+    const data = { train: at('train.tsv'), dev: at('dev.tsv') };
+    const { plan } = await planRun(await studyFromFlags(flags(preset, { ...data, budget: 'r=2' })));
+    const trials = planTrials(plan);
+    expect(new Set(trials.map(({ budget }) => budget))).toEqual(new Set(budgets));
+    expect(trials.find(({ arm }) => arm.endsWith('-frozen-head') || arm === 'sora-ones')?.budget).toBe('r=2');
+  });
+});
+
 describe('peft-bench run --preset standard', () => {
   it('runs to its end on the least data there is', async () => {
     await writeFile(at('small.json'), JSON.stringify({ tuning: null, budgets: ['r=4'], protocol: { epochs: 1 } }));

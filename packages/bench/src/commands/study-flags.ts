@@ -120,13 +120,19 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   const preset = presetLayers(flags, data);
   const file = flags.config === undefined ? {} : await readStudyFile(flags.config);
   const over = [file, await flagInput(flags, data), above];
-  const study = composeStudy([...preset, ...over]);
-  const isLanguage = await areLanguageTasks(study.tasks, data);
-  return {
-    study: isLanguage ? composeStudy([...preset, languageStudy, ...over]) : study,
-    data,
-    engine: engineFromFlags(flags),
-  };
+  const labelled = composeStudy([...preset, ...over]);
+  const isLanguage = await areLanguageTasks(labelled.tasks, data);
+  const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
+  return { study: flags.budget === undefined ? study : withoutOwnBudgets(study), data, engine: engineFromFlags(flags) };
+}
+
+/** Budgets on the command line are those of every arm that has some. */
+function withoutOwnBudgets(study: Study): Study {
+  const arms = Object.entries(study.methods).map(([arm, settings]) => {
+    const budgets = settings.budgets?.length === 0 ? [] : null;
+    return [arm, { ...settings, budgets }] as const;
+  });
+  return { ...study, methods: Object.fromEntries(arms) };
 }
 
 /** @throws ConfigError for a preset that there is not, or not in a full size, or not without data. */

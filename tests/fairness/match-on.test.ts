@@ -1,0 +1,74 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { planRun } from '../../packages/bench/src/commands/plan-run.js';
+import { studyFromFlags } from '../../packages/bench/src/commands/study-flags.js';
+import { planTrials } from '../../packages/bench/src/plan/trial.js';
+import { planTuning } from '../../packages/bench/src/plan/tuning.js';
+import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
+import { trialPreparer, type PreparedTrial } from '../../packages/bench/src/trial/prepare.js';
+import { runTrial } from '../../packages/bench/src/trial/run-trial.js';
+import { bertFolder } from '../models/bert-tiny.js';
+
+let folder = '';
+const rows = Array.from({ length: 32 }, (_, row) => (row % 2 ? `1\tso good ${row}` : `0\tso bad ${row}`));
+
+/** A study on a random BERT and a few rows. */
+async function planned(study: object) {
+  const config = join(folder, 'study.json');
+  await writeFile(config, JSON.stringify(study));
+  const files = { train: join(folder, 'rows.tsv'), dev: join(folder, 'rows.tsv') };
+  const engine = { engine: 'compiled', backend: 'cpu', dtype: 'fp32' };
+  return (await planRun(await studyFromFlags({ preset: 'smoke', config, model: bertFolder, ...files, ...engine })))
+    .plan;
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-match-on-'));
+  await writeFile(join(folder, 'rows.tsv'), ['label\ttext', ...rows].join('\n'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+describe('a budget', () => {
+  it.each(['stored', 'trained'] as const)('is compared with what is %s where the protocol says so', async (matchOn) => {
+    const study = {
+      methods: ['lora', 'sora'],
+      budgets: ['r=4'],
+      seeds: 1,
+      protocol: { matchOn, epochs: 5, batchSize: 8 },
+    };
+    const prepare = trialPreparer();
+    const results: DoneTrial[] = [];
+    for (const trial of planTrials(await planned(study))) {
+      results.push((await runTrial(trial, await prepare(trial))).result);
+    }
+    for (const { arm, budget, parameters } of results) {
+      const counted = matchOn === 'stored' ? parameters.stored : parameters.trainableAtStart;
+      const distance = Math.abs(counted / (budget.requested ?? NaN) - 1);
+      expect(budget, arm).toMatchObject({ matchedOn: matchOn, met: distance <= budget.tolerance });
+      if (arm === 'lora') expect(budget.met).toBe(true);
+    }
+  });
+});
+
+describe('a trial that tunes', () => {
+  it('never looks at the rows that are reported', async () => {
+    const plan = await planned({ methods: ['lora'], budgets: ['r=2'], tuning: { learningRates: [0.01] } });
+    const [trial = expect.fail()] = planTuning(plan).flatMap(({ rates }) => rates.flatMap(({ trials }) => trials));
+    const prepared = await trialPreparer()(trial);
+    const hidden: PreparedTrial = {
+      ...prepared,
+      dev: {
+        ...prepared.dev,
+        get batches(): never {
+          throw new RangeError('the reported rows were asked for');
+        },
+      },
+    };
+    const { result } = await runTrial(trial, hidden);
+    expect(result).toMatchObject({ judgedOn: 'selection', seed: 1001 });
+    const reported = { ...trial, judgedOn: 'dev' as const };
+    await expect(runTrial(reported, hidden)).rejects.toThrow('the reported rows were asked for');
+  });
+});
