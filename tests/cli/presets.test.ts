@@ -1,11 +1,12 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { onWarning } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { planRun } from '../../packages/bench/src/commands/plan-run.js';
 import { studyFromFlags } from '../../packages/bench/src/commands/study-flags.js';
-import { presets } from '../../packages/bench/src/plan/presets.js';
+import { presetNamed, presets, type Preset } from '../../packages/bench/src/plan/presets.js';
 import { composeStudy } from '../../packages/bench/src/plan/study.js';
 import { planTrials } from '../../packages/bench/src/plan/trial.js';
 import { planTuning } from '../../packages/bench/src/plan/tuning.js';
@@ -20,15 +21,14 @@ const entailments = Array.from(
   (_, row) => `${row}\tso good\tso bad ${row}\t${row % 2 ? 'not_' : ''}entailment`,
 );
 
-/** A study's flags, on the smallest model and data there are. */
-const flags = (preset: string, more: object = {}) => ({
-  preset,
-  model: bertFolder,
-  engine: 'compiled',
-  backend: 'cpu',
-  dtype: 'fp32',
-  ...more,
-});
+const deberta = fileURLToPath(new URL('../models/fixtures/deberta-v3-tiny', import.meta.url));
+
+/** A study's flags, on few rows; with a small model of the same kind where its own has to be fetched, at a budget in its reach. */
+function flagsOf({ name, needsData }: Preset, more: object = {}) {
+  const instead = needsData ? { model: name === 'paper' ? deberta : bertFolder, budget: 'r=4' } : {};
+  const data = needsData ? { data: at('glue') } : { train: at('train.tsv'), dev: at('dev.tsv') };
+  return { preset: name, engine: 'compiled', backend: 'cpu', dtype: 'fp32', ...data, ...instead, ...more };
+}
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-presets-'));
@@ -42,9 +42,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-describe.each(presets())('the preset $name', ({ name, about, study, full, needsData }) => {
+describe.each(presets())('the preset $name', (preset) => {
+  const { about, study, full, needsData } = preset;
+
   it('is a whole study, also in its full size, and says what it is', () => {
-    expect(about).toMatch(/^[^;()]*(?:\([^()]*\))?[^;()]*$/);
+    expect(about).toMatch(/^\S.*\S$/);
     const whole = composeStudy([study]);
     expect(Object.keys(whole.methods)).toContain(whole.reference);
     if (full) expect(composeStudy([study, full])).not.toEqual(whole);
@@ -55,9 +57,8 @@ describe.each(presets())('the preset $name', ({ name, about, study, full, needsD
     async (isFull) => {
       const warnings: string[] = [];
       const restore = onWarning((message) => warnings.push(message));
-      const data = needsData ? { data: at('glue') } : { train: at('train.tsv'), dev: at('dev.tsv') };
       try {
-        const composed = await studyFromFlags(flags(name, { ...data, full: isFull }));
+        const composed = await studyFromFlags(flagsOf(preset, { full: isFull }));
         const { plan } = await planRun(composed);
         expect(planTrials(plan).length).toBeGreaterThan(0);
         const tried = planTuning(plan).map(({ rates }) => rates.length);
@@ -71,13 +72,20 @@ describe.each(presets())('the preset $name', ({ name, about, study, full, needsD
   );
 });
 
+describe('peft-bench run --help', () => {
+  it('names every preset and what it is', async () => {
+    const { stdout, code } = await peftBench(['run', '--help']);
+    for (const { name, about } of presets()) expect(stdout).toMatch(new RegExp(`\n  ${name} +${about.slice(0, 20)}`));
+    expect(code).toBe(0);
+  });
+});
+
 describe('a budget on the command line', () => {
   it.each([
     ['standard', ['r=2', null]],
     ['ablation', ['r=2', null]],
   ])('is that of every arm of %s that has one', async (preset, budgets) => {
-    const data = { train: at('train.tsv'), dev: at('dev.tsv') };
-    const { plan } = await planRun(await studyFromFlags(flags(preset, { ...data, budget: 'r=2' })));
+    const { plan } = await planRun(await studyFromFlags(flagsOf(presetNamed(preset), { budget: 'r=2' })));
     const trials = planTrials(plan);
     expect(new Set(trials.map(({ budget }) => budget))).toEqual(new Set(budgets));
     expect(trials.find(({ arm }) => arm.endsWith('-frozen-head') || arm === 'sora-ones')?.budget).toBe('r=2');
@@ -93,7 +101,7 @@ describe('peft-bench run --preset standard', () => {
     expect(stderr).toContain('report.html');
     expect(code).toBe(0);
     const names = await readdir(at('out', 'results'));
-    const frozen = names.filter((name) => name.includes('frozen-head'));
+    const frozen = names.filter((name) => name.includes('frozen_head'));
     expect(frozen).toHaveLength(2);
     for (const file of frozen) {
       const { arm, method, protocol } = JSON.parse(await readFile(at('out', 'results', file), 'utf8')) as {

@@ -31,10 +31,10 @@ const rows = (from: number): string =>
   ].join('\n');
 const study = {
   model: bertFolder,
-  methods: { head: {}, lora: {}, wild: { method: 'lora', tuning: { learningRates: [1e25, 1e30] } } },
+  methods: { head: {}, lora: {}, wild: { method: 'lora', tuning: { learningRates: [1e39, 1e40] } } },
   budgets: ['r=2'],
   seeds: 1,
-  tuning: { learningRates: [1e30, 0.01] },
+  tuning: { learningRates: [1e39, 0.01] },
   protocol: { epochs: 1, batchSize: 8, maxTokens: 16 },
 };
 
@@ -67,9 +67,9 @@ describe('peft-bench run of a study that tunes', () => {
     expect(tried.map(({ arm, learningRate, status }) => [arm, learningRate, status])).toEqual(
       expect.arrayContaining([
         ['lora', 0.01, 'done'],
-        ['lora', 1e30, 'failed'],
-        ['wild', 1e25, 'failed'],
-        ['wild', 1e30, 'failed'],
+        ['lora', 1e39, 'failed'],
+        ['wild', 1e39, 'failed'],
+        ['wild', 1e40, 'failed'],
       ]),
     );
     expect(tried).toHaveLength(4);
@@ -88,7 +88,7 @@ describe('peft-bench run of a study that tunes', () => {
     ]);
     const lora = results.find(({ arm }) => arm === 'lora');
     expect(lora).toMatchObject({ learningRate: 0.01, judgedOn: 'dev', seed: 1, tuning: { chosen: 0.01 } });
-    expect(lora?.tuning?.tried).toMatchObject([{ learningRate: 0.01 }, { learningRate: 1e30, score: null }]);
+    expect(lora?.tuning?.tried).toMatchObject([{ learningRate: 0.01 }, { learningRate: 1e39, score: null }]);
     expect(results.find(({ arm }) => arm === 'head')?.tuning).toBeNull();
     const { arms } = JSON.parse(await readFile(join(out, 'tuning.json'), 'utf8')) as {
       arms: (Tried & { arm: string })[];
@@ -101,7 +101,7 @@ describe('peft-bench run of a study that tunes', () => {
 
   it('fails an arm of which no rate can be trained, and names the rates', async () => {
     const wild = (await resultsIn(out)).find(({ arm }) => arm === 'wild');
-    expect(wild?.error?.message).toMatch(/^no learning rate of 1e\+25, 1e\+30 could be trained: .+/);
+    expect(wild?.error?.message).toMatch(/^no learning rate of 1e\+39, 1e\+40 could be trained: .+/);
     expect(first.code).toBe(1);
     expect(await readFile(join(out, 'report.md'), 'utf8')).toContain('wild');
   });

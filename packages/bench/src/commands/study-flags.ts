@@ -42,13 +42,8 @@ export interface StudyFlags {
 /** Adds the shared flags to a command. */
 export function withStudyFlags(command: Command): Command {
   return command
-    .option(
-      '--preset <name>',
-      presets()
-        .map(({ name, about }) => `${name} (${about})`)
-        .join('; '),
-      'quick',
-    )
+    .addHelpText('after', () => `\nPresets:\n${presetLines().join('\n')}`)
+    .option('--preset <name>', 'a study that comes along, see below', 'quick')
     .option('--full', 'the preset in its full size, where it has one')
     .option('--config <file>', 'a study as JSON, laid over the preset')
     .option('--model <name>', 'a folder, an npm package or a hub id, organisation/name, with a pretrained model')
@@ -103,6 +98,12 @@ export function withRunFlags(command: Command): Command {
   return withStudyFlags(command)
     .option('--seeds <n>', 'number of seeds: 1, 2, .. n', count)
     .requiredOption('--out <folder>', 'where results and the report go');
+}
+
+function presetLines(): string[] {
+  const all = presets();
+  const width = Math.max(...all.map(({ name }) => name.length));
+  return all.map(({ name, about }) => `  ${name.padEnd(width)}  ${about}`);
 }
 
 const DOCUMENT_ENDS = ['file', 'paragraph', 'line'] satisfies DocumentEnd[];

@@ -92,11 +92,12 @@ async function attachCalibrated(
   configured: ConfiguredMethod,
   executor: Executor,
 ): Promise<PeftModel> {
+  const trainHead = head === 'trained';
   const needed = configured.method.calibration?.(configured.config);
-  if (!needed) return attach(model, configured, { seed, head });
+  if (!needed) return attach(model, configured, { seed, trainHead });
   return attach(model, configured, {
     seed,
-    head,
+    trainHead,
     calibration: await calibrate(model, configured, train, { executor, seed }),
   });
 }

@@ -68,7 +68,7 @@ describe('attach', () => {
 
   it('keeps a frozen head as it starts, and trains what else modulesToSave names', () => {
     const options = { targetModules: ['in'], modulesToSave: ['layer.1.ffn.out'] };
-    const [trained, frozen] = [attached(options, { seed: 3 }), attached(options, { seed: 3, head: 'frozen' })];
+    const [trained, frozen] = [attached(options, { seed: 3 }), attached(options, { seed: 3, trainHead: false })];
     expect(frozen.adapter.values).toEqual(trained.adapter.values);
     const trains = ({ adapter }: typeof frozen) =>
       Object.entries(adapter.saved).map(([path, { params }]) => [path, params.weight?.trainable]);

@@ -28,8 +28,8 @@ export interface AttachOptions {
   readonly adapterName?: string;
   /** Refuse names that match nothing, in `targetModules`, `excludeModules` and tables by module. Default: warn once. */
   readonly strict?: boolean;
-  /** 'frozen': the head stays as it starts, as a control of what the adapter does without it. Default 'trained'. */
-  readonly head?: 'trained' | 'frozen';
+  /** Whether the head is trained with the adapter, or stays as it starts: a control of what the adapter does alone. Default true. */
+  readonly trainHead?: boolean;
   /** What `calibrate` measured, for configurations whose initial values are computed from data. */
   readonly calibration?: Calibration;
 }
@@ -54,13 +54,13 @@ export function attach<C extends TargetConfig>(
 export function createAdapter<C extends TargetConfig>(
   model: Model,
   { method, config }: ConfiguredMethod<C>,
-  { seed = 0, adapterName = 'default', strict = false, head = 'trained', calibration }: AttachOptions = {},
+  { seed = 0, adapterName = 'default', strict = false, trainHead = true, calibration }: AttachOptions = {},
 ): Adapter<C> {
   assertAdapterName(adapterName);
   const rng = createRng(seed);
   const targets = adaptedSites(model, method, config);
   reportTargets(targets, model.sites, { strict });
-  const saved = savedModules(model, config, rng, head);
+  const saved = savedModules(model, config, rng, trainHead);
   const layers = method.adapt(targets.matched, config, initFor(model, saved, rng, calibration));
   const values = initialValues(allLayers({ layers, saved }));
   return { name: adapterName, method, config, targets, layers, saved, values };
@@ -108,13 +108,8 @@ export function frozenModule(model: Model, path: string): FrozenModule {
   return bias ? { weight, bias } : { weight };
 }
 
-/** The head, and the modules of `modulesToSave`, trained whole; a frozen head is only kept. @throws ConfigError for an unknown one. */
-export function savedModules(
-  model: Model,
-  config: TargetConfig,
-  rng: Rng,
-  head: AttachOptions['head'] = 'trained',
-): AdapterLayers {
+/** The head, and the modules of `modulesToSave`, trained whole; a head that is not trained is only kept. @throws ConfigError for an unknown one. */
+export function savedModules(model: Model, config: TargetConfig, rng: Rng, trainHead = true): AdapterLayers {
   const names = config.modulesToSave ?? [];
   const unknown = names.find((name) => !model.sites.some(({ path }) => isWithin(path, name)));
   if (unknown !== undefined) {
@@ -130,7 +125,7 @@ export function savedModules(
     if (!isHead && !names.some((name) => isWithin(site.path, name))) continue;
     const initial = isHead ? initialHead(model, site, rng) : frozenModule(model, site.path);
     const layer = fullModule(site, initial, 'head');
-    saved[site.path] = isHead && head === 'frozen' ? untrained(layer) : layer;
+    saved[site.path] = isHead && !trainHead ? untrained(layer) : layer;
   }
   return saved;
 }

@@ -56,7 +56,7 @@ const run = (peft: ReturnType<typeof toy>, options: Partial<TrainOptions> = {}) 
 describe('train', () => {
   it('leaves a frozen head as it was, and trains the adapter', async () => {
     const method = defineMethod(wholeModules())({ targetModules: ['query'] });
-    const peft = attach(toyModel(), method, { seed: 1, head: 'frozen' });
+    const peft = attach(toyModel(), method, { seed: 1, trainHead: false });
     const before = { ...peft.adapter.values };
     await run(peft);
     const changed = Object.keys(before).filter(
