@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,11 +21,15 @@ const entailments = Array.from(
   (_, row) => `${row}\tso good\tso bad ${row}\t${row % 2 ? 'not_' : ''}entailment`,
 );
 
-const deberta = fileURLToPath(new URL('../models/fixtures/deberta-v3-tiny', import.meta.url));
+/** A random DeBERTa, which comes without a tokenizer: what it reads is of no matter here. */
+async function writeDeberta(folder: string): Promise<void> {
+  await cp(fileURLToPath(new URL('../models/fixtures/deberta-v3-tiny', import.meta.url)), folder, { recursive: true });
+  await cp(join(bertFolder, 'tokenizer.json'), join(folder, 'tokenizer.json'));
+}
 
 /** A study's flags, on few rows; with a small model of the same kind where its own has to be fetched, at a budget in its reach. */
 function flagsOf({ name, needsData }: Preset, more: object = {}) {
-  const instead = needsData ? { model: name === 'paper' ? deberta : bertFolder, budget: 'r=4' } : {};
+  const instead = needsData ? { model: name === 'paper' ? at('deberta') : bertFolder, budget: 'r=4' } : {};
   const data = needsData ? { data: at('glue') } : { train: at('train.tsv'), dev: at('dev.tsv') };
   return { preset: name, engine: 'compiled', backend: 'cpu', dtype: 'fp32', ...data, ...instead, ...more };
 }
@@ -39,6 +43,7 @@ beforeAll(async () => {
     await writeFile(at('glue', 'RTE', `${name}.tsv`), content);
   }
   await writeFile(at('glue', 'QNLI', 'dev.tsv'), '');
+  await writeDeberta(at('deberta'));
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -81,14 +86,11 @@ describe('peft-bench run --help', () => {
 });
 
 describe('a budget on the command line', () => {
-  it.each([
-    ['standard', ['r=2', null]],
-    ['ablation', ['r=2', null]],
-  ])('is that of every arm of %s that has one', async (preset, budgets) => {
-    const { plan } = await planRun(await studyFromFlags(flagsOf(presetNamed(preset), { budget: 'r=2' })));
+  it('is that of every arm that has one', async () => {
+    const { plan } = await planRun(await studyFromFlags(flagsOf(presetNamed('standard'), { budget: 'r=2' })));
     const trials = planTrials(plan);
-    expect(new Set(trials.map(({ budget }) => budget))).toEqual(new Set(budgets));
-    expect(trials.find(({ arm }) => arm.endsWith('-frozen-head') || arm === 'sora-ones')?.budget).toBe('r=2');
+    expect(new Set(trials.map(({ budget }) => budget))).toEqual(new Set(['r=2', null]));
+    expect(trials.find(({ arm }) => arm === 'lora-frozen-head')?.budget).toBe('r=2');
   });
 });
 
