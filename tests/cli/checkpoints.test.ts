@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { memoryStorage, onWarning } from '@peftjs/core';
 import { planRun } from '../../packages/bench/src/commands/plan-run.js';
 import { studyFromFlags } from '../../packages/bench/src/commands/study-flags.js';
-import type { Trial } from '../../packages/bench/src/plan/trial.js';
+import { planTrials, type Trial } from '../../packages/bench/src/plan/trial.js';
 import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
 import { checkpointPath, readCheckpoint } from '../../packages/bench/src/trial/checkpoint-file.js';
 import { noCheckpoints, trialCheckpoints, type TrialCheckpoints } from '../../packages/bench/src/trial/checkpoints.js';
@@ -47,8 +47,10 @@ beforeAll(async () => {
   };
   const data = { train: await file('train.tsv', 88), dev: await file('dev.tsv', 16) };
   const planned = async (chosen: Record<string, object>): Promise<readonly Trial[]> =>
-    (await planRun(await studyFromFlags({ ...flags, ...data }, { methods: chosen, protocol: { batchSize: 8 } })))
-      .trials;
+    planTrials(
+      (await planRun(await studyFromFlags({ ...flags, ...data }, { methods: chosen, protocol: { batchSize: 8 } })))
+        .plan,
+    );
   trials = await planned(methods);
   for (const initLoraWeights of starts) {
     trials = [...trials, ...(await planned({ lora: { options: { initLoraWeights } } }))];

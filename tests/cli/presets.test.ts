@@ -21,10 +21,20 @@ const entailments = Array.from(
   (_, row) => `${row}\tso good\tso bad ${row}\t${row % 2 ? 'not_' : ''}entailment`,
 );
 
-/** A random DeBERTa, which comes without a tokenizer: what it reads is of no matter here. */
+async function readJson<T>(path: string): Promise<T> {
+  return JSON.parse(await readFile(path, 'utf8')) as T;
+}
+
+/** A random DeBERTa, which comes without a tokenizer: another's, as many words of it as there are rows in the embedding table. */
 async function writeDeberta(folder: string): Promise<void> {
   await cp(fileURLToPath(new URL('../models/fixtures/deberta-v3-tiny', import.meta.url)), folder, { recursive: true });
-  await cp(join(bertFolder, 'tokenizer.json'), join(folder, 'tokenizer.json'));
+  const { vocab_size: words } = await readJson<{ vocab_size: number }>(join(folder, 'config.json'));
+  const tokenizer = await readJson<{ model: { vocab: Record<string, number> } }>(join(bertFolder, 'tokenizer.json'));
+  const vocab = Object.fromEntries(Object.entries(tokenizer.model.vocab).filter(([, id]) => id < words));
+  await writeFile(
+    join(folder, 'tokenizer.json'),
+    JSON.stringify({ ...tokenizer, model: { ...tokenizer.model, vocab } }),
+  );
 }
 
 /** A study's flags, on few rows; with a small model of the same kind where its own has to be fetched, at a budget in its reach. */
@@ -106,11 +116,9 @@ describe('peft-bench run --preset standard', () => {
     const frozen = names.filter((name) => name.includes('frozen_head'));
     expect(frozen).toHaveLength(2);
     for (const file of frozen) {
-      const { arm, method, protocol } = JSON.parse(await readFile(at('out', 'results', file), 'utf8')) as {
-        arm: string;
-        method: string;
-        protocol: { head: string };
-      };
+      const { arm, method, protocol } = await readJson<{ arm: string; method: string; protocol: { head: string } }>(
+        at('out', 'results', file),
+      );
       expect([arm, protocol.head]).toEqual([`${method}-frozen-head`, 'frozen']);
     }
   }, 90_000);

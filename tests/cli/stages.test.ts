@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { memoryStorage } from '@peftjs/core';
 import { planRun } from '../../packages/bench/src/commands/plan-run.js';
 import { studyFromFlags } from '../../packages/bench/src/commands/study-flags.js';
+import { planTrials } from '../../packages/bench/src/plan/trial.js';
 import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
 import {
   readCheckpoint,
@@ -127,8 +128,8 @@ describe('a trial in stages that goes on from its checkpoint', () => {
     const options = { r: 4, compactEvery: 1, loraDropout: 0.1 };
     const methods = { sora: { options, learningRates: { gate: 0.05 }, stages: { ...stages, epochs } } };
     const protocol = { batchSize: 8, learningRate: 0.01 };
-    const { trials } = await planRun(await studyFromFlags(flags, { methods, protocol }));
-    const trial = trials[0] ?? expect.fail('no trial');
+    const { plan } = await planRun(await studyFromFlags(flags, { methods, protocol }));
+    const trial = planTrials(plan)[0] ?? expect.fail('no trial');
     const prepared = await trialPreparer()(trial);
     const kept: TrialCheckpoint[] = [];
     const keeping: TrialCheckpoints = {
