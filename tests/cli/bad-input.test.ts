@@ -56,6 +56,16 @@ const cases: [string, string, RegExp][] = [
   ['an unknown preset', 'run --preset fast --out <out>', /'fast'; expected .*quick.*smoke/],
   ['a full size that there is not', 'run --preset smoke --full --out <out>', /'smoke' has one size only/],
   ['a preset without its data', 'run --preset glue --out <out>', /--preset glue compares on data of yours; .*--data/],
+  [
+    'shares of a study that tunes',
+    'run --preset standard --shard 0/2 --out <out>',
+    /shares tunes no learning rates.*--queue/,
+  ],
+  [
+    'a manifest of a study that tunes',
+    'manifest --kubernetes --image x --preset standard --out <out>',
+    /shares tunes no learning rates/,
+  ],
   ['a budget twice', 'run --budget r=2,r=2 --out <out>', /'r=2' twice/],
   ['an unknown engine', 'run --engine turbo --out <out>', /turbo/],
   [
