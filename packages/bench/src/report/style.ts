@@ -75,15 +75,16 @@ header{padding-top:20px}
 .card,figure{padding:12px}
 dl{grid-template-columns:1fr;gap:0}
 dd{margin:0 0 8px}
-.results,.results tbody,.results tr,.results td,.results th[scope=rowgroup]{display:block}
-.results thead{display:none}
-.results tr{border-top:1px solid var(--line);padding:8px 0}
-.results td{border:0;padding:2px 0;display:grid;grid-template-columns:8.2em 1fr;gap:0 10px}
-.results td::before{content:attr(data-label);color:var(--soft);font-size:.875rem;font-weight:400;grid-row:span 2}
-.results td small{grid-column:2;white-space:normal}
-.results td:first-child{display:block;font-size:1.05rem;font-weight:650}
-.results td:first-child::before{content:none}
-.results th[scope=rowgroup]{border:0;padding:8px 0 0}
+.cards,.cards tbody,.cards tr,.cards td,.cards th[scope=rowgroup]{display:block}
+.cards thead{display:none}
+.cards tr{border-top:1px solid var(--line);padding:8px 0}
+.cards td{border:0;padding:2px 0;display:grid;grid-template-columns:8.2em 1fr;gap:0 10px}
+.cards td::before{content:attr(data-label);color:var(--soft);font-size:.875rem;font-weight:400;grid-row:span 2}
+.cards td small{grid-column:2;white-space:normal}
+.cards td:first-child{display:block;font-size:1.05rem;font-weight:650}
+.cards td:first-child::before{content:none}
+.cards th[scope=rowgroup]{border:0;padding:8px 0 0}
 }
+.results:not(.cards) td:first-child{position:sticky;left:0;background:var(--paper)}
 @media print{body{background:none}.card,figure{break-inside:avoid}h2,h3{break-after:avoid}}
 `.trim();

@@ -13,6 +13,9 @@ import { disclosure, figure, grid } from './parts.js';
 import { significanceCaption, significanceTable } from './significance.js';
 import { stageFigures } from './stages.js';
 
+/** On a phone up to this many rows are shown as a card each; more of them stay a table that scrolls. */
+const MOST_CARDS = 12;
+
 /** Everything about one task: its table and its charts. */
 export async function taskSection(panel: Panel, { reference, comparisons }: Summary): Promise<Markup> {
   const budgeted = panel.budgets.filter(({ requested }) => requested !== null);
@@ -49,7 +52,7 @@ async function budgetPart(panel: Panel, group: BudgetGroup, comparisons: readonl
 }
 
 function resultsTable(panel: Panel, columns: readonly Column[]): Markup {
-  return html`<table class="results">
+  return html`<table class="${panel.entries.length > MOST_CARDS ? 'results' : 'results cards'}">
     <thead>
       <tr>
         ${columns.map(({ title }) => html`<th scope="col">${name(title)}</th>`)}
@@ -132,7 +135,7 @@ function sizeFigures(title: string, adapted: readonly Entry[], group: BudgetGrou
     ...gateCharts(title, adapted).map(({ about, most, chart }) =>
       figure(
         `Live ranks over time: ${about}`,
-        `One line per module, mean over seeds; white is rank 0, the darkest rank ${formatRank(most)}.`,
+        `One line per module, mean over seeds: the fainter, the fewer. The strongest has rank ${formatRank(most)}.`,
         [],
         chart,
       ),
