@@ -130,6 +130,7 @@ export function syntheticTrial(at: {
       trainableMean: mean(history.map((row) => row.stored)) + 4104,
       stored,
       base: 6_800_000,
+      optimizerBytes: 8 * (Math.round(budget * behaviour.inflation(0)) + 4104),
     },
     ranks: live,
     metrics: { [metric]: final, f1: final - 0.01 },

@@ -130,11 +130,26 @@ const circumstances = {
   finishedAt: date,
 };
 
+/** Of the selected checkpoint, head left out; `base` is the whole pretrained model. */
+const parameters = v.pipe(
+  v.object({
+    trainableAtStart: count,
+    trainableMean: amount,
+    stored: count,
+    base: count,
+    /** Of AdamW's two float32 moments of what the adapter trains at the start; files of before do not say it. */
+    optimizerBytes: v.optional(count),
+  }),
+  v.transform(({ optimizerBytes, ...counts }) => ({
+    ...counts,
+    optimizerBytes: optimizerBytes ?? 2 * 4 * counts.trainableAtStart,
+  })),
+);
+
 const doneTrial = v.pipe(
   v.object({
     ...trial,
-    /** Of the selected checkpoint, head left out; `base` is the whole pretrained model. */
-    parameters: v.object({ trainableAtStart: count, trainableMean: amount, stored: count, base: count }),
+    parameters,
     ranks: named(amount),
     /** On the reported split, at the selected checkpoint. */
     metrics: named(number),

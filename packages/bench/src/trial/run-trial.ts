@@ -4,6 +4,7 @@ import {
   calibrate,
   countParameters,
   evaluate,
+  optimizerStateBytes,
   train,
   TrainingError,
   withAdapter,
@@ -52,6 +53,7 @@ export async function runTrial(
   const fitted = fitConfig(method, prepared.model, trial);
   const peft = await attachCalibrated(trial, prepared, { method, config: fitted.config }, executor);
   const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
+  const optimizerBytes = optimizerStateBytes(peft.adapter);
   const trained: Trained =
     trainableAtStart + trainedHead === 0 && isHeadAlone(method)
       ? untrained(peft)
@@ -71,6 +73,7 @@ export async function runTrial(
       trainableMean: requested === null ? trainableAtStart : trained.meanParameters,
       stored: selected.storedParameters,
       base,
+      optimizerBytes,
     },
     ranks: { ...selected.ranks },
     metrics: judged.selected,

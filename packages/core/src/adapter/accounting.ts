@@ -1,8 +1,8 @@
-import type { AdapterLayer, AdapterLayers } from '../contracts/method.js';
+import type { AdapterContents, AdapterLayer, AdapterLayers } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { sizeOf, type HostTensors } from '../tensors.js';
 import { isOfHead } from './head.js';
-import { allLayers, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
+import { valuesOf, type PeftModel } from './peft-model.js';
 
 /** How many parameters a model with an adapter has, by what happens to them. */
 export interface ParameterCount {
@@ -55,9 +55,9 @@ export function activeRanks(layers: AdapterLayers, values: HostTensors): Record<
   return ranks;
 }
 
-/** Bytes of optimizer state: two float32 moments for each trained scalar, saved modules included. */
-export function optimizerStateBytes(adapter: Adapter): number {
-  return 2 * 4 * trainableOf(allLayers(adapter));
+/** Bytes of AdamW's state for what an adapter trains: two float32 moments of every scalar, head left out. */
+export function optimizerStateBytes({ layers }: Pick<AdapterContents, 'layers'>): number {
+  return 2 * 4 * trainableOf(layers);
 }
 
 function trainableOf(layers: AdapterLayers): number {
