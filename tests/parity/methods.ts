@@ -1,7 +1,7 @@
 import type { ConfiguredMethod } from '@peftjs/core';
 import { adalora } from '@peftjs/adalora';
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
-import { lora } from '@peftjs/lora';
+import { lora, truncatedLora } from '@peftjs/lora';
 import { sora } from '@peftjs/sora';
 
 /** A method with options, and the family whose mathematics it shares with others. The first of a family stands for it. */
@@ -32,6 +32,7 @@ export const parityMethods: readonly ParityMethod[] = [
   { name: 'lora from the activations', family: 'lora', configured: lora({ r: 2, initLoraWeights: 'eva' }) },
   { name: 'lora from the gradients', family: 'lora', configured: lora({ r: 2, initLoraWeights: 'lora_ga' }) },
   { name: 'lora-fa', family: 'lora', configured: lora({ r: 2, loraFa: true }) },
+  { name: 'lora cut to a budget', family: 'lora', configured: truncatedLora({ r: 4, budget: 400 }) },
   { name: 'dora', family: 'dora', configured: lora({ r: 2, useDora: true, loraDropout: 0.2 }) },
   { name: 'dora from a part of the weight', family: 'dora', configured: lora({ r: 2, useDora: true, initLoraWeights: 'pissa' }) },
   { name: 'adalora', family: 'adalora', configured: adalora({ initR: 4, targetR: 2, tinit: 1, tfinal: 1 }) },

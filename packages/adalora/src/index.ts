@@ -1,4 +1,4 @@
-import { assertOneRank, defineMethod, rankUnit, type CallableMethod, type Site } from '@peftjs/core';
+import { assertOneRank, defineMethod, rankUnit, type MatchOn, type CallableMethod, type Site } from '@peftjs/core';
 import { resumedLayers } from './compaction.js';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
 import { adaloraController } from './controller.js';
@@ -31,13 +31,26 @@ export const adalora: CallableMethod<AdaloraConfig> = defineMethod<AdaloraConfig
   fromFile: readAdaloraFile,
 });
 
-/** The average rank that the budget pays for as target, and half as much again to start with. */
-function fitBudget(sites: readonly Site[], budget: number, config: AdaloraConfig): AdaloraConfig {
+/**
+ * Stored: the average rank that the budget pays for as target, and half as much again to start with. Trained: P, Lambda and Q
+ * of the initial rank are the budget, and two thirds of what they store is the target.
+ */
+function fitBudget(
+  sites: readonly Site[],
+  budget: number,
+  config: AdaloraConfig,
+  matchOn: MatchOn = 'stored',
+): AdaloraConfig {
   assertOneRank(sites, budget);
-  const average = budget / rankUnit(sites);
-  const initR = Math.ceil(INITIAL_PER_TARGET * average);
-  const targetR = Math.min(initR, Math.max(1, Math.round(average)));
-  return { ...config, initR, targetR, budgetUnit: 'parameters', budget };
+  const unit = rankUnit(sites);
+  const singularValues = config.parametrization === 'svd' ? sites.length : 0;
+  const initR =
+    matchOn === 'stored'
+      ? Math.ceil((INITIAL_PER_TARGET * budget) / unit)
+      : Math.max(1, Math.round(budget / (unit + singularValues)));
+  const stored = matchOn === 'stored' ? budget : Math.round((initR * unit) / INITIAL_PER_TARGET);
+  const targetR = Math.min(initR, Math.max(1, Math.round(stored / unit)));
+  return { ...config, initR, targetR, budgetUnit: 'parameters', budget: stored };
 }
 
 export { rankBudget, type RankSchedule } from './schedule.js';

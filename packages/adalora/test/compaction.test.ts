@@ -60,7 +60,7 @@ const cut = (layers: AdapterLayers, tensors: HostTensors, masks: HostTensors): H
     for (const name of Object.keys({ ...layers[path]?.params, ...layers[path]?.state })) {
       const tensor = tensors[tensorKey(layer, name)];
       Reflect.deleteProperty(left, tensorKey(layer, name));
-      const carried = tensor && carry(name, tensor);
+      const carried = tensor && carry(name, tensor, 'value');
       if (carried && heldRanks(layer) > 0) left[tensorKey(layer, name)] = carried;
     }
   }

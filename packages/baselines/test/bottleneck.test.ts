@@ -4,6 +4,7 @@ import {
   CheckpointError,
   createRng,
   floats,
+  hostZeros,
   linearSite,
   mergeAndUnload,
   normalValues,
@@ -108,6 +109,26 @@ describe('the adapter', () => {
   });
 });
 
+describe('an adapter without u', () => {
+  it('is h + f(h D + d) U, and is read back from its file', () => {
+    const config = houlsby.parseConfig({ targetModules: ['m'], bottleneck: 3, withoutBias: ['m'] });
+    const layers = layersOf(houlsby, [linearSite('m', 6, 4)], config);
+    const values = trainedOf(tensorAt(layers, 'm'));
+    expect(Object.keys(values)).toEqual(['down', 'downBias', 'up']);
+    const row = [0.5, -1, 2, 0.25];
+    const actual = tf.tidy(() =>
+      forwardOf(tensorAt(layers, 'm'), tensorsOf(values), tf.zeros([1, 6]), tf.tensor2d([row])).dataSync(),
+    );
+    const gelu = (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+    const expected = byHand(row, { ...values, upBias: hostZeros([4]) }, gelu);
+    expect(relativeDistance(actual, expected)).toBeLessThan(1e-5);
+    const contents = Object.fromEntries(Object.entries(values).map(([name, value]) => [`m.${name}`, value]));
+    const file = houlsby.toFile({ config, layers, values: contents }, { pruned: true });
+    expect(file.config.without_bias).toEqual(['m']);
+    expect(houlsby.fromFile(file)).toMatchObject({ config: { withoutBias: ['m'] }, values: contents });
+  });
+});
+
 describe('its places', () => {
   const pathsOf = (method: typeof houlsby, options: Partial<BottleneckConfig> = {}): string[] =>
     Object.keys(attach(toyModel(), method(options)).adapter.layers);
@@ -159,19 +180,33 @@ describe('budgets', () => {
     ['houlsby', houlsby, 12_345],
     ['pfeiffer', pfeiffer, 4000],
     ['pfeiffer', pfeiffer, 12_345],
-  ])('are met to less than one unit of one adapter, never exceeded: %s', (_, method, budget) => {
-    const stored = storedOf(method, method.fitBudget?.(sites, budget, method.parseConfig({})) ?? {});
-    expect(stored).toBeLessThanOrEqual(budget);
-    expect(stored).toBeGreaterThan(budget - (2 * 96 + 1));
+  ])('are met to less than one unit of one adapter: %s', (_, method, budget) => {
+    const fitted = method.fitBudget?.(sites, budget, method.parseConfig({})) ?? {};
+    expect(Math.abs(storedOf(method, fitted) - budget)).toBeLessThan(2 * 96 + 1);
+    expect(fitted).toMatchObject({ withoutBias: [], targetModules: '.*' });
   });
 
-  it('below width 1 are refused with the least that is possible', () => {
-    const least = storedOf(houlsby, { bottleneck: 1 });
-    expect(least).toBe(6 * (2 * 96 + 1 + 96));
-    expect(houlsby.fitBudget?.(sites, least, houlsby.parseConfig({}))).toMatchObject({ bottleneck: 1 });
-    expect(() => houlsby.fitBudget?.(sites, least - 1, houlsby.parseConfig({}))).toThrow(
-      `width 1 after 6 modules store ${least} parameters`,
-    );
+  const fitted = (budget: number): Partial<BottleneckConfig> =>
+    houlsby.fitBudget?.(sites, budget, houlsby.parseConfig({})) ?? expect.fail('takes no budget');
+
+  it('leave out biases of the lowest adapters, as few as bring them within 2 %', () => {
+    const biased = 6 * (2 * 96 + 1 + 96);
+    expect(fitted(biased)).toMatchObject({ bottleneck: 1, bottleneckPattern: {}, withoutBias: [] });
+    const less = fitted(biased - 96);
+    expect(less).toMatchObject({ bottleneck: 1, withoutBias: ['layer.0.o'] });
+    expect(storedOf(houlsby, less)).toBe(biased - 96);
+  });
+
+  it('leave out the lowest adapters where width 1 without a bias is too much', () => {
+    const four = fitted(4 * (2 * 96 + 1));
+    expect(four).toMatchObject({
+      targetModules: ['layer.1.o', 'layer.1.down', 'layer.2.o', 'layer.2.down'],
+      withoutBias: ['layer.1.o', 'layer.1.down', 'layer.2.o', 'layer.2.down'],
+    });
+    const kept = sites.filter(({ path }) => four.targetModules?.includes(path));
+    const layers = Object.values(layersOf(houlsby, kept, four));
+    expect(layers.map((layer) => layer.storedParameters(initialOf(layer)))).toEqual([193, 193, 193, 193]);
+    expect(() => fitted(192)).toThrow('the smallest adapter of one of 6 modules takes 193 parameters');
   });
 });
 
@@ -195,6 +230,7 @@ describe('files', () => {
       peft_type: 'PFEIFFER',
       bottleneck: 4,
       bottleneck_pattern: { 'b.out': 2 },
+      without_bias: [],
       non_linearity: 'relu',
       target_modules: ['a.out', 'b.out', 'c.out'],
     });
@@ -215,6 +251,7 @@ describe('files', () => {
     expect(read.config).toEqual({
       bottleneck: 4,
       bottleneckPattern: { 'b.out': 2 },
+      withoutBias: [],
       nonLinearity: 'relu',
       targetModules: ['a.out', 'b.out', 'c.out'],
     });

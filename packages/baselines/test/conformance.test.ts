@@ -26,6 +26,7 @@ for (const method of [houlsby, pfeiffer]) {
     configs: {
       default: { initStd },
       uneven: { initStd, bottleneck: 3, bottleneckPattern: { 'layer.0.ffn.out': 1 }, nonLinearity: 'gelu' },
+      'without some biases': { initStd, bottleneck: 2, withoutBias: ['layer.1.ffn.out'] },
       excluded: { initStd, excludeModules: ['layer.0.ffn.out'], nonLinearity: 'swish' },
     },
     invalid: [

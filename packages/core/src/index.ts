@@ -49,6 +49,7 @@ export {
   type CalibrationKind,
   type CallableMethod,
   type Capabilities,
+  type CarriedKind,
   type ConfiguredMethod,
   type Controller,
   type ControllerChanges,
@@ -88,6 +89,7 @@ export {
 export {
   isWithin,
   matches,
+  narrowedTo,
   patternValue,
   selectSites,
   targetEntries,
@@ -102,8 +104,10 @@ export { BASE, tensorKey, valuesOf, withAdapter, type Adapter, type PeftModel } 
 export { actingParts, type ActingParts } from './adapter/acting.js';
 export { forward, type ForwardTensors } from './adapter/scope.js';
 export { layerStatus, modelStatus, type LayerStatus, type ModelStatus } from './adapter/status.js';
-export type { RankChoice } from './adapter/low-rank.js';
+export { singularFactors, type RankChoice, type SingularFactors } from './adapter/low-rank.js';
 export type { CombinationType } from './adapter/combine.js';
+export { assertCuttable, cutStep, heldCost, selectRanks, type OfRanks } from './adapter/rank-selection.js';
+export { truncated } from './adapter/truncation.js';
 export { heldRanks, keepRanks, rankedPaths, withRankCounts, withResized } from './adapter/compaction.js';
 export {
   activeRanks,
@@ -189,12 +193,14 @@ export {
   type Values,
 } from './train/session.js';
 export {
+  assertOneRank,
   compactPattern,
+  isNearBudget,
   rankCost,
   ranksForBudget,
-  assertOneRank,
   rankUnit,
   selectWithinBudget,
+  sitesForBudget,
   type BudgetItem,
   type RankTable,
 } from './adapter/budget.js';

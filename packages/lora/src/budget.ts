@@ -1,38 +1,53 @@
-import { ConfigError, rankCost, ranksForBudget, type Site } from '@peftjs/core';
+import {
+  ConfigError,
+  narrowedTo,
+  rankCost,
+  ranksForBudget,
+  sitesForBudget,
+  type MatchOn,
+  type Site,
+} from '@peftjs/core';
 import { isPartOfWeight, type LoraConfig } from './config.js';
 
 /**
- * The configuration that stores `budget` parameters over these sites: the same rank everywhere, one more for some modules
- * where that does not fit. With EVA, ranks then move by what they store.
- * @throws ConfigError when not even the least rank fits, or for `bias: 'all'`, which stores what no rank can make up for.
+ * The configuration that stores, or trains, `budget` parameters over these sites: the same rank everywhere, one more for some
+ * modules where that does not fit, and fewer modules where the least rank everywhere is too much. With EVA, ranks then move
+ * by what they store.
+ * @throws ConfigError when not even one module's least rank fits, or for `bias: 'all'`, which stores what no rank can make up for.
  */
-export function fittedToBudget(sites: readonly Site[], budget: number, config: LoraConfig): LoraConfig {
+export function fittedToBudget(
+  sites: readonly Site[],
+  budget: number,
+  config: LoraConfig,
+  matchOn: MatchOn = 'stored',
+): LoraConfig {
   if (config.bias === 'all') {
     throw new ConfigError("lora: bias 'all' trains modules that are not adapted: no budget is kept by ranks", 'bias');
   }
   const step = config.initLoraWeights === 'orthogonal' ? 2 : 1;
-  const unitCost = (site: Site): number => step * storedRanksOf(site, config) * rankCost(site);
-  const beside = sum(sites, (site) => besideRanks(site, config));
-  const least = beside + sum(sites, unitCost);
-  if (!(budget >= least)) {
-    throw new ConfigError(
-      `budget is ${budget}; the least rank on ${sites.length} modules stores ${least} parameters, ask for at least that or target fewer modules`,
-      'budget',
-    );
-  }
-  const { r, rankPattern } = ranksForBudget(sites, budget - beside, unitCost);
+  const perRank = matchOn === 'stored' ? storedPerRank : trainedPerRank;
+  const unitCost = (site: Site): number => step * perRank(site, config);
+  const kept = sitesForBudget(sites, budget, (site) => besideRanks(site, config) + unitCost(site));
+  const left = budget - sum(kept, (site) => besideRanks(site, config));
+  const { r, rankPattern } = ranksForBudget(kept, Math.max(left, sum(kept, unitCost)), unitCost);
   const ranks = Object.entries(rankPattern).map(([pattern, rank]) => [pattern, step * rank] as const);
   return {
-    ...config,
+    ...narrowedTo(kept, config, sites),
     r: step * r,
     rankPattern: Object.fromEntries(ranks),
     evaConfig: config.evaConfig && { ...config.evaConfig, budgetUnit: 'parameters' },
   };
 }
 
-/** Ranks that a file holds for each that is trained: where A and B are taken out of W0, it is a difference. */
-function storedRanksOf({ kind }: Site, { initLoraWeights, loraGaConfig }: LoraConfig): number {
-  return kind === 'linear' && (isPartOfWeight(initLoraWeights) || loraGaConfig) ? 2 : 1;
+/** Where A and B are taken out of W0, a file holds their difference from it: two ranks for each that is trained. */
+function storedPerRank(site: Site, { initLoraWeights, loraGaConfig }: LoraConfig): number {
+  const isDifference = site.kind === 'linear' && (isPartOfWeight(initLoraWeights) || loraGaConfig);
+  return (isDifference ? 2 : 1) * rankCost(site);
+}
+
+/** LoRA-FA trains B alone. */
+function trainedPerRank(site: Site, { loraFa }: LoraConfig): number {
+  return loraFa && site.kind === 'linear' ? site.outFeatures : rankCost(site);
 }
 
 /** Magnitudes and biases, one for each output. */

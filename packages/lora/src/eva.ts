@@ -22,6 +22,9 @@ import { rankAt, scalingOf, type Rank } from './ranks.js';
  *   alpha_k = alpha r_k / r             so that alpha / r stays: `adjustScalingFactors`
  */
 
+/** The share of a budget in parameters that the directions have to fill, where any can. */
+const FILLED = 0.99;
+
 /** A module and the directions that it may get, best first. */
 interface Candidate {
   readonly site: Site;
@@ -72,7 +75,7 @@ function movedRanks(candidates: readonly Candidate[], { budgetUnit }: EvaConfig)
   const offered = candidates.flatMap(({ site, explained }, module) =>
     explained.map((value) => ({ module, value, cost: costOf(site) })),
   );
-  const selected = selectWithinBudget(offered, budget);
+  const selected = selectWithinBudget(offered, budget, budgetUnit === 'ranks' ? {} : { atLeast: FILLED * budget });
   return candidates.map((_, index) => offered.filter(({ module }, item) => module === index && selected[item]).length);
 }
 

@@ -34,4 +34,6 @@ function adapt(sites: readonly Site[], config: LoraConfig, init: Init): AdapterL
   return config.bias === 'all' ? { ...adapted, ...biasLayers(adapted, config, init) } : adapted;
 }
 
+export { truncatedLora } from './truncated/method.js';
+export type { TruncatedLoraConfig } from './truncated/config.js';
 export type { EvaConfig, InitLoraWeights, LoraConfig, LoraGaConfig } from './config.js';

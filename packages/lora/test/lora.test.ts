@@ -117,23 +117,24 @@ describe('budgets', () => {
   it.each([1, 1.25, 4, 7.77])('stores %f ranks everywhere, within 2 %', (multiple) => {
     const budget = Math.floor(multiple * rankUnit(sites));
     const stored = storedOf(lora.fitBudget?.(sites, budget, lora.parseConfig({})) ?? {});
-    expect(stored).toBeLessThanOrEqual(budget);
-    expect(stored).toBeGreaterThan(0.98 * budget);
+    expect(Math.abs(stored / budget - 1)).toBeLessThan(0.02);
   });
 
   it('counts what stands beside A and B, and both parts of a difference', () => {
+    const [site] = sites.slice(-1);
+    const unit = rankUnit(sites.slice(-1));
+    const outputs = site?.outFeatures ?? NaN;
     const least = (options: Partial<LoraConfig>): number => {
-      const { path, message } = failureOf(() => lora.fitBudget?.(sites, 1, lora.parseConfig(options)));
+      const { path, message } = failureOf(() => lora.fitBudget?.(sites.slice(-1), 1, lora.parseConfig(options)));
       expect(path).toBe('budget');
-      return Number(/stores (\d+) parameters/.exec(message)?.[1]);
+      return Number(/takes (\d+) parameters/.exec(message)?.[1]);
     };
-    const outputs = sites.reduce((sum, { outFeatures }) => sum + outFeatures, 0);
-    expect(least({})).toBe(rankUnit(sites));
-    expect(least({ useDora: true })).toBe(rankUnit(sites) + outputs);
-    expect(least({ loraBias: true, bias: 'lora_only' })).toBe(rankUnit(sites) + 2 * outputs);
-    expect(least({ initLoraWeights: 'pissa', useDora: true })).toBe(2 * rankUnit(sites) + outputs);
-    expect(least({ initLoraWeights: 'lora_ga' })).toBe(2 * rankUnit(sites));
-    expect(least({ initLoraWeights: 'orthogonal', r: 2 })).toBe(2 * rankUnit(sites)); // an even rank
+    expect(least({})).toBe(unit);
+    expect(least({ useDora: true })).toBe(unit + outputs);
+    expect(least({ loraBias: true, bias: 'lora_only' })).toBe(unit + 2 * outputs);
+    expect(least({ initLoraWeights: 'pissa', useDora: true })).toBe(2 * unit + outputs);
+    expect(least({ initLoraWeights: 'lora_ga' })).toBe(2 * unit);
+    expect(least({ initLoraWeights: 'orthogonal', r: 2 })).toBe(2 * unit); // an even rank
     const { r, rankPattern } =
       lora.fitBudget?.(sites, 7 * rankUnit(sites), lora.parseConfig({ initLoraWeights: 'orthogonal' })) ??
       expect.fail('no budget');
@@ -146,7 +147,22 @@ describe('budgets', () => {
     expect(failureOf(() => lora.fitBudget?.(sites, 1e9, lora.parseConfig({ bias: 'all' }))).path).toBe('bias');
   });
 
-  it('says what the least possible is', () => {
-    expect(() => lora.fitBudget?.(sites, rankUnit(sites) - 1, lora.parseConfig({}))).toThrow(ConfigError);
+  it('adapts fewer modules where the least rank on all of them is too much, and one at least', () => {
+    const fitted = (budget: number): LoraConfig =>
+      lora.fitBudget?.(sites, budget, lora.parseConfig({ targetModules: 'all-linear' })) ?? expect.fail('no budget');
+    expect(fitted(rankUnit(sites)).targetModules).toBe('all-linear');
+    const { targetModules, r, rankPattern } = fitted(rankUnit(sites.slice(1)));
+    expect([targetModules, r, rankPattern]).toEqual([sites.slice(1).map(({ path }) => path), 1, {}]);
+    expect(() => fitted(1)).toThrow(ConfigError);
+  });
+
+  it('counts what is trained where that is asked for', () => {
+    const ranksOf = (options: Partial<LoraConfig>, budget: number): number =>
+      lora.fitBudget?.(sites, budget, lora.parseConfig(options), 'trained').r ?? expect.fail('no budget');
+    const outputs = sites.reduce((sum, { outFeatures }) => sum + outFeatures, 0);
+    expect(ranksOf({}, 4 * rankUnit(sites))).toBe(4);
+    expect(ranksOf({ useDora: true }, 4 * rankUnit(sites) + outputs)).toBe(4);
+    expect(ranksOf({ initLoraWeights: 'pissa' }, 4 * rankUnit(sites))).toBe(4); // it stores twice as much
+    expect(ranksOf({ loraFa: true }, 4 * outputs)).toBe(4);
   });
 });

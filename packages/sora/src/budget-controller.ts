@@ -1,17 +1,29 @@
 import {
-  ConfigError,
-  rankCost,
+  assertCuttable,
+  createRng,
+  cutStep,
+  heldCost,
   rankedPaths,
-  tensorAt,
   TrainingError,
   type AdapterLayers,
   type Controller,
   type ControllerChanges,
+  type HostTensors,
+  type OfRanks,
   type TrainPlan,
 } from '@peftjs/core';
 import { compaction } from './compaction.js';
 import type { SoraConfig } from './config.js';
-import { gateGroups, gateNames, heldCost, liveCost, selectGates, shrinkageFor, type GateGroup } from './gates.js';
+import {
+  drawnWorths,
+  gateGroups,
+  gateNames,
+  importances,
+  liveCost,
+  selectGates,
+  shrinkageFor,
+  type GateGroup,
+} from './gates.js';
 import { gateRate, thresholdAt } from './rates.js';
 
 /*
@@ -27,6 +39,9 @@ import { gateRate, thresholdAt } from './rates.js';
  *   final              at its beginning the ranks are selected exactly (gates.ts); the mask then holds in the graph, and the
  *                      threshold is 0. Ranks ruled out may then leave the tensors (compaction.ts), not before: until here a
  *                      dead gate may be needed to fill the budget.
+ *
+ * The control with `selection: 'random'` draws the mask instead. It does not steer, for what a threshold takes is chosen by size:
+ * all gates live until the mask falls.
  */
 
 /** Readings in the steering phase, and the most steps between two of them. */
@@ -35,9 +50,6 @@ const MAX_INTERVAL = 5;
 
 /** Where `hold` starts, how fast it follows the error (a share of what has to go) up and down, and where it ends. */
 const HOLD = { initial: 0.5, up: 0.5, down: 0.1, most: 4 };
-
-/** How much more than everything may be asked for, as a share of it. */
-const TOLERANCE = 0.01;
 
 /**
  * Drives the threshold so that the adapter stores `budget` parameters in the final steps.
@@ -51,26 +63,27 @@ export function budgetController(
   plan: TrainPlan,
 ): Controller {
   const full = heldCost(layers);
-  assertReachable(layers, budget, full, plan);
+  assertCuttable(layers, budget, plan);
   const course = steeringCourse(plan, full, Math.min(budget, full));
   const { from, until } = course;
+  const steers = config.selection === 'importance';
   const memory = { lambda: 0, hold: HOLD.initial, learningRate: 0, frozen: false };
 
   return {
     scalars(step, rates) {
       memory.learningRate = gateRate(rates);
       if (step > until && !memory.frozen) throw missedSelection(step, until);
-      return { threshold: memory.frozen ? 0 : thresholdAt(config, memory.lambda, rates) };
+      return { threshold: memory.frozen || !steers ? 0 : thresholdAt(config, memory.lambda, rates) };
     },
     reads(step) {
       if (step === until) return rankedPaths(layers).flatMap((path) => tensorNames(path));
-      const steering = step >= from && step < until && (step - from) % course.interval === 0;
+      const steering = steers && step >= from && step < until && (step - from) % course.interval === 0;
       return steering ? gateNames(layers) : [];
     },
     afterStep(step, values): ControllerChanges | undefined {
       if (step === until) {
         memory.frozen = true;
-        const selected = selectGates(layers, values, budget);
+        const selected = selectGates(layers, values, worthOf(layers, values, config, plan), budget);
         return { values: selected, ...(config.compactEvery !== null && compaction(layers, selected)) };
       }
       Object.assign(memory, steer(gateGroups(layers, values), step, course, memory, config));
@@ -96,9 +109,9 @@ interface Course {
   target(step: number): number;
 }
 
-function steeringCourse({ totalSteps, warmupSteps, finalSteps }: TrainPlan, full: number, budget: number): Course {
-  const from = warmupSteps;
-  const until = totalSteps - finalSteps;
+function steeringCourse(plan: TrainPlan, full: number, budget: number): Course {
+  const from = plan.warmupSteps;
+  const until = cutStep(plan);
   const length = Math.max(1, until - from);
   const surplus = full - budget;
   return {
@@ -111,6 +124,17 @@ function steeringCourse({ totalSteps, warmupSteps, finalSteps }: TrainPlan, full
       return budget + surplus * 0.5 * (1 + Math.cos(Math.PI * progress));
     },
   };
+}
+
+function worthOf(
+  layers: AdapterLayers,
+  values: HostTensors,
+  { selection }: SoraConfig,
+  { seed = 0 }: TrainPlan,
+): OfRanks {
+  return selection === 'importance'
+    ? importances(layers, values)
+    : drawnWorths(layers, createRng(seed).fork('selection'));
 }
 
 /** lambda (or xi) and `hold` until the next reading. */
@@ -131,22 +155,6 @@ function steer(
 
 function tensorNames(path: string): string[] {
   return [`${path}.gate`, `${path}.loraA`, `${path}.loraB`];
-}
-
-function assertReachable(layers: AdapterLayers, budget: number, full: number, plan: TrainPlan): void {
-  const least = Math.min(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
-  if (budget < least || budget * (1 - TOLERANCE) > full) {
-    throw new ConfigError(
-      `budget is ${budget}; these modules store from ${least} (one rank) to ${full} (r_max)`,
-      'budget',
-    );
-  }
-  if (plan.totalSteps - plan.finalSteps < 1) {
-    throw new ConfigError(
-      `a budget needs steps before the final ${plan.finalSteps}, got ${plan.totalSteps} steps in all; train longer`,
-      'budget',
-    );
-  }
 }
 
 function missedSelection(step: number, due: number): TrainingError {

@@ -1,4 +1,5 @@
 import {
+  heldCost,
   keepRanks,
   withRankCounts,
   type AdapterContents,
@@ -7,7 +8,7 @@ import {
   type HostTensors,
 } from '@peftjs/core';
 import type { SoraConfig } from './config.js';
-import { gateGroups, heldCost, liveCost } from './gates.js';
+import { gateGroups, liveCost } from './gates.js';
 
 /*
  * Compaction: ranks whose gates are zero leave the tensors, and so do their moments. They add nothing to the outputs, which

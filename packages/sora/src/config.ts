@@ -37,6 +37,11 @@ export interface SoraConfig extends TargetConfig {
   /** Parameters to store in the end, within 1 %; null lets `sparseLambda` decide. */
   readonly budget: number | null;
   /**
+   * Which ranks stay within a `budget`: those that add most to the weights for what they store, or, as a control, some drawn at
+   * random by the run's seed, without a threshold before. Default 'importance'.
+   */
+  readonly selection: 'importance' | 'random';
+  /**
    * Steps between two looks for ranks that have died: where they make a quarter of the tensors, they and their moments are
    * removed, and the step is compiled anew. What is removed does not come back. With a `budget` any number means once, when
    * the ranks are chosen. Default null: dead ranks stay in the tensors and may come back.
@@ -60,6 +65,7 @@ const entries = {
   loraDropout: v.optional(dropoutRate, 0),
   l1Weight: v.optional(nonNegative, 0),
   budget: v.nullish(positive, null),
+  selection: v.optional(v.picklist(['importance', 'random']), 'importance'),
   compactEvery: v.nullish(integerFrom(1), null),
 };
 

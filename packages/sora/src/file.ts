@@ -29,6 +29,7 @@ const TRAINING_FIELDS = {
   lora_dropout: 'loraDropout',
   l1_weight: 'l1Weight',
   budget: 'budget',
+  selection: 'selection',
   compact_every: 'compactEvery',
 } as const satisfies Record<string, keyof SoraConfig>;
 

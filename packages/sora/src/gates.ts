@@ -5,13 +5,15 @@ import {
   rankCost,
   rankedPaths,
   rowNorms,
-  selectWithinBudget,
+  selectRanks,
   tensorAt,
   transposed,
   type AdapterContents,
   type AdapterLayers,
   type HostTensor,
   type HostTensors,
+  type OfRanks,
+  type Rng,
 } from '@peftjs/core';
 
 /** The gates of one module. */
@@ -35,11 +37,6 @@ export function gateGroups(layers: AdapterLayers, values: HostTensors): GateGrou
     cost: rankCost(tensorAt(layers, path).site),
     gate: floats(tensorAt(values, `${path}.gate`)),
   }));
-}
-
-/** What the ranks of all layers store when every one of them is alive. */
-export function heldCost(layers: AdapterLayers): number {
-  return Object.values(layers).reduce((sum, layer) => sum + heldRanks(layer) * rankCost(layer.site), 0);
 }
 
 /** What the gates that are not zero store. */
@@ -101,31 +98,44 @@ export function rankSizes({
 const REVIVED_GATE = 1e-3;
 /** What a dead gate counts as when it competes: less than any living one, so that only its factors tell it from others. */
 const DEAD_SIZE = 1e-9;
-/** The share of a budget that a selection has to fill, where any selection can. */
-const FILLED = 0.99;
 
 /**
- * Decides which ranks stay, within a budget: by |g| ||A_i|| ||B_i||, the size of what a rank adds to the weight, against
- * in + out, what it stores. Gates left out become zero for good; dead ones that are kept become `REVIVED_GATE`.
- * @returns new gates and masks by name.
+ * How much a rank adds to the weight, |g| ||A_i|| ||B_i||, by module path.
  * @throws ShapeError when a tensor is missing.
  */
-export function selectGates(layers: AdapterLayers, values: HostTensors, budget: number): HostTensors {
-  const groups = gateGroups(layers, values);
-  const sizes = rankSizes({ layers, values });
-  const items = groups.flatMap(({ path, cost }) =>
-    tensorAt(sizes, path).map(({ gate, normA, normB }) => ({
-      value: (Math.abs(gate) || DEAD_SIZE) * normA * normB,
-      cost,
-    })),
+export function importances(layers: AdapterLayers, values: HostTensors): OfRanks {
+  const sizes = Object.entries(rankSizes({ layers, values }));
+  return Object.fromEntries(
+    sizes.map(([path, ranks]) => [
+      path,
+      ranks.map(({ gate, normA, normB }) => (Math.abs(gate) || DEAD_SIZE) * normA * normB),
+    ]),
   );
-  const selected = selectWithinBudget(items, budget, { atLeast: FILLED * budget });
+}
+
+/** A worth drawn for every rank: of what a rank stores, a share between 0 and 1, so that ranks of all sizes are as likely. */
+export function drawnWorths(layers: AdapterLayers, rng: Rng): OfRanks {
+  return Object.fromEntries(
+    rankedPaths(layers).map((path) => {
+      const layer = tensorAt(layers, path);
+      const own = rng.fork(path);
+      return [path, Array.from({ length: heldRanks(layer) }, () => own.uniform() * rankCost(layer.site))];
+    }),
+  );
+}
+
+/**
+ * Decides which ranks stay within a budget, by what they are worth against in + out, what they store. Gates left out become
+ * zero for good; dead ones that are kept become `REVIVED_GATE`.
+ * @returns new gates and masks by name.
+ */
+export function selectGates(layers: AdapterLayers, values: HostTensors, worth: OfRanks, budget: number): HostTensors {
+  const kept = selectRanks(layers, worth, budget);
   const changes: HostTensors = {};
-  let first = 0;
-  for (const { path, gate } of groups) {
-    const kept = selected.slice(first, (first += gate.length));
-    changes[`${path}.gate`] = vector(kept.map((keep, rank) => (keep ? (gate[rank] as number) || REVIVED_GATE : 0)));
-    changes[`${path}.mask`] = vector(kept.map(Number));
+  for (const { path, gate } of gateGroups(layers, values)) {
+    const ranks = new Set(kept[path]);
+    changes[`${path}.gate`] = vector([...gate].map((value, rank) => (ranks.has(rank) ? value || REVIVED_GATE : 0)));
+    changes[`${path}.mask`] = vector([...gate.keys()].map((rank) => Number(ranks.has(rank))));
   }
   return changes;
 }

@@ -1,4 +1,14 @@
-import { assertOneRank, ConfigError, defineMethod, rankUnit, type CallableMethod, type Site } from '@peftjs/core';
+import {
+  assertOneRank,
+  ConfigError,
+  defineMethod,
+  rankCost,
+  ranksForBudget,
+  rankUnit,
+  type MatchOn,
+  type CallableMethod,
+  type Site,
+} from '@peftjs/core';
 import { resumedLayers } from './compaction.js';
 import { parseSoraConfig, type SoraConfig } from './config.js';
 import { soraController } from './controller.js';
@@ -32,8 +42,17 @@ export const sora: CallableMethod<SoraConfig> = defineMethod<SoraConfig>({
   fromFile: readSoraFile,
 });
 
-/** One r_max for all modules, half as much again as the budget keeps on average. */
-function fitBudget(sites: readonly Site[], budget: number, config: SoraConfig): SoraConfig {
+/** Stored: one r_max for all modules, half as much again as the budget keeps on average. Trained: A, B and gates are the budget. */
+function fitBudget(
+  sites: readonly Site[],
+  budget: number,
+  config: SoraConfig,
+  matchOn: MatchOn = 'stored',
+): SoraConfig {
+  if (matchOn === 'trained') {
+    const { r, rankPattern } = ranksForBudget(sites, budget, (site) => rankCost(site) + 1);
+    return { ...config, r, rankPattern, budget: null };
+  }
   assertOneRank(sites, budget);
   return { ...config, r: Math.ceil((RANKS_PER_KEPT_RANK * budget) / rankUnit(sites)), rankPattern: {}, budget };
 }

@@ -5,6 +5,7 @@ testMethod(sora, {
   configs: {
     default: {},
     budgeted: { r: 4, budget: 400 },
+    'random gates': { r: 4, budget: 400, selection: 'random' },
     released: { r: 4, thresholdMode: 'constant', proximal: 'reference', sparseLambda: 2e-3, l1Weight: 0.1 },
     compacted: { r: 4, sparseLambda: 1, compactEvery: 4, loraDropout: 0.2 },
     'compacted to a budget': { r: 4, budget: 400, compactEvery: 1 },
@@ -20,6 +21,7 @@ testMethod(sora, {
     { options: { loraDropout: 1 }, field: 'loraDropout' },
     { options: { rankPattern: { value: 0 } }, field: 'rankPattern.value' },
     { options: { budget: 0 }, field: 'budget' },
+    { options: { selection: 'magnitude' }, field: 'selection' },
     { options: { compactEvery: 0.5 }, field: 'compactEvery' },
   ],
 });

@@ -9,6 +9,8 @@ export interface BottleneckConfig extends TargetConfig {
   readonly bottleneck: number;
   /** Widths after single modules, by path or by a regular expression for the end of it. */
   readonly bottleneckPattern: Readonly<Record<string, number>>;
+  /** Modules, by path or dotted suffix, after which the adapter has no bias u. Default none. */
+  readonly withoutBias: readonly string[];
   /** The function in the bottleneck. Default 'gelu_new'. */
   readonly nonLinearity: NonLinearity;
   /** Standard deviation of the weights at the start. Default 0.01: the adapter is then near the identity. */
@@ -19,6 +21,7 @@ const entries = {
   ...targetEntries,
   bottleneck: v.optional(integerFrom(1), 16),
   bottleneckPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
+  withoutBias: v.optional(v.array(v.string()), []),
   nonLinearity: v.optional(v.picklist(Object.keys(nonLinearities) as NonLinearity[]), 'gelu_new'),
   initStd: v.optional(positive, 0.01),
 };

@@ -19,7 +19,10 @@ const UP = '.adapter_up.weight';
 const UP_BIAS = '.adapter_up.bias';
 const SUFFIXES = [DOWN, DOWN_BIAS, UP, UP_BIAS];
 
-/** Two linear modules per adapter, as torch holds them: `adapter_down` [m, out] and [m], `adapter_up` [out, m] and [out]. */
+/**
+ * Two linear modules per adapter, as torch holds them: `adapter_down` [m, out] and [m], `adapter_up` [out, m] and [out]. Those
+ * of `without_bias` have no bias of `adapter_up`.
+ */
 export function bottleneckFile(
   peftType: string,
   { config, layers, values }: AdapterContents<BottleneckConfig>,
@@ -32,13 +35,15 @@ export function bottleneckFile(
     tensors[path + DOWN] = transposed(down); // [out, m] -> [m, out]
     tensors[path + DOWN_BIAS] = tensorAt(values, `${path}.downBias`);
     tensors[path + UP] = transposed(tensorAt(values, `${path}.up`)); // [m, out] -> [out, m]
-    tensors[path + UP_BIAS] = tensorAt(values, `${path}.upBias`);
+    const upBias = values[`${path}.upBias`];
+    if (upBias) tensors[path + UP_BIAS] = upBias;
   }
   return {
     config: {
       peft_type: peftType,
       bottleneck: config.bottleneck,
       bottleneck_pattern: compactPattern(widths, config.bottleneck),
+      without_bias: Object.keys(layers).filter((path) => !values[`${path}.upBias`]),
       non_linearity: config.nonLinearity,
       target_modules: Object.keys(layers),
     },
@@ -56,6 +61,7 @@ export function readBottleneckFile({ config, tensors }: AdapterFile): {
 } {
   const paths = adaptedPaths(tensors, SUFFIXES);
   warnOfUnknownTensors(tensors, paths, SUFFIXES);
+  const withoutBias = Array.isArray(config.without_bias) ? (config.without_bias as unknown[]) : [];
   const values: HostTensors = {};
   const widths: Record<string, number> = {};
   for (const path of paths) {
@@ -64,7 +70,7 @@ export function readBottleneckFile({ config, tensors }: AdapterFile): {
     values[`${path}.down`] = transposed(down);
     values[`${path}.downBias`] = vectorOf(tensors, path + DOWN_BIAS);
     values[`${path}.up`] = transposed(matrixOf(tensors, path + UP));
-    values[`${path}.upBias`] = vectorOf(tensors, path + UP_BIAS);
+    if (!withoutBias.includes(path)) values[`${path}.upBias`] = vectorOf(tensors, path + UP_BIAS);
   }
   const [bottleneck] = Object.values(widths);
   if (bottleneck === undefined) throw new CheckpointError(`the file holds no tensor '<module>${DOWN}'`, DOWN);
@@ -72,6 +78,7 @@ export function readBottleneckFile({ config, tensors }: AdapterFile): {
     config: {
       bottleneck,
       bottleneckPattern: compactPattern(widths, bottleneck),
+      withoutBias: paths.filter((path) => withoutBias.includes(path)),
       nonLinearity: config.non_linearity as BottleneckConfig['nonLinearity'], // checked with the other options
       targetModules: paths,
     },

@@ -10,7 +10,7 @@ import type { Tensor } from '@tensorflow/tfjs';
  *   D ~ N(0, std^2) [out, m]   d = 0 [m]
  *   U ~ N(0, std^2) [m, out]   u = 0 [out]        with a small std h' starts near h
  *
- * It stores m (2 out + 1) + out numbers.
+ * It stores m (2 out + 1) + out numbers; without u, where a budget has no room for it, m (2 out + 1).
  */
 
 /** f by name. */
@@ -26,12 +26,14 @@ export interface BottleneckShape {
   readonly nonLinearity: NonLinearity;
   /** Standard deviation of D and U at the start. */
   readonly initStd: number;
+  /** Whether there is u. */
+  readonly hasUpBias: boolean;
 }
 
 /** An adapter after one module. */
 export function bottleneckLayer(
   site: Site,
-  { bottleneck, nonLinearity, initStd }: BottleneckShape,
+  { bottleneck, nonLinearity, initStd, hasUpBias }: BottleneckShape,
   rng: Rng,
 ): AdapterLayer {
   const { outFeatures } = site;
@@ -43,15 +45,15 @@ export function bottleneckLayer(
       down: weight([outFeatures, bottleneck]),
       downBias: bias(bottleneck),
       up: weight([bottleneck, outFeatures]),
-      upBias: bias(outFeatures),
+      ...(hasUpBias && { upBias: bias(outFeatures) }),
     },
     forward(_x, p, at) {
-      const { down, downBias, up, upBias } = tensorsAt(p, 'down', 'downBias', 'up', 'upBias');
+      const { down, downBias, up } = tensorsAt(p, 'down', 'downBias', 'up');
       const h = at.base(); // [rows, out]
       const hidden = nonLinearities[nonLinearity](linear(h, down, downBias)); // [rows, out] -> [rows, m]
-      return tf.add(h, linear(hidden, up, upBias)); // [rows, out]
+      return tf.add(h, linear(hidden, up, p.upBias)); // [rows, out]
     },
-    storedParameters: () => bottleneck * unitCost(site) + fixedCost(site),
+    storedParameters: () => bottleneck * unitCost(site) + (hasUpBias ? biasCost(site) : 0),
   };
 }
 
@@ -60,8 +62,8 @@ export function unitCost({ outFeatures }: Site): number {
   return 2 * outFeatures + 1;
 }
 
-/** What an adapter stores besides its units: the bias of U. */
-export function fixedCost({ outFeatures }: Site): number {
+/** What an adapter stores besides its units: u. */
+export function biasCost({ outFeatures }: Site): number {
   return outFeatures;
 }
 

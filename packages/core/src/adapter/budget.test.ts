@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { compactPattern, rankUnit, ranksForBudget, selectWithinBudget, type BudgetItem } from './budget.js';
+import {
+  compactPattern,
+  rankUnit,
+  ranksForBudget,
+  selectWithinBudget,
+  sitesForBudget,
+  type BudgetItem,
+} from './budget.js';
 import { ConfigError } from '../errors.js';
 import type { Site } from '../contracts/site.js';
 import { patternValue } from './targets.js';
@@ -104,7 +111,7 @@ describe('ranksForBudget', () => {
 
   it('is one rank everywhere where that fits', () => {
     expect(rankUnit(sites)).toBe(112);
-    expect(ranksForBudget(sites, 4 * 112)).toEqual({ r: 4, rankPattern: {} });
+    expect(ranksForBudget(sites, 4 * 112)).toEqual({ r: 4, rankPattern: {}, cost: 448 });
   });
 
   it('gives some modules one rank more where it does not', () => {
@@ -114,7 +121,7 @@ describe('ranksForBudget', () => {
     expect(stored(sites, ranks)).toBe(3 * 112 + 56);
   });
 
-  it('never exceeds the budget and comes within 2 % of it', () => {
+  it('comes within 2 % of the budget, and exceeds it only where it would else miss it by more', () => {
     const shapes = fc.array(fc.tuple(fc.constantFrom(64, 96, 256), fc.constantFrom(64, 128, 256)), {
       minLength: 6,
       maxLength: 12,
@@ -124,27 +131,58 @@ describe('ranksForBudget', () => {
         const offered = dims.map(([inFeatures, outFeatures], index) => site(`m${index}`, inFeatures, outFeatures));
         const budget = Math.floor(multiple * rankUnit(offered));
         const ranks = ranksForBudget(offered, budget);
-        expect(stored(offered, ranks)).toBeLessThanOrEqual(budget);
+        expect(ranks.cost).toBe(stored(offered, ranks));
+        expect(ranks.cost).toBeLessThanOrEqual(1.02 * budget);
         // One rank of the cheapest module is all that may stay unused.
         const slack = Math.max(0.02 * budget, Math.min(...offered.map((each) => rankUnit([each]))));
-        expect(budget - stored(offered, ranks)).toBeLessThanOrEqual(slack);
+        expect(budget - ranks.cost).toBeLessThanOrEqual(slack);
       }),
     );
   });
 
   it('spreads further only where one rank more leaves the total over 2 % short', () => {
     const uneven = [site('small', 50, 50), site('large', 500, 500)];
-    expect(ranksForBudget(uneven, 1600)).toEqual({ r: 1, rankPattern: { small: 6 } });
+    expect(ranksForBudget(uneven, 1600)).toEqual({ r: 1, rankPattern: { small: 6 }, cost: 1600 });
   });
 
   it('counts by a unit cost of its own', () => {
-    expect(ranksForBudget(sites, 8, () => 1)).toEqual({ r: 2, rankPattern: {} });
+    expect(ranksForBudget(sites, 8, () => 1)).toEqual({ r: 2, rankPattern: {}, cost: 8 });
+  });
+
+  it('exceeds the budget by up to 2 % rather than to fall short by more', () => {
+    expect(ranksForBudget([site('q', 50, 50)], 197)).toMatchObject({ r: 2, cost: 200 });
+    expect(ranksForBudget([site('q', 50, 50)], 196)).toMatchObject({ r: 1, cost: 100 });
   });
 
   it('says what the smallest possible budget is', () => {
-    expect(() => ranksForBudget(sites, 111)).toThrow(/rank 1 on 4 modules stores 112/);
+    expect(() => ranksForBudget(sites, 109)).toThrow(/rank 1 on 4 modules takes 112/);
     expect(() => ranksForBudget(sites, Number.NaN)).toThrow(ConfigError);
     expect(() => ranksForBudget([], 10)).toThrow(ConfigError);
+  });
+});
+
+describe('sitesForBudget', () => {
+  const sites = [site('a', 10, 10), site('b', 30, 10), site('c', 10, 10), site('d', 30, 10)]; // 20, 40, 20, 40
+  const paths = (budget: number): string[] =>
+    sitesForBudget(sites, budget, (each) => rankUnit([each])).map(({ path }) => path);
+
+  it('are all where the budget pays for all, or misses that by 2 %', () => {
+    expect(paths(1000)).toHaveLength(4);
+    expect(paths(118)).toHaveLength(4);
+    expect(paths(117)).not.toHaveLength(4);
+  });
+
+  it('are as many as come within 2 % of it, and of equal ones those nearer to the output', () => {
+    expect(paths(80)).toEqual(['a', 'c', 'd']);
+    expect(paths(100)).toEqual(['b', 'c', 'd']);
+    expect(paths(41)).toEqual(['a', 'c']);
+    expect(paths(20)).toEqual(['c']);
+  });
+
+  it('are at least one', () => {
+    expect(() => paths(19)).toThrow(/smallest adapter of one of 4 modules takes 20/);
+    expect(() => paths(Number.NaN)).toThrow(ConfigError);
+    expect(() => sitesForBudget([], 10, () => 1)).toThrow(ConfigError);
   });
 });
 

@@ -52,7 +52,7 @@ export function rankCost({ inFeatures, outFeatures }: Site): number {
 
 /** What one rank in every module stores. */
 export function rankUnit(sites: readonly Site[]): number {
-  return sites.reduce((sum, site) => sum + rankCost(site), 0);
+  return total(sites, rankCost);
 }
 
 /** That a budget pays for one rank of the smallest module. @throws ConfigError when it does not. */
@@ -66,16 +66,49 @@ export function assertOneRank(sites: readonly Site[], budget: number): void {
 export interface RankTable {
   readonly r: number;
   readonly rankPattern: Record<string, number>;
+  /** What these ranks cost together. */
+  readonly cost: number;
 }
 
-/** How near the stored total should come to a budget. */
+/** How near a total should come to a budget, as a share of it. */
 const NEAR = 0.02;
 
+/** Whether a total comes within 2 % of a budget. */
+export function isNearBudget(total: number, budget: number): boolean {
+  return Math.abs(total - budget) <= NEAR * budget;
+}
+
 /**
- * Ranks that store as much of `budget` as possible and no more: the same rank everywhere where that fits, otherwise one
- * more for some modules, and more than one only where the total would else be over 2 % short.
+ * The sites that a budget pays for, where an adapter of the least size costs `leastCost`: all of them where it can; otherwise
+ * as many as come within 2 % of it, and of sites that cost the same those nearer to the output, for adapters of the lower
+ * layers are missed least (Rücklé et al., 2021, arXiv 2010.11918).
  *
- * @param unitCost what one rank of a module stores; default in + out.
+ * @throws ConfigError when it does not pay for one.
+ */
+export function sitesForBudget(
+  sites: readonly Site[],
+  budget: number,
+  leastCost: (site: Site) => number,
+): readonly Site[] {
+  if (sites.length > 0 && total(sites, leastCost) <= (1 + NEAR) * budget) return sites;
+  const fromAbove = [...sites].reverse();
+  const items = fromAbove.map((site) => ({ value: 1, cost: leastCost(site) }));
+  const selected = selectWithinBudget(items, budget || 0, { atLeast: (1 - NEAR) * budget });
+  const kept = fromAbove.filter((_, index) => selected[index]).reverse();
+  if (kept.length > 0) return kept;
+  const least = Math.min(...sites.map(leastCost));
+  throw new ConfigError(
+    `budget is ${budget}; the smallest adapter of one of ${sites.length} modules takes ${least} parameters, ask for at least that`,
+    'budget',
+  );
+}
+
+/**
+ * Ranks that cost `budget` together or just less: the same rank everywhere where that fits, otherwise one more for some
+ * modules, and more than one only where the total would else be over 2 % short. Where it stays over 2 % short, up to 2 % more
+ * than the budget, if that is nearer.
+ *
+ * @param unitCost what one rank of a module costs; default in + out.
  * @throws ConfigError when the budget is below rank 1 everywhere.
  */
 export function ranksForBudget(
@@ -83,17 +116,30 @@ export function ranksForBudget(
   budget: number,
   unitCost: (site: Site) => number = rankCost,
 ): RankTable {
-  const unit = sites.reduce((sum, site) => sum + unitCost(site), 0);
-  if (!(budget >= unit) || sites.length === 0) {
-    throw new ConfigError(
-      `budget is ${budget}; rank 1 on ${sites.length} modules stores ${unit} parameters, ask for at least that or target fewer modules`,
-      'budget',
-    );
-  }
+  const within = ranksWithin(sites, budget, unitCost);
+  if (within && isNearBudget(within.cost, budget)) return within;
+  const above = ranksWithin(sites, (1 + NEAR) * budget, unitCost);
+  if (within && above) return above.cost - budget < budget - within.cost ? above : within;
+  if (above) return above;
+  throw new ConfigError(
+    `budget is ${budget}; rank 1 on ${sites.length} modules takes ${total(sites, unitCost)} parameters, ask for at least that or target fewer modules`,
+    'budget',
+  );
+}
+
+/** Ranks of at least one that cost as much of `budget` as possible and no more; undefined where there are none. */
+function ranksWithin(sites: readonly Site[], budget: number, unitCost: (site: Site) => number): RankTable | undefined {
+  const unit = total(sites, unitCost);
+  if (!(budget >= unit) || sites.length === 0) return undefined;
   const r = Math.floor(budget / unit);
   const extra = extraRanks(sites, budget, r, unitCost);
   const ranks = Object.fromEntries(sites.map((site, index) => [site.path, r + (extra[index] as number)]));
-  return { r, rankPattern: compactPattern(ranks, r) };
+  const cost = sites.reduce((sum, site, index) => sum + (r + (extra[index] as number)) * unitCost(site), 0);
+  return { r, rankPattern: compactPattern(ranks, r), cost };
+}
+
+function total(sites: readonly Site[], cost: (site: Site) => number): number {
+  return sites.reduce((sum, site) => sum + cost(site), 0);
 }
 
 /**
@@ -118,7 +164,7 @@ function extraRanks(
   r: number,
   unitCost: (site: Site) => number,
 ): readonly number[] {
-  const left = budget - r * sites.reduce((sum, site) => sum + unitCost(site), 0);
+  const left = budget - r * total(sites, unitCost);
   const room = sites.map((site) => {
     const useful = Math.max(1, Math.min(site.inFeatures, site.outFeatures) - r);
     return Math.min(useful, Math.floor(left / unitCost(site)));

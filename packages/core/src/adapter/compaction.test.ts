@@ -72,14 +72,14 @@ describe('a layer of fewer ranks', () => {
       [10, 20, 30],
       [40, 50, 60],
     ]);
-    expect(carry('score.loraA', scores)).toEqual(
+    expect(carry('score.loraA', scores, 'value')).toEqual(
       matrix([
         [30, 10],
         [60, 40],
       ]),
     );
-    expect(carry('score.loraB', matrix([[1], [2], [3]]))).toEqual(matrix([[3], [1]]));
-    expect(carry('score.loraE', vector(1, 2, 3))).toEqual(vector(3, 1));
+    expect(carry('score.loraB', matrix([[1], [2], [3]]), 'value')).toEqual(matrix([[3], [1]]));
+    expect(carry('score.loraE', vector(1, 2, 3), 'moment1')).toEqual(vector(3, 1));
   });
 
   it('is no change where every rank is kept', () => {

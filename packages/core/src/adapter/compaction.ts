@@ -55,7 +55,11 @@ export function withRankCounts(layers: AdapterLayers, counts: readonly number[])
   return withResized(layers, keepRanks(layers, Object.fromEntries(kept)));
 }
 
-function smallerLayer(layer: AdapterLayer, carry: ResizedLayer['carry'], ranks: number): AdapterLayer {
+function smallerLayer(
+  layer: AdapterLayer,
+  carry: (name: string, tensor: HostTensor) => HostTensor,
+  ranks: number,
+): AdapterLayer {
   const carried = <T extends { readonly initial: HostTensor }>(spec: T, name: string): T => ({
     ...spec,
     initial: carry(name, spec.initial),

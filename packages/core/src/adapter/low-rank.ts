@@ -3,7 +3,7 @@ import type { LoraFactors } from '../contracts/method.js';
 import { qr } from '../linalg/qr.js';
 import { truncatedSvd, type TruncatedSvd } from '../linalg/truncated-svd.js';
 import { floats, hostTensor, transposed, type HostTensor } from '../tensors.js';
-import { loraDelta, pickColumns, scaleRows } from './factors.js';
+import { loraDelta, pickColumns, scaleColumns, scaleRows } from './factors.js';
 
 /** How many ranks an approximation keeps: a number, or as few as hold a share of the squared norm. */
 export type RankChoice = { readonly rank: number } | { readonly energy: number };
@@ -38,6 +38,46 @@ export function fewerRanks({ loraA, loraB, scaling }: LoraFactors, choice: RankC
   return { loraA: product(left.q, inner), loraB: product(outer, transposed(right.q)), scaling: 1 };
 }
 
+/** Factors in the basis of their singular vectors, and how gradients of the former ones turn into gradients of these. */
+export interface SingularFactors extends LoraFactors {
+  /** Of scaling * A B, descending: one for every rank that A and B may have, the smaller side at most. */
+  readonly singularValues: readonly number[];
+  /** dL/dA' = dL/dA turnA, turnA [r, k]. */
+  readonly turnA: HostTensor;
+  /** dL/dB' = turnB dL/dB, turnB [k, r]. */
+  readonly turnB: HostTensor;
+}
+
+/** Values below this share of the largest are zero but for rounding. */
+const NOTHING = 1e-7;
+
+/**
+ * The same change of a weight in its singular basis: A B = U S V^T with A' = U S^1/2 [in, k] and B' = S^1/2 V^T [k, out], so that
+ * the first n columns and rows are the best approximation of rank n. The scaling stays. Where S is zero, A' = U and B' = 0.
+ */
+export function singularFactors({ loraA, loraB, scaling }: LoraFactors): SingularFactors {
+  const left = qr(loraA); // A = Q_A R_A: [in, l], [l, r]
+  const right = qr(transposed(loraB)); // B^T = Q_B R_B: [out, m], [m, r]
+  const middle = product(left.r, transposed(right.r)); // [l, m]
+  const { u, s, v } = truncatedSvd(middle, Math.min(...middle.shape)); // [l, k], k, [m, k]
+  const roots = Array.from(s, (value) => (value > NOTHING * (s[0] as number) ? Math.sqrt(value) : 0));
+  const inverses = roots.map((root) => (root > 0 ? 1 / root : 0));
+  return {
+    loraA: product(
+      left.q,
+      scaleColumns(
+        u,
+        roots.map((root) => root || 1),
+      ),
+    ),
+    loraB: scaleRows(transposed(product(right.q, v)), roots),
+    scaling,
+    singularValues: Array.from(s, (value) => Math.abs(scaling) * value),
+    turnA: scaleColumns(product(transposed(left.r), u), inverses), // B' = S^-1/2 U^T R_A B, transposed
+    turnB: scaleRows(transposed(product(transposed(right.r), v)), inverses), // A' = A R_B^T V S^-1/2, transposed
+  };
+}
+
 function factorsOf({ u, s, v }: TruncatedSvd, rank: number): LoraFactors {
   const kept = Array.from({ length: rank }, (_, index) => index);
   return { loraA: pickColumns(u, kept), loraB: scaleRows(transposed(pickColumns(v, kept)), s), scaling: 1 };
@@ -53,7 +93,8 @@ function ranksFor(values: ArrayLike<number>, wanted: number): number | undefined
   return undefined;
 }
 
-function product(left: HostTensor, right: HostTensor, scaling = 1): HostTensor {
+/** scaling times the product of two matrices, `[rows, inner]` and `[inner, columns]`. */
+export function product(left: HostTensor, right: HostTensor, scaling = 1): HostTensor {
   const shape = [left.shape[0] as number, right.shape[1] as number];
   return hostTensor(loraDelta({ loraA: left, loraB: right, scaling }), shape);
 }

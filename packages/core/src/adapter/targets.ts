@@ -76,6 +76,12 @@ export function selectSites(sites: readonly Site[], config: TargetConfig, from: 
   };
 }
 
+/** A configuration that matches `sites`, narrowed to those of them that are kept: by their paths. */
+export function narrowedTo<C extends TargetConfig>(kept: readonly Site[], config: C, sites: readonly Site[]): C {
+  if (kept.length === sites.length) return config;
+  return { ...config, targetModules: kept.map(({ path }) => path), layersToTransform: null, layersPattern: null };
+}
+
 /** Whether a name is a module's whole path or a dotted suffix of it. */
 function isNamed(path: string, name: string): boolean {
   return path === name || path.endsWith(`.${name}`);

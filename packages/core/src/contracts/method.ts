@@ -217,6 +217,8 @@ export interface TrainPlan {
   readonly warmupSteps: number;
   /** Last steps, in which the budget must hold: checkpoints are selected among them. */
   readonly finalSteps: number;
+  /** Of what a controller draws at random. Default 0; `train` gives that of the model. */
+  readonly seed?: number;
 }
 
 /** Acts between steps: reads small tensors, returns new ones. */
@@ -247,9 +249,12 @@ export interface ControllerChanges {
 /** A layer that takes another's place, with fewer or more ranks. */
 export interface ResizedLayer {
   readonly layer: AdapterLayer;
-  /** The same tensor with the ranks of the new layer; called for values and for their moments alike. */
-  carry(name: string, tensor: HostTensor): HostTensor;
+  /** The same tensor with the ranks of the new layer; called for values and for their moments. */
+  carry(name: string, tensor: HostTensor, kind: CarriedKind): HostTensor;
 }
+
+/** What a tensor that is carried to another layer holds: values of its own, or what the optimizer keeps of their gradients. */
+export type CarriedKind = 'value' | 'moment1' | 'moment2';
 
 /** Makes a method from its definition. */
 export function defineMethod<C extends TargetConfig>(definition: PeftMethod<C>): CallableMethod<C> {

@@ -9,7 +9,7 @@ import {
   type PeftModel,
 } from '../adapter/peft-model.js';
 import { ConfigError, TrainingError } from '../errors.js';
-import type { Controller, ResizedLayer } from '../contracts/method.js';
+import type { CarriedKind, Controller, ResizedLayer } from '../contracts/method.js';
 import type { Batch, EvaluationData, Model, TrainingData } from '../contracts/model.js';
 import { mapValues } from '../records.js';
 import { createRng, type Rng } from '../rng.js';
@@ -105,7 +105,7 @@ function startRun(
   const layers = resume ? layersFitting(adapter, resume.adapter) : adapter.layers;
   const everything = allLayers({ ...adapter, layers });
   const zeros = (): HostTensors => mapValues(layerSpecs(everything).trained, ({ shape }) => hostZeros(shape));
-  const controller = method.controller?.(adapter.layers, config, settings.plan);
+  const controller = method.controller?.(adapter.layers, config, { ...settings.plan, seed });
   if (resume?.controller) controller?.restore(resume.controller);
   const values = resume?.adapter ?? adapter.values;
   const session = openSession(model, { ...adapter, layers }, executor);
@@ -232,7 +232,7 @@ async function runController(run: Run): Promise<void> {
 
 /** Goes on with layers of other ranks: their values and moments carried over, the step compiled anew. */
 async function resize(run: Run, resized: Readonly<Record<string, ResizedLayer>>): Promise<void> {
-  const carried = async (values: Values): Promise<HostTensors> => {
+  const carried = async (values: Values, kind: CarriedKind): Promise<HostTensors> => {
     const tensors = new Map(Object.entries(await run.session.download(values)));
     for (const [path, { layer, carry }] of Object.entries(resized)) {
       const former = run.adapter.layers[path];
@@ -240,15 +240,15 @@ async function resize(run: Run, resized: Readonly<Record<string, ResizedLayer>>)
         const key = tensorKey(layer, name);
         const tensor = tensors.get(key);
         tensors.delete(key);
-        if (tensor && tensorNames(layer).includes(name)) tensors.set(key, carry(name, tensor));
+        if (tensor && tensorNames(layer).includes(name)) tensors.set(key, carry(name, tensor, kind));
       }
     }
     return Object.fromEntries(tensors);
   };
   const [adapter, moment1, moment2] = [
-    await carried(run.state.adapter),
-    await carried(run.state.moment1),
-    await carried(run.state.moment2),
+    await carried(run.state.adapter, 'value'),
+    await carried(run.state.moment1, 'moment1'),
+    await carried(run.state.moment2, 'moment2'),
   ];
   const { executor } = run.session;
   run.earlierCompileMs += run.session.compileMs();

@@ -6,7 +6,10 @@ import type { TargetConfig } from '../../adapter/targets.js';
 import { toyEvaluationData, toyModel } from '../toy-model.js';
 import { attached, trainToy, type Suite } from './suite.js';
 
-/** A budget is met, and never exceeded where a checkpoint may be selected. */
+/** The largest share of a budget that meets it. */
+const MOST = 1.02;
+
+/** A budget is met where a checkpoint may be selected, and exceeded by no more than counts as met. */
 export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
   const { method, config, budgets } = suite;
   const fitBudget = method.fitBudget;
@@ -31,9 +34,9 @@ export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
       });
       const stored = storedParameters(last.layers, last.values);
       expect(stored / budget).toBeGreaterThan(0.9); // a toy rank is up to a tenth of the budget
-      expect(stored).toBeLessThanOrEqual(budget);
+      expect(stored).toBeLessThanOrEqual(MOST * budget);
       expect(judged.length).toBeGreaterThan(0);
-      for (const selected of judged) expect(selected).toBeLessThanOrEqual(budget);
+      for (const selected of judged) expect(selected).toBeLessThanOrEqual(MOST * budget);
     }
   });
   it('says so when no adapter is small enough', () => {

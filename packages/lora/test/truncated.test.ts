@@ -1,0 +1,125 @@
+import {
+  activeRanks,
+  attach,
+  createRng,
+  normalValues,
+  predict,
+  savePretrained,
+  memoryStorage,
+  loadPretrained,
+  storedParameters,
+  tensorAt,
+  train,
+  withAdapter,
+  withResized,
+  type HostTensors,
+  type PeftModel,
+  type TrainOptions,
+} from '@peftjs/core';
+import {
+  referenceExecutor,
+  relativeDistance,
+  testMethod,
+  toyEvaluationData,
+  toyModel,
+  toyTrainingData,
+} from '@peftjs/core/testing';
+import { lora, truncatedLora, type TruncatedLoraConfig } from '@peftjs/lora';
+import { describe, expect, it } from 'vitest';
+
+testMethod(truncatedLora, {
+  configs: {
+    default: {},
+    cut: { r: 4, budget: 400, loraAlpha: 16 },
+    uneven: { r: 3, rankPattern: { value: 2 }, alphaPattern: { 'ffn.in': 4 }, loraDropout: 0.2, budget: 300 },
+  },
+  invalid: [
+    { options: { r: 0 }, field: 'r' },
+    { options: { loraAlpha: 0 }, field: 'loraAlpha' },
+    { options: { loraDropout: 1 }, field: 'loraDropout' },
+    { options: { rankPattern: { value: 0 } }, field: 'rankPattern.value' },
+    { options: { budget: -1 }, field: 'budget' },
+  ],
+});
+
+const budget = 400;
+const attached = (options: Partial<TruncatedLoraConfig> = {}): PeftModel<TruncatedLoraConfig> =>
+  attach(toyModel(), truncatedLora({ r: 4, loraAlpha: 16, budget, ...options }), { seed: 1 });
+
+const trainToy = async (peft: PeftModel<TruncatedLoraConfig>, options: Partial<TrainOptions> = {}) =>
+  train(peft, toyTrainingData(), { executor: await referenceExecutor(), epochs: 8, learningRate: 0.02, ...options });
+
+const outputsOf = async (peft: PeftModel<TruncatedLoraConfig>): Promise<number[]> =>
+  (await predict(peft, toyEvaluationData().batches, await referenceExecutor())).flatMap((row) => [...row]);
+
+describe('the cut', () => {
+  it('comes once, before the final phase, and leaves within 1 % of the budget', async () => {
+    const stored: number[] = [];
+    const peft = attached();
+    const { last } = await trainToy(peft, { onStep: ({ storedParameters: count }) => stored.push(count) }); // 32 steps, 9 of them final
+    const full = stored[0] ?? NaN;
+    expect(stored.slice(0, 22)).toEqual(Array.from({ length: 22 }, () => full));
+    const left = stored[22] ?? NaN;
+    expect(stored.slice(22)).toEqual(Array.from({ length: 10 }, () => left));
+    expect(left).toBeLessThanOrEqual(budget);
+    expect(left).toBeGreaterThanOrEqual(0.99 * budget);
+    expect(last.storedParameters).toBe(left);
+    expect(new Set(Object.values(last.ranks)).size).toBeGreaterThan(1);
+  });
+
+  it('leaves the outputs of dW without its smallest singular values, and those of a LoRA in its file', async () => {
+    const peft = attached();
+    const { layers, config, values: initial } = peft.adapter;
+    const values: HostTensors = { ...initial };
+    for (const path of Object.keys(layers)) {
+      const { shape } = tensorAt(initial, `${path}.loraB`);
+      values[`${path}.loraB`] = normalValues(createRng(5).fork(path), shape, 0.3);
+    }
+    const controller = truncatedLora.controller?.(layers, config, { totalSteps: 3, warmupSteps: 0, finalSteps: 2 });
+    const { resized = {} } = controller?.afterStep(1, values) ?? {};
+    const cut = { ...values };
+    for (const [path, { carry }] of Object.entries(resized)) {
+      for (const name of ['loraA', 'loraB']) {
+        cut[`${path}.${name}`] = carry(name, tensorAt(values, `${path}.${name}`), 'value');
+      }
+    }
+    const after = withAdapter(peft, { layers: withResized(layers, resized), values: cut });
+    expect(storedParameters(after.adapter.layers, cut)).toBeLessThanOrEqual(budget);
+    // Every module's change by itself, in double precision, is that of the conversion to as many ranks.
+    const ranks = activeRanks(after.adapter.layers, cut);
+    expect(Math.min(...Object.values(ranks))).toBeLessThan(4);
+    const storage = memoryStorage();
+    await savePretrained(after, 'cut', { storage });
+    const read = await loadPretrained(toyModel(), 'cut', { storage, methods: [lora] });
+    expect(relativeDistance(await outputsOf(after), await outputsOf(read as never))).toBeLessThan(1e-5);
+    expect(activeRanks(read.adapter.layers, read.adapter.values)).toEqual(
+      Object.fromEntries(Object.entries(ranks).filter(([, rank]) => rank > 0)),
+    );
+  });
+
+  it('is nothing without a budget: the run is that of LoRA', async () => {
+    const executor = await referenceExecutor();
+    const plain = attach(toyModel(), lora({ r: 4, loraAlpha: 16 }), { seed: 1 });
+    await train(plain, toyTrainingData(), { executor, epochs: 2, learningRate: 0.02 });
+    const peft = attached({ budget: null });
+    await trainToy(peft, { epochs: 2 });
+    expect(peft.adapter.values).toEqual(plain.adapter.values);
+  });
+
+  it('is refused where it cannot be, and missed where afterStep is not called', () => {
+    const { layers } = attached().adapter;
+    const controllerOf = (options: Partial<TruncatedLoraConfig>, totalSteps = 10) =>
+      truncatedLora.controller?.(layers, truncatedLora.parseConfig({ r: 4, ...options }), {
+        totalSteps,
+        warmupSteps: 0,
+        finalSteps: 3,
+      });
+    const refused: unknown = expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' });
+    expect(() => controllerOf({ budget: 15 })).toThrow(refused);
+    expect(() => controllerOf({ budget: 1e6 })).toThrow(refused);
+    expect(() => controllerOf({ budget }, 3)).toThrow(refused);
+    const controller = controllerOf({ budget });
+    controller?.scalars(7, {});
+    expect(() => controller?.scalars(8, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
+  });
+});

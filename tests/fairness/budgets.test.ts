@@ -1,0 +1,154 @@
+import {
+  attach,
+  countParameters,
+  createRng,
+  normalValues,
+  storedParameters,
+  tensorAt,
+  train,
+  withResized,
+  type HostTensors,
+  type MatchOn,
+  type Model,
+  type PeftMethod,
+} from '@peftjs/core';
+import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { fromPretrained } from '@peftjs/models';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { resolveMethod } from '../../packages/bench/src/registry/methods.js';
+import { composeStudy } from '../../packages/bench/src/plan/study.js';
+import { fitConfig, type FittedConfig } from '../../packages/bench/src/trial/configure.js';
+import { bertFolder } from '../models/bert-tiny.js';
+import { packageName } from '../models/use-lite.js';
+import { bertShapes, llamaShapes, shapesOnly } from './shapes.js';
+
+/** Models by what they are called here. Those that are real are without their weights, too. */
+const models: Record<string, () => Promise<Model>> = {
+  'USE-lite': async () => shapesOnly(await fromPretrained(packageName)),
+  'tiny BERT': async () => shapesOnly(await fromPretrained(bertFolder)),
+  MiniLM: () => Promise.resolve(bertShapes('MiniLM', 6, 384, 1536)),
+  'BERT-base': () => Promise.resolve(bertShapes('BERT-base', 12, 768, 3072)),
+  Llama: () => Promise.resolve(llamaShapes('Llama', 4, 2048, 512, 5632)),
+};
+
+/** An arm: a method, its options, and how near to the budget it has to come. */
+interface Arm {
+  readonly method: string;
+  readonly options?: Record<string, unknown>;
+  readonly tolerance?: number;
+}
+
+const arms: Record<string, Arm> = {
+  lora: { method: 'lora' },
+  adalora: { method: 'adalora', tolerance: 0.01 },
+  doublets: { method: 'adalora', options: { parametrization: 'lora' }, tolerance: 0.01 },
+  sora: { method: 'sora', tolerance: 0.01 },
+  'random gates': { method: 'sora', options: { selection: 'random' }, tolerance: 0.01 },
+  'truncated-lora': { method: 'truncated-lora', tolerance: 0.01 },
+  houlsby: { method: 'houlsby' },
+  pfeiffer: { method: 'pfeiffer' },
+};
+
+/** DoRA reads the weights: on small ones. What is trained is counted on them, too, to save time. */
+const small = ['USE-lite', 'tiny BERT'];
+const dora: Arm = { method: 'lora', options: { useDora: true } };
+
+const budgets = ['r=1', 'r=2', 'r=4', 'r=8'];
+const targets = [undefined, 'all-linear'];
+
+/** What an adapter stores once its ranks are chosen, by values as training might leave them; and what it trains at the start. */
+function countsOf(method: PeftMethod, model: Model, { config }: FittedConfig): Record<MatchOn, number> {
+  const peft = attach(model, { method, config }, { seed: 1 });
+  const { layers, values } = peft.adapter;
+  const controller = method.controller?.(layers, config, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
+  const seen = (controller?.reads(1) ?? []).map((name) => {
+    const drawn = normalValues(createRng(2).fork(name), tensorAt(values, name).shape, 1);
+    return [name, { ...drawn, data: drawn.data.map(Math.abs) }] as const;
+  });
+  const changes = seen.length > 0 ? controller?.afterStep(1, Object.fromEntries(seen)) : undefined;
+  const { values: chosen = {}, resized = {} } = changes ?? {};
+  const after: HostTensors = { ...values, ...Object.fromEntries(seen), ...chosen };
+  for (const [path, { layer, carry }] of Object.entries(resized)) {
+    for (const name of Object.keys(layer.params)) {
+      after[`${path}.${name}`] = carry(name, tensorAt(after, `${path}.${name}`), 'value');
+    }
+  }
+  return {
+    trained: countParameters(peft).trainable,
+    stored: storedParameters(withResized(layers, resized), after),
+  };
+}
+
+/** A method and what fits it to a budget, as a study does. */
+async function fitter({ method: name, options }: Arm, matchOn: MatchOn = 'stored') {
+  const { method } = await resolveMethod(name);
+  const { protocol, methods } = composeStudy([
+    { model: 'shapes', tasks: ['none'], seeds: 1, budgets, protocol: { matchOn }, methods: { arm: { options } } },
+  ]);
+  const settings = methods.arm ?? expect.fail('no arm');
+  return { method, fit: (model: Model, budget: string) => fitConfig(method, model, { budget, settings, protocol }) };
+}
+
+/** How far the parameters that an arm stores, or trains, are from the budgets at most. */
+async function farthest(model: Model, { method: name, options }: Arm, targetModules: string | undefined, on: MatchOn) {
+  const { method, fit } = await fitter(
+    { method: name, options: { ...options, ...(targetModules && { targetModules }) } },
+    on,
+  );
+  const distances = budgets.map((budget) => {
+    const fitted = fit(model, budget);
+    return Math.abs(countsOf(method, model, fitted)[on] / (fitted.requested ?? NaN) - 1);
+  });
+  return Math.max(...distances);
+}
+
+describe.each(Object.keys(models))('budgets of 1, 2, 4 and 8 ranks on the shapes of %s', (name) => {
+  let model: Model;
+  beforeAll(async () => {
+    model = (await models[name]?.()) ?? expect.fail(`no model ${name}`);
+  });
+
+  it.each(Object.entries(small.includes(name) ? { ...arms, dora } : arms))('are stored by %s', async (_, arm) => {
+    for (const targetModules of targets) {
+      expect(await farthest(model, arm, targetModules, 'stored')).toBeLessThanOrEqual(arm.tolerance ?? 0.02);
+    }
+  });
+
+  it.each(Object.entries(small.includes(name) ? { ...arms, dora } : {}))('are trained by %s', async (_, arm) => {
+    for (const targetModules of targets) {
+      expect(await farthest(model, arm, targetModules, 'trained')).toBeLessThanOrEqual(0.02);
+    }
+  });
+});
+
+describe('a budget in counts', () => {
+  it('is met down to the smallest adapter of one module, and refused below', async () => {
+    const model = (await models.MiniLM?.()) ?? expect.fail('no model');
+    const { method, fit } = await fitter({ method: 'lora' });
+    expect(countsOf(method, model, fit(model, '768')).stored).toBe(768);
+    expect(() => fit(model, '767')).toThrow('the smallest adapter of one of 12 modules takes 768 parameters');
+  });
+});
+
+describe('after training', () => {
+  // A masked doublet never comes back: of the few that a toy has left, none may fill what is left of a budget.
+  const adaptive = Object.entries(arms).filter(([name, { tolerance }]) => tolerance && name !== 'doublets');
+
+  it.each(adaptive)('%s stores 1, 2, 4 and 8 ranks within 1 %%', async (_, arm) => {
+    const { method, fit } = await fitter(arm);
+    for (const budget of budgets) {
+      const { config, requested } = fit(toyModel(), budget);
+      const peft = attach(toyModel(), { method, config }, { seed: 1 });
+      const { selected, last } = await train(peft, toyTrainingData(), {
+        executor: await referenceExecutor(),
+        epochs: 4,
+        learningRate: 0.02,
+        selection: { data: toyEvaluationData() },
+      });
+      for (const { storedParameters: stored } of [selected, last]) {
+        expect(stored / (requested ?? NaN), budget).toBeLessThanOrEqual(1);
+        expect(stored / (requested ?? NaN), budget).toBeGreaterThanOrEqual(0.99);
+      }
+    }
+  });
+});
