@@ -7,7 +7,16 @@ import { columnsFor, type Cell } from './columns.js';
 import { panelsOf, type Panel } from './contents.js';
 import { outcomesOf, protocolOf, scopeOf, sourcesOf, versionsOf, type Fact } from './facts.js';
 import { lastStage, stageTable } from './stage-table.js';
-import { formatAdjustedP, formatInterval, formatMetric, formatP, formatPlainP, formatSigned } from './format.js';
+import {
+  formatAdjustedP,
+  formatInterval,
+  formatMetric,
+  formatP,
+  formatPlainP,
+  formatSigned,
+  formatSmall,
+} from './format.js';
+import { choiceOf, ratesOf, scoreOf, tunedRows } from './tuning.js';
 import { changedFacts, RUN_COLUMNS, unpairedNames } from './two-runs.js';
 import { printable } from './text.js';
 
@@ -35,6 +44,7 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
       ...stageTables(panel),
       ...whoDiffers(summary.comparisons.filter(({ model, task }) => model === panel.model && task === panel.task)),
     ]),
+    ...tuning(results),
     '## What to bear in mind',
     summary.notes.map((note) => `- ${escaped(note)}`).join('\n'),
     ...(failed.length > 0 ? ['## Failed trials', factList(failed)] : []),
@@ -98,6 +108,19 @@ function twoRuns({ against, rows, changed, unpaired }: RunComparison): string[] 
         ]
       : []),
   ];
+}
+
+function tuning(results: readonly TrialResult[]): string[] {
+  const rows = tunedRows(results);
+  if (rows.length === 0) return [];
+  const rates = ratesOf(rows);
+  const cells = rows.map((row) => [
+    row.label,
+    row.tasks.join(', '),
+    ...rates.map((rate) => scoreOf(row, rate)),
+    choiceOf(row),
+  ]);
+  return ['## Learning rates tried', markdownTable(['arm', 'tasks', ...rates.map(formatSmall), 'chosen'], cells)];
 }
 
 function table(panel: Panel, reference: string): string {

@@ -7,6 +7,7 @@ import { html, name, trusted, type Markup } from './html.js';
 import { overallSections } from './sections/overall.js';
 import { protocolSection } from './sections/protocol.js';
 import { taskSection } from './sections/task.js';
+import { tuningSection } from './sections/tuning.js';
 import { twoRunsSection } from './sections/two-runs.js';
 import { STYLE } from './style.js';
 
@@ -39,7 +40,7 @@ export async function renderReport(results: readonly TrialResult[], summary: Sum
           </ul>
           <div class="card short">${panels.map(shortOutcome)}</div>
         </header>
-        <main>${sections}${protocolSection(done, summary)}</main>
+        <main>${sections}${tuningSection(results)}${protocolSection(done, summary)}</main>
         <footer>
           Made by peft-bench from the result files beside this page: results/*.json, summary.json, results.csv.
         </footer>

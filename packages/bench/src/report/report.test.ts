@@ -183,6 +183,29 @@ describe('renderReport', () => {
     expect(await reportOf(untrained)).toContain('Dotted: the frozen model. Less');
   });
 
+  it('shows the learning rates that were tried, and which was chosen', async () => {
+    const tuning = {
+      tried: [
+        { learningRate: 5e-4, score: null, error: 'NaN' },
+        { learningRate: 2e-3, score: 0.8765 },
+      ],
+      chosen: 2e-3,
+    };
+    const tuned = results.map((trial) => (trial.arm === 'sora' ? { ...trial, tuning } : trial));
+    const page = await reportOf(tuned);
+    expect(page).toContain('Learning rates tried');
+    expect(page).toMatch(/<td class="tried">failed<\/td>\s*<td class="chosen">0\.876<\/td>\s*<td>0\.002<\/td>/);
+    expect(page).toContain('uci-sentiment, wordnet-supersense');
+    const markdown = renderMarkdown(tuned, summarise(tuned, { reference: 'lora' }));
+    expect(markdown).toContain('| sora | uci-sentiment, wordnet-supersense | failed | 0.876 | 0.002 |');
+    const hopeless = failedTrial(
+      { ...(tuned.find(({ arm }) => arm === 'sora') as DoneTrial), tuning: { ...tuning, chosen: null } },
+      'NaN',
+    );
+    expect(await reportOf([...results, hopeless])).toContain('none: every one failed');
+    expect(await reportOf(results)).not.toContain('Learning rates tried');
+  });
+
   it('marks a missed budget', async () => {
     const missed = results.map((trial) =>
       trial.method === 'sora' ? { ...trial, budget: { ...trial.budget, met: false } } : trial,

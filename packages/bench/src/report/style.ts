@@ -38,6 +38,7 @@ figcaption:not(:first-child){margin-top:20px}
 .matrix th,.matrix td,.overall th,.overall td{padding:5px 10px;white-space:nowrap;text-align:right}
 .matrix tbody th,.overall tbody th{text-align:left;font-weight:500;position:sticky;left:0;background:var(--paper)}
 .matrix td.none{color:var(--soft)}
+.matrix .chosen{font-weight:650;box-shadow:inset 0 0 0 2px var(--strong)}
 .overall .first{font-weight:650}
 .better-1{background:var(--better-1)}
 .better-2{background:var(--better-2)}
