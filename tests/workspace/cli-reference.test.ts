@@ -2,6 +2,9 @@ import { expect, it } from 'vitest';
 import { filesBelow, textOf } from './repository.js';
 
 const page = textOf('docs/reference/cli.md');
+const [introduction = ''] = page.split('\n## ');
+/** Workers and manifests have a page of their own. */
+const scaleOut = textOf('docs/reference/scale-out.md');
 const commands = filesBelow('packages/bench/src/commands').map(textOf).join('\n');
 
 /** The first group of each match, sorted, without repetitions. */
@@ -12,11 +15,13 @@ function found(text: string, pattern: RegExp): string[] {
 it('docs/reference/cli.md describes each command of peft-bench, and no other', () => {
   const declared = found(commands, /\.command\('([a-z]+)'\)/g);
   expect(declared).toContain('run');
-  expect(found(page, /^\| `([a-z]+)\b/gm)).toEqual(declared);
+  expect(found(introduction, /^\| `([a-z]+)\b/gm)).toEqual(declared);
 });
 
-it('docs/reference/cli.md describes each option of peft-bench, and no other', () => {
+it('docs/reference/cli.md and scale-out.md describe each option of peft-bench, cli.md no other', () => {
+  const option = /(--[a-z][a-z-]*)/g;
   const declared = found(commands, /ption\(\s*'(--[a-z-]+)/g);
   expect(declared).toContain('--budget');
-  expect(found(page, /(--[a-z][a-z-]*)/g)).toEqual(declared);
+  expect(found(page + scaleOut, option)).toEqual(expect.arrayContaining(declared));
+  expect(declared).toEqual(expect.arrayContaining(found(page, option)));
 });

@@ -4,10 +4,11 @@ import { filesBelow, isSource, packages, textOf } from './repository.js';
 
 const methodPackages = packages.filter(({ manifest }) => manifest.peft).map(({ manifest }) => manifest.name);
 
-/** `head` is also the word for a module of every model. */
+/** `head` is also the word for a module of every model, `full` for the size of a preset. */
+const WORDS: readonly string[] = ['head', 'full'];
 const methodNames = packages
   .flatMap(({ manifest }) => Object.keys(manifest.peft?.methods ?? {}))
-  .filter((name) => name !== 'head');
+  .filter((name) => !WORDS.includes(name));
 
 /** LoRA's file format is what every low-rank method is exchanged in, so its writer may name it. */
 const formatHelper = /^packages\/core\/src\/(?:.*\/)?lora-[a-z-]+\.ts$/;
