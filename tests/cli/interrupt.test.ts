@@ -61,6 +61,11 @@ async function descendants(pid: number): Promise<number[]> {
   return [...children, ...(await Promise.all(children.map(descendants))).flat()];
 }
 
+/** Whether a process is gone, or nothing but its number is left: it has no command line then. */
+async function hasEnded(pid: number): Promise<boolean> {
+  return (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')) === '';
+}
+
 /** The processes below a run that train. */
 async function workersOf({ pid }: Running): Promise<number[]> {
   const below = await descendants(pid);
@@ -138,7 +143,7 @@ describe.skipIf(process.platform !== 'linux')(
       expect(await workersOf(run)).toHaveLength(1);
       run.child.kill('SIGKILL');
       await run.ended();
-      await until(() => below.every((pid) => !existsSync(`/proc/${pid}`)));
+      await until(async () => (await Promise.all(below.map(hasEnded))).every(Boolean));
       expect(await hasCheckpoint(out, 'lora')()).toBe(true);
       await writeFile(join(out, 'results', 'some.json.abc123.tmp'), '{ "half": ');
       const again = await peftBench([...flags, out]);
@@ -149,6 +154,7 @@ describe.skipIf(process.platform !== 'linux')(
         'report.md',
         'results',
         'results.csv',
+        'summary.csv',
         'summary.json',
       ]);
     });

@@ -23,7 +23,7 @@ export async function ownIdentity(): Promise<ProcessIdentity> {
     machine: await told(() => readFile('/etc/machine-id', 'utf8')),
     boot: await told(() => readFile('/proc/sys/kernel/random/boot_id', 'utf8')),
     namespace: await told(() => readlink('/proc/self/ns/pid')),
-    start: await startOf(process.pid),
+    start: (await stateAndStart(process.pid))[1],
   };
 }
 
@@ -34,7 +34,8 @@ export async function isDead(one: ProcessIdentity): Promise<boolean> {
   if (one.boot !== own.boot) return own.machine !== null; // the same machine was started again since
   if (one.namespace !== own.namespace) return false;
   if (!isRunning(one.pid)) return true;
-  const start = await startOf(one.pid);
+  const [state, start] = await stateAndStart(one.pid);
+  if (state === ZOMBIE) return true;
   return one.start !== null && start !== null && start !== one.start; // the number was given out again
 }
 
@@ -47,10 +48,14 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** Field 22 of /proc/PID/stat, counted behind the name, which may hold anything. */
-async function startOf(pid: number): Promise<string | null> {
+/** The state of a process that has ended and that its parent, a container's first process say, has not asked after. */
+const ZOMBIE = 'Z';
+
+/** Fields 3 and 22 of /proc/PID/stat, counted behind the name, which may hold anything. */
+async function stateAndStart(pid: number): Promise<readonly [string | null, string | null]> {
   const stat = await told(() => readFile(`/proc/${pid}/stat`, 'utf8'));
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
+  return [fields[0] ?? null, fields[19] ?? null];
 }
 
 async function told(ask: () => Promise<string>): Promise<string | null> {
