@@ -1,6 +1,7 @@
 import type { SummaryRow } from '../statistics/summary-row.js';
 import {
   formatAdjustedP,
+  formatBytes,
   formatCount,
   formatDuration,
   formatInterval,
@@ -77,9 +78,10 @@ function storedCell({ parameters: { stored, base } }: SummaryRow): Cell {
   );
 }
 
-function trainedCell({ parameters: { trainableAtStart, trainableMean } }: SummaryRow): Cell {
+function trainedCell({ parameters: { trainableAtStart, trainableMean, optimizerBytes } }: SummaryRow): Cell {
   const [start, mean] = [formatCount(trainableAtStart), formatCount(trainableMean)];
-  return withDetail(start, start === mean ? undefined : `at start, ${mean} on average`);
+  const state = `${formatBytes(optimizerBytes)} of moments`;
+  return { main: start, detail: start === mean ? state : `at start, ${mean} on average; ${state}` };
 }
 
 function budgetCell({ budget }: SummaryRow): Cell {

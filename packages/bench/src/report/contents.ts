@@ -34,6 +34,8 @@ export interface Panel {
 export interface BudgetGroup {
   readonly spec: string;
   readonly requested: number | null;
+  /** Which parameters are as many. */
+  readonly matchedOn: SummaryRow['budget']['matchedOn'];
   readonly entries: readonly [Entry, ...Entry[]];
 }
 
@@ -60,6 +62,7 @@ export function panelsOf(results: readonly TrialResult[], summary: Summary): Pan
       budgets: grouped(ofTask, (entry) => entry.row.budget.spec).map((group) => ({
         spec: group[0].row.budget.spec,
         requested: group[0].row.budget.requested,
+        matchedOn: group[0].row.budget.matchedOn,
         entries: group,
       })),
     };

@@ -70,7 +70,7 @@ export function protocolOf(done: readonly DoneTrial[]): Fact[] {
     fact('budget', done, ({ budget }) =>
       budget.requested === null
         ? 'none'
-        : `${budget.spec}: ${formatCount(budget.requested)} stored parameters ± ${formatValue(100 * budget.tolerance)} %`,
+        : `${budget.spec}: ${formatCount(budget.requested)} ${budget.matchedOn} parameters ± ${formatValue(100 * budget.tolerance)} %`,
     ),
     { term: 'seeds', value: distinct(done.map(({ seed }) => String(seed))).join(', ') },
     fact(

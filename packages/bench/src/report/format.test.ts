@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatMetric, metricTitle } from './format.js';
+import { formatBytes, formatMetric, metricTitle } from './format.js';
 
 describe('formatMetric', () => {
   it.each([
@@ -12,6 +12,17 @@ describe('formatMetric', () => {
     [-12_345, '−12,345'],
   ])('shows %d as %s', (value, text) => {
     expect(formatMetric(value)).toBe(text);
+  });
+});
+
+describe('formatBytes', () => {
+  it.each([
+    [480, '480\u00a0B'],
+    [3686, '3.6\u00a0KiB'],
+    [460_000, '449\u00a0KiB'],
+    [3_670_016, '3.5\u00a0MiB'],
+  ])('shows %d as %s', (bytes, text) => {
+    expect(formatBytes(bytes)).toBe(text);
   });
 });
 

@@ -86,6 +86,13 @@ export function formatShare(share: number): string {
   return `${Number((100 * share).toPrecision(2))}\u00a0%`;
 }
 
+/** Bytes in the unit that suits them: `480 B`, `12 KiB`, `3.5 MiB`. */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1024) return `${formatCount(bytes)}\u00a0B`;
+  const [value, unit] = bytes < 1024 ** 2 ? [bytes / 1024, 'KiB'] : [bytes / 1024 ** 2, 'MiB'];
+  return `${value < 10 ? Number(value.toFixed(1)) : formatCount(value)}\u00a0${unit}`;
+}
+
 /** Bytes in MiB. */
 export function formatMebibytes(bytes: number): string {
   return `${formatCount(bytes / 1024 ** 2)} MiB`;

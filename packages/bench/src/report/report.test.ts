@@ -206,6 +206,18 @@ describe('renderReport', () => {
     expect(await reportOf(results)).not.toContain('Learning rates tried');
   });
 
+  it('says which parameters a budget is of, and how large the state of the optimizer is', async () => {
+    const page = await reportOf(results);
+    expect(page).toContain('r=4: 57,344 stored parameters');
+    expect(page).toContain('480\u00a0KiB of moments'); // two float32 of 57,344 + 4,104 trained parameters
+    expect(page).toContain('budget 57,344');
+    const matched = results.map((trial) => ({ ...trial, budget: { ...trial.budget, matchedOn: 'trained' as const } }));
+    const other = await reportOf(matched);
+    expect(other).toContain('r=4: 57,344 trained parameters');
+    expect(other).not.toContain('57,344 stored parameters');
+    expect(other).not.toContain('budget 57,344');
+  });
+
   it('marks a missed budget', async () => {
     const missed = results.map((trial) =>
       trial.method === 'sora' ? { ...trial, budget: { ...trial.budget, met: false } } : trial,

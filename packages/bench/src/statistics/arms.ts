@@ -44,8 +44,8 @@ export function comparable(a: DoneTrial, b: DoneTrial): boolean {
   return circumstances(a) === circumstances(b) && Object.entries(a.versions).every(agrees);
 }
 
-function circumstances({ model, task, selection, engine }: DoneTrial): string {
-  return JSON.stringify([model, task, selection.metric, engine]);
+function circumstances({ model, task, selection, engine, budget }: DoneTrial): string {
+  return JSON.stringify([model, task, selection.metric, engine, budget.matchedOn]);
 }
 
 function fixedFacts(trial: DoneTrial): string {

@@ -26,7 +26,7 @@ export interface SummaryRow {
   readonly variant: number;
   /** The arm's name, with a number where a folder holds several configurations of it. */
   readonly label: string;
-  readonly budget: { readonly requested: number | null; readonly spec: string; readonly met: boolean };
+  readonly budget: Pick<DoneTrial['budget'], 'requested' | 'spec' | 'matchedOn' | 'met'>;
   /** Trains nothing but the head. */
   readonly baseline: boolean;
   /** Result files behind the row, by seed; `values` holds their primary metric. */

@@ -116,6 +116,16 @@ describe('summarise', () => {
     expect(rowOf(summarise(elsewhere, { reference }).rows, 'sora').difference).toBeNull();
   });
 
+  it('never compares or ranks budgets that count different parameters', () => {
+    const trained = results.map((trial) =>
+      trial.method === 'sora' ? { ...trial, budget: { ...trial.budget, matchedOn: 'trained' as const } } : trial,
+    );
+    const { rows, comparisons } = summarise(trained, { reference });
+    expect(rowOf(rows, 'sora')).toMatchObject({ difference: null, rank: 1 });
+    expect(rows.filter(({ rank }) => rank === 1)).toHaveLength(2);
+    expect(comparisons.some(({ a, b }) => a === 'sora' || b === 'sora')).toBe(false);
+  });
+
   it('says that fewer than six seeds cannot reach p < 0.05', () => {
     const few = summarise(syntheticResults({ seeds: 2 }), { reference }).notes.join(' ');
     expect(few).toContain('smallest possible p is 0.5');

@@ -62,6 +62,7 @@ function rowOf(arm: Arm, reference: Arm | undefined): Unplaced {
     budget: {
       requested: first.budget.requested,
       spec: first.budget.spec,
+      matchedOn: first.budget.matchedOn,
       met: arm.trials.every(({ budget }) => budget.met),
     },
     baseline: arm.trials.every(({ parameters, stages }) => parameters.stored === 0 && !stages),
@@ -126,7 +127,11 @@ function reasonAgainst(row: Unplaced, rivals: readonly Unplaced[]): string | nul
 }
 
 function sameContest(a: Unplaced, b: Unplaced): boolean {
-  return a.model === b.model && a.task === b.task && a.metric === b.metric && a.budget.spec === b.budget.spec;
+  return a.model === b.model && a.task === b.task && a.metric === b.metric && sameBudget(a.budget, b.budget);
+}
+
+function sameBudget(a: SummaryRow['budget'], b: SummaryRow['budget']): boolean {
+  return a.spec === b.spec && a.matchedOn === b.matchedOn;
 }
 
 function inReadingOrder(a: SummaryRow, b: SummaryRow): number {

@@ -34,7 +34,8 @@ export function metricChart(title: string, entries: readonly Entry[]): Chart {
 }
 
 /** Stored parameters over steps, with the budget as a line. */
-export function parameterChart(title: string, entries: readonly Entry[], { requested }: BudgetGroup): Chart {
+export function parameterChart(title: string, entries: readonly Entry[], group: BudgetGroup): Chart {
+  const requested = group.matchedOn === 'stored' ? group.requested : null;
   const series = seriesOfEntries(entries);
   const most = Math.max(
     requested ?? 1,

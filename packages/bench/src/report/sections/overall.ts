@@ -67,10 +67,10 @@ function overallTable(rows: readonly OverallRow[]): Markup {
       <tr>
         <td></td>
         ${budgets.map(
-          ({ spec, requested }) =>
+          ({ spec, requested, matchedOn }) =>
             html`<th scope="col">
               ${name(requested === null ? 'no budget' : spec)}${
-                requested === null ? null : html`<small>${formatCount(requested)} stored</small>`
+                requested === null ? null : html`<small>${formatCount(requested)} ${matchedOn}</small>`
               }
             </th>`,
         )}

@@ -172,7 +172,7 @@ function hasEvaluations(entries: readonly Entry[]): boolean {
   );
 }
 
-function budgetTitle({ spec, requested }: BudgetGroup): string {
-  const size = requested === null ? '' : `${formatCount(requested)} stored parameters`;
+function budgetTitle({ spec, requested, matchedOn }: BudgetGroup): string {
+  const size = requested === null ? '' : `${formatCount(requested)} ${matchedOn} parameters`;
   return spec === String(requested) ? size : `${spec}: ${size}`;
 }
