@@ -9,14 +9,12 @@ import { connectRedis } from './connect.js';
 import { queueOf, readOutcome, type TrialJob, type TrialOutcome } from './contract.js';
 import { idleReasons } from './idle.js';
 import { openQueues, type Queues } from './queues.js';
-import { pause, unlessAborted, within } from './waiting.js';
+import { CLOSING_MS, pause, unlessAborted, within } from './waiting.js';
 
 /** How often trials are looked at. */
 const TICK_MS = 1_000;
 /** Waiting trials that are looked at in one tick; those that are being run are always looked at. */
 const LOOKS = 200;
-/** What is asked of a Redis that is away is given up after so long when the run ends. */
-const CLOSING_MS = 3_000;
 
 /** A run as its trials see it while they are with the workers. */
 interface Asked {

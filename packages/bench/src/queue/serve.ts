@@ -4,20 +4,18 @@ import type { Redis } from 'ioredis';
 import { formatDuration } from '../report/format.js';
 import { checkpointPath } from '../trial/checkpoint-file.js';
 import { WORKER_DIED, type WorkerOutcome } from '../workers/messages.js';
-import { askWorker, isAlive, startWorker, type Worker as Process } from '../workers/process.js';
+import { askWorker, livingWorker, type Worker as Process } from '../workers/process.js';
 import { readJob } from './contract.js';
 import { openInbox, type Inbox } from './inbox.js';
 import { announce, leave } from './presence.js';
 import type { TakenTrial } from './taken.js';
 import { unpackData } from './travel.js';
-import { pause, unlessAborted, within } from './waiting.js';
+import { CLOSING_MS, pause, unlessAborted, within } from './waiting.js';
 
 /** How long a worker rests when no trial waits. */
 const IDLE_MS = 500;
 /** How often a worker says that it is there. */
 const ANNOUNCE_MS = 3_000;
-/** What is asked of a Redis that is away is given up after so long when the worker ends. */
-const CLOSING_MS = 3_000;
 
 /** How a worker works. */
 export interface ServeOptions {
@@ -60,7 +58,7 @@ async function runPlace(redis: Redis, options: PlaceOptions): Promise<void> {
       say(`Redis refuses to give trials: ${(error as Error).message}`);
     });
     if (taken) {
-      child = child && isAlive(child) ? child : startWorker();
+      child = livingWorker(child);
       await runTaken(redis, child, taken, options);
     } else {
       await pause(IDLE_MS, signal);

@@ -1,10 +1,10 @@
 import type { Job } from 'bullmq';
 import { PeftError } from '@peftjs/core';
-import type { TrialProgress } from '../trial/progress.js';
+import { throttled, type TrialProgress } from '../trial/progress.js';
 import { WORKER_DIED } from '../workers/messages.js';
 import { LOCK_MS, LOCK_RENEWAL_MS, type TrialJob, type TrialOutcome } from './contract.js';
 
-/** What is told of a running trial, at most. */
+/** Between two words of a running trial's progress. */
 const PROGRESS_MS = 1_000;
 
 /** A trial that a worker holds until it settles it, gives it back, or loses it to another one. */
@@ -49,17 +49,16 @@ export function takenTrial(job: Job<TrialJob>, queue: string, token: string): Ta
     clearInterval(renewal);
     if (!lost.signal.aborted) await change().catch(lose);
   };
-  let heard = -Infinity;
+  const tell = throttled((progress: TrialProgress) => {
+    job.updateProgress({ ...progress }).catch(() => undefined); // the next one will do
+  }, PROGRESS_MS);
   return {
     id: job.id ?? '',
     queue,
     content: job.data,
     lost: lost.signal,
     progress(progress) {
-      const now = performance.now();
-      if (now - heard < PROGRESS_MS || lost.signal.aborted) return;
-      heard = now;
-      job.updateProgress({ ...progress }).catch(() => undefined); // the next one will do
+      if (!lost.signal.aborted) tell(progress);
     },
     settle: (outcome) => letGo(() => job.moveToCompleted(outcome, token, false)),
     fail: (message) => letGo(() => job.moveToFailed(new PeftError(WORKER_DIED, message), token, false)),

@@ -1,6 +1,9 @@
 import { once } from 'node:events';
 import { setTimeout as timer } from 'node:timers/promises';
 
+/** What is asked of a Redis that is away is given up after so long, when a run or a worker ends. */
+export const CLOSING_MS = 3_000;
+
 /** Waits, or is woken by a signal. */
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await timer(ms, undefined, { signal }).catch(() => undefined);

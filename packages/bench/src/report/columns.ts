@@ -1,4 +1,4 @@
-import type { SummaryRow } from '../statistics/summary-row.js';
+import type { Difference, SummaryRow } from '../statistics/summary-row.js';
 import {
   formatAdjustedP,
   formatBytes,
@@ -39,7 +39,8 @@ export function columnsFor(metric: Parameters<typeof metricTitle>[0], reference:
     {
       key: 'difference',
       title: `against ${reference}`,
-      cell: (row) => (row.arm === reference ? { main: 'reference' } : differenceCell(row)),
+      cell: (row) =>
+        row.arm === reference ? { main: 'reference' } : row.difference ? differenceCell(row.difference) : NONE,
     },
     { key: 'stored', title: 'stored', cell: storedCell },
     { key: 'trained', title: 'trained', cell: trainedCell },
@@ -63,8 +64,8 @@ function scoreCell({ score }: SummaryRow): Cell {
   return { main: formatMetric(score.mean), detail: `${brief} ${formatInterval(score.interval)}`, brief };
 }
 
-function differenceCell({ difference }: SummaryRow): Cell {
-  if (!difference) return NONE;
+/** A paired difference with its interval and its p, adjusted where that changes it. */
+export function differenceCell(difference: Omit<Difference, 'to'>): Cell {
   const brief = formatP(difference.p);
   const interval = difference.interval ? `${formatInterval(difference.interval, formatSigned)}, ` : '';
   const adjusted = difference.pHolm === difference.p ? '' : `, ${formatAdjustedP(difference.pHolm)}`;

@@ -1,8 +1,7 @@
 import type { Change, Changed, RunDifference, Unpaired } from '../statistics/two-runs.js';
-import type { Cell } from './columns.js';
+import { differenceCell, type Cell } from './columns.js';
 import type { Fact } from './facts.js';
 import {
-  formatAdjustedP,
   formatCount,
   formatDuration,
   formatInterval,
@@ -11,7 +10,6 @@ import {
   formatMilliseconds,
   formatP,
   formatShare,
-  formatSigned,
 } from './format.js';
 
 /** A column of the table that compares two runs, the same in the page, in Markdown and in the terminal. */
@@ -26,7 +24,7 @@ export const RUN_COLUMNS: readonly RunColumn[] = [
   { title: 'arm', cell: ({ label, budget }) => ({ main: label, detail: budget }) },
   { title: 'metric, here', cell: ({ score, metric }) => ({ main: formatMetric(score.here), detail: metric }) },
   { title: 'there', cell: ({ score }) => ({ main: formatMetric(score.there) }) },
-  { title: 'difference', cell: scoreCell },
+  { title: 'difference', cell: ({ score }) => differenceCell(score) },
   { title: 'stored', cell: ({ stored }) => changeCell(stored, formatCount) },
   { title: 'time per trial', cell: ({ totalSeconds }) => changeCell(totalSeconds, formatDuration) },
   { title: 'step', cell: ({ stepMedianMs }) => changeCell(stepMedianMs, formatMilliseconds) },
@@ -48,16 +46,6 @@ export function unpairedNames(unpaired: readonly Unpaired[]): string[] {
     ({ in: side, label, task, budget, seeds }) =>
       `only ${side}: ${label} on ${task}, ${budget}, ${seeds.length === 1 ? 'seed' : 'seeds'} ${seeds.join(', ')}`,
   );
-}
-
-function scoreCell({ score }: RunDifference): Cell {
-  const interval = score.interval ? `${formatInterval(score.interval, formatSigned)}, ` : '';
-  const adjusted = score.pHolm === score.p ? '' : `, ${formatAdjustedP(score.pHolm)}`;
-  return {
-    main: formatSigned(score.mean),
-    detail: `${interval}${formatP(score.p)}${adjusted}`,
-    brief: formatP(score.p),
-  };
 }
 
 /** The figure here, and how far it is from the one there, with the interval of the difference. */

@@ -16,3 +16,14 @@ export interface TrialProgress {
   readonly storedParameters: number;
   readonly metric?: { readonly name: string; readonly value: number };
 }
+
+/** A call that is made at once, and then at most once in so many milliseconds; what comes too soon is dropped. */
+export function throttled<T>(call: (value: T) => void, ms: number): (value: T) => void {
+  let last = -Infinity;
+  return (value) => {
+    const now = performance.now();
+    if (now - last < ms) return;
+    last = now;
+    call(value);
+  };
+}

@@ -1,6 +1,6 @@
 import type { Trial } from '../plan/trial.js';
 import { WORKER_DIED, type TrialRequest } from './messages.js';
-import { askWorker, isAlive, startWorker, type Worker } from './process.js';
+import { askWorker, livingWorker, type Worker } from './process.js';
 import type { TrialEvents, TrialRunner } from './runner.js';
 
 export interface LocalOptions extends Omit<TrialRequest, 'trial'> {
@@ -60,7 +60,7 @@ async function runWorker(queue: Queue, signal: AbortSignal): Promise<void> {
   signal.addEventListener('abort', stop);
   try {
     for (let trial = waiting.shift(); trial && !signal.aborted; trial = waiting.shift()) {
-      worker = worker && isAlive(worker) ? worker : startWorker();
+      worker = livingWorker(worker);
       events.onStart(trial);
       await runOn(worker, trial, queue, signal);
     }

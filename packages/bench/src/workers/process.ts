@@ -35,8 +35,12 @@ export function startWorker(): Worker {
   return { process: child, lastLine: lastOutput(child) };
 }
 
-/** Whether a process can be asked for something. */
-export function isAlive({ process: { connected, exitCode, signalCode } }: Worker): boolean {
+/** The same worker where it can be asked for something, otherwise a new one. */
+export function livingWorker(worker: Worker | undefined): Worker {
+  return worker && isAlive(worker) ? worker : startWorker();
+}
+
+function isAlive({ process: { connected, exitCode, signalCode } }: Worker): boolean {
   return connected && exitCode === null && signalCode === null;
 }
 

@@ -3,12 +3,15 @@ import { startEngine, type EnginePlan } from '../registry/executors.js';
 import { prepareAsPlanned } from '../trial/as-planned.js';
 import { noCheckpoints, trialCheckpoints } from '../trial/checkpoints.js';
 import { trialPreparer, type PreparedTrial } from '../trial/prepare.js';
-import type { TrialProgress } from '../trial/progress.js';
+import { throttled, type TrialProgress } from '../trial/progress.js';
 import { runTrial } from '../trial/run-trial.js';
 import { endWithParent } from './end-with-parent.js';
 import { failureOf, type TrialRequest, type WorkerReply, type WorkerRequest } from './messages.js';
 
 /* A worker process: does what its parent asks, one thing at a time, and ends with it. */
+
+/** Between two words of a trial's progress: a step can be shorter than what a terminal shows. */
+const PROGRESS_MS = 50;
 
 const prepare = trialPreparer();
 
@@ -43,7 +46,7 @@ async function trained(request: TrialRequest, prepared: PreparedTrial): Promise<
   const { trial, checkpoints: folder, checkpointEvery } = request;
   const onProgress = throttled((progress: TrialProgress) => {
     reply({ type: 'progress', progress });
-  });
+  }, PROGRESS_MS);
   const every = checkpointEvery === undefined ? {} : { every: checkpointEvery };
   const checkpoints = folder === null ? noCheckpoints : trialCheckpoints(trial.id, { folder, ...every });
   const { result } = await runTrial(trial, prepared, { onProgress, checkpoints });
@@ -53,17 +56,6 @@ async function trained(request: TrialRequest, prepared: PreparedTrial): Promise<
 async function started(engine: EnginePlan): Promise<WorkerReply> {
   await startEngine(engine);
   return { type: 'started' };
-}
-
-/** At most one call in 50 ms: a step can be shorter than what a terminal shows. */
-function throttled<T>(call: (value: T) => void): (value: T) => void {
-  let last = -Infinity;
-  return (value) => {
-    const now = performance.now();
-    if (now - last < 50) return;
-    last = now;
-    call(value);
-  };
 }
 
 function reply(message: WorkerReply): void {
