@@ -106,7 +106,7 @@ export { forward, type ForwardTensors } from './adapter/scope.js';
 export { layerStatus, modelStatus, type LayerStatus, type ModelStatus } from './adapter/status.js';
 export { singularFactors, type RankChoice, type SingularFactors } from './adapter/low-rank.js';
 export type { CombinationType } from './adapter/combine.js';
-export { assertCuttable, cutStep, heldCost, selectRanks, type OfRanks } from './adapter/rank-selection.js';
+export { assertCuttable, cutStep, heldCost, missedCut, selectRanks, type OfRanks } from './adapter/rank-selection.js';
 export { truncated } from './adapter/truncation.js';
 export { heldRanks, keepRanks, rankedPaths, withRankCounts, withResized } from './adapter/compaction.js';
 export {

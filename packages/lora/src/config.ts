@@ -77,14 +77,19 @@ export interface LoraGaConfig {
 
 const NAMED_INITS = ['gaussian', 'orthogonal', 'eva', 'olora', 'lora_ga', 'pissa'];
 
-const entries = {
+/** The options of LoRA without a variant. */
+export const plainEntries = {
   ...targetEntries,
   r: v.optional(integerFrom(1), 8),
   loraAlpha: v.optional(positive, 8),
-  useRslora: v.optional(v.boolean(), false),
   rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
   alphaPattern: v.optional(v.record(v.string(), positive), {}),
   loraDropout: v.optional(dropoutRate, 0),
+};
+
+const entries = {
+  ...plainEntries,
+  useRslora: v.optional(v.boolean(), false),
   initLoraWeights: v.optional(
     v.pipe(
       v.unknown(),

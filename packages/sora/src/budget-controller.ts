@@ -3,8 +3,8 @@ import {
   createRng,
   cutStep,
   heldCost,
+  missedCut,
   rankedPaths,
-  TrainingError,
   type AdapterLayers,
   type Controller,
   type ControllerChanges,
@@ -72,7 +72,7 @@ export function budgetController(
   return {
     scalars(step, rates) {
       memory.learningRate = gateRate(rates);
-      if (step > until && !memory.frozen) throw missedSelection(step, until);
+      if (step > until && !memory.frozen) throw missedCut("SoRA's budget was not applied", step, until);
       return { threshold: memory.frozen || !steers ? 0 : thresholdAt(config, memory.lambda, rates) };
     },
     reads(step) {
@@ -155,11 +155,4 @@ function steer(
 
 function tensorNames(path: string): string[] {
   return [`${path}.gate`, `${path}.loraA`, `${path}.loraB`];
-}
-
-function missedSelection(step: number, due: number): TrainingError {
-  return new TrainingError(
-    `SoRA's budget was not applied: step ${step} begins, and 'afterStep' was never called after step ${due}`,
-    String(step),
-  );
 }

@@ -15,7 +15,7 @@ const thresholdOf = (options: Partial<SoraConfig>, learningRates: Record<string,
   tensorAt(
     sora
       .controller?.(layersOf(sora, [linearSite('m', 4, 4)]), sora.parseConfig(options), plan)
-      .scalars(1, learningRates) ?? {},
+      ?.scalars(1, learningRates) ?? {},
     'threshold',
   );
 

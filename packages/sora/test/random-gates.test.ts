@@ -32,7 +32,7 @@ it('is drawn of ranks of all sizes alike', () => {
   const { layers, config, values } = attached({ ...random, r: 8 }).adapter;
   const draws = Array.from({ length: 60 }, (_, seed) => {
     const plan: TrainPlan = { totalSteps: 2, warmupSteps: 0, finalSteps: 1, seed };
-    const selected = sora.controller?.(layers, config, plan).afterStep(1, values)?.values ?? {};
+    const selected = sora.controller?.(layers, config, plan)?.afterStep(1, values)?.values ?? {};
     return activeRanks(layers, { ...values, ...selected });
   });
   const share = (name: string): number => {

@@ -1,4 +1,4 @@
-import { ConfigError } from '../errors.js';
+import { ConfigError, TrainingError } from '../errors.js';
 import type { AdapterLayers, TrainPlan } from '../contracts/method.js';
 import { tensorAt } from '../tensors.js';
 import { rankCost, selectWithinBudget } from './budget.js';
@@ -44,6 +44,17 @@ export function heldCost(layers: AdapterLayers): number {
 /** The step after which a run with a budget cuts its ranks: the last one before the final phase. */
 export function cutStep({ totalSteps, finalSteps }: TrainPlan): number {
   return totalSteps - finalSteps;
+}
+
+/**
+ * That the ranks were not cut when they had to be: the loop that takes the steps did not call the controller.
+ * @param what the beginning of the sentence: what has not happened
+ */
+export function missedCut(what: string, step: number, due: number): TrainingError {
+  return new TrainingError(
+    `${what}: step ${step} begins, and 'afterStep' was never called after step ${due}`,
+    String(step),
+  );
 }
 
 /**

@@ -36,8 +36,8 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   atSparsity?(config: C, level: number): C;
   /** One layer per adapted site; all sites at once, for shared tensors, uneven ranks and placement by role. */
   adapt(sites: readonly Site[], config: C, init: Init): AdapterLayers;
-  /** What acts between steps; made anew for every training run. */
-  controller?(layers: AdapterLayers, config: C, plan: TrainPlan): Controller;
+  /** What acts between steps, made anew for every training run; undefined where this configuration needs nothing. */
+  controller?(layers: AdapterLayers, config: C, plan: TrainPlan): Controller | undefined;
   /** Where training resizes layers: the layers that values of a later step, or of a file, fit, made from those of the first. */
   resumedLayers?(adapter: AdapterContents<C>): AdapterLayers;
   /** The `peft_type`s on disk that this method reads. */

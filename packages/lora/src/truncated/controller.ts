@@ -1,8 +1,8 @@
 import {
   assertCuttable,
   cutStep,
+  missedCut,
   rankedPaths,
-  TrainingError,
   truncated,
   type AdapterLayers,
   type Controller,
@@ -10,28 +10,17 @@ import {
   type TrainPlan,
 } from '@peftjs/core';
 
-/** Leaves a LoRA without a budget as it is. */
-const idle: Controller = {
-  scalars: () => ({}),
-  reads: () => [],
-  afterStep: () => undefined,
-  holdsBudget: () => true,
-  snapshot: () => ({}),
-  restore: () => undefined,
-};
-
 /**
  * Cuts the layers to a budget once, after the last step before the final phase.
  * @throws ConfigError when the budget is out of reach or there is no step to train in before.
  */
-export function truncationController(layers: AdapterLayers, budget: number | null, plan: TrainPlan): Controller {
-  if (budget === null) return idle;
+export function truncationController(layers: AdapterLayers, budget: number, plan: TrainPlan): Controller {
   assertCuttable(layers, budget, plan);
   const due = cutStep(plan);
   const memory = { cut: false };
   return {
     scalars(step) {
-      if (step > due && !memory.cut) throw missedCut(step, due);
+      if (step > due && !memory.cut) throw missedCut('the adapter was not cut to its budget', step, due);
       return {};
     },
     reads: (step) => (step === due ? rankedPaths(layers).flatMap((path) => [`${path}.loraA`, `${path}.loraB`]) : []),
@@ -43,11 +32,4 @@ export function truncationController(layers: AdapterLayers, budget: number | nul
     snapshot: () => ({ ...memory }),
     restore: (state) => void Object.assign(memory, state),
   };
-}
-
-function missedCut(step: number, due: number): TrainingError {
-  return new TrainingError(
-    `the adapter was not cut to its budget: step ${step} begins, and 'afterStep' was never called after step ${due}`,
-    String(step),
-  );
 }

@@ -38,7 +38,7 @@ export const truncatedLora: CallableMethod<TruncatedLoraConfig> = defineMethod<T
   parseConfig: parseTruncatedConfig,
   fitBudget,
   adapt,
-  controller: (layers, { budget }, plan) => truncationController(layers, budget, plan),
+  controller: (layers, { budget }, plan) => (budget === null ? undefined : truncationController(layers, budget, plan)),
   resumedLayers,
   peftTypes: ['LORA'],
   toFile: loraFile,
