@@ -1,7 +1,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { PeftError } from '@peftjs/core';
 
 /** A process of peft-bench: the one that does the work, not the one that npx starts. */
 export interface Bench {
@@ -38,6 +40,24 @@ export function startBench(args: readonly string[]): Bench {
 /** Starts a worker that runs one trial at a time. */
 export function startWorker(url: string, scratch: string): Bench {
   return startBench(['worker', '--queue', url, '--workers', '1', '--scratch', scratch]);
+}
+
+/** The exit code where a process ends within so many milliseconds, null where it was killed; undefined where it goes on. */
+export function endedWithin({ ended }: Bench, ms: number): Promise<number | null | undefined> {
+  return Promise.race([ended, setTimeout(ms, undefined, { ref: false })]);
+}
+
+/** Waits for the end of a run. @throws PeftError with what it said when it fails. */
+export async function succeeded({ ended, stderr }: Bench): Promise<void> {
+  const code = await ended;
+  if (code !== 0) throw new PeftError('PEFT_FAULTS', `the run ended with ${code}: ${stderr()}`);
+}
+
+/** Writes a study over the preset `smoke`; gives the command that runs it on a tiny model, without where and on what. */
+export async function writeStudy(folder: string, methods: string, study: object): Promise<string[]> {
+  const config = join(folder, 'study.json');
+  await writeFile(config, JSON.stringify(study));
+  return ['run', '--preset', 'smoke', '--config', config, '--model', TINY_MODEL, '--method', methods];
 }
 
 /** kill -9, and nothing else: what it started has to see to itself. */

@@ -1,9 +1,18 @@
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { createRng } from '@peftjs/core';
-import { comparable, differences, kill, startBench, startWorker, TINY_MODEL, type Bench } from './bench.js';
-import { startRedis, type RedisServer } from './redis.js';
+import {
+  comparable,
+  differences,
+  endedWithin,
+  kill,
+  startBench,
+  startWorker,
+  succeeded,
+  writeStudy,
+  type Bench,
+} from './bench.js';
+import { withWorkers } from './workers.js';
 
 /** What is killed: a run with processes of its own, a run that has a queue, a worker of the queue, or Redis. */
 export const TARGETS = ['parent', 'parent-of-queue', 'worker', 'redis', 'forgetful-redis'] as const;
@@ -31,11 +40,15 @@ export interface Subject {
 }
 
 /** Writes a study, some seconds long, and runs it once. */
-export async function undisturbed(folder: string, size: { seeds: number; epochs: number }): Promise<Subject> {
-  const command = await writeStudy(folder, size);
+export async function undisturbed(
+  folder: string,
+  { seeds, epochs }: { seeds: number; epochs: number },
+): Promise<Subject> {
+  const protocol = { epochs, rows: 160, devRows: 64, batchSize: 8 };
+  const command = await writeStudy(folder, 'lora,sora', { seeds, protocol });
   const out = join(folder, 'undisturbed');
   const started = performance.now();
-  await finished(startBench([...command, '--workers', '2', '--out', out]), 0);
+  await succeeded(startBench([...command, '--workers', '2', '--out', out]));
   return { folder, command, expected: await comparable(out), milliseconds: performance.now() - started };
 }
 
@@ -92,17 +105,13 @@ const ROUNDS: Readonly<Record<Target, (round: Round) => Promise<number>>> = {
 async function killParent(args: readonly string[], { moment, most }: Pick<Round, 'moment' | 'most'>): Promise<number> {
   for (let killed = 0; ; killed++) {
     const run = startBench(args);
-    const code = await Promise.race([
-      run.ended,
-      setTimeout(killed < most ? moment() : FOREVER, undefined, { ref: false }),
-    ]);
-    if (code === undefined) await kill(run);
-    else if (code === 0) return killed;
-    else throw new Error(`the run ended with ${code}: ${run.stderr()}`);
+    if (killed === most || (await endedWithin(run, moment())) !== undefined) {
+      await succeeded(run);
+      return killed;
+    }
+    await kill(run);
   }
 }
-
-const FOREVER = 2 ** 31 - 1;
 
 function killRedis({ command, out, ...round }: Round, forgetful: boolean): Promise<number> {
   return withWorkers(round.scratch, { persistent: !forgetful }, async (redis) => {
@@ -121,39 +130,11 @@ async function whileRunning(
   { moment, most }: Pick<Round, 'moment' | 'most'>,
   disturb: (count: number) => Promise<void>,
 ): Promise<number> {
-  for (let count = 0; count < most; count++) {
-    const code = await Promise.race([run.ended, setTimeout(moment(), undefined, { ref: false })]);
-    if (code !== undefined) return finished(run, count);
+  for (let count = 0; ; count++) {
+    if (count === most || (await endedWithin(run, moment())) !== undefined) {
+      await succeeded(run);
+      return count;
+    }
     await disturb(count);
   }
-  return finished(run, most);
-}
-
-async function finished(run: Bench, count: number): Promise<number> {
-  const code = await run.ended;
-  if (code !== 0) throw new Error(`the run ended with ${code}: ${run.stderr()}`);
-  return count;
-}
-
-/** A Redis with two workers, as long as something needs them. */
-async function withWorkers<T>(
-  scratch: string,
-  options: Parameters<typeof startRedis>[0],
-  use: (redis: RedisServer, workers: Bench[]) => Promise<T>,
-): Promise<T> {
-  const redis = await startRedis(options);
-  const workers = [startWorker(redis.url, scratch), startWorker(redis.url, scratch)];
-  try {
-    return await use(redis, workers);
-  } finally {
-    await Promise.all(workers.map(kill));
-    await redis.stop();
-  }
-}
-
-/** Two methods on a tiny model, some seconds long. */
-async function writeStudy(folder: string, { seeds, epochs }: { seeds: number; epochs: number }): Promise<string[]> {
-  const config = join(folder, 'study.json');
-  await writeFile(config, JSON.stringify({ seeds, protocol: { epochs, rows: 160, devRows: 64, batchSize: 8 } }));
-  return ['run', '--preset', 'smoke', '--config', config, '--model', TINY_MODEL, '--method', 'lora,sora'];
 }

@@ -4,6 +4,7 @@ import { createServer, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { PeftError } from '@peftjs/core';
 
 /** A Redis of our own, on a free port, with a folder of its own. */
 export interface RedisServer {
@@ -82,7 +83,7 @@ async function listening(port: number): Promise<void> {
     if (await accepts(port)) return;
     await setTimeout(50);
   }
-  throw new Error(`redis-server does not listen on port ${port}`);
+  throw new PeftError('PEFT_FAULTS', `redis-server does not listen on port ${port}`);
 }
 
 function accepts(port: number): Promise<boolean> {

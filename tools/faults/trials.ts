@@ -1,10 +1,9 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { createRng } from '@peftjs/core';
-import { comparable, kill, startBench, startWorker, TINY_MODEL, type Bench } from './bench.js';
-import { startRedis } from './redis.js';
+import { comparable, endedWithin, kill, startBench, startWorker, writeStudy, type Bench } from './bench.js';
+import { withWorkers } from './workers.js';
 
 /** How many trials with dying workers went. */
 export interface ManyTrials {
@@ -26,27 +25,26 @@ export async function manyTrials(options: {
 }): Promise<ManyTrials> {
   const { trials, everySeconds, seed } = options;
   const folder = await mkdtemp(join(tmpdir(), 'peftjs-many-'));
-  const redis = await startRedis();
-  const scratch = join(folder, 'scratch');
-  const workers = [startWorker(redis.url, scratch), startWorker(redis.url, scratch)];
-  const started = performance.now();
+  const [scratch, out] = [join(folder, 'scratch'), join(folder, 'out')];
+  const protocol = { epochs: 1, rows: 48, devRows: 16, batchSize: 16, evaluations: 1 };
+  const study = await writeStudy(folder, 'lora', { seeds: trials, protocol });
   try {
-    const out = join(folder, 'out');
-    const run = startBench([...(await writeStudy(folder, trials)), '--queue', redis.url, '--out', out, '--json']);
-    const kills = await killEvery(everySeconds, { run, workers, seed, start: () => startWorker(redis.url, scratch) });
-    const exitCode = await run.ended;
-    const lines = run.stdout().trim().split('\n').filter(Boolean);
-    return {
-      trials,
-      kills,
-      seconds: (performance.now() - started) / 1000,
-      exitCode,
-      told: lines.map((line) => (JSON.parse(line) as { id: string }).id),
-      kept: [...(await comparable(out)).keys()],
-    };
+    return await withWorkers(scratch, {}, async ({ url }, workers) => {
+      const started = performance.now();
+      const run = startBench([...study, '--queue', url, '--out', out, '--json']);
+      const kills = await killEvery(everySeconds, { run, workers, seed, start: () => startWorker(url, scratch) });
+      const exitCode = await run.ended;
+      const lines = run.stdout().trim().split('\n').filter(Boolean);
+      return {
+        trials,
+        kills,
+        seconds: (performance.now() - started) / 1000,
+        exitCode,
+        told: lines.map((line) => (JSON.parse(line) as { id: string }).id),
+        kept: [...(await comparable(out)).keys()],
+      };
+    });
   } finally {
-    await Promise.all(workers.map(kill));
-    await redis.stop();
     await rm(folder, { recursive: true, force: true });
   }
 }
@@ -59,18 +57,9 @@ async function killEvery(
   const random = createRng(seed);
   for (let kills = 0; ; kills++) {
     const pause = 1000 * seconds * (0.5 + random.uniform());
-    const code = await Promise.race([run.ended, setTimeout(pause, undefined, { ref: false })]);
-    if (code !== undefined) return kills;
+    if ((await endedWithin(run, pause)) !== undefined) return kills;
     const at = random.integer(workers.length);
     await kill(workers[at] as Bench);
     workers[at] = start();
   }
-}
-
-/** As many seeds as there are trials, of one method on very few rows. */
-async function writeStudy(folder: string, seeds: number): Promise<string[]> {
-  const config = join(folder, 'study.json');
-  const protocol = { epochs: 1, rows: 48, devRows: 16, batchSize: 16, evaluations: 1 };
-  await writeFile(config, JSON.stringify({ seeds, protocol }));
-  return ['run', '--preset', 'smoke', '--config', config, '--model', TINY_MODEL, '--method', 'lora'];
 }
