@@ -12,6 +12,7 @@ import { noCheckpoints, trialCheckpoints, type TrialCheckpoints } from '../../pa
 import { trialPreparer } from '../../packages/bench/src/trial/prepare.js';
 import { runTrial } from '../../packages/bench/src/trial/run-trial.js';
 import { bertFolder } from '../models/bert-tiny.js';
+import { numbersOf } from './results.js';
 
 /** Methods and options whose state between two steps differs in kind. */
 const methods = {
@@ -58,11 +59,6 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** A result without what may differ between two runs of one trial. */
-function numbers({ time: _, memory: _peak, startedAt: _from, finishedAt: _to, ...rest }: DoneTrial): object {
-  return rest;
-}
-
 async function run(trial: Trial, checkpoints?: TrialCheckpoints): Promise<DoneTrial> {
   return (await runTrial(trial, await prepare(trial), checkpoints && { checkpoints })).result;
 }
@@ -106,11 +102,11 @@ describe('a trial that goes on from its checkpoint', () => {
     const trial = trialNamed(given.method, given.start);
     const undisturbed = await run(trial);
     const { checkpoints, kept } = keeping(trial.id, given.steps);
-    expect(numbers(await run(trial, checkpoints))).toEqual(numbers(undisturbed));
+    expect(numbersOf(await run(trial, checkpoints))).toEqual(numbersOf(undisturbed));
     expect([...kept.keys()]).toEqual(given.steps);
     for (const [step, bytes] of kept) {
       const resumed = await run(trial, holding(trial.id, bytes));
-      expect(numbers(resumed), `from step ${step}`).toEqual(numbers(undisturbed));
+      expect(numbersOf(resumed), `from step ${step}`).toEqual(numbersOf(undisturbed));
     }
     expect(warnings.filter((warning) => warning.includes(trial.id))).toEqual([]);
   });
@@ -162,7 +158,7 @@ describe('a checkpoint that cannot be used', () => {
   it.each(Object.entries(broken))('is ignored with one warning: %s', async (_, [content, reason]) => {
     warnings.length = 0;
     const result = await run(trial, holding(trial.id, content()));
-    expect(numbers(result)).toEqual(numbers(undisturbed));
+    expect(numbersOf(result)).toEqual(numbersOf(undisturbed));
     expect(warnings).toEqual([expect.stringMatching(reason)]);
     expect(warnings[0]).toMatch(/checkpoints\/.*; the trial starts anew$/);
   });
@@ -173,13 +169,13 @@ describe('a checkpoint that cannot be used', () => {
     await run(other, checkpoints);
     const foreign = kept.get(1) ?? expect.fail('no checkpoint');
     warnings.length = 0;
-    expect(numbers(await run(trial, holding(trial.id, foreign)))).toEqual(numbers(undisturbed));
+    expect(numbersOf(await run(trial, holding(trial.id, foreign)))).toEqual(numbersOf(undisturbed));
     expect(warnings).toEqual([expect.stringContaining(`is the checkpoint of another trial, ${other.id}`)]);
     const storage = memoryStorage(new Map([[checkpointPath('c', other.id), foreign]]));
     const disguised = await readCheckpoint('c', other.id, storage);
     warnings.length = 0;
     const result = await run(trial, { ...noCheckpoints, read: () => Promise.resolve(disguised) });
-    expect(numbers(result)).toEqual(numbers(undisturbed));
+    expect(numbersOf(result)).toEqual(numbersOf(undisturbed));
     expect(warnings).toEqual([expect.stringMatching(/its checkpoint does not fit \(.+\); the trial starts anew$/)]);
   });
 
@@ -187,7 +183,7 @@ describe('a checkpoint that cannot be used', () => {
     warnings.length = 0;
     const file = join(folder, 'train.tsv');
     const checkpoints = { ...trialCheckpoints(trial.id, { folder: file }), isDue: () => true };
-    expect(numbers(await run(trial, checkpoints))).toEqual(numbers(undisturbed));
+    expect(numbersOf(await run(trial, checkpoints))).toEqual(numbersOf(undisturbed));
     expect(warnings).toEqual([
       expect.stringMatching(/^cannot write .*: E[A-Z]+: .*; the trial goes on without that checkpoint$/),
     ]);

@@ -8,6 +8,7 @@ import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BIN, peftBench } from './command.js';
 import { tinyTask } from './tiny-task.js';
+import { numbersOf, resultsIn } from './results.js';
 
 let folder = '';
 let flags: readonly string[] = [];
@@ -75,21 +76,13 @@ async function workersOf({ pid }: Running): Promise<number[]> {
 
 type Result = Record<string, unknown> & { readonly arm: string; readonly status: string };
 
-async function resultsIn(out: string): Promise<Result[]> {
-  const files = (await readdir(join(out, 'results'))).sort();
-  return Promise.all(
-    files.map(async (file) => JSON.parse(await readFile(join(out, 'results', file), 'utf8')) as Result),
-  );
-}
-
 /** What two runs of one plan have alike. */
 async function numbers(out: string): Promise<object[]> {
-  const results = await resultsIn(out);
-  return results.map(({ time: _, memory: _peak, startedAt: _from, finishedAt: _to, ...rest }) => rest);
+  return (await resultsIn<Result>(out)).map(numbersOf);
 }
 
 const statuses = async (out: string): Promise<Record<string, string>> =>
-  Object.fromEntries((await resultsIn(out)).map(({ arm, status }) => [arm, status]));
+  Object.fromEntries((await resultsIn<Result>(out)).map(({ arm, status }) => [arm, status]));
 
 describe.skipIf(process.platform === 'win32')('a run that is stopped', () => {
   it('keeps what is finished, says so with exit code 130, and goes on by the same command', async () => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { peftBench, type Ended } from './command.js';
+import { resultsIn } from './results.js';
 
 let folder = '';
 beforeAll(async () => {
@@ -26,13 +27,6 @@ interface Compared {
   readonly against: { readonly rows: readonly object[]; readonly changed: readonly object[] };
 }
 
-async function resultsIn(out: string): Promise<Result[]> {
-  const files = (await readdir(join(out, 'results'))).sort();
-  return Promise.all(
-    files.map(async (file) => JSON.parse(await readFile(join(out, 'results', file), 'utf8')) as Result),
-  );
-}
-
 /** A result without what may differ between two runs of one plan. */
 function comparable(result: Result): unknown {
   const { time, memory, startedAt, finishedAt, ...rest } = result as Result & Record<string, unknown>;
@@ -51,7 +45,7 @@ describe('peft-bench run --preset smoke', () => {
   it('trains every method, meets the budgets and says so', async () => {
     expect(first.stderr).toContain('report.html');
     expect(first.code).toBe(0);
-    const results = await resultsIn(out);
+    const results = await resultsIn<Result>(out);
     expect(results.map(({ method }) => method).sort()).toEqual(['adalora', 'head', 'lora', 'sora']);
     for (const { method, budget, parameters } of results) {
       if (method === 'head') expect(budget.requested).toBeNull();
@@ -65,13 +59,13 @@ describe('peft-bench run --preset smoke', () => {
   });
 
   it('takes every step with every method, also where the head alone is trained', async () => {
-    const steps = (await resultsIn(out)).map(({ history }) => history.at(-1)?.step);
+    const steps = (await resultsIn<Result>(out)).map(({ history }) => history.at(-1)?.step);
     expect(steps[0]).toBeGreaterThan(0);
     expect(new Set(steps).size).toBe(1);
   });
 
   it('keeps live ranks between evaluations of the methods whose ranks change', async () => {
-    const counted = (await resultsIn(out)).filter(({ history }) =>
+    const counted = (await resultsIn<Result>(out)).filter(({ history }) =>
       history.some(({ metrics, ranks }) => ranks !== undefined && metrics === undefined),
     );
     expect(counted.map(({ method }) => method).sort()).toEqual(['adalora', 'sora']);
@@ -94,7 +88,7 @@ describe('peft-bench run --preset smoke', () => {
   });
 
   it('does not run a trial twice, and runs one anew that has failed', async () => {
-    const [some] = await resultsIn(out);
+    const [some] = await resultsIn<Result>(out);
     const broken = { ...some, status: 'failed', error: { code: 'PEFT_WORKER', message: 'gone' } };
     const path = join(out, 'results', `${String(some?.id)}.json`);
     await writeFile(path, JSON.stringify(broken));
@@ -111,8 +105,8 @@ describe('peft-bench run --preset smoke', () => {
   it('gives the same files in another folder, and others for another configuration', async () => {
     const twin = join(folder, 'twin');
     await peftBench(['run', '--preset', 'smoke', '--method', 'sora', '--workers', '1', '--out', twin]);
-    const sora = (await resultsIn(out)).find(({ method }) => method === 'sora') as Result;
-    expect((await resultsIn(twin)).map(comparable)).toEqual([comparable(sora)]);
+    const sora = (await resultsIn<Result>(out)).find(({ method }) => method === 'sora') as Result;
+    expect((await resultsIn<Result>(twin)).map(comparable)).toEqual([comparable(sora)]);
     const { code, stderr } = await peftBench(['report', out, '--against', twin]);
     expect(code).toBe(0);
     expect(stderr).toMatch(/compared with .*twin/);
@@ -124,7 +118,7 @@ describe('peft-bench run --preset smoke', () => {
     const nowhere = await peftBench(['report', out, '--against', join(folder, 'nowhere')]);
     expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringMatching(/nowhere holds no results/) as string });
     await peftBench(['run', '--preset', 'smoke', '--method', 'sora', '--epochs', '1', '--out', twin]);
-    expect(new Set((await resultsIn(twin)).map(({ id }) => id)).size).toBe(2);
+    expect(new Set((await resultsIn<Result>(twin)).map(({ id }) => id)).size).toBe(2);
   });
 });
 
@@ -162,7 +156,7 @@ describe('peft-bench on files of the user', () => {
     ]);
     expect(stderr).toContain('report.html');
     expect(code).toBe(0);
-    const results = await resultsIn(out);
+    const results = await resultsIn<Result>(out);
     expect(results).toHaveLength(4);
     expect(Math.max(...results.map(({ metrics }) => metrics.accuracy))).toBeGreaterThan(0.9);
   });
@@ -185,7 +179,7 @@ describe('peft-bench on files of the user', () => {
     await peftBench(flags);
     await writeFile(files.dev, rows(22, 2000));
     await peftBench(flags);
-    expect(await resultsIn(out)).toHaveLength(2);
+    expect(await resultsIn<Result>(out)).toHaveLength(2);
   });
 
   it('trains the head alone, and saves it', async () => {

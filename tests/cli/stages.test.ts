@@ -17,6 +17,7 @@ import { trialPreparer } from '../../packages/bench/src/trial/prepare.js';
 import { runTrial } from '../../packages/bench/src/trial/run-trial.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench, type Ended } from './command.js';
+import { numbersOf, resultsIn } from './results.js';
 
 let folder = '';
 const levels = [0, 6, 12];
@@ -43,13 +44,6 @@ async function run(name: string, methods: object, ...more: string[]): Promise<En
   return peftBench(['run', ...flags, ...more]);
 }
 
-async function resultsIn(name: string): Promise<DoneTrial[]> {
-  const files = await readdir(join(folder, name, 'results'));
-  const read = async (file: string): Promise<DoneTrial> =>
-    JSON.parse(await readFile(join(folder, name, 'results', file), 'utf8')) as DoneTrial;
-  return Promise.all(files.sort().map(read));
-}
-
 describe('an arm in stages', () => {
   const arms = {
     head: {},
@@ -59,7 +53,7 @@ describe('an arm in stages', () => {
   let trial: DoneTrial;
   beforeAll(async () => {
     ended = await run('study', arms);
-    const results = await resultsIn('study');
+    const results = await resultsIn<DoneTrial>(join(folder, 'study'));
     trial = results.find(({ arm }) => arm === 'soft') ?? expect.fail(ended.stderr);
   });
 
@@ -137,8 +131,8 @@ describe('a trial in stages that goes on from its checkpoint', () => {
       write: (checkpoint) => Promise.resolve(void kept.push(checkpoint)),
       read: () => Promise.resolve(null),
     };
-    const undisturbed = numbers((await runTrial(trial, prepared)).result);
-    expect(numbers((await runTrial(trial, prepared, { checkpoints: keeping })).result)).toEqual(undisturbed);
+    const undisturbed = numbersOf((await runTrial(trial, prepared)).result);
+    expect(numbersOf((await runTrial(trial, prepared, { checkpoints: keeping })).result)).toEqual(undisturbed);
     expect(kept.map(({ stages: done, training }) => [done?.length, training.step])).toEqual([
       [0, 3],
       [0, 9],
@@ -152,17 +146,12 @@ describe('a trial in stages that goes on from its checkpoint', () => {
       await writeCheckpoint('c', trial.id, checkpoint, storage);
       const checkpoints = { ...noCheckpoints, read: () => readCheckpoint('c', trial.id, storage) };
       const { result } = await runTrial(trial, prepared, { checkpoints });
-      expect(numbers(result), `stage ${checkpoint.stages?.length}, step ${checkpoint.training.step}`).toEqual(
+      expect(numbersOf(result), `stage ${checkpoint.stages?.length}, step ${checkpoint.training.step}`).toEqual(
         undisturbed,
       );
     }
   });
 });
-
-/** A result without what may differ between two runs of one trial. */
-function numbers({ time: _, memory: _peak, startedAt: _from, finishedAt: _to, ...rest }: DoneTrial): object {
-  return rest;
-}
 
 describe('peft-bench answers with exit code 2 and one clear line to', () => {
   it.concurrent.each<[string, object, RegExp]>([

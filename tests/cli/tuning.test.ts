@@ -1,9 +1,10 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench, type Ended } from './command.js';
+import { resultsIn } from './results.js';
 
 interface Tried {
   readonly learningRate: number;
@@ -38,13 +39,6 @@ const study = {
   protocol: { epochs: 1, batchSize: 8, maxTokens: 16 },
 };
 
-async function resultsIn(out: string): Promise<Result[]> {
-  const files = (await readdir(join(out, 'results'))).sort();
-  return Promise.all(
-    files.map(async (file) => JSON.parse(await readFile(join(out, 'results', file), 'utf8')) as Result),
-  );
-}
-
 describe('peft-bench run of a study that tunes', () => {
   let out = '';
   let args: string[] = [];
@@ -63,7 +57,7 @@ describe('peft-bench run of a study that tunes', () => {
   afterAll(() => rm(folder, { recursive: true }));
 
   it('tries every rate on the selection rows, apart from what is reported', async () => {
-    const tried = await resultsIn(join(out, 'tuning'));
+    const tried = await resultsIn<Result>(join(out, 'tuning'));
     expect(tried.map(({ arm, learningRate, status }) => [arm, learningRate, status])).toEqual(
       expect.arrayContaining([
         ['lora', 0.01, 'done'],
@@ -80,7 +74,7 @@ describe('peft-bench run of a study that tunes', () => {
   });
 
   it('reports with the rate that was chosen, and says in each result and in tuning.json what was tried', async () => {
-    const results = await resultsIn(out);
+    const results = await resultsIn<Result>(out);
     expect(results.map(({ arm, status }) => `${arm} ${status}`).sort()).toEqual([
       'head done',
       'lora done',
@@ -100,7 +94,7 @@ describe('peft-bench run of a study that tunes', () => {
   });
 
   it('fails an arm of which no rate can be trained, and names the rates', async () => {
-    const wild = (await resultsIn(out)).find(({ arm }) => arm === 'wild');
+    const wild = (await resultsIn<Result>(out)).find(({ arm }) => arm === 'wild');
     expect(wild?.error?.message).toMatch(/^no learning rate of 1e\+39, 1e\+40 could be trained: .+/);
     expect(first.code).toBe(1);
     expect(await readFile(join(out, 'report.md'), 'utf8')).toContain('wild');
@@ -114,7 +108,7 @@ describe('peft-bench run of a study that tunes', () => {
         .map((line) => (JSON.parse(line) as Result).arm);
     expect(printed(first).sort()).toEqual(['head', 'lora', 'wild']);
     const dates = async () =>
-      Object.fromEntries((await resultsIn(join(out, 'tuning'))).map((result) => [result.id, result]));
+      Object.fromEntries((await resultsIn<Result>(join(out, 'tuning'))).map((result) => [result.id, result]));
     const before = await dates();
     expect(printed(await peftBench(args))).toEqual(['wild']);
     const after = await dates();

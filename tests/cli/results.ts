@@ -1,0 +1,16 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** The result files of a run's folder, by name; the caller says what it reads of them. */
+export async function resultsIn<Result>(out: string): Promise<Result[]> {
+  const files = (await readdir(join(out, 'results'))).sort();
+  return Promise.all(
+    files.map(async (file) => JSON.parse(await readFile(join(out, 'results', file), 'utf8')) as Result),
+  );
+}
+
+/** A result without what two runs of one plan may differ in. */
+export function numbersOf(result: object): object {
+  const { time: _, memory: _peak, startedAt: _from, finishedAt: _to, ...rest } = result as Record<string, unknown>;
+  return rest;
+}
