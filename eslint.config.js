@@ -6,7 +6,13 @@ import tseslint from 'typescript-eslint';
 const sources = 'packages/*/src/**/*.ts';
 const tests = ['**/*.test.ts', 'packages/*/test/**/*.ts', 'tests/**/*.ts'];
 /** Files whose readers ask for a default export, and declarations of packages that have one. */
-const defaultExports = ['**/*.config.{js,ts}', 'vitest.shared.ts', 'tools/vitest/summary-reporter.ts', '**/*.d.ts'];
+const defaultExports = [
+  '**/*.config.{js,ts}',
+  'vitest.shared.ts',
+  'docs/.vitepress/{config,theme/index}.ts',
+  'tools/vitest/summary-reporter.ts',
+  '**/*.d.ts',
+];
 
 const explicitNames = [
   { selector: 'ExportDefaultDeclaration', message: 'Export by name.' },
@@ -31,11 +37,13 @@ const noNodeImports = {
 };
 
 export default defineConfig(
-  { ignores: ['**/dist/', '**/coverage/', '.nx/', 'results/', 'tools/generators/**/files/'] },
+  { ignores: ['**/dist/', '**/coverage/', '.nx/', 'docs/.vitepress/cache/', 'results/', 'tools/generators/**/files/'] },
   js.configs.recommended,
   tseslint.configs.strictTypeChecked,
   {
-    languageOptions: { parserOptions: { project: './tsconfig.json', tsconfigRootDir: import.meta.dirname } },
+    languageOptions: {
+      parserOptions: { project: ['./tsconfig.json', './docs/tsconfig.json'], tsconfigRootDir: import.meta.dirname },
+    },
     linterOptions: { reportUnusedDisableDirectives: 'error' },
     rules: {
       '@typescript-eslint/consistent-type-imports': ['error', { disallowTypeAnnotations: false }],

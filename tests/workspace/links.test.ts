@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { anchorOf } from '../../docs/.vitepress/links.js';
 import { filesBelow, root, textOf } from './repository.js';
 
 const pages = filesBelow('.').filter((path) => path.endsWith('.md'));
@@ -18,17 +19,10 @@ function targetsOf(markdown: string): string[] {
   return [...inline, ...defined, ...html].map(([, target]) => target ?? '');
 }
 
-/** The anchors of a page's headings, as GitHub makes them. */
+/** The anchors of a page's headings. */
 function anchorsOf(markdown: string): Set<string> {
   const headings = [...markdown.replace(/^(```|~~~)[\s\S]*?^\1/gm, '').matchAll(/^#{1,6}\s+(.+?)\s*$/gm)];
-  return new Set(
-    headings.map(([, heading = '']) =>
-      heading
-        .toLowerCase()
-        .replace(/[^\p{L}\p{N}\s_-]/gu, '')
-        .replace(/\s/g, '-'),
-    ),
-  );
+  return new Set(headings.map(([, heading = '']) => anchorOf(heading)));
 }
 
 /** Links of a page that lead nowhere inside the repository; the web is not asked. */

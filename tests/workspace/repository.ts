@@ -25,7 +25,7 @@ export interface Package {
 /** The repository's folder. */
 export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
-const generated = /(?:^|\/)(?:node_modules|dist|coverage)$|^results$/;
+const generated = /(?:^|\/)(?:node_modules|dist|coverage)$|^results$|^docs\/reference\/api$/;
 
 /** Files below a folder of the repository, by path from its root; what is generated or hidden is left out. */
 export function filesBelow(folder: string): string[] {

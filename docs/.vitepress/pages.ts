@@ -1,0 +1,40 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** Pages that belong together: the first heading of each, and its file below docs without the ending. */
+export interface Section {
+  readonly text: string;
+  readonly items: readonly { readonly text: string; readonly link: string }[];
+}
+
+/** The one list of what the site holds, in reading order. A folder's pages that are not named here follow, by name. */
+const contents = [
+  { text: 'Start', folder: '.', first: ['the-whole-idea'] },
+  { text: 'Methods', folder: 'methods', first: ['lora', 'adalora', 'sora', 'baselines', 'controls'] },
+  { text: 'Reference', folder: 'reference', first: ['cli', 'loading-models', 'tasks', 'generation'] },
+  { text: 'API', folder: 'reference/api', first: [] },
+  { text: 'Benchmarks', folder: 'benchmarks', first: [] },
+  { text: 'Contributing', folder: 'contributing', first: ['style', 'testing', 'add-a-method'] },
+];
+
+const docs = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Every page but the start page: the menu and the sidebar are made of these. */
+export function sections(): Section[] {
+  return contents.map(({ text, folder, first }) => ({ text, items: pagesOf(folder, first) }));
+}
+
+function pagesOf(folder: string, first: readonly string[]): Section['items'] {
+  if (!existsSync(join(docs, folder))) return []; // the API before it is generated
+  const names = readdirSync(join(docs, folder))
+    .filter((file) => file.endsWith('.md') && file !== 'index.md')
+    .map((file) => file.slice(0, -'.md'.length))
+    .sort();
+  const ordered = [...first, ...names.filter((name) => !first.includes(name))];
+  return ordered.map((name) => ({ text: headingOf(join(folder, `${name}.md`)), link: `/${join(folder, name)}` }));
+}
+
+function headingOf(page: string): string {
+  return /^# (.+)$/m.exec(readFileSync(join(docs, page), 'utf8'))?.[1] ?? page;
+}

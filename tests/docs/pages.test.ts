@@ -1,0 +1,37 @@
+import { describe, expect, it } from 'vitest';
+import { repository, siteLink } from '../../docs/.vitepress/links.js';
+import { sections } from '../../docs/.vitepress/pages.js';
+import { filesBelow } from '../workspace/repository.js';
+
+describe('the contents of the site', () => {
+  it('hold every page of docs once, and the start page leads them', () => {
+    const listed = sections().flatMap(({ items }) => items.map(({ link }) => `docs${link}.md`));
+    const written = filesBelow('docs').filter((path) => path.endsWith('.md') && path !== 'docs/index.md');
+    expect(listed.filter((path) => !path.startsWith('docs/reference/api/')).sort()).toEqual(written.sort());
+  });
+
+  it('call a page by its heading', () => {
+    expect(
+      sections()
+        .find(({ text }) => text === 'Methods')
+        ?.items.slice(0, 3),
+    ).toEqual([
+      { text: 'LoRA', link: '/methods/lora' },
+      { text: 'AdaLoRA', link: '/methods/adalora' },
+      { text: 'SoRA', link: '/methods/sora' },
+    ]);
+  });
+});
+
+describe('a link of a page', () => {
+  it.each([
+    ['sora.md#options', 'sora.md#options'],
+    ['../the-whole-idea.md', '../the-whole-idea.md'],
+    ['#options', '#options'],
+    ['https://arxiv.org/abs/2311.11696', 'https://arxiv.org/abs/2311.11696'],
+    ['../../packages/lora/README.md#use', `${repository}/blob/main/packages/lora/README.md#use`],
+    ['../benchmarks/results/speed/perf.json', `${repository}/blob/main/docs/benchmarks/results/speed/perf.json`],
+  ])('%s leads to %s', (target, expected) => {
+    expect(siteLink('methods/lora.md', target)).toBe(expected);
+  });
+});
