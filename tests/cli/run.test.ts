@@ -234,4 +234,11 @@ describe('the other commands', () => {
     expect(code).toBe(0);
     expect(stdout).toContain('--budget');
   });
+
+  it('say their version', async () => {
+    const { version } = JSON.parse(
+      await readFile(new URL('../../packages/bench/package.json', import.meta.url), 'utf8'),
+    ) as { version: string };
+    expect(await peftBench(['--version'])).toMatchObject({ code: 0, stdout: `${version}\n` });
+  });
 });

@@ -14,14 +14,17 @@ export interface Bench {
   stderr(): string;
 }
 
-const NODE_FLAGS = ['--conditions=@peftjs/source', `--import=${import.meta.resolve('tsx')}`];
-const CLI = fileURLToPath(new URL('../../packages/bench/src/cli.ts', import.meta.url));
+const inBench = (path: string): string => fileURLToPath(new URL(`../../packages/bench/${path}`, import.meta.url));
+/** The command, as it is published where PEFTJS_BUILT says that the packages are built. */
+const COMMAND = process.env['PEFTJS_BUILT']
+  ? [inBench('dist/cli.js')]
+  : ['--conditions=@peftjs/source', `--import=${import.meta.resolve('tsx')}`, inBench('src/cli.ts')];
 /** A random BERT of three layers, 32 wide. */
 export const TINY_MODEL = fileURLToPath(new URL('../../tests/models/fixtures/bert-tiny', import.meta.url));
 
 /** Starts peft-bench. */
 export function startBench(args: readonly string[]): Bench {
-  const child = spawn(process.execPath, [...NODE_FLAGS, CLI, ...args], {
+  const child = spawn(process.execPath, [...COMMAND, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NO_COLOR: '1' },
   });

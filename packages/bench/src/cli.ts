@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { onWarning } from '@peftjs/core';
 import { addDoctorCommand } from './commands/doctor.js';
@@ -8,6 +10,7 @@ import { addReportCommand } from './commands/report.js';
 import { addRunCommand } from './commands/run.js';
 import { addTrainCommand } from './commands/train.js';
 import { addWorkerCommand } from './commands/worker.js';
+import { packageRoot } from './package-root.js';
 import { failureOf } from './workers/messages.js';
 
 /** Exit code of wrong usage or input. */
@@ -38,8 +41,10 @@ async function main(argv: readonly string[]): Promise<void> {
 }
 
 function program(): Command {
+  const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
   const root = new Command('peft-bench')
     .description('Compare methods of parameter-efficient fine-tuning at equal parameter budgets.')
+    .version(version, '--version')
     .exitOverride()
     .configureOutput({ outputError: () => undefined });
   const commands = [

@@ -146,6 +146,7 @@ function fact(term: string, trials: readonly DoneTrial[], pick: (trial: DoneTria
   const namings: ((trial: DoneTrial) => string)[] = [
     ({ arm }) => arm,
     ({ task }) => task,
+    ({ budget }) => budget.spec,
     ({ arm, budget }) => `${arm} at ${budget.spec}`,
     ({ arm, task, budget }) => `${arm} at ${budget.spec} on ${task}`,
   ];

@@ -1,5 +1,4 @@
-import * as vega from 'vega';
-import { compile, type TopLevelSpec } from 'vega-lite';
+import type { TopLevelSpec } from 'vega-lite';
 import { escapeHtml, trusted, type Markup } from '../html.js';
 import { THEME } from './theme.js';
 
@@ -11,6 +10,7 @@ export interface Chart {
 
 /** Draws a chart as SVG that takes colours and type from the page around it. */
 export async function renderChart({ description, spec }: Chart): Promise<Markup> {
+  const { vega, compile } = await (drawing ??= loadDrawing());
   const logger = vega.logger(vega.Error);
   const { spec: compiled } = compile({ ...spec, config: THEME } as TopLevelSpec, { logger });
   const view = new vega.View(vega.parse(compiled), { renderer: 'none', logger });
@@ -62,10 +62,19 @@ export function spread(
   return places;
 }
 
-interface TextMetrics {
-  width: (item: { readonly fontSize?: number }, text: string | number | null | undefined) => number;
+type Drawing = { readonly vega: typeof import('vega'); readonly compile: (typeof import('vega-lite'))['compile'] };
+
+let drawing: Promise<Drawing> | undefined;
+
+/** Vega and Vega-Lite are most of what this package would load, and only a report needs them. */
+async function loadDrawing(): Promise<Drawing> {
+  const [vega, { compile }] = await Promise.all([import('vega'), import('vega-lite')]);
+  const { textMetrics } = vega as unknown as { readonly textMetrics: TextMetrics };
+  textMetrics.width = (item, text) => textWidth(String(text ?? ''), item.fontSize ?? 11);
+  return { vega, compile };
 }
 
 // Vega exports the object for this purpose, but its types leave it out.
-(vega as unknown as { readonly textMetrics: TextMetrics }).textMetrics.width = (item, text) =>
-  textWidth(String(text ?? ''), item.fontSize ?? 11);
+interface TextMetrics {
+  width: (item: { readonly fontSize?: number }, text: string | number | null | undefined) => number;
+}

@@ -9,7 +9,7 @@ import type { TrainingSnapshot } from '../../train/snapshot.js';
 import { readSnapshot, writeSnapshot } from '../../train/snapshot.js';
 import { relativeDistance } from '../closeness.js';
 import { referenceExecutor } from '../reference-executor.js';
-import { toyEvaluationData, toyModel } from '../toy-model.js';
+import { toyEvaluationData, toyModel, toyTrainingData } from '../toy-model.js';
 import { attached, trainToy, type Suite } from './suite.js';
 
 /** What training moves and what it leaves, that it learns, repeats itself, resumes and leaks nothing. */
@@ -62,19 +62,19 @@ export function testTraining<C extends TargetConfig>(suite: Suite<C>): void {
       expect(resumed.meanParameters).toBe(whole.meanParameters);
     }
   });
-  it('trap 31: leaks no tensor over 100 steps', async () => {
+  it(`trap 31: leaks no tensor over ${suite.leakSteps} steps`, async () => {
     const counts: number[] = [];
     const peft = await attached(suite);
     await trainToy(
       peft,
       { ...suite, executor: referenceExecutor },
       {
-        epochs: 25,
+        epochs: suite.leakSteps / toyTrainingData().batchesPerEpoch,
         learningRate: 0.01,
         onStep: () => counts.push(tf.memory().numTensors),
       },
     );
-    expect(counts).toHaveLength(100);
+    expect(counts).toHaveLength(suite.leakSteps);
     expect(Math.max(...counts.slice(1))).toBeLessThanOrEqual(counts[1] as number);
   });
 }
