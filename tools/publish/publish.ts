@@ -1,0 +1,49 @@
+/*
+ * npx tsx --conditions @peftjs/source tools/publish/publish.ts RUN NAME [--chart FILE=DESCRIPTION]..
+ *
+ * Publishes a run that has ended: its report, tables and packed result files go to docs/benchmarks/results/NAME, charts of the report
+ * (those whose descriptions begin so) beside them, and the scores into docs/benchmarks/NAME.md, between its marks.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import { PeftError } from '@peftjs/core';
+import type { Summary } from '@peftjs/bench';
+import { scoresOf, withScores } from './scores.js';
+import { standaloneSvg } from './standalone-svg.js';
+
+const COPIED = ['report.html', 'summary.json', 'summary.csv', 'results.csv', 'tuning.json'];
+const PACKED = ['results', 'summary.json', 'tuning'];
+
+const { positionals, values: flags } = parseArgs({
+  allowPositionals: true,
+  options: { chart: { type: 'string', multiple: true, default: [] } },
+});
+const [run, name] = positionals;
+if (!run || !name || !existsSync(`${run}/summary.json`)) {
+  throw new PeftError('PEFT_PUBLISH', `expected a run that has ended and a name, got '${positionals.join(' ')}'`);
+}
+await publish(run, name);
+
+async function publish(from: string, page: string): Promise<void> {
+  const into = `docs/benchmarks/results/${page}`;
+  await mkdir(into, { recursive: true });
+  for (const file of COPIED.filter((each) => existsSync(`${from}/${each}`))) {
+    await copyFile(`${from}/${file}`, `${into}/${file}`);
+  }
+  const packed = PACKED.filter((each) => existsSync(`${from}/${each}`));
+  const plain = ['--sort=name', '--owner=0', '--group=0', '--numeric-owner', '--mtime=@0'];
+  execFileSync('tar', ['-czf', `${into}/run.tar.gz`, ...plain, '-C', from, ...packed]);
+  await writeCharts(await readFile(`${from}/report.html`, 'utf8'), into);
+  const summary = JSON.parse(await readFile(`${from}/summary.json`, 'utf8')) as Summary;
+  const path = `docs/benchmarks/${page}.md`;
+  await writeFile(path, withScores(await readFile(path, 'utf8'), scoresOf(summary)));
+}
+
+async function writeCharts(report: string, into: string): Promise<void> {
+  for (const chart of flags.chart) {
+    const [file = '', description = ''] = chart.split('=');
+    await writeFile(`${into}/${file}.svg`, `${standaloneSvg(report, description)}\n`);
+  }
+}

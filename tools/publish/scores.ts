@@ -1,0 +1,58 @@
+import { PeftError } from '@peftjs/core';
+import type { Summary } from '@peftjs/bench';
+
+const START = '<!-- scores: written by tools/publish -->';
+const END = '<!-- /scores -->';
+
+/** Scores of one task, or over all of them: a row of the summary, whatever it is taken over. */
+type Scored = Pick<Summary['overall'][number], 'label' | 'budget' | 'score' | 'difference' | 'baseline'>;
+
+/** A page with the scores between its marks. @throws PeftError where it has no marks. */
+export function withScores(page: string, scores: string): string {
+  const [before, rest] = page.split(START);
+  const after = rest?.split(END)[1];
+  if (before === undefined || after === undefined) {
+    throw new PeftError('PEFT_PUBLISH', `expected "${START}" and "${END}" in the page, got a page without them`);
+  }
+  return `${before}${START}\n<!-- prettier-ignore-start -->\n\n${scores}\n\n<!-- prettier-ignore-end -->\n${END}${after}`;
+}
+
+/** The tables of a run: over all tasks where there are several, then of each task. */
+export function scoresOf({ rows, overall }: Summary): string {
+  const tasks = [...new Set(rows.map(({ task }) => task))].map((task) => rows.filter((row) => row.task === task));
+  const sections = tasks.map((ofTask) => {
+    const [{ task, metric, lowerIsBetter } = { task: '', metric: '', lowerIsBetter: false }] = ofTask;
+    return `**${task}**, ${metric}:\n\n${scoreTable(ofTask, lowerIsBetter)}`;
+  });
+  return [...(tasks.length > 1 ? [`**Mean over the tasks**:\n\n${scoreTable(overall)}`] : []), ...sections].join(
+    '\n\n',
+  );
+}
+
+/** Arms down, budgets across: mean with its 95 % interval, in bold the best of each budget; arms without a budget come first. */
+function scoreTable(rows: readonly Scored[], lowerIsBetter = false): string {
+  const budgets = [...new Set(rows.map(({ budget }) => budget.spec))].filter((spec) => spec !== 'none');
+  const arms = [...new Set(rows.map(({ label }) => label))];
+  const cell = (arm: string, spec: string): string => {
+    const row = rows.find(({ label, budget }) => label === arm && budget.spec === spec);
+    return row ? emphasised(row, rows, lowerIsBetter) : '';
+  };
+  const columns = rows.some(({ budget }) => budget.spec === 'none') ? ['none', ...budgets] : budgets;
+  return [
+    `| arm | ${columns.map((spec) => (spec === 'none' ? 'no budget' : spec)).join(' | ')} |`,
+    `| --- |${columns.map(() => ' --: |').join('')}`,
+    ...arms.map((arm) => `| ${arm} | ${columns.map((spec) => cell(arm, spec)).join(' | ')} |`),
+  ].join('\n');
+}
+
+function emphasised(row: Scored, rows: readonly Scored[], lowerIsBetter: boolean): string {
+  const { mean, interval } = row.score;
+  const text = interval ? `${digits(mean)} [${digits(interval.low)}, ${digits(interval.high)}]` : digits(mean);
+  const rivals = rows.filter(({ budget, baseline }) => budget.spec === row.budget.spec && !baseline);
+  const best = (lowerIsBetter ? Math.min : Math.max)(...rivals.map(({ score }) => score.mean));
+  return row.budget.spec !== 'none' && mean === best ? `**${text}**` : text;
+}
+
+function digits(value: number): string {
+  return value.toFixed(3).replace('-', '−');
+}
