@@ -20,6 +20,9 @@ export interface ResolvedMethod {
   readonly offer: OfferedMethod;
 }
 
+/** What every method answers to. */
+const FUNCTIONS = ['parseConfig', 'adapt', 'toFile', 'fromFile'] as const satisfies readonly (keyof PeftMethod)[];
+
 /**
  * The methods on offer: those of peft-bench's own dependencies, then those of the packages that the project in the working
  * directory depends on.
@@ -42,9 +45,11 @@ export async function resolveMethod(name: string): Promise<ResolvedMethod> {
   const offer = await findOffer(name);
   const module = (await import(entryOf(offer))) as Record<string, unknown>;
   const method = module[offer.exportName] as PeftMethod | undefined;
-  if (typeof method?.adapt === 'function' && typeof method.parseConfig === 'function') return { method, offer };
+  const missing = FUNCTIONS.filter((member) => typeof method?.[member] !== 'function');
+  if (method && missing.length === 0) return { method, offer };
   throw new ConfigError(
-    `${offer.packageName} declares the method '${offer.name}' as its export '${offer.exportName}', which is no method`,
+    `${offer.packageName} declares the method '${offer.name}' as its export '${offer.exportName}', which is no method: ` +
+      `expected one of defineMethod, got one without ${missing.join(', ')}`,
     'method',
   );
 }
