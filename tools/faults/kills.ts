@@ -116,12 +116,18 @@ async function killParent(args: readonly string[], { moment, most }: Pick<Round,
 function killRedis({ command, out, ...round }: Round, forgetful: boolean): Promise<number> {
   return withWorkers(round.scratch, { persistent: !forgetful }, async (redis) => {
     const run = startBench([...command, '--queue', redis.url, '--out', out]);
+    await untilConnected(run); // before that a run refuses a Redis that does not answer, and says so
     return whileRunning(run, round, async () => {
       await redis.kill();
       await setTimeout(round.moment() / 10);
       await redis.restart({ forgetful });
     });
   });
+}
+
+/** A run loads its model once it has reached its queue. */
+async function untilConnected(run: Bench): Promise<void> {
+  while (!run.stderr().includes(': loading ') && (await endedWithin(run, 50)) === undefined);
 }
 
 /** Disturbs a run at moments, from when it is in the middle of it, until it ends. */
