@@ -148,13 +148,13 @@ describe('fit throws', () => {
     await expect(model.fit(rows.x, rows.y)).rejects.toThrow(/has trained other weights/);
   });
 
-  it('when the method takes ranks out of the tensors, whose moments the optimizer holds', async () => {
+  it('when the method changes the ranks of the tensors, whose moments the optimizer holds', async () => {
     for (const configured of [
       sora({ r: 6, budget: 100, compactEvery: 5 }),
       adalora({ initR: 6, targetR: 1, compact: true }),
     ]) {
       const { fit } = adapted(configured);
-      await expect(fit()).rejects.toThrow(/takes ranks out of '.*'.*Configure the method without it/);
+      await expect(fit()).rejects.toThrow(/changes the ranks of '.*'.*Configure the method without it/);
     }
   });
 

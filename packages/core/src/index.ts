@@ -108,7 +108,15 @@ export { singularFactors, type RankChoice, type SingularFactors } from './adapte
 export type { CombinationType } from './adapter/combine.js';
 export { assertCuttable, cutStep, heldCost, missedCut, selectRanks, type OfRanks } from './adapter/rank-selection.js';
 export { truncated } from './adapter/truncation.js';
-export { heldRanks, keepRanks, rankedPaths, withRankCounts, withResized } from './adapter/compaction.js';
+export {
+  changeRanks,
+  heldRanks,
+  keepRanks,
+  rankedPaths,
+  withRankCounts,
+  withResized,
+  type RankChange,
+} from './adapter/compaction.js';
 export {
   activeRanks,
   baseParameters,
@@ -204,6 +212,7 @@ export {
   type BudgetItem,
   type RankTable,
 } from './adapter/budget.js';
+export { gatedLoraFiles, type GatedFiles, type GatedFormat } from './files/gated-lora-file.js';
 export {
   adaptedPaths,
   loraFile,

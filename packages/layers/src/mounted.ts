@@ -1,6 +1,7 @@
 import {
   actingParts,
   hostTensor,
+  tensorKey,
   type Adapter,
   type AdapterLayers,
   type HostTensor,
@@ -22,7 +23,7 @@ import { variableOf, weightLists } from './tfjs-layers.js';
 export interface Mounted {
   /** By module path. */
   readonly layers: AdapterLayers;
-  /** By `<path>.<name>`. */
+  /** By `tensorKey`. */
   readonly variables: Readonly<Record<string, tf.LayerVariable>>;
   /** What stands in the place of frozen weights and biases, by their names. */
   readonly instead: Tensors;
@@ -41,11 +42,13 @@ export function mount(peft: PeftModel, modules: readonly Module[]): Mounted {
     const acting = layers[path];
     if (!acting) return [];
     const names = Object.keys({ ...acting.params, ...acting.state });
-    return names.map((name) => {
+    return names.flatMap((name) => {
+      const key = tensorKey(acting, name);
+      if (key in variables) return []; // shared with a module before
       const trainable = trained !== undefined && (acting.params[name]?.trainable ?? false);
-      const variable = variableFor(values[`${path}.${name}`] as HostTensor, `${path}/${name}`, trainable);
-      variables[`${path}.${name}`] = variable;
-      return addTo(layer, variable);
+      const variable = variableFor(values[key] as HostTensor, `${path}/${name}`, trainable);
+      variables[key] = variable;
+      return [addTo(layer, variable)];
     });
   });
   const instead = standIns(peft.model.weights, model.weights, layers);

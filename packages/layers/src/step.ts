@@ -47,7 +47,7 @@ export function oneStep(attachment: Attachment, run: Run, optimizer: Optimizer, 
       const previous = Object.fromEntries(Object.entries(p).map(([key, value]) => [key, tf.clone(value)]));
       const named = trained.map(({ key }) => ({ name: tensorAt(p, key).name, tensor: tensorAt(gradients, key) }));
       optimizer.applyGradients(named);
-      assign(variables, furtherSteps(run, trained, previous, p));
+      assign(variables, furtherSteps(run, optimizer, trained, previous, p));
       assign(variables, ruled(layers, previous, p, gradients, ctx));
       if (run.controller) assign(variables, controlled(run.controller, step, p));
       return loss;
@@ -63,16 +63,19 @@ function ratesOf(
   { controller, rateFactors }: Run,
   layers: AdapterLayers,
 ): Record<string, number> {
-  const { learningRate } = optimizer as { learningRate?: unknown };
-  if (typeof learningRate !== 'number') {
-    if (!controller) return {};
-    throw new UnsupportedError(
-      `the adapter is steered by the learning rate, and the optimizer ${optimizer.getClassName()} has no number 'learningRate'`,
-      'optimizer',
-    );
-  }
+  if (!controller) return {};
+  const learningRate = rateOf(optimizer);
   const groups = ['default', ...trainedTensors(layers).map(({ group }) => group)];
   return Object.fromEntries(groups.map((group) => [group, learningRate * (rateFactors[group] ?? 1)]));
+}
+
+function rateOf(optimizer: Optimizer): number {
+  const { learningRate } = optimizer as { learningRate?: unknown };
+  if (typeof learningRate === 'number') return learningRate;
+  throw new UnsupportedError(
+    `the adapter is steered by the learning rate, and the optimizer ${optimizer.getClassName()} has no number 'learningRate'`,
+    'optimizer',
+  );
 }
 
 /** What the step's context is asked for: the controller's scalars and the numbers that dropout is made of. */
@@ -116,10 +119,17 @@ function withoutGradient(path: string, key: string): TrainingError {
 }
 
 /** Where a parameter has a learning rate of its own: every optimizer of TensorFlow.js moves it in proportion to its rate. */
-function furtherSteps({ rateFactors }: Run, trained: readonly TrainedTensor[], previous: Tensors, p: Tensors): Tensors {
-  const factors = trained.map(
-    ({ key, group, rateFactor = 1 }) => [key, rateFactor * (rateFactors[group] ?? 1)] as const,
-  );
+function furtherSteps(
+  { rateFactors }: Run,
+  optimizer: Optimizer,
+  trained: readonly TrainedTensor[],
+  previous: Tensors,
+  p: Tensors,
+): Tensors {
+  const factors = trained.map(({ key, group, rateFactor = 1, learningRate }) => {
+    const asOthers = rateFactor * (rateFactors[group] ?? 1);
+    return [key, learningRate === undefined ? asOthers : learningRate / rateOf(optimizer)] as const;
+  });
   const further = factors.filter(([, factor]) => factor !== 1);
   return Object.fromEntries(
     further.map(([key, factor]) => {
@@ -151,7 +161,7 @@ function controlled(controller: Controller, step: number, p: Tensors): Tensors {
   const [path] = Object.keys(resized);
   if (path !== undefined) {
     throw new UnsupportedError(
-      `step ${step} takes ranks out of '${path}', which a model's own fit cannot: its optimizer goes on with the tensors that it began with. Configure the method without it`,
+      `step ${step} changes the ranks of '${path}', which a model's own fit cannot: its optimizer goes on with the tensors that it began with. Configure the method without it`,
       path,
     );
   }

@@ -12,7 +12,7 @@ import {
 import { resumedLayers } from './compaction.js';
 import { parseSoraConfig, type SoraConfig } from './config.js';
 import { soraController } from './controller.js';
-import { readSoraFile, soraFile } from './file.js';
+import { soraFiles } from './file.js';
 import { gatesAtStart, initialTensors, soraLayer } from './layer.js';
 
 /** How many ranks a budgeted run starts with for each that it may keep. */
@@ -38,8 +38,7 @@ export const sora: CallableMethod<SoraConfig> = defineMethod<SoraConfig>({
   controller: soraController,
   resumedLayers,
   peftTypes: ['SORA', 'LORA'],
-  toFile: soraFile,
-  fromFile: readSoraFile,
+  ...soraFiles,
 });
 
 /** Stored: one r_max for all modules, half as much again as the budget keeps on average. Trained: A, B and gates are the budget. */

@@ -25,8 +25,9 @@ export function actingParts(peft: PeftModel | Model): ActingParts {
   const active = peft.active.map((name) => adapterNamed(peft, name));
   const layers = active.filter(({ name }) => !peft.merged.includes(name)).flatMap(partsOf('layers'));
   const saved = active.slice(0, 1).flatMap(partsOf('saved'));
-  const shared = peft.merged.length > 0;
-  return { model, ...byModule([...saved, ...layers], (parts) => combined(peft.model, parts, shared)) };
+  const isAlone =
+    peft.merged.length === 0 && (active.length === 1 || !layers.some(({ layer }) => sharesTensors(layer)));
+  return { model, ...byModule([...saved, ...layers], (parts) => combined(peft.model, parts, isAlone)) };
 }
 
 /**
@@ -64,10 +65,18 @@ interface Acting {
   readonly values: HostTensors;
 }
 
-/** One part acts as it is; several, or one on a weight that others are merged into, act one after the other. */
-function combined(model: Model, parts: readonly Part[], shared: boolean): Acting {
+/** Two adapters may call what their layers share by one name. */
+function sharesTensors({ state = {} }: AdapterLayer): boolean {
+  return Object.values(state).some(({ shared }) => shared !== undefined);
+}
+
+/**
+ * One part acts as it is; several, or one that is not alone because of what other adapters merged into its weight or call as it
+ * does, act one after the other.
+ */
+function combined(model: Model, parts: readonly Part[], isAlone: boolean): Acting {
   const [only, ...others] = parts as readonly [Part, ...Part[]];
-  if (others.length === 0 && !shared) {
+  if (others.length === 0 && isAlone) {
     const { layer, values } = only;
     const entries = Object.entries(values).map(([name, value]) => [tensorKey(layer, name), value] as const);
     return { layer, values: Object.fromEntries(entries) };

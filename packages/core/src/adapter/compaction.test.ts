@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { trained, type AdapterLayer } from '../contracts/method.js';
 import { linearSite } from '../contracts/site.js';
 import { hostTensor, tensorAt, type HostTensor } from '../tensors.js';
-import { heldRanks, keepRanks, rankedPaths, withRankCounts, withResized } from './compaction.js';
+import { changeRanks, heldRanks, keepRanks, rankedPaths, withRankCounts, withResized } from './compaction.js';
 
 beforeAll(async () => {
   tf.env().set('PROD', true);
@@ -86,6 +86,34 @@ describe('a layer of fewer ranks', () => {
     expect(Object.keys(resized)).toEqual(['a']);
     expect(withResized(layers, resized)).toEqual({ a: layer, b: layers.b });
     expect(withResized(layers)).toEqual(layers);
+  });
+});
+
+describe('a layer with new ranks', () => {
+  const added = { loraA: matrix([[8], [9]]), gate: vector(1), loraB: matrix([[0, 0, 0]]), mask: vector(1) };
+  const resized = changeRanks(layers, { a: { kept: [1], added }, b: { kept: [0, 1, 2] } });
+  const { layer, carry } = tensorAt(resized, 'a');
+
+  it('has them after those that stay, in every tensor', () => {
+    expect(Object.keys(resized)).toEqual(['a']);
+    expect(layer.params.loraA?.initial).toEqual(
+      matrix([
+        [2, 8],
+        [5, 9],
+      ]),
+    );
+    expect(layer.params.loraB?.initial).toEqual(
+      matrix([
+        [2, 2, 2],
+        [0, 0, 0],
+      ]),
+    );
+    expect([layer.params.gate?.initial, layer.state?.mask?.initial]).toEqual([vector(8, 1), vector(0, 1)]);
+  });
+
+  it('begins them with moments of zero', () => {
+    expect(carry('gate', vector(4, 5, 6), 'moment1')).toEqual(vector(5, 0));
+    expect(carry('gate', vector(4, 5, 6), 'value')).toEqual(vector(5, 1));
   });
 });
 

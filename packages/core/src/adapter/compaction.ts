@@ -1,14 +1,22 @@
 import { CheckpointError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, ResizedLayer } from '../contracts/method.js';
 import { mapValues } from '../records.js';
-import { floats, hostTensor, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
+import { floats, hostTensor, hostZeros, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { pickColumns, pickRows } from './factors.js';
 
 /*
- * Low-rank layers of fewer ranks. What a tensor's ranks are is told by its name: one that ends in `loraA` is [in, r], in
+ * Low-rank layers of other ranks. What a tensor's ranks are is told by its name: one that ends in `loraA` is [in, r], in
  * `loraB` [r, out], and any other [r]. The functions of such a layer go by the shapes they are given, not by a rank that they
- * began with: a smaller layer is then the same one with smaller tensors, and with none where no rank is left.
+ * began with: a layer of other ranks is then the same one with other tensors, and with none where no rank is left.
  */
+
+/** What becomes of a layer's ranks. */
+export interface RankChange {
+  /** The ranks that stay, in this order. */
+  readonly kept: readonly number[];
+  /** Ranks that follow them, by the layer's own names: A `[in, new]`, B `[new, out]`, any other `[new]`. Their moments are zero. */
+  readonly added?: HostTensors;
+}
 
 /** Ranks that a low-rank layer has tensors for, dead ones included. */
 export function heldRanks({ params }: AdapterLayer): number {
@@ -25,11 +33,29 @@ export function keepRanks(
   layers: AdapterLayers,
   kept: Readonly<Record<string, readonly number[]>>,
 ): Record<string, ResizedLayer> {
-  const smaller = Object.entries(kept).filter(([path, ranks]) => ranks.length < heldRanks(tensorAt(layers, path)));
+  return changeRanks(
+    layers,
+    mapValues(kept, (ranks) => ({ kept: ranks })),
+  );
+}
+
+/** What it takes to go on with other ranks of the layers named: a change for every layer that loses or gains some. */
+export function changeRanks(
+  layers: AdapterLayers,
+  changes: Readonly<Record<string, RankChange>>,
+): Record<string, ResizedLayer> {
+  const changed = Object.entries(changes).filter(
+    ([path, { kept, added }]) => added !== undefined || kept.length < heldRanks(tensorAt(layers, path)),
+  );
   return Object.fromEntries(
-    smaller.map(([path, ranks]) => {
-      const carry = (name: string, tensor: HostTensor): HostTensor => pickRanks(name, tensor, ranks);
-      return [path, { layer: smallerLayer(tensorAt(layers, path), carry, ranks.length), carry }];
+    changed.map(([path, { kept, added }]) => {
+      const carry: ResizedLayer['carry'] = (name, tensor, kind) => {
+        const remaining = pickRanks(name, tensor, kept);
+        if (!added) return remaining;
+        const next = tensorAt(added, name);
+        return joinRanks(name, remaining, kind === 'value' ? next : hostZeros(next.shape));
+      };
+      return [path, { layer: resizedLayer(tensorAt(layers, path), carry), carry }];
     }),
   );
 }
@@ -55,22 +81,17 @@ export function withRankCounts(layers: AdapterLayers, counts: readonly number[])
   return withResized(layers, keepRanks(layers, Object.fromEntries(kept)));
 }
 
-function smallerLayer(
-  layer: AdapterLayer,
-  carry: (name: string, tensor: HostTensor) => HostTensor,
-  ranks: number,
-): AdapterLayer {
+function resizedLayer(layer: AdapterLayer, carry: ResizedLayer['carry']): AdapterLayer {
   const carried = <T extends { readonly initial: HostTensor }>(spec: T, name: string): T => ({
     ...spec,
-    initial: carry(name, spec.initial),
+    initial: carry(name, spec.initial, 'value'),
   });
-  const [params, state] = [mapValues(layer.params, carried), mapValues(layer.state ?? {}, carried)];
-  if (ranks === 0)
-    return bareLayer(
-      layer,
-      mapValues({ ...params, ...state }, ({ initial }) => initial),
-    );
-  return { ...layer, params, state };
+  const next = { ...layer, params: mapValues(layer.params, carried), state: mapValues(layer.state ?? {}, carried) };
+  if (heldRanks(next) > 0) return next;
+  return bareLayer(
+    layer,
+    mapValues({ ...next.params, ...next.state }, ({ initial }) => initial),
+  );
 }
 
 /** A module that has lost every rank: the frozen one, without tensors, for engines take none of size zero. */
@@ -94,4 +115,12 @@ function pickRanks(name: string, tensor: HostTensor, ranks: readonly number[]): 
     Float32Array.from(ranks, (rank) => values[rank] as number),
     [ranks.length],
   );
+}
+
+/** A tensor's ranks followed by others of the same tensor. */
+function joinRanks(name: string, first: HostTensor, second: HostTensor): HostTensor {
+  if (name.endsWith('loraA')) return transposed(joinRanks('loraB', transposed(first), transposed(second)));
+  const [held = 0, ...rest] = first.shape; // the ranks of all but A come first
+  const data = Float32Array.from([...floats(first, name), ...floats(second, name)]);
+  return hostTensor(data, [held + (second.shape[0] as number), ...rest]);
 }

@@ -104,12 +104,12 @@ export function tensorNames(layer: AdapterLayer): string[] {
   return [...Object.keys(layer.params), ...Object.keys(layer.state ?? {})];
 }
 
-/** `<path>.<name>`: what a layer's tensor is called in the adapter. */
-export function tensorKey(layer: AdapterLayer, name: string): string {
-  return `${layer.site.path}.${name}`;
+/** What a layer's tensor is called in the adapter: `<path>.<name>`, or what it is shared as. */
+export function tensorKey({ site, state }: AdapterLayer, name: string): string {
+  return state?.[name]?.shared ?? `${site.path}.${name}`;
 }
 
-/** The values that layers start from, by `<path>.<name>`. */
+/** The values that layers start from, by `tensorKey`. */
 export function initialValues(layers: AdapterLayers): HostTensors {
   const values: HostTensors = {};
   for (const layer of Object.values(layers)) {

@@ -62,7 +62,7 @@ export interface ConfiguredMethod<C extends TargetConfig = TargetConfig> {
   readonly config: C;
 }
 
-/** An adapter's parts: `values` holds every tensor of every layer by `<path>.<name>`. */
+/** An adapter's parts: `values` holds every tensor of every layer by `<path>.<name>`, shared ones by their name. */
 export interface AdapterContents<C extends TargetConfig = TargetConfig> {
   readonly config: C;
   readonly layers: AdapterLayers;
@@ -73,7 +73,7 @@ export interface AdapterContents<C extends TargetConfig = TargetConfig> {
 export interface AdapterFile {
   /** The method's part of adapter_config.json, in PEFT's names. */
   readonly config: Readonly<Record<string, unknown>>;
-  /** Tensors by `<path>.<suffix>`, e.g. `encoder.layer.0.ffn.in.lora_A.weight`, oriented as torch holds them. */
+  /** Tensors by `<path>.<suffix>`, e.g. `encoder.layer.0.ffn.in.lora_A.weight`, or a name without a dot; oriented as torch holds them. */
   readonly tensors: HostTensors;
 }
 
@@ -168,6 +168,8 @@ export interface ParamSpec {
   readonly decay: boolean;
   /** Factor of its group's learning rate. Default 1. */
   readonly rateFactor?: number;
+  /** A learning rate of its own, the same at every step whatever its group's is. */
+  readonly learningRate?: number;
 }
 
 /** A tensor that the optimizer moves like any other. */
@@ -178,6 +180,11 @@ export function trained(initial: HostTensor, { decay = true }: { readonly decay?
 /** An untrained tensor of a layer. */
 export interface StateSpec {
   readonly initial: HostTensor;
+  /**
+   * The name, without a dot, under which the layers of an adapter have one tensor together instead of one each. Where a file does
+   * not hold it, it is `initial`.
+   */
+  readonly shared?: string;
 }
 
 /** What is known inside a step besides the tensors. */
@@ -244,6 +251,8 @@ export interface ControllerChanges {
   readonly values?: HostTensors;
   /** Layers of other ranks by module path: the step is compiled anew. */
   readonly resized?: Readonly<Record<string, ResizedLayer>>;
+  /** Whether the optimizer begins anew: moments of zero and its first step's bias correction; the schedule goes on. */
+  readonly restartsOptimizer?: boolean;
 }
 
 /** A layer that takes another's place, with fewer or more ranks. */

@@ -20,7 +20,7 @@ export function configFields(model: Model, { saved, config }: Adapter, file: Con
     revision: null,
     task_type: TASK_TYPES[model.task ?? 'sequence-classification'],
     ...file,
-    exclude_modules: excludedModules(config, file),
+    ...('exclude_modules' in file && { exclude_modules: excludedModules(config, file) }),
   };
 }
 
@@ -38,7 +38,7 @@ function savedNames(model: Model, paths: readonly string[]): readonly string[] |
   return names.length === 0 ? null : names;
 }
 
-/** The modules that the user left out, and those that lost every rank. Beside these a pattern is not needed. */
+/** The modules that the user left out, and those that lost every rank; not every method of PEFT has the field. Beside these a pattern is not needed. */
 function excludedModules({ excludeModules }: TargetConfig, file: ConfigFields): string | string[] | null {
   const dropped = stringList(file.exclude_modules);
   if (typeof excludeModules === 'string' && dropped.length === 0) return excludeModules;

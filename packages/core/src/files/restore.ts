@@ -45,15 +45,16 @@ export function fittingValues(adapter: Adapter, values: HostTensors, source: str
   const expected = new Map(
     Object.values(allLayers(adapter)).flatMap((layer) =>
       Object.entries({ ...layer.params, ...layer.state }).map(
-        ([name, { initial }]) => [tensorKey(layer, name), initial.shape] as const,
+        ([name, spec]) => [tensorKey(layer, name), spec] as const,
       ),
     ),
   );
   const unknown = Object.keys(values).find((key) => !expected.has(key));
   if (unknown) throw new CheckpointError(`${source}: '${unknown}' belongs to no adapted module of this model`, unknown);
   const fitting: HostTensors = {};
-  for (const [key, shape] of expected) {
-    const value = values[key];
+  for (const [key, spec] of expected) {
+    const { shape } = spec.initial;
+    const value = values[key] ?? ('shared' in spec ? spec.initial : undefined);
     if (!value) throw new CheckpointError(`${source}: the tensor of '${key}' is missing`, key);
     if (value.shape.join() !== shape.join()) {
       throw new CheckpointError(

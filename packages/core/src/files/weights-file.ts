@@ -2,19 +2,23 @@ import { readSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensor
 import { CheckpointError } from '../errors.js';
 import { floats, hostTensor, type HostTensors } from '../tensors.js';
 
-/** What PEFT puts before every module path. */
-const PREFIX = 'base_model.model.';
+/** What PEFT puts before every module path, and before the name of what belongs to no module. */
+const OF_MODULE = 'base_model.model.';
+const OF_ADAPTER = 'base_model.';
 
-/** Tensors by module path and suffix under PEFT's names. */
+/** Tensors by module path and suffix, or by a name without a dot, under PEFT's names. */
 export function withPrefix(tensors: HostTensors): HostTensors {
-  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [`${PREFIX}${name}`, tensor]));
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, tensor]) => [(name.includes('.') ? OF_MODULE : OF_ADAPTER) + name, tensor]),
+  );
 }
 
-/** Tensors under PEFT's names, those of old versions included, by module path and suffix. */
+/** Tensors under PEFT's names, those of old versions included, by module path and suffix or by a name without a dot. */
 export function withoutPrefix(tensors: HostTensors): HostTensors {
   return Object.fromEntries(
     Object.entries(tensors).map(([key, tensor]) => {
-      const name = key.startsWith(PREFIX) ? key.slice(PREFIX.length) : key;
+      const prefix = [OF_MODULE, OF_ADAPTER].find((each) => key.startsWith(each)) ?? '';
+      const name = key.slice(prefix.length);
       return [name.replace('.modules_to_save.', '.'), tensor];
     }),
   );

@@ -8,6 +8,8 @@ import type { Checkpoint } from './checkpoint.js';
 /** A training run between two steps: with the same data and options, `resume` goes on from it to the same end. */
 export interface TrainingSnapshot {
   readonly step: number;
+  /** Steps before the optimizer's first: above 0 where a controller has let it begin anew. */
+  readonly optimizerStart: number;
   readonly adapter: HostTensors;
   readonly moment1: HostTensors;
   readonly moment2: HostTensors;

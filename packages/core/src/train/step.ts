@@ -74,7 +74,7 @@ export interface PartSums {
 }
 
 /** A trained tensor and the layer it belongs to. */
-export interface TrainedTensor extends Pick<ParamSpec, 'group' | 'decay' | 'rateFactor'> {
+export interface TrainedTensor extends Omit<ParamSpec, 'initial' | 'trainable'> {
   readonly key: string;
   readonly name: string;
   readonly layer: AdapterLayer;
@@ -217,13 +217,9 @@ function propose(
     correction1: take(scalars, 'correction1') as Scalar,
     correction2: take(scalars, 'correction2') as Scalar,
   };
-  for (const { key, group, decay, rateFactor = 1 } of trained) {
+  for (const { key, decay, ...tensor } of trained) {
     const at: Moments = { value: take(adapter, key), moment1: take(moment1, key), moment2: take(moment2, key) };
-    const groupRate = take(scalars, `learningRate.${group}`) as Scalar;
-    const rates = {
-      ...corrections,
-      learningRate: rateFactor === 1 ? groupRate : tf.mul<Scalar>(groupRate, rateFactor),
-    };
+    const rates = { ...corrections, learningRate: rateOf(tensor, scalars) };
     const config = decay ? optimizer : { ...optimizer, weightDecay: 0 };
     const step = adamW(at, take(gradients, key), rates, config);
     next.adapter[key] = step.value;
@@ -231,6 +227,15 @@ function propose(
     next.moment2[key] = step.moment2;
   }
   return next;
+}
+
+function rateOf(
+  { group, rateFactor = 1, learningRate }: Pick<TrainedTensor, 'group' | 'rateFactor' | 'learningRate'>,
+  scalars: Tensors,
+): Scalar {
+  if (learningRate !== undefined) return tf.scalar(learningRate);
+  const groupRate = take(scalars, `learningRate.${group}`) as Scalar;
+  return rateFactor === 1 ? groupRate : tf.mul<Scalar>(groupRate, rateFactor);
 }
 
 /** The layers' rules after the optimizer, e.g. SoRA's proximal step. */

@@ -10,7 +10,8 @@ import { parseOptions } from '../config.js';
 import { farthestTensor } from '../testing/closeness.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
-import { hostTensor } from '../tensors.js';
+import { mapValues } from '../records.js';
+import { floats, hostTensor, tensorAt } from '../tensors.js';
 import type { EvaluationEvent, StepEvent, TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
 import { train } from './trainer.js';
@@ -65,6 +66,43 @@ describe('train', () => {
     expect(changed.length).toBeGreaterThan(0);
     expect(changed.filter((name) => name.startsWith('classifier.'))).toEqual([]);
     expect(Object.keys(before).filter((name) => name.startsWith('classifier.'))).not.toEqual([]);
+  });
+
+  it('lets the optimizer begin anew where the controller asks for it, as a run of its own does', async () => {
+    const constant = { schedule: 'constant', warmupRatio: 0 } as const;
+    const restarting = wholeModules(() => ({
+      reads: (step) => (step === 4 ? ['encoder.layer.0.attention.query.bias'] : []),
+      afterStep: () => ({ restartsOptimizer: true }),
+    }));
+    const snapshots: TrainingSnapshot[] = [];
+    const onSnapshot = (at: TrainingSnapshot): void => void snapshots.push(at);
+    const { last } = await run(toy(restarting), { ...constant, epochs: 2, snapshotEvery: 6, onSnapshot });
+    const inTwo = toy(wholeModules());
+    await run(inTwo, { ...constant, epochs: 1 });
+    expect((await run(inTwo, { ...constant, epochs: 1 })).last.values).toEqual(last.values);
+    const [resume] = snapshots;
+    expect(resume?.optimizerStart).toBe(4);
+    const resumed = await run(toy(restarting), { ...constant, epochs: 2, ...(resume && { resume }) });
+    expect(resumed.last.values).toEqual(last.values);
+  });
+
+  it('moves a parameter that has a learning rate of its own by that, whatever the schedule', async () => {
+    const whole = wholeModules();
+    const own: PeftMethod = {
+      ...whole,
+      adapt: (...given) =>
+        mapValues(whole.adapt(...given), (layer) => ({
+          ...layer,
+          params: mapValues(layer.params, (spec) => ({ ...spec, learningRate: 0.25 })),
+        })),
+    };
+    const peft = toy(own);
+    const key = 'encoder.layer.0.attention.query.weight';
+    const before = floats(tensorAt(peft.adapter.values, key));
+    const { last } = await run(peft, { epochs: 1, learningRate: 1e-6, warmupRatio: 0.5 });
+    const moved = floats(tensorAt(last.values, key)).map((value, index) => Math.abs(value - (before[index] ?? NaN)));
+    expect(Math.max(...moved)).toBeGreaterThan(0.5); // four steps of Adam, each of up to 0.25
+    expect(Math.max(...moved)).toBeLessThan(1.1);
   });
 
   it('tells of every step, with the schedule in its learning rates', async () => {

@@ -87,6 +87,8 @@ interface Run {
   earlierCompileMs: number;
   state: TrainingState;
   step: number;
+  /** Steps before the optimizer's first: it may begin anew in the middle of a run. */
+  optimizerStart: number;
   selected: Checkpoint | null;
   /** Stored parameters, as last counted. */
   stored: number;
@@ -103,31 +105,35 @@ function startRun(
 ): Run {
   const { method, config } = adapter;
   const layers = resume ? layersFitting(adapter, resume.adapter) : adapter.layers;
-  const everything = allLayers({ ...adapter, layers });
-  const zeros = (): HostTensors => mapValues(layerSpecs(everything).trained, ({ shape }) => hostZeros(shape));
+  const resumed = { ...adapter, layers };
   const controller = method.controller?.(adapter.layers, config, { ...settings.plan, seed });
   if (resume?.controller) controller?.restore(resume.controller);
   const values = resume?.adapter ?? adapter.values;
-  const session = openSession(model, { ...adapter, layers }, executor);
+  const session = openSession(model, resumed, executor);
   return {
     model,
     settings,
     controller,
-    groups: [...new Set(trainedTensors(everything).map(({ group }) => group))],
-    adapter: { ...adapter, layers },
+    groups: [...new Set(trainedTensors(allLayers(resumed)).map(({ group }) => group))],
+    adapter: resumed,
     noise: createRng(seed).fork('noise'),
     session,
     earlierCompileMs: resume?.compileMs ?? 0,
     state: {
       adapter: session.upload(values),
-      moment1: session.upload(resume?.moment1 ?? zeros()),
-      moment2: session.upload(resume?.moment2 ?? zeros()),
+      moment1: session.upload(resume?.moment1 ?? zeroMoments(resumed)),
+      moment2: session.upload(resume?.moment2 ?? zeroMoments(resumed)),
     },
     step: resume?.step ?? 0,
+    optimizerStart: resume?.optimizerStart ?? 0,
     selected: resume?.selected ? { ...resume.selected, layers: layersFitting(adapter, resume.selected.values) } : null,
     stored: resume?.stored ?? storedParameters(layers, values),
     storedSum: resume?.storedSum ?? 0,
   };
+}
+
+function zeroMoments(adapter: Adapter): HostTensors {
+  return mapValues(layerSpecs(allLayers(adapter)).trained, ({ shape }) => hostZeros(shape));
 }
 
 function compileMs({ earlierCompileMs, session }: Run): number {
@@ -174,7 +180,7 @@ async function oneStep(
   const fed = run.controller?.scalars(step, learningRates) ?? {};
   const scalars = hostScalars({
     ...fed,
-    ...biasCorrections(step, settings.optimizer),
+    ...biasCorrections(step - run.optimizerStart, settings.optimizer),
     ...Object.fromEntries(run.groups.map((group) => [`learningRate.${group}`, learningRates[group] as number])),
   });
   const noise = run.noise.fork(String(step));
@@ -221,13 +227,23 @@ async function runController(run: Run): Promise<void> {
   const names = controller?.reads(step) ?? [];
   if (!controller || names.length === 0) return;
   const seen = await session.download(Object.fromEntries(names.map((name) => [name, state.adapter[name]])));
-  const { values, resized } = controller.afterStep(step, seen) ?? {};
+  const { values, resized, restartsOptimizer } = controller.afterStep(step, seen) ?? {};
   if (values) {
     session.release(mapValues(values, (_, name) => state.adapter[name]));
     Object.assign(state.adapter, session.upload(values));
   }
   if (resized) await resize(run, resized);
+  if (restartsOptimizer) restartOptimizer(run);
   if (values ?? resized) await recount(run);
+}
+
+function restartOptimizer(run: Run): void {
+  const { session, adapter, state, step } = run;
+  for (const kind of ['moment1', 'moment2'] as const) {
+    session.release(state[kind]);
+    state[kind] = session.upload(zeroMoments(adapter));
+  }
+  run.optimizerStart = step;
 }
 
 /** Goes on with layers of other ranks: their values and moments carried over, the step compiled anew. */
@@ -300,9 +316,10 @@ async function checkpoint({ session, state, adapter, step }: Run): Promise<Check
 }
 
 async function snapshot(run: Run): Promise<TrainingSnapshot> {
-  const { session, state, controller, step, selected, stored, storedSum } = run;
+  const { session, state, controller, step, optimizerStart, selected, stored, storedSum } = run;
   return {
     step,
+    optimizerStart,
     adapter: await session.download(state.adapter),
     moment1: await session.download(state.moment1),
     moment2: await session.download(state.moment2),
