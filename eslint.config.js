@@ -98,4 +98,5 @@ export default defineConfig(
     extends: [tseslint.configs.disableTypeChecked],
     languageOptions: { globals: { console: 'readonly', process: 'readonly', URL: 'readonly', module: 'writable' } },
   },
+  { files: ['**/*.cjs'], languageOptions: { globals: { require: 'readonly', __filename: 'readonly' } } },
 );

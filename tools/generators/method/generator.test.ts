@@ -1,0 +1,130 @@
+import { execFile } from 'node:child_process';
+import { cp, mkdir, mkdtemp, readdir, readFile, readlink, realpath, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { createTree } from '@nx/devkit/testing';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { methodNames } from './names.js';
+
+const execute = promisify(execFile);
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+
+/** What a command prints; where it fails, all of that is the error. */
+async function run(command: string, args: readonly string[], cwd: string): Promise<string> {
+  try {
+    return (await execute(command, [...args], { cwd })).stdout;
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string };
+    throw new Error(stdout + stderr, { cause: error });
+  }
+}
+
+describe('the name of a new method', () => {
+  const tree = createTree();
+  tree.write(
+    'packages/baselines/package.json',
+    '{ "name": "@peftjs/baselines", "peft": { "methods": { "ia3": "ia3" } } }',
+  );
+  tree.write('docs/package.json', '{ "name": "@peftjs/docs" }');
+  tree.write('docs/methods/controls.md', '# Controls');
+
+  it('gives those of its export and its types', () => {
+    expect(methodNames(tree, 'my-method-2')).toEqual({
+      name: 'my-method-2',
+      exportName: 'myMethod2',
+      typeName: 'MyMethod2',
+    });
+  });
+
+  it.each([
+    [
+      'MyMethod',
+      "'MyMethod' is no name for a method; use lower-case letters, digits and single hyphens, e.g. 'my-method'",
+    ],
+    ['../up', "'../up' is no name"],
+    ['two words', "'two words' is no name"],
+    ['2nd', "'2nd' is no name"],
+    ['a--b', "'a--b' is no name"],
+    ['', "'' is no name"],
+    ['class', "'class' is a word of JavaScript and cannot be exported; choose another name"],
+    ['await', "'await' is a word of JavaScript"],
+    ['interface', "'interface' is a word of JavaScript"],
+    ['baselines', "'baselines' is taken by packages/baselines; choose another name"],
+    ['ia3', "'ia3' is taken by a method of packages/baselines; choose another name"],
+    ['docs', "'docs' is taken by docs; choose another name"],
+    ['controls', "'controls' is taken by docs/methods/controls.md; choose another name"],
+  ])("is refused in one line: '%s'", (name, message) => {
+    const refused = (): unknown => methodNames(tree, name);
+    expect(refused).toThrow(message);
+    expect(refused).not.toThrow('\n');
+  });
+});
+
+describe('npx nx g @peftjs/tools:method, in a copy of the workspace', () => {
+  let copy: string;
+
+  beforeAll(async () => {
+    copy = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-workspace-')));
+    await copyWorkspace(copy);
+  });
+  afterAll(() => rm(copy, { recursive: true, force: true }));
+
+  it('makes a package that passes the type checker and the conformance suite, and edits no shared source', async () => {
+    await run('npx', ['--no', 'nx', 'g', '@peftjs/tools:method', 'probe'], copy);
+    expect(await readlink(join(copy, 'node_modules/@peftjs/probe'))).toBe('../../packages/probe');
+    await run('npx', ['--no', '--', 'tsc', '-p', 'packages/probe'], copy);
+    const tested = await run('npx', ['--no', 'vitest', 'run', '--root', 'packages/probe', '--reporter=json'], copy);
+    const { numPassedTests, numFailedTests } = JSON.parse(tested) as Record<string, number>;
+    expect(numPassedTests).toBeGreaterThan(20);
+    expect(numFailedTests).toBe(0);
+
+    const changed: string[] = [];
+    for (const path of await filesBelow(root)) {
+      if (!(await readFile(join(root, path))).equals(await readFile(join(copy, path)))) changed.push(path);
+    }
+    expect(changed).toEqual(['package-lock.json', 'packages/bench/package.json']);
+  });
+
+  it('is offered by the command line', async () => {
+    const script = `const { offeredMethods } = await import('./packages/bench/src/registry/methods.ts');
+      console.log((await offeredMethods()).map(({ name }) => name).join());`;
+    const flags = ['--conditions=@peftjs/source', `--import=${import.meta.resolve('tsx')}`, '--input-type=module'];
+    const printed = await run(process.execPath, [...flags, '-e', script], copy);
+    expect(printed.trim().split(',')).toContain('probe');
+  });
+});
+
+/** What is installed, built or only looked at by other tests is not copied. */
+const isCopied = (path: string): boolean =>
+  !/(?:^|[/\\])(?:node_modules|dist|coverage|fixtures|presets|traps)(?:[/\\]|$)/.test(path);
+
+/** The files of a workspace that the generator, the type checker and the new package's tests need, by path. */
+async function filesBelow(workspace: string): Promise<string[]> {
+  const below = async (path: string): Promise<string[]> => {
+    const entries = await readdir(join(workspace, path), { withFileTypes: true });
+    const inner = entries.map((entry) => {
+      const inside = join(path, entry.name);
+      if (!isCopied(inside)) return [];
+      return entry.isDirectory() ? below(inside) : [inside];
+    });
+    return (await Promise.all(inner)).flat();
+  };
+  const entries = await readdir(workspace, { withFileTypes: true });
+  const above = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+  const inside = await Promise.all(['.changeset', 'docs/methods', 'packages', 'tools'].map(below));
+  return [...above, 'docs/package.json', ...inside.flat()].sort();
+}
+
+async function copyWorkspace(copy: string): Promise<void> {
+  for (const path of await filesBelow(root)) await cp(join(root, path), join(copy, path));
+  const modules = join(copy, 'node_modules');
+  await mkdir(join(modules, '@peftjs'), { recursive: true });
+  for (const name of await readdir(join(root, 'node_modules'))) {
+    if (name !== '@peftjs') await symlink(join(root, 'node_modules', name), join(modules, name));
+  }
+  for (const name of await readdir(join(root, 'node_modules/@peftjs'))) {
+    await symlink(await readlink(join(root, 'node_modules/@peftjs', name)), join(modules, '@peftjs', name));
+  }
+}
