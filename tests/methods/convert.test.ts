@@ -18,6 +18,7 @@ import {
 } from '@peftjs/core/testing';
 import { lora } from '@peftjs/lora';
 import { sora } from '@peftjs/sora';
+import { vera } from '@peftjs/vera';
 import { describe, expect, it } from 'vitest';
 
 const executor = await referenceExecutor();
@@ -40,6 +41,7 @@ describe('an adapter as a LoRA', () => {
     ['IA3', ia3()],
     ['AdaLoRA', adalora({ initR: 4, targetR: 2 })],
     ['SoRA', sora({ r: 4, sparseLambda: 2 })],
+    ['VeRA', vera({ r: 6 })],
     ['DoRA', lora({ r: 2, useDora: true })],
     ['PiSSA', lora({ r: 2, initLoraWeights: 'pissa' })],
     ['LoRA with all biases', lora({ r: 2, bias: 'all' })],

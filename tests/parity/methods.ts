@@ -2,18 +2,21 @@ import type { ConfiguredMethod } from '@peftjs/core';
 import { adalora } from '@peftjs/adalora';
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
 import { lora, truncatedLora } from '@peftjs/lora';
+import { l1ra } from '@peftjs/l1ra';
 import { sora } from '@peftjs/sora';
+import { vera } from '@peftjs/vera';
+import { offeredMethods, resolveMethod } from '../../packages/bench/src/registry/methods.js';
 
 /** A method with options, and the family whose mathematics it shares with others. The first of a family stands for it. */
 export interface ParityMethod {
   readonly name: string;
-  readonly family: 'whole modules' | 'biases' | 'bottlenecks' | 'scales' | 'lora' | 'dora' | 'adalora' | 'sora';
+  readonly family: string;
   readonly configured: ConfiguredMethod;
 }
 
-/** Every method, with the options that change what it computes. One line is all that a new one takes. */
+/** Methods with the options that change what they compute. */
 // prettier-ignore
-export const parityMethods: readonly ParityMethod[] = [
+const known: readonly ParityMethod[] = [
   { name: 'full', family: 'whole modules', configured: full() },
   { name: 'head', family: 'whole modules', configured: head() },
   { name: 'bitfit', family: 'biases', configured: bitfit() },
@@ -44,7 +47,23 @@ export const parityMethods: readonly ParityMethod[] = [
   { name: 'sora with a budget', family: 'sora', configured: sora({ r: 4, budget: 400 }) },
   { name: 'sora as released', family: 'sora', configured: sora({ r: 4, thresholdMode: 'constant', proximal: 'reference', sparseLambda: 2e-3, l1Weight: 0.1 }) },
   { name: 'sora without its dead ranks', family: 'sora', configured: sora({ r: 4, sparseLambda: 10, compactEvery: 1 }) },
+  { name: 'l1ra', family: 'l1ra', configured: l1ra({ r: 4, etaC: 0.1, l1raLambda: 0.5, rankUpdateRatio: 1, loraDropout: 0.2 }) },
+  { name: 'vera', family: 'vera', configured: vera({ r: 6, veraDropout: 0.2 }) },
 ];
+
+/** Every method that a package of the workspace offers: one without a line above is taken as it comes. */
+export const parityMethods: readonly ParityMethod[] = [...known, ...(await withoutLine())];
+
+async function withoutLine(): Promise<ParityMethod[]> {
+  const names = new Set(known.map(({ configured }) => configured.method.name));
+  const others = (await offeredMethods()).filter(({ name }) => !names.has(name));
+  return Promise.all(
+    others.map(async ({ name }) => {
+      const { method } = await resolveMethod(name);
+      return { name, family: name, configured: { method, config: method.parseConfig({}) } };
+    }),
+  );
+}
 
 /** The first of each family. */
 export const oneOfEachFamily: readonly ParityMethod[] = parityMethods.filter(

@@ -12,8 +12,10 @@ import {
   type HostTensors,
   type PeftModel,
 } from '@peftjs/core';
+import { l1ra } from '@peftjs/l1ra';
 import { lora } from '@peftjs/lora';
 import { sora } from '@peftjs/sora';
+import { vera } from '@peftjs/vera';
 import { logitsOf, model } from './bert.js';
 
 const LAYER = 'bert.encoder.layer';
@@ -67,6 +69,8 @@ const configurations: Readonly<Record<string, ConfiguredMethod>> = {
   adalora: adalora({ initR: 4, targetR: 2, loraAlpha: 6, targetModules: ['query', 'value', 'output.dense'] }),
   sora: sora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   'sora-dead': sora({ r: 2, targetModules: ['query', 'key'] }),
+  l1ra: l1ra({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
+  vera: vera({ r: 8, targetModules: ['query', 'output.dense'] }),
 };
 
 /** Every configuration on the model, untrained. */

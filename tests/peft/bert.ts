@@ -14,10 +14,12 @@ import {
   type TrainingData,
 } from '@peftjs/core';
 import { referenceExecutor } from '@peftjs/core/testing';
+import { l1ra } from '@peftjs/l1ra';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
 import { sora } from '@peftjs/sora';
+import { vera } from '@peftjs/vera';
 
 /** Between two float32 computations of one tensor, ||a - b|| / ||b||. */
 export const TOLERANCE = 1e-4;
@@ -29,7 +31,7 @@ export const fixtures = fileURLToPath(new URL('fixtures', import.meta.url));
 const bertFolder = fileURLToPath(new URL('../models/fixtures/bert-tiny', import.meta.url));
 
 /** Every method there is. */
-export const methods: readonly PeftMethod[] = [lora, adalora, sora, ...Object.values(baselines)];
+export const methods: readonly PeftMethod[] = [lora, adalora, sora, l1ra, vera, ...Object.values(baselines)];
 
 export const executor = await referenceExecutor();
 /** Named as in the fixtures, wherever the repository lies. */

@@ -15,7 +15,7 @@ sys.path.append(sys.path.pop(0))  # this script and safetensors.py beside it wou
 import shutil
 
 import torch
-from peft import AdaLoraConfig, IA3Config, LoraConfig, PeftModel, get_peft_model
+from peft import AdaLoraConfig, IA3Config, LoraConfig, PeftModel, VeraConfig, get_peft_model
 
 from peft_bert import BATCHES, FIXTURES, VERSIONS, batches, bert, logits, relative_distance, values, write_json
 
@@ -102,6 +102,14 @@ CONFIGS = {
     ),
     "ia3": IA3Config(
         task_type="SEQ_CLS", target_modules=["key", "value", "output.dense"], feedforward_modules=["output.dense"]
+    ),
+    "vera": VeraConfig(task_type="SEQ_CLS", r=8, target_modules=["query", "value", "output.dense"]),
+    "vera-seed": VeraConfig(
+        task_type="SEQ_CLS",
+        r=5,
+        target_modules=["key", "intermediate.dense"],
+        projection_prng_key=3,
+        save_projection=False,
     ),
 }
 

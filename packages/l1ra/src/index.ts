@@ -1,0 +1,51 @@
+import {
+  defineMethod,
+  narrowedTo,
+  rankCost,
+  ranksForBudget,
+  sitesForBudget,
+  type CallableMethod,
+  type MatchOn,
+  type Site,
+} from '@peftjs/core';
+import { parseL1raConfig, type L1raConfig } from './config.js';
+import { l1raController, resumedLayers } from './controller.js';
+import { l1raFiles } from './file.js';
+import { l1raLayer, newRanks, startingRank } from './layer.js';
+
+/**
+ * L1RA: LoRA with a gate on every rank, which L1 regularisation shrinks; ranks whose gates vanish are given to other modules, so
+ * that their number stays as it is while they move to where they are needed (Singh et al., 2025).
+ *
+ * @example attach(model, l1ra({ r: 8, targetModules: 'all-linear' }))
+ */
+export const l1ra: CallableMethod<L1raConfig> = defineMethod<L1raConfig>({
+  name: 'l1ra',
+  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
+  parseConfig: parseL1raConfig,
+  fitBudget,
+  adapt(sites, config, { rng }) {
+    const start = (site: Site) => newRanks(site, startingRank(site, config), config, rng.fork(site.path));
+    return Object.fromEntries(sites.map((site) => [site.path, l1raLayer(site, config, start(site))]));
+  },
+  controller: l1raController,
+  resumedLayers,
+  peftTypes: ['L1RA', 'LORA'],
+  ...l1raFiles,
+});
+
+/** Stored: ranks that store as much from the start, kept to it as they move. Trained: A, B and gates are the budget at the start. */
+function fitBudget(
+  sites: readonly Site[],
+  budget: number,
+  config: L1raConfig,
+  matchOn: MatchOn = 'stored',
+): L1raConfig {
+  const costOf = (site: Site): number => rankCost(site) + (matchOn === 'trained' ? 1 : 0);
+  const kept = sitesForBudget(sites, budget, costOf);
+  const least = kept.reduce((sum, site) => sum + costOf(site), 0);
+  const { r, rankPattern } = ranksForBudget(kept, Math.max(budget, least), costOf);
+  return { ...narrowedTo(kept, config, sites), r, rankPattern, budget: matchOn === 'stored' ? budget : null };
+}
+
+export type { L1raConfig } from './config.js';

@@ -1,0 +1,117 @@
+import { attach, hostTensor, predict, tensorAt, train, withAdapter, type HostTensors } from '@peftjs/core';
+import {
+  contextOf,
+  forwardOf,
+  initialOf,
+  layerOf,
+  referenceExecutor,
+  relativeDistance,
+  toyEvaluationData,
+  toyModel,
+  toyTrainingData,
+} from '@peftjs/core/testing';
+import { l1ra, type L1raConfig } from '@peftjs/l1ra';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+beforeAll(async () => {
+  tf.env().set('PROD', true);
+  await tf.setBackend('cpu');
+});
+
+it('adds s ((x A) * c) B to what the module gives', () => {
+  const layer = layerOf(l1ra, { r: 2, loraAlpha: 6 }, [2, 3]);
+  const p = {
+    loraA: tf.tensor2d([1, 2, 3, 4], [2, 2]),
+    gate: tf.tensor1d([0.5, 0.25]),
+    loraB: tf.tensor2d([1, 0, 2, 0, 1, 4], [2, 3]),
+  };
+  const y = forwardOf(layer, p, tf.tensor2d([1, 1], [1, 2]), tf.tensor2d([10, 20, 30], [1, 3]));
+  // x A = (4, 6), times c = (2, 1.5), times B = (2, 1.5, 10), times 6 / 2
+  expect([...y.dataSync()]).toEqual([16, 24.5, 60]);
+});
+
+describe('a gate', () => {
+  const ruled = (gates: number[], options: Partial<L1raConfig> = {}, leastGate = 0): number[] => {
+    const layer = layerOf(l1ra, { r: gates.length, ...options });
+    const at = { previous: {}, gradient: {}, ctx: contextOf({ leastGate }) };
+    const { gate } = layer.update?.({ gate: tf.tensor1d(gates) }, at) ?? {};
+    return [...(gate?.dataSync() ?? [])];
+  };
+
+  it('loses eta_c lambda at every step, and stays between zero and one', () => {
+    const gates = ruled([1.3, 1, 0.5, 0.01, 0, -0.2], { etaC: 0.1, l1raLambda: 0.25 });
+    expect(gates).toEqual([1, 0.975, 0.475, 0, 0, 0].map(Math.fround));
+  });
+
+  it('stays above zero where the controller says so', () => {
+    expect(ruled([0.5, 0.01, -1], { etaC: 0.1, l1raLambda: 0.25 }, 1e-10)).toEqual(
+      [0.475, 1e-10, 1e-10].map(Math.fround),
+    );
+  });
+
+  it('starts from one and learns at a constant rate of its own', async () => {
+    const { gate } = layerOf(l1ra, { r: 3 }).params;
+    expect([...(gate?.initial.data ?? [])]).toEqual([1, 1, 1]);
+    // In the first step Adam moves by its rate: B is zero there, so a gate has no gradient yet, and moves in the second.
+    const moves: Record<number, number> = {};
+    for (const learningRate of [1e-6, 1e-2]) {
+      const peft = attach(toyModel(), l1ra({ r: 2, etaC: 0.25, l1raLambda: 0 }), { seed: 1 });
+      const options = { executor: await referenceExecutor(), epochs: 1, learningRate, schedule: 'linear' as const };
+      const { last } = await train(peft, toyTrainingData(), options);
+      const gates = Object.entries(last.values).flatMap(([key, { data }]) => (key.endsWith('gate') ? [...data] : []));
+      moves[learningRate] = Math.max(...gates.map((value) => 1 - value));
+    }
+    expect(moves[1e-6]).toBeGreaterThan(0.2);
+    expect(moves[1e-2]).toBeGreaterThan(0.2);
+  });
+});
+
+it('has ranks that move while their number stays, and outputs that stay when they move', async () => {
+  const executor = await referenceExecutor();
+  const peft = attach(toyModel(), l1ra({ r: 4, l1raLambda: 0.7, etaC: 0.05, rankUpdateRatio: 0.25 }), { seed: 1 });
+  const { last } = await train(peft, toyTrainingData(), {
+    executor,
+    epochs: 10,
+    learningRate: 0.02,
+    selection: { data: toyEvaluationData(), evaluations: 10 },
+  });
+  const held = Object.values(last.layers).map(({ params }) => tensorAt(params, 'gate').initial.shape[0] ?? 0);
+  expect(held.reduce((sum, ranks) => sum + ranks, 0)).toBe(4 * held.length);
+  expect(new Set(held).size).toBeGreaterThan(2);
+
+  const outputs = async (parts: Parameters<typeof withAdapter>[1]): Promise<number[]> =>
+    (await predict(withAdapter(peft, parts), toyEvaluationData().batches, executor)).flatMap((row) => [...row]);
+  const { layers, values } = last;
+  const plan = { totalSteps: 10, warmupSteps: 0, finalSteps: 1 };
+  const controller = l1ra.controller?.(layers, peft.adapter.config, plan) ?? expect.fail('no controller');
+  const [first = ''] = Object.keys(layers);
+  const gate = tensorAt(values, `${first}.gate`);
+  const dying = {
+    ...values,
+    [`${first}.gate`]: hostTensor(
+      Float32Array.from(gate.data, () => 0),
+      gate.shape,
+    ),
+  };
+  const seen = Object.fromEntries(Object.keys(layers).map((path) => [`${path}.gate`, tensorAt(dying, `${path}.gate`)]));
+  const { resized = {} } = controller.afterStep(2, seen) ?? {};
+  const moved: HostTensors = { ...dying };
+  for (const [path, { layer, carry }] of Object.entries(resized)) {
+    for (const name of Object.keys(layer.params)) {
+      moved[`${path}.${name}`] = carry(name, tensorAt(dying, `${path}.${name}`), 'value');
+    }
+  }
+  const after = Object.fromEntries(Object.entries(resized).map(([path, { layer }]) => [path, layer]));
+  expect(Object.keys(after).length).toBeGreaterThan(1);
+  const before = await outputs({ values: dying, layers });
+  expect(relativeDistance(await outputs({ values: moved, layers: { ...layers, ...after } }), before)).toBeLessThan(
+    1e-5,
+  );
+});
+
+it('is scaled by alpha over the rank that a module starts with, whatever it comes to have', () => {
+  const layer = layerOf(l1ra, { r: 4, loraAlpha: 8 });
+  const fewer = layer.toLora?.({ ...initialOf(layer), gate: hostTensor(Float32Array.of(0, 1, 0, 1), [4]) });
+  expect([fewer?.scaling, fewer?.loraA.shape[1]]).toEqual([2, 2]);
+});

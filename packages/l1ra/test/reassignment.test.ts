@@ -1,0 +1,148 @@
+import {
+  activeRanks,
+  hostTensor,
+  linearSite,
+  storedParameters,
+  tensorAt,
+  withResized,
+  type ControllerChanges,
+  type HostTensors,
+  type Site,
+  type TrainPlan,
+} from '@peftjs/core';
+import { layersOf } from '@peftjs/core/testing';
+import { l1ra, type L1raConfig } from '@peftjs/l1ra';
+import { describe, expect, it } from 'vitest';
+
+const sites = ['a', 'b', 'c'].map((path) => linearSite(path, 4, 6));
+const plan: TrainPlan = { totalSteps: 100, warmupSteps: 5, finalSteps: 20 };
+
+/** What is decided of gates, after 10 of 100 steps if not told otherwise. */
+function decided(
+  gates: Readonly<Record<string, number[]>>,
+  options: Partial<L1raConfig> = {},
+  { step = 10, of = sites }: { readonly step?: number; readonly of?: readonly Site[] } = {},
+) {
+  const config = l1ra.parseConfig({ r: 3, ...options });
+  const layers = layersOf(l1ra, of, config);
+  const controller = l1ra.controller?.(layers, config, plan) ?? expect.fail('no controller');
+  const read = Object.entries(gates).map(
+    ([path, gate]) => [`${path}.gate`, hostTensor(Float32Array.from(gate), [gate.length])] as const,
+  );
+  expect(controller.reads(step)).toEqual(read.map(([name]) => name));
+  const changes: ControllerChanges = controller.afterStep(step, Object.fromEntries(read)) ?? {};
+  return { changes, layers: withResized(layers, changes.resized), controller };
+}
+
+/** Ranks by path. */
+function ranksOf(layers: ReturnType<typeof layersOf>): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(layers).map(([path, { params }]) => [path, params.gate?.initial.shape[0] ?? 0]),
+  );
+}
+
+describe('ranks', () => {
+  it('go from modules whose gates vanished to those that lost none, the largest smallest gate first, in turn', () => {
+    const { changes, layers } = decided({ a: [0, 0, 1], b: [0.5, 0.9, 0.6], c: [0.7, 0.8, 1] });
+    expect(ranksOf(layers)).toEqual({ a: 1, b: 4, c: 4 });
+    expect(changes.restartsOptimizer).toBe(true);
+    const first = decided({ a: [1, 0, 1], b: [0.5, 0.9, 0.6], c: [0.7, 0.8, 1] });
+    expect(ranksOf(first.layers)).toEqual({ a: 2, b: 3, c: 4 });
+  });
+
+  it('leave a module its last one, even a dead one, which then gets none', () => {
+    const { layers } = decided({ a: [0, 0, 0], b: [0, 0.4, 0.4], c: [0.1, 1, 1] });
+    expect(ranksOf(layers)).toEqual({ a: 1, b: 2, c: 6 });
+  });
+
+  it('are lost where every module has lost some, unless those may get them, and with reassign: false', () => {
+    const gates = { a: [0, 1, 1], b: [1, 0, 1], c: [1, 1, 0] };
+    expect(ranksOf(decided(gates).layers)).toEqual({ a: 2, b: 2, c: 2 });
+    expect(ranksOf(decided(gates, { excludePruned: false }).layers)).toEqual({ a: 3, b: 3, c: 3 });
+    const one = { a: [0, 1, 1], b: [1, 1, 1], c: [1, 1, 1] };
+    expect(ranksOf(decided(one, { reassign: false }).layers)).toEqual({ a: 2, b: 3, c: 3 });
+  });
+
+  it('stay, and the optimizer with them, where no gate has vanished', () => {
+    expect(decided({ a: [1e-9, 1, 1], b: [1, 1, 1], c: [1, 1, 1] }).changes).toEqual({});
+    const higher = decided({ a: [1e-9, 1, 1], b: [1, 1, 1], c: [1, 1, 1] }, { pruneThreshold: 1e-8 });
+    expect(ranksOf(higher.layers)).toEqual({ a: 2, b: 4, c: 3 });
+  });
+
+  it('are looked at every tenth of the steps, from the end of the warm-up on', () => {
+    const controller = l1ra.controller?.(layersOf(l1ra, sites, { r: 3 }), l1ra.parseConfig({ r: 3 }), {
+      ...plan,
+      warmupSteps: 25,
+    });
+    const steps = Array.from({ length: plan.totalSteps }, (_, index) => index + 1);
+    const looked = steps.filter((step) => (controller?.reads(step) ?? []).length > 0);
+    expect(looked).toEqual([30, 40, 50, 60, 70, 80, 90]);
+  });
+});
+
+describe('a new rank', () => {
+  const { changes } = decided({ a: [0, 0.5, 1], b: [1, 1, 1], c: [0.2, 1, 1] });
+  const { layer, carry } = tensorAt(changes.resized ?? {}, 'b');
+
+  it('starts as the first ones do: A drawn with 1 / r, B zero, gate one', () => {
+    const { loraA, loraB, gate } = layer.params;
+    expect(loraA?.initial.shape).toEqual([4, 4]);
+    expect([...(loraB?.initial.data ?? [])].slice(-6)).toEqual([0, 0, 0, 0, 0, 0]);
+    expect(gate?.initial.data[3]).toBe(1);
+    const drawn = Array.from({ length: 4 }, (_, row) => loraA?.initial.data[4 * row + 3] ?? 0);
+    expect(drawn.every((value) => value !== 0 && Math.abs(value) < 5 / 3)).toBe(true);
+  });
+
+  it('is appended to the values, and to moments as zero', () => {
+    const gate = hostTensor(Float32Array.of(0.1, 0.2, 0.3), [3]);
+    expect([...carry('gate', gate, 'value').data]).toEqual([...gate.data, 1]);
+    expect([...carry('gate', gate, 'moment1').data]).toEqual([...gate.data, 0]);
+    const loraA = hostTensor(
+      Float32Array.from({ length: 12 }, (_, index) => index),
+      [4, 3],
+    );
+    const carried = carry('loraA', loraA, 'moment2');
+    expect(carried.shape).toEqual([4, 4]);
+    expect([...carried.data].slice(0, 8)).toEqual([0, 1, 2, 0, 3, 4, 5, 0]);
+  });
+
+  it('is another one in another run, and the same in the same', () => {
+    const again = decided({ a: [0, 0.5, 1], b: [1, 1, 1], c: [0.2, 1, 1] });
+    expect(tensorAt(again.changes.resized ?? {}, 'b').layer.params.loraA).toEqual(layer.params.loraA);
+    const later = decided({ a: [0, 0.5, 1], b: [1, 1, 1], c: [0.2, 1, 1] }, {}, { step: 20 });
+    expect(tensorAt(later.changes.resized ?? {}, 'b').layer.params.loraA).not.toEqual(layer.params.loraA);
+  });
+});
+
+describe('a budget', () => {
+  const uneven = [linearSite('small', 4, 6), linearSite('wide', 10, 20)];
+
+  it('is of parameters: a rank moves where what is free pays for it', () => {
+    const gates = { small: [0, 0, 1], wide: [1, 1, 1] };
+    expect(ranksOf(decided(gates, { budget: 120 }, { of: uneven }).layers)).toEqual({ small: 1, wide: 3 });
+    expect(ranksOf(decided(gates, { budget: 130 }, { of: uneven }).layers)).toEqual({ small: 1, wide: 4 });
+  });
+
+  it('is filled before the final phase, and holds from then on', () => {
+    const gates = { small: [0, 0, 1], wide: [1, 1, 1] };
+    const { layers, controller } = decided(gates, { budget: 120 }, { of: uneven, step: 80 });
+    const values: HostTensors = Object.fromEntries(
+      Object.entries(layers).map(([path, { params }]) => [`${path}.gate`, tensorAt(params, 'gate').initial]),
+    );
+    expect(ranksOf(layers)).toEqual({ small: 3, wide: 3 });
+    expect(storedParameters(layers, values)).toBe(120);
+    expect(activeRanks(layers, values)).toEqual({ small: 3, wide: 3 });
+    expect([80, 81].map((step) => controller.holdsBudget(step))).toEqual([false, true]);
+    expect([80, 81].map((step) => controller.scalars(step, {}).leastGate)).toEqual([0, 1e-10]);
+  });
+
+  it('throws when its filling was passed over, and when the starting ranks exceed it', () => {
+    const config = l1ra.parseConfig({ r: 3, budget: 120 });
+    const controller = l1ra.controller?.(layersOf(l1ra, uneven, config), config, plan);
+    expect(() => controller?.scalars(81, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
+    const less = l1ra.parseConfig({ r: 3, budget: 100 });
+    expect(() => l1ra.controller?.(layersOf(l1ra, uneven, less), less, plan)).toThrow(
+      expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
+    );
+  });
+});

@@ -1,0 +1,102 @@
+import {
+  attach,
+  countParameters,
+  getPeftModelStateDict,
+  linearSite,
+  loadPretrained,
+  memoryStorage,
+  savePretrained,
+  setAdapter,
+  addAdapter,
+  predict,
+  tensorAt,
+  type Site,
+} from '@peftjs/core';
+import { layersOf, referenceExecutor, toyEvaluationData, toyModel } from '@peftjs/core/testing';
+import { vera } from '@peftjs/vera';
+import { describe, expect, it } from 'vitest';
+
+describe('what VeRA stores', () => {
+  const roberta = (layers: number, hidden: number): Site[] =>
+    Array.from({ length: layers }, (_, layer) =>
+      ['query', 'value'].map((name) => linearSite(`layer.${layer}.${name}`, hidden, hidden)),
+    ).flat();
+
+  it.each([
+    ['base', roberta(12, 768), 1024, 43_008, '0.043'],
+    ['large', roberta(24, 1024), 256, 61_440, '0.061'],
+  ])("is the paper's count on RoBERTa-%s: r + out for each module", (_, sites, r, exact, printed) => {
+    const layers = Object.values(layersOf(vera, sites, { r }));
+    expect(layers.reduce((sum, layer) => sum + layer.storedParameters({}), 0)).toBe(exact);
+    expect((exact / 1e6).toFixed(3)).toBe(printed);
+  });
+
+  it('is met by r alone, and by fewer modules where b is too much', () => {
+    const sites = roberta(12, 768);
+    const config = vera.parseConfig({});
+    expect(vera.fitBudget?.(sites, 36_864, config)).toMatchObject({ r: 768, targetModules: null });
+    const small = vera.fitBudget?.(sites, 2_000, config);
+    expect(small?.targetModules).toEqual(['layer.11.query', 'layer.11.value']);
+    expect(small?.r).toBe(232);
+    expect(() => vera.fitBudget?.(sites, 768, config)).toThrow(expect.objectContaining({ path: 'budget' }));
+  });
+
+  it('is one A and one B for all modules in memory and on disk, and none where the seed is enough', () => {
+    const peft = attach(toyModel(), vera({ r: 5 }));
+    const shared = Object.keys(peft.adapter.values).filter((key) => key.includes('veraA'));
+    expect(shared).toEqual(['veraA']);
+    const dict = getPeftModelStateDict(peft);
+    expect(tensorAt(dict, 'base_model.vera_A').shape).toEqual([5, 12]); // the widest of inputs 8 and 12
+    expect(tensorAt(dict, 'base_model.vera_B').shape).toEqual([12, 5]);
+    expect(tensorAt(dict, 'base_model.model.encoder.layer.0.ffn.in.vera_lambda_b').shape).toEqual([12]);
+    expect(countParameters(peft).trainable).toBe(countParameters(peft).stored);
+    const bare = getPeftModelStateDict(attach(toyModel(), vera({ r: 5, saveProjection: false })));
+    expect(Object.keys(bare).filter((key) => !key.includes('vera_lambda') && !key.includes('classifier'))).toEqual([]);
+  });
+});
+
+describe('a file', () => {
+  const write = async (r: number) => {
+    const storage = memoryStorage();
+    await savePretrained(attach(toyModel(), vera({ r })), 'adapter', { storage });
+    return storage;
+  };
+
+  it('that promises the shared matrices and lacks them is refused by name', async () => {
+    const peft = attach(toyModel(), vera({ r: 2 }));
+    const { config, tensors } = vera.toFile(peft.adapter, { pruned: true });
+    const { vera_B: _, ...rest } = tensors;
+    expect(() => vera.fromFile({ config, tensors: rest })).toThrow(
+      expect.objectContaining({ code: 'PEFT_CHECKPOINT', path: 'vera_B' }),
+    );
+  });
+
+  it('whose shared matrices are of another width is refused by name', async () => {
+    const storage = await write(2);
+    const narrow = { ...toyModel(), sites: toyModel().sites.filter(({ path }) => !path.includes('ffn')) };
+    await expect(loadPretrained(narrow, 'adapter', { methods: [vera], storage })).rejects.toThrow(
+      expect.objectContaining({ code: 'PEFT_CHECKPOINT' }),
+    );
+  });
+});
+
+it('keeps the shared matrices of two adapters apart, on different modules too', async () => {
+  const executor = await referenceExecutor();
+  const outputs = async (peft: Parameters<typeof predict>[0]): Promise<number[]> =>
+    (await predict(peft, toyEvaluationData().batches, executor)).flatMap((row) => [...row]);
+  const peft = attach(toyModel(), vera({ r: 3, targetModules: ['query'] }), { seed: 1 });
+  addAdapter(peft, vera({ r: 4, projectionPrngKey: 9, targetModules: ['ffn.in'] }), { adapterName: 'second' });
+  for (const [name, adapter] of peft.adapters) {
+    const values = Object.entries(adapter.values).map(([key, value]) => {
+      if (!key.endsWith('veraLambdaB')) return [key, value] as const;
+      return [key, { ...value, data: Float32Array.from(value.data, (_, index) => 1 / (index + 1)) }] as const;
+    });
+    peft.adapters.set(name, { ...adapter, values: Object.fromEntries(values) });
+  }
+  const alone = await outputs(peft);
+  setAdapter(peft, ['default', 'second']);
+  const together = await outputs(peft);
+  setAdapter(peft, 'default');
+  expect(together).not.toEqual(alone);
+  expect(await outputs(peft)).toEqual(alone);
+});
