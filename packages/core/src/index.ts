@@ -212,7 +212,7 @@ export {
   type BudgetItem,
   type RankTable,
 } from './adapter/budget.js';
-export { gatedLoraFiles, type GatedFiles, type GatedFormat } from './files/gated-lora-file.js';
+export { gatedLoraFiles, type GatedFiles, type GatedFormat } from './files/gated-file.js';
 export {
   adaptedPaths,
   loraFile,
