@@ -98,5 +98,9 @@ export default defineConfig(
     extends: [tseslint.configs.disableTypeChecked],
     languageOptions: { globals: { console: 'readonly', process: 'readonly', URL: 'readonly', module: 'writable' } },
   },
-  { files: ['**/*.cjs'], languageOptions: { globals: { require: 'readonly', __filename: 'readonly' } } },
+  {
+    files: ['**/*.cjs'],
+    languageOptions: { globals: { require: 'readonly', __filename: 'readonly' } },
+    rules: { '@typescript-eslint/no-require-imports': 'off' },
+  },
 );

@@ -106,7 +106,7 @@ export function alphaOf(site: Site, { loraAlpha, alphaPattern }: SoraConfig): nu
 }
 
 /** Gates of one, or a mask that keeps every gate. */
-export function ones(r: number): HostTensor {
+function ones(r: number): HostTensor {
   return hostTensor(new Float32Array(r).fill(1), [r]);
 }
 

@@ -28,7 +28,7 @@ export function drawProjections(sites: readonly Site[], { r, projectionPrngKey }
 }
 
 /** The largest input and the largest output of any module. */
-export function widest(sites: readonly Site[]): [inFeatures: number, outFeatures: number] {
+function widest(sites: readonly Site[]): [inFeatures: number, outFeatures: number] {
   return [
     Math.max(...sites.map(({ inFeatures }) => inFeatures)),
     Math.max(...sites.map(({ outFeatures }) => outFeatures)),

@@ -104,10 +104,10 @@ const isCopied = (path: string): boolean =>
 async function filesBelow(workspace: string): Promise<string[]> {
   const below = async (path: string): Promise<string[]> => {
     const entries = await readdir(join(workspace, path), { withFileTypes: true });
-    const inner = entries.map((entry) => {
+    const inner = entries.map(async (entry) => {
       const inside = join(path, entry.name);
       if (!isCopied(inside)) return [];
-      return entry.isDirectory() ? below(inside) : [inside];
+      return entry.isDirectory() ? await below(inside) : [inside];
     });
     return (await Promise.all(inner)).flat();
   };

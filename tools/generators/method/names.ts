@@ -2,7 +2,7 @@ import { names, readJson, type Tree } from '@nx/devkit';
 import ts from 'typescript';
 
 /** A method cannot be called so; nx prints the message. */
-export class NameError extends Error {
+class NameError extends Error {
   override readonly name = 'NameError';
 }
 
