@@ -87,6 +87,20 @@ describe.each(presets())('the preset $name', (preset) => {
   );
 });
 
+describe('rows of data of the user', () => {
+  const rowsOf = async (name: string, more: object = {}) =>
+    (await studyFromFlags(flagsOf(presetNamed(name), more))).study.protocol.rows;
+
+  it('count whole, unless the preset is for such data, a study file or a flag says how many', async () => {
+    await writeFile(at('few.json'), JSON.stringify({ protocol: { rows: 40 } }));
+    expect(await rowsOf('quick')).toBeNull();
+    expect(await rowsOf('quick', { config: at('few.json') })).toBe(40);
+    expect(await rowsOf('quick', { config: at('few.json'), rows: 30 })).toBe(30);
+    expect(await rowsOf('glue')).toBe(presetNamed('glue').study.protocol?.rows);
+    expect(await rowsOf('glue', { full: true })).toBeNull();
+  });
+});
+
 describe('peft-bench run --help', () => {
   it('names every preset and what it is', async () => {
     const { stdout, code } = await peftBench(['run', '--help']);

@@ -136,14 +136,18 @@ function withoutOwnBudgets(study: Study): Study {
   return { ...study, methods: Object.fromEntries(arms) };
 }
 
+/** The user's own data count whole, whatever slice a preset takes of those that come along. */
+const ALL_ROWS: StudyInput = { protocol: { rows: null, devRows: null } };
+
 /** @throws ConfigError for a preset that there is not, or not in a full size, or not without data. */
 function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, data: DataSource): StudyInput[] {
   const { study, full, needsData } = presetNamed(name);
   if (needsData && data.kind === 'embedded') {
     throw new ConfigError(`--preset ${name} compares on data of yours; name the folder by --data`, 'data');
   }
-  if (!wantsFull) return [study];
-  if (full) return [study, full];
+  const rows = needsData || data.kind === 'embedded' ? [] : [ALL_ROWS];
+  if (!wantsFull) return [study, ...rows];
+  if (full) return [study, full, ...rows];
   const sized = presets().filter((preset) => preset.full);
   throw new ConfigError(
     `--full: the preset '${name}' has one size only; expected ${sized.map((preset) => preset.name).join(', ')}`,
@@ -153,7 +157,6 @@ function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, dat
 
 async function flagInput(flags: StudyFlags, data: DataSource): Promise<StudyInput> {
   const tasks = list('task', flags.task) ?? (await tasksOf(data));
-  const ownRows = data.kind === 'embedded' ? {} : { rows: null, devRows: null }; // the user's own data count whole
   const { epochs, batchSize, maxTokens, learningRate, rows, split } = flags;
   return {
     ...(flags.model === undefined ? {} : { model: flags.model }),
@@ -161,7 +164,6 @@ async function flagInput(flags: StudyFlags, data: DataSource): Promise<StudyInpu
     ...optional('methods', list('method', flags.method)),
     ...optional('budgets', list('budget', flags.budget)),
     protocol: {
-      ...ownRows,
       ...optional('epochs', epochs),
       ...optional('batchSize', batchSize),
       ...optional('maxTokens', maxTokens),
