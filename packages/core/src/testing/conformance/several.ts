@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { addAdapter, deleteAdapter, disableAdapter, setAdapter, unload } from '../../adapter/adapters.js';
 import { baseParameters } from '../../adapter/accounting.js';
-import { BASE, withAdapter, type PeftModel } from '../../adapter/peft-model.js';
+import { BASE, type PeftModel } from '../../adapter/peft-model.js';
 import { layerStatus, modelStatus } from '../../adapter/status.js';
 import type { TargetConfig } from '../../adapter/targets.js';
 import { onWarning } from '../../config.js';
