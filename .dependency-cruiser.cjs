@@ -48,10 +48,11 @@ module.exports = {
     },
     {
       name: 'resolvable',
-      comment: 'The import leads nowhere. TensorFlow.js on native code is an optional peer.',
+      comment:
+        'The import leads nowhere. TensorFlow.js on native code is an optional peer; transformers.js is an example reader’s.',
       severity: 'error',
       from: {},
-      to: { couldNotResolve: true, pathNot: '^@tensorflow/tfjs-node(?:-gpu)?$' },
+      to: { couldNotResolve: true, pathNot: '^(?:@tensorflow/tfjs-node(?:-gpu)?|@huggingface/transformers)$' },
     },
   ],
   options: {

@@ -22,6 +22,7 @@ export default defineConfig({
   description: 'Parameter-efficient fine-tuning for TypeScript: LoRA, AdaLoRA and SoRA on TensorFlow.js',
   head: [['link', { rel: 'icon', type: 'image/svg+xml', href: '/logo.svg' }]],
   markdown: { anchor: { slugify: anchorOf }, config: linkOut },
+  vite: { build: { chunkSizeWarningLimit: 2000 } }, // the page of a large package
   themeConfig: {
     logo: '/logo.svg',
     nav: contents,

@@ -9,11 +9,24 @@ export interface Section {
 }
 
 /** The one list of what the site holds, in reading order. A folder's pages that are not named here follow, by name. */
-const contents = [
+const contents: readonly { text: string; folder: string; first: readonly string[]; deep?: boolean }[] = [
   { text: 'Start', folder: '.', first: ['the-whole-idea'] },
-  { text: 'Methods', folder: 'methods', first: ['lora', 'adalora', 'sora', 'baselines', 'controls'] },
+  {
+    text: 'Tutorials',
+    folder: 'tutorials',
+    first: [
+      'lora',
+      'adalora',
+      'sora',
+      'own-model',
+      'own-layers-model',
+      'adapter-to-transformers-js',
+      'compiled-training',
+    ],
+  },
+  { text: 'Methods', folder: 'methods', first: ['lora', 'adalora', 'sora'] },
   { text: 'Reference', folder: 'reference', first: ['cli', 'loading-models', 'tasks', 'generation'] },
-  { text: 'API', folder: 'reference/api', first: [] },
+  { text: 'API', folder: 'reference/api', first: [], deep: true },
   { text: 'Benchmarks', folder: 'benchmarks', first: [] },
   { text: 'Contributing', folder: 'contributing', first: ['style', 'testing', 'add-a-method'] },
 ];
@@ -22,12 +35,12 @@ const docs = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Every page but the start page: the menu and the sidebar are made of these. */
 export function sections(): Section[] {
-  return contents.map(({ text, folder, first }) => ({ text, items: pagesOf(folder, first) }));
+  return contents.map(({ text, folder, first, deep = false }) => ({ text, items: pagesOf(folder, first, deep) }));
 }
 
-function pagesOf(folder: string, first: readonly string[]): Section['items'] {
+function pagesOf(folder: string, first: readonly string[], deep: boolean): Section['items'] {
   if (!existsSync(join(docs, folder))) return []; // the API before it is generated
-  const names = readdirSync(join(docs, folder))
+  const names = readdirSync(join(docs, folder), { recursive: deep, encoding: 'utf8' })
     .filter((file) => file.endsWith('.md') && file !== 'index.md')
     .map((file) => file.slice(0, -'.md'.length))
     .sort();

@@ -22,7 +22,8 @@ const MAX_CELLS = 2 ** 24;
  * are counted in units of the costs' common divisor; where that would take too much memory or time, in a coarser unit:
  * sums that share a cell then compete, and the budget still holds exactly.
  *
- * @param options.atLeast sums below this are taken only if no other can be reached; then the greatest sum wins.
+ * Sums below `atLeast` are taken only if no other can be reached; then the greatest sum wins.
+ *
  * @throws ConfigError for a value below zero or a cost that is no whole number above zero.
  */
 export function selectWithinBudget(

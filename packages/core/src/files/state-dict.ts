@@ -13,9 +13,8 @@ export interface StateDictOptions {
 
 /**
  * An adapter's tensors in memory, named and oriented as adapter_model.safetensors has them (`base_model.model.<module>..`), the
- * head and `modulesToSave` among them.
- * @param options.pruned whether ranks that have vanished are left out, as `savePretrained` does. Default false: what
- * `setPeftModelStateDict` takes.
+ * head and `modulesToSave` among them. `pruned` says whether ranks that have vanished are left out, as `savePretrained` does. Default
+ * false: what `setPeftModelStateDict` takes.
  * @throws ConfigError for an unknown adapter.
  */
 export function getPeftModelStateDict(
