@@ -1,0 +1,125 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { chromium, type Browser, type Page } from 'playwright-core';
+import { preview, type PreviewServer } from 'vite';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { root } from '../workspace/repository.js';
+
+const executablePath = process.env.PEFTJS_CHROMIUM ?? '/usr/bin/chromium';
+const withoutChromium = !existsSync(executablePath);
+const reason = withoutChromium ? `skipped: there is no ${executablePath}` : 'in Chromium';
+
+/** What a page was like. */
+interface Visit {
+  readonly errors: readonly string[];
+  readonly foreign: readonly string[];
+  readonly ids: readonly string[];
+  readonly links: readonly string[];
+  /** How much wider than the window the page is. */
+  readonly overflow: number;
+}
+
+let site: string;
+let pages: string[];
+beforeAll(async () => {
+  site = await mkdtemp(join(tmpdir(), 'peftjs-site-'));
+  await promisify(execFile)('npm', ['run', '-s', '-w', 'docs', 'site', '--', '--outDir', site], { cwd: root });
+  pages = (await readdir(site, { recursive: true }))
+    .filter((path) => path.endsWith('.html') && path !== '404.html')
+    .sort();
+}, 400_000);
+afterAll(() => rm(site, { recursive: true }));
+
+it('the site is built, with a page for every package', () => {
+  expect(pages).toEqual(
+    expect.arrayContaining([
+      'index.html',
+      'methods/sora.html',
+      'reference/api/core.html',
+      'reference/api/core/nn.html',
+    ]),
+  );
+});
+
+describe(`every page, ${reason}`, () => {
+  let server: PreviewServer | undefined;
+  let browser: Browser | undefined;
+  const visits = new Map<string, Visit>();
+
+  beforeAll(async () => {
+    if (withoutChromium) return;
+    server = await preview({
+      root: site,
+      configFile: false,
+      appType: 'mpa',
+      logLevel: 'silent',
+      build: { outDir: '.' },
+      preview: { port: 0 },
+    });
+    browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
+    const page = await browser.newPage({ viewport: { width: 390, height: 844 } });
+    for (const path of pages) visits.set(`/${path}`, await visit(page, origin() + path));
+  }, 400_000);
+  afterAll(async () => {
+    await browser?.close();
+    await server?.close();
+  });
+
+  const origin = () => server?.resolvedUrls?.local[0] ?? '';
+  const found = (what: (seen: Visit, path: string) => readonly string[]) =>
+    [...visits].flatMap(([path, seen]) => what(seen, path).map((text) => `${path}: ${text}`));
+
+  it.skipIf(withoutChromium)('opens without an error on the console', () => {
+    expect(visits.size).toBe(pages.length);
+    expect(found(({ errors }) => errors)).toEqual([]);
+  });
+
+  it.skipIf(withoutChromium)('asks no other host', () => {
+    expect(found(({ foreign }) => foreign)).toEqual([]);
+  });
+
+  it.skipIf(withoutChromium)('links to pages and headings that there are', () => {
+    expect(
+      found(({ links }, path) => links.filter((link) => leadsNowhere(new URL(link, origin() + path.slice(1))))),
+    ).toEqual([]);
+  });
+
+  it.skipIf(withoutChromium)('is no wider than a phone', () => {
+    expect(found(({ overflow }) => (overflow > 0 ? [`${overflow} pixels too wide`] : []))).toEqual([]);
+  });
+
+  function leadsNowhere({ href, pathname, hash }: URL): boolean {
+    if (!href.startsWith(origin())) return false;
+    const target = visits.get(pathname.endsWith('/') ? `${pathname}index.html` : pathname);
+    if (!target) return !existsSync(join(site, pathname));
+    return hash !== '' && !target.ids.includes(decodeURIComponent(hash.slice(1)));
+  }
+});
+
+/** Opens a page, lets it come to rest, and looks round. */
+async function visit(page: Page, url: string): Promise<Visit> {
+  const errors: string[] = [];
+  const foreign: string[] = [];
+  const { host } = new URL(url);
+  page.removeAllListeners();
+  page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
+  page.on('pageerror', (error) => errors.push(error.message));
+  page.on('request', (request) => {
+    const asked = new URL(request.url());
+    if (asked.protocol.startsWith('http') && asked.host !== host) foreign.push(request.url());
+  });
+  await page.goto(url);
+  await page.waitForLoadState('networkidle');
+  return { errors, foreign, ...(await page.evaluate<Pick<Visit, 'ids' | 'links' | 'overflow'>>(lookRound)) };
+}
+
+/** Runs in the page. */
+const lookRound = `({
+  ids: [...document.querySelectorAll('[id]')].map(({ id }) => id),
+  links: [...document.querySelectorAll('a[href]')].map((link) => link.getAttribute('href')),
+  overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+})`;
