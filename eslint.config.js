@@ -37,7 +37,17 @@ const noNodeImports = {
 };
 
 export default defineConfig(
-  { ignores: ['**/dist/', '**/coverage/', '.nx/', 'docs/.vitepress/cache/', 'results/', 'tools/generators/**/files/'] },
+  {
+    ignores: [
+      '**/dist/',
+      '**/coverage/',
+      '.nx/',
+      'docs/.vitepress/cache/',
+      'docs/public/lesson/',
+      'results/',
+      'tools/generators/**/files/',
+    ],
+  },
   js.configs.recommended,
   tseslint.configs.strictTypeChecked,
   {

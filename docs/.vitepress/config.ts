@@ -1,6 +1,7 @@
 import { defineConfig, type MarkdownOptions } from 'vitepress';
 import { anchorOf, repository, siteLink } from './links.js';
 import { sections } from './pages.js';
+import { vite } from './vite.js';
 
 /** Rewrites the links of each page by `siteLink`, before VitePress looks at them. */
 const linkOut: NonNullable<MarkdownOptions['config']> = (md) => {
@@ -21,8 +22,8 @@ export default defineConfig({
   title: 'peftjs',
   description: 'Parameter-efficient fine-tuning for TypeScript: LoRA, AdaLoRA and SoRA on TensorFlow.js',
   head: [['link', { rel: 'icon', type: 'image/svg+xml', href: '/logo.svg' }]],
+  vite,
   markdown: { anchor: { slugify: anchorOf }, config: linkOut },
-  vite: { build: { chunkSizeWarningLimit: 2000 } }, // the page of a large package
   themeConfig: {
     logo: '/logo.svg',
     nav: contents,

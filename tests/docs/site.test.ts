@@ -4,14 +4,13 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { chromium, type Browser, type Page } from 'playwright-core';
-import { preview, type PreviewServer } from 'vite';
+import type { Browser, Page } from 'playwright-core';
+import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { root } from '../workspace/repository.js';
-
-const executablePath = process.env.PEFTJS_CHROMIUM ?? '/usr/bin/chromium';
-const withoutChromium = !existsSync(executablePath);
-const reason = withoutChromium ? `skipped: there is no ${executablePath}` : 'in Chromium';
+import { inChromium, openBrowser, withoutChromium } from './browser.js';
+import { describeLivePage } from './live-page.js';
+import { originOf, serve } from './serve.js';
 
 /** What a page was like. */
 interface Visit {
@@ -45,22 +44,15 @@ it('the site is built, with a page for every package', () => {
   );
 });
 
-describe(`every page, ${reason}`, () => {
+describe(`every page, ${inChromium}`, () => {
   let server: PreviewServer | undefined;
   let browser: Browser | undefined;
   const visits = new Map<string, Visit>();
 
   beforeAll(async () => {
     if (withoutChromium) return;
-    server = await preview({
-      root: site,
-      configFile: false,
-      appType: 'mpa',
-      logLevel: 'silent',
-      build: { outDir: '.' },
-      preview: { port: 0 },
-    });
-    browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
+    server = await serve(site);
+    browser = await openBrowser();
     const page = await browser.newPage({ viewport: { width: 390, height: 844 } });
     for (const path of pages) visits.set(`/${path}`, await visit(page, origin() + path));
   }, 400_000);
@@ -69,7 +61,7 @@ describe(`every page, ${reason}`, () => {
     await server?.close();
   });
 
-  const origin = () => server?.resolvedUrls?.local[0] ?? '';
+  const origin = () => originOf(server);
   const found = (what: (seen: Visit, path: string) => readonly string[]) =>
     [...visits].flatMap(([path, seen]) => what(seen, path).map((text) => `${path}: ${text}`));
 
@@ -99,6 +91,8 @@ describe(`every page, ${reason}`, () => {
     return hash !== '' && !target.ids.includes(decodeURIComponent(hash.slice(1)));
   }
 });
+
+describeLivePage(() => site);
 
 /** Opens a page, lets it come to rest, and looks round. */
 async function visit(page: Page, url: string): Promise<Visit> {

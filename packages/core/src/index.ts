@@ -166,7 +166,7 @@ export {
 } from './train/sparsify.js';
 export { sparsifyingLevels, type LevelSpacing } from './train/sparsity-levels.js';
 export { calibrate, type CalibrateOptions } from './train/calibrate.js';
-export { evaluate, predict, type PredictOptions } from './train/evaluate.js';
+export { evaluate, predict, predictWith, type PredictOptions } from './train/evaluate.js';
 export {
   adamW,
   biasCorrections,

@@ -41,6 +41,7 @@ export async function hexDigest(
       `a model is identified by ${algorithm}, which a page offers over HTTPS or on localhost only`,
     );
   }
-  const digest = new Uint8Array(await subtle.digest(algorithm, bytes));
+  const view = new Uint8Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);
+  const digest = new Uint8Array(await subtle.digest(algorithm, view));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -28,8 +28,8 @@ export function isSha256({ hash }: ListedFile): boolean {
 }
 
 /** What git hashes before the bytes of a file. */
-export function gitPrefix({ size }: ListedFile): Uint8Array {
-  return new TextEncoder().encode(`blob ${size}\0`);
+export function gitPrefix({ size }: ListedFile): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(new TextEncoder().encode(`blob ${size}\0`));
 }
 
 /** The error for bytes that are not those that were promised. */

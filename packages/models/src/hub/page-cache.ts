@@ -65,14 +65,14 @@ function blobSource(content: Blob): ByteSource {
 }
 
 async function gathered(fill: (part: Part) => Promise<void>): Promise<Blob> {
-  const pieces: Uint8Array[] = [];
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
   let length = 0;
   await fill({
     get length() {
       return length;
     },
     append(bytes) {
-      pieces.push(bytes);
+      pieces.push(bytes as Uint8Array<ArrayBuffer>);
       length += bytes.length;
       return Promise.resolve();
     },

@@ -1,0 +1,35 @@
+import { CheckpointError, type Storage } from '@peftjs/core';
+import type { FileSizes } from '../lesson-files.js';
+
+/**
+ * The site's own files as a storage to load models from. What is there is known beforehand: a page that asks for a file to see
+ * whether it exists would fill the console with errors.
+ * @param root address of the folder, with a slash at its end
+ * @param sizes bytes of every file in it, by path
+ */
+export function siteFiles(root: URL, sizes: FileSizes): Storage {
+  return {
+    exists: (path) => Promise.resolve(path in sizes),
+    async read(path) {
+      if (!(path in sizes)) throw new CheckpointError(`this site has no ${path}: reload the page`, path);
+      return fetchBytes(new URL(path, root));
+    },
+    write: (path) => Promise.reject(new CheckpointError(`cannot write ${path}: a site is only read`, path)),
+  };
+}
+
+/** A file of the site. @throws CheckpointError when it does not come. */
+export async function fetchBytes(url: URL): Promise<Uint8Array> {
+  try {
+    const response = await fetch(url);
+    if (!response.ok) throw new CheckpointError(`HTTP ${response.status}`, url.href);
+    return new Uint8Array(await response.arrayBuffer());
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new CheckpointError(
+      `cannot read ${url.href} (${reason}): check the connection and try again`,
+      url.href,
+      cause,
+    );
+  }
+}

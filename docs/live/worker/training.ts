@@ -1,0 +1,88 @@
+import { head } from '@peftjs/baselines';
+import { attach, baseParameters, storedParameters, train, type Executor, type StepEvent } from '@peftjs/core';
+import type { FromWorker, Progress } from '../messages.js';
+import { openLearner, type Learner } from './learner.js';
+import type { Lesson } from './lesson.js';
+import type { Recipe } from './methods.js';
+import { moduleRanks } from './ranks.js';
+
+/** What a model is trained on, with, and how long. */
+export interface Training {
+  readonly lesson: Lesson;
+  readonly executor: Executor;
+  readonly epochs: number;
+  readonly seed: number;
+  /** Steps between two reports: each one brings all values to the host, which takes a while from a GPU. */
+  readonly reportEvery: number;
+  readonly signal: AbortSignal;
+  readonly tell: (message: FromWorker) => void;
+}
+
+/** The head alone, on the frozen encoder, is trained at this rate. */
+const HEAD_RATE = 1e-2;
+/** How often the held-out sentences are scored. */
+const SCORES_PER_EPOCH = 2;
+
+/** Trains a head on the frozen encoder: what every adapter has to beat. */
+export async function trainHead({ lesson, executor, epochs, seed, signal, tell }: Training): Promise<Learner> {
+  const peft = attach(lesson.model, head(), { seed });
+  await train(peft, lesson.train, {
+    executor,
+    signal,
+    epochs,
+    learningRate: HEAD_RATE,
+    onStep: ({ step, totalSteps }) => tell({ kind: 'preparing', step, totalSteps }),
+  });
+  const learner = openLearner(peft, executor);
+  const scores = await learner.scores(lesson.heldOut);
+  tell({ kind: 'frozen', scores, baseParameters: baseParameters(lesson.model) });
+  return learner;
+}
+
+/** An untrained adapter on the model. */
+export function startAdapter({ lesson, executor, seed }: Training, { configured }: Recipe): Learner {
+  return openLearner(attach(lesson.model, configured, { seed }), executor);
+}
+
+/**
+ * Trains an adapter, and the head with it; the learner has the newest values at every report.
+ * @param betweenSteps what else the worker was asked for meanwhile
+ */
+export async function trainAdapter(
+  learner: Learner,
+  { rates }: Recipe,
+  { lesson, executor, epochs, reportEvery, signal, tell }: Training,
+  betweenSteps: () => Promise<void>,
+): Promise<void> {
+  const scoreEvery = Math.ceil(lesson.train.batchesPerEpoch / SCORES_PER_EPOCH);
+  let newest: StepEvent | undefined;
+  const report = async (isLast: boolean): Promise<void> => {
+    if (!newest) return;
+    tell({ kind: 'progress', ...progressOf(newest, learner) });
+    const { step } = newest;
+    if (isLast || step % scoreEvery === 0) {
+      tell({ kind: 'scores', step, scores: await learner.scores(lesson.heldOut) });
+    }
+  };
+  const { peft } = learner;
+  await train(peft, lesson.train, {
+    executor,
+    signal,
+    epochs,
+    ...rates,
+    onStep: (event) => (newest = event),
+    snapshotEvery: (step) => step % reportEvery === 0 || step % scoreEvery === 0,
+    async onSnapshot({ adapter }) {
+      learner.learn(adapter);
+      await report(false);
+      await betweenSteps();
+    },
+  });
+  learner.learn(peft.adapter.values);
+  await report(true);
+}
+
+function progressOf({ step, totalSteps, loss, milliseconds }: StepEvent, { peft: { adapter } }: Learner): Progress {
+  const parameters = storedParameters(adapter.layers, adapter.values);
+  return { step, totalSteps, loss, milliseconds, parameters, modules: moduleRanks(adapter) };
+}

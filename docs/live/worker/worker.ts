@@ -1,0 +1,32 @@
+/** The worker of the live page: a trainer between the page's messages and the site's files. */
+import { fromPretrained, type PretrainedModel } from '@peftjs/models';
+import { LESSON, MODEL, type FileSizes } from '../lesson-files.js';
+import type { FromWorker, ToWorker } from '../messages.js';
+import { openDevice } from './device.js';
+import { liveTrainer } from './live-trainer.js';
+import { fetchBytes, siteFiles } from './site-files.js';
+
+const root = new URL(`${import.meta.env.BASE_URL}lesson/`, self.location.origin);
+
+function tell(message: FromWorker): void {
+  self.postMessage(message, { transfer: message.kind === 'adapter' ? [message.zip.buffer] : [] });
+}
+
+/** The model that was loaded last, and for how many classes. */
+let newest: { readonly numLabels: number; readonly model: PretrainedModel } | undefined;
+
+async function loadModel(numLabels: number): Promise<PretrainedModel> {
+  if (newest?.numLabels === numLabels) return newest.model;
+  const sizes = JSON.parse(new TextDecoder().decode(await fetchBytes(new URL(LESSON.sizes, root)))) as FileSizes;
+  const model = await fromPretrained(MODEL, {
+    numLabels,
+    storage: siteFiles(new URL(LESSON.models, root), sizes),
+    onProgress: ({ loadedBytes, totalBytes }) => tell({ kind: 'loading', loadedBytes, totalBytes }),
+  });
+  newest = { numLabels, model };
+  return model;
+}
+
+const handle = liveTrainer({ openDevice: () => openDevice(new URL(LESSON.runtime, root).href), loadModel }, tell);
+
+self.addEventListener('message', ({ data }: MessageEvent<ToWorker>) => void handle(data));

@@ -1,0 +1,15 @@
+import { existsSync } from 'node:fs';
+import { chromium, type Browser } from 'playwright-core';
+
+const executablePath = process.env.PEFTJS_CHROMIUM ?? '/usr/bin/chromium';
+
+/** Whether pages cannot be opened here. */
+export const withoutChromium = !existsSync(executablePath);
+
+/** Belongs into the title of what is skipped without a browser. */
+export const inChromium = withoutChromium ? `skipped: there is no ${executablePath}` : 'in Chromium';
+
+/** @throws where there is no Chromium. */
+export function openBrowser(): Promise<Browser> {
+  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
+}

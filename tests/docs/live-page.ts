@@ -1,0 +1,228 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { unzipSync } from 'fflate';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import type { PreviewServer } from 'vite';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { isolation } from '../../docs/.vitepress/isolation.js';
+import { classify } from '../../examples/load-adapter.js';
+import { inChromium, openBrowser, withoutChromium } from './browser.js';
+import { longestTask } from './main-thread.js';
+import { originOf, serve } from './serve.js';
+
+/** Whether the adapter's held-out accuracy exceeds the frozen encoder's. */
+const BEATS_FROZEN = `
+  Number(document.querySelector('[data-test=accuracy]').dataset.value) >
+  Number(document.querySelector('[data-test=frozen]').dataset.value)
+`;
+
+const FEW = `label\ttext\n${Array.from({ length: 16 }, (_, row) => [
+  `好\t第${row}碗汤很好喝 😀`,
+  `坏\t<img src=x onerror="window.harmed=true">الحساء بارد ${row}`,
+])
+  .flat()
+  .join('\n')}`;
+
+const at = (page: Page, name: string) => page.locator(`[data-test=${name}]`);
+const valueOf = async (page: Page, name: string) => Number(await at(page, name).getAttribute('data-value'));
+const phase = (page: Page, ...names: string[]) =>
+  page.waitForSelector(names.map((name) => `[data-test=status][data-phase=${name}]`).join(','), { timeout: 900_000 });
+
+/** Fills the tables in and takes few epochs: what is asked is not how well it learns. */
+async function replaceSentences(page: Page, train: string, heldOut = train): Promise<void> {
+  await page.locator('summary', { hasText: 'The sentences' }).click();
+  await at(page, 'train').fill(train);
+  await at(page, 'heldOut').fill(heldOut);
+  await at(page, 'heldOut').blur();
+}
+
+/** What a page said and asked for since it was opened. */
+interface Visited {
+  readonly page: Page;
+  /** Errors and warnings of the console, and what was thrown. */
+  readonly complaints: readonly string[];
+  /** Addresses of other hosts. */
+  readonly foreign: readonly string[];
+}
+
+/** Opens the live page of a server, in a context that `prepare` has seen. */
+async function visit(
+  browser: Browser,
+  server: PreviewServer,
+  prepare: (context: BrowserContext) => Promise<void> = () => Promise.resolve(),
+): Promise<Visited> {
+  const context = await browser.newContext();
+  await prepare(context);
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  const foreign: string[] = [];
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+  });
+  page.on('pageerror', (error) => complaints.push(error.message));
+  context.on('request', (request) => {
+    if (!/^(blob|data):/.test(request.url()) && !request.url().startsWith(originOf(server)))
+      foreign.push(request.url());
+  });
+  await page.goto(`${originOf(server)}live.html`);
+  return { page, complaints, foreign };
+}
+
+/** What a browser says of a memory that it cannot give, before the worker's own program. */
+const NO_MEMORY = `
+  WebAssembly.Memory = function () {
+    throw new RangeError('WebAssembly.Memory(): could not allocate memory');
+  };
+`;
+
+/** The page's worker runs `code` before its own program. */
+function workerBegins(code: string): (context: BrowserContext) => Promise<void> {
+  return (context) =>
+    context.route('**/assets/worker-*.js', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: `${code}\n${await response.text()}` });
+    });
+}
+
+/** The tests of the live page in a site that is built. */
+export function describeLivePage(site: () => string): void {
+  describe.skipIf(withoutChromium)(`the live page, ${inChromium}`, { timeout: 1_200_000 }, () => {
+    let folder: string;
+    let browser: Browser;
+    let server: PreviewServer;
+
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'peftjs-live-'));
+      server = await serve(site(), isolation);
+      browser = await openBrowser();
+    });
+
+    afterAll(async () => {
+      await browser.close();
+      await server.close();
+      await rm(folder, { recursive: true });
+    });
+
+    it('trains until it beats the frozen encoder; the page stays free; the download says the same in Node', async () => {
+      const { page, complaints, foreign } = await visit(browser, server);
+      await browser.startTracing(page, { categories: ['toplevel'] });
+      const started = performance.now();
+      await at(page, 'start').click();
+      await page.waitForFunction(BEATS_FROZEN, undefined, { timeout: 900_000 });
+      await at(page, 'stop').click();
+      await phase(page, 'stopped', 'finished');
+      const seconds = (performance.now() - started) / 1000;
+      const [accuracy, frozen] = [await valueOf(page, 'accuracy'), await valueOf(page, 'frozen')];
+      const longest = longestTask(await browser.stopTracing());
+      process.stderr.write(
+        `live page: held-out accuracy ${accuracy.toFixed(3)}, frozen encoder ${frozen.toFixed(3)}, ` +
+          `after ${seconds.toFixed(0)} s; the main thread's longest task: ${longest.toFixed(0)} ms\n`,
+      );
+      expect(accuracy).toBeGreaterThan(frozen);
+      expect(longest).toBeGreaterThan(0);
+      expect(longest).toBeLessThan(100);
+
+      const text = 'The soup was cold, and the waiter rude.';
+      await at(page, 'question').fill(text);
+      await page.waitForSelector(`[data-test=answers][data-text="${text}"]`);
+      const answer = at(page, 'after');
+      const [download] = await Promise.all([page.waitForEvent('download'), at(page, 'download').click()]);
+      const adapter = join(folder, 'adapter');
+      for (const [name, bytes] of Object.entries(unzipSync(await readFile(await download.path())))) {
+        await mkdir(dirname(join(adapter, name)), { recursive: true });
+        await writeFile(join(adapter, name), bytes);
+      }
+      expect(download.suggestedFilename()).toBe('sora-adapter.zip');
+      const logits = [...(await classify(text, adapter))];
+      const best = Math.max(...logits);
+      const share = 1 / logits.reduce((sum, logit) => sum + Math.exp(logit - best), 0);
+      expect(Math.abs(share - Number(await answer.getAttribute('data-share')))).toBeLessThan(1e-4);
+      expect(await answer.innerText()).toContain(['negative', 'positive'][logits.indexOf(best)]);
+      expect({ complaints, foreign }).toEqual({ complaints: [], foreign: [] });
+      await page.context().close();
+    });
+
+    it('loses ranks by the slider, stops and starts again, on sentences of the reader', async () => {
+      const { page, complaints } = await visit(browser, server);
+      await replaceSentences(page, FEW);
+      await page.locator('input[type=number]').first().fill('20');
+      await at(page, 'threshold').fill('0');
+      await at(page, 'start').click();
+      await page.waitForSelector('[data-test=ranks][data-value="64"]', { timeout: 300_000 });
+      await at(page, 'threshold').fill('0.03');
+      await page.waitForFunction('document.querySelector("[data-test=ranks]").dataset.value < 64', undefined, {
+        timeout: 300_000,
+      });
+      await at(page, 'stop').click();
+      await phase(page, 'stopped');
+      await at(page, 'start').click();
+      await phase(page, 'training');
+      await at(page, 'stop').click();
+      await phase(page, 'stopped');
+      expect(complaints).toEqual([]);
+
+      for (const text of [
+        '<img src=x onerror="window.harmed=true">',
+        '汤很好喝 😀',
+        'a b '.repeat(5000),
+        '\u0000\u202e',
+      ]) {
+        await at(page, 'question').fill(text);
+        await page.waitForSelector('[data-test=answers], [role=alert]');
+      }
+      await at(page, 'question').fill('   ');
+      await page.getByText('Type something').waitFor();
+      expect(await page.evaluate('[window.harmed, document.querySelectorAll("img[src=x]").length]')).toEqual([
+        undefined,
+        0,
+      ]);
+
+      for (const [table, reason] of [
+        ['', 'expected text, got an empty file'],
+        ['<script>window.harmed = true</script>', 'expected the columns "label" and "text"'],
+        ['label\ttext\ngood\tyes', 'at least two different labels'],
+      ] as const) {
+        await at(page, 'train').fill(table);
+        await at(page, 'train').blur();
+        await at(page, 'start').click();
+        await phase(page, 'failed');
+        expect(await at(page, 'failure').innerText()).toContain(reason);
+      }
+      expect(complaints).toEqual([]);
+      await page.context().close();
+    });
+
+    it('says in a line what is missing: threads, WebAssembly, its files', async () => {
+      const plain = await serve(site());
+      const { page } = await visit(browser, plain);
+      await replaceSentences(page, FEW);
+      await at(page, 'start').click();
+      await at(page, 'notes').waitFor();
+      expect(await at(page, 'notes').innerText()).toMatch(
+        /No WebGPU in this browser[^]*One thread: this address is served without/,
+      );
+      await page.context().close();
+      await plain.close();
+
+      const withoutFiles = (context: BrowserContext) => context.route('**/*.wasm', (route) => route.abort());
+      expect(await failureOf(await visit(browser, server, withoutFiles))).toMatch(/^WebAssembly did not start here/);
+
+      const withoutWasm = workerBegins('delete globalThis.WebAssembly;');
+      expect(await failureOf(await visit(browser, server, withoutWasm))).toMatch(/^This browser has no WebAssembly/);
+      const withoutMemory = workerBegins(NO_MEMORY);
+      expect(await failureOf(await visit(browser, server, withoutMemory))).toMatch(
+        /^This tab did not get enough memory/,
+      );
+    });
+  });
+}
+
+/** What the page says when it is told to train and cannot. */
+async function failureOf({ page }: Visited): Promise<string> {
+  await at(page, 'start').click();
+  await phase(page, 'failed', 'finished');
+  const failure = await at(page, 'failure').innerText();
+  await page.context().close();
+  return failure;
+}
