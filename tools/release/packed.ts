@@ -1,0 +1,111 @@
+/**
+ * The packages as npm would publish them, for tests that stand where a user stands: in an empty folder, with tarballs in the
+ * registry's place.
+ *
+ *   const packed = await packPackages(folder);
+ *   await npmInstall(project, [...tarballsOf(packed, ['@peftjs/core', '@peftjs/sora']), '@tensorflow/tfjs@^4.22.0']);
+ *
+ * What is packed is what was built: `npm run build` comes before, so that it is done once for all of them.
+ */
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { ConfigError } from '@peftjs/core';
+
+const run = promisify(execFile);
+
+const packagesFolder = fileURLToPath(new URL('../../packages', import.meta.url));
+
+/** A package as npm would publish it. */
+export interface PackedPackage {
+  readonly name: string;
+  /** Path of its tarball. */
+  readonly tarball: string;
+  /** Bytes of the tarball. */
+  readonly size: number;
+  /** Paths inside it. */
+  readonly files: readonly string[];
+  /** The packages of this repository that it depends on. */
+  readonly siblings: readonly string[];
+}
+
+/** Why there is nothing to pack yet; undefined when every package has a build that is newer than its sources. */
+export function missingBuild(): string | undefined {
+  for (const folder of publishedFolders()) {
+    const build = join(folder, 'dist', 'index.js');
+    if (!existsSync(build)) return 'the packages are not built: npm run build';
+    const { mtimeMs } = statSync(build);
+    if (sourcesOf(folder).some((file) => statSync(file).mtimeMs > mtimeMs)) {
+      return 'the packages have changed since they were built: npm run build';
+    }
+  }
+  return undefined;
+}
+
+/** Packs every published package into a folder. */
+export async function packPackages(into: string): Promise<PackedPackage[]> {
+  const { stdout } = await npm(['pack', ...publishedFolders(), '--json', '--pack-destination', into], into);
+  const packed = JSON.parse(stdout) as {
+    readonly name: string;
+    readonly filename: string;
+    readonly size: number;
+    readonly files: readonly { readonly path: string }[];
+  }[];
+  const siblings = new Map(publishedFolders().map((folder) => [manifestOf(folder).name, siblingsOf(folder)]));
+  return packed.map(({ name, filename, size, files }) => ({
+    name,
+    tarball: join(into, filename),
+    size,
+    files: files.map(({ path }) => path).sort(),
+    siblings: siblings.get(name) ?? [],
+  }));
+}
+
+/** The tarballs of packages and of all that they need of this repository: what `npm install` has to be given. */
+export function tarballsOf(packed: readonly PackedPackage[], names: readonly string[]): string[] {
+  const needed = new Set<string>();
+  const need = (name: string): void => {
+    const found = packed.find((each) => each.name === name);
+    if (!found) throw new ConfigError(`no package of this repository is called '${name}'`, name);
+    if (needed.has(found.tarball)) return;
+    needed.add(found.tarball);
+    found.siblings.forEach(need);
+  };
+  names.forEach(need);
+  return [...needed];
+}
+
+/** `npm install` of tarballs and of packages of the registry, without their install scripts. */
+export async function npmInstall(folder: string, specs: readonly string[]): Promise<void> {
+  const quiet = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'];
+  await npm(['install', ...quiet, ...specs], folder);
+}
+
+function npm(args: readonly string[], cwd: string): Promise<{ stdout: string }> {
+  return run('npm', [...args], { cwd, maxBuffer: 1 << 26 });
+}
+
+function publishedFolders(): string[] {
+  return readdirSync(packagesFolder).map((name) => join(packagesFolder, name));
+}
+
+interface Manifest {
+  readonly name: string;
+  readonly dependencies?: Readonly<Record<string, string>>;
+}
+
+function manifestOf(folder: string): Manifest {
+  return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest;
+}
+
+function siblingsOf(folder: string): string[] {
+  return Object.keys(manifestOf(folder).dependencies ?? {}).filter((name) => name.startsWith('@peftjs/'));
+}
+
+function sourcesOf(folder: string): string[] {
+  return readdirSync(join(folder, 'src'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && !entry.name.endsWith('.test.ts'))
+    .map((entry) => join(entry.parentPath, entry.name));
+}
