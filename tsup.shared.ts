@@ -1,6 +1,7 @@
+import { copyFile } from 'node:fs/promises';
 import { defineConfig } from 'tsup';
 
-/** How every package is built: ESM only, one chunk per entry, types beside the entries that are imported by others. */
+/** How every package is built: ESM only, one chunk per entry, types beside the entries that are imported by others; with the licence. */
 export const packageBuild = (entry: string[], imported = entry) =>
   defineConfig({
     entry,
@@ -10,4 +11,5 @@ export const packageBuild = (entry: string[], imported = entry) =>
     clean: true,
     target: 'node20',
     treeshake: true,
+    onSuccess: () => copyFile('../../LICENSE', 'LICENSE'),
   });

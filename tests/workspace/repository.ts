@@ -9,6 +9,7 @@ interface Manifest {
   readonly license: string;
   readonly files: readonly string[];
   readonly exports: Readonly<Record<string, string | { readonly '@peftjs/source': string }>>;
+  readonly bin?: Readonly<Record<string, string>>;
   readonly scripts: Readonly<Record<string, string>>;
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly peerDependencies?: Readonly<Record<string, string>>;

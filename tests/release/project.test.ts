@@ -1,0 +1,66 @@
+import { execFile, execFileSync } from 'node:child_process';
+import { cp, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { missingBuild, npmInstall, packPackages, tarballsOf } from '../../tools/release/packed.js';
+import { bertFolder } from '../models/bert-tiny.js';
+import { root } from '../workspace/repository.js';
+
+const run = promisify(execFile);
+
+/** Why nothing can be installed here. */
+function missingRegistry(): string | undefined {
+  try {
+    execFileSync('npm', ['view', '@tensorflow/tfjs@4.22.0', 'version', '--fetch-retries=0'], { stdio: 'ignore' });
+    return undefined;
+  } catch {
+    return "npm's registry is out of reach";
+  }
+}
+
+const missing = missingBuild() ?? missingRegistry();
+const skipped = missing === undefined ? '' : ` (skipped: ${missing})`;
+
+describe.skipIf(missing !== undefined)(`an empty project with the packages as they are published${skipped}`, () => {
+  let project: string;
+
+  beforeAll(async () => {
+    project = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-project-')));
+    const tarballs = join(project, 'tarballs');
+    await mkdir(tarballs);
+    await writeFile(join(project, 'package.json'), '{ "private": true, "type": "module" }\n');
+    const own = ['@peftjs/sora', '@peftjs/models', '@peftjs/tasks', '@peftjs/engine'];
+    const packed = await packPackages(tarballs);
+    await npmInstall(project, [...tarballsOf(packed, own), '@tensorflow/tfjs@4.22.0']);
+    await cp(bertFolder, join(project, 'bert-tiny'), { recursive: true });
+    await cp(join(root, 'tests/release/fixtures'), project, { recursive: true });
+  });
+  afterAll(() => rm(project, { recursive: true, force: true }));
+
+  it('is understood by TypeScript in its strictest form, and trains ten steps in Node', async () => {
+    const options = ['--strict', '--module', 'nodenext', '--target', 'es2022', '--lib', 'es2023,dom', '--types', ''];
+    const compiler = join(root, 'node_modules/typescript/bin/tsc');
+    await run(process.execPath, [compiler, ...options, '--outDir', 'built', 'ten-steps.ts', 'in-node.ts'], {
+      cwd: project,
+    });
+    const { stdout } = await run(process.execPath, ['built/in-node.js'], { cwd: project });
+    expectTrained(JSON.parse(stdout) as Trained);
+    const config = JSON.parse(await readFile(join(project, 'adapter/adapter_config.json'), 'utf8')) as object;
+    expect(config).toMatchObject({ peft_type: 'LORA' });
+  });
+});
+
+/** What fixtures/ten-steps.ts tells. */
+interface Trained {
+  readonly losses: number[];
+  readonly stored: number;
+}
+
+function expectTrained({ losses, stored }: Trained): void {
+  expect(losses).toHaveLength(10);
+  expect(losses.every(Number.isFinite)).toBe(true);
+  expect(new Set(losses).size).toBeGreaterThan(5);
+  expect(stored).toBeGreaterThan(0);
+}
