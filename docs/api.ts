@@ -25,6 +25,7 @@ const markdown: Partial<PluginOptions> = {
   pageTitleTemplates: { module: ({ name }) => `@peftjs/${name}` },
   parametersFormat: 'table',
   interfacePropertiesFormat: 'table',
+  tableColumnSettings: { hideModifiers: true, hideInherited: true },
   useCodeBlocks: true,
   sanitizeComments: true,
 };

@@ -1,10 +1,12 @@
-import { defineConfig, type MarkdownOptions } from 'vitepress';
+import { dirname } from 'node:path/posix';
+import { defineConfig, type MarkdownRenderer } from 'vitepress';
+import { typesetFormulas } from './formulas.js';
 import { anchorOf, repository, siteLink } from './links.js';
 import { sections } from './pages.js';
 import { vite } from './vite.js';
 
 /** Rewrites the links of each page by `siteLink`, before VitePress looks at them. */
-const linkOut: NonNullable<MarkdownOptions['config']> = (md) => {
+function linkOut(md: MarkdownRenderer): void {
   md.core.ruler.push('link-out', (state) => {
     const { relativePath } = state.env as { readonly relativePath: string };
     for (const token of state.tokens.flatMap(({ children }) => children ?? [])) {
@@ -12,21 +14,37 @@ const linkOut: NonNullable<MarkdownOptions['config']> = (md) => {
       if (target !== null) token.attrSet('href', siteLink(relativePath, target));
     }
   });
-};
+}
 
 const contents = sections().map(({ text, items }) => ({ text, items: [...items] }));
+
+/** What the bar at the top has room for on a tablet: where to begin. The sidebar has every page. */
+const bar = ['Tutorials', 'Methods', 'Reference', 'API', 'Benchmarks'];
+const nav = contents.flatMap(({ text, items: [first] }) =>
+  first && bar.includes(text) ? [{ text, link: first.link, activeMatch: `^${dirname(first.link)}/(?!api/)` }] : [],
+);
 
 export default defineConfig({
   lang: 'en',
   outDir: 'dist',
   title: 'peftjs',
   description: 'Parameter-efficient fine-tuning for TypeScript: LoRA, AdaLoRA and SoRA on TensorFlow.js',
-  head: [['link', { rel: 'icon', type: 'image/svg+xml', href: '/logo.svg' }]],
+  transformHead: ({ siteData: { base }, title, description }) => [
+    ['link', { rel: 'icon', type: 'image/svg+xml', href: `${base}logo.svg` }],
+    ['meta', { property: 'og:title', content: title }],
+    ['meta', { property: 'og:description', content: description }],
+  ],
   vite,
-  markdown: { anchor: { slugify: anchorOf }, config: linkOut },
+  markdown: {
+    anchor: { slugify: anchorOf },
+    config: (md) => {
+      linkOut(md);
+      typesetFormulas(md);
+    },
+  },
   themeConfig: {
     logo: '/logo.svg',
-    nav: contents,
+    nav,
     sidebar: contents,
     outline: { level: [2, 3] },
     search: { provider: 'local' },

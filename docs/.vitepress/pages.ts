@@ -26,14 +26,14 @@ const contents: readonly { text: string; folder: string; first: readonly string[
   },
   { text: 'Methods', folder: 'methods', first: ['lora', 'adalora', 'sora'] },
   { text: 'Reference', folder: 'reference', first: ['cli', 'loading-models', 'tasks', 'generation'] },
-  { text: 'API', folder: 'reference/api', first: [], deep: true },
-  { text: 'Benchmarks', folder: 'benchmarks', first: [] },
+  { text: 'API', folder: 'reference/api', first: ['core'], deep: true },
+  { text: 'Benchmarks', folder: 'benchmarks', first: ['standard'] },
   { text: 'Contributing', folder: 'contributing', first: ['style', 'testing', 'add-a-method'] },
 ];
 
 const docs = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** Every page but the start page: the menu and the sidebar are made of these. */
+/** Every page but the start page: the sidebar and the bar at the top are made of these. */
 export function sections(): Section[] {
   return contents.map(({ text, folder, first, deep = false }) => ({ text, items: pagesOf(folder, first, deep) }));
 }
