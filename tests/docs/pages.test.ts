@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { repository, siteLink } from '../../docs/.vitepress/links.js';
 import { sections } from '../../docs/.vitepress/pages.js';
-import { filesBelow } from '../workspace/repository.js';
+import { filesBelow, textOf } from '../workspace/repository.js';
 
 describe('the contents of the site', () => {
   it('hold every page of docs once, and the start page leads them', () => {
@@ -20,6 +20,24 @@ describe('the contents of the site', () => {
       { text: 'AdaLoRA', link: '/methods/adalora' },
       { text: 'SoRA', link: '/methods/sora' },
     ]);
+  });
+});
+
+describe('the page of a method', () => {
+  const overviews = ['docs/methods/baselines.md', 'docs/methods/controls.md'];
+  const pages = filesBelow('docs/methods').filter((path) => !overviews.includes(path));
+  const parts = {
+    'an equation': /^\$\$\n[^$]+\n\$\$$/m,
+    'a picture': /^!\[[^\]]+\]\(\.\.\/images\/[\w-]+\.svg\)$/m,
+    options: /^## Options/m,
+    deviations: /^## .*deviations/im,
+    'when to use it': /^## When to use it$/m,
+    'a citation': /^## .*citation$/im,
+  };
+
+  it.each(pages)('%s has an equation, a picture, options, deviations, when to use it and a citation', (path) => {
+    const text = textOf(path);
+    expect(Object.entries(parts).flatMap(([part, pattern]) => (pattern.test(text) ? [] : [part]))).toEqual([]);
   });
 });
 
