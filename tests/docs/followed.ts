@@ -37,10 +37,11 @@ export async function follow(page: string, folder: string): Promise<string> {
 }
 
 /**
- * Where packages are installed from: the workspace, run from its sources; or, where PEFTJS_PACKED names a project into which the packed
- * packages are installed, those.
+ * Where packages are installed from: the workspace, run from its sources or, with PEFTJS_BUILT=1, as they were built; or, where
+ * PEFTJS_PACKED names a project into which the packed packages are installed, those.
  */
 const packed = process.env.PEFTJS_PACKED;
+const compiled = packed !== undefined || process.env.PEFTJS_BUILT === '1';
 const registries = [...(packed === undefined ? [] : [packed]), root].map((project) => join(project, 'node_modules'));
 
 /** Types commands in a folder. What `npm install` names is linked, with what it needs in turn. */
@@ -48,7 +49,7 @@ async function type(commands: string, folder: string): Promise<string> {
   const typed = shortened(commands).split('\n');
   for (const [, names = ''] of typed.map((line) => /^npm install (.+)$/.exec(line) ?? [])) await install(names, folder);
   const script = typed.filter((line) => !/^(?:npm (?:install|ci)|mkdir .* && cd) /.test(line)).join('\n');
-  const sources = packed === undefined ? { NODE_OPTIONS: '--conditions=@peftjs/source' } : {};
+  const sources = compiled ? {} : { NODE_OPTIONS: '--conditions=@peftjs/source' };
   const options = { cwd: folder, env: { ...process.env, ...quick, ...sources } };
   const { stdout, stderr } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', script], options);
   return stdout + stderr;

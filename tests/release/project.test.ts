@@ -3,8 +3,11 @@ import { cp, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { missingBuild, npmInstall, packPackages, tarballsOf } from '../../tools/release/packed.js';
+import { inChromium, openBrowser, withoutChromium } from '../docs/browser.js';
+import { originOf, serve } from '../docs/serve.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { root } from '../workspace/repository.js';
 
@@ -40,17 +43,37 @@ describe.skipIf(missing !== undefined)(`an empty project with the packages as th
   afterAll(() => rm(project, { recursive: true, force: true }));
 
   it('is understood by TypeScript in its strictest form, and trains ten steps in Node', async () => {
-    const options = ['--strict', '--module', 'nodenext', '--target', 'es2022', '--lib', 'es2023,dom', '--types', ''];
-    const compiler = join(root, 'node_modules/typescript/bin/tsc');
-    await run(process.execPath, [compiler, ...options, '--outDir', 'built', 'ten-steps.ts', 'in-node.ts'], {
-      cwd: project,
-    });
+    expect(await typeErrors(project)).toEqual([]);
     const { stdout } = await run(process.execPath, ['built/in-node.js'], { cwd: project });
     expectTrained(JSON.parse(stdout) as Trained);
     const config = JSON.parse(await readFile(join(project, 'adapter/adapter_config.json'), 'utf8')) as object;
     expect(config).toMatchObject({ peft_type: 'LORA' });
   });
+
+  it.skipIf(withoutChromium)(`trains ten steps in a bundle of Vite's, ${inChromium}`, async () => {
+    await cp(bertFolder, join(project, 'public/bert-tiny'), { recursive: true });
+    await build({ root: project, configFile: false, logLevel: 'silent' });
+    const server = await serve(join(project, 'dist'));
+    const browser = await openBrowser();
+    const page = await browser.newPage();
+    const complaints: string[] = [];
+    page.on('console', (message) => complaints.push(message.text()));
+    page.on('pageerror', (error) => complaints.push(error.message));
+    await page.goto(originOf(server));
+    await page.waitForFunction('globalThis.trained', undefined, { timeout: 120_000 });
+    expectTrained(await page.evaluate<Trained>('globalThis.trained'));
+    expect(complaints).toEqual([]);
+    await browser.close();
+    await server.close();
+  });
 });
+
+/** What TypeScript says of a project and of every declaration that it reads, TensorFlow.js's own apart, which are not strict. */
+async function typeErrors(folder: string): Promise<string[]> {
+  const compiler = run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc')], { cwd: folder });
+  const { stdout } = await compiler.catch((error: unknown) => error as { readonly stdout: string });
+  return stdout.split('\n').filter((line) => /error TS/.test(line) && !line.startsWith('node_modules/@tensorflow/'));
+}
 
 /** What fixtures/ten-steps.ts tells. */
 interface Trained {
