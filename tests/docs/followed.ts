@@ -51,7 +51,7 @@ async function type(commands: string, folder: string): Promise<string> {
   const script = typed.filter((line) => !/^(?:npm (?:install|ci)|mkdir .* && cd) /.test(line)).join('\n');
   const sources = compiled ? {} : { NODE_OPTIONS: '--conditions=@peftjs/source' };
   const options = { cwd: folder, env: { ...process.env, ...quick, ...sources } };
-  const { stdout, stderr } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', script], options);
+  const { stdout, stderr } = await promisify(execFile)('bash', ['--norc', '-euo', 'pipefail', '-c', script], options);
   return stdout + stderr;
 }
 

@@ -110,6 +110,7 @@ export function describeLivePage(site: () => string): void {
       const started = performance.now();
       await at(page, 'start').click();
       await page.waitForFunction(BEATS_FROZEN, undefined, { timeout: 900_000 });
+      const step = Number(/(\d+) ms/.exec(await at(page, 'status').innerText())?.[1]);
       await at(page, 'stop').click();
       await phase(page, 'stopped', 'finished');
       const seconds = (performance.now() - started) / 1000;
@@ -117,11 +118,11 @@ export function describeLivePage(site: () => string): void {
       const longest = longestTask(await browser.stopTracing());
       process.stderr.write(
         `live page: held-out accuracy ${accuracy.toFixed(3)}, frozen encoder ${frozen.toFixed(3)}, ` +
-          `after ${seconds.toFixed(0)} s; the main thread's longest task: ${longest.toFixed(0)} ms\n`,
+          `after ${seconds.toFixed(0)} s; a step takes ${step} ms, the main thread's longest task ${longest.toFixed(0)} ms\n`,
       );
       expect(accuracy).toBeGreaterThan(frozen);
       expect(longest).toBeGreaterThan(0);
-      expect(longest).toBeLessThan(100);
+      expect(longest).toBeLessThan(step); // what trains does not run on the page's thread
 
       const text = 'The soup was cold, and the waiter rude.';
       await at(page, 'question').fill(text);

@@ -53,8 +53,14 @@ describe(`every page, ${inChromium}`, () => {
     if (withoutChromium) return;
     server = await serve(site);
     browser = await openBrowser();
-    const page = await browser.newPage({ viewport: { width: 390, height: 844 } });
-    for (const path of pages) visits.set(`/${path}`, await visit(page, origin() + path));
+    const waiting = [...pages];
+    const tab = await browser.newContext({ viewport: { width: 390, height: 844 } });
+    const tour = async (page: Page) => {
+      for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
+        visits.set(`/${path}`, await visit(page, origin() + path));
+      }
+    };
+    await Promise.all(Array.from({ length: 4 }, async () => tour(await tab.newPage())));
   }, 400_000);
   afterAll(async () => {
     await browser?.close();
