@@ -30,7 +30,9 @@ figcaption:not(:first-child){margin-top:20px}
 .scroll{overflow-x:auto}
 .grid .wide{grid-column:1/-1}
 .beside{display:grid;grid-template-columns:minmax(0,440px) minmax(0,1fr);gap:16px 32px;align-items:start}
-.pair{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,440px);gap:16px;align-items:start}
+.pair{display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start}
+.pair>.card{flex:1 1 auto;max-width:100%}
+.pair>figure{flex:1 1 400px;max-width:100%}
 .part{margin-top:16px}
 .part summary h3{display:inline;margin:0;color:var(--ink)}
 .part>.card{margin-top:12px}
@@ -69,7 +71,6 @@ summary{cursor:pointer;color:var(--soft)}
 details dl{margin-top:10px}
 footer{padding:32px 24px 48px;color:var(--soft);font-size:.875rem}
 @media (max-width:1000px){.beside{grid-template-columns:minmax(0,1fr)}}
-@media (max-width:1000px){.pair{grid-template-columns:minmax(0,1fr)}}
 @media (max-width:760px){
 main,header,footer{padding-left:14px;padding-right:14px}
 header{padding-top:20px}
