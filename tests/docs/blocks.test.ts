@@ -1,31 +1,37 @@
 import { describe, expect, it } from 'vitest';
-import { textOf } from '../workspace/repository.js';
+import { filesBelow, textOf } from '../workspace/repository.js';
+import { blocksOf, regionsOf, runRegions, unrunPrograms } from './regions.js';
 
-const region = (name: string): string =>
-  (
-    new RegExp(`#region ${name}\n([\\s\\S]*?)\\s*// #endregion ${name}`).exec(textOf('examples/two-lines.ts'))?.[1] ??
-    ''
-  )
-    .replace(/^ {2}/gm, '')
-    .trim();
+const pages = filesBelow('.').filter((path) => path.endsWith('.md') && blocksOf(textOf(path)).length > 0);
 
-/** The lines of a block of a page that were there before a change, and those that are there after it. */
-function sidesOf(page: string): { before: string; after: string } {
-  const lines = /```diff\n([\s\S]*?)```/.exec(textOf(page))?.[1]?.trimEnd().split('\n') ?? [];
-  const side = (signs: string) => lines.filter((line) => signs.includes(line.charAt(0))).map((line) => line.slice(1));
-  return { before: side(' -').join('\n'), after: side(' +').join('\n') };
-}
+describe('every block of TypeScript is, word for word, run by a test', () => {
+  const regions = runRegions();
 
-describe('the two lines', () => {
-  it('of the start page are those of the example', () => {
-    expect(sidesOf('docs/index.md')).toEqual({ before: region('before'), after: region('after') });
+  it.each(pages)('%s', (page) => {
+    expect(unrunPrograms(textOf(page), regions)).toEqual([]);
   });
 
-  it('of the README are those of the example', () => {
-    const whole = /```ts\n([\s\S]*?)```/.exec(textOf('README.md'))?.[1]?.trim();
-    expect(whole).toBe(region('before'));
-    const [model, ...others] = region('after').split('\n');
-    expect(model).toBe(whole?.split('\n')[0]);
-    expect(sidesOf('README.md').after.split('\n')).toEqual(others);
+  it('and one that nobody runs would be found', () => {
+    const run = regionsOf(
+      `
+      import { a, type B } from 'x';
+      it('runs', () => {
+        // #region lines
+        const one = a(1);
+
+        if (one) stop();
+        // #endregion lines
+      });
+    `.replace(/^ {6}/gm, ''),
+    );
+    const page = (...lines: string[]) => lines.join('\n');
+    const good = page('```ts', "import { a } from 'x';", '', 'const one = a(1);', '', 'if (one) stop();', '```');
+    expect(unrunPrograms(good, run)).toEqual([]);
+    expect(unrunPrograms(good.replace('stop()', 'go()'), run)).toEqual([
+      expect.stringMatching(/^block 1 \(ts\) .*go\(\)/s),
+    ]);
+    expect(unrunPrograms(good.replace('{ a }', '{ a, c }'), run)).toHaveLength(1);
+    const change = page(good, '```diff', '  const one = a(1);', '', '- if (one) stop();', '+ if (one) go();', '```');
+    expect(unrunPrograms(change, run)).toEqual([expect.stringMatching(/^block 2 \(diff\) .*go\(\)/s)]);
   });
 });

@@ -1,16 +1,6 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { Command, CommanderError } from 'commander';
+import { CommanderError } from 'commander';
 import { onWarning } from '@peftjs/core';
-import { addDoctorCommand } from './commands/doctor.js';
-import { addExportCommand } from './commands/export.js';
-import { addInspectCommand } from './commands/inspect.js';
-import { addManifestCommand } from './commands/manifest.js';
-import { addReportCommand } from './commands/report.js';
-import { addRunCommand } from './commands/run.js';
-import { addTrainCommand } from './commands/train.js';
-import { addWorkerCommand } from './commands/worker.js';
-import { packageRoot } from './package-root.js';
+import { program } from './program.js';
 import { failureOf } from './workers/messages.js';
 
 /** Exit code of wrong usage or input. */
@@ -38,28 +28,6 @@ async function main(argv: readonly string[]): Promise<void> {
   } catch (error) {
     process.exitCode = exitCodeOf(error);
   }
-}
-
-function program(): Command {
-  const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
-  const root = new Command('peft-bench')
-    .description('Compare methods of parameter-efficient fine-tuning at equal parameter budgets.')
-    .version(version, '--version')
-    .exitOverride()
-    .configureOutput({ outputError: () => undefined });
-  const commands = [
-    addRunCommand,
-    addTrainCommand,
-    addExportCommand,
-    addInspectCommand,
-    addReportCommand,
-    addDoctorCommand,
-    addWorkerCommand,
-    addManifestCommand,
-  ];
-  for (const add of commands) add(root);
-  for (const command of root.commands) command.exitOverride().configureOutput({ outputError: () => undefined });
-  return root;
 }
 
 /** Says in one line what went wrong, and gives the exit code. */

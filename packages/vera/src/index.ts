@@ -11,6 +11,7 @@ import { drawProjections } from './projections.js';
  *
  * @example attach(model, vera({ r: 256 }))
  */
+// #region method
 export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
   name: 'vera',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
@@ -24,5 +25,6 @@ export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
   toFile: veraFile,
   fromFile: readVeraFile,
 });
+// #endregion method
 
 export type { VeraConfig } from './config.js';

