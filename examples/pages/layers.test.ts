@@ -3,12 +3,12 @@ import { countParameters, savePretrained } from '@peftjs/core';
 import { attachLayers, detachLayers, loadLayers, mergeLayers } from '@peftjs/layers';
 import { lora } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';
-import { beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { beforeEach, expect, it, vi } from 'vitest';
 import { imageModel, imageRows, onCpu } from '../../tests/layers/models.js';
 import { useFolder } from './folder.js';
 
 useFolder();
-beforeAll(onCpu);
+await onCpu();
 
 const { x, y } = imageRows(8);
 const saved: tf.io.ModelArtifacts[] = [];

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { createTree } from '@nx/devkit/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { regionsOf, runRegions, unrunPrograms } from '../../../tests/docs/regions.js';
 import { methodNames } from './names.js';
 
 const execute = promisify(execFile);
@@ -85,6 +86,14 @@ describe('npx nx g @peftjs/tools:method, in a copy of the workspace', () => {
       if (!(await readFile(join(root, path))).equals(await readFile(join(copy, path)))) changed.push(path);
     }
     expect(changed).toEqual(['package-lock.json', 'packages/bench/package.json']);
+  });
+
+  it('has a README whose lines its tests run', async () => {
+    const [readme = '', test = ''] = await Promise.all(
+      ['README.md', 'test/readme.test.ts'].map((path) => readFile(join(copy, 'packages/probe', path), 'utf8')),
+    );
+    expect(unrunPrograms(readme, runRegions())).toHaveLength(1);
+    expect(unrunPrograms(readme, [...runRegions(), ...regionsOf(test)])).toEqual([]);
   });
 
   it('is offered by the command line', async () => {
