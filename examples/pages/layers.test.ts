@@ -3,9 +3,9 @@ import { countParameters, savePretrained } from '@peftjs/core';
 import { attachLayers, detachLayers, loadLayers, mergeLayers } from '@peftjs/layers';
 import { lora } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';
-import { beforeEach, expect, it, vi } from 'vitest';
+import { beforeEach, expect, it } from 'vitest';
 import { imageModel, imageRows, onCpu } from '../../tests/layers/models.js';
-import { useFolder } from './folder.js';
+import { heard, useFolder } from './surroundings.js';
 
 useFolder();
 await onCpu();
@@ -35,7 +35,7 @@ it('a model that is trained whole', async () => {
 });
 
 it('one with an adapter', async () => {
-  const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+  const log = heard('log');
   // #region after
   const model = await tf.loadLayersModel(digits);
   const peft = attachLayers(model, lora({ r: 4 }));

@@ -38,8 +38,8 @@ import { bertFiles, bertFolder } from '../../tests/models/bert-tiny.js';
 import { characterDecoder, sonnet } from '../../tests/models/characters.js';
 import { findExecutor } from '../../tests/parity/executors.js';
 import { root } from '../../tests/workspace/repository.js';
-import { useFolder } from './folder.js';
 import { batchesFor, sentences, smallBert } from './given.js';
+import { useFolder } from './surroundings.js';
 
 useFolder();
 const use = useHub();

@@ -11,8 +11,8 @@ import {
   writeSafetensors,
   type OpenSource,
 } from '@peftjs/safetensors';
-import { expect, it, onTestFinished, vi } from 'vitest';
-import { useFolder } from './folder.js';
+import { expect, it, onTestFinished } from 'vitest';
+import { heard, useFolder } from './surroundings.js';
 
 useFolder();
 
@@ -21,7 +21,7 @@ const halves = writeSafetensors({
 });
 
 it('files, in memory and on disk', async () => {
-  const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+  const log = heard('log');
   await writeFile('model.safetensors', halves);
   // #region files
   // A file in memory: every tensor.

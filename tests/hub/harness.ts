@@ -40,12 +40,20 @@ export function useHub(): { readonly hub: Hub; readonly home: string } {
     used.hub.calm();
     used.hub.seen.length = 0;
     Object.assign(used.hub, { pageSize: 1000, nextPageAt: undefined, listing: undefined });
-    for (const name of Object.keys(process.env)) if (name.startsWith('HF_')) Reflect.deleteProperty(process.env, name);
+    forgetSettings();
     Object.assign(process.env, { HF_ENDPOINT: used.hub.url, HF_HOME: used.home });
   });
   afterEach(() => rm(used.home, { recursive: true, force: true }));
-  afterAll(() => used.hub.close());
+  afterAll(() => {
+    forgetSettings();
+    return used.hub.close();
+  });
   return used;
+}
+
+/** Takes away what the environment says of the hub. */
+function forgetSettings(): void {
+  for (const name of Object.keys(process.env)) if (name.startsWith('HF_')) Reflect.deleteProperty(process.env, name);
 }
 
 /** The files that were asked for, in order. */

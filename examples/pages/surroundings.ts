@@ -1,7 +1,8 @@
+// Where the lines of a page run: an empty folder, and a console that is listened to.
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll } from 'vitest';
+import { afterAll, beforeAll, onTestFinished, vi, type MockInstance } from 'vitest';
 
 /** The tests of a file run in an empty folder. */
 export function useFolder(): void {
@@ -15,4 +16,13 @@ export function useFolder(): void {
     process.chdir(before);
     await rm(folder, { recursive: true });
   });
+}
+
+/** What a test says on the console, which stays silent until the test ends. */
+export function heard(method: 'log' | 'error'): MockInstance {
+  const spy = vi.spyOn(console, method).mockImplementation(() => undefined);
+  onTestFinished(() => {
+    spy.mockRestore();
+  });
+  return spy;
 }
