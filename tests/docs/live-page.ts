@@ -50,7 +50,7 @@ interface Visited {
 async function visit(
   browser: Browser,
   server: PreviewServer,
-  prepare: (context: BrowserContext) => Promise<void> = () => Promise.resolve(),
+  prepare: (context: BrowserContext) => Promise<unknown> = () => Promise.resolve(),
 ): Promise<Visited> {
   const context = await browser.newContext();
   await prepare(context);
@@ -77,7 +77,7 @@ const NO_MEMORY = `
 `;
 
 /** The page's worker runs `code` before its own program. */
-function workerBegins(code: string): (context: BrowserContext) => Promise<void> {
+function workerBegins(code: string): (context: BrowserContext) => Promise<unknown> {
   return (context) =>
     context.route('**/assets/worker-*.js', async (route) => {
       const response = await route.fetch();

@@ -12,6 +12,7 @@ import { nearestPaths } from './nearest.js';
 export interface TargetConfig {
   /** Default: the model's own table. */
   readonly targetModules: string | readonly string[] | null;
+  /** Modules that are left as they are, named in the same ways. Default: none. */
   readonly excludeModules: string | readonly string[] | null;
   /** Index or indices of the layers to keep; only with a list of targets. */
   readonly layersToTransform: number | readonly number[] | null;
