@@ -2,6 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench, type Ended } from './command.js';
 import { resultsIn } from './results.js';
 
@@ -117,7 +118,7 @@ describe('peft-bench run --preset smoke', () => {
     expect(await readFile(join(out, 'report.html'), 'utf8')).toContain('Compared with');
     const nowhere = await peftBench(['report', out, '--against', join(folder, 'nowhere')]);
     expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringMatching(/nowhere holds no results/) as string });
-    await peftBench(['run', '--preset', 'smoke', '--method', 'sora', '--epochs', '1', '--out', twin]);
+    await peftBench(['run', '--preset', 'smoke', '--method', 'sora', '--model', bertFolder, '--out', twin]);
     expect(new Set((await resultsIn<Result>(twin)).map(({ id }) => id)).size).toBe(2);
   });
 });
@@ -163,19 +164,8 @@ describe('peft-bench on files of the user', () => {
 
   it('makes new trials when a file changes', async () => {
     const out = join(folder, 'changed');
-    const flags = [
-      'run',
-      '--preset',
-      'smoke',
-      '--train',
-      files.train,
-      '--dev',
-      files.dev,
-      '--method',
-      'head',
-      '--out',
-      out,
-    ];
+    const data = ['--train', files.train, '--dev', files.dev];
+    const flags = ['run', '--preset', 'smoke', '--model', bertFolder, ...data, '--method', 'head', '--out', out];
     await peftBench(flags);
     await writeFile(files.dev, rows(22, 2000));
     await peftBench(flags);
@@ -184,7 +174,8 @@ describe('peft-bench on files of the user', () => {
 
   it('trains the head alone, and saves it', async () => {
     const adapter = join(folder, 'head');
-    const flags = ['--train', files.train, '--dev', files.dev, '--epochs', '1', '--out', adapter];
+    const data = ['--train', files.train, '--dev', files.dev];
+    const flags = ['--model', bertFolder, ...data, '--epochs', '1', '--out', adapter];
     const { code, stderr } = await peftBench(['train', '--method', 'head', ...flags]);
     expect(stderr).toMatch(/trainable params: [1-9]/);
     expect(code).toBe(0);
