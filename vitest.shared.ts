@@ -1,5 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
+// Tests stand where a user stands, in a terminal: what npm tells the scripts that it starts is not for the npm that they start.
+for (const name of Object.keys(process.env)) {
+  if (name.startsWith('npm_')) Reflect.deleteProperty(process.env, name);
+}
+
 const conditions = ['@peftjs/source'];
 
 /**
