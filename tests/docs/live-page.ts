@@ -7,7 +7,7 @@ import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isolation } from '../../docs/.vitepress/isolation.js';
 import { classify } from '../../examples/load-adapter.js';
-import { inChromium, openBrowser, withoutChromium } from './browser.js';
+import { inChromium, openBrowser, softwareGpu, withoutChromium } from './browser.js';
 import { longestTask } from './main-thread.js';
 import { originOf, serve } from './serve.js';
 
@@ -194,17 +194,15 @@ export function describeLivePage(site: () => string): void {
       await page.context().close();
     });
 
-    it('says in a line what is missing: threads, WebAssembly, its files', async () => {
+    it('says in a line what is missing: a GPU, threads, WebAssembly, its files, memory', async () => {
       const plain = await serve(site());
-      const { page } = await visit(browser, plain);
-      await replaceSentences(page, FEW);
-      await at(page, 'start').click();
-      await at(page, 'notes').waitFor();
-      expect(await at(page, 'notes').innerText()).toMatch(
-        /No WebGPU in this browser[^]*One thread: this address is served without/,
+      expect(await notesOf(await visit(browser, plain))).toMatch(
+        /^No WebGPU in this browser[^]*One thread: this address is served without/,
       );
-      await page.context().close();
       await plain.close();
+      const withoutGpu = await openBrowser(softwareGpu);
+      expect(await notesOf(await visit(withoutGpu, server))).toMatch(/^WebGPU without a GPU in this browser/);
+      await withoutGpu.close();
 
       const withoutFiles = (context: BrowserContext) => context.route('**/*.wasm', (route) => route.abort());
       expect(await failureOf(await visit(browser, server, withoutFiles))).toMatch(/^WebAssembly did not start here/);
@@ -217,6 +215,15 @@ export function describeLivePage(site: () => string): void {
       );
     });
   });
+}
+
+/** What the page says of the browser when it is told to train. */
+async function notesOf({ page }: Visited): Promise<string> {
+  await replaceSentences(page, FEW);
+  await at(page, 'start').click();
+  const notes = await at(page, 'notes').innerText();
+  await page.context().close();
+  return notes;
 }
 
 /** What the page says when it is told to train and cannot. */

@@ -11,6 +11,8 @@ const ONE_THREAD =
   'One thread: this address is served without the headers COOP and COEP that browsers ask for before they share memory ' +
   'between threads. Training takes longer; nothing else changes.';
 const NO_WEBGPU = 'No WebGPU in this browser: the processor computes, through WebAssembly.';
+const NO_GPU =
+  'WebGPU without a GPU in this browser: the processor computes, through WebAssembly, which is faster there.';
 
 /**
  * Opens WebGPU where this browser has it, else WebAssembly, with as many threads as it may have.
@@ -48,11 +50,17 @@ function availableThreads(): number {
   return Math.max(1, Math.min(MOST_THREADS, navigator.hardwareConcurrency - 1));
 }
 
+/** A GPU as a browser offers it; a fallback is the processor, which plays one. */
+interface GpuAdapter {
+  readonly info?: { readonly isFallbackAdapter?: boolean };
+}
+
 /** Why there is no WebGPU here; undefined where there is. */
 async function whyNoWebgpu(): Promise<string | undefined> {
-  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<object | null> } };
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<GpuAdapter | null> } };
   const adapter = await gpu?.requestAdapter().catch(() => null);
-  return adapter ? undefined : NO_WEBGPU;
+  if (!adapter) return NO_WEBGPU;
+  return adapter.info?.isFallbackAdapter ? NO_GPU : undefined;
 }
 
 async function onWebgpu(runtimeFiles: string, threads: number): Promise<Executor> {
