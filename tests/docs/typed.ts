@@ -16,7 +16,7 @@ const END = '\x1f';
  */
 const prelude = `
 PATH=/nowhere
-command_not_found_handle() { printf '%s${END}' "$@" >&3; printf '\\n' >&3; }
+command_not_found_handle() { printf -v line '%s${END}' "$@"; printf '%s\\n' "$line" >&3; } # at one go: in a pipe two speak at once
 venv/bin/python() { echo answer; }
 exec 3>&1
 `;
