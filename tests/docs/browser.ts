@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { chromium, type Browser } from 'playwright-core';
+import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 
 const executablePath = process.env.PEFTJS_CHROMIUM ?? '/usr/bin/chromium';
 
@@ -15,4 +15,36 @@ export const softwareGpu = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swif
 /** @throws where there is no Chromium. */
 export function openBrowser(args: readonly string[] = ['--disable-gpu']): Promise<Browser> {
   return chromium.launch({ executablePath, args: ['--no-sandbox', ...args] });
+}
+
+/** What a page said and asked for since it was opened, in a context of its own. */
+export interface Visited {
+  readonly page: Page;
+  /** Errors and warnings of the console, and what was thrown. */
+  readonly complaints: readonly string[];
+  /** Addresses of other hosts. */
+  readonly foreign: readonly string[];
+}
+
+/** Opens a page, in a context that `prepare` has seen. */
+export async function visit(
+  browser: Browser,
+  address: string,
+  prepare: (context: BrowserContext) => Promise<unknown> = () => Promise.resolve(),
+): Promise<Visited> {
+  const context = await browser.newContext();
+  await prepare(context);
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  const foreign: string[] = [];
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+  });
+  page.on('pageerror', (error) => complaints.push(error.message));
+  context.on('request', (request) => {
+    const url = request.url();
+    if (!/^(blob|data):/.test(url) && new URL(url).origin !== new URL(address).origin) foreign.push(url);
+  });
+  await page.goto(address);
+  return { page, complaints, foreign };
 }

@@ -7,7 +7,7 @@ import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isolation } from '../../docs/.vitepress/isolation.js';
 import { classify } from '../../examples/load-adapter.js';
-import { inChromium, openBrowser, softwareGpu, withoutChromium } from './browser.js';
+import { inChromium, openBrowser, softwareGpu, visit, withoutChromium, type Visited } from './browser.js';
 import { longestTask } from './main-thread.js';
 import { originOf, serve } from './serve.js';
 
@@ -37,37 +37,8 @@ async function replaceSentences(page: Page, train: string, heldOut = train): Pro
   await at(page, 'heldOut').blur();
 }
 
-/** What a page said and asked for since it was opened. */
-interface Visited {
-  readonly page: Page;
-  /** Errors and warnings of the console, and what was thrown. */
-  readonly complaints: readonly string[];
-  /** Addresses of other hosts. */
-  readonly foreign: readonly string[];
-}
-
-/** Opens the live page of a server, in a context that `prepare` has seen. */
-async function visit(
-  browser: Browser,
-  server: PreviewServer,
-  prepare: (context: BrowserContext) => Promise<unknown> = () => Promise.resolve(),
-): Promise<Visited> {
-  const context = await browser.newContext();
-  await prepare(context);
-  const page = await context.newPage();
-  const complaints: string[] = [];
-  const foreign: string[] = [];
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
-  });
-  page.on('pageerror', (error) => complaints.push(error.message));
-  context.on('request', (request) => {
-    if (!/^(blob|data):/.test(request.url()) && !request.url().startsWith(originOf(server)))
-      foreign.push(request.url());
-  });
-  await page.goto(`${originOf(server)}live.html`);
-  return { page, complaints, foreign };
-}
+/** The address of the live page on a server. */
+const addressIn = (server: PreviewServer): string => `${originOf(server)}live.html`;
 
 /** What a browser says of a memory that it cannot give, before the worker's own program. */
 const NO_MEMORY = `
@@ -105,7 +76,7 @@ export function describeLivePage(site: () => string): void {
     });
 
     it('trains until it beats the frozen encoder; the page stays free; the download says the same in Node', async () => {
-      const { page, complaints, foreign } = await visit(browser, server);
+      const { page, complaints, foreign } = await visit(browser, addressIn(server));
       await browser.startTracing(page, { categories: ['toplevel'] });
       const started = performance.now();
       await at(page, 'start').click();
@@ -145,7 +116,7 @@ export function describeLivePage(site: () => string): void {
     });
 
     it('loses ranks by the slider, stops and starts again, on sentences of the reader', async () => {
-      const { page, complaints } = await visit(browser, server);
+      const { page, complaints } = await visit(browser, addressIn(server));
       await replaceSentences(page, FEW);
       await page.locator('input[type=number]').first().fill('20');
       await at(page, 'threshold').fill('0');
@@ -196,21 +167,27 @@ export function describeLivePage(site: () => string): void {
 
     it('says in a line what is missing: a GPU, threads, WebAssembly, its files, memory', async () => {
       const plain = await serve(site());
-      expect(await notesOf(await visit(browser, plain))).toMatch(
+      expect(await notesOf(await visit(browser, addressIn(plain)))).toMatch(
         /^No WebGPU in this browser[^]*One thread: this address is served without/,
       );
       await plain.close();
       const withoutGpu = await openBrowser(softwareGpu);
-      expect(await notesOf(await visit(withoutGpu, server))).toMatch(/^WebGPU without a GPU in this browser/);
+      expect(await notesOf(await visit(withoutGpu, addressIn(server)))).toMatch(
+        /^WebGPU without a GPU in this browser/,
+      );
       await withoutGpu.close();
 
       const withoutFiles = (context: BrowserContext) => context.route('**/*.wasm', (route) => route.abort());
-      expect(await failureOf(await visit(browser, server, withoutFiles))).toMatch(/^WebAssembly did not start here/);
+      expect(await failureOf(await visit(browser, addressIn(server), withoutFiles))).toMatch(
+        /^WebAssembly did not start here/,
+      );
 
       const withoutWasm = workerBegins('delete globalThis.WebAssembly;');
-      expect(await failureOf(await visit(browser, server, withoutWasm))).toMatch(/^This browser has no WebAssembly/);
+      expect(await failureOf(await visit(browser, addressIn(server), withoutWasm))).toMatch(
+        /^This browser has no WebAssembly/,
+      );
       const withoutMemory = workerBegins(NO_MEMORY);
-      expect(await failureOf(await visit(browser, server, withoutMemory))).toMatch(
+      expect(await failureOf(await visit(browser, addressIn(server), withoutMemory))).toMatch(
         /^This tab did not get enough memory/,
       );
     });

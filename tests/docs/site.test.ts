@@ -4,18 +4,16 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { root } from '../workspace/repository.js';
-import { inChromium, openBrowser, withoutChromium } from './browser.js';
+import { inChromium, openBrowser, visit, withoutChromium, type Visited } from './browser.js';
 import { describeLivePage } from './live-page.js';
 import { originOf, serve } from './serve.js';
 
 /** What a page was like. */
-interface Visit {
-  readonly errors: readonly string[];
-  readonly foreign: readonly string[];
+interface Visit extends Pick<Visited, 'complaints' | 'foreign'> {
   readonly ids: readonly string[];
   readonly links: readonly string[];
   /** Widths of windows, in pixels, that the page does not fit. */
@@ -54,13 +52,12 @@ describe(`every page, ${inChromium}`, () => {
     server = await serve(site);
     browser = await openBrowser();
     const waiting = [...pages];
-    const tab = await browser.newContext();
-    const tour = async (page: Page) => {
+    const tour = async (opened: Browser) => {
       for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
-        visits.set(`/${path}`, await visit(page, origin() + path));
+        visits.set(`/${path}`, await lookAt(await visit(opened, origin() + path)));
       }
     };
-    await Promise.all(Array.from({ length: 4 }, async () => tour(await tab.newPage())));
+    await Promise.all([browser, browser, browser, browser].map(tour));
   }, 400_000);
   afterAll(async () => {
     await browser?.close();
@@ -73,7 +70,7 @@ describe(`every page, ${inChromium}`, () => {
 
   it.skipIf(withoutChromium)('opens without an error on the console', () => {
     expect(visits.size).toBe(pages.length);
-    expect(found(({ errors }) => errors)).toEqual([]);
+    expect(found(({ complaints }) => complaints)).toEqual([]);
   });
 
   it.skipIf(withoutChromium)('asks no other host', () => {
@@ -100,26 +97,17 @@ describe(`every page, ${inChromium}`, () => {
 
 describeLivePage(() => site);
 
-/** Opens a page, lets it come to rest, and looks round. */
-async function visit(page: Page, url: string): Promise<Visit> {
-  const errors: string[] = [];
-  const foreign: string[] = [];
-  const { host } = new URL(url);
-  page.removeAllListeners();
-  page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
-  page.on('pageerror', (error) => errors.push(error.message));
-  page.on('request', (request) => {
-    const asked = new URL(request.url());
-    if (asked.protocol.startsWith('http') && asked.host !== host) foreign.push(request.url());
-  });
-  await page.goto(url);
+/** Lets a page come to rest, looks round and closes it. */
+async function lookAt({ page, complaints, foreign }: Visited): Promise<Visit> {
   await page.waitForLoadState('networkidle');
   const tooWide: number[] = [];
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 844 });
     if (await page.evaluate<boolean>(isTooWide)) tooWide.push(width);
   }
-  return { errors, foreign, tooWide, ...(await page.evaluate<Pick<Visit, 'ids' | 'links'>>(lookRound)) };
+  const seen = await page.evaluate<Pick<Visit, 'ids' | 'links'>>(lookRound);
+  await page.context().close();
+  return { complaints, foreign, tooWide, ...seen };
 }
 
 /** Of a phone, a tablet, a screen, in pixels. */
