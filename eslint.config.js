@@ -4,7 +4,7 @@ import { builtinModules } from 'node:module';
 import tseslint from 'typescript-eslint';
 
 const sources = 'packages/*/src/**/*.ts';
-const tests = ['**/*.test.ts', 'packages/*/test/**/*.ts', 'tests/**/*.ts'];
+const tests = ['**/*.{test,e2e}.ts', 'packages/*/test/**/*.ts', 'tests/**/*.ts'];
 /** Files whose readers ask for a default export, and declarations of packages that have one. */
 const defaultExports = [
   '**/*.config.{js,ts}',

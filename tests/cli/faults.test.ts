@@ -85,7 +85,7 @@ describe.skipIf(process.platform !== 'linux')('what goes to stdout (by /dev/full
     let stderr = '';
     child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
     expect(await once(child, 'close')).toEqual([1, null]);
-    expect(stderr.trim()).toBe('peft-bench: cannot write what goes to stdout: ENOSPC: no space left on device, write');
+    expect(stderr.trim()).toBe('peft-bench: cannot write to stdout: ENOSPC: no space left on device, write');
   });
 
   it('may find nobody who reads it, which is no error worth a word', async () => {

@@ -10,16 +10,17 @@ let warn: Warn = (message) => {
 
 /** Sends peftjs's warnings elsewhere than `console.warn`. @returns what sends them where they went before */
 export function onWarning(handler: Warn): () => void {
-  const before = warn;
+  const before = { warn, warned };
   warn = handler;
+  warned = new Set();
   return () => {
-    warn = before;
+    ({ warn, warned } = before);
   };
 }
 
-const warned = new Set<string>();
+let warned = new Set<string>();
 
-/** Warns once for each text. */
+/** Warns once for each text and each handler of `onWarning`. */
 export function warnOnce(message: string): void {
   if (warned.has(message)) return;
   warned.add(message);

@@ -9,12 +9,14 @@ import type { TrialResult } from '../results/schema.js';
 import { readResults } from '../results/store.js';
 import { runStage } from '../stages/run-stage.js';
 import { tune, withoutHopeless } from '../stages/tune.js';
+import { inProcessRunner } from '../workers/in-process.js';
 import { localRunner } from '../workers/pool.js';
 import type { TrialRunner } from '../workers/runner.js';
 import { planRun, type PlannedRun } from './plan-run.js';
 import { firstBudgeted, writeReports } from './report.js';
 import {
   count,
+  countFromZero,
   defaultWorkers,
   queueOption,
   studyFromFlags,
@@ -35,7 +37,11 @@ interface Flags extends RunFlags {
 /** `peft-bench run`: every trial of a study, then its report. */
 export function addRunCommand(program: Command): void {
   withRunFlags(program.command('run').description('compare methods at equal parameter budgets'))
-    .option('--workers <n>', 'trials at a time, one process each: one for each core, or one for a device', count)
+    .option(
+      '--workers <n>',
+      'trials at a time, one process each: one for each core, or one for a device; 0 runs them in this process',
+      countFromZero,
+    )
     .addOption(queueOption('hand the trials to the workers of a Redis: redis://host:port'))
     .option('--shard <i/n>', 'run a share of the trials: 0/4, 1/4, 2/4 and 3/4 are a whole', parseShard)
     .option('--checkpoint-every <steps>', 'steps between two checkpoints of a trial: 50', count)
@@ -96,6 +102,7 @@ async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: 
   const keeping = checkpointEvery === undefined ? {} : { checkpointEvery };
   if (queue === undefined) {
     const checkpoints = checkpointFolder(out);
+    if (workers === 0) return () => inProcessRunner({ checkpoints, ...keeping });
     return (engine) => localRunner({ workers: workers ?? defaultWorkers(engine), checkpoints, ...keeping });
   }
   if (workers !== undefined) {

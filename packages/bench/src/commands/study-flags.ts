@@ -222,6 +222,11 @@ export function count(text: string): number {
   throw new InvalidArgumentError('Expected a positive integer.');
 }
 
+/** Reads a count that may be zero from a flag. @throws InvalidArgumentError for anything else. */
+export function countFromZero(text: string): number {
+  return text === '0' ? 0 : count(text);
+}
+
 /** Reads a positive number from a flag. @throws InvalidArgumentError for anything else. */
 function amount(text: string): number {
   const value = Number(text);

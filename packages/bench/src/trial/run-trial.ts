@@ -33,6 +33,8 @@ export interface RunTrialOptions {
   readonly onProgress?: (progress: TrialProgress) => void;
   /** Where the trial keeps checkpoints, and goes on from its own. Default nowhere. */
   readonly checkpoints?: TrialCheckpoints;
+  /** Stops the trial between two steps: `runTrial` then throws. */
+  readonly signal?: AbortSignal;
 }
 
 /** A trial that has run: its result and the trained adapter. */
@@ -45,7 +47,7 @@ export interface FinishedTrial {
 export async function runTrial(
   trial: Trial,
   prepared: PreparedTrial,
-  { onProgress, checkpoints = noCheckpoints }: RunTrialOptions = {},
+  { onProgress, checkpoints = noCheckpoints, signal }: RunTrialOptions = {},
 ): Promise<FinishedTrial> {
   const recorder = trialRecorder(trial, prepared, onProgress);
   const { method } = await resolveMethod(trial.method);
@@ -58,7 +60,7 @@ export async function runTrial(
     trainableAtStart + trainedHead === 0 && isHeadAlone(method)
       ? untrained(peft)
       : await resumed(trial, checkpoints, recorder, (from) =>
-          trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }),
+          trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }, signal),
         );
   const judged = await judge(peft, judgedRows(trial, prepared), executor, trained);
   const { requested } = fitted;
@@ -134,10 +136,11 @@ function trainTrial(
   peft: PeftModel,
   executor: Executor,
   keeping: Keeping,
+  signal?: AbortSignal,
 ): Promise<Trained> {
   const { epochs, evaluations } = trial.protocol;
   const { stages } = trial.settings;
-  const shared = { ...optimization(trial), executor };
+  const shared = { ...optimization(trial), executor, ...(signal && { signal }) };
   if (stages) {
     return trainInStages(peft, prepared, stages, { ...shared, epochs: stages.epochs ?? epochs, evaluations }, keeping);
   }

@@ -1,12 +1,11 @@
 import { onWarning } from '@peftjs/core';
 import { startEngine, type EnginePlan } from '../registry/executors.js';
 import { prepareAsPlanned } from '../trial/as-planned.js';
-import { noCheckpoints, trialCheckpoints } from '../trial/checkpoints.js';
 import { trialPreparer, type PreparedTrial } from '../trial/prepare.js';
 import { throttled, type TrialProgress } from '../trial/progress.js';
-import { runTrial } from '../trial/run-trial.js';
 import { endWithParent } from './end-with-parent.js';
 import { failureOf, type TrialRequest, type WorkerReply, type WorkerRequest } from './messages.js';
+import { performTrial } from './perform.js';
 
 /* A worker process: does what its parent asks, one thing at a time, and ends with it. */
 
@@ -43,14 +42,10 @@ function refusal(error: unknown): WorkerReply & { type: 'refused' } {
 }
 
 async function trained(request: TrialRequest, prepared: PreparedTrial): Promise<WorkerReply> {
-  const { trial, checkpoints: folder, checkpointEvery } = request;
   const onProgress = throttled((progress: TrialProgress) => {
     reply({ type: 'progress', progress });
   }, PROGRESS_MS);
-  const every = checkpointEvery === undefined ? {} : { every: checkpointEvery };
-  const checkpoints = folder === null ? noCheckpoints : trialCheckpoints(trial.id, { folder, ...every });
-  const { result } = await runTrial(trial, prepared, { onProgress, checkpoints });
-  return { type: 'done', result };
+  return { type: 'done', result: await performTrial(request, prepared, onProgress) };
 }
 
 async function started(engine: EnginePlan): Promise<WorkerReply> {
