@@ -32,7 +32,7 @@ async function runHere(args: readonly string[], { cwd, env = {} }: Place): Promi
     if (cwd !== undefined) process.chdir(cwd);
     process.exitCode = 0;
     await main(['node', 'peft-bench', ...args]);
-    return { code: Number(process.exitCode), stdout: stdout.text(), stderr: stderr.text() };
+    return { code: process.exitCode, stdout: stdout.text(), stderr: stderr.text() };
   } finally {
     stdout.release();
     stderr.release();
