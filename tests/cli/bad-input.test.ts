@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { peftBench } from './command.js';
+import { peftBench } from './in-process.js';
 
 let folder = '';
 const file = (name: string): string => join(folder, name);
@@ -165,7 +165,7 @@ const cases: [string, string, RegExp][] = [
 ];
 
 describe('peft-bench answers with exit code 2 and one clear line to', () => {
-  it.concurrent.each(cases)('%s', async (_, line, message) => {
+  it.each(cases)('%s', async (_, line, message) => {
     const args = line.split(' ').map((word) => word.replace(/^<(.*)>$/, (_match, name: string) => file(name)));
     const { code, stdout, stderr } = await peftBench(args);
     const lines = stderr

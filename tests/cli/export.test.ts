@@ -8,7 +8,7 @@ import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { folder as tinyFolder, tiny } from '../models/tiny.js';
-import { peftBench } from './command.js';
+import { peftBench } from './in-process.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const bert = join(root, 'tests/models/fixtures/bert-tiny');
@@ -93,7 +93,7 @@ const cases: [string, string, RegExp][] = [
 ];
 
 describe('peft-bench export answers with exit code 2 and one clear line to', () => {
-  it.concurrent.each(cases)('%s', async (_, line, message) => {
+  it.each(cases)('%s', async (_, line, message) => {
     const args = line.split(' ').map((word) => word.replace(/^<(.*)>$/, (_match, name: string) => path(name)));
     const { code, stdout, stderr } = await peftBench(args);
     const lines = stderr.trim().split('\n');

@@ -6,7 +6,7 @@ import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
-import { peftBench } from './command.js';
+import { peftBench } from './in-process.js';
 import { counting, writeDecoder } from './decoder.js';
 
 let folder = '';
@@ -161,7 +161,7 @@ const cases: [string, string, RegExp][] = [
 ];
 
 describe('peft-bench answers with exit code 2 and one clear line to', () => {
-  it.concurrent.each(cases)('%s', async (_, line, message) => {
+  it.each(cases)('%s', async (_, line, message) => {
     const args = line.split(' ').map((word) => word.replace(/^<(.*)>$/, (_match, name: string) => file(name)));
     const { code, stdout, stderr } = await peftBench(args);
     const isProgress = (text: string): boolean => /: loading |^\[|^✓|^all trials/.test(text);

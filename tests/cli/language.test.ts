@@ -7,7 +7,8 @@ import { lora } from '@peftjs/lora';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { causalEvaluation, encodeLanguage, readLanguageTask, type LanguageSet } from '@peftjs/tasks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { peftBench, type Ended } from './command.js';
+import type { Ended } from './command.js';
+import { peftBench } from './in-process.js';
 import { counting, END, writeDecoder } from './decoder.js';
 
 let folder = '';

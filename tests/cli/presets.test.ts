@@ -11,7 +11,7 @@ import { composeStudy } from '../../packages/bench/src/plan/study.js';
 import { planTrials } from '../../packages/bench/src/plan/trial.js';
 import { planTuning } from '../../packages/bench/src/plan/tuning.js';
 import { bertFolder } from '../models/bert-tiny.js';
-import { peftBench } from './command.js';
+import { peftBench } from './in-process.js';
 
 let folder = '';
 const at = (...names: string[]): string => join(folder, ...names);

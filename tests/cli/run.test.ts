@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
-import { peftBench, type Ended } from './command.js';
+import type { Ended } from './command.js';
+import { peftBench } from './in-process.js';
 import { resultsIn } from './results.js';
 
 let folder = '';
@@ -105,7 +106,7 @@ describe('peft-bench run --preset smoke', () => {
 
   it('gives the same files in another folder, and others for another configuration', async () => {
     const twin = join(folder, 'twin');
-    await peftBench(['run', '--preset', 'smoke', '--method', 'sora', '--workers', '1', '--out', twin]);
+    await peftBench(['run', '--preset', 'smoke', '--method', 'sora', '--out', twin]);
     const sora = (await resultsIn<Result>(out)).find(({ method }) => method === 'sora') as Result;
     expect((await resultsIn<Result>(twin)).map(comparable)).toEqual([comparable(sora)]);
     const { code, stderr } = await peftBench(['report', out, '--against', twin]);

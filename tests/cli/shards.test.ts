@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { comparable, TINY_MODEL } from '../../tools/faults/bench.js';
-import { peftBench } from './command.js';
+import { peftBench } from './in-process.js';
 
 let folder = '';
 beforeAll(async () => {
@@ -22,8 +22,6 @@ const run = async (out: string, ...flags: string[]) =>
     'head,lora',
     '--seeds',
     '2',
-    '--workers',
-    '1',
     ...flags,
     '--out',
     join(folder, out),

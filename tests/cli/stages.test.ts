@@ -16,7 +16,8 @@ import { noCheckpoints, type TrialCheckpoints } from '../../packages/bench/src/t
 import { trialPreparer } from '../../packages/bench/src/trial/prepare.js';
 import { runTrial } from '../../packages/bench/src/trial/run-trial.js';
 import { bertFolder } from '../models/bert-tiny.js';
-import { peftBench, type Ended } from './command.js';
+import type { Ended } from './command.js';
+import { peftBench } from './in-process.js';
 import { numbersOf, resultsIn } from './results.js';
 
 let folder = '';
@@ -40,7 +41,7 @@ async function run(name: string, methods: object, ...more: string[]): Promise<En
   const config = join(folder, `${name}.json`);
   await writeFile(config, JSON.stringify({ methods, protocol: { batchSize: 8, learningRate: 0.01 } }));
   const data = ['--model', bertFolder, '--train', join(folder, 'train.tsv'), '--dev', join(folder, 'dev.tsv')];
-  const flags = ['--preset', 'smoke', '--config', config, ...data, '--workers', '1', '--out', join(folder, name)];
+  const flags = ['--preset', 'smoke', '--config', config, ...data, '--out', join(folder, name)];
   return peftBench(['run', ...flags, ...more]);
 }
 
@@ -154,7 +155,7 @@ describe('a trial in stages that goes on from its checkpoint', () => {
 });
 
 describe('peft-bench answers with exit code 2 and one clear line to', () => {
-  it.concurrent.each<[string, object, RegExp]>([
+  it.each<[string, object, RegExp]>([
     ['no levels', { sora: { stages: { levels: [] } } }, /methods\.sora\.stages\.levels' is \[\]; expected >=1/],
     ['a negative level', { sora: { stages: { levels: [0, -1] } } }, /stages\.levels\.1' is -1; expected >=0/],
     [

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
-import { peftBench, type Ended } from './command.js';
+import type { Ended } from './command.js';
+import { peftBench } from './in-process.js';
 import { resultsIn } from './results.js';
 
 interface Tried {

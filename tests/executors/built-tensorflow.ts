@@ -2,7 +2,7 @@
  * TensorFlow itself, which is too large to be a dependency of every clone:
  *
  *   npx tsx tools/tfjs-node/build.ts --into /tmp/tfjs-node
- *   PEFTJS_TFJS_NODE=/tmp/tfjs-node npx vitest run tests/executors/tensorflow.test.ts
+ *   PEFTJS_TFJS_NODE=/tmp/tfjs-node npm run test:e2e tests/executors
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -4,7 +4,8 @@ import { attach, memoryStorage, savePretrained } from '@peftjs/core';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { peftBench, type Ended } from '../cli/command.js';
+import type { Ended } from '../cli/command.js';
+import { peftBench } from '../cli/in-process.js';
 import { BERT, bertRepo, filesAsked, FIRST, useHub } from './harness.js';
 
 const use = useHub();

@@ -1,6 +1,7 @@
 import { CommanderError } from 'commander';
 import { onWarning } from '@peftjs/core';
 import { program } from './program.js';
+import { showWarning } from './warnings.js';
 import { failureOf } from './workers/messages.js';
 
 /** Exit code of wrong usage or input. */
@@ -8,7 +9,7 @@ const BAD_INPUT = 2;
 
 /** Runs a command line (`process.argv`), writing to this process's stdout and stderr; sets `process.exitCode`. Never throws. */
 export async function main(argv: readonly string[]): Promise<void> {
-  const restoreWarnings = onWarning((message) => process.stderr.write(`peft-bench: ${message}\n`));
+  const restoreWarnings = onWarning(showWarning);
   try {
     await program().parseAsync(argv);
   } catch (error) {

@@ -1,4 +1,3 @@
-import { onWarning } from '@peftjs/core';
 import type { Trial } from '../plan/trial.js';
 import { openProgress, type Progress } from '../progress/open.js';
 import type { LoadedTask } from '../registry/tasks.js';
@@ -7,6 +6,7 @@ import { datedAfter } from '../results/dates.js';
 import { removeCheckpoint } from '../results/folder.js';
 import { readResults, writeResult } from '../results/store.js';
 import { describeCircumstances } from '../trial/circumstances.js';
+import { showWarningsBy } from '../warnings.js';
 import type { WorkerFailure } from '../workers/messages.js';
 import type { TrialEvents, TrialRunner } from '../workers/runner.js';
 
@@ -41,7 +41,7 @@ export async function runStage(
     onResult?.(result);
   };
   const progress = openProgress(trials.length);
-  const asBefore = onWarning((line) => {
+  const asBefore = showWarningsBy((line) => {
     progress.emit({ type: 'note', line });
   });
   for (const { id } of trials.filter(isDone)) progress.emit({ type: 'trial-skipped', id });
