@@ -143,7 +143,7 @@ async function firstStep(
       beta1: 0.5,
       clipNorm: null,
       snapshotEvery: 1,
-      onStep: ({ objective }) => losses.push(objective),
+      onStep: ({ loss }) => losses.push(loss),
       onSnapshot: (snapshot) => void snapshots.push(snapshot),
     },
   );

@@ -26,14 +26,14 @@ async function taught(network: 'gpt2' | 'llama') {
   const verse = causalEvaluation(rows, { batchSize: 8 });
   const peft = attach(model, sora({ r: 16, targetModules: 'all-linear', sparseLambda: 1 }), { seed: 1 });
   const before = await evaluate(model, verse, executor);
-  const objectives: number[] = [];
+  const losses: number[] = [];
   await train(peft, trainingData(rows, { batchSize: 8, seed: 1 }), {
     executor,
     epochs: 150,
     learningRate: 2e-2,
-    onStep: ({ objective }) => objectives.push(objective),
+    onStep: ({ loss }) => losses.push(loss),
   });
-  return { model, peft, verse, before, objectives };
+  return { model, peft, verse, before, losses };
 }
 
 describe.each(['gpt2', 'llama'] as const)('SoRA teaches %s to write', (network) => {
@@ -41,8 +41,8 @@ describe.each(['gpt2', 'llama'] as const)('SoRA teaches %s to write', (network) 
     'with falling perplexity and fewer ranks, and pruned or merged it writes the same',
     { timeout: 60_000 },
     async () => {
-      const { model, peft, verse, before, objectives } = await taught(network);
-      const thirds = [0, 50, 100].map((from) => objectives.slice(from, from + 50).reduce((sum, loss) => sum + loss));
+      const { model, peft, verse, before, losses } = await taught(network);
+      const thirds = [0, 50, 100].map((from) => losses.slice(from, from + 50).reduce((sum, loss) => sum + loss));
       expect(thirds[1]).toBeLessThan((thirds[0] as number) / 2);
       expect(thirds[2]).toBeLessThan(thirds[1] as number);
       const after = await evaluate(peft, verse, executor);

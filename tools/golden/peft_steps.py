@@ -5,7 +5,7 @@ them, and every trained tensor after 1, 5 and 10 steps of torch's AdamW on the b
     PYTHONHASHSEED=0 venv/bin/python tools/golden/peft_steps.py && npx prettier --write tests/peft/fixtures
 
 No dropout, no clipping, a constant learning rate. AdaLoRA's allocator is called as PEFT's documentation says, after the
-optimizer; its losses are with the orthogonality term, `objective` is without.
+optimizer. `objective` is what is minimised, AdaLoRA's orthogonality term included; `loss` is without it.
 """
 
 import sys
@@ -65,8 +65,8 @@ def train(model, folder):
     losses = {"loss": [], "objective": []}
     for step, batch in enumerate(batches(), 1):
         outputs = model(**batch)
-        losses["loss"].append(outputs.loss.item())
-        losses["objective"].append(torch.nn.functional.cross_entropy(outputs.logits, batch["labels"]).item())
+        losses["loss"].append(torch.nn.functional.cross_entropy(outputs.logits, batch["labels"]).item())
+        losses["objective"].append(outputs.loss.item())
         optimizer.zero_grad()
         outputs.loss.backward()
         optimizer.step()

@@ -36,6 +36,7 @@ export {
   type QuantizedTensor,
 } from './quantized.js';
 export type { CompiledFunction, EngineInfo, Executor, PureFunction } from './contracts/executor.js';
+export { NUMERICS } from './numerics.js';
 export { createRng, type Rng } from './rng.js';
 export type { Batch, EvaluationData, Lookup, Model, Objective, Scope, Task, TrainingData } from './contracts/model.js';
 export {

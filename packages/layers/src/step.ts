@@ -24,14 +24,14 @@ import { variableOf } from './tfjs-layers.js';
 /*
  * A step of the model's own training loop: what stands between its loss and the next batch.
  *
- *   L  = loss of the model + loss terms of the layers
- *   dL = of the adapter's variables alone, after each layer's say in it
+ *   O  = loss of the model + loss terms of the layers: the objective
+ *   dO = of the adapter's variables alone, after each layer's say in it
  *   the model's optimizer moves the variables            and rateFactor times as far where a parameter asks for it
  *   the layers' rules after the optimizer                proximal steps, scores
  *   the controller reads what it asked for, and changes it
  */
 
-/** Does a step. @returns the loss @throws TrainingError for a variable that the loss does not depend on. */
+/** Does a step. @returns the model's own loss @throws TrainingError for a variable that the loss does not depend on. */
 export function oneStep(attachment: Attachment, run: Run, optimizer: Optimizer, lossOf: () => Scalar): Scalar {
   return tf.tidy(() => {
     const { layers, variables } = attachment.mounted();
@@ -96,19 +96,25 @@ function differentiate(
   p: Readonly<Record<string, Variable>>,
   ctx: StepContext,
 ): { loss: Scalar; gradients: Tensors } {
-  const whole = (): Scalar => {
+  let loss: Scalar | undefined;
+  const objective = (): Scalar => {
+    const own = lossOf();
+    loss = tf.keep(tf.clone(own)); // survives the tape's scope; handed over below
     const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, p), ctx) ?? []);
-    return terms.reduce((sum: Scalar, term) => tf.add(sum, term), lossOf());
+    return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
   };
   const at = trained.map(({ key }) => tensorAt(p, key));
-  const { value: loss, grads } = optimizer.computeGradients(whole, at);
+  const { grads } = optimizer.computeGradients(objective, at);
+  const kept = loss as unknown as Scalar;
+  const reported = tf.clone(kept);
+  kept.dispose();
   const gradients: Tensors = {};
   for (const { key, name, layer } of trained) {
     const gradient = (grads as Readonly<Record<string, Tensor | undefined>>)[tensorAt(p, key).name];
     if (!gradient) throw withoutGradient(layer.site.path, key);
     gradients[key] = layer.gradient?.(name, gradient, valuesOf(layer, p)) ?? gradient;
   }
-  return { loss, gradients };
+  return { loss: reported, gradients };
 }
 
 function withoutGradient(path: string, key: string): TrainingError {

@@ -61,7 +61,9 @@ export interface StepEvent {
   readonly step: number;
   readonly totalSteps: number;
   readonly epoch: number;
+  /** The mean loss on the step's data alone: comparable between methods. */
   readonly loss: number;
+  /** What is minimised: `loss` and the terms that the method adds, such as AdaLoRA's orthogonality. */
   readonly objective: number;
   readonly learningRate: number;
   /** Of the adapter, as last counted. */

@@ -25,7 +25,9 @@ export type StepSettings = Pick<StepDefinition, 'objective' | 'optimizer' | 'cli
 
 /** What one step reports. */
 export interface StepReport {
+  /** The mean loss on the data alone. */
   readonly loss: number;
+  /** What is minimised: `loss` and the terms that the method adds. */
   readonly objective: number;
   /** Norm of each trained tensor's gradient before clipping, by name. */
   readonly gradientNorms: Readonly<Record<string, number>>;

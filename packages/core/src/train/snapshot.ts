@@ -1,5 +1,6 @@
 import { bytesSource, openSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { CheckpointError } from '../errors.js';
+import { NUMERICS } from '../numerics.js';
 import type { ControllerState } from '../contracts/method.js';
 import { hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
 import { flatten, unflatten } from './groups.js';
@@ -37,16 +38,22 @@ export function writeSnapshot(
     ([name, { shape, data }]) => [name, { dtype: 'F32', shape, data: data as Float32Array }] as const,
   );
   const run = JSON.stringify({ ...progress, selected: selected && judged });
-  return writeSafetensors(new Map(tensors), { ...metadata, format: FORMAT, run });
+  return writeSafetensors(new Map(tensors), { ...metadata, format: FORMAT, numerics: String(NUMERICS), run });
 }
 
-/** Reads what `writeSnapshot` wrote. @throws CheckpointError when it is broken or something else. */
+/**
+ * Reads what `writeSnapshot` wrote.
+ * @throws CheckpointError when it is broken, something else, or of other `NUMERICS`: the rest of the run would not fit its beginning.
+ */
 export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Promise<TrainingSnapshot> {
   try {
     const file = await openSafetensors(bytesSource(bytes));
-    const { format, run } = file.metadata;
+    const { format, numerics = '0', run } = file.metadata;
     if (format !== FORMAT || run === undefined) {
       throw new CheckpointError(`expected a file of format ${FORMAT}, got ${format ?? 'none'}`, path);
+    }
+    if (numerics !== String(NUMERICS)) {
+      throw new CheckpointError(`its numerics are ${numerics}, expected ${NUMERICS}`, path);
     }
     const flat: HostTensors = {};
     for (const name of file.names) {
@@ -58,6 +65,6 @@ export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Pr
     return { ...progress, ...tensors, selected: selected && { ...selected, values } };
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new CheckpointError(`${path} is no training snapshot: ${reason}`, path, cause);
+    throw new CheckpointError(`${path} cannot be resumed: ${reason}`, path, cause);
   }
 }

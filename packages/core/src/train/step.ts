@@ -45,9 +45,9 @@ export interface StepInputs {
 type StateInputs = Pick<StepInputs, 'adapter' | 'moment1' | 'moment2' | 'scalars'>;
 
 export interface StepOutputs {
-  /** What is minimised: the objective and the layers' own terms. */
+  /** The loss on the data alone. */
   readonly loss: Tensor;
-  /** The task's loss alone. */
+  /** What is minimised: the loss and the layers' own terms. */
   readonly objective: Tensor;
   /** Norm of each trained tensor's gradient before clipping, in the order of `trainedTensors`. */
   readonly gradientNorms: Tensor;
@@ -150,21 +150,21 @@ function differentiate(
 ): PartSums {
   const trained = trainedTensors(layers);
   const ctx = stepContext(scalars, adapted, true);
-  let objective: Tensor | undefined;
-  const lossOf = (): Scalar => {
+  let loss: Tensor | undefined;
+  const objectiveOf = (): Scalar => {
     const outputs = forward(model, layers, { inputs, frozen, adapter }, ctx);
     const own = objectiveLoss(kind, outputs, { labels, rowWeights, attentionMask: inputs.attentionMask });
-    objective = tf.keep(tf.clone(own)); // survives the tape's scope; handed over below
+    loss = tf.keep(tf.clone(own)); // survives the tape's scope; handed over below
     const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, adapter), ctx) ?? []);
     return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
   };
   const at = trained.map(({ key }) => take(adapter, key));
-  const { value: loss, grads } = tf.engine().gradients(lossOf, at, undefined, true);
-  const kept = objective as unknown as Tensor;
+  const { value: objective, grads } = tf.engine().gradients(objectiveOf, at, undefined, true);
+  const kept = loss as unknown as Tensor;
   const reported = tf.clone(kept);
   kept.dispose();
   const gradients = trained.map((tensor, index) => [tensor.key, reached(tensor, grads[index])] as const);
-  return { loss, objective: reported, gradients: Object.fromEntries(gradients) };
+  return { loss: reported, objective, gradients: Object.fromEntries(gradients) };
 }
 
 function reached({ key, layer }: TrainedTensor, gradient: Tensor | undefined): Tensor {

@@ -336,15 +336,16 @@ function judgement({ layers: _, ...rest }: Checkpoint): Omit<Checkpoint, 'layers
   return rest;
 }
 
-function assertFinite({ loss, gradientNorms }: StepReport, step: number): void {
+function assertFinite({ loss, objective, gradientNorms }: StepReport, step: number): void {
   const broken = Object.entries(gradientNorms).filter(([, norm]) => !Number.isFinite(norm));
-  if (Number.isFinite(loss) && broken.length === 0) return;
+  if (Number.isFinite(objective) && broken.length === 0) return;
+  const what = Number.isFinite(loss) ? `objective is ${objective}` : `loss is ${loss}`;
   const largest = Object.entries(gradientNorms)
     .sort(([, a], [, b]) => (Number.isNaN(b) ? 1 : 0) - (Number.isNaN(a) ? 1 : 0) || b - a)
     .slice(0, 3)
     .map(([name, norm]) => `${name} (${norm.toPrecision(3)})`);
   throw new TrainingError(
-    `step ${step}: the loss is ${loss}; the largest gradients are of ${largest.join(', ')}. Lower the learning rate or clip the gradients`,
+    `step ${step}: the ${what}; the largest gradients are of ${largest.join(', ')}. Lower the learning rate or clip the gradients`,
     String(step),
   );
 }

@@ -34,7 +34,7 @@ export function testTraining<C extends TargetConfig>(suite: Suite<C>): void {
   it('learns the toy task', async () => {
     const losses: number[] = [];
     const peft = await attached(suite);
-    await trainToy(peft, suite, { epochs: 12, onStep: ({ objective }) => losses.push(objective) });
+    await trainToy(peft, suite, { epochs: 12, onStep: ({ loss }) => losses.push(loss) });
     const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
     expect(mean(losses.slice(-4))).toBeLessThan(0.8 * mean(losses.slice(0, 4)));
   });
