@@ -19,7 +19,7 @@ async function everyTrial(): Promise<Trial[]> {
     study: composeStudy([presetNamed('smoke').study, { methods, seeds: 2 }]),
     data: { kind: 'embedded' },
     engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
-    versions: {},
+    versions: { numerics: 1 },
     methodVersions: new Map(),
     fingerprints: { model: '', data: {} },
     headAlone: new Set(['head']),

@@ -109,6 +109,7 @@ export function syntheticTrial(at: {
   );
   const history = curve(behaviour, { budget: rank === null ? 0 : budget, live, final, metric }, rng);
   return {
+    format: 2,
     id: `${method}-${task.replace(/[^\w.-]/g, '')}-${rank === null ? 'none' : `r${rank}`}-s${seed}-${rng.integer(1e9).toString(16)}`,
     arm: method,
     method,
@@ -127,7 +128,7 @@ export function syntheticTrial(at: {
     },
     parameters: {
       trainableAtStart: Math.round(budget * behaviour.inflation(0)) + 4104,
-      trainableMean: mean(history.map((row) => row.stored)) + 4104,
+      storedMean: mean(history.map((row) => row.stored)),
       stored,
       base: 6_800_000,
       optimizerBytes: 8 * (Math.round(budget * behaviour.inflation(0)) + 4104),
@@ -145,7 +146,13 @@ export function syntheticTrial(at: {
     },
     memory: { peakRssBytes: 410e6 + 1e6 * rng.integer(60) },
     engine: { executor: 'compiled', backend: 'onnxruntime-node', threads: 1, dtype: 'fp32' },
-    versions: { peftjs: '0.1.0', 'onnxruntime-node': '1.30.0', '@tensorflow/tfjs': '4.22.0', node: '20.20.2' },
+    versions: {
+      numerics: 1,
+      peftjs: '0.1.0',
+      'onnxruntime-node': '1.30.0',
+      '@tensorflow/tfjs': '4.22.0',
+      node: '20.20.2',
+    },
     learningRate: behaviour.learningRate,
     protocol: {
       epochs: 3,
@@ -164,6 +171,7 @@ export function syntheticTrial(at: {
 /** A trial that stopped. */
 export function failedTrial(trial: DoneTrial, message: string): FailedTrial {
   const {
+    format,
     id,
     arm,
     method,
@@ -179,7 +187,22 @@ export function failedTrial(trial: DoneTrial, message: string): FailedTrial {
     protocol,
   } = trial;
   return {
-    ...{ id, arm, method, methodConfig, model, task, seed, judgedOn, tuning, engine, versions, learningRate, protocol },
+    ...{
+      format,
+      id,
+      arm,
+      method,
+      methodConfig,
+      model,
+      task,
+      seed,
+      judgedOn,
+      tuning,
+      engine,
+      versions,
+      learningRate,
+      protocol,
+    },
     budget: { ...trial.budget, met: false },
     startedAt: trial.startedAt,
     finishedAt: trial.finishedAt,

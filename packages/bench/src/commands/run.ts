@@ -1,10 +1,12 @@
 import type { Command } from 'commander';
 import { CheckpointError, ConfigError } from '@peftjs/core';
 import { assertSharable, parseShard, shardOf, type Shard } from '../plan/shard.js';
-import { planTrials } from '../plan/trial.js';
+import { planTrials, type TrialContext } from '../plan/trial.js';
 import { parseAddress } from '../queue/address.js';
 import type { EnginePlan } from '../registry/executors.js';
 import { checkpointFolder, claimFolder, remedyOf, removeFinishedCheckpoints, tuningFolder } from '../results/folder.js';
+import { foreignNumerics } from '../results/numerics.js';
+import { writeRunFile } from '../results/run-file.js';
 import type { TrialResult } from '../results/schema.js';
 import { readResults } from '../results/store.js';
 import { runStage } from '../stages/run-stage.js';
@@ -13,7 +15,7 @@ import { inProcessRunner } from '../workers/in-process.js';
 import { localRunner } from '../workers/pool.js';
 import type { TrialRunner } from '../workers/runner.js';
 import { planRun, type PlannedRun } from './plan-run.js';
-import { firstBudgeted, writeReports } from './report.js';
+import { reportOn } from './report.js';
 import {
   count,
   countFromZero,
@@ -21,7 +23,6 @@ import {
   queueOption,
   studyFromFlags,
   withRunFlags,
-  type ComposedStudy,
   type RunFlags,
 } from './study-flags.js';
 import { INTERRUPTED, untilSignal } from './until-signal.js';
@@ -61,7 +62,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   const planned = await planRun(composed);
   const lock = await claimFolder(out, { isShared: shard !== undefined });
   try {
-    return await runPlanned(flags, composed, planned, { openRunner, signal });
+    return await runPlanned(flags, planned, { openRunner, signal });
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
     process.stderr.write(
@@ -75,10 +76,12 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
 
 async function runPlanned(
   { out, shard, json }: Flags,
-  { study }: ComposedStudy,
   { engine, tasks, plan }: PlannedRun,
   { openRunner, signal }: { readonly openRunner: OpenRunner; readonly signal: AbortSignal },
 ): Promise<number> {
+  const foreign = await foreignNumerics(out);
+  if (foreign !== undefined) process.stderr.write(`peft-bench: ${foreign}\n`);
+  await writeRunFile(out, { reference: referenceOf(plan) });
   const runner = withoutHopeless(openRunner(engine));
   const stage = { out, runner, tasks, signal };
   try {
@@ -88,11 +91,17 @@ async function runPlanned(
     await removeCheckpointsOfDone(out);
     if (signal.aborted) return interrupted(out, results.length, trials.length);
     if (shard) sayShard(shard, results.length, out);
-    else await writeReports(out, study.reference ?? firstBudgeted(results), results);
+    else await reportOn(out);
     return results.every(({ status }) => status === 'done') ? 0 : 1;
   } finally {
     await runner.close();
   }
+}
+
+/** The arm that differences are taken to: the study's, or the first that takes a budget. */
+function referenceOf(plan: TrialContext): string {
+  const trials = planTrials(plan);
+  return plan.study.reference ?? (trials.find(({ budget }) => budget !== null) ?? trials[0])?.arm ?? '';
 }
 
 type OpenRunner = (engine: EnginePlan) => TrialRunner;

@@ -70,7 +70,7 @@ describe('planTrials', () => {
     study: composeStudy([preset, { budgets: ['r=2', 'r=4'] }]),
     data: { kind: 'embedded' },
     engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
-    versions: { node: '20' },
+    versions: { numerics: 1, node: '20' },
     methodVersions: new Map([['sora', { '@peftjs/sora': '1.0.0' }]]),
     fingerprints: { model: 'm', data: { 'uci-sentiment': 'a', 'wordnet-supersense': 'b' } },
     budgeted: new Set(['lora', 'adalora', 'sora']),
@@ -110,7 +110,8 @@ describe('planTrials', () => {
 
   it('gives new names to what a change touches, and to nothing else', () => {
     expect(shared({ fingerprints: { model: 'other', data: context.fingerprints.data } })).toBe(0);
-    expect(shared({ versions: { node: '22' } })).toBe(0);
+    expect(shared({ versions: { numerics: 1, node: '22' } })).toBe(0);
+    expect(shared({ versions: { numerics: 2, node: '20' } })).toBe(0);
     expect(shared({ engine: { ...context.engine, threads: 2 } })).toBe(0);
     expect(shared({ fingerprints: { model: 'm', data: { ...context.fingerprints.data, 'uci-sentiment': 'c' } } })).toBe(
       14,

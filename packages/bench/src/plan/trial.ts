@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
+import { canonical } from '../canonical.js';
 import type { EnginePlan } from '../registry/executors.js';
 import type { DataSource } from '../registry/tasks.js';
 import { tunedRate, type TunedArm, type TunedRate } from './tuned-rate.js';
 import { budgetsOf, type ArmSettings, type Study, type StudyProtocol } from './study.js';
+import type { Versions } from './versions.js';
 
 /** One training run of a study: everything that its numbers depend on, and nothing else. */
 export interface Trial {
@@ -23,7 +25,7 @@ export interface Trial {
   readonly tuning: TunedRate | null;
   readonly protocol: StudyProtocol;
   readonly engine: EnginePlan;
-  readonly versions: Readonly<Record<string, string>>;
+  readonly versions: Versions;
   /** Content hashes of what it reads: a changed file or model makes new trials. */
   readonly fingerprints: { readonly model: string; readonly data: string };
 }
@@ -41,7 +43,7 @@ export interface TrialContext {
   readonly data: DataSource;
   readonly engine: EnginePlan;
   /** Of everything that computes, whatever the method. */
-  readonly versions: Readonly<Record<string, string>>;
+  readonly versions: Versions;
   /** Of each method's own package, by method. */
   readonly methodVersions: ReadonlyMap<string, Readonly<Record<string, string>>>;
   readonly fingerprints: Fingerprints;
@@ -103,15 +105,6 @@ function withId(trial: Omit<Trial, 'id'>): Trial {
   const digest = createHash('sha256').update(canonical(content)).digest('hex');
   const prefix = [trial.arm, trial.task, trial.budget ?? 'any', `s${trial.seed}`].map(plain).join('-');
   return { id: `${prefix.slice(0, 120)}-${digest.slice(0, 12)}`, ...trial };
-}
-
-/** JSON with sorted keys: equal content gives equal text. */
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_, inner: unknown) =>
-    inner !== null && typeof inner === 'object' && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : inner,
-  );
 }
 
 function plain(text: string): string {

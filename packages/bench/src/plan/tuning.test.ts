@@ -18,7 +18,7 @@ const context = (above: StudyInput = {}): TrialContext => ({
   study: composeStudy([study, above]),
   data: { kind: 'embedded' },
   engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
-  versions: {},
+  versions: { numerics: 1 },
   methodVersions: new Map(),
   fingerprints: { model: 'm', data: { a: 'a', b: 'b' } },
   budgeted: new Set(['lora', 'sora']),

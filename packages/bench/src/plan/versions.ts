@@ -1,4 +1,11 @@
+import { NUMERICS } from '@peftjs/core';
 import { findPackage, readManifest } from '../registry/packages.js';
+
+/** What numbers depend on: `NUMERICS` of core, and the versions of Node and of packages by name. */
+export interface Versions {
+  readonly numerics: number;
+  readonly [name: string]: string | number;
+}
 
 /** Packages whose version changes numbers. */
 const NUMERIC_PACKAGES = [
@@ -10,13 +17,13 @@ const NUMERIC_PACKAGES = [
   'onnxruntime-node',
 ];
 
-/** Versions of Node and of the packages that compute the numbers, whatever the method. */
-export async function numericVersions(): Promise<Record<string, string>> {
+/** Versions of what computes the numbers, whatever the method. */
+export async function numericVersions(): Promise<Versions> {
   const versions: Record<string, string> = { node: process.versions.node };
   for (const name of NUMERIC_PACKAGES) {
     const folder = findPackage(name);
     const manifest = folder === undefined ? undefined : await readManifest(folder);
     if (manifest) versions[name] = manifest.version;
   }
-  return versions;
+  return { numerics: NUMERICS, ...versions };
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { JobsOptions } from 'bullmq';
 import * as v from 'valibot';
 import { DataError } from '@peftjs/core';
+import { canonical } from '../canonical.js';
 import type { Trial } from '../plan/trial.js';
 import type { DataSource } from '../registry/tasks.js';
 import { trialResultSchema, type DoneTrial } from '../results/schema.js';
@@ -70,7 +71,7 @@ export type TrialOutcome =
  * lacks something leaves the whole queue to others.
  */
 export function queueOf({ model, fingerprints, task, method, engine, versions }: Trial): string {
-  const needs = JSON.stringify([model, fingerprints, task, method, engine, versions]);
+  const needs = canonical([model, fingerprints, task, method, engine, versions]);
   return createHash('sha256').update(needs).digest('hex').slice(0, 16);
 }
 

@@ -72,17 +72,17 @@ export function differenceCell(difference: Omit<Difference, 'to'>): Cell {
   return { main: formatSigned(difference.mean), detail: `${interval}${brief}${adjusted}`, brief };
 }
 
-function storedCell({ parameters: { stored, base } }: SummaryRow): Cell {
-  return withDetail(
-    formatCount(stored),
-    stored > 0 && base > 0 ? `${formatShare(stored / base)} of the base` : undefined,
-  );
+function storedCell({ parameters: { stored, storedMean, base } }: SummaryRow): Cell {
+  const [end, mean] = [formatCount(stored), formatCount(storedMean)];
+  const details = [
+    ...(stored > 0 && base > 0 ? [`${formatShare(stored / base)} of the base`] : []),
+    ...(mean === end ? [] : [`${mean} on average while training`]),
+  ];
+  return withDetail(end, details.length > 0 ? details.join('; ') : undefined);
 }
 
-function trainedCell({ parameters: { trainableAtStart, trainableMean, optimizerBytes } }: SummaryRow): Cell {
-  const [start, mean] = [formatCount(trainableAtStart), formatCount(trainableMean)];
-  const state = `${formatBytes(optimizerBytes)} of moments`;
-  return { main: start, detail: start === mean ? state : `at start, ${mean} on average; ${state}` };
+function trainedCell({ parameters: { trainableAtStart, optimizerBytes } }: SummaryRow): Cell {
+  return { main: formatCount(trainableAtStart), detail: `at the start; ${formatBytes(optimizerBytes)} of moments` };
 }
 
 function budgetCell({ budget }: SummaryRow): Cell {

@@ -49,7 +49,7 @@ export function panelsOf(results: readonly TrialResult[], summary: Summary): Pan
     trials: row.trials.flatMap((id) => trials.get(id) ?? []),
   }));
   const severalModels = new Set(summary.rows.map(({ model }) => model)).size > 1;
-  return grouped(entries, ({ row }) => JSON.stringify([row.model, row.task, row.metric])).map((ofTask) => {
+  return grouped(entries, ({ row }) => [row.model, row.task, row.metric]).map((ofTask) => {
     const [{ row }] = ofTask;
     return {
       title: severalModels ? `${row.task} · ${row.model}` : row.task,

@@ -101,7 +101,7 @@ export function configurationsOf(done: readonly DoneTrial[]): Fact[] {
 /** Versions of everything that affects the numbers. */
 export function versionsOf(done: readonly DoneTrial[]): Fact[] {
   return distinct(done.flatMap(({ versions }) => Object.keys(versions))).map((key) =>
-    fact(key, done, ({ versions }) => versions[key] ?? '–'),
+    fact(key, done, ({ versions }) => String(versions[key] ?? '–')),
   );
 }
 
@@ -115,7 +115,7 @@ export function sourcesOf(done: readonly DoneTrial[]): Source[] {
       .map(([split, rows]) => `${formatCount(rows)} ${split}`)
       .join(', '),
   }));
-  return grouped(sources, (source) => JSON.stringify(source)).map(([source]) => source);
+  return grouped(sources, (source) => source).map(([source]) => source);
 }
 
 /** The outcome in a sentence per task and budget. */

@@ -12,13 +12,11 @@ const LEAST_NEEDED: readonly Column['key'][] = ['trained', 'seeds', 'rate', 'tim
 
 /** The results as a table for the terminal, no line wider than `columns`; then the notes. */
 export function renderTable(summary: Summary, { columns = 120 }: { columns?: number } = {}): string {
-  const tables = grouped(summary.rows, ({ model, task, metric }) => JSON.stringify([model, task, metric])).flatMap(
-    (rows) => [
-      fitted(`${printable(rows[0].task)} (${printable(rows[0].model)})`, columns),
-      ...tableLines(rows, columnsFor(rows[0], summary.reference), columns),
-      '',
-    ],
-  );
+  const tables = grouped(summary.rows, ({ model, task, metric }) => [model, task, metric]).flatMap((rows) => [
+    fitted(`${printable(rows[0].task)} (${printable(rows[0].model)})`, columns),
+    ...tableLines(rows, columnsFor(rows[0], summary.reference), columns),
+    '',
+  ]);
   const compared = summary.against ? runLines(summary.against, columns) : [];
   return [...tables, ...compared, ...summary.notes.flatMap((note) => wrapped(printable(note), columns))].join('\n');
 }

@@ -11,7 +11,7 @@ export interface TunedRow extends NonNullable<TrialResult['tuning']> {
 /** Every choice of a learning rate once, by arm; none where none was tuned. */
 export function tunedRows(results: readonly TrialResult[]): TunedRow[] {
   const tuned = results.flatMap(({ arm, task, tuning }) => (tuning ? [{ arm, task, tuning }] : []));
-  return grouped(tuned, ({ arm, tuning }) => JSON.stringify([arm, tuning]))
+  return grouped(tuned, ({ arm, tuning }) => [arm, tuning])
     .map((same) => ({ label: same[0].arm, tasks: [...new Set(same.map(({ task }) => task))], ...same[0].tuning }))
     .sort((a, b) => a.label.localeCompare(b.label, 'en'));
 }

@@ -1,6 +1,7 @@
 import { rmSync, readFileSync } from 'node:fs';
 import { open, readFile, rm } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import { ConfigError } from '@peftjs/core';
 import { isDead, ownIdentity, type ProcessIdentity } from './process-identity.js';
@@ -92,7 +93,7 @@ async function removed(path: string, dead: ProcessIdentity): Promise<boolean> {
   const permit = `${path}.${dead.pid}.taken`;
   if (!(await createdWith(permit, ''))) return false;
   try {
-    if (JSON.stringify(await holderOf(path)) === JSON.stringify(dead)) await rm(path, { force: true });
+    if (isDeepStrictEqual(await holderOf(path), dead)) await rm(path, { force: true });
     return true;
   } finally {
     await rm(permit, { force: true });

@@ -26,11 +26,9 @@ describe('writeResult and readResults', () => {
     expect(await readdir(join(dir, 'results'))).toEqual(['a-failed.json', `${trial.id}.json`]);
   });
 
-  it('give a file of before arms had names the name of its method, and the count of before', async () => {
-    const { arm: _, budget, ...before } = trial;
-    const { matchedOn: _stored, ...counted } = budget;
-    await writeFile(resultPath(dir, trial.id), JSON.stringify({ ...before, budget: counted }));
-    expect(await readResults(dir)).toEqual([{ ...trial, arm: 'sora' }]);
+  it('order seeds as numbers', async () => {
+    for (const seed of [10, 2, 1]) await writeResult(dir, { ...trial, id: `sora-s${seed}-a0`, seed });
+    expect((await readResults(dir)).map(({ seed }) => seed)).toEqual([1, 2, 10]);
   });
 
   it('find nothing where there is no folder', async () => {
@@ -84,13 +82,6 @@ describe('readResults', () => {
     expect((failure as DataError).message).toMatch(message);
     expect((failure as DataError).message).toContain(path);
     expect((failure as DataError).message).not.toContain('\n');
-  });
-
-  it('opens a file of before there were arms and ways to match', async () => {
-    const { arm: _, budget, ...rest } = trial;
-    const { matchedOn: __, ...asked } = budget;
-    await writeFile(resultPath(dir, trial.id), JSON.stringify({ ...rest, budget: asked }));
-    expect(await readResults(dir)).toMatchObject([{ arm: 'sora', budget: { matchedOn: 'stored', spec: 'r=4' } }]);
   });
 
   it('does not take a prototype from a file', async () => {

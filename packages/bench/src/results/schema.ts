@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { MAX_STAGES } from '../plan/stages.js';
 import { HISTORY_ROWS } from './history.js';
+import { RESULT_FORMAT } from './migrate.js';
 
 // Files from outside are hostile: every list, text and depth is bounded.
 const MAX_NAME = 1_000;
@@ -35,7 +36,7 @@ const budget = v.object({
   /** Parameters asked for; null where a method takes no budget. */
   requested: v.nullable(count),
   /** Which parameters are compared with it: stored in the end, or trained at the start. */
-  matchedOn: v.optional(v.picklist(['stored', 'trained']), 'stored'),
+  matchedOn: v.picklist(['stored', 'trained']),
   /** As typed: `60000`, `0.8%`, `r=4`. */
   spec: v.pipe(v.string(), v.maxLength(MAX_NAME)),
   /** Largest relative distance from the request that counts as met. */
@@ -65,9 +66,9 @@ const protocol = v.objectWithRest(
 const historyRow = v.object({
   step: count,
   epoch: amount,
-  /** Mean loss since the row before. */
+  /** Of the step, on the data alone. */
   loss: number,
-  /** The loss with the method's own terms. */
+  /** What was minimised: the loss and the method's own terms. */
   objective: v.optional(number),
   learningRate: amount,
   /** Stored parameters the adapter has at this step. */
@@ -97,10 +98,17 @@ const sparsityStage = v.object({
   generalization: v.nullable(number),
 });
 
+/** What the numbers depend on: packages by name, and `NUMERICS` of core, which is 0 in files from before there was one. */
+const versions = v.pipe(
+  v.objectWithRest({ numerics: count }, v.union([name, count])),
+  v.check((record) => Object.keys(record).length <= MAX_ENTRIES, `at most ${MAX_ENTRIES} entries`),
+);
+
 const trial = {
+  format: v.literal(RESULT_FORMAT),
   id,
-  /** The name in its study; files of before have none: there, it is the method's. */
-  arm: v.optional(name),
+  /** The name in its study. */
+  arm: name,
   method: name,
   methodConfig: named(json),
   model: name,
@@ -120,10 +128,10 @@ const tuning = v.object({
 
 const circumstances = {
   /** The rows that metrics are of; a trial that tunes is judged on those that select. */
-  judgedOn: v.optional(v.picklist(['dev', 'selection']), 'dev'),
-  tuning: v.nullish(tuning, null),
+  judgedOn: v.picklist(['dev', 'selection']),
+  tuning: v.nullable(tuning),
   engine: v.object({ executor: name, backend: name, threads: count, dtype: name }),
-  versions: named(name),
+  versions,
   learningRate: amount,
   protocol,
   startedAt: date,
@@ -131,53 +139,42 @@ const circumstances = {
 };
 
 /** Of the selected checkpoint, head left out; `base` is the whole pretrained model. */
-const parameters = v.pipe(
-  v.object({
-    trainableAtStart: count,
-    trainableMean: amount,
-    stored: count,
-    base: count,
-    /** Of AdamW's two float32 moments of what the adapter trains at the start; files of before do not say it. */
-    optimizerBytes: v.optional(count),
-  }),
-  v.transform(({ optimizerBytes, ...counts }) => ({
-    ...counts,
-    optimizerBytes: optimizerBytes ?? 2 * 4 * counts.trainableAtStart,
-  })),
-);
+const parameters = v.object({
+  trainableAtStart: count,
+  /** What would be stored, averaged over the steps. */
+  storedMean: amount,
+  stored: count,
+  base: count,
+  /** Of AdamW's two float32 moments of what the adapter trains at the start. */
+  optimizerBytes: count,
+});
 
-const doneTrial = v.pipe(
-  v.object({
-    ...trial,
-    parameters,
-    ranks: named(amount),
-    /** On the reported split, at the selected checkpoint. */
-    metrics: named(number),
-    last: v.object({ metrics: named(number), ranks: named(amount), parameters: count }),
-    /** `lowerIsBetter`: less of the metric is better; left out where more is. */
-    selection: v.object({ split: name, step: count, metric: name, lowerIsBetter: v.exactOptional(v.boolean()) }),
-    history: v.pipe(v.array(historyRow), v.maxLength(HISTORY_ROWS)),
-    time: v.object({ totalSeconds: amount, trainSeconds: amount, stepMedianMs: amount, compileSeconds: amount }),
-    memory: v.object({ peakRssBytes: count }),
-    /** Of a trial that was trained in stages: what each ended with. */
-    stages: v.exactOptional(v.pipe(v.array(sparsityStage), v.maxLength(MAX_STAGES))),
-    ...circumstances,
-    status: v.literal('done'),
-  }),
-  v.transform(withArm),
-);
+const doneTrial = v.object({
+  ...trial,
+  parameters,
+  ranks: named(amount),
+  /** On the reported split, at the selected checkpoint. */
+  metrics: named(number),
+  last: v.object({ metrics: named(number), ranks: named(amount), parameters: count }),
+  /** `lowerIsBetter`: less of the metric is better; left out where more is. */
+  selection: v.object({ split: name, step: count, metric: name, lowerIsBetter: v.exactOptional(v.boolean()) }),
+  history: v.pipe(v.array(historyRow), v.maxLength(HISTORY_ROWS)),
+  time: v.object({ totalSeconds: amount, trainSeconds: amount, stepMedianMs: amount, compileSeconds: amount }),
+  memory: v.object({ peakRssBytes: count }),
+  /** Of a trial that was trained in stages: what each ended with. */
+  stages: v.exactOptional(v.pipe(v.array(sparsityStage), v.maxLength(MAX_STAGES))),
+  ...circumstances,
+  status: v.literal('done'),
+});
 
-const failedTrial = v.pipe(
-  v.object({
-    ...trial,
-    ...circumstances,
-    status: v.literal('failed'),
-    error: v.object({ code: name, message }),
-  }),
-  v.transform(withArm),
-);
+const failedTrial = v.object({
+  ...trial,
+  ...circumstances,
+  status: v.literal('failed'),
+  error: v.object({ code: name, message }),
+});
 
-/** The result file of one trial: DIR/results/<id>.json. */
+/** The result file of one trial, DIR/results/<id>.json, as this version writes it; `migrated` brings older ones there. */
 export const trialResultSchema = v.pipe(
   v.variant('status', [doneTrial, failedTrial]),
   v.check(
@@ -213,8 +210,4 @@ function isJson(value: unknown, depth: number): value is JsonValue {
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return true;
   if (typeof value === 'number') return Number.isFinite(value);
   return typeof value === 'object' && depth > 0 && Object.values(value).every((inner) => isJson(inner, depth - 1));
-}
-
-function withArm<T extends { arm?: string | undefined; method: string }>(result: T): Omit<T, 'arm'> & { arm: string } {
-  return { ...result, arm: result.arm ?? result.method };
 }

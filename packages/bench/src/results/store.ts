@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import { DataError, diskStorage, type Storage } from '@peftjs/core';
 import type { TunedArm } from '../plan/tuned-rate.js';
 import type { Summary } from '../statistics/summary.js';
+import { formatOf, migrated, RESULT_FORMAT } from './migrate.js';
 import { trialResultSchema, type TrialResult } from './schema.js';
 
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
@@ -36,7 +37,8 @@ export async function writeTuning(
 }
 
 /**
- * Every result of DIR/results/*.json, by file name; none where there is no such folder.
+ * Every result of DIR/results/*.json, by file name (seed 2 before seed 10); those of older layouts as today's. None where there is no
+ * such folder.
  * @throws DataError naming the first file that is not a result.
  */
 export async function readResults(dir: string, storage: Storage = diskStorage()): Promise<TrialResult[]> {
@@ -49,20 +51,38 @@ export async function readResults(dir: string, storage: Storage = diskStorage())
 
 async function resultFiles(folder: string): Promise<string[]> {
   try {
-    return (await readdir(folder)).filter((file) => file.endsWith('.json')).sort();
+    return (await readdir(folder)).filter((file) => file.endsWith('.json')).sort(byName);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw new DataError(`cannot list ${folder}: ${(cause as Error).message}`, folder, cause);
   }
 }
 
+const names = new Intl.Collator('en', { numeric: true });
+
+/** Names that are equal as numbers, such as `a-01` and `a-1`, still have an order. */
+function byName(a: string, b: string): number {
+  return names.compare(a, b) || (a < b ? -1 : 1);
+}
+
 async function readResult(path: string, storage: Storage): Promise<TrialResult> {
   const { size } = await stat(path);
   if (size > MAX_FILE_BYTES) throw notAResult(path, `it has ${size} bytes, at most ${MAX_FILE_BYTES} are expected`);
-  const result = checkedResult(path, parsed(path, await storage.read(path)));
+  const input = parsed(path, await storage.read(path));
+  assertNotNewer(path, formatOf(input));
+  const result = checkedResult(path, migrated(input));
   if (!path.endsWith(`/${result.id}.json`))
     throw notAResult(path, `its id is '${result.id}', not the name of the file`);
   return result;
+}
+
+/** @throws DataError for a layout that only a newer version knows: it is no broken file, and not to be deleted. */
+function assertNotNewer(path: string, format: unknown): void {
+  if (typeof format !== 'number' || !(format > RESULT_FORMAT)) return;
+  throw new DataError(
+    `${path} has the format ${format}, and this version reads formats up to ${RESULT_FORMAT}: update peft-bench, or choose another folder`,
+    path,
+  );
 }
 
 function parsed(path: string, bytes: Uint8Array): unknown {

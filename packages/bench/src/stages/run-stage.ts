@@ -1,9 +1,11 @@
+import { NUMERICS } from '@peftjs/core';
 import type { Trial } from '../plan/trial.js';
 import { openProgress, type Progress } from '../progress/open.js';
 import type { LoadedTask } from '../registry/tasks.js';
 import type { TrialResult } from '../results/schema.js';
 import { datedAfter } from '../results/dates.js';
 import { removeCheckpoint } from '../results/folder.js';
+import { numericsOf } from '../results/numerics.js';
 import { readResults, writeResult } from '../results/store.js';
 import { describeCircumstances } from '../trial/circumstances.js';
 import { showWarningsBy } from '../warnings.js';
@@ -32,7 +34,10 @@ export async function runStage(
   { out, runner, tasks, signal, onResult }: RunContext,
 ): Promise<TrialResult[]> {
   const results = new Map((await readResults(folder)).map((result) => [result.id, result] as const));
-  const isDone = ({ id }: Trial): boolean => results.get(id)?.status === 'done';
+  const isDone = ({ id }: Trial): boolean => {
+    const known = results.get(id);
+    return known?.status === 'done' && numericsOf(known) === NUMERICS;
+  };
   const keep = async (ended: TrialResult): Promise<void> => {
     const result = datedAfter(results.values(), ended);
     await writeResult(folder, result);

@@ -1,3 +1,4 @@
+import { canonical } from '../canonical.js';
 import type { DoneTrial, TrialResult } from '../results/schema.js';
 
 /** Trials that differ in nothing but their seed. */
@@ -13,7 +14,7 @@ export interface Arm {
 /** Sorts finished trials into arms. */
 export function armsOf(results: readonly TrialResult[]): Arm[] {
   const done = results.filter((result) => result.status === 'done').sort(byDate);
-  const contests = grouped(done, (trial) => JSON.stringify([trial.model, trial.task, trial.arm, trial.budget.spec]));
+  const contests = grouped(done, ({ model, task, arm, budget }) => [model, task, arm, budget.spec]);
   return contests.flatMap((contest) => {
     const variants = grouped(contest, fixedFacts);
     return variants.map((trials, index) => ({
@@ -24,13 +25,14 @@ export function armsOf(results: readonly TrialResult[]): Arm[] {
   });
 }
 
-/** Lists of what has the same key, in order of appearance. */
-export function grouped<Item>(items: readonly Item[], key: (item: Item) => string): [Item, ...Item[]][] {
+/** Lists of what has the same key, in order of appearance. A key is plain data; the order of its fields does not count. */
+export function grouped<Item>(items: readonly Item[], key: (item: Item) => unknown): [Item, ...Item[]][] {
   const groups = new Map<string, [Item, ...Item[]]>();
   for (const item of items) {
-    const group = groups.get(key(item));
+    const text = canonical(key(item));
+    const group = groups.get(text);
     if (group) group.push(item);
-    else groups.set(key(item), [item]);
+    else groups.set(text, [item]);
   }
   return [...groups.values()];
 }
@@ -40,17 +42,17 @@ export function grouped<Item>(items: readonly Item[], key: (item: Item) => strin
  * names the versions of what it used, so that each may name a package that the other does not.
  */
 export function comparable(a: DoneTrial, b: DoneTrial): boolean {
-  const agrees = ([name, version]: [string, string]): boolean => (b.versions[name] ?? version) === version;
-  return circumstances(a) === circumstances(b) && Object.entries(a.versions).every(agrees);
+  const agrees = ([name, version]: [string, string | number]): boolean => (b.versions[name] ?? version) === version;
+  return canonical(circumstances(a)) === canonical(circumstances(b)) && Object.entries(a.versions).every(agrees);
 }
 
-function circumstances({ model, task, selection, engine, budget }: DoneTrial): string {
-  return JSON.stringify([model, task, selection.metric, engine, budget.matchedOn]);
+function circumstances({ model, task, selection, engine, budget }: DoneTrial): unknown {
+  return [model, task, selection.metric, engine, budget.matchedOn];
 }
 
-function fixedFacts(trial: DoneTrial): string {
+function fixedFacts(trial: DoneTrial): unknown {
   const { method, versions, methodConfig, learningRate, protocol } = trial;
-  return JSON.stringify([circumstances(trial), method, versions, methodConfig, learningRate, protocol]);
+  return [circumstances(trial), method, versions, methodConfig, learningRate, protocol];
 }
 
 function newestOfEachSeed([first, ...rest]: readonly [DoneTrial, ...DoneTrial[]]): [DoneTrial, ...DoneTrial[]] {

@@ -31,15 +31,15 @@ type Unadjusted = Omit<Comparison, 'pHolm'>;
 /** Every pair of arms that was trained at the same budget, on each task and, of several, over them. */
 export function compareArms(inAnyOrder: readonly Arm[]): Comparison[] {
   const arms = [...inAnyOrder].sort(byBudgetAndLabel);
-  const onTasks = grouped(arms, ({ trials: [{ model, task, budget }] }) =>
-    JSON.stringify([model, budget.spec, task]),
-  ).flatMap((contest) => pairsOf(contest).flatMap(([a, b]) => onTask(a, b)));
-  const overTasks = grouped(arms, ({ trials: [{ model, budget }] }) => JSON.stringify([model, budget.spec])).flatMap(
-    (contest) => pairsOf(grouped(contest, ({ label }) => label)).flatMap(([a, b]) => overAllTasks(a, b, contest)),
+  const onTasks = grouped(arms, ({ trials: [{ model, task, budget }] }) => [model, budget.spec, task]).flatMap(
+    (contest) => pairsOf(contest).flatMap(([a, b]) => onTask(a, b)),
+  );
+  const overTasks = grouped(arms, ({ trials: [{ model, budget }] }) => [model, budget.spec]).flatMap((contest) =>
+    pairsOf(grouped(contest, ({ label }) => label)).flatMap(([a, b]) => overAllTasks(a, b, contest)),
   );
   return [
-    ...adjusted(onTasks, ({ model, budget, a, b }) => JSON.stringify([model, budget, a, b])),
-    ...adjusted(overTasks, ({ model, budget }) => JSON.stringify([model, budget])),
+    ...adjusted(onTasks, ({ model, budget, a, b }) => [model, budget, a, b]),
+    ...adjusted(overTasks, ({ model, budget }) => [model, budget]),
   ];
 }
 
@@ -101,7 +101,7 @@ function overAllTasks(a: readonly [Arm, ...Arm[]], b: readonly [Arm, ...Arm[]], 
   ];
 }
 
-function adjusted(comparisons: readonly Unadjusted[], family: (comparison: Unadjusted) => string): Comparison[] {
+function adjusted(comparisons: readonly Unadjusted[], family: (comparison: Unadjusted) => unknown): Comparison[] {
   return grouped(comparisons, family).flatMap((members) => {
     const ps = holm(members.map(({ p }) => p));
     return members.map((member, index) => ({ ...member, pHolm: ps[index] as number }));
@@ -109,11 +109,12 @@ function adjusted(comparisons: readonly Unadjusted[], family: (comparison: Unadj
 }
 
 function byBudgetAndLabel(a: Arm, b: Arm): number {
-  const [{ budget, task }, other] = [a.trials[0], b.trials[0]];
+  const [{ model, budget, task }, other] = [a.trials[0], b.trials[0]];
   return (
     (budget.requested ?? -1) - (other.budget.requested ?? -1) ||
     task.localeCompare(other.task, 'en') ||
-    a.label.localeCompare(b.label, 'en')
+    a.label.localeCompare(b.label, 'en') ||
+    model.localeCompare(other.model, 'en')
   );
 }
 

@@ -36,7 +36,7 @@ export function overTasks(
     const tasks = new Set(ofModel.map(({ task }) => task)).size;
     const directions = new Set(ofModel.map(({ lowerIsBetter }) => lowerIsBetter)).size;
     if (tasks < 2 || directions > 1) return [];
-    const unplaced = grouped(ofModel, ({ label, budget }) => JSON.stringify([label, budget.spec]))
+    const unplaced = grouped(ofModel, ({ label, budget }) => [label, budget.spec])
       .filter((byTask) => byTask.length === tasks)
       .map((byTask) => overallRow(byTask, comparisons, reference));
     return unplaced.map((row) => placed(row, unplaced)).sort(inReadingOrder);
@@ -101,6 +101,7 @@ function inReadingOrder(a: OverallRow, b: OverallRow): number {
   return (
     (a.budget.requested ?? -1) - (b.budget.requested ?? -1) ||
     (a.rank ?? Infinity) - (b.rank ?? Infinity) ||
-    meritOf(b) - meritOf(a)
+    meritOf(b) - meritOf(a) ||
+    a.label.localeCompare(b.label, 'en')
   );
 }

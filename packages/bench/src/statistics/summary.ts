@@ -1,4 +1,5 @@
 import { mean } from 'simple-statistics';
+import { canonical } from '../canonical.js';
 import { primaryMetric, type TrialResult } from '../results/schema.js';
 import { armsOf, comparable, grouped, type Arm } from './arms.js';
 import { compareArms, differencesBySeed, pairedDifference, type Comparison } from './comparisons.js';
@@ -88,8 +89,8 @@ function referenceOf(arm: Arm, arms: readonly Arm[], reference: string): Arm | u
       (other.budget.spec === trial.budget.spec || other.budget.requested === null) &&
       comparable(other, trial),
   );
-  const protocol = JSON.stringify(trial.protocol);
-  return candidates.find(({ trials }) => JSON.stringify(trials[0].protocol) === protocol) ?? candidates[0];
+  const protocol = canonical(trial.protocol);
+  return candidates.find(({ trials }) => canonical(trials[0].protocol) === protocol) ?? candidates[0];
 }
 
 function differenceOf(arm: Arm, reference: Arm): Difference | null {
@@ -101,9 +102,13 @@ function differenceOf(arm: Arm, reference: Arm): Difference | null {
 
 /** Holm over the tasks, for each arm, budget and reference. */
 function withHolm(rows: readonly Unplaced[]): Unplaced[] {
-  const family = ({ model, label, budget, difference }: Unplaced): string =>
-    JSON.stringify([model, label, budget.spec, difference?.to]);
-  return grouped(rows, family).flatMap((members) => {
+  const families = grouped(rows, ({ model, label, budget, difference }) => [
+    model,
+    label,
+    budget.spec,
+    difference?.to ?? null,
+  ]);
+  return families.flatMap((members) => {
     const ps = holm(members.flatMap(({ difference }) => difference?.p ?? []));
     return members.map((row, index) =>
       row.difference ? { ...row, difference: { ...row.difference, pHolm: ps[index] as number } } : row,
@@ -140,7 +145,8 @@ function inReadingOrder(a: SummaryRow, b: SummaryRow): number {
     a.task.localeCompare(b.task, 'en') ||
     (a.budget.requested ?? -1) - (b.budget.requested ?? -1) ||
     (a.rank ?? Infinity) - (b.rank ?? Infinity) ||
-    meritOf(b) - meritOf(a)
+    meritOf(b) - meritOf(a) ||
+    a.label.localeCompare(b.label, 'en')
   );
 }
 

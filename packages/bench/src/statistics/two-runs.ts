@@ -1,4 +1,5 @@
 import { mean } from 'simple-statistics';
+import { canonical } from '../canonical.js';
 import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
 import { armsOf, grouped, type Arm } from './arms.js';
 import { pairedDifference, type PairedDifference } from './comparisons.js';
@@ -114,7 +115,7 @@ function changeOf(pairs: readonly (readonly [DoneTrial, DoneTrial])[], measure: 
 }
 
 function withHolm(rows: readonly RunDifference[]): RunDifference[] {
-  return grouped(rows, ({ model, label, budget }) => JSON.stringify([model, label, budget])).flatMap((members) => {
+  return grouped(rows, ({ model, label, budget }) => [model, label, budget]).flatMap((members) => {
     const ps = holm(members.map(({ score }) => score.p));
     return members.map((row, index) => ({ ...row, score: { ...row.score, pHolm: ps[index] as number } }));
   });
@@ -141,7 +142,7 @@ function changesOf(both: readonly { readonly arm: Arm; readonly other: Arm }[]):
       .filter((what) => here[what] !== there[what])
       .map((what) => ({ what, here: here[what] ?? null, there: there[what] ?? null, label: arm.label }));
   });
-  return grouped(all, ({ what, here, there }) => JSON.stringify([what, here, there])).map((same) => {
+  return grouped(all, ({ what, here, there }) => [what, here, there]).map((same) => {
     const [{ what, here, there }] = same;
     return { what, here, there, labels: [...new Set(same.map(({ label }) => label))].sort() };
   });
@@ -159,7 +160,7 @@ function factsOf({
   const named = Object.entries(groups).flatMap(([group, record]) =>
     Object.entries(record).map(([key, value]): [string, string] => [
       `${group} ${key}`,
-      typeof value === 'string' ? value : JSON.stringify(value),
+      typeof value === 'string' ? value : canonical(value),
     ]),
   );
   return { method, 'learning rate': String(learningRate), ...Object.fromEntries(named) };

@@ -1,6 +1,6 @@
 import { CheckpointError, DataError, UnsupportedError } from '@peftjs/core';
 import type { Trial } from '../plan/trial.js';
-import { numericVersions } from '../plan/versions.js';
+import { numericVersions, type Versions } from '../plan/versions.js';
 import { resolveEngine } from '../registry/executors.js';
 import { resolveMethod } from '../registry/methods.js';
 import type { DataSource } from '../registry/tasks.js';
@@ -34,11 +34,11 @@ export async function prepareAsPlanned(
   return prepared;
 }
 
-/** @throws UnsupportedError naming the first package of another version, ConfigError where the method is not installed. */
+/** @throws UnsupportedError naming the first version that is another one, ConfigError where the method is not installed. */
 async function assertVersions({ method, engine, versions: planned }: Trial): Promise<void> {
   const { offer } = await resolveMethod(method);
   const resolved = await resolveEngine(engine);
-  const here: Record<string, string> = {
+  const here: Versions = {
     ...(await numericVersions()),
     ...resolved.versions,
     [offer.packageName]: offer.version,

@@ -1,6 +1,7 @@
 import type { Stages } from '../plan/stages.js';
 import type { StudyProtocol } from '../plan/study.js';
 import type { Trial } from '../plan/trial.js';
+import { RESULT_FORMAT } from '../results/migrate.js';
 import type { FailedTrial, Protocol } from '../results/schema.js';
 import type { PreparedTrial } from './prepare.js';
 
@@ -14,6 +15,7 @@ export function describeCircumstances(
 ): Circumstances {
   const { arm, method, model, task, seed, judgedOn, tuning, engine, versions, settings, protocol } = trial;
   return {
+    format: RESULT_FORMAT,
     arm,
     method,
     model,

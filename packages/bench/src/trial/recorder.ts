@@ -53,10 +53,10 @@ export function trialRecorder(
       stage,
     ) {
       const counted = ranks ? { ranks: { ...ranks } } : {};
-      rows.push({ step, epoch, loss: objective, objective: loss, learningRate, stored: storedParameters, ...counted });
+      rows.push({ step, epoch, loss, objective, learningRate, stored: storedParameters, ...counted });
       milliseconds.push(ms);
       peak = Math.max(peak, process.memoryUsage.rss());
-      const told = { step, totalSteps, epoch, epochs, loss: objective, storedParameters };
+      const told = { step, totalSteps, epoch, epochs, loss, storedParameters };
       onProgress({ ...told, ...(stage && { stage }), ...(metric && { metric }) });
     },
     onEvaluation({ metrics, ranks, storedParameters }) {

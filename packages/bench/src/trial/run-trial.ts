@@ -63,7 +63,6 @@ export async function runTrial(
           trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }, signal),
         );
   const judged = await judge(peft, judgedRows(trial, prepared), executor, trained);
-  const { requested } = fitted;
   const { selected, last } = trained;
   const result: DoneTrial = {
     ...describeCircumstances(trial, prepared, recorder.dates()),
@@ -72,7 +71,7 @@ export async function runTrial(
     budget: budgetOf(trial, fitted, { stored: selected.storedParameters, trained: trainableAtStart }),
     parameters: {
       trainableAtStart,
-      trainableMean: requested === null ? trainableAtStart : trained.meanParameters,
+      storedMean: trained.meanParameters,
       stored: selected.storedParameters,
       base,
       optimizerBytes,

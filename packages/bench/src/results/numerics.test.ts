@@ -1,0 +1,26 @@
+import { describe, expect, it } from 'vitest';
+import { syntheticTrial } from '../../test/synthetic-results.js';
+import type { DoneTrial } from './schema.js';
+import { leftOutNotes, ofNewestNumerics } from './numerics.js';
+
+const computedBy = (numerics: number, seed: number): DoneTrial => {
+  const trial = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed });
+  return { ...trial, versions: { ...trial.versions, numerics } };
+};
+
+describe('results of several numerics', () => {
+  it('are those of the newest, and what is left out is named in one sentence', () => {
+    const [old, older, now] = [computedBy(1, 1), computedBy(0, 2), computedBy(2, 3)];
+    const pooled = ofNewestNumerics([old, older, now]);
+    expect(pooled).toEqual({ results: [now], leftOut: [old, older] });
+    expect(leftOutNotes(pooled)).toEqual([
+      '2 results of numerics 0, 1 are left out: another version computed them, and only numbers of one version can be pooled, here numerics 2.',
+    ]);
+  });
+
+  it('of one there is nothing to say', () => {
+    const all = [computedBy(0, 1), computedBy(0, 2)];
+    expect(ofNewestNumerics(all)).toEqual({ results: all, leftOut: [] });
+    expect(leftOutNotes(ofNewestNumerics(all))).toEqual([]);
+  });
+});
