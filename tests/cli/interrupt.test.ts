@@ -147,6 +147,7 @@ describe.skipIf(process.platform !== 'linux')(
         'report.md',
         'results',
         'results.csv',
+        'run.json',
         'summary.csv',
         'summary.json',
       ]);
