@@ -1,0 +1,64 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { attach } from '../adapter/attach.js';
+import { fullModule } from '../adapter/full-module.js';
+import { targetEntries, type TargetConfig } from '../adapter/targets.js';
+import { parseOptions } from '../config.js';
+import type { Executor } from '../contracts/executor.js';
+import { defineMethod, type CallableMethod } from '../contracts/method.js';
+import { UnsupportedError } from '../errors.js';
+import { referenceExecutor } from '../testing/reference-executor.js';
+import { toyModel, toyTrainingData } from '../testing/toy-model.js';
+import type { StepEvent } from './options.js';
+import { train } from './trainer.js';
+
+/** Trains its sites whole, with a constant term in what is minimised. */
+function penalised(term: number): CallableMethod<TargetConfig> {
+  const unsupported = (): never => {
+    throw new UnsupportedError('only trained here');
+  };
+  return defineMethod<TargetConfig>({
+    name: 'penalised',
+    capabilities: { mergeable: false, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+    parseConfig: (input) => parseOptions('penalised', targetEntries, input),
+    adapt: (sites, _, { frozen }) =>
+      Object.fromEntries(
+        sites.map((site) => [
+          site.path,
+          { ...fullModule(site, frozen(site.path), 'default'), loss: () => tf.scalar(term) },
+        ]),
+      ),
+    peftTypes: [],
+    toFile: unsupported,
+    fromFile: unsupported,
+  });
+}
+
+let executor: Executor;
+beforeAll(async () => {
+  executor = await referenceExecutor();
+});
+
+async function firstStep(term: number, more: object = {}): Promise<StepEvent> {
+  const peft = attach(toyModel(), penalised(term)({ targetModules: ['query'] }), { seed: 1 });
+  const steps: StepEvent[] = [];
+  const onStep = (event: StepEvent): void => void steps.push(event);
+  await train(peft, toyTrainingData(), { executor, epochs: 1, learningRate: 0.01, onStep, ...more });
+  return steps[0] ?? expect.fail('no step');
+}
+
+describe('a step tells', () => {
+  it.each([{}, { gradientAccumulationSteps: 2 }])(
+    'the loss of the data as loss, and what is minimised as objective: %o',
+    async (more) => {
+      const [plain, with2] = [await firstStep(0, more), await firstStep(0.25, more)]; // of each of two modules
+      expect(plain.objective).toBeCloseTo(plain.loss, 6);
+      expect(with2.loss).toBeCloseTo(plain.loss, 6);
+      expect(with2.objective).toBeCloseTo(plain.loss + 0.5, 6);
+    },
+  );
+
+  it('which of them is not finite', async () => {
+    await expect(firstStep(Infinity)).rejects.toThrow(/^step 1: the objective is Infinity; the largest gradients/);
+  });
+});
