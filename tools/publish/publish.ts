@@ -14,7 +14,7 @@ import { scoresOf, withScores } from './scores.js';
 import { standaloneSvg } from './standalone-svg.js';
 
 const COPIED = ['report.html', 'summary.json', 'summary.csv', 'results.csv', 'tuning.json'];
-const PACKED = ['results', 'summary.json', 'tuning'];
+const PACKED = ['results', 'run.json', 'summary.json', 'tuning'];
 
 const { positionals, values: flags } = parseArgs({
   allowPositionals: true,
