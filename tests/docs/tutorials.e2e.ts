@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { filesBelow, root } from '../workspace/repository.js';
-import { actionsOf, follow, install, shortened } from './followed.js';
+import { follow, install } from './followed.js';
 
 /** What the reader sees in the end, by tutorial. */
 const seen: Readonly<Record<string, RegExp>> = {
@@ -56,30 +56,4 @@ it("the README, on text of one's own", { timeout: 400_000 }, async () => {
   expect(await follow('README.md', folder)).toMatch(/SORA|LORA/);
   expect(await readdir(join(folder, 'my-adapter'))).toContain('adapter_model.safetensors');
   await rm(folder, { recursive: true });
-});
-
-describe('what a page has its reader do', () => {
-  it('is to write the files that it shows whole and to type its commands, in their order', () => {
-    const page = [
-      '```sh',
-      'npm install a',
-      '```',
-      '',
-      '<<< ../../examples/a.ts',
-      '',
-      '<!-- elsewhere -->',
-      '',
-      '```sh',
-      'b',
-      '```',
-    ];
-    expect(actionsOf(page.join('\n'))).toEqual([{ commands: 'npm install a\n' }, { file: '../../examples/a.ts' }]);
-  });
-
-  it('is done in little', () => {
-    expect(shortened('npx peft-bench run --task a --seeds 6')).toBe(
-      'npx peft-bench run --preset smoke --task a --seeds 1',
-    );
-    expect(shortened('npx peft-bench run --preset standard')).toBe('npx peft-bench run --preset smoke');
-  });
 });

@@ -43,10 +43,12 @@ export interface Found extends ParityExecutor {
   readonly skipped?: string;
 }
 
-/** All of them, each tried. */
-export async function findExecutors(): Promise<Found[]> {
+/** Those that every machine has, or those that it may lack, each tried. */
+export async function findExecutors({ isOptional }: { readonly isOptional: boolean }): Promise<Found[]> {
   const found: Found[] = [];
-  for (const candidate of parityExecutors) found.push(await tried(candidate));
+  for (const candidate of parityExecutors) {
+    if ((candidate.isOptional ?? false) === isOptional) found.push(await tried(candidate));
+  }
   return found;
 }
 

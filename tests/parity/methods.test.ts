@@ -1,5 +1,5 @@
-import { oneOfEachFamily, parityMethods } from './methods.js';
+import { findExecutors } from './executors.js';
 import { testParity } from './parity.js';
-import { methodSubject } from './subjects.js';
+import { methodSubjects } from './subjects.js';
 
-await testParity(({ cases }) => (cases === 'all' ? parityMethods : oneOfEachFamily).map(methodSubject));
+await testParity(await findExecutors({ isOptional: false }), methodSubjects);

@@ -1,12 +1,13 @@
 import { readdir } from 'node:fs/promises';
 import { expect, it } from 'vitest';
+import { findExecutors } from './executors.js';
 import { parityNetworks } from './networks.js';
 import { testParity } from './parity.js';
-import { networkSubject } from './subjects.js';
+import { networkSubjects } from './subjects.js';
 
-const subjects = await Promise.all(parityNetworks.map((network) => networkSubject(network)));
+const subjects = await networkSubjects();
 
-await testParity(() => subjects);
+await testParity(await findExecutors({ isOptional: false }), () => subjects);
 
 it('has a case for every network that there are weights of', async () => {
   const folders = await readdir(new URL('../models/fixtures/', import.meta.url));

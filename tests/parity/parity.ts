@@ -1,10 +1,13 @@
 import { referenceExecutor } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
-import { findExecutors, type Found } from './executors.js';
+import type { Found } from './executors.js';
 import { measure, tooFar, type Measured, type Subject } from './measured.js';
 
 /** One test for each executor and subject; executors that the machine lacks are skipped by name. */
-export async function testParity(subjectsFor: (found: Found) => readonly Subject[]): Promise<void> {
+export async function testParity(
+  executors: readonly Found[],
+  subjectsFor: (found: Found) => readonly Subject[],
+): Promise<void> {
   const reference = await referenceExecutor();
   const known = new Map<string, Promise<Measured>>();
   const expected = (subject: Subject): Promise<Measured> => {
@@ -12,7 +15,7 @@ export async function testParity(subjectsFor: (found: Found) => readonly Subject
     known.set(subject.name, measured);
     return measured;
   };
-  for (const found of await findExecutors()) {
+  for (const found of executors) {
     const { name, tolerance, executor, skipped } = found;
     if (!executor) {
       it.skip(`${name}: ${skipped}`);

@@ -2,8 +2,9 @@ import { attach, calibrate, type PeftModel } from '@peftjs/core';
 import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { lora } from '@peftjs/lora';
 import type { Subject } from './measured.js';
-import type { ParityMethod } from './methods.js';
-import type { ParityNetwork } from './networks.js';
+import type { Found } from './executors.js';
+import { oneOfEachFamily, parityMethods, type ParityMethod } from './methods.js';
+import { parityNetworks, type ParityNetwork } from './networks.js';
 
 const SEED = 5;
 const toyData = toyTrainingData(SEED, 5);
@@ -38,4 +39,14 @@ export async function networkSubject({ name, load }: ParityNetwork, loraDropout 
     batches: Array.from({ length: 5 }, () => batch),
     attach: () => Promise.resolve(attach(model, lora({ r: 2, loraAlpha: 4, loraDropout }), { seed: SEED })),
   };
+}
+
+/** The methods that an executor is held to. */
+export function methodSubjects({ cases }: Found): Subject[] {
+  return (cases === 'all' ? parityMethods : oneOfEachFamily).map(methodSubject);
+}
+
+/** Every network. */
+export function networkSubjects(): Promise<Subject[]> {
+  return Promise.all(parityNetworks.map((network) => networkSubject(network)));
 }

@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { setTimeout } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 
-const source = new URL('end-with-parent.ts', import.meta.url).href;
+const source = new URL('../src/workers/end-with-parent.ts', import.meta.url).href;
 
 /** A process that hears of nothing for a minute, as in a native call. */
 const busy = `
@@ -26,15 +26,9 @@ describe.skipIf(process.platform !== 'linux')('endWithParent (seen by /proc, whi
       env: { ...process.env, BUSY: busy },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
-    const pid = await new Promise<string>((resolve) => {
-      createInterface({ input: parent.stdout }).once('line', (line) => {
-        resolve(line);
-      });
-    });
-    await setTimeout(200);
+    const [pid] = (await once(createInterface({ input: parent.stdout }), 'line')) as [string];
     expect(isAlive(pid)).toBe(true);
     parent.kill('SIGKILL');
-    for (let look = 0; look < 1000 && isAlive(pid); look++) await setTimeout(10);
-    expect(isAlive(pid)).toBe(false);
+    await expect.poll(() => isAlive(pid), { timeout: 50_000 }).toBe(false);
   });
 });

@@ -3,10 +3,13 @@ import type { Tensor } from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
 import { hostTensor, hostZeros } from '@peftjs/core';
 import type { Executor, PureFunction } from '@peftjs/core';
+import { eager } from '@peftjs/engine';
 import type { OrtTensor } from '@peftjs/engine';
 import { deviceMemory } from '../src/compiled/device.js';
 import { loadRuntime } from '../src/compiled/runtime.js';
 import { floats, integers, runOnce } from './cases.js';
+import { CASES, compare } from './kernel-cases/compare.js';
+import { describeRefusals } from './refusing.js';
 import { webgpu } from './webgpu.js';
 
 const { skipped } = webgpu;
@@ -109,3 +112,19 @@ describe.skipIf(skipped !== undefined)('memory of a device', () => {
     expect(memory.locations(outputs)).toEqual({ loss: 'cpu', weight: 'gpu-buffer' });
   });
 });
+
+/** WebGPU promises the sine and cosine of a number to 2^-11 only; rotary takes its angles from them. */
+const OF_SINES = /^(Sin|Cos|Tan|Acos|PeftRotary)$/;
+
+describe.skipIf(skipped !== undefined)(
+  `a kernel on WebGPU gives the numbers of the cpu backend${skipped ? ` (${skipped})` : ''}`,
+  () => {
+    it.each(Object.entries(CASES))('%s', async (name, given) => {
+      const tolerance = OF_SINES.test(name) ? 1e-3 : (given.tolerance ?? 1e-5);
+      const onnx = webgpu.executor ?? expect.fail('there is no WebGPU');
+      await compare(onnx, await eager({ backend: 'cpu' }), { ...given, tolerance });
+    });
+  },
+);
+
+if (webgpu.executor) describeRefusals('compiled on WebGPU', webgpu.executor);

@@ -23,9 +23,9 @@ export interface DifferenceProbe {
 export function gradientsByTape(peft: PeftModel): Record<string, Float32Array> {
   const names = trainedTensors(allLayers(peft.adapter)).map(({ key }) => key);
   return tf.tidy(() => {
-    const tensors = tensorsOf(peft.adapter.values);
+    const [loss, tensors] = [toyLoss(peft), tensorsOf(peft.adapter.values)];
     const at = names.map((name) => tensors[name] as tf.Tensor);
-    const { grads } = tf.engine().gradients(() => toyLoss(peft, tensors), at);
+    const { grads } = tf.engine().gradients(() => loss(tensors), at);
     return Object.fromEntries(
       names.map((name, index) => [name, (grads[index] as tf.Tensor).dataSync() as Float32Array]),
     );
@@ -36,39 +36,42 @@ export function gradientsByTape(peft: PeftModel): Record<string, Float32Array> {
 export function gradientsByDifferences(peft: PeftModel, probesPerTensor: number): DifferenceProbe[] {
   const rng = createRng(5);
   const step = 1e-2;
-  return trainedTensors(allLayers(peft.adapter)).flatMap(({ key }) => {
-    const tensor = peft.adapter.values[key] as HostTensor;
-    const values = floats(tensor, key);
-    return Array.from({ length: probesPerTensor }, () => {
-      const index = rng.integer(values.length);
-      const at = (shift: number): number => {
-        const moved = values.slice();
-        moved[index] = (moved[index] as number) + shift;
-        return lossAt(peft, { ...peft.adapter.values, [key]: { ...tensor, data: moved } });
-      };
-      return { name: key, index, value: (at(step) - at(-step)) / (2 * step) };
+  return tf.tidy(() => {
+    const loss = toyLoss(peft);
+    return trainedTensors(allLayers(peft.adapter)).flatMap(({ key }) => {
+      const tensor = peft.adapter.values[key] as HostTensor;
+      const values = floats(tensor, key);
+      return Array.from({ length: probesPerTensor }, () => {
+        const index = rng.integer(values.length);
+        const at = (shift: number): number => {
+          const moved = values.slice();
+          moved[index] = (moved[index] as number) + shift;
+          return lossAt(loss, { ...peft.adapter.values, [key]: { ...tensor, data: moved } });
+        };
+        return { name: key, index, value: (at(step) - at(-step)) / (2 * step) };
+      });
     });
   });
 }
 
-function lossAt(peft: PeftModel, values: HostTensors): number {
-  return tf.tidy(() => toyLoss(peft, tensorsOf(values)).dataSync()[0] as number);
+function lossAt(loss: (values: Tensors) => Scalar, values: HostTensors): number {
+  return tf.tidy(() => loss(tensorsOf(values)).dataSync()[0] as number);
 }
 
-function toyLoss({ model, adapter }: PeftModel, values: Tensors): Scalar {
+/** The loss of the toy data as a function of the adapter's values; what stays constant is made once, in the caller's tidy. */
+function toyLoss({ model, adapter }: PeftModel): (values: Tensors) => Scalar {
   const layers = allLayers(adapter);
   const [batch] = toyTrainingData().epoch(0);
   if (!batch) throw new TrainingError('the toy data has no batch');
   const noise = tensorsOf(drawNoise(layers, createRng(7))); // the same dropout at every call
   const ctx = stepContext(noise, Object.keys(adapter.layers).length, true);
-  const tensors = {
-    inputs: tensorsOf(modelInputs(model, layers, batch)),
-    frozen: tensorsOf(frozenWeights(model, layers)),
-    adapter: values,
-  };
-  const outputs = forward(model, layers, tensors, ctx);
+  const inputs = tensorsOf(modelInputs(model, layers, batch));
+  const frozen = tensorsOf(frozenWeights(model, layers));
   const { labels, rowWeights } = tensorsOf({ labels: batch.labels, rowWeights: batch.rowWeights });
-  const own = crossEntropy(outputs, labels as tf.Tensor, rowWeights as tf.Tensor);
-  const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, values), ctx) ?? []);
-  return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
+  return (values) => {
+    const outputs = forward(model, layers, { inputs, frozen, adapter: values }, ctx);
+    const own = crossEntropy(outputs, labels as tf.Tensor, rowWeights as tf.Tensor);
+    const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, values), ctx) ?? []);
+    return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
+  };
 }

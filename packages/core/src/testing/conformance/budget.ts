@@ -26,8 +26,8 @@ export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
       const peft = await attached(fitted, { model });
       const judged: number[] = [];
       const { last } = await trainToy(peft, fitted, {
-        epochs: method.controller ? 10 : 1, // without one nothing is chosen on the way
-        selection: { data: toyEvaluationData(), evaluations: 6 },
+        epochs: method.controller ? 5 : 1, // without one nothing is chosen on the way
+        selection: { data: toyEvaluationData(), evaluations: 5 },
         onEvaluation({ storedParameters: stored, best }) {
           if (best) judged.push(stored);
         },

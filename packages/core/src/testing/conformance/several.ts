@@ -17,7 +17,7 @@ const { batches } = toyEvaluationData();
 /** A model with two trained adapters, 'default' and 'second', of which the first acts; anew at every call. */
 export function twoAdapters<C extends TargetConfig>(suite: Suite<C>): () => Promise<PeftModel<C>> {
   return async () => {
-    const [peft, second] = await Promise.all([trained(suite, 4, 3), trained(suite, 4, 9)]);
+    const [peft, second] = await Promise.all([trained(suite), trained(suite, 2, 9)]);
     const storage = memoryStorage();
     await savePretrained(second, 'second', { storage, pruned: false });
     await loadAdapter(peft, 'second', { methods: [suite.method], storage, adapterName: 'second' });

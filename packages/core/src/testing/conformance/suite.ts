@@ -44,8 +44,6 @@ export interface Suite<C extends TargetConfig = TargetConfig> {
   readonly detached: string | undefined;
   /** In what LoRA stores of one rank. */
   readonly budgets: readonly number[];
-  /** Steps after which no tensor may be left behind; the most for the method's first configuration. */
-  readonly leakSteps: number;
   executor(): Promise<Executor>;
 }
 
@@ -66,7 +64,6 @@ export function suiteOf<C extends TargetConfig>(
     identityAtInit: method.capabilities.identityAtInit && !randomAtInit.includes(name),
     detached: detached[name],
     budgets: budgets[name] ?? [1, 2],
-    leakSteps: name === Object.keys(configs)[0] ? 100 : 20,
     executor: executor ?? referenceExecutor,
   };
 }

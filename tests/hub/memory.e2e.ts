@@ -1,0 +1,43 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writeLargeCheckpoint } from './large-checkpoint.js';
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peftjs-large-'));
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** What loading a folder takes, in a process of its own. */
+function loaded(path: string, way = ''): { readonly weights: number; readonly peak: number } {
+  const child = fileURLToPath(new URL('memory-child.ts', import.meta.url));
+  const flags = ['--expose-gc', '--import', 'tsx', '--conditions', '@peftjs/source'];
+  const { stdout, stderr } = spawnSync(process.execPath, [...flags, child, path, way], { encoding: 'utf8' });
+  expect(stderr).toBe('');
+  return JSON.parse(stdout) as { weights: number; peak: number };
+}
+
+describe('weights of 200 MB are never held twice', () => {
+  it.each(['F32', 'BF16'] as const)('from a file of %s', async (dtype) => {
+    const path = join(folder, dtype);
+    const bytes = await writeLargeCheckpoint(path, dtype);
+    expect(bytes).toBeGreaterThan(200e6);
+    const { weights: held, peak } = loaded(path);
+    expect(held).toBe(bytes);
+    expect(peak / held).toBeGreaterThan(0.99);
+    expect(peak / held).toBeLessThan(1.3);
+  });
+
+  it('which would be seen: a storage that reads whole files takes twice as much', async () => {
+    const path = join(folder, 'F32');
+    await writeLargeCheckpoint(path, 'F32');
+    const { weights: held, peak } = loaded(path, 'whole');
+    expect(peak / held).toBeGreaterThan(1.8);
+  });
+});
