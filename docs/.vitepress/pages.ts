@@ -10,7 +10,7 @@ export interface Section {
 
 /** The one list of what the site holds, in reading order. A folder's pages that are not named here follow, by name. */
 const contents: readonly { text: string; folder: string; first: readonly string[]; deep?: boolean }[] = [
-  { text: 'Start', folder: '.', first: ['the-whole-idea', 'live'] },
+  { text: 'Start', folder: '.', first: ['the-whole-idea', 'install', 'live'] },
   {
     text: 'Tutorials',
     folder: 'tutorials',

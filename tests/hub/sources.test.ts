@@ -69,7 +69,7 @@ describe('what fromPretrained takes a source for', () => {
 
   it('says for all three what was looked for', async () => {
     await expect(fromPretrained('none')).rejects.toThrow(
-      "no model 'none': expected a folder with a model, an installed npm package or an id of the hub, organisation/name; npm install none",
+      "no model 'none': expected a folder with a model, an installed npm package or an id of the hub, organisation/name; if you mean the npm package of that name and trust it: npm install none",
     );
     await expect(fromPretrained('peftjs-tests/none')).rejects.toThrow(
       /^there is no folder 'peftjs-tests\/none', and on the hub/,

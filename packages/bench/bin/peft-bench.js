@@ -14,13 +14,14 @@ else await import('../dist/cli.js');
 function runSources() {
   const flags = ['--conditions=@peftjs/source', `--import=${import.meta.resolve('tsx')}`];
   const cli = fileURLToPath(new URL('../src/cli.ts', import.meta.url));
+  // Before there is a child: a signal in between would end this process alone.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => passOn(signal, child));
   const child = spawn(process.execPath, [...process.execArgv, ...flags, cli, ...process.argv.slice(2)], {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'], // the channel ends with this process, however that ends
   });
   child.on('error', (error) => {
     throw error;
   });
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => passOn(signal, child));
   child.on('exit', (code, signal) => {
     if (signal === null) process.exitCode = code;
     else dieOf(signal);

@@ -4,7 +4,9 @@ import { main } from './main.js';
 const UNREAD = 141;
 
 for (const stream of [process.stdout, process.stderr]) stream.on('error', endOf);
-process.on('disconnect', () => process.exit()); // the launcher, which would pass on Ctrl-C, is gone
+// The launcher, which would pass on Ctrl-C, is gone, perhaps since before this line.
+if (process.send && !process.connected) process.exit();
+process.on('disconnect', () => process.exit());
 process.channel?.unref();
 await main(process.argv);
 

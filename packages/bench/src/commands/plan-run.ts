@@ -1,4 +1,4 @@
-import { UnsupportedError, type PeftMethod } from '@peftjs/core';
+import { ConfigError, UnsupportedError, type PeftMethod } from '@peftjs/core';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { parseBudget } from '../plan/budget.js';
 import { budgetsOf, type ArmSettings, type Study } from '../plan/study.js';
@@ -8,6 +8,7 @@ import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../regi
 import { isHeadAlone, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
+import { pathOfNoJson } from '../results/json.js';
 import { fitConfig } from '../trial/configure.js';
 import { dataFingerprint } from '../trial/fingerprints.js';
 import { encodeLanguageTask } from '../trial/prepare-language.js';
@@ -63,7 +64,7 @@ function triedBudgets(settings: ArmSettings, study: Study): string[] {
   return budgets.length > 0 && tuned ? [...new Set([...budgets, tuned])] : budgets;
 }
 
-/** Solves every arm's configuration for every budget. @throws ConfigError for the first that has none. */
+/** Solves every arm's configuration for every budget. @throws ConfigError for the first that has none, or one that no file can hold. */
 function tryConfigs(study: Study, methods: ReadonlyMap<string, ResolvedMethod>, model: PretrainedModel): void {
   const { protocol } = study;
   for (const settings of Object.values(study.methods)) {
@@ -71,8 +72,18 @@ function tryConfigs(study: Study, methods: ReadonlyMap<string, ResolvedMethod>, 
     if (!method) continue;
     const budgets = method.fitBudget ? triedBudgets(settings, study) : [];
     for (const budget of budgets.length > 0 ? budgets : [null])
-      fitConfig(method, model, { budget, settings, protocol });
+      assertWritable(settings.method, fitConfig(method, model, { budget, settings, protocol }).config);
   }
+}
+
+/** @throws ConfigError naming the option that a result file cannot hold. */
+function assertWritable(method: string, config: object): void {
+  const option = pathOfNoJson(config);
+  if (option === undefined) return;
+  throw new ConfigError(
+    `--method ${method}: its configuration has '${option}', which is not JSON, and a result file could not hold it; expected texts, finite numbers, true, false, null, and lists and plain objects of them`,
+    option,
+  );
 }
 
 /** The model of a study, for tasks of one kind. @throws UnsupportedError for a language task where it predicts no next token. */

@@ -5,6 +5,7 @@ import { planTrials, type TrialContext } from '../plan/trial.js';
 import { parseAddress } from '../queue/address.js';
 import type { EnginePlan } from '../registry/executors.js';
 import { checkpointFolder, claimFolder, remedyOf, removeFinishedCheckpoints, tuningFolder } from '../results/folder.js';
+import { toJson } from '../results/json.js';
 import { foreignNumerics } from '../results/numerics.js';
 import { writeRunFile } from '../results/run-file.js';
 import type { TrialResult } from '../results/schema.js';
@@ -141,7 +142,7 @@ async function removeCheckpointsOfDone(out: string): Promise<void> {
 }
 
 function printResult(result: TrialResult): void {
-  process.stdout.write(`${JSON.stringify(result)}\n`);
+  process.stdout.write(`${toJson(result)}\n`);
 }
 
 function interrupted(out: string, ended: number, all: number): number {

@@ -1,17 +1,23 @@
+import { warnOnce } from '@peftjs/core';
+
 /** Exit code of what Ctrl-C has stopped. */
 export const INTERRUPTED = 130;
 
-/** Hands on Ctrl-C, and the same by `kill`, as a signal; the second time this process ends at once. */
+/** What the next SIGINT or SIGTERM stops. */
+let current: AbortController | undefined;
+
+/**
+ * Turns Ctrl-C, or a SIGTERM, into an abort signal for `work`; the second one ends this process at once with exit code 130. The
+ * handlers stay until the process ends: between the end of `work` and that moment a signal would otherwise end it with another code.
+ */
 export async function untilSignal<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const stop = new AbortController();
-  const onSignal = (): void => {
-    if (stop.signal.aborted) process.exit(INTERRUPTED);
-    stop.abort();
-  };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  try {
-    return await work(stop.signal);
-  } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
-  }
+  if (current === undefined) process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  current = new AbortController();
+  return work(current.signal);
+}
+
+function onSignal(): void {
+  if (current?.signal.aborted) process.exit(INTERRUPTED);
+  warnOnce('stopping; Ctrl-C again ends it at once');
+  current?.abort();
 }

@@ -1,11 +1,14 @@
 import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { JobsOptions } from 'bullmq';
 import * as v from 'valibot';
 import { DataError } from '@peftjs/core';
 import { canonical } from '../canonical.js';
 import type { Trial } from '../plan/trial.js';
 import type { DataSource } from '../registry/tasks.js';
+import { anyNumber } from '../results/json.js';
 import { trialResultSchema, type DoneTrial } from '../results/schema.js';
+import type { TrialProgress } from '../trial/progress.js';
 import type { WorkerFailure } from '../workers/messages.js';
 
 /* What the process that asks for trials and those that run them have to agree on. */
@@ -31,6 +34,8 @@ const ATTEMPTS = 3;
  * its machine along.
  */
 export const MAX_STALLED = 25;
+/** Bytes of a trial's data that go through Redis; more is better read from a path that all machines share. */
+export const MOST_BYTES = 50 * 2 ** 20;
 /** Results that nobody fetches, and the data of trials, are thrown away after a week. */
 export const KEEP_SECONDS = 7 * 24 * 3600;
 
@@ -102,6 +107,10 @@ const jobSchema = v.pipe(
     ({ data, files }) => files.length === 0 || data.kind !== 'files' || [data.train, data.dev].every(isInside),
     'data that travel must stay in their folder',
   ),
+  v.check(
+    ({ files }) => files.reduce((sum, { bytes }) => sum + bytes, 0) <= MOST_BYTES,
+    `at most ${MOST_BYTES} bytes may travel`,
+  ),
 );
 
 const outcomeSchema = v.variant('type', [
@@ -117,8 +126,11 @@ export function readJob(id: string, data: unknown): TrialJob {
   throw new DataError(`this is no trial: '${v.getDotPath(job.issues[0]) ?? 'the whole'}' is not what it should be`);
 }
 
-/** Reads what a worker says of a trial. @throws DataError when it is not the outcome of this one. */
-export function readOutcome(id: string, value: unknown): TrialOutcome {
+/**
+ * Reads what a worker says of a trial.
+ * @throws DataError when it is no outcome, or a result that is not of this trial, whatever id it bears.
+ */
+export function readOutcome(trial: Trial, value: unknown): TrialOutcome {
   const outcome = v.safeParse(outcomeSchema, value, { abortEarly: true });
   if (!outcome.success) {
     const [issue] = outcome.issues;
@@ -127,7 +139,45 @@ export function readOutcome(id: string, value: unknown): TrialOutcome {
   const { output } = outcome;
   if (output.type === 'failed') return { type: 'failed', error: { ...output.error } };
   const { result } = output;
-  if (result.id !== id || result.status !== 'done')
-    throw new DataError(`a worker's answer is the result of ${result.id}`);
+  if (result.status !== 'done') throw new DataError("a worker's answer is a failure that is called done");
+  assertAsked(trial, result);
   return { type: 'done', result };
+}
+
+/** What a result repeats of its trial. */
+const REPEATED = ['id', 'arm', 'method', 'model', 'task', 'seed', 'judgedOn', 'engine', 'versions'] as const;
+
+/** @throws DataError naming the first field in which a result is another trial's. */
+function assertAsked(trial: Trial, result: DoneTrial): void {
+  const budget = trial.budget ?? 'none';
+  const other = REPEATED.find((field) => !isDeepStrictEqual(result[field], trial[field]));
+  if (other === undefined && result.budget.spec === budget) return;
+  const [field, given, asked] =
+    other === undefined ? ['budget', result.budget.spec, budget] : [other, result[other], trial[other]];
+  throw new DataError(
+    `a worker's answer is not of this trial: its ${field} is ${shown(given)}, and ${shown(asked)} was asked for`,
+    field,
+  );
+}
+
+function shown(value: unknown): string {
+  return JSON.stringify(value).slice(0, 300);
+}
+
+const metric = v.object({ name: text, value: anyNumber });
+const progressSchema = v.object({
+  step: count,
+  totalSteps: count,
+  epoch: v.pipe(v.number(), v.finite(), v.minValue(0)),
+  epochs: v.pipe(v.number(), v.finite(), v.minValue(0)),
+  stage: v.exactOptional(v.object({ stage: count, stages: count })),
+  loss: anyNumber,
+  storedParameters: v.pipe(v.number(), v.finite(), v.minValue(0)),
+  metric: v.exactOptional(metric),
+});
+
+/** Reads how far a trial is; undefined for anything else: it is for the eye alone, and the next word of it will do. */
+export function readProgress(value: unknown): TrialProgress | undefined {
+  const progress = v.safeParse(progressSchema, value, { abortEarly: true });
+  return progress.success ? progress.output : undefined;
 }

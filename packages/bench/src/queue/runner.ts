@@ -1,12 +1,11 @@
 import { Job } from 'bullmq';
 import type { PeftError } from '@peftjs/core';
 import type { Trial } from '../plan/trial.js';
-import type { TrialProgress } from '../trial/progress.js';
 import { WORKER_DIED } from '../workers/messages.js';
 import type { TrialEvents, TrialRunner } from '../workers/runner.js';
 import type { RedisAddress } from './address.js';
 import { connectRedis } from './connect.js';
-import { queueOf, readOutcome, type TrialJob, type TrialOutcome } from './contract.js';
+import { queueOf, readOutcome, readProgress, type TrialJob, type TrialOutcome } from './contract.js';
 import { idleReasons } from './idle.js';
 import { openQueues, type Queues } from './queues.js';
 import { CLOSING_MS, pause, unlessAborted, within } from './waiting.js';
@@ -99,8 +98,10 @@ function idleQueues({ pending, running }: Asked): Map<string, Trial> {
 
 /** Takes what there is of a trial: nothing, its progress, or its outcome. */
 async function look(queues: Queues, trial: Trial, asked: Asked): Promise<void> {
-  const job = await Job.fromId<TrialJob, unknown>(queues.of(trial), trial.id);
-  if (!job) {
+  const job = await jobOf(queues, trial);
+  if (job instanceof SyntaxError) {
+    await giveUp(queues, trial, job, asked);
+  } else if (!job) {
     asked.running.delete(trial.id);
     await queues.add(trial);
   } else if (job.finishedOn !== undefined) {
@@ -113,12 +114,33 @@ async function look(queues: Queues, trial: Trial, asked: Asked): Promise<void> {
   }
 }
 
+/** A trial's job; a SyntaxError where Redis holds something for it that BullMQ did not write. */
+async function jobOf(queues: Queues, trial: Trial): Promise<Job<TrialJob, unknown> | SyntaxError | undefined> {
+  try {
+    return await Job.fromId<TrialJob, unknown>(queues.of(trial), trial.id);
+  } catch (error) {
+    if (error instanceof SyntaxError) return error;
+    throw error;
+  }
+}
+
+async function giveUp(queues: Queues, trial: Trial, reason: SyntaxError, asked: Asked): Promise<void> {
+  const { pending, running, events } = asked;
+  if (!running.has(trial.id)) events.onStart(trial);
+  await events.onFailed(trial, {
+    code: 'PEFT_DATA',
+    message: `what Redis holds of it cannot be read: ${reason.message}`,
+  });
+  pending.delete(trial.id);
+  running.delete(trial.id);
+  await queues.of(trial).remove(trial.id);
+}
+
 function follow({ progress }: Job, trial: Trial, { running, events }: Asked): void {
   if (!running.has(trial.id)) events.onStart(trial);
   const said = JSON.stringify(progress);
-  if (typeof progress === 'object' && running.get(trial.id) !== said) {
-    events.onProgress(trial, progress as unknown as TrialProgress);
-  }
+  const step = running.get(trial.id) === said ? undefined : readProgress(progress);
+  if (step) events.onProgress(trial, step);
   running.set(trial.id, said);
 }
 
@@ -133,12 +155,12 @@ async function settle(job: Job<TrialJob, unknown>, trial: Trial, { pending, runn
   await job.remove().catch(() => undefined); // another run may have taken it
 }
 
-function outcomeOf({ returnvalue, failedReason }: Job<TrialJob, unknown>, { id }: Trial): TrialOutcome {
+function outcomeOf({ returnvalue, failedReason }: Job<TrialJob, unknown>, trial: Trial): TrialOutcome {
   if (returnvalue === null || returnvalue === undefined) {
     return { type: 'failed', error: { code: WORKER_DIED, message: failedReason || 'its worker went away' } };
   }
   try {
-    return readOutcome(id, returnvalue);
+    return readOutcome(trial, returnvalue);
   } catch (error) {
     const { code, message } = error as PeftError;
     return { type: 'failed', error: { code, message } };
@@ -148,7 +170,8 @@ function outcomeOf({ returnvalue, failedReason }: Job<TrialJob, unknown>, { id }
 /** Takes back what no worker has begun. What one is at goes on; the same run finds its result. */
 async function withdraw(queues: Queues, { pending }: Asked): Promise<void> {
   for (const trial of pending.values()) {
-    const job = await Job.fromId(queues.of(trial), trial.id);
+    const job = await jobOf(queues, trial);
+    if (job instanceof SyntaxError) continue;
     if (job?.finishedOn === undefined) await job?.remove().catch(() => undefined); // a worker has it
   }
 }

@@ -6,6 +6,7 @@ import { checkpointPath } from '../trial/checkpoint-file.js';
 import { WORKER_DIED, type WorkerOutcome } from '../workers/messages.js';
 import { askWorker, livingWorker, type Worker as Process } from '../workers/process.js';
 import { readJob } from './contract.js';
+import { dataFolders, type DataFolders } from './data-folders.js';
 import { openInbox, type Inbox } from './inbox.js';
 import { announce, leave } from './presence.js';
 import type { TakenTrial } from './taken.js';
@@ -30,22 +31,23 @@ export interface ServeOptions {
   readonly signal: AbortSignal;
 }
 
-type PlaceOptions = ServeOptions & { readonly inbox: Inbox };
+type PlaceOptions = ServeOptions & { readonly inbox: Inbox; readonly folders: DataFolders };
 
 /** Runs the trials of all runs that ask a Redis, each in a process of its own, until the signal. */
 export async function serve(redis: Redis, options: ServeOptions): Promise<void> {
-  const { name, workers, signal } = options;
+  const { name, workers, signal, scratch } = options;
   const inbox = openInbox(redis, options);
+  const folders = dataFolders(scratch);
   const hello = (): void => void announce(redis, { name, refused: inbox.refused() }).catch(() => undefined);
   hello();
   const presence = setInterval(hello, ANNOUNCE_MS);
-  const places = Promise.all(Array.from({ length: workers }, () => runPlace(redis, { ...options, inbox })));
+  const places = Promise.all(Array.from({ length: workers }, () => runPlace(redis, { ...options, inbox, folders })));
   try {
     await unlessAborted(signal, places);
   } finally {
     clearInterval(presence);
     await within(CLOSING_MS, places);
-    await within(CLOSING_MS, Promise.all([leave(redis, name), inbox.close()]));
+    await within(CLOSING_MS, Promise.all([leave(redis, name), inbox.close(), folders.close()]));
   }
 }
 
@@ -69,13 +71,13 @@ async function runPlace(redis: Redis, options: PlaceOptions): Promise<void> {
 
 /** Runs a trial, unless it is lost or the worker is stopped, and says how it ended. */
 async function runTaken(redis: Redis, child: Process, taken: TakenTrial, options: PlaceOptions): Promise<void> {
-  const { say, signal, scratch } = options;
+  const { say, signal } = options;
   const started = performance.now();
   const stop = AbortSignal.any([signal, taken.lost]);
   const kill = (): void => void child.process.kill('SIGKILL');
   stop.addEventListener('abort', kill);
   say(`took ${taken.id}`);
-  const outcome = stop.aborted ? STOPPED : await outcomeOf(redis, child, taken, scratch);
+  const outcome = stop.aborted ? STOPPED : await outcomeOf(redis, child, taken, options);
   stop.removeEventListener('abort', kill);
   const how = await letGo(taken, outcome, options);
   say(`${taken.lost.aborted ? 'lost' : how} ${taken.id} after ${formatDuration((performance.now() - started) / 1000)}`);
@@ -107,10 +109,15 @@ async function letGo(
 
 const STOPPED: WorkerOutcome = { type: 'failed', error: { code: WORKER_DIED, message: 'stopped' } };
 
-async function outcomeOf(redis: Redis, child: Process, taken: TakenTrial, scratch: string): Promise<WorkerOutcome> {
+async function outcomeOf(
+  redis: Redis,
+  child: Process,
+  taken: TakenTrial,
+  { scratch, folders }: PlaceOptions,
+): Promise<WorkerOutcome> {
   try {
     const job = readJob(taken.id, taken.content);
-    const data = await unpackData(redis, job, scratch);
+    const data = await unpackData(redis, job, folders);
     const { trial, model, checkpointEvery } = job;
     const keeping = { checkpoints: checkpointsIn(scratch), ...(checkpointEvery && { checkpointEvery }) };
     return await askWorker(child, { trial, ...keeping, at: { model, data } }, taken.progress);

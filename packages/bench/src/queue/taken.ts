@@ -1,5 +1,6 @@
 import type { Job } from 'bullmq';
 import { PeftError } from '@peftjs/core';
+import { asJson } from '../results/json.js';
 import { throttled, type TrialProgress } from '../trial/progress.js';
 import { WORKER_DIED } from '../workers/messages.js';
 import { LOCK_MS, LOCK_RENEWAL_MS, type TrialJob, type TrialOutcome } from './contract.js';
@@ -50,7 +51,7 @@ export function takenTrial(job: Job<TrialJob>, queue: string, token: string): Ta
     if (!lost.signal.aborted) await change().catch(lose);
   };
   const tell = throttled((progress: TrialProgress) => {
-    job.updateProgress({ ...progress }).catch(() => undefined); // the next one will do
+    job.updateProgress(asJson(progress) as object).catch(() => undefined); // the next one will do
   }, PROGRESS_MS);
   return {
     id: job.id ?? '',
@@ -60,7 +61,7 @@ export function takenTrial(job: Job<TrialJob>, queue: string, token: string): Ta
     progress(progress) {
       if (!lost.signal.aborted) tell(progress);
     },
-    settle: (outcome) => letGo(() => job.moveToCompleted(outcome, token, false)),
+    settle: (outcome) => letGo(() => job.moveToCompleted(asJson(outcome), token, false)),
     fail: (message) => letGo(() => job.moveToFailed(new PeftError(WORKER_DIED, message), token, false)),
     giveBack: () => letGo(() => job.moveToWait(token)),
   };

@@ -6,12 +6,10 @@ import type { Redis } from 'ioredis';
 import { DataError, diskStorage, warnOnce, type Storage } from '@peftjs/core';
 import type { Trial } from '../plan/trial.js';
 import { loadTask, type DataSource } from '../registry/tasks.js';
-import { KEEP_SECONDS, PREFIX, type TravellingFile, type TrialJob } from './contract.js';
+import { KEEP_SECONDS, MOST_BYTES, PREFIX, type TravellingFile, type TrialJob } from './contract.js';
+import type { DataFolders } from './data-folders.js';
 
 /* How the data of a trial come to another machine: through Redis, by the hash of their content. */
-
-/** More than this is better read from a path that all machines share. */
-const MOST_BYTES = 50 * 2 ** 20;
 
 /** The data of a task, ready to go. */
 export interface PackedData {
@@ -61,9 +59,9 @@ export async function sendData(redis: Redis, { contents }: Pick<PackedData, 'con
  * Where the data of a job are on this machine, fetched if need be. Files are readable by their owner alone.
  * @throws DataError when Redis has them no longer, or others than the job names.
  */
-export async function unpackData(redis: Redis, { data, files }: TrialJob, scratch: string): Promise<DataSource> {
+export async function unpackData(redis: Redis, { data, files }: TrialJob, folders: DataFolders): Promise<DataSource> {
   if (files.length === 0 || data.kind === 'embedded') return data;
-  const folder = join(scratch, 'data', hashOf(Buffer.from(JSON.stringify(files))).slice(0, 32));
+  const folder = await folders.folderOf(hashOf(Buffer.from(JSON.stringify(files))).slice(0, 32));
   for (const file of files) await fetchFile(redis, file, join(folder, file.path));
   return data.kind === 'files'
     ? { ...data, train: join(folder, data.train), dev: join(folder, data.dev) }
@@ -72,8 +70,9 @@ export async function unpackData(redis: Redis, { data, files }: TrialJob, scratc
 
 async function fetchFile(redis: Redis, { path, sha256, bytes }: TravellingFile, target: string): Promise<void> {
   if (existsSync(target) && hashOf(await readFile(target)) === sha256) return;
-  const content = await redis.getBuffer(keyOf(sha256));
-  if (content?.byteLength !== bytes || hashOf(content) !== sha256) {
+  const isAsLong = (await redis.strlen(keyOf(sha256))) === bytes; // asked first: what is longer is not even fetched
+  const content = isAsLong ? await redis.getBuffer(keyOf(sha256)) : null;
+  if (content === null || hashOf(content) !== sha256) {
     throw new DataError(`${path} is not in Redis as the run has it`, path);
   }
   await mkdir(dirname(target), { recursive: true, mode: 0o700 });

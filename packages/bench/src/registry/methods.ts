@@ -1,8 +1,7 @@
-import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { ConfigError, type PeftMethod } from '@peftjs/core';
 import { packageRoot } from '../package-root.js';
-import { findPackage, ORIGINS, readManifest } from './packages.js';
+import { findPackage, packageEntry, readManifest } from './packages.js';
 
 /** A method that an installed package offers under a command-line name. */
 export interface OfferedMethod {
@@ -76,7 +75,6 @@ async function findOffer(name: string): Promise<OfferedMethod> {
 }
 
 async function methodsOf(packageName: string): Promise<OfferedMethod[]> {
-  if (!/^(@[\w.-]+\/)?[\w.-]+$/.test(packageName)) return [];
   const folder = findPackage(packageName);
   const manifest = folder === undefined ? undefined : await readManifest(folder);
   if (folder === undefined || manifest === undefined) return [];
@@ -89,13 +87,9 @@ async function methodsOf(packageName: string): Promise<OfferedMethod[]> {
   }));
 }
 
-function entryOf({ packageName }: OfferedMethod): string {
-  for (const origin of [...ORIGINS].reverse()) {
-    try {
-      return pathToFileURL(createRequire(origin).resolve(packageName)).href;
-    } catch {
-      continue; // not seen from there
-    }
-  }
+/** @returns the URL of what an import of the package loads: of the folder whose manifest made the offer, and of no other copy. */
+function entryOf({ packageName, folder }: OfferedMethod): string {
+  const entry = packageEntry(packageName, folder);
+  if (entry !== undefined) return pathToFileURL(entry).href;
   throw new ConfigError(`the package '${packageName}' has no entry that can be imported`, 'method');
 }

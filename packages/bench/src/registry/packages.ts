@@ -1,11 +1,19 @@
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { CheckpointError } from '@peftjs/core';
 
-/** Where packages are looked for: where the command runs, then where peft-bench is installed. */
-export const ORIGINS = [join(process.cwd(), 'package.json'), import.meta.url];
+/**
+ * Where packages are looked for: where peft-bench is installed, then where the command runs. So of two copies of a package it is the
+ * one that peft-bench itself imports whose version is recorded.
+ */
+function origins(): readonly string[] {
+  return [import.meta.url, join(process.cwd(), 'package.json')];
+}
+
+/** What may be the name of an npm package; no path, so neither `.` nor `..`. */
+const PACKAGE_NAME = /^(?:@[a-z\d~-][\w.~-]*\/)?[a-z\d~-][\w.~-]*$/i;
 
 /** What peftjs reads of a package.json. */
 export interface PackageManifest {
@@ -16,22 +24,36 @@ export interface PackageManifest {
   readonly peft?: { readonly methods?: Readonly<Record<string, string>> };
 }
 
-/** The folder of an installed package as seen from `origins`; undefined when there is none. */
-export function findPackage(name: string, origins: readonly string[] = ORIGINS): string | undefined {
-  return origins
+/** The folder of an installed package; undefined when there is none. `dependent`: the folder of a package that imports it. */
+export function findPackage(name: string, dependent?: string): string | undefined {
+  if (!PACKAGE_NAME.test(name)) return undefined;
+  const from = dependent === undefined ? origins() : [join(realpathSync(dependent), 'package.json')];
+  return from
     .flatMap((origin) => createRequire(origin).resolve.paths(name) ?? [])
     .map((modules) => join(modules, name))
     .find((folder) => existsSync(join(folder, 'package.json')));
 }
 
+/** The file that an import of the package in a folder loads; undefined when it has none. */
+export function packageEntry(name: string, folder: string): string | undefined {
+  try {
+    return createRequire(join(folder, 'package.json')).resolve(name); // seen from within, a name is the package itself
+  } catch {
+    return undefined;
+  }
+}
+
 /** The folder of an installed package. @throws CheckpointError when it is not installed. */
 export function packageFolder(name: string): Promise<string> {
   const folder = findPackage(name);
-  return folder === undefined
-    ? Promise.reject(
-        new CheckpointError(`'${name}' is neither a folder nor an installed package; npm install ${name}`, name),
-      )
-    : Promise.resolve(folder);
+  return folder === undefined ? Promise.reject(notInstalled(name)) : Promise.resolve(folder);
+}
+
+function notInstalled(name: string): CheckpointError {
+  const hint = PACKAGE_NAME.test(name)
+    ? `; if you mean the npm package of that name and trust it: npm install ${name}`
+    : '';
+  return new CheckpointError(`'${name}' is neither a folder nor an installed package${hint}`, name);
 }
 
 /** A file of an installed package. @throws CheckpointError when the package is not installed. */

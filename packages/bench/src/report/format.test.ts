@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatBytes, formatMetric, metricTitle } from './format.js';
+import { formatBytes, formatDuration, formatMetric, metricTitle } from './format.js';
 
 describe('formatMetric', () => {
   it.each([
@@ -12,6 +12,21 @@ describe('formatMetric', () => {
     [-12_345, '−12,345'],
   ])('shows %d as %s', (value, text) => {
     expect(formatMetric(value)).toBe(text);
+  });
+
+  it.each([
+    [null, '–'],
+    [Infinity, '∞'],
+    [-Infinity, '−∞'],
+    [NaN, 'NaN'],
+  ])('shows what is no finite number, %s, as %s', (value, text) => {
+    expect(formatMetric(value)).toBe(text);
+  });
+});
+
+describe('formatDuration', () => {
+  it('shows a time that is not known as none', () => {
+    expect(formatDuration(Infinity)).toBe('–');
   });
 });
 

@@ -1,6 +1,6 @@
 /** A whole number for reading: `6,144`. */
-export function formatCount(value: number): string {
-  return Math.round(value).toLocaleString('en-US');
+export function formatCount(value: number | null): string {
+  return value === null ? NONE : Math.round(value).toLocaleString('en-US');
 }
 
 /** A count in little room: `6.1k`, `6.8M`. */
@@ -9,8 +9,12 @@ export function formatShortCount(value: number): string {
   return unit === '' ? formatCount(value) : `${Number((value / divisor).toFixed(1))}${unit}`;
 }
 
+/** What stands where there is no number. */
+const NONE = '–';
+
 /** A metric or a loss, to three decimals; a large one, e.g. a perplexity, to four digits. */
-export function formatMetric(value: number): string {
+export function formatMetric(value: number | null): string {
+  if (value === null) return NONE;
   if (Math.abs(value) < 100) return minus(value.toFixed(3));
   return Math.abs(value) < 1e4 ? minus(value.toPrecision(4)) : minus(formatCount(value));
 }
@@ -35,7 +39,7 @@ export function formatSigned(value: number): string {
 /** An interval: `[0.901, 0.912]`. */
 export function formatInterval(
   { low, high }: { readonly low: number; readonly high: number },
-  format = formatMetric,
+  format: (value: number) => string = formatMetric,
 ): string {
   return `[${format(low)},\u00a0${format(high)}]`;
 }
@@ -57,12 +61,14 @@ export function formatAdjustedP(p: number): string {
 
 /** A learning rate or another small number, as short as it goes: `0.002`, `5e-4`. */
 export function formatSmall(value: number): string {
+  if (!Number.isFinite(value)) return formatCount(value);
   const short = Number(value.toPrecision(3));
   return short !== 0 && Math.abs(short) < 1e-3 ? short.toExponential() : String(short);
 }
 
 /** A duration: `0.42 s`, `12.3 s`, `2:05 min`, `1:02:05 h`. */
 export function formatDuration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return NONE;
   if (seconds < 60) return seconds < 10 ? `${seconds.toFixed(2)} s` : `${seconds.toFixed(1)} s`;
   return `${formatClock(seconds)} ${seconds < 3600 ? 'min' : 'h'}`;
 }

@@ -7,5 +7,8 @@ import type { TrialResult } from './schema.js';
 export function datedAfter(others: Iterable<TrialResult>, result: TrialResult): TrialResult {
   const newest = Math.max(...[...others].map(({ finishedAt }) => Date.parse(finishedAt)));
   if (Date.parse(result.finishedAt) > newest) return result;
-  return { ...result, finishedAt: new Date(newest + 1).toISOString() };
+  return { ...result, finishedAt: new Date(Math.min(newest + 1, LAST)).toISOString() };
 }
+
+/** The last date that has four digits for its year, which a result file wants. */
+const LAST = Date.UTC(10_000, 0) - 1;

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { MAX_STAGES } from '../plan/stages.js';
 import { HISTORY_ROWS } from './history.js';
+import { anyNumber } from './json.js';
 import { RESULT_FORMAT } from './migrate.js';
 
 // Files from outside are hostile: every list, text and depth is bounded.
@@ -9,17 +10,25 @@ const MAX_ENTRIES = 20_000;
 const MAX_DEPTH = 8;
 
 const name = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_NAME));
-const number = v.pipe(v.number(), v.finite());
-const amount = v.pipe(number, v.minValue(0));
-const count = v.pipe(number, v.integer(), v.minValue(0));
-const date = v.pipe(v.string(), v.isoTimestamp());
+const finite = v.pipe(v.number(), v.finite());
+/** What is measured on the way may be infinite, as a perplexity; what a trial is judged by is finite. */
+const number = anyNumber;
+const amount = v.pipe(finite, v.minValue(0));
+const count = v.pipe(finite, v.integer(), v.minValue(0));
+const date = v.pipe(
+  v.string(),
+  v.isoTimestamp(),
+  v.check((text) => !Number.isNaN(Date.parse(text)), 'expected a date'),
+);
 /** The id is the file's name, too: nothing in it may leave the folder. */
 const id = v.pipe(
   v.string(),
   v.maxLength(200),
   v.regex(/^[A-Za-z0-9][\w.-]*$/, 'an id of letters, digits, ".", "_", "-"'),
 );
-const message = v.pipe(v.string(), v.maxLength(10_000));
+/** Longest message of a failed trial, in characters. */
+export const MAX_MESSAGE = 10_000;
+const message = v.pipe(v.string(), v.maxLength(MAX_MESSAGE));
 const json = v.custom<JsonValue>((input) => isJson(input, MAX_DEPTH), `JSON of at most ${MAX_DEPTH} levels`);
 
 /** Values by name, at most 20,000 of them. */
@@ -120,7 +129,7 @@ const trial = {
 /** How the learning rate was chosen; null where it was given. */
 const tuning = v.object({
   tried: v.pipe(
-    v.array(v.object({ learningRate: amount, score: v.nullable(number), error: v.exactOptional(message) })),
+    v.array(v.object({ learningRate: amount, score: v.nullable(finite), error: v.exactOptional(message) })),
     v.maxLength(100),
   ),
   chosen: v.nullable(amount),
@@ -154,8 +163,8 @@ const doneTrial = v.object({
   parameters,
   ranks: named(amount),
   /** On the reported split, at the selected checkpoint. */
-  metrics: named(number),
-  last: v.object({ metrics: named(number), ranks: named(amount), parameters: count }),
+  metrics: named(finite),
+  last: v.object({ metrics: named(finite), ranks: named(amount), parameters: count }),
   /** `lowerIsBetter`: less of the metric is better; left out where more is. */
   selection: v.object({ split: name, step: count, metric: name, lowerIsBetter: v.exactOptional(v.boolean()) }),
   history: v.pipe(v.array(historyRow), v.maxLength(HISTORY_ROWS)),

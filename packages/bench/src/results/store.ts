@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import { DataError, diskStorage, type Storage } from '@peftjs/core';
 import type { TunedArm } from '../plan/tuned-rate.js';
 import type { Summary } from '../statistics/summary.js';
+import { asJson, toJson } from './json.js';
 import { formatOf, migrated, RESULT_FORMAT } from './migrate.js';
 import { trialResultSchema, type TrialResult } from './schema.js';
 
@@ -15,11 +16,19 @@ export function resultPath(dir: string, id: string): string {
 
 /**
  * Writes DIR/results/<id>.json, complete or not at all.
+ * @returns the result as it will be read.
  * @throws DataError when the result breaks its own contract, CheckpointError when the folder cannot be written.
  */
-export async function writeResult(dir: string, result: TrialResult, storage: Storage = diskStorage()): Promise<void> {
-  const path = resultPath(dir, result.id);
-  await writeJson(path, checkedResult(path, result), storage);
+export async function writeResult(
+  dir: string,
+  result: TrialResult,
+  storage: Storage = diskStorage(),
+): Promise<TrialResult> {
+  const written = parsedResult(asJson(result), unwritable);
+  const bytes = encoded(written);
+  if (bytes.byteLength > MAX_FILE_BYTES) throw unwritable(sizeOf(bytes.byteLength));
+  await storage.write(resultPath(dir, written.id), bytes);
+  return written;
 }
 
 /** Writes DIR/summary.json. @throws CheckpointError when the folder cannot be written. */
@@ -66,11 +75,13 @@ function byName(a: string, b: string): number {
 }
 
 async function readResult(path: string, storage: Storage): Promise<TrialResult> {
-  const { size } = await stat(path);
-  if (size > MAX_FILE_BYTES) throw notAResult(path, `it has ${size} bytes, at most ${MAX_FILE_BYTES} are expected`);
+  const file = await stat(path);
+  if (!file.isFile()) throw notAResult(path, 'it is no regular file');
+  const { size } = file;
+  if (size > MAX_FILE_BYTES) throw notAResult(path, sizeOf(size));
   const input = parsed(path, await storage.read(path));
   assertNotNewer(path, formatOf(input));
-  const result = checkedResult(path, migrated(input));
+  const result = parsedResult(migrated(input), (why) => notAResult(path, why));
   if (!path.endsWith(`/${result.id}.json`))
     throw notAResult(path, `its id is '${result.id}', not the name of the file`);
   return result;
@@ -93,11 +104,19 @@ function parsed(path: string, bytes: Uint8Array): unknown {
   }
 }
 
-function checkedResult(path: string, input: unknown): TrialResult {
+function parsedResult(input: unknown, refusal: (why: string) => DataError): TrialResult {
   const result = v.safeParse(trialResultSchema, input, { abortEarly: true });
   if (result.success) return result.output;
   const [issue] = result.issues;
-  throw notAResult(path, `'${v.getDotPath(issue) ?? 'the whole'}': ${issue.message.slice(0, 200)}`);
+  throw refusal(`'${v.getDotPath(issue) ?? 'the whole'}': ${issue.message.slice(0, 200)}`);
+}
+
+function sizeOf(bytes: number): string {
+  return `it has ${bytes} bytes, at most ${MAX_FILE_BYTES} are expected`;
+}
+
+function unwritable(why: string): DataError {
+  return new DataError(`its result cannot be written: ${why}`);
 }
 
 function notAResult(path: string, why: string, cause?: unknown): DataError {
@@ -105,5 +124,9 @@ function notAResult(path: string, why: string, cause?: unknown): DataError {
 }
 
 function writeJson(path: string, value: unknown, storage: Storage): Promise<void> {
-  return storage.write(path, new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`));
+  return storage.write(path, encoded(value));
+}
+
+function encoded(value: unknown): Uint8Array {
+  return new TextEncoder().encode(`${toJson(value, 2)}\n`);
 }

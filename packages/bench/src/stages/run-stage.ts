@@ -1,15 +1,16 @@
-import { NUMERICS } from '@peftjs/core';
+import { DataError, NUMERICS } from '@peftjs/core';
 import type { Trial } from '../plan/trial.js';
 import { openProgress, type Progress } from '../progress/open.js';
 import type { LoadedTask } from '../registry/tasks.js';
-import type { TrialResult } from '../results/schema.js';
+import { printable } from '../report/text.js';
+import { MAX_MESSAGE, type DoneTrial, type TrialResult } from '../results/schema.js';
 import { datedAfter } from '../results/dates.js';
 import { removeCheckpoint } from '../results/folder.js';
 import { numericsOf } from '../results/numerics.js';
 import { readResults, writeResult } from '../results/store.js';
 import { describeCircumstances } from '../trial/circumstances.js';
 import { showWarningsBy } from '../warnings.js';
-import type { WorkerFailure } from '../workers/messages.js';
+import { failureOf, type WorkerFailure } from '../workers/messages.js';
 import type { TrialEvents, TrialRunner } from '../workers/runner.js';
 
 /** What the stages of a run share. */
@@ -39,8 +40,7 @@ export async function runStage(
     return known?.status === 'done' && numericsOf(known) === NUMERICS;
   };
   const keep = async (ended: TrialResult): Promise<void> => {
-    const result = datedAfter(results.values(), ended);
-    await writeResult(folder, result);
+    const result = await writeResult(folder, datedAfter(results.values(), ended));
     results.set(result.id, result);
     if (result.status === 'done') await removeCheckpoint(out, result.id);
     onResult?.(result);
@@ -67,6 +67,11 @@ function recording(
   progress: Progress,
 ): TrialEvents {
   const started = new Map<string, Date>();
+  const keepFailure = async (trial: Trial, failure: WorkerFailure): Promise<void> => {
+    const task = tasks.get(trial.task);
+    if (task) await keep(failedResult(trial, failure, task, started.get(trial.id) ?? new Date()));
+    progress.emit({ type: 'trial-failed', id: trial.id, message: failure.message });
+  };
   return {
     onStart({ id, arm, task, seed, budget }) {
       started.set(id, new Date());
@@ -75,15 +80,12 @@ function recording(
     onProgress({ id }, step) {
       progress.emit({ type: 'step', id, ...step });
     },
-    async onDone({ id }, result) {
-      await keep(result);
-      progress.emit({ type: 'trial-done', id, metrics: result.metrics, seconds: result.time.totalSeconds });
+    async onDone(trial, result) {
+      const unwritable = await unlessWritten(keep, result);
+      if (unwritable) return keepFailure(trial, writable(unwritable));
+      progress.emit({ type: 'trial-done', id: trial.id, metrics: result.metrics, seconds: result.time.totalSeconds });
     },
-    async onFailed(trial, failure) {
-      const task = tasks.get(trial.task);
-      if (task) await keep(failedResult(trial, failure, task, started.get(trial.id) ?? new Date()));
-      progress.emit({ type: 'trial-failed', id: trial.id, message: failure.message });
-    },
+    onFailed: (trial, failure) => keepFailure(trial, writable(failure)),
     onRetry({ id }, { message }) {
       progress.emit({ type: 'trial-again', id, message });
     },
@@ -92,6 +94,31 @@ function recording(
     },
   };
 }
+
+/** Keeps a result. @returns why it cannot be written, where it breaks its contract; another try would end alike. */
+async function unlessWritten(
+  keep: (result: TrialResult) => Promise<void>,
+  result: DoneTrial,
+): Promise<WorkerFailure | undefined> {
+  try {
+    await keep(result);
+    return undefined;
+  } catch (error) {
+    if (error instanceof DataError) return failureOf(error);
+    throw error;
+  }
+}
+
+/** A failure as a result file can hold it, whoever speaks of it: on one line, and not without end. */
+function writable({ code, message }: WorkerFailure): WorkerFailure {
+  const line = printable(message).trim();
+  return {
+    code: printable(code).slice(0, MAX_CODE) || 'PEFT_UNEXPECTED',
+    message: line.length <= MAX_MESSAGE ? line : `${line.slice(0, MAX_MESSAGE - 1)}…`,
+  };
+}
+
+const MAX_CODE = 100;
 
 function failedResult(trial: Trial, error: WorkerFailure, task: LoadedTask, startedAt: Date): TrialResult {
   const rows = { train: 0, selection: 0, dev: 0 };

@@ -12,7 +12,7 @@ export interface StageSummary {
   readonly storedParameters: number;
   readonly trainMetric: number;
   readonly devMetric: number;
-  /** In percent of the first stage; null where no seed has any. */
+  /** In percent of the first stage, over the seeds where it is finite; null where there is none. */
   readonly memorization: Estimate | null;
   readonly generalization: Estimate | null;
 }
@@ -29,7 +29,10 @@ export function stageSummaries(trials: readonly DoneTrial[]): StageSummary[] {
 
 function summaryOf(records: readonly SparsityStage[]): StageSummary {
   const { stage = 0, level = 0 } = records[0] ?? {};
-  const meanOf = (pick: (record: SparsityStage) => number): number => mean(records.map(pick));
+  const meanOf = (pick: (record: SparsityStage) => number): number => {
+    const values = records.map(pick);
+    return values.includes(Infinity) ? Infinity : mean(values); // whose compensated sum makes NaN of Infinity
+  };
   return {
     stage,
     level,
@@ -44,6 +47,6 @@ function summaryOf(records: readonly SparsityStage[]): StageSummary {
 }
 
 function estimateOf(records: readonly SparsityStage[], quantity: 'memorization' | 'generalization'): Estimate | null {
-  const values = records.flatMap((record) => record[quantity] ?? []);
+  const values = records.flatMap((record) => record[quantity] ?? []).filter(Number.isFinite);
   return values.length === 0 ? null : estimate(values);
 }

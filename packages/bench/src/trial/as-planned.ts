@@ -23,7 +23,7 @@ export async function prepareAsPlanned(
   prepare: (trial: Trial) => Promise<PreparedTrial>,
 ): Promise<PreparedTrial> {
   await assertVersions(trial);
-  const prepared = await prepare({ ...trial, ...at });
+  const prepared = await prepare({ ...trial, ...at }).catch((error: unknown) => withoutContent(error, trial));
   const { fingerprints } = trial;
   if (prepared.model.fingerprint !== fingerprints.model) {
     throw new CheckpointError(`the model ${at.model} is another one here than where the run was planned`, at.model);
@@ -32,6 +32,12 @@ export async function prepareAsPlanned(
     throw new DataError(`the rows of ${trial.task} are others here than where the run was planned`, trial.task);
   }
   return prepared;
+}
+
+/** Messages about rows quote them, and this one goes to others: a job may name any file that is readable here. */
+function withoutContent(error: unknown, { task }: Trial): never {
+  if (!(error instanceof DataError)) throw error;
+  throw new DataError(`the files of ${task} cannot be read here; peft-bench run with the same files says why`, task);
 }
 
 /** @throws UnsupportedError naming the first version that is another one, ConfigError where the method is not installed. */

@@ -8,6 +8,7 @@ import {
   type TrainingSnapshot,
 } from '@peftjs/core';
 import { bytesSource, openSafetensors } from '@peftjs/safetensors';
+import { toJson, withNumbers } from '../results/json.js';
 import type { StoredTrialRecord } from './recorder.js';
 
 /** A trial between two steps: what it takes to go on from there to the numbers of a run that nothing disturbed. */
@@ -42,7 +43,7 @@ export async function writeCheckpoint(
   { training, record, stages }: TrialCheckpoint,
   storage: Storage = diskStorage(),
 ): Promise<void> {
-  const trial = JSON.stringify({ id, record, ...(stages && { stages }) });
+  const trial = toJson({ id, record, ...(stages && { stages }) });
   const bytes = writeSnapshot(training, { layout: LAYOUT, trial, sha256: UNSEALED });
   Buffer.from(bytes.buffer, bytes.byteOffset).write(sealOf(bytes, UNSEALED), sealAt(bytes, UNSEALED));
   await storage.write(checkpointPath(folder, id), bytes);
@@ -67,7 +68,7 @@ export async function readCheckpoint(
   if (sealOf(bytes, seal) !== seal) {
     throw new CheckpointError(`${path} is damaged: its content does not match its hash`, path);
   }
-  const { id: owner, ...rest } = JSON.parse(trial) as Omit<TrialCheckpoint, 'training'> & { id: string };
+  const { id: owner, ...rest } = JSON.parse(trial, withNumbers) as Omit<TrialCheckpoint, 'training'> & { id: string };
   if (owner !== id) throw new CheckpointError(`${path} is the checkpoint of another trial, ${owner}`, path);
   return { ...rest, training: await readSnapshot(bytes, path) };
 }

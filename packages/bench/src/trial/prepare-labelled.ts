@@ -1,4 +1,3 @@
-import { fromPretrained } from '@peftjs/models';
 import {
   chooseBuckets,
   encodeRows,
@@ -9,18 +8,13 @@ import {
   type DataSet,
 } from '@peftjs/tasks';
 import type { Trial } from '../plan/trial.js';
-import { weightDtype } from '../registry/executors.js';
-import { packageFolder } from '../registry/packages.js';
 import type { LabelledTask } from '../registry/tasks.js';
-import type { TrialData } from './prepare.js';
+import type { LoadNetwork, TrialData } from './prepare.js';
 
 /** The model with a head for a task's labels, and its rows in tokens. */
-export async function labelledData({ model: name, protocol, engine }: Trial, task: LabelledTask): Promise<TrialData> {
-  const model = await fromPretrained(name, {
-    numLabels: task.kind === 'regression' ? 1 : task.classes.length,
-    resolvePackage: packageFolder,
-    dtype: weightDtype(engine),
-  });
+export async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadNetwork): Promise<TrialData> {
+  const network = await load('sequence-classification');
+  const model = network.withLabels(task.kind === 'regression' ? 1 : task.classes.length);
   const { dataSeed: seed, selectionShare, batchSize, evaluationBatchSize } = protocol;
   const rows = await sliced(task.train, protocol.rows, seed);
   const split = task.selection

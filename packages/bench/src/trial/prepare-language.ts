@@ -1,5 +1,5 @@
 import { warnOnce } from '@peftjs/core';
-import { fromPretrained, type PretrainedModel } from '@peftjs/models';
+import type { PretrainedModel } from '@peftjs/models';
 import {
   causalEvaluation,
   chooseBuckets,
@@ -12,21 +12,16 @@ import {
 } from '@peftjs/tasks';
 import type { StudyProtocol } from '../plan/study.js';
 import type { Trial } from '../plan/trial.js';
-import { weightDtype } from '../registry/executors.js';
-import { packageFolder } from '../registry/packages.js';
 import type { LoadedLanguageTask } from '../registry/tasks.js';
-import type { TrialData } from './prepare.js';
+import type { LoadNetwork, TrialData } from './prepare.js';
 
 /** The language model, and a task's rows in tokens. */
 export async function languageData(
-  { model: name, protocol, engine }: Trial,
+  { protocol }: Trial,
   task: LoadedLanguageTask,
+  load: LoadNetwork,
 ): Promise<TrialData> {
-  const model = await fromPretrained(name, {
-    task: 'causal-lm',
-    resolvePackage: packageFolder,
-    dtype: weightDtype(engine),
-  });
+  const model = await load('causal-lm');
   const { train, selection, dev } = encodeLanguageTask(task, model, protocol);
   const { batchSize, evaluationBatchSize } = protocol;
   const buckets = chooseBuckets([train, selection, dev], { batchSize });

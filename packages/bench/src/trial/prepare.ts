@@ -1,6 +1,8 @@
 import type { EvaluationData, TrainingData } from '@peftjs/core';
-import type { PretrainedModel } from '@peftjs/models';
+import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import type { Trial } from '../plan/trial.js';
+import { weightDtype } from '../registry/executors.js';
+import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
 import { labelledData } from './prepare-labelled.js';
 import { languageData } from './prepare-language.js';
@@ -22,23 +24,48 @@ export interface PreparedTrial {
 /** What trials of different seeds share: they differ in the order of the training rows. */
 export type TrialData = Omit<PreparedTrial, 'train'> & { trainingData(seed: number): TrainingData };
 
-/** Makes trials ready; what they share (model, tokenised rows) is made once, and kept until there is another model. */
+/**
+ * Makes trials ready. The network is loaded once for all tasks and protocols, which have heads and rows of their own; it is kept until
+ * a trial asks for another one, and rows until those of four other tasks or protocols are asked for.
+ */
 export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
-  const prepared = new Map<string, Promise<TrialData>>();
-  let model = '';
+  let kept = {
+    key: '',
+    tasks: new Map<string, Promise<TrialData>>(),
+    networks: new Map<string, Promise<PretrainedModel>>(),
+  };
   return async (trial) => {
-    if (trial.model !== model) prepared.clear();
-    model = trial.model;
-    const key = JSON.stringify([trial.model, trial.engine.dtype, trial.task, trial.data, trial.protocol]);
-    const shared = prepared.get(key) ?? loadTrialData(trial);
-    prepared.set(key, shared);
-    shared.catch(() => prepared.delete(key));
+    const network = JSON.stringify([trial.model, trial.engine.dtype]);
+    if (network !== kept.key) kept = { key: network, tasks: new Map(), networks: new Map() };
+    const { tasks, networks } = kept;
+    const load: LoadNetwork = (task) => keptIn(networks, task, () => loadNetwork(trial, task));
+    const key = JSON.stringify([trial.task, trial.data, trial.protocol]);
+    const shared = keptIn(tasks, key, () => loadTrialData(trial, load));
+    for (const oldest of [...tasks.keys()].slice(0, -MOST_TASKS)) tasks.delete(oldest);
     const { trainingData: batches, ...rest } = await shared;
     return { ...rest, train: batches(trial.seed) };
   };
 }
 
-async function loadTrialData(trial: Trial): Promise<TrialData> {
+const MOST_TASKS = 4;
+
+/** Gives a network for tasks of a kind. */
+export type LoadNetwork = (task: 'causal-lm' | 'sequence-classification') => Promise<PretrainedModel>;
+
+function loadNetwork({ model, engine }: Trial, task: Parameters<LoadNetwork>[0]): Promise<PretrainedModel> {
+  return fromPretrained(model, { task, resolvePackage: packageFolder, dtype: weightDtype(engine) });
+}
+
+async function loadTrialData(trial: Trial, load: LoadNetwork): Promise<TrialData> {
   const task = await loadTask(trial.task, trial.data, trial.protocol.split);
-  return task.kind === 'causal-lm' ? languageData(trial, task) : labelledData(trial, task);
+  return task.kind === 'causal-lm' ? languageData(trial, task, load) : labelledData(trial, task, load);
+}
+
+/** What is kept under a key, which becomes the newest one; made where there is nothing. What fails is not kept. */
+function keptIn<T>(kept: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  const value = kept.get(key) ?? make();
+  kept.delete(key);
+  kept.set(key, value);
+  value.catch(() => kept.delete(key));
+  return value;
 }

@@ -58,14 +58,14 @@ export function hasBands(series: readonly Series[]): boolean {
   return series.length <= MOST_BANDS;
 }
 
-/** The mean over seeds and its range, at most 48 points: within a point, a seed's rows are averaged. */
+/** The mean over seeds and its range, at most 48 points: within a point, a seed's rows are averaged. What is infinite has no place. */
 export function seedCurve(trials: readonly DoneTrial[], pick: (row: HistoryRow) => number | undefined): CurvePoint[] {
   const last = Math.max(1, ...trials.map(({ history }) => history.at(-1)?.step ?? 0));
   return Array.from({ length: BINS }, (_, bin) => {
     const inBin = trials.map(({ history }) =>
       history.filter(({ step }) => Math.ceil((step / last) * BINS) - 1 === bin),
     );
-    const means = inBin.flatMap((rows) => mean(rows.flatMap((row) => pick(row) ?? [])));
+    const means = inBin.flatMap((rows) => mean(rows.map((row) => pick(row)).filter(isFinite)));
     const step = Math.max(...inBin.flat().map((row) => row.step));
     return mean(means).map((value) => ({ step, mean: value, low: Math.min(...means), high: Math.max(...means) }));
   }).flat();
@@ -147,6 +147,10 @@ function pointsOf(entries: readonly Entry[], pick: (row: HistoryRow) => number |
   return entries.flatMap(({ series, trials }) =>
     seedCurve(trials, pick).map((point) => ({ series: series.label, ...point })),
   );
+}
+
+function isFinite(value: number | undefined): value is number {
+  return Number.isFinite(value);
 }
 
 /** The mean of some values, or nothing of none. */

@@ -2,6 +2,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -16,7 +18,8 @@ let flags: readonly string[] = [];
 let undisturbed: object[] = [];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-stop-'));
-  const study = ['--method', 'head,lora,sora', '--epochs', '4', '--checkpoint-every', '1', '--workers', '1', '--json'];
+  // So many epochs that a trial under way is still under way when a test has seen it and sent its signal.
+  const study = ['--method', 'head,lora,sora', '--epochs', '60', '--checkpoint-every', '1', '--workers', '1', '--json'];
   flags = ['run', ...(await tinyTask(folder, 160)), ...study, '--out'];
   const out = join(folder, 'undisturbed');
   expect((await peftBench([...flags, out])).code).toBe(0);
@@ -33,8 +36,11 @@ interface Running {
   ended(): Promise<number | null>;
 }
 
-function start(out: string): Running {
-  const child = spawn(process.execPath, [BIN, ...flags, out], { stdio: ['ignore', 'ignore', 'pipe'] });
+function start(args: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
+  const child = spawn(process.execPath, [BIN, ...args], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, ...env },
+  });
   let text = '';
   child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));
   const end = once(child, 'close').then(([code]) => code as number | null);
@@ -74,6 +80,30 @@ async function workersOf({ pid }: Running): Promise<number[]> {
   return below.filter((_, index) => commands[index]?.includes('workers/worker'));
 }
 
+function killAll(pids: readonly (number | undefined)[]): void {
+  for (const pid of pids) if (pid !== undefined) process.kill(pid, 'SIGKILL');
+}
+
+/** A worker of a run that is none of those: they may take a while to end. */
+async function workerBeside(run: Running, known: readonly (number | undefined)[]): Promise<number> {
+  let other: number | undefined;
+  await until(async () => (other = (await workersOf(run)).find((pid) => !known.includes(pid))) !== undefined);
+  return other as number;
+}
+
+/** A hub that takes requests and never answers; `asked` is settled by the first. */
+async function withSilentHub(use: (url: string, asked: Promise<unknown>) => Promise<void>): Promise<void> {
+  const server = createServer(() => undefined).listen(0, '127.0.0.1');
+  const asked = once(server, 'request');
+  await once(server, 'listening');
+  try {
+    await use(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}
+
 type Result = Record<string, unknown> & { readonly arm: string; readonly status: string };
 
 /** What two runs of one plan have alike. */
@@ -87,7 +117,7 @@ const statuses = async (out: string): Promise<Record<string, string>> =>
 describe.skipIf(process.platform === 'win32')('a run that is stopped', () => {
   it('keeps what is finished, says so with exit code 130, and goes on by the same command', async () => {
     const out = join(folder, 'interrupted');
-    const run = start(out);
+    const run = start([...flags, out]);
     await until(hasCheckpoint(out, 'lora'));
     run.child.kill('SIGINT');
     expect(await run.ended()).toBe(130);
@@ -100,13 +130,16 @@ describe.skipIf(process.platform === 'win32')('a run that is stopped', () => {
   });
 
   it('ends at once when it is stopped twice', async () => {
-    const run = start(join(folder, 'twice'));
-    await until(said(run, /loading/));
-    run.child.kill('SIGINT'); // while it plans, which it would finish first
-    await setTimeout(100);
-    run.child.kill('SIGINT');
-    expect(await run.ended()).toBe(130);
-    expect(run.stderr()).not.toContain('stopped');
+    await withSilentHub(async (hub, asked) => {
+      const args = ['run', '--preset', 'smoke', '--model', 'some/model', '--out', join(folder, 'twice')];
+      const run = start(args, { HF_ENDPOINT: hub, HF_HOME: join(folder, 'hub') });
+      await asked; // the run waits for a model that never comes
+      run.child.kill('SIGINT');
+      await until(said(run, /stopping; Ctrl-C again ends it at once/));
+      run.child.kill('SIGINT');
+      expect(await run.ended()).toBe(130);
+      expect(run.stderr()).not.toContain('stopped');
+    });
   });
 });
 
@@ -115,12 +148,13 @@ describe.skipIf(process.platform !== 'linux')(
   () => {
     it('gives a trial up whose worker is killed again, runs the others, and makes up for it by the same command', async () => {
       const out = join(folder, 'worker-twice');
-      const run = start(out);
+      const run = start([...flags, out]);
       await until(hasCheckpoint(out, 'lora'));
-      for (const worker of await workersOf(run)) process.kill(worker, 'SIGKILL');
+      const [first] = await workersOf(run);
+      killAll([first]);
+      const second = await workerBeside(run, [first]);
       await until(said(run, /✓ +sora/));
-      await until(async () => (await workersOf(run)).length > 0);
-      for (const worker of await workersOf(run)) process.kill(worker, 'SIGKILL');
+      killAll([await workerBeside(run, [first, second])]);
       expect(await run.ended()).toBe(1);
       expect(run.stderr()).toMatch(/✗ +lora .*lack of memory, 2 times, the last time with no other trial beside it/);
       expect(await statuses(out)).toEqual({ head: 'done', lora: 'failed', sora: 'done' });
@@ -130,7 +164,7 @@ describe.skipIf(process.platform !== 'linux')(
 
     it('ends its workers when it is killed itself, and goes on by the same command to the same numbers', async () => {
       const out = join(folder, 'parent');
-      const run = start(out);
+      const run = start([...flags, out]);
       await until(hasCheckpoint(out, 'lora'));
       const below = await descendants(run.pid);
       expect(await workersOf(run)).toHaveLength(1);
@@ -155,12 +189,12 @@ describe.skipIf(process.platform !== 'linux')(
 
     it('starts a trial again whose worker is killed, to the same numbers, and keeps a second run out all the while', async () => {
       const out = join(folder, 'worker');
-      const run = start(out);
+      const run = start([...flags, out]);
       await until(() => existsSync(join(out, '.lock')));
       const started = [run.pid, ...(await descendants(run.pid))];
       const refused = peftBench([...flags, out]);
       await until(hasCheckpoint(out, 'lora'));
-      for (const worker of await workersOf(run)) process.kill(worker, 'SIGKILL');
+      killAll(await workersOf(run));
       const second = await refused;
       expect(second.code).toBe(2);
       const refusal = new RegExp(

@@ -1,0 +1,23 @@
+import { describe, expect, it } from 'vitest';
+import { pathOfNoJson, toJson, withNumbers } from './json.js';
+
+describe('toJson', () => {
+  it('writes the numbers that JSON does not have by their names, which read back', () => {
+    const text = toJson({ a: [Infinity, -Infinity, NaN, 1.5] });
+    expect(text).toBe('{"a":["Infinity","-Infinity","NaN",1.5]}');
+    expect(JSON.parse(text, withNumbers)).toEqual({ a: [Infinity, -Infinity, NaN, 1.5] });
+  });
+});
+
+describe('pathOfNoJson', () => {
+  it.each<[string, unknown, string | undefined]>([
+    ['plain data', { r: 4, targetModules: ['query', null], nested: { on: true } }, undefined],
+    ['a field that is undefined, as if it were absent', { rankPattern: undefined }, undefined],
+    ['a function', { nested: { init: () => 1 } }, 'nested.init'],
+    ['NaN', { scale: NaN }, 'scale'],
+    ['a map', { ranks: new Map() }, 'ranks'],
+    ['a hole in a list', { list: [1, undefined] }, 'list.1'],
+  ])('finds what a file cannot hold: %s', (_, value, path) => {
+    expect(pathOfNoJson(value)).toBe(path);
+  });
+});

@@ -1,0 +1,86 @@
+import { mkdtemp, mkdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { failedTrial, syntheticTrial, withStages } from '../../test/synthetic-results.js';
+import { renderReport } from '../report/page.js';
+import { renderMarkdown } from '../report/markdown.js';
+import { renderCsv, renderSummaryCsv } from '../report/csv.js';
+import { summarise } from '../statistics/summary.js';
+import { datedAfter } from './dates.js';
+import { readResults, resultPath, writeResult } from './store.js';
+import type { DoneTrial } from './schema.js';
+
+const trial = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed: 1 });
+let dir: string;
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'unusual-'));
+  await mkdir(join(dir, 'results'));
+});
+afterEach(() => rm(dir, { recursive: true }));
+
+/** A trial that was at times, but not in the end, beyond all numbers. */
+function diverged(): DoneTrial {
+  const [first, ...rest] = trial.history;
+  if (!first) throw new RangeError('the trial has no history');
+  const worst = { ...first, loss: Infinity, metrics: { accuracy: NaN, perplexity: Infinity } };
+  return withStages({ ...trial, history: [worst, ...rest] });
+}
+
+function withInfiniteStage(result: DoneTrial): DoneTrial {
+  const [first, ...rest] = result.stages ?? [];
+  if (!first) throw new RangeError('the trial has no stages');
+  return { ...result, stages: [{ ...first, trainMetric: Infinity, memorization: NaN }, ...rest] };
+}
+
+describe('a result with numbers that JSON does not have', () => {
+  it('is written and reads back as it was', async () => {
+    const result = withInfiniteStage(diverged());
+    expect(await writeResult(dir, result)).toEqual(result);
+    expect(await readFile(resultPath(dir, result.id), 'utf8')).toContain('"loss": "Infinity"');
+    expect(await readResults(dir)).toEqual([result]);
+  });
+
+  it('is shown in the report, its tables and its charts', async () => {
+    const results = [
+      withInfiniteStage(diverged()),
+      syntheticTrial({ task: 'uci-sentiment', method: 'lora', rank: 4, seed: 1 }),
+    ];
+    const summary = summarise(results, { reference: 'lora' });
+    for (const text of [await renderReport(results, summary), renderMarkdown(results, summary)]) {
+      expect(text).toContain('∞');
+      expect(text).not.toContain('undefined');
+    }
+    expect(renderCsv(results)).toContain(trial.id);
+    expect(renderSummaryCsv(summary)).toContain('sora');
+  });
+});
+
+describe('writeResult', () => {
+  it('leaves out an option that is undefined', async () => {
+    const methodConfig = { r: 4, rankPattern: undefined } as unknown as DoneTrial['methodConfig'];
+    await writeResult(dir, { ...trial, methodConfig });
+    expect(await readResults(dir)).toMatchObject([{ methodConfig: { r: 4 } }]);
+  });
+
+  it('refuses a result that is too long to be read again', async () => {
+    const long = { ...trial, methodConfig: { note: 'x'.repeat(17 * 1024 * 1024) } };
+    await expect(writeResult(dir, long)).rejects.toThrow(/cannot be written: it has \d+ bytes/);
+  });
+});
+
+describe('datedAfter', () => {
+  it('gives a date that can be written after a result from the end of all dates', async () => {
+    const last = { ...failedTrial(trial, 'no'), id: 'last', finishedAt: '9999-12-31T23:59:59.999Z' };
+    const result = await writeResult(dir, datedAfter([last], trial));
+    expect(result.finishedAt).toBe('9999-12-31T23:59:59.999Z');
+  });
+});
+
+describe('readResults', () => {
+  it('refuses a folder that is named like a result', async () => {
+    await mkdir(resultPath(dir, trial.id));
+    await expect(readResults(dir)).rejects.toThrow(/is not the result of a trial: it is no regular file/);
+  });
+});

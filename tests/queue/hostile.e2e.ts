@@ -1,0 +1,136 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { Worker, type Job } from 'bullmq';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { comparable, kill, startBench, startWorker, type Bench } from '../../tools/faults/bench.js';
+import { hasRedis, startRedis, type RedisServer } from '../../tools/faults/redis.js';
+import { peftBench } from '../cli/in-process.js';
+import { resultsIn } from '../cli/results.js';
+import { tinyTask } from '../cli/tiny-task.js';
+
+const title = `a run over a queue with hostile workers${hasRedis ? '' : ' (skipped: redis-server is not installed)'}`;
+
+type Result = Record<string, unknown> & {
+  readonly id: string;
+  readonly arm: string;
+  readonly seed: number;
+  readonly status: string;
+  readonly versions: object;
+  readonly error?: { readonly code: string; readonly message: string };
+};
+
+let folder = '';
+let flags: readonly string[] = [];
+let redis: RedisServer;
+let client: Redis;
+const started: Bench[] = [];
+
+/** A process that is killed with the test, however that ends. */
+function watched(bench: Bench): Bench {
+  started.push(bench);
+  return bench;
+}
+
+async function said({ stderr, ended }: Bench, what: RegExp): Promise<void> {
+  while (!what.test(stderr())) {
+    const code = await Promise.race([ended, setTimeout(50)]);
+    if (code !== undefined) throw new Error(`it ended with ${code} and said only: ${stderr()}`);
+  }
+}
+
+/** A trial in the hands of a worker that does as it likes. */
+interface Taken {
+  readonly job: Job<{ trial: Result }>;
+  readonly token: string;
+}
+
+/** The queue of an arm, and the trials that wait there. */
+async function queueOf(arm: string): Promise<{ readonly queue: string; readonly waiting: readonly string[] }> {
+  for (const queue of await client.zrange('peft-bench:queues', 0, -1)) {
+    const waiting = await client.lrange(`peft-bench:${queue}:wait`, 0, -1);
+    if (waiting.some((id) => id.startsWith(`${arm}-`))) return { queue, waiting };
+  }
+  throw new RangeError(`no trial of ${arm} waits`);
+}
+
+/** Takes every trial of an arm that waits. */
+async function takeAll(arm: string): Promise<Taken[]> {
+  const { queue, waiting } = await queueOf(arm);
+  const options = { connection: client, prefix: 'peft-bench', autorun: false };
+  const worker = new Worker<{ trial: Result }>(queue, null, options);
+  const taken: Taken[] = [];
+  for (let left = waiting.length; left > 0; left--) {
+    const token = randomUUID();
+    const job = await worker.getNextJob(token, { block: false });
+    if (job) taken.push({ job, token });
+  }
+  return taken.sort((a, b) => a.job.data.trial.seed - b.job.data.trial.seed);
+}
+
+const settle = ({ job, token }: Taken, result: object): Promise<unknown> =>
+  job.moveToCompleted({ type: 'done', result }, token, false);
+
+describe.skipIf(!hasRedis)(title, () => {
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'peft-bench-hostile-'));
+    flags = ['run', ...(await tinyTask(folder, 40)), '--method', 'head,lora,bitfit,sora', '--seeds', '2'];
+    redis = await startRedis();
+    client = new Redis(redis.url, { maxRetriesPerRequest: null });
+  });
+  afterAll(async () => {
+    await Promise.all(started.map(kill));
+    client.disconnect();
+    await redis.stop();
+    await rm(folder, { recursive: true });
+  });
+
+  it('fails by name what is not the result of its trial, drops what is no word of a worker, and finishes the others', async () => {
+    const alone = join(folder, 'alone');
+    expect((await peftBench([...flags, '--out', alone])).code).toBe(0);
+    const honest = await resultsIn<Result>(alone);
+    const honestOf = (id: string): Result => honest.find((result) => result.id === id) as Result;
+
+    await client.sadd('peft-bench:workers', 'broken', 'odd');
+    await client.set('peft-bench:worker:broken', '{"name": "bro');
+    await client.set('peft-bench:worker:odd', '{"name": "odd", "refused": null}');
+    const out = join(folder, 'out');
+    const run = watched(startBench([...flags, '--queue', redis.url, '--out', out]));
+    await said(run, /no worker is at/); // neither entry is one
+
+    const head = await queueOf('head');
+    const unread = head.waiting.find((id) => id.includes('-s1-'));
+    await client.hset(`peft-bench:${head.queue}:${unread}`, 'progress', '{"step": ');
+
+    const [otherVersion, otherTrial] = (await takeAll('lora')) as [Taken, Taken];
+    const [infinite, wordless] = (await takeAll('bitfit')) as [Taken, Taken];
+    await wordless.job.updateProgress({ step: 1, totalSteps: 9, epoch: 0, epochs: 1, loss: null });
+    await said(run, /bitfit .*seed 2 /);
+    const { trial } = otherVersion.job.data;
+    await settle(otherVersion, { ...honestOf(trial.id), versions: { ...trial.versions, '@peftjs/core': '99.0.0' } });
+    const another = honest.find(({ arm, seed }) => arm === 'sora' && seed === 2);
+    await settle(otherTrial, { ...another, id: otherTrial.job.data.trial.id });
+    await settle(infinite, { ...honestOf(infinite.job.data.trial.id), metrics: { accuracy: 'Infinity' } });
+    await wordless.job.moveToWait(wordless.token);
+
+    watched(startWorker(redis.url, join(folder, 'scratch')));
+    expect(await run.ended).toBe(1);
+    const results = await resultsIn<Result>(out);
+    const failures = results.flatMap(({ arm, seed, error }) => (error ? [`${arm} ${seed} ${error.message}`] : []));
+    expect(failures.sort()).toEqual(
+      [
+        /^bitfit 1 a worker's answer is no result: .*accuracy/,
+        /^head 1 what Redis holds of it cannot be read: /,
+        /^lora 1 .* its versions is .*99\.0\.0.* was asked for$/,
+        /^lora 2 .* its arm is "sora", and "lora" was asked for$/,
+      ].map((message): unknown => expect.stringMatching(message)),
+    );
+    const [expected, got] = [await comparable(alone), await comparable(out)];
+    const finished = results.filter(({ status }) => status === 'done').map(({ id }) => id);
+    expect(finished).toHaveLength(4);
+    for (const id of finished) expect(got.get(id)).toBe(expected.get(id));
+  });
+});

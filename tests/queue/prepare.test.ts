@@ -1,0 +1,74 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DataError } from '@peftjs/core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { composeStudy, type StudyProtocol } from '../../packages/bench/src/plan/study.js';
+import { trialOf, type Trial } from '../../packages/bench/src/plan/trial.js';
+import { numericVersions } from '../../packages/bench/src/plan/versions.js';
+import { resolveMethod } from '../../packages/bench/src/registry/methods.js';
+import { prepareAsPlanned } from '../../packages/bench/src/trial/as-planned.js';
+import { trialPreparer } from '../../packages/bench/src/trial/prepare.js';
+import { bertFolder } from '../models/bert-tiny.js';
+import { tinyTask } from '../cli/tiny-task.js';
+
+let folder: string;
+let files: { train: string; dev: string };
+let trial: Trial;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-prepare-'));
+  await tinyTask(folder, 20);
+  files = { train: join(folder, 'train.tsv'), dev: join(folder, 'dev.tsv') };
+  const study = composeStudy([
+    { model: bertFolder, tasks: ['train'], methods: ['lora'], budgets: ['r=1'], seeds: 1, protocol: {} },
+  ]);
+  const settings = study.methods['lora'];
+  if (!settings) throw new RangeError('the study has no arm');
+  const { offer } = await resolveMethod('lora');
+  trial = trialOf(
+    {
+      study,
+      data: { kind: 'files', ...files },
+      engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
+      versions: await numericVersions(),
+      methodVersions: new Map([['lora', { [offer.packageName]: offer.version }]]),
+      fingerprints: { model: '', data: {} },
+      budgeted: new Set(['lora']),
+      headAlone: new Set(),
+    },
+    { arm: 'lora', settings, task: 'train', budget: 'r=1', seed: 1 },
+  );
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const under = (change: Partial<StudyProtocol>): Trial => ({ ...trial, protocol: { ...trial.protocol, ...change } });
+
+describe('trialPreparer', () => {
+  it('keeps one network for all protocols', async () => {
+    const prepare = trialPreparer();
+    const [one, other] = [await prepare(trial), await prepare(under({ batchSize: 4 }))];
+    const frozen = Object.keys(one.model.weights).filter((name) => !name.startsWith('classifier'));
+    expect(frozen.length).toBeGreaterThan(10);
+    for (const name of frozen) expect(other.model.weights[name]).toBe(one.model.weights[name]);
+  });
+
+  it('forgets the rows of all but the last four', async () => {
+    const prepare = trialPreparer();
+    const first = await prepare(trial);
+    for (const batchSize of [1, 2, 3]) await prepare(under({ batchSize }));
+    expect((await prepare(trial)).dev).toBe(first.dev); // and is now the newest of four
+    for (const batchSize of [4, 5, 6, 7]) await prepare(under({ batchSize }));
+    expect((await prepare(trial)).dev).not.toBe(first.dev);
+  });
+});
+
+describe('prepareAsPlanned', () => {
+  it('does not repeat what a file holds that cannot be read as data', async () => {
+    const prepare = (): Promise<never> => Promise.reject(new DataError("line 1: expected a label, got 'root:x:0:0'"));
+    const refusal = await prepareAsPlanned(trial, { model: bertFolder, data: trial.data }, prepare).catch(
+      (error: unknown) => error as Error,
+    );
+    expect(refusal).toMatchObject({ message: expect.stringContaining('cannot be read here') as string });
+    expect(refusal).not.toMatchObject({ message: expect.stringContaining('root') as string });
+  });
+});
