@@ -82,13 +82,13 @@ async function wholeRun<C extends TargetConfig>(suite: Suite<C>) {
   return { model, layers, start, snapshots, end };
 }
 
-/** What is minimised and how many tensors there are after each step of a long run. */
+/** The loss and the number of tensors after each step of a long run. */
 async function longRun<C extends TargetConfig>(
   suite: Suite<C>,
-): Promise<{ readonly objective: number; readonly tensors: number }[]> {
-  const steps: { objective: number; tensors: number }[] = [];
-  const onStep = ({ objective }: { readonly objective: number }): void =>
-    void steps.push({ objective, tensors: tf.memory().numTensors });
+): Promise<{ readonly loss: number; readonly tensors: number }[]> {
+  const steps: { loss: number; tensors: number }[] = [];
+  const onStep = ({ loss }: { readonly loss: number }): void =>
+    void steps.push({ loss, tensors: tf.memory().numTensors });
   await trainToy(await attached(suite), suite, { epochs: LONG_EPOCHS, onStep });
   return steps;
 }
