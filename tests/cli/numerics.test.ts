@@ -122,3 +122,13 @@ it('the numbers of four methods are those of the current NUMERICS', async () => 
       .toBe(true);
   }
 });
+
+it('the mean of the stored parameters is that of the steps, for an arm without a budget as well', async () => {
+  const methods = { sora: { options: { r: 4, sparseLambda: 40 }, budgets: [] } };
+  const [trial] = (await planned({ methods, protocol: { batchSize: 8, epochs: 4, learningRate: 0.01 } })) as [Trial];
+  const { history, parameters } = (await runTrial(trial, await trialPreparer()(trial))).result;
+  const mean = history.reduce((sum, { stored }) => sum + stored, 0) / history.length;
+  expect(history[0]?.stored).toBeGreaterThan(parameters.stored);
+  expect(parameters.storedMean).toBeLessThan(parameters.trainableAtStart);
+  expect(Math.abs(parameters.storedMean / mean - 1)).toBeLessThan(0.1); // an evaluated row has the count after its step
+});

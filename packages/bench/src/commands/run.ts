@@ -80,12 +80,12 @@ async function runPlanned(
   { engine, tasks, plan }: PlannedRun,
   { openRunner, signal }: { readonly openRunner: OpenRunner; readonly signal: AbortSignal },
 ): Promise<number> {
-  const foreign = await foreignNumerics(out);
-  if (foreign !== undefined) process.stderr.write(`peft-bench: ${foreign}\n`);
-  await writeRunFile(out, { reference: referenceOf(plan) });
   const runner = withoutHopeless(openRunner(engine));
   const stage = { out, runner, tasks, signal };
   try {
+    const foreign = await foreignNumerics(out);
+    if (foreign !== undefined) process.stderr.write(`peft-bench: ${foreign}\n`);
+    await writeRunFile(out, { reference: referenceOf(plan) });
     const all = planTrials(plan, await tune(plan, stage));
     const trials = shard ? shardOf(all, shard) : all;
     const results = await runStage(out, trials, { ...stage, ...(json ? { onResult: printResult } : {}) });
