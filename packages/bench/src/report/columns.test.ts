@@ -9,10 +9,9 @@ it('the mean of what is stored stands under stored, and under trained what is tr
     ...{ trainableAtStart: 1111, storedMean: 2222, stored: 3333 },
     ...{ base: 100_000, optimizerBytes: 8888 },
   };
-  const [row] = summarise([{ ...trial, parameters }], { reference: 'lora' }).rows;
-  const cells = columnsFor(row ?? expect.fail('no row'), 'lora').map(
-    ({ key, cell }) => [key, JSON.stringify(cell(row))] as const,
-  );
+  const { rows } = summarise([{ ...trial, parameters }], { reference: 'lora' });
+  const row = rows[0] ?? expect.fail('no row');
+  const cells = columnsFor(row, 'lora').map(({ key, cell }) => [key, JSON.stringify(cell(row))] as const);
   const { stored, trained } = Object.fromEntries(cells);
   expect(stored).toMatch(/"main":"3,333".*2,222 on average while training/);
   expect(trained).toContain('"main":"1,111"');
