@@ -20,16 +20,22 @@ interface Visit extends Pick<Visited, 'complaints' | 'foreign'> {
   readonly tooWide: readonly number[];
 }
 
+/** A site that was built before, by .ci/check; it is not built again. */
+const built = process.env.PEFTJS_SITE;
+
 let site: string;
 let pages: string[];
 beforeAll(async () => {
-  site = await mkdtemp(join(tmpdir(), 'peftjs-site-'));
-  await promisify(execFile)('npm', ['run', '-s', '-w', 'docs', 'site', '--', '--outDir', site], { cwd: root });
+  site = built ?? (await mkdtemp(join(tmpdir(), 'peftjs-site-')));
+  if (built === undefined)
+    await promisify(execFile)('npm', ['run', '-s', '-w', 'docs', 'site', '--', '--outDir', site], { cwd: root });
   pages = (await readdir(site, { recursive: true }))
     .filter((path) => path.endsWith('.html') && path !== '404.html')
     .sort();
 }, 400_000);
-afterAll(() => rm(site, { recursive: true }));
+afterAll(async () => {
+  if (built === undefined) await rm(site, { recursive: true });
+});
 
 it('the site is built, with a page for every package', () => {
   expect(pages).toEqual(
