@@ -73,6 +73,7 @@ describe('planTrials', () => {
     versions: { numerics: 1, node: '20' },
     methodVersions: new Map([['sora', { '@peftjs/sora': '1.0.0' }]]),
     fingerprints: { model: 'm', data: { 'uci-sentiment': 'a', 'wordnet-supersense': 'b' } },
+    maxTokens: { 'uci-sentiment': 40, 'wordnet-supersense': 24 },
     budgeted: new Set(['lora', 'adalora', 'sora']),
     headAlone: new Set(['head']),
   };

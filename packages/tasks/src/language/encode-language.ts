@@ -1,6 +1,6 @@
 import { ConfigError, DataError } from '@peftjs/core';
 import { checkPositive } from '../buckets.js';
-import { type CausalData, type CausalRow, hasTargets, ignored } from './causal-data.js';
+import { type CausalData, type CausalRow, countTruncated, hasTargets, ignored } from './causal-data.js';
 import { chatML, chatSegments, type ChatTemplate, type Segment } from './chat-template.js';
 import type { ChatRow, LanguageSet, PromptRow, TextRow } from './language-set.js';
 
@@ -45,16 +45,21 @@ export function encodeLanguage(
   const rows = isTexts(set.rows)
     ? packed(set.rows, marked, maxTokens)
     : set.rows.map((row) => joined(segmentsOf(row, template, set.name), row, marked));
-  const cut = rows.map(({ ids, labels }) => ({ ids: ids.slice(0, maxTokens), labels: labels.slice(0, maxTokens) }));
-  const kept = cut.filter(hasTargets);
+  const kept = rows.map((row) => shortened(row, maxTokens)).filter(hasTargets);
   if (kept.length === 0) {
     throw new DataError(
       `${set.name}: expected tokens to learn, got none within ${maxTokens} tokens of a row`,
       set.name,
     );
   }
-  const truncated = rows.filter(({ ids }) => ids.length > maxTokens).length;
-  return { name: set.name, kind: 'causal-lm', rows: kept, maxTokens, truncated, leftOut: rows.length - kept.length };
+  const [truncated, leftOut] = [countTruncated(kept), rows.length - kept.length];
+  return { name: set.name, kind: 'causal-lm', rows: kept, maxTokens, truncated, leftOut };
+}
+
+function shortened(row: CausalRow, maxTokens: number): CausalRow {
+  const { ids, labels } = row;
+  if (ids.length <= maxTokens) return row;
+  return { ids: ids.slice(0, maxTokens), labels: labels.slice(0, maxTokens), truncated: true };
 }
 
 /** A tokenizer with what it puts around a text. */
