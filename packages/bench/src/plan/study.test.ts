@@ -121,5 +121,6 @@ describe('planTrials', () => {
     expect(shared({ study: composeStudy([preset, { budgets: ['r=2', 'r=4'], protocol: { epochs: 9 } }]) })).toBe(0);
     const trained = composeStudy([preset, { budgets: ['r=2', 'r=4'], protocol: { matchOn: 'trained' } }]);
     expect(shared({ study: trained })).toBe(0);
+    expect(shared({ maxTokens: { ...context.maxTokens, 'wordnet-supersense': 32 } })).toBe(14);
   });
 });
