@@ -1,5 +1,6 @@
 import * as huggingFace from '@huggingface/tokenizers';
 import { CheckpointError } from '@peftjs/core';
+import type { ChatTemplate } from './chat-template.js';
 import { sha256 } from './fingerprint.js';
 import { reasonOf } from './json.js';
 
@@ -51,6 +52,8 @@ export interface Tokenizer {
   readonly addBosToken: boolean;
   /** Id of the token in padding: its own, else, as everyone helps GPT-2 to one, that which ends a text. */
   readonly padTokenId?: number | undefined;
+  /** How the model reads a conversation, where it is a language model that says so. */
+  readonly chatTemplate?: ChatTemplate | undefined;
 }
 
 /** A tokenizer in the format of `tokenizer.json`. */

@@ -27,6 +27,8 @@ export {
   type Truncation,
 } from './encode.js';
 export {
+  areChats,
+  areTexts,
   languageSet,
   readLanguageSet,
   readLanguageTask,

@@ -1,11 +1,11 @@
 import { warnOnce } from '@peftjs/core';
 import type { PretrainedModel } from '@peftjs/models';
-import { encodeLanguage, encodeRows, fittingTokens } from '@peftjs/tasks';
+import { areChats, areTexts, chatML, encodeLanguage, encodeRows, fittingTokens } from '@peftjs/tasks';
 import type { StudyProtocol } from '../plan/study.js';
 import type { LoadedLanguageTask, LoadedTask } from '../registry/tasks.js';
 import { describeLosses } from './losses.js';
 import { encodeLabelledTask, splitRows, type SplitRows } from './prepare-labelled.js';
-import { arePacked, encodeLanguageTask } from './prepare-language.js';
+import { encodeLanguageTask } from './prepare-language.js';
 
 /** Most tokens of a row that nobody chose: memory and time of a step grow with them, whatever a model reads. */
 const MOST_BY_ITSELF = 512;
@@ -21,6 +21,7 @@ type Reader = Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>;
  */
 export async function plannedTokens(task: LoadedTask, model: Reader, protocol: StudyProtocol): Promise<number> {
   if (task.kind === 'causal-lm') {
+    warnOf(describeTemplate(task, model));
     const maxTokens = lengthOf(model, protocol, (most) => languageTokens(task, model, most));
     warnOf(describeLosses(task.name, encodeLanguageTask(task, model, { ...protocol, maxTokens }), model.maxTokens));
     return maxTokens;
@@ -38,8 +39,9 @@ function lengthOf(model: Reader, { maxTokens }: StudyProtocol, fitting: (most: n
 }
 
 function languageTokens({ name, train }: LoadedLanguageTask, { tokenizer }: Reader, most: number): number {
-  if (arePacked(train)) return Math.min(PACKED, most);
-  const { rows } = encodeLanguage({ ...train, name: `${name}/train` }, tokenizer, { maxTokens: most });
+  if (areTexts(train)) return Math.min(PACKED, most);
+  const template = tokenizer.chatTemplate?.render ?? chatML;
+  const { rows } = encodeLanguage({ ...train, name: `${name}/train` }, tokenizer, { maxTokens: most, template });
   return fittingTokens(
     rows.map(({ ids }) => ids.length),
     most,
@@ -52,6 +54,12 @@ function labelledTokens({ train }: SplitRows, { tokenizer }: Reader, most: numbe
     rows.map(({ ids }) => ids.length),
     most,
   );
+}
+
+/** A line about conversations that are written in a form which the model may not know. */
+function describeTemplate({ name, train, dev }: LoadedLanguageTask, { tokenizer }: Reader): string | undefined {
+  if (tokenizer.chatTemplate || ![train, dev].some(areChats)) return undefined;
+  return `${name}: the model has no chat template of its own: conversations are written as ChatML`;
 }
 
 /** A line about classes that selection has and training lost to it; undefined where there is none. */

@@ -1,13 +1,14 @@
 import type { PretrainedModel } from '@peftjs/models';
 import {
+  areTexts,
   causalEvaluation,
+  chatML,
   chooseBuckets,
   encodeLanguage,
   sliceCausal,
   splitCausal,
   trainingData,
   type CausalData,
-  type LanguageSet,
 } from '@peftjs/tasks';
 import type { Trial, TrialProtocol } from '../plan/trial.js';
 import type { LoadedLanguageTask } from '../registry/tasks.js';
@@ -51,15 +52,11 @@ export function encodeLanguageTask(
 ): EncodedTask<CausalData> {
   const encode = (name: 'train' | 'dev', count: number | null): CausalData => {
     const set = { ...task[name], name: `${task.name}/${name}` };
-    const rows = encodeLanguage(set, tokenizer, { maxTokens: Math.min(maxTokens, most) });
-    const whole = arePacked(set) ? { ...rows, leftOut: 0 } : rows; // the last token of packed texts is no loss
+    const template = tokenizer.chatTemplate?.render ?? chatML; // which of the two is said when a run is planned
+    const rows = encodeLanguage(set, tokenizer, { maxTokens: Math.min(maxTokens, most), template });
+    const whole = areTexts(set) ? { ...rows, leftOut: 0 } : rows; // the last token of packed texts is no loss
     return count === null ? whole : sliceCausal(whole, count, seed);
   };
   const split = splitCausal(encode('train', protocol.rows), { share, seed });
   return { ...split, dev: encode('dev', protocol.devRows), alsoReported: {} };
-}
-
-/** Whether texts are written one after the other, and cut into rows without a loss. */
-export function arePacked({ rows }: LanguageSet): boolean {
-  return rows[0] !== undefined && 'text' in rows[0];
 }
