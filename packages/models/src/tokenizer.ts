@@ -115,7 +115,9 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
   const { tokenizer, content } = built(definition, limits);
   checkSpecialTokens(tokenizer, limits);
   const fingerprint = await sha256(new TextEncoder().encode(content));
-  const tokensOf = (text: string): string[] => tokenizer.tokenize(text.slice(0, maxTokens * CHARACTERS_PER_TOKEN));
+  const mostCharacters = maxTokens * CHARACTERS_PER_TOKEN;
+  const tokensOf = (text: string): string[] => tokenizer.tokenize(text.slice(0, mostCharacters));
+  const isUnread = (text = ''): boolean => text.length > mostCharacters && text.slice(mostCharacters).trim() !== '';
   return {
     fingerprint,
     vocabularySize,
@@ -128,7 +130,9 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
     encode(text, pair, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
       const limit = { most, truncation: options.truncation ?? 'longest_first' };
-      const { tokens, types, truncated } = shortened(tokenizer, tokensOf(text), pair ? tokensOf(pair) : null, limit);
+      const kept = shortened(tokenizer, tokensOf(text), pair ? tokensOf(pair) : null, limit);
+      const { tokens, types } = kept;
+      const truncated = kept.truncated || isUnread(text) || isUnread(pair);
       const ids = tokens.map((token) => idOf(tokenizer, token, file));
       return types && tokenTypes > 1 ? { ids, typeIds: types, truncated } : { ids, truncated };
     },
