@@ -51,7 +51,7 @@ const { skipped: withoutWebgpu } = await findExecutor('compiled on WebGPU');
 const text = `Once upon a time\n${sonnet}`;
 /** A small random Llama that knows the characters of that text, as files by name. */
 const writer: Record<string, Uint8Array> = {};
-const decoder = await characterDecoder('llama', text);
+const decoder = await characterDecoder('llama', `${text}What is an atom?: `);
 for (const name of ['config.json', 'model.safetensors', 'tokenizer.json']) {
   writer[name] = await decoder.read(`tiny/${name}`);
 }
@@ -122,6 +122,21 @@ describe('writing', () => {
     // #endregion write
     expect(model.tokenizer.tokenIds(text).length).toBeLessThanOrEqual(40);
     expect(text).not.toBe('');
+  });
+
+  it('an answer', async () => {
+    const chatTemplate =
+      '{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}: {% endif %}';
+    const settings = new TextEncoder().encode(JSON.stringify({ chat_template: chatTemplate }));
+    publish('HuggingFaceTB/SmolLM2-135M-Instruct', { ...writer, 'tokenizer_config.json': settings });
+    // #region answer
+    const model = await fromPretrained('HuggingFaceTB/SmolLM2-135M-Instruct', { task: 'causal-lm' });
+    const messages = [{ role: 'user', content: 'What is an atom?' }];
+    const answer = await generateText(model, messages, compiled(), { maxNewTokens: 40 });
+    const prompt = model.tokenizer.chatTemplate?.render(messages, { addGenerationPrompt: true }); // what it answers
+    // #endregion answer
+    expect(prompt).toBe('What is an atom?: ');
+    expect(answer).not.toBe('');
   });
 
   it('several, drawn by their probability', async () => {

@@ -239,9 +239,9 @@ describe('the files of a language task', () => {
       ].concat(['--train', at('long.jsonl'), '--dev', at('sums-dev.jsonl'), '--out', at('sliced')]),
     );
     expect(resultsOf(ended)[0]?.protocol.data.rows).toEqual({ train: 18, selection: 2, dev: 9 });
-    const told = ended.stderr.split('\n').filter((line) => line.includes('lose their end'));
+    const told = ended.stderr.split('\n').filter((line) => line.includes('tokens'));
     expect(told).toEqual([
-      'peft-bench: long/train: 1 of 31 rows are longer than 24 tokens and lose their end, and 1 of them with nothing left to learn are left out; --max-tokens allows more',
+      'peft-bench: long: left out, since 24 tokens hold nothing to learn: 1 training row; --max-tokens N allows more',
     ]);
   });
 });

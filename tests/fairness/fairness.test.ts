@@ -22,6 +22,7 @@ async function everyTrial(): Promise<Trial[]> {
     versions: { numerics: 1 },
     methodVersions: new Map(),
     fingerprints: { model: '', data: {} },
+    maxTokens: { 'uci-sentiment': 24 },
     headAlone: new Set(['head']),
     budgeted: new Set(resolved.filter(([, { fitBudget }]) => fitBudget).map(([name]) => name)),
   });

@@ -5,6 +5,7 @@ export type { Generated, GenerateOptions, WrittenToken } from './generation/opti
 export type { GenerateTextOptions } from './generation/text.js';
 export type { Decoding } from './architecture.js';
 export type { EncodeOptions, Encoding, Tokenizer } from './tokenizer.js';
+export type { ChatMessage, ChatTemplate } from './chat-template.js';
 export type { LoadProgress } from './folder.js';
 export { openFolder, type Folder, type ResolvePackage, type SourceOptions } from './source.js';
 export { hubFiles, type HubFiles, type HubFilesOptions } from './hub/files.js';

@@ -1,5 +1,6 @@
 import * as huggingFace from '@huggingface/tokenizers';
 import { CheckpointError } from '@peftjs/core';
+import type { ChatTemplate } from './chat-template.js';
 import { sha256 } from './fingerprint.js';
 import { reasonOf } from './json.js';
 
@@ -51,6 +52,8 @@ export interface Tokenizer {
   readonly addBosToken: boolean;
   /** Id of the token in padding: its own, else, as everyone helps GPT-2 to one, that which ends a text. */
   readonly padTokenId?: number | undefined;
+  /** How the model reads a conversation, where it is a language model that says so. */
+  readonly chatTemplate?: ChatTemplate | undefined;
 }
 
 /** A tokenizer in the format of `tokenizer.json`. */
@@ -112,7 +115,9 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
   const { tokenizer, content } = built(definition, limits);
   checkSpecialTokens(tokenizer, limits);
   const fingerprint = await sha256(new TextEncoder().encode(content));
-  const tokensOf = (text: string): string[] => tokenizer.tokenize(text.slice(0, maxTokens * CHARACTERS_PER_TOKEN));
+  const mostCharacters = maxTokens * CHARACTERS_PER_TOKEN;
+  const tokensOf = (text: string): string[] => tokenizer.tokenize(text.slice(0, mostCharacters));
+  const isUnread = (text = ''): boolean => text.length > mostCharacters && text.slice(mostCharacters).trim() !== '';
   return {
     fingerprint,
     vocabularySize,
@@ -125,7 +130,9 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
     encode(text, pair, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
       const limit = { most, truncation: options.truncation ?? 'longest_first' };
-      const { tokens, types, truncated } = shortened(tokenizer, tokensOf(text), pair ? tokensOf(pair) : null, limit);
+      const kept = shortened(tokenizer, tokensOf(text), pair ? tokensOf(pair) : null, limit);
+      const { tokens, types } = kept;
+      const truncated = kept.truncated || isUnread(text) || isUnread(pair);
       const ids = tokens.map((token) => idOf(tokenizer, token, file));
       return types && tokenTypes > 1 ? { ids, typeIds: types, truncated } : { ids, truncated };
     },

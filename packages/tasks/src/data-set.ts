@@ -33,15 +33,26 @@ export function selectRows(dataSet: DataSet, numbers: readonly number[], name: s
   return createDataSet({ name, kind, classes, rows: numbers.map((number) => rows[number] as Row) });
 }
 
-/** Rows hashed at a time: the whole of a large file would not fit one string. */
+/** Rows hashed at a time, and their characters: the JSON of a large file, or of a few long rows, does not fit one string. */
 const blockRows = 1024;
+const blockCharacters = 2 ** 26;
 
 /** SHA-256, in hexadecimal, of what all rows share and of each row, as JSON. */
 export async function fingerprintOf(shared: readonly unknown[], rows: readonly unknown[]): Promise<string> {
   const digests = [await sha256(JSON.stringify(shared))];
-  for (let start = 0; start < rows.length; start += blockRows) {
-    digests.push(await sha256(JSON.stringify(rows.slice(start, start + blockRows))));
+  let block: string[] = [];
+  let characters = 0;
+  for (const row of rows) {
+    const json = JSON.stringify(row);
+    if (block.length === blockRows || (block.length > 0 && characters + json.length > blockCharacters)) {
+      digests.push(await sha256(`[${block.join()}]`));
+      block = [];
+      characters = 0;
+    }
+    block.push(json);
+    characters += json.length;
   }
+  if (block.length > 0) digests.push(await sha256(`[${block.join()}]`));
   return sha256(digests.join());
 }
 

@@ -27,6 +27,8 @@ export {
   type Truncation,
 } from './encode.js';
 export {
+  areChats,
+  areTexts,
   languageSet,
   readLanguageSet,
   readLanguageTask,
@@ -48,6 +50,7 @@ export { isLanguageFile } from './language/language-file.js';
 export { sliceCausal, splitCausal, type CausalSplit } from './language/split-causal.js';
 export { causalEvaluation, type CausalEvaluation } from './language/causal-evaluation.js';
 export { meanLogLikelihood, perplexity, tokenLoss, type TokenLoss } from './language/perplexity.js';
+export { fittingTokens } from './fitting-tokens.js';
 export { chooseBuckets, type BucketOptions, type TokenRows } from './buckets.js';
 export { paddingShare, type BatchOptions } from './batch.js';
 export { trainingData, type TrainingOptions } from './training-data.js';

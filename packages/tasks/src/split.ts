@@ -27,7 +27,7 @@ export interface SelectionSplit {
 /**
  * Sets a share of a training set aside to select checkpoints on: seeded, each class in proportion, rows with the same texts
  * on the same side.
- * @throws ConfigError for a share outside (0, 1), DataError when one side would be empty.
+ * @throws ConfigError for a share outside (0, 1), DataError when one side would be empty, or one class be left to train on.
  */
 export async function splitSelection(
   dataSet: DataSet,
@@ -43,10 +43,25 @@ export async function splitSelection(
     const came = `${dataSet.rows.length} rows, too few or too alike`;
     throw new DataError(`${dataSet.name}: expected rows to set a share of ${share} aside, got ${came}`, dataSet.name);
   }
+  assertClasses(dataSet, rest);
   return {
     train: await selectRows(dataSet, rest, `${dataSet.name}/train`),
     selection: await selectRows(dataSet, drawn, `${dataSet.name}/selection`),
   };
+}
+
+/** @throws DataError when rows of several classes leave only one of them to train on. */
+function assertClasses({ name, kind, classes, rows }: DataSet, training: readonly number[]): void {
+  if (kind !== 'classification') return;
+  const [left, ...others] = new Set(training.map((row) => (rows[row] as Row).label));
+  if (left === undefined || others.length > 0) return;
+  const lost = classes.filter((_, label) => label !== left && rows.some((row) => row.label === label));
+  if (lost.length === 0) return;
+  const gone = lost.map((label) => `every row of ${JSON.stringify(label)}`).join(', ');
+  throw new DataError(
+    `${name}: expected two classes to train on, got only ${JSON.stringify(classes[left])}: of ${rows.length} rows, selection takes ${gone}; add rows`,
+    name,
+  );
 }
 
 /** Classes are strata; numbers are not. */

@@ -97,7 +97,7 @@ describe('instructions', () => {
       ['qyes', '.yes'],
       ['x$', 'x$'],
     ]);
-    expect([data.truncated, data.leftOut]).toEqual([2, 1]);
+    expect([data.truncated, data.leftOut]).toEqual([1, 1]);
     await expect(encode(rows.slice(1, 2), 4)).rejects.toBeInstanceOf(DataError);
     await expect(encode(rows.slice(1, 2), 4)).rejects.toThrow(/notes: expected tokens to learn, got none within 4/);
   });

@@ -112,3 +112,16 @@ describe('splitSelection', () => {
     await expect(splitSelection(await classified([0, 1]), { share, seed: 1 })).rejects.toBeInstanceOf(ConfigError);
   });
 });
+
+describe('splitSelection of very few rows', () => {
+  it('refuses to leave one class to train on, and names those that are gone', async () => {
+    const split = splitSelection(await classified([0, 1]), { seed: 1 });
+    await expect(split).rejects.toThrow(DataError);
+    await expect(split).rejects.toThrow(/expected two classes to train on, got only "\w+": .* every row of "\w+"/);
+  });
+
+  it('leaves two of three classes', async () => {
+    const { train } = await splitSelection(await classified([0, 1, 2]), { seed: 1 });
+    expect(new Set(train.rows.map(({ label }) => label)).size).toBe(2);
+  });
+});

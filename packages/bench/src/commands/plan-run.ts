@@ -11,7 +11,7 @@ import { loadTask, type LoadedTask } from '../registry/tasks.js';
 import { pathOfNoJson } from '../results/json.js';
 import { fitConfig } from '../trial/configure.js';
 import { dataFingerprint } from '../trial/fingerprints.js';
-import { encodeLanguageTask } from '../trial/prepare-language.js';
+import { plannedTokens } from '../trial/planned-tokens.js';
 import { assertStarts } from '../workers/engine-start.js';
 import type { ComposedStudy } from './study-flags.js';
 
@@ -35,9 +35,8 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   const tasks = new Map<string, LoadedTask>();
   for (const name of study.tasks) tasks.set(name, await loadTask(name, data, study.protocol.split));
   const model = await modelFor([...tasks.values()], study.model, engine);
-  for (const task of tasks.values()) {
-    if (task.kind === 'causal-lm') encodeLanguageTask(task, model, study.protocol); // what cannot be encoded is found here
-  }
+  const maxTokens: Record<string, number> = {};
+  for (const [name, task] of tasks) maxTokens[name] = await plannedTokens(task, model, study.protocol);
   tryConfigs(study, methods, model);
   const namesOf = (has: (method: PeftMethod) => boolean): ReadonlySet<string> =>
     new Set([...methods].filter(([, { method }]) => has(method)).map(([name]) => name));
@@ -48,6 +47,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
     budgeted: namesOf(({ fitBudget }) => fitBudget !== undefined),
     headAlone: namesOf(isHeadAlone),
     versions: { ...(await numericVersions()), ...versions },
+    maxTokens,
     methodVersions: new Map([...methods].map(([name, { offer }]) => [name, { [offer.packageName]: offer.version }])),
     fingerprints: {
       model: model.fingerprint,

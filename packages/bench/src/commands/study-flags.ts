@@ -73,7 +73,11 @@ export function withStudyFlags(command: Command): Command {
     )
     .option('--epochs <n>', 'passes over the training rows', count)
     .option('--batch-size <n>', 'rows in a batch', count)
-    .option('--max-tokens <n>', 'tokens of a row, at most', count)
+    .option(
+      '--max-tokens <n>',
+      'tokens of a row, at most: what 99 % of your training rows need, up to 512, or what the preset says',
+      count,
+    )
     .option('--learning-rate <rate>', 'peak learning rate of methods that have none of their own', amount)
     .option('--rows <n>', 'train on a seeded slice of the rows', count)
     .addOption(new Option('--engine <name>', 'what runs the step').choices(['compiled', 'eager']).default('compiled'))
@@ -136,8 +140,8 @@ function withoutOwnBudgets(study: Study): Study {
   return { ...study, methods: Object.fromEntries(arms) };
 }
 
-/** The user's own data count whole, whatever slice a preset takes of those that come along. */
-const ALL_ROWS: StudyInput = { protocol: { rows: null, devRows: null } };
+/** The user's own data count whole, whatever a preset takes of the rows that come along, and of their tokens. */
+const WHOLE: StudyInput = { protocol: { rows: null, devRows: null, maxTokens: null } };
 
 /** @throws ConfigError for a preset that there is not, or not in a full size, or not without data. */
 function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, data: DataSource): StudyInput[] {
@@ -145,9 +149,9 @@ function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, dat
   if (needsData && data.kind === 'embedded') {
     throw new ConfigError(`--preset ${name} compares on data of yours; name the folder by --data`, 'data');
   }
-  const rows = needsData || data.kind === 'embedded' ? [] : [ALL_ROWS];
-  if (!wantsFull) return [study, ...rows];
-  if (full) return [study, full, ...rows];
+  const own = needsData || data.kind === 'embedded' ? [] : [WHOLE];
+  if (!wantsFull) return [study, ...own];
+  if (full) return [study, full, ...own];
   const sized = presets().filter((preset) => preset.full);
   throw new ConfigError(
     `--full: the preset '${name}' has one size only; expected ${sized.map((preset) => preset.name).join(', ')}`,

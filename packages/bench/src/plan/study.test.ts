@@ -73,6 +73,7 @@ describe('planTrials', () => {
     versions: { numerics: 1, node: '20' },
     methodVersions: new Map([['sora', { '@peftjs/sora': '1.0.0' }]]),
     fingerprints: { model: 'm', data: { 'uci-sentiment': 'a', 'wordnet-supersense': 'b' } },
+    maxTokens: { 'uci-sentiment': 40, 'wordnet-supersense': 24 },
     budgeted: new Set(['lora', 'adalora', 'sora']),
     headAlone: new Set(['head']),
   };
@@ -120,5 +121,6 @@ describe('planTrials', () => {
     expect(shared({ study: composeStudy([preset, { budgets: ['r=2', 'r=4'], protocol: { epochs: 9 } }]) })).toBe(0);
     const trained = composeStudy([preset, { budgets: ['r=2', 'r=4'], protocol: { matchOn: 'trained' } }]);
     expect(shared({ study: trained })).toBe(0);
+    expect(shared({ maxTokens: { ...context.maxTokens, 'wordnet-supersense': 32 } })).toBe(14);
   });
 });

@@ -50,8 +50,8 @@ const protocolEntries = {
   epochs: v.optional(integerFrom(1), 3),
   batchSize: v.optional(integerFrom(1), 32),
   evaluationBatchSize: v.optional(integerFrom(1), 64),
-  /** Rows are cut here; the model's own limit holds too. */
-  maxTokens: v.optional(integerFrom(1), 64),
+  /** Rows are cut here, and at the model's own limit; null for a length that the training rows need. */
+  maxTokens: v.nullish(integerFrom(1), null),
   /** Seeded slice of the training file; null for all of it. */
   rows: v.nullish(integerFrom(2), null),
   /** Seeded slice of the reported file; null for all of it. */
@@ -123,10 +123,10 @@ export type StudyInput = Partial<Omit<Study, 'protocol' | 'methods' | 'tuning'>>
 };
 
 /**
- * What a preset is changed by for a language model: its rows are longer, and a batch's logits have every word of a vocabulary. A
- * study file and flags come above it.
+ * What a preset is changed by for a language model: its rows are the user's own, and a batch's logits have every word of a
+ * vocabulary. A study file and flags come above it.
  */
-export const languageStudy: StudyInput = { protocol: { maxTokens: 128, batchSize: 8, evaluationBatchSize: 8 } };
+export const languageStudy: StudyInput = { protocol: { maxTokens: null, batchSize: 8, evaluationBatchSize: 8 } };
 
 /**
  * Reads a study file of the user's.

@@ -6,6 +6,9 @@ import { tunedRate, type TunedArm, type TunedRate } from './tuned-rate.js';
 import { budgetsOf, type ArmSettings, type Study, type StudyProtocol } from './study.js';
 import type { Versions } from './versions.js';
 
+/** A study's protocol with the length at which the rows of one task are cut, chosen or found when the run was planned. */
+export type TrialProtocol = Omit<StudyProtocol, 'maxTokens'> & { readonly maxTokens: number };
+
 /** One training run of a study: everything that its numbers depend on, and nothing else. */
 export interface Trial {
   readonly id: string;
@@ -23,7 +26,7 @@ export interface Trial {
   readonly judgedOn: 'dev' | 'selection';
   /** How the learning rate was chosen; null where it was given. */
   readonly tuning: TunedRate | null;
-  readonly protocol: StudyProtocol;
+  readonly protocol: TrialProtocol;
   readonly engine: EnginePlan;
   readonly versions: Versions;
   /** Content hashes of what it reads: a changed file or model makes new trials. */
@@ -47,6 +50,8 @@ export interface TrialContext {
   /** Of each method's own package, by method. */
   readonly methodVersions: ReadonlyMap<string, Readonly<Record<string, string>>>;
   readonly fingerprints: Fingerprints;
+  /** Where rows are cut, by task. */
+  readonly maxTokens: Readonly<Record<string, number>>;
   /** The methods that take a budget; the others run once for all budgets. */
   readonly budgeted: ReadonlySet<string>;
   /** The methods that train the head alone, at the protocol's rate: there is nothing to tune. */
@@ -79,7 +84,7 @@ interface Choice extends Pick<Trial, 'arm' | 'task' | 'budget' | 'seed'> {
 
 /** One trial of a study. */
 export function trialOf(
-  { study: { model, protocol }, data, engine, versions, methodVersions, fingerprints }: TrialContext,
+  { study: { model, protocol }, data, engine, versions, methodVersions, fingerprints, maxTokens }: TrialContext,
   { settings: { method, tuning: _grid, budgets: _budgets, ...settings }, judgedOn = 'dev', ...choice }: Choice,
   tuning: TunedRate | null = null,
 ): Trial {
@@ -91,7 +96,7 @@ export function trialOf(
     judgedOn,
     tuning,
     model,
-    protocol,
+    protocol: { ...protocol, maxTokens: maxTokens[choice.task] as number },
     data,
     engine,
     versions: { ...versions, ...methodVersions.get(method) },

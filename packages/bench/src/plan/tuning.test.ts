@@ -21,6 +21,7 @@ const context = (above: StudyInput = {}): TrialContext => ({
   versions: { numerics: 1 },
   methodVersions: new Map(),
   fingerprints: { model: 'm', data: { a: 'a', b: 'b' } },
+  maxTokens: { a: 16, b: 24 },
   budgeted: new Set(['lora', 'sora']),
   headAlone: new Set(['head']),
 });

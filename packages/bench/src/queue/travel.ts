@@ -4,7 +4,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import type { Redis } from 'ioredis';
 import { DataError, diskStorage, warnOnce, type Storage } from '@peftjs/core';
-import type { Trial } from '../plan/trial.js';
+import type { Trial, TrialProtocol } from '../plan/trial.js';
 import { loadTask, type DataSource } from '../registry/tasks.js';
 import { KEEP_SECONDS, MOST_BYTES, PREFIX, type TravellingFile, type TrialJob } from './contract.js';
 import type { DataFolders } from './data-folders.js';
@@ -20,11 +20,11 @@ export interface PackedData {
   readonly contents: ReadonlyMap<string, Uint8Array>;
 }
 
+/** What says which files a trial reads. */
+type TrialFiles = Pick<Trial, 'task' | 'data'> & { readonly protocol: Pick<TrialProtocol, 'split'> };
+
 /** The files that a trial reads. Too large ones stay where they are, which is said once. */
-export async function packData(
-  trial: Pick<Trial, 'task' | 'data' | 'protocol'>,
-  mostBytes = MOST_BYTES,
-): Promise<PackedData> {
+export async function packData(trial: TrialFiles, mostBytes = MOST_BYTES): Promise<PackedData> {
   const { task, data } = trial;
   if (data.kind === 'embedded') return { data, files: [], contents: new Map() };
   const read = await filesRead(trial);
@@ -82,7 +82,7 @@ async function fetchFile(redis: Redis, { path, sha256, bytes }: TravellingFile, 
 }
 
 /** Reads a task once more, and keeps what is read. */
-async function filesRead({ task, data, protocol }: Pick<Trial, 'task' | 'data' | 'protocol'>) {
+async function filesRead({ task, data, protocol }: TrialFiles) {
   const read = new Map<string, Uint8Array>();
   const disk = diskStorage();
   const storage: Storage = {

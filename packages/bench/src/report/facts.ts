@@ -23,6 +23,8 @@ export interface Source {
   readonly source: string;
   readonly licence: string;
   readonly rows: string;
+  /** What they lost to their maximum length; empty where that is nothing, or not known. */
+  readonly lost: string;
 }
 
 /** What was run, in a line of facts. */
@@ -107,15 +109,30 @@ export function versionsOf(done: readonly DoneTrial[]): Fact[] {
 
 /** Sources and licences of the data. */
 export function sourcesOf(done: readonly DoneTrial[]): Source[] {
-  const sources = done.map(({ task, protocol: { data } }) => ({
+  const sources = done.map(({ task, protocol: { data, maxTokens } }) => ({
     task,
     source: data.source,
     licence: data.licence,
-    rows: Object.entries(data.rows)
-      .map(([split, rows]) => `${formatCount(rows)} ${split}`)
-      .join(', '),
+    rows: countsOf(data.rows),
+    lost: lostRows(data, maxTokens),
   }));
   return grouped(sources, (source) => source).map(([source]) => source);
+}
+
+function countsOf(rows: Readonly<Record<string, number>>): string {
+  return Object.entries(rows)
+    .map(([split, count]) => `${formatCount(count)} ${split}`)
+    .join(', ');
+}
+
+function lostRows({ truncated = {}, leftOut = {} }: DoneTrial['protocol']['data'], maxTokens: unknown): string {
+  const some = (rows: Readonly<Record<string, number>>): Record<string, number> =>
+    Object.fromEntries(Object.entries(rows).filter(([, count]) => count > 0));
+  const [cut, out] = [countsOf(some(truncated)), countsOf(some(leftOut))];
+  return [
+    ...(cut === '' ? [] : [`rows longer than ${formatValue(maxTokens)} tokens lost their end: ${cut}`]),
+    ...(out === '' ? [] : [`rows left out, with nothing to learn in ${formatValue(maxTokens)} tokens: ${out}`]),
+  ].join('; ');
 }
 
 /** The outcome in a sentence per task and budget. */

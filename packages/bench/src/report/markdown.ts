@@ -24,9 +24,9 @@ import { printable } from './text.js';
 export function renderMarkdown(results: readonly TrialResult[], summary: Summary): string {
   const panels = panelsOf(results, summary);
   const done = results.filter((result) => result.status === 'done');
-  const sources = sourcesOf(done).map(({ task, source, licence, rows }) => ({
+  const sources = sourcesOf(done).map(({ task, source, licence, rows, lost }) => ({
     term: task,
-    value: `${source}; ${licence}; ${rows}`,
+    value: [source, licence, rows, ...(lost ? [lost] : [])].join('; '),
   }));
   const failed = summary.failed.map(({ arm, task, budget, seed, message }) => ({
     term: `${arm} on ${task}, ${budget}, seed ${seed}`,

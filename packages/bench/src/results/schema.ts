@@ -67,7 +67,14 @@ const protocol = v.objectWithRest(
         memorizationRows: count,
       }),
     ),
-    data: v.object({ source: name, licence: name, rows: named(count) }),
+    data: v.object({
+      source: name,
+      licence: name,
+      rows: named(count),
+      /** Rows that lost their end to `maxTokens`, and those left out for it; files of before do not say it. */
+      truncated: v.exactOptional(named(count)),
+      leftOut: v.exactOptional(named(count)),
+    }),
   },
   json,
 );

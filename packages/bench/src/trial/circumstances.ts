@@ -1,16 +1,18 @@
 import type { Stages } from '../plan/stages.js';
-import type { StudyProtocol } from '../plan/study.js';
-import type { Trial } from '../plan/trial.js';
+import type { Trial, TrialProtocol } from '../plan/trial.js';
 import { RESULT_FORMAT } from '../results/migrate.js';
 import type { FailedTrial, Protocol } from '../results/schema.js';
 import type { PreparedTrial } from './prepare.js';
+
+/** What is known of a trial's rows; of one that failed not what they lost. */
+type Described = Pick<PreparedTrial, 'task' | 'rows'> & Partial<Pick<PreparedTrial, 'losses'>>;
 
 type Circumstances = Omit<FailedTrial, 'id' | 'methodConfig' | 'budget' | 'status' | 'error'>;
 
 /** What is known of a trial apart from how it went. */
 export function describeCircumstances(
   trial: Trial,
-  prepared: Pick<PreparedTrial, 'task' | 'rows'>,
+  prepared: Described,
   { startedAt, finishedAt }: { readonly startedAt: Date; readonly finishedAt: Date },
 ): Circumstances {
   const { arm, method, model, task, seed, judgedOn, tuning, engine, versions, settings, protocol } = trial;
@@ -33,20 +35,17 @@ export function describeCircumstances(
 }
 
 /** `epochs` are those of the first stage. */
-function inStages(protocol: StudyProtocol, { epochs, ...stages }: Stages): Pick<Protocol, 'epochs' | 'stages'> {
+function inStages(protocol: TrialProtocol, { epochs, ...stages }: Stages): Pick<Protocol, 'epochs' | 'stages'> {
   return { epochs: epochs ?? protocol.epochs, stages };
 }
 
-function protocolOf(
-  { protocol, settings: { head, stages } }: Trial,
-  { task, rows }: Pick<PreparedTrial, 'task' | 'rows'>,
-): Protocol {
+function protocolOf({ protocol, settings: { head, stages } }: Trial, { task, rows, losses }: Described): Protocol {
   const percent = Math.round(100 * protocol.finalRatio);
   return {
     ...protocol,
     head,
     ...(stages && inStages(protocol, stages)),
     selectedOn: `${rows.selection} rows set aside from the training file, among ${protocol.evaluations} checkpoints of the last ${percent} % of the ${stages ? "first stage's " : ''}steps`,
-    data: { source: task.source, licence: task.licence, rows },
+    data: { source: task.source, licence: task.licence, rows, ...losses },
   };
 }

@@ -11,7 +11,7 @@ import {
 } from '@peftjs/core';
 import { budgetCount, parseBudget } from '../plan/budget.js';
 import type { Stages } from '../plan/stages.js';
-import type { Trial } from '../plan/trial.js';
+import type { Trial, TrialProtocol } from '../plan/trial.js';
 
 /** A method's configuration that meets a trial's budget. */
 export interface FittedConfig {
@@ -27,7 +27,11 @@ export interface FittedConfig {
 export function fitConfig(
   method: PeftMethod,
   model: Model,
-  { budget, settings, protocol }: Pick<Trial, 'budget' | 'settings' | 'protocol'>,
+  {
+    budget,
+    settings,
+    protocol,
+  }: Pick<Trial, 'budget' | 'settings'> & { readonly protocol: Pick<TrialProtocol, 'matchOn'> },
 ): FittedConfig {
   const config = method.parseConfig(settings.options);
   if (settings.stages) return { config: firstLevel(method, config, settings.stages), requested: null };

@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import type { PretrainedModel } from '@peftjs/models';
-import type { DataSet, LanguageSet } from '@peftjs/tasks';
+import { areChats, type DataSet, type LanguageSet } from '@peftjs/tasks';
 import type { LoadedTask } from '../registry/tasks.js';
 
 /** What the content of a task's rows is told by, and for a language model what is put around them. */
@@ -15,9 +16,10 @@ function dataSets(task: LoadedTask): (DataSet | LanguageSet)[] {
 }
 
 /** What is put around the texts of a language task: no part of the model's fingerprint, but of the rows. */
-function marksOf(
-  { kind }: LoadedTask,
-  { tokenizer: { eosTokenId, bosTokenId, addBosToken } }: PretrainedModel,
-): string[] {
-  return kind === 'causal-lm' ? [`${addBosToken ? String(bosTokenId) : ''}..${String(eosTokenId)}`] : [];
+function marksOf(task: LoadedTask, { tokenizer }: PretrainedModel): string[] {
+  if (task.kind !== 'causal-lm') return [];
+  const { eosTokenId, bosTokenId, addBosToken, chatTemplate } = tokenizer;
+  const around = `${addBosToken ? String(bosTokenId) : ''}..${String(eosTokenId)}`;
+  if (!chatTemplate || ![task.train, task.dev].some(areChats)) return [around];
+  return [around, createHash('sha256').update(chatTemplate.source).digest('hex')];
 }

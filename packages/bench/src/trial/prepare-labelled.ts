@@ -1,3 +1,4 @@
+import type { PretrainedModel } from '@peftjs/models';
 import {
   chooseBuckets,
   encodeRows,
@@ -6,39 +7,73 @@ import {
   splitSelection,
   trainingData,
   type DataSet,
+  type EncodedData,
 } from '@peftjs/tasks';
-import type { Trial } from '../plan/trial.js';
+import type { Trial, TrialProtocol } from '../plan/trial.js';
+import type { StudyProtocol } from '../plan/study.js';
 import type { LabelledTask } from '../registry/tasks.js';
+import { lossesOf, type EncodedTask } from './losses.js';
 import type { LoadNetwork, TrialData } from './prepare.js';
 
 /** The model with a head for a task's labels, and its rows in tokens. */
 export async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadNetwork): Promise<TrialData> {
   const network = await load('sequence-classification');
   const model = network.withLabels(task.kind === 'regression' ? 1 : task.classes.length);
-  const { dataSeed: seed, selectionShare, batchSize, evaluationBatchSize } = protocol;
-  const rows = await sliced(task.train, protocol.rows, seed);
-  const split = task.selection
-    ? { train: rows, selection: task.selection }
-    : await splitSelection(rows, { share: selectionShare, seed });
-  const dev = await sliced(task.dev, protocol.devRows, seed);
-  const maxTokens = Math.min(protocol.maxTokens, model.maxTokens);
-  const encode = (rows: DataSet) => encodeRows(rows, model.tokenizer, { maxTokens });
-  const [train, selection, reported] = [encode(split.train), encode(split.selection), encode(dev)];
-  const others = Object.entries(task.alsoReported ?? {}).map(([name, rows]) => [name, encode(rows)] as const);
-  const buckets = chooseBuckets([train, selection, reported, ...others.map(([, rows]) => rows)], { batchSize });
+  const { dataSeed: seed, batchSize, evaluationBatchSize } = protocol;
+  const split = await splitRows(task, protocol);
+  const encoded = encodeLabelledTask(split, model, protocol);
+  const { train, selection, dev } = encoded;
+  const others = Object.entries(encoded.alsoReported);
+  const buckets = chooseBuckets([train, selection, dev, ...others.map(([, rows]) => rows)], { batchSize });
   const judging = { batchSize: evaluationBatchSize, buckets, metrics: task.metrics };
+  const subset = async (count: number): Promise<EncodedData> =>
+    encodeRows(await sliceRows(split.train, count, seed), model.tokenizer, { maxTokens: train.maxTokens });
   return {
     model,
     task,
     trainingData: (order) => trainingData(train, { batchSize, buckets, seed: order }),
     selection: evaluationData(selection, judging),
-    dev: evaluationData(reported, judging),
-    trainSubset: async (count) => evaluationData(encode(await sliceRows(split.train, count, seed)), judging),
+    dev: evaluationData(dev, judging),
+    trainSubset: async (count) => evaluationData(await subset(count), judging),
     alsoReported: Object.fromEntries(others.map(([name, rows]) => [name, evaluationData(rows, judging)])),
-    rows: { train: split.train.rows.length, selection: split.selection.rows.length, dev: dev.rows.length },
+    rows: { train: train.rows.length, selection: selection.rows.length, dev: dev.rows.length },
+    losses: lossesOf(encoded),
   };
 }
 
-async function sliced(rows: DataSet, count: number | null, seed: number): Promise<DataSet> {
-  return count === null ? rows : sliceRows(rows, count, seed);
+/** The rows of a labelled task, as a protocol slices and splits them. */
+export interface SplitRows {
+  readonly train: DataSet;
+  readonly selection: DataSet;
+  readonly dev: DataSet;
+  readonly alsoReported: Readonly<Record<string, DataSet>>;
+}
+
+/** @throws DataError when there are too few rows to set some aside. */
+export async function splitRows(
+  { train, selection, dev, alsoReported = {} }: LabelledTask,
+  { rows, devRows, selectionShare: share, dataSeed: seed }: StudyProtocol | TrialProtocol,
+): Promise<SplitRows> {
+  const sliced = async (set: DataSet, count: number | null): Promise<DataSet> =>
+    count === null ? set : sliceRows(set, count, seed);
+  const training = await sliced(train, rows);
+  const split = selection ? { train: training, selection } : await splitSelection(training, { share, seed });
+  return { ...split, dev: await sliced(dev, devRows), alsoReported };
+}
+
+/** The rows of a labelled task in tokens. */
+export function encodeLabelledTask(
+  { train, selection, dev, alsoReported }: SplitRows,
+  { tokenizer, maxTokens: most }: Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>,
+  protocol: Pick<TrialProtocol, 'maxTokens'>,
+): EncodedTask<EncodedData> {
+  const maxTokens = Math.min(protocol.maxTokens, most);
+  const encode = (rows: DataSet): EncodedData => encodeRows(rows, tokenizer, { maxTokens });
+  const others = Object.entries(alsoReported).map(([name, rows]) => [name, encode(rows)] as const);
+  return {
+    train: encode(train),
+    selection: encode(selection),
+    dev: encode(dev),
+    alsoReported: Object.fromEntries(others),
+  };
 }

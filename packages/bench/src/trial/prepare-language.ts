@@ -1,18 +1,18 @@
-import { warnOnce } from '@peftjs/core';
 import type { PretrainedModel } from '@peftjs/models';
 import {
+  areTexts,
   causalEvaluation,
+  chatML,
   chooseBuckets,
   encodeLanguage,
   sliceCausal,
   splitCausal,
   trainingData,
   type CausalData,
-  type CausalSplit,
 } from '@peftjs/tasks';
-import type { StudyProtocol } from '../plan/study.js';
-import type { Trial } from '../plan/trial.js';
+import type { Trial, TrialProtocol } from '../plan/trial.js';
 import type { LoadedLanguageTask } from '../registry/tasks.js';
+import { lossesOf, type EncodedTask } from './losses.js';
 import type { LoadNetwork, TrialData } from './prepare.js';
 
 /** The language model, and a task's rows in tokens. */
@@ -22,7 +22,8 @@ export async function languageData(
   load: LoadNetwork,
 ): Promise<TrialData> {
   const model = await load('causal-lm');
-  const { train, selection, dev } = encodeLanguageTask(task, model, protocol);
+  const encoded = encodeLanguageTask(task, model, protocol);
+  const { train, selection, dev } = encoded;
   const { batchSize, evaluationBatchSize } = protocol;
   const buckets = chooseBuckets([train, selection, dev], { batchSize });
   const padding = { buckets, padId: model.tokenizer.padTokenId };
@@ -36,33 +37,26 @@ export async function languageData(
     trainSubset: (count) => Promise.resolve(judge(sliceCausal(train, count, protocol.dataSeed))),
     alsoReported: {},
     rows: { train: train.rows.length, selection: selection.rows.length, dev: dev.rows.length },
+    losses: lossesOf(encoded),
   };
 }
 
 /**
- * A language task as rows of tokens, some of the training rows set aside to select a checkpoint on. Says once what is lost.
+ * A language task as rows of tokens, some of the training rows set aside to select a checkpoint on.
  * @throws ConfigError for a tokenizer without end-of-text token, DataError when there is too little to learn from.
  */
 export function encodeLanguageTask(
   task: LoadedLanguageTask,
   { tokenizer, maxTokens: most }: Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>,
-  { dataSeed: seed, maxTokens, selectionShare: share, ...protocol }: StudyProtocol,
-): CausalSplit & { readonly dev: CausalData } {
+  { dataSeed: seed, maxTokens, selectionShare: share, ...protocol }: TrialProtocol,
+): EncodedTask<CausalData> {
   const encode = (name: 'train' | 'dev', count: number | null): CausalData => {
     const set = { ...task[name], name: `${task.name}/${name}` };
-    const rows = encodeLanguage(set, tokenizer, { maxTokens: Math.min(maxTokens, most) });
-    warnOfLosses(rows, most);
-    return count === null ? rows : sliceCausal(rows, count, seed);
+    const template = tokenizer.chatTemplate?.render ?? chatML; // which of the two is said when a run is planned
+    const rows = encodeLanguage(set, tokenizer, { maxTokens: Math.min(maxTokens, most), template });
+    const whole = areTexts(set) ? { ...rows, leftOut: 0 } : rows; // the last token of packed texts is no loss
+    return count === null ? whole : sliceCausal(whole, count, seed);
   };
-  return { ...splitCausal(encode('train', protocol.rows), { share, seed }), dev: encode('dev', protocol.devRows) };
-}
-
-function warnOfLosses({ name, maxTokens, truncated, leftOut, rows }: CausalData, most: number): void {
-  if (truncated === 0) return; // the last token of packed texts is no loss
-  const help = maxTokens < most ? '; --max-tokens allows more' : '';
-  const all = rows.length + leftOut;
-  const without = leftOut === 0 ? '' : `, and ${leftOut} of them with nothing left to learn are left out`;
-  warnOnce(
-    `${name}: ${truncated} of ${all} rows are longer than ${maxTokens} tokens and lose their end${without}${help}`,
-  );
+  const split = splitCausal(encode('train', protocol.rows), { share, seed });
+  return { ...split, dev: encode('dev', protocol.devRows), alsoReported: {} };
 }

@@ -4,6 +4,7 @@ import type { Trial } from '../plan/trial.js';
 import { weightDtype } from '../registry/executors.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
+import type { Losses } from './losses.js';
 import { labelledData } from './prepare-labelled.js';
 import { languageData } from './prepare-language.js';
 
@@ -19,6 +20,7 @@ export interface PreparedTrial {
   /** Reported beside `dev`, by name. */
   readonly alsoReported: Readonly<Record<string, EvaluationData>>;
   readonly rows: Readonly<Record<'train' | 'selection' | 'dev', number>>;
+  readonly losses: Losses;
 }
 
 /** What trials of different seeds share: they differ in the order of the training rows. */

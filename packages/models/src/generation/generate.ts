@@ -6,6 +6,7 @@
 import { actingParts, createRng, floats, hostIntegers, openSession, tensorAt } from '@peftjs/core';
 import type { Carried, Executor, HostTensors, Model, Pass, PeftModel, Rng, Session, Values } from '@peftjs/core';
 import type { Decoding } from '../architecture.js';
+import type { ChatMessage } from '../chat-template.js';
 import type { PretrainedModel } from '../pretrained.js';
 import { candidates, drawn, mostLikely, penalised } from './next-token.js';
 import { generationSettings, type GenerateOptions, type Generated, type GenerationSettings } from './options.js';
@@ -17,7 +18,7 @@ export interface TextGenerator {
   /** {@link generate} */
   generate(prompts: readonly ArrayLike<number>[], options?: GenerateOptions): Promise<Generated[]>;
   /** {@link generateText} */
-  generateText(prompt: string, options?: GenerateTextOptions): Promise<string>;
+  generateText(prompt: string | readonly ChatMessage[], options?: GenerateTextOptions): Promise<string>;
   dispose(): Promise<void>;
 }
 
@@ -42,16 +43,18 @@ export async function generate(
 }
 
 /**
- * What a model writes after a text, without that text: {@link generate} between the model's tokenizer's two ends.
+ * What a model writes after a text, without that text: {@link generate} between the model's tokenizer's two ends. After a
+ * conversation it is the assistant's next message, in the form of the model's own chat template.
  *
- * @throws UnsupportedError for a model that is no causal language model, or has no tokenizer.
+ * @throws UnsupportedError for a model that is no causal language model, has no tokenizer, or for a conversation no chat template.
+ * @throws DataError for a conversation that the chat template refuses.
  * @throws ConfigError for a text without tokens or with too many, and for an impossible option.
  * @example
  * await generateText(peft, 'Once upon a time', compiled(), { doSample: true, seed: 1, onText: (piece) => show(piece) });
  */
 export async function generateText(
   model: PeftModel | Model,
-  prompt: string,
+  prompt: string | readonly ChatMessage[],
   executor: Executor,
   options: GenerateTextOptions = {},
 ): Promise<string> {

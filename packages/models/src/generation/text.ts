@@ -1,4 +1,5 @@
 import { ConfigError, UnsupportedError } from '@peftjs/core';
+import type { ChatMessage } from '../chat-template.js';
 import type { Tokenizer } from '../tokenizer.js';
 import type { Generated, GenerateOptions } from './options.js';
 
@@ -14,21 +15,18 @@ export interface GenerateTextOptions extends GenerateOptions {
 const INCOMPLETE = '\uFFFD';
 
 /**
- * What `write` writes after a text.
- * @throws UnsupportedError without a tokenizer.
+ * What `write` writes after a text, or as the assistant's next message of a conversation.
+ * @throws UnsupportedError without a tokenizer, or for a conversation without a chat template.
  * @throws ConfigError for a text that is longer than the model reads.
  */
 export async function writeText(
   write: (prompts: readonly number[][], options: GenerateOptions) => Promise<Generated[]>,
   tokenizer: Tokenizer | undefined,
-  prompt: string,
+  prompt: string | readonly ChatMessage[],
   { stopStrings = [], onText, onToken, stoppingCriteria, ...options }: GenerateTextOptions,
 ): Promise<string> {
   if (!tokenizer) throw new UnsupportedError('the model has no tokenizer: give token ids to `generate`', 'tokenizer');
-  const { ids, truncated } = tokenizer.encode(prompt);
-  if (truncated) {
-    throw new ConfigError('generate: the prompt is longer than the model reads; cut its beginning', 'prompts');
-  }
+  const ids = promptIds(tokenizer, prompt);
   const textOf = following(tokenizer, ids);
   const pieces = onText && inPieces(onText);
   const ownIds: number[] = [];
@@ -47,6 +45,21 @@ export async function writeText(
   const text = textOf(written?.ids ?? []);
   await pieces?.upTo(text);
   return text;
+}
+
+/** The tokens of a prompt. A template writes its own beginning of a conversation. */
+function promptIds(tokenizer: Tokenizer, prompt: string | readonly ChatMessage[]): number[] {
+  if (typeof prompt !== 'string') {
+    const { chatTemplate } = tokenizer;
+    if (chatTemplate) return tokenizer.tokenIds(chatTemplate.render(prompt, { addGenerationPrompt: true }));
+    throw new UnsupportedError(
+      "the model has no chat template: give the conversation as a text, written as in its training, e.g. by `chatML` of '@peftjs/tasks'",
+      'prompt',
+    );
+  }
+  const { ids, truncated } = tokenizer.encode(prompt);
+  if (!truncated) return ids;
+  throw new ConfigError('generate: the prompt is longer than the model reads; cut its beginning', 'prompts');
 }
 
 /** Tells of a text as it grows. */

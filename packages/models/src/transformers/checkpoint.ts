@@ -1,5 +1,6 @@
 import { CheckpointError, type Task } from '@peftjs/core';
 import type { Checkpoint, CheckpointFormat } from '../checkpoint-format.js';
+import { readChatTemplate } from './chat-template.js';
 import type { ModelFolder } from '../folder.js';
 import { field, shown } from '../json.js';
 import type { WeightDtype } from '../precision.js';
@@ -25,10 +26,11 @@ async function readTransformers(folder: ModelFolder, task: Task, dtype: WeightDt
   const tokenizer = await readTokenizer(folder, architecture, config);
   const holdsHead = isFor(config, task);
   const { decoding } = architecture;
+  const chatTemplate = decoding && (await readChatTemplate(folder));
   const eosTokenIds = decoding && (await readEosTokenIds(folder, config, { words: decoding.words, tokenizer }));
   return {
     architecture,
-    tokenizer,
+    tokenizer: chatTemplate ? { ...tokenizer, chatTemplate } : tokenizer,
     ...(eosTokenIds && { eosTokenIds }),
     ...(await readWeights(folder, architecture, { modelType, holdsHead, dtype })),
   };

@@ -28,10 +28,7 @@ export async function readSpecialIds(
   config: ConfigFile,
   vocabulary: Vocabulary,
 ): Promise<SpecialIds> {
-  const settings: unknown[] = [];
-  for (const file of SETTINGS_FILES) {
-    if (await folder.exists(file)) settings.push(await folder.json(file, SETTINGS_BYTES));
-  }
+  const settings = await readTokenizerSettings(folder);
   const idOf = (name: string): number | undefined => {
     const contents = settings.map((one) => contentOf(field(one, `${name}_token`)));
     const known = contents.find((content) => content !== undefined && vocabulary.ids.has(content));
@@ -40,8 +37,20 @@ export async function readSpecialIds(
   return { eosTokenId: idOf('eos'), bosTokenId: idOf('bos'), padTokenId: idOf('pad') };
 }
 
+/**
+ * What tokenizer_config.json and special_tokens_map.json hold; undefined where there is no such file.
+ * @throws CheckpointError when one is too large or no JSON.
+ */
+export async function readTokenizerSettings(folder: ModelFolder): Promise<unknown[]> {
+  const settings: unknown[] = [];
+  for (const file of SETTINGS_FILES) {
+    settings.push((await folder.exists(file)) ? await folder.json(file, SETTINGS_BYTES) : undefined);
+  }
+  return settings;
+}
+
 /** A token stands as its text, or as an object with that. */
-function contentOf(token: unknown): string | undefined {
+export function contentOf(token: unknown): string | undefined {
   const content = typeof token === 'string' ? token : field(token, 'content');
   return typeof content === 'string' ? content : undefined;
 }

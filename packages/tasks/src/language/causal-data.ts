@@ -5,9 +5,9 @@ export interface CausalData {
   readonly rows: readonly CausalRow[];
   /** No row is longer. */
   readonly maxTokens: number;
-  /** Rows that were longer and lost their end. */
+  /** Rows among these that were longer and lost their end. */
   readonly truncated: number;
-  /** Rows without a token to learn, which are left out. */
+  /** Rows without a token to learn, which are left out: those cut too early, and a last token of packed texts. */
   readonly leftOut: number;
 }
 
@@ -15,6 +15,13 @@ export interface CausalData {
 export interface CausalRow {
   readonly ids: Int32Array;
   readonly labels: Int32Array;
+  /** Set where it was longer and lost its end. */
+  readonly truncated?: true;
+}
+
+/** How many rows lost their end. */
+export function countTruncated(rows: readonly CausalRow[]): number {
+  return rows.filter(({ truncated }) => truncated).length;
 }
 
 /** The label of a token that is read but not learnt. */

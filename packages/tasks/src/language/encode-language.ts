@@ -1,8 +1,8 @@
-import { ConfigError, DataError } from '@peftjs/core';
+import { ConfigError, DataError, warnOnce } from '@peftjs/core';
 import { checkPositive } from '../buckets.js';
-import { type CausalData, type CausalRow, hasTargets, ignored } from './causal-data.js';
+import { type CausalData, type CausalRow, countTruncated, hasTargets, ignored } from './causal-data.js';
 import { chatML, chatSegments, type ChatTemplate, type Segment } from './chat-template.js';
-import type { ChatRow, LanguageSet, PromptRow, TextRow } from './language-set.js';
+import { areChats, type ChatRow, type LanguageSet, type PromptRow, type TextRow } from './language-set.js';
 
 /** What turns text into tokens for a model that predicts the next one. */
 export interface CausalTokenizer {
@@ -14,13 +14,15 @@ export interface CausalTokenizer {
   readonly bosTokenId?: number | undefined;
   /** Whether texts do begin with it: GPT-2 has one and puts it nowhere. Default true. */
   readonly addBosToken?: boolean | undefined;
+  /** How the model reads conversations, where it says so. */
+  readonly chatTemplate?: { readonly render: ChatTemplate } | undefined;
 }
 
 /** How language becomes rows. */
 export interface EncodeLanguageOptions {
   /** Tokens of a row, at most. */
   readonly maxTokens: number;
-  /** How a conversation is written. Default `chatML`; models that were trained to talk have one of their own. */
+  /** How a conversation is written. Default: by the tokenizer's chat template; `chatML`, which is said once, where it has none. */
   readonly template?: ChatTemplate | undefined;
 }
 
@@ -37,24 +39,30 @@ export function encodeLanguage(
   tokenizer: CausalTokenizer,
   options: EncodeLanguageOptions,
 ): CausalData {
-  const { maxTokens, template = chatML } = options;
+  const { maxTokens } = options;
   checkPositive('maxTokens', maxTokens);
   if (maxTokens === 1)
     throw new ConfigError('expected maxTokens to be at least 2, a token and the next, got 1', 'maxTokens');
   const marked = { tokenizer, ...marksOf(tokenizer) };
+  const template = options.template ?? templateOf(set, tokenizer);
   const rows = isTexts(set.rows)
     ? packed(set.rows, marked, maxTokens)
     : set.rows.map((row) => joined(segmentsOf(row, template, set.name), row, marked));
-  const cut = rows.map(({ ids, labels }) => ({ ids: ids.slice(0, maxTokens), labels: labels.slice(0, maxTokens) }));
-  const kept = cut.filter(hasTargets);
+  const kept = rows.map((row) => shortened(row, maxTokens)).filter(hasTargets);
   if (kept.length === 0) {
     throw new DataError(
       `${set.name}: expected tokens to learn, got none within ${maxTokens} tokens of a row`,
       set.name,
     );
   }
-  const truncated = rows.filter(({ ids }) => ids.length > maxTokens).length;
-  return { name: set.name, kind: 'causal-lm', rows: kept, maxTokens, truncated, leftOut: rows.length - kept.length };
+  const [truncated, leftOut] = [countTruncated(kept), rows.length - kept.length];
+  return { name: set.name, kind: 'causal-lm', rows: kept, maxTokens, truncated, leftOut };
+}
+
+function shortened(row: CausalRow, maxTokens: number): CausalRow {
+  const { ids, labels } = row;
+  if (ids.length <= maxTokens) return row;
+  return { ids: ids.slice(0, maxTokens), labels: labels.slice(0, maxTokens), truncated: true };
 }
 
 /** A tokenizer with what it puts around a text. */
@@ -70,6 +78,14 @@ function marksOf({ eosTokenId, bosTokenId, addBosToken = true }: CausalTokenizer
     throw new ConfigError(`${missing}; name its eos_token in the model's tokenizer_config.json`, 'eosTokenId');
   }
   return { begin: addBosToken && bosTokenId !== undefined ? [bosTokenId] : [], end: [eosTokenId] };
+}
+
+function templateOf(set: LanguageSet, { chatTemplate }: CausalTokenizer): ChatTemplate {
+  if (chatTemplate) return chatTemplate.render;
+  if (areChats(set)) {
+    warnOnce('the model has no chat template of its own: conversations are written as ChatML');
+  }
+  return chatML;
 }
 
 function isTexts(rows: LanguageSet['rows']): rows is readonly TextRow[] {

@@ -59,6 +59,16 @@ export interface LanguageSetOptions {
   readonly documentEnd?: DocumentEnd | undefined;
 }
 
+/** Whether a set is of whole texts, which are packed into rows. */
+export function areTexts({ rows }: Pick<LanguageSet, 'rows'>): boolean {
+  return rows[0] !== undefined && 'text' in rows[0];
+}
+
+/** Whether a set is of conversations, which are written by a chat template. */
+export function areChats({ rows }: Pick<LanguageSet, 'rows'>): boolean {
+  return rows[0] !== undefined && 'messages' in rows[0];
+}
+
 /** The files of a language task. */
 export interface LanguageTaskFiles {
   /** Path of the training file. */

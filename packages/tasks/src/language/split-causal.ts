@@ -2,7 +2,7 @@ import { ConfigError, createRng, DataError } from '@peftjs/core';
 import { checkPositive } from '../buckets.js';
 import { grouped } from '../grouped.js';
 import { drawRows } from '../sampling.js';
-import type { CausalData, CausalRow } from './causal-data.js';
+import { type CausalData, type CausalRow, countTruncated } from './causal-data.js';
 
 /** Training rows of a language set cut in two. */
 export interface CausalSplit {
@@ -32,8 +32,8 @@ export function splitCausal(
     throw new DataError(`${data.name}: expected rows to set a share of ${share} aside, got ${came}`, data.name);
   }
   return {
-    train: { ...data, name: `${data.name}/train`, rows: train },
-    selection: { ...data, name: `${data.name}/selection`, rows: selection },
+    train: { ...withRows(data, train), name: `${data.name}/train` },
+    selection: { ...withRows(data, selection), name: `${data.name}/selection` },
   };
 }
 
@@ -46,5 +46,12 @@ export function sliceCausal(data: CausalData, count: number, seed: number): Caus
   if (count >= data.rows.length) return data;
   const units = data.rows.map((_, row) => ({ stratum: 0, rows: [row] }));
   const drawn = drawRows(units, count, createRng(seed).fork('slice'));
-  return { ...data, rows: drawn.map((row) => data.rows[row] as CausalRow) };
+  return withRows(
+    data,
+    drawn.map((row) => data.rows[row] as CausalRow),
+  );
+}
+
+function withRows(data: CausalData, rows: readonly CausalRow[]): CausalData {
+  return { ...data, rows, truncated: countTruncated(rows) };
 }

@@ -52,7 +52,7 @@ export function excerpt(text: string): string {
 }
 
 function textColumns({ columns, line }: Table, path: string): { text: string; pair?: string } {
-  const repeated = columns.find((name, index) => columns.indexOf(name) !== index);
+  const repeated = firstRepeated(columns);
   if (repeated !== undefined) {
     throw errorAt(path, line, `expected each column once, got ${excerpt(repeated)} twice`);
   }
@@ -62,6 +62,15 @@ function textColumns({ columns, line }: Table, path: string): { text: string; pa
   }
   const came = columns.slice(0, 12).map(excerpt).join(', ');
   throw errorAt(path, line, `expected the columns "label" and "text" (or "text_a" and "text_b"), got ${came}`);
+}
+
+function firstRepeated(names: readonly string[]): string | undefined {
+  const seen = new Set<string>();
+  return names.find((name) => {
+    const isRepeated = seen.has(name);
+    seen.add(name);
+    return isRepeated;
+  });
 }
 
 function required({ line, cells }: TableRecord, column: string, path: string): string {

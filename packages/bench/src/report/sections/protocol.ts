@@ -37,9 +37,9 @@ export function protocolSection(done: readonly DoneTrial[], summary: Summary): M
     <h2>Data</h2>
     <div class="card">
       ${factList(
-        sourcesOf(done).map(({ task, source, licence, rows }) => ({
+        sourcesOf(done).map(({ task, source, licence, rows, lost }) => ({
           term: task,
-          value: `${source}; licence: ${licence}; rows: ${rows}`,
+          value: `${source}; licence: ${licence}; rows: ${rows}${lost && `; ${lost}`}`,
         })),
       )}
     </div>

@@ -1,0 +1,79 @@
+import { readFileSync } from 'node:fs';
+import { CheckpointError, DataError } from '@peftjs/core';
+import { describe, expect, it } from 'vitest';
+import { createChatTemplate, type ChatMessage } from '../src/chat-template.js';
+
+interface Golden {
+  readonly name: string;
+  readonly tokens: Readonly<Record<string, string>>;
+  readonly template: string;
+  readonly cases: readonly {
+    readonly messages: readonly ChatMessage[];
+    readonly addGenerationPrompt: boolean;
+    readonly text?: string;
+    readonly refused?: string;
+  }[];
+}
+
+const golden = new URL('fixtures/chat-templates.json', import.meta.url);
+const { templates } = JSON.parse(readFileSync(golden, 'utf8')) as { readonly templates: readonly Golden[] };
+
+const hello: readonly ChatMessage[] = [{ role: 'user', content: 'hello' }];
+
+async function rendered(source: string, messages = hello): Promise<string> {
+  const template = await createChatTemplate({ source, file: 'tokenizer_config.json', tokens: {} });
+  return template.render(messages, { addGenerationPrompt: false });
+}
+
+describe.each(templates)('the template of $name', ({ template: source, tokens, cases }) => {
+  it.each(cases)('writes case %# as transformers does', async ({ messages, addGenerationPrompt, text, refused }) => {
+    const template = await createChatTemplate({ source, file: 'tokenizer_config.json', tokens });
+    const render = (): string => template.render(messages, { addGenerationPrompt });
+    if (text === undefined) {
+      expect(render).toThrow(DataError);
+      expect(render).toThrow(`tokenizer_config.json refuses the conversation: ${String(refused)}`);
+    } else expect(render()).toBe(text);
+  });
+});
+
+describe('a template from a folder', () => {
+  it.each([
+    [
+      'loops within loops',
+      '{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}',
+      'without end',
+    ],
+    ['a range without end', '{% for a in range(1000000000000) %}{% endfor %}', 'counts further'],
+    ['a macro that calls itself', '{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}', 'rendered'],
+    [
+      'a text that doubles',
+      `{% set n = namespace(x='ab') %}{% for a in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}`,
+      'writes more',
+    ],
+    [
+      'a list that doubles',
+      `{% set n = namespace(x=[1]) %}{% for a in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}`,
+      'without end',
+    ],
+    [
+      'long texts again and again',
+      `{% for a in range(9999) %}{{ messages[0].content | upper | length }}{% endfor %}`,
+      'without end',
+    ],
+    ['nesting', `{{ ${'('.repeat(30_000)}`, 'rendered'],
+    ['what is no template', '{% for %}', 'rendered'],
+    ['a long template', 'a'.repeat(70_000), 'at most 65536 characters'],
+  ])('is stopped at %s', async (_, source, message) => {
+    const work = rendered(source, [{ role: 'user', content: 'hello '.repeat(10_000) }]);
+    await expect(work).rejects.toThrow(CheckpointError);
+    await expect(work).rejects.toThrow(message);
+  });
+
+  it('reaches no property of JavaScript', async () => {
+    expect(await rendered(`{{ messages.constructor }}{{ messages[0].__proto__ }}{{ process }}`)).toBe('');
+  });
+
+  it('has the same date every day', async () => {
+    expect(await rendered(`{{ strftime_now('%d %b %Y') }}`)).toBe('26 Jul 2024');
+  });
+});

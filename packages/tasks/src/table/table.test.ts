@@ -1,0 +1,21 @@
+import { describe, expect, it, vi } from 'vitest';
+import { rawRows, type Table } from './table.js';
+
+const table = (columns: readonly string[]): Table => ({
+  columns,
+  line: 1,
+  records: [{ line: 2, cells: new Map([['text', 'a'], ['label', 'b']]) }], // prettier-ignore
+});
+
+describe('the columns of a table', () => {
+  it('are compared in one pass, however many there are', () => {
+    const columns = [...Array.from({ length: 1000 }, (_, column) => `c${column}`), 'text', 'label'];
+    const indexOf = vi.spyOn(columns, 'indexOf');
+    expect(rawRows(table(columns), 'wide.tsv')).toHaveLength(1);
+    expect(indexOf).not.toHaveBeenCalled();
+  });
+
+  it('must be different', () => {
+    expect(() => rawRows(table(['text', 'label', 'id', 'x', 'id']), 'wide.tsv')).toThrow('got "id" twice');
+  });
+});
