@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataError } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { composeStudy, type StudyProtocol } from '../../packages/bench/src/plan/study.js';
-import { trialOf, type Trial } from '../../packages/bench/src/plan/trial.js';
+import { composeStudy } from '../../packages/bench/src/plan/study.js';
+import { trialOf, type Trial, type TrialProtocol } from '../../packages/bench/src/plan/trial.js';
 import { numericVersions } from '../../packages/bench/src/plan/versions.js';
 import { resolveMethod } from '../../packages/bench/src/registry/methods.js';
 import { prepareAsPlanned } from '../../packages/bench/src/trial/as-planned.js';
@@ -33,6 +33,7 @@ beforeAll(async () => {
       versions: await numericVersions(),
       methodVersions: new Map([['lora', { [offer.packageName]: offer.version }]]),
       fingerprints: { model: '', data: {} },
+      maxTokens: { train: 24 },
       budgeted: new Set(['lora']),
       headAlone: new Set(),
     },
@@ -41,7 +42,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-const under = (change: Partial<StudyProtocol>): Trial => ({ ...trial, protocol: { ...trial.protocol, ...change } });
+const under = (change: Partial<TrialProtocol>): Trial => ({ ...trial, protocol: { ...trial.protocol, ...change } });
 
 describe('trialPreparer', () => {
   it('keeps one network for all protocols', async () => {

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { NUMERICS } from '@peftjs/core';
 import { syntheticTrial } from '../../test/synthetic-results.js';
 import { composeStudy } from '../plan/study.js';
 import { trialOf, type Trial, type TrialContext } from '../plan/trial.js';
@@ -17,9 +18,10 @@ const context: TrialContext = {
   study,
   data: { kind: 'embedded' },
   engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
-  versions: {},
+  versions: { numerics: NUMERICS },
   methodVersions: new Map(),
   fingerprints: { model: '', data: {} },
+  maxTokens: { mine: 24 },
   budgeted: new Set(['lora']),
   headAlone: new Set(),
 };
