@@ -17,7 +17,7 @@ const context: TrialContext = {
   study,
   data: { kind: 'embedded' },
   engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
-  versions: {},
+  versions: { numerics: 1 },
   methodVersions: new Map(),
   fingerprints: { model: '', data: {} },
   budgeted: new Set(['lora']),
