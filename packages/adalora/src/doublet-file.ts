@@ -19,7 +19,7 @@ import { maskOf } from './selection.js';
  */
 export function readDoublets(file: AdapterFile): { config: Partial<AdaloraConfig>; values: HostTensors } {
   const { targetModules, values: read, ...lora } = readLoraFile(file);
-  const rankOf = (path: string): number => patternValue(lora.rankPattern, path) ?? lora.r;
+  const rankOf = (path: string): number => tensorAt(read, `${path}.loraA`).shape[1] as number;
   const scalingOf = (path: string): number => (patternValue(lora.alphaPattern, path) ?? lora.loraAlpha) / rankOf(path);
   const scaling = scalingOf(targetModules[0] as string);
   const initR = Math.max(...targetModules.map(rankOf));

@@ -1,6 +1,8 @@
 import {
   adaptedPaths,
+  assertFeatures,
   CheckpointError,
+  describe,
   heldRanks,
   hostZeros,
   loraFile,
@@ -29,6 +31,9 @@ const FORMATS = {
   svd: { suffixes: ['.lora_A', '.lora_E', '.lora_B'], ranked: '.lora_E' },
   lora: { suffixes: ['.lora_A', '.lora_B'], ranked: '.lora_A' },
 } as const satisfies Record<AdaloraConfig['parametrization'], unknown>;
+
+/** Ranks of a module that a file may ask for, for each that it holds or could hold. */
+const MASKED_PER_KEPT = 64;
 
 /** Options by their name on disk: PEFT's own. */
 const PEFT_FIELDS = {
@@ -94,6 +99,7 @@ export function readAdaloraFile(file: AdapterFile): { config: Partial<AdaloraCon
   const { suffixes } = FORMATS[parsed.parametrization];
   const paths = adaptedPaths(tensors, suffixes);
   warnOfUnknownTensors(tensors, paths, suffixes);
+  assertFewMasked(tensors, paths, parsed.initR);
   const values = Object.assign({}, ...paths.map((path) => readModule(file, path, parsed))) as HostTensors;
   return { config: { ...options, targetModules: paths }, values };
 }
@@ -159,7 +165,7 @@ function readOptions(config: AdapterFile['config']): ReadOptions {
   const present = Object.entries({ ...PEFT_FIELDS, ...OWN_FIELDS }).filter(([field]) => config[field] !== undefined);
   const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])) as ReadOptions;
   if (!Number.isInteger(options.initR) || options.initR < 1) {
-    throw new CheckpointError(`init_r is ${String(options.initR)}; expected a whole number of at least 1`, 'init_r');
+    throw new CheckpointError(`init_r is ${describe(options.initR)}; expected a whole number of at least 1`, 'init_r');
   }
   return { ...options, ...readPhases(config) };
 }
@@ -172,17 +178,38 @@ function readPhases({ tinit, tfinal, total_step: total }: AdapterFile['config'])
   return Object.fromEntries(Object.entries(given).filter(([, steps]) => steps !== 0));
 }
 
+/**
+ * Masked ranks come back as zeros, though the file has no number of them: it may ask for so many only as go with those it has.
+ * @throws CheckpointError when `init_r` is far beyond the ranks that the tensors hold.
+ */
+function assertFewMasked(tensors: HostTensors, paths: readonly string[], initR: number): void {
+  const kept = paths.reduce((sum, path) => sum + heldIn(tensors, path), 0);
+  const most = Math.floor((MASKED_PER_KEPT * (kept + paths.length)) / Math.max(1, paths.length));
+  if (initR <= most) return;
+  throw new CheckpointError(
+    `init_r is ${initR}; with the ${kept} ranks that the file's ${paths.length} modules hold it can be at most ${most}`,
+    'init_r',
+  );
+}
+
+/** The ranks that the file has of a module: the rows of A. */
+function heldIn(tensors: HostTensors, path: string): number {
+  return matrixOf(tensors, `${path}.lora_A`).shape[0] as number;
+}
+
 /** A module's tensors with all of its `initR` ranks, or with those that are left where the others are removed. */
-function readModule({ config, tensors }: AdapterFile, path: string, parsed: AdaloraConfig): HostTensors {
+function readModule(file: AdapterFile, path: string, parsed: AdaloraConfig): HostTensors {
+  const { config, tensors } = file;
   const { initR, parametrization, compact } = parsed;
-  const places = keptRanks(config, path + FORMATS[parametrization].ranked, initR);
-  const kept = places.length;
+  const kept = heldIn(tensors, path);
+  const places = keptRanks(config, path + FORMATS[parametrization].ranked, { kept, initR });
   const r = compact ? kept : initR;
   const ranks = compact ? places.map((_, rank) => rank) : places;
   const loraA = shaped(tensors, `${path}.lora_A`, [kept, null]);
   const loraB = shaped(tensors, `${path}.lora_B`, [null, kept]);
   if (r === 0) return {};
   const [inFeatures, outFeatures] = [loraA.shape[1] as number, loraB.shape[0] as number];
+  assertFeatures(file, path, { inFeatures, outFeatures });
   const values: HostTensors = {};
   for (const [name, { initial }] of Object.entries(initialScores({ inFeatures, outFeatures }, parsed, r))) {
     values[`${path}.${name}`] = initial;
@@ -197,17 +224,27 @@ function readModule({ config, tensors }: AdapterFile, path: string, parsed: Adal
   return values;
 }
 
-/** Which of the `r` ranks a file holds: all of them, unless `rank_pattern` says otherwise. */
-function keptRanks(config: AdapterFile['config'], key: string, r: number): number[] {
-  const all = Array.from({ length: r }, (_, rank) => rank);
+/**
+ * Which of the `initR` ranks the file's `kept` are: all of them, unless `rank_pattern` says otherwise.
+ * @throws CheckpointError when they are not so many.
+ */
+function keptRanks(
+  config: AdapterFile['config'],
+  key: string,
+  { kept, initR }: { readonly kept: number; readonly initR: number },
+): number[] {
   const table = config.rank_pattern as Readonly<Record<string, unknown>> | null | undefined;
-  if (table === null || table === undefined) return all;
-  const pattern = table[key];
-  if (Array.isArray(pattern) && pattern.length === r && pattern.every((keep) => typeof keep === 'boolean')) {
-    return all.filter((rank) => pattern[rank] as boolean);
+  const pattern = table === null || table === undefined ? Array<boolean>(initR).fill(true) : table[key];
+  if (!Array.isArray(pattern) || pattern.length !== initR || !pattern.every((keep) => typeof keep === 'boolean')) {
+    throw new CheckpointError(
+      `rank_pattern: '${key}' is ${describe(pattern)}; expected a list of ${initR} booleans`,
+      key,
+    );
   }
+  const places = pattern.flatMap((keep, rank) => (keep ? [rank] : []));
+  if (places.length === kept) return places;
   throw new CheckpointError(
-    `rank_pattern: '${key}' must be a list of ${r} booleans, got ${JSON.stringify(pattern)}`,
+    `'${key}' has ${kept} ranks in the tensors, but ${places.length} in ${table ? 'rank_pattern' : 'init_r'}: the files are of different adapters`,
     key,
   );
 }

@@ -166,18 +166,14 @@ function ia3File({ config, layers, values }: AdapterContents<Ia3Config>): Adapte
   };
 }
 
-function readIa3File({ config, tensors }: AdapterFile): { config: Partial<Ia3Config>; values: HostTensors } {
+/** Which modules have their input scaled is seen by their tensors' shapes. */
+function readIa3File({ tensors }: AdapterFile): { config: Partial<Ia3Config>; values: HostTensors } {
   const paths = adaptedPaths(tensors, [SUFFIX]);
   warnOfUnknownTensors(tensors, paths, [SUFFIX]);
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
   const values = Object.fromEntries(paths.map((path) => [`${path}.ia3L`, vectorOf(tensors, path + SUFFIX)]));
-  return {
-    config: {
-      targetModules: paths,
-      feedforwardModules: config.feedforward_modules as Ia3Config['feedforwardModules'], // checked with the other options
-    },
-    values,
-  };
+  const feedforwardModules = paths.filter((path) => tensorAt(tensors, path + SUFFIX).shape[0] === 1);
+  return { config: { targetModules: paths, feedforwardModules }, values };
 }
 
 /** [out, 1] or [1, in] -> [out] or [in] */

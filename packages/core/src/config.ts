@@ -71,10 +71,13 @@ function expectation(issue: v.BaseIssue<unknown>): string {
     : `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').replace(/ but received .*$/, '')}`;
 }
 
+/** Characters of a value that a message shows. */
+const SHOWN = 80;
+
 /** A value as an error message shows it. */
 export function describe(value: unknown): string {
-  if (typeof value === 'string') return `'${value}'`;
+  if (typeof value === 'string') return value.length > SHOWN ? `'${value.slice(0, SHOWN)}..'` : `'${value}'`;
   if (value === undefined) return 'missing';
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return String(value);
-  return JSON.stringify(value).slice(0, 80);
+  return JSON.stringify(value).slice(0, SHOWN);
 }

@@ -78,6 +78,7 @@ export {
   type SiteRole,
 } from './contracts/site.js';
 export {
+  describe,
   dropoutRate,
   integerFrom,
   nonNegative,
@@ -140,10 +141,12 @@ export {
   ADAPTER_WEIGHTS,
   loadAdapter,
   loadPretrained,
+  readAdapterConfig,
   savePretrained,
   type LoadOptions,
   type SaveOptions,
 } from './files/checkpoint.js';
+export { incompleteSave, writeFolder, type FolderFiles } from './files/write-folder.js';
 export { convertToLora, type ConvertOptions } from './files/convert.js';
 export { hotswapAdapter } from './files/hot-swap.js';
 export { getPeftModelStateDict, setPeftModelStateDict, type StateDictOptions } from './files/state-dict.js';
@@ -216,6 +219,7 @@ export {
 export { gatedLoraFiles, type GatedFiles, type GatedFormat } from './files/gated-file.js';
 export {
   adaptedPaths,
+  assertFeatures,
   loraFile,
   matrixOf,
   readLoraFile,

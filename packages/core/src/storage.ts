@@ -74,10 +74,19 @@ async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
       await file.close();
     }
     await rename(temporary, path);
+    await flushed(folder || '/');
   } catch (cause) {
     await rm(temporary, { force: true });
     throw cause;
   }
+}
+
+/** Makes a renaming last through a loss of power, where the system lets folders be flushed. */
+async function flushed(folder: string): Promise<void> {
+  const { open } = await fileSystem();
+  const handle = await open(folder, 'r').catch(() => undefined);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
 }
 
 async function fileSystem(): Promise<typeof import('node:fs/promises')> {

@@ -86,14 +86,15 @@ export function loraAdapterFile(
  * @throws CheckpointError naming the tensor or field at fault.
  * @throws UnsupportedError for what PEFT can do with LoRA and is not done here.
  */
-export function readLoraAdapterFile({ config, tensors }: AdapterFile): {
+export function readLoraAdapterFile(file: AdapterFile): {
   config: Partial<LoraConfig>;
   values: HostTensors;
 } {
+  const { config, tensors } = file;
   assertKnown(config);
   const { factors, beside } = apart(config, tensors);
   const plain = { ...config, use_dora: false, lora_bias: false };
-  const { values, ...read } = readLoraFile({ config: plain, tensors: factors });
+  const { values, ...read } = readLoraFile({ ...file, config: plain, tensors: factors });
   const options = optionsOf(config);
   return {
     config: { ...read, ...options },
@@ -169,12 +170,15 @@ function apart(config: AdapterFile['config'], tensors: HostTensors): { factors: 
 /** All endings, the longer of two before the shorter. */
 const KNOWN: Readonly<Record<string, string>> = { ...BESIDE, ...STARTS, ...OF_OTHERS };
 
-/** The state of LoRA-FA that belongs to a file's A, for every linear module. */
+/** The state of LoRA-FA that belongs to a file's A, for every linear module; none for more ranks than inputs, which the layer refuses. */
 function inverses(factors: HostTensors, values: HostTensors): HostTensors {
   const linear = Object.keys(factors).flatMap((key) => (key.endsWith('.lora_A.weight') ? [key.slice(0, -14)] : []));
-  return Object.fromEntries(
-    linear.map((path) => [`${path}.${GRAM_INVERSE}`, gramInverse(tensorAt(values, `${path}.loraA`))]),
-  );
+  const entries = linear.flatMap((path) => {
+    const loraA = tensorAt(values, `${path}.loraA`);
+    const [inFeatures, r] = loraA.shape as [number, number];
+    return r > inFeatures ? [] : [[`${path}.${GRAM_INVERSE}`, gramInverse(loraA)] as const];
+  });
+  return Object.fromEntries(entries);
 }
 
 /** @throws UnsupportedError naming the field of what would give other outputs here than in PEFT. */

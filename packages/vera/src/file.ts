@@ -1,7 +1,10 @@
 import {
   adaptedPaths,
+  assertFeatures,
   CheckpointError,
+  describe,
   matrixOf,
+  sizeOf,
   tensorAt,
   transposed,
   warnOfUnknownTensors,
@@ -54,7 +57,8 @@ export function veraFile({ config, layers, values }: AdapterContents<VeraConfig>
  * Reads VERA. Without `vera_A` and `vera_B` they are drawn anew from the seed.
  * @throws CheckpointError naming the tensor or field at fault.
  */
-export function readVeraFile({ config, tensors }: AdapterFile): { config: Partial<VeraConfig>; values: HostTensors } {
+export function readVeraFile(file: AdapterFile): { config: Partial<VeraConfig>; values: HostTensors } {
+  const { config, tensors } = file;
   const paths = adaptedPaths(tensors, SUFFIXES);
   if (paths.length === 0) {
     throw new CheckpointError(`the file holds no tensor '<module>${OF_MODULE.veraLambdaD}'`, OF_MODULE.veraLambdaD);
@@ -63,14 +67,31 @@ export function readVeraFile({ config, tensors }: AdapterFile): { config: Partia
   warnOfUnknownTensors(own, paths, SUFFIXES);
   const values: HostTensors = {};
   for (const path of paths) {
-    for (const [name, suffix] of Object.entries(OF_MODULE)) values[`${path}.${name}`] = vectorOf(own, path + suffix);
+    const [d, b] = [vectorOf(own, path + OF_MODULE.veraLambdaD), vectorOf(own, path + OF_MODULE.veraLambdaB)];
+    assertFeatures(file, path, { outFeatures: sizeOf(b.shape) });
+    Object.assign(values, { [`${path}.veraLambdaD`]: d, [`${path}.veraLambdaB`]: b });
   }
+  const r = rankOf(config, paths, values);
   if (veraA || veraB || config.save_projection === true) {
     for (const [name, key] of Object.entries(SHARED)) values[name] = transposed(matrixOf(tensors, key));
   }
   const present = Object.entries(FIELDS).filter(([field]) => config[field] !== undefined);
   const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])); // checked with the others
-  return { config: { ...options, targetModules: paths }, values };
+  return { config: { ...options, r, targetModules: paths }, values };
+}
+
+/** The rank that all modules have, from the length of d. @throws CheckpointError when one has another, or `r` says another. */
+function rankOf(config: AdapterFile['config'], paths: readonly string[], values: HostTensors): number {
+  const rankAt = (path: string): number => sizeOf(tensorAt(values, `${path}.veraLambdaD`).shape);
+  const r = rankAt(paths[0] as string);
+  const odd = paths.find((path) => rankAt(path) !== r);
+  if (odd === undefined && (config.r === undefined || config.r === r)) return r;
+  throw new CheckpointError(
+    odd === undefined
+      ? `r is ${describe(config.r)}, but the tensors hold ${r} ranks`
+      : `'${odd}${OF_MODULE.veraLambdaD}' holds ${rankAt(odd)} ranks; expected ${r}, as of '${paths[0] as string}'`,
+    odd === undefined ? 'r' : odd + OF_MODULE.veraLambdaD,
+  );
 }
 
 function vectorOf(tensors: HostTensors, key: string): HostTensor {

@@ -1,6 +1,9 @@
-import { hostTensor, sizeOf, transposed, type HostTensor, type Site } from '@peftjs/core';
+import { ConfigError, hostTensor, sizeOf, transposed, type HostTensor, type Site } from '@peftjs/core';
 import { mersenne } from 'pure-rand/generator/mersenne';
 import type { VeraConfig } from './config.js';
+
+/** Most numbers of the two matrices together. */
+const MOST_NUMBERS = 2 ** 27;
 
 /** The frozen matrices that all modules share. */
 export interface Projections {
@@ -14,9 +17,15 @@ export interface Projections {
  * A and B by He et al. (2015): uniform within sqrt(6 / fan), the fan being what a row is summed over. They are wide enough for every
  * module, and the same numbers that PEFT draws on a processor: those of torch's Mersenne Twister, seeded by `projectionPrngKey`,
  * A before B, row by row as torch holds them.
+ * @throws ConfigError when they would take more than 512 MB, which no rank of any use does.
  */
 export function drawProjections(sites: readonly Site[], { r, projectionPrngKey }: VeraConfig): Projections {
   const [inFeatures, outFeatures] = widest(sites);
+  const numbers = r * (inFeatures + outFeatures);
+  if (numbers > MOST_NUMBERS) {
+    const most = Math.floor(MOST_NUMBERS / (inFeatures + outFeatures));
+    throw new ConfigError(`vera: r is ${r}; the shared matrices of these modules have room for ${most}`, 'r');
+  }
   const uniform = torchUniform(projectionPrngKey);
   const loraShaped = (rows: number, columns: number): HostTensor => {
     const bound = Math.sqrt(3) * (Math.sqrt(2) / Math.sqrt(columns));

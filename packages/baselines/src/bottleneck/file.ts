@@ -1,5 +1,6 @@
 import {
   adaptedPaths,
+  assertFeatures,
   CheckpointError,
   compactPattern,
   matrixOf,
@@ -55,10 +56,11 @@ export function bottleneckFile(
  * Reads such a file. Widths come from the tensors' shapes.
  * @throws CheckpointError naming the tensor that is missing or has an impossible shape.
  */
-export function readBottleneckFile({ config, tensors }: AdapterFile): {
+export function readBottleneckFile(file: AdapterFile): {
   config: Partial<BottleneckConfig>;
   values: HostTensors;
 } {
+  const { config, tensors } = file;
   const paths = adaptedPaths(tensors, SUFFIXES);
   warnOfUnknownTensors(tensors, paths, SUFFIXES);
   const withoutBias = Array.isArray(config.without_bias) ? (config.without_bias as unknown[]) : [];
@@ -66,10 +68,12 @@ export function readBottleneckFile({ config, tensors }: AdapterFile): {
   const widths: Record<string, number> = {};
   for (const path of paths) {
     const down = matrixOf(tensors, path + DOWN); // [m, out]
+    const up = matrixOf(tensors, path + UP); // [out, m]
+    for (const outFeatures of [down.shape[1], up.shape[0]] as number[]) assertFeatures(file, path, { outFeatures });
     widths[path] = down.shape[0] as number;
     values[`${path}.down`] = transposed(down);
     values[`${path}.downBias`] = vectorOf(tensors, path + DOWN_BIAS);
-    values[`${path}.up`] = transposed(matrixOf(tensors, path + UP));
+    values[`${path}.up`] = transposed(up);
     if (!withoutBias.includes(path)) values[`${path}.upBias`] = vectorOf(tensors, path + UP_BIAS);
   }
   const [bottleneck] = Object.values(widths);

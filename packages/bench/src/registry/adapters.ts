@@ -1,4 +1,4 @@
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, CheckpointError } from '@peftjs/core';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, CheckpointError, readAdapterConfig } from '@peftjs/core';
 import type { Folder } from '@peftjs/models';
 import { bytesSource, openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
 
@@ -7,15 +7,9 @@ export function isAdapter({ path, storage }: Folder): Promise<boolean> {
   return storage.exists(`${path}/${ADAPTER_CONFIG}`);
 }
 
-/** The fields of an adapter_config.json. @throws CheckpointError when it is missing or no JSON. */
-export async function adapterConfig({ path, storage }: Folder): Promise<Record<string, unknown>> {
-  const file = `${path}/${ADAPTER_CONFIG}`;
-  const bytes = await storage.read(file);
-  try {
-    return JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>;
-  } catch (cause) {
-    throw inFile(file, cause);
-  }
+/** The fields of an adapter_config.json. @throws CheckpointError when it is missing or broken. */
+export function adapterConfig({ path, storage }: Folder): Promise<Readonly<Record<string, unknown>>> {
+  return readAdapterConfig(path, storage);
 }
 
 /** What `use` makes of an adapter's tensors. @throws CheckpointError or SafetensorsError when they are missing or broken. */

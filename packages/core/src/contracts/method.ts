@@ -75,6 +75,8 @@ export interface AdapterFile {
   readonly config: Readonly<Record<string, unknown>>;
   /** Tensors by `<path>.<suffix>`, e.g. `encoder.layer.0.ffn.in.lora_A.weight`, or a name without a dot; oriented as torch holds them. */
   readonly tensors: HostTensors;
+  /** The modules of the model that a file is read for; every tensor whose name has a dot belongs to one of them. */
+  readonly sites?: readonly Site[];
 }
 
 /** What a method may look at when it makes its layers. */

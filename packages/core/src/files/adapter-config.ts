@@ -4,8 +4,12 @@ import type { Model, Task } from '../contracts/model.js';
 import type { Adapter } from '../adapter/peft-model.js';
 import { isOfHead } from '../adapter/head.js';
 import type { TargetConfig } from '../adapter/targets.js';
+import { incompleteSave } from './write-folder.js';
 
 const MAX_CONFIG_BYTES = 4 << 20;
+/** Levels, and entries of one list or table: names of modules, ranks of AdaLoRA. */
+const MAX_DEPTH = 10;
+const MAX_ITEMS = 10_000;
 
 /** The fields of adapter_config.json. */
 export type ConfigFields = AdapterFile['config'];
@@ -52,7 +56,7 @@ export function encodeConfig(fields: ConfigFields): Uint8Array {
   return new TextEncoder().encode(`${JSON.stringify(sorted, null, 2)}\n`);
 }
 
-/** Reads a configuration. @throws CheckpointError when it is too long, no JSON, or says no `peft_type`. */
+/** Reads a configuration. @throws CheckpointError when it is too large, no JSON, nested too deeply, cut short, or says no `peft_type`. */
 export function decodeConfig(bytes: Uint8Array, path: string): ConfigFields {
   if (bytes.length > MAX_CONFIG_BYTES) {
     throw new CheckpointError(
@@ -66,10 +70,27 @@ export function decodeConfig(bytes: Uint8Array, path: string): ConfigFields {
   } catch (cause) {
     throw new CheckpointError(`${path} is not JSON: ${String(cause).replace(/[\s\p{C}]+/gu, ' ')}`, path, cause);
   }
+  const incomplete = incompleteSave(parsed);
+  if (incomplete !== undefined) throw new CheckpointError(`${path}: ${incomplete}`, path);
+  assertBounded(parsed, path);
   if (parsed !== null && typeof parsed === 'object' && 'peft_type' in parsed && typeof parsed.peft_type === 'string') {
     return { ...parsed };
   }
   throw new CheckpointError(`${path} needs a 'peft_type', the name of the method that made it`, path);
+}
+
+/** @throws CheckpointError when a value holds more than any adapter's configuration does. */
+function assertBounded(value: unknown, path: string, depth = 0): void {
+  if (typeof value !== 'object' || value === null) return;
+  const items = Object.values(value);
+  if (depth < MAX_DEPTH && items.length <= MAX_ITEMS) {
+    for (const item of items) assertBounded(item, path, depth + 1);
+    return;
+  }
+  throw new CheckpointError(
+    `${path} is nested more than ${MAX_DEPTH} deep or has more than ${MAX_ITEMS} values in one place; an adapter's configuration is not`,
+    path,
+  );
 }
 
 /**

@@ -3,11 +3,19 @@ import { adapterNamed, peftModel, type Adapter, type PeftModel } from '../adapte
 import type { PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { diskStorage, type Storage } from '../storage.js';
-import { configFields, decodeConfig, encodeConfig, methodFor, stringList } from './adapter-config.js';
+import {
+  configFields,
+  type ConfigFields,
+  decodeConfig,
+  encodeConfig,
+  methodFor,
+  stringList,
+} from './adapter-config.js';
 import { modelCard } from './model-card.js';
 import { restoreAdapter, type StoredAdapter } from './restore.js';
 import { savedModuleTensors, splitSaved } from './saved-modules.js';
 import { decodeTensors, encodeTensors, withoutPrefix, withPrefix } from './weights-file.js';
+import { writeFolder } from './write-folder.js';
 
 /** The file of an adapter folder that says what it is, as PEFT calls it. */
 export const ADAPTER_CONFIG = 'adapter_config.json';
@@ -29,9 +37,10 @@ export interface SaveOptions {
 
 /**
  * Writes adapters in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card; that of 'default' into
- * the folder itself, every other one into a folder of its name inside it.
+ * the folder itself, every other one into a folder of its name inside it. A save that is cut short leaves a folder that says so
+ * when it is opened, never files of two saves.
  * @throws ConfigError for an unknown name, before anything is written.
- * @throws CheckpointError when the folder cannot be written.
+ * @throws CheckpointError when the folder cannot be written, or a value is not finite.
  */
 export async function savePretrained(
   peft: PeftModel,
@@ -54,12 +63,14 @@ async function writeAdapter(
   const file = adapter.method.toFile(adapter, { pruned });
   const fields = configFields(model, adapter, file.config);
   const tensors = withPrefix({ ...file.tensors, ...savedModuleTensors(adapter) });
-  await storage.write(`${folder}/${ADAPTER_WEIGHTS}`, encodeTensors(tensors));
-  await storage.write(`${folder}/${ADAPTER_CONFIG}`, encodeConfig(fields));
-  await storage.write(
-    `${folder}/README.md`,
-    new TextEncoder().encode(modelCard(model, adapter, String(fields.peft_type))),
-  );
+  const card = modelCard(model, adapter, String(fields.peft_type));
+  await writeFolder(storage, {
+    config: { path: `${folder}/${ADAPTER_CONFIG}`, bytes: encodeConfig(fields) },
+    others: [
+      { path: `${folder}/${ADAPTER_WEIGHTS}`, bytes: encodeTensors(tensors) },
+      { path: `${folder}/README.md`, bytes: new TextEncoder().encode(card) },
+    ],
+  });
 }
 
 /** Where an adapter is read from and by which methods. */
@@ -94,15 +105,23 @@ export async function loadAdapter(
   insertAdapter(peft, restoreAdapter(peft.model, peft.seed, stored));
 }
 
+/**
+ * The fields of a folder's adapter_config.json, in PEFT's names.
+ * @throws CheckpointError when it is missing, too large, no JSON or nested too deeply, says no `peft_type`, or a save was cut short.
+ */
+export async function readAdapterConfig(folder: string, storage: Storage = diskStorage()): Promise<ConfigFields> {
+  const path = `${folder}/${ADAPTER_CONFIG}`;
+  return decodeConfig(await storage.read(path), path);
+}
+
 /** Reads an adapter folder. @throws CheckpointError naming the file or field at fault. */
 export async function readAdapter(
   model: Model,
   folder: string,
   { methods, storage = diskStorage(), adapterName = DEFAULT_ADAPTER }: LoadOptions,
 ): Promise<StoredAdapter> {
-  const configPath = `${folder}/${ADAPTER_CONFIG}`;
   const source = `${folder}/${ADAPTER_WEIGHTS}`;
-  const config = decodeConfig(await storage.read(configPath), configPath);
+  const config = await readAdapterConfig(folder, storage);
   const method = methodFor(config, methods, folder);
   const tensors = withoutPrefix(decodeTensors(await storage.read(source), source));
   const { own, saved, paths } = splitSaved(tensors, model, stringList(config.modules_to_save));

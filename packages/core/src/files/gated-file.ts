@@ -1,6 +1,6 @@
 import { compactPattern } from '../adapter/budget.js';
 import { heldRanks, rankedPaths } from '../adapter/compaction.js';
-import { patternValue, type TargetConfig } from '../adapter/targets.js';
+import type { TargetConfig } from '../adapter/targets.js';
 import { CheckpointError } from '../errors.js';
 import type { AdapterContents, AdapterFile } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
@@ -43,13 +43,13 @@ export function gatedLoraFiles<C extends GatedConfig>(format: GatedFormat<C>): G
   return {
     toFile: (adapter, { pruned }) =>
       pruned || rankedPaths(adapter.layers).length === 0 ? loraFile(adapter) : unprunedFile(adapter, format),
-    fromFile({ config, tensors }) {
+    fromFile({ config, tensors, ...file }) {
       const isOurs = config.peft_type === peftType;
       const entries = Object.entries(tensors);
       const factors = Object.fromEntries(entries.filter(([key]) => !(isOurs && key.endsWith(suffix))));
-      const { values, ...lora } = readLoraFile({ config, tensors: factors });
+      const { values, ...lora } = readLoraFile({ ...file, config, tensors: factors });
       for (const path of lora.targetModules) {
-        const r = patternValue(lora.rankPattern, path) ?? lora.r;
+        const r = tensorAt(values, `${path}.loraA`).shape[1] as number;
         values[`${path}.gate`] = isOurs ? readGate(tensors, path, suffix, r) : onesOf(r);
         for (const name of ones) values[`${path}.${name}`] = onesOf(r);
       }

@@ -3,9 +3,10 @@ import { compactPattern } from '../adapter/budget.js';
 import { describe, warnOnce } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import type { AdapterContents, AdapterFile, AdapterLayer, LoraFactors, PeftMethod } from '../contracts/method.js';
-import { patternValue } from '../adapter/targets.js';
+import type { Site } from '../contracts/site.js';
 import { mapValues } from '../records.js';
 import { hostZeros, transposed, type HostTensor, type HostTensors } from '../tensors.js';
+import { patternTable } from './module-pattern.js';
 import { convolutionA, convolutionB, factorMatrix } from './lora-convolution.js';
 
 /** PEFT's type of the format in which every low-rank change of weights is exchanged. */
@@ -72,7 +73,8 @@ export interface LoraFileContents {
  * @throws CheckpointError naming the tensor or field that is missing or has an impossible shape.
  * @throws UnsupportedError when the outputs depend on more than A and B: a magnitude, a bias.
  */
-export function readLoraFile({ config, tensors }: AdapterFile): LoraFileContents {
+export function readLoraFile(file: AdapterFile): LoraFileContents {
+  const { config, tensors } = file;
   assertReadable(config, tensors);
   const paths = adaptedPaths(tensors, SUFFIXES);
   warnOfUnknownTensors(tensors, paths, SUFFIXES);
@@ -81,13 +83,14 @@ export function readLoraFile({ config, tensors }: AdapterFile): LoraFileContents
   const values: HostTensors = {};
   const ranks: Record<string, number> = {};
   const alphas: Record<string, number> = {};
+  const alphaPattern = patternTable('alpha_pattern', numberTable(config, 'alpha_pattern'));
   const matrices = mapValues(tensors, factorMatrix);
   for (const path of paths) {
-    const { loraA, loraB, rank } = readModule(matrices, path);
+    const { loraA, loraB, rank } = readModule({ ...file, tensors: matrices }, path);
     values[`${path}.loraA`] = loraA;
     values[`${path}.loraB`] = loraB;
     ranks[path] = rank;
-    alphas[path] = alphaOf(config, path, rank);
+    alphas[path] = alphaOf(config, alphaPattern(path), rank);
   }
   const [r, loraAlpha] = [mostCommon(ranks), mostCommon(alphas)];
   return {
@@ -115,6 +118,26 @@ export function matrixOf(tensors: HostTensors, key: string): HostTensor {
   if (!tensor) throw new CheckpointError(`the tensor '${key}' is missing`, key);
   if (tensor.dtype === 'float32' && tensor.shape.length === 2) return tensor;
   throw new CheckpointError(`'${key}' is ${tensor.dtype} [${tensor.shape.join(', ')}]; expected a float32 matrix`, key);
+}
+
+/**
+ * Compares the sizes that a file's tensors say a module has with the model's, where the file is read for one. Only then do
+ * ranks from shapes say how much memory an adapter takes.
+ * @throws CheckpointError naming the module.
+ */
+export function assertFeatures(
+  { sites }: Pick<AdapterFile, 'sites'>,
+  path: string,
+  features: Partial<Pick<Site, 'inFeatures' | 'outFeatures'>>,
+): void {
+  const site = sites?.find((each) => each.path === path);
+  if (!site) return;
+  const { inFeatures = site.inFeatures, outFeatures = site.outFeatures } = features;
+  if (inFeatures === site.inFeatures && outFeatures === site.outFeatures) return;
+  throw new CheckpointError(
+    `the file's tensors of '${path}' are for ${inFeatures} inputs and ${outFeatures} outputs; in this model it has ${site.inFeatures} and ${site.outFeatures}`,
+    path,
+  );
 }
 
 /** Warns once of tensors other than those that the modules at `paths` have. */
@@ -181,11 +204,13 @@ function mostCommon(values: Readonly<Record<string, number>>): number {
   return first?.[0] ?? 0;
 }
 
-function readModule(tensors: HostTensors, path: string): { loraA: HostTensor; loraB: HostTensor; rank: number } {
+function readModule(file: AdapterFile, path: string): { loraA: HostTensor; loraB: HostTensor; rank: number } {
+  const { tensors } = file;
   const ofEmbedding = path + OF_EMBEDDING.loraA in tensors || path + OF_EMBEDDING.loraB in tensors;
   const names = ofEmbedding ? OF_EMBEDDING : OF_LINEAR;
   const loraA = matrixOf(tensors, path + names.loraA); // [r, in]
   const loraB = matrixOf(tensors, path + names.loraB); // [out, r]
+  assertFeatures(file, path, { inFeatures: loraA.shape[1] as number, outFeatures: loraB.shape[0] as number });
   const [rank, other] = [loraA.shape[0] as number, loraB.shape[1] as number];
   if (rank !== other) {
     const key = path + names.loraB;
@@ -195,8 +220,8 @@ function readModule(tensors: HostTensors, path: string): { loraA: HostTensor; lo
 }
 
 /** The alpha of alpha / rank. */
-function alphaOf(config: AdapterFile['config'], path: string, rank: number): number {
-  const alpha = patternValue(numberTable(config, 'alpha_pattern'), path) ?? config.lora_alpha;
+function alphaOf(config: AdapterFile['config'], own: number | undefined, rank: number): number {
+  const alpha = own ?? config.lora_alpha;
   if (typeof alpha !== 'number' || !Number.isFinite(alpha)) {
     throw new CheckpointError(`lora_alpha is ${describe(alpha)}; expected a number`, 'lora_alpha');
   }
@@ -205,7 +230,11 @@ function alphaOf(config: AdapterFile['config'], path: string, rank: number): num
 
 function numberTable(config: AdapterFile['config'], field: string): Record<string, number> {
   const table = config[field] ?? {};
-  if (typeof table === 'object' && Object.values(table).every((value) => typeof value === 'number')) {
+  if (
+    typeof table === 'object' &&
+    !Array.isArray(table) &&
+    Object.values(table).every((value) => typeof value === 'number')
+  ) {
     return table as Record<string, number>;
   }
   throw new CheckpointError(`${field} is ${describe(table)}; expected numbers by module`, field);

@@ -1,13 +1,11 @@
 import { createAdapter } from '../adapter/attach.js';
 import { isOfHead, isPretrained } from '../adapter/head.js';
 import { allLayers, layersFitting, tensorKey, type Adapter } from '../adapter/peft-model.js';
-import type { TargetConfig } from '../adapter/targets.js';
-import { describe, warnOnce } from '../config.js';
+import { warnOnce } from '../config.js';
 import { CheckpointError } from '../errors.js';
 import type { AdapterFile, PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { tensorsAt, type HostTensors } from '../tensors.js';
-import { stringList } from './adapter-config.js';
 
 /** What an adapter is made from again. */
 export interface StoredAdapter {
@@ -29,8 +27,14 @@ export interface StoredAdapter {
  */
 export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter): Adapter {
   const { method, file, saved, source } = stored;
-  const read = method.fromFile(file);
-  const config = method.parseConfig({ ...targetsOf(file.config, model, stored.savedPaths), ...read.config });
+  const targetModules = modulesOf(file.tensors, model, source);
+  const read = method.fromFile({ ...file, sites: model.sites });
+  const modulesToSave = stored.savedPaths.filter((path) => !isOfHead(model, path));
+  const config = method.parseConfig({
+    ...(targetModules.length > 0 && { targetModules }),
+    ...(modulesToSave.length > 0 && { modulesToSave }),
+    ...read.config,
+  });
   const created = createAdapter(model, { method, config }, { seed, adapterName: stored.name });
   const adapter = { ...created, layers: layersFitting(created, read.values) };
   const missing = Object.keys(adapter.saved).filter(
@@ -67,21 +71,21 @@ export function fittingValues(adapter: Adapter, values: HostTensors, source: str
   return fitting;
 }
 
-function targetsOf(fields: AdapterFile['config'], model: Model, savedPaths: readonly string[]): Partial<TargetConfig> {
-  const saved = savedPaths.filter((path) => !isOfHead(model, path));
-  return {
-    ...namesAt(fields, 'target_modules', 'targetModules'),
-    ...namesAt(fields, 'exclude_modules', 'excludeModules'),
-    ...(saved.length === 0 ? {} : { modulesToSave: saved }),
-  };
-}
-
-/** A field that holds a pattern or a list of names. @throws CheckpointError when it holds something else. */
-function namesAt(fields: AdapterFile['config'], field: string, option: keyof TargetConfig): Partial<TargetConfig> {
-  const value = fields[field];
-  if (value === null || value === undefined) return {};
-  if (typeof value === 'string' || stringList(value).length === (value as unknown[]).length) return { [option]: value };
-  throw new CheckpointError(`${field} is ${describe(value)}; expected names or a pattern`, field);
+/**
+ * The paths of the modules that a file has tensors of: whatever `target_modules` and `exclude_modules` say, these are adapted.
+ * @throws CheckpointError when a tensor belongs to no module of the model.
+ */
+function modulesOf(tensors: HostTensors, { sites }: Model, source: string): string[] {
+  const known = new Set(sites.map(({ path }) => path));
+  const found = new Set<string>();
+  for (const key of Object.keys(tensors)) {
+    if (!key.includes('.')) continue; // shared by all modules
+    let path = key;
+    while (path !== '' && !known.has(path)) path = path.slice(0, Math.max(0, path.lastIndexOf('.')));
+    if (path === '') throw new CheckpointError(`${source}: '${key}' belongs to no module of this model`, key);
+    found.add(path);
+  }
+  return [...found];
 }
 
 /** The modules of the head that an adapter was saved without. */

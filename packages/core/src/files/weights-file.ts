@@ -6,6 +6,9 @@ import { floats, hostTensor, type HostTensors } from '../tensors.js';
 const OF_MODULE = 'base_model.model.';
 const OF_ADAPTER = 'base_model.';
 
+/** Longest axis of a tensor that has no numbers. */
+const MAX_EMPTY_AXIS = 1 << 20;
+
 /** Tensors by module path and suffix, or by a name without a dot, under PEFT's names. */
 export function withPrefix(tensors: HostTensors): HostTensors {
   return Object.fromEntries(
@@ -24,19 +27,44 @@ export function withoutPrefix(tensors: HostTensors): HostTensors {
   );
 }
 
-/** A safetensors file of float32 tensors. */
+/** A safetensors file of float32 tensors. @throws CheckpointError for a value that is not finite. */
 export function encodeTensors(tensors: HostTensors): Uint8Array {
-  const entries = Object.entries(tensors).map(
-    ([key, tensor]) => [key, { dtype: 'F32', shape: tensor.shape, data: floats(tensor, key) }] as const,
-  );
+  const entries = Object.entries(tensors).map(([key, tensor]) => {
+    const data = floats(tensor, key);
+    assertFinite(key, data);
+    return [key, { dtype: 'F32', shape: tensor.shape, data }] as const;
+  });
   return writeSafetensors(new Map(entries), { format: 'pt' });
 }
 
-/** The tensors of a safetensors file as float32. @throws CheckpointError when it is broken. */
+/** The tensors of a safetensors file as float32. @throws CheckpointError when it is broken, or a value is not finite. */
 export function decodeTensors(bytes: Uint8Array, path: string): HostTensors {
-  const tensors: HostTensors = {};
-  for (const [key, tensor] of parsed(bytes, path)) tensors[key] = hostTensor(toFloat32(tensor), tensor.shape);
-  return tensors;
+  const entries = [...parsed(bytes, path)].map(([key, tensor]) => {
+    assertSmallIfEmpty(key, tensor.shape, path);
+    const data = toFloat32(tensor);
+    assertFinite(key, data, `${path}: `);
+    return [key, hostTensor(data, tensor.shape)] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+function assertFinite(key: string, data: Float32Array, where = ''): void {
+  const at = data.findIndex((value) => !Number.isFinite(value));
+  if (at < 0) return;
+  throw new CheckpointError(
+    `${where}'${key}' holds ${data[at] as number}: the adapter is of no use; train it again, at a lower learning rate`,
+    key,
+  );
+}
+
+/** A shape like [10 ** 15, 0] costs no byte of a file, and yet a loop over its rows does not end. */
+function assertSmallIfEmpty(key: string, shape: readonly number[], path: string): void {
+  const longest = Math.max(...shape);
+  if (longest <= MAX_EMPTY_AXIS || !shape.includes(0)) return;
+  throw new CheckpointError(
+    `${path}: '${key}' has shape [${shape.join(', ')}]; a tensor without numbers may be ${MAX_EMPTY_AXIS} long at most`,
+    key,
+  );
 }
 
 function parsed(bytes: Uint8Array, path: string): ReturnType<typeof readSafetensors> {

@@ -1,8 +1,17 @@
 /** Writes a model as `save_pretrained` of transformers does. */
-import { assertFullPrecision, diskStorage, floats, specOf, tensorAt, transposed, UnsupportedError } from '@peftjs/core';
+import {
+  assertFullPrecision,
+  diskStorage,
+  floats,
+  specOf,
+  tensorAt,
+  transposed,
+  UnsupportedError,
+  writeFolder,
+} from '@peftjs/core';
 import type { HostTensor, HostTensors, Model, Site } from '@peftjs/core';
 import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
-import { checkShapes, weightShapes } from '../architecture.js';
+import { checkFinite, checkShapes, weightShapes } from '../architecture.js';
 import { joined } from '../folder.js';
 import { field } from '../json.js';
 import { CONFIG_FILE } from '../transformers/config.js';
@@ -12,8 +21,8 @@ import { encodeJson, readSource, settingsOf, type ExportOptions, type SourceFile
 
 /**
  * Writes a model, e.g. what `mergeAndUnload` gives, as a folder that transformers opens: model.safetensors in float32 under the
- * keys of transformers, config.json with the class and the labels of the head, and the files of the tokenizer. config.json
- * comes last, so that a folder that has it is whole.
+ * keys of transformers, config.json with the class and the labels of the head, and the files of the tokenizer. A save that is
+ * cut short leaves a folder that says so when it is opened, never files of two saves.
  *
  * @throws UnsupportedError for a model that transformers does not know, or whose weights are held in 8 bits.
  * @throws ConfigError for labels that are not as many as the outputs.
@@ -24,6 +33,7 @@ import { encodeJson, readSource, settingsOf, type ExportOptions, type SourceFile
 export async function saveMerged(model: Model, folder: string, options: ExportOptions = {}): Promise<void> {
   const { storage = diskStorage() } = options;
   assertFullPrecision(model);
+  checkFinite(model.weights, model.name);
   const { tokenizer, transformers } = await readSource(model, options);
   if (transformers === undefined) {
     throw new UnsupportedError(`transformers knows no model like '${model.name}'; export it as ONNX`, model.name);
@@ -31,9 +41,15 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
   const head = described(model, options.labels);
   const config = encodeJson(mergedSettings(transformers, head));
   const weights = storedWeights(model, transformers, head);
-  await storage.write(joined(folder, WEIGHTS_FILE), writeSafetensors(weights, { format: 'pt' }));
-  for (const [file, bytes] of tokenizer) await storage.write(joined(folder, file), bytes);
-  await storage.write(joined(folder, CONFIG_FILE), config);
+  await writeFolder(storage, {
+    config: { path: joined(folder, CONFIG_FILE), bytes: config },
+    others: [[WEIGHTS_FILE, writeSafetensors(weights, { format: 'pt' })] as const, ...tokenizer].map(
+      ([file, bytes]) => ({
+        path: joined(folder, file),
+        bytes,
+      }),
+    ),
+  });
 }
 
 type Transformers = NonNullable<SourceFiles['transformers']>;

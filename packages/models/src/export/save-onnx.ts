@@ -1,5 +1,5 @@
 /** Writes a model as transformers.js reads it. */
-import { CheckpointError, diskStorage } from '@peftjs/core';
+import { CheckpointError, diskStorage, writeFolder } from '@peftjs/core';
 import type { Model } from '@peftjs/core';
 import { joined } from '../folder.js';
 import { field, parseJson } from '../json.js';
@@ -26,7 +26,7 @@ const CLASSIFIER_TYPE = 'bert';
 
 /**
  * Writes a model as the folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json, tokenizer_config.json.
- * config.json comes last, so that a folder that has it is whole.
+ * A save that is cut short leaves a folder that says so when it is opened, never files of two saves.
  *
  * @param graph what `exportOnnx` of @peftjs/engine gives
  * @throws ConfigError for labels that are not as many as the outputs.
@@ -45,9 +45,10 @@ export async function saveOnnx(
   const source = await readSource(model, options);
   const config = encodeJson(settings(source, described(model, options.labels)));
   const files = new Map(source.tokenizer).set(TOKENIZER_CONFIG, encodeJson(tokenizerSettings(source, maxTokens)));
-  await storage.write(joined(folder, GRAPH_FILE), graph);
-  for (const [file, bytes] of files) await storage.write(joined(folder, file), bytes);
-  await storage.write(joined(folder, CONFIG_FILE), config);
+  await writeFolder(storage, {
+    config: { path: joined(folder, CONFIG_FILE), bytes: config },
+    others: [[GRAPH_FILE, graph] as const, ...files].map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
+  });
 }
 
 function settings({ transformers }: SourceFiles, head: Described): Record<string, unknown> {

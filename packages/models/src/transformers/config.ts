@@ -1,4 +1,4 @@
-import { CheckpointError } from '@peftjs/core';
+import { CheckpointError, incompleteSave } from '@peftjs/core';
 import type { ModelFolder } from '../folder.js';
 import { field, shown } from '../json.js';
 
@@ -18,9 +18,13 @@ export interface ConfigFile {
   readonly settings: unknown;
 }
 
-/** @throws CheckpointError when it is missing, too large or no JSON. */
+/** @throws CheckpointError when it is missing, too large or no JSON, or when a save into the folder was cut short. */
 export async function readConfig(folder: ModelFolder): Promise<ConfigFile> {
-  return { file: folder.pathOf(CONFIG_FILE), settings: await folder.json(CONFIG_FILE, CONFIG_BYTES) };
+  const file = folder.pathOf(CONFIG_FILE);
+  const settings = await folder.json(CONFIG_FILE, CONFIG_BYTES);
+  const incomplete = incompleteSave(settings);
+  if (incomplete !== undefined) throw new CheckpointError(`${file}: ${incomplete}`, file);
+  return { file, settings };
 }
 
 /** Bounds of an integer. */
