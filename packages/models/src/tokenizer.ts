@@ -3,6 +3,7 @@ import { CheckpointError } from '@peftjs/core';
 import type { ChatTemplate } from './chat-template.js';
 import { sha256 } from './fingerprint.js';
 import { reasonOf } from './json.js';
+import { checkPatterns } from './tokenizer-patterns.js';
 
 /** What a model reads of a text. */
 export interface Encoding {
@@ -108,7 +109,8 @@ const CHARACTERS_PER_TOKEN = 64;
 
 /**
  * A tokenizer whose sequences have at most `maxTokens` ids.
- * @throws CheckpointError when the definition is broken, or gives what the model cannot read.
+ * @throws CheckpointError when the definition is broken, gives what the model cannot read, or has a regular expression that
+ * could run without end.
  */
 export async function createTokenizer(definition: TokenizerDefinition, limits: TokenizerLimits): Promise<Tokenizer> {
   const { maxTokens, vocabularySize, tokenTypes = 1, special = {}, file } = limits;
@@ -209,6 +211,7 @@ function built(
   definition: TokenizerDefinition,
   { maxTokens, file }: TokenizerLimits,
 ): { tokenizer: TextTokenizer; content: string } {
+  checkPatterns(definition, file);
   try {
     const tokenizer = new TextTokenizer(definition, {});
     for (const pair of [null, []]) sequence(tokenizer, tokenizer.tokenize('a'), pair); // what is broken breaks here

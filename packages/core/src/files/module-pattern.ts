@@ -11,8 +11,8 @@ const MAX_LENGTH = 1000;
 const MAX_INSTRUCTIONS = 50_000;
 /** Groups within groups. */
 const MAX_DEPTH = 50;
-/** Instructions run for one table: about a second. */
-const MAX_STEPS = 50_000_000;
+/** Instructions run for one table: seconds at most. */
+const MAX_STEPS = 20_000_000;
 
 /** Times that a part of a pattern is said to repeat. */
 const MAX_REPETITIONS = 1000;
@@ -68,31 +68,36 @@ function endsLike(path: string, pattern: string): boolean {
 
 /** Whether a path, or what follows one of its dots, matches from its beginning to its end. */
 function endsWithMatch(path: string, program: Program): boolean {
-  let states = new Set<number>();
+  const reached = new Int32Array(program.length + 1).fill(-1); // at which character a state was last entered
+  let states: number[] = [];
   for (let at = 0; at <= path.length; at++) {
-    if (at === 0 || path[at - 1] === '.') enter(states, 0, { program, at, length: path.length });
+    if (at === 0 || path[at - 1] === '.') enter(states, 0, { program, reached, at, length: path.length });
     if (at === path.length) break;
-    const next = new Set<number>();
+    const next: number[] = [];
     for (const state of states) {
       const instruction = program[state];
       if (instruction?.op !== 'character' || !instruction.accepts(path[at] as string)) continue;
-      enter(next, state + 1, { program, at: at + 1, length: path.length });
+      enter(next, state + 1, { program, reached, at: at + 1, length: path.length });
     }
     states = next;
   }
-  return states.has(program.length);
+  return reached[program.length] === path.length;
+}
+
+interface Entering {
+  readonly program: Program;
+  readonly reached: Int32Array;
+  readonly at: number;
+  readonly length: number;
 }
 
 /** Adds a state and all that are reached from it without a character; the program's length is the state of a match. */
-function enter(
-  states: Set<number>,
-  first: number,
-  { program, at, length }: { program: Program; at: number; length: number },
-): void {
+function enter(states: number[], first: number, { program, reached, at, length }: Entering): void {
   const waiting = [first];
   for (let state = waiting.pop(); state !== undefined; state = waiting.pop()) {
-    if (states.has(state)) continue;
-    states.add(state);
+    if (reached[state] === at) continue;
+    reached[state] = at;
+    states.push(state);
     const instruction = program[state];
     if (instruction?.op === 'fork') waiting.push(...instruction.to);
     if (instruction?.op === 'start' && at === 0) waiting.push(state + 1);

@@ -1,0 +1,46 @@
+import { CheckpointError } from '@peftjs/core';
+import { describe, expect, it } from 'vitest';
+import { checkPatterns } from './tokenizer-patterns.js';
+
+const check = (Regex: string) => () => {
+  checkPatterns(
+    { pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { Regex } }] } },
+    'file',
+  );
+};
+
+describe('patterns of tokenizers in use are read', () => {
+  it.each([
+    [
+      'Llama 3',
+      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+    ],
+    [
+      'Qwen2',
+      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+    ],
+    ['GPT-2', "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"],
+    ['DeBERTa', ' {2,}'],
+    ['DeepSeek', '\\s?[A-Za-zµÀ-ÖØ-öø-ƺ]+'],
+    ['BLOOM', ' ?[^(\\s|[.,!?…。，、।۔،])]+'],
+  ])('%s', (_, pattern) => {
+    expect(check(pattern)).not.toThrow();
+  });
+});
+
+describe('patterns that could run without end are refused by name', () => {
+  it.each([
+    ['(a+)+b', 'repeats what repeats'],
+    ['(a|a)*b', 'has alternatives'],
+    ['(?:(?:a?){9}b){2}', 'repeats what repeats'],
+    ['\\s*\\s*\\s*b', 'two parts without end in a row'],
+    ['a?a?a?a?a?a?a?a?a?a?aaaaaaaaaa', 'too many optional parts'],
+    ['(.)\\1+', 'refers back'],
+    [`${'('.repeat(99)}a${')'.repeat(99)}`, 'too deep'],
+    ['a'.repeat(3000), 'more than 2000 characters'],
+  ])('%s', (pattern, why) => {
+    expect(check(pattern)).toThrow(CheckpointError);
+    expect(check(pattern)).toThrow(why);
+    expect(check(pattern)).toThrow("the pre_tokenizer's regular expression");
+  });
+});

@@ -1,0 +1,159 @@
+import { CheckpointError } from '@peftjs/core';
+import { field } from './json.js';
+
+/*
+ * Regular expressions of a tokenizer.json run on every text, in JavaScript's engine, which goes back: `(a+)+b` takes twice as
+ * long for each character more. What is read here is either known, or so plain that it takes at most quadratic time.
+ */
+
+const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+const WORDS = String.raw`[^\r\n\p{L}\p{N}]?\p{L}+`;
+const REST = String.raw` ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+const UPPER = String.raw`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`;
+const LOWER = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
+const OPENING = String.raw`[^\r\n\p{L}\p{N}]?`;
+const MARKS = String.raw` ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+
+/** Patterns of well-known models, which take at most quadratic time whatever the text is. */
+const KNOWN: ReadonlySet<string> = new Set([
+  `${CONTRACTIONS}|${WORDS}|\\p{N}{1,3}|${REST}`, // Llama 3
+  `${CONTRACTIONS}|${WORDS}|\\p{N}|${REST}`, // Qwen2
+  `${OPENING}${UPPER}*${LOWER}+${CONTRACTIONS}?|${OPENING}${UPPER}+${LOWER}*${CONTRACTIONS}?|\\p{N}{1,3}|${MARKS}`, // GPT-4o
+  `${OPENING}${UPPER}*${LOWER}+|${OPENING}${UPPER}+${LOWER}*|\\p{N}|${MARKS}`, // Mistral's Tekken
+]);
+
+const MAX_LENGTH = 2000;
+const MAX_DEPTH = 20;
+/** Ways to match that a pattern without endless repetitions may have at one place, and times that a part may repeat. */
+const MAX_WAYS = 1000;
+const ENDLESS = 100;
+
+/**
+ * Refuses regular expressions that could run without end on some text.
+ * @throws CheckpointError naming the pattern.
+ */
+export function checkPatterns(definition: Readonly<Record<string, unknown>>, file: string): void {
+  for (const part of ['normalizer', 'pre_tokenizer', 'post_processor', 'decoder']) {
+    for (const pattern of patternsIn(definition[part])) {
+      if (KNOWN.has(pattern)) continue;
+      const fault = pattern.length > MAX_LENGTH ? `has more than ${MAX_LENGTH} characters` : new Scan(pattern).fault();
+      if (fault === undefined) continue;
+      throw new CheckpointError(
+        `${file}: the ${part}'s regular expression ${JSON.stringify(pattern.slice(0, 120))} ${fault}: on some texts it could run without end; use a tokenizer with one of the usual patterns`,
+        file,
+      );
+    }
+  }
+}
+
+/** What stands under the name `Regex`, wherever it is. */
+function patternsIn(value: unknown, depth = 0): string[] {
+  if (typeof value !== 'object' || value === null || depth > MAX_DEPTH) return [];
+  const own = field(value, 'Regex');
+  return [
+    ...(own === undefined ? [] : [String(own)]),
+    ...Object.values(value).flatMap((item) => patternsIn(item, depth + 1)),
+  ];
+}
+
+/** How an engine that goes back may match a part of a pattern at one place. */
+interface Ways {
+  /** Repetitions without end in a row: each multiplies the time by the length of the text. */
+  readonly endless: number;
+  /** Choices besides, multiplied. */
+  readonly choices: number;
+}
+
+const ONE_WAY: Ways = { endless: 0, choices: 1 };
+
+/** Reads a pattern once and counts the ways in which it can match. */
+class Scan {
+  readonly #pattern: string;
+  #at = 0;
+  #depth = 0;
+  #fault: string | undefined;
+
+  constructor(pattern: string) {
+    this.#pattern = pattern;
+  }
+
+  /** What is wrong with the pattern; undefined for nothing. */
+  fault(): string | undefined {
+    for (const { endless, choices } of this.#alternatives()) {
+      if (endless > 1) this.#fault ??= 'repeats two parts without end in a row';
+      if (choices > MAX_WAYS) this.#fault ??= 'has too many optional parts in a row';
+    }
+    return this.#fault;
+  }
+
+  #alternatives(): Ways[] {
+    if (++this.#depth > MAX_DEPTH) this.#fault ??= 'has groups too deep within each other';
+    const all = [ONE_WAY];
+    while (this.#at < this.#pattern.length && this.#peek() !== ')' && this.#fault === undefined) {
+      if (this.#peek() === '|') {
+        this.#at++;
+        all.push(ONE_WAY);
+      } else all.push(inARow(all.pop() ?? ONE_WAY, this.#repeated(this.#atom())));
+    }
+    this.#depth--;
+    return all;
+  }
+
+  #atom(): Ways {
+    const character = this.#next();
+    if (character === '\\') {
+      if (/[1-9k]/.test(this.#peek())) this.#fault ??= 'refers back to a group';
+      this.#at++;
+      const property = /^\{[^}]*\}/.exec(this.#pattern.slice(this.#at));
+      if (property && /[pPxu]/.test(this.#pattern.charAt(this.#at - 1))) this.#at += property[0].length;
+    } else if (character === '[') this.#set();
+    else if (character === '(') return this.#group();
+    else if (character === ')') this.#fault ??= "has a ')' that closes nothing";
+    return ONE_WAY;
+  }
+
+  #group(): Ways {
+    this.#at += /^\?(?:<?[=!]|[a-z-]*:|P?<\w+>|>)/.exec(this.#pattern.slice(this.#at))?.[0].length ?? 0;
+    const all = this.#alternatives();
+    if (this.#next() !== ')') this.#fault ??= "has a '(' that is not closed";
+    return {
+      endless: Math.max(...all.map(({ endless }) => endless)),
+      choices: all.reduce((sum, { choices }) => sum + choices, 0),
+    };
+  }
+
+  /** Over a set, and the sets within it. */
+  #set(): void {
+    for (let open = 1; open > 0 && this.#at < this.#pattern.length;) {
+      const character = this.#next();
+      if (character === '\\') this.#at++;
+      else if (character === '[') open++;
+      else if (character === ']') open--;
+    }
+  }
+
+  #repeated(part: Ways): Ways {
+    const counts = /^(?:([*+?])|\{(\d*)(,?)(\d*)\})[?+]?/.exec(this.#pattern.slice(this.#at));
+    if (!counts) return part;
+    const [found, mark, from = '', comma, to = ''] = counts;
+    this.#at += found.length;
+    const least = mark === undefined ? Number(from) : mark === '+' ? 1 : 0;
+    const most = mark === '?' ? 1 : mark !== undefined || (comma && to === '') ? Infinity : Number(comma ? to : from);
+    if (most <= 1) return { ...part, choices: part.choices + 1 };
+    if (part.endless > 0 || part.choices > 1) this.#fault ??= 'repeats what repeats or has alternatives';
+    if (most > ENDLESS) return { endless: 1, choices: 1 };
+    return { endless: 0, choices: most - least + 1 };
+  }
+
+  #peek(): string {
+    return this.#pattern.charAt(this.#at);
+  }
+
+  #next(): string {
+    return this.#pattern.charAt(this.#at++);
+  }
+}
+
+function inARow(first: Ways, second: Ways): Ways {
+  return { endless: first.endless + second.endless, choices: first.choices * second.choices };
+}

@@ -1,0 +1,25 @@
+/**
+ * Reads damaged adapters: `adapters-child.ts config|weights COUNT SEED FILE`. A line on stdout says how far it is; FILE holds
+ * the copy that is being read, for whoever has to end this process.
+ */
+import { writeFileSync } from 'node:fs';
+import { onWarning } from '@peftjs/core';
+import fc from 'fast-check';
+import { damagedFiles, reading, type Damaged } from './adapters.js';
+
+const [damaged, count, seed, file] = process.argv.slice(2) as [Damaged, string, string, string];
+const EVERY = 20;
+
+let read = 0;
+process.stdout.write('started\n');
+await fc.assert(
+  fc.asyncProperty(damagedFiles(damaged), async (files) => {
+    writeFileSync(file, files[damaged]);
+    await reading(files);
+    if (++read % EVERY !== 0) return;
+    onWarning(() => undefined); // forgets the warnings given so far
+    globalThis.gc?.();
+    process.stdout.write(`${read}\n`);
+  }),
+  { numRuns: Number(count), seed: Number(seed), endOnFailure: true },
+);
