@@ -14,6 +14,7 @@ export { isHubId, type RepoType } from './hub/subject.js';
 export type { HubOptions } from './hub/options.js';
 export type { FileProgress, ProgressCallback, ProgressInfo } from './hub/progress.js';
 export { HubError } from './hub/error.js';
+export { isDead, ownIdentity, type ProcessIdentity } from './hub/process-identity.js';
 export { saveMerged } from './export/save-merged.js';
 export { saveOnnx, type OnnxFolderOptions } from './export/save-onnx.js';
 export type { ExportOptions } from './export/source-files.js';

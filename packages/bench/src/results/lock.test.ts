@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ConfigError } from '@peftjs/core';
 import { lockFolder } from './lock.js';
-import { ownIdentity, type ProcessIdentity } from './process-identity.js';
+import { ownIdentity, type ProcessIdentity } from '@peftjs/models';
 
 let folder = '';
 let own: ProcessIdentity;

@@ -4,7 +4,7 @@ import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import { ConfigError } from '@peftjs/core';
-import { isDead, ownIdentity, type ProcessIdentity } from './process-identity.js';
+import { isDead, ownIdentity, type ProcessIdentity } from '@peftjs/models';
 
 /** A folder that belongs to one run. */
 export interface FolderLock {

@@ -7,6 +7,7 @@ import type { Hash } from 'node:crypto';
 import { gitPrefix, isSha256, mismatch } from './cache.js';
 import type { Part } from './download.js';
 import { codeOf } from './request.js';
+import { isDead, ownIdentity, type ProcessIdentity } from './process-identity.js';
 import type { ListedFile } from './snapshot.js';
 
 /** Node's modules, loaded when the disk is first used. */
@@ -25,8 +26,10 @@ interface MissingBlob {
 /** As much of a file as is hashed at once. */
 const PIECE_BYTES = 2 ** 20;
 
-/** Whose a file is that is not complete: a process's, or nobody's any more. */
-const INCOMPLETE = /\.peftjs(?:-(\d+)-\w+)?\.incomplete$/;
+/** Whose a file is that is not complete: a process's, by the parts of its name, or nobody's any more. */
+const INCOMPLETE = /\.peftjs(?:-(\d+)-(\w+)-(\w+)-(\w+)-(\w+)-(\w+)-\w+)?\.incomplete$/;
+/** What stands in a name for what the system does not tell. */
+const UNKNOWN = '0';
 
 /**
  * Completes a file and gives it its name. A rest that turns out to be damaged is forgotten and the file brought anew, once.
@@ -44,23 +47,35 @@ export async function bringBlob(
     await fs.rename(own, `${blob}.peftjs.incomplete`);
     throw error;
   });
-  if (hash === file.hash) return fs.rename(own, blob);
+  if (hash === file.hash) {
+    return fs.rename(own, blob).catch(async (error: unknown) => {
+      const there = await fs.stat(blob).catch(() => undefined);
+      if (codeOf(error) !== 'ENOENT' || there?.size !== file.size) throw error; // else another process has completed it
+    });
+  }
   await fs.rm(own, { force: true });
   if (!resumed) throw mismatch(repo, file, hash);
   return bringBlob(missing, fill, modules);
 }
 
-/** A name beside a blob that is this process's own. */
-export function temporaryName(blob: string, kind: 'incomplete' | 'link'): string {
-  return `${blob}.peftjs-${globalThis.process.pid}-${Math.random().toString(36).slice(2)}.${kind}`;
+/** A name beside a blob that nobody else gives. */
+export function temporaryName(blob: string, owner: string, kind: 'incomplete' | 'link'): string {
+  return `${blob}.peftjs-${owner}-${Math.random().toString(36).slice(2)}.${kind}`;
 }
 
-/** Such a name, with what an earlier one left behind where there is such a rest. */
-async function claimed(blob: string, { fs }: Modules): Promise<string> {
-  const own = temporaryName(blob, 'incomplete');
+/** Such a name of this process, with what an earlier one left behind where there is such a rest. */
+async function claimed(blob: string, { fs, crypto }: Modules): Promise<string> {
+  const self = shortened(await ownIdentity(), crypto);
+  const own = temporaryName(
+    blob,
+    Object.values(self)
+      .map((part) => part ?? UNKNOWN)
+      .join('-'),
+    'incomplete',
+  );
   const [folder, name] = [blob.slice(0, blob.lastIndexOf('/')), blob.slice(blob.lastIndexOf('/') + 1)];
   for (const rest of await fs.readdir(folder)) {
-    if (!rest.startsWith(`${name}.`) || !isAbandoned(rest)) continue;
+    if (!rest.startsWith(`${name}.`) || !(await isAbandoned(rest, self))) continue;
     const isOurs = await fs.rename(`${folder}/${rest}`, own).then(
       () => true,
       () => false, // another process was faster
@@ -70,20 +85,32 @@ async function claimed(blob: string, { fs }: Modules): Promise<string> {
   return own;
 }
 
-function isAbandoned(rest: string): boolean {
-  const owner = INCOMPLETE.exec(rest);
-  if (!owner) return false;
-  const [, pid] = owner;
-  return pid === undefined || !isRunning(Number(pid));
+/** A process as it is written in a name: containers that share a cache give the same process numbers. */
+function shortened(
+  { pid, host, machine, boot, namespace, start }: ProcessIdentity,
+  crypto: Modules['crypto'],
+): ProcessIdentity {
+  const short = (text: string): string => crypto.createHash('sha256').update(text).digest('hex').slice(0, 12);
+  const shortOr = (text: string | null): string | null => (text === null ? null : short(text));
+  return {
+    pid,
+    host: short(host),
+    machine: shortOr(machine),
+    boot: shortOr(boot),
+    namespace: shortOr(namespace),
+    start,
+  };
 }
 
-function isRunning(pid: number): boolean {
-  try {
-    globalThis.process.kill(pid, 0); // sends nothing, asks whether it is there
-    return true;
-  } catch (error) {
-    return codeOf(error) !== 'ESRCH';
-  }
+async function isAbandoned(rest: string, self: ProcessIdentity): Promise<boolean> {
+  const owner = INCOMPLETE.exec(rest);
+  if (!owner) return false;
+  const [, pid, host = '', ...others] = owner;
+  if (pid === undefined) return true;
+  const [machine = null, boot = null, namespace = null, start = null] = others.map((part) =>
+    part === UNKNOWN ? null : part,
+  );
+  return isDead({ pid: Number(pid), host, machine, boot, namespace, start }, self);
 }
 
 async function filled(

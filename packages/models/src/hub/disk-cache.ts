@@ -74,7 +74,7 @@ async function point(pointer: string, blob: string, { path, hash, size }: Listed
   const { fs } = modules;
   await fs.mkdir(pointer.slice(0, pointer.lastIndexOf('/')), { recursive: true });
   const up = '../'.repeat(path.split('/').length + 1);
-  const temporary = temporaryName(blob, 'link');
+  const temporary = temporaryName(blob, String(globalThis.process.pid), 'link');
   await fs.symlink(`${up}blobs/${hash}`, temporary).catch(() => fs.copyFile(blob, temporary));
   await fs.rename(temporary, pointer);
 }

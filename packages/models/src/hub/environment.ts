@@ -2,6 +2,9 @@ import { ConfigError } from '@peftjs/core';
 
 const HUB = 'https://huggingface.co';
 
+/** Addresses of this very machine. */
+const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
+
 /** Variables by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -27,11 +30,19 @@ export function endpointOf(given: string | undefined, environment: Environment):
   throw new ConfigError(`${name} must be an address like ${HUB}, without a password`, name);
 }
 
-/** HF_TOKEN, else HF_ACCESS_TOKEN. @throws ConfigError, which does not show it, when it cannot be a token. */
-export function tokenOf(environment: Environment): string | undefined {
+/**
+ * HF_TOKEN, else HF_ACCESS_TOKEN.
+ * @param endpoint where it would be sent
+ * @throws ConfigError, which does not show it, when it cannot be a token, or would go over a network unencrypted.
+ */
+export function tokenOf(environment: Environment, endpoint: string): string | undefined {
   const name = environment.HF_TOKEN?.trim() ? 'HF_TOKEN' : 'HF_ACCESS_TOKEN';
   const token = environment[name]?.trim();
   if (!token) return undefined;
+  const { protocol, hostname } = new URL(endpoint);
+  if (protocol !== 'https:' && !LOOPBACK.test(hostname)) {
+    throw new ConfigError(`${name} would go to ${endpoint} unencrypted: give an https address, or unset ${name}`, name);
+  }
   if (/^hf_\w+$/.test(token)) return token;
   throw new ConfigError(
     `${name} must be a token of the hub: 'hf_' and letters or digits; its value is not shown`,

@@ -49,9 +49,10 @@ export function hubSettings(options: HubOptions): HubSettings {
   check(cacheDir === undefined || isText(cacheDir), 'cacheDir', cacheDir, 'a folder');
   check(typeof localFilesOnly === 'boolean', 'localFilesOnly', localFilesOnly, 'true or false');
   check(typeof progress === 'function', 'progressCallback', progress, 'a function');
+  const endpoint = endpointOf(options.hubUrl, environment);
   return {
-    endpoint: endpointOf(options.hubUrl, environment),
-    token: tokenOf(environment),
+    endpoint,
+    token: tokenOf(environment, endpoint),
     revision,
     cacheDir,
     localFilesOnly,

@@ -1,6 +1,3 @@
-import { readFile, readlink } from 'node:fs/promises';
-import { hostname } from 'node:os';
-
 /** A process, told apart from every other one, also from a later one of the same number. */
 export interface ProcessIdentity {
   readonly pid: number;
@@ -15,21 +12,27 @@ export interface ProcessIdentity {
   readonly start: string | null;
 }
 
-/** This process. */
+/** This process. Only in Node. */
 export async function ownIdentity(): Promise<ProcessIdentity> {
+  const { readlink } = await import(/* @vite-ignore */ 'node:fs/promises');
+  const { hostname } = await import(/* @vite-ignore */ 'node:os');
+  const { pid } = globalThis.process;
   return {
-    pid: process.pid,
+    pid,
     host: hostname(),
-    machine: await told(() => readFile('/etc/machine-id', 'utf8')),
-    boot: await told(() => readFile('/proc/sys/kernel/random/boot_id', 'utf8')),
-    namespace: await told(() => readlink('/proc/self/ns/pid')),
-    start: (await stateAndStart(process.pid))[1],
+    machine: await told('/etc/machine-id'),
+    boot: await told('/proc/sys/kernel/random/boot_id'),
+    namespace: await readlink('/proc/self/ns/pid').catch(() => null),
+    start: (await stateAndStart(pid))[1],
   };
 }
 
-/** Whether a process has certainly ended. One that cannot be asked for from here counts as alive. */
-export async function isDead(one: ProcessIdentity): Promise<boolean> {
-  const own = await ownIdentity();
+/**
+ * Whether a process has certainly ended. One that cannot be asked for from here counts as alive.
+ * @param self this process, written down in the same way; by default as `ownIdentity` does
+ */
+export async function isDead(one: ProcessIdentity, self?: ProcessIdentity): Promise<boolean> {
+  const own = self ?? (await ownIdentity());
   if (one.host !== own.host || one.machine !== own.machine) return false;
   if (one.boot !== own.boot) return own.machine !== null; // the same machine was started again since
   if (one.namespace !== own.namespace) return false;
@@ -41,10 +44,10 @@ export async function isDead(one: ProcessIdentity): Promise<boolean> {
 
 function isRunning(pid: number): boolean {
   try {
-    process.kill(pid, 0);
+    globalThis.process.kill(pid, 0); // sends nothing, asks whether it is there
     return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+    return (error as { code?: unknown }).code !== 'ESRCH';
   }
 }
 
@@ -53,13 +56,14 @@ const ZOMBIE = 'Z';
 
 /** Fields 3 and 22 of /proc/PID/stat, counted behind the name, which may hold anything. */
 async function stateAndStart(pid: number): Promise<readonly [string | null, string | null]> {
-  const stat = await told(() => readFile(`/proc/${pid}/stat`, 'utf8'));
+  const stat = await told(`/proc/${pid}/stat`);
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];
   return [fields[0] ?? null, fields[19] ?? null];
 }
 
-async function told(ask: () => Promise<string>): Promise<string | null> {
-  return ask().then(
+async function told(file: string): Promise<string | null> {
+  const { readFile } = await import(/* @vite-ignore */ 'node:fs/promises');
+  return readFile(file, 'utf8').then(
     (text) => text.trim(),
     () => null,
   );
