@@ -184,9 +184,9 @@ describe('files', () => {
     expect(shapes(again)).toEqual(shapes(layers));
   });
 
-  it('of PEFT are read by its names, which may mean several modules', () => {
+  it('of PEFT are read by the shapes of their tensors, which tell whose input is scaled', () => {
     const peft: AdapterFile = {
-      config: { peft_type: 'IA3', target_modules: ['key', 'output', 'out'], feedforward_modules: ['output', 'out'] },
+      config: { peft_type: 'IA3', target_modules: ['key', 'output', 'out'], feedforward_modules: 'of no matter' },
       tensors: {
         'a.key.ia3_l': hostTensor(new Float32Array(4), [4, 1]),
         'a.output.ia3_l': hostTensor(new Float32Array(4), [1, 4]),
@@ -194,7 +194,10 @@ describe('files', () => {
       },
     };
     const { config, values } = ia3.fromFile(peft);
-    expect(config).toEqual({ targetModules: ['a.key', 'a.output', 'a.out'], feedforwardModules: ['output', 'out'] });
+    expect(config).toEqual({
+      targetModules: ['a.key', 'a.output', 'a.out'],
+      feedforwardModules: ['a.output', 'a.out'],
+    });
     expect(values['a.out.ia3L']?.shape).toEqual([6]);
   });
 

@@ -1,6 +1,7 @@
 import { CommanderError } from 'commander';
 import { onWarning } from '@peftjs/core';
 import { program } from './program.js';
+import { printable, printableLines } from './report/text.js';
 import { showWarning } from './warnings.js';
 import { failureOf } from './workers/messages.js';
 
@@ -24,9 +25,9 @@ function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
   const { code, message } = failureOf(error);
   const line = message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
-  process.stderr.write(`peft-bench: ${line}\n`);
+  process.stderr.write(`peft-bench: ${printable(line)}\n`);
   if (!code.startsWith('PEFT_') && !code.startsWith('commander.') && error instanceof Error) {
-    process.stderr.write(`${error.stack ?? ''}\n`);
+    process.stderr.write(`${printableLines(error.stack ?? '')}\n`);
   }
   return BAD_INPUT;
 }

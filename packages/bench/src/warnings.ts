@@ -1,3 +1,5 @@
+import { printable } from './report/text.js';
+
 /** Shows a warning to whoever runs the command. */
 type ShowWarning = (message: string) => void;
 
@@ -7,7 +9,7 @@ let show: ShowWarning = (message) => {
 
 /** Shows a warning as the command shows them now: as a line of its own, or within its progress. */
 export function showWarning(message: string): void {
-  show(message);
+  show(printable(message));
 }
 
 /**

@@ -6,6 +6,7 @@ import { openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
 import { adapterConfig, isAdapter, withTensors } from '../registry/adapters.js';
 import { findPackage, packageFolder } from '../registry/packages.js';
 import { textTable } from '../report/text-table.js';
+import { printableLines } from '../report/text.js';
 
 /** `peft-bench inspect`: what an adapter, a safetensors file or a model holds. */
 export function addInspectCommand(program: Command): void {
@@ -33,12 +34,13 @@ async function inspect(path: string): Promise<void> {
 
 async function inspectAdapter(folder: Folder): Promise<void> {
   const config = await adapterConfig(folder);
+  const base = config.base_model_name_or_path;
   await withTensors(folder, (file) => {
     const modules = modulesOf(file);
     const parameters = (names: readonly string[]): number =>
       names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
     say(
-      `${String(config.peft_type)} adapter for ${String(config.base_model_name_or_path)}, ${number(parameters(file.names))} scalars\n\n`,
+      `${String(config.peft_type)} adapter for ${typeof base === 'string' ? base : 'no model that it names'}, ${number(parameters(file.names))} scalars\n\n`,
     );
     const rows = [...modules].map(([path, names]) => [path, rankOf(file, names), number(parameters(names))]);
     say(textTable(['module', 'rank', 'scalars'], rows, [1, 2]));
@@ -87,5 +89,5 @@ function number(value: number): string {
 }
 
 function say(text: string): void {
-  process.stdout.write(text);
+  process.stdout.write(printableLines(text));
 }

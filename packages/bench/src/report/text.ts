@@ -9,6 +9,11 @@ export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu, ' ');
 }
 
+/** The same of several lines: names of tensors, say, from a stranger's file. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n');
+}
+
 /** Columns that a text without control characters takes in a terminal. */
 export function displayWidth(text: string): number {
   return graphemes(text).reduce((width, { columns }) => width + columns, 0);

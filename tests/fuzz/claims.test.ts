@@ -1,0 +1,85 @@
+import { adalora } from '@peftjs/adalora';
+import { ia3 } from '@peftjs/baselines';
+import {
+  attach,
+  loadPretrained,
+  memoryStorage,
+  savePretrained,
+  type ConfiguredMethod,
+  type PeftMethod,
+  type PeftModel,
+} from '@peftjs/core';
+import { toyModel } from '@peftjs/core/testing';
+import { lora } from '@peftjs/lora';
+import { vera } from '@peftjs/vera';
+import { describe, expect, it } from 'vitest';
+
+const model = toyModel();
+
+/** An adapter that has been saved, and whose adapter_config.json then says something else. */
+async function changed(configured: ConfiguredMethod, fields: object): Promise<PeftModel> {
+  const storage = memoryStorage();
+  await savePretrained(attach(model, configured, { seed: 1 }), 'a', { storage });
+  const path = 'a/adapter_config.json';
+  const config = JSON.parse(new TextDecoder().decode(storage.files.get(path))) as object;
+  storage.files.set(path, new TextEncoder().encode(JSON.stringify({ ...config, ...fields })));
+  return loadPretrained(model, 'a', { methods: [configured.method], storage });
+}
+
+const configure = <C>(method: PeftMethod, options: C): ConfiguredMethod => ({
+  method,
+  config: method.parseConfig(options),
+});
+const plain = configure(lora, { r: 2, targetModules: ['query', 'in'] });
+const paths = (peft: PeftModel): string[] => Object.keys(peft.adapter.layers);
+
+/** Takes hours, or all memory, where a file is believed. */
+const ENDLESS = '(([\\w.])+)+!';
+
+describe('what adapter_config.json says of modules is not believed, tensors are', () => {
+  it.each([
+    { target_modules: ENDLESS },
+    { exclude_modules: ENDLESS },
+    { exclude_modules: ['query'] },
+    { target_modules: 7 },
+  ])('%o', async (fields) => {
+    expect(paths(await changed(plain, fields))).toEqual(paths(attach(model, plain)));
+  });
+
+  it('nor of the modules whose input IA3 scales', async () => {
+    const peft = await changed(configure(ia3, {}), { feedforward_modules: ENDLESS });
+    expect(paths(peft)).toEqual(paths(attach(model, configure(ia3, {}))));
+  });
+});
+
+it('patterns give alphas in linear time', async () => {
+  const peft = await changed(plain, { alpha_pattern: { [ENDLESS]: 9, 'ffn\\..*': 3 }, rank_pattern: { [ENDLESS]: 1 } });
+  expect(peft.adapter.config).toMatchObject({ alphaPattern: { 'encoder.layer.0.ffn.in': 3 } });
+});
+
+it('a pattern that looks ahead is refused by name', async () => {
+  await expect(changed(plain, { alpha_pattern: { '(?=q)query': 3 } })).rejects.toThrow(
+    'alpha_pattern: the pattern "(?=q)query" looks ahead or behind',
+  );
+});
+
+describe('ranks without tensors are refused before there is memory for them', () => {
+  it.each<[string, ConfiguredMethod, object, RegExp]>([
+    ['AdaLoRA', configure(adalora, {}), { init_r: 3e8 }, /init_r is 300000000; with the 120 ranks .* at most 832/],
+    ['AdaLoRA', configure(adalora, {}), { init_r: 13 }, /expected a list of 13 booleans/],
+    ['VeRA', configure(vera, { r: 8 }), { r: 1e6 }, /r is 1000000, but the tensors hold 8 ranks/],
+    ['VeRA drawn anew', configure(vera, { r: 8, saveProjection: false }), { r: 1e6 }, /the tensors hold 8 ranks/],
+  ])('%s %#', async (_, method, fields, problem) => {
+    await expect(changed(method, fields)).rejects.toThrow(problem);
+  });
+});
+
+it('VeRA does not draw matrices beyond all memory for anybody', () => {
+  expect(() => attach(model, configure(vera, { r: 1e9 }))).toThrow(/r is 1000000000; .* have room for/);
+});
+
+it('a configuration that is nested without end, or names without end, is refused', async () => {
+  const nested = JSON.parse(`${'['.repeat(1000)}${']'.repeat(1000)}`) as unknown;
+  await expect(changed(plain, { anything: nested })).rejects.toThrow(/nested more than/);
+  await expect(changed(plain, { modules_to_save: Array<string>(20_000).fill('a') })).rejects.toThrow(/more than 10000/);
+});

@@ -1,0 +1,117 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  attach,
+  CheckpointError,
+  hostTensor,
+  loadPretrained,
+  memoryStorage,
+  savePretrained,
+  type PeftModel,
+  type Storage,
+} from '@peftjs/core';
+import { toyModel } from '@peftjs/core/testing';
+import { lora } from '@peftjs/lora';
+import { fromPretrained, saveMerged } from '@peftjs/models';
+import { describe, expect, it } from 'vitest';
+
+/** A storage that is killed before its write number `n`, counted from 0. */
+function killedBefore(n: number, files: Map<string, Uint8Array>): Storage {
+  let writes = 0;
+  const storage = memoryStorage(files);
+  return {
+    ...storage,
+    write: (path, bytes) => (writes++ < n ? storage.write(path, bytes) : Promise.reject(new Error('killed'))),
+  };
+}
+
+const toy = toyModel();
+const withAlpha = (loraAlpha: number): PeftModel => attach(toy, lora({ r: 2, loraAlpha }), { seed: loraAlpha });
+
+/** The weights of the query, by which two adapters are told apart, and their scaling. */
+function seenIn({ adapter }: PeftModel): unknown {
+  const path = 'encoder.layer.0.attention.query';
+  return [adapter.values[`${path}.loraA`]?.data, (adapter.config as { loraAlpha?: number }).loraAlpha];
+}
+
+describe('an adapter saved over another', () => {
+  it.each([0, 1, 2, 3])('and killed after %i writes is the old one or refused, never a mixture', async (writes) => {
+    const files = new Map<string, Uint8Array>();
+    await savePretrained(withAlpha(4), 'a', { storage: memoryStorage(files) });
+    await expect(savePretrained(withAlpha(32), 'a', { storage: killedBefore(writes, files) })).rejects.toThrow(
+      'killed',
+    );
+    const loaded = loadPretrained(toy, 'a', { methods: [lora], storage: memoryStorage(files) });
+    if (writes === 0) expect(seenIn(await loaded)).toEqual(seenIn(withAlpha(4)));
+    else await expect(loaded).rejects.toThrow(/a\/adapter_config\.json: a save into this folder was cut short/);
+  });
+
+  it('and saved again is the new one', async () => {
+    const files = new Map<string, Uint8Array>();
+    await savePretrained(withAlpha(4), 'a', { storage: memoryStorage(files) });
+    await savePretrained(withAlpha(32), 'a', { storage: killedBefore(2, files) }).catch(() => undefined);
+    await savePretrained(withAlpha(32), 'a', { storage: memoryStorage(files) });
+    const loaded = await loadPretrained(toy, 'a', { methods: [lora], storage: memoryStorage(files) });
+    expect(seenIn(loaded)).toEqual(seenIn(withAlpha(32)));
+  });
+});
+
+describe('a merged model saved over another', () => {
+  const bert = fileURLToPath(new URL('../models/fixtures/bert-tiny', import.meta.url));
+  const source = new Map(
+    ['config.json', 'model.safetensors', 'tokenizer.json'].map((file) => [
+      `bert/${file}`,
+      readFileSync(join(bert, file)),
+    ]),
+  );
+
+  it.each([1, 2, 3])('and killed after %i writes is refused', async (writes) => {
+    const files = new Map<string, Uint8Array>(source);
+    const options = { source: 'bert', sourceStorage: memoryStorage(files) };
+    const model = await fromPretrained('bert', { storage: memoryStorage(files) });
+    await saveMerged(model, 'm', { ...options, storage: memoryStorage(files) });
+    await expect(saveMerged(model, 'm', { ...options, storage: killedBefore(writes, files) })).rejects.toThrow(
+      'killed',
+    );
+    await expect(fromPretrained('m', { storage: memoryStorage(files) })).rejects.toThrow(
+      /m\/config\.json: a save into this folder was cut short/,
+    );
+  });
+
+  it('is not written with a weight that is no number', async () => {
+    const model = await fromPretrained('bert', { storage: memoryStorage(new Map(source)) });
+    const name = 'bert.pooler.dense.bias';
+    const bias = model.weights[name];
+    const nothing = hostTensor(new Float32Array(bias?.data.length ?? 0).fill(NaN), bias?.shape ?? []);
+    const broken = { ...model, weights: { ...model.weights, [name]: nothing } };
+    const files = new Map<string, Uint8Array>();
+    const saving = saveMerged(broken, 'm', {
+      source: 'bert',
+      sourceStorage: memoryStorage(new Map(source)),
+      storage: memoryStorage(files),
+    });
+    await expect(saving).rejects.toThrow(/bert\.pooler\.dense\.bias' holds NaN/);
+    expect(files.size).toBe(0);
+  });
+});
+
+it('an adapter with a value that is no number is neither saved nor read', async () => {
+  const files = new Map<string, Uint8Array>();
+  const peft = withAlpha(4);
+  await savePretrained(peft, 'a', { storage: memoryStorage(files) });
+  const key = 'encoder.layer.0.attention.query.loraA';
+  const shape = peft.adapter.values[key]?.shape ?? [];
+  peft.adapter = {
+    ...peft.adapter,
+    values: { ...peft.adapter.values, [key]: hostTensor(new Float32Array(16).fill(NaN), shape) },
+  };
+  const saving = savePretrained(peft, 'b', { storage: memoryStorage(files) });
+  await expect(saving).rejects.toThrow(CheckpointError);
+  await expect(saving).rejects.toThrow(/query\.lora_A\.weight' holds NaN/);
+
+  const weights = files.get('a/adapter_model.safetensors') as Uint8Array;
+  new DataView(weights.buffer, weights.byteOffset).setFloat32(weights.length - 4, NaN, true);
+  const loading = loadPretrained(toy, 'a', { methods: [lora], storage: memoryStorage(files) });
+  await expect(loading).rejects.toThrow(/holds NaN/);
+});
