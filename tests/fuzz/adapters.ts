@@ -97,7 +97,7 @@ const deep = fc
   .chain((depth) =>
     fc
       .constantFrom(['[', ']'], ['{"a":', '}'])
-      .map(([open, close]) => `${open?.repeat(depth)}1${close?.repeat(depth)}`),
+      .map(([open = '', close = '']) => `${open.repeat(depth)}1${close.repeat(depth)}`),
   );
 const table = fc
   .dictionary(fc.constantFrom(...PATTERNS, 'query', '^encoder', '__proto__'), fc.constantFrom(...NUMBERS, 'true', '4'))

@@ -26,7 +26,7 @@ async function changed(configured: ConfiguredMethod, fields: object): Promise<Pe
   return loadPretrained(model, 'a', { methods: [configured.method], storage });
 }
 
-const configure = <C>(method: PeftMethod, options: C): ConfiguredMethod => ({
+const configure = (method: PeftMethod, options: object): ConfiguredMethod => ({
   method,
   config: method.parseConfig(options),
 });

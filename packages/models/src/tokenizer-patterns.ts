@@ -51,7 +51,7 @@ function patternsIn(value: unknown, depth = 0): string[] {
   if (typeof value !== 'object' || value === null || depth > MAX_DEPTH) return [];
   const own = field(value, 'Regex');
   return [
-    ...(own === undefined ? [] : [String(own)]),
+    ...(typeof own === 'string' ? [own] : []),
     ...Object.values(value).flatMap((item) => patternsIn(item, depth + 1)),
   ];
 }

@@ -48,12 +48,12 @@ export async function bringBlob(
     throw error;
   });
   if (hash === file.hash) {
-    return fs.rename(own, blob).catch(async (error: unknown) => {
+    await fs.rename(own, blob).catch(async (error: unknown) => {
       const there = await fs.stat(blob).catch(() => undefined);
       if (codeOf(error) !== 'ENOENT' || there?.size !== file.size) throw error; // else another process has completed it
     });
+    return;
   }
-  await fs.rm(own, { force: true });
   if (!resumed) throw mismatch(repo, file, hash);
   return bringBlob(missing, fill, modules);
 }
@@ -66,13 +66,9 @@ export function temporaryName(blob: string, owner: string, kind: 'incomplete' | 
 /** Such a name of this process, with what an earlier one left behind where there is such a rest. */
 async function claimed(blob: string, { fs, crypto }: Modules): Promise<string> {
   const self = shortened(await ownIdentity(), crypto);
-  const own = temporaryName(
-    blob,
-    Object.values(self)
-      .map((part) => part ?? UNKNOWN)
-      .join('-'),
-    'incomplete',
-  );
+  const { pid, host, machine, boot, namespace, start } = self;
+  const owner = [pid, host, machine, boot, namespace, start].map((part) => part ?? UNKNOWN).join('-');
+  const own = temporaryName(blob, owner, 'incomplete');
   const [folder, name] = [blob.slice(0, blob.lastIndexOf('/')), blob.slice(blob.lastIndexOf('/') + 1)];
   for (const rest of await fs.readdir(folder)) {
     if (!rest.startsWith(`${name}.`) || !(await isAbandoned(rest, self))) continue;
