@@ -25,7 +25,7 @@ export interface AdapterFiles {
 /** Which of the two files is damaged. */
 export type Damaged = keyof AdapterFiles;
 
-export const model = toyModel();
+const model = toyModel();
 const methods: readonly PeftMethod[] = [lora, truncatedLora, adalora, sora, l1ra, vera, ...Object.values(baselines)];
 
 const configured: readonly ConfiguredMethod[] = [
