@@ -77,7 +77,9 @@ export {
   type SiteKind,
   type SiteRole,
 } from './contracts/site.js';
+export { didYouMean } from './nearest.js';
 export {
+  assertKnownOptions,
   dropoutRate,
   integerFrom,
   nonNegative,

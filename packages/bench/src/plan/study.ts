@@ -157,16 +157,9 @@ export function composeStudy(layers: readonly StudyInput[]): Study {
     }),
     {},
   );
-  const study = parsedStudy(merged);
+  const study = parseOptions('study', studyEntries, merged);
   assertEqualTuning(study);
   return study;
-}
-
-function parsedStudy(merged: StudyInput): Study {
-  const unknown = Object.keys(merged).find((field) => !(field in studyEntries));
-  if (unknown === undefined) return parseOptions('study', studyEntries, merged);
-  const known = Object.keys(studyEntries).join(', ');
-  throw new ConfigError(`study: option '${unknown}' is unknown; known are ${known}`, unknown);
 }
 
 /** The budgets of an arm whose method takes one; null stands for none, as for an arm in stages. */

@@ -17,7 +17,7 @@ import { hostTensor, hostZeros, sizeOf } from '../tensors.js';
 import { fullModule } from './full-module.js';
 import { isOfHead, isPretrained } from './head.js';
 import { allLayers, BASE, initialValues, peftModel, type Adapter, type PeftModel } from './peft-model.js';
-import { nearestPaths } from './nearest.js';
+import { nearestPaths } from '../nearest.js';
 import { reportTargets } from './target-report.js';
 
 /** How an adapter is put on a model. */
