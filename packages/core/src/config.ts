@@ -57,6 +57,15 @@ export function assertKnownOptions(owner: string, options: unknown, known: reado
   );
 }
 
+/** Checks a name from a closed list. @throws ConfigError whose `path` is the field, with the nearest name. */
+export function assertOneOf(field: string, value: unknown, known: readonly string[]): void {
+  if (known.some((name) => name === value)) return;
+  throw new ConfigError(
+    `${field} is ${describe(value)}${didYouMean(String(value), known)}; expected ${known.join(', ')}`,
+    field,
+  );
+}
+
 /**
  * Reads options through a schema: defaults filled, and one clear line for the first unknown or impossible one.
  * @throws ConfigError whose `path` is the field.

@@ -204,7 +204,9 @@ export {
   type Values,
 } from './train/session.js';
 export {
+  assertHeld,
   assertOneRank,
+  assertWithinBase,
   compactPattern,
   isNearBudget,
   rankCost,
