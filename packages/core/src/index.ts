@@ -78,6 +78,7 @@ export {
   type SiteRole,
 } from './contracts/site.js';
 export { didYouMean } from './nearest.js';
+export { assertLabelNames, labelFields, labelsIn } from './labels.js';
 export {
   assertKnownOptions,
   dropoutRate,
@@ -100,6 +101,7 @@ export {
   type TargetReport,
 } from './adapter/targets.js';
 export { diskStorage, memoryStorage, type Storage } from './storage.js';
+export { outputsOf } from './adapter/head.js';
 export { adaptedSites, attach, type AttachOptions } from './adapter/attach.js';
 export { biasLayer, fullModule } from './adapter/full-module.js';
 export { addAdapter, deleteAdapter, disableAdapter, setAdapter, unload } from './adapter/adapters.js';

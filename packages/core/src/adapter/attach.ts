@@ -84,7 +84,8 @@ export function createAdapter<C extends TargetConfig>(
   const saved = savedModules(model, config, rng, trainHead);
   const layers = method.adapt(targets.matched, config, initFor(model, saved, rng, calibration));
   const values = initialValues(allLayers({ layers, saved }));
-  return { name: adapterName, method, config, targets, layers, saved, values };
+  const { labels } = model;
+  return { name: adapterName, method, config, targets, layers, saved, values, ...(labels && { labels }) };
 }
 
 /** An adapter is saved in a folder of its name, so that a name must be one and no path. */

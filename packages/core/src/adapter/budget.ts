@@ -59,12 +59,11 @@ export function rankUnit(sites: readonly Site[]): number {
 /**
  * That modules can hold a budget: they do so at full rank, min(in, out), at most.
  * @param unitCost what one rank of a module costs; default in + out.
- * @throws ConfigError naming the largest budget, for one above it and for anything but a positive number.
+ * @throws ConfigError naming the largest budget, for one above it.
  */
 export function assertHeld(sites: readonly Site[], budget: number, unitCost: (site: Site) => number = rankCost): void {
-  if (sites.length === 0) return;
   const most = total(sites, (site) => Math.min(site.inFeatures, site.outFeatures) * unitCost(site));
-  if (budget > 0 && budget <= most) return;
+  if (sites.length === 0 || !(budget > most)) return;
   const modules = sites.length === 1 ? 'this module holds' : `these ${sites.length} modules hold`;
   throw new ConfigError(
     `budget is ${budget}; ${modules} at most ${most} parameters, at full rank: ask for less, or adapt more modules`,

@@ -3,7 +3,7 @@ import { adapterNamed, peftModel, type Adapter, type PeftModel } from '../adapte
 import type { PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { diskStorage, type Storage } from '../storage.js';
-import { configFields, decodeConfig, encodeConfig, methodFor, stringList } from './adapter-config.js';
+import { configFields, decodeConfig, encodeConfig, methodFor, storedLabels, stringList } from './adapter-config.js';
 import { modelCard } from './model-card.js';
 import { restoreAdapter, type StoredAdapter } from './restore.js';
 import { savedModuleTensors, splitSaved } from './saved-modules.js';
@@ -106,5 +106,6 @@ export async function readAdapter(
   const method = methodFor(config, methods, folder);
   const tensors = withoutPrefix(decodeTensors(await storage.read(source), source));
   const { own, saved, paths } = splitSaved(tensors, model, stringList(config.modules_to_save));
-  return { name: adapterName, method, file: { config, tensors: own }, saved, savedPaths: paths, source };
+  const labels = storedLabels(config, model);
+  return { name: adapterName, method, file: { config, tensors: own }, saved, savedPaths: paths, labels, source };
 }

@@ -19,6 +19,8 @@ export interface StoredAdapter {
   readonly saved: HostTensors;
   /** Paths of these modules. */
   readonly savedPaths: readonly string[];
+  /** Names of the classes; default: those of the model. */
+  readonly labels?: readonly string[] | undefined;
   /** Where it comes from, for messages. */
   readonly source: string;
 }
@@ -28,11 +30,11 @@ export interface StoredAdapter {
  * @throws CheckpointError naming the tensor or field at fault.
  */
 export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter): Adapter {
-  const { method, file, saved, source } = stored;
+  const { method, file, saved, labels, source } = stored;
   const read = method.fromFile(file);
   const config = method.parseConfig({ ...targetsOf(file.config, model, stored.savedPaths), ...read.config });
   const created = createAdapter(model, { method, config }, { seed, adapterName: stored.name });
-  const adapter = { ...created, layers: layersFitting(created, read.values) };
+  const adapter = { ...created, ...(labels && { labels }), layers: layersFitting(created, read.values) };
   const missing = Object.keys(adapter.saved).filter(
     (path) => isOfHead(model, path) && !stored.savedPaths.includes(path),
   );
