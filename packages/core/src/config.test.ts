@@ -26,6 +26,11 @@ describe('parseOptions', () => {
     );
   });
 
+  it('has the nearest name of a closed list', () => {
+    const parsed = () => parseOptions('lora', { mode: v.picklist(['stable', 'random']) }, { mode: 'stabel' });
+    expect(parsed).toThrow(`'mode' is 'stabel' (did you mean 'stable'?); expected ("stable" | "random")`);
+  });
+
   it.each([null, 3, 'r=8', [8]])('refuses %j for options', (input) => {
     expect(() => parse(input)).toThrow(/options must be an object/);
   });

@@ -83,7 +83,13 @@ export function parseOptions<const S extends v.ObjectEntries>(
   if (issue.expected === 'never') {
     throw new ConfigError(`${owner}: option '${path}' is unknown${issue.message}`, path);
   }
-  throw new ConfigError(`${owner}: option '${path}' is ${describe(issue.input)}; ${expectation(issue)}`, path);
+  const value = `${describe(issue.input)}${didYouMean(String(issue.input), quotedNames(issue))}`;
+  throw new ConfigError(`${owner}: option '${path}' is ${value}; ${expectation(issue)}`, path);
+}
+
+/** The names of a closed list, as an issue quotes them. */
+function quotedNames({ expected }: v.BaseIssue<unknown>): string[] {
+  return [...(expected ?? '').matchAll(/"([^"]*)"/g)].map(([, name]) => name ?? '');
 }
 
 function expectation(issue: v.BaseIssue<unknown>): string {

@@ -1,4 +1,4 @@
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import {
   assertLabelNames,
   CheckpointError,
@@ -18,6 +18,7 @@ import { fromPretrained, openFolder, saveMerged, saveOnnx, type Folder, type Pre
 import { adapterConfig, withTensors } from '../registry/adapters.js';
 import { offeredMethods, resolveMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
+import { choice } from './choices.js';
 
 interface ExportFlags {
   readonly model?: string;
@@ -33,7 +34,7 @@ export function addExportCommand(program: Command): void {
     .description('write an adapter as PEFT, or its model for transformers or transformers.js')
     .argument('<adapter>', 'an adapter, written here or by PEFT: a folder, or a hub id, organisation/name')
     .option('--model <model>', 'the base model, where it is not what the adapter names')
-    .addOption(new Option('--format <format>', 'what is written').choices(Object.keys(WRITERS)).makeOptionMandatory())
+    .addOption(choice('--format <format>', 'what is written', Object.keys(WRITERS)).makeOptionMandatory())
     .option(
       '--labels <label,..>',
       'names of the classes in the order of the outputs, for an adapter that was saved without',

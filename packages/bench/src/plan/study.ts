@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
-import { ConfigError, DataError, integerFrom, nonNegative, parseOptions, positive } from '@peftjs/core';
+import { ConfigError, DataError, didYouMean, integerFrom, nonNegative, parseOptions, positive } from '@peftjs/core';
 import { closed } from './closed.js';
 import { stagesSchema } from './stages.js';
 
@@ -193,7 +193,7 @@ function assertEqualTuning({ methods, tasks, tuning }: Study): void {
   }
   if (task === null || tasks.includes(task)) return;
   throw new ConfigError(
-    `study: 'tuning.task' is '${task}'; expected one of its tasks: ${tasks.join(', ')}`,
+    `study: 'tuning.task' is '${task}'${didYouMean(task, tasks)}; expected one of its tasks: ${tasks.join(', ')}`,
     'tuning.task',
   );
 }
