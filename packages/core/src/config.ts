@@ -61,7 +61,7 @@ export function assertKnownOptions(owner: string, options: unknown, known: reado
 export function assertOneOf(field: string, value: unknown, known: readonly string[]): void {
   if (known.some((name) => name === value)) return;
   throw new ConfigError(
-    `${field} is ${describe(value)}${didYouMean(String(value), known)}; expected ${known.join(', ')}`,
+    `${field} is ${describe(value)}${didYouMean(value, known)}; expected ${known.join(', ')}`,
     field,
   );
 }
@@ -83,7 +83,7 @@ export function parseOptions<const S extends v.ObjectEntries>(
   if (issue.expected === 'never') {
     throw new ConfigError(`${owner}: option '${path}' is unknown${issue.message}`, path);
   }
-  const value = `${describe(issue.input)}${didYouMean(String(issue.input), quotedNames(issue))}`;
+  const value = `${describe(issue.input)}${didYouMean(issue.input, quotedNames(issue))}`;
   throw new ConfigError(`${owner}: option '${path}' is ${value}; ${expectation(issue)}`, path);
 }
 

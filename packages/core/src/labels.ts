@@ -1,3 +1,4 @@
+import { describe } from './config.js';
 import { ConfigError } from './errors.js';
 
 /**
@@ -7,8 +8,8 @@ import { ConfigError } from './errors.js';
 export function assertLabelNames(labels: readonly string[], outputs: number): void {
   const areNames = Array.isArray(labels) && labels.every((label) => typeof label === 'string' && label !== '');
   if (areNames && labels.length === outputs && new Set(labels).size === outputs) return;
-  const came = areNames ? labels.slice(0, 20).join(', ') : JSON.stringify(labels)?.slice(0, 80);
-  throw new ConfigError(`expected ${outputs} different labels, got ${came || 'none'}`, 'labels');
+  const came = areNames ? labels.slice(0, 20).join(', ') || 'none' : describe(labels);
+  throw new ConfigError(`expected ${outputs} different labels, got ${came}`, 'labels');
 }
 
 /** Names of classes as transformers writes them: by number, and the numbers by name. */

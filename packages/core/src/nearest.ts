@@ -14,7 +14,8 @@ export function nearestPaths(paths: readonly string[], names: readonly string[])
  * What an error adds after a name that it refuses: ` (did you mean 'lora'?)`, or nothing where no known name is close. Case,
  * hyphens and underscores do not count, and one slip is allowed for every three letters.
  */
-export function didYouMean(name: string, known: readonly string[]): string {
+export function didYouMean(name: unknown, known: readonly string[]): string {
+  if (typeof name !== 'string') return '';
   const asked = letters(name);
   const [best] = known
     .map((candidate) => ({ candidate, gap: editDistance(asked, letters(candidate)) }))

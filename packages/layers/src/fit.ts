@@ -46,12 +46,12 @@ export function trainByFit(attachment: Attachment, options: FitOptions): () => v
 }
 
 /** The same batches, each with its labels checked before it is trained on. */
-function checked<T>(model: tf.LayersModel, dataset: tf.data.Dataset<T>): tf.data.Dataset<T> {
+function checked<D>(model: tf.LayersModel, dataset: D): D {
   const batches = dataset as unknown as tf.data.Dataset<tf.TensorContainer>;
   return batches.mapAsync(async (batch) => {
     await assertClasses(model, (batch as { readonly ys: Tensor }).ys);
     return batch;
-  }) as unknown as tf.data.Dataset<T>;
+  }) as unknown as D;
 }
 
 /** Runs a training call of the model with steps of ours. */

@@ -20,13 +20,13 @@ export function learnsClasses({ loss }: tf.LayersModel): boolean {
 export async function assertClasses(model: tf.LayersModel, targets: Targets): Promise<void> {
   for (const [index, { shape }] of model.outputs.entries()) {
     const name = model.outputNames[index] ?? '';
-    const target = targets instanceof tf.Tensor ? targets : own(targets, index, name);
-    if (!(target instanceof tf.Tensor) || own(model.loss, index, name) !== OF_CLASSES) continue;
+    const target = targets instanceof tf.Tensor ? targets : (own(targets, index, name) as Tensor | undefined);
+    if (target === undefined || own(model.loss, index, name) !== OF_CLASSES) continue;
     const outputs = shape.at(-1) ?? Infinity;
     const labels = await target.data();
     const place = labels.findIndex((label) => !(Number.isInteger(label) && label >= 0 && label < outputs));
     if (place === -1) continue;
-    const row = Math.floor((place * (target.shape[0] ?? 1)) / labels.length);
+    const row = Math.floor((place * target.shape[0]) / labels.length);
     throw new DataError(
       `the label of row ${row} is ${labels[place]}; expected an integer from 0 to ${outputs - 1}: '${model.name}' has ${outputs} outputs`,
       'labels',

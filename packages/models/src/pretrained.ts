@@ -35,9 +35,9 @@ export interface PretrainedModel extends Model {
   /** A sentence embedding, without the head: [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
   /**
-   * The same network with a head of so many outputs, as if loaded with that `numLabels`. Both share the tensors of the network, so
-   * a second task costs the memory of a head.
-   * @throws ConfigError for a number that no head has, and for a causal language model.
+   * The same network with a head of so many outputs, or one for each name of a class, as if loaded with that `numLabels` or `labels`.
+   * Both share the tensors of the network, so a second task costs the memory of a head.
+   * @throws ConfigError for a number that no head has, names that are not different, and for a causal language model.
    */
   withLabels(labels: number | readonly string[]): PretrainedModel;
 }
@@ -104,13 +104,11 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
     const { numLabels: _numLabels, labels: _labels, ...others } = options;
     return headed({ ...others, ...(typeof labels === 'number' ? { numLabels: labels } : { labels }) });
   };
-  const headed = (own: PretrainedOptions): PretrainedModel => {
-    return {
-      ...withHead(checkpoint, parsedTask(own), { name: source, fingerprint }),
-      withLabels,
-      ...(dtype !== 'fp32' && { fullPrecision: () => fromPretrained(source, { ...own, dtype: 'fp32' }) }),
-    };
-  };
+  const headed = (own: PretrainedOptions): PretrainedModel => ({
+    ...withHead(checkpoint, parsedTask(own), { name: source, fingerprint }),
+    withLabels,
+    ...(dtype !== 'fp32' && { fullPrecision: () => fromPretrained(source, { ...own, dtype: 'fp32' }) }),
+  });
   return headed(options);
 }
 
@@ -198,7 +196,7 @@ function newModule(site: Site): HostTensors {
 function parsedTask({ task = 'sequence-classification', numLabels: given, labels }: PretrainedOptions): Wanted {
   if (!TASKS.includes(task)) {
     const known = TASKS.map((name) => `'${name}'`).join(', ');
-    const hint = didYouMean(String(task), TASKS);
+    const hint = didYouMean(task, TASKS);
     throw new ConfigError(`fromPretrained: option 'task' is ${shown(task)}${hint}; expected one of ${known}`, 'task');
   }
   if (labels !== undefined) assertLabelNames(labels, given ?? labels.length);

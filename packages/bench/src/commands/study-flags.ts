@@ -6,6 +6,7 @@ import type { DocumentEnd } from '@peftjs/tasks';
 import {
   composeStudy,
   languageStudy,
+  methodsOver,
   readStudyFile,
   type Study,
   type StudyInput,
@@ -130,8 +131,8 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
 /** Names of `--method` as the layers below call their arms, or packages their methods: case does not count. */
 async function spelledMethods(names: string | undefined, below: readonly StudyInput[]): Promise<string | undefined> {
   if (names === undefined) return undefined;
-  const arms = below.flatMap(({ methods = [] }) => (Array.isArray(methods) ? methods : Object.keys(methods)));
-  const known: string[] = [...arms, ...(await offeredMethods()).map(({ name }) => name)];
+  const arms = below.flatMap(({ methods }) => Object.keys(methodsOver({}, methods)));
+  const known = [...arms, ...(await offeredMethods()).map(({ name }) => name)];
   const spelled = (name: string): string =>
     known.includes(name) ? name : (known.find((each) => each.toLowerCase() === name.toLowerCase()) ?? name);
   return names

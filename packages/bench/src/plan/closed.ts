@@ -6,5 +6,5 @@ export function closed<const S extends v.ObjectEntries>(
   entries: S,
 ): v.StrictObjectSchema<S, (issue: v.StrictObjectIssue) => string> {
   const known = Object.keys(entries);
-  return v.strictObject(entries, ({ input }) => `${didYouMean(String(input), known)}; known are ${known.join(', ')}`);
+  return v.strictObject(entries, ({ input }) => `${didYouMean(input, known)}; known are ${known.join(', ')}`);
 }

@@ -199,7 +199,10 @@ function assertEqualTuning({ methods, tasks, tuning }: Study): void {
 }
 
 /** Arms that are named, with the settings of the layers below where the one above says nothing. */
-function methodsOver(below: StudyInput['methods'] & object, above: StudyInput['methods']): Record<string, unknown> {
+export function methodsOver(
+  below: StudyInput['methods'] & object,
+  above: StudyInput['methods'],
+): Record<string, unknown> {
   const known = Array.isArray(below) ? {} : (below as Record<string, object>);
   if (above === undefined) return known;
   const chosen = Array.isArray(above) ? above.map((arm: string) => [arm, {}] as const) : Object.entries(above);

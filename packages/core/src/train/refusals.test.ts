@@ -13,7 +13,7 @@ import { calibrate } from './calibrate.js';
 import { evaluate, predict } from './evaluate.js';
 import { train } from './trainer.js';
 import type { TrainOptions } from './options.js';
-import { sparsify, type SparsifyOptions } from './sparsify.js';
+import { sparsify } from './sparsify.js';
 
 /** Computes nothing: what is refused in time never gets here. */
 const idle: Executor = {
@@ -55,13 +55,17 @@ function withLabel<T extends TrainingData | EvaluationData>(data: T): T {
 const trained = (options: object = {}, data = toyTrainingData()) =>
   train(peft, data, { executor: idle, epochs: 1, learningRate: 1e-3, ...options });
 const sparsified = (options: object = {}, validation = toyEvaluationData()) =>
-  sparsify(peft, { train: toyTrainingData(), trainSubset: toyEvaluationData(), validation }, {
-    executor: idle,
-    epochs: 1,
-    learningRate: 1e-3,
-    levels: [0],
-    ...options,
-  } as SparsifyOptions);
+  sparsify(
+    peft,
+    { train: toyTrainingData(), trainSubset: toyEvaluationData(), validation },
+    {
+      executor: idle,
+      epochs: 1,
+      learningRate: 1e-3,
+      levels: [0],
+      ...options,
+    },
+  );
 
 describe('before anything is computed', () => {
   it.each<[string, Record<string, unknown>, string, RegExp]>([
