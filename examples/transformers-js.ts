@@ -11,4 +11,4 @@ const maxTokens = 64;
 const merged = mergeAndUnload(peft);
 const graph = await exportOnnx(merged, { maxTokens });
 console.log('farthest logits, relatively:', await checkOnnx(graph, peft, { maxTokens }));
-await saveOnnx(merged, graph, 'web', { maxTokens, labels: ['bad', 'good'] });
+await saveOnnx(merged, graph, 'web', { maxTokens }); // the names of the classes are the adapter's

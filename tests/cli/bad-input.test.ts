@@ -47,7 +47,11 @@ const cases: [string, string, RegExp][] = [
   ['an unknown command', 'runn', /runn/],
   ['no output folder', 'run', /--out/],
   ['an unknown flag', 'run --bugdet r=4 --out <out>', /--bugdet/],
-  ['an unknown method', 'run --method sora,soar --out <out>', /'soar' is unknown; known are .*sora/],
+  [
+    'an unknown method',
+    'run --method sora,soar --out <out>',
+    /'soar' is unknown \(did you mean 'sora'\?\); known are .*lora/,
+  ],
   ['a method twice', 'run --method sora,sora --out <out>', /'sora' twice/],
   ['a malformed budget', 'run --budget r=four --out <out>', /'r=four'; expected a number of parameters/],
   ['a budget of nothing', 'run --budget 0 --out <out>', /'0'; expected/],

@@ -88,7 +88,6 @@ const cases: [string, string, RegExp][] = [
     'export <houlsby> --format onnx --labels a,b --out <out>',
     /expected 3 different labels/,
   ],
-  ['labels for an adapter', 'export <houlsby> --format peft --labels a,b,c --out <out>', /no place for --labels/],
   ['an adapter that cannot be merged', 'export <houlsby> --format merged --out <out>', /houlsby cannot be merged/],
 ];
 

@@ -138,9 +138,10 @@ describe('after training', () => {
   // A masked doublet never comes back: of the few that a toy has left, none may fill what is left of a budget.
   const adaptive = Object.entries(arms).filter(([name, { tolerance }]) => tolerance && name !== 'doublets');
 
-  it.each(adaptive)('%s stores 1, 2, 4 and 8 ranks within 1 %%', async (_, arm) => {
+  it.each(adaptive)('%s stores 1, 2, 4 and 6 ranks within 1 %%', async (_, arm) => {
     const { method, fit } = await fitter(arm);
-    for (const budget of budgets) {
+    for (const budget of ['r=1', 'r=2', 'r=4', 'r=6']) {
+      // eight ranks would be more than the toy itself
       const { config, requested } = fit(toyModel(), budget);
       const peft = attach(toyModel(), { method, config }, { seed: 1 });
       const { selected, last } = await train(peft, toyTrainingData(), {

@@ -25,6 +25,7 @@ type Named<T> = readonly [name: string, value: T];
 /** One configuration for every way in which an adapter can be written. */
 const configurations: Readonly<Record<string, ConfiguredMethod>> = {
   lora: lora({ r: 4 }),
+  'lora-labels': lora({ r: 1, targetModules: ['query'] }),
   'lora-patterns': lora({
     r: 4,
     loraAlpha: 6,
@@ -73,9 +74,15 @@ const configurations: Readonly<Record<string, ConfiguredMethod>> = {
   vera: vera({ r: 8, targetModules: ['query', 'output.dense'] }),
 };
 
+/** The model with names for its three classes. */
+const labelled = { ...model, labels: ['angry', 'calm', 'glad'] };
+
 /** Every configuration on the model, untrained. */
 export function newAdapters(): Named<PeftModel>[] {
-  return Object.entries(configurations).map(([name, configured]) => [name, attach(model, configured)]);
+  return Object.entries(configurations).map(([name, configured]) => [
+    name,
+    attach(name === 'lora-labels' ? labelled : model, configured),
+  ]);
 }
 
 /**

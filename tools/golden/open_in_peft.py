@@ -37,6 +37,7 @@ def opened(folder):
     with patch.object(PeftModel, "load_adapter", recording), warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.simplefilter("error", RuntimeWarning)
+        warnings.filterwarnings("ignore", r"Unexpected keyword arguments \['id2label', 'label2id'\]")  # told, and left out
         warnings.filterwarnings("ignore", "The following rank_pattern keys .*lora_E")  # of AdaLoRA, its own as well
         model = PeftModel.from_pretrained(bert(), folder).eval()
     [result] = results

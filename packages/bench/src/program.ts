@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { addDoctorCommand } from './commands/doctor.js';
 import { addExportCommand } from './commands/export.js';
 import { addInspectCommand } from './commands/inspect.js';
+import { askMandatoryLast } from './commands/mandatory.js';
 import { addManifestCommand } from './commands/manifest.js';
 import { addReportCommand } from './commands/report.js';
 import { addRunCommand } from './commands/run.js';
@@ -30,6 +31,9 @@ export function program(): Command {
     addManifestCommand,
   ];
   for (const add of commands) add(root);
-  for (const command of root.commands) command.exitOverride().configureOutput({ outputError: () => undefined });
+  for (const command of root.commands) {
+    command.exitOverride().configureOutput({ outputError: () => undefined });
+    askMandatoryLast(command);
+  }
   return root;
 }

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
-import { afterEach, describe, expect, it, vi } from 'vitest';
-import { integerFrom, onWarning, parseOptions, positive } from './config.js';
+import { describe, expect, it } from 'vitest';
+import { integerFrom, parseOptions, positive } from './config.js';
 
 const entries = {
   r: v.optional(integerFrom(1), 8),
@@ -10,12 +10,6 @@ const entries = {
 const parse = (input: unknown) => parseOptions('lora', entries, input);
 
 describe('parseOptions', () => {
-  afterEach(() => {
-    onWarning((message) => {
-      console.warn(message);
-    });
-  });
-
   it('fills in defaults', () => {
     expect(parse({ r: 4 })).toEqual({ r: 4, alpha: 16, mode: 'a' });
   });
@@ -32,15 +26,22 @@ describe('parseOptions', () => {
     );
   });
 
+  it('has the nearest name of a closed list', () => {
+    const parsed = () => parseOptions('lora', { mode: v.picklist(['stable', 'random']) }, { mode: 'stabel' });
+    expect(parsed).toThrow(`'mode' is 'stabel' (did you mean 'stable'?); expected ("stable" | "random")`);
+  });
+
   it.each([null, 3, 'r=8', [8]])('refuses %j for options', (input) => {
     expect(() => parse(input)).toThrow(/options must be an object/);
   });
 
-  it('warns of an unknown field once', () => {
-    const heard = vi.fn();
-    onWarning(heard);
-    parse({ rank: 4 });
-    parse({ rank: 5 });
-    expect(heard).toHaveBeenCalledExactlyOnceWith(expect.stringContaining("unknown option 'rank'"));
+  it('refuses an unknown field, with the nearest known one', () => {
+    expect(() => parse({ aplha: 4 })).toThrow(
+      expect.objectContaining({
+        code: 'PEFT_CONFIG',
+        path: 'aplha',
+        message: "lora: option 'aplha' is unknown (did you mean 'alpha'?); known are r, alpha, mode",
+      }),
+    );
   });
 });

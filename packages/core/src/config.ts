@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { ConfigError } from './errors.js';
+import { didYouMean } from './nearest.js';
 
 /** Where warnings go; the packages below the command line print nothing themselves. */
 export type Warn = (message: string) => void;
@@ -40,7 +41,33 @@ export const nonNegative = v.pipe(v.number(), v.finite(), v.minValue(0));
 export const dropoutRate = v.pipe(v.number(), v.minValue(0), v.ltValue(1));
 
 /**
- * Reads options through a schema: defaults filled, unknown fields warned of once, and one clear line for the first bad one.
+ * Checks that options are an object with known fields only, so that a misspelled one is not taken for its default.
+ * @param owner the function or method whose options they are
+ * @throws ConfigError whose `path` is the unknown field, with the nearest known one.
+ */
+export function assertKnownOptions(owner: string, options: unknown, known: readonly string[]): void {
+  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
+    throw new ConfigError(`${owner}: options must be an object, got ${describe(options)}`);
+  }
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  throw new ConfigError(
+    `${owner}: option '${unknown}' is unknown${didYouMean(unknown, known)}; known are ${known.join(', ')}`,
+    unknown,
+  );
+}
+
+/** Checks a name from a closed list. @throws ConfigError whose `path` is the field, with the nearest name. */
+export function assertOneOf(field: string, value: unknown, known: readonly string[]): void {
+  if (known.some((name) => name === value)) return;
+  throw new ConfigError(
+    `${field} is ${describe(value)}${didYouMean(value, known)}; expected ${known.join(', ')}`,
+    field,
+  );
+}
+
+/**
+ * Reads options through a schema: defaults filled, and one clear line for the first unknown or impossible one.
  * @throws ConfigError whose `path` is the field.
  */
 export function parseOptions<const S extends v.ObjectEntries>(
@@ -48,21 +75,21 @@ export function parseOptions<const S extends v.ObjectEntries>(
   entries: S,
   input: unknown,
 ): v.InferOutput<v.ObjectSchema<S, undefined>> {
-  if (input === null || typeof input !== 'object' || Array.isArray(input)) {
-    throw new ConfigError(`${owner}: options must be an object, got ${describe(input)}`);
-  }
-  for (const key of Object.keys(input)) {
-    if (!(key in entries)) {
-      warnOnce(`${owner}: unknown option '${key}' is ignored; known options are ${Object.keys(entries).join(', ')}`);
-    }
-  }
+  assertKnownOptions(owner, input, Object.keys(entries));
   const result = v.safeParse(v.object(entries), input);
   if (result.success) return result.output;
   const [issue] = result.issues;
   const path = v.getDotPath(issue) ?? '';
-  if (issue.expected === 'never')
-    throw new ConfigError(`${owner}: option '${path}' is unknown; ${issue.message}`, path);
-  throw new ConfigError(`${owner}: option '${path}' is ${describe(issue.input)}; ${expectation(issue)}`, path);
+  if (issue.expected === 'never') {
+    throw new ConfigError(`${owner}: option '${path}' is unknown${issue.message}`, path);
+  }
+  const value = `${describe(issue.input)}${didYouMean(issue.input, quotedNames(issue))}`;
+  throw new ConfigError(`${owner}: option '${path}' is ${value}; ${expectation(issue)}`, path);
+}
+
+/** The names of a closed list, as an issue quotes them. */
+function quotedNames({ expected }: v.BaseIssue<unknown>): string[] {
+  return [...(expected ?? '').matchAll(/"([^"]*)"/g)].map(([, name]) => name ?? '');
 }
 
 function expectation(issue: v.BaseIssue<unknown>): string {

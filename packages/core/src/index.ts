@@ -77,7 +77,10 @@ export {
   type SiteKind,
   type SiteRole,
 } from './contracts/site.js';
+export { didYouMean } from './nearest.js';
+export { assertLabelNames, labelFields, labelsIn } from './labels.js';
 export {
+  assertKnownOptions,
   describe,
   dropoutRate,
   integerFrom,
@@ -99,6 +102,7 @@ export {
   type TargetReport,
 } from './adapter/targets.js';
 export { diskStorage, memoryStorage, type Storage } from './storage.js';
+export { outputsOf } from './adapter/head.js';
 export { adaptedSites, attach, type AttachOptions } from './adapter/attach.js';
 export { biasLayer, fullModule } from './adapter/full-module.js';
 export { addAdapter, deleteAdapter, disableAdapter, setAdapter, unload } from './adapter/adapters.js';
@@ -205,7 +209,9 @@ export {
   type Values,
 } from './train/session.js';
 export {
+  assertHeld,
   assertOneRank,
+  assertWithinBase,
   compactPattern,
   isNearBudget,
   rankCost,

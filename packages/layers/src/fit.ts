@@ -2,6 +2,7 @@ import { ConfigError, type AdapterLayers } from '@peftjs/core';
 import * as tf from '@tensorflow/tfjs';
 import type { Optimizer, Tensor } from '@tensorflow/tfjs';
 import type { Attachment } from './attachment.js';
+import { assertClasses, learnsClasses } from './labels.js';
 import { runFor, tellWhetherDone, type FitOptions, type Run } from './run.js';
 import { oneStep } from './step.js';
 import { collectAgain, replaceMethod, trainerOf, type Trainer } from './tfjs-layers.js';
@@ -25,17 +26,32 @@ export function trainByFit(attachment: Attachment, options: FitOptions): () => v
     model.trainOnBatch.bind(model),
   ];
   const undoing = [
-    replaceMethod(model, 'fit', (x, y, args) => training(stepsOf(x, args ?? {}), () => fit(x, y, args))),
+    replaceMethod(model, 'fit', async (x, y, args) => {
+      await assertClasses(model, y);
+      return training(stepsOf(x, args ?? {}), () => fit(x, y, args));
+    }),
     replaceMethod(model, 'fitDataset', (dataset, args) =>
       training(epochsOf(args) * (args.batchesPerEpoch ?? (dataset.size as number | null) ?? NaN), () =>
-        fitDataset(dataset, args),
+        fitDataset(learnsClasses(model) ? checked(model, dataset) : dataset, args),
       ),
     ),
-    replaceMethod(model, 'trainOnBatch', (x, y) => training(undefined, () => trainOnBatch(x, y))),
+    replaceMethod(model, 'trainOnBatch', async (x, y) => {
+      await assertClasses(model, y);
+      return training(undefined, () => trainOnBatch(x, y));
+    }),
   ];
   return () => {
     for (const undo of undoing) undo();
   };
+}
+
+/** The same batches, each with its labels checked before it is trained on. */
+function checked<D>(model: tf.LayersModel, dataset: D): D {
+  const batches = dataset as unknown as tf.data.Dataset<tf.TensorContainer>;
+  return batches.mapAsync(async (batch) => {
+    await assertClasses(model, (batch as { readonly ys: Tensor }).ys);
+    return batch;
+  }) as unknown as D;
 }
 
 /** Runs a training call of the model with steps of ours. */

@@ -144,7 +144,9 @@ describe('budgets', () => {
   it("moves EVA's ranks by what they store, and is not kept where other modules are trained", () => {
     const fitted = lora.fitBudget?.(sites, 4 * rankUnit(sites), lora.parseConfig({ initLoraWeights: 'eva' }));
     expect(fitted?.evaConfig).toMatchObject({ budgetUnit: 'parameters', rho: 2 });
-    expect(failureOf(() => lora.fitBudget?.(sites, 1e9, lora.parseConfig({ bias: 'all' }))).path).toBe('bias');
+    expect(failureOf(() => lora.fitBudget?.(sites, rankUnit(sites), lora.parseConfig({ bias: 'all' }))).path).toBe(
+      'bias',
+    );
   });
 
   it('adapts fewer modules where the least rank on all of them is too much, and one at least', () => {

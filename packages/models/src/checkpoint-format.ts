@@ -11,6 +11,8 @@ export interface Checkpoint {
   readonly tokenizer: Tokenizer;
   /** The weights of those modules of the head that were trained with it, as many outputs as they have. */
   readonly head: HostTensors;
+  /** Names of the classes of a head for the task, where the folder has names for them. */
+  readonly labels?: readonly string[];
   /** Of a language model: the tokens that end what it writes. */
   readonly eosTokenIds?: readonly number[];
 }

@@ -1,4 +1,14 @@
-import { ConfigError, createRng, hostTensor, hostZeros, integerFrom, parseOptions, sizeOf } from '@peftjs/core';
+import {
+  assertLabelNames,
+  ConfigError,
+  createRng,
+  didYouMean,
+  hostTensor,
+  hostZeros,
+  integerFrom,
+  parseOptions,
+  sizeOf,
+} from '@peftjs/core';
 import type { HostTensors, Model, Scope, Site, Task, Tensors } from '@peftjs/core';
 import type { Tensor } from '@tensorflow/tfjs';
 import { weightShapes, type Decoding } from './architecture.js';
@@ -25,11 +35,11 @@ export interface PretrainedModel extends Model {
   /** A sentence embedding, without the head: [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
   /**
-   * The same network with a head of so many outputs, as if loaded with that `numLabels`. Both share the tensors of the network, so
-   * a second task costs the memory of a head.
-   * @throws ConfigError for a number that no head has, and for a causal language model.
+   * The same network with a head of so many outputs, or one for each name of a class, as if loaded with that `numLabels` or `labels`.
+   * Both share the tensors of the network, so a second task costs the memory of a head.
+   * @throws ConfigError for a number that no head has, names that are not different, and for a causal language model.
    */
-  withLabels(numLabels: number): PretrainedModel;
+  withLabels(labels: number | readonly string[]): PretrainedModel;
 }
 
 /** How a pretrained model is loaded; `revision` and what else is named as in transformers.js is for models of the hub. */
@@ -41,6 +51,11 @@ export interface PretrainedOptions extends SourceOptions {
    * model has one for each word.
    */
   readonly numLabels?: number;
+  /**
+   * Names of the classes in the order of the outputs, which adapters are saved with and exports are written with; they say
+   * `numLabels`. Default: those of the checkpoint, where it has as many.
+   */
+  readonly labels?: readonly string[];
   /** Called as weights are read. */
   readonly onProgress?: (progress: LoadProgress) => void;
   /** Bytes that the weights may take in memory, as float32. Default: what is free, where that can be told. */
@@ -85,15 +100,16 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
   const fingerprint = await modelFingerprint(architecture, weights, tokenizer.fingerprint);
   const tell = options.progressCallback ?? options.progress_callback;
   tell?.({ status: 'ready', task: wanted.task, model: source });
-  const withLabels = (labels: number | undefined): PretrainedModel => {
-    const own = labels === undefined ? options : { ...options, numLabels: labels };
-    return {
-      ...withHead(checkpoint, parsedTask(own), { name: source, fingerprint }),
-      withLabels,
-      ...(dtype !== 'fp32' && { fullPrecision: () => fromPretrained(source, { ...own, dtype: 'fp32' }) }),
-    };
+  const withLabels = (labels: number | readonly string[]): PretrainedModel => {
+    const { numLabels: _numLabels, labels: _labels, ...others } = options;
+    return headed({ ...others, ...(typeof labels === 'number' ? { numLabels: labels } : { labels }) });
   };
-  return withLabels(options.numLabels);
+  const headed = (own: PretrainedOptions): PretrainedModel => ({
+    ...withHead(checkpoint, parsedTask(own), { name: source, fingerprint }),
+    withLabels,
+    ...(dtype !== 'fp32' && { fullPrecision: () => fromPretrained(source, { ...own, dtype: 'fp32' }) }),
+  });
+  return headed(options);
 }
 
 /** @throws ConfigError for a limit that is none. */
@@ -110,21 +126,25 @@ async function parsedLimit({ memoryLimit }: PretrainedOptions): Promise<number |
 interface Wanted {
   readonly task: Task;
   readonly numLabels?: number | undefined;
+  readonly labels?: readonly string[] | undefined;
 }
 
 function withHead(
-  { architecture, weights, tokenizer, head: trained, eosTokenIds }: Checkpoint,
-  { task, numLabels }: Wanted,
+  { architecture, weights, tokenizer, head: trained, eosTokenIds, labels: checkpointLabels }: Checkpoint,
+  { task, numLabels, labels = checkpointLabels }: Wanted,
   identity: Pick<Model, 'name' | 'fingerprint'>,
 ): Omit<PretrainedModel, 'withLabels'> {
   const { head } = architecture;
-  const sites = head.sites(numLabels ?? outputsOf(head, trained) ?? DEFAULT_LABELS);
+  const outputs = head.outputs ?? numLabels ?? outputsOf(head, trained) ?? DEFAULT_LABELS;
+  const sites = head.sites(outputs);
   const fitting = sites.filter((site) => isTrained(site, trained));
   const own = sites.map((site) => (fitting.includes(site) ? modulesWeights(site, trained) : newModule(site)));
   return {
     ...identity,
     task,
     tokenizer,
+    outputs,
+    ...(task !== 'causal-lm' && labels?.length === outputs && { labels }),
     maxTokens: architecture.maxTokens,
     sites: [...architecture.sites, ...sites],
     weights: Object.assign({}, weights, ...own) as HostTensors,
@@ -173,14 +193,17 @@ function newModule(site: Site): HostTensors {
 }
 
 /** @throws ConfigError for a task that there is none of, and labels that no head has. */
-function parsedTask({ task = 'sequence-classification', numLabels: labels }: PretrainedOptions): Wanted {
+function parsedTask({ task = 'sequence-classification', numLabels: given, labels }: PretrainedOptions): Wanted {
   if (!TASKS.includes(task)) {
     const known = TASKS.map((name) => `'${name}'`).join(', ');
-    throw new ConfigError(`fromPretrained: option 'task' is ${shown(task)}; expected one of ${known}`, 'task');
+    const hint = didYouMean(task, TASKS);
+    throw new ConfigError(`fromPretrained: option 'task' is ${shown(task)}${hint}; expected one of ${known}`, 'task');
   }
-  if (labels === undefined) return { task };
-  const { numLabels } = parseOptions('fromPretrained', { numLabels: integerFrom(1) }, { numLabels: labels });
-  if (task !== 'causal-lm' && numLabels <= MAX_LABELS) return { task, numLabels };
+  if (labels !== undefined) assertLabelNames(labels, given ?? labels.length);
+  const count = given ?? labels?.length;
+  if (count === undefined) return { task };
+  const { numLabels } = parseOptions('fromPretrained', { numLabels: integerFrom(1) }, { numLabels: count });
+  if (task !== 'causal-lm' && numLabels <= MAX_LABELS) return { task, numLabels, labels };
   const expected =
     task === 'causal-lm' ? 'none for a causal language model, which has one for each word' : `at most ${MAX_LABELS}`;
   throw new ConfigError(`fromPretrained: option 'numLabels' is ${numLabels}; expected ${expected}`, 'numLabels');

@@ -1,10 +1,13 @@
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import {
+  assertLabelNames,
   CheckpointError,
   ConfigError,
   loadPretrained,
   mergeAndUnload,
+  outputsOf,
   savePretrained,
+  withAdapter,
   type Model,
   type PeftMethod,
   type PeftModel,
@@ -15,6 +18,7 @@ import { fromPretrained, openFolder, saveMerged, saveOnnx, type Folder, type Pre
 import { adapterConfig, withTensors } from '../registry/adapters.js';
 import { offeredMethods, resolveMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
+import { choice } from './choices.js';
 
 interface ExportFlags {
   readonly model?: string;
@@ -30,8 +34,11 @@ export function addExportCommand(program: Command): void {
     .description('write an adapter as PEFT, or its model for transformers or transformers.js')
     .argument('<adapter>', 'an adapter, written here or by PEFT: a folder, or a hub id, organisation/name')
     .option('--model <model>', 'the base model, where it is not what the adapter names')
-    .addOption(new Option('--format <format>', 'what is written').choices(Object.keys(WRITERS)).makeOptionMandatory())
-    .option('--labels <label,..>', 'names of the classes, in the order of the outputs')
+    .addOption(choice('--format <format>', 'what is written', Object.keys(WRITERS)).makeOptionMandatory())
+    .option(
+      '--labels <label,..>',
+      'names of the classes in the order of the outputs, for an adapter that was saved without',
+    )
     .requiredOption('--out <folder>', 'where it goes')
     .action(exportAdapter);
 }
@@ -40,40 +47,36 @@ export function addExportCommand(program: Command): void {
 interface Exported {
   readonly model: PretrainedModel;
   readonly peft: PeftModel;
-  readonly labels?: readonly string[];
   readonly out: string;
 }
 
 const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) => Promise<string>>> = {
-  async peft({ peft, labels, out }) {
-    if (labels) throw new ConfigError('an adapter folder has no place for --labels; leave them out', 'labels');
+  async peft({ peft, out }) {
     await savePretrained(peft, out);
     return 'the adapter';
   },
-  async merged({ peft, out, ...options }) {
-    await saveMerged(mergeAndUnload(peft), out, folderOptions(options));
+  async merged({ peft, out }) {
+    await saveMerged(mergeAndUnload(peft), out, { resolvePackage: packageFolder });
     return 'the merged model';
   },
-  async onnx({ model, peft, out, ...options }) {
+  async onnx({ model, peft, out }) {
     const isMergeable = peft.adapter.method.capabilities.mergeable;
     const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // else its layers are part of the graph
     const maxTokens = Math.min(model.maxTokens, MOST_TOKENS);
     const graph = await exportOnnx(source, { maxTokens, inputs: inputsOf(model) });
     const distance = await checkOnnx(graph, source, { maxTokens });
-    await saveOnnx('adapters' in source ? peft.model : source, graph, out, { maxTokens, ...folderOptions(options) });
+    const { labels } = peft.adapter;
+    await saveOnnx('adapters' in source ? peft.model : source, graph, out, {
+      maxTokens,
+      resolvePackage: packageFolder,
+      ...(labels && { labels }),
+    });
     return `the model as ONNX, its logits ${distance.toExponential(0)} away from ours,`;
   },
 };
 
 /** What a graph knows of positions grows with them. */
 const MOST_TOKENS = 4096;
-
-function folderOptions({ labels }: Pick<Exported, 'labels'>): {
-  labels?: readonly string[];
-  resolvePackage: typeof packageFolder;
-} {
-  return { resolvePackage: packageFolder, ...(labels && { labels }) };
-}
 
 /** Token types only where the tokenizer tells them apart: transformers asks for no others. */
 function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
@@ -84,10 +87,29 @@ async function exportAdapter(adapter: string, { model: base, format, labels, out
   const folder = await openFolder(adapter);
   const model = await baseModel(folder, base);
   const { path, storage } = folder;
-  const peft = await loadPretrained(model, path, { storage, methods: await everyMethod() });
-  const names = labels?.split(',');
-  const written = await WRITERS[format]({ model, peft, out, ...(names && { labels: names }) });
+  const loaded = await loadPretrained(model, path, { storage, methods: await everyMethod() });
+  const peft = labels === undefined ? loaded : labelled(loaded, labels.split(','));
+  const written = await WRITERS[format]({ model, peft, out });
   process.stderr.write(`wrote ${written} to ${out}\n`);
+}
+
+/**
+ * The adapter with names for its classes.
+ * @throws ConfigError where it has others, or its model has no classes or not as many.
+ */
+function labelled(peft: PeftModel, labels: readonly string[]): PeftModel {
+  const { model, adapter } = peft;
+  if (model.task === 'causal-lm') {
+    throw new ConfigError('a causal language model has no labels, it has words; leave --labels out', 'labels');
+  }
+  assertLabelNames(labels, outputsOf(model) ?? 0);
+  const { labels: own = labels } = adapter;
+  if (own.join() === labels.join()) return withAdapter(peft, { labels });
+  throw new ConfigError(
+    `the classes of the adapter are ${own.join(',')}, in the order of its outputs, and --labels says ${labels.join(',')}; ` +
+      'leave --labels out, or rename them in adapter_config.json',
+    'labels',
+  );
 }
 
 /** The model that an adapter is for, with as many outputs as the head that the adapter brings. */
@@ -104,8 +126,9 @@ async function baseModel(folder: Folder, base: string | undefined): Promise<Pret
       : error;
   });
   const outputs = await headOutputs(folder, model);
-  const own = model.sites.findLast(({ role }) => role === 'head')?.outFeatures;
-  return outputs === undefined || outputs === own ? model : fromPretrained(name, { ...options, numLabels: outputs });
+  return outputs === undefined || outputs === outputsOf(model)
+    ? model
+    : fromPretrained(name, { ...options, numLabels: outputs });
 }
 
 /** What PEFT calls the tasks; what it leaves open is taken for the classification of texts. */

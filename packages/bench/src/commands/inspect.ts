@@ -1,6 +1,6 @@
 import { existsSync, statSync } from 'node:fs';
 import type { Command } from 'commander';
-import { CheckpointError, sizeOf, type Site } from '@peftjs/core';
+import { CheckpointError, labelsIn, sizeOf, type Site } from '@peftjs/core';
 import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
 import { openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
 import { adapterConfig, isAdapter, withTensors } from '../registry/adapters.js';
@@ -40,7 +40,7 @@ async function inspectAdapter(folder: Folder): Promise<void> {
     const parameters = (names: readonly string[]): number =>
       names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
     say(
-      `${String(config.peft_type)} adapter for ${typeof base === 'string' ? base : 'no model that it names'}, ${number(parameters(file.names))} scalars\n\n`,
+      `${String(config.peft_type)} adapter for ${typeof base === 'string' ? base : 'no model that it names'}, ${number(parameters(file.names))} scalars\n${classLine(labelsIn(config.id2label))}\n`,
     );
     const rows = [...modules].map(([path, names]) => [path, rankOf(file, names), number(parameters(names))]);
     say(textTable(['module', 'rank', 'scalars'], rows, [1, 2]));
@@ -61,11 +61,18 @@ async function inspectModel(path: string): Promise<void> {
   const model = await fromPretrained(path, { resolvePackage: packageFolder });
   const parameters = Object.values(model.weights).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
   say(
-    `${model.name}: ${number(parameters)} parameters, up to ${model.maxTokens} tokens; fingerprint ${model.fingerprint.slice(0, 12)}\n\n`,
+    `${model.name}: ${number(parameters)} parameters, up to ${model.maxTokens} tokens; fingerprint ${model.fingerprint.slice(0, 12)}\n${classLine(model.labels)}\n`,
   );
   const size = ({ inFeatures, outFeatures }: Site): string => `${inFeatures} -> ${outFeatures}`;
   const rows = model.sites.map((site) => [site.path, site.kind, site.role, size(site)]);
   say(textTable(['module', 'kind', 'role', 'size'], rows, []));
+}
+
+/** The names of the classes by number, quoted: they are a stranger's. */
+function classLine(labels: readonly string[] | undefined): string {
+  if (labels === undefined) return '';
+  const quoted = labels.map((label, index) => `${index} ${JSON.stringify(label).replace(/\p{C}/gu, '?')}`);
+  return `classes: ${quoted.join(', ')}\n`;
 }
 
 /** Tensor names by module path: the part before what the adapter adds. */

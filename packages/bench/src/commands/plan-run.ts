@@ -35,9 +35,9 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   const tasks = new Map<string, LoadedTask>();
   for (const name of study.tasks) tasks.set(name, await loadTask(name, data, study.protocol.split));
   const model = await modelFor([...tasks.values()], study.model, engine);
+  tryConfigs(study, methods, model);
   const maxTokens: Record<string, number> = {};
   for (const [name, task] of tasks) maxTokens[name] = await plannedTokens(task, model, study.protocol);
-  tryConfigs(study, methods, model);
   const namesOf = (has: (method: PeftMethod) => boolean): ReadonlySet<string> =>
     new Set([...methods].filter(([, { method }]) => has(method)).map(([name]) => name));
   const plan: TrialContext = {

@@ -6,13 +6,16 @@ import type { DocumentEnd } from '@peftjs/tasks';
 import {
   composeStudy,
   languageStudy,
+  methodsOver,
   readStudyFile,
   type Study,
   type StudyInput,
   type StudyProtocol,
 } from '../plan/study.js';
+import { choice } from './choices.js';
 import { presetNamed, presets } from '../plan/presets.js';
 import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
+import { offeredMethods } from '../registry/methods.js';
 import { areLanguageTasks, publishedTasksIn, taskName, type DataSource } from '../registry/tasks.js';
 
 /** Flags that say what to train on what, shared by `run` and `train`. */
@@ -22,7 +25,7 @@ export interface StudyFlags {
   readonly config?: string;
   readonly model?: string;
   readonly task?: string;
-  readonly method?: string;
+  readonly method?: string | undefined;
   readonly budget?: string;
   readonly data?: string;
   readonly split?: string;
@@ -55,10 +58,7 @@ export function withStudyFlags(command: Command): Command {
       'a folder with GLUE tasks or trec as published, with train and dev files, or one such folder for each task',
     )
     .addOption(
-      new Option('--split <name>', "half-dev: the SoRA paper's halves of a published task").choices([
-        'official',
-        'half-dev',
-      ]),
+      choice('--split <name>', "half-dev: the SoRA paper's halves of a published task", ['official', 'half-dev']),
     )
     .option(
       '--train <file>',
@@ -67,9 +67,7 @@ export function withStudyFlags(command: Command): Command {
     )
     .option('--dev <file>', 'the file that results are reported on')
     .addOption(
-      new Option('--document-end <what>', 'what ends a document of a .txt file: file (the default)').choices(
-        DOCUMENT_ENDS,
-      ),
+      choice('--document-end <what>', 'what ends a document of a .txt file: file (the default)', DOCUMENT_ENDS),
     )
     .option('--epochs <n>', 'passes over the training rows', count)
     .option('--batch-size <n>', 'rows in a batch', count)
@@ -80,15 +78,13 @@ export function withStudyFlags(command: Command): Command {
     )
     .option('--learning-rate <rate>', 'peak learning rate of methods that have none of their own', amount)
     .option('--rows <n>', 'train on a seeded slice of the rows', count)
-    .addOption(new Option('--engine <name>', 'what runs the step').choices(['compiled', 'eager']).default('compiled'))
+    .addOption(choice('--engine <name>', 'what runs the step', ['compiled', 'eager']).default('compiled'))
     .option(
       '--backend <name>',
       'where the step runs: cpu, webgpu or cuda (compiled); tensorflow, wasm or cpu (eager)',
       'auto',
     )
-    .addOption(
-      new Option('--dtype <name>', 'frozen weights as float32, or in 8 bits').choices(['fp32', 'q8']).default('fp32'),
-    );
+    .addOption(choice('--dtype <name>', 'frozen weights as float32, or in 8 bits', ['fp32', 'q8']).default('fp32'));
 }
 
 /** Which trials a run has, and where their results go. */
@@ -124,11 +120,25 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   const data = dataSource(flags);
   const preset = presetLayers(flags, data);
   const file = flags.config === undefined ? {} : await readStudyFile(flags.config);
-  const over = [file, await flagInput(flags, data), above];
+  const method = await spelledMethods(flags.method, [...preset, file]);
+  const over = [file, await flagInput({ ...flags, method }, data), above];
   const labelled = composeStudy([...preset, ...over]);
   const isLanguage = await areLanguageTasks(labelled.tasks, data);
   const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
   return { study: flags.budget === undefined ? study : withoutOwnBudgets(study), data, engine: engineFromFlags(flags) };
+}
+
+/** Names of `--method` as the layers below call their arms, or packages their methods: case does not count. */
+async function spelledMethods(names: string | undefined, below: readonly StudyInput[]): Promise<string | undefined> {
+  if (names === undefined) return undefined;
+  const arms = below.flatMap(({ methods }) => Object.keys(methodsOver({}, methods)));
+  const known = [...arms, ...(await offeredMethods()).map(({ name }) => name)];
+  const spelled = (name: string): string =>
+    known.includes(name) ? name : (known.find((each) => each.toLowerCase() === name.toLowerCase()) ?? name);
+  return names
+    .split(',')
+    .map((name) => spelled(name.trim()))
+    .join(',');
 }
 
 /** Budgets on the command line are those of every arm that has some. */

@@ -4,6 +4,7 @@ import { planTrials } from '../plan/trial.js';
 import { openProgress } from '../progress/open.js';
 import { trialPreparer } from '../trial/prepare.js';
 import { runTrial } from '../trial/run-trial.js';
+import { announceReplacement } from './out-folder.js';
 import { planRun } from './plan-run.js';
 import { count, studyFromFlags, withStudyFlags, type StudyFlags } from './study-flags.js';
 
@@ -26,6 +27,7 @@ async function trainOne(flags: TrainFlags): Promise<void> {
   }
   if (flags.method === undefined)
     throw new ConfigError('train needs one --method; peft-bench doctor lists them', 'method');
+  announceReplacement(flags.out);
   const composed = await studyFromFlags(flags, { seeds: flags.seed });
   const { plan } = await planRun(composed);
   const trial = planTrials(plan).find(({ seed }) => seed === flags.seed);

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError } from '@peftjs/core';
+import { ConfigError, didYouMean } from '@peftjs/core';
 import { packageRoot } from '../package-root.js';
 import type { StudyInput } from './study.js';
 
@@ -30,7 +30,8 @@ export function presetNamed(name: string): Preset {
   const all = presets();
   const preset = all.find((each) => each.name === name);
   if (preset) return preset;
-  throw new ConfigError(`--preset is '${name}'; expected ${all.map((each) => each.name).join(', ')}`, 'preset');
+  const names = all.map((each) => each.name);
+  throw new ConfigError(`--preset is '${name}'${didYouMean(name, names)}; expected ${names.join(', ')}`, 'preset');
 }
 
 /** A preset's file: a study, and what is said of it. */

@@ -34,7 +34,12 @@ describe('the stages of an arm', () => {
     ],
     ['half an epoch', { levels: [0], stageEpochs: 0.5 }, 'stages.stageEpochs', /is 0.5/],
     ['no rows to remember', { levels: [0], memorizationRows: 0 }, 'stages.memorizationRows', /is 0/],
-    ['an unknown field', { levels: [0], epoch: 3 }, 'stages.epoch', /is unknown; known are levels, epochs/],
+    [
+      'an unknown field',
+      { levels: [0], epoch: 3 },
+      'stages.epoch',
+      /is unknown \(did you mean 'epochs'\?\); known are levels, epochs/,
+    ],
     ['nothing', {}, 'stages.levels', /is missing/],
   ])('are refused with %s', (_, stages, path, message) => {
     expect(() => parsed(stages)).toThrow(ConfigError);

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
-import { ConfigError, DataError, integerFrom, nonNegative, parseOptions, positive } from '@peftjs/core';
+import { ConfigError, DataError, didYouMean, integerFrom, nonNegative, parseOptions, positive } from '@peftjs/core';
 import { closed } from './closed.js';
 import { stagesSchema } from './stages.js';
 
@@ -157,16 +157,9 @@ export function composeStudy(layers: readonly StudyInput[]): Study {
     }),
     {},
   );
-  const study = parsedStudy(merged);
+  const study = parseOptions('study', studyEntries, merged);
   assertEqualTuning(study);
   return study;
-}
-
-function parsedStudy(merged: StudyInput): Study {
-  const unknown = Object.keys(merged).find((field) => !(field in studyEntries));
-  if (unknown === undefined) return parseOptions('study', studyEntries, merged);
-  const known = Object.keys(studyEntries).join(', ');
-  throw new ConfigError(`study: option '${unknown}' is unknown; known are ${known}`, unknown);
 }
 
 /** The budgets of an arm whose method takes one; null stands for none, as for an arm in stages. */
@@ -200,13 +193,16 @@ function assertEqualTuning({ methods, tasks, tuning }: Study): void {
   }
   if (task === null || tasks.includes(task)) return;
   throw new ConfigError(
-    `study: 'tuning.task' is '${task}'; expected one of its tasks: ${tasks.join(', ')}`,
+    `study: 'tuning.task' is '${task}'${didYouMean(task, tasks)}; expected one of its tasks: ${tasks.join(', ')}`,
     'tuning.task',
   );
 }
 
 /** Arms that are named, with the settings of the layers below where the one above says nothing. */
-function methodsOver(below: StudyInput['methods'] & object, above: StudyInput['methods']): Record<string, unknown> {
+export function methodsOver(
+  below: StudyInput['methods'] & object,
+  above: StudyInput['methods'],
+): Record<string, unknown> {
   const known = Array.isArray(below) ? {} : (below as Record<string, object>);
   if (above === undefined) return known;
   const chosen = Array.isArray(above) ? above.map((arm: string) => [arm, {}] as const) : Object.entries(above);

@@ -1,4 +1,4 @@
-import { ConfigError, type Executor } from '@peftjs/core';
+import { ConfigError, didYouMean, type Executor } from '@peftjs/core';
 import { compiled, eager } from '@peftjs/engine';
 
 /** Which engine a plan asks for. */
@@ -27,7 +27,7 @@ export function engineFromFlags(flags: { engine: string; backend: string; dtype:
     const other = Object.keys(BACKENDS).find((engine) => backendsOf(engine).includes(backend));
     const hint = other === undefined ? '' : ` ('${backend}' is one of --engine ${other})`;
     throw new ConfigError(
-      `--engine ${executor} has no backend '${backend}'; expected ${backendsOf(executor).join(', ')}${hint}`,
+      `--engine ${executor} has no backend '${backend}'${didYouMean(backend, backendsOf(executor))}; expected ${backendsOf(executor).join(', ')}${hint}`,
       'backend',
     );
   }

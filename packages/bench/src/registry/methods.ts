@@ -1,5 +1,5 @@
 import { pathToFileURL } from 'node:url';
-import { ConfigError, type PeftMethod } from '@peftjs/core';
+import { ConfigError, didYouMean, type PeftMethod } from '@peftjs/core';
 import { packageRoot } from '../package-root.js';
 import { findPackage, packageEntry, readManifest } from './packages.js';
 
@@ -67,9 +67,9 @@ async function findOffer(name: string): Promise<OfferedMethod> {
     throw new ConfigError(`--method '${name}' is claimed by ${packages}; name the package instead`, 'method');
   }
   if (claim) return claim;
-  const known = byName.map((offer) => offer.name).join(', ');
+  const known = byName.map((offer) => offer.name);
   throw new ConfigError(
-    `--method '${name}' is unknown; known are ${known}, and any installed package with a "peft" field`,
+    `--method '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, and any installed package with a "peft" field`,
     'method',
   );
 }

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { ConfigError, DataError, diskStorage, type Storage } from '@peftjs/core';
+import { ConfigError, DataError, didYouMean, diskStorage, type Storage } from '@peftjs/core';
 import {
   embeddedTasks,
   glueName,
@@ -141,9 +141,9 @@ export function taskName(train: string): string {
 async function embedded(name: string): Promise<LabelledTask> {
   const task = embeddedTasks.get(name);
   if (!task) {
-    const known = [...embeddedTasks.keys()].join(', ');
+    const known = [...embeddedTasks.keys()];
     throw new ConfigError(
-      `--task '${name}' is unknown; known are ${known}, and your own files by --train and --dev`,
+      `--task '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, and your own files by --train and --dev`,
       'task',
     );
   }

@@ -1,5 +1,6 @@
 import {
   adaptedSites,
+  assertWithinBase,
   baseParameters,
   ConfigError,
   rankUnit,
@@ -39,8 +40,11 @@ export function fitConfig(
   if (!method.fitBudget) throw new ConfigError(`${method.name} takes no budget`, 'budget');
   const sites = adaptedSites(model, method, config).matched;
   const ranked = rankedSites(model, config, settings.options);
-  const requested = budgetCount(parseBudget(budget), { base: baseParameters(model), rankUnit: rankUnit(ranked) });
-  return { config: method.fitBudget(sites, requested, config, protocol.matchOn), requested };
+  const base = baseParameters(model);
+  const requested = budgetCount(parseBudget(budget), { base, rankUnit: rankUnit(ranked) });
+  const fitted = method.fitBudget(sites, requested, config, protocol.matchOn);
+  assertWithinBase(requested, base); // after the modules' own limit, which is mostly the smaller one
+  return { config: fitted, requested };
 }
 
 /** The configuration of the first stage. @throws ConfigError when there is none of some stage. */

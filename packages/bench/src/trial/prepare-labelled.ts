@@ -18,7 +18,7 @@ import type { LoadNetwork, TrialData } from './prepare.js';
 /** The model with a head for a task's labels, and its rows in tokens. */
 export async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadNetwork): Promise<TrialData> {
   const network = await load('sequence-classification');
-  const model = network.withLabels(task.kind === 'regression' ? 1 : task.classes.length);
+  const model = network.withLabels(task.kind === 'regression' ? 1 : task.classes);
   const { dataSeed: seed, batchSize, evaluationBatchSize } = protocol;
   const split = await splitRows(task, protocol);
   const encoded = encodeLabelledTask(split, model, protocol);

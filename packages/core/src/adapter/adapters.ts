@@ -3,7 +3,7 @@ import { ConfigError } from '../errors.js';
 import type { ConfiguredMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { actingParts } from './acting.js';
-import { createAdapter, type AttachOptions } from './attach.js';
+import { newAdapter, type AttachOptions } from './attach.js';
 import { unmergeAdapter } from './merge.js';
 import { adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
 import type { TargetConfig } from './targets.js';
@@ -22,7 +22,7 @@ export function addAdapter<C extends TargetConfig>(
   configured: ConfiguredMethod<C>,
   options: AttachOptions & Required<Pick<AttachOptions, 'adapterName'>>,
 ): void {
-  insertAdapter(peft, createAdapter(peft.model, configured, { seed: peft.seed, ...options }));
+  insertAdapter(peft, newAdapter(peft.model, configured, { seed: peft.seed, ...options }));
 }
 
 /** Puts an adapter that is made already beside the others. @throws ConfigError when its name is taken. */

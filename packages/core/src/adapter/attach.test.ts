@@ -51,6 +51,14 @@ describe('attach', () => {
     expect(() => attached({ targetModules: ['query'] }, { strict: true })).not.toThrow();
   });
 
+  it('refuses a budget that the modules cannot hold', () => {
+    const budgeted = (budget: number) => ({ method: biases, config: { ...biases.parseConfig({}), budget } });
+    expect(() => attach(model, budgeted(64))).not.toThrow();
+    expect(() => attach(model, budgeted(1e9))).toThrow(
+      expect.objectContaining({ path: 'budget', message: expect.stringMatching(/at most \d+/) as string }),
+    );
+  });
+
   it('trains whole what modulesToSave names, modules within it among them, and nothing of it otherwise', () => {
     const { adapter } = attached({ targetModules: ['in', 'out', 'norm'], modulesToSave: ['layer.1.ffn', 'norm'] });
     expect(Object.keys(adapter.saved)).toEqual([

@@ -1,3 +1,4 @@
+import { assertKnownOptions } from '../config.js';
 import { ConfigError, TargetModuleError } from '../errors.js';
 import type {
   AdapterLayer,
@@ -12,12 +13,14 @@ import type { Site } from '../contracts/site.js';
 import type { Model } from '../contracts/model.js';
 import { mapValues } from '../records.js';
 import { createRng, type Rng } from '../rng.js';
+import { baseParameters } from './accounting.js';
+import { assertHeld, assertWithinBase } from './budget.js';
 import { isWithin, selectSites, type TargetConfig, type TargetReport } from './targets.js';
 import { hostTensor, hostZeros, sizeOf } from '../tensors.js';
 import { fullModule } from './full-module.js';
 import { isOfHead, isPretrained } from './head.js';
 import { allLayers, BASE, initialValues, peftModel, type Adapter, type PeftModel } from './peft-model.js';
-import { nearestPaths } from './nearest.js';
+import { nearestPaths } from '../nearest.js';
 import { reportTargets } from './target-report.js';
 
 /** How an adapter is put on a model. */
@@ -34,28 +37,46 @@ export interface AttachOptions {
   readonly calibration?: Calibration;
 }
 
+const OPTIONS = ['seed', 'adapterName', 'strict', 'trainHead', 'calibration'] satisfies (keyof AttachOptions)[];
+
 /** Standard deviation of a new head's weights (BERT's `initializer_range`). */
 const HEAD_STD = 0.02;
 
 /**
  * Puts a method's adapter on a model. The model itself does not change.
  * @throws TargetModuleError when the configuration matches no module; in strict mode also when one of its names matches none.
- * @throws ConfigError when `modulesToSave` names an unknown one, a calibration is missing, or the name is no folder name.
+ * @throws ConfigError for an unknown option, a budget that the modules cannot hold, or when `modulesToSave` names an unknown one, a calibration is missing, or the name is no folder name.
  */
 export function attach<C extends TargetConfig>(
   model: Model,
   configured: ConfiguredMethod<C>,
   options: AttachOptions = {},
 ): PeftModel<C> {
-  return peftModel(model, options.seed ?? 0, createAdapter(model, configured, options));
+  return peftModel(model, options.seed ?? 0, newAdapter(model, configured, options));
+}
+
+/** An untrained adapter of a user's configuration. @throws what `attach` throws. */
+export function newAdapter<C extends TargetConfig>(
+  model: Model,
+  configured: ConfiguredMethod<C>,
+  options: AttachOptions = {},
+): Adapter<C> {
+  const { config, method }: ConfiguredMethod = configured;
+  if ('budget' in config && typeof config.budget === 'number') {
+    assertHeld(adaptedSites(model, method, config).matched, config.budget);
+    assertWithinBase(config.budget, baseParameters(model));
+  }
+  return createAdapter(model, configured, options);
 }
 
 /** A method's adapter for a model, with its initial values. @throws what `attach` throws. */
 export function createAdapter<C extends TargetConfig>(
   model: Model,
   { method, config }: ConfiguredMethod<C>,
-  { seed = 0, adapterName = 'default', strict = false, trainHead = true, calibration }: AttachOptions = {},
+  options: AttachOptions = {},
 ): Adapter<C> {
+  assertKnownOptions('attach', options, OPTIONS);
+  const { seed = 0, adapterName = 'default', strict = false, trainHead = true, calibration } = options;
   assertAdapterName(adapterName);
   const rng = createRng(seed);
   const targets = adaptedSites(model, method, config);
@@ -63,7 +84,8 @@ export function createAdapter<C extends TargetConfig>(
   const saved = savedModules(model, config, rng, trainHead);
   const layers = method.adapt(targets.matched, config, initFor(model, saved, rng, calibration));
   const values = initialValues(allLayers({ layers, saved }));
-  return { name: adapterName, method, config, targets, layers, saved, values };
+  const { labels } = model;
+  return { name: adapterName, method, config, targets, layers, saved, values, ...(labels && { labels }) };
 }
 
 /** An adapter is saved in a folder of its name, so that a name must be one and no path. */

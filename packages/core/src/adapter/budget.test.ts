@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  assertHeld,
+  assertWithinBase,
   compactPattern,
   rankUnit,
   ranksForBudget,
@@ -158,6 +160,38 @@ describe('ranksForBudget', () => {
     expect(() => ranksForBudget(sites, 109)).toThrow(/rank 1 on 4 modules takes 112/);
     expect(() => ranksForBudget(sites, Number.NaN)).toThrow(ConfigError);
     expect(() => ranksForBudget([], 10)).toThrow(ConfigError);
+  });
+});
+
+describe('a budget that the modules cannot hold', () => {
+  const sites = [site('q', 8, 8), site('ffn.in', 8, 32)]; // 8 * 16 + 8 * 40 at full rank
+
+  it('is refused above full rank, with the largest possible one', () => {
+    expect(() => {
+      assertHeld(sites, 448);
+    }).not.toThrow();
+    expect(() => {
+      assertHeld(sites, 449);
+    }).toThrow(
+      expect.objectContaining({
+        code: 'PEFT_CONFIG',
+        path: 'budget',
+        message:
+          'budget is 449; these 2 modules hold at most 448 parameters, at full rank: ask for less, or adapt more modules',
+      }),
+    );
+  });
+
+  it('is refused where ranks are sought for it, by what one costs', () => {
+    expect(ranksForBudget(sites, 448)).toMatchObject({ r: 8, cost: 448 });
+    expect(() => ranksForBudget(sites, 449)).toThrow(/at most 448/);
+    expect(() => ranksForBudget(sites, 17, () => 1)).toThrow(/at most 16/);
+  });
+
+  it('is refused above the base', () => {
+    expect(() => {
+      assertWithinBase(1081, 1080);
+    }).toThrow(/the base model has 1080 parameters/);
   });
 });
 

@@ -56,6 +56,27 @@ export function rankUnit(sites: readonly Site[]): number {
   return total(sites, rankCost);
 }
 
+/**
+ * That modules can hold a budget: they do so at full rank, min(in, out), at most.
+ * @param unitCost what one rank of a module costs; default in + out.
+ * @throws ConfigError naming the largest budget, for one above it.
+ */
+export function assertHeld(sites: readonly Site[], budget: number, unitCost: (site: Site) => number = rankCost): void {
+  const most = total(sites, (site) => Math.min(site.inFeatures, site.outFeatures) * unitCost(site));
+  if (sites.length === 0 || !(budget > most)) return;
+  const modules = sites.length === 1 ? 'this module holds' : `these ${sites.length} modules hold`;
+  throw new ConfigError(
+    `budget is ${budget}; ${modules} at most ${most} parameters, at full rank: ask for less, or adapt more modules`,
+    'budget',
+  );
+}
+
+/** That a budget is no larger than the model that it is for. @throws ConfigError naming the largest budget. */
+export function assertWithinBase(budget: number, base: number): void {
+  if (budget <= base) return;
+  throw new ConfigError(`budget is ${budget}; the base model has ${base} parameters: ask for at most that`, 'budget');
+}
+
 /** That a budget pays for one rank of the smallest module. @throws ConfigError when it does not. */
 export function assertOneRank(sites: readonly Site[], budget: number): void {
   const least = Math.min(...sites.map(rankCost));
@@ -110,13 +131,14 @@ export function sitesForBudget(
  * than the budget, if that is nearer.
  *
  * @param unitCost what one rank of a module costs; default in + out.
- * @throws ConfigError when the budget is below rank 1 everywhere.
+ * @throws ConfigError when the budget is below rank 1 everywhere, or above full rank.
  */
 export function ranksForBudget(
   sites: readonly Site[],
   budget: number,
   unitCost: (site: Site) => number = rankCost,
 ): RankTable {
+  assertHeld(sites, budget, unitCost);
   const within = ranksWithin(sites, budget, unitCost);
   if (within && isNearBudget(within.cost, budget)) return within;
   const above = ranksWithin(sites, (1 + NEAR) * budget, unitCost);

@@ -9,3 +9,8 @@ export function isOfHead({ head }: Pick<Model, 'head'>, path: string): boolean {
 export function isPretrained({ pretrainedHead = false }: Pick<Model, 'pretrainedHead'>, path: string): boolean {
   return typeof pretrainedHead === 'boolean' ? pretrainedHead : pretrainedHead.includes(path);
 }
+
+/** How many outputs a model has; undefined where neither it nor its modules say so. */
+export function outputsOf({ outputs, sites }: Pick<Model, 'outputs' | 'sites'>): number | undefined {
+  return outputs ?? sites.findLast(({ role }) => role === 'head')?.outFeatures;
+}

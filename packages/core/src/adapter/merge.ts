@@ -45,16 +45,17 @@ export function unmergeAdapter(peft: PeftModel): void {
 }
 
 /**
- * The model with adapters folded into its weights: W0 + dW and the new bias at every adapted module, and the head and
- * `modulesToSave` of the first active one. The model that was given stays as it is.
+ * The model with adapters folded into its weights: W0 + dW and the new bias at every adapted module, and the head,
+ * `modulesToSave` and labels of the first active one. The model that was given stays as it is.
  * @throws what `mergeAdapter` throws.
  */
 export function mergeAndUnload(peft: PeftModel, { safeMerge = true, adapterNames }: MergeOptions = {}): Model {
   const names = [...new Set([...peft.merged, ...(adapterNames ?? peft.active)])];
   const [first] = peft.active;
-  const saved = first === undefined ? [] : savedOf(adapterNamed(peft, first));
-  const folded = foldedWeights(peft.model, [...saved, ...layersOf(peft, names)], safeMerge);
-  return { ...peft.model, weights: { ...peft.model.weights, ...folded }, pretrainedHead: true };
+  const headOf = first === undefined ? undefined : adapterNamed(peft, first);
+  const folded = foldedWeights(peft.model, [...(headOf ? savedOf(headOf) : []), ...layersOf(peft, names)], safeMerge);
+  const weights = { ...peft.model.weights, ...folded };
+  return { ...peft.model, weights, pretrainedHead: true, ...(headOf?.labels && { labels: headOf.labels }) };
 }
 
 /** The change of a layer's weight, `[in, out]`. @throws UnsupportedError when the layer does not have one. */

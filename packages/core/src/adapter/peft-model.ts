@@ -34,6 +34,8 @@ export interface Adapter<C extends TargetConfig = TargetConfig> extends AdapterC
   readonly saved: AdapterLayers;
   /** Which modules the configuration matched, and which of its names matched none. */
   readonly targets: TargetReport;
+  /** Names of the classes that its head tells apart, in the order of the outputs; those of the model it was put on, or its file's. */
+  readonly labels?: readonly string[];
 }
 
 /** A model with one adapter on it, active. */

@@ -1,7 +1,7 @@
 import { warnOnce } from '../config.js';
 import { TargetModuleError } from '../errors.js';
 import type { Site } from '../contracts/site.js';
-import { nearestPaths } from './nearest.js';
+import { nearestPaths } from '../nearest.js';
 import type { TargetReport } from './targets.js';
 
 /**

@@ -3,7 +3,7 @@ import { integerFrom } from '../config.js';
 import { ConfigError, TargetModuleError } from '../errors.js';
 import type { Site, SiteKind } from '../contracts/site.js';
 import { isOfHead } from './head.js';
-import { nearestPaths } from './nearest.js';
+import { nearestPaths } from '../nearest.js';
 
 /**
  * Which modules a method acts on, by PEFT's rules: a list holds exact paths or dotted suffixes, a string is a regular

@@ -1,4 +1,5 @@
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import { assertHeld } from '../adapter/budget.js';
 import type { TargetConfig } from '../adapter/targets.js';
 import type { Rng } from '../rng.js';
 import type { HostTensor, HostTensors, Tensors } from '../tensors.js';
@@ -27,6 +28,7 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   /**
    * The configuration that has `budget` parameters over these sites, head left out: that stores so many in the end, or, matched on
    * `'trained'`, that trains so many from the start. The two differ for a method that gives ranks up while it trains.
+   * @throws ConfigError for a budget that is too small for one module, or that the sites cannot hold.
    */
   fitBudget?(sites: readonly Site[], budget: number, config: C, matchOn?: MatchOn): C;
   /**
@@ -267,8 +269,18 @@ export interface ResizedLayer {
 /** What a tensor that is carried to another layer holds: values of its own, or what the optimizer keeps of their gradients. */
 export type CarriedKind = 'value' | 'moment1' | 'moment2';
 
-/** Makes a method from its definition. */
-export function defineMethod<C extends TargetConfig>(definition: PeftMethod<C>): CallableMethod<C> {
+/** Makes a method from its definition. Its `fitBudget` refuses what the modules cannot hold, whatever the method. */
+export function defineMethod<C extends TargetConfig>(given: PeftMethod<C>): CallableMethod<C> {
+  const fitBudget = given.fitBudget?.bind(given);
+  const definition: PeftMethod<C> = fitBudget
+    ? {
+        ...given,
+        fitBudget(sites, budget, config, matchOn) {
+          assertHeld(sites, budget);
+          return fitBudget(sites, budget, config, matchOn);
+        },
+      }
+    : given;
   const call = (options: Partial<C> = {}): ConfiguredMethod<C> => ({ method, config: definition.parseConfig(options) });
   const method = Object.defineProperties(call, Object.getOwnPropertyDescriptors(definition)) as typeof call &
     PeftMethod<C>;

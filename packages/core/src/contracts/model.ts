@@ -34,6 +34,10 @@ export interface Model {
   readonly fullPrecision?: () => Promise<Model>;
   /** What its outputs are for. Default 'sequence-classification'. */
   readonly task?: Task;
+  /** How many outputs it has: classes, or the words of a vocabulary. Default: those of the last module of its head. */
+  readonly outputs?: number;
+  /** Names of the classes in the order of the outputs, all different; none for regression and language models. */
+  readonly labels?: readonly string[];
   /** Logits from the inputs of a batch: `[batch, classes]`, or `[batch, tokens, classes]` for a task of tokens. */
   forward(scope: Scope, inputs: Tensors): Tensor;
 }
@@ -66,8 +70,8 @@ export interface Batch {
   /** What the model reads, e.g. `inputIds` [batch, tokens] int32 and `attentionMask` [batch, tokens] float32. */
   readonly inputs: HostTensors;
   /**
-   * Class numbers (int32) or targets (float32), [batch]; for a task of tokens class numbers [batch, tokens], below 0 (-100 in
-   * transformers) where there is none.
+   * Class numbers (int32) or finite targets (float32), [batch]; for a task of tokens class numbers [batch, tokens], -100 where
+   * there is none.
    */
   readonly labels: HostTensor;
   /** 1 for a row, 0 for one that only fills the batch, [batch]. */

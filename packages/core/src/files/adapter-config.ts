@@ -1,8 +1,10 @@
+import { describe } from '../config.js';
 import { CheckpointError } from '../errors.js';
+import { labelFields, labelsIn } from '../labels.js';
 import type { AdapterFile, PeftMethod } from '../contracts/method.js';
 import type { Model, Task } from '../contracts/model.js';
 import type { Adapter } from '../adapter/peft-model.js';
-import { isOfHead } from '../adapter/head.js';
+import { isOfHead, outputsOf } from '../adapter/head.js';
 import type { TargetConfig } from '../adapter/targets.js';
 import { incompleteSave } from './write-folder.js';
 
@@ -15,7 +17,7 @@ const MAX_ITEMS = 10_000;
 export type ConfigFields = AdapterFile['config'];
 
 /** What adapter_config.json says of an adapter, in PEFT's names. */
-export function configFields(model: Model, { saved, config }: Adapter, file: ConfigFields): ConfigFields {
+export function configFields(model: Model, { saved, config, labels }: Adapter, file: ConfigFields): ConfigFields {
   return {
     auto_mapping: null,
     base_model_name_or_path: model.name,
@@ -23,9 +25,25 @@ export function configFields(model: Model, { saved, config }: Adapter, file: Con
     modules_to_save: savedNames(model, Object.keys(saved)),
     revision: null,
     task_type: TASK_TYPES[model.task ?? 'sequence-classification'],
+    ...(labels && labelFields(labels)), // PEFT has no such fields, and ignores them with a warning
     ...file,
     ...('exclude_modules' in file && { exclude_modules: excludedModules(config, file) }),
   };
+}
+
+/**
+ * The names of classes that a configuration holds; undefined where it holds none, as one written by PEFT, or the model has no classes.
+ * @throws CheckpointError where they are not different names for each of the outputs.
+ */
+export function storedLabels({ id2label }: ConfigFields, model: Model): readonly string[] | undefined {
+  if (id2label === undefined || id2label === null || model.task === 'causal-lm') return undefined;
+  const outputs = outputsOf(model);
+  const labels = labelsIn(id2label);
+  if (labels && labels.length === (outputs ?? labels.length)) return labels;
+  throw new CheckpointError(
+    `id2label is ${describe(id2label)}; expected a different name for each ${outputs === undefined ? 'output' : `of the ${outputs} outputs`}`,
+    'id2label',
+  );
 }
 
 /** What PEFT calls the tasks. */

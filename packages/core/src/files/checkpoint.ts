@@ -9,6 +9,7 @@ import {
   decodeConfig,
   encodeConfig,
   methodFor,
+  storedLabels,
   stringList,
 } from './adapter-config.js';
 import { modelCard } from './model-card.js';
@@ -125,5 +126,6 @@ export async function readAdapter(
   const method = methodFor(config, methods, folder);
   const tensors = withoutPrefix(decodeTensors(await storage.read(source), source));
   const { own, saved, paths } = splitSaved(tensors, model, stringList(config.modules_to_save));
-  return { name: adapterName, method, file: { config, tensors: own }, saved, savedPaths: paths, source };
+  const labels = storedLabels(config, model);
+  return { name: adapterName, method, file: { config, tensors: own }, saved, savedPaths: paths, labels, source };
 }

@@ -38,7 +38,8 @@ export async function hotswapAdapter(
     ...Object.values(current.layers).map((layer) => swapped(current, incoming, layer, stored.source)),
     ...Object.values(current.saved).map((layer) => savedValues(current, incoming, layer)),
   ) as HostTensors;
-  peft.adapters.set(current.name, { ...current, values });
+  const { labels } = incoming;
+  peft.adapters.set(current.name, { ...current, values, ...(labels && { labels }) });
 }
 
 function assertSubset(current: Adapter, incoming: Adapter, source: string): void {

@@ -51,6 +51,7 @@ export function loraAdapter(
     file: hasBiases ? withBiases(file, modules, model) : file,
     saved: { ...savedValues(savedFrom), ...wholeValues(whole) },
     savedPaths: [...Object.keys(savedFrom.saved), ...Object.keys(whole)],
+    labels: savedFrom.labels,
     source: `the adapter '${name}'`,
   });
 }

@@ -17,6 +17,8 @@ export interface StoredAdapter {
   readonly saved: HostTensors;
   /** Paths of these modules. */
   readonly savedPaths: readonly string[];
+  /** Names of the classes; default: those of the model. */
+  readonly labels?: readonly string[] | undefined;
   /** Where it comes from, for messages. */
   readonly source: string;
 }
@@ -26,7 +28,7 @@ export interface StoredAdapter {
  * @throws CheckpointError naming the tensor or field at fault.
  */
 export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter): Adapter {
-  const { method, file, saved, source } = stored;
+  const { method, file, saved, labels, source } = stored;
   const targetModules = modulesOf(file.tensors, model, source);
   const read = method.fromFile({ ...file, sites: model.sites });
   const modulesToSave = stored.savedPaths.filter((path) => !isOfHead(model, path));
@@ -36,7 +38,7 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
     ...read.config,
   });
   const created = createAdapter(model, { method, config }, { seed, adapterName: stored.name });
-  const adapter = { ...created, layers: layersFitting(created, read.values) };
+  const adapter = { ...created, ...(labels && { labels }), layers: layersFitting(created, read.values) };
   const missing = Object.keys(adapter.saved).filter(
     (path) => isOfHead(model, path) && !stored.savedPaths.includes(path),
   );

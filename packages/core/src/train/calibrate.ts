@@ -4,6 +4,7 @@ import { adaptedSites, savedModules } from '../adapter/attach.js';
 import { initialValues } from '../adapter/peft-model.js';
 import { forward, peftScope, type ForwardTensors } from '../adapter/scope.js';
 import type { TargetConfig } from '../adapter/targets.js';
+import { assertKnownOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor, PureFunction } from '../contracts/executor.js';
 import type { AdapterLayers, Calibration, CalibrationKind, ConfiguredMethod } from '../contracts/method.js';
@@ -15,7 +16,8 @@ import { hostTensor, tensorAt, tensorsAt, type HostTensor, type Tensors } from '
 import { cachingCompiler } from './compiler.js';
 import { frozenWeights, modelInputs, specsOf } from './feeds.js';
 import { flatten, unflatten, type Groups } from './groups.js';
-import { objectiveLoss } from './loss.js';
+import { assertLabels } from './labels.js';
+import { assertObjective, objectiveLoss } from './loss.js';
 import { stepContext } from './step.js';
 
 /** How much is measured, and with which head. */
@@ -30,20 +32,25 @@ export interface CalibrateOptions {
 /**
  * Measures on some batches what a configuration's initial values are computed from: the second moment of what each adapted
  * module reads, or the gradient of the loss at its frozen weight. Give the result to `attach`.
- * @throws ConfigError when the configuration computes nothing from data.
+ * @throws ConfigError for an unknown option, and when the configuration computes nothing from data.
+ * @throws DataError for a label that no output of the model represents.
  * @throws TargetModuleError when it matches no module.
  */
 export async function calibrate<C extends TargetConfig>(
   model: Model,
   { method, config }: ConfiguredMethod<C>,
   data: TrainingData,
-  { executor, batches = 8, seed = 0 }: CalibrateOptions,
+  options: CalibrateOptions,
 ): Promise<Calibration> {
+  assertKnownOptions('calibrate', options, ['executor', 'batches', 'seed']);
+  const { executor, batches = 8, seed = 0 } = options;
   const kind = method.calibration?.(config);
   if (!kind) throw new ConfigError(`${method.name}: this configuration needs no calibration`, 'calibration');
   const paths = adaptedSites(model, method, config).matched.flatMap((s) => (s.kind === 'linear' ? [s.path] : []));
   const saved = savedModules(model, config, createRng(seed));
   const measured = data.epoch(0).slice(0, batches);
+  assertObjective(data.objective);
+  assertLabels(model, measured, data.objective);
   const measure = measuring(kind, { model, saved, paths, objective: data.objective });
   const { rows, ...totals } = await summed(model, saved, measured, measure, executor);
   const count = kind === 'activations' ? tensorAt({ rows }, 'rows')?.data[0] : measured.length;

@@ -1,9 +1,11 @@
 import { actingParts, mixedParts, type ActingParts } from '../adapter/acting.js';
 import { adapterNamed, BASE, type PeftModel } from '../adapter/peft-model.js';
+import { assertKnownOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { Batch, EvaluationData, Model } from '../contracts/model.js';
 import { floats, hostTensor, sizeOf, type HostTensors } from '../tensors.js';
+import { assertLabels } from './labels.js';
 import { openSession, type Session, type Values } from './session.js';
 import { rowsKey } from './step.js';
 
@@ -22,29 +24,34 @@ export interface PredictOptions {
  *
  * @param model a model with adapters, of which the active ones act, or a plain one, e.g. a merged one.
  * @throws UnsupportedError when `adapterNames` are given and one of them acts on what all rows of a batch share.
- * @throws ConfigError when `adapterNames` names an unknown adapter, not every row, or one where the model has none.
+ * @throws ConfigError for an unknown option, or when `adapterNames` names an unknown adapter, not every row, or one where the model has none.
  */
 export async function predict(
   model: PeftModel | Model,
   batches: readonly Batch[],
   executor: Executor,
-  { adapterNames }: PredictOptions = {},
+  options: PredictOptions = {},
 ): Promise<Float32Array[]> {
+  assertKnownOptions('predict', options, ['adapterNames']);
+  const { adapterNames } = options;
   const parts = adapterNames ? mixed(model, batches, adapterNames) : actingParts(model);
   return opened(parts, executor, (session, values) =>
     predictWith(session, values, { batches }, adapterNames && rowMasks(adapterNames)),
   );
 }
 
-/** The metrics of a model, with its active adapters, on labelled data. */
+/**
+ * The metrics of a model, with its active adapters, on labelled data.
+ * @throws DataError for a label that no output of the model represents, before anything is computed.
+ */
 export async function evaluate(
   model: PeftModel | Model,
   data: EvaluationData,
   executor: Executor,
 ): Promise<Record<string, number>> {
-  return opened(actingParts(model), executor, async (session, values) =>
-    data.score(await predictWith(session, values, data)),
-  );
+  const parts = actingParts(model);
+  assertLabels(parts.model, data.batches);
+  return opened(parts, executor, async (session, values) => data.score(await predictWith(session, values, data)));
 }
 
 /**

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor1D } from '@tensorflow/tfjs';
 import type { Batch, Objective } from '../contracts/model.js';
+import { assertOneOf } from '../config.js';
 import { softmaxCrossEntropy } from '../nn/cross-entropy.js';
 
 /** A loss over what counts of a batch: outputs, their labels, and a weight for each label -> a scalar. */
@@ -47,23 +48,33 @@ export const tokenCrossEntropy: Loss = (logits, labels, weights) => {
 export const nextTokenCrossEntropy: Loss = (logits, labels, weights) =>
   tokenCrossEntropy(logits, next(labels, -100), next(weights, 0));
 
-const losses: Readonly<Record<Objective, Loss>> = {
+const lossesByObjective: Readonly<Record<Objective, Loss>> = {
   classification: crossEntropy,
   regression: squaredError,
   'token-classification': tokenCrossEntropy,
   'causal-lm': nextTokenCrossEntropy,
 };
 
-/** The loss of an objective on a batch: what weighs nothing, and for an objective of tokens what is no token, plays no part. */
+/** @throws ConfigError for an objective that there is none of, with the nearest one. */
+export function assertObjective(objective: Objective): void {
+  assertOneOf('objective', objective, Object.keys(lossesByObjective));
+}
+
+/**
+ * The loss of an objective on a batch: what weighs nothing, and for an objective of tokens what is no token, plays no part.
+ * @throws ConfigError for an unknown objective.
+ */
 export function objectiveLoss(
   objective: Objective,
   outputs: Tensor,
   { labels, rowWeights, attentionMask }: Labelled,
 ): Scalar {
-  if (labels.rank === 1) return losses[objective](outputs, labels, rowWeights);
+  assertObjective(objective);
+  const loss = lossesByObjective[objective];
+  if (labels.rank === 1) return loss(outputs, labels, rowWeights);
   const rows = tf.reshape(rowWeights, [-1, 1]); // [batch, 1]
   const weights = attentionMask ? tf.mul(attentionMask, rows) : tf.broadcastTo(rows, labels.shape);
-  return losses[objective](outputs, labels, weights);
+  return loss(outputs, labels, weights);
 }
 
 /** What a batch counts beside others: the rows, or for labels of tokens the tokens, that its loss is the mean over. */

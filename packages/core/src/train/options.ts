@@ -1,9 +1,10 @@
+import { assertKnownOptions, assertOneOf, describe } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { TrainPlan } from '../contracts/method.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
 import { defaultAdamW, type AdamWConfig } from './optimizer.js';
-import type { ScheduleName } from './schedule.js';
+import { schedules, type ScheduleName } from './schedule.js';
 import type { TrainingSnapshot } from './snapshot.js';
 
 /** How `train` trains. */
@@ -48,6 +49,34 @@ export interface TrainOptions {
   /** Stops between two steps. */
   readonly signal?: AbortSignal;
 }
+
+const OPTIONS: Readonly<Record<keyof TrainOptions, true>> = {
+  executor: true,
+  epochs: true,
+  gradientAccumulationSteps: true,
+  learningRate: true,
+  learningRates: true,
+  schedule: true,
+  warmupRatio: true,
+  finalRatio: true,
+  weightDecay: true,
+  beta1: true,
+  beta2: true,
+  epsilon: true,
+  epsilonOn: true,
+  clipNorm: true,
+  unclippedGroups: true,
+  selection: true,
+  onStep: true,
+  onEvaluation: true,
+  onSnapshot: true,
+  snapshotEvery: true,
+  resume: true,
+  signal: true,
+};
+
+/** The names of the options of `train`. */
+export const trainOptionNames = Object.keys(OPTIONS);
 
 /** Data to select a checkpoint on, and how often within the final steps. */
 export interface Selection {
@@ -105,14 +134,17 @@ export interface TrainSettings extends Required<
   readonly evaluationSteps: ReadonlySet<number>;
 }
 
-/** Checks the options against the data. @throws ConfigError naming the field. */
+/** Checks the options against the data. @throws ConfigError naming the field that is unknown or impossible. */
 export function trainSettings(options: TrainOptions, data: Pick<TrainingData, 'batchesPerEpoch'>): TrainSettings {
+  assertKnownOptions('train', options, trainOptionNames);
   const { epochs, learningRate, learningRates = {}, schedule = 'linear', clipNorm = 1, unclippedGroups = [] } = options;
-  const { gradientAccumulationSteps = 1, warmupRatio = 0.06, finalRatio = 0.3, ...rest } = options;
+  const { gradientAccumulationSteps = 1, warmupRatio = 0.06, finalRatio = 0.3, selection, snapshotEvery } = options;
   atLeast('epochs', epochs, 1, true);
   atLeast('gradientAccumulationSteps', gradientAccumulationSteps, 1, true);
   for (const [name, rate] of Object.entries({ learningRate, ...learningRates })) atLeast(name, rate, 0);
+  assertOneOf('schedule', schedule, schedules);
   if (clipNorm !== null) atLeast('clipNorm', clipNorm, Number.MIN_VALUE);
+  if (typeof snapshotEvery === 'number') atLeast('snapshotEvery', snapshotEvery, 1, true);
   share('warmupRatio', warmupRatio);
   share('finalRatio', finalRatio);
   if (warmupRatio + finalRatio >= 1) {
@@ -127,7 +159,6 @@ export function trainSettings(options: TrainOptions, data: Pick<TrainingData, 'b
     warmupSteps: Math.floor(warmupRatio * totalSteps),
     finalSteps: Math.max(1, Math.floor(finalRatio * totalSteps)),
   };
-  const { weightDecay, beta1, beta2, epsilon, epsilonOn } = { ...defaultAdamW, ...defined(rest) };
   return {
     epochs,
     gradientAccumulationSteps,
@@ -136,10 +167,20 @@ export function trainSettings(options: TrainOptions, data: Pick<TrainingData, 'b
     schedule,
     clipNorm,
     unclippedGroups,
-    optimizer: { weightDecay, beta1, beta2, epsilon, epsilonOn },
+    optimizer: optimizerSettings(options),
     plan,
-    evaluationSteps: options.selection ? evaluationSteps(plan, options.selection.evaluations ?? 3) : new Set(),
+    evaluationSteps: selection ? evaluationSteps(plan, selection.evaluations ?? 3) : new Set(),
   };
+}
+
+function optimizerSettings(options: TrainOptions): AdamWConfig {
+  const { weightDecay, beta1, beta2, epsilon, epsilonOn } = { ...defaultAdamW, ...defined(options) };
+  atLeast('weightDecay', weightDecay, 0);
+  share('beta1', beta1);
+  share('beta2', beta2);
+  atLeast('epsilon', epsilon, Number.MIN_VALUE);
+  assertOneOf('epsilonOn', epsilonOn, ['corrected', 'raw']);
+  return { weightDecay, beta1, beta2, epsilon, epsilonOn };
 }
 
 /** Steps spread evenly over the final ones; the last step is always among them. */
@@ -156,10 +197,11 @@ function defined<T extends object>(record: T): { [K in keyof T]: Exclude<T[K], u
 function atLeast(field: string, value: number, least: number, integer = false): void {
   if (Number.isFinite(value) && value >= least && (!integer || Number.isInteger(value))) return;
   const kind = integer ? 'an integer' : 'a number';
-  throw new ConfigError(`${field} must be ${kind} of at least ${least}, got ${value}`, field);
+  const bound = least === Number.MIN_VALUE ? 'above 0' : `of at least ${least}`;
+  throw new ConfigError(`${field} must be ${kind} ${bound}, got ${describe(value)}`, field);
 }
 
 function share(field: string, value: number): void {
   if (value >= 0 && value < 1) return;
-  throw new ConfigError(`${field} must be a share from 0 to below 1, got ${value}`, field);
+  throw new ConfigError(`${field} must be a number from 0 to below 1, got ${describe(value)}`, field);
 }

@@ -4,9 +4,11 @@ import type { PeftModel } from '../adapter/peft-model.js';
 import type { TargetConfig } from '../adapter/targets.js';
 import type { Executor } from '../contracts/executor.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
+import { assertKnownOptions } from '../config.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { evaluate } from './evaluate.js';
-import type { StepEvent, TrainOptions } from './options.js';
+import { assertLabels } from './labels.js';
+import { trainOptionNames, type StepEvent, type TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
 import { train, type TrainResult } from './trainer.js';
 
@@ -92,16 +94,24 @@ export interface SparsifyOptions extends Omit<TrainOptions, 'selection' | 'resum
   readonly resume?: Pick<SparsifySnapshot, 'stages'> & Partial<SparsifySnapshot>;
 }
 
+const OWN_OPTIONS = ['levels', 'stageEpochs', 'evaluations', 'onStage'] satisfies (keyof SparsifyOptions)[];
+
+const sparsifyOptionNames = [...trainOptionNames.filter((name) => name !== 'selection'), ...OWN_OPTIONS];
+
 /**
  * Trains an adapter at one sparsity level after another, in place, and records what it still knows at each.
  *
  * @returns a record for every stage, those of `resume` included
- * @throws ConfigError for impossible options, a method without such levels, or a configuration that sets its own.
+ * @throws ConfigError for unknown or impossible options, a method without such levels, or a configuration that sets its own.
  * @throws CheckpointError when `resume` belongs to another schedule or another adapter.
  */
 export async function sparsify(peft: PeftModel, data: SparsifyData, options: SparsifyOptions): Promise<StageRecord[]> {
+  assertKnownOptions('sparsify', options, sparsifyOptionNames);
   const configs = stageConfigs(peft, options);
   assertPossible(peft, options);
+  for (const judged of [data.trainSubset, data.validation, data.reported]) {
+    if (judged) assertLabels(peft.model, judged.batches);
+  }
   const records = [...(options.resume?.stages ?? [])];
   const gates = records[0]?.gates ?? countGates(peft);
   let snapshot = options.resume?.training;

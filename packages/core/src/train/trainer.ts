@@ -17,6 +17,8 @@ import { hostScalar, hostZeros, type HostTensors } from '../tensors.js';
 import type { Checkpoint } from './checkpoint.js';
 import { predictWith } from './evaluate.js';
 import { layerSpecs } from './feeds.js';
+import { assertLabels } from './labels.js';
+import { assertObjective } from './loss.js';
 import { biasCorrections } from './optimizer.js';
 import { trainSettings, type Selection, type TrainOptions, type TrainSettings } from './options.js';
 import { learningRateFactor } from './schedule.js';
@@ -38,12 +40,15 @@ export interface TrainResult {
 
 /**
  * Trains an adapter and the head beside it, in place: `peft.adapter` ends as the selected checkpoint.
- * @throws ConfigError for impossible options.
+ * @throws ConfigError for unknown or impossible options, and for an unknown objective.
+ * @throws DataError for a label that no output of the model represents, before the first step of its epoch.
  * @throws TrainingError when the loss is not finite; it names the step and the largest gradients.
  */
 export async function train(peft: PeftModel, data: TrainingData, options: TrainOptions): Promise<TrainResult> {
-  assertTrainable(peft);
   const settings = trainSettings(options, data);
+  assertObjective(data.objective);
+  assertTrainable(peft);
+  if (options.selection) assertLabels(peft.model, options.selection.data.batches);
   const run = startRun(peft, settings, options);
   try {
     await runEpochs(run, data, options);
@@ -150,6 +155,7 @@ async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): P
   const stepsPerEpoch = plan.totalSteps / epochs;
   for (let epoch = Math.floor(run.step / stepsPerEpoch); epoch < epochs; epoch++) {
     const batches = data.epoch(epoch);
+    assertLabels(run.model, batches, data.objective);
     for (let part = run.step - epoch * stepsPerEpoch; part < stepsPerEpoch; part++) {
       options.signal?.throwIfAborted();
       run.step++;

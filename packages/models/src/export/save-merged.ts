@@ -61,7 +61,7 @@ export function mergedSettings({ config, type }: Transformers, head: Described):
     ...settings,
     architectures: [className(type, head.task)],
     dtype: 'float32',
-    ...headSettings(settings, head),
+    ...headSettings(head),
     ...(isDecoder(type) && head.task === 'sequence-classification' && paddingSettings(settings)),
   };
 }

@@ -54,7 +54,7 @@ export async function saveOnnx(
 function settings({ transformers }: SourceFiles, head: Described): Record<string, unknown> {
   const own = transformers
     ? mergedSettings(transformers, head)
-    : { model_type: CLASSIFIER_TYPE, ...headSettings({}, head) };
+    : { model_type: CLASSIFIER_TYPE, ...headSettings(head) };
   const isUnknown = transformers !== undefined && isDecoder(transformers.type) && head.task !== 'causal-lm';
   return {
     ...own,

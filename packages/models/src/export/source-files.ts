@@ -17,7 +17,7 @@ export interface ExportOptions extends SourceOptions {
   readonly sourceStorage?: Storage;
   /** Where the new folder is written. Default: the disk. */
   readonly storage?: Storage;
-  /** Names of the classes, in the order of the outputs. Default: those of the settings where they are as many, else LABEL_0, .. */
+  /** Names of the classes, in the order of the outputs. Default: those of the model, else LABEL_0, .. */
   readonly labels?: readonly string[];
 }
 

@@ -1,4 +1,4 @@
-import { CheckpointError, type Task } from '@peftjs/core';
+import { CheckpointError, labelsIn, type Task } from '@peftjs/core';
 import type { Checkpoint, CheckpointFormat } from '../checkpoint-format.js';
 import { readChatTemplate } from './chat-template.js';
 import type { ModelFolder } from '../folder.js';
@@ -32,8 +32,16 @@ async function readTransformers(folder: ModelFolder, task: Task, dtype: WeightDt
     architecture,
     tokenizer: chatTemplate ? { ...tokenizer, chatTemplate } : tokenizer,
     ...(eosTokenIds && { eosTokenIds }),
+    ...(holdsHead && ownLabels(config)),
     ...(await readWeights(folder, architecture, { modelType, holdsHead, dtype })),
   };
+}
+
+/** The labels of a config.json; LABEL_0, .. are none, for transformers makes them up. */
+function ownLabels({ settings }: ConfigFile): Pick<Checkpoint, 'labels'> {
+  const labels = labelsIn(field(settings, 'id2label'));
+  const isMadeUp = labels?.every((label, index) => label === `LABEL_${index}`) ?? true;
+  return labels && !isMadeUp ? { labels } : {};
 }
 
 /** What the classes of transformers whose heads go by the same names are for. */

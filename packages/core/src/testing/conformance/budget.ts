@@ -45,4 +45,10 @@ export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
       expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
     );
   });
+  it.each(['stored', 'trained'] as const)('refuses a budget that the modules cannot hold, %s', (matchOn) => {
+    const { matched } = attach(toyModel(), method()).adapter.targets;
+    expect(() => fitBudget(matched, 1e9, method.parseConfig(config), matchOn)).toThrow(
+      expect.objectContaining({ path: 'budget', message: expect.stringMatching(/hold at most \d+/) as string }),
+    );
+  });
 }

@@ -1,6 +1,5 @@
 import { expect, it } from 'vitest';
 import type { TargetConfig } from '../../adapter/targets.js';
-import { onWarning } from '../../config.js';
 import { ConfigError } from '../../errors.js';
 import type { CallableMethod } from '../../contracts/method.js';
 import type { ConformanceOptions } from './suite.js';
@@ -16,17 +15,10 @@ export function testConfiguration<C extends TargetConfig>(
       expect(method.parseConfig(JSON.parse(JSON.stringify(parsed)))).toEqual(parsed);
     }
   });
-  it('warns once of an option that it does not know, and goes on', () => {
-    const warnings: string[] = [];
-    const restore = onWarning((message) => warnings.push(message));
-    try {
-      const option = `noSuchOptionOf${method.name}`;
-      expect(method.parseConfig({ [option]: 1 })).toEqual(method.parseConfig({}));
-      method.parseConfig({ [option]: 2 });
-      expect(warnings.filter((message) => message.includes(option))).toHaveLength(1);
-    } finally {
-      restore();
-    }
+  it('refuses an option that it does not know', () => {
+    expect(() => method.parseConfig({ noSuchOption: 1 })).toThrow(
+      expect.objectContaining({ code: new ConfigError('').code, path: 'noSuchOption' }),
+    );
   });
   it.each(invalid.map(({ options, field }) => [JSON.stringify(options), options, field] as const))(
     'refuses %s',

@@ -1,0 +1,27 @@
+import { describe, expect, it } from 'vitest';
+import { didYouMean, nearestPaths } from './nearest.js';
+
+describe('didYouMean', () => {
+  const methods = ['head', 'lora', 'adalora', 'sora', 'l1ra', 'truncated-lora'];
+
+  it.each([
+    ['lroa', 'lora'],
+    ['soar', 'sora'],
+    ['SoRA', 'sora'],
+    ['adalroa', 'adalora'],
+    ['truncated_lora', 'truncated-lora'],
+    ['truncatedlora', 'truncated-lora'],
+  ])('takes %s for %s', (name, meant) => {
+    expect(didYouMean(name, methods)).toBe(` (did you mean '${meant}'?)`);
+  });
+
+  it.each(['', 'turbo', 'x'])('has no suggestion for %j', (name) => {
+    expect(didYouMean(name, methods)).toBe('');
+  });
+});
+
+describe('nearestPaths', () => {
+  it('compares with the end of a path', () => {
+    expect(nearestPaths(['layer.0.key', 'layer.0.query'], ['qurey'])[0]).toBe('layer.0.query');
+  });
+});

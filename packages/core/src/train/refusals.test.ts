@@ -1,0 +1,138 @@
+import { describe, expect, it } from 'vitest';
+import { attach } from '../adapter/attach.js';
+import { fullModule } from '../adapter/full-module.js';
+import { targetEntries } from '../adapter/targets.js';
+import { parseOptions } from '../config.js';
+import type { Executor } from '../contracts/executor.js';
+import { defineMethod } from '../contracts/method.js';
+import type { EvaluationData, TrainingData } from '../contracts/model.js';
+import { EngineError, UnsupportedError } from '../errors.js';
+import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
+import { hostIntegers } from '../tensors.js';
+import { calibrate } from './calibrate.js';
+import { evaluate, predict } from './evaluate.js';
+import { train } from './trainer.js';
+import type { TrainOptions } from './options.js';
+import { sparsify } from './sparsify.js';
+
+/** Computes nothing: what is refused in time never gets here. */
+const idle: Executor = {
+  info: { executor: 'idle', backend: 'none', threads: 0 },
+  upload: () => ({}),
+  download: () => Promise.reject(new EngineError('nothing is computed')),
+  release: () => undefined,
+  compile: () => Promise.reject(new EngineError('something is computed')),
+};
+
+function impossible(): never {
+  throw new UnsupportedError('only trained here');
+}
+
+const whole = defineMethod({
+  name: 'whole',
+  capabilities: { mergeable: false, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+  parseConfig: (input) => parseOptions('whole', targetEntries, input),
+  calibration: () => 'gradients',
+  atSparsity: (config) => config,
+  adapt: (sites, _, init) =>
+    Object.fromEntries(sites.map((site) => [site.path, fullModule(site, init.frozen(site.path), 'default')])),
+  peftTypes: [],
+  toFile: impossible,
+  fromFile: impossible,
+});
+const model = toyModel();
+const peft = attach(model, whole({ targetModules: ['query'] }), {});
+
+/** The labels of the last batch with one beyond the three classes. */
+function withLabel<T extends TrainingData | EvaluationData>(data: T): T {
+  const batches = 'epoch' in data ? data.epoch(0) : data.batches;
+  const changed = batches.map((batch, index) =>
+    index < batches.length - 1 ? batch : { ...batch, labels: hostIntegers(new Int32Array(8).fill(3), [8]) },
+  );
+  return 'epoch' in data ? { ...data, epoch: () => changed } : { ...data, batches: changed };
+}
+
+const trained = (options: object = {}, data = toyTrainingData()) =>
+  train(peft, data, { executor: idle, epochs: 1, learningRate: 1e-3, ...options });
+const sparsified = (options: object = {}, validation = toyEvaluationData()) =>
+  sparsify(
+    peft,
+    { train: toyTrainingData(), trainSubset: toyEvaluationData(), validation },
+    {
+      executor: idle,
+      epochs: 1,
+      learningRate: 1e-3,
+      levels: [0],
+      ...options,
+    },
+  );
+
+describe('before anything is computed', () => {
+  it.each<[string, Record<string, unknown>, string, RegExp]>([
+    [
+      'an unknown option',
+      { learningrate: 1 },
+      'learningrate',
+      /^train: option 'learningrate' is unknown \(did you mean 'learningRate'\?\)/,
+    ],
+    [
+      'an unknown schedule',
+      { schedule: 'cosin' },
+      'schedule',
+      /'cosin' \(did you mean 'cosine'\?\); expected linear, cosine, constant/,
+    ],
+    ['a place for epsilon that there is not', { epsilonOn: 'Corected' }, 'epsilonOn', /did you mean 'corrected'/],
+    ['a negative weight decay', { weightDecay: -1 }, 'weightDecay', /at least 0, got -1/],
+    ['beta1 of 1', { beta1: 1 }, 'beta1', /from 0 to below 1, got 1/],
+    ['beta2 of 1', { beta2: 1 }, 'beta2', /from 0 to below 1, got 1/],
+    ['an epsilon of 0', { epsilon: 0 }, 'epsilon', /above 0, got 0/],
+    ['a text for a number', { weightDecay: '0.1' }, 'weightDecay', /got '0.1'/],
+    ['a snapshot every 0 steps', { snapshotEvery: 0 }, 'snapshotEvery', /at least 1, got 0/],
+  ])('train refuses %s', async (_, options, path, message) => {
+    await expect(trained(options)).rejects.toThrow(
+      expect.objectContaining({ code: 'PEFT_CONFIG', path, message: expect.stringMatching(message) as string }),
+    );
+  });
+
+  it('train refuses an unknown objective', async () => {
+    const data = { ...toyTrainingData(), objective: 'clasification' } as unknown as TrainingData;
+    await expect(trained({}, data)).rejects.toThrow(/objective is 'clasification' \(did you mean 'classification'\?\)/);
+  });
+
+  it('train refuses no options at all', async () => {
+    await expect(train(peft, toyTrainingData(), undefined as unknown as TrainOptions)).rejects.toThrow(
+      /options must be an object/,
+    );
+  });
+
+  it('train refuses a label that no output represents', async () => {
+    await expect(trained({}, withLabel(toyTrainingData()))).rejects.toThrow(/the label of row 24 is 3; .* 3 outputs/);
+  });
+
+  it('train refuses such a label among the rows that select a checkpoint', async () => {
+    await expect(trained({ selection: { data: withLabel(toyEvaluationData()) } })).rejects.toThrow(/row 24 is 3/);
+  });
+
+  it('evaluate refuses such a label', async () => {
+    await expect(evaluate(model, withLabel(toyEvaluationData()), idle)).rejects.toThrow(/row 24 is 3/);
+  });
+
+  it('calibrate refuses such a label, and an unknown option', async () => {
+    const options = { executor: idle };
+    await expect(calibrate(model, whole(), withLabel(toyTrainingData()), options)).rejects.toThrow(/row 24 is 3/);
+    const misspelled = { ...options, batchs: 1 };
+    await expect(calibrate(model, whole(), toyTrainingData(), misspelled)).rejects.toThrow(/did you mean 'batches'/);
+  });
+
+  it('sparsify refuses such a label, and an unknown option', async () => {
+    await expect(sparsified({}, withLabel(toyEvaluationData()))).rejects.toThrow(/row 24 is 3/);
+    await expect(sparsified({ stageEpoch: 1 })).rejects.toThrow(/did you mean 'stageEpochs'/);
+  });
+
+  it('predict and attach refuse an unknown option', async () => {
+    const names: object = { adaptorNames: [] };
+    await expect(predict(peft, toyEvaluationData().batches, idle, names)).rejects.toThrow(/mean 'adapterNames'/);
+    const misspelled: object = { sead: 1 };
+    expect(() => attach(model, whole(), misspelled)).toThrow(/did you mean 'seed'/);
+  });
+});

@@ -1,0 +1,41 @@
+import { DataError } from '@peftjs/core';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+
+/** The loss of class numbers: it takes one that there is no output for as a row without a class. */
+const OF_CLASSES = 'sparseCategoricalCrossentropy';
+
+/** Targets as `fit` takes them: of one output, of each, or by the outputs' names. */
+type Targets = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>;
+
+/** Whether a model is compiled for class numbers at one of its outputs. */
+export function learnsClasses({ loss }: tf.LayersModel): boolean {
+  return Object.values(typeof loss === 'object' ? loss : [loss]).includes(OF_CLASSES);
+}
+
+/**
+ * Checks the class numbers of a model's targets against its outputs.
+ * @throws DataError naming the first label that no output represents, its row and the number of outputs.
+ */
+export async function assertClasses(model: tf.LayersModel, targets: Targets): Promise<void> {
+  for (const [index, { shape }] of model.outputs.entries()) {
+    const name = model.outputNames[index] ?? '';
+    const target = targets instanceof tf.Tensor ? targets : (own(targets, index, name) as Tensor | undefined);
+    if (target === undefined || own(model.loss, index, name) !== OF_CLASSES) continue;
+    const outputs = shape.at(-1) ?? Infinity;
+    const labels = await target.data();
+    const place = labels.findIndex((label) => !(Number.isInteger(label) && label >= 0 && label < outputs));
+    if (place === -1) continue;
+    const row = Math.floor((place * target.shape[0]) / labels.length);
+    throw new DataError(
+      `the label of row ${row} is ${labels[place]}; expected an integer from 0 to ${outputs - 1}: '${model.name}' has ${outputs} outputs`,
+      'labels',
+    );
+  }
+}
+
+/** What belongs to an output: the one there is, or by its place or name. */
+function own(of: unknown, index: number, name: string): unknown {
+  if (typeof of !== 'object' || of === null) return of;
+  return (of as Readonly<Record<string, unknown>>)[Array.isArray(of) ? index : name];
+}

@@ -1,0 +1,123 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { peftBench } from './in-process.js';
+import { tinyTask } from './tiny-task.js';
+
+let folder = '';
+let task: string[] = [];
+const path = (name: string): string => join(folder, name);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-impossible-'));
+  task = await tinyTask(folder, 32);
+  await mkdir(path('adapter'));
+  await writeFile(path('adapter/adapter_config.json'), '{"peft_type": "LORA"}');
+  await mkdir(path('run/results'), { recursive: true });
+  await writeFile(path('schedule.json'), '{"protocol": {"schedule": "cosin"}}');
+  await writeFile(path('field.json'), '{"protocols": {}}');
+  await writeFile(path('options.json'), '{"methods": {"lora": {"options": {"lora_alpah": 1}}}}');
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** The one line of a command that is refused. */
+async function refusal(line: string): Promise<string> {
+  const { code, stdout, stderr } = await peftBench(line.split(' ').map((word) => word.replace('@', `${folder}/`)));
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+  const lines = stderr.trim().split('\n');
+  return lines.filter((text) => !text.startsWith('peft-bench: loading')).join('\n');
+}
+
+describe('the nearest name is suggested on the one line', () => {
+  it.each([
+    ['a method', 'run --method lroa --out @out', /--method 'lroa' is unknown \(did you mean 'lora'\?\); known are/],
+    ['a task', 'run --task uci-sentimnet --out @out', /did you mean 'uci-sentiment'/],
+    ['a preset', 'run --preset quik --out @out', /did you mean 'quick'/],
+    ['an engine', 'run --engine compield --out @out', /compiled, eager \(did you mean 'compiled'\?\)/],
+    ['a backend', 'run --backend webgup --out @out', /did you mean 'webgpu'/],
+    ['a format', 'export @adapter --format merge --out @out', /did you mean 'merged'/],
+    ['a flag', 'run --bugdet r=4 --out @out', /unknown option '--bugdet' \(Did you mean --budget\?\)/],
+    ['a command', 'rnu', /unknown command 'rnu' \(Did you mean run\?\)/],
+    [
+      'a field of a study',
+      'run --config @field.json --out @out',
+      /'protocols' is unknown \(did you mean 'protocol'\?\)/,
+    ],
+    ['a value of a study', 'run --config @schedule.json --out @out', /'cosin' \(did you mean 'cosine'\?\)/],
+    [
+      'an option of a method',
+      'run --config @options.json --out @out',
+      /'lora_alpah' is unknown \(did you mean 'loraAlpha'\?\)/,
+    ],
+  ])('for %s', async (_, line, message) => {
+    expect(await refusal(line)).toMatch(message);
+  });
+
+  it('for a misspelled flag, before a missing one is asked for', async () => {
+    expect(await refusal('run --bugdet r=4')).toMatch(/--bugdet/);
+    expect(await refusal('run --ouput x')).toMatch(/'--ouput'/);
+  });
+});
+
+it('missing flags are asked for all at once', async () => {
+  expect(await refusal('manifest')).toBe(
+    "peft-bench: required options '--out <folder>', '--kubernetes', '--image <image>' not specified",
+  );
+});
+
+describe('a budget that the modules cannot hold is refused, with the largest possible one', () => {
+  it.each([
+    ['900%', 'lora'],
+    ['r=100000', 'lora'],
+    ['99999999999999999999', 'lora'],
+    ['900%', 'adalora'],
+    ['900%', 'sora'],
+    ['900%', 'l1ra'],
+    ['900%', 'vera'],
+    ['900%', 'houlsby'],
+    ['900%', 'truncated-lora'],
+  ])('%s of %s', async (budget, method) => {
+    const { code, stderr } = await peftBench([
+      ...['run', ...task, '--out', path('out'), '--method', method],
+      ...['--budget', budget],
+    ]);
+    expect(stderr).toMatch(/budget is \d+.*; (these \d+ modules hold at most \d+|the base model has \d+) parameters/);
+    expect(code).toBe(2);
+    expect(await readdir(folder)).not.toContain('out');
+  });
+
+  it.each(['-5%', '0%', '1e9', 'r=0'])('%s is no budget', async (budget) => {
+    const { code, stderr } = await peftBench(['run', '--budget', budget, '--out', path('out')]);
+    expect(stderr).toMatch(/expected a number of parameters/);
+    expect(code).toBe(2);
+  });
+});
+
+describe('names of methods', () => {
+  it('are those of packages, whatever their case', async () => {
+    const { code, stderr } = await peftBench(['train', '--method', 'LoRA', ...task, '--out', path('trained')]);
+    expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining('saved in') as string });
+  });
+
+  it('are named once, whatever their case', async () => {
+    expect(await refusal('run --method sora,SoRA --out @out')).toMatch(/'sora' twice/);
+  });
+});
+
+describe('a folder for the output', () => {
+  it('of a run is not that of an adapter', async () => {
+    expect(await refusal('run --out @adapter')).toMatch(/adapter holds an adapter; name another folder/);
+  });
+
+  it('of an adapter is not that of a run', async () => {
+    expect(await refusal('train --method lora --out @run')).toMatch(/run holds the results of a run/);
+  });
+
+  it('of an adapter may be that of another one, which is told', async () => {
+    await peftBench(['train', '--method', 'lora', ...task, '--out', path('twice')]);
+    const { code, stderr } = await peftBench(['train', '--method', 'lora', ...task, '--out', path('twice')]);
+    expect(stderr).toMatch(/twice holds an adapter, which the new one will replace/);
+    expect(code).toBe(0);
+  });
+});

@@ -1,0 +1,66 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { attach, savePretrained } from '@peftjs/core';
+import { lora } from '@peftjs/lora';
+import { fromPretrained } from '@peftjs/models';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bertFolder } from '../models/bert-tiny.js';
+import { peftBench } from './in-process.js';
+import { tinyTask } from './tiny-task.js';
+
+let folder = '';
+const path = (name: string): string => join(folder, name);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-labels-'));
+  const task = await tinyTask(folder, 32);
+  const trained = await peftBench(['train', '--method', 'lora', ...task, '--out', path('trained')]);
+  expect(trained).toMatchObject({ code: 0 });
+  await savePretrained(attach(await fromPretrained(bertFolder), lora({ r: 2 })), path('unnamed')); // three outputs
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function labelsOf(file: string): Promise<unknown> {
+  return (JSON.parse(await readFile(path(file), 'utf8')) as { id2label?: unknown }).id2label;
+}
+
+async function exported(adapter: string, format: string, ...flags: string[]) {
+  const out = `${adapter}-${format}`;
+  return peftBench(['export', path(adapter), '--format', format, '--out', path(out), ...flags]);
+}
+
+describe('the classes of a training file', () => {
+  it('are saved with the adapter that peft-bench train makes', async () => {
+    expect(await labelsOf('trained/adapter_config.json')).toEqual({ 0: 'bad', 1: 'good' });
+  });
+
+  it('are shown by inspect', async () => {
+    const { stdout } = await peftBench(['inspect', path('trained')]);
+    expect(stdout).toContain('classes: 0 "bad", 1 "good"\n');
+  });
+
+  it('are in the config.json of exports, without --labels or with the same', async () => {
+    expect(await exported('trained', 'merged')).toMatchObject({ code: 0 });
+    expect(await labelsOf('trained-merged/config.json')).toEqual({ 0: 'bad', 1: 'good' });
+    expect(await exported('trained', 'onnx', '--labels', 'bad,good')).toMatchObject({ code: 0 });
+    expect(await labelsOf('trained-onnx/config.json')).toEqual({ 0: 'bad', 1: 'good' });
+  });
+
+  it('are not given another order by --labels', async () => {
+    const { code, stderr } = await exported('trained', 'peft', '--labels', 'good,bad');
+    expect(stderr).toMatch(/the classes of the adapter are bad,good, .* --labels says good,bad; leave --labels out/);
+    expect(code).toBe(2);
+  });
+});
+
+describe('an adapter without names for its classes', () => {
+  it('is shown without any by inspect', async () => {
+    expect((await peftBench(['inspect', path('unnamed')])).stdout).not.toContain('classes');
+  });
+
+  it('gets them by --labels, also as an adapter', async () => {
+    expect(await exported('unnamed', 'peft', '--labels', 'a,b,c')).toMatchObject({ code: 0 });
+    expect(await labelsOf('unnamed-peft/adapter_config.json')).toEqual({ 0: 'a', 1: 'b', 2: 'c' });
+  });
+});

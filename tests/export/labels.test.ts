@@ -1,0 +1,93 @@
+import { attach, convertToLora, loadPretrained, memoryStorage, mergeAndUnload, savePretrained } from '@peftjs/core';
+import { lora } from '@peftjs/lora';
+import { fromPretrained, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { bertFolder } from '../models/bert-tiny.js';
+
+const labels = ['angry', 'calm', 'glad'];
+const id2label = { 0: 'angry', 1: 'calm', 2: 'glad' };
+const label2id = { angry: 0, calm: 1, glad: 2 };
+
+let named: PretrainedModel;
+let unnamed: PretrainedModel;
+beforeAll(async () => {
+  named = await fromPretrained(bertFolder, { labels });
+  unnamed = await fromPretrained(bertFolder);
+});
+
+async function saved(model: PretrainedModel): Promise<{ storage: ReturnType<typeof memoryStorage>; config: Fields }> {
+  const storage = memoryStorage();
+  await savePretrained(attach(model, lora({ r: 2 })), 'adapter', { storage });
+  return { storage, config: await json(storage, 'adapter/adapter_config.json') };
+}
+
+type Fields = Record<string, unknown>;
+
+async function json(storage: ReturnType<typeof memoryStorage>, file: string): Promise<Fields> {
+  return JSON.parse(new TextDecoder().decode(await storage.read(file))) as Fields;
+}
+
+async function loadedWith(fields: object, model = unnamed): Promise<readonly string[] | undefined> {
+  const { storage, config } = await saved(unnamed);
+  const changed = new TextEncoder().encode(JSON.stringify({ ...config, ...fields }));
+  await storage.write('adapter/adapter_config.json', changed);
+  return (await loadPretrained(model, 'adapter', { storage, methods: [lora] })).adapter.labels;
+}
+
+describe('names of classes', () => {
+  it('are as many as the outputs, and say how many there are', async () => {
+    expect(named).toMatchObject({ labels, outputs: 3 });
+    expect(unnamed.labels).toBeUndefined();
+    const two = { numLabels: 2, labels };
+    await expect(fromPretrained(bertFolder, two)).rejects.toThrow(/expected 2 different labels, got angry, calm, glad/);
+    await expect(fromPretrained(bertFolder, { labels: ['a', 'a'] })).rejects.toThrow(/expected 2 different labels/);
+  });
+
+  it('are saved with an adapter, in its configuration and its card', async () => {
+    const { storage, config } = await saved(named);
+    expect(config).toMatchObject({ id2label, label2id });
+    const card = new TextDecoder().decode(await storage.read('adapter/README.md'));
+    expect(card).toContain('0. `"angry"`\n1. `"calm"`\n2. `"glad"`\n');
+  });
+
+  it('come back with the adapter, whatever the model calls them', async () => {
+    expect(await loadedWith({ id2label })).toEqual(labels);
+    const others = await fromPretrained(bertFolder, { labels: ['x', 'y', 'z'] });
+    expect(await loadedWith({ id2label }, others)).toEqual(labels);
+    expect(await loadedWith({}, others)).toEqual(['x', 'y', 'z']);
+  });
+
+  it('are not in a folder that was saved without, and need not be', async () => {
+    expect((await saved(unnamed)).config).not.toHaveProperty('id2label');
+    expect(await loadedWith({})).toBeUndefined();
+  });
+
+  it.each([
+    ['too few', { 0: 'a', 1: 'b' }],
+    ['a gap', { 0: 'a', 1: 'b', 3: 'c' }],
+    ['a name twice', { 0: 'a', 1: 'b', 2: 'a' }],
+    ['numbers for names', { 0: 0, 1: 1, 2: 2 }],
+    ['a text', 'abc'],
+  ])('of a folder are refused where they name no outputs: %s', async (_, wrong) => {
+    await expect(loadedWith({ id2label: wrong })).rejects.toThrow(
+      expect.objectContaining({ code: 'PEFT_CHECKPOINT', path: 'id2label' }),
+    );
+  });
+
+  it('go with an adapter that is merged or converted', () => {
+    const peft = attach(named, lora({ r: 2 }));
+    expect(mergeAndUnload(peft).labels).toEqual(labels);
+    expect(convertToLora(peft, { method: lora, rank: 2 }).adapter.labels).toEqual(labels);
+  });
+
+  it('are in the config.json of a merged model and of an ONNX folder, and come back from there', async () => {
+    const storage = memoryStorage();
+    const merged = mergeAndUnload(attach(named, lora({ r: 2 })));
+    await saveMerged(merged, 'merged', { storage });
+    await saveOnnx(merged, new Uint8Array(), 'onnx', { storage, maxTokens: 8 });
+    expect(await json(storage, 'merged/config.json')).toMatchObject({ id2label, label2id });
+    expect(await json(storage, 'onnx/config.json')).toMatchObject({ id2label, label2id });
+    expect((await fromPretrained('merged', { storage })).labels).toEqual(labels);
+    expect((await fromPretrained('merged', { storage, numLabels: 2 })).labels).toBeUndefined();
+  });
+});
