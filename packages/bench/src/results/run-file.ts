@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import * as v from 'valibot';
 import { DataError, diskStorage, type Storage } from '@peftjs/core';
 
@@ -8,6 +8,8 @@ export interface RunFile {
   /** The arm that differences are taken to. */
   readonly reference: string;
 }
+
+const MAX_FILE_BYTES = 64 * 1024 * 1024;
 
 const runFile = v.object({ reference: v.pipe(v.string(), v.maxLength(1_000)) });
 
@@ -30,6 +32,8 @@ export async function referenceIn(dir: string): Promise<string | undefined> {
 
 async function readRunFile(path: string): Promise<RunFile> {
   try {
+    const file = await stat(path);
+    if (!file.isFile() || file.size > MAX_FILE_BYTES) throw new DataError('it is no regular file, or too long', path);
     return v.parse(runFile, JSON.parse(await readFile(path, 'utf8')));
   } catch (cause) {
     throw new DataError(`${path} names no reference (${(cause as Error).message}); delete it`, path, cause);

@@ -1,0 +1,37 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { writeResult } from '../../packages/bench/src/results/store.js';
+import { syntheticTrial } from '../../packages/bench/test/synthetic-results.js';
+import { BIN } from './command.js';
+
+let folder = '';
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'peft-bench-report-'));
+  await writeResult(folder, syntheticTrial({ task: 'uci-sentiment', method: 'lora', rank: 4, seed: 1 }));
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+});
+
+const fifo = (path: string): void => void execFileSync('mkfifo', [path]);
+const endless = (path: string): void => {
+  symlinkSync('/dev/zero', path);
+};
+
+describe.skipIf(process.platform === 'win32')('report on a folder with something that is no file', () => {
+  it.each([
+    ['a pipe among the results', 'results/a.json', fifo],
+    ['a link to /dev/zero among the results', 'results/a.json', endless],
+    ['a pipe for what it keeps of the run', 'run.json', fifo],
+  ])('refuses %s', (_, path, make) => {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    make(join(folder, path));
+    const limits = { timeout: 20_000, killSignal: 'SIGKILL', encoding: 'utf8' } as const;
+    const { status, stderr } = spawnSync(process.execPath, [BIN, 'report', folder], limits);
+    expect(stderr).toMatch(/no regular file/);
+    expect(status).toBe(2);
+  });
+});
