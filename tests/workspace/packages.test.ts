@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { packages, root } from './repository.js';
+import { filesBelow, packages, root } from './repository.js';
 
 const scripts = {
   build: 'tsup',
@@ -20,6 +20,7 @@ describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
     expect(manifest.license).toBe('Apache-2.0');
     expect(manifest.files).toEqual(expect.arrayContaining(['dist', 'src', '!src/**/*.test.ts', 'README.md']));
     expect(existsSync(join(root, 'packages', folder, 'README.md'))).toBe(true);
+    expect(filesBelow(`packages/${folder}/src`).filter((path) => path.endsWith('.e2e.ts'))).toEqual([]); // they are not left out
   });
 
   it('has a source for each entry, found before its build', () => {

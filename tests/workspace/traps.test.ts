@@ -46,6 +46,7 @@ describe('every known trap has a mutation that steps into it', () => {
   it.each(mutations)('in $file, on trap $trap: of a text that stands there once', ({ file, search, replace, test }) => {
     expect(textOf(file).split(search), search).toHaveLength(2);
     expect(replace).not.toBe(search);
+    expect(test).toMatch(/\.test\.ts$/); // `npm test` catches it
     expect(textOf(test)).toMatch(/\b(?:it|describe|testMethod)\b/);
   });
 });

@@ -91,13 +91,36 @@ const counting = async (): Promise<{ executor: Executor; ranks: number[] }> => {
   return { executor, ranks };
 };
 
+/** A run with compaction and one of the whole tensors, each with all of its snapshots; two tests look at them. */
+const pairs = new Map<Partial<AdaloraConfig>, Promise<{ readonly compacted: Run; readonly whole: Run }>>();
+
+interface Run {
+  readonly peft: PeftModel<AdaloraConfig>;
+  readonly snapshots: Map<number, TrainingSnapshot>;
+  readonly stored: readonly number[];
+}
+
+function pairOf(variant: Partial<AdaloraConfig>): Promise<{ readonly compacted: Run; readonly whole: Run }> {
+  const runOf = async (compact: boolean): Promise<Run> => {
+    const peft = attached({ ...sparse, ...variant, compact });
+    const stored: number[] = [];
+    const onStep: TrainOptions['onStep'] = (event) => void stored.push(event.storedParameters);
+    return { peft, snapshots: await snapshotsOf(peft, { ...run, onStep }), stored };
+  };
+  const trained = async () => ({ compacted: await runOf(true), whole: await runOf(false) });
+  const pair = pairs.get(variant) ?? trained();
+  pairs.set(variant, pair);
+  return pair;
+}
+
 describe('compaction', () => {
   it.each(variants)('takes what the final mask leaves out of tensors, scores and moments: %o', async (variant) => {
-    const options = { ...sparse, ...variant };
-    const peft = attached({ ...options, compact: true });
-    const [compacted, kept] = [await snapshotsOf(peft, run), await snapshotsOf(attached(options), run)];
+    const pair = await pairOf(variant);
+    const { peft } = pair.compacted;
+    const [compacted, kept] = [pair.compacted.snapshots, pair.whole.snapshots];
     expect(at(compacted, last - 1).adapter).toEqual(at(kept, last - 1).adapter);
-    const { layers } = attached(options).adapter;
+    const fresh = attached({ ...sparse, ...variant });
+    const { layers } = fresh.adapter;
     const { adapter: whole } = at(kept, last);
     for (const kind of ['adapter', 'moment1', 'moment2'] as const) {
       expectEqual(at(compacted, last)[kind], cut(layers, at(kept, last)[kind], whole), 0);
@@ -106,22 +129,19 @@ describe('compaction', () => {
     expect(Object.values(held)).toContain(0);
     expect(Math.max(...Object.values(held))).toBeGreaterThan(1);
     expect(activeRanks(layers, whole)).toEqual(held);
-    const before = withAdapter(attached(options), { values: whole });
+    const before = withAdapter(fresh, { values: whole });
     const after = withAdapter(peft, { values: at(compacted, last).adapter });
     expect(relativeDistance(await outputsOf(after), await outputsOf(before))).toBeLessThan(1e-6);
     expect(storedParameters(peft.adapter.layers, after.adapter.values)).toBe(storedParameters(layers, whole));
   });
 
   it.each(variants)('then goes the way of the whole tensors, but for rounding: %o', async (variant) => {
-    const options = { ...sparse, ...variant };
-    const [peft, whole] = [attached({ ...options, compact: true }), attached(options)];
-    const stored: [number[], number[]] = [[], []];
-    await trainToy(peft, { ...run, onStep: (event) => stored[0].push(event.storedParameters) });
-    await trainToy(whole, { ...run, onStep: (event) => stored[1].push(event.storedParameters) });
+    const pair = await pairOf(variant);
+    const [{ peft }, { peft: whole }] = [pair.compacted, pair.whole];
     const { layers, values } = whole.adapter;
     expectEqual(peft.adapter.values, cut(layers, values, values), 1e-4);
     expect(relativeDistance(await outputsOf(peft), await outputsOf(whole))).toBeLessThan(1e-5);
-    expect(stored[0]).toEqual(stored[1]);
+    expect(pair.compacted.stored).toEqual(pair.whole.stored);
     expect(activeRanks(peft.adapter.layers, peft.adapter.values)).toEqual(activeRanks(layers, values));
   });
 
@@ -223,12 +243,15 @@ describe('the orthogonality term of a smaller layer', () => {
 });
 
 describe.each(parametrizations)('an adapter that has been compacted: %s', (parametrization) => {
-  const compacted = async (options: Partial<AdaloraConfig> = {}): Promise<PeftModel<AdaloraConfig>> => {
+  const trained = async (options: Partial<AdaloraConfig>): Promise<PeftModel<AdaloraConfig>> => {
     const peft = attached({ ...sparse, loraAlpha: 6, parametrization, compact: true, ...options });
     await trainToy(peft, { epochs: 6 });
     expect(Object.values(heldOf(peft))).toContain(0);
     return peft;
   };
+  let once: Promise<PeftModel<AdaloraConfig>> | undefined;
+  /** Trained once, in a model of its own at every call. */
+  const compacted = async (): Promise<PeftModel<AdaloraConfig>> => withAdapter(await (once ??= trained({})), {});
 
   it('keeps the scaling of the initial rank, and a module without ranks changes nothing', async () => {
     const { layers } = (await compacted()).adapter;
@@ -299,7 +322,7 @@ describe.each(parametrizations)('an adapter that has been compacted: %s', (param
   it.each(['triplets', 'parameters'] as const)(
     'trains on with the ranks it has, and its budget in %s',
     async (unit) => {
-      const peft = await compacted({ budgetUnit: unit });
+      const peft = await trained({ budgetUnit: unit });
       const [held, stored] = [heldOf(peft), storedParameters(peft.adapter.layers, peft.adapter.values)];
       const { last: after } = await trainToy(peft, { epochs: 6 });
       expect(heldOf(peft)).toEqual(held);
