@@ -200,7 +200,7 @@ function parsedTask({ task = 'sequence-classification', numLabels: given, labels
     throw new ConfigError(`fromPretrained: option 'task' is ${shown(task)}${hint}; expected one of ${known}`, 'task');
   }
   if (labels !== undefined) assertLabelNames(labels, given ?? labels.length);
-  const count = given ?? labels?.length;
+  const count = given === undefined ? labels?.length : given;
   if (count === undefined) return { task };
   const { numLabels } = parseOptions('fromPretrained', { numLabels: integerFrom(1) }, { numLabels: count });
   if (task !== 'causal-lm' && numLabels <= MAX_LABELS) return { task, numLabels, labels };

@@ -1,9 +1,12 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ADAPTER_CONFIG, ConfigError } from '@peftjs/core';
 
-/** @throws ConfigError where the results of a run would get into the folder of an adapter. */
-export function assertNoAdapter(out: string): void {
+/** @throws ConfigError if results cannot go to `out` because it is a file or holds an adapter. */
+export function assertForResults(out: string): void {
+  if (existsSync(out) && !statSync(out).isDirectory()) {
+    throw new ConfigError(`--out ${out} is a file; name a folder for the results`, 'out');
+  }
   if (!existsSync(join(out, ADAPTER_CONFIG))) return;
   throw new ConfigError(`--out ${out} holds an adapter; name another folder for the results`, 'out');
 }

@@ -15,7 +15,7 @@ import { tune, withoutHopeless } from '../stages/tune.js';
 import { inProcessRunner } from '../workers/in-process.js';
 import { localRunner } from '../workers/pool.js';
 import type { TrialRunner } from '../workers/runner.js';
-import { assertNoAdapter } from './out-folder.js';
+import { assertForResults } from './out-folder.js';
 import { planRun, type PlannedRun } from './plan-run.js';
 import { reportOn } from './report.js';
 import {
@@ -57,7 +57,7 @@ export function addRunCommand(program: Command): void {
 /** The exit code of a run: 0 all done, 1 some failed, 130 interrupted. */
 async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   const { out, shard } = flags;
-  assertNoAdapter(out);
+  assertForResults(out);
   const openRunner = await runnerFromFlags(flags);
   const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
   if (shard) assertSharable(composed.study);

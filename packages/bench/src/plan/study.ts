@@ -85,7 +85,7 @@ const tuningEntries = {
 };
 
 const studyEntries = {
-  model: v.pipe(v.string(), v.minLength(1)),
+  model: v.pipe(v.string(), v.minLength(1), v.maxLength(1_000)),
   tasks: names,
   /** What is compared, by arm: a method under its own name, or under another one with settings of its own. */
   methods: v.pipe(

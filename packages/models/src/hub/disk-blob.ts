@@ -54,6 +54,7 @@ export async function bringBlob(
     });
     return;
   }
+  await fs.rm(own, { force: true });
   if (!resumed) throw mismatch(repo, file, hash);
   return bringBlob(missing, fill, modules);
 }
