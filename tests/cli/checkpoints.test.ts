@@ -28,8 +28,8 @@ let trials: readonly Trial[] = [];
 const warnings: string[] = [];
 const prepare = trialPreparer();
 
+beforeAll(() => onWarning((message) => warnings.push(message)));
 beforeAll(async () => {
-  onWarning((message) => warnings.push(message));
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-checkpoints-'));
   const row = (index: number): string =>
     `${index % 2 ? 'good' : 'bad'}\ta ${index % 2 ? 'cat' : 'dog'} is number ${index}`;

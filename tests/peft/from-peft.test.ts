@@ -15,7 +15,7 @@ describe.each(Object.entries(expected.logits))('%s, written by PEFT', (name, log
   const warnings: string[] = [];
   beforeEach(() => {
     warnings.length = 0;
-    onWarning((message) => warnings.push(message));
+    return onWarning((message) => warnings.push(message));
   });
 
   it('has the logits that it has in PEFT, and no tensor or option that is unknown here', async () => {

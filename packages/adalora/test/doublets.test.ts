@@ -20,8 +20,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 const options: Partial<AdaloraConfig> = { parametrization: 'lora', initR: 3, targetR: 1, loraAlpha: 6 };
 const sites = [linearSite('a', 4, 5), linearSite('b', 5, 4)];
 
+beforeAll(() => onWarning((message) => expect.fail(message)));
 beforeAll(async () => {
-  onWarning((message) => expect.fail(message));
   tf.env().set('PROD', true);
   await tf.setBackend('cpu');
 });

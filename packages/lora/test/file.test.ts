@@ -20,9 +20,7 @@ import { drawn, layersOn, moved } from './harness.js';
 
 const warnings: string[] = [];
 
-beforeAll(() => {
-  onWarning((message) => warnings.push(message));
-});
+beforeAll(() => onWarning((message) => warnings.push(message)));
 
 const sites = [linearSite('up', 3, 5), linearSite('down', 5, 3)];
 

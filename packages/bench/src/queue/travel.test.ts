@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { onWarning } from '@peftjs/core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { composeStudy } from '../plan/study.js';
 import { packData } from './travel.js';
 
@@ -44,7 +44,8 @@ describe('packData', () => {
 
   it('leaves too much where it is, by its full path, and says what to do', async () => {
     const said: string[] = [];
-    onWarning((line) => said.push(line));
+    const restore = onWarning((line) => said.push(line));
+    onTestFinished(restore);
     const data = { kind: 'folder', folder: relative(process.cwd(), file('tasks')) } as const;
     const packed = await packData({ task: 'mine', data, protocol }, 2 * rows.length - 1);
     expect(packed).toEqual({ data: { kind: 'folder', folder: file('tasks') }, files: [], contents: new Map() });

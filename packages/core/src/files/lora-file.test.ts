@@ -88,7 +88,7 @@ describe('readLoraFile', () => {
   let warnings: string[];
   beforeEach(() => {
     warnings = [];
-    onWarning((message) => warnings.push(message));
+    return onWarning((message) => warnings.push(message));
   });
 
   it('takes ranks from the tensors, not from r', () => {
