@@ -108,7 +108,7 @@ export const methods: Record<string, ConfiguredMethod> = {
   adalora: adalora({ initR: 4, targetR: 2, deltaT: 3 }),
   'adalora of doublets': adalora({ parametrization: 'lora', initR: 4, targetR: 2, allocator: 'released', deltaT: 3 }),
   sora: sora({ r: 4, sparseLambda: 2, gateInit: 'normal' }),
-  'sora with a budget and dropout': sora({ r: 4, budget: 60, loraDropout: 0.2 }),
+  'sora with a budget and dropout': sora({ r: 4, budget: 45, loraDropout: 0.2 }),
   full: full(),
   bitfit: bitfit({ targetModules: 'all-linear' }),
   ia3: ia3({ targetModules: 'all-linear', feedforwardModules: '.*1' }),

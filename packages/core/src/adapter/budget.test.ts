@@ -182,12 +182,6 @@ describe('a budget that the modules cannot hold', () => {
     );
   });
 
-  it('is refused where ranks are sought for it, by what one costs', () => {
-    expect(ranksForBudget(sites, 448)).toMatchObject({ r: 8, cost: 448 });
-    expect(() => ranksForBudget(sites, 449)).toThrow(/at most 448/);
-    expect(() => ranksForBudget(sites, 17, () => 1)).toThrow(/at most 16/);
-  });
-
   it('is refused above the base', () => {
     expect(() => {
       assertWithinBase(1081, 1080);

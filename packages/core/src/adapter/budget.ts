@@ -131,14 +131,13 @@ export function sitesForBudget(
  * than the budget, if that is nearer.
  *
  * @param unitCost what one rank of a module costs; default in + out.
- * @throws ConfigError when the budget is below rank 1 everywhere, or above full rank.
+ * @throws ConfigError when the budget is below rank 1 everywhere.
  */
 export function ranksForBudget(
   sites: readonly Site[],
   budget: number,
   unitCost: (site: Site) => number = rankCost,
 ): RankTable {
-  assertHeld(sites, budget, unitCost);
   const within = ranksWithin(sites, budget, unitCost);
   if (within && isNearBudget(within.cost, budget)) return within;
   const above = ranksWithin(sites, (1 + NEAR) * budget, unitCost);
