@@ -154,14 +154,15 @@ const circumstances = {
   finishedAt: date,
 };
 
-/** Of the selected checkpoint, head left out; `base` is the whole pretrained model. */
+/**
+ * Of the selected checkpoint, head left out; `base` is the whole pretrained model. `storedMean` is what would be stored, averaged over
+ * the steps; `optimizerBytes` are those of AdamW's two float32 moments of what the adapter trains at the start.
+ */
 const parameters = v.object({
   trainableAtStart: count,
-  /** What would be stored, averaged over the steps. */
   storedMean: amount,
   stored: count,
   base: count,
-  /** Of AdamW's two float32 moments of what the adapter trains at the start. */
   optimizerBytes: count,
 });
 
