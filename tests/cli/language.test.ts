@@ -241,7 +241,7 @@ describe('the files of a language task', () => {
     expect(resultsOf(ended)[0]?.protocol.data.rows).toEqual({ train: 18, selection: 2, dev: 9 });
     const told = ended.stderr.split('\n').filter((line) => line.includes('tokens'));
     expect(told).toEqual([
-      'peft-bench: long: left out, since 24 tokens hold nothing to learn: 1 training row; --max-tokens N allows more',
+      'peft-bench: long: left out, because nothing to learn is left within 24 tokens: 1 training row; raise the length with --max-tokens N',
     ]);
   });
 });

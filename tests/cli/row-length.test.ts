@@ -80,7 +80,7 @@ describe('a maximum length that nobody names', () => {
     const { result, said } = await trial('book', { train: [...times(20, 12), 10_000], dev: times(4, 12) });
     expect(result.protocol.maxTokens).toBe(64);
     expect(said).toEqual([
-      'peft-bench: book: rows longer than 64 tokens lose their end: 1 of 19 training rows; the model reads no more',
+      'peft-bench: book: rows longer than 64 tokens are cut: 1 of 19 training rows; the model reads no more than that',
     ]);
   });
 
@@ -92,9 +92,9 @@ describe('a maximum length that nobody names', () => {
     expect(result.protocol.maxTokens).toBe(16);
     expect([(truncated.train ?? 0) + (truncated.selection ?? 0), truncated.dev]).toEqual([2, 1]);
     expect(said).toHaveLength(1);
-    expect(said[0]).toMatch(/^peft-bench: few: rows longer than 16 tokens .* 1 of 10 dev rows; --max-tokens N allows/);
+    expect(said[0]).toMatch(/^peft-bench: few: rows longer than 16 tokens .* 1 of 10 dev rows; raise the length with --max-tokens N$/);
     for (const report of ['report.html', 'report.md']) {
-      expect(await readFile(at(`out-few/${report}`), 'utf8')).toContain('rows longer than 16 tokens lost their end: ');
+      expect(await readFile(at(`out-few/${report}`), 'utf8')).toContain('rows longer than 16 tokens were cut: ');
     }
   });
 
@@ -106,7 +106,7 @@ describe('a maximum length that nobody names', () => {
     });
     expect(result.protocol).toMatchObject({ maxTokens: 8, data: { truncated: { train: 36, selection: 4, dev: 4 } } });
     expect(said).toEqual([
-      'peft-bench: cut: rows longer than 8 tokens lose their end: 36 of 36 training rows, 4 of 4 selection rows, 4 of 4 dev rows; --max-tokens N allows more',
+      'peft-bench: cut: rows longer than 8 tokens are cut: 36 of 36 training rows, 4 of 4 selection rows, 4 of 4 dev rows; raise the length with --max-tokens N',
     ]);
   });
 });
@@ -116,7 +116,7 @@ it('peft-bench train says once what is cut', async () => {
   const flags = ['--model', bertFolder, '--method', 'lora', '--epochs', '1', '--max-tokens', '8'];
   const { code, stderr } = await peftBench(['train', ...flags, ...files, '--out', at('adapter')]);
   expect(code, stderr).toBe(0);
-  expect(stderr.match(/lose their end/g)).toHaveLength(1);
+  expect(stderr.match(/are cut/g)).toHaveLength(1);
 });
 
 it('a class that only the rows set aside have is named', async () => {

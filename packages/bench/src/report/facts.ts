@@ -130,7 +130,7 @@ function lostRows({ truncated = {}, leftOut = {} }: DoneTrial['protocol']['data'
     Object.fromEntries(Object.entries(rows).filter(([, count]) => count > 0));
   const [cut, out] = [countsOf(some(truncated)), countsOf(some(leftOut))];
   return [
-    ...(cut === '' ? [] : [`rows longer than ${formatValue(maxTokens)} tokens lost their end: ${cut}`]),
+    ...(cut === '' ? [] : [`rows longer than ${formatValue(maxTokens)} tokens were cut: ${cut}`]),
     ...(out === '' ? [] : [`rows left out, with nothing to learn in ${formatValue(maxTokens)} tokens: ${out}`]),
   ].join('; ');
 }

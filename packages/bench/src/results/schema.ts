@@ -71,7 +71,7 @@ const protocol = v.objectWithRest(
       source: name,
       licence: name,
       rows: named(count),
-      /** Rows that lost their end to `maxTokens`, and those left out for it; files of before do not say it. */
+      /** Rows cut at `maxTokens`, and rows left out because nothing to learn was left; absent in older files. */
       truncated: v.exactOptional(named(count)),
       leftOut: v.exactOptional(named(count)),
     }),

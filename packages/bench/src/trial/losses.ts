@@ -11,7 +11,7 @@ export interface EncodedTask<Data extends EncodedData | CausalData = EncodedData
 
 /** What the rows of a task lose to their maximum length. */
 export interface Losses {
-  /** Rows that lose their end, by set. */
+  /** Rows that are cut, by set. */
   readonly truncated: Readonly<Record<string, number>>;
   /** Of prompts and conversations: rows of the files that are left out, since nothing is left of what they teach. */
   readonly leftOut?: Readonly<Record<'train' | 'dev', number>>;
@@ -37,9 +37,11 @@ export function describeLosses(name: string, encoded: EncodedTask, most: number)
     .filter(([, count]) => count > 0)
     .map(([set, count]) => `${count} ${set} ${count === 1 ? 'row' : 'rows'}`);
   const told = [
-    ...(cut.length > 0 ? [`rows longer than ${maxTokens} tokens lose their end: ${cut.join(', ')}`] : []),
-    ...(out.length > 0 ? [`left out, since ${maxTokens} tokens hold nothing to learn: ${out.join(', ')}`] : []),
+    ...(cut.length > 0 ? [`rows longer than ${maxTokens} tokens are cut: ${cut.join(', ')}`] : []),
+    ...(out.length > 0
+      ? [`left out, because nothing to learn is left within ${maxTokens} tokens: ${out.join(', ')}`]
+      : []),
   ];
   if (told.length === 0) return undefined;
-  return `${name}: ${told.join('; ')}; ${maxTokens < most ? '--max-tokens N allows more' : 'the model reads no more'}`;
+  return `${name}: ${told.join('; ')}; ${maxTokens < most ? 'raise the length with --max-tokens N' : 'the model reads no more than that'}`;
 }

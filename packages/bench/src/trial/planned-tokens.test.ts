@@ -67,9 +67,9 @@ describe('where the rows of a task are cut', () => {
     expect(await plannedTokens(task, reader(4096), protocol({ maxTokens: 1024 }))).toBe(1024);
     expect(await plannedTokens(task, reader(256), protocol({ maxTokens: 1024 }))).toBe(256);
     expect(told.map((line) => line.split('; ').at(-1))).toEqual([
-      '--max-tokens N allows more',
-      'the model reads no more',
-      '--max-tokens N allows more',
+      'raise the length with --max-tokens N',
+      'the model reads no more than that',
+      'raise the length with --max-tokens N',
     ]);
   });
 
@@ -98,7 +98,7 @@ describe('where the rows of a task are cut', () => {
     }));
     await plannedTokens(await language(rows), reader(1024), protocol({ maxTokens: 22 }));
     expect(told).toEqual([
-      'talk: rows longer than 22 tokens lose their end: 1 of 4 training rows; left out, since 22 tokens hold nothing to learn: 1 training row; --max-tokens N allows more',
+      'talk: rows longer than 22 tokens are cut: 1 of 4 training rows; left out, because nothing to learn is left within 22 tokens: 1 training row; raise the length with --max-tokens N',
     ]);
   });
 });

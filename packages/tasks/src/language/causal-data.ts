@@ -5,7 +5,7 @@ export interface CausalData {
   readonly rows: readonly CausalRow[];
   /** No row is longer. */
   readonly maxTokens: number;
-  /** Rows among these that were longer and lost their end. */
+  /** Rows among these that were longer and were cut. */
   readonly truncated: number;
   /** Rows without a token to learn, which are left out: those cut too early, and a last token of packed texts. */
   readonly leftOut: number;
@@ -19,7 +19,7 @@ export interface CausalRow {
   readonly truncated?: true;
 }
 
-/** How many rows lost their end. */
+/** How many rows were cut. */
 export function countTruncated(rows: readonly CausalRow[]): number {
   return rows.filter(({ truncated }) => truncated).length;
 }
