@@ -92,7 +92,9 @@ describe('a maximum length that nobody names', () => {
     expect(result.protocol.maxTokens).toBe(16);
     expect([(truncated.train ?? 0) + (truncated.selection ?? 0), truncated.dev]).toEqual([2, 1]);
     expect(said).toHaveLength(1);
-    expect(said[0]).toMatch(/^peft-bench: few: rows longer than 16 tokens .* 1 of 10 dev rows; raise the length with --max-tokens N$/);
+    expect(said[0]).toMatch(
+      /^peft-bench: few: rows longer than 16 tokens .* 1 of 10 dev rows; raise the length with --max-tokens N$/,
+    );
     for (const report of ['report.html', 'report.md']) {
       expect(await readFile(at(`out-few/${report}`), 'utf8')).toContain('rows longer than 16 tokens were cut: ');
     }
