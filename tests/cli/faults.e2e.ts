@@ -61,7 +61,7 @@ describe.skipIf(!mayMount)('a disk of its own (mounted by root)', () => {
     const out = join(disk, 'out');
     const { code, stderr } = await peftBench([...flags, out]);
     expect(lastLine(stderr)).toMatch(
-      /^peft-bench: cannot write .*disk\/out\/.*: ENOSPC: no space left on device\. Make room on the disk; the same command then goes on/,
+      /^peft-bench: cannot write .*disk\/out\/.*: ENOSPC: no space left on device\. Make room on the disk, then rerun the same command to resume$/,
     );
     expect(code).toBe(1);
     const left = [...(await readdir(out)), ...(await readdir(join(out, 'results')))];

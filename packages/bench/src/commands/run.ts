@@ -68,9 +68,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
     return await runPlanned(flags, planned, { openRunner, signal });
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
-    process.stderr.write(
-      `peft-bench: ${error.message}. ${remedyOf(error)}; the same command then goes on from there\n`,
-    );
+    process.stderr.write(`peft-bench: ${error.message}. ${remedyOf(error)}, then rerun the same command to resume\n`);
     return 1;
   } finally {
     lock?.release();
@@ -149,7 +147,7 @@ function printResult(result: TrialResult): void {
 
 function interrupted(out: string, ended: number, all: number): number {
   process.stderr.write(
-    `peft-bench: stopped; ${ended} of ${all} trials are in ${out}. The same command goes on from there\n`,
+    `peft-bench: stopped; ${ended} of ${all} trials are in ${out}. Rerun the same command to resume\n`,
   );
   return INTERRUPTED;
 }

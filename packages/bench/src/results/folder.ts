@@ -94,5 +94,5 @@ const REMEDIES: Readonly<Record<string, string>> = {
 /** What to do about a file that could not be written, for a run to go on. */
 export function remedyOf({ cause }: CheckpointError): string {
   const { code } = (cause ?? {}) as { readonly code?: unknown };
-  return (typeof code === 'string' && REMEDIES[code]) || 'Put that right';
+  return (typeof code === 'string' && REMEDIES[code]) || 'Fix that';
 }

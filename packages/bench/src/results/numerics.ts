@@ -44,7 +44,7 @@ export async function foreignNumerics(folder: string): Promise<string | undefine
   ];
   if (parts.length === 0) return undefined;
   return (
-    `${folder} has ${parts.join(' and ')} of ${named([...foreign, ...checkpoints])}, and this version computes numerics ${NUMERICS}: ` +
+    `${folder} has ${parts.join(' and ')} of ${named([...foreign, ...checkpoints])}, but this version computes numerics ${NUMERICS}: ` +
     'they are kept, but neither resumed nor pooled'
   );
 }
