@@ -170,42 +170,10 @@ export function syntheticTrial(at: {
 
 /** A trial that stopped. */
 export function failedTrial(trial: DoneTrial, message: string): FailedTrial {
-  const {
-    format,
-    id,
-    arm,
-    method,
-    methodConfig,
-    model,
-    task,
-    seed,
-    judgedOn,
-    tuning,
-    engine,
-    versions,
-    learningRate,
-    protocol,
-  } = trial;
+  const { parameters, ranks, metrics, last, selection, history, stages, time, memory, ...known } = trial;
   return {
-    ...{
-      format,
-      id,
-      arm,
-      method,
-      methodConfig,
-      model,
-      task,
-      seed,
-      judgedOn,
-      tuning,
-      engine,
-      versions,
-      learningRate,
-      protocol,
-    },
+    ...known,
     budget: { ...trial.budget, met: false },
-    startedAt: trial.startedAt,
-    finishedAt: trial.finishedAt,
     status: 'failed',
     error: { code: 'PEFT_TRAINING', message },
   };

@@ -209,7 +209,6 @@ export {
   type Values,
 } from './train/session.js';
 export {
-  assertHeld,
   assertOneRank,
   assertWithinBase,
   compactPattern,

@@ -21,7 +21,7 @@ interface ReportOptions {
 export function addReportCommand(program: Command): void {
   program
     .command('report')
-    .description('write summary and report of a folder of results anew')
+    .description('regenerate the summary and the reports from a results folder')
     .argument('<folder>', 'the --out folder of a run')
     .option('--reference <arm>', 'the arm that differences are taken to')
     .option('--against <folder>', 'another run of the study, to compare this one with trial by trial')

@@ -57,12 +57,11 @@ export function rankUnit(sites: readonly Site[]): number {
 }
 
 /**
- * That modules can hold a budget: they do so at full rank, min(in, out), at most.
- * @param unitCost what one rank of a module costs; default in + out.
+ * Checks that modules can hold a budget, which is at most their full rank: min(in, out) times in + out each.
  * @throws ConfigError naming the largest budget, for one above it.
  */
-export function assertHeld(sites: readonly Site[], budget: number, unitCost: (site: Site) => number = rankCost): void {
-  const most = total(sites, (site) => Math.min(site.inFeatures, site.outFeatures) * unitCost(site));
+export function assertHeld(sites: readonly Site[], budget: number): void {
+  const most = total(sites, (site) => Math.min(site.inFeatures, site.outFeatures) * rankCost(site));
   if (sites.length === 0 || !(budget > most)) return;
   const modules = sites.length === 1 ? 'this module holds' : `these ${sites.length} modules hold`;
   throw new ConfigError(
@@ -71,7 +70,7 @@ export function assertHeld(sites: readonly Site[], budget: number, unitCost: (si
   );
 }
 
-/** That a budget is no larger than the model that it is for. @throws ConfigError naming the largest budget. */
+/** Checks that a budget is no larger than the model that it is for. @throws ConfigError naming the largest budget. */
 export function assertWithinBase(budget: number, base: number): void {
   if (budget <= base) return;
   throw new ConfigError(`budget is ${budget}; the base model has ${base} parameters: ask for at most that`, 'budget');
