@@ -79,7 +79,7 @@ const batches: Batch[] = Array.from({ length: ROWS / BATCH }, (_, index) => {
 /** `train` on the plain model. @returns the loss of every step */
 async function trainPlain(peft: PeftModel, options: Partial<TrainOptions> = {}): Promise<number[]> {
   const losses: number[] = [];
-  const data = { objective: 'classification', epoch: () => batches, batchesPerEpoch: batches.length } as const;
+  const data = { kind: 'classification', epoch: () => batches, batchesPerEpoch: batches.length } as const;
   await train(peft, data, {
     executor: await referenceExecutor(),
     epochs: EPOCHS,

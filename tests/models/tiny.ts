@@ -12,7 +12,7 @@ import {
   type Executor,
   type HostTensor,
   type Model,
-  type Objective,
+  type DataKind,
   type Storage,
   type Task,
 } from '@peftjs/core';
@@ -33,11 +33,11 @@ export const networks = [
 
 /** The heads of a network, as the files name them. */
 export const heads = {
-  classes: { task: 'sequence-classification', objective: 'classification', suffix: 'ForSequenceClassification' },
-  number: { task: 'sequence-classification', objective: 'regression', suffix: 'ForSequenceClassification' },
-  tokens: { task: 'token-classification', objective: 'token-classification', suffix: 'ForTokenClassification' },
-  next: { task: 'causal-lm', objective: 'causal-lm', suffix: 'ForCausalLM' },
-} as const satisfies Record<string, { task: Task; objective: Objective; suffix: string }>;
+  classes: { task: 'sequence-classification', kind: 'classification', suffix: 'ForSequenceClassification' },
+  number: { task: 'sequence-classification', kind: 'regression', suffix: 'ForSequenceClassification' },
+  tokens: { task: 'token-classification', kind: 'token-classification', suffix: 'ForTokenClassification' },
+  next: { task: 'causal-lm', kind: 'causal-lm', suffix: 'ForCausalLM' },
+} as const satisfies Record<string, { task: Task; objective: DataKind; suffix: string }>;
 
 export type Network = (typeof networks)[number];
 export type HeadName = keyof typeof heads;

@@ -8,7 +8,7 @@ import {
   type Batch,
   type Executor,
   type HostTensors,
-  type Objective,
+  type DataKind,
   type PeftModel,
   type TrainingSnapshot,
 } from '@peftjs/core';
@@ -22,7 +22,7 @@ export interface Subject {
   attach(): Promise<PeftModel>;
   /** Of five batches. */
   readonly batches: readonly Batch[];
-  readonly objective: Objective;
+  readonly objective: DataKind;
 }
 
 /** What an executor makes of a subject. */

@@ -1,4 +1,4 @@
-import { hostIntegers, type Batch, type Model, type Objective } from '@peftjs/core';
+import { hostIntegers, type Batch, type Model, type DataKind } from '@peftjs/core';
 import { fromPretrained } from '@peftjs/models';
 import { bertFolder, encodingOf, inputsOf } from '../models/bert-tiny.js';
 import { batchOf, heads, load, tiny, type HeadName, type Network } from '../models/tiny.js';
@@ -6,7 +6,7 @@ import { batchOf, heads, load, tiny, type HeadName, type Network } from '../mode
 /** A small random network under one of its heads, and a batch for it. */
 export interface ParityNetwork {
   readonly name: string;
-  load(): Promise<{ readonly model: Model; readonly batch: Batch; readonly objective: Objective }>;
+  load(): Promise<{ readonly model: Model; readonly batch: Batch; readonly objective: DataKind }>;
 }
 
 /** Every architecture, and every objective at least once. One line is all that a new one takes. */
@@ -45,5 +45,5 @@ async function bert(): ReturnType<ParityNetwork['load']> {
     rowWeights: { dtype: 'float32', shape: [rows.length], data: new Float32Array(rows.length).fill(1) },
     rows,
   } as const;
-  return { model, batch, objective: 'classification' };
+  return { model, batch, kind: 'classification' };
 }

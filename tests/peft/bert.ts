@@ -68,7 +68,7 @@ function batchOf({ inputIds, attentionMask, tokenTypeIds, labels }: Rows): Batch
 
 /** One epoch of them. */
 export const trainingData: TrainingData = {
-  objective: 'classification',
+  kind: 'classification',
   epoch: () => batches,
   batchesPerEpoch: batches.length,
 };

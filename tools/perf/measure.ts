@@ -68,7 +68,7 @@ export async function timeSteps(
   executor: Executor,
 ): Promise<{ times: number[]; compileMs: number; firstStepMs: number }> {
   const batches = Array.from({ length: steps + 1 }, () => randomBatch(batch));
-  const data = { objective: 'classification', batchesPerEpoch: batches.length, epoch: () => batches } as const;
+  const data = { kind: 'classification', batchesPerEpoch: batches.length, epoch: () => batches } as const;
   const ends: number[] = [];
   const onStep = (): void => void ends.push(performance.now());
   const started = performance.now();

@@ -16,7 +16,7 @@ export function variedData(steps: number, lengths: number): TrainingData {
   const batches = Array.from({ length: steps }, (_, step) =>
     lengthened(made[step % made.length] as Batch, rng.integer(lengths)),
   );
-  return { objective: 'classification', batchesPerEpoch: steps, epoch: () => batches };
+  return { kind: 'classification', batchesPerEpoch: steps, epoch: () => batches };
 }
 
 /** The batch with more padding. */

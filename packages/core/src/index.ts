@@ -35,10 +35,10 @@ export {
   takesQuantized,
   type QuantizedTensor,
 } from './quantized.js';
-export type { CompiledFunction, EngineInfo, Executor, PureFunction } from './contracts/executor.js';
+export type { Axis, CompiledFunction, EngineInfo, Executor, InputSpec, PureFunction } from './contracts/executor.js';
 export { NUMERICS } from './numerics.js';
 export { createRng, type Rng } from './rng.js';
-export type { Batch, EvaluationData, Lookup, Model, Objective, Scope, Task, TrainingData } from './contracts/model.js';
+export type { Batch, EvaluationData, Lookup, Model, DataKind, Scope, Task, TrainingData } from './contracts/model.js';
 export {
   defineMethod,
   trained,

@@ -147,7 +147,7 @@ describe('the stages', () => {
   it('last fifteen epochs each unless told otherwise, as in the released code', async () => {
     const epochs: number[] = [];
     const train: TrainingData = {
-      objective: 'classification',
+      kind: 'classification',
       batchesPerEpoch: 1,
       epoch(index) {
         epochs.push(index);

@@ -19,7 +19,7 @@ export function trainingData(data: EncodedData | CausalData, options: TrainingOp
   const buckets = options.buckets ?? chooseBuckets([data], { batchSize });
   checkBuckets(data, buckets);
   return {
-    objective: data.kind,
+    kind: data.kind,
     batchesPerEpoch: Math.ceil(data.rows.length / batchSize),
     epoch(index) {
       const rng = createRng(seed).fork(`epoch ${index}`);

@@ -122,7 +122,7 @@ describe('trainingData', () => {
   it('says what it learns', () => {
     const objectiveOf = (kind: 'classification' | 'regression') => {
       const training = trainingData(encodedRows([3, 5], kind), { batchSize: 2, seed: 1 });
-      return [training.objective, training.epoch(0)[0]?.labels.dtype];
+      return [training.kind, training.epoch(0)[0]?.labels.dtype];
     };
     expect(objectiveOf('classification')).toEqual(['classification', 'int32']);
     expect(objectiveOf('regression')).toEqual(['regression', 'float32']);

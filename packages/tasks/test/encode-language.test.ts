@@ -172,7 +172,7 @@ describe('batches', () => {
 
   it('train as a causal language model, each row once an epoch', async () => {
     const training = trainingData(await data(), { batchSize: 2, seed: 1 });
-    expect(training.objective).toBe('causal-lm');
+    expect(training.kind).toBe('causal-lm');
     const rows = training.epoch(0).flatMap((batch) => batch.rows);
     expect(rows.sort((a, b) => a - b)).toEqual([0, 1, 2]);
     expect(training.epoch(1)).toEqual(trainingData(await data(), { batchSize: 2, seed: 1 }).epoch(1));

@@ -1,7 +1,19 @@
-import type { HostBytes, HostTensor, Tensors, TensorSpec } from '../tensors.js';
+import type { DType, HostBytes, HostTensor, Tensors, TensorSpec } from '../tensors.js';
 
 /** Named tensors in, named tensors out: no variables, no reads, no randomness of its own. */
 export type PureFunction = (inputs: Tensors) => Tensors;
+
+/**
+ * An axis of a shape: its size, or the name of a size that may differ from run to run, e.g. 'batch' or 'tokens'. Within one run
+ * a name means one size, whichever inputs have it.
+ */
+export type Axis = number | string;
+
+/** Type and shape of an input; int8 for an executor that takes bytes. */
+export interface InputSpec {
+  readonly dtype: DType | 'int8';
+  readonly shape: readonly Axis[];
+}
 
 /** What ran the numbers: part of a result's identity. */
 export interface EngineInfo {

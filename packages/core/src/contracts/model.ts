@@ -81,14 +81,14 @@ export interface Batch {
 }
 
 /**
- * What is minimised. `'causal-lm'` moves the labels itself: they are the tokens as the model reads them, and each one is
- * predicted from those before it.
+ * What the labels of data are: a class or a number for each row, a class for each token, or, for `'causal-lm'`, the tokens as the
+ * model reads them: each one is predicted from those before it.
  */
-export type Objective = 'classification' | 'regression' | 'token-classification' | 'causal-lm';
+export type DataKind = 'classification' | 'regression' | 'token-classification' | 'causal-lm';
 
 /** Labelled batches in a seeded order that is the same for every method. */
 export interface TrainingData {
-  readonly objective: Objective;
+  readonly kind: DataKind;
   /** The batches of an epoch (0, 1, ..), in order. Every epoch has the same number of them. */
   epoch(index: number): readonly Batch[];
   readonly batchesPerEpoch: number;

@@ -38,7 +38,7 @@ export function toyModel(seed = 1): Model {
 export function toyTrainingData(seed = 1, batches = 4): TrainingData {
   const rng = createRng(seed).fork('rows');
   const made = Array.from({ length: batches }, (_, index) => toyBatch(rng, index * BATCH));
-  return { objective: 'classification', batchesPerEpoch: batches, epoch: () => made };
+  return { kind: 'classification', batchesPerEpoch: batches, epoch: () => made };
 }
 
 /** Other rows of the same kind, judged by accuracy. */

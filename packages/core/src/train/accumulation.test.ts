@@ -80,7 +80,7 @@ function unevenData(batches: number): TrainingData {
     const weights = Float32Array.from(batch.rows, (_, row) => Number(index % 2 === 0 || row < 3));
     return { ...batch, rowWeights: hostTensor(weights, [weights.length]) };
   });
-  return { objective: 'classification', batchesPerEpoch: batches, epoch: () => data };
+  return { kind: 'classification', batchesPerEpoch: batches, epoch: () => data };
 }
 
 /** The same rows in batches of `count` at a time. */
@@ -137,8 +137,8 @@ describe('accumulated gradients', () => {
 
   it('draw dropout for each batch anew, the same for the same seed', async () => {
     const [batch] = unevenData(1).epoch(0) as [Batch];
-    const twice: TrainingData = { objective: 'classification', batchesPerEpoch: 2, epoch: () => [batch, batch] };
-    const once: TrainingData = { objective: 'classification', batchesPerEpoch: 1, epoch: () => [batch] };
+    const twice: TrainingData = { kind: 'classification', batchesPerEpoch: 2, epoch: () => [batch, batch] };
+    const once: TrainingData = { kind: 'classification', batchesPerEpoch: 1, epoch: () => [batch] };
     const options = { epochs: 1, gradientAccumulationSteps: 2 };
     const { last } = await run(twice, options, true);
     expect(last.values).toEqual((await run(twice, options, true)).last.values);

@@ -8,7 +8,7 @@ import { assertKnownOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor, PureFunction } from '../contracts/executor.js';
 import type { AdapterLayers, Calibration, CalibrationKind, ConfiguredMethod } from '../contracts/method.js';
-import type { Batch, Model, Scope, TrainingData } from '../contracts/model.js';
+import type { Batch, DataKind, Model, Scope, TrainingData } from '../contracts/model.js';
 import { toRows } from '../nn/linear.js';
 import { createRng } from '../rng.js';
 import { mapValues } from '../records.js';
@@ -49,9 +49,9 @@ export async function calibrate<C extends TargetConfig>(
   const paths = adaptedSites(model, method, config).matched.flatMap((s) => (s.kind === 'linear' ? [s.path] : []));
   const saved = savedModules(model, config, createRng(seed));
   const measured = data.epoch(0).slice(0, batches);
-  assertObjective(data.objective);
-  assertLabels(model, measured, data.objective);
-  const measure = measuring(kind, { model, saved, paths, objective: data.objective });
+  assertObjective(data.kind);
+  assertLabels(model, measured, data.kind);
+  const measure = measuring(kind, { model, saved, paths, objective: data.kind });
   const { rows, ...totals } = await summed(model, saved, measured, measure, executor);
   const count = kind === 'activations' ? tensorAt({ rows }, 'rows')?.data[0] : measured.length;
   const values = mapValues(totals, ({ data, shape }) =>
@@ -67,7 +67,7 @@ interface Measured {
   readonly model: Model;
   readonly saved: AdapterLayers;
   readonly paths: readonly string[];
-  readonly objective: TrainingData['objective'];
+  readonly objective: DataKind;
 }
 
 function measuring(kind: CalibrationKind, measured: Measured): PureFunction {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Batch, Model, Objective } from '../contracts/model.js';
+import type { Batch, Model, DataKind } from '../contracts/model.js';
 import { toyModel, toyTrainingData } from '../testing/toy-model.js';
 import { hostIntegers, hostTensor, type HostTensor } from '../tensors.js';
 import { assertLabels } from './labels.js';
@@ -21,7 +21,7 @@ const targets = (...labels: number[]): HostTensor => hostTensor(Float32Array.fro
 const tags = (...labels: number[]): HostTensor => hostIntegers(Int32Array.from(labels), [2, 2]);
 
 describe('assertLabels', () => {
-  it.each<[string, Objective | undefined, Model, Batch]>([
+  it.each<[string, DataKind | undefined, Model, Batch]>([
     ['classes', 'classification', model, batchOf(classes(0, 2))],
     ['whole numbers in float32 as classes', 'classification', model, batchOf(targets(0, 2))],
     ['finite targets', 'regression', regressor, batchOf(targets(-3.5, 1e9))],
@@ -41,7 +41,7 @@ describe('assertLabels', () => {
     }).not.toThrow();
   });
 
-  it.each<[string, Objective | undefined, Model, Batch, RegExp]>([
+  it.each<[string, DataKind | undefined, Model, Batch, RegExp]>([
     [
       'a class beyond the head',
       'classification',

@@ -1,6 +1,6 @@
 import { outputsOf } from '../adapter/head.js';
 import { ConfigError, DataError } from '../errors.js';
-import type { Batch, Model, Objective } from '../contracts/model.js';
+import type { Batch, Model, DataKind } from '../contracts/model.js';
 
 /** What a token has for a label where it has none, as in transformers. */
 const NO_LABEL = -100;
@@ -12,7 +12,7 @@ const NO_LABEL = -100;
  * @throws DataError naming the first other label, its row and the number of outputs.
  * @throws ConfigError for regression with more than one output.
  */
-export function assertLabels(model: Model, batches: readonly Batch[], objective?: Objective): void {
+export function assertLabels(model: Model, batches: readonly Batch[], objective?: DataKind): void {
   const outputs = outputsOf(model);
   if (objective === 'regression' && outputs !== undefined && outputs !== 1) {
     throw new ConfigError(`regression needs a head with 1 output, ${model.name} has ${outputs}`, 'objective');
@@ -20,12 +20,12 @@ export function assertLabels(model: Model, batches: readonly Batch[], objective?
   for (const batch of batches) assertBatchLabels(batch, outputs ?? Infinity, objective ?? objectiveOf(batch));
 }
 
-function objectiveOf({ labels: { dtype, shape } }: Batch): Objective {
+function objectiveOf({ labels: { dtype, shape } }: Batch): DataKind {
   if (dtype === 'float32') return 'regression';
   return shape.length === 1 ? 'classification' : 'token-classification';
 }
 
-function assertBatchLabels({ labels, rowWeights, inputs, rows }: Batch, outputs: number, objective: Objective): void {
+function assertBatchLabels({ labels, rowWeights, inputs, rows }: Batch, outputs: number, objective: DataKind): void {
   const { data, shape } = labels;
   const [, tokens] = shape;
   const mask = tokens === undefined ? undefined : inputs.attentionMask;
@@ -47,7 +47,7 @@ function isClass(label: number, outputs: number): boolean {
   return Number.isInteger(label) && label >= 0 && label < outputs;
 }
 
-function expectation(objective: Objective, outputs: number): string {
+function expectation(objective: DataKind, outputs: number): string {
   if (objective === 'regression') return 'a finite number';
   const none = objective === 'classification' ? '' : `, or ${NO_LABEL} for none`;
   if (outputs === Infinity) return `an integer of at least 0${none}`;

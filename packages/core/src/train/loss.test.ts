@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { hostIntegers, hostTensor } from '../tensors.js';
-import type { Batch, Objective } from '../contracts/model.js';
+import type { Batch, DataKind } from '../contracts/model.js';
 import { lossWeight, objectiveLoss } from './loss.js';
 
 beforeAll(async () => {
@@ -131,7 +131,7 @@ describe('what a batch counts beside others', () => {
     [1, 1, 1],
   ];
 
-  it.each<[string, Objective, Batch, number]>([
+  it.each<[string, DataKind, Batch, number]>([
     ['rows', 'classification', batch([1, 2]), 2],
     ['rows that do not only fill it', 'regression', batch([1, 2], [1, 0]), 1],
     ['tokens that have a label', 'token-classification', batch(tokens), 4],

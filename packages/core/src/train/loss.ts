@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor1D } from '@tensorflow/tfjs';
-import type { Batch, Objective } from '../contracts/model.js';
+import type { Batch, DataKind } from '../contracts/model.js';
 import { assertOneOf } from '../config.js';
 import { softmaxCrossEntropy } from '../nn/cross-entropy.js';
 
@@ -48,7 +48,7 @@ export const tokenCrossEntropy: Loss = (logits, labels, weights) => {
 export const nextTokenCrossEntropy: Loss = (logits, labels, weights) =>
   tokenCrossEntropy(logits, next(labels, -100), next(weights, 0));
 
-const lossesByObjective: Readonly<Record<Objective, Loss>> = {
+const lossesByObjective: Readonly<Record<DataKind, Loss>> = {
   classification: crossEntropy,
   regression: squaredError,
   'token-classification': tokenCrossEntropy,
@@ -56,8 +56,8 @@ const lossesByObjective: Readonly<Record<Objective, Loss>> = {
 };
 
 /** @throws ConfigError for an objective that there is none of, with the nearest one. */
-export function assertObjective(objective: Objective): void {
-  assertOneOf('objective', objective, Object.keys(lossesByObjective));
+export function assertObjective(objective: DataKind): void {
+  assertOneOf('kind', objective, Object.keys(lossesByObjective));
 }
 
 /**
@@ -65,7 +65,7 @@ export function assertObjective(objective: Objective): void {
  * @throws ConfigError for an unknown objective.
  */
 export function objectiveLoss(
-  objective: Objective,
+  objective: DataKind,
   outputs: Tensor,
   { labels, rowWeights, attentionMask }: Labelled,
 ): Scalar {
@@ -78,7 +78,7 @@ export function objectiveLoss(
 }
 
 /** What a batch counts beside others: the rows, or for labels of tokens the tokens, that its loss is the mean over. */
-export function lossWeight(objective: Objective, { labels, rowWeights, inputs }: Batch): number {
+export function lossWeight(objective: DataKind, { labels, rowWeights, inputs }: Batch): number {
   const [rows = 0, tokens] = labels.shape;
   const weights = [...rowWeights.data];
   if (tokens === undefined) return weights.reduce((sum, weight) => sum + weight, 0);

@@ -94,9 +94,9 @@ describe('before anything is computed', () => {
     );
   });
 
-  it('train refuses an unknown objective', async () => {
-    const data = { ...toyTrainingData(), objective: 'clasification' } as unknown as TrainingData;
-    await expect(trained({}, data)).rejects.toThrow(/objective is 'clasification' \(did you mean 'classification'\?\)/);
+  it('train refuses data of an unknown kind', async () => {
+    const data = { ...toyTrainingData(), kind: 'clasification' } as unknown as TrainingData;
+    await expect(trained({}, data)).rejects.toThrow(/kind is 'clasification' \(did you mean 'classification'\?\)/);
   });
 
   it('train refuses no options at all', async () => {

@@ -4,7 +4,7 @@ import { forward } from '../adapter/scope.js';
 import { tensorKey, valuesOf } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, ParamSpec, StepContext } from '../contracts/method.js';
-import type { Model, Objective } from '../contracts/model.js';
+import type { Model, DataKind } from '../contracts/model.js';
 import { mapValues } from '../records.js';
 import type { Tensors } from '../tensors.js';
 import { objectiveLoss } from './loss.js';
@@ -18,7 +18,7 @@ export interface StepDefinition {
   readonly layers: AdapterLayers;
   /** Number of the adapter's own layers. */
   readonly adapted: number;
-  readonly objective: Objective;
+  readonly objective: DataKind;
   readonly optimizer: AdamWConfig;
   /** Largest global norm of the gradients; null for no clipping. */
   readonly clipNorm: number | null;

@@ -10,7 +10,7 @@ import {
 } from '../adapter/peft-model.js';
 import { ConfigError, TrainingError } from '../errors.js';
 import type { CarriedKind, Controller, ResizedLayer } from '../contracts/method.js';
-import type { Batch, EvaluationData, Model, TrainingData } from '../contracts/model.js';
+import type { Batch, DataKind, EvaluationData, Model, TrainingData } from '../contracts/model.js';
 import { mapValues } from '../records.js';
 import { createRng, type Rng } from '../rng.js';
 import { hostScalar, hostZeros, type HostTensors } from '../tensors.js';
@@ -46,7 +46,7 @@ export interface TrainResult {
  */
 export async function train(peft: PeftModel, data: TrainingData, options: TrainOptions): Promise<TrainResult> {
   const settings = trainSettings(options, data);
-  assertObjective(data.objective);
+  assertObjective(data.kind);
   assertTrainable(peft);
   if (options.selection) assertLabels(peft.model, options.selection.data.batches);
   const run = startRun(peft, settings, options);
@@ -155,12 +155,12 @@ async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): P
   const stepsPerEpoch = plan.totalSteps / epochs;
   for (let epoch = Math.floor(run.step / stepsPerEpoch); epoch < epochs; epoch++) {
     const batches = data.epoch(epoch);
-    assertLabels(run.model, batches, data.objective);
+    assertLabels(run.model, batches, data.kind);
     for (let part = run.step - epoch * stepsPerEpoch; part < stepsPerEpoch; part++) {
       options.signal?.throwIfAborted();
       run.step++;
       const first = part * gradientAccumulationSteps;
-      await oneStep(run, batches.slice(first, first + gradientAccumulationSteps), data.objective, epoch, options);
+      await oneStep(run, batches.slice(first, first + gradientAccumulationSteps), data.kind, epoch, options);
       if (run.settings.evaluationSteps.has(run.step) && options.selection) {
         await judge(run, options.selection, options.onEvaluation);
       }
@@ -177,7 +177,7 @@ function isSnapshotDue({ step, settings: { plan } }: Run, { snapshotEvery = plan
 async function oneStep(
   run: Run,
   batches: readonly Batch[],
-  objective: TrainingData['objective'],
+  objective: DataKind,
   epoch: number,
   { onStep }: TrainOptions,
 ): Promise<void> {
