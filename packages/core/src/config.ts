@@ -37,6 +37,9 @@ export const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
 /** A number of at least zero. */
 export const nonNegative = v.pipe(v.number(), v.finite(), v.minValue(0));
 
+/** The share of itself that a running average keeps at a step: 0 is all new, 1 would never move. */
+export const keptShare = v.pipe(v.number(), v.minValue(0), v.ltValue(1));
+
 /** A rate of dropout: 0 is none, 1 would leave nothing. */
 export const dropoutRate = v.pipe(v.number(), v.minValue(0), v.ltValue(1));
 
@@ -105,6 +108,7 @@ const SHOWN = 80;
 export function describe(value: unknown): string {
   if (typeof value === 'string') return value.length > SHOWN ? `'${value.slice(0, SHOWN)}..'` : `'${value}'`;
   if (value === undefined) return 'missing';
+  if (typeof value === 'function') return 'a function';
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return String(value);
   return JSON.stringify(value).slice(0, SHOWN);
 }
