@@ -1,0 +1,162 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import * as v from 'valibot';
+import { keptShare, nonNegative, parseOptions, positive } from '../config.js';
+import { floats, hostTensor, tensorAt, tensorsAt, type HostTensor, type HostTensors } from '../tensors.js';
+import { decayed, type CarrySlot, type Optimizer, type Slot } from './optimizer.js';
+
+/** What `adafactor` can be told; names and defaults of transformers' `Adafactor`, apart from the two switches. */
+export interface AdafactorOptions {
+  /** epsilon_1, added to squared gradients, and epsilon_2, the least size of a tensor for `scaleParameter`. Default [1e-30, 1e-3]. */
+  readonly eps?: readonly [number, number];
+  /** d: the root mean square above which an update is scaled down. Default 1. */
+  readonly clipThreshold?: number;
+  /** The second moment keeps 1 - t^decayRate of itself at step t. Below 0; default -0.8. */
+  readonly decayRate?: number;
+  /** What a running mean of the updates keeps of itself; null keeps none, and no memory for it. Default null. */
+  readonly beta1?: number | null;
+  /** Decoupled decay lambda of the parameters that ask for it. Default 0. */
+  readonly weightDecay?: number;
+  /** Steps as large as the tensor: eta_t times the larger of epsilon_2 and the root mean square of its elements. Default false. */
+  readonly scaleParameter?: boolean;
+  /** Multiplies the learning rate by min(0.01, 1 / sqrt(t)). With a constant learning rate of 1, transformers' `relative_step`. Default false. */
+  readonly relativeStep?: boolean;
+}
+
+const options = {
+  eps: v.optional(v.tuple([positive, positive]), [1e-30, 1e-3]),
+  clipThreshold: v.optional(positive, 1),
+  decayRate: v.optional(v.pipe(v.number(), v.finite(), v.ltValue(0)), -0.8),
+  beta1: v.optional(v.nullable(keptShare), null),
+  weightDecay: v.optional(nonNegative, 0),
+  scaleParameter: v.optional(v.boolean(), false),
+  relativeStep: v.optional(v.boolean(), false),
+};
+
+/**
+ * Adafactor (Shazeer and Stern, 2018, arXiv 1804.04235, algorithms 4 to 6), as transformers' `Adafactor` computes it. Of a matrix
+ * `[in, out]` it keeps the means of the squared gradient along each axis, in + out numbers in place of in x out:
+ *
+ *     beta_t = 1 - t^decayRate                     a_t = eta_t max(eps2, rms(theta)), or eta_t
+ *     r <- beta_t r + (1 - beta_t) mean_out(g^2 + eps1)        c <- beta_t c + (1 - beta_t) mean_in(g^2 + eps1)
+ *     u = g / sqrt(r c / mean(r))                  u <- a_t u / max(1, rms(u) / d)
+ *     theta <- theta (1 - a_t lambda) - u
+ *
+ * A tensor of more axes is a stack of matrices of its last two; a vector keeps its whole second moment. The two switches begin as
+ * transformers' `Trainer` sets them, for a learning rate and a schedule from outside.
+ * @throws ConfigError naming the option that is unknown or impossible.
+ */
+export function adafactor(given: AdafactorOptions = {}): Optimizer {
+  const settings = parseOptions('adafactor', options, given);
+  const { eps, clipThreshold, decayRate, beta1, weightDecay, scaleParameter, relativeStep } = settings;
+  return {
+    name: 'adafactor',
+    settings,
+    slots: { ...secondMoments, ...(beta1 !== null && { moment1: { carried: 'gradient' } }) },
+    elementwise: false,
+    scalars: (step) => ({
+      kept: 1 - step ** decayRate,
+      entering: step ** decayRate,
+      ...(relativeStep && { relative: Math.min(1e-2, 1 / Math.sqrt(step)) }),
+    }),
+    update({ value, gradient, slots, learningRate, decay, scalars }) {
+      const { inverseRoot, slots: moments } = secondMoment(tf.add(tf.square(gradient), eps[0]), slots, scalars);
+      const rated = relativeStep ? tf.mul<Scalar>(learningRate, tensorAt(scalars, 'relative')) : learningRate;
+      const rate = scaleParameter ? tf.mul<Scalar>(rated, tf.maximum(eps[1], rootMeanSquare(value))) : rated;
+      const raw = tf.mul(inverseRoot, gradient);
+      const clipped = tf.div(raw, tf.maximum(1, tf.div(rootMeanSquare(raw), clipThreshold)));
+      const change = tf.mul(clipped, rate);
+      const from = decayed(value, rate, decay ? weightDecay : 0);
+      if (beta1 === null) return { value: tf.sub(from, change), slots: moments };
+      const moment1 = tf.add(tf.mul(tensorAt(slots, 'moment1'), beta1), tf.mul(change, 1 - beta1));
+      return { value: tf.sub(from, moment1), slots: { ...moments, moment1 } };
+    },
+  };
+}
+
+const isFactored = (shape: readonly number[]): boolean => shape.length >= 2;
+
+/** The product of the factors is carried, and what it has become is factored again. */
+const carriedFactor =
+  (axis: -1 | -2): CarrySlot =>
+  (slots, carry) =>
+    meanAlong(carry(product(slots), 'squaredGradient'), axis);
+
+/** The second moment of a tensor: of a matrix `[.., in, out]` its means along `out` and along `in`, of any other the whole. */
+const secondMoments = {
+  rows: {
+    shape: (shape) => (isFactored(shape) ? shape.slice(0, -1) : null), // [.., in]
+    carried: carriedFactor(-1),
+  },
+  columns: {
+    shape: (shape) => (isFactored(shape) ? [...shape.slice(0, -2), ...shape.slice(-1)] : null), // [.., out]
+    carried: carriedFactor(-2),
+  },
+  moment2: { shape: (shape) => (isFactored(shape) ? null : shape), carried: 'squaredGradient' },
+} satisfies Readonly<Record<string, Slot>>;
+
+/** The second moment after a step, and 1 / sqrt of it. */
+function secondMoment(
+  squares: Tensor,
+  slots: Readonly<Record<string, Tensor>>,
+  scalars: Readonly<Record<string, Scalar>>,
+): { inverseRoot: Tensor; slots: Record<string, Tensor> } {
+  const { kept, entering } = tensorsAt(scalars, 'kept', 'entering');
+  const averaged = (name: string, next: Tensor): Tensor =>
+    tf.add(tf.mul(tensorAt(slots, name), kept), tf.mul(next, entering));
+  if (!isFactored(squares.shape)) {
+    const moment2 = averaged('moment2', squares);
+    return { inverseRoot: tf.rsqrt(moment2), slots: { moment2 } };
+  }
+  const rows = averaged('rows', tf.mean(squares, -1)); // [.., in]
+  const columns = averaged('columns', tf.mean(squares, -2)); // [.., out]
+  const shares = tf.div(rows, tf.mean(rows, -1, true)); // [.., in]
+  const inverseRoot = tf.mul(tf.expandDims(tf.rsqrt(shares), -1), tf.expandDims(tf.rsqrt(columns), -2)); // [.., in, out]
+  return { inverseRoot, slots: { rows, columns } };
+}
+
+function rootMeanSquare(x: Tensor): Scalar {
+  return tf.sqrt(tf.mean<Scalar>(tf.square(x)));
+}
+
+/** The second moment that factors stand for: r c / mean(r), `[.., in]` and `[.., out]` -> `[.., in, out]`; 0 where r is 0. */
+function product(slots: HostTensors): HostTensor {
+  const { rows, columns } = tensorsAt(slots, 'rows', 'columns');
+  const [height, width] = [rows.shape.at(-1) ?? 0, columns.shape.at(-1) ?? 0];
+  const [r, c] = [floats(rows, 'rows'), floats(columns, 'columns')];
+  const data = new Float32Array(r.length * width);
+  for (let row = 0; row < r.length; row++) {
+    const stacked = Math.floor(row / height);
+    const mean = average(r.subarray(stacked * height, (stacked + 1) * height));
+    const share = mean === 0 ? 0 : (r[row] as number) / mean;
+    for (let column = 0; column < width; column++) {
+      data[row * width + column] = share * (c[stacked * width + column] as number);
+    }
+  }
+  return hostTensor(data, [...rows.shape, width]);
+}
+
+/** The mean along one of the last two axes, in double precision. */
+function meanAlong(tensor: HostTensor, axis: -1 | -2): HostTensor {
+  const [height = 0, width = 0] = tensor.shape.slice(-2);
+  const before = tensor.shape.slice(0, -2);
+  const values = floats(tensor);
+  const [length, along] = axis === -1 ? [height, width] : [width, height];
+  const stacked = before.reduce((count, size) => count * size, 1);
+  const data = Float32Array.from({ length: stacked * length }, (_, place) => {
+    const start = Math.floor(place / length) * height * width;
+    const at = place % length;
+    return average(
+      Array.from({ length: along }, (_, other) =>
+        axis === -1 ? values[start + at * width + other] : values[start + other * width + at],
+      ) as number[],
+    );
+  });
+  return hostTensor(data, [...before, length]);
+}
+
+function average(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (let index = 0; index < values.length; index++) sum += values[index] as number;
+  return values.length === 0 ? 0 : sum / values.length;
+}

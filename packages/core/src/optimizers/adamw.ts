@@ -1,0 +1,68 @@
+import * as tf from '@tensorflow/tfjs';
+import * as v from 'valibot';
+import { keptShare, nonNegative, parseOptions, positive } from '../config.js';
+import { tensorsAt } from '../tensors.js';
+import { decayed, type Optimizer } from './optimizer.js';
+
+/** What `adamW` can be told. */
+export interface AdamWOptions {
+  /** Decoupled decay lambda of the parameters that ask for it: theta <- theta - eta_t lambda theta. Default 0. */
+  readonly weightDecay?: number;
+  /** Default 0.9. */
+  readonly beta1?: number;
+  /** Default 0.999. */
+  readonly beta2?: number;
+  /** Default 1e-8. */
+  readonly epsilon?: number;
+  /**
+   * Where epsilon is added: to the root of the bias-corrected second moment (torch), or of the raw one (transformers' old AdamW).
+   * Default 'corrected'.
+   */
+  readonly epsilonOn?: 'corrected' | 'raw';
+}
+
+const options = {
+  weightDecay: v.optional(nonNegative, 0),
+  beta1: v.optional(keptShare, 0.9),
+  beta2: v.optional(keptShare, 0.999),
+  epsilon: v.optional(positive, 1e-8),
+  epsilonOn: v.optional(v.picklist(['corrected', 'raw']), 'corrected'),
+};
+
+/**
+ * AdamW (Loshchilov and Hutter, 2019, arXiv 1711.05101, algorithm 2), as `torch.optim.AdamW` computes it:
+ *
+ *     m <- beta1 m + (1 - beta1) g            v <- beta2 v + (1 - beta2) g^2
+ *     theta <- theta (1 - eta_t lambda) - eta_t / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
+ *
+ * The defaults are torch's, without decay.
+ * @throws ConfigError naming the option that is unknown or impossible.
+ */
+export function adamW(given: AdamWOptions = {}): Optimizer {
+  const settings = parseOptions('adamW', options, given);
+  const { weightDecay, beta1, beta2, epsilon, epsilonOn } = settings;
+  return {
+    name: 'adamw',
+    settings,
+    slots: { moment1: { carried: 'gradient' }, moment2: { carried: 'squaredGradient' } },
+    elementwise: true,
+    // In double precision on the host: 1 - 0.999 loses five digits in float32.
+    scalars: (step) => ({ correction1: 1 - beta1 ** step, correction2: Math.sqrt(1 - beta2 ** step) }),
+    update({ value, gradient, slots, learningRate, decay, scalars }) {
+      const { moment1, moment2 } = tensorsAt(slots, 'moment1', 'moment2');
+      const { correction1, correction2 } = tensorsAt(scalars, 'correction1', 'correction2');
+      const m = tf.add(tf.mul(moment1, beta1), tf.mul(gradient, 1 - beta1));
+      const v = tf.add(tf.mul(moment2, beta2), tf.mul(tf.square(gradient), 1 - beta2));
+      const root = tf.sqrt(v);
+      const denominator =
+        epsilonOn === 'corrected'
+          ? tf.add(tf.div(root, correction2), epsilon)
+          : tf.div(tf.add(root, epsilon), correction2);
+      const change = tf.div(tf.mul(m, tf.div(learningRate, correction1)), denominator);
+      return {
+        value: tf.sub(decayed(value, learningRate, decay ? weightDecay : 0), change),
+        slots: { moment1: m, moment2: v },
+      };
+    },
+  };
+}

@@ -1,0 +1,49 @@
+import * as tf from '@tensorflow/tfjs';
+import * as v from 'valibot';
+import { keptShare, nonNegative, parseOptions } from '../config.js';
+import { tensorAt } from '../tensors.js';
+import { decayed, type Optimizer } from './optimizer.js';
+
+/** What `lion` can be told. */
+export interface LionOptions {
+  /** What the direction of a step keeps of the momentum. Default 0.9. */
+  readonly beta1?: number;
+  /** What the momentum keeps of itself. Default 0.99. */
+  readonly beta2?: number;
+  /** Decoupled decay lambda of the parameters that ask for it. Default 0. */
+  readonly weightDecay?: number;
+}
+
+const options = {
+  beta1: v.optional(keptShare, 0.9),
+  beta2: v.optional(keptShare, 0.99),
+  weightDecay: v.optional(nonNegative, 0),
+};
+
+/**
+ * Lion (Chen et al., 2023, arXiv 2302.06675, algorithm 2):
+ *
+ *     theta <- theta (1 - eta_t lambda) - eta_t sign(beta1 m + (1 - beta1) g)
+ *     m <- beta2 m + (1 - beta2) g
+ *
+ * Every element moves by the learning rate, whatever its gradient: the paper takes one 3 to 10 times smaller than AdamW's, and a
+ * weight decay larger by as much. An element whose gradient has always been 0 stays.
+ * @throws ConfigError naming the option that is unknown or impossible.
+ */
+export function lion(given: LionOptions = {}): Optimizer {
+  const settings = parseOptions('lion', options, given);
+  const { beta1, beta2, weightDecay } = settings;
+  return {
+    name: 'lion',
+    settings,
+    slots: { momentum: { carried: 'gradient' } },
+    elementwise: true,
+    update({ value, gradient, slots, learningRate, decay }) {
+      const momentum = tensorAt(slots, 'momentum');
+      const direction = tf.sign(tf.add(tf.mul(momentum, beta1), tf.mul(gradient, 1 - beta1)));
+      const next = tf.add(tf.mul(momentum, beta2), tf.mul(gradient, 1 - beta2));
+      const from = decayed(value, learningRate, decay ? weightDecay : 0);
+      return { value: tf.sub(from, tf.mul(direction, learningRate)), slots: { momentum: next } };
+    },
+  };
+}
