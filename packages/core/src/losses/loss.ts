@@ -22,3 +22,8 @@ export interface LossBatch {
   /** What the model read, e.g. `attentionMask` `[batch, tokens]`, 1 for a token. */
   readonly inputs: Tensors;
 }
+
+/** What a batch counts beside others in a loss: what its mean is over. */
+export function lossWeight(loss: Loss, batch: Batch): number {
+  return loss.weight?.(batch) ?? [...batch.rowWeights.data].reduce((sum, weight) => sum + weight, 0);
+}

@@ -1,0 +1,189 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { Batch, DataKind } from '../contracts/model.js';
+import { referenceExecutor } from '../testing/reference-executor.js';
+import { hostIntegers, hostTensor } from '../tensors.js';
+import { objectiveLoss } from '../train/loss.js';
+import { lossWeight, type Loss } from './loss.js';
+import { crossEntropy, lossFor, nextToken, squaredError, tokenCrossEntropy } from './losses.js';
+
+beforeAll(async () => {
+  await referenceExecutor();
+});
+
+function softmax(logits: readonly number[]): number[] {
+  const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
+  return logits.map((logit) => Math.exp(logit) / total);
+}
+
+/** -log softmax(logits)[label] */
+const surprise = (logits: readonly number[], label: number): number => -Math.log(softmax(logits)[label] as number);
+const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+const valueOf = (loss: Tensor): number => loss.dataSync()[0] as number;
+const integers = (rows: readonly (readonly number[])[]): Tensor => tf.tensor2d(rows as number[][], undefined, 'int32');
+
+/** Two rows of three tokens, four classes. */
+const LOGITS = [
+  [
+    [1, 0, -1, 2],
+    [0.5, 3, 1, 0],
+    [-2, 1, 0, 1],
+  ],
+  [
+    [0, 0, 1, -1],
+    [2, 1, 0, -3],
+    [1, 1, 1, 4],
+  ],
+] as const;
+const at = (row: 0 | 1, token: 0 | 1 | 2) => LOGITS[row][token];
+
+/** The loss of the logits of tokens. */
+function ofTokens(loss: Loss, labels: readonly number[][], rowWeights = [1, 1], attentionMask?: number[][]): number {
+  const inputs: Record<string, Tensor> = attentionMask ? { attentionMask: tf.tensor2d(attentionMask) } : {};
+  return valueOf(
+    loss.loss(tf.tensor(LOGITS), { labels: integers(labels), rowWeights: tf.tensor1d(rowWeights), inputs }),
+  );
+}
+
+const LABELS = [
+  [3, -100, 2],
+  [0, 1, -100],
+];
+const NONE = [Array<number>(3).fill(-100), Array<number>(3).fill(-100)];
+const SHORT = [
+  [1, 1, 0],
+  [1, 1, 1],
+];
+
+describe('the loss of tokens', () => {
+  const loss = tokenCrossEntropy();
+
+  it('is the mean over the tokens that have a label', () => {
+    const losses = [surprise(at(0, 0), 3), surprise(at(0, 2), 2), surprise(at(1, 0), 0), surprise(at(1, 1), 1)];
+    expect(ofTokens(loss, LABELS)).toBeCloseTo(mean(losses), 5);
+  });
+
+  it('leaves out padding, whatever its label, and rows that only fill the batch', () => {
+    const masked = mean([surprise(at(0, 0), 3), surprise(at(1, 0), 0), surprise(at(1, 1), 1)]);
+    expect(ofTokens(loss, LABELS, [1, 1], SHORT)).toBeCloseTo(masked, 5);
+    expect(ofTokens(loss, LABELS, [1, 0])).toBeCloseTo(mean([surprise(at(0, 0), 3), surprise(at(0, 2), 2)]), 5);
+  });
+});
+
+describe('the loss of a causal language model', () => {
+  const loss = nextToken();
+
+  it('holds the logits of each token against the label of the next, and those of the last against none', () => {
+    const ids = [
+      [3, 0, 2],
+      [0, 1, 3],
+    ];
+    const losses = [surprise(at(0, 0), 0), surprise(at(0, 1), 2), surprise(at(1, 0), 1), surprise(at(1, 1), 3)];
+    expect(ofTokens(loss, ids)).toBeCloseTo(mean(losses), 5);
+    const short = mean([losses[0], losses[2], losses[3]] as number[]);
+    expect(ofTokens(loss, ids, [1, 1], SHORT)).toBeCloseTo(short, 5);
+    const prompted = [
+      [-100, -100, 2],
+      [-100, 1, 3],
+    ];
+    expect(ofTokens(loss, prompted)).toBeCloseTo(mean(losses.slice(1)), 5);
+  });
+});
+
+describe('the loss of a row', () => {
+  const logits = () => tf.tensor2d([[...at(0, 0)], [...at(0, 1)], [...at(0, 2)]]);
+  const classes = () => ({ labels: tf.tensor1d([1, 2, 0], 'int32'), inputs: {} });
+
+  it('is the mean over the rows that count', () => {
+    const rowWeights = tf.tensor1d([1, 0, 1]);
+    const expected = mean([surprise(at(0, 0), 1), surprise(at(0, 2), 0)]);
+    expect(valueOf(crossEntropy().loss(logits(), { ...classes(), rowWeights }))).toBeCloseTo(expected, 5);
+    const numbers = { labels: tf.tensor1d([1.5, 2]), rowWeights: tf.tensor1d([1, 1]), inputs: {} };
+    expect(valueOf(squaredError().loss(tf.tensor2d([[1], [4]]), numbers))).toBeCloseTo((0.25 + 4) / 2, 5);
+  });
+
+  it('has for its gradient the softmax less the label, shared among the rows that count', () => {
+    const rowWeights = tf.tensor1d([1, 0, 1]);
+    const gradient = tf.grad((x: Tensor) => crossEntropy().loss(x, { ...classes(), rowWeights }))(logits());
+    const expected = [at(0, 0), at(0, 1), at(0, 2)].flatMap((row, index) =>
+      softmax(row).map(
+        (share, label) => ([0.5, 0, 0.5][index] as number) * (share - Number(label === [1, 2, 0][index])),
+      ),
+    );
+    expect([...gradient.dataSync()]).toEqual(expected.map((value) => expect.closeTo(value, 6) as number));
+  });
+
+  it('weighs rows by any weights', () => {
+    const rowWeights = tf.tensor1d([0.1, 0.3, 0]);
+    const expected = (surprise(at(0, 0), 1) + 3 * surprise(at(0, 1), 2)) / 4;
+    expect(valueOf(crossEntropy().loss(logits(), { ...classes(), rowWeights }))).toBeCloseTo(expected, 5);
+  });
+});
+
+const kinds: readonly DataKind[] = ['classification', 'regression', 'token-classification', 'causal-lm'];
+
+describe.each(kinds)('the loss of %s', (kind) => {
+  const outputs = {
+    classification: [at(0, 0), at(1, 2)],
+    regression: [[0.3], [-1.7]],
+    'token-classification': LOGITS,
+    'causal-lm': LOGITS,
+  }[kind];
+  const labels = kind === 'classification' ? [2, 3] : kind === 'regression' ? [0.1, 2] : LABELS;
+  const tensors = () => ({
+    labels: tf.tensor(labels, undefined, kind === 'regression' ? 'float32' : 'int32'),
+    rowWeights: tf.tensor1d([1, 1]),
+  });
+
+  it('is the one of train, bit by bit', () => {
+    const attentionMask = tf.tensor2d(SHORT);
+    const earlier = objectiveLoss(kind, tf.tensor(outputs), { ...tensors(), attentionMask });
+    const loss = lossFor(kind).loss(tf.tensor(outputs), { ...tensors(), inputs: { attentionMask } });
+    expect(valueOf(loss)).toBe(valueOf(earlier));
+  });
+
+  it('is 0 with gradient 0 where nothing counts', () => {
+    const none = { ...tensors(), rowWeights: tf.tensor1d([0, 0]), inputs: {} };
+    const { value, grad } = tf.valueAndGrad((x: Tensor) => lossFor(kind).loss(x, none))(tf.tensor(outputs));
+    expect(valueOf(value)).toBe(0);
+    expect(tf.max(tf.abs(grad)).dataSync()[0]).toBe(0);
+    if (labels === LABELS) expect(ofTokens(lossFor(kind), NONE)).toBe(0);
+  });
+
+  it('reads its labels', () => {
+    expect(lossFor(kind).labels).toBe(kind);
+  });
+});
+
+it('there is none for another kind of data', () => {
+  expect(() => lossFor('token-clasification' as DataKind)).toThrow(
+    "kind is 'token-clasification' (did you mean 'token-classification'?); expected classification, regression, token-classification, causal-lm",
+  );
+});
+
+describe('what a batch counts beside others', () => {
+  /** Two rows, of three tokens where there are any. */
+  const batch = (labels: readonly (number | readonly number[])[], rowWeights = [1, 1], mask?: number[][]): Batch => {
+    const shape = Array.isArray(labels[0]) ? [2, 3] : [2];
+    return {
+      inputs: mask ? { attentionMask: hostTensor(Float32Array.from(mask.flat()), [2, 3]) } : {},
+      labels: hostIntegers(Int32Array.from(labels.flat()), shape),
+      rowWeights: hostTensor(Float32Array.from(rowWeights), [2]),
+      rows: [0, 1],
+    };
+  };
+
+  it.each<[string, DataKind, Batch, number]>([
+    ['rows', 'classification', batch([1, 2]), 2],
+    ['rows that do not only fill it', 'regression', batch([1, 2], [1, 0]), 1],
+    ['tokens that have a label', 'token-classification', batch(LABELS), 4],
+    ['tokens that have a label and are no padding', 'token-classification', batch(LABELS, [1, 1], SHORT), 3],
+    ['tokens of rows that do not only fill it', 'token-classification', batch(LABELS, [0, 1]), 2],
+    ['tokens that follow another', 'causal-lm', batch(LABELS), 2],
+    ['tokens that follow another and are no padding', 'causal-lm', batch(LABELS, [1, 1], SHORT), 1],
+    ['nothing', 'causal-lm', batch(LABELS, [0, 0]), 0],
+  ])('is its %s', (_, kind, given, expected) => {
+    expect(lossWeight(lossFor(kind), given)).toBe(expected);
+  });
+});
