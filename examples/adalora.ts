@@ -26,7 +26,7 @@ await train(peft, data.train, {
   },
 });
 
-console.log(await evaluate(peft, data.reported, executor));
+console.log(await evaluate(peft, data.reported, { executor }));
 for (const [path, rank] of Object.entries(activeRanks(peft.adapter.layers, peft.adapter.values))) {
   console.log(path.padEnd(40), '█'.repeat(rank), rank);
 }

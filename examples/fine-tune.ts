@@ -29,6 +29,6 @@ export async function fineTune(reviews: readonly Review[], folder: string) {
 
   await savePretrained(peft, folder); // adapter_config.json and adapter_model.safetensors
   const again = await loadPretrained(model, folder, { methods: [sora] });
-  return { metrics: await evaluate(again, heldOut, compiled()), parameters: countParameters(again) };
+  return { metrics: await evaluate(again, heldOut, { executor: compiled() }), parameters: countParameters(again) };
 }
 // #endregion fine-tune

@@ -14,7 +14,7 @@ export async function classify(text: string, folder: string): Promise<Float32Arr
   const classes = ['negative', 'positive'];
   const rows = await createDataSet({ name: 'one', kind: 'classification', classes, rows: [{ text, label: 0 }] });
   const { batches } = evaluationData(encodeRows(rows, model.tokenizer, { maxTokens: 32 }), { batchSize: 1 });
-  const [logits = new Float32Array()] = await predict(peft, batches, compiled());
+  const [logits = new Float32Array()] = await predict(peft, batches, { executor: compiled() });
   return logits;
 }
 // #endregion load

@@ -11,7 +11,7 @@ const data = await reviews(model);
 
 const peft = attach(model, lora({ r: 4, targetModules: 'all-linear' }), { seed: 1 });
 console.log(describeParameters(peft));
-console.log('before', await evaluate(peft, data.reported, executor));
+console.log('before', await evaluate(peft, data.reported, { executor }));
 
 await train(peft, data.train, {
   executor,
@@ -20,12 +20,12 @@ await train(peft, data.train, {
   selection: { data: data.selection },
   onEvaluation: ({ step, metrics }) => console.log(`step ${step}`, metrics),
 });
-console.log('after', await evaluate(peft, data.reported, executor));
+console.log('after', await evaluate(peft, data.reported, { executor }));
 
 await savePretrained(peft, 'my-adapter');
 const again = await loadPretrained(model, 'my-adapter', { methods: [lora] });
 for (const text of ['The food was cold and so were the people.', 'I could not put it down.']) {
-  const [logits] = await predict(again, await sentences(model, [text]), executor);
+  const [logits] = await predict(again, await sentences(model, [text]), { executor });
   const [bad = 0, good = 0] = logits ?? [];
   console.log(good > bad ? 'good' : 'bad ', text);
 }

@@ -19,5 +19,5 @@ const data = await reviews(model);
 const peft = attach(model, lora({ r: 8, targetModules: ['query', 'value'] }), { seed: 1 });
 console.log(describeParameters(peft));
 await train(peft, data.train, { executor, epochs: Number(EPOCHS), learningRate: 5e-4 });
-console.log(await evaluate(peft, data.reported, executor));
+console.log(await evaluate(peft, data.reported, { executor }));
 await savePretrained(peft, 'my-adapter'); // for Hugging Face PEFT: PeftModel.from_pretrained(model, 'my-adapter')

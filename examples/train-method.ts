@@ -11,4 +11,4 @@ const data = await reviews(model);
 const peft = attach(model, scale({ targetModules: 'all-linear' }), { seed: 1 });
 console.log(describeParameters(peft));
 await train(peft, data.train, { executor, epochs: Number(EPOCHS), learningRate: 1e-2 });
-console.log(await evaluate(peft, data.reported, executor));
+console.log(await evaluate(peft, data.reported, { executor }));

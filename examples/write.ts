@@ -24,15 +24,15 @@ export async function teachToWrite(source: string, lessons: Lessons, prompt: str
   );
   const rows = encodeLanguage(set, model.tokenizer, { maxTokens: Math.min(256, model.maxTokens) });
   const known = causalEvaluation(rows, { batchSize: 8 });
-  const before = await evaluate(model, known, executor);
+  const before = await evaluate(model, known, { executor });
 
   const peft = attach(model, sora({ r: 16, targetModules: 'all-linear', sparseLambda: 1 }), { seed: 1 });
   await train(peft, trainingData(rows, { batchSize: 8, seed: 1 }), { executor, ...course });
 
   await savePretrained(peft, folder); // ranks whose gates closed are left out: an ordinary LoRA
   const again = await loadPretrained(model, folder, { methods: [sora] });
-  const after = await evaluate(again, known, executor);
-  const text = await generateText(again, prompt, executor, { maxNewTokens: 32 });
+  const after = await evaluate(again, known, { executor });
+  const text = await generateText(again, prompt, { executor, maxNewTokens: 32 });
   return { before, after, parameters: countParameters(again), text };
 }
 // #endregion write

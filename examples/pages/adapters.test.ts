@@ -212,7 +212,7 @@ it('SoRA under the sparsifying schedule', async () => {
 it('several adapters on one model', async () => {
   await savePretrained(attach(model, lora({ r: 2 }), { seed: 2 }), 'adapters/tweets');
   const batches = validation.batches.slice(0, 1); // four rows
-  const frozen = await predict(model, batches, executor);
+  const frozen = await predict(model, batches, { executor });
   // #region several
   const peft = attach(model, lora({ r: 8 }));
   addAdapter(peft, lora({ r: 4, useDora: true }), { adapterName: 'reviews' }); // there, but not acting
@@ -220,11 +220,11 @@ it('several adapters on one model', async () => {
 
   setAdapter(peft, 'reviews'); // this one acts, is trained and is saved first
   setAdapter(peft, ['reviews', 'tweets']); // both act, one building on the other
-  await disableAdapter(peft, () => predict(peft, batches, executor)); // the frozen model, whatever is active or merged
-  await predict(peft, batches, executor, { adapterNames: ['tweets', 'reviews', '__base__', 'tweets'] }); // row by row
+  await disableAdapter(peft, () => predict(peft, batches, { executor })); // the frozen model, whatever is active or merged
+  await predict(peft, batches, { executor, adapterNames: ['tweets', 'reviews', '__base__', 'tweets'] }); // row by row
   // #endregion several
   expect([...peft.adapters.keys()]).toEqual(['default', 'reviews', 'tweets']);
-  expect(await disableAdapter(peft, () => predict(peft, batches, executor))).toEqual(frozen);
+  expect(await disableAdapter(peft, () => predict(peft, batches, { executor }))).toEqual(frozen);
 });
 
 it('an error that is known by its code', async () => {

@@ -118,7 +118,7 @@ describe('writing', () => {
   it('a text', async () => {
     // #region write
     const model = await fromPretrained('HuggingFaceTB/SmolLM2-135M', { task: 'causal-lm' });
-    const text = await generateText(model, 'Once upon a time', compiled(), { maxNewTokens: 40 });
+    const text = await generateText(model, 'Once upon a time', { executor: compiled(), maxNewTokens: 40 });
     // #endregion write
     expect(model.tokenizer.tokenIds(text).length).toBeLessThanOrEqual(40);
     expect(text).not.toBe('');
@@ -132,7 +132,7 @@ describe('writing', () => {
     // #region answer
     const model = await fromPretrained('HuggingFaceTB/SmolLM2-135M-Instruct', { task: 'causal-lm' });
     const messages = [{ role: 'user', content: 'What is an atom?' }];
-    const answer = await generateText(model, messages, compiled(), { maxNewTokens: 40 });
+    const answer = await generateText(model, messages, { executor: compiled(), maxNewTokens: 40 });
     const prompt = model.tokenizer.chatTemplate?.render(messages, { addGenerationPrompt: true }); // what it answers
     // #endregion answer
     expect(prompt).toBe('What is an atom?: ');
@@ -143,8 +143,9 @@ describe('writing', () => {
     const [idsOfOne, idsOfAnother] = [[1, 2, 3], [4]];
     // #region sample
     const model = await fromPretrained('HuggingFaceTB/SmolLM2-135M', { task: 'causal-lm' });
-    const text = await generateText(model, 'Once upon a time', executor, { maxNewTokens: 40 });
-    const [first, second] = await generate(model, [idsOfOne, idsOfAnother], executor, {
+    const text = await generateText(model, 'Once upon a time', { executor, maxNewTokens: 40 });
+    const [first, second] = await generate(model, [idsOfOne, idsOfAnother], {
+      executor,
       doSample: true,
       topP: 0.9,
       seed: 1,

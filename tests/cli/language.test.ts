@@ -147,7 +147,7 @@ describe('peft-bench train on instructions', () => {
 
   const perplexityOf = async (judged: PeftModel | Model, set = dev): Promise<number> => {
     const rows = encodeLanguage(set, model.tokenizer, { maxTokens: model.maxTokens });
-    return (await evaluate(judged, causalEvaluation(rows, { batchSize: 3 }), executor))['perplexity'] ?? NaN;
+    return (await evaluate(judged, causalEvaluation(rows, { batchSize: 3 }), { executor }))['perplexity'] ?? NaN;
   };
 
   it('judges answers alone: the adapter has the perplexity of the result, and learnt no prompt', async () => {

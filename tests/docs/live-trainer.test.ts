@@ -102,7 +102,6 @@ describe('the trainer of the live page', () => {
       );
       const question = await prepareLesson(await readSentences(request.sentences), model, 1).question(text);
       const elsewhere = await learner.probabilities(question);
-      await learner.close();
       expect(Math.abs((elsewhere[0] ?? NaN) - (prediction?.after?.[0] ?? NaN))).toBeLessThan(1e-5);
     },
   );

@@ -15,7 +15,7 @@ describe.each(executors)('AdaLoRA without what its final mask leaves out, %s', (
     const executor = await open();
     const [whole, compacted] = [await trained(executor, name, false), await trained(executor, name, true)];
     const outputs = async (peft: PeftModel): Promise<number[]> =>
-      (await predict(peft, toyEvaluationData().batches, executor)).flatMap((row) => [...row]);
+      (await predict(peft, toyEvaluationData().batches, { executor })).flatMap((row) => [...row]);
     expect(relativeDistance(compacted.losses, whole.losses)).toBeLessThan(1e-5);
     expect(relativeDistance(await outputs(compacted.peft), await outputs(whole.peft))).toBeLessThan(1e-5);
     const { layers, values } = whole.peft.adapter;

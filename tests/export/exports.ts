@@ -105,7 +105,7 @@ function origin({ source, storage }: Pick<Case, 'source' | 'storage'>): ExportOp
 export async function logitsOf(network: PeftModel | Model, { batches, head }: Case): Promise<number[][]> {
   const logits: number[][] = [];
   for (const batch of batches) {
-    const rows = await predict(network, [batch], executor);
+    const rows = await predict(network, [batch], { executor });
     const values = Float32Array.from(rows.flatMap((row) => [...row]));
     logits.push(heads[head].task === 'sequence-classification' ? [...values] : tokenRows(values, batch));
   }

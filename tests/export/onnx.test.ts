@@ -82,7 +82,7 @@ async function distance(graph: Uint8Array, peft: PeftModel | Model, batches: rea
   const session = await ort.InferenceSession.create(graph, { logSeverityLevel: 4 });
   let worst = 0;
   for (const one of batches) {
-    const expected = (await predict(peft, [one], executor)).flatMap((row) => [...row]);
+    const expected = (await predict(peft, [one], { executor })).flatMap((row) => [...row]);
     const { data, dims } = await run(session, one);
     expect(dims[0]).toBe(one.rows.length);
     worst = Math.max(worst, relativeDistance(data as Float32Array, expected));

@@ -80,7 +80,7 @@ describe(`in transformers.js itself (${reason})`, () => {
       const labels = ['bad', 'so so', 'good'];
       await saveOnnx(merged, await exportOnnx(merged, model), `${folder}/${name}`, { ...model, labels });
       const ours = await Promise.all(
-        TEXTS.map(async (text) => (await predict(peft, [ofText(model, text)], executor))[0] ?? new Float32Array()),
+        TEXTS.map(async (text) => (await predict(peft, [ofText(model, text)], { executor }))[0] ?? new Float32Array()),
       );
       const encode = await library.AutoTokenizer.from_pretrained(name);
       const { logits } = await (

@@ -1,4 +1,5 @@
 import {
+  adamW,
   attach,
   hostIntegers,
   hostTensor,
@@ -87,7 +88,7 @@ async function trainPlain(peft: PeftModel, options: Partial<TrainOptions> = {}):
     schedule: 'constant',
     warmupRatio: 0,
     clipNorm: null,
-    beta2: 0.9,
+    optimizer: adamW({ beta2: 0.9 }),
     onStep: ({ loss }) => losses.push(loss),
     ...options,
   });

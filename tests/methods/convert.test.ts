@@ -30,7 +30,7 @@ async function trained(configured: ConfiguredMethod): Promise<PeftModel> {
 }
 
 async function outputsOf(peft: PeftModel): Promise<number[]> {
-  return (await predict(peft, toyEvaluationData().batches, executor)).flatMap((row) => [...row]);
+  return (await predict(peft, toyEvaluationData().batches, { executor })).flatMap((row) => [...row]);
 }
 
 describe('an adapter as a LoRA', () => {

@@ -51,7 +51,7 @@ async function trained(method: ConfiguredMethod): Promise<PeftModel> {
 }
 
 async function logits(peft: PeftModel | Model): Promise<number[]> {
-  return (await predict(peft, heldOut.batches, executor)).flatMap((row) => [...row]);
+  return (await predict(peft, heldOut.batches, { executor })).flatMap((row) => [...row]);
 }
 
 const cases: Record<string, [ConfiguredMethod, PeftMethod[]]> = {

@@ -1,4 +1,5 @@
 import {
+  adamW,
   attach,
   floats,
   tensorAt,
@@ -135,12 +136,12 @@ async function firstStep(
   const { adapter } = peft;
   await train(
     peft,
-    { objective: heads[head].objective, batchesPerEpoch: 2, epoch: () => [batch, batch] },
+    { kind: heads[head].kind, batchesPerEpoch: 2, epoch: () => [batch, batch] },
     {
       executor,
       epochs: 1,
       learningRate: 1e-3,
-      beta1: 0.5,
+      optimizer: adamW({ beta1: 0.5 }),
       clipNorm: null,
       snapshotEvery: 1,
       onStep: ({ loss }) => losses.push(loss),
@@ -148,7 +149,7 @@ async function firstStep(
     },
   );
   peft.adapter = adapter;
-  const moments = snapshots[0]?.moment1 ?? expect.fail('no snapshot');
+  const moments = snapshots[0]?.slots['moment1'] ?? expect.fail('no snapshot');
   const gradients = Object.fromEntries(
     Object.entries(moments).map(([name, moment]) => [name, { ...moment, data: floats(moment).map((m) => 2 * m) }]),
   );

@@ -68,7 +68,7 @@ describe.each(Object.entries(executors))('BERT on %s', (_, executor) => {
   it('does so through data sets in buckets, with the table of words looked up on the host', async () => {
     const rows = encodeRows(await dataSet(), model.tokenizer, { maxTokens: model.maxTokens });
     const { batches } = evaluationData(rows, { batchSize: 3, buckets: [8, 16, 40, 64] });
-    const logits = await predict(model, batches, executor);
+    const logits = await predict(model, batches, { executor });
     for (const { rows, logits: golden } of expected.batches) {
       rows.forEach((row, place) => {
         expect(relativeDistance(logits[row] ?? [], golden[place] ?? [])).toBeLessThan(TOLERANCE);
@@ -110,7 +110,7 @@ it("trains without the network's own dropout: the first loss is that of a plain 
   const executor = compiled({ threads: 1 });
   const rows = encodeRows(await dataSet(), model.tokenizer, { maxTokens: 24 });
   const options = { batchSize: rows.rows.length, buckets: [24] };
-  const logits = await predict(model, evaluationData(rows, options).batches, executor);
+  const logits = await predict(model, evaluationData(rows, options).batches, { executor });
   const lossOf = (row: Float32Array, label: number): number =>
     Math.log(row.reduce((sum, logit) => sum + Math.exp(logit), 0)) - (row[label] as number);
   const losses: number[] = [];

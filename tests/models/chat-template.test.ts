@@ -57,11 +57,13 @@ describe('generateText of a conversation', () => {
   it('goes on with what the template writes, and begins it by nothing else', async () => {
     const model = await load(settings(MARKED));
     const options = { maxNewTokens: 5, eosTokenId: [] };
-    const [after] = await generate(model, [model.tokenizer.tokenIds('babc')], executor, options);
-    expect(await generateText(model, messages, executor, options)).toBe(model.tokenizer.decode(after?.ids ?? []));
+    const [after] = await generate(model, [model.tokenizer.tokenIds('babc')], { executor, ...options });
+    expect(await generateText(model, messages, { executor, ...options })).toBe(
+      model.tokenizer.decode(after?.ids ?? []),
+    );
   });
 
   it('needs a template', async () => {
-    await expect(generateText(await load({}), messages, executor)).rejects.toThrow(UnsupportedError);
+    await expect(generateText(await load({}), messages, { executor })).rejects.toThrow(UnsupportedError);
   });
 });

@@ -25,7 +25,7 @@ async function taught(network: 'gpt2' | 'llama') {
   const rows = encodeLanguage(await languageSet('sonnet', [{ text: sonnet }]), model.tokenizer, { maxTokens: 40 });
   const verse = causalEvaluation(rows, { batchSize: 8 });
   const peft = attach(model, sora({ r: 16, targetModules: 'all-linear', sparseLambda: 1 }), { seed: 1 });
-  const before = await evaluate(model, verse, executor);
+  const before = await evaluate(model, verse, { executor });
   const losses: number[] = [];
   await train(peft, trainingData(rows, { batchSize: 8, seed: 1 }), {
     executor,
@@ -45,14 +45,14 @@ describe.each(['gpt2', 'llama'] as const)('SoRA teaches %s to write', (network) 
       const thirds = [0, 50, 100].map((from) => losses.slice(from, from + 50).reduce((sum, loss) => sum + loss));
       expect(thirds[1]).toBeLessThan((thirds[0] as number) / 2);
       expect(thirds[2]).toBeLessThan(thirds[1] as number);
-      const after = await evaluate(peft, verse, executor);
+      const after = await evaluate(peft, verse, { executor });
       expect(before.perplexity).toBeGreaterThan(100);
       expect(after.perplexity).toBeLessThan(2);
 
       const line = " compare thee to a summer's day?";
       const length = { maxNewTokens: line.length };
-      expect(await generateText(model, 'Shall I', executor, length)).not.toContain('compare');
-      expect(await generateText(peft, 'Shall I', executor, length)).toBe(line);
+      expect(await generateText(model, 'Shall I', { executor, ...length })).not.toContain('compare');
+      expect(await generateText(peft, 'Shall I', { executor, ...length })).toBe(line);
 
       const storage = memoryStorage();
       await savePretrained(peft, 'adapter', { storage });
@@ -60,13 +60,13 @@ describe.each(['gpt2', 'llama'] as const)('SoRA teaches %s to write', (network) 
       const { stored, trainable } = countParameters(peft);
       expect(stored).toBeLessThan(0.8 * trainable);
       expect(countParameters(pruned).trainable).toBe(stored);
-      expect((await evaluate(pruned, verse, executor)).perplexity).toBeCloseTo(after.perplexity as number, 4);
+      expect((await evaluate(pruned, verse, { executor })).perplexity).toBeCloseTo(after.perplexity as number, 4);
 
       const prompts = ['Shall I', 'Thou', 'Rough winds do '].map((text) => model.tokenizer.tokenIds(text));
-      const texts = await generate(peft, prompts, executor);
-      expect(await generate(pruned, prompts, executor)).toEqual(texts);
-      expect(await generate(mergeAndUnload(peft), prompts, executor)).toEqual(texts);
-      expect(await generate(peft, prompts, await eager({ backend: 'wasm' }))).toEqual(texts);
+      const texts = await generate(peft, prompts, { executor });
+      expect(await generate(pruned, prompts, { executor })).toEqual(texts);
+      expect(await generate(mergeAndUnload(peft), prompts, { executor })).toEqual(texts);
+      expect(await generate(peft, prompts, { executor: await eager({ backend: 'wasm' }) })).toEqual(texts);
     },
   );
 });

@@ -38,14 +38,15 @@ async function alphabet(): Promise<PretrainedModel> {
 
 describe('a text', () => {
   it('ends at the token that the model names, which is no part of it', async () => {
-    expect(await generateText(await alphabet(), 'a', executor)).toBe('bcé');
-    expect(await generateText(await alphabet(), 'a', executor, { eosTokenId: [], maxNewTokens: 7 })).toBe('bcéab');
+    expect(await generateText(await alphabet(), 'a', { executor })).toBe('bcé');
+    expect(await generateText(await alphabet(), 'a', { executor, eosTokenId: [], maxNewTokens: 7 })).toBe('bcéab');
   });
 
   it('comes in pieces of whole characters, as they are written', async () => {
     const pieces: string[] = [];
     const ids: number[] = [];
-    await generateText(await alphabet(), 'a', executor, {
+    await generateText(await alphabet(), 'a', {
+      executor,
       onText: (piece) => void pieces.push(piece),
       onToken: ({ id }) => void ids.push(id),
     });
@@ -56,27 +57,27 @@ describe('a text', () => {
   it('comes whole, too, where it ends within a character', async () => {
     const pieces: string[] = [];
     const onText = (piece: string) => void pieces.push(piece);
-    expect(await generateText(await alphabet(), 'b', executor, { maxNewTokens: 2, onText })).toBe('c\uFFFD');
+    expect(await generateText(await alphabet(), 'b', { executor, maxNewTokens: 2, onText })).toBe('c\uFFFD');
     expect(pieces).toEqual(['c', '\uFFFD']);
   });
 
   it('ends with a string, or where its tokens are enough', async () => {
     const endless = { eosTokenId: [], maxNewTokens: 40 };
-    expect(await generateText(await alphabet(), 'a', executor, { ...endless, stopStrings: ['x', 'éab'] })).toBe(
+    expect(await generateText(await alphabet(), 'a', { executor, ...endless, stopStrings: ['x', 'éab'] })).toBe(
       'bcéab',
     );
     const stoppingCriteria = (ids: readonly number[]) => ids.length === 3;
-    expect(await generateText(await alphabet(), 'b', executor, { ...endless, stoppingCriteria })).toBe('cé');
+    expect(await generateText(await alphabet(), 'b', { executor, ...endless, stoppingCriteria })).toBe('cé');
   });
 
   it('begins with what the model can read', async () => {
     const model = await alphabet();
-    await expect(generateText(model, '', executor)).rejects.toThrow(/prompt 0 is empty/);
-    const long = generateText(model, 'ab'.repeat(30), executor);
+    await expect(generateText(model, '', { executor })).rejects.toThrow(/prompt 0 is empty/);
+    const long = generateText(model, 'ab'.repeat(30), { executor });
     await expect(long).rejects.toThrow(ConfigError);
     await expect(long).rejects.toThrow(/longer than the model reads; cut its beginning/);
     const { tokenizer: _, ...mute } = model;
-    await expect(generateText(mute, 'a', executor)).rejects.toThrow(UnsupportedError);
+    await expect(generateText(mute, 'a', { executor })).rejects.toThrow(UnsupportedError);
   });
 });
 

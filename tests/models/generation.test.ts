@@ -65,7 +65,7 @@ async function idsOf(
   options: GenerateOptions = GREEDY,
   executor = engine,
 ): Promise<number[][]> {
-  return (await generate(own, prompts, executor, options)).map(({ ids }) => ids);
+  return (await generate(own, prompts, { executor, ...options })).map(({ ids }) => ids);
 }
 
 /** The logits of every step of `generate`, as [prompts, steps, words]: those that each token was taken from. */
@@ -87,7 +87,7 @@ async function stepLogits(
       return { ...made, run, dispose: () => made.dispose() };
     },
   };
-  await generate(own, prompts, watching, GREEDY);
+  await generate(own, prompts, { executor: watching, ...GREEDY });
   const words = (steps[0]?.length ?? 0) / prompts.length;
   return Float32Array.from(
     prompts.flatMap((_, row) => steps.flatMap((step) => [...step.slice(row * words, (row + 1) * words)])),
@@ -106,7 +106,7 @@ async function textLogits(own: Model, ids: readonly number[], executor: Executor
     rowWeights: hostTensor(Float32Array.of(1), [1]),
     rows: [0],
   };
-  const [logits] = await predict(own, [batch], executor);
+  const [logits] = await predict(own, [batch], { executor });
   return logits ?? expect.fail('no outputs');
 }
 
@@ -139,9 +139,9 @@ describe.each(networks)('%s', (network) => {
   it('is penalised for repetition, ended by any of several tokens and by its last position as in transformers', async () => {
     const own = await model(network);
     expect(await idsOf(own, longest, { ...GREEDY, repetitionPenalty: PENALTY })).toEqual([ids('penalty/ids')]);
-    const ended = await generate(own, longest, engine, { ...GREEDY, eosTokenId: ids('ended/eos') });
+    const ended = await generate(own, longest, { executor: engine, ...GREEDY, eosTokenId: ids('ended/eos') });
     expect(ended).toEqual([{ ids: ids('ended/ids'), ended: 'eos' }]);
-    const long = await generate(own, [ids('long/prompt')], engine, { maxNewTokens: 1000, eosTokenId: [] });
+    const long = await generate(own, [ids('long/prompt')], { executor: engine, maxNewTokens: 1000, eosTokenId: [] });
     expect(long).toEqual([{ ids: ids('long/ids'), ended: 'length' }]);
   });
 
@@ -159,7 +159,7 @@ describe.each(networks)('%s', (network) => {
   it('goes on where some texts of a batch have ended', async () => {
     const own = await model(network);
     const stoppingCriteria = (text: readonly number[], prompt: number) => prompt !== 1 && text.length === 2;
-    const texts = await generate(own, prompts, engine, { ...GREEDY, stoppingCriteria });
+    const texts = await generate(own, prompts, { executor: engine, ...GREEDY, stoppingCriteria });
     expect(texts.map(({ ended }) => ended)).toEqual(['stopped', 'length', 'stopped']);
     expect(texts.map((text) => text.ids)).toEqual([written[0]?.slice(0, 2), written[1], written[2]?.slice(0, 2)]);
   });
@@ -205,13 +205,19 @@ it('tells of each token as it is written, and stops when told to', async () => {
   const own = await model('qwen2');
   const { prompts, written } = golden('qwen2');
   const told: number[][] = [[], [], []];
-  await generate(own, prompts, engine, { ...GREEDY, onToken: ({ prompt, id }) => void told[prompt]?.push(id) });
+  await generate(own, prompts, {
+    executor: engine,
+    ...GREEDY,
+    onToken: ({ prompt, id }) => void told[prompt]?.push(id),
+  });
   expect(told).toEqual(written);
   const stop = new AbortController();
   const onToken = () => {
     stop.abort();
   };
-  await expect(generate(own, prompts, engine, { ...GREEDY, onToken, signal: stop.signal })).rejects.toThrow(/abort/i);
+  await expect(generate(own, prompts, { executor: engine, ...GREEDY, onToken, signal: stop.signal })).rejects.toThrow(
+    /abort/i,
+  );
 });
 
 it('writes with weights in 8 bits what these give for the whole text', async () => {
@@ -246,7 +252,7 @@ it('serves prompts of many lengths from what it compiled once, and leaves nothin
       return { ...made, run, dispose: () => made.dispose() };
     },
   };
-  const generator = openGenerator(own, counting);
+  const generator = openGenerator(own, { executor: counting });
   for (const [number, prompt] of prompts.entries()) {
     expect(await generator.generate([prompt], { ...GREEDY, maxNewTokens: 8 })).toEqual([
       { ids: written[number]?.slice(0, 8), ended: 'length' },
@@ -279,14 +285,16 @@ describe('bad input is refused', () => {
 
   it.each(refused)('%s', async (_, prompts, options, message) => {
     const own = await model('gpt2');
-    const writing = generate(own, prompts as number[][], engine, options);
+    const writing = generate(own, prompts as number[][], { executor: engine, ...options });
     await expect(writing).rejects.toThrow(ConfigError);
     await expect(writing).rejects.toThrow(message);
   });
 
   it('a model with another head', async () => {
     const classifier = await load(tiny('gpt2'), 'classes');
-    await expect(generate(classifier, [[1]], engine)).rejects.toThrow(UnsupportedError);
-    await expect(generate(classifier, [[1]], engine)).rejects.toThrow(/load a decoder with the task 'causal-lm'/);
+    await expect(generate(classifier, [[1]], { executor: engine })).rejects.toThrow(UnsupportedError);
+    await expect(generate(classifier, [[1]], { executor: engine })).rejects.toThrow(
+      /load a decoder with the task 'causal-lm'/,
+    );
   });
 });

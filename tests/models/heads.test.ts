@@ -95,7 +95,7 @@ describe('a head', () => {
     const executor = await referenceExecutor();
     for (const peft of [elsewhere, whole]) {
       const [own, merged] = [peft, mergeAndUnload(peft)].map((each) =>
-        predict(each, [batchOf(tiny('gpt2'), 1)], executor),
+        predict(each, [batchOf(tiny('gpt2'), 1)], { executor }),
       );
       expect(relativeDistance((await merged)?.[0] ?? [], (await own)?.[0] ?? [])).toBeLessThan(1e-5);
     }
@@ -117,8 +117,8 @@ describe('a head', () => {
         rows: [0],
       });
       const executor = await referenceExecutor();
-      const [ended] = await predict(model, [row([5, 9, 0])], executor); // 0 stands for padding
-      const [short] = await predict(model, [row([5, 9])], executor);
+      const [ended] = await predict(model, [row([5, 9, 0])], { executor }); // 0 stands for padding
+      const [short] = await predict(model, [row([5, 9])], { executor });
       expect(relativeDistance(ended ?? [], short ?? [])).toBeGreaterThan(1e-2);
     }
   });

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { attach, hostIntegers, hostTensor, predict, train, type Batch } from '@peftjs/core';
+import { adamW, attach, hostIntegers, hostTensor, predict, train, type Batch } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
@@ -35,7 +35,7 @@ describe.skipIf(!folder)(title, { timeout: 600_000 }, () => {
 
   it('embeds sentences as sentence-transformers does', async () => {
     const encoder = { ...model, forward: model.encode };
-    const embeddings = await predict(encoder, [batchOf(model, texts)], executor);
+    const embeddings = await predict(encoder, [batchOf(model, texts)], { executor });
     const expected = values('embeddings');
     const width = expected.length / texts.length;
     expect(embeddings).toHaveLength(texts.length);
@@ -54,7 +54,7 @@ describe.skipIf(!folder)(title, { timeout: 600_000 }, () => {
       executor,
       epochs: 1,
       learningRate: 1e-3,
-      weightDecay: 0.01,
+      optimizer: adamW({ weightDecay: 0.01 }),
       signal: enough.signal,
       onStep({ loss }) {
         losses.push(loss);

@@ -37,7 +37,7 @@ async function reached(model: Model, network: Network): Promise<Map<string, numb
     const noted = { linear: noting(linear), embedding: noting(embedding) };
     return model.forward({ ...scope, ...noted, layerNorm: noting(layerNorm), rmsNorm: noting(rmsNorm) }, inputs);
   };
-  await predict({ ...model, forward }, [batchOf(tiny(network), 1)], executor);
+  await predict({ ...model, forward }, [batchOf(tiny(network), 1)], { executor });
   return tokens;
 }
 
@@ -114,7 +114,7 @@ describe.each(networks)('%s', (network) => {
         expect(() => attach(model, method)).toThrow(TargetModuleError); // it has no bias
         continue;
       }
-      const rows = await predict(attach(model, method), [batch], executor);
+      const rows = await predict(attach(model, method), [batch], { executor });
       const outputs = rows.flatMap((row) => [...row]);
       expect(relativeDistance(outputs, plain), method.method.name).toBeLessThan(1e-2);
     }
@@ -168,12 +168,12 @@ it('lets the rows of a batch go by different adapters, but where they share what
       peft.adapters.set(name, { ...adapter, values: Object.fromEntries(drawn) });
     }
     const batches = [batchOf(tiny(network), 1)];
-    const mixed = predict(peft, batches, executor, { adapterNames: ['two', 'one', 'two'] });
+    const mixed = predict(peft, batches, { executor, adapterNames: ['two', 'one', 'two'] });
     if (network === 'deberta-v3') {
       await expect(mixed).rejects.toThrow(/'deberta\..*' reads what the rows of a batch share/);
       continue;
     }
-    const alone = await predict({ ...peft, active: ['two'] }, batches, executor);
+    const alone = await predict({ ...peft, active: ['two'] }, batches, { executor });
     expect(relativeDistance((await mixed)[0] ?? [], alone[0] ?? []), network).toBeLessThan(1e-5);
     expect(relativeDistance((await mixed)[1] ?? [], alone[1] ?? []), network).toBeGreaterThan(1e-2);
   }
@@ -181,7 +181,7 @@ it('lets the rows of a batch go by different adapters, but where they share what
 
 async function lossesOf(peft: PeftModel, network: Network, head: HeadName): Promise<number[]> {
   const batch = batchOf(tiny(network), 1, { head });
-  const data: TrainingData = { objective: heads[head].objective, batchesPerEpoch: 1, epoch: () => [batch] };
+  const data: TrainingData = { kind: heads[head].kind, batchesPerEpoch: 1, epoch: () => [batch] };
   const losses: number[] = [];
   const onStep = ({ loss }: { loss: number }) => losses.push(loss);
   await train(peft, data, { executor: compiled({ threads: 1 }), epochs: 30, learningRate: 3e-2, onStep });

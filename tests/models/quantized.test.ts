@@ -61,7 +61,7 @@ async function trained(model: Model, method: ConfiguredMethod): Promise<{ peft: 
 }
 
 async function logits(peft: PeftModel | Model): Promise<number[]> {
-  return (await predict(peft, heldOut.batches, executor)).flatMap((row) => [...row]);
+  return (await predict(peft, heldOut.batches, { executor })).flatMap((row) => [...row]);
 }
 
 const bytesOf = ({ weights }: Model): number =>

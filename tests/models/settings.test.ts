@@ -106,7 +106,7 @@ describe('settings that ask for another network', () => {
     ] as const) {
       const model = await load(tiny(network), 'classes');
       expect(model.maxTokens).toBe(most);
-      const long = predict(model, [batchOf(tiny(network), 2, { further: 9 })], executor);
+      const long = predict(model, [batchOf(tiny(network), 2, { further: 9 })], { executor });
       await expect(long).rejects.toThrow(`reads at most ${most} tokens, got 49: cut the sequences`);
     }
   });

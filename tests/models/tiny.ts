@@ -37,7 +37,7 @@ export const heads = {
   number: { task: 'sequence-classification', kind: 'regression', suffix: 'ForSequenceClassification' },
   tokens: { task: 'token-classification', kind: 'token-classification', suffix: 'ForTokenClassification' },
   next: { task: 'causal-lm', kind: 'causal-lm', suffix: 'ForCausalLM' },
-} as const satisfies Record<string, { task: Task; objective: DataKind; suffix: string }>;
+} as const satisfies Record<string, { task: Task; kind: DataKind; suffix: string }>;
 
 export type Network = (typeof networks)[number];
 export type HeadName = keyof typeof heads;
@@ -164,7 +164,7 @@ export function batchOf(from: Tiny, number: number, { further = 0, filler = 0, h
 
 /** What a model gives for a batch, row after row. */
 export async function outputsOf(model: Model, batch: Batch, executor: Executor): Promise<Float32Array> {
-  const rows = await predict(model, [batch], executor);
+  const rows = await predict(model, [batch], { executor });
   return Float32Array.from(rows.flatMap((row) => [...row]));
 }
 

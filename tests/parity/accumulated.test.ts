@@ -1,4 +1,4 @@
-import { sizeOf, train, type Batch, type HostTensor, type HostTensors, type TrainOptions } from '@peftjs/core';
+import { adamW, sizeOf, train, type Batch, type HostTensor, type HostTensors, type TrainOptions } from '@peftjs/core';
 import { farthestTensor } from '@peftjs/core/testing';
 import { compiled } from '@peftjs/engine';
 import { describe, expect, it } from 'vitest';
@@ -38,20 +38,19 @@ function uneven(batch: Batch): Batch[] {
 
 /** Where five steps lead. */
 async function trained(
-  { attach, batches, objective }: Subject,
+  { attach, batches, kind }: Subject,
   options: Pick<TrainOptions, 'gradientAccumulationSteps'> = {},
 ): Promise<{ values: HostTensors; losses: number[] }> {
   const losses: number[] = [];
   const peft = await attach();
   const { last } = await train(
     peft,
-    { objective, batchesPerEpoch: batches.length, epoch: () => batches },
+    { kind, batchesPerEpoch: batches.length, epoch: () => batches },
     {
       executor,
       epochs: 1,
       learningRate: 0.02,
-      epsilon: 1e-4,
-      weightDecay: 0.1,
+      optimizer: adamW({ epsilon: 1e-4, weightDecay: 0.1 }),
       onStep: ({ loss }) => losses.push(loss),
       ...options,
     },

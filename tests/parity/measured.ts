@@ -1,9 +1,12 @@
 import {
+  adamW,
   createRng,
   floats,
   hostTensor,
   predict,
   train,
+  tensorAt,
+  tensorsAt,
   trainedTensors,
   type Batch,
   type Executor,
@@ -22,38 +25,38 @@ export interface Subject {
   attach(): Promise<PeftModel>;
   /** Of five batches. */
   readonly batches: readonly Batch[];
-  readonly objective: DataKind;
+  readonly kind: DataKind;
 }
 
 /** What an executor makes of a subject. */
 export type Measured = Readonly<Record<keyof Tolerance, HostTensors>>;
 
 /** Outputs of the first batch, its gradients, and where five steps lead. */
-export async function measure({ attach, batches, objective }: Subject, executor: Executor): Promise<Measured> {
+export async function measure({ attach, batches, kind }: Subject, executor: Executor): Promise<Measured> {
   const peft = moved(await attach());
   const [first] = batches as [Batch];
-  const rows = await predict(peft, [first], executor);
+  const rows = await predict(peft, [first], { executor });
   const losses: number[] = [];
   const snapshots: TrainingSnapshot[] = [];
   const { last } = await train(
     peft,
-    { objective, batchesPerEpoch: batches.length, epoch: () => batches },
+    { kind, batchesPerEpoch: batches.length, epoch: () => batches },
     {
       executor,
       epochs: 1,
       learningRate: 0.02,
-      weightDecay: 0.1,
+      optimizer: adamW({ weightDecay: 0.1, epsilon: 1e-4 }), // what Adam makes of a gradient that is nothing but rounding
       warmupRatio: 0.2,
       finalRatio: 0.4,
-      epsilon: 1e-4, // what Adam makes of a gradient that is nothing but rounding
       clipNorm: 0.5,
       snapshotEvery: 1,
       onStep: ({ loss }) => losses.push(loss),
       onSnapshot: (snapshot) => void snapshots.push(snapshot),
     },
   );
-  const [{ moment1: gradients }] = snapshots as [TrainingSnapshot]; // after one step a part of each gradient, and nothing else
-  const { moment1, moment2 } = snapshots.at(-1) as TrainingSnapshot;
+  const [start] = snapshots as [TrainingSnapshot];
+  const gradients = tensorAt(start.slots, 'moment1'); // after one step a part of each gradient, and nothing else
+  const { moment1, moment2 } = tensorsAt((snapshots.at(-1) as TrainingSnapshot).slots, 'moment1', 'moment2');
   return {
     outputs: { outputs: numbers(rows.flatMap((row) => [...row])) },
     gradients,

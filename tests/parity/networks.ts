@@ -6,10 +6,10 @@ import { batchOf, heads, load, tiny, type HeadName, type Network } from '../mode
 /** A small random network under one of its heads, and a batch for it. */
 export interface ParityNetwork {
   readonly name: string;
-  load(): Promise<{ readonly model: Model; readonly batch: Batch; readonly objective: DataKind }>;
+  load(): Promise<{ readonly model: Model; readonly batch: Batch; readonly kind: DataKind }>;
 }
 
-/** Every architecture, and every objective at least once. One line is all that a new one takes. */
+/** Every architecture, and every kind at least once. One line is all that a new one takes. */
 export const parityNetworks: readonly ParityNetwork[] = [
   { name: 'bert for classification', load: bert },
   network('distilbert', 'classes'),
@@ -24,10 +24,10 @@ export const parityNetworks: readonly ParityNetwork[] = [
 
 function network(name: Network, head: HeadName): ParityNetwork {
   return {
-    name: `${name} for ${heads[head].objective}`,
+    name: `${name} for ${heads[head].kind}`,
     async load() {
       const from = tiny(name);
-      return { model: await load(from, head), batch: batchOf(from, 1, { head }), objective: heads[head].objective };
+      return { model: await load(from, head), batch: batchOf(from, 1, { head }), kind: heads[head].kind };
     },
   };
 }

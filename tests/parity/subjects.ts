@@ -16,7 +16,7 @@ const toyData = toyTrainingData(SEED, 5);
 export function methodSubject({ name, configured }: ParityMethod): Subject {
   return {
     name,
-    objective: toyData.objective,
+    kind: toyData.kind,
     batches: toyData.epoch(0),
     async attach(): Promise<PeftModel> {
       const model = toyModel();
@@ -32,10 +32,10 @@ export function methodSubject({ name, configured }: ParityMethod): Subject {
 
 /** LoRA on a network, with one batch again and again. */
 export async function networkSubject({ name, load }: ParityNetwork, loraDropout = 0.1): Promise<Subject> {
-  const { model, batch, objective } = await load();
+  const { model, batch, kind } = await load();
   return {
     name,
-    objective,
+    kind,
     batches: Array.from({ length: 5 }, () => batch),
     attach: () => Promise.resolve(attach(model, lora({ r: 2, loraAlpha: 4, loraDropout }), { seed: SEED })),
   };

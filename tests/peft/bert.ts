@@ -75,7 +75,7 @@ export const trainingData: TrainingData = {
 
 /** Logits of the first batch, row after row. */
 export async function logitsOf(network: PeftModel | Model): Promise<number[]> {
-  return (await predict(network, batches.slice(0, 1), executor)).flatMap((row) => [...row]);
+  return (await predict(network, batches.slice(0, 1), { executor })).flatMap((row) => [...row]);
 }
 
 /** The tensors of a safetensors file, as torch holds them. */

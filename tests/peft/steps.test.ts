@@ -1,4 +1,5 @@
 import {
+  adamW,
   ADAPTER_WEIGHTS,
   attach,
   loadPretrained,
@@ -50,10 +51,7 @@ async function trained(name: string): Promise<Course> {
     learningRate: lr,
     schedule: 'constant',
     warmupRatio: 0,
-    weightDecay,
-    beta1: betas[0],
-    beta2: betas[1],
-    epsilon: eps,
+    optimizer: adamW({ weightDecay, beta1: betas[0], beta2: betas[1], epsilon: eps }),
     clipNorm: null,
     snapshotEvery: 1,
     onSnapshot: ({ step, adapter: values }) => void (course.adapters[step] = withAdapter(peft, { values })),

@@ -62,7 +62,7 @@ async function heldAtScore(data: EvaluationData): Promise<{ held: number; metric
         return data.score(outputs);
       },
     },
-    executor,
+    { executor },
   );
   return { held, metrics };
 }

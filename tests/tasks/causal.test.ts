@@ -50,7 +50,7 @@ describe('a causal language model', () => {
     const data = await encode([{ text: 'abcdefgh'.repeat(20) }, { text: 'abcdefgh'.repeat(5) }], 16);
     const judged = causalEvaluation(data, { batchSize: 4 });
     const peft = attach(bigrams(), lora({ r: 8, loraAlpha: 16 }), { seed: 1 });
-    const before = await evaluate(peft, judged, executor);
+    const before = await evaluate(peft, judged, { executor });
     expect(before['perplexity']).toBeGreaterThan(WORDS / 2);
     await train(peft, trainingData(data, { batchSize: 4, seed: 1 }), {
       executor,
@@ -58,7 +58,7 @@ describe('a causal language model', () => {
       learningRate: 0.02,
       selection: { data: judged },
     });
-    const after = await evaluate(peft, judged, executor);
+    const after = await evaluate(peft, judged, { executor });
     expect(after['perplexity']).toBeLessThan(1.2);
     expect(after['meanLogLikelihood']).toBeCloseTo(-Math.log(after['perplexity'] ?? NaN), 5);
   });
@@ -70,7 +70,7 @@ describe('a causal language model', () => {
     const data = await encode(rows, 14);
     const batchSize = data.rows.length;
     const peft = attach(bigrams(), lora({ r: 2 }), { seed: 1 });
-    const judged = await evaluate(peft, causalEvaluation(data, { batchSize }), executor);
+    const judged = await evaluate(peft, causalEvaluation(data, { batchSize }), { executor });
     const losses: number[] = [];
     await train(peft, trainingData(data, { batchSize, seed: 1 }), {
       executor,
@@ -91,9 +91,9 @@ describe('a causal language model', () => {
       epochs: 60,
       learningRate: 0.02,
     });
-    const answers = await evaluate(peft, causalEvaluation(data, { batchSize: 3 }), executor);
+    const answers = await evaluate(peft, causalEvaluation(data, { batchSize: 3 }), { executor });
     const whole = await encode(prompts.map((text) => ({ text })), 7); // prettier-ignore
-    const asText = await evaluate(peft, causalEvaluation(whole, { batchSize: 3 }), executor);
+    const asText = await evaluate(peft, causalEvaluation(whole, { batchSize: 3 }), { executor });
     expect(answers['perplexity']).toBeLessThan(2);
     expect(asText['perplexity']).toBeGreaterThan(WORDS / 2);
   });

@@ -42,7 +42,7 @@ async function run(name: string, number: number, at: { model: string; work: stri
     onStep: (step) => void steps.push(step),
   });
   const trained = performance.now();
-  const metrics = await evaluate(peft, data.dev, executor);
+  const metrics = await evaluate(peft, data.dev, { executor });
   const evaluated = performance.now();
   return {
     side: 'peftjs',

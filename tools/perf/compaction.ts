@@ -120,7 +120,7 @@ async function oneRun(name: Name, seed: number, floor: number): Promise<RunResul
     learningRates: { gate: GATE_LEARNING_RATE },
   });
   const seconds = (performance.now() - started) / 1000;
-  const metrics = await evaluate(peft, data.judging, compiled({ threads }));
+  const metrics = await evaluate(peft, data.judging, { executor: compiled({ threads }) });
   const counts = Object.values(last.ranks);
   const stepMs = await stepOf(peft);
   const run: RunResult = {

@@ -1,6 +1,5 @@
 import {
-  openSession,
-  predictWith,
+  predict,
   withAdapter,
   type Batch,
   type EvaluationData,
@@ -19,20 +18,11 @@ export interface Learner {
   scores(data: EvaluationData): Promise<Scores>;
   /** The probability of each class for the one row of a batch. */
   probabilities(question: Batch): Promise<number[]>;
-  close(): Promise<void>;
 }
 
 export function openLearner(start: PeftModel, executor: Executor): Learner {
   let peft = start;
-  const session = openSession(peft.model, peft.adapter, executor);
-  const outputs = async (batches: readonly Batch[]): Promise<Float32Array[]> => {
-    const values = session.upload(peft.adapter.values);
-    try {
-      return await predictWith(session, values, { batches });
-    } finally {
-      session.release(values);
-    }
-  };
+  const outputs = (batches: readonly Batch[]): Promise<Float32Array[]> => predict(peft, batches, { executor });
   return {
     get peft() {
       return peft;
@@ -48,7 +38,6 @@ export function openLearner(start: PeftModel, executor: Executor): Learner {
       const [logits = new Float32Array()] = await outputs([question]);
       return softmax(logits);
     },
-    close: () => session.dispose(),
   };
 }
 

@@ -64,8 +64,6 @@ export function liveTrainer(
     tell({ kind: 'device', device: report });
     const model = await surroundings.loadModel(data.train.classes.length);
     const lesson = prepareLesson(data, model, request.seed);
-    await learnt.frozen?.close();
-    await learnt.adapted?.close();
     learnt = { lesson };
     const { epochs, seed } = request;
     const reportEvery = report.backend === 'webgpu' ? 5 : 1;

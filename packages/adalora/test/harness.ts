@@ -36,4 +36,6 @@ export const snapshotsOf = async (
 
 /** The outputs on rows that were not trained on. */
 export const outputsOf = async (model: PeftModel | Model): Promise<number[]> =>
-  (await predict(model, toyEvaluationData().batches, await referenceExecutor())).flatMap((row) => [...row]);
+  (await predict(model, toyEvaluationData().batches, { executor: await referenceExecutor() })).flatMap((row) => [
+    ...row,
+  ]);

@@ -52,9 +52,9 @@ describe('training', () => {
     const final = snapshots.filter(({ step }) => step >= 24);
     expect(final.length).toBeGreaterThan(20);
     expect(new Set(final.map(({ adapter }) => liveOf(peft, adapter))).size).toBe(1);
-    const { adapter, moment1 } = final[0] ?? expect.fail('no snapshot');
+    const { adapter, slots } = final[0] ?? expect.fail('no snapshot');
     const moving = Object.keys(peft.adapter.layers).flatMap((path) => {
-      const momentum = floats(tensorAt(moment1, `${path}.loraE`));
+      const momentum = floats(tensorAt(tensorAt(slots, 'moment1'), `${path}.loraE`));
       return [...tensorAt(adapter, `${path}.mask`).data].filter((keep, rank) => keep === 0 && momentum[rank] !== 0);
     });
     expect(moving.length).toBeGreaterThan(0);

@@ -98,7 +98,7 @@ describe('the adapter', () => {
     const executor = await referenceExecutor();
     const { batches } = toyEvaluationData();
     const peft = attach(toyModel(), method(), { seed: 3 });
-    const outputs = async (of: typeof peft) => (await predict(of, batches, executor)).flatMap((row) => [...row]);
+    const outputs = async (of: typeof peft) => (await predict(of, batches, { executor })).flatMap((row) => [...row]);
     const distance = relativeDistance(await outputs(peft), await outputs(withAdapter(peft, { layers: {} })));
     expect(distance).toBeGreaterThan(1e-6);
     expect(distance).toBeLessThan(1e-3);

@@ -50,7 +50,6 @@ export {
   type CalibrationKind,
   type CallableMethod,
   type Capabilities,
-  type CarriedKind,
   type ConfiguredMethod,
   type Controller,
   type ControllerChanges,
@@ -106,7 +105,16 @@ export { outputsOf } from './adapter/head.js';
 export { adaptedSites, attach, type AttachOptions } from './adapter/attach.js';
 export { biasLayer, fullModule } from './adapter/full-module.js';
 export { addAdapter, deleteAdapter, disableAdapter, setAdapter, unload } from './adapter/adapters.js';
-export { BASE, tensorKey, valuesOf, withAdapter, type Adapter, type PeftModel } from './adapter/peft-model.js';
+export {
+  activeAdapter,
+  BASE,
+  replaceAdapter,
+  tensorKey,
+  valuesOf,
+  withAdapter,
+  type Adapter,
+  type PeftModel,
+} from './adapter/peft-model.js';
 export { actingParts, type ActingParts } from './adapter/acting.js';
 export { forward, type ForwardTensors } from './adapter/scope.js';
 export { layerStatus, modelStatus, type LayerStatus, type ModelStatus } from './adapter/status.js';
@@ -155,8 +163,7 @@ export { convertToLora, type ConvertOptions } from './files/convert.js';
 export { hotswapAdapter } from './files/hot-swap.js';
 export { getPeftModelStateDict, setPeftModelStateDict, type StateDictOptions } from './files/state-dict.js';
 export { addWeightedAdapter, type WeightedAdapterOptions } from './files/weighted.js';
-export { train, type TrainResult } from './train/trainer.js';
-export type { Checkpoint } from './train/checkpoint.js';
+export { train, type TrainResult } from './train/train.js';
 export {
   trainSettings,
   type EvaluationEvent,
@@ -167,47 +174,71 @@ export {
 } from './train/options.js';
 export {
   sparsify,
+  sparsifyingLevels,
+  type LevelSpacing,
   type SparsifyData,
   type SparsifyOptions,
   type SparsifySnapshot,
   type StageRecord,
 } from './train/sparsify.js';
-export { sparsifyingLevels, type LevelSpacing } from './train/sparsity-levels.js';
 export { calibrate, type CalibrateOptions } from './train/calibrate.js';
-export { evaluate, predict, predictWith, type PredictOptions } from './train/evaluate.js';
+export { evaluate, outputsWith, predict, type EvaluateOptions, type PredictOptions } from './train/evaluate.js';
 export {
-  adamW,
-  biasCorrections,
+  constant,
+  cosine,
+  learningRateFactor,
+  linear,
+  resolveSchedule,
+  type ResolvedSchedule,
+  type Schedule,
+  type ScheduleName,
+  type ScheduleOptions,
+  type Warmup,
+} from './train/schedules.js';
+export { readSnapshot, writeSnapshot, type Checkpoint, type TrainingSnapshot } from './train/snapshot.js';
+export {
   clipFactor,
-  defaultAdamW,
-  type AdamWConfig,
-  type AdamWStep,
-  type Moments,
-} from './train/optimizer.js';
-export { learningRateFactor, type ScheduleName } from './train/schedule.js';
-export { drawNoise } from './train/noise.js';
-export { frozenWeights } from './train/feeds.js';
-export { stepContext, trainedTensors, type TrainedTensor } from './train/step.js';
+  layerRules,
+  objectiveGradients,
+  shapedGradients,
+  trainedTensors,
+  type Gradients,
+  type TrainedTensor,
+} from './train/step.js';
+export { adafactor, type AdafactorOptions } from './optimizers/adafactor.js';
+export { adamW, type AdamWOptions } from './optimizers/adamw.js';
+export { lion, type LionOptions } from './optimizers/lion.js';
+export { sgd, type SgdOptions } from './optimizers/sgd.js';
+export type { CarriedKind, CarriedLike, CarrySlot, Optimizer, OptimizerStep, Slot } from './optimizers/optimizer.js';
+export type { Loss, LossBatch } from './losses/loss.js';
+export { crossEntropy, lossFor, nextToken, squaredError, tokenCrossEntropy } from './losses/losses.js';
+export type { Named, Settings } from './settings.js';
+export { stepContext } from './runtime/context.js';
+export { modelInputs, openSpecs } from './runtime/inputs.js';
+export { drawNoise } from './runtime/noise.js';
 export {
-  crossEntropy,
-  nextTokenCrossEntropy,
-  objectiveLoss,
-  squaredError,
-  tokenCrossEntropy,
-  type Labelled,
-  type Loss,
-} from './train/loss.js';
-export { readSnapshot, writeSnapshot, type TrainingSnapshot } from './train/snapshot.js';
-export {
-  openSession,
-  type Carried,
-  type Pass,
-  type Session,
-  type StepReport,
-  type StepSettings,
-  type TrainingState,
+  downloadAll,
+  openProgram,
+  releaseAll,
+  uploadAll,
+  type AtRest,
+  type Held,
+  type Leaves,
+  type Program,
+  type Specs,
   type Values,
-} from './train/session.js';
+} from './runtime/program.js';
+export {
+  frozenWeights,
+  openRuntime,
+  releaseRuntimes,
+  type FrozenValues,
+  type Pass,
+  type PassInputs,
+  type PassSpecs,
+  type ReadyPass,
+  type Runtime,
+} from './runtime/runtime.js';
 export {
   assertOneRank,
   assertWithinBase,

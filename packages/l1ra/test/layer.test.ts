@@ -81,7 +81,7 @@ it('has ranks that move while their number stays, and outputs that stay when the
   expect(new Set(held).size).toBeGreaterThan(2);
 
   const outputs = async (parts: Parameters<typeof withAdapter>[1]): Promise<number[]> =>
-    (await predict(withAdapter(peft, parts), toyEvaluationData().batches, executor)).flatMap((row) => [...row]);
+    (await predict(withAdapter(peft, parts), toyEvaluationData().batches, { executor })).flatMap((row) => [...row]);
   const { layers, values } = last;
   const plan = { totalSteps: 10, warmupSteps: 0, finalSteps: 1 };
   const controller = l1ra.controller?.(layers, peft.adapter.config, plan) ?? expect.fail('no controller');

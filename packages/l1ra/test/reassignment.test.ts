@@ -96,12 +96,12 @@ describe('a new rank', () => {
   it('is appended to the values, and to moments as zero', () => {
     const gate = hostTensor(Float32Array.of(0.1, 0.2, 0.3), [3]);
     expect([...carry('gate', gate, 'value').data]).toEqual([...gate.data, 1]);
-    expect([...carry('gate', gate, 'moment1').data]).toEqual([...gate.data, 0]);
+    expect([...carry('gate', gate, 'gradient').data]).toEqual([...gate.data, 0]);
     const loraA = hostTensor(
       Float32Array.from({ length: 12 }, (_, index) => index),
       [4, 3],
     );
-    const carried = carry('loraA', loraA, 'moment2');
+    const carried = carry('loraA', loraA, 'squaredGradient');
     expect(carried.shape).toEqual([4, 4]);
     expect([...carried.data].slice(0, 8)).toEqual([0, 1, 2, 0, 3, 4, 5, 0]);
   });

@@ -1,17 +1,16 @@
 import {
   drawNoise,
+  layerRules,
+  objectiveGradients,
+  shapedGradients,
   stepContext,
   tensorAt,
-  tensorKey,
-  TrainingError,
   trainedTensors,
   UnsupportedError,
-  valuesOf,
   type AdapterLayers,
   type Controller,
   type HostTensor,
   type HostTensors,
-  type StepContext,
   type Tensors,
   type TrainedTensor,
 } from '@peftjs/core';
@@ -19,15 +18,12 @@ import * as tf from '@tensorflow/tfjs';
 import type { Optimizer, Scalar, Tensor, Variable } from '@tensorflow/tfjs';
 import { read, type Attachment } from './attachment.js';
 import type { Run } from './run.js';
-import { variableOf } from './tfjs-layers.js';
+import { restartOptimizer, variableOf } from './tfjs-layers.js';
 
 /*
- * A step of the model's own training loop: what stands between its loss and the next batch.
+ * A step of the model's own training loop: core's step, but for the loss and the optimizer, which are the model's.
  *
- *   O  = loss of the model + loss terms of the layers: the objective
- *   dO = of the adapter's variables alone, after each layer's say in it
  *   the model's optimizer moves the variables            and rateFactor times as far where a parameter asks for it
- *   the layers' rules after the optimizer                proximal steps, scores
  *   the controller reads what it asked for, and changes it
  */
 
@@ -43,14 +39,16 @@ export function oneStep(attachment: Attachment, run: Run, optimizer: Optimizer, 
     attachment.step = ctx;
     try {
       const trained = trainedTensors(layers);
-      const { loss, gradients } = differentiate(optimizer, lossOf, layers, trained, p, ctx);
+      const found = objectiveGradients(layers, p, ctx, lossOf);
+      const gradients = shapedGradients(trained, found.gradients, p);
       const previous = Object.fromEntries(Object.entries(p).map(([key, value]) => [key, tf.clone(value)]));
-      const named = trained.map(({ key }) => ({ name: tensorAt(p, key).name, tensor: tensorAt(gradients, key) }));
-      optimizer.applyGradients(named);
+      optimizer.applyGradients(
+        trained.map(({ key }) => ({ name: tensorAt(p, key).name, tensor: tensorAt(gradients, key) })),
+      );
       assign(variables, furtherSteps(run, optimizer, trained, previous, p));
-      assign(variables, ruled(layers, previous, p, gradients, ctx));
-      if (run.controller) assign(variables, controlled(run.controller, step, p));
-      return loss;
+      assign(variables, layerRules(layers, { previous, proposed: p, gradients }, ctx));
+      if (run.controller) applyController(run.controller, step, optimizer, variables, p);
+      return found.loss as Scalar;
     } finally {
       attachment.step = undefined;
     }
@@ -88,42 +86,6 @@ function scalarsOf(run: Run, layers: AdapterLayers, rates: Readonly<Record<strin
   ]);
 }
 
-function differentiate(
-  optimizer: Optimizer,
-  lossOf: () => Scalar,
-  layers: AdapterLayers,
-  trained: readonly TrainedTensor[],
-  p: Readonly<Record<string, Variable>>,
-  ctx: StepContext,
-): { loss: Scalar; gradients: Tensors } {
-  let loss: Scalar | undefined;
-  const objective = (): Scalar => {
-    const own = lossOf();
-    loss = tf.keep(tf.clone(own)); // survives the tape's scope; handed over below
-    const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, p), ctx) ?? []);
-    return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
-  };
-  const at = trained.map(({ key }) => tensorAt(p, key));
-  const { grads } = optimizer.computeGradients(objective, at);
-  const kept = loss as unknown as Scalar;
-  const reported = tf.clone(kept);
-  kept.dispose();
-  const gradients: Tensors = {};
-  for (const { key, name, layer } of trained) {
-    const gradient = (grads as Readonly<Record<string, Tensor | undefined>>)[tensorAt(p, key).name];
-    if (!gradient) throw withoutGradient(layer.site.path, key);
-    gradients[key] = layer.gradient?.(name, gradient, valuesOf(layer, p)) ?? gradient;
-  }
-  return { loss: reported, gradients };
-}
-
-function withoutGradient(path: string, key: string): TrainingError {
-  return new TrainingError(
-    `'${path}' is adapted, but the model's loss does not depend on it; leave it out by excludeModules`,
-    key,
-  );
-}
-
 /** Where a parameter has a learning rate of its own: every optimizer of TensorFlow.js moves it in proportion to its rate. */
 function furtherSteps(
   { rateFactors }: Run,
@@ -145,25 +107,24 @@ function furtherSteps(
   );
 }
 
-/** What the layers' rules after the optimizer change. */
-function ruled(layers: AdapterLayers, previous: Tensors, p: Tensors, gradients: Tensors, ctx: StepContext): Tensors {
-  const changed: Tensors = {};
-  for (const layer of Object.values(layers)) {
-    if (!layer.update) continue;
-    const at = { previous: valuesOf(layer, previous), gradient: valuesOf(layer, gradients), ctx };
-    for (const [name, value] of Object.entries(layer.update(valuesOf(layer, p), at))) {
-      changed[tensorKey(layer, name)] = value;
-    }
+/**
+ * Takes over what the controller changes.
+ * @throws UnsupportedError when it changes ranks, since the optimizer holds moments of the former shape, or probes for losses.
+ */
+function applyController(
+  controller: Controller,
+  step: number,
+  optimizer: Optimizer,
+  variables: Readonly<Record<string, tf.LayerVariable>>,
+  p: Readonly<Record<string, Variable>>,
+): void {
+  if (controller.probeRows) {
+    throw new UnsupportedError("the method measures losses on rows held out, which a model's own fit cannot", 'method');
   }
-  return changed;
-}
-
-/** What the controller changes. @throws UnsupportedError when it changes ranks: the optimizer holds moments of the former shape. */
-function controlled(controller: Controller, step: number, p: Tensors): Tensors {
   const names = controller.reads(step);
-  if (names.length === 0) return {};
+  if (names.length === 0) return;
   const seen: HostTensors = Object.fromEntries(names.map((name) => [name, hostOf(tensorAt(p, name))]));
-  const { values = {}, resized = {} } = controller.afterStep(step, seen) ?? {};
+  const { values = {}, resized = {}, restartsOptimizer } = controller.afterStep(step, seen) ?? {};
   const [path] = Object.keys(resized);
   if (path !== undefined) {
     throw new UnsupportedError(
@@ -171,7 +132,8 @@ function controlled(controller: Controller, step: number, p: Tensors): Tensors {
       path,
     );
   }
-  return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, tensorOf(value)]));
+  for (const [key, value] of Object.entries(values)) variableOf(tensorAt(variables, key)).assign(tensorOf(value));
+  if (restartsOptimizer) restartOptimizer(optimizer);
 }
 
 function assign(variables: Readonly<Record<string, tf.LayerVariable>>, values: Tensors): void {

@@ -72,3 +72,18 @@ export function replaceMethod<T extends object, K extends keyof T>(owner: T, nam
     else Reflect.deleteProperty(owner, name);
   };
 }
+
+/** Lets an optimizer begin anew: it makes its moments again at its next step, and counts its steps from there. */
+export function restartOptimizer(optimizer: Optimizer): void {
+  const own = optimizer as unknown as Record<string, unknown>;
+  for (const [name, value] of Object.entries(own)) {
+    if (!Array.isArray(value)) continue;
+    for (const { variable } of value as { variable: Variable }[]) variable.dispose();
+    own[name] = [];
+  }
+  // Powers of the decay rates, and Adamax's count: what corrects the bias of the first steps.
+  const starts = { accBeta1: own.beta1, accBeta2: own.beta2, iteration: 0 };
+  for (const [name, start] of Object.entries(starts)) {
+    if (own[name] instanceof tf.Variable) tf.tidy(() => (own[name] as Variable).assign(tf.scalar(start as number)));
+  }
+}

@@ -19,7 +19,9 @@ import { lora, type LoraConfig } from '@peftjs/lora';
 import { expect, it } from 'vitest';
 
 const outputsOf = async (model: PeftModel | Model): Promise<number[]> =>
-  (await predict(model, toyEvaluationData().batches, await referenceExecutor())).flatMap((row) => [...row]);
+  (await predict(model, toyEvaluationData().batches, { executor: await referenceExecutor() })).flatMap((row) => [
+    ...row,
+  ]);
 
 const kinds: Readonly<Record<string, Partial<LoraConfig>>> = {
   'a trained bias': { bias: 'lora_only' },

@@ -1,4 +1,5 @@
 import {
+  adamW,
   attach,
   countParameters,
   ConfigError,
@@ -43,10 +44,8 @@ async function stepOf(config: Partial<LoraConfig>, clipNorm: number | null = nul
     learningRate: 1e3,
     schedule: 'constant',
     warmupRatio: 0,
-    weightDecay: 0,
+    optimizer: adamW({ weightDecay: 0, beta1: 0, epsilon: 1e3 }),
     clipNorm,
-    beta1: 0,
-    epsilon: 1e3,
   });
   return Object.fromEntries(
     Object.entries(last.values).map(([key, value]) => [key, differences(floats(value), floats(tensorAt(before, key)))]),

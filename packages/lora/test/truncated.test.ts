@@ -50,7 +50,9 @@ const trainToy = async (peft: PeftModel<TruncatedLoraConfig>, options: Partial<T
   train(peft, toyTrainingData(), { executor: await referenceExecutor(), epochs: 8, learningRate: 0.02, ...options });
 
 const outputsOf = async (peft: PeftModel<TruncatedLoraConfig>): Promise<number[]> =>
-  (await predict(peft, toyEvaluationData().batches, await referenceExecutor())).flatMap((row) => [...row]);
+  (await predict(peft, toyEvaluationData().batches, { executor: await referenceExecutor() })).flatMap((row) => [
+    ...row,
+  ]);
 
 describe('the cut', () => {
   it('comes once, before the final phase, and leaves within 1 % of the budget', async () => {

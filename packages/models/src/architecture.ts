@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import { CheckpointError, ShapeError } from '@peftjs/core';
-import type { HostTensor, HostTensors, Lookup, Scope, Site, Tensors, TensorSpec } from '@peftjs/core';
+import type { HostTensor, HostTensors, Lookup, Scope, Site, Tensors, Axis, InputSpec } from '@peftjs/core';
 import type { Head } from './head.js';
 
 /**
@@ -41,7 +41,7 @@ export interface Decoding {
   /** Tokens of a text that it reads, at most. */
   readonly maxTokens: number;
   /** What is kept of a batch of texts of at most `capacity` tokens, by name. */
-  kept(batch: number, capacity: number): Readonly<Record<string, TensorSpec>>;
+  kept(batch: Axis, capacity: number): Readonly<Record<string, InputSpec>>;
   /**
    * Reads prompts: `inputIds` int32 and `attentionMask` float32, [batch, tokens], padded at the end. Gives `logits` [batch, words]
    * of what follows each prompt, and what is kept.

@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs';
-import { linearSite, type Scope, type Task, type Tensors, type TensorSpec } from '@peftjs/core';
+import { linearSite, type Scope, type Task, type Tensors, type InputSpec } from '@peftjs/core';
 import type { Architecture, Decoding, Network } from './architecture.js';
 import { keptNames, keptPrompt, nextToken, wholeText, type Context } from './context.js';
 import { frozenHead, headFor, linearHead, tiedHead, type Features, type Head } from './head.js';
@@ -70,7 +70,7 @@ function decoding({ maxTokens }: Network, heads: DecoderHeads, headOn: (features
     words,
     maxTokens,
     kept(batch, capacity) {
-      const spec: TensorSpec = { dtype: 'float32', shape: [batch, capacity, keyWidth] };
+      const spec: InputSpec = { dtype: 'float32', shape: [batch, capacity, keyWidth] };
       const names = Array.from({ length: layers }, (_, layer) => Object.values(keptNames(layer))).flat();
       return Object.fromEntries(names.map((name) => [name, spec]));
     },

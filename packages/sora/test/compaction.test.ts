@@ -70,12 +70,13 @@ describe('compaction', () => {
       const live = [...tensorAt(before.adapter, `${path}.gate`).data].flatMap((gate, rank) =>
         gate === 0 ? [] : [rank],
       );
-      for (const kind of ['adapter', 'moment1', 'moment2'] as const) {
-        const held = (name: string): number[] => [...tensorAt(before[kind], `${path}.${name}`).data];
+      for (const kind of ['adapter', 'moment1', 'moment2']) {
+        const [former, now] = [before, after].map(({ adapter, slots }) => tensorAt({ adapter, ...slots }, kind));
+        const held = (name: string): number[] => [...tensorAt(former ?? {}, `${path}.${name}`).data];
         const columns = held('loraA').filter((_, index) => live.includes(index % 6)); // [in, 6]
         const width = held('loraB').length / 6;
         const rows = held('loraB').filter((_, index) => live.includes(Math.floor(index / width))); // [6, out]
-        const left = (name: string): number[] => [...(after[kind][`${path}.${name}`]?.data ?? [])];
+        const left = (name: string): number[] => [...(now?.[`${path}.${name}`]?.data ?? [])];
         expect(left('loraA'), `${kind} ${path}`).toEqual(columns);
         expect(left('loraB')).toEqual(rows);
         expect(left('gate')).toEqual(held('gate').filter((_, rank) => live.includes(rank)));
@@ -99,7 +100,7 @@ describe('compaction', () => {
     const executor: Executor = {
       ...reference,
       compile(fn, inputs) {
-        const names = Object.keys(inputs).filter((name) => name.startsWith('moment1/') && name.endsWith('.gate'));
+        const names = Object.keys(inputs).filter((name) => name.startsWith('slots/moment1/') && name.endsWith('.gate'));
         gates.push(sum(names.map((name) => inputs[name]?.shape[0] ?? 0)));
         return reference.compile(fn, inputs);
       },

@@ -47,7 +47,9 @@ export const reconfigured = (peft: PeftModel<SoraConfig>, options: Partial<SoraC
 
 /** The outputs on rows that were not trained on. */
 export const outputsOf = async (model: PeftModel<SoraConfig> | Model): Promise<number[]> =>
-  (await predict(model, toyEvaluationData().batches, await referenceExecutor())).flatMap((row) => [...row]);
+  (await predict(model, toyEvaluationData().batches, { executor: await referenceExecutor() })).flatMap((row) => [
+    ...row,
+  ]);
 
 /** Values of one kind, by module path. */
 export const valuesNamed = (values: HostTensors, name: string): Record<string, number[]> =>

@@ -1,4 +1,4 @@
-import { adamW, createRng, defaultAdamW, floats, linearSite, loraDelta, normalValues, tensorAt } from '@peftjs/core';
+import { adamW, createRng, floats, linearSite, loraDelta, normalValues, tensorAt } from '@peftjs/core';
 import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';
@@ -96,9 +96,14 @@ describe('the threshold', () => {
   it("trap 3: is the same for every gate, whatever Adam's metric makes of them", () => {
     const value = tf.tensor1d([1, 1]);
     const gradient = tf.tensor1d([1, 1e-3]);
-    const slow = { value, moment1: tf.zeros([2]), moment2: tf.tensor1d([1e-2, 1e-8]) };
-    const rates = { learningRate: tf.scalar(0), correction1: tf.scalar(0.1), correction2: tf.scalar(0.1) };
-    const gate = adamW(slow, gradient, rates, defaultAdamW).value;
+    const { value: gate } = adamW().update({
+      value,
+      gradient,
+      slots: { moment1: tf.zeros([2]), moment2: tf.tensor1d([1e-2, 1e-8]) },
+      learningRate: tf.scalar(0),
+      decay: false,
+      scalars: { correction1: tf.scalar(0.1), correction2: tf.scalar(0.1) },
+    });
     const previous = { gate: value, mask: tf.onesLike(value) };
     const ctx = contextOf({ threshold: 0.25 });
     const changed = layerOf(sora, { r: 2 }).update?.({ gate }, { previous, gradient: { gate: gradient }, ctx }) ?? {};

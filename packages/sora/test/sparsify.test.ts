@@ -73,7 +73,7 @@ describe('the stages', () => {
     }
     // A new optimizer: after the first step the first moment is a tenth of that step's gradient, clipped to norm 1.
     const first = snapshots.find(({ stages: done, training }) => done.length === 2 && training.step === 1);
-    const moments = Object.values(first?.training.moment1 ?? expect.fail('no snapshot'));
+    const moments = Object.values(first?.training.slots['moment1'] ?? expect.fail('no snapshot'));
     expect(Math.hypot(...moments.flatMap(({ data: values }) => [...values]))).toBeLessThan(0.1 + 1e-6);
   });
 
@@ -177,8 +177,8 @@ describe('the records', () => {
         told.push(record);
         const { layers, values } = peft.adapter;
         measured.push({
-          train: (await evaluate(peft, data.trainSubset, executor)).accuracy ?? NaN,
-          validation: (await evaluate(peft, data.validation, executor)).accuracy ?? NaN,
+          train: (await evaluate(peft, data.trainSubset, { executor })).accuracy ?? NaN,
+          validation: (await evaluate(peft, data.validation, { executor })).accuracy ?? NaN,
           stored: storedParameters(layers, values),
           mean: meanParameters,
           ranks: activeRanks(layers, values),
@@ -227,7 +227,7 @@ describe('the records', () => {
     const own: number[] = [];
     const records = await sparsified(
       peft,
-      { onStage: async () => void own.push((await evaluate(peft, reported, executor)).accuracy ?? NaN) },
+      { onStage: async () => void own.push((await evaluate(peft, reported, { executor })).accuracy ?? NaN) },
       { ...data, validation, reported },
     );
     expect(records.map(({ validationMetric }) => validationMetric)).toEqual([0.5, 0.5, 0.5]);

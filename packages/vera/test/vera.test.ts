@@ -83,7 +83,7 @@ describe('a file', () => {
 it('keeps the shared matrices of two adapters apart, on different modules too', async () => {
   const executor = await referenceExecutor();
   const outputs = async (peft: Parameters<typeof predict>[0]): Promise<number[]> =>
-    (await predict(peft, toyEvaluationData().batches, executor)).flatMap((row) => [...row]);
+    (await predict(peft, toyEvaluationData().batches, { executor })).flatMap((row) => [...row]);
   const peft = attach(toyModel(), vera({ r: 3, targetModules: ['query'] }), { seed: 1 });
   addAdapter(peft, vera({ r: 4, projectionPrngKey: 9, targetModules: ['ffn.in'] }), { adapterName: 'second' });
   for (const [name, adapter] of peft.adapters) {

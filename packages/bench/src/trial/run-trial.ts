@@ -1,4 +1,5 @@
 import {
+  adamW,
   activeRanks,
   attach,
   calibrate,
@@ -122,7 +123,7 @@ function metricOf({
 /** How every step is taken. */
 type Optimization = Pick<
   TrainOptions,
-  'schedule' | 'warmupRatio' | 'finalRatio' | 'weightDecay' | 'clipNorm' | 'learningRate' | 'learningRates'
+  'schedule' | 'warmupRatio' | 'finalRatio' | 'optimizer' | 'clipNorm' | 'learningRate' | 'learningRates'
 >;
 
 /** A training run; in stages, if the arm is. */
@@ -162,7 +163,7 @@ function optimization({ protocol, settings }: Trial): Optimization {
     schedule,
     warmupRatio,
     finalRatio,
-    weightDecay,
+    optimizer: adamW({ weightDecay }),
     clipNorm,
     learningRate: settings.learningRate ?? protocol.learningRate,
     learningRates: { head: protocol.learningRate, ...settings.learningRates }, // the head is trained alike for all
@@ -188,9 +189,9 @@ async function judge(
 ): Promise<{ selected: Record<string, number>; last: Record<string, number> }> {
   const metricsOf = async ({ layers, values }: Checkpoint): Promise<Record<string, number>> => {
     const model = withAdapter(peft, { layers, values });
-    const metrics = await evaluate(model, dev, executor);
+    const metrics = await evaluate(model, dev, { executor });
     for (const [set, data] of Object.entries(alsoReported)) {
-      const own = Object.entries(await evaluate(model, data, executor));
+      const own = Object.entries(await evaluate(model, data, { executor }));
       for (const [name, value] of own) metrics[`${name}.${set}`] = value;
     }
     const [broken] = Object.entries(metrics).filter(([, value]) => !Number.isFinite(value));

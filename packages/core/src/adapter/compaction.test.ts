@@ -79,7 +79,7 @@ describe('a layer of fewer ranks', () => {
       ]),
     );
     expect(carry('score.loraB', matrix([[1], [2], [3]]), 'value')).toEqual(matrix([[3], [1]]));
-    expect(carry('score.loraE', vector(1, 2, 3), 'moment1')).toEqual(vector(3, 1));
+    expect(carry('score.loraE', vector(1, 2, 3), 'gradient')).toEqual(vector(3, 1));
   });
 
   it('is no change where every rank is kept', () => {
@@ -112,7 +112,7 @@ describe('a layer with new ranks', () => {
   });
 
   it('begins them with moments of zero', () => {
-    expect(carry('gate', vector(4, 5, 6), 'moment1')).toEqual(vector(5, 0));
+    expect(carry('gate', vector(4, 5, 6), 'gradient')).toEqual(vector(5, 0));
     expect(carry('gate', vector(4, 5, 6), 'value')).toEqual(vector(5, 1));
   });
 });

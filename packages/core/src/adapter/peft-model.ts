@@ -63,6 +63,17 @@ export function withAdapter<C extends TargetConfig>(peft: PeftModel<C>, parts: P
   return peftModel(peft.model, peft.seed, { ...peft.adapter, ...parts });
 }
 
+/** The first active adapter: the one that is trained and saved. @throws ConfigError when none is active. */
+export function activeAdapter<C extends TargetConfig>(peft: PeftModel<C>): Adapter<C> {
+  return firstActive(peft) as Adapter<C>;
+}
+
+/** Changes `peft` in place: these parts take the place of the active adapter's. @throws ConfigError when none is active. */
+export function replaceAdapter<C extends TargetConfig>(peft: PeftModel<C>, parts: Partial<Adapter<C>>): void {
+  const adapter = activeAdapter(peft);
+  peft.adapters.set(adapter.name, { ...adapter, ...parts } as unknown as Adapter);
+}
+
 /** An adapter by name. @throws ConfigError when there is none. */
 export function adapterNamed({ adapters }: Pick<PeftModel, 'adapters'>, name: string): Adapter {
   const found = adapters.get(name);

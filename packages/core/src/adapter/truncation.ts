@@ -1,5 +1,6 @@
 import { UnsupportedError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, CarriedKind, LoraFactors, ResizedLayer } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers, LoraFactors, ResizedLayer } from '../contracts/method.js';
+import type { CarriedKind } from '../optimizers/optimizer.js';
 import { mapValues } from '../records.js';
 import { floats, hostTensor, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { keepRanks, rankedPaths } from './compaction.js';
@@ -51,7 +52,7 @@ function turned(
   const isA = name.endsWith('loraA');
   if (kind === 'value') return isA ? pickColumns(loraA, kept) : pickRows(loraB, kept);
   const turn = isA ? pickColumns(turnA, kept) : pickRows(turnB, kept);
-  const weights = kind === 'moment1' ? turn : squared(turn);
+  const weights = kind === 'gradient' ? turn : squared(turn);
   return isA ? product(tensor, weights) : product(weights, tensor); // [in, r] [r, kept], or [kept, r] [r, out]
 }
 

@@ -1,6 +1,7 @@
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { assertHeld } from '../adapter/budget.js';
 import type { TargetConfig } from '../adapter/targets.js';
+import type { CarriedKind } from '../optimizers/optimizer.js';
 import type { Rng } from '../rng.js';
 import type { HostTensor, HostTensors, Tensors } from '../tensors.js';
 import type { Site, SiteKind } from './site.js';
@@ -143,6 +144,8 @@ export interface AdapterLayer {
   deltaWeight?(values: HostTensors, module: FrozenModule): Float32Array;
   /** The module's bias `[out]` with this layer folded in, where the layer changes it; `module` likewise. */
   mergedBias?(values: HostTensors, module: FrozenModule): HostTensor;
+  /** Names of the tensors that `storedParameters` and `rank` look at. Default: all of them. */
+  readonly counted?: readonly string[];
   /** Scalars on disk once the gate or the singular values are folded and dead ranks dropped. */
   storedParameters(values: HostTensors): number;
   /** Ranks that are alive; undefined where the word has no meaning. */
@@ -234,12 +237,24 @@ export interface TrainPlan {
 
 /** Acts between steps: reads small tensors, returns new ones. */
 export interface Controller {
+  /** Training rows that `probes` are measured on, kept from training; 0 for a controller without any. Default 0. */
+  readonly probeRows?: number;
   /** The scalars that the traced step asks for, for step 1, 2, ..; always the same names. */
   scalars(step: number, learningRates: Readonly<Record<string, number>>): Record<string, number>;
   /** Names (`<path>.<tensor>`) to read after a step; none for most steps. */
   reads(step: number): readonly string[];
-  /** Looks at what it asked for and returns what changes. */
-  afterStep(step: number, values: HostTensors): ControllerChanges | undefined;
+  /**
+   * Variants of the adapter whose losses it wants to know after a step, by a name of its own: each is tensors that take the place
+   * of the adapter's, by `<path>.<tensor>`. None for most steps. The trainer measures their mean loss on training rows that it
+   * keeps from training.
+   */
+  probes?(step: number, values: HostTensors): Readonly<Record<string, HostTensors>>;
+  /** Looks at what it asked for, and at the losses of its probes, and returns what changes. */
+  afterStep(
+    step: number,
+    values: HostTensors,
+    losses?: Readonly<Record<string, number>>,
+  ): ControllerChanges | undefined;
   /** Whether the adapter keeps its budget after this step: only such checkpoints are selected. */
   holdsBudget(step: number): boolean;
   /** Its memory, for a training checkpoint. */
@@ -255,19 +270,16 @@ export interface ControllerChanges {
   readonly values?: HostTensors;
   /** Layers of other ranks by module path: the step is compiled anew. */
   readonly resized?: Readonly<Record<string, ResizedLayer>>;
-  /** Whether the optimizer begins anew: moments of zero and its first step's bias correction; the schedule goes on. */
+  /** Whether the optimizer begins anew, with slots of zeros and as at its first step; the schedule goes on. */
   readonly restartsOptimizer?: boolean;
 }
 
 /** A layer that takes another's place, with fewer or more ranks. */
 export interface ResizedLayer {
   readonly layer: AdapterLayer;
-  /** The same tensor with the ranks of the new layer; called for values and for their moments. */
+  /** The same tensor with the ranks of the new layer; called for values and for what an optimizer keeps of them. */
   carry(name: string, tensor: HostTensor, kind: CarriedKind): HostTensor;
 }
-
-/** What a tensor that is carried to another layer holds: values of its own, or what the optimizer keeps of their gradients. */
-export type CarriedKind = 'value' | 'moment1' | 'moment2';
 
 /** Makes a method from its definition. Its `fitBudget` refuses what the modules cannot hold, whatever the method. */
 export function defineMethod<C extends TargetConfig>(given: PeftMethod<C>): CallableMethod<C> {

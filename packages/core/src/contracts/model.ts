@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs';
+import type { Axis } from './executor.js';
 import type { Site } from './site.js';
 import type { HostTensor, HostTensors, Tensors } from '../tensors.js';
 
@@ -38,6 +39,12 @@ export interface Model {
   readonly outputs?: number;
   /** Names of the classes in the order of the outputs, all different; none for regression and language models. */
   readonly labels?: readonly string[];
+  /**
+   * Names of the axes of its inputs that differ from batch to batch, by input, e.g. `{ inputIds: ['batch', 'tokens'] }`: one
+   * program serves all their sizes. Default: 'batch' for a first axis of the batch's rows, and 'tokens' for a second one that
+   * `attentionMask` has.
+   */
+  readonly axes?: Readonly<Record<string, readonly Axis[]>>;
   /** Logits from the inputs of a batch: `[batch, classes]`, or `[batch, tokens, classes]` for a task of tokens. */
   forward(scope: Scope, inputs: Tensors): Tensor;
 }
@@ -92,6 +99,17 @@ export interface TrainingData {
   /** The batches of an epoch (0, 1, ..), in order. Every epoch has the same number of them. */
   epoch(index: number): readonly Batch[];
   readonly batchesPerEpoch: number;
+  /**
+   * The same data without some of its rows, drawn by a seed, and batches of these rows: for the probes of a controller. Data
+   * without it cannot train a method that probes.
+   */
+  holdOut?(rows: number): HeldOut;
+}
+
+/** Training rows of which some are kept from training. */
+export interface HeldOut {
+  readonly rest: TrainingData;
+  readonly heldOut: readonly Batch[];
 }
 
 /** Batches to judge a model by. */

@@ -4,7 +4,6 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Batch, DataKind } from '../contracts/model.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { hostIntegers, hostTensor } from '../tensors.js';
-import { objectiveLoss } from '../train/loss.js';
 import { lossWeight, type Loss } from './loss.js';
 import { crossEntropy, lossFor, nextToken, squaredError, tokenCrossEntropy } from './losses.js';
 
@@ -134,13 +133,6 @@ describe.each(kinds)('the loss of %s', (kind) => {
   const tensors = () => ({
     labels: tf.tensor(labels, undefined, kind === 'regression' ? 'float32' : 'int32'),
     rowWeights: tf.tensor1d([1, 1]),
-  });
-
-  it('is the one of train, bit by bit', () => {
-    const attentionMask = tf.tensor2d(SHORT);
-    const earlier = objectiveLoss(kind, tf.tensor(outputs), { ...tensors(), attentionMask });
-    const loss = lossFor(kind).loss(tf.tensor(outputs), { ...tensors(), inputs: { attentionMask } });
-    expect(valueOf(loss)).toBe(valueOf(earlier));
   });
 
   it('is 0 with gradient 0 where nothing counts', () => {

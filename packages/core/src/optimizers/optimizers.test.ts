@@ -7,7 +7,6 @@ import { createRng } from '../rng.js';
 import { relativeDistance } from '../testing/closeness.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { hostTensor, type HostTensor } from '../tensors.js';
-import { adamW as earlierAdamW, biasCorrections, defaultAdamW } from '../train/optimizer.js';
 import { adafactor } from './adafactor.js';
 import { adamW } from './adamw.js';
 import { lion } from './lion.js';
@@ -134,25 +133,6 @@ describe('adamW', () => {
     const rng = createRng(1);
     return Array.from({ length: count }, () => 10 ** (-4 * rng.uniform()) * rng.normal());
   };
-
-  it.each([
-    { weightDecay: 0 },
-    { weightDecay: 0.1 },
-    { weightDecay: 0.1, epsilonOn: 'raw' as const, epsilon: 1e-6, beta1: 0.8, beta2: 0.99 },
-  ])('is the one of train, bit by bit (%o)', (options) => {
-    const config = { ...defaultAdamW, ...options };
-    let earlier = { value: tf.tensor1d([0.7]), moment1: tf.tensor1d([0]), moment2: tf.tensor1d([0]) } as Parameters<
-      typeof earlierAdamW
-    >[0];
-    const expected = gradients(20).map((gradient, index) => {
-      const { correction1, correction2 } = biasCorrections(index + 1, config);
-      const corrections = { correction1: tf.scalar(correction1), correction2: tf.scalar(correction2) };
-      const rates = { ...corrections, learningRate: tf.scalar(0.01) };
-      earlier = earlierAdamW(earlier, tf.tensor1d([gradient]), rates, config);
-      return earlier.value.dataSync()[0] as number;
-    });
-    expect(path(adamW(options), 0.7, gradients(20), 0.01)).toEqual(expected);
-  });
 
   it("trap 27: adds epsilon where torch does, or where transformers' AdamW did, and the two differ", () => {
     const small = Array.from({ length: 10 }, (_, index) => 1e-5 * (1 + Math.sin(index)));

@@ -5,10 +5,12 @@ import { allLayers, valuesOf, type PeftModel } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { floats, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
-import { frozenWeights, modelInputs } from '../train/feeds.js';
-import { crossEntropy } from '../train/loss.js';
-import { drawNoise } from '../train/noise.js';
-import { stepContext, trainedTensors } from '../train/step.js';
+import { lossFor } from '../losses/losses.js';
+import { stepContext } from '../runtime/context.js';
+import { modelInputs } from '../runtime/inputs.js';
+import { drawNoise } from '../runtime/noise.js';
+import { frozenWeights } from '../runtime/runtime.js';
+import { trainedTensors } from '../train/step.js';
 import { tensorsOf } from './single-layer.js';
 import { toyTrainingData } from './toy-model.js';
 
@@ -70,7 +72,11 @@ function toyLoss({ model, adapter }: PeftModel): (values: Tensors) => Scalar {
   const { labels, rowWeights } = tensorsOf({ labels: batch.labels, rowWeights: batch.rowWeights });
   return (values) => {
     const outputs = forward(model, layers, { inputs, frozen, adapter: values }, ctx);
-    const own = crossEntropy(outputs, labels as tf.Tensor, rowWeights as tf.Tensor);
+    const own = lossFor('classification').loss(outputs, {
+      inputs,
+      labels: labels as tf.Tensor,
+      rowWeights: rowWeights as tf.Tensor,
+    });
     const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, values), ctx) ?? []);
     return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
   };

@@ -7,6 +7,7 @@ import type { Executor } from '../contracts/executor.js';
 import { defineMethod, type AdapterLayer } from '../contracts/method.js';
 import type { Batch, TrainingData } from '../contracts/model.js';
 import { UnsupportedError } from '../errors.js';
+import { adamW } from '../optimizers/adamw.js';
 import { mapValues } from '../records.js';
 import { farthestTensor } from '../testing/closeness.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
@@ -14,7 +15,7 @@ import { toyModel, toyTrainingData } from '../testing/toy-model.js';
 import { hostTensor, sizeOf, tensorAt, type HostTensor } from '../tensors.js';
 import type { StepEvent, TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
-import { train, type TrainResult } from './trainer.js';
+import { train, type TrainResult } from './train.js';
 
 let executor: Executor;
 beforeAll(async () => {
@@ -100,7 +101,14 @@ async function run(
   const steps: StepEvent[] = [];
   const peft = attach(toyModel(), whole({ targetModules: ['query', 'out'], dropout }), { seed: 1 });
   const onStep = (event: StepEvent): void => void steps.push(event);
-  const settings = { executor, epochs: 2, learningRate: 0.02, weightDecay: 0.1, onStep, ...options };
+  const settings = {
+    executor,
+    epochs: 2,
+    learningRate: 0.02,
+    optimizer: adamW({ weightDecay: 0.1 }),
+    onStep,
+    ...options,
+  };
   return { ...(await train(peft, data, settings)), steps };
 }
 

@@ -16,9 +16,10 @@ import { tensorsOf } from '../testing/single-layer.js';
 import { toyModel, toyTrainingData } from '../testing/toy-model.js';
 import { floats, tensorAt } from '../tensors.js';
 import { calibrate } from './calibrate.js';
-import { frozenWeights, modelInputs } from './feeds.js';
-import { crossEntropy } from './loss.js';
-import { stepContext } from './step.js';
+import { crossEntropy } from '../losses/losses.js';
+import { stepContext } from '../runtime/context.js';
+import { modelInputs } from '../runtime/inputs.js';
+import { frozenWeights } from '../runtime/runtime.js';
 
 let executor: Executor;
 beforeAll(async () => {
@@ -56,7 +57,9 @@ function lossOn(model: Model, index: number): number {
     };
     const { labels, rowWeights } = tensorsOf({ labels: batch.labels, rowWeights: batch.rowWeights });
     const outputs = forward(model, saved, tensors, stepContext({}, 0, false));
-    return crossEntropy(outputs, labels as tf.Tensor, rowWeights as tf.Tensor).dataSync()[0] as number;
+    const { loss } = crossEntropy();
+    const labelled = { labels: labels as tf.Tensor, rowWeights: rowWeights as tf.Tensor };
+    return loss(outputs, { inputs: tensors.inputs, ...labelled }).dataSync()[0] as number;
   });
 }
 

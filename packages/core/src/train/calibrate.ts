@@ -2,23 +2,25 @@ import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { adaptedSites, savedModules } from '../adapter/attach.js';
 import { initialValues } from '../adapter/peft-model.js';
-import { forward, peftScope, type ForwardTensors } from '../adapter/scope.js';
+import { forward, peftScope } from '../adapter/scope.js';
 import type { TargetConfig } from '../adapter/targets.js';
 import { assertKnownOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
-import type { Executor, PureFunction } from '../contracts/executor.js';
+import type { Executor } from '../contracts/executor.js';
 import type { AdapterLayers, Calibration, CalibrationKind, ConfiguredMethod } from '../contracts/method.js';
-import type { Batch, DataKind, Model, Scope, TrainingData } from '../contracts/model.js';
+import type { Batch, Model, Scope, TrainingData } from '../contracts/model.js';
+import type { Loss } from '../losses/loss.js';
+import { lossFor } from '../losses/losses.js';
 import { toRows } from '../nn/linear.js';
 import { createRng } from '../rng.js';
 import { mapValues } from '../records.js';
+import { stepContext } from '../runtime/context.js';
+import { layerSpecs, modelInputs, openSpecs, sizesOf } from '../runtime/inputs.js';
+import { downloadAll, openProgram, recentlyUsed, releaseAll, uploadAll, type Program } from '../runtime/program.js';
+import { openRuntime } from '../runtime/runtime.js';
 import { hostTensor, tensorAt, tensorsAt, type HostTensor, type Tensors } from '../tensors.js';
-import { cachingCompiler } from './compiler.js';
-import { frozenWeights, modelInputs, specsOf } from './feeds.js';
-import { flatten, unflatten, type Groups } from './groups.js';
 import { assertLabels } from './labels.js';
-import { assertObjective, objectiveLoss } from './loss.js';
-import { stepContext } from './step.js';
+import type { GradientInputs } from './step.js';
 
 /** How much is measured, and with which head. */
 export interface CalibrateOptions {
@@ -27,6 +29,8 @@ export interface CalibrateOptions {
   readonly batches?: number;
   /** The seed that `attach` will be given: the head is the same then. Default 0. */
   readonly seed?: number;
+  /** Whose gradients are measured. Default: the loss for the kind of the data. */
+  readonly loss?: Loss;
 }
 
 /**
@@ -42,16 +46,15 @@ export async function calibrate<C extends TargetConfig>(
   data: TrainingData,
   options: CalibrateOptions,
 ): Promise<Calibration> {
-  assertKnownOptions('calibrate', options, ['executor', 'batches', 'seed']);
-  const { executor, batches = 8, seed = 0 } = options;
+  assertKnownOptions('calibrate', options, ['executor', 'batches', 'seed', 'loss']);
+  const { executor, batches = 8, seed = 0, loss = lossFor(data.kind) } = options;
   const kind = method.calibration?.(config);
   if (!kind) throw new ConfigError(`${method.name}: this configuration needs no calibration`, 'calibration');
   const paths = adaptedSites(model, method, config).matched.flatMap((s) => (s.kind === 'linear' ? [s.path] : []));
   const saved = savedModules(model, config, createRng(seed));
   const measured = data.epoch(0).slice(0, batches);
-  assertObjective(data.kind);
-  assertLabels(model, measured, data.kind);
-  const measure = measuring(kind, { model, saved, paths, objective: data.kind });
+  if (loss.labels) assertLabels(model, measured, loss.labels);
+  const measure = measuring(kind, { model, saved, paths, loss });
   const { rows, ...totals } = await summed(model, saved, measured, measure, executor);
   const count = kind === 'activations' ? tensorAt({ rows }, 'rows')?.data[0] : measured.length;
   const values = mapValues(totals, ({ data, shape }) =>
@@ -67,21 +70,22 @@ interface Measured {
   readonly model: Model;
   readonly saved: AdapterLayers;
   readonly paths: readonly string[];
-  readonly objective: DataKind;
+  readonly loss: Loss;
 }
 
-function measuring(kind: CalibrationKind, measured: Measured): PureFunction {
-  return (flat) => {
-    const { labels, ...tensors } = unflatten(flat, ['inputs', 'labels', 'frozen', 'adapter']);
-    return kind === 'activations' ? secondMoments(measured, tensors) : weightGradients(measured, tensors, labels);
-  };
+/** What is measured of one batch. */
+type Measure = (inputs: Omit<GradientInputs, 'scalars'>) => Tensors;
+
+function measuring(kind: CalibrationKind, measured: Measured): Measure {
+  return (inputs) => (kind === 'activations' ? secondMoments(measured, inputs) : weightGradients(measured, inputs));
 }
 
 /** X^T X `[in, in]` of the tokens that each module reads, by path, and their number as `rows`. */
-function secondMoments({ model, saved, paths }: Measured, tensors: ForwardTensors): Tensors {
-  const scope = peftScope(saved, tensors, stepContext({}, 0, false));
+function secondMoments({ model, saved, paths }: Measured, { batch, frozen, adapter }: Parameters<Measure>[0]): Tensors {
+  const { inputs } = batch;
+  const scope = peftScope(saved, { inputs, frozen, adapter }, stepContext({}, 0, false));
   const moments: Tensors = {};
-  const mask = tensors.inputs.attentionMask;
+  const mask = inputs.attentionMask;
   const recording: Scope = {
     ...scope,
     linear(path, x) {
@@ -94,33 +98,24 @@ function secondMoments({ model, saved, paths }: Measured, tensors: ForwardTensor
       return scope.linear(path, x);
     },
   };
-  model.forward(recording, tensors.inputs);
+  model.forward(recording, inputs);
   return { ...moments, rows: mask ? tf.sum(mask) : tf.scalar(1) };
 }
 
 /** dL/dW0 `[in, out]` by path. */
 function weightGradients(
-  { model, saved, paths, objective }: Measured,
-  tensors: ForwardTensors,
-  { labels, rowWeights }: Tensors,
+  { model, saved, paths, loss }: Measured,
+  { batch, frozen: weights, adapter }: Parameters<Measure>[0],
 ): Tensors {
-  const names = paths.map((path) => `${path}.weight`);
-  const at = tensorsAt(tensors.frozen, ...names);
+  const at = tensorsAt(weights, ...paths.map((path) => `${path}.weight`));
   // Frozen weights have no gradient; among the adapter's tensors these have one.
-  const frozen = Object.fromEntries(Object.entries(tensors.frozen).filter(([name]) => !(name in at)));
-  const differentiable = { ...tensors, frozen, adapter: { ...tensors.adapter, ...at } };
-  const loss = (): Scalar => {
-    const outputs = forward(model, saved, differentiable, stepContext({}, 0, false));
-    return objectiveLoss(objective, outputs, {
-      labels: labels as Tensor,
-      rowWeights: rowWeights as Tensor,
-      attentionMask: tensors.inputs.attentionMask,
-    });
-  };
-  const weights = Object.values(at);
-  const { grads } = tf.engine().gradients(loss, weights, undefined, true);
+  const frozen = Object.fromEntries(Object.entries(weights).filter(([name]) => !(name in at)));
+  const differentiable = { inputs: batch.inputs, frozen, adapter: { ...adapter, ...at } };
+  const lossOf = (): Scalar => loss.loss(forward(model, saved, differentiable, stepContext({}, 0, false)), batch);
+  const tensors = Object.values(at);
+  const { grads } = tf.engine().gradients(lossOf, tensors, undefined, true);
   return Object.fromEntries(
-    paths.map((path, index) => [path, grads[index] ?? tf.zerosLike(weights[index] as Tensor)] as const),
+    paths.map((path, index) => [path, grads[index] ?? tf.zerosLike(tensors[index] as Tensor)] as const),
   );
 }
 
@@ -135,25 +130,38 @@ async function summed(
   model: Model,
   saved: AdapterLayers,
   batches: readonly Batch[],
-  measure: PureFunction,
+  measure: Measure,
   executor: Executor,
 ): Promise<Record<string, Sum>> {
-  const compiler = cachingCompiler(executor);
-  const uploaded = (groups: Groups<HostTensor>) => mapValues(flatten(groups), (tensor) => executor.upload(tensor));
-  const fixed = { frozen: frozenWeights(model, saved), adapter: initialValues(saved) };
-  const held = uploaded(fixed);
+  const runtime = openRuntime(model, executor);
+  const frozen = runtime.frozen(saved);
+  const adapter = uploadAll(executor, initialValues(saved));
+  const programs = recentlyUsed<Program<Parameters<Measure>[0], Tensors>>(1, (program) => program.dispose());
   const sums: Record<string, Sum> = {};
-  for (const batch of batches) {
-    const { labels, rowWeights } = batch;
-    const fed = { inputs: modelInputs(model, saved, batch), labels: { labels, rowWeights } };
-    const compiled = await compiler.get('calibrate', mapValues({ ...fixed, ...fed }, specsOf), measure);
-    const given = uploaded(fed);
-    const result = await compiled.run({ ...held, ...given });
-    for (const [name, value] of Object.entries(result)) addTo(sums, name, await executor.download(value));
-    for (const value of [...Object.values(given), ...Object.values(result)]) executor.release(value);
+  try {
+    for (const batch of batches) {
+      const { labels, rowWeights } = batch;
+      const inputs = modelInputs(model, saved, batch);
+      const sizes = sizesOf(batch);
+      const specs = { inputs: openSpecs(inputs, sizes, model.axes), ...openSpecs({ labels, rowWeights }, sizes) };
+      const program = programs.get(JSON.stringify(specs), () =>
+        openProgram(executor, measure, {
+          batch: specs as never,
+          frozen: frozen.specs,
+          adapter: layerSpecs(saved).all,
+        }),
+      );
+      const fed = { batch: { inputs, labels, rowWeights } };
+      const result = await program.run(fed, { frozen: frozen.values, adapter });
+      for (const [name, value] of Object.entries(await downloadAll(executor, result))) addTo(sums, name, value);
+      releaseAll(executor, result);
+    }
+  } finally {
+    releaseAll(executor, adapter);
+    programs.clear();
+    frozen.release();
+    await runtime.close();
   }
-  for (const value of Object.values(held)) executor.release(value);
-  await compiler.dispose();
   return sums;
 }
 

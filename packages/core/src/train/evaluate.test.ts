@@ -31,8 +31,8 @@ function summarising(): { data: EvaluationData; seen: Map<number, Float32Array>;
 describe('evaluate', () => {
   it('scores what the data make of each row, and keeps nothing else of a batch', async () => {
     const { data, seen, scored } = summarising();
-    await evaluate(toyModel(), data, executor);
-    const outputs = await predict(toyModel(), data.batches, executor);
+    await evaluate(toyModel(), data, { executor });
+    const outputs = await predict(toyModel(), data.batches, { executor });
     expect([...seen.keys()].sort((a, b) => a - b)).toEqual([...outputs.keys()]);
     expect(outputs.map((_, row) => seen.get(row))).toEqual(outputs);
     expect(scored).toEqual(outputs.map((logits) => Float32Array.of(Math.max(...logits))));
@@ -48,8 +48,8 @@ describe('evaluate', () => {
         return {};
       },
     };
-    await evaluate(toyModel(), data, executor);
-    expect(outputs).toEqual(await predict(toyModel(), data.batches, executor));
+    await evaluate(toyModel(), data, { executor });
+    expect(outputs).toEqual(await predict(toyModel(), data.batches, { executor }));
     expect(outputs.every(({ buffer, byteLength }) => buffer.byteLength === byteLength)).toBe(true);
   });
 });

@@ -3,14 +3,20 @@ import { adapterNamed, BASE, type PeftModel } from '../adapter/peft-model.js';
 import { assertKnownOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
+import type { AdapterLayers } from '../contracts/method.js';
 import type { Batch, EvaluationData, Model } from '../contracts/model.js';
-import { floats, hostTensor, sizeOf, type HostTensors } from '../tensors.js';
+import { lossWeight, type Loss } from '../losses/loss.js';
+import { rowsKey } from '../runtime/context.js';
+import { modelInputs, openSpecs, sizesOf } from '../runtime/inputs.js';
+import { releaseAll, uploadAll, type Values } from '../runtime/program.js';
+import { openRuntime, type Pass, type Runtime } from '../runtime/runtime.js';
+import { describeNamed } from '../settings.js';
+import { floats, hostTensor, sizeOf, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
-import { openSession, type Session, type Values } from './session.js';
-import { rowsKey } from './step.js';
 
-/** Whose outputs are asked for. */
+/** Where and whose outputs are computed. */
 export interface PredictOptions {
+  readonly executor: Executor;
   /**
    * The adapter of each row of the data, `'__base__'` for the frozen model: rows of one batch may go by different ones. They
    * need not be active; what is active or merged plays no part. Default: every row goes by the model as it stands.
@@ -18,9 +24,14 @@ export interface PredictOptions {
   readonly adapterNames?: readonly string[];
 }
 
+/** Where a model is evaluated. */
+export type EvaluateOptions = Pick<PredictOptions, 'executor'>;
+
 /**
- * Outputs of every row, in the order of the batches' row numbers: one `[classes]` array a row, or `[tokens * classes]`.
- * Rows that only fill a batch are left out.
+ * Returns the outputs of every row, in the order of the batches' row numbers: one `[classes]` array a row, or
+ * `[tokens * classes]`. Rows that only fill a batch are left out.
+ *
+ * A second call with the same adapters on the same executor compiles nothing.
  *
  * @param model a model with adapters, of which the active ones act, or a plain one, e.g. a merged one.
  * @throws UnsupportedError when `adapterNames` are given and one of them acts on what all rows of a batch share.
@@ -29,44 +40,55 @@ export interface PredictOptions {
 export async function predict(
   model: PeftModel | Model,
   batches: readonly Batch[],
-  executor: Executor,
-  options: PredictOptions = {},
+  options: PredictOptions,
 ): Promise<Float32Array[]> {
-  assertKnownOptions('predict', options, ['adapterNames']);
-  const { adapterNames } = options;
+  assertKnownOptions('predict', options, ['executor', 'adapterNames']);
+  const { executor, adapterNames } = options;
   const parts = adapterNames ? mixed(model, batches, adapterNames) : actingParts(model);
-  return opened(parts, executor, (session, values) =>
-    predictWith(session, values, { batches }, adapterNames && rowMasks(adapterNames)),
+  return onRuntime(parts, executor, (runtime, values) =>
+    outputsWith(runtime, parts.layers, values, { batches }, adapterNames && rowMasks(adapterNames)),
   );
 }
 
 /**
- * The metrics of a model, with its active adapters, on labelled data.
+ * Returns the metrics of a model, with its active adapters, on labelled data.
+ * @throws ConfigError for an unknown option.
  * @throws DataError for a label that no output of the model represents, before anything is computed.
  */
 export async function evaluate(
   model: PeftModel | Model,
   data: EvaluationData,
-  executor: Executor,
+  options: EvaluateOptions,
 ): Promise<Record<string, number>> {
+  assertKnownOptions('evaluate', options, ['executor']);
   const parts = actingParts(model);
   assertLabels(parts.model, data.batches);
-  return opened(parts, executor, async (session, values) => data.score(await predictWith(session, values, data)));
+  const outputs = await onRuntime(parts, options.executor, (runtime, values) =>
+    outputsWith(runtime, parts.layers, values, data),
+  );
+  return data.score(outputs);
 }
 
 /**
- * `predict` in a session that is open already; of data that summarise the summaries.
- * @param rowsOf what the session is fed of a mixed batch
+ * The same on a runtime that is open; of data that summarise the summaries.
+ * @param adapter values of the layers' tensors
+ * @param rowsOf the masks of a mixed batch
  */
-export async function predictWith(
-  session: Session,
+export async function outputsWith(
+  runtime: Runtime,
+  layers: AdapterLayers,
   adapter: Values,
   data: Pick<EvaluationData, 'batches' | 'summarise'>,
   rowsOf: (batch: Batch) => HostTensors = () => ({}),
 ): Promise<Float32Array[]> {
+  const prediction: Pass = {
+    name: 'predict',
+    compute: (scope, inputs) => ({ outputs: runtime.model.forward(scope, inputs) }),
+  };
   const rows: Float32Array[] = [];
   for (const batch of data.batches) {
-    const outputs = await session.predict(adapter, batch, rowsOf(batch));
+    const inputs = modelInputs(runtime.model, layers, batch);
+    const outputs = await downloadPass(runtime, layers, adapter, prediction, { inputs, rows: rowsOf(batch) }, batch);
     const width = sizeOf(outputs.shape.slice(1));
     batch.rows.forEach((row, index) => {
       const own = floats(outputs).subarray(index * width, (index + 1) * width);
@@ -76,19 +98,68 @@ export async function predictWith(
   return rows;
 }
 
-/** What `use` makes of a model in a session of its own. */
-async function opened<T>(
-  { model, layers, values: atRest }: ActingParts,
+/** The mean of a loss over batches, with the layers acting and without dropout. */
+export async function meanLoss(
+  runtime: Runtime,
+  layers: AdapterLayers,
+  adapter: Values,
+  batches: readonly Batch[],
+  loss: Loss,
+): Promise<number> {
+  const measuring: Pass = {
+    name: `loss ${describeNamed(loss)}`,
+    compute: (scope, inputs) => {
+      const [labels, rowWeights] = [tensorAt(inputs, LABELS), tensorAt(inputs, ROW_WEIGHTS)];
+      return { outputs: loss.loss(runtime.model.forward(scope, inputs), { inputs, labels, rowWeights }) };
+    },
+  };
+  let [sum, total] = [0, 0];
+  for (const batch of batches) {
+    const weight = lossWeight(loss, batch);
+    const read = modelInputs(runtime.model, layers, batch);
+    const inputs = { ...read, [LABELS]: batch.labels, [ROW_WEIGHTS]: batch.rowWeights };
+    const { data } = await downloadPass(runtime, layers, adapter, measuring, { inputs, rows: {} }, batch);
+    sum += weight * (data[0] as number);
+    total += weight;
+  }
+  return sum / total;
+}
+
+/** Names that no input of a model has. */
+const LABELS = ':labels';
+const ROW_WEIGHTS = ':rowWeights';
+
+async function downloadPass(
+  runtime: Runtime,
+  layers: AdapterLayers,
+  adapter: Values,
+  pass: Pass,
+  { inputs, rows }: Readonly<Record<'inputs' | 'rows', HostTensors>>,
+  batch: Batch,
+): Promise<HostTensor> {
+  const { executor, model } = runtime;
+  const sizes = sizesOf(batch);
+  const specs = { inputs: openSpecs(inputs, sizes, model.axes), rows: openSpecs(rows, sizes), kept: {} };
+  const { program, frozen } = runtime.pass(layers, pass, specs);
+  const { outputs } = await program.run({ inputs, rows }, { kept: {}, frozen, adapter });
+  const atRest = await executor.download(outputs);
+  executor.release(outputs);
+  return atRest;
+}
+
+/** What `use` makes of a model on the runtime that it shares with others. */
+async function onRuntime<T>(
+  { model, values: atRest }: ActingParts,
   executor: Executor,
-  use: (session: Session, values: Values) => Promise<T>,
+  use: (runtime: Runtime, values: Values) => Promise<T>,
 ): Promise<T> {
-  const session = openSession(model, { layers, saved: {} }, executor);
-  const values = session.upload(atRest);
+  const runtime = openRuntime(model, executor);
+  const values = uploadAll(executor, atRest);
   try {
-    return await use(session, values);
+    return await use(runtime, values);
   } finally {
-    session.release(values);
-    await session.dispose();
+    releaseAll(executor, values);
+    await runtime.close();
   }
 }
 

@@ -10,7 +10,7 @@ import { UnsupportedError } from '../errors.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { toyModel, toyTrainingData } from '../testing/toy-model.js';
 import type { StepEvent } from './options.js';
-import { train } from './trainer.js';
+import { train } from './train.js';
 
 /** Trains its sites whole, with a constant term in what is minimised. */
 function penalised(term: number): CallableMethod<TargetConfig> {

@@ -1,10 +1,14 @@
-import { assertKnownOptions, assertOneOf, describe } from '../config.js';
+import { assertKnownOptions, describe } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { TrainPlan } from '../contracts/method.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
-import { defaultAdamW, type AdamWConfig } from './optimizer.js';
-import { schedules, type ScheduleName } from './schedule.js';
+import { lossFor } from '../losses/losses.js';
+import type { Loss } from '../losses/loss.js';
+import { adamW } from '../optimizers/adamw.js';
+import type { Optimizer } from '../optimizers/optimizer.js';
+import { assertNamed } from '../settings.js';
+import { resolveSchedule, type ResolvedSchedule, type Schedule, type ScheduleName } from './schedules.js';
 import type { TrainingSnapshot } from './snapshot.js';
 
 /** How `train` trains. */
@@ -20,19 +24,16 @@ export interface TrainOptions {
   readonly learningRate: number;
   /** Peak learning rates by optimizer group, e.g. `{ gate: 1e-2, head: 1e-3 }`. */
   readonly learningRates?: Readonly<Record<string, number>>;
-  /** Default linear. */
-  readonly schedule?: ScheduleName;
+  /** What is minimised on the data. Default: the loss for the kind of the data. */
+  readonly loss?: Loss;
+  /** Default `adamW()`. */
+  readonly optimizer?: Optimizer;
+  /** How the learning rate falls after its warm-up: a name, or a value of one's own. Default 'linear'. */
+  readonly schedule?: ScheduleName | Schedule;
   /** Share of the steps in which the learning rate rises. Default 0.06. */
   readonly warmupRatio?: number;
   /** Share of the steps, at the end, in which budgets hold and checkpoints are selected. Default 0.3. */
   readonly finalRatio?: number;
-  /** AdamW. Defaults: 0, 0.9, 0.999, 1e-8. */
-  readonly weightDecay?: number;
-  readonly beta1?: number;
-  readonly beta2?: number;
-  readonly epsilon?: number;
-  /** Default 'corrected', as torch has it. */
-  readonly epsilonOn?: AdamWConfig['epsilonOn'];
   /** Largest global norm of the gradients. Default 1; null for no clipping. */
   readonly clipNorm?: number | null;
   /** Groups left out of the clip norm. Default none. */
@@ -56,14 +57,11 @@ const OPTIONS: Readonly<Record<keyof TrainOptions, true>> = {
   gradientAccumulationSteps: true,
   learningRate: true,
   learningRates: true,
+  loss: true,
+  optimizer: true,
   schedule: true,
   warmupRatio: true,
   finalRatio: true,
-  weightDecay: true,
-  beta1: true,
-  beta2: true,
-  epsilon: true,
-  epsilonOn: true,
   clipNorm: true,
   unclippedGroups: true,
   selection: true,
@@ -123,26 +121,32 @@ export interface TrainSettings extends Required<
     | 'gradientAccumulationSteps'
     | 'learningRate'
     | 'learningRates'
-    | 'schedule'
+    | 'loss'
+    | 'optimizer'
     | 'clipNorm'
     | 'unclippedGroups'
   >
 > {
-  readonly optimizer: AdamWConfig;
+  readonly schedule: ResolvedSchedule;
   readonly plan: TrainPlan;
   /** Steps after which a checkpoint is judged. */
   readonly evaluationSteps: ReadonlySet<number>;
 }
 
 /** Checks the options against the data. @throws ConfigError naming the field that is unknown or impossible. */
-export function trainSettings(options: TrainOptions, data: Pick<TrainingData, 'batchesPerEpoch'>): TrainSettings {
+export function trainSettings(
+  options: TrainOptions,
+  data: Pick<TrainingData, 'batchesPerEpoch' | 'kind'>,
+): TrainSettings {
   assertKnownOptions('train', options, trainOptionNames);
-  const { epochs, learningRate, learningRates = {}, schedule = 'linear', clipNorm = 1, unclippedGroups = [] } = options;
+  const { epochs, learningRate, learningRates = {}, clipNorm = 1, unclippedGroups = [] } = options;
+  const { loss = lossFor(data.kind), optimizer = adamW() } = options;
   const { gradientAccumulationSteps = 1, warmupRatio = 0.06, finalRatio = 0.3, selection, snapshotEvery } = options;
   atLeast('epochs', epochs, 1, true);
   atLeast('gradientAccumulationSteps', gradientAccumulationSteps, 1, true);
   for (const [name, rate] of Object.entries({ learningRate, ...learningRates })) atLeast(name, rate, 0);
-  assertOneOf('schedule', schedule, schedules);
+  assertNamed('loss', loss);
+  assertNamed('optimizer', optimizer);
   if (clipNorm !== null) atLeast('clipNorm', clipNorm, Number.MIN_VALUE);
   if (typeof snapshotEvery === 'number') atLeast('snapshotEvery', snapshotEvery, 1, true);
   share('warmupRatio', warmupRatio);
@@ -164,23 +168,14 @@ export function trainSettings(options: TrainOptions, data: Pick<TrainingData, 'b
     gradientAccumulationSteps,
     learningRate,
     learningRates,
-    schedule,
+    loss,
+    optimizer,
+    schedule: resolveSchedule(options.schedule ?? 'linear'),
     clipNorm,
     unclippedGroups,
-    optimizer: optimizerSettings(options),
     plan,
     evaluationSteps: selection ? evaluationSteps(plan, selection.evaluations ?? 3) : new Set(),
   };
-}
-
-function optimizerSettings(options: TrainOptions): AdamWConfig {
-  const { weightDecay, beta1, beta2, epsilon, epsilonOn } = { ...defaultAdamW, ...defined(options) };
-  atLeast('weightDecay', weightDecay, 0);
-  share('beta1', beta1);
-  share('beta2', beta2);
-  atLeast('epsilon', epsilon, Number.MIN_VALUE);
-  assertOneOf('epsilonOn', epsilonOn, ['corrected', 'raw']);
-  return { weightDecay, beta1, beta2, epsilon, epsilonOn };
 }
 
 /** Steps spread evenly over the final ones; the last step is always among them. */
@@ -188,10 +183,6 @@ function evaluationSteps({ totalSteps, finalSteps }: TrainPlan, count: number): 
   atLeast('selection.evaluations', count, 1, true);
   const spacing = finalSteps / count;
   return new Set(Array.from({ length: count }, (_, index) => totalSteps - Math.floor(index * spacing)));
-}
-
-function defined<T extends object>(record: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as never;
 }
 
 function atLeast(field: string, value: number, least: number, integer = false): void {

@@ -11,7 +11,7 @@ import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-mod
 import { hostIntegers } from '../tensors.js';
 import { calibrate } from './calibrate.js';
 import { evaluate, predict } from './evaluate.js';
-import { train } from './trainer.js';
+import { train } from './train.js';
 import type { TrainOptions } from './options.js';
 import { sparsify } from './sparsify.js';
 
@@ -81,12 +81,8 @@ describe('before anything is computed', () => {
       'schedule',
       /'cosin' \(did you mean 'cosine'\?\); expected linear, cosine, constant/,
     ],
-    ['a place for epsilon that there is not', { epsilonOn: 'Corected' }, 'epsilonOn', /did you mean 'corrected'/],
-    ['a negative weight decay', { weightDecay: -1 }, 'weightDecay', /at least 0, got -1/],
-    ['beta1 of 1', { beta1: 1 }, 'beta1', /from 0 to below 1, got 1/],
-    ['beta2 of 1', { beta2: 1 }, 'beta2', /from 0 to below 1, got 1/],
-    ['an epsilon of 0', { epsilon: 0 }, 'epsilon', /above 0, got 0/],
-    ['a text for a number', { weightDecay: '0.1' }, 'weightDecay', /got '0.1'/],
+    ['a loss without a name', { loss: () => 0 }, 'loss', /must be an object with a name/],
+    ['an optimizer without a name', { optimizer: { update: () => ({}) } }, 'optimizer', /whose name is missing/],
     ['a snapshot every 0 steps', { snapshotEvery: 0 }, 'snapshotEvery', /at least 1, got 0/],
   ])('train refuses %s', async (_, options, path, message) => {
     await expect(trained(options)).rejects.toThrow(
@@ -114,7 +110,7 @@ describe('before anything is computed', () => {
   });
 
   it('evaluate refuses such a label', async () => {
-    await expect(evaluate(model, withLabel(toyEvaluationData()), idle)).rejects.toThrow(/row 24 is 3/);
+    await expect(evaluate(model, withLabel(toyEvaluationData()), { executor: idle })).rejects.toThrow(/row 24 is 3/);
   });
 
   it('calibrate refuses such a label, and an unknown option', async () => {
@@ -131,7 +127,9 @@ describe('before anything is computed', () => {
 
   it('predict and attach refuse an unknown option', async () => {
     const names: object = { adaptorNames: [] };
-    await expect(predict(peft, toyEvaluationData().batches, idle, names)).rejects.toThrow(/mean 'adapterNames'/);
+    await expect(predict(peft, toyEvaluationData().batches, { executor: idle, ...names })).rejects.toThrow(
+      /mean 'adapterNames'/,
+    );
     const misspelled: object = { sead: 1 };
     expect(() => attach(model, whole(), misspelled)).toThrow(/did you mean 'seed'/);
   });

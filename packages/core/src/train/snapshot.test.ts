@@ -5,14 +5,19 @@ import { NUMERICS } from '../numerics.js';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from './snapshot.js';
 
 const snapshot: TrainingSnapshot = {
-  ...{ step: 3, optimizerStart: 0, adapter: {}, moment1: {}, moment2: {} },
+  ...{ step: 3, optimizerStart: 0, adapter: {}, slots: { moment1: {} } },
+  training: {
+    loss: { name: 'cross-entropy' },
+    optimizer: { name: 'adamw', settings: { beta1: 0.9 } },
+    schedule: { name: 'linear' },
+  },
   ...{ controller: null, selected: null, stored: 8, storedSum: 24, compileMs: 5 },
 };
 
 describe('a snapshot', () => {
-  const run = JSON.stringify({ ...snapshot, adapter: undefined, moment1: undefined, moment2: undefined });
+  const run = JSON.stringify({ ...snapshot, adapter: undefined, slots: ['moment1'] });
   const withNumerics = (numerics: object): Uint8Array =>
-    writeSafetensors(new Map(), { format: 'peftjs-training-1', run, ...numerics });
+    writeSafetensors(new Map(), { format: 'peftjs-training-2', run, ...numerics });
 
   it('is read where it was written by the same numerics', async () => {
     expect(readSafetensors(writeSnapshot(snapshot)).size).toBe(0);

@@ -1,6 +1,6 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { heldRanks } from '../adapter/compaction.js';
-import type { PeftModel } from '../adapter/peft-model.js';
+import { activeAdapter, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { TargetConfig } from '../adapter/targets.js';
 import type { Executor } from '../contracts/executor.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
@@ -10,7 +10,7 @@ import { evaluate } from './evaluate.js';
 import { assertLabels } from './labels.js';
 import { trainOptionNames, type StepEvent, type TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
-import { train, type TrainResult } from './trainer.js';
+import { train, type TrainResult } from './train.js';
 
 /*
  * The sparsifying schedule (Algorithm 1 of Ding et al., 2023), over levels xi_0, xi_1, ..:
@@ -116,7 +116,7 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
   const gates = records[0]?.gates ?? countGates(peft);
   let snapshot = options.resume?.training;
   for (const [stage, { level, config }] of [...configs.entries()].slice(records.length)) {
-    peft.adapter = { ...peft.adapter, config };
+    replaceAdapter(peft, { config });
     const resume = snapshot && { resume: snapshot };
     const told = { ...stageOptions(data, options, records), ...resume };
     const trained = await train(peft, stageData(data, options, stage), told);
@@ -173,7 +173,7 @@ async function measure(peft: PeftModel, data: SparsifyData, executor: Executor):
 }
 
 async function primaryMetric(peft: PeftModel, data: EvaluationData, executor: Executor): Promise<number> {
-  const metrics = await evaluate(peft, data, executor);
+  const metrics = await evaluate(peft, data, { executor });
   const value = metrics[data.primaryMetric];
   if (value !== undefined) return value;
   const found = Object.keys(metrics).join(', ') || 'none';
@@ -191,7 +191,7 @@ function describeStage(
     readonly lowerIsBetter: boolean;
   },
 ): StageRecord {
-  const { layers, values } = at.peft.adapter;
+  const { layers, values } = activeAdapter(at.peft);
   const ranks = activeRanks(layers, values);
   const first = at.records[0] ?? measured;
   const kept = (of: keyof Measured): number | null =>
@@ -218,13 +218,13 @@ function total(ranks: Readonly<Record<string, number>>): number {
   return Object.values(ranks).reduce((sum, rank) => sum + rank, 0);
 }
 
-function countGates({ adapter }: PeftModel): number {
-  return Object.values(adapter.layers).reduce((sum, layer) => sum + heldRanks(layer), 0);
+function countGates(peft: PeftModel): number {
+  return Object.values(activeAdapter(peft).layers).reduce((sum, layer) => sum + heldRanks(layer), 0);
 }
 
 /** The adapter's configuration at each level. @throws ConfigError for what would otherwise fail after hours. */
-function stageConfigs({ adapter }: PeftModel, { levels }: SparsifyOptions): StageConfig[] {
-  const { method, config } = adapter;
+function stageConfigs(peft: PeftModel, { levels }: SparsifyOptions): StageConfig[] {
+  const { method, config } = activeAdapter(peft);
   const atSparsity = method.atSparsity?.bind(method);
   if (!atSparsity) {
     throw new ConfigError(
@@ -267,10 +267,47 @@ function assertResumable(
   }
   const last = stages.at(-1);
   if (!last || training) return;
-  const ranks = activeRanks(peft.adapter.layers, peft.adapter.values);
+  const { layers, values } = activeAdapter(peft);
+  const ranks = activeRanks(layers, values);
   if (Object.entries({ ...ranks, ...last.ranks }).every(([path, rank]) => rank === (ranks[path] ?? 0))) return;
   throw new CheckpointError(
     `resume: stage ${last.stage} ended with ${total(last.ranks)} ranks, the adapter has ${total(ranks)}; give it as that stage left it`,
     'resume',
   );
+}
+
+/** How the levels of successive stages are spaced. */
+export type LevelSpacing = 'linear' | 'log_linear' | 'exp_linear';
+
+const spacings: Record<LevelSpacing, readonly [(level: number) => number, (level: number) => number]> = {
+  linear: [(level) => level, (level) => level],
+  log_linear: [Math.exp, Math.log],
+  exp_linear: [Math.log, Math.exp],
+};
+
+/**
+ * The sparsity levels of a sparsifying schedule, one a stage: `linear` evenly spaced; `log_linear` the logarithms of
+ * evenly spaced exponentials; `exp_linear` geometric.
+ *
+ * @param from first level; above zero for `exp_linear`
+ * @param to last level
+ * @param stages number of levels, at least 1
+ * @throws ConfigError naming the argument.
+ */
+export function sparsifyingLevels(kind: LevelSpacing, from: number, to: number, stages: number): number[] {
+  const spacing = Object.hasOwn(spacings, kind) ? spacings[kind] : undefined;
+  if (!spacing) throw new ConfigError(`kind is '${kind}'; expected ${Object.keys(spacings).join(', ')}`, 'kind');
+  if (!Number.isInteger(stages) || stages < 1) {
+    throw new ConfigError(`stages is ${stages}; expected a whole number of at least 1`, 'stages');
+  }
+  if (kind === 'exp_linear' && !(from > 0 && to > 0)) {
+    throw new ConfigError(`exp_linear goes from ${from} to ${to}; both must be above 0`, 'from');
+  }
+  const [forth, back] = spacing;
+  const [start, end] = [forth(from), forth(to)];
+  return Array.from({ length: stages }, (_, stage) => {
+    if (stage === 0) return from;
+    if (stage === stages - 1) return to;
+    return back(start + (stage / (stages - 1)) * (end - start));
+  });
 }

@@ -4,12 +4,23 @@ import { forward } from '../adapter/scope.js';
 import { tensorKey, valuesOf } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, ParamSpec, StepContext } from '../contracts/method.js';
-import type { Model, DataKind } from '../contracts/model.js';
+import type { Model } from '../contracts/model.js';
+import type { Loss } from '../losses/loss.js';
+import type { Optimizer } from '../optimizers/optimizer.js';
 import { mapValues } from '../records.js';
-import type { Tensors } from '../tensors.js';
-import { objectiveLoss } from './loss.js';
-import { dropoutFrom, noiseKey } from './noise.js';
-import { adamW, clipFactor, type AdamWConfig, type Moments } from './optimizer.js';
+import { stepContext } from '../runtime/context.js';
+import { tensorAt, type Tensors } from '../tensors.js';
+
+/*
+ * A training step as pure functions of tensors:
+ *
+ *   O  = loss + the layers' own terms                 the objective
+ *   dO, each layer's say in it, clipping              min(1, c / |dO|)
+ *   the optimizer                                      what it proposes
+ *   the layers' rules after it                         e.g. SoRA's proximal step
+ *
+ * `trainStep` is all of it. With several batches to a step, `addPart` runs for each of them and `advance` at the end.
+ */
 
 /** What a training step is made of, apart from its tensors. */
 export interface StepDefinition {
@@ -18,59 +29,82 @@ export interface StepDefinition {
   readonly layers: AdapterLayers;
   /** Number of the adapter's own layers. */
   readonly adapted: number;
-  readonly objective: DataKind;
-  readonly optimizer: AdamWConfig;
+  readonly loss: Loss;
+  readonly optimizer: Optimizer;
   /** Largest global norm of the gradients; null for no clipping. */
   readonly clipNorm: number | null;
   /** Groups whose gradients neither count in the norm nor are clipped. */
   readonly unclippedGroups: readonly string[];
 }
 
-/** The tensors of a step, by kind and then by name. */
-export interface StepInputs {
+/** A batch, or a part of one, as tensors. */
+export interface BatchTensors {
   /** The batch's inputs and host look-ups. */
   readonly inputs: Tensors;
   readonly labels: Tensor;
   readonly rowWeights: Tensor;
+}
+
+/** What forward and backward read. */
+export interface GradientInputs {
+  readonly batch: BatchTensors;
   readonly frozen: Tensors;
   /** Trained and untrained tensors of the layers, by `<path>.<name>`. */
   readonly adapter: Tensors;
-  readonly moment1: Tensors;
-  readonly moment2: Tensors;
-  /** `learningRate.<group>`, `correction1`, `correction2`, and the controller's. */
+  /** The controller's, by name, and the integers that dropout is drawn from. */
   readonly scalars: Tensors;
 }
 
-/** The tensors of a step that are not the batch's. */
-type StateInputs = Pick<StepInputs, 'adapter' | 'moment1' | 'moment2' | 'scalars'>;
-
-export interface StepOutputs {
-  /** The loss on the data alone. */
-  readonly loss: Tensor;
-  /** What is minimised: the loss and the layers' own terms. */
-  readonly objective: Tensor;
-  /** Norm of each trained tensor's gradient before clipping, in the order of `trainedTensors`. */
-  readonly gradientNorms: Tensor;
-  /** Only the tensors that a step changes. */
+/** What the rest of a step reads. */
+export interface UpdateInputs {
   readonly adapter: Tensors;
-  readonly moment1: Tensors;
-  readonly moment2: Tensors;
+  /** The optimizer's slots, each by the keys of `trainedTensors`. */
+  readonly slots: Readonly<Record<string, Tensors>>;
+  /** The optimizer's own scalars. */
+  readonly optimizer: Tensors;
+  /** Learning rates by group. */
+  readonly rates: Tensors;
+  readonly scalars: Tensors;
 }
 
-/** What a part of a step's batch is computed from. */
-export type PartInputs = Omit<StepInputs, 'moment1' | 'moment2'> & {
-  /** The part's own share in the whole: all of them sum to 1. */
-  readonly share: Tensor;
-  /** Sums over the parts before. */
-  readonly sums: PartSums;
-};
+/** The tensors of a step, by kind and then by name. */
+export type StepInputs = GradientInputs & UpdateInputs;
 
-/** Loss, objective and gradients, summed over parts by their shares. */
-export interface PartSums {
+/** What a step ends with: its report, and the tensors that it changes. */
+export interface StepOutputs {
+  readonly report: {
+    /** The loss on the data alone. */
+    readonly loss: Tensor;
+    /** What is minimised: the loss and the layers' own terms. */
+    readonly objective: Tensor;
+    /** Norm of each trained tensor's gradient before clipping, in the order of `trainedTensors`. */
+    readonly gradientNorms: Tensor;
+  };
+  readonly adapter: Tensors;
+  readonly slots: Readonly<Record<string, Tensors>>;
+}
+
+/** Loss, objective and gradients; of several parts summed by their shares. */
+export interface Gradients {
   readonly loss: Tensor;
   readonly objective: Tensor;
   /** By the keys of `trainedTensors`. */
   readonly gradients: Tensors;
+}
+
+/** What a part of a step's batch is computed from. */
+export interface PartInputs extends GradientInputs {
+  readonly part: {
+    /** The part's own share in the whole: all of them sum to 1. */
+    readonly share: Tensor;
+  };
+  /** Sums over the parts before. */
+  readonly sums: Gradients;
+}
+
+/** What a step's end is computed from. */
+export interface EndInputs extends UpdateInputs {
+  readonly sums: Gradients;
 }
 
 /** A trained tensor and the layer it belongs to. */
@@ -89,76 +123,66 @@ export function trainedTensors(layers: AdapterLayers): TrainedTensor[] {
   );
 }
 
-/** Forward, backward, clipping, AdamW, then each layer's own rule: one pure function from state to state. */
+/** One pure function from state to state. */
 export function trainStep(definition: StepDefinition, inputs: StepInputs): StepOutputs {
-  return advance(definition, inputs, differentiate(definition, inputs));
+  return advance(definition, inputs, batchGradients(definition, inputs));
 }
 
 /** Forward and backward of a part of a step's batch, added to what the parts before came to. */
-export function addPart(definition: StepDefinition, { share, sums, ...inputs }: PartInputs): PartSums {
-  const { loss, objective, gradients } = differentiate(definition, inputs);
+export function addPart(definition: StepDefinition, { part: { share }, sums, ...inputs }: PartInputs): Gradients {
+  const { loss, objective, gradients } = batchGradients(definition, inputs);
   const added = (sum: Tensor, value: Tensor): Tensor => tf.add(sum, tf.mul(value, share));
   return {
     loss: added(sums.loss, loss),
     objective: added(sums.objective, objective),
-    gradients: mapValues(gradients, (gradient, key) => added(take(sums.gradients, key), gradient)),
+    gradients: mapValues(gradients, (gradient, key) => added(tensorAt(sums.gradients, key), gradient)),
   };
 }
 
 /** The rest of a step, from the gradients on. */
-export function advance(
-  definition: StepDefinition,
-  inputs: StateInputs,
-  { loss, objective, gradients: raw }: PartSums,
-): StepOutputs {
-  const trained = trainedTensors(definition.layers);
-  const ctx = stepContext(inputs.scalars, definition.adapted, true);
-  const gradients = shaped(trained, raw, inputs.adapter);
-  const gradientNorms = tf.stack(trained.map(({ key }) => euclideanNorm(take(gradients, key)))); // [tensors]
-  const clipped = clip(definition, trained, gradients, gradientNorms);
-  const proposed = propose(definition, inputs, trained, clipped);
-  const adapter = applyRules(definition.layers, inputs.adapter, proposed.adapter, clipped, ctx);
-  return { loss, objective, gradientNorms, ...proposed, adapter };
-}
-
-/** The context in which layers run. */
-export function stepContext(scalars: Tensors, layers: number, training: boolean): StepContext {
-  return {
-    training,
-    layers,
-    dropout(name, x, rate) {
-      if (!training || rate === 0) return x;
-      return dropoutFrom(take(scalars, noiseKey(name)), x, rate);
-    },
-    scalar(name) {
-      const value = scalars[name];
-      if (!value) throw new TrainingError(`a layer asks for the scalar '${name}', which no controller feeds`, name);
-      return value as Scalar;
-    },
-    rowsOf: (adapter) => take(scalars, rowsKey(adapter)),
-  };
-}
-
-/** What the mask of an adapter's rows in a mixed batch is called among the scalars of a step. */
-export function rowsKey(adapter: string): string {
-  return `rows.${adapter}`;
-}
-
-function differentiate(
-  { model, layers, adapted, objective: kind }: StepDefinition,
-  { inputs, labels, rowWeights, frozen, adapter, scalars }: Omit<StepInputs, 'moment1' | 'moment2'>,
-): PartSums {
+export function advance(definition: StepDefinition, inputs: UpdateInputs, found: Gradients): StepOutputs {
+  const { layers, adapted } = definition;
   const trained = trainedTensors(layers);
+  const ctx = stepContext(inputs.scalars, adapted, true);
+  const gradients = shapedGradients(trained, found.gradients, inputs.adapter);
+  const gradientNorms = tf.stack(trained.map(({ key }) => euclideanNorm(tensorAt(gradients, key)))); // [tensors]
+  const clipped = clip(definition, trained, gradients, gradientNorms);
+  const { adapter: proposed, slots } = propose(definition.optimizer, inputs, trained, clipped);
+  const ruled = layerRules(layers, { previous: inputs.adapter, proposed, gradients: clipped }, ctx);
+  const { loss, objective } = found;
+  return { report: { loss, objective, gradientNorms }, adapter: { ...proposed, ...ruled }, slots };
+}
+
+function batchGradients(
+  { model, layers, adapted, loss }: StepDefinition,
+  { batch: { inputs, ...labels }, frozen, adapter, scalars }: GradientInputs,
+): Gradients {
   const ctx = stepContext(scalars, adapted, true);
+  return objectiveGradients(layers, adapter, ctx, () =>
+    loss.loss(forward(model, layers, { inputs, frozen, adapter }, ctx), { inputs, ...labels }),
+  );
+}
+
+/**
+ * Loss, objective and its gradients at the trained tensors.
+ * @param lossOf the loss on the data, computed from the tensors of `adapter`
+ * @throws TrainingError for a trained tensor that the loss does not depend on.
+ */
+export function objectiveGradients(
+  layers: AdapterLayers,
+  adapter: Tensors,
+  ctx: StepContext,
+  lossOf: () => Scalar,
+): Gradients {
   let loss: Tensor | undefined;
   const objectiveOf = (): Scalar => {
-    const outputs = forward(model, layers, { inputs, frozen, adapter }, ctx);
-    const own = objectiveLoss(kind, outputs, { labels, rowWeights, attentionMask: inputs.attentionMask });
+    const own = lossOf();
     loss = tf.keep(tf.clone(own)); // survives the tape's scope; handed over below
     const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, adapter), ctx) ?? []);
     return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
   };
-  const at = trained.map(({ key }) => take(adapter, key));
+  const trained = trainedTensors(layers);
+  const at = trained.map(({ key }) => tensorAt(adapter, key));
   const { value: objective, grads } = tf.engine().gradients(objectiveOf, at, undefined, true);
   const kept = loss as unknown as Tensor;
   const reported = tf.clone(kept);
@@ -176,10 +200,10 @@ function reached({ key, layer }: TrainedTensor, gradient: Tensor | undefined): T
 }
 
 /** Gradients after their layers' own say in them. */
-function shaped(trained: readonly TrainedTensor[], gradients: Tensors, adapter: Tensors): Tensors {
+export function shapedGradients(trained: readonly TrainedTensor[], gradients: Tensors, adapter: Tensors): Tensors {
   return Object.fromEntries(
     trained.map(({ key, name, layer }) => {
-      const gradient = take(gradients, key);
+      const gradient = tensorAt(gradients, key);
       return [key, layer.gradient?.(name, gradient, valuesOf(layer, adapter)) ?? gradient];
     }),
   );
@@ -201,66 +225,74 @@ function clip(
   const counted = counts.every(Boolean) ? norms : tf.mul(norms, tf.tensor1d(counts.map(Number)));
   const factor = clipFactor(counted, clipNorm);
   return Object.fromEntries(
-    trained.map(({ key }, index) => [key, counts[index] ? tf.mul(take(gradients, key), factor) : take(gradients, key)]),
+    trained.map(({ key }, index) => {
+      const gradient = tensorAt(gradients, key);
+      return [key, counts[index] ? tf.mul(gradient, factor) : gradient];
+    }),
   );
+}
+
+/** min(1, maxNorm / norm) for the norm over several tensors, as torch's `clip_grad_norm_` computes it. */
+export function clipFactor(norms: Tensor, maxNorm: number): Scalar {
+  const total = tf.sqrt(tf.sum(tf.square(norms))); // [tensors] -> scalar
+  return tf.minimum(1, tf.div(maxNorm, tf.add(total, 1e-6)));
 }
 
 /** What the optimizer alone would do. */
 function propose(
-  { optimizer }: StepDefinition,
-  { adapter, moment1, moment2, scalars }: StateInputs,
+  optimizer: Optimizer,
+  { adapter, slots, optimizer: scalars, rates }: UpdateInputs,
   trained: readonly TrainedTensor[],
   gradients: Tensors,
-): Pick<StepOutputs, 'adapter' | 'moment1' | 'moment2'> {
-  const next = { adapter: {} as Tensors, moment1: {} as Tensors, moment2: {} as Tensors };
-  const corrections = {
-    correction1: take(scalars, 'correction1') as Scalar,
-    correction2: take(scalars, 'correction2') as Scalar,
-  };
-  for (const { key, decay, ...tensor } of trained) {
-    const at: Moments = { value: take(adapter, key), moment1: take(moment1, key), moment2: take(moment2, key) };
-    const rates = { ...corrections, learningRate: rateOf(tensor, scalars) };
-    const config = decay ? optimizer : { ...optimizer, weightDecay: 0 };
-    const step = adamW(at, take(gradients, key), rates, config);
-    next.adapter[key] = step.value;
-    next.moment1[key] = step.moment1;
-    next.moment2[key] = step.moment2;
+): Pick<StepOutputs, 'adapter' | 'slots'> {
+  const next = { adapter: {} as Tensors, slots: mapValues(optimizer.slots, (): Tensors => ({})) };
+  for (const tensor of trained) {
+    const { key, decay } = tensor;
+    const moved = optimizer.update({
+      value: tensorAt(adapter, key),
+      gradient: tensorAt(gradients, key),
+      slots: slotsOf(slots, key),
+      learningRate: rateOf(tensor, rates),
+      decay,
+      scalars: scalars as Record<string, Scalar>,
+    });
+    next.adapter[key] = moved.value;
+    for (const [slot, value] of Object.entries(moved.slots)) tensorAt(next.slots, slot)[key] = value;
   }
   return next;
 }
 
-function rateOf(
-  { group, rateFactor = 1, learningRate }: Pick<TrainedTensor, 'group' | 'rateFactor' | 'learningRate'>,
-  scalars: Tensors,
-): Scalar {
-  if (learningRate !== undefined) return tf.scalar(learningRate);
-  const groupRate = take(scalars, `learningRate.${group}`) as Scalar;
-  return rateFactor === 1 ? groupRate : tf.mul<Scalar>(groupRate, rateFactor);
+/** The slots that a trained tensor has. */
+export function slotsOf<T>(
+  slots: Readonly<Record<string, Readonly<Record<string, T>>>>,
+  key: string,
+): Record<string, T> {
+  const own = Object.entries(slots).flatMap(([slot, values]) => {
+    const value = values[key];
+    return value === undefined ? [] : [[slot, value] as const];
+  });
+  return Object.fromEntries(own);
 }
 
-/** The layers' rules after the optimizer, e.g. SoRA's proximal step. */
-function applyRules(
+function rateOf({ group, rateFactor = 1, learningRate }: TrainedTensor, rates: Tensors): Scalar {
+  if (learningRate !== undefined) return tf.scalar(learningRate);
+  const ofGroup = tensorAt(rates, group) as Scalar;
+  return rateFactor === 1 ? ofGroup : tf.mul<Scalar>(ofGroup, rateFactor);
+}
+
+/** What the layers' rules after the optimizer change, e.g. SoRA's proximal step: new values by `tensorKey`. */
+export function layerRules(
   layers: AdapterLayers,
-  previous: Tensors,
-  proposed: Tensors,
-  gradients: Tensors,
+  { previous, proposed, gradients }: Readonly<Record<'previous' | 'proposed' | 'gradients', Tensors>>,
   ctx: StepContext,
 ): Tensors {
-  const next = { ...proposed };
+  const changed: Tensors = {};
   for (const layer of Object.values(layers)) {
     if (!layer.update) continue;
-    const changed = layer.update(valuesOf(layer, { ...previous, ...proposed }), {
-      previous: valuesOf(layer, previous),
-      gradient: valuesOf(layer, gradients),
-      ctx,
-    });
-    for (const [name, value] of Object.entries(changed)) next[tensorKey(layer, name)] = value;
+    const at = { previous: valuesOf(layer, previous), gradient: valuesOf(layer, gradients), ctx };
+    for (const [name, value] of Object.entries(layer.update(valuesOf(layer, { ...previous, ...proposed }), at))) {
+      changed[tensorKey(layer, name)] = value;
+    }
   }
-  return next;
-}
-
-function take(tensors: Tensors, key: string): Tensor {
-  const tensor = tensors[key];
-  if (!tensor) throw new TrainingError(`the step needs the tensor '${key}', which it was not given`, key);
-  return tensor;
+  return changed;
 }

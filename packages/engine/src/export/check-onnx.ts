@@ -36,7 +36,7 @@ export async function checkOnnx(
     let worst = 0;
     for (const [rows, tokens] of SHAPES.filter(([, tokens]) => tokens <= maxTokens)) {
       const batch = drawnBatch(source, rows, tokens);
-      const expected = await predict(source, [batch], compiled(runtime && { runtime }));
+      const expected = await predict(source, [batch], { executor: compiled(runtime && { runtime }) });
       const { logits } = await session.run(feeds(ort, session.inputNames, batch));
       worst = Math.max(worst, distance((logits as OrtTensor).data as Float32Array, expected));
     }

@@ -3,8 +3,30 @@
  * that is a pass over itself alone. Both passes have fixed shapes, so that each is compiled once: the prompts are padded at the end
  * to a power of two, and what is kept has room for one.
  */
-import { actingParts, createRng, floats, hostIntegers, openSession, tensorAt } from '@peftjs/core';
-import type { Carried, Executor, HostTensors, Model, Pass, PeftModel, Rng, Session, Values } from '@peftjs/core';
+import {
+  actingParts,
+  createRng,
+  floats,
+  hostIntegers,
+  modelInputs,
+  openRuntime,
+  openSpecs,
+  releaseAll,
+  tensorAt,
+  uploadAll,
+} from '@peftjs/core';
+import type {
+  AdapterLayers,
+  Executor,
+  HostTensors,
+  InputSpec,
+  Model,
+  Pass,
+  PeftModel,
+  Rng,
+  Runtime,
+  Values,
+} from '@peftjs/core';
 import type { Decoding } from '../architecture.js';
 import type { ChatMessage } from '../chat-template.js';
 import type { PretrainedModel } from '../pretrained.js';
@@ -12,6 +34,11 @@ import { candidates, drawn, mostLikely, penalised } from './next-token.js';
 import { generationSettings, type GenerateOptions, type Generated, type GenerationSettings } from './options.js';
 import { checkPrompts, decodingOf, promptInputs, roomFor } from './prompts.js';
 import { writeText, type GenerateTextOptions } from './text.js';
+
+/** Where a model writes. */
+export interface OnExecutor {
+  readonly executor: Executor;
+}
 
 /** A model that is ready to write, as it stood when it was opened. What it holds is given up by `dispose`. */
 export interface TextGenerator {
@@ -31,13 +58,12 @@ export interface TextGenerator {
  * @throws ConfigError for a prompt without tokens, with too many or unknown ones, and for an impossible option.
  * @throws EngineError when the model's outputs are not finite.
  * @example
- * const [{ ids }] = await generate(model, [model.tokenizer.encode('Once').ids], compiled(), { maxNewTokens: 40 });
+ * const [{ ids }] = await generate(model, [model.tokenizer.encode('Once').ids], { executor: compiled(), maxNewTokens: 40 });
  */
 export async function generate(
   model: PeftModel | Model,
   prompts: readonly ArrayLike<number>[],
-  executor: Executor,
-  options: GenerateOptions = {},
+  { executor, ...options }: GenerateOptions & OnExecutor,
 ): Promise<Generated[]> {
   return withGenerator(model, executor, (generator) => generator.generate(prompts, options));
 }
@@ -50,13 +76,12 @@ export async function generate(
  * @throws DataError for a conversation that the chat template refuses.
  * @throws ConfigError for a text without tokens or with too many, and for an impossible option.
  * @example
- * await generateText(peft, 'Once upon a time', compiled(), { doSample: true, seed: 1, onText: (piece) => show(piece) });
+ * await generateText(peft, 'Once upon a time', { executor: compiled(), doSample: true, seed: 1, onText: (piece) => show(piece) });
  */
 export async function generateText(
   model: PeftModel | Model,
   prompt: string | readonly ChatMessage[],
-  executor: Executor,
-  options: GenerateTextOptions = {},
+  { executor, ...options }: GenerateTextOptions & OnExecutor,
 ): Promise<string> {
   return withGenerator(model, executor, (generator) => generator.generateText(prompt, options));
 }
@@ -66,7 +91,7 @@ async function withGenerator<T>(
   executor: Executor,
   use: (generator: TextGenerator) => Promise<T>,
 ): Promise<T> {
-  const generator = openGenerator(model, executor);
+  const generator = openGenerator(model, { executor });
   try {
     return await use(generator);
   } finally {
@@ -78,23 +103,23 @@ async function withGenerator<T>(
  * Opens a model to write more than once: its weights stay on the executor, and what was compiled for one prompt serves others.
  * @throws UnsupportedError for a model that is no causal language model.
  */
-export function openGenerator(peft: PeftModel | Model, executor: Executor): TextGenerator {
+export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor): TextGenerator {
   const { model, layers, values } = actingParts(peft);
   const decoding = decodingOf(model);
-  const session = openSession(model, { layers, saved: {} }, executor);
-  const adapter = session.upload(values);
+  const runtime = openRuntime(model, executor);
+  const adapter = uploadAll(executor, values);
   const { eosTokenIds, tokenizer } = model as Partial<PretrainedModel>;
   const write: TextGenerator['generate'] = async (prompts, options = {}) => {
     const settings = generationSettings(options, eosTokenIds);
     checkPrompts(prompts, decoding);
-    return writeAll({ decoding, session, adapter }, prompts, settings, options);
+    return writeAll({ decoding, runtime, layers, adapter }, prompts, settings, options);
   };
   return {
     generate: write,
     generateText: (prompt, options = {}) => writeText(write, tokenizer, prompt, options),
     async dispose() {
-      session.release(adapter);
-      await session.dispose();
+      releaseAll(executor, adapter);
+      await runtime.close();
     },
   };
 }
@@ -102,7 +127,8 @@ export function openGenerator(peft: PeftModel | Model, executor: Executor): Text
 /** What writes: the passes, and what they run on. */
 interface Writer {
   readonly decoding: Decoding;
-  readonly session: Session;
+  readonly runtime: Runtime;
+  readonly layers: AdapterLayers;
   readonly adapter: Values;
 }
 
@@ -123,7 +149,10 @@ async function writeAll(
   settings: GenerationSettings,
   options: GenerateOptions,
 ): Promise<Generated[]> {
-  const { decoding, session } = writer;
+  const {
+    decoding,
+    runtime: { executor },
+  } = writer;
   const texts = prompts.map((prompt, number): Text => {
     const rng = createRng(settings.seed).fork(String(number));
     return { prompt: number, promptLength: prompt.length, ids: Array.from(prompt), rng };
@@ -139,11 +168,11 @@ async function writeAll(
       }
       if (texts.every(({ ended }) => ended)) break;
       const next = await readTokens(writer, texts, kept, capacity);
-      session.release(kept);
+      releaseAll(executor, kept);
       ({ logits, kept } = next);
     }
   } finally {
-    session.release(kept);
+    releaseAll(executor, kept);
   }
   return texts.map(({ ids, promptLength, ended = 'length' }) => ({ ids: ids.slice(promptLength), ended }));
 }
@@ -201,17 +230,28 @@ function readTokens(writer: Writer, texts: readonly Text[], kept: Values, capaci
     ),
     positions: hostIntegers(Int32Array.from(positions), shape),
   };
-  return passed(writer, pass, inputs, { values: kept, specs: decoding.kept(texts.length, capacity) });
+  return passed(writer, pass, inputs, { values: kept, specs: decoding.kept('batch', capacity) });
+}
+
+/** What a pass reads of the one before, and its specs. */
+interface Kept {
+  readonly values: Values;
+  readonly specs: Readonly<Record<string, InputSpec>>;
 }
 
 async function passed(
-  { decoding: { words }, session, adapter }: Writer,
+  { decoding: { words }, runtime, layers, adapter }: Writer,
   pass: Pass,
-  inputs: HostTensors,
-  carried?: Carried,
+  given: HostTensors,
+  { values, specs }: Kept = { values: {}, specs: {} },
 ): Promise<Passed> {
-  const { logits, ...kept } = await session.run(pass, adapter, inputs, { ...(carried && { carried }) });
-  const all = floats(tensorAt(await session.download({ logits }), 'logits')); // [texts, words]
-  session.release({ logits });
+  const { executor, model } = runtime;
+  const inputs = modelInputs(model, layers, { inputs: given });
+  const [rows = 1, tokens] = tensorAt(given, 'inputIds').shape;
+  const open = { inputs: openSpecs(inputs, { rows, tokens }), kept: specs, rows: {} };
+  const { program, frozen } = runtime.pass(layers, pass, open);
+  const { logits, ...kept } = await program.run({ inputs, rows: {} }, { kept: values, frozen, adapter });
+  const all = floats(await executor.download(logits)); // [texts, words]
+  executor.release(logits);
   return { logits: (prompt) => all.subarray(prompt * words, (prompt + 1) * words), kept };
 }

@@ -133,11 +133,11 @@ function testRows<C extends TargetConfig>(suite: Suite<C>, fresh: Fresh): void {
     const count = batches.reduce((sum, { rows }) => sum + rows.length, 0);
     const adapterNames = Array.from({ length: count }, (_, row) => ['default', 'second', BASE][row % 3] as string);
     const executor = await suite.executor();
-    const mixed = await predict(peft, batches, executor, { adapterNames });
-    const alone: Record<string, Float32Array[]> = { [BASE]: await predict(peft.model, batches, executor) };
+    const mixed = await predict(peft, batches, { executor, adapterNames });
+    const alone: Record<string, Float32Array[]> = { [BASE]: await predict(peft.model, batches, { executor }) };
     for (const name of ['default', 'second']) {
       setAdapter(peft, name);
-      alone[name] = await predict(peft, batches, executor);
+      alone[name] = await predict(peft, batches, { executor });
     }
     const own = adapterNames.flatMap((name, row) => [...(alone[name]?.[row] ?? [])]);
     expectClose(
@@ -145,7 +145,7 @@ function testRows<C extends TargetConfig>(suite: Suite<C>, fresh: Fresh): void {
       own,
     );
     for (const names of [adapterNames.slice(1), adapterNames.map(() => 'third')]) {
-      await expect(predict(peft, batches, executor, { adapterNames: names })).rejects.toThrow(ConfigError);
+      await expect(predict(peft, batches, { executor, adapterNames: names })).rejects.toThrow(ConfigError);
     }
   });
 }

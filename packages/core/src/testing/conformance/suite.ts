@@ -10,7 +10,7 @@ import { savePretrained } from '../../files/checkpoint.js';
 import { calibrate } from '../../train/calibrate.js';
 import { predict } from '../../train/evaluate.js';
 import type { TrainOptions } from '../../train/options.js';
-import { train, type TrainResult } from '../../train/trainer.js';
+import { train, type TrainResult } from '../../train/train.js';
 import { relativeDistance } from '../closeness.js';
 import { referenceExecutor } from '../reference-executor.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../toy-model.js';
@@ -133,7 +133,7 @@ export async function outputsOf(
   suite: Pick<Suite, 'executor'>,
   batches: readonly Batch[] = toyEvaluationData().batches,
 ): Promise<number[]> {
-  const rows = await predict(model, batches, await suite.executor());
+  const rows = await predict(model, batches, { executor: await suite.executor() });
   return rows.flatMap((row) => [...row]);
 }
 

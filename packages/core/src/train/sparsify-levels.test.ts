@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../errors.js';
-import { sparsifyingLevels, type LevelSpacing } from './sparsity-levels.js';
+import { sparsifyingLevels, type LevelSpacing } from './sparsify.js';
 
 const close = (actual: readonly number[], expected: readonly number[]): void => {
   expect(actual).toHaveLength(expected.length);

@@ -14,7 +14,8 @@ import { mapValues } from '../records.js';
 import { floats, hostTensor, tensorAt } from '../tensors.js';
 import type { EvaluationEvent, StepEvent, TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
-import { train } from './trainer.js';
+import { adamW } from '../optimizers/adamw.js';
+import { train } from './train.js';
 
 let executor: Executor;
 beforeAll(async () => {
@@ -223,7 +224,7 @@ describe('train', () => {
   it('trap 27: keeps moments by name: a run goes on with its layers in another order', async () => {
     const snapshots: TrainingSnapshot[] = [];
     const options = {
-      weightDecay: 0.1,
+      optimizer: adamW({ weightDecay: 0.1 }),
       snapshotEvery: 6,
       onSnapshot: (at: TrainingSnapshot) => void snapshots.push(at),
     };
@@ -232,7 +233,7 @@ describe('train', () => {
     const reordered = toy(wholeModules());
     const layers = Object.fromEntries(Object.entries(reordered.adapter.layers).reverse());
     reordered.adapter = { ...reordered.adapter, layers };
-    const resumed = await run(reordered, { weightDecay: 0.1, ...(resume && { resume }) });
+    const resumed = await run(reordered, { optimizer: adamW({ weightDecay: 0.1 }), ...(resume && { resume }) });
     expect(Object.keys(resumed.last.layers)).toEqual(Object.keys(whole.last.layers).reverse());
     expect(farthestTensor(resumed.last.values, whole.last.values).distance).toBeLessThan(1e-6);
   });
@@ -240,7 +241,7 @@ describe('train', () => {
   it('trap 28: leaves every bit of the base as it was, whatever is trained', async () => {
     const peft = toy(wholeModules());
     const copies = Object.entries(peft.model.weights).map(([name, { data }]) => [name, data.slice()] as const);
-    await run(peft, { epochs: 4, weightDecay: 0.1 });
+    await run(peft, { epochs: 4, optimizer: adamW({ weightDecay: 0.1 }) });
     for (const [name, copy] of copies) expect(peft.model.weights[name]?.data, name).toEqual(copy);
   });
 
@@ -254,7 +255,7 @@ describe('train', () => {
         return executor.upload(tensor);
       },
       compile(fn, specs) {
-        compiled.add(Object.keys(specs).some((name) => name.startsWith('moment1/')) ? 'step' : 'predict');
+        compiled.add(Object.keys(specs).some((name) => name.startsWith('slots/moment1/')) ? 'step' : 'predict');
         return executor.compile(fn, specs);
       },
     };
@@ -311,7 +312,12 @@ describe('train', () => {
 
   it('leaves a group without clipping where it is told to', async () => {
     const moved = async (unclippedGroups: string[]): Promise<unknown> => {
-      const { last } = await run(toy(wholeModules()), { epochs: 1, clipNorm: 1e-6, unclippedGroups, epsilon: 1e-3 });
+      const { last } = await run(toy(wholeModules()), {
+        epochs: 1,
+        clipNorm: 1e-6,
+        unclippedGroups,
+        optimizer: adamW({ epsilon: 1e-3 }),
+      });
       return last.values['classifier.weight']?.data;
     };
     expect(await moved(['head'])).not.toEqual(await moved([]));

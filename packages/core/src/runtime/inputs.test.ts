@@ -3,10 +3,13 @@ import { ShapeError } from '../errors.js';
 import { toyEvaluationData, toyModel } from '../testing/toy-model.js';
 import { fullModule } from '../adapter/full-module.js';
 import { frozenModule } from '../adapter/attach.js';
-import { hostIntegers, hostTensor, hostZeros, tensorAt } from '../tensors.js';
+import type { Executor } from '../contracts/executor.js';
+import { hostIntegers, hostTensor, hostZeros, tensorAt, type HostTensor } from '../tensors.js';
+import { referenceExecutor } from '../testing/reference-executor.js';
 import { scaleOf } from '../adapter/scope.js';
 import { quantized } from '../quantized.js';
-import { frozenWeights, heldWeights, modelInputs } from './feeds.js';
+import { modelInputs } from './inputs.js';
+import { frozenWeights, openRuntime } from './runtime.js';
 
 const model = toyModel();
 const [batch] = toyEvaluationData().batches;
@@ -23,22 +26,35 @@ describe('frozenWeights', () => {
   });
 });
 
-describe('heldWeights', () => {
+describe('a frozen weight in 8 bits', () => {
   const weight = quantized(hostTensor(Float32Array.of(1, -2, 3, 4), [2, 2]));
+  const { dtype, shape, data, values, scale } = weight;
+  const held = async (given: HostTensor, takesBytes: boolean) => {
+    const reference = await referenceExecutor();
+    const executor: Executor = {
+      ...reference,
+      upload: (tensor) => tensor,
+      release: () => undefined,
+      ...(takesBytes && { uploadBytes: (bytes) => bytes }),
+    };
+    const runtime = openRuntime({ ...model, sites: [], lookups: [], weights: { 'a.weight': given } }, executor);
+    const { values: frozen } = runtime.frozen({});
+    await runtime.close();
+    return frozen;
+  };
 
-  it('gives bytes and scales of a weight in 8 bits, and never computes its floats', () => {
+  it('is its bytes and scales, and its floats are never computed', async () => {
     const bytesAlone = Object.defineProperty({ ...weight }, 'data', {
       get: () => expect.fail('the floats of every weight take seconds'),
     });
-    expect(heldWeights({ 'a.weight': bytesAlone }, true)).toEqual({
-      'a.weight': { dtype: 'int8', shape: [2, 2], data: weight.values },
-      [scaleOf('a.weight')]: hostTensor(weight.scale, [2]),
+    expect(await held(bytesAlone, true)).toEqual({
+      'a.weight': { dtype: 'int8', shape: [2, 2], data: values },
+      [scaleOf('a.weight')]: hostTensor(scale, [2]),
     });
   });
 
-  it('writes it out as float32 for an executor that takes no bytes', () => {
-    const { dtype, shape, data } = weight;
-    expect(heldWeights({ 'a.weight': weight }, false)).toEqual({ 'a.weight': { dtype, shape, data } });
+  it('is written out as float32 for an executor that takes no bytes', async () => {
+    expect(await held(weight, false)).toEqual({ 'a.weight': { dtype, shape, data } });
   });
 });
 

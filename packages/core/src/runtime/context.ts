@@ -1,0 +1,32 @@
+import type { Scalar } from '@tensorflow/tfjs';
+import type { StepContext } from '../contracts/method.js';
+import { TrainingError } from '../errors.js';
+import { tensorAt, type Tensors } from '../tensors.js';
+import { dropoutFrom, noiseKey } from './noise.js';
+
+/**
+ * The context in which layers run.
+ * @param scalars the controller's by name, dropout's drawn integers, and the rows of a mixed batch by `rowsKey`
+ * @param layers number of the adapter's own layers
+ */
+export function stepContext(scalars: Tensors, layers: number, training: boolean): StepContext {
+  return {
+    training,
+    layers,
+    dropout(name, x, rate) {
+      if (!training || rate === 0) return x;
+      return dropoutFrom(tensorAt(scalars, noiseKey(name)), x, rate);
+    },
+    scalar(name) {
+      const value = scalars[name];
+      if (!value) throw new TrainingError(`a layer asks for the scalar '${name}', which no controller feeds`, name);
+      return value as Scalar;
+    },
+    rowsOf: (adapter) => tensorAt(scalars, rowsKey(adapter)),
+  };
+}
+
+/** What the mask of an adapter's rows in a mixed batch is called among the scalars of a step. */
+export function rowsKey(adapter: string): string {
+  return `rows.${adapter}`;
+}

@@ -1,0 +1,90 @@
+import { ShapeError } from '../errors.js';
+import type { Axis, InputSpec } from '../contracts/executor.js';
+import type { AdapterLayers } from '../contracts/method.js';
+import type { Batch, Model } from '../contracts/model.js';
+import { tensorKey } from '../adapter/peft-model.js';
+import { floats, hostTensor, sizeOf, specOf, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
+
+/*
+ * What programs are fed of batches and layers, and the axes of it that differ from run to run: 'batch', and 'tokens' where a batch
+ * has a mask of its tokens.
+ */
+
+/** What the model reads of a batch: its inputs, and the rows of frozen embeddings under their paths. */
+export function modelInputs(model: Model, layers: AdapterLayers, batch: Pick<Batch, 'inputs'>): HostTensors {
+  const inputs: HostTensors = { ...batch.inputs };
+  for (const { site, ids } of hostLookups(model, layers)) {
+    const numbers = batch.inputs[ids];
+    if (!numbers) throw new ShapeError(`the model reads '${ids}', which the batch does not have`, ids);
+    inputs[site] = gatherRows(model, site, numbers);
+  }
+  return inputs;
+}
+
+/** The embeddings whose rows are gathered on the host: those that no layer acts on. */
+export function hostLookups(model: Model, layers: AdapterLayers): Model['lookups'] {
+  return model.lookups.filter(({ site }) => !(site in layers));
+}
+
+/**
+ * Specs of a batch's tensors with its sizes named.
+ * @param batch the number of its rows
+ * @param axes the model's own names for the axes of its inputs
+ */
+export function openSpecs(
+  tensors: HostTensors,
+  { rows, tokens }: { readonly rows: number; readonly tokens?: number | undefined },
+  axes: Model['axes'] = {},
+): Record<string, InputSpec> {
+  const named = (dim: number, place: number): Axis => {
+    if (place === 0 && dim === rows) return 'batch';
+    return place === 1 && dim === tokens ? 'tokens' : dim;
+  };
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, { dtype, shape }]) => [
+      name,
+      { dtype, shape: shape.map((dim, place) => axes[name]?.[place] ?? named(dim, place)) },
+    ]),
+  );
+}
+
+/** The sizes of a batch. */
+export function sizesOf({ inputs, rowWeights }: Pick<Batch, 'inputs' | 'rowWeights'>): {
+  rows: number;
+  tokens: number | undefined;
+} {
+  return { rows: rowWeights.shape[0] as number, tokens: inputs.attentionMask?.shape[1] };
+}
+
+/** The specs of the tensors of layers, by `<path>.<name>`: all of them, and the trained ones. */
+export function layerSpecs(layers: AdapterLayers): Record<'all' | 'trained', Record<string, TensorSpec>> {
+  const all: Record<string, TensorSpec> = {};
+  const trained: Record<string, TensorSpec> = {};
+  for (const layer of Object.values(layers)) {
+    for (const [name, { initial, trainable }] of Object.entries(layer.params)) {
+      all[tensorKey(layer, name)] = specOf(initial);
+      if (trainable) trained[tensorKey(layer, name)] = specOf(initial);
+    }
+    for (const [name, { initial }] of Object.entries(layer.state ?? {})) all[tensorKey(layer, name)] = specOf(initial);
+  }
+  return { all, trained };
+}
+
+/** Rows of an embedding table: ids `[..]` -> `[.., dim]`. @throws ShapeError for a row that does not exist. */
+function gatherRows(model: Model, site: string, ids: HostTensor): HostTensor {
+  const table = model.weights[`${site}.weight`];
+  if (!table) throw new ShapeError(`${model.name} has no embedding '${site}'`, site);
+  const [count = 0, width = 0] = table.shape;
+  const rows = floats(table, site);
+  const gathered = new Float32Array(sizeOf(ids.shape) * width);
+  ids.data.forEach((id, position) => {
+    if (id < 0 || id >= count) {
+      throw new ShapeError(
+        `row ${id} asked of '${site}', which has ${count} rows; does the tokenizer fit the model?`,
+        site,
+      );
+    }
+    gathered.set(rows.subarray(id * width, (id + 1) * width), position * width);
+  });
+  return hostTensor(gathered, [...ids.shape, width]);
+}

@@ -1,0 +1,183 @@
+import { Tensor } from '@tensorflow/tfjs';
+import type { CompiledFunction, Executor, InputSpec } from '../contracts/executor.js';
+import { ShapeError } from '../errors.js';
+import { mapValues } from '../records.js';
+import type { HostTensor, HostTensors, TensorSpec } from '../tensors.js';
+
+/** The same nested record with leaves of another type. */
+export type Leaves<S, From, To> = S extends From ? To : { readonly [K in keyof S]: Leaves<S[K], From, To> };
+
+/** Specs for the tensors of a nested record. */
+export type Specs<S> = Leaves<S, Tensor, InputSpec>;
+
+/** Values of an executor for the tensors of a nested record. */
+export type Held<S> = Leaves<S, Tensor, unknown>;
+
+/** Tensors at rest for the tensors of a nested record. */
+export type AtRest<S> = Leaves<S, Tensor, HostTensor>;
+
+/** A pure function between nested records of tensors, on an executor. It is compiled at its first run. */
+export interface Program<I, O> {
+  /**
+   * One run. The tensors of `fed` are uploaded for it and given up afterwards; those of `held` stay untouched. The caller owns the
+   * values that come back.
+   */
+  run<F extends keyof I>(
+    fed: { readonly [K in F]: AtRest<I[K]> },
+    held: { readonly [K in Exclude<keyof I, F>]: Held<I[K]> },
+  ): Promise<Held<O>>;
+  /** Milliseconds spent to prepare it so far. */
+  compileMs(): number;
+  dispose(): Promise<void>;
+}
+
+/**
+ * A function as a program.
+ * @param specs one for each tensor that `fn` is given, in the same nested record
+ */
+export function openProgram<I extends object, O extends object>(
+  executor: Executor,
+  fn: (inputs: I) => O,
+  specs: Specs<I>,
+): Program<I, O> {
+  const keys = keysOf(specs, isSpec);
+  let results: Nested<string> = {};
+  const compiled = new Map<string, Promise<CompiledFunction>>();
+  let milliseconds = 0;
+
+  const flatFunction = (inputs: Record<string, Tensor>): Record<string, Tensor> => {
+    const outputs = fn(nested(keys, (key) => inputs[key]) as I) as Nested<Tensor>;
+    results = keysOf(outputs, (leaf): leaf is Tensor => leaf instanceof Tensor);
+    return flat(outputs, results);
+  };
+  const compileFor = async (sizes: Readonly<Record<string, number>>): Promise<CompiledFunction> => {
+    const sized = ({ dtype, shape }: InputSpec): TensorSpec => ({
+      dtype,
+      shape: shape.map((axis) => (typeof axis === 'number' ? axis : (sizes[axis] as number))),
+    });
+    const entries = Object.entries(flat(specs as Nested<InputSpec>, keys));
+    const made = await executor.compile(
+      flatFunction,
+      Object.fromEntries(entries.map(([key, spec]) => [key, sized(spec)])),
+    );
+    milliseconds += made.compileMs;
+    return made;
+  };
+
+  return {
+    compileMs: () => milliseconds,
+    async run(fed, held) {
+      const atRest = flat(fed as Nested<HostTensor>, keys);
+      const sizes = sizesOf(flat(specs as Nested<InputSpec>, keys), atRest);
+      const key = JSON.stringify(sizes);
+      const ready = compiled.get(key) ?? compileFor(sizes);
+      compiled.set(key, ready);
+      const made = await ready.catch((error: unknown) => {
+        compiled.delete(key);
+        throw error;
+      });
+      const uploaded = Object.entries(atRest).map(([name, tensor]) => [name, executor.upload(tensor)] as const);
+      try {
+        const given = { ...flat(held as Nested<unknown>, keys), ...Object.fromEntries(uploaded) };
+        const outputs = await made.run(given);
+        return nested(results, (name) => outputs[name]) as Held<O>;
+      } finally {
+        for (const [, value] of uploaded) executor.release(value);
+      }
+    },
+    async dispose() {
+      for (const made of compiled.values()) await (await made.catch(() => undefined))?.dispose();
+      compiled.clear();
+    },
+  };
+}
+
+/** Values of an executor by name. */
+export type Values = Record<string, unknown>;
+
+/** Makes tensors at rest available. */
+export function uploadAll(executor: Executor, tensors: HostTensors): Values {
+  return mapValues(tensors, (tensor) => executor.upload(tensor));
+}
+
+/** Brings values back as tensors at rest. */
+export async function downloadAll(executor: Executor, values: Values): Promise<HostTensors> {
+  const tensors: HostTensors = {};
+  for (const [name, value] of Object.entries(values)) tensors[name] = await executor.download(value);
+  return tensors;
+}
+
+/** Gives values up. */
+export function releaseAll(executor: Executor, values: Values): void {
+  for (const value of Object.values(values)) executor.release(value);
+}
+
+/** Things that are made once for a key; of more than `most`, those not used for longest are given up. */
+export function recentlyUsed<T>(most: number, giveUp: (thing: T) => unknown) {
+  const known = new Map<string, T>(); // used last, stands last
+  return {
+    get(key: string, make: () => T): T {
+      const found = known.get(key) ?? make();
+      known.delete(key);
+      known.set(key, found);
+      const [oldest] = known;
+      if (known.size > most && oldest) {
+        known.delete(oldest[0]);
+        giveUp(oldest[1]);
+      }
+      return found;
+    },
+    clear(): void {
+      for (const thing of known.values()) giveUp(thing);
+      known.clear();
+    },
+  };
+}
+
+type Nested<T> = { readonly [name: string]: T | Nested<T> };
+
+/** In the place of each leaf the name that it has in a flat record: its keys, joined by slashes. */
+function keysOf<T>(record: object, isLeaf: (value: unknown) => value is T, above = ''): Nested<string> {
+  const entries = Object.entries(record as Record<string, unknown>).map(([name, value]) => {
+    const key = `${above}${name}`;
+    return [name, isLeaf(value) ? key : keysOf(value as object, isLeaf, `${key}/`)] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+/** The leaves of a nested record, or of the part of it that is given, by their keys. */
+function flat<T>(record: Nested<T>, keys: Nested<string>, into: Record<string, T> = {}): Record<string, T> {
+  for (const [name, key] of Object.entries(keys)) {
+    const value = record[name];
+    if (value === undefined) continue;
+    if (typeof key === 'string') into[key] = value as T;
+    else flat(value as Nested<T>, key, into);
+  }
+  return into;
+}
+
+/** A nested record with these leaves. */
+function nested<T>(keys: Nested<string>, leaf: (key: string) => T): Nested<T> {
+  return mapValues(keys, (key) => (typeof key === 'string' ? leaf(key) : nested(key, leaf)));
+}
+
+function isSpec(value: unknown): value is InputSpec {
+  return Array.isArray((value as Partial<InputSpec>).shape);
+}
+
+/** What the named axes of specs are in these tensors. @throws ShapeError where one name has two sizes. */
+function sizesOf(
+  specs: Readonly<Record<string, InputSpec>>,
+  tensors: Readonly<Record<string, HostTensor>>,
+): Record<string, number> {
+  const sizes: Record<string, number> = {};
+  for (const [key, { shape }] of Object.entries(tensors)) {
+    specs[key]?.shape.forEach((axis, place) => {
+      const size = shape[place];
+      if (typeof axis === 'number' || size === undefined) return;
+      if (size === (sizes[axis] ??= size)) return;
+      throw new ShapeError(`'${key}' has ${size} for the axis '${axis}', which is ${sizes[axis]} in this run`, key);
+    });
+  }
+  return sizes;
+}

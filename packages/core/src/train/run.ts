@@ -1,0 +1,275 @@
+import { activeRanks, storedParameters } from '../adapter/accounting.js';
+import { withResized } from '../adapter/compaction.js';
+import {
+  activeAdapter,
+  allLayers,
+  layersFitting,
+  tensorKey,
+  tensorNames,
+  type Adapter,
+  type PeftModel,
+} from '../adapter/peft-model.js';
+import type { Controller, ControllerChanges, ResizedLayer } from '../contracts/method.js';
+import type { Batch, Model } from '../contracts/model.js';
+import type { CarriedKind, Optimizer } from '../optimizers/optimizer.js';
+import { mapValues } from '../records.js';
+import { createRng, type Rng } from '../rng.js';
+import { layerSpecs } from '../runtime/inputs.js';
+import { downloadAll, releaseAll, uploadAll } from '../runtime/program.js';
+import { openRuntime, type Runtime } from '../runtime/runtime.js';
+import { hostZeros, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
+import { meanLoss } from './evaluate.js';
+import type { TrainOptions, TrainSettings } from './options.js';
+import type { Checkpoint, TrainingSnapshot } from './snapshot.js';
+import { slotsOf, trainedTensors } from './step.js';
+import { openSteps, slotSpecs, type Steps, type TrainingState } from './steps.js';
+
+/** A run between two steps. */
+export interface Run {
+  readonly model: Model;
+  readonly settings: TrainSettings;
+  readonly controller: Controller | undefined;
+  /** Batches of training rows that are kept for the controller's probes. */
+  readonly heldOut: readonly Batch[];
+  readonly groups: readonly string[];
+  /** Where dropout's random numbers come from; forked by the step. */
+  readonly noise: Rng;
+  readonly runtime: Runtime;
+  /** Its layers change when the controller resizes them, and the steps with them. */
+  adapter: Adapter;
+  steps: Steps;
+  /** Compile time of steps before these. */
+  earlierCompileMs: number;
+  state: TrainingState;
+  step: number;
+  /** Steps before the optimizer's first: it may begin anew in the middle of a run. */
+  optimizerStart: number;
+  selected: Checkpoint | null;
+  /** Stored parameters, as last counted. */
+  stored: number;
+  storedSum: number;
+}
+
+export function startRun(
+  peft: PeftModel,
+  plan: Pick<Run, 'settings' | 'controller' | 'heldOut'>,
+  { executor, resume }: TrainOptions,
+): Run {
+  const { model, seed } = peft;
+  const { settings, controller } = plan;
+  const adapter = activeAdapter(peft);
+  const layers = resume ? layersFitting(adapter, resume.adapter) : adapter.layers;
+  const resumed = { ...adapter, layers };
+  if (resume?.controller) controller?.restore(resume.controller);
+  const values = resume?.adapter ?? adapter.values;
+  const runtime = openRuntime(model, executor);
+  return {
+    ...plan,
+    model,
+    runtime,
+    groups: [...new Set(trainedTensors(allLayers(resumed)).map(({ group }) => group))],
+    adapter: resumed,
+    noise: createRng(seed).fork('noise'),
+    steps: openSteps(runtime, resumed, settings),
+    earlierCompileMs: resume?.compileMs ?? 0,
+    state: {
+      adapter: uploadAll(executor, values),
+      slots: mapValues(resume?.slots ?? emptySlots(settings.optimizer, resumed), (slot) => uploadAll(executor, slot)),
+    },
+    step: resume?.step ?? 0,
+    optimizerStart: resume?.optimizerStart ?? 0,
+    selected: resume?.selected ? { ...resume.selected, layers: layersFitting(adapter, resume.selected.values) } : null,
+    stored: resume?.stored ?? storedParameters(layers, values),
+    storedSum: resume?.storedSum ?? 0,
+  };
+}
+
+function emptySlots(optimizer: Optimizer, adapter: Adapter): Record<string, HostTensors> {
+  const { trained } = layerSpecs(allLayers(adapter));
+  return mapValues(slotSpecs(optimizer, trained), (slot) => mapValues(slot, ({ shape }) => hostZeros(shape)));
+}
+
+export function compileMs({ earlierCompileMs, steps }: Run): number {
+  return earlierCompileMs + steps.compileMs();
+}
+
+function releaseState({ runtime: { executor }, state }: Run): void {
+  for (const values of [state.adapter, ...Object.values(state.slots)]) releaseAll(executor, values);
+}
+
+export async function closeRun(run: Run): Promise<void> {
+  releaseState(run);
+  await run.steps.close();
+  await run.runtime.close();
+}
+
+/** Lets the controller look at the tensors and losses it asks for, and takes over what it changes. */
+export async function runController(run: Run): Promise<void> {
+  const { controller, step } = run;
+  const names = controller?.reads(step) ?? [];
+  if (!controller || (names.length === 0 && run.heldOut.length === 0)) return;
+  const seen = await valuesNamed(run, names);
+  const probes = controller.probes?.(step, seen) ?? {};
+  if (names.length === 0 && Object.keys(probes).length === 0) return;
+  const changes = controller.afterStep(step, seen, await probeLosses(run, probes));
+  if (changes) await takeOver(run, changes);
+}
+
+async function takeOver(run: Run, { values, resized, restartsOptimizer }: ControllerChanges): Promise<void> {
+  const { executor } = run.runtime;
+  if (values) {
+    releaseAll(
+      executor,
+      mapValues(values, (_, name) => run.state.adapter[name]),
+    );
+    Object.assign(run.state.adapter, uploadAll(executor, values));
+  }
+  if (resized) await resize(run, resized);
+  if (restartsOptimizer) restartOptimizer(run);
+  if (values ?? resized) await recount(run);
+}
+
+/** The mean loss on the rows held out with each probe's tensors in the place of the adapter's. */
+async function probeLosses(
+  run: Run,
+  probes: Readonly<Record<string, HostTensors>>,
+): Promise<Readonly<Record<string, number>>> {
+  const { runtime, adapter, state, settings, heldOut } = run;
+  const losses: Record<string, number> = {};
+  for (const [name, overrides] of Object.entries(probes)) {
+    const instead = uploadAll(runtime.executor, overrides);
+    const values = { ...state.adapter, ...instead };
+    losses[name] = await meanLoss(runtime, allLayers(adapter), values, heldOut, settings.loss);
+    releaseAll(runtime.executor, instead);
+  }
+  return losses;
+}
+
+function restartOptimizer(run: Run): void {
+  const { runtime, adapter, state, step, settings } = run;
+  for (const [slot, zeros] of Object.entries(emptySlots(settings.optimizer, adapter))) {
+    const values = tensorAt(state.slots, slot);
+    releaseAll(runtime.executor, values);
+    Object.assign(values, uploadAll(runtime.executor, zeros));
+  }
+  run.optimizerStart = step;
+}
+
+/** Goes on with layers of other ranks: their values and slots carried over, the step compiled anew. */
+async function resize(run: Run, resized: Readonly<Record<string, ResizedLayer>>): Promise<void> {
+  const { runtime, settings } = run;
+  const { executor } = runtime;
+  const before = run.adapter;
+  const adapter = await downloadAll(executor, run.state.adapter);
+  const slots: Record<string, HostTensors> = {};
+  for (const [slot, values] of Object.entries(run.state.slots)) slots[slot] = await downloadAll(executor, values);
+  releaseState(run);
+  run.earlierCompileMs += run.steps.compileMs();
+  await run.steps.close();
+  run.adapter = { ...before, layers: withResized(before.layers, resized) };
+  run.steps = openSteps(runtime, run.adapter, settings);
+  const carried = carriedTensors(before, resized, { adapter, slots }, settings.optimizer);
+  run.state = {
+    adapter: uploadAll(executor, carried.adapter),
+    slots: mapValues(carried.slots, (slot) => uploadAll(executor, slot)),
+  };
+}
+
+/** The adapter's tensors and the optimizer's slots, those of resized layers with their new ranks. */
+function carriedTensors(
+  { layers }: Adapter,
+  resized: Readonly<Record<string, ResizedLayer>>,
+  former: { readonly adapter: HostTensors; readonly slots: Readonly<Record<string, HostTensors>> },
+  optimizer: Optimizer,
+) {
+  const adapter = new Map(Object.entries(former.adapter));
+  const slots = mapValues(former.slots, (slot) => new Map(Object.entries(slot)));
+  for (const [path, { layer, carry }] of Object.entries(resized)) {
+    const before = layers[path];
+    for (const name of before ? tensorNames(before) : []) {
+      const key = tensorKey(layer, name);
+      const kept = tensorNames(layer).includes(name);
+      replace(adapter, key, kept, (tensor) => carry(name, tensor, 'value'));
+      const own = slotsOf(former.slots, key);
+      const carryOf = (tensor: HostTensor, kind: CarriedKind) => carry(name, tensor, kind);
+      for (const [slot, tensors] of Object.entries(slots)) {
+        replace(tensors, key, kept, () => carriedSlot(optimizer, slot, own, carryOf));
+      }
+    }
+  }
+  return { adapter: Object.fromEntries(adapter), slots: mapValues(slots, (slot) => Object.fromEntries(slot)) };
+}
+
+function replace<T>(tensors: Map<string, T>, key: string, kept: boolean, next: (tensor: T) => T): void {
+  const tensor = tensors.get(key);
+  tensors.delete(key);
+  if (tensor !== undefined && kept) tensors.set(key, next(tensor));
+}
+
+/** One slot of a tensor whose layer has other ranks now. */
+function carriedSlot(
+  { slots: kinds }: Optimizer,
+  slot: string,
+  slots: HostTensors,
+  carry: (tensor: HostTensor, kind: CarriedKind) => HostTensor,
+): HostTensor {
+  const { carried } = tensorAt(kinds, slot);
+  const tensor = tensorAt(slots, slot);
+  if (typeof carried === 'function') return carried(slots, carry);
+  if (carried !== 'restart') return carry(tensor, carried);
+  return hostZeros(carry(tensor, 'gradient').shape);
+}
+
+/** Counts what is stored, and gives the live ranks. */
+export async function recount(run: Run): Promise<Record<string, number>> {
+  const { layers } = run.adapter;
+  const names = Object.values(layers).flatMap((layer) =>
+    (layer.counted ?? tensorNames(layer)).map((name) => tensorKey(layer, name)),
+  );
+  const values = await valuesNamed(run, [...new Set(names)]);
+  run.stored = storedParameters(layers, values);
+  return activeRanks(layers, values);
+}
+
+function valuesNamed({ runtime, state }: Run, names: readonly string[]): Promise<HostTensors> {
+  return downloadAll(runtime.executor, Object.fromEntries(names.map((name) => [name, state.adapter[name]])));
+}
+
+export async function checkpoint({ runtime, state, adapter, step }: Run): Promise<Checkpoint> {
+  const values = await downloadAll(runtime.executor, state.adapter);
+  return {
+    step,
+    layers: adapter.layers,
+    values,
+    metrics: {},
+    storedParameters: storedParameters(adapter.layers, values),
+    ranks: activeRanks(adapter.layers, values),
+  };
+}
+
+export async function snapshot(run: Run): Promise<TrainingSnapshot> {
+  const { runtime, state, controller, step, optimizerStart, selected, stored, storedSum } = run;
+  const slots: Record<string, HostTensors> = {};
+  for (const [slot, values] of Object.entries(state.slots)) slots[slot] = await downloadAll(runtime.executor, values);
+  return {
+    step,
+    optimizerStart,
+    training: mapValues(namedParts(run.settings), ({ name, settings = {} }) => ({ name, settings })) as never,
+    adapter: await downloadAll(runtime.executor, state.adapter),
+    slots,
+    controller: controller?.snapshot() ?? null,
+    selected: selected && judgement(selected),
+    stored,
+    storedSum,
+    compileMs: compileMs(run),
+  };
+}
+
+function namedParts({ loss, optimizer, schedule }: TrainSettings) {
+  return { loss, optimizer, schedule };
+}
+
+/** A checkpoint without its layers, which are the run's. */
+function judgement({ layers: _, ...rest }: Checkpoint): Omit<Checkpoint, 'layers'> {
+  return rest;
+}
