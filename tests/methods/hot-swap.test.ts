@@ -1,4 +1,13 @@
-import { attach, hotswapAdapter, memoryStorage, openSession, predict, savePretrained, train } from '@peftjs/core';
+import {
+  activeAdapter,
+  attach,
+  hotswapAdapter,
+  memoryStorage,
+  openSession,
+  predict,
+  savePretrained,
+  train,
+} from '@peftjs/core';
 import { relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -23,9 +32,9 @@ describe('a hot swap', () => {
   it('goes on with the compiled graph, with fewer ranks, fewer modules and another scaling', async () => {
     const { peft: other, storage } = await stored({ r: 2, loraAlpha: 7, targetModules: ['value', 'ffn.in'] }, 9);
     const peft = attach(toyModel(), lora({ r: 4, targetModules, initLoraWeights: false }), { seed: 3 });
-    const session = openSession(peft.model, peft.adapter, executor);
+    const session = openSession(peft.model, activeAdapter(peft), executor);
     const outputs = async (): Promise<ArrayLike<number>> => {
-      const values = session.upload(peft.adapter.values);
+      const values = session.upload(activeAdapter(peft).values);
       const { data } = await session.predict(values, batch);
       session.release(values);
       return data;
@@ -47,10 +56,10 @@ describe('a hot swap', () => {
   ])('is refused to an adapter of %s, and changes nothing', async (_, options) => {
     const { storage } = await stored(options, 9);
     const peft = attach(toyModel(), lora({ r: 4, targetModules }), { seed: 3 });
-    const { adapter } = peft;
+    const adapter = activeAdapter(peft);
     await expect(hotswapAdapter(peft, 'other', { methods: [lora], storage, adapterName: 'default' })).rejects.toThrow(
       expect.objectContaining({ code: 'PEFT_CHECKPOINT' }),
     );
-    expect(peft.adapter).toBe(adapter);
+    expect(activeAdapter(peft)).toBe(adapter);
   });
 });

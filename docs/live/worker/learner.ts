@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   openSession,
   predictWith,
   withAdapter,
@@ -24,9 +25,9 @@ export interface Learner {
 
 export function openLearner(start: PeftModel, executor: Executor): Learner {
   let peft = start;
-  const session = openSession(peft.model, peft.adapter, executor);
+  const session = openSession(peft.model, activeAdapter(peft), executor);
   const outputs = async (batches: readonly Batch[]): Promise<Float32Array[]> => {
-    const values = session.upload(peft.adapter.values);
+    const values = session.upload(activeAdapter(peft).values);
     try {
       return await predictWith(session, values, { batches });
     } finally {

@@ -106,7 +106,16 @@ export { outputsOf } from './adapter/head.js';
 export { adaptedSites, attach, type AttachOptions } from './adapter/attach.js';
 export { biasLayer, fullModule } from './adapter/full-module.js';
 export { addAdapter, deleteAdapter, disableAdapter, setAdapter, unload } from './adapter/adapters.js';
-export { BASE, tensorKey, valuesOf, withAdapter, type Adapter, type PeftModel } from './adapter/peft-model.js';
+export {
+  activeAdapter,
+  BASE,
+  replaceAdapter,
+  tensorKey,
+  valuesOf,
+  withAdapter,
+  type Adapter,
+  type PeftModel,
+} from './adapter/peft-model.js';
 export { actingParts, type ActingParts } from './adapter/acting.js';
 export { forward, type ForwardTensors } from './adapter/scope.js';
 export { layerStatus, modelStatus, type LayerStatus, type ModelStatus } from './adapter/status.js';

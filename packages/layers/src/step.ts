@@ -1,10 +1,11 @@
 import {
+  activeAdapter,
   drawNoise,
   stepContext,
   tensorAt,
   tensorKey,
-  TrainingError,
   trainedTensors,
+  TrainingError,
   UnsupportedError,
   valuesOf,
   type AdapterLayers,
@@ -35,7 +36,7 @@ import { variableOf } from './tfjs-layers.js';
 export function oneStep(attachment: Attachment, run: Run, optimizer: Optimizer, lossOf: () => Scalar): Scalar {
   return tf.tidy(() => {
     const { layers, variables } = attachment.mounted();
-    const { adapter } = attachment.peft;
+    const adapter = activeAdapter(attachment.peft);
     const step = ++run.step;
     const rates = ratesOf(optimizer, run, layers);
     const ctx = stepContext(scalarsOf(run, adapter.layers, rates), Object.keys(adapter.layers).length, true);

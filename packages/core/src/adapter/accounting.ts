@@ -2,7 +2,7 @@ import type { AdapterContents, AdapterLayer, AdapterLayers } from '../contracts/
 import type { Model } from '../contracts/model.js';
 import { sizeOf, type HostTensors } from '../tensors.js';
 import { isOfHead } from './head.js';
-import { valuesOf, type PeftModel } from './peft-model.js';
+import { activeAdapter, valuesOf, type PeftModel } from './peft-model.js';
 
 /** How many parameters a model with an adapter has, by what happens to them. */
 export interface ParameterCount {
@@ -17,7 +17,9 @@ export interface ParameterCount {
 }
 
 /** Counts the parameters of a model and its adapter, as it stands. */
-export function countParameters({ model, adapter }: PeftModel): ParameterCount {
+export function countParameters(peft: PeftModel): ParameterCount {
+  const { model } = peft;
+  const adapter = activeAdapter(peft);
   return {
     trainable: trainableOf(adapter.layers),
     saved: trainableOf(adapter.saved),

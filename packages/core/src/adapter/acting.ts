@@ -15,13 +15,17 @@ export interface ActingParts {
 
 /**
  * The parts of a model that act as it stands: a plain model has no layers, and neither has one whose adapters are disabled.
- * What is merged is in the weights. The modules trained whole are those of the first active adapter.
+ * What is merged is in the weights; where nothing is, the model is `peft.model` itself. The modules trained whole are those of the first
+ * active adapter. As long as the active adapters are the same objects, so are the layers, but for those that stand for several.
  * @throws ConfigError when two active adapters take the place of one module.
  */
 export function actingParts(peft: PeftModel | Model): ActingParts {
   if (!('adapters' in peft)) return { model: peft, layers: {}, values: {} };
   if (!peft.enabled) return { model: peft.model, layers: {}, values: {} };
-  const model = { ...peft.model, weights: { ...peft.model.weights, ...peft.mergedWeights } };
+  const model =
+    peft.merged.length === 0
+      ? peft.model
+      : { ...peft.model, weights: { ...peft.model.weights, ...peft.mergedWeights } };
   const active = peft.active.map((name) => adapterNamed(peft, name));
   const layers = active.filter(({ name }) => !peft.merged.includes(name)).flatMap(partsOf('layers'));
   const saved = active.slice(0, 1).flatMap(partsOf('saved'));

@@ -26,7 +26,7 @@ export interface MergeOptions {
  * @throws CheckpointError when a merged weight is not finite.
  */
 export function mergeAdapter(peft: PeftModel, { safeMerge = true, adapterNames }: MergeOptions = {}): void {
-  const wanted = adapterNames ?? peft.active;
+  const wanted = [...new Set(adapterNames ?? peft.active)];
   const fresh = wanted.map((name) => adapterNamed(peft, name).name).filter((name) => !peft.merged.includes(name));
   if (fresh.length === 0) {
     warnOnce(`mergeAdapter: ${wanted.join(', ') || 'no adapter'}: merged already, nothing is done`);
@@ -94,14 +94,14 @@ function savedOf(adapter: Adapter): Part[] {
 }
 
 /**
- * The same adapters on the model's own float32 weights, read anew where they are held in 8 bits: what an adapter trained beside
- * rounded weights is merged into. A model that is not held so comes back as it is.
+ * Returns a new model with the same adapters on the network's own float32 weights, read anew where they are held in 8 bits: what an
+ * adapter trained beside rounded weights is merged into. `peft` stays as it is, whatever is done with the other one.
  * @example
  * const merged = mergeAndUnload(await fullPrecision(peft));
  */
 export async function fullPrecision(peft: PeftModel): Promise<PeftModel> {
-  const { model } = peft;
-  return model.fullPrecision ? { ...peft, model: await model.fullPrecision() } : peft;
+  const { model, adapters } = peft;
+  return { ...peft, model: (await model.fullPrecision?.()) ?? model, adapters: new Map(adapters) };
 }
 
 /** @throws UnsupportedError for a weight in 8 bits: to add to it would round the adapter as well. */

@@ -1,6 +1,6 @@
 import { deltaWeight, mergedModule } from '../adapter/merge.js';
 import { fewerRanks, nearestFactors, type RankChoice } from '../adapter/low-rank.js';
-import { adapterNamed, firstActive, peftModel, valuesOf, type PeftModel } from '../adapter/peft-model.js';
+import { adapterNamed, activeAdapter, peftModel, valuesOf, type PeftModel } from '../adapter/peft-model.js';
 import { UnsupportedError } from '../errors.js';
 import type { AdapterLayer, LoraFactors, PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
@@ -25,7 +25,7 @@ export type ConvertOptions = RankChoice & {
  * @throws UnsupportedError when the adapter's method cannot be merged, or `method` does not read what is made of it.
  */
 export function convertToLora(peft: PeftModel, { method, adapterName, ...choice }: ConvertOptions): PeftModel {
-  const adapter = adapterName === undefined ? firstActive(peft) : adapterNamed(peft, adapterName);
+  const adapter = adapterName === undefined ? activeAdapter(peft) : adapterNamed(peft, adapterName);
   if (!adapter.method.capabilities.mergeable) {
     throw new UnsupportedError(
       `${adapter.method.name} is more than a change of weights, so that no LoRA can take its place`,

@@ -1,4 +1,4 @@
-import { firstActive, adapterNamed, type Adapter, type PeftModel } from '../adapter/peft-model.js';
+import { activeAdapter, adapterNamed, type Adapter, type PeftModel } from '../adapter/peft-model.js';
 import { ConfigError } from '../errors.js';
 import type { HostTensors } from '../tensors.js';
 import { fittingValues } from './restore.js';
@@ -48,7 +48,7 @@ export function assertNotMerged({ merged }: Pick<PeftModel, 'merged'>, name: str
 }
 
 function adapterOf(peft: PeftModel, { adapterName }: StateDictOptions): Adapter {
-  return adapterName === undefined ? firstActive(peft) : adapterNamed(peft, adapterName);
+  return adapterName === undefined ? activeAdapter(peft) : adapterNamed(peft, adapterName);
 }
 
 function isSaved({ saved }: Adapter, key: string): boolean {

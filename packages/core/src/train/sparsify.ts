@@ -1,6 +1,6 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { heldRanks } from '../adapter/compaction.js';
-import type { PeftModel } from '../adapter/peft-model.js';
+import { activeAdapter, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { TargetConfig } from '../adapter/targets.js';
 import type { Executor } from '../contracts/executor.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
@@ -116,7 +116,7 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
   const gates = records[0]?.gates ?? countGates(peft);
   let snapshot = options.resume?.training;
   for (const [stage, { level, config }] of [...configs.entries()].slice(records.length)) {
-    peft.adapter = { ...peft.adapter, config };
+    replaceAdapter(peft, { config });
     const resume = snapshot && { resume: snapshot };
     const told = { ...stageOptions(data, options, records), ...resume };
     const trained = await train(peft, stageData(data, options, stage), told);
@@ -191,7 +191,7 @@ function describeStage(
     readonly lowerIsBetter: boolean;
   },
 ): StageRecord {
-  const { layers, values } = at.peft.adapter;
+  const { layers, values } = activeAdapter(at.peft);
   const ranks = activeRanks(layers, values);
   const first = at.records[0] ?? measured;
   const kept = (of: keyof Measured): number | null =>
@@ -218,12 +218,14 @@ function total(ranks: Readonly<Record<string, number>>): number {
   return Object.values(ranks).reduce((sum, rank) => sum + rank, 0);
 }
 
-function countGates({ adapter }: PeftModel): number {
+function countGates(peft: PeftModel): number {
+  const adapter = activeAdapter(peft);
   return Object.values(adapter.layers).reduce((sum, layer) => sum + heldRanks(layer), 0);
 }
 
 /** The adapter's configuration at each level. @throws ConfigError for what would otherwise fail after hours. */
-function stageConfigs({ adapter }: PeftModel, { levels }: SparsifyOptions): StageConfig[] {
+function stageConfigs(peft: PeftModel, { levels }: SparsifyOptions): StageConfig[] {
+  const adapter = activeAdapter(peft);
   const { method, config } = adapter;
   const atSparsity = method.atSparsity?.bind(method);
   if (!atSparsity) {
@@ -267,7 +269,7 @@ function assertResumable(
   }
   const last = stages.at(-1);
   if (!last || training) return;
-  const ranks = activeRanks(peft.adapter.layers, peft.adapter.values);
+  const ranks = activeRanks(activeAdapter(peft).layers, activeAdapter(peft).values);
   if (Object.entries({ ...ranks, ...last.ranks }).every(([path, rank]) => rank === (ranks[path] ?? 0))) return;
   throw new CheckpointError(
     `resume: stage ${last.stage} ended with ${total(last.ranks)} ranks, the adapter has ${total(ranks)}; give it as that stage left it`,

@@ -1,8 +1,10 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { withResized } from '../adapter/compaction.js';
 import {
+  activeAdapter,
   allLayers,
   layersFitting,
+  replaceAdapter,
   tensorKey,
   tensorNames,
   type Adapter,
@@ -54,7 +56,7 @@ export async function train(peft: PeftModel, data: TrainingData, options: TrainO
     await runEpochs(run, data, options);
     const last = await checkpoint(run);
     const selected = run.selected ?? last;
-    peft.adapter = { ...peft.adapter, layers: selected.layers, values: selected.values };
+    replaceAdapter(peft, { layers: selected.layers, values: selected.values });
     const { totalSteps } = settings.plan;
     return { totalSteps, selected, last, meanParameters: run.storedSum / totalSteps, compileMs: compileMs(run) };
   } finally {
@@ -66,8 +68,8 @@ export async function train(peft: PeftModel, data: TrainingData, options: TrainO
 function assertTrainable(peft: PeftModel): void {
   const { active, enabled, merged, model } = peft;
   if (enabled && active.length === 1 && merged.length === 0) {
-    if (trainedTensors(allLayers(peft.adapter)).length > 0) return;
-    const { method } = peft.adapter;
+    if (trainedTensors(allLayers(activeAdapter(peft))).length > 0) return;
+    const { method } = activeAdapter(peft);
     throw new ConfigError(
       `${method.name} trains nothing of ${model.name}, which has no head; name modulesToSave`,
       'head',
@@ -103,11 +105,9 @@ interface Run {
 /** Steps between two counts of the stored parameters of a method whose ranks change. */
 const COUNT_EVERY = 10;
 
-function startRun(
-  { model, adapter, seed }: PeftModel,
-  settings: TrainSettings,
-  { executor, resume }: TrainOptions,
-): Run {
+function startRun(peft: PeftModel, settings: TrainSettings, { executor, resume }: TrainOptions): Run {
+  const { model, seed } = peft;
+  const adapter = activeAdapter(peft);
   const { method, config } = adapter;
   const layers = resume ? layersFitting(adapter, resume.adapter) : adapter.layers;
   const resumed = { ...adapter, layers };

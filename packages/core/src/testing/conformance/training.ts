@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { expect, it } from 'vitest';
-import { allLayers } from '../../adapter/peft-model.js';
+import { activeAdapter, allLayers } from '../../adapter/peft-model.js';
 import type { TargetConfig } from '../../adapter/targets.js';
 import type { Model } from '../../contracts/model.js';
 import { mapValues } from '../../records.js';
@@ -75,7 +75,8 @@ const judged = (): Pick<TrainOptions, 'epochs' | 'selection'> => ({
 async function wholeRun<C extends TargetConfig>(suite: Suite<C>) {
   const model = toyModel();
   const peft = await attached(suite, { model });
-  const [layers, start] = [allLayers(peft.adapter), peft.adapter.values];
+  const adapter = activeAdapter(peft);
+  const [layers, start] = [allLayers(adapter), adapter.values];
   const snapshots: TrainingSnapshot[] = [];
   const onSnapshot = (at: TrainingSnapshot): void => void snapshots.push(at);
   const end = await trainToy(peft, suite, { ...judged(), snapshotEvery: 7, onSnapshot });
