@@ -16,7 +16,7 @@ export interface ParameterCount {
   readonly base: number;
 }
 
-/** Counts the parameters of a model and its adapter, as it stands. */
+/** Returns how many parameters a model and its active adapter have now. @throws ConfigError when no adapter is active. */
 export function countParameters(peft: PeftModel): ParameterCount {
   const { model } = peft;
   const adapter = activeAdapter(peft);
@@ -28,13 +28,13 @@ export function countParameters(peft: PeftModel): ParameterCount {
   };
 }
 
-/** Parameters of a model, its head left out. */
+/** Returns the parameters of a model, its head left out. */
 export function baseParameters(model: Model): number {
   const outsideHead = Object.entries(model.weights).filter(([name]) => !isOfHead(model, name));
   return sum(outsideHead, ([, { shape }]) => sizeOf(shape));
 }
 
-/** PEFT's line: trainable (head included), all, and the share in percent with four decimals. */
+/** Returns PEFT's line: trainable (head included), all, and the share in percent with four decimals. */
 export function describeParameters(peft: PeftModel): string {
   const { trainable, saved, base } = countParameters(peft);
   const trained = trainable + saved;
@@ -42,12 +42,12 @@ export function describeParameters(peft: PeftModel): string {
   return `trainable params: ${thousands(trained)} || all params: ${thousands(all)} || trainable%: ${((100 * trained) / all).toFixed(4)}`;
 }
 
-/** Scalars on disk of these layers with these values (`<path>.<name>`). */
+/** Returns the scalars on disk of these layers with these values (`<path>.<name>`). */
 export function storedParameters(layers: AdapterLayers, values: HostTensors): number {
   return sum(Object.values(layers), (layer) => layer.storedParameters(valuesOf(layer, values)));
 }
 
-/** Ranks that are alive, by module path, for the layers that have one. */
+/** Returns the ranks that are alive, by module path, for the layers that have one. */
 export function activeRanks(layers: AdapterLayers, values: HostTensors): Record<string, number> {
   const ranks: Record<string, number> = {};
   for (const [path, layer] of Object.entries(layers)) {
@@ -57,7 +57,7 @@ export function activeRanks(layers: AdapterLayers, values: HostTensors): Record<
   return ranks;
 }
 
-/** Bytes of AdamW's state for what an adapter trains: two float32 moments of every scalar, head left out. */
+/** Returns the bytes of AdamW's state for what an adapter trains: two float32 moments of every scalar, head left out. */
 export function optimizerStateBytes({ layers }: Pick<AdapterContents, 'layers'>): number {
   return 2 * 4 * trainableOf(layers);
 }

@@ -14,7 +14,7 @@ export interface ActingParts {
 }
 
 /**
- * The parts of a model that act as it stands: a plain model has no layers, and neither has one whose adapters are disabled.
+ * Returns the parts of a model that act as it stands: a plain model has no layers, and neither has one whose adapters are disabled.
  * What is merged is in the weights; where nothing is, the model is `peft.model` itself. The modules trained whole are those of the first
  * active adapter. As long as the active adapters are the same objects, so are the layers, but for those that stand for several.
  * @throws ConfigError when two active adapters take the place of one module.

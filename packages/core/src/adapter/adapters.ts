@@ -13,7 +13,7 @@ import type { TargetConfig } from './targets.js';
  */
 
 /**
- * Puts one more adapter on the model, beside those that are there. It does not act until `setAdapter` says so.
+ * Changes `peft` in place: one more adapter stands beside those that are there. It does not act until `setAdapter` says so.
  * @throws ConfigError when the name is taken or no folder name.
  * @throws TargetModuleError when the configuration matches no module.
  */
@@ -25,7 +25,7 @@ export function addAdapter<C extends TargetConfig>(
   insertAdapter(peft, newAdapter(peft.model, configured, { seed: peft.seed, ...options }));
 }
 
-/** Puts an adapter that is made already beside the others. @throws ConfigError when its name is taken. */
+/** Changes `peft` in place: an adapter that is made already stands beside the others. @throws ConfigError when its name is taken. */
 export function insertAdapter(peft: PeftModel, adapter: Adapter): void {
   assertFreeName(peft, adapter.name);
   peft.adapters.set(adapter.name, adapter);
@@ -38,7 +38,7 @@ export function assertFreeName({ adapters }: Pick<PeftModel, 'adapters'>, name: 
 }
 
 /**
- * Lets these adapters act, in this order, and no others; the first of them is the one that is trained, and whose head is
+ * Changes `peft` in place: these adapters act, in this order, and no others; the first of them is the one that is trained, and whose head is
  * used. What is merged is taken out of the weights, with a warning.
  * @throws ConfigError for an unknown name, or when two of them train the same module whole or its bias.
  */
@@ -54,7 +54,7 @@ export function setAdapter(peft: PeftModel, names: string | readonly string[]): 
 }
 
 /**
- * Takes an adapter off the model. Where it was the last active one, the first of those left acts in its place, with a
+ * Changes `peft` in place: an adapter is taken off. Where it was the last active one, the first of those left acts in its place, with a
  * warning; without any the model is the frozen one.
  * @throws ConfigError for an unknown name, or while it is merged.
  */
@@ -77,7 +77,7 @@ export function deleteAdapter(peft: PeftModel, name: string): void {
 }
 
 /**
- * Runs `scope` on the frozen model, without any adapter, merged ones included; afterwards everything is as it was before.
+ * Changes `peft` in place while `scope` runs: no adapter acts, merged ones included; afterwards everything is as it was before.
  * @returns what `scope` returns
  */
 export async function disableAdapter<T>(peft: PeftModel, scope: () => T | Promise<T>): Promise<T> {
@@ -90,7 +90,7 @@ export async function disableAdapter<T>(peft: PeftModel, scope: () => T | Promis
   }
 }
 
-/** The model without its adapters, as it was before `attach`. */
+/** Returns the model without its adapters, as it was before `attach`. */
 export function unload({ model }: PeftModel): Model {
   return model;
 }

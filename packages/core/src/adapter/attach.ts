@@ -43,7 +43,7 @@ const OPTIONS = ['seed', 'adapterName', 'strict', 'trainHead', 'calibration'] sa
 const HEAD_STD = 0.02;
 
 /**
- * Puts a method's adapter on a model. The model itself does not change.
+ * Returns a new model with a method's adapter on the one given, which stays as it is.
  * @throws TargetModuleError when the configuration matches no module; in strict mode also when one of its names matches none.
  * @throws ConfigError for an unknown option, a budget that the modules cannot hold, or when `modulesToSave` names an unknown one, a calibration is missing, or the name is no folder name.
  */
@@ -114,7 +114,7 @@ function initFor(model: Model, saved: AdapterLayers, rng: Rng, calibration: Cali
 }
 
 /**
- * The modules of a model that a method acts on with this configuration.
+ * Returns the modules of a model that a method acts on with this configuration.
  * @throws TargetModuleError when the configuration matches none.
  */
 export function adaptedSites<C extends TargetConfig>(model: Model, method: PeftMethod<C>, config: C): TargetReport {

@@ -18,8 +18,8 @@ export interface MergeOptions {
 }
 
 /**
- * Folds adapters into the weights that the model runs with, W0 + dW and the new biases. They cost nothing from then on; the
- * frozen weights are kept, and `unmergeAdapter` gives them back bit by bit. The head stays the active adapter's. Merging what
+ * Changes `peft` in place: adapters are folded into the weights that it runs with, W0 + dW and the new biases. They cost nothing from
+ * then on; the frozen weights are kept, and `unmergeAdapter` gives them back bit by bit. The head stays the active adapter's. Merging what
  * is merged does nothing, with a warning.
  * @throws ConfigError for an unknown name, or when two adapters train one module whole or its bias.
  * @throws UnsupportedError when a method cannot be merged, or the weights are held in 8 bits: see `fullPrecision`.
@@ -37,7 +37,7 @@ export function mergeAdapter(peft: PeftModel, { safeMerge = true, adapterNames }
   peft.merged = merged;
 }
 
-/** Takes every merged adapter out of the weights again. */
+/** Changes `peft` in place: every merged adapter is taken out of the weights again. */
 export function unmergeAdapter(peft: PeftModel): void {
   if (peft.merged.length === 0) warnOnce('unmergeAdapter: no adapter is merged, nothing is done');
   peft.merged = [];
@@ -45,8 +45,8 @@ export function unmergeAdapter(peft: PeftModel): void {
 }
 
 /**
- * The model with adapters folded into its weights: W0 + dW and the new bias at every adapted module, and the head,
- * `modulesToSave` and labels of the first active one. The model that was given stays as it is.
+ * Returns a new network with adapters folded into its weights: W0 + dW and the new bias at every adapted module, and the head,
+ * `modulesToSave` and labels of the first active one; `peft` stays as it is.
  * @throws what `mergeAdapter` throws.
  */
 export function mergeAndUnload(peft: PeftModel, { safeMerge = true, adapterNames }: MergeOptions = {}): Model {
@@ -58,7 +58,7 @@ export function mergeAndUnload(peft: PeftModel, { safeMerge = true, adapterNames
   return { ...peft.model, weights, pretrainedHead: true, ...(headOf?.labels && { labels: headOf.labels }) };
 }
 
-/** The change of a layer's weight, `[in, out]`. @throws UnsupportedError when the layer does not have one. */
+/** Returns the change of a layer's weight, `[in, out]`. @throws UnsupportedError when the layer does not have one. */
 export function deltaWeight(model: Model, layer: AdapterLayer, values: HostTensors): Float32Array {
   return weightChange(layer, values, frozenModule(model, layer.site.path));
 }

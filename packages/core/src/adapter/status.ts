@@ -36,7 +36,7 @@ export interface ModelStatus {
 }
 
 /**
- * How every adapted module stands, in the order of the model. PEFT's "irregular" cannot come up: what is active, merged or
+ * Returns how every adapted module stands, in the order of the model. PEFT's "irregular" cannot come up: what is active, merged or
  * enabled is said once, for all modules.
  */
 export function layerStatus(peft: PeftModel): LayerStatus[] {
@@ -58,7 +58,7 @@ export function layerStatus(peft: PeftModel): LayerStatus[] {
   });
 }
 
-/** How the model and its adapters stand as a whole. */
+/** Returns how the model and its adapters stand as a whole. */
 export function modelStatus(peft: PeftModel): ModelStatus {
   const { model, enabled, adapters, active, merged } = peft;
   const { trainable, saved } = active.length > 0 ? countParameters(peft) : { trainable: 0, saved: 0 };

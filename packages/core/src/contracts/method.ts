@@ -32,7 +32,9 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
    */
   fitBudget?(sites: readonly Site[], budget: number, config: C, matchOn?: MatchOn): C;
   /**
-   * The configuration at one level, 0 or more, of the sparsifying schedule (`sparsify`): the higher, the fewer ranks live.
+   * The configuration at one level, 0 or more, of the sparsifying schedule (`sparsify`): the higher, the fewer ranks live. The layers
+   * stay those of the first configuration: a level acts through `controller`, which is made anew for each, so that `adapt` must give
+   * the same layers at every level.
    * @throws ConfigError when the configuration sets its own levels.
    */
   atSparsity?(config: C, level: number): C;

@@ -84,15 +84,20 @@ export interface LoadOptions {
 }
 
 /**
- * Puts an adapter folder, written here or by PEFT, on the model it was made for, where it is the one that acts.
+ * Returns a new model with the adapter of a folder, written here or by PEFT, which is the one that acts; `model` stays as it is.
+ * @param options `seed`, default 0: of a head that the folder does not hold, and of the dropout and noise of further training
  * @throws CheckpointError naming the file, tensor or field at fault.
  */
-export async function loadPretrained(model: Model, folder: string, options: LoadOptions): Promise<PeftModel> {
-  return peftModel(model, 0, restoreAdapter(model, 0, await readAdapter(model, folder, options)));
+export async function loadPretrained(
+  model: Model,
+  folder: string,
+  { seed = 0, ...options }: LoadOptions & { readonly seed?: number },
+): Promise<PeftModel> {
+  return peftModel(model, seed, restoreAdapter(model, seed, await readAdapter(model, folder, options)));
 }
 
 /**
- * Puts an adapter folder on the model beside the adapters that are there. It does not act until `setAdapter` says so.
+ * Changes `peft` in place: the adapter of a folder stands beside those that are there. It does not act until `setAdapter` says so.
  * @throws ConfigError when the name is taken.
  * @throws CheckpointError naming the file, tensor or field at fault; nothing has changed then.
  */
@@ -107,7 +112,7 @@ export async function loadAdapter(
 }
 
 /**
- * The fields of a folder's adapter_config.json, in PEFT's names.
+ * Returns the fields of a folder's adapter_config.json, in PEFT's names.
  * @throws CheckpointError when it is missing, too large, no JSON or nested too deeply, says no `peft_type`, or a save was cut short.
  */
 export async function readAdapterConfig(folder: string, storage: Storage = diskStorage()): Promise<ConfigFields> {

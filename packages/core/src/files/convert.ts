@@ -17,10 +17,9 @@ export type ConvertOptions = RankChoice & {
 };
 
 /**
- * An adapter of any mergeable method as a LoRA: at every linear module and embedding the best approximation of the change of its
+ * Returns a new model with an adapter of any mergeable method as a LoRA, alone; `peft` stays as it is. The LoRA has at every linear module and embedding the best approximation of the change of its
  * weight by `rank` ranks, or by as few as hold the share `energy` of its squared norm. Biases that change become trained ones
  * (`bias: 'lora_only'`); layer norms, the head and `modulesToSave` are saved whole.
- * @returns a model with the new adapter alone; the one that is given stays as it is.
  * @throws ConfigError for an unknown adapter or an impossible rank or energy.
  * @throws UnsupportedError when the adapter's method cannot be merged, or `method` does not read what is made of it.
  */

@@ -16,8 +16,8 @@ import { restoreAdapter } from './restore.js';
 import { assertNotMerged } from './state-dict.js';
 
 /**
- * Gives a LoRA adapter the values of another one, in a folder, without a change of any shape or scaling: what is compiled for it
- * goes on running. The new one adapts the same modules or some of them, with the same ranks or lower ones; they are filled up
+ * Changes `peft` in place: one of its LoRA adapters gets the values of another one, in a folder, without a change of any shape or
+ * scaling, so that what is compiled for it goes on running. The new one adapts the same modules or some of them, with the same ranks or lower ones; they are filled up
  * with zeros, and B makes up for another scaling.
  * @throws ConfigError for an unknown adapter, or one that is merged.
  * @throws UnsupportedError when one of the two is more than A and B.

@@ -12,7 +12,7 @@ export interface StateDictOptions {
 }
 
 /**
- * An adapter's tensors in memory, named and oriented as adapter_model.safetensors has them (`base_model.model.<module>..`), the
+ * Returns an adapter's tensors in memory, named and oriented as adapter_model.safetensors has them (`base_model.model.<module>..`), the
  * head and `modulesToSave` among them. `pruned` says whether ranks that have vanished are left out, as `savePretrained` does. Default
  * false: what `setPeftModelStateDict` takes.
  * @throws ConfigError for an unknown adapter.
@@ -26,7 +26,7 @@ export function getPeftModelStateDict(
 }
 
 /**
- * Gives an adapter other values: a state dict of its own shapes. Modules trained whole that it does not hold keep theirs.
+ * Changes `peft` in place: an adapter gets other values, a state dict of its own shapes. Modules trained whole that it does not hold keep theirs.
  * @throws ConfigError for an unknown adapter, or one that is merged.
  * @throws CheckpointError naming the tensor that is missing, unknown or of another shape; nothing has changed then.
  */

@@ -24,8 +24,8 @@ export interface WeightedAdapterOptions extends Partial<Pick<CombinationOptions,
 }
 
 /**
- * Puts a LoRA adapter on the model that combines several: PEFT's `add_weighted_adapter`. Modules that only some of them adapt
- * are combined of those. It does not act until `setAdapter` says so.
+ * Changes `peft` in place: a LoRA adapter that combines several stands beside them, PEFT's `add_weighted_adapter`. Modules that only
+ * some of them adapt are combined of those. It does not act until `setAdapter` says so.
  * @throws ConfigError when a name is unknown or taken, an option is missing or impossible, or heads differ.
  * @throws UnsupportedError when an adapter is more than a low-rank change of weights.
  * @throws ShapeError when 'linear' or 'ties' meets adapters of different ranks.
@@ -102,8 +102,8 @@ function sharedModules(adapters: readonly Adapter[]): Adapter {
 
 function sameValues(layer: AdapterLayer, a: Adapter, b: Adapter): boolean {
   const [mine, theirs] = [valuesOf(layer, a.values), valuesOf(layer, b.values)];
-  return Object.entries({ ...mine, ...theirs }).every(
-    ([name]) =>
-      mine[name] !== undefined && theirs[name] !== undefined && mine[name].data.join() === theirs[name].data.join(),
-  );
+  return Object.keys({ ...mine, ...theirs }).every((name) => {
+    const [data, other] = [mine[name]?.data, theirs[name]?.data];
+    return data?.length === other?.length && !!data?.every((value, index) => value === other?.[index]);
+  });
 }

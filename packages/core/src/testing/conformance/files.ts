@@ -38,6 +38,13 @@ export function testFiles<C extends TargetConfig>(suite: Suite<C>): void {
       expect(await second.read(`adapter/${file}`)).toEqual(await first.read(`adapter/${file}`));
     }
   });
+  it('goes on with the seed that it is given', async () => {
+    const { storage } = await saved(suite, false);
+    const loaded = (options: { readonly seed?: number }): Promise<PeftModel> =>
+      loadPretrained(toyModel(), 'adapter', { methods: [suite.method], storage, ...options });
+    expect((await loaded({})).seed).toBe(0);
+    expect((await loaded({ seed: 5 })).seed).toBe(5);
+  });
   it('refuses a broken adapter with one clear error', async () => {
     const { storage } = await saved(suite, true);
     const weights = await storage.read(`adapter/${ADAPTER_WEIGHTS}`);
