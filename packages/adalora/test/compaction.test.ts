@@ -3,7 +3,7 @@ import {
   activeAdapter,
   activeRanks,
   getPeftModelStateDict,
-  heldRanks,
+  allocatedRanks,
   hostZeros,
   keepRanks,
   loadPretrained,
@@ -52,7 +52,7 @@ const at = (snapshots: Map<number, TrainingSnapshot>, step: number): TrainingSna
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
 const heldOf = (peft: PeftModel): Record<string, number> =>
-  Object.fromEntries(Object.entries(activeAdapter(peft).layers).map(([path, layer]) => [path, heldRanks(layer)]));
+  Object.fromEntries(Object.entries(activeAdapter(peft).layers).map(([path, layer]) => [path, allocatedRanks(layer)]));
 
 /** The tensors of whole layers, cut down to the ranks that their masks keep. */
 const cut = (layers: AdapterLayers, tensors: HostTensors, masks: HostTensors): HostTensors => {
@@ -63,7 +63,7 @@ const cut = (layers: AdapterLayers, tensors: HostTensors, masks: HostTensors): H
       const tensor = tensors[tensorKey(layer, name)];
       Reflect.deleteProperty(left, tensorKey(layer, name));
       const carried = tensor && carry(name, tensor, 'value');
-      if (carried && heldRanks(layer) > 0) left[tensorKey(layer, name)] = carried;
+      if (carried && allocatedRanks(layer) > 0) left[tensorKey(layer, name)] = carried;
     }
   }
   return left;
@@ -266,8 +266,8 @@ describe.each(parametrizations)('an adapter that has been compacted: %s', (param
       const own = Object.fromEntries(names.map((name) => [name, tensorAt(values, `${path}.${name}`)]));
       const factors = layer.toLora?.(own) ?? expect.fail('toLora is missing');
       expect(factors.scaling).toBe(scaling);
-      expect(factors.loraA.shape).toEqual([layer.site.inFeatures, heldRanks(layer)]);
-      if (heldRanks(layer) > 0) continue;
+      expect(factors.loraA.shape).toEqual([layer.site.inFeatures, allocatedRanks(layer)]);
+      if (allocatedRanks(layer) > 0) continue;
       expect([layer.params, layer.rank?.({}), layer.storedParameters({})]).toEqual([{}, 0, 0]);
       expect(Object.keys(values).filter((name) => name.startsWith(`${path}.`))).toEqual([]);
     }

@@ -4,7 +4,7 @@
  *   s_j = max_i |W_ij| / 127     Q_ij = round(W_ij / s_j), in -127..127     W_ij ~ s_j Q_ij, off by at most s_j / 2
  */
 import { ShapeError, UnsupportedError } from './errors.js';
-import { isOfHead } from './adapter/head.js';
+import { isOfHead } from './head.js';
 import type { Model } from './contracts/model.js';
 import type { Site } from './contracts/site.js';
 import { floats, tensorAt, type HostTensor } from './tensors.js';

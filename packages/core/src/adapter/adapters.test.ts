@@ -1,15 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { onWarning, parseOptions } from '../config.js';
-import { defineMethod, type AdapterLayer, type PeftMethod } from '../contracts/method.js';
+import { attach, defineMethod } from './attach.js';
+import type { AdapterLayer, PeftMethod, TargetConfig } from '../contracts/method.js';
 import { toyModel } from '../testing/toy-model.js';
 import { hostTensor } from '../tensors.js';
 import { actingParts } from './acting.js';
-import { addAdapter, deleteAdapter, setAdapter } from './adapters.js';
-import { attach } from './attach.js';
-import { lowRankLayer } from './low-rank-layer.js';
-import { fullPrecision, mergeAdapter } from './merge.js';
+import { addAdapter, deleteAdapter, fullPrecision, mergeAdapter, setAdapter } from './adapters.js';
+import { lowRankLayer } from './layers.js';
 import { replaceAdapter } from './peft-model.js';
-import { targetEntries, type TargetConfig } from './targets.js';
+import { targetEntries } from './targets.js';
 
 /** A fixed change of rank one at every module: the smallest adapter that can be merged. */
 const method: PeftMethod = defineMethod<TargetConfig>({

@@ -1,12 +1,12 @@
-import { activeAdapter } from './peft-model.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { activeAdapter } from './peft-model.js';
 import { onWarning, parseOptions } from '../config.js';
-import { defineMethod, type PeftMethod } from '../contracts/method.js';
+import { attach, defineMethod } from './attach.js';
+import type { PeftMethod, TargetConfig } from '../contracts/method.js';
 import { ConfigError, TargetModuleError } from '../errors.js';
 import { toyModel } from '../testing/toy-model.js';
-import { attach } from './attach.js';
-import { biasLayer } from './full-module.js';
-import { targetEntries, type TargetConfig } from './targets.js';
+import { biasLayer } from './layers.js';
+import { targetEntries } from './targets.js';
 
 /** Trains the biases of the modules that it is given: the least that a method can do. */
 const biases: PeftMethod = defineMethod<TargetConfig>({

@@ -1,7 +1,7 @@
 import { ConfigError } from '../errors.js';
-import type { AdapterContents, AdapterLayer, AdapterLayers, PeftMethod } from '../contracts/method.js';
+import type { AdapterContents, AdapterLayer, AdapterLayers, PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
-import type { TargetConfig, TargetReport } from './targets.js';
+import type { TargetReport } from './targets.js';
 import type { HostTensors } from '../tensors.js';
 
 /** What stands for the model without any adapter where adapters are named; none may be called so. */

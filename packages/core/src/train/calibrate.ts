@@ -3,16 +3,20 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { adaptedSites, savedModules } from '../adapter/attach.js';
 import { initialValues } from '../adapter/peft-model.js';
 import { forward, peftScope, type ForwardTensors } from '../adapter/scope.js';
-import type { TargetConfig } from '../adapter/targets.js';
+import type {
+  AdapterLayers,
+  Calibration,
+  CalibrationKind,
+  ConfiguredMethod,
+  TargetConfig,
+} from '../contracts/method.js';
 import { assertKnownOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor, PureFunction } from '../contracts/executor.js';
-import type { AdapterLayers, Calibration, CalibrationKind, ConfiguredMethod } from '../contracts/method.js';
 import type { Batch, DataKind, Model, Scope, TrainingData } from '../contracts/model.js';
 import { toRows } from '../nn/linear.js';
 import { createRng } from '../rng.js';
-import { mapValues } from '../records.js';
-import { hostTensor, tensorAt, tensorsAt, type HostTensor, type Tensors } from '../tensors.js';
+import { hostTensor, mapValues, tensorAt, tensorsAt, type HostTensor, type Tensors } from '../tensors.js';
 import { cachingCompiler } from './compiler.js';
 import { frozenWeights, modelInputs, specsOf } from './feeds.js';
 import { flatten, unflatten, type Groups } from './groups.js';

@@ -2,8 +2,14 @@ import { peftScope } from '../adapter/scope.js';
 import { allLayers, type Adapter } from '../adapter/peft-model.js';
 import type { Executor } from '../contracts/executor.js';
 import type { Batch, Model, Scope } from '../contracts/model.js';
-import { mapValues } from '../records.js';
-import { type HostBytes, type HostTensor, type HostTensors, type Tensors, type TensorSpec } from '../tensors.js';
+import {
+  mapValues,
+  type HostBytes,
+  type HostTensor,
+  type HostTensors,
+  type Tensors,
+  type TensorSpec,
+} from '../tensors.js';
 import { cachingCompiler } from './compiler.js';
 import { frozenWeights, heldWeights, layerSpecs, modelInputs, specsOf } from './feeds.js';
 import { flatten, unflatten, type Groups } from './groups.js';

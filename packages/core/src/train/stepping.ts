@@ -2,11 +2,11 @@ import { TrainingError } from '../errors.js';
 import type { PureFunction } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/method.js';
 import type { Batch, Model } from '../contracts/model.js';
-import { mapValues } from '../records.js';
 import {
   floats,
   hostScalar,
   hostZeros,
+  mapValues,
   type HostTensor,
   type HostTensors,
   type Tensors,

@@ -1,5 +1,5 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
-import { withResized } from '../adapter/compaction.js';
+import { withResized } from '../adapter/ranks.js';
 import {
   activeAdapter,
   allLayers,
@@ -13,9 +13,8 @@ import {
 import { ConfigError, TrainingError } from '../errors.js';
 import type { CarriedKind, Controller, ResizedLayer } from '../contracts/method.js';
 import type { Batch, DataKind, EvaluationData, Model, TrainingData } from '../contracts/model.js';
-import { mapValues } from '../records.js';
+import { hostScalar, hostZeros, mapValues, type HostTensors } from '../tensors.js';
 import { createRng, type Rng } from '../rng.js';
-import { hostScalar, hostZeros, type HostTensors } from '../tensors.js';
 import type { Checkpoint } from './checkpoint.js';
 import { predictWith } from './evaluate.js';
 import { layerSpecs } from './feeds.js';

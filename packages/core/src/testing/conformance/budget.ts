@@ -1,9 +1,9 @@
-import { activeAdapter } from '../../adapter/peft-model.js';
 import { expect, it } from 'vitest';
+import { activeAdapter } from '../../adapter/peft-model.js';
 import { attach } from '../../adapter/attach.js';
 import { storedParameters } from '../../adapter/accounting.js';
 import { rankUnit } from '../../adapter/budget.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import { toyEvaluationData, toyModel } from '../toy-model.js';
 import { attached, trainToy, type Suite } from './suite.js';
 

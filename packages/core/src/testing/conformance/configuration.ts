@@ -1,9 +1,8 @@
 import { expect, it } from 'vitest';
 import { attach } from '../../adapter/attach.js';
 import { activeAdapter } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import type { CallableMethod, TargetConfig } from '../../contracts/method.js';
 import { ConfigError } from '../../errors.js';
-import type { CallableMethod } from '../../contracts/method.js';
 import { toyModel } from '../toy-model.js';
 import type { ConformanceOptions } from './suite.js';
 

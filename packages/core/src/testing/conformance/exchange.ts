@@ -9,13 +9,12 @@ import {
   withAdapter,
   type PeftModel,
 } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import { CheckpointError, ConfigError, PeftError } from '../../errors.js';
 import { readsLora } from '../../files/lora-file.js';
 import { convertToLora } from '../../files/convert.js';
-import { savePretrained } from '../../files/checkpoint.js';
-import { hotswapAdapter } from '../../files/hot-swap.js';
-import { getPeftModelStateDict, setPeftModelStateDict } from '../../files/state-dict.js';
+import { savePretrained } from '../../files/pretrained.js';
+import { getPeftModelStateDict, hotswapAdapter, setPeftModelStateDict } from '../../files/state-dict.js';
 import { addWeightedAdapter } from '../../files/weighted.js';
 import { memoryStorage } from '../../storage.js';
 import { hostTensor, hostZeros, tensorAt, type HostTensors } from '../../tensors.js';

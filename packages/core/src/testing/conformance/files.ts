@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
 import { countParameters } from '../../adapter/accounting.js';
 import type { PeftModel } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import { CheckpointError } from '../../errors.js';
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, loadPretrained, savePretrained } from '../../files/checkpoint.js';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, loadPretrained, savePretrained } from '../../files/pretrained.js';
 import { memoryStorage, type Storage } from '../../storage.js';
 import { toyModel } from '../toy-model.js';
 import { expectClose, outputsOf, saved, type Suite } from './suite.js';

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { activeAdapter, withAdapter } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import type { HostTensors } from '../../tensors.js';
 import { gradientsByDifferences, gradientsByTape } from '../gradients.js';
 import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';

@@ -1,8 +1,14 @@
 import { expect, it } from 'vitest';
-import { deleteAdapter, disableAdapter, setAdapter } from '../../adapter/adapters.js';
-import { mergeAdapter, mergeAndUnload, unmergeAdapter } from '../../adapter/merge.js';
+import {
+  deleteAdapter,
+  disableAdapter,
+  mergeAdapter,
+  mergeAndUnload,
+  setAdapter,
+  unmergeAdapter,
+} from '../../adapter/adapters.js';
 import { activeAdapter, tensorKey, withAdapter, type PeftModel } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import { CheckpointError, ConfigError, UnsupportedError } from '../../errors.js';
 import { floats, hostTensor } from '../../tensors.js';
 import { canActTogether, quietly, twoAdapters } from './several.js';

@@ -1,12 +1,11 @@
 import { expect, it } from 'vitest';
 import { addAdapter, deleteAdapter, disableAdapter, setAdapter, unload } from '../../adapter/adapters.js';
-import { baseParameters } from '../../adapter/accounting.js';
+import { baseParameters, layerStatus, modelStatus } from '../../adapter/accounting.js';
 import { activeAdapter, BASE, type PeftModel } from '../../adapter/peft-model.js';
-import { layerStatus, modelStatus } from '../../adapter/status.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import { onWarning } from '../../config.js';
 import { ConfigError } from '../../errors.js';
-import { loadAdapter, loadPretrained, savePretrained } from '../../files/checkpoint.js';
+import { loadAdapter, loadPretrained, savePretrained } from '../../files/pretrained.js';
 import { memoryStorage } from '../../storage.js';
 import { predict } from '../../train/evaluate.js';
 import { toyEvaluationData, toyModel } from '../toy-model.js';

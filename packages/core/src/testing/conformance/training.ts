@@ -1,13 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import { expect, it } from 'vitest';
 import { activeAdapter, allLayers } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import type { Model } from '../../contracts/model.js';
-import { mapValues } from '../../records.js';
-import { floats, tensorAt } from '../../tensors.js';
+import { floats, mapValues, tensorAt } from '../../tensors.js';
 import type { TrainOptions } from '../../train/options.js';
-import type { TrainingSnapshot } from '../../train/snapshot.js';
-import { readSnapshot, writeSnapshot } from '../../train/snapshot.js';
+import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '../../train/snapshot.js';
 import { relativeDistance } from '../closeness.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../toy-model.js';
 import { attached, trainToy, type Suite } from './suite.js';
