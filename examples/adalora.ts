@@ -1,5 +1,5 @@
 // AdaLoRA, and where its ranks go.
-import { activeRanks, attach, countParameters, evaluate, train } from '@peftjs/core';
+import { activeAdapter, activeRanks, attach, countParameters, evaluate, train } from '@peftjs/core';
 import { adalora } from '@peftjs/adalora';
 import { compiled } from '@peftjs/engine';
 import { fromPretrained } from '@peftjs/models';
@@ -27,6 +27,6 @@ await train(peft, data.train, {
 });
 
 console.log(await evaluate(peft, data.reported, { executor }));
-for (const [path, rank] of Object.entries(activeRanks(peft.adapter.layers, peft.adapter.values))) {
+for (const [path, rank] of Object.entries(activeRanks(activeAdapter(peft).layers, activeAdapter(peft).values))) {
   console.log(path.padEnd(40), '█'.repeat(rank), rank);
 }

@@ -1,5 +1,5 @@
 // What the README of layers shows.
-import { countParameters, savePretrained } from '@peftjs/core';
+import { activeAdapter, countParameters, savePretrained } from '@peftjs/core';
 import { attachLayers, detachLayers, loadLayers, mergeLayers } from '@peftjs/layers';
 import { lora } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';
@@ -63,7 +63,7 @@ it('an adapter in another session', async () => {
   await loadLayers(model, 'my-adapter', { methods: [lora] });
   mergeLayers(model); // the adapter in the weights for good
   // #endregion session
-  expect(peft.adapter.method.name).toBe('lora');
+  expect(activeAdapter(peft).method.name).toBe('lora');
   expect(() => {
     detachLayers(model);
   }).toThrow('has no adapters');

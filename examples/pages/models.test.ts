@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { cp, readdir, readFile as readBytes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import {
+  activeAdapter,
   attach,
   diskStorage,
   loadPretrained,
@@ -95,7 +96,7 @@ describe('loading', () => {
     const { path, storage } = await openFolder('organisation/my-adapter');
     const peft = await loadPretrained(model, path, { storage, methods: [lora] });
     // #endregion adapter
-    expect(peft.adapter.method.name).toBe('lora');
+    expect(activeAdapter(peft).method.name).toBe('lora');
   });
 
   it('a data set from the hub', async () => {
@@ -208,21 +209,21 @@ describe('tasks', () => {
 describe('the engine', () => {
   it('trains an adapter', async () => {
     const { peft, data } = await adapted();
-    const before = peft.adapter.values;
+    const before = activeAdapter(peft).values;
     // #region compiled
     await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 1e-3 }); // or: executor: await eager()
     // #endregion compiled
-    expect(peft.adapter.values).not.toEqual(before);
+    expect(activeAdapter(peft).values).not.toEqual(before);
   });
 
   it.skipIf(withoutWebgpu)(`trains it on a GPU${withoutWebgpu ? ` (${withoutWebgpu})` : ''}`, async () => {
     const { peft, data } = await adapted();
-    const before = peft.adapter.values;
+    const before = activeAdapter(peft).values;
     // #region webgpu
     const executor = compiled({ executionProviders: ['webgpu'] });
     await train(peft, data, { executor, epochs: 3, learningRate: 1e-3 });
     // #endregion webgpu
-    expect(peft.adapter.values).not.toEqual(before);
+    expect(activeAdapter(peft).values).not.toEqual(before);
   });
 
   it('compiles a function by itself', async () => {

@@ -1,4 +1,12 @@
-import { attach, convertToLora, loadPretrained, memoryStorage, mergeAndUnload, savePretrained } from '@peftjs/core';
+import {
+  activeAdapter,
+  attach,
+  convertToLora,
+  loadPretrained,
+  memoryStorage,
+  mergeAndUnload,
+  savePretrained,
+} from '@peftjs/core';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -31,7 +39,7 @@ async function loadedWith(fields: object, model = unnamed): Promise<readonly str
   const { storage, config } = await saved(unnamed);
   const changed = new TextEncoder().encode(JSON.stringify({ ...config, ...fields }));
   await storage.write('adapter/adapter_config.json', changed);
-  return (await loadPretrained(model, 'adapter', { storage, methods: [lora] })).adapter.labels;
+  return activeAdapter(await loadPretrained(model, 'adapter', { storage, methods: [lora] })).labels;
 }
 
 describe('names of classes', () => {
@@ -77,7 +85,7 @@ describe('names of classes', () => {
   it('go with an adapter that is merged or converted', () => {
     const peft = attach(named, lora({ r: 2 }));
     expect(mergeAndUnload(peft).labels).toEqual(labels);
-    expect(convertToLora(peft, { method: lora, rank: 2 }).adapter.labels).toEqual(labels);
+    expect(activeAdapter(convertToLora(peft, { method: lora, rank: 2 })).labels).toEqual(labels);
   });
 
   it('are in the config.json of a merged model and of an ONNX folder, and come back from there', async () => {

@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   attach,
   countParameters,
   createRng,
@@ -68,7 +69,7 @@ const targetsOf = (model: string, budget: number): string | undefined =>
 /** What an adapter stores once its ranks are chosen, by values as training might leave them; and what it trains at the start. */
 function countsOf(method: PeftMethod, model: Model, { config }: FittedConfig): Record<MatchOn, number> {
   const peft = attach(model, { method, config }, { seed: 1 });
-  const { layers, values } = peft.adapter;
+  const { layers, values } = activeAdapter(peft);
   const controller = method.controller?.(layers, config, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
   const seen = (controller?.reads(1) ?? []).map((name) => {
     const drawn = normalValues(createRng(2).fork(name), tensorAt(values, name).shape, 1);

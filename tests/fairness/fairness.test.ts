@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { attach, countParameters, tensorAt, type Batch, type HostTensors } from '@peftjs/core';
+import { activeAdapter, attach, countParameters, tensorAt, type Batch, type HostTensors } from '@peftjs/core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { planTrials, type Trial } from '../../packages/bench/src/plan/trial.js';
 import { presetNamed } from '../../packages/bench/src/plan/presets.js';
@@ -74,12 +74,17 @@ describe('trap 32: a comparison is fair', () => {
       const { method } = await resolveMethod(trial.method);
       const peft = attach(model, { method, config: fitConfig(method, model, trial).config }, { seed: trial.seed });
       const [path = ''] = model.head;
-      const head = tensorAt(peft.adapter.saved, path);
+      const head = tensorAt(activeAdapter(peft).saved, path);
       expect(Object.values(head.params).every(({ trainable, group }) => trainable && group === 'head')).toBe(true);
-      expect(peft.adapter.layers[path], trial.method).toBeUndefined();
+      expect(activeAdapter(peft).layers[path], trial.method).toBeUndefined();
       expect(countParameters(peft).saved).toBe(512 * 2 + 2);
       const { weight, bias } = { weight: `${path}.weight`, bias: `${path}.bias` };
-      heads.add(hash({ weight: tensorAt(peft.adapter.values, weight), bias: tensorAt(peft.adapter.values, bias) }));
+      heads.add(
+        hash({
+          weight: tensorAt(activeAdapter(peft).values, weight),
+          bias: tensorAt(activeAdapter(peft).values, bias),
+        }),
+      );
     }
     expect(heads.size).toBe(1);
   });

@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
+  activeAdapter,
   attach,
   CheckpointError,
   hostTensor,
   loadPretrained,
   memoryStorage,
+  replaceAdapter,
   savePretrained,
   type PeftModel,
   type Storage,
@@ -30,7 +32,8 @@ const toy = toyModel();
 const withAlpha = (loraAlpha: number): PeftModel => attach(toy, lora({ r: 2, loraAlpha }), { seed: loraAlpha });
 
 /** The weights of the query, by which two adapters are told apart, and their scaling. */
-function seenIn({ adapter }: PeftModel): unknown {
+function seenIn(peft: PeftModel): unknown {
+  const adapter = activeAdapter(peft);
   const path = 'encoder.layer.0.attention.query';
   return [adapter.values[`${path}.loraA`]?.data, (adapter.config as { loraAlpha?: number }).loraAlpha];
 }
@@ -101,11 +104,10 @@ it('an adapter with a value that is no number is neither saved nor read', async 
   const peft = withAlpha(4);
   await savePretrained(peft, 'a', { storage: memoryStorage(files) });
   const key = 'encoder.layer.0.attention.query.loraA';
-  const shape = peft.adapter.values[key]?.shape ?? [];
-  peft.adapter = {
-    ...peft.adapter,
-    values: { ...peft.adapter.values, [key]: hostTensor(new Float32Array(16).fill(NaN), shape) },
-  };
+  const shape = activeAdapter(peft).values[key]?.shape ?? [];
+  replaceAdapter(peft, {
+    values: { ...activeAdapter(peft).values, [key]: hostTensor(new Float32Array(16).fill(NaN), shape) },
+  });
   const saving = savePretrained(peft, 'b', { storage: memoryStorage(files) });
   await expect(saving).rejects.toThrow(CheckpointError);
   await expect(saving).rejects.toThrow(/query\.lora_A\.weight' holds NaN/);

@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   addAdapter,
   countParameters,
   deleteAdapter,
@@ -78,7 +79,7 @@ describe('savePretrained and loadLayers', () => {
     });
     // The kernel is [height, width, in, out] here and [out, in, height, width] in torch.
     const inTorch = file['base_model.model.conv2.lora_A.weight']?.data as Float32Array;
-    const here = peft.adapter.values['conv2.loraA']?.data as Float32Array;
+    const here = activeAdapter(peft).values['conv2.loraA']?.data as Float32Array;
     const [rank, height, width, channel] = [1, 2, 0, 3];
     expect(inTorch[((rank * 4 + channel) * 3 + height) * 2 + width]).toBe(
       here[((height * 2 + width) * 4 + channel) * 2 + rank],
@@ -89,10 +90,10 @@ describe('savePretrained and loadLayers', () => {
 describe('save', () => {
   it('leaves the model and its adapters as they are', async () => {
     const { model, peft, outputs } = await trained(lora({ r: 2 }));
-    const [weights, values] = [weightsOf(model), peft.adapter.values];
+    const [weights, values] = [weightsOf(model), activeAdapter(peft).values];
     await artifactsOf(model);
     expect(weightsOf(model)).toEqual(weights);
-    expect(peft.adapter.values).toBe(values);
+    expect(activeAdapter(peft).values).toBe(values);
     expect(outputsOf(model, rows.x)).toEqual(outputs);
   });
 

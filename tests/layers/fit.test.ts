@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   activeRanks,
   addAdapter,
   countParameters,
@@ -8,6 +9,7 @@ import {
   onWarning,
   setAdapter,
   tensorAt,
+  type PeftModel,
 } from '@peftjs/core';
 import { adalora } from '@peftjs/adalora';
 import { attachLayers, type LayersOptions } from '@peftjs/layers';
@@ -46,15 +48,17 @@ function adapted(configured: Parameters<typeof attachLayers>[1], options: Layers
   return { model, peft, fit };
 }
 
-const ranksOf = ({ adapter }: { adapter: Parameters<typeof countParameters>[0]['adapter'] }) =>
-  Object.values(activeRanks(adapter.layers, adapter.values)).reduce((sum, rank) => sum + rank, 0);
+const ranksOf = (peft: PeftModel) => {
+  const { layers, values } = activeAdapter(peft);
+  return Object.values(activeRanks(layers, values)).reduce((sum, rank) => sum + rank, 0);
+};
 
 describe('fit runs', () => {
   it("SoRA's proximal step: gates end at exact zeros, and what they gate no longer counts", async () => {
     const { peft, fit } = adapted(sora({ r: 6, sparseLambda: 1 }));
     await fit();
-    const gates = Object.keys(peft.adapter.layers).flatMap((path) => [
-      ...floats(tensorAt(peft.adapter.values, `${path}.gate`)),
+    const gates = Object.keys(activeAdapter(peft).layers).flatMap((path) => [
+      ...floats(tensorAt(activeAdapter(peft).values, `${path}.gate`)),
     ]);
     const zeros = gates.filter((gate) => Object.is(gate, 0)).length;
     expect(zeros).toBeGreaterThan(2);
@@ -101,7 +105,7 @@ describe('fit runs', () => {
       epochs: 3,
       validationSplit: 0.2,
       callbacks: {
-        onEpochEnd: () => void seen.push(floats(tensorAt(peft.adapter.values, 'dense1.loraB'))[0] as number),
+        onEpochEnd: () => void seen.push(floats(tensorAt(activeAdapter(peft).values, 'dense1.loraB'))[0] as number),
       },
     });
     expect(new Set(seen).size).toBe(3);
@@ -122,13 +126,13 @@ describe('fit runs', () => {
     const { model, peft, fit } = adapted(lora({ r: 2 }));
     addAdapter(peft, lora({ r: 3, targetModules: ['dense1'] }), { adapterName: 'other' });
     await fit();
-    const [first, outputs] = [peft.adapter.values, outputsOf(model, rows.x)];
+    const [first, outputs] = [activeAdapter(peft).values, outputsOf(model, rows.x)];
     setAdapter(peft, 'other');
     compileFor(model);
     await fit();
     expect(outputsOf(model, rows.x)).not.toEqual(outputs);
     setAdapter(peft, 'default');
-    expect(peft.adapter.values).toEqual(first);
+    expect(activeAdapter(peft).values).toEqual(first);
     expect(outputsOf(model, rows.x)).toEqual(outputs);
   });
 });

@@ -1,4 +1,13 @@
-import { attach, hotswapAdapter, memoryStorage, predict, savePretrained, train, type Executor } from '@peftjs/core';
+import {
+  activeAdapter,
+  attach,
+  hotswapAdapter,
+  memoryStorage,
+  predict,
+  savePretrained,
+  train,
+  type Executor,
+} from '@peftjs/core';
 import { relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -48,10 +57,10 @@ describe('a hot swap', () => {
   ])('is refused to an adapter of %s, and changes nothing', async (_, options) => {
     const { storage } = await stored(options, 9);
     const peft = attach(toyModel(), lora({ r: 4, targetModules }), { seed: 3 });
-    const { adapter } = peft;
+    const adapter = activeAdapter(peft);
     await expect(hotswapAdapter(peft, 'other', { methods: [lora], storage, adapterName: 'default' })).rejects.toThrow(
       expect.objectContaining({ code: 'PEFT_CHECKPOINT' }),
     );
-    expect(peft.adapter).toBe(adapter);
+    expect(activeAdapter(peft)).toBe(adapter);
   });
 });

@@ -1,5 +1,6 @@
 import { full } from '@peftjs/baselines';
 import {
+  activeAdapter,
   attach,
   ConfigError,
   floats,
@@ -9,6 +10,7 @@ import {
   memoryStorage,
   mergeAndUnload,
   predict,
+  replaceAdapter,
   savePretrained,
   tensorAt,
   UnsupportedError,
@@ -27,7 +29,7 @@ describe('a head', () => {
     expect(own.pretrainedHead).toBe(true);
     expect(other.pretrainedHead).toEqual(['classifier.dense']);
     expect(other.weights['classifier.dense.weight']).toEqual(own.weights['classifier.dense.weight']);
-    const valuesOf = (model: Model, seed: number) => attach(model, lora({ r: 2 }), { seed }).adapter.values;
+    const valuesOf = (model: Model, seed: number) => activeAdapter(attach(model, lora({ r: 2 }), { seed })).values;
     const [one, two] = [valuesOf(other, 1), valuesOf(other, 2)];
     expect(one['classifier.dense.weight']).toEqual(own.weights['classifier.dense.weight']);
     expect(two['classifier.dense.weight']).toEqual(one['classifier.dense.weight']);
@@ -61,9 +63,11 @@ describe('a head', () => {
       const config: unknown = JSON.parse(new TextDecoder().decode(await storage.read('adapter/adapter_config.json')));
       expect(config, name).toMatchObject({ modules_to_save: modulesToSave, task_type: taskType });
       const again = await loadPretrained(model, 'adapter', { methods: [lora], storage });
-      expect(Object.keys(again.adapter.saved), name).toEqual(Object.keys(peft.adapter.saved));
-      for (const key of Object.keys(peft.adapter.values)) {
-        expect(tensorAt(again.adapter.values, key), `${name}: ${key}`).toEqual(tensorAt(peft.adapter.values, key));
+      expect(Object.keys(activeAdapter(again).saved), name).toEqual(Object.keys(activeAdapter(peft).saved));
+      for (const key of Object.keys(activeAdapter(peft).values)) {
+        expect(tensorAt(activeAdapter(again).values, key), `${name}: ${key}`).toEqual(
+          tensorAt(activeAdapter(peft).values, key),
+        );
       }
     }
   });
@@ -73,7 +77,7 @@ describe('a head', () => {
     expect(tied.sites.map(({ path }) => path)).not.toContain('lm_head');
     expect(untied.sites.at(-1)).toMatchObject({ path: 'lm_head', role: 'head', hasBias: false });
     for (const model of [tied, untied]) {
-      const { saved, layers } = attach(model, lora({ r: 2, targetModules: 'all-linear' })).adapter;
+      const { saved, layers } = activeAdapter(attach(model, lora({ r: 2, targetModules: 'all-linear' })));
       expect(saved).toEqual({});
       expect(layers).not.toHaveProperty('lm_head');
     }
@@ -87,11 +91,10 @@ describe('a head', () => {
     expect(() => mergeAndUnload(adapted)).toThrow(/^'transformer\.wte' is the model's head too/);
     const elsewhere = attach(model, lora({ r: 2 }));
     const whole = attach(model, full({ targetModules: [table] }));
-    const values = floats(tensorAt(whole.adapter.values, `${table}.weight`)).map((value) => 2 * value);
-    whole.adapter = {
-      ...whole.adapter,
-      values: { [`${table}.weight`]: { ...tensorAt(whole.adapter.values, `${table}.weight`), data: values } },
-    };
+    const values = floats(tensorAt(activeAdapter(whole).values, `${table}.weight`)).map((value) => 2 * value);
+    replaceAdapter(whole, {
+      values: { [`${table}.weight`]: { ...tensorAt(activeAdapter(whole).values, `${table}.weight`), data: values } },
+    });
     const executor = await referenceExecutor();
     for (const peft of [elsewhere, whole]) {
       const [own, merged] = [peft, mergeAndUnload(peft)].map((each) =>

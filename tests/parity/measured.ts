@@ -1,17 +1,19 @@
 import {
+  activeAdapter,
   adamW,
   createRng,
   floats,
   hostTensor,
   predict,
+  replaceAdapter,
   train,
   tensorAt,
   tensorsAt,
   trainedTensors,
   type Batch,
+  type DataKind,
   type Executor,
   type HostTensors,
-  type DataKind,
   type PeftModel,
   type TrainingSnapshot,
 } from '@peftjs/core';
@@ -82,7 +84,7 @@ function distanceOf(a: HostTensors[string] | undefined, b: HostTensors[string] |
 
 /** Away from the start, where much of an adapter is zero and its gradients with it. */
 function moved(peft: PeftModel): PeftModel {
-  const { layers, saved, values } = peft.adapter;
+  const { layers, saved, values } = activeAdapter(peft);
   const rng = createRng(11);
   const changed = trainedTensors({ ...layers, ...saved }).map(({ key }) => {
     const { shape } = values[key] as HostTensors[string];
@@ -90,7 +92,7 @@ function moved(peft: PeftModel): PeftModel {
     const data = floats(values[key] as HostTensors[string]).map((value) => value + 0.05 * noise.normal());
     return [key, hostTensor(data, shape)] as const;
   });
-  peft.adapter = { ...peft.adapter, values: { ...values, ...Object.fromEntries(changed) } };
+  replaceAdapter(peft, { values: { ...values, ...Object.fromEntries(changed) } });
   return peft;
 }
 

@@ -1,6 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { adalora } from '@peftjs/adalora';
 import {
+  activeAdapter,
   attach,
   createRng,
   floats,
@@ -97,7 +98,8 @@ export function drawnAdapters(): Named<PeftModel>[] {
 }
 
 /** Values away from where they start, the same on every machine. */
-export function drawnValues({ adapter }: PeftModel): HostTensors {
+export function drawnValues(peft: PeftModel): HostTensors {
+  const adapter = activeAdapter(peft);
   const values = { ...adapter.values };
   for (const { site, params } of Object.values({ ...adapter.layers, ...adapter.saved })) {
     for (const [name, { initial }] of Object.entries(params)) {
@@ -115,11 +117,8 @@ function moved({ data, shape }: HostTensor, name: string): HostTensor {
 }
 
 /** The values with only the last ranks of every module alive, `alive` of its r, by the tensors [r] that decide it. */
-function withDeadRanks(
-  { adapter }: PeftModel,
-  values: HostTensors,
-  alive: (index: number, r: number) => number,
-): HostTensors {
+function withDeadRanks(peft: PeftModel, values: HostTensors, alive: (index: number, r: number) => number): HostTensors {
+  const adapter = activeAdapter(peft);
   const changed = { ...values };
   Object.keys(adapter.layers).forEach((path, index) => {
     for (const key of ['loraE', 'gate', 'mask'].map((name) => `${path}.${name}`)) {

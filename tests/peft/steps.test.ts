@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   adamW,
   ADAPTER_WEIGHTS,
   attach,
@@ -35,7 +36,7 @@ interface Course {
 
 /** PEFT's initial adapter, trained as PEFT's methods train. */
 async function initialAdapter(name: string): Promise<PeftModel> {
-  const { adapter } = await loadPretrained(model, `${fixtures}/steps/${name}`, { methods });
+  const adapter = activeAdapter(await loadPretrained(model, `${fixtures}/steps/${name}`, { methods }));
   const { method, config, values } = adapter;
   const peft = attach(model, { method, config: method.parseConfig({ ...config, ...asInPeft[name] }) });
   return withAdapter(peft, { values });

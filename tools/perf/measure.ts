@@ -22,7 +22,7 @@ export interface CaseResult {
   /** To read the model. */
   readonly loadSeconds: number;
   readonly compileSeconds: number;
-  /** From the call of \`train\` to the end of the first step. */
+  /** From the call of `train` to the end of the first step. */
   readonly firstStepSeconds: number;
   readonly peakRssBytes: number;
 }

@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   predict,
   withAdapter,
   type Batch,

@@ -1,4 +1,4 @@
-import type { Executor } from '@peftjs/core';
+import { activeAdapter, type Executor } from '@peftjs/core';
 import type { PretrainedModel } from '@peftjs/models';
 import type { DeviceReport, FromWorker, ToWorker, TrainingRequest } from '../messages.js';
 import { adapterZip } from './adapter-zip.js';
@@ -147,5 +147,5 @@ async function predicted(text: string, { lesson, frozen, adapted }: Learnt): Pro
 }
 
 async function saved({ peft }: Learner): Promise<FromWorker> {
-  return { kind: 'adapter', name: `${peft.adapter.method.name}-adapter.zip`, zip: await adapterZip(peft) };
+  return { kind: 'adapter', name: `${activeAdapter(peft).method.name}-adapter.zip`, zip: await adapterZip(peft) };
 }

@@ -1,5 +1,13 @@
 import { head } from '@peftjs/baselines';
-import { attach, baseParameters, storedParameters, train, type Executor, type StepEvent } from '@peftjs/core';
+import {
+  activeAdapter,
+  attach,
+  baseParameters,
+  storedParameters,
+  train,
+  type Executor,
+  type StepEvent,
+} from '@peftjs/core';
 import type { FromWorker, Progress } from '../messages.js';
 import { openLearner, type Learner } from './learner.js';
 import type { Lesson } from './lesson.js';
@@ -78,11 +86,12 @@ export async function trainAdapter(
       await betweenSteps();
     },
   });
-  learner.learn(peft.adapter.values);
+  learner.learn(activeAdapter(peft).values);
   await report(true);
 }
 
-function progressOf({ step, totalSteps, loss, milliseconds }: StepEvent, { peft: { adapter } }: Learner): Progress {
+function progressOf({ step, totalSteps, loss, milliseconds }: StepEvent, { peft }: Learner): Progress {
+  const adapter = activeAdapter(peft);
   const parameters = storedParameters(adapter.layers, adapter.values);
   return { step, totalSteps, loss, milliseconds, parameters, modules: moduleRanks(adapter) };
 }

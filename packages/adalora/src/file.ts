@@ -3,7 +3,7 @@ import {
   assertFeatures,
   CheckpointError,
   describe,
-  heldRanks,
+  allocatedRanks,
   hostZeros,
   loraFile,
   matrixOf,
@@ -73,7 +73,7 @@ export function adaloraFile(
   const tensors: HostTensors = {};
   const rankPattern: Record<string, boolean[]> = {};
   for (const [path, layer] of Object.entries(layers)) {
-    const own = heldRanks(layer) > 0 ? valuesOf(layer, values) : withoutRanks(layer.site);
+    const own = allocatedRanks(layer) > 0 ? valuesOf(layer, values) : withoutRanks(layer.site);
     const kept = keptOf(own, config.initR, pruned);
     const ranks = kept.flatMap((keep, rank) => (keep ? [rank] : []));
     tensors[`${path}.lora_A`] = transposed(pickColumns(tensorAt(own, 'loraA'), ranks)); // [in, r] -> [kept, in]

@@ -1,8 +1,9 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import {
+  activeAdapter,
   activeRanks,
   getPeftModelStateDict,
-  heldRanks,
+  allocatedRanks,
   hostZeros,
   keepRanks,
   loadPretrained,
@@ -10,6 +11,7 @@ import {
   mergeAndUnload,
   nonZeros,
   readSnapshot,
+  replaceAdapter,
   savePretrained,
   setPeftModelStateDict,
   storedParameters,
@@ -49,8 +51,8 @@ const at = (snapshots: Map<number, TrainingSnapshot>, step: number): TrainingSna
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
-const heldOf = ({ adapter }: PeftModel): Record<string, number> =>
-  Object.fromEntries(Object.entries(adapter.layers).map(([path, layer]) => [path, heldRanks(layer)]));
+const heldOf = (peft: PeftModel): Record<string, number> =>
+  Object.fromEntries(Object.entries(activeAdapter(peft).layers).map(([path, layer]) => [path, allocatedRanks(layer)]));
 
 /** The tensors of whole layers, cut down to the ranks that their masks keep. */
 const cut = (layers: AdapterLayers, tensors: HostTensors, masks: HostTensors): HostTensors => {
@@ -61,7 +63,7 @@ const cut = (layers: AdapterLayers, tensors: HostTensors, masks: HostTensors): H
       const tensor = tensors[tensorKey(layer, name)];
       Reflect.deleteProperty(left, tensorKey(layer, name));
       const carried = tensor && carry(name, tensor, 'value');
-      if (carried && heldRanks(layer) > 0) left[tensorKey(layer, name)] = carried;
+      if (carried && allocatedRanks(layer) > 0) left[tensorKey(layer, name)] = carried;
     }
   }
   return left;
@@ -120,7 +122,7 @@ describe('compaction', () => {
     const [compacted, kept] = [pair.compacted.snapshots, pair.whole.snapshots];
     expect(at(compacted, last - 1).adapter).toEqual(at(kept, last - 1).adapter);
     const fresh = attached({ ...sparse, ...variant });
-    const { layers } = fresh.adapter;
+    const { layers } = activeAdapter(fresh);
     const { adapter: whole } = at(kept, last);
     const [left, before] = [at(compacted, last), at(kept, last)];
     expectEqual(left.adapter, cut(layers, whole, whole), 0);
@@ -134,17 +136,17 @@ describe('compaction', () => {
     const masked = withAdapter(fresh, { values: whole });
     const after = withAdapter(peft, { values: at(compacted, last).adapter });
     expect(relativeDistance(await outputsOf(after), await outputsOf(masked))).toBeLessThan(1e-6);
-    expect(storedParameters(peft.adapter.layers, after.adapter.values)).toBe(storedParameters(layers, whole));
+    expect(storedParameters(activeAdapter(peft).layers, activeAdapter(after).values)).toBe(storedParameters(layers, whole));
   });
 
   it.each(variants)('then goes the way of the whole tensors, but for rounding: %o', async (variant) => {
     const pair = await pairOf(variant);
     const [{ peft }, { peft: whole }] = [pair.compacted, pair.whole];
-    const { layers, values } = whole.adapter;
-    expectEqual(peft.adapter.values, cut(layers, values, values), 1e-4);
+    const { layers, values } = activeAdapter(whole);
+    expectEqual(activeAdapter(peft).values, cut(layers, values, values), 1e-4);
     expect(relativeDistance(await outputsOf(peft), await outputsOf(whole))).toBeLessThan(1e-5);
     expect(pair.compacted.stored).toEqual(pair.whole.stored);
-    expect(activeRanks(peft.adapter.layers, peft.adapter.values)).toEqual(activeRanks(layers, values));
+    expect(activeRanks(activeAdapter(peft).layers, activeAdapter(peft).values)).toEqual(activeRanks(layers, values));
   });
 
   it('goes another way with the orthogonality term, which the removed triplets had a part in', async () => {
@@ -152,15 +154,15 @@ describe('compaction', () => {
     const [peft, whole] = [attached({ ...options, compact: true }), attached(options)];
     await trainToy(peft, run);
     await trainToy(whole, run);
-    const { layers, values } = whole.adapter;
+    const { layers, values } = activeAdapter(whole);
     const expected = cut(layers, values, values);
-    expect(Object.keys(peft.adapter.values).sort()).toEqual(Object.keys(expected).sort());
+    expect(Object.keys(activeAdapter(peft).values).sort()).toEqual(Object.keys(expected).sort());
     const distances = Object.entries(heldOf(peft)).flatMap(([path, held]) =>
       held === 0
         ? []
         : [
             relativeDistance(
-              tensorAt(peft.adapter.values, `${path}.loraA`).data,
+              tensorAt(activeAdapter(peft).values, `${path}.loraA`).data,
               tensorAt(expected, `${path}.loraA`).data,
             ),
           ],
@@ -190,7 +192,7 @@ describe('compaction', () => {
       await trainToy(attached(options), { ...run, executor });
       expect(ranks).toEqual([40]);
     }
-    const { layers, config } = attached({ ...sparse, allocator: 'released', compact: true }).adapter;
+    const { layers, config } = activeAdapter(attached({ ...sparse, allocator: 'released', compact: true }));
     const controller = adalora.controller?.(layers, config, { totalSteps: end, warmupSteps: 0, finalSteps: 1 });
     const equal = Object.fromEntries((controller?.reads(last) ?? []).map((name) => [name, hostZeros([4])]));
     const { values, resized } = controller?.afterStep(last, equal) ?? expect.fail('no controller');
@@ -206,10 +208,10 @@ describe('compaction', () => {
       const resume = await readSnapshot(writeSnapshot(at(snapshots, step)));
       const again = attached(options);
       await trainToy(again, { epochs: 6, resume });
-      expect(again.adapter.values).toEqual(peft.adapter.values);
+      expect(activeAdapter(again).values).toEqual(activeAdapter(peft).values);
       expect(heldOf(again)).toEqual(heldOf(peft));
     }
-    const uncompacted = attached({ ...options, compact: false }).adapter;
+    const uncompacted = activeAdapter(attached({ ...options, compact: false }));
     expect(adalora.resumedLayers?.({ ...uncompacted, values: {} })).toBe(uncompacted.layers);
     const smaller = attached({ ...options, initR: 1 });
     await expect(trainToy(smaller, { epochs: 6, resume: at(snapshots, last - 1) })).rejects.toThrow(
@@ -256,16 +258,16 @@ describe.each(parametrizations)('an adapter that has been compacted: %s', (param
   const compacted = async (): Promise<PeftModel<AdaloraConfig>> => withAdapter(await (once ??= trained({})), {});
 
   it('keeps the scaling of the initial rank, and a module without ranks changes nothing', async () => {
-    const { layers } = (await compacted()).adapter;
+    const { layers } = activeAdapter(await compacted());
     const scaling = parametrization === 'svd' ? 6 / (4 + 1e-5) : 6 / 4;
-    const { values } = (await compacted()).adapter;
+    const { values } = activeAdapter(await compacted());
     for (const [path, layer] of Object.entries(layers)) {
       const names = ['loraA', 'loraE', 'loraB', 'mask'].filter((name) => `${path}.${name}` in values);
       const own = Object.fromEntries(names.map((name) => [name, tensorAt(values, `${path}.${name}`)]));
       const factors = layer.toLora?.(own) ?? expect.fail('toLora is missing');
       expect(factors.scaling).toBe(scaling);
-      expect(factors.loraA.shape).toEqual([layer.site.inFeatures, heldRanks(layer)]);
-      if (heldRanks(layer) > 0) continue;
+      expect(factors.loraA.shape).toEqual([layer.site.inFeatures, allocatedRanks(layer)]);
+      if (allocatedRanks(layer) > 0) continue;
       expect([layer.params, layer.rank?.({}), layer.storedParameters({})]).toEqual([{}, 0, 0]);
       expect(Object.keys(values).filter((name) => name.startsWith(`${path}.`))).toEqual([]);
     }
@@ -280,14 +282,16 @@ describe.each(parametrizations)('an adapter that has been compacted: %s', (param
       await savePretrained(peft, 'adapter', { storage, pruned });
       const again = await loadPretrained(peft.model, 'adapter', { methods: [adalora], storage });
       expect(relativeDistance(await outputsOf(again), outputs)).toBeLessThan(1e-5);
-      const { layers, values } = again.adapter;
-      expect(storedParameters(layers, values)).toBe(storedParameters(peft.adapter.layers, peft.adapter.values));
+      const { layers, values } = activeAdapter(again);
+      expect(storedParameters(layers, values)).toBe(
+        storedParameters(activeAdapter(peft).layers, activeAdapter(peft).values),
+      );
     }
   });
 
   it("is in PEFT's format as its first ranks, and comes back unpruned as the smaller one that it is", async () => {
     const peft = await compacted();
-    const { adapter } = peft;
+    const adapter = activeAdapter(peft);
     const file = adalora.toFile(adapter, { pruned: false });
     expect(file.config).toMatchObject({ compact: true, init_r: 4 });
     const suffix = parametrization === 'svd' ? '.lora_E' : '.lora_A';
@@ -313,9 +317,10 @@ describe.each(parametrizations)('an adapter that has been compacted: %s', (param
     const peft = await compacted();
     const outputs = await outputsOf(peft);
     const dict = getPeftModelStateDict(peft);
-    const name = Object.keys(peft.adapter.values).find((key) => key.endsWith('.loraB')) ?? expect.fail('no tensor');
-    const { shape } = tensorAt(peft.adapter.values, name);
-    peft.adapter = { ...peft.adapter, values: { ...peft.adapter.values, [name]: hostZeros(shape) } };
+    const name =
+      Object.keys(activeAdapter(peft).values).find((key) => key.endsWith('.loraB')) ?? expect.fail('no tensor');
+    const { shape } = tensorAt(activeAdapter(peft).values, name);
+    replaceAdapter(peft, { values: { ...activeAdapter(peft).values, [name]: hostZeros(shape) } });
     expect(relativeDistance(await outputsOf(peft), outputs)).toBeGreaterThan(1e-3);
     setPeftModelStateDict(peft, dict);
     expect(relativeDistance(await outputsOf(peft), outputs)).toBeLessThan(1e-6);
@@ -325,7 +330,7 @@ describe.each(parametrizations)('an adapter that has been compacted: %s', (param
     'trains on with the ranks it has, and its budget in %s',
     async (unit) => {
       const peft = await trained({ budgetUnit: unit });
-      const [held, stored] = [heldOf(peft), storedParameters(peft.adapter.layers, peft.adapter.values)];
+      const [held, stored] = [heldOf(peft), storedParameters(activeAdapter(peft).layers, activeAdapter(peft).values)];
       const { last: after } = await trainToy(peft, { epochs: 6 });
       expect(heldOf(peft)).toEqual(held);
       expect(after.storedParameters).toBe(stored);

@@ -1,5 +1,6 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import {
+  activeAdapter,
   activeRanks,
   floats,
   hostTensor,
@@ -21,20 +22,20 @@ import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, trainToy } from './harness.js';
 
 /** Which triplets are alive, e.g. `path: 0,2; ..`. */
-const liveOf = ({ adapter }: PeftModel, values: HostTensors): string =>
-  Object.keys(adapter.layers)
+const liveOf = (peft: PeftModel, values: HostTensors): string =>
+  Object.keys(activeAdapter(peft).layers)
     .map((path) => `${path}: ${nonZeros(tensorAt(values, `${path}.loraE`)).join()}`)
     .join('; ');
 
 describe('training', () => {
   it('trap 23: calls the allocator by itself and ends within 1 percent of a budget, with uneven ranks', async () => {
-    const { matched } = attached().adapter.targets;
+    const { matched } = activeAdapter(attached()).targets;
     const budget = 600;
     const fitted = adalora.fitBudget?.(matched, budget, adalora.parseConfig({ orthRegWeight: 0.1 }));
     const peft = attached(fitted);
     const stored: number[] = [];
     await trainToy(peft, { epochs: 20, onStep: (event) => stored.push(event.storedParameters) });
-    const { layers, values } = peft.adapter;
+    const { layers, values } = activeAdapter(peft);
     expect(storedParameters(layers, values)).toBeLessThanOrEqual(budget);
     expect(storedParameters(layers, values)).toBeGreaterThanOrEqual(0.99 * budget);
     expect(new Set(Object.values(activeRanks(layers, values))).size).toBeGreaterThan(1);
@@ -53,7 +54,7 @@ describe('training', () => {
     expect(final.length).toBeGreaterThan(20);
     expect(new Set(final.map(({ adapter }) => liveOf(peft, adapter))).size).toBe(1);
     const { adapter, slots } = final[0] ?? expect.fail('no snapshot');
-    const moving = Object.keys(peft.adapter.layers).flatMap((path) => {
+    const moving = Object.keys(activeAdapter(peft).layers).flatMap((path) => {
       const momentum = floats(tensorAt(tensorAt(slots, 'moment1'), `${path}.loraE`));
       return [...tensorAt(adapter, `${path}.mask`).data].filter((keep, rank) => keep === 0 && momentum[rank] !== 0);
     });
@@ -108,10 +109,10 @@ describe('the importance that a step leaves', () => {
       const norm = Math.hypot(...Object.values(gradients).map((gradient) => Math.hypot(...gradient)));
       const factor = clipNorm === null ? 1 : Math.min(1, clipNorm / norm);
       const after = await afterOneStep(peft, { clipNorm });
-      for (const path of Object.keys(peft.adapter.layers)) {
+      for (const path of Object.keys(activeAdapter(peft).layers)) {
         const raw = (name: string): number[] => {
           const gradient = gradients[`${path}.${name}`] ?? expect.fail(`no gradient of ${name}`);
-          const weight = floats(tensorAt(peft.adapter.values, `${path}.${name}`));
+          const weight = floats(tensorAt(activeAdapter(peft).values, `${path}.${name}`));
           return Array.from(gradient, (value, index) => Math.abs(factor * value * (weight[index] as number)));
         };
         const [ofA, ofE, ofB] = [raw('loraA'), raw('loraE'), raw('loraB')];
@@ -136,7 +137,7 @@ describe('an adapter with modules that have lost every rank', () => {
   const withBareModules = async (options: Partial<AdaloraConfig> = {}): Promise<PeftModel<AdaloraConfig>> => {
     const peft = attached({ loraAlpha: 6, ...options });
     await trainToy(peft);
-    const values = { ...peft.adapter.values };
+    const values = { ...activeAdapter(peft).values };
     const keep = (path: string, ranks: readonly number[]): void => {
       for (const key of [`${path}.loraE`, `${path}.mask`]) {
         const old = values[key];
@@ -156,7 +157,7 @@ describe('an adapter with modules that have lost every rank', () => {
     'trap 22: has the same logits saved and loaded, with the scaling of the initial rank: %s',
     async (parametrization) => {
       const peft = await withBareModules({ parametrization });
-      const ranks = activeRanks(peft.adapter.layers, peft.adapter.values);
+      const ranks = activeRanks(activeAdapter(peft).layers, activeAdapter(peft).values);
       expect(ranks['encoder.layer.0.attention.query']).toBe(0);
       expect(ranks['encoder.layer.1.ffn.out']).toBe(1);
       for (const pruned of [true, false]) {

@@ -1,15 +1,24 @@
 import { bitfit } from '@peftjs/baselines';
-import { attach, CheckpointError, mergeAndUnload, normalValues, createRng, TargetModuleError } from '@peftjs/core';
+import {
+  activeAdapter,
+  attach,
+  CheckpointError,
+  createRng,
+  mergeAndUnload,
+  normalValues,
+  replaceAdapter,
+  TargetModuleError,
+} from '@peftjs/core';
 import { toyModel } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
 
 const model = toyModel();
 const peft = attach(model, bitfit());
-const { config, layers } = peft.adapter;
+const { config, layers } = activeAdapter(peft);
 
 /** Biases away from those of the model. */
 const values = Object.fromEntries(
-  Object.entries(peft.adapter.values).map(([name, { shape }]) => [
+  Object.entries(activeAdapter(peft).values).map(([name, { shape }]) => [
     name,
     normalValues(createRng(1).fork(name), shape, 1),
   ]),
@@ -28,14 +37,16 @@ describe('what is trained', () => {
   });
 
   it("leaves the first feed-forward module's bias out by the names of OpenDelta", () => {
-    const paths = Object.keys(attach(model, bitfit({ biases: 'opendelta' })).adapter.layers);
+    const paths = Object.keys(activeAdapter(attach(model, bitfit({ biases: 'opendelta' }))).layers);
     expect(Object.keys(layers).filter((path) => !paths.includes(path))).toEqual(
       [0, 1].map((n) => `encoder.layer.${n}.ffn.in`),
     );
   });
 
   it("is what is named, e.g. the paper's smaller variant: queries and the first feed-forward module", () => {
-    const named = attach(model, bitfit({ targetModules: ['query', 'ffn.in'], biases: 'opendelta' })).adapter.layers;
+    const named = activeAdapter(
+      attach(model, bitfit({ targetModules: ['query', 'ffn.in'], biases: 'opendelta' })),
+    ).layers;
     expect(Object.keys(named)).toHaveLength(4);
   });
 
@@ -58,7 +69,7 @@ describe('what is trained', () => {
 });
 
 it("merges by putting its biases in the place of the model's; weights stay as they are", () => {
-  peft.adapter = { ...peft.adapter, values };
+  replaceAdapter(peft, { values });
   const merged = mergeAndUnload(peft).weights;
   for (const path of Object.keys(layers)) {
     expect(merged[`${path}.bias`]).toEqual(values[`${path}.bias`]);
@@ -74,7 +85,7 @@ describe('files', () => {
     expect(Object.keys(file.tensors)).toEqual(Object.keys(layers).map((path) => `${path}.bias`));
     const read = bitfit.fromFile(file);
     expect(read.values).toEqual(file.tensors);
-    expect(Object.keys(attach(model, bitfit(read.config)).adapter.layers)).toEqual(Object.keys(layers));
+    expect(Object.keys(activeAdapter(attach(model, bitfit(read.config))).layers)).toEqual(Object.keys(layers));
   });
 
   it('without a bias are refused', () => {

@@ -1,5 +1,6 @@
 import { houlsby, pfeiffer, type BottleneckConfig, type NonLinearity } from '@peftjs/baselines';
 import {
+  activeAdapter,
   attach,
   CheckpointError,
   createRng,
@@ -131,7 +132,7 @@ describe('an adapter without u', () => {
 
 describe('its places', () => {
   const pathsOf = (method: typeof houlsby, options: Partial<BottleneckConfig> = {}): string[] =>
-    Object.keys(attach(toyModel(), method(options)).adapter.layers);
+    Object.keys(activeAdapter(attach(toyModel(), method(options))).layers);
 
   it('are after the attention and after the feed-forward block of every layer, as Houlsby', () => {
     expect(pathsOf(houlsby)).toEqual(
@@ -157,7 +158,7 @@ describe('its places', () => {
   });
 
   it('keep the layer norms frozen, unless they are named in modulesToSave', () => {
-    const { adapter } = attach(toyModel(), houlsby({ modulesToSave: ['norm'] }));
+    const adapter = activeAdapter(attach(toyModel(), houlsby({ modulesToSave: ['norm'] })));
     expect(Object.keys(adapter.layers).some((path) => path.endsWith('norm'))).toBe(false);
     expect(Object.keys(adapter.saved)).toEqual(expect.arrayContaining(['encoder.layer.0.norm']));
   });

@@ -1,10 +1,19 @@
 import { full } from '@peftjs/baselines';
-import { attach, CheckpointError, countParameters, createRng, normalValues, tensorAt, transposed } from '@peftjs/core';
+import {
+  activeAdapter,
+  attach,
+  CheckpointError,
+  countParameters,
+  createRng,
+  normalValues,
+  tensorAt,
+  transposed,
+} from '@peftjs/core';
 import { toyModel } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
 
 const model = toyModel();
-const { adapter } = attach(model, full());
+const adapter = activeAdapter(attach(model, full()));
 const { config, layers } = adapter;
 
 const values = Object.fromEntries(

@@ -1,5 +1,6 @@
 import { ia3 } from '@peftjs/baselines';
 import {
+  activeAdapter,
   attach,
   CheckpointError,
   createRng,
@@ -9,6 +10,7 @@ import {
   mergeAndUnload,
   normalValues,
   onWarning,
+  replaceAdapter,
   sizeOf,
   tensorAt,
   type AdapterFile,
@@ -121,7 +123,7 @@ describe('the layer', () => {
     ['ffn.out', 'input', ['ffn.out']],
   ] as const)('of %s scales its %s', (name, scaled, feedforwardModules) => {
     const path = `encoder.layer.0.${name}`;
-    const { layers } = attach(model, ia3({ targetModules: [path], feedforwardModules })).adapter;
+    const { layers } = activeAdapter(attach(model, ia3({ targetModules: [path], feedforwardModules })));
     const layer = tensorAt(layers, path);
     const row = normalValues(createRng(4), [1, layer.site.inFeatures], 1);
     const y = outputOf(layer, row);
@@ -131,12 +133,12 @@ describe('the layer', () => {
   it('merges into the weight, and into the bias where the output is scaled', () => {
     const peft = attach(model, ia3({ targetModules: ['encoder.layer.0.ffn.in', 'encoder.layer.0.ffn.out'] }));
     const values = Object.fromEntries(
-      Object.entries(peft.adapter.values).map(([name, value]) => [
+      Object.entries(activeAdapter(peft).values).map(([name, value]) => [
         name,
         name.endsWith('ia3L') ? scale(value.shape[0] ?? 0) : value,
       ]),
     );
-    peft.adapter = { ...peft.adapter, values };
+    replaceAdapter(peft, { values });
     const merged = mergeAndUnload(peft).weights;
     const change = (name: string, index: number): number =>
       (tensorAt(merged, name).data[index] ?? NaN) / (tensorAt(model.weights, name).data[index] ?? NaN);

@@ -1,6 +1,5 @@
 import * as v from 'valibot';
-import { ConfigError } from './errors.js';
-import { didYouMean } from './nearest.js';
+import { ConfigError, didYouMean } from './errors.js';
 
 /** Where warnings go; the packages below the command line print nothing themselves. */
 export type Warn = (message: string) => void;

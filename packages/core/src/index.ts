@@ -2,6 +2,7 @@ export {
   CheckpointError,
   ConfigError,
   DataError,
+  didYouMean,
   EngineError,
   PeftError,
   ShapeError,
@@ -38,9 +39,8 @@ export {
 export type { Axis, CompiledFunction, EngineInfo, Executor, InputSpec, PureFunction } from './contracts/executor.js';
 export { NUMERICS } from './numerics.js';
 export { createRng, type Rng } from './rng.js';
-export type { Batch, EvaluationData, Lookup, Model, DataKind, Scope, Task, TrainingData } from './contracts/model.js';
+export type { Batch, DataKind, EvaluationData, Lookup, Model, Scope, Task, TrainingData } from './contracts/model.js';
 export {
-  defineMethod,
   trained,
   type AdapterContents,
   type AdapterFile,
@@ -64,6 +64,7 @@ export {
   type ResizedLayer,
   type StateSpec,
   type StepContext,
+  type TargetConfig,
   type TrainPlan,
   type UpdateContext,
 } from './contracts/method.js';
@@ -76,8 +77,7 @@ export {
   type SiteKind,
   type SiteRole,
 } from './contracts/site.js';
-export { didYouMean } from './nearest.js';
-export { assertLabelNames, labelFields, labelsIn } from './labels.js';
+export { assertLabelNames, labelFields, labelsIn, outputsOf } from './head.js';
 export {
   assertKnownOptions,
   describe,
@@ -97,14 +97,24 @@ export {
   patternValue,
   selectSites,
   targetEntries,
-  type TargetConfig,
   type TargetReport,
 } from './adapter/targets.js';
-export { diskStorage, memoryStorage, type Storage } from './storage.js';
-export { outputsOf } from './adapter/head.js';
-export { adaptedSites, attach, type AttachOptions } from './adapter/attach.js';
-export { biasLayer, fullModule } from './adapter/full-module.js';
-export { addAdapter, deleteAdapter, disableAdapter, setAdapter, unload } from './adapter/adapters.js';
+export { diskStorage, incompleteSave, memoryStorage, writeFolder, type FolderFiles, type Storage } from './storage.js';
+export { adaptedSites, attach, defineMethod, type AttachOptions } from './adapter/attach.js';
+export { biasLayer, fullModule } from './adapter/layers.js';
+export {
+  addAdapter,
+  deleteAdapter,
+  deltaWeight,
+  disableAdapter,
+  fullPrecision,
+  mergeAdapter,
+  mergeAndUnload,
+  setAdapter,
+  unload,
+  unmergeAdapter,
+  type MergeOptions,
+} from './adapter/adapters.js';
 export {
   activeAdapter,
   BASE,
@@ -117,37 +127,55 @@ export {
 } from './adapter/peft-model.js';
 export { actingParts, type ActingParts } from './adapter/acting.js';
 export { forward, type ForwardTensors } from './adapter/scope.js';
-export { layerStatus, modelStatus, type LayerStatus, type ModelStatus } from './adapter/status.js';
-export { singularFactors, type RankChoice, type SingularFactors } from './adapter/low-rank.js';
-export type { CombinationType } from './adapter/combine.js';
-export { assertCuttable, cutStep, heldCost, missedCut, selectRanks, type OfRanks } from './adapter/rank-selection.js';
-export { truncated } from './adapter/truncation.js';
-export {
-  changeRanks,
-  heldRanks,
-  keepRanks,
-  rankedPaths,
-  withRankCounts,
-  withResized,
-  type RankChange,
-} from './adapter/compaction.js';
 export {
   activeRanks,
   baseParameters,
   countParameters,
   describeParameters,
+  layerStatus,
+  modelStatus,
   optimizerStateBytes,
   storedParameters,
+  type LayerStatus,
+  type ModelStatus,
   type ParameterCount,
 } from './adapter/accounting.js';
 export {
-  deltaWeight,
-  fullPrecision,
-  mergeAdapter,
-  mergeAndUnload,
-  unmergeAdapter,
-  type MergeOptions,
-} from './adapter/merge.js';
+  foldDiagonal,
+  joinFactors,
+  kaimingUniform,
+  loraDelta,
+  nonZeros,
+  normalValues,
+  pickColumns,
+  pickRows,
+  placeColumns,
+  placeRows,
+  rowNorms,
+  scaleColumns,
+  scaled,
+  scaleRows,
+  singularFactors,
+  type RankChoice,
+  type SingularFactors,
+} from './adapter/factors.js';
+export { addWeightedAdapter, type CombinationType, type WeightedAdapterOptions } from './files/weighted.js';
+export {
+  assertCuttable,
+  changeRanks,
+  cutStep,
+  allocatedCost,
+  allocatedRanks,
+  keepRanks,
+  missedCut,
+  rankedPaths,
+  selectRanks,
+  truncated,
+  withRankCounts,
+  withResized,
+  type OfRanks,
+  type RankChange,
+} from './adapter/ranks.js';
 export {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
@@ -157,12 +185,14 @@ export {
   savePretrained,
   type LoadOptions,
   type SaveOptions,
-} from './files/checkpoint.js';
-export { incompleteSave, writeFolder, type FolderFiles } from './files/write-folder.js';
+} from './files/pretrained.js';
 export { convertToLora, type ConvertOptions } from './files/convert.js';
-export { hotswapAdapter } from './files/hot-swap.js';
-export { getPeftModelStateDict, setPeftModelStateDict, type StateDictOptions } from './files/state-dict.js';
-export { addWeightedAdapter, type WeightedAdapterOptions } from './files/weighted.js';
+export {
+  getPeftModelStateDict,
+  hotswapAdapter,
+  setPeftModelStateDict,
+  type StateDictOptions,
+} from './files/state-dict.js';
 export { train, type TrainResult } from './train/train.js';
 export {
   trainSettings,
@@ -252,32 +282,18 @@ export {
   type BudgetItem,
   type RankTable,
 } from './adapter/budget.js';
-export { gatedLoraFiles, type GatedFiles, type GatedFormat } from './files/gated-file.js';
 export {
   adaptedPaths,
   assertFeatures,
+  gatedLoraFiles,
   loraFile,
   matrixOf,
   readLoraFile,
   warnOfUnknownTensors,
+  type GatedFiles,
+  type GatedFormat,
   type LoraFileContents,
 } from './files/lora-file.js';
-export {
-  foldDiagonal,
-  joinFactors,
-  kaimingUniform,
-  loraDelta,
-  nonZeros,
-  normalValues,
-  pickColumns,
-  pickRows,
-  placeColumns,
-  placeRows,
-  rowNorms,
-  scaleColumns,
-  scaled,
-  scaleRows,
-} from './adapter/factors.js';
 export { qr, type QrFactors } from './linalg/qr.js';
-export { symmetricInverse, type InverseOptions } from './linalg/symmetric-inverse.js';
+export { symmetricInverse, type InverseOptions } from './linalg/matrix.js';
 export { truncatedSvd, type SvdOptions, type TruncatedSvd } from './linalg/truncated-svd.js';

@@ -4,7 +4,7 @@
  *   s_j = max_i |W_ij| / 127     Q_ij = round(W_ij / s_j), in -127..127     W_ij ~ s_j Q_ij, off by at most s_j / 2
  */
 import { ShapeError, UnsupportedError } from './errors.js';
-import { isOfHead } from './adapter/head.js';
+import { isOfHead } from './head.js';
 import type { Model } from './contracts/model.js';
 import type { Site } from './contracts/site.js';
 import { floats, tensorAt, type HostTensor } from './tensors.js';
@@ -24,7 +24,7 @@ export interface QuantizedTensor extends HostTensor {
 /** The largest number that a value in 8 bits takes; -128 is left out, so that signs are alike. */
 const LARGEST = 127;
 
-/** A matrix `[in, out]` in 8 bits. @throws ShapeError when it is no matrix of floats. */
+/** Returns a matrix `[in, out]` in 8 bits. @throws ShapeError when it is no matrix of floats. */
 export function quantized(weight: HostTensor): QuantizedTensor {
   const [rows = 0, columns = 0] = weight.shape;
   if (weight.shape.length !== 2) {
@@ -47,7 +47,7 @@ export function isQuantized(tensor: HostTensor): tensor is QuantizedTensor {
   return 'scale' in tensor;
 }
 
-/** A model whose frozen linear modules are held in 8 bits; those of the head, which is trained, stay as they are. */
+/** Returns a new model whose frozen linear modules, but for the head's, are held in 8 bits; `model` stays as it is. */
 export function quantizedModel<M extends Model>(model: M): M {
   const own = model.sites.filter((site) => takesQuantized(site) && !isOfHead(model, site.path));
   const weights = own.map(({ path }): [string, HostTensor] => {
@@ -58,8 +58,9 @@ export function quantizedModel<M extends Model>(model: M): M {
 }
 
 /**
- * Refuses a model that is not whole.
- * @throws UnsupportedError for a model that holds weights in 8 bits, where its own are wanted. */
+ * Checks that every weight of a model is float32, as what writes weights needs.
+ * @throws UnsupportedError naming one that is held in 8 bits.
+ */
 export function assertFullPrecision({ weights }: Pick<Model, 'weights'>): void {
   const [name] = Object.entries(weights).find(([, weight]) => isQuantized(weight)) ?? [];
   if (name === undefined) return;

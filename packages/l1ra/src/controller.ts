@@ -4,8 +4,8 @@ import {
   createRng,
   cutStep,
   floats,
-  heldCost,
-  heldRanks,
+  allocatedCost,
+  allocatedRanks,
   isNearBudget,
   missedCut,
   tensorAt,
@@ -56,7 +56,7 @@ export function l1raController(layers: AdapterLayers, config: L1raConfig, plan: 
       return changes;
     },
     holdsBudget: (step) => budget === null || step > last,
-    snapshot: () => ({ ranks: Object.values(held).map(heldRanks), isFilled }),
+    snapshot: () => ({ ranks: Object.values(held).map(allocatedRanks), isFilled }),
     restore(state) {
       if (Array.isArray(state.ranks)) held = layersOfRanks(layers, config, state.ranks as readonly number[]);
       isFilled = state.isFilled === true;
@@ -101,7 +101,7 @@ function gatesOf(values: HostTensors): Gates {
 }
 
 function assertWithin(budget: number, layers: AdapterLayers): void {
-  const held = heldCost(layers);
+  const held = allocatedCost(layers);
   if (held <= budget || isNearBudget(held, budget)) return;
   throw new ConfigError(
     `budget is ${budget}; the ranks that these modules start with store ${held} and only move: start with fewer`,

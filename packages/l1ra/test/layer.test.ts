@@ -1,4 +1,13 @@
-import { attach, hostTensor, predict, tensorAt, train, withAdapter, type HostTensors } from '@peftjs/core';
+import {
+  activeAdapter,
+  attach,
+  hostTensor,
+  predict,
+  tensorAt,
+  train,
+  withAdapter,
+  type HostTensors,
+} from '@peftjs/core';
 import {
   contextOf,
   forwardOf,
@@ -84,7 +93,7 @@ it('has ranks that move while their number stays, and outputs that stay when the
     (await predict(withAdapter(peft, parts), toyEvaluationData().batches, { executor })).flatMap((row) => [...row]);
   const { layers, values } = last;
   const plan = { totalSteps: 10, warmupSteps: 0, finalSteps: 1 };
-  const controller = l1ra.controller?.(layers, peft.adapter.config, plan) ?? expect.fail('no controller');
+  const controller = l1ra.controller?.(layers, activeAdapter(peft).config, plan) ?? expect.fail('no controller');
   const [first = ''] = Object.keys(layers);
   const gate = tensorAt(values, `${first}.gate`);
   const dying = {

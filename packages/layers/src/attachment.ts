@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   ConfigError,
   stepContext,
   valuesOf,
@@ -146,7 +147,7 @@ function callOf(attachment: Attachment, { layer, site, productOf }: Module): tf.
 function warnOfLostRules({ model, peft }: Attachment, { loss, update }: AdapterLayer): void {
   if (tf.engine().state.gradientDepth === 0 || !(loss ?? update)) return;
   warnOnce(
-    `gradients go through '${model.name}' outside its own fit: the loss terms and rules of ${peft.adapter.method.name} do not run there`,
+    `gradients go through '${model.name}' outside its own fit: the loss terms and rules of ${activeAdapter(peft).method.name} do not run there`,
   );
 }
 

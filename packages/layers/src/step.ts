@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   drawNoise,
   layerRules,
   objectiveGradients,
@@ -6,6 +7,7 @@ import {
   stepContext,
   tensorAt,
   trainedTensors,
+  TrainingError,
   UnsupportedError,
   type AdapterLayers,
   type Controller,
@@ -31,7 +33,7 @@ import { restartOptimizer, variableOf } from './tfjs-layers.js';
 export function oneStep(attachment: Attachment, run: Run, optimizer: Optimizer, lossOf: () => Scalar): Scalar {
   return tf.tidy(() => {
     const { layers, variables } = attachment.mounted();
-    const { adapter } = attachment.peft;
+    const adapter = activeAdapter(attachment.peft);
     const step = ++run.step;
     const rates = ratesOf(optimizer, run, layers);
     const ctx = stepContext(scalarsOf(run, adapter.layers, rates), Object.keys(adapter.layers).length, true);

@@ -1,9 +1,10 @@
 import {
+  activeAdapter,
   attach,
+  countParameters,
   embeddingSite,
   floats,
   hostZeros,
-  storedParameters,
   tensorAt,
   type HostTensor,
   type PeftModel,
@@ -23,8 +24,8 @@ beforeAll(async () => {
 const attached = (config: Partial<LoraConfig>): PeftModel<LoraConfig> =>
   attach(toyModel(), lora({ r: 2, targetModules: ['query', 'value'], ...config }), { seed: 4 });
 
-const withBias = ({ adapter: { layers } }: PeftModel): string[] =>
-  Object.values(layers).flatMap(({ site, params }) => (params.bias ? [site.path] : []));
+const withBias = (peft: PeftModel): string[] =>
+  Object.values(activeAdapter(peft).layers).flatMap(({ site, params }) => (params.bias ? [site.path] : []));
 
 const query = 'encoder.layer.0.attention.query';
 
@@ -49,11 +50,11 @@ describe('bias', () => {
   it('starts from the biases of the model, without weight decay, and counts as stored', () => {
     const [none, all] = [attached({}), attached({ bias: 'all' })];
     for (const path of [query, 'encoder.layer.1.norm']) {
-      const { initial, decay } = all.adapter.layers[path]?.params.bias ?? expect.fail(path);
+      const { initial, decay } = activeAdapter(all).layers[path]?.params.bias ?? expect.fail(path);
       expect(initial).toEqual(toyModel().weights[`${path}.bias`]);
       expect(decay).toBe(false);
     }
-    const stored = ({ adapter }: PeftModel): number => storedParameters(adapter.layers, adapter.values);
+    const stored = (peft: PeftModel): number => countParameters(peft).stored;
     const biases = toyModel().sites.filter(({ hasBias, path }) => hasBias && path !== 'classifier');
     expect(stored(all) - stored(none)).toBe(biases.reduce((sum, { outFeatures }) => sum + outFeatures, 0));
   });

@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   attach,
   embeddingSite,
   linearSite,
@@ -91,7 +92,7 @@ describe('a file', () => {
     expect(lora.fromFile(file).values).toEqual(adapted.values);
 
     const model = toyModel();
-    const { adapter } = attach(model, lora({ r: 2, bias: 'all', targetModules: ['query'] }));
+    const adapter = activeAdapter(attach(model, lora({ r: 2, bias: 'all', targetModules: ['query'] })));
     const { tensors } = lora.toFile(adapter, { pruned: true });
     expect(Object.keys(tensors)).toContain('encoder.layer.0.attention.query.base_layer.bias');
     expect(tensors['encoder.layer.0.norm.bias']).toEqual(model.weights['encoder.layer.0.norm.bias']);
@@ -149,11 +150,11 @@ describe('a LoRA-GA adapter', () => {
     const storage = memoryStorage();
     const peft = attach(toyModel(), lora({ r: 2, initLoraWeights: 'stored' }));
     const values = Object.fromEntries(
-      Object.entries(peft.adapter.values).map(([key, { shape }], index) => [key, drawn(index, shape)] as const),
+      Object.entries(activeAdapter(peft).values).map(([key, { shape }], index) => [key, drawn(index, shape)] as const),
     );
     await savePretrained(withAdapter(peft, { values }), 'adapter', { storage, pruned: false });
     const loaded = await loadPretrained(toyModel(), 'adapter', { methods: [lora], storage });
-    expect(farthestTensor(loaded.adapter.values, values).distance).toBe(0);
+    expect(farthestTensor(activeAdapter(loaded).values, values).distance).toBe(0);
   });
 });
 
@@ -192,7 +193,7 @@ describe('reading', () => {
   ])('names the tensor that is missing: %s', async (suffix, options) => {
     const storage = memoryStorage();
     const peft = attach(toyModel(), lora({ r: 2, targetModules: ['query'], ...options }));
-    const file = lora.toFile(peft.adapter, { pruned: true });
+    const file = lora.toFile(activeAdapter(peft), { pruned: true });
     const method = { ...lora, toFile: () => ({ ...file, tensors: without(file.tensors, suffix) }) };
     await savePretrained(withAdapter(peft, { method }), 'adapter', { storage });
     await expect(loadPretrained(toyModel(), 'adapter', { methods: [lora], storage })).rejects.toThrow(

@@ -1,11 +1,13 @@
 import {
+  activeAdapter,
   adamW,
   attach,
-  countParameters,
   ConfigError,
+  countParameters,
   floats,
   loadPretrained,
   memoryStorage,
+  replaceAdapter,
   savePretrained,
   tensorAt,
   train,
@@ -37,7 +39,7 @@ const attached = (config: Partial<LoraConfig>): PeftModel<LoraConfig> =>
 /** What one step does to every tensor, by an optimizer that takes the gradient away, or nearly. */
 async function stepOf(config: Partial<LoraConfig>, clipNorm: number | null = null): Promise<Record<string, number[]>> {
   const peft = attached(config);
-  const before = peft.adapter.values;
+  const before = activeAdapter(peft).values;
   const { last } = await train(peft, toyTrainingData(1, 1), {
     executor: await referenceExecutor(),
     epochs: 1,
@@ -85,7 +87,7 @@ describe('trap 29: LoRA+', () => {
 
   it('leaves embeddings at the rate of A', () => {
     const peft = attached({ targetModules: ['embeddings', 'query'], loraplusLrRatio: 16 });
-    const rates = Object.values(peft.adapter.layers).map(({ params }) => params.loraB?.rateFactor);
+    const rates = Object.values(activeAdapter(peft).layers).map(({ params }) => params.loraB?.rateFactor);
     expect(rates).toEqual([1, 16, 16]);
   });
 });
@@ -98,8 +100,8 @@ const trainToy = async (peft: PeftModel<LoraConfig>, epochs = 3): Promise<HostTe
 describe('trap 29: LoRA-FA', () => {
   it('leaves A as it is, to the last bit, and trains r * out parameters', async () => {
     const peft = attached({ loraFa: true });
-    const before = peft.adapter.values;
-    const outputs = Object.values(peft.adapter.layers).reduce((sum, { site }) => sum + site.outFeatures, 0);
+    const before = activeAdapter(peft).values;
+    const outputs = Object.values(activeAdapter(peft).layers).reduce((sum, { site }) => sum + site.outFeatures, 0);
     expect(countParameters(peft)).toMatchObject({ trainable: 2 * outputs });
     const after = await trainToy(peft);
     expect(kindsOf(before, 'loraA').length).toBeGreaterThan(0);
@@ -130,14 +132,14 @@ describe('trap 29: LoRA-FA', () => {
 
   it('knows the A of a file: training goes on as if it had not been saved', async () => {
     const peft = attached({ loraFa: true, loraplusLrRatio: 2 });
-    peft.adapter = { ...peft.adapter, values: await trainToy(peft) };
+    replaceAdapter(peft, { values: await trainToy(peft) });
     const storage = memoryStorage();
     await savePretrained(peft, 'adapter', { storage, pruned: false });
     const loaded = await loadPretrained(toyModel(), 'adapter', { methods: [lora], storage });
-    expect(loaded.adapter.config).toMatchObject({ loraFa: true, loraplusLrRatio: 2 });
-    expect(farthestTensor(loaded.adapter.values, peft.adapter.values).distance).toBeLessThan(1e-6);
-    const fresh = attach(toyModel(), lora({ r: 2, loraFa: true }), { seed: 0 }).adapter.values; // where loading began
-    expect(farthestTensor(loaded.adapter.values, fresh).distance).toBeGreaterThan(0.1);
+    expect(activeAdapter(loaded).config).toMatchObject({ loraFa: true, loraplusLrRatio: 2 });
+    expect(farthestTensor(activeAdapter(loaded).values, activeAdapter(peft).values).distance).toBeLessThan(1e-6);
+    const fresh = activeAdapter(attach(toyModel(), lora({ r: 2, loraFa: true }), { seed: 0 })).values; // where loading began
+    expect(farthestTensor(activeAdapter(loaded).values, fresh).distance).toBeGreaterThan(0.1);
     const [goneOn, uninterrupted] = [await trainToy(loaded as PeftModel<LoraConfig>), await trainToy(peft)];
     expect(farthestTensor(goneOn, uninterrupted).distance).toBeLessThan(1e-4);
   });
@@ -148,7 +150,7 @@ describe('trap 29: LoRA-FA', () => {
   });
 
   it('trains both factors of an embedding, whose A starts from zero', () => {
-    const { layers } = attached({ loraFa: true, targetModules: ['embeddings', 'query'] }).adapter;
+    const { layers } = activeAdapter(attached({ loraFa: true, targetModules: ['embeddings', 'query'] }));
     const trained = Object.values(layers).map(({ params }) => params.loraA?.trainable);
     expect(trained).toEqual([true, false, false]);
   });
@@ -164,12 +166,12 @@ describe('going on from a file', () => {
   };
   it.each(Object.entries(kinds))('is as if training had not been interrupted: %s', async (_, config) => {
     const peft = attached(config);
-    peft.adapter = { ...peft.adapter, values: await trainToy(peft) };
+    replaceAdapter(peft, { values: await trainToy(peft) });
     const storage = memoryStorage();
     await savePretrained(peft, 'adapter', { storage, pruned: false });
     const loaded = (await loadPretrained(toyModel(), 'adapter', { methods: [lora], storage })) as PeftModel<LoraConfig>;
-    expect(farthestTensor(loaded.adapter.values, peft.adapter.values).distance).toBe(0);
-    const again = { ...loaded, seed: peft.seed, adapter: loaded.adapter }; // the seed of dropout
+    expect(farthestTensor(activeAdapter(loaded).values, activeAdapter(peft).values).distance).toBe(0);
+    const again = { ...loaded, seed: peft.seed, adapter: activeAdapter(loaded) }; // the seed of dropout
     expect(farthestTensor(await trainToy(again), await trainToy(peft)).distance).toBeLessThan(1e-4);
   });
 });

@@ -1,12 +1,13 @@
 import {
+  activeAdapter,
   activeRanks,
   attach,
   createRng,
+  loadPretrained,
+  memoryStorage,
   normalValues,
   predict,
   savePretrained,
-  memoryStorage,
-  loadPretrained,
   storedParameters,
   tensorAt,
   train,
@@ -71,7 +72,7 @@ describe('the cut', () => {
 
   it('leaves the outputs of dW without its smallest singular values, and those of a LoRA in its file', async () => {
     const peft = attached();
-    const { layers, config, values: initial } = peft.adapter;
+    const { layers, config, values: initial } = activeAdapter(peft);
     const values: HostTensors = { ...initial };
     for (const path of Object.keys(layers)) {
       const { shape } = tensorAt(initial, `${path}.loraB`);
@@ -86,15 +87,15 @@ describe('the cut', () => {
       }
     }
     const after = withAdapter(peft, { layers: withResized(layers, resized), values: cut });
-    expect(storedParameters(after.adapter.layers, cut)).toBeLessThanOrEqual(budget);
+    expect(storedParameters(activeAdapter(after).layers, cut)).toBeLessThanOrEqual(budget);
     // Every module's change by itself, in double precision, is that of the conversion to as many ranks.
-    const ranks = activeRanks(after.adapter.layers, cut);
+    const ranks = activeRanks(activeAdapter(after).layers, cut);
     expect(Math.min(...Object.values(ranks))).toBeLessThan(4);
     const storage = memoryStorage();
     await savePretrained(after, 'cut', { storage });
     const read = await loadPretrained(toyModel(), 'cut', { storage, methods: [lora] });
     expect(relativeDistance(await outputsOf(after), await outputsOf(read as never))).toBeLessThan(1e-5);
-    expect(activeRanks(read.adapter.layers, read.adapter.values)).toEqual(
+    expect(activeRanks(activeAdapter(read).layers, activeAdapter(read).values)).toEqual(
       Object.fromEntries(Object.entries(ranks).filter(([, rank]) => rank > 0)),
     );
   });
@@ -105,11 +106,11 @@ describe('the cut', () => {
     await train(plain, toyTrainingData(), { executor, epochs: 2, learningRate: 0.02 });
     const peft = attached({ budget: null });
     await trainToy(peft, { epochs: 2 });
-    expect(peft.adapter.values).toEqual(plain.adapter.values);
+    expect(activeAdapter(peft).values).toEqual(activeAdapter(plain).values);
   });
 
   it('is refused where it cannot be, and missed where afterStep is not called', () => {
-    const { layers } = attached().adapter;
+    const { layers } = activeAdapter(attached());
     const controllerOf = (options: Partial<TruncatedLoraConfig>, totalSteps = 10) =>
       truncatedLora.controller?.(layers, truncatedLora.parseConfig({ r: 4, ...options }), {
         totalSteps,

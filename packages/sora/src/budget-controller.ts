@@ -2,7 +2,7 @@ import {
   assertCuttable,
   createRng,
   cutStep,
-  heldCost,
+  allocatedCost,
   missedCut,
   rankedPaths,
   type AdapterLayers,
@@ -62,7 +62,7 @@ export function budgetController(
   budget: number,
   plan: TrainPlan,
 ): Controller {
-  const full = heldCost(layers);
+  const full = allocatedCost(layers);
   assertCuttable(layers, budget, plan);
   const course = steeringCourse(plan, full, Math.min(budget, full));
   const { from, until } = course;

@@ -1,5 +1,5 @@
 import {
-  heldCost,
+  allocatedCost,
   keepRanks,
   withRankCounts,
   type AdapterContents,
@@ -27,7 +27,7 @@ const WORTHWHILE = 0.25;
  */
 export function compaction(layers: AdapterLayers, values: HostTensors): Pick<ControllerChanges, 'resized'> {
   const groups = gateGroups(layers, values);
-  const [held, live] = [heldCost(layers), liveCost(groups)];
+  const [held, live] = [allocatedCost(layers), liveCost(groups)];
   if (live === 0 || live === held || held - live < WORTHWHILE * held) return {};
   return { resized: keepRanks(layers, Object.fromEntries(groups.map(({ path, gate }) => [path, liveRanks(gate)]))) };
 }

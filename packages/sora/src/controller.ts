@@ -1,5 +1,5 @@
 import {
-  heldRanks,
+  allocatedRanks,
   rankedPaths,
   withRankCounts,
   withResized,
@@ -33,7 +33,7 @@ function fixedController(layers: AdapterLayers, config: SoraConfig, { warmupStep
       return changes;
     },
     holdsBudget: () => true,
-    snapshot: () => ({ ranks: Object.values(held).map(heldRanks) }),
+    snapshot: () => ({ ranks: Object.values(held).map(allocatedRanks) }),
     restore({ ranks }) {
       if (Array.isArray(ranks)) held = withRankCounts(layers, ranks as readonly number[]);
     },

@@ -1,6 +1,6 @@
 import {
   floats,
-  heldRanks,
+  allocatedRanks,
   hostTensor,
   rankCost,
   rankedPaths,
@@ -119,7 +119,7 @@ export function drawnWorths(layers: AdapterLayers, rng: Rng): OfRanks {
     rankedPaths(layers).map((path) => {
       const layer = tensorAt(layers, path);
       const own = rng.fork(path);
-      return [path, Array.from({ length: heldRanks(layer) }, () => own.uniform() * rankCost(layer.site))];
+      return [path, Array.from({ length: allocatedRanks(layer) }, () => own.uniform() * rankCost(layer.site))];
     }),
   );
 }

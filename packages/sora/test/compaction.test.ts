@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   activeRanks,
   hostTensor,
   loadPretrained,
@@ -40,7 +41,7 @@ const at = (snapshots: Map<number, TrainingSnapshot>, step: number): TrainingSna
 
 /** The trained model as it was when a snapshot was taken. */
 const modelAt = (peft: PeftModel<SoraConfig>, values: HostTensors): PeftModel<SoraConfig> => {
-  const { adapter } = attached(peft.adapter.config);
+  const adapter = activeAdapter(attached(activeAdapter(peft).config));
   return withAdapter(peft, { layers: sora.resumedLayers?.({ ...adapter, values }) ?? adapter.layers, values });
 };
 
@@ -89,8 +90,8 @@ describe('compaction', () => {
       modelAt(peft, after.adapter),
     ];
     expect(relativeDistance(await outputsOf(compacted), await outputsOf(whole))).toBeLessThan(1e-5);
-    expect(storedParameters(compacted.adapter.layers, after.adapter)).toBe(
-      storedParameters(whole.adapter.layers, before.adapter),
+    expect(storedParameters(activeAdapter(compacted).layers, after.adapter)).toBe(
+      storedParameters(activeAdapter(whole).layers, before.adapter),
     );
   });
 
@@ -107,7 +108,7 @@ describe('compaction', () => {
     };
     const peft = attached(dying);
     await trainToy(peft, { executor });
-    const { layers } = peft.adapter;
+    const { layers } = activeAdapter(peft);
     expect(gates.length).toBeGreaterThan(1);
     expect(gates[0]).toBe(6 * 10);
     expect(gates.at(-1)).toBe(sum(Object.values(layers).map(({ params }) => params.gate?.initial.shape[0] ?? 0)));
@@ -115,7 +116,7 @@ describe('compaction', () => {
   });
 
   it('leaves the tensors alone while less than a quarter of them is dead, and never without being asked', async () => {
-    const held = ({ adapter }: PeftModel<SoraConfig>): number => sizeOf(adapter.values);
+    const held = (peft: PeftModel<SoraConfig>): number => sizeOf(activeAdapter(peft).values);
     const untouched = async (options: Partial<SoraConfig>): Promise<void> => {
       const peft = attached(options);
       const before = held(peft);
@@ -133,9 +134,9 @@ describe('compaction', () => {
       const resume = await readSnapshot(writeSnapshot(at(snapshots, step)));
       const again = attached({ ...dying, loraDropout: 0.2 });
       await trainToy(again, { resume });
-      expect(again.adapter.values).toEqual(peft.adapter.values);
-      expect(activeRanks(again.adapter.layers, again.adapter.values)).toEqual(
-        activeRanks(peft.adapter.layers, peft.adapter.values),
+      expect(activeAdapter(again).values).toEqual(activeAdapter(peft).values);
+      expect(activeRanks(activeAdapter(again).layers, activeAdapter(again).values)).toEqual(
+        activeRanks(activeAdapter(peft).layers, activeAdapter(peft).values),
       );
     }
     const smaller = attached({ ...dying, r: 1, loraDropout: 0.2 });
@@ -153,7 +154,7 @@ describe('compaction', () => {
     expect(new Set(sizes.slice(0, 19)).size).toBe(1);
     expect(new Set(sizes.slice(19)).size).toBe(1);
     expect(sizes[19]).toBeLessThan(0.75 * (sizes[18] as number));
-    const { layers, values } = peft.adapter;
+    const { layers, values } = activeAdapter(peft);
     expect(storedParameters(layers, values)).toBeLessThanOrEqual(500);
     expect(storedParameters(layers, values)).toBeGreaterThanOrEqual(0.99 * 500);
     const whole = attached({ ...options, compactEvery: null });
@@ -169,8 +170,8 @@ describe('an adapter that has lost every rank of some modules', () => {
     await trainToy(peft, { epochs: 20 });
     return peft;
   };
-  const heldOf = ({ adapter }: PeftModel<SoraConfig>): number[] =>
-    Object.values(adapter.layers).map(({ params }) => params.gate?.initial.shape[0] ?? 0);
+  const heldOf = (peft: PeftModel<SoraConfig>): number[] =>
+    Object.values(activeAdapter(peft).layers).map(({ params }) => params.gate?.initial.shape[0] ?? 0);
 
   it('trains on, merges and is saved like any other', async () => {
     const peft = await bare(2.5);
@@ -193,23 +194,23 @@ describe('an adapter that has lost every rank of some modules', () => {
     const peft = attached({ r: 2, sparseLambda: 400, compactEvery: 4 });
     const headless = { ...peft, model: { ...peft.model, head: [] } } as typeof peft;
     await trainToy(headless, { epochs: 8 });
-    expect(liveGates(headless.adapter.values)).toBe(0);
+    expect(liveGates(activeAdapter(headless).values)).toBe(0);
     expect(heldOf(headless)).not.toContain(0);
   });
 
   it('has no tensors at a bare module, and a change of zero there', async () => {
     const peft = await bare(2.5);
     const [path, layer] =
-      Object.entries(peft.adapter.layers).find(([, { params }]) => Object.keys(params).length === 0) ??
+      Object.entries(activeAdapter(peft).layers).find(([, { params }]) => Object.keys(params).length === 0) ??
       expect.fail('no module is bare');
-    expect(Object.keys(peft.adapter.values).filter((name) => name.startsWith(`${path}.`))).toEqual([]);
+    expect(Object.keys(activeAdapter(peft).values).filter((name) => name.startsWith(`${path}.`))).toEqual([]);
     expect(layer.toLora?.({}).loraA.shape).toEqual([layer.site.inFeatures, 0]);
     expect([layer.rank?.({}), layer.storedParameters({})]).toEqual([0, 0]);
   });
 });
 
 describe('the layers of a smaller adapter', () => {
-  const { site } = tensorAt(attached().adapter.layers, 'encoder.layer.0.ffn.in');
+  const { site } = tensorAt(activeAdapter(attached()).layers, 'encoder.layer.0.ffn.in');
   const config = sora.parseConfig({ r: 4, loraAlpha: 12, l1Weight: 8 });
   const layers = layersOf(sora, [site], config);
   const values = { [`${site.path}.gate`]: hostTensor(Float32Array.of(1, -2), [2]) };

@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   attach,
   createRng,
   hostTensor,
@@ -43,7 +44,7 @@ export const trainToy = async (
 
 /** The same model with other options for its controller: the layers keep theirs. The one given stays as it is. */
 export const reconfigured = (peft: PeftModel<SoraConfig>, options: Partial<SoraConfig>): PeftModel<SoraConfig> =>
-  withAdapter(peft, { config: { ...peft.adapter.config, ...options } });
+  withAdapter(peft, { config: { ...activeAdapter(peft).config, ...options } });
 
 /** The outputs on rows that were not trained on. */
 export const outputsOf = async (model: PeftModel<SoraConfig> | Model): Promise<number[]> =>

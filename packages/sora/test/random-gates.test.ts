@@ -1,4 +1,4 @@
-import { activeRanks, storedParameters, type TrainPlan } from '@peftjs/core';
+import { activeAdapter, activeRanks, storedParameters, type TrainPlan } from '@peftjs/core';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { expect, it } from 'vitest';
 import { attached, trainToy } from './harness.js';
@@ -29,7 +29,7 @@ it('a random mask meets the budget, differs by seed, and has no threshold before
 });
 
 it('is drawn of ranks of all sizes alike', () => {
-  const { layers, config, values } = attached({ ...random, r: 8 }).adapter;
+  const { layers, config, values } = activeAdapter(attached({ ...random, r: 8 }));
   const draws = Array.from({ length: 60 }, (_, seed) => {
     const plan: TrainPlan = { totalSteps: 2, warmupSteps: 0, finalSteps: 1, seed };
     const selected = sora.controller?.(layers, config, plan)?.afterStep(1, values)?.values ?? {};

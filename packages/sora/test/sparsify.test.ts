@@ -1,7 +1,9 @@
 import {
+  activeAdapter,
   activeRanks,
   evaluate,
   readSnapshot,
+  replaceAdapter,
   storedParameters,
   writeSnapshot,
   type EvaluationData,
@@ -81,7 +83,7 @@ describe('the stages', () => {
     const peft = fresh();
     const ends: (Float32Array | undefined)[] = [];
     await sparsified(peft, {
-      onStage: () => void ends.push(peft.adapter.values['encoder.layer.0.ffn.in.loraA']?.data as Float32Array),
+      onStage: () => void ends.push(activeAdapter(peft).values['encoder.layer.0.ffn.in.loraA']?.data as Float32Array),
     });
     expect(ends).toHaveLength(3);
     expect(ends[1]).not.toEqual(ends[0]);
@@ -175,7 +177,7 @@ describe('the records', () => {
     const records = await sparsified(peft, {
       async onStage(record, { meanParameters }) {
         told.push(record);
-        const { layers, values } = peft.adapter;
+        const { layers, values } = activeAdapter(peft);
         measured.push({
           train: (await evaluate(peft, data.trainSubset, { executor })).accuracy ?? NaN,
           validation: (await evaluate(peft, data.validation, { executor })).accuracy ?? NaN,
@@ -213,7 +215,7 @@ describe('the records', () => {
   it('count the gates that have been removed, too', async () => {
     const peft = fresh({ compactEvery: 2 });
     const records = await sparsified(peft, { levels: [0, 0.02, 0.04] });
-    const held = Object.values(peft.adapter.layers).map(({ params }) => params.gate?.initial.data.length ?? 0);
+    const held = Object.values(activeAdapter(peft).layers).map(({ params }) => params.gate?.initial.data.length ?? 0);
     expect(held.reduce((sum, count) => sum + count, 0)).toBeLessThan(60);
     expect(records.map(({ gates }) => gates)).toEqual([60, 60, 60]);
     expect(records[2]?.sparsity).toBe(1 - total(records[2]?.ranks ?? {}) / 60);
@@ -271,8 +273,8 @@ describe('the records', () => {
 
 it('is refused to a method without levels of sparsity', async () => {
   const peft = fresh();
-  const { atSparsity: _, ...method } = peft.adapter.method;
-  peft.adapter = { ...peft.adapter, method };
+  const { atSparsity: _, ...method } = activeAdapter(peft).method;
+  replaceAdapter(peft, { method });
   await expect(sparsified(peft)).rejects.toThrow(
     expect.objectContaining({ code: 'PEFT_CONFIG', path: 'method' }) as Error,
   );
@@ -304,7 +306,7 @@ describe('a schedule that was interrupted', () => {
         training: await readSnapshot(writeSnapshot(training)),
       };
       expect(await sparsified(again, { levels: course, resume })).toEqual(records);
-      expect(again.adapter.values).toEqual(peft.adapter.values);
+      expect(activeAdapter(again).values).toEqual(activeAdapter(peft).values);
     }
   });
 
@@ -314,7 +316,7 @@ describe('a schedule that was interrupted', () => {
     const peft = fresh(options);
     const stages = await sparsified(peft, { levels: course.slice(0, 1) });
     expect(await sparsified(peft, { levels: course, resume: { stages } })).toEqual(records);
-    expect(peft.adapter.values).toEqual(whole.adapter.values);
+    expect(activeAdapter(peft).values).toEqual(activeAdapter(whole).values);
   });
 
   it('is refused with records of another one, or with a model that they do not describe', async () => {

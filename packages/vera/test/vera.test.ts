@@ -1,14 +1,15 @@
 import {
+  activeAdapter,
+  addAdapter,
   attach,
   countParameters,
   getPeftModelStateDict,
   linearSite,
   loadPretrained,
   memoryStorage,
+  predict,
   savePretrained,
   setAdapter,
-  addAdapter,
-  predict,
   tensorAt,
   type Site,
 } from '@peftjs/core';
@@ -43,7 +44,7 @@ describe('what VeRA stores', () => {
 
   it('is one A and one B for all modules in memory and on disk, and none where the seed is enough', () => {
     const peft = attach(toyModel(), vera({ r: 5 }));
-    const shared = Object.keys(peft.adapter.values).filter((key) => key.includes('veraA'));
+    const shared = Object.keys(activeAdapter(peft).values).filter((key) => key.includes('veraA'));
     expect(shared).toEqual(['veraA']);
     const dict = getPeftModelStateDict(peft);
     expect(tensorAt(dict, 'base_model.vera_A').shape).toEqual([5, 12]); // the widest of inputs 8 and 12
@@ -64,7 +65,7 @@ describe('a file', () => {
 
   it('that promises the shared matrices and lacks them is refused by name', () => {
     const peft = attach(toyModel(), vera({ r: 2 }));
-    const { config, tensors } = vera.toFile(peft.adapter, { pruned: true });
+    const { config, tensors } = vera.toFile(activeAdapter(peft), { pruned: true });
     const { vera_B: _, ...rest } = tensors;
     expect(() => vera.fromFile({ config, tensors: rest })).toThrow(
       expect.objectContaining({ code: 'PEFT_CHECKPOINT', path: 'vera_B' }),

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import {
+  activeAdapter,
   assertLabelNames,
   CheckpointError,
   ConfigError,
@@ -60,12 +61,12 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
     return 'the merged model';
   },
   async onnx({ model, peft, out }) {
-    const isMergeable = peft.adapter.method.capabilities.mergeable;
+    const isMergeable = activeAdapter(peft).method.capabilities.mergeable;
     const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // else its layers are part of the graph
     const maxTokens = Math.min(model.maxTokens, MOST_TOKENS);
     const graph = await exportOnnx(source, { maxTokens, inputs: inputsOf(model) });
     const distance = await checkOnnx(graph, source, { maxTokens });
-    const { labels } = peft.adapter;
+    const { labels } = activeAdapter(peft);
     await saveOnnx('adapters' in source ? peft.model : source, graph, out, {
       maxTokens,
       resolvePackage: packageFolder,
@@ -98,12 +99,12 @@ async function exportAdapter(adapter: string, { model: base, format, labels, out
  * @throws ConfigError where it has others, or its model has no classes or not as many.
  */
 function labelled(peft: PeftModel, labels: readonly string[]): PeftModel {
-  const { model, adapter } = peft;
+  const { model } = peft;
   if (model.task === 'causal-lm') {
     throw new ConfigError('a causal language model has no labels, it has words; leave --labels out', 'labels');
   }
   assertLabelNames(labels, outputsOf(model) ?? 0);
-  const { labels: own = labels } = adapter;
+  const { labels: own = labels } = activeAdapter(peft);
   if (own.join() === labels.join()) return withAdapter(peft, { labels });
   throw new ConfigError(
     `the classes of the adapter are ${own.join(',')}, in the order of its outputs, and --labels says ${labels.join(',')}; ` +

@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   adamW,
   activeRanks,
   attach,
@@ -56,7 +57,7 @@ export async function runTrial(
   const fitted = fitConfig(method, prepared.model, trial);
   const peft = await attachCalibrated(trial, prepared, { method, config: fitted.config }, executor);
   const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
-  const optimizerBytes = optimizerStateBytes(peft.adapter);
+  const optimizerBytes = optimizerStateBytes(activeAdapter(peft));
   const trained: Trained =
     trainableAtStart + trainedHead === 0 && isHeadAlone(method)
       ? untrained(peft)
@@ -68,7 +69,7 @@ export async function runTrial(
   const result: DoneTrial = {
     ...describeCircumstances(trial, prepared, recorder.dates()),
     id: trial.id,
-    methodConfig: { ...peft.adapter.config },
+    methodConfig: { ...activeAdapter(peft).config },
     budget: budgetOf(trial, fitted, { stored: selected.storedParameters, trained: trainableAtStart }),
     parameters: {
       trainableAtStart,
@@ -108,7 +109,8 @@ async function attachCalibrated(
 }
 
 /** The model as it came, what every adapter has to beat where a head is frozen: that of a language model. */
-function untrained({ adapter: { layers, values } }: PeftModel): TrainResult {
+function untrained(peft: PeftModel): TrainResult {
+  const { layers, values } = activeAdapter(peft);
   const asItCame = { step: 0, layers, values, metrics: {}, storedParameters: 0, ranks: activeRanks(layers, values) };
   return { totalSteps: 0, selected: asItCame, last: asItCame, meanParameters: 0, compileMs: 0 };
 }

@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   activeRanks,
   sparsify,
   storedParameters,
@@ -82,7 +83,8 @@ function evaluationOf(
   return { metrics: { [metric]: validationMetric }, ranks, storedParameters: stored };
 }
 
-function checkpointOf({ adapter: { layers, values } }: PeftModel, step: number): Checkpoint {
+function checkpointOf(peft: PeftModel, step: number): Checkpoint {
+  const { layers, values } = activeAdapter(peft);
   const ranks = activeRanks(layers, values);
   return { step, layers, values, metrics: {}, storedParameters: storedParameters(layers, values), ranks };
 }

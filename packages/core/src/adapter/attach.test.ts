@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { activeAdapter } from './peft-model.js';
 import { onWarning, parseOptions } from '../config.js';
-import { defineMethod, type PeftMethod } from '../contracts/method.js';
+import { attach, defineMethod } from './attach.js';
+import type { PeftMethod, TargetConfig } from '../contracts/method.js';
 import { ConfigError, TargetModuleError } from '../errors.js';
 import { toyModel } from '../testing/toy-model.js';
-import { attach } from './attach.js';
-import { biasLayer } from './full-module.js';
-import { targetEntries, type TargetConfig } from './targets.js';
+import { biasLayer } from './layers.js';
+import { targetEntries } from './targets.js';
 
 /** Trains the biases of the modules that it is given: the least that a method can do. */
 const biases: PeftMethod = defineMethod<TargetConfig>({
@@ -60,7 +61,9 @@ describe('attach', () => {
   });
 
   it('trains whole what modulesToSave names, modules within it among them, and nothing of it otherwise', () => {
-    const { adapter } = attached({ targetModules: ['in', 'out', 'norm'], modulesToSave: ['layer.1.ffn', 'norm'] });
+    const adapter = activeAdapter(
+      attached({ targetModules: ['in', 'out', 'norm'], modulesToSave: ['layer.1.ffn', 'norm'] }),
+    );
     expect(Object.keys(adapter.saved)).toEqual([
       'encoder.layer.0.norm',
       'encoder.layer.1.norm',
@@ -77,9 +80,9 @@ describe('attach', () => {
   it('keeps a frozen head as it starts, and trains what else modulesToSave names', () => {
     const options = { targetModules: ['in'], modulesToSave: ['layer.1.ffn.out'] };
     const [trained, frozen] = [attached(options, { seed: 3 }), attached(options, { seed: 3, trainHead: false })];
-    expect(frozen.adapter.values).toEqual(trained.adapter.values);
-    const trains = ({ adapter }: typeof frozen) =>
-      Object.entries(adapter.saved).map(([path, { params }]) => [path, params.weight?.trainable]);
+    expect(activeAdapter(frozen).values).toEqual(activeAdapter(trained).values);
+    const trains = (peft: typeof frozen) =>
+      Object.entries(activeAdapter(peft).saved).map(([path, { params }]) => [path, params.weight?.trainable]);
     expect(trains(trained)).toEqual([
       ['encoder.layer.1.ffn.out', true],
       ['classifier', true],

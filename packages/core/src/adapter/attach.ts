@@ -1,27 +1,26 @@
 import { assertKnownOptions } from '../config.js';
-import { ConfigError, TargetModuleError } from '../errors.js';
+import { ConfigError, nearestPaths, TargetModuleError } from '../errors.js';
 import type {
   AdapterLayer,
   AdapterLayers,
   Calibration,
+  CallableMethod,
   ConfiguredMethod,
   FrozenModule,
   Init,
   PeftMethod,
+  TargetConfig,
 } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import type { Model } from '../contracts/model.js';
-import { mapValues } from '../records.js';
+import { hostTensor, hostZeros, mapValues, sizeOf } from '../tensors.js';
 import { createRng, type Rng } from '../rng.js';
 import { baseParameters } from './accounting.js';
-import { assertHeld, assertWithinBase } from './budget.js';
-import { isWithin, selectSites, type TargetConfig, type TargetReport } from './targets.js';
-import { hostTensor, hostZeros, sizeOf } from '../tensors.js';
-import { fullModule } from './full-module.js';
-import { isOfHead, isPretrained } from './head.js';
+import { assertWithinModules, assertWithinBase } from './budget.js';
+import { isWithin, reportTargets, selectSites, type TargetReport } from './targets.js';
+import { fullModule } from './layers.js';
+import { isOfHead, isPretrained } from '../head.js';
 import { allLayers, BASE, initialValues, peftModel, type Adapter, type PeftModel } from './peft-model.js';
-import { nearestPaths } from '../nearest.js';
-import { reportTargets } from './target-report.js';
 
 /** How an adapter is put on a model. */
 export interface AttachOptions {
@@ -43,7 +42,7 @@ const OPTIONS = ['seed', 'adapterName', 'strict', 'trainHead', 'calibration'] sa
 const HEAD_STD = 0.02;
 
 /**
- * Puts a method's adapter on a model. The model itself does not change.
+ * Returns a new model with a method's adapter on the one given, which stays as it is.
  * @throws TargetModuleError when the configuration matches no module; in strict mode also when one of its names matches none.
  * @throws ConfigError for an unknown option, a budget that the modules cannot hold, or when `modulesToSave` names an unknown one, a calibration is missing, or the name is no folder name.
  */
@@ -63,7 +62,7 @@ export function newAdapter<C extends TargetConfig>(
 ): Adapter<C> {
   const { config, method }: ConfiguredMethod = configured;
   if ('budget' in config && typeof config.budget === 'number') {
-    assertHeld(adaptedSites(model, method, config).matched, config.budget);
+    assertWithinModules(adaptedSites(model, method, config).matched, config.budget);
     assertWithinBase(config.budget, baseParameters(model));
   }
   return createAdapter(model, configured, options);
@@ -114,7 +113,7 @@ function initFor(model: Model, saved: AdapterLayers, rng: Rng, calibration: Cali
 }
 
 /**
- * The modules of a model that a method acts on with this configuration.
+ * Returns the modules of a model that a method acts on with this configuration.
  * @throws TargetModuleError when the configuration matches none.
  */
 export function adaptedSites<C extends TargetConfig>(model: Model, method: PeftMethod<C>, config: C): TargetReport {
@@ -165,4 +164,22 @@ function initialHead(model: Model, site: Site, rng: Rng): FrozenModule {
   const values = Float32Array.from({ length: sizeOf(shape) }, () => HEAD_STD * draw.normal());
   const weight = hostTensor(values, shape);
   return site.hasBias ? { weight, bias: hostZeros([site.outFeatures]) } : { weight };
+}
+
+/** Makes a method from its definition. Its `fitBudget` refuses what the modules cannot hold, whatever the method. */
+export function defineMethod<C extends TargetConfig>(given: PeftMethod<C>): CallableMethod<C> {
+  const fitBudget = given.fitBudget?.bind(given);
+  const definition: PeftMethod<C> = fitBudget
+    ? {
+        ...given,
+        fitBudget(sites, budget, config, matchOn) {
+          assertWithinModules(sites, budget);
+          return fitBudget(sites, budget, config, matchOn);
+        },
+      }
+    : given;
+  const call = (options: Partial<C> = {}): ConfiguredMethod<C> => ({ method, config: definition.parseConfig(options) });
+  const method = Object.defineProperties(call, Object.getOwnPropertyDescriptors(definition)) as typeof call &
+    PeftMethod<C>;
+  return method;
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
-  assertHeld,
+  assertWithinModules,
   assertWithinBase,
   compactPattern,
   rankUnit,
@@ -168,10 +168,10 @@ describe('a budget that the modules cannot hold', () => {
 
   it('is refused above full rank, with the largest possible one', () => {
     expect(() => {
-      assertHeld(sites, 448);
+      assertWithinModules(sites, 448);
     }).not.toThrow();
     expect(() => {
-      assertHeld(sites, 449);
+      assertWithinModules(sites, 449);
     }).toThrow(
       expect.objectContaining({
         code: 'PEFT_CONFIG',

@@ -57,10 +57,10 @@ export function rankUnit(sites: readonly Site[]): number {
 }
 
 /**
- * Checks that modules can hold a budget, which is at most their full rank: min(in, out) times in + out each.
+ * Checks that a budget is no larger than what modules store at full rank: min(in, out) times in + out each.
  * @throws ConfigError naming the largest budget, for one above it.
  */
-export function assertHeld(sites: readonly Site[], budget: number): void {
+export function assertWithinModules(sites: readonly Site[], budget: number): void {
   const most = total(sites, (site) => Math.min(site.inFeatures, site.outFeatures) * rankCost(site));
   if (sites.length === 0 || !(budget > most)) return;
   const modules = sites.length === 1 ? 'this module holds' : `these ${sites.length} modules hold`;
@@ -291,8 +291,8 @@ function extend(
     const sum = from.cost + count * cost;
     const value = from.value + (worth[count] as number);
     const cell = Math.floor(sum / unit);
-    const held = to.values[cell] as number;
-    if (value < held || (value === held && sum <= (to.costs[cell] as number))) continue;
+    const best = to.values[cell] as number;
+    if (value < best || (value === best && sum <= (to.costs[cell] as number))) continue;
     to.values[cell] = value;
     to.costs[cell] = sum;
     counts[cell] = count;

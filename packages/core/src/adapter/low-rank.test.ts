@@ -3,8 +3,7 @@ import { ConfigError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { floats, hostTensor } from '../tensors.js';
 import { relativeDistance } from '../testing/closeness.js';
-import { loraDelta, normalValues } from './factors.js';
-import { fewerRanks, nearestFactors } from './low-rank.js';
+import { fewerRanks, loraDelta, nearestFactors, normalValues } from './factors.js';
 
 const rng = createRng(4);
 const factors = { loraA: normalValues(rng, [30, 4], 1), loraB: normalValues(rng, [4, 20], 1), scaling: 0.3 };

@@ -1,29 +1,30 @@
 import { ConfigError } from '../errors.js';
-import type { AdapterContents, AdapterLayer, AdapterLayers, PeftMethod } from '../contracts/method.js';
+import type { AdapterContents, AdapterLayer, AdapterLayers, PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
-import type { TargetConfig, TargetReport } from './targets.js';
+import type { TargetReport } from './targets.js';
 import type { HostTensors } from '../tensors.js';
 
 /** What stands for the model without any adapter where adapters are named; none may be called so. */
 export const BASE = '__base__';
 
-/** A model with adapters on it. The model stays as it is: everything that training changes is in the adapters. */
+/**
+ * A model with adapters on it: plain data, so that a copy by `{ ...peft }` is one. The model stays as it is: everything that training
+ * changes is in the adapters.
+ */
 export interface PeftModel<C extends TargetConfig = TargetConfig> {
   readonly model: Model;
   /** The seed of the first adapter, its head and its dropout. */
   readonly seed: number;
   /** Every adapter by name, in the order in which they were added. */
-  readonly adapters: Map<string, Adapter>;
-  /** Names of the adapters that act, in order. Change it through `setAdapter`. */
+  readonly adapters: Map<string, Adapter<C>>;
+  /** Names of the adapters that act, in order; the first of them is trained. Change it through `setAdapter`. */
   active: readonly string[];
-  /** False while `disableAdapters` holds: the model is then the frozen one. */
+  /** False while `disableAdapter` runs: the model is then the frozen one. */
   enabled: boolean;
   /** Names of the adapters whose change is folded into the weights. Change it through `mergeAdapter`. */
   merged: readonly string[];
   /** What stands in the place of the model's own weights while adapters are merged, by the weights' names. */
   mergedWeights: HostTensors;
-  /** The first active adapter: the one that is trained and saved. */
-  adapter: Adapter<C>;
 }
 
 /** A method's layers on a model, with their values, and the modules that are trained whole beside them. */
@@ -38,54 +39,47 @@ export interface Adapter<C extends TargetConfig = TargetConfig> extends AdapterC
   readonly labels?: readonly string[];
 }
 
-/** A model with one adapter on it, active. */
+/** Returns a new model with one adapter on it, active. */
 export function peftModel<C extends TargetConfig>(model: Model, seed: number, adapter: Adapter<C>): PeftModel<C> {
-  const adapters = new Map<string, Adapter>([[adapter.name, adapter]]);
-  return {
-    model,
-    seed,
-    adapters,
-    active: [adapter.name],
-    enabled: true,
-    merged: [],
-    mergedWeights: {},
-    get adapter() {
-      return firstActive(this) as Adapter<C>;
-    },
-    set adapter(next) {
-      adapters.set(this.active[0] ?? next.name, next);
-    },
-  };
+  const adapters = new Map([[adapter.name, adapter]]);
+  return { model, seed, adapters, active: [adapter.name], enabled: true, merged: [], mergedWeights: {} };
 }
 
-/** The same model with these parts in the place of the active adapter's; the one given stays as it is. */
+/**
+ * Returns a new model that has the active adapter alone, with these parts in the place of its own; `peft` stays as it is.
+ * @throws ConfigError when none is active.
+ */
 export function withAdapter<C extends TargetConfig>(peft: PeftModel<C>, parts: Partial<Adapter<C>>): PeftModel<C> {
-  return peftModel(peft.model, peft.seed, { ...peft.adapter, ...parts });
+  return peftModel(peft.model, peft.seed, { ...activeAdapter(peft), ...parts });
 }
 
-/** The first active adapter: the one that is trained and saved. @throws ConfigError when none is active. */
-export function activeAdapter<C extends TargetConfig>(peft: PeftModel<C>): Adapter<C> {
-  return firstActive(peft) as Adapter<C>;
+/** Returns the first active adapter: the one that is trained. @throws ConfigError when none is active. */
+export function activeAdapter<C extends TargetConfig>(peft: Pick<PeftModel<C>, 'adapters' | 'active'>): Adapter<C> {
+  const [name] = peft.active;
+  if (name !== undefined) return adapterNamed(peft, name);
+  throw new ConfigError(`no adapter is active; the model has ${namesOf(peft.adapters)}: call setAdapter`, 'active');
 }
 
-/** Changes `peft` in place: these parts take the place of the active adapter's. @throws ConfigError when none is active. */
-export function replaceAdapter<C extends TargetConfig>(peft: PeftModel<C>, parts: Partial<Adapter<C>>): void {
-  const adapter = activeAdapter(peft);
-  peft.adapters.set(adapter.name, { ...adapter, ...parts } as unknown as Adapter);
+/**
+ * Changes `peft` in place: its first active adapter has these parts from now on. The name stays.
+ * @throws ConfigError when none is active.
+ */
+export function replaceAdapter<C extends TargetConfig>(
+  peft: PeftModel<C>,
+  parts: Partial<Omit<Adapter<C>, 'name'>>,
+): void {
+  const { name, ...own } = activeAdapter(peft);
+  peft.adapters.set(name, { ...own, ...parts, name });
 }
 
-/** An adapter by name. @throws ConfigError when there is none. */
-export function adapterNamed({ adapters }: Pick<PeftModel, 'adapters'>, name: string): Adapter {
+/** Returns an adapter by name. @throws ConfigError when there is none. */
+export function adapterNamed<C extends TargetConfig>(
+  { adapters }: Pick<PeftModel<C>, 'adapters'>,
+  name: string,
+): Adapter<C> {
   const found = adapters.get(name);
   if (found) return found;
   throw new ConfigError(`there is no adapter '${name}'; the model has ${namesOf(adapters)}`, 'adapterName');
-}
-
-/** The first active adapter. @throws ConfigError when none is active. */
-export function firstActive({ adapters, active }: Pick<PeftModel, 'adapters' | 'active'>): Adapter {
-  const [name] = active;
-  if (name !== undefined) return adapterNamed({ adapters }, name);
-  throw new ConfigError(`no adapter is active; the model has ${namesOf(adapters)}: call setAdapter`, 'active');
 }
 
 function namesOf(adapters: PeftModel['adapters']): string {

@@ -32,20 +32,20 @@ export function forward(model: Model, layers: AdapterLayers, tensors: ForwardTen
 
 /** A scope in which the layers act at their sites and everything else is frozen. */
 export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: ForwardTensors, ctx: StepContext): Scope {
-  const held = (name: string): Tensor => {
+  const tensorOf = (name: string): Tensor => {
     const tensor = frozen[name] ?? adapter[name]; // the table of a tied head may be trained whole
     if (!tensor) throw new ShapeError(`the forward pass asks for '${name}', which the model does not have`, name);
     return tensor;
   };
   const weight = (name: string): Tensor => {
     const scale = frozen[scaleOf(name)];
-    return scale ? nn.dequantized({ values: held(name), scale }) : held(name);
+    return scale ? nn.dequantized({ values: tensorOf(name), scale }) : tensorOf(name);
   };
   const multiply = (path: string, x: Tensor, bias: Tensor | undefined): Tensor => {
     const name = `${path}.weight`;
     const scale = frozen[scaleOf(name)];
-    if (scale) return nn.quantizedLinear(x, { values: held(name), scale }, bias);
-    return (name in frozen ? nn.frozenLinear : nn.linear)(x, held(name), bias);
+    if (scale) return nn.quantizedLinear(x, { values: tensorOf(name), scale }, bias);
+    return (name in frozen ? nn.frozenLinear : nn.linear)(x, tensorOf(name), bias);
   };
   const bias = (path: string): Tensor | undefined => frozen[`${path}.bias`];
   const adapted = (layer: AdapterLayer, x: Tensor, run: Operation): Tensor => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError, TargetModuleError } from '../errors.js';
-import { matches, patternValue, selectSites, type TargetConfig } from './targets.js';
+import { matches, patternValue, selectSites } from './targets.js';
+import type { TargetConfig } from '../contracts/method.js';
 import { toyModel } from '../testing/toy-model.js';
 
 const model = toyModel();

@@ -1,26 +1,9 @@
 import * as v from 'valibot';
-import { integerFrom } from '../config.js';
-import { ConfigError, TargetModuleError } from '../errors.js';
+import { integerFrom, warnOnce } from '../config.js';
+import type { TargetConfig } from '../contracts/method.js';
+import { ConfigError, nearestPaths, TargetModuleError } from '../errors.js';
 import type { Site, SiteKind } from '../contracts/site.js';
-import { isOfHead } from './head.js';
-import { nearestPaths } from '../nearest.js';
-
-/**
- * Which modules a method acts on, by PEFT's rules: a list holds exact paths or dotted suffixes, a string is a regular
- * expression for the whole path, `all-linear` is every linear module but the head.
- */
-export interface TargetConfig {
-  /** Default: the model's own table. */
-  readonly targetModules: string | readonly string[] | null;
-  /** Modules that are left as they are, named in the same ways. Default: none. */
-  readonly excludeModules: string | readonly string[] | null;
-  /** Index or indices of the layers to keep; only with a list of targets. */
-  readonly layersToTransform: number | readonly number[] | null;
-  /** What the list of these layers is called in the paths. Default: the first number after a dotted name is the index. */
-  readonly layersPattern?: string | readonly string[] | null;
-  /** Modules trained whole and saved with the adapter, those within a named one among them; the head is one unnamed. */
-  readonly modulesToSave: readonly string[] | null;
-}
+import { isOfHead } from '../head.js';
 
 const moduleNames = v.nullish(v.union([v.string(), v.array(v.string())]), null);
 
@@ -202,4 +185,29 @@ function nothingMatches(
     `targetModules ${list} match no ${kinds.join(' or ')} module; the nearest are ${nearest.join(', ')}`,
     'targetModules',
   );
+}
+
+/**
+ * Tells of the names in a configuration that match nothing, with the nearest module paths: warns once, or throws.
+ * @throws TargetModuleError in strict mode; its `path` is the first field at fault.
+ */
+export function reportTargets(
+  report: TargetReport,
+  sites: readonly Site[],
+  { strict }: { readonly strict: boolean },
+): void {
+  const fields = Object.entries({ targetModules: report.unmatchedNames, ...report.unmatchedElsewhere });
+  const missed = fields.filter(([, names]) => names.length > 0);
+  const [first] = missed;
+  if (!first) return;
+  const paths = sites.map(({ path }) => path);
+  const message = missed.map(([field, names]) => describeMissed(field, names, paths)).join('; ');
+  if (strict) throw new TargetModuleError(message, first[0]);
+  warnOnce(message);
+}
+
+function describeMissed(field: string, names: readonly string[], paths: readonly string[]): string {
+  const list = names.map((name) => `'${name}'`).join(', ');
+  const verb = names.length === 1 ? 'matches' : 'match';
+  return `${field}: ${list} ${verb} no module; the nearest are ${nearestPaths(paths, names).join(', ')}`;
 }

@@ -6,11 +6,9 @@ import { createRng } from '../rng.js';
 import { relativeDistance } from '../testing/closeness.js';
 import { floats, hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { rankCost } from './budget.js';
-import { loraDelta, normalValues } from './factors.js';
-import { lowRankLayer } from './low-rank-layer.js';
-import { product, singularFactors } from './low-rank.js';
-import { selectRanks } from './rank-selection.js';
-import { truncated } from './truncation.js';
+import { loraDelta, normalValues, product, singularFactors } from './factors.js';
+import { lowRankLayer } from './layers.js';
+import { selectRanks, truncated } from './ranks.js';
 
 const rng = createRng(7);
 const drawn = (name: string, shape: readonly number[]): HostTensor => normalValues(rng.fork(name), shape, 1);

@@ -1,6 +1,4 @@
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
-import { assertHeld } from '../adapter/budget.js';
-import type { TargetConfig } from '../adapter/targets.js';
 import type { CarriedKind } from '../optimizers/optimizer.js';
 import type { Rng } from '../rng.js';
 import type { HostTensor, HostTensors, Tensors } from '../tensors.js';
@@ -15,6 +13,23 @@ export interface Capabilities {
   /** Ranks change while training. */
   readonly adaptsRank: boolean;
   readonly kinds: readonly SiteKind[];
+}
+
+/**
+ * Which modules a method acts on, by PEFT's rules: a list holds exact paths or dotted suffixes, a string is a regular
+ * expression for the whole path, `all-linear` is every linear module but the head.
+ */
+export interface TargetConfig {
+  /** Default: the model's own table. */
+  readonly targetModules: string | readonly string[] | null;
+  /** Modules that are left as they are, named in the same ways. Default: none. */
+  readonly excludeModules: string | readonly string[] | null;
+  /** Index or indices of the layers to keep; only with a list of targets. */
+  readonly layersToTransform: number | readonly number[] | null;
+  /** What the list of these layers is called in the paths. Default: the first number after a dotted name is the index. */
+  readonly layersPattern?: string | readonly string[] | null;
+  /** Modules trained whole and saved with the adapter, those within a named one among them; the head is one unnamed. */
+  readonly modulesToSave: readonly string[] | null;
 }
 
 /** The contract of a method of parameter-efficient fine-tuning. Make one with `defineMethod`. */
@@ -33,7 +48,9 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
    */
   fitBudget?(sites: readonly Site[], budget: number, config: C, matchOn?: MatchOn): C;
   /**
-   * The configuration at one level, 0 or more, of the sparsifying schedule (`sparsify`): the higher, the fewer ranks live.
+   * The configuration at one level, 0 or more, of the sparsifying schedule (`sparsify`): the higher, the fewer ranks live. The layers
+   * stay those of the first configuration: a level acts through `controller`, which is made anew for each, so that `adapt` must give
+   * the same layers at every level.
    * @throws ConfigError when the configuration sets its own levels.
    */
   atSparsity?(config: C, level: number): C;
@@ -279,22 +296,4 @@ export interface ResizedLayer {
   readonly layer: AdapterLayer;
   /** The same tensor with the ranks of the new layer; called for values and for what an optimizer keeps of them. */
   carry(name: string, tensor: HostTensor, kind: CarriedKind): HostTensor;
-}
-
-/** Makes a method from its definition. Its `fitBudget` refuses what the modules cannot hold, whatever the method. */
-export function defineMethod<C extends TargetConfig>(given: PeftMethod<C>): CallableMethod<C> {
-  const fitBudget = given.fitBudget?.bind(given);
-  const definition: PeftMethod<C> = fitBudget
-    ? {
-        ...given,
-        fitBudget(sites, budget, config, matchOn) {
-          assertHeld(sites, budget);
-          return fitBudget(sites, budget, config, matchOn);
-        },
-      }
-    : given;
-  const call = (options: Partial<C> = {}): ConfiguredMethod<C> => ({ method, config: definition.parseConfig(options) });
-  const method = Object.defineProperties(call, Object.getOwnPropertyDescriptors(definition)) as typeof call &
-    PeftMethod<C>;
-  return method;
 }

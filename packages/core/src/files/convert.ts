@@ -1,12 +1,23 @@
-import { deltaWeight, mergedModule } from '../adapter/merge.js';
-import { fewerRanks, nearestFactors, type RankChoice } from '../adapter/low-rank.js';
-import { adapterNamed, firstActive, peftModel, valuesOf, type PeftModel } from '../adapter/peft-model.js';
+import { deltaWeight, mergedModule } from '../adapter/adapters.js';
+import { fewerRanks, nearestFactors, type RankChoice } from '../adapter/factors.js';
+import {
+  activeAdapter,
+  adapterNamed,
+  peftModel,
+  tensorKey,
+  valuesOf,
+  type Adapter,
+  type PeftModel,
+} from '../adapter/peft-model.js';
 import { UnsupportedError } from '../errors.js';
-import type { AdapterLayer, LoraFactors, PeftMethod } from '../contracts/method.js';
+import type { AdapterFile, AdapterLayer, FrozenModule, LoraFactors, PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import type { Site } from '../contracts/site.js';
-import { hostTensor, hostZeros, type HostTensors } from '../tensors.js';
-import { loraAdapter, type ModuleFactors } from './lora-adapter.js';
+import { hostTensor, hostZeros, type HostTensor, type HostTensors } from '../tensors.js';
+import { lowRankLayer } from '../adapter/layers.js';
+import { frozenModule } from '../adapter/attach.js';
+import { LORA, loraFile, readsLora } from './lora-file.js';
+import { restoreAdapter } from './pretrained.js';
 
 /** Which adapter becomes a LoRA, and of how many ranks. */
 export type ConvertOptions = RankChoice & {
@@ -17,15 +28,14 @@ export type ConvertOptions = RankChoice & {
 };
 
 /**
- * An adapter of any mergeable method as a LoRA: at every linear module and embedding the best approximation of the change of its
+ * Returns a new model with an adapter of any mergeable method as a LoRA, alone; `peft` stays as it is. The LoRA has at every linear module and embedding the best approximation of the change of its
  * weight by `rank` ranks, or by as few as hold the share `energy` of its squared norm. Biases that change become trained ones
  * (`bias: 'lora_only'`); layer norms, the head and `modulesToSave` are saved whole.
- * @returns a model with the new adapter alone; the one that is given stays as it is.
  * @throws ConfigError for an unknown adapter or an impossible rank or energy.
  * @throws UnsupportedError when the adapter's method cannot be merged, or `method` does not read what is made of it.
  */
 export function convertToLora(peft: PeftModel, { method, adapterName, ...choice }: ConvertOptions): PeftModel {
-  const adapter = adapterName === undefined ? firstActive(peft) : adapterNamed(peft, adapterName);
+  const adapter = adapterName === undefined ? activeAdapter(peft) : adapterNamed(peft, adapterName);
   if (!adapter.method.capabilities.mergeable) {
     throw new UnsupportedError(
       `${adapter.method.name} is more than a change of weights, so that no LoRA can take its place`,
@@ -69,4 +79,88 @@ function factorsOf(model: Model, layer: AdapterLayer, values: HostTensors, choic
 /** One rank of zeros: PEFT has no adapted module without a rank, and its bias needs one. */
 function noChange({ inFeatures, outFeatures }: Site): LoraFactors {
   return { loraA: hostZeros([inFeatures, 1]), loraB: hostZeros([1, outFeatures]), scaling: 1 };
+}
+
+/** What PEFT calls the trained bias of an adapted module, after its path. */
+const ADAPTED_BIAS = '.base_layer.bias';
+
+/** A change of one module's weight, and its new bias where that changes. */
+export interface ModuleFactors {
+  readonly site: Site;
+  readonly factors: LoraFactors;
+  readonly bias?: HostTensor | undefined;
+}
+
+/** What an adapter is made of besides its factors. */
+export interface LoraAdapterParts {
+  readonly name: string;
+  /** Reads PEFT's LORA. */
+  readonly method: PeftMethod;
+  /** Whose head and `modulesToSave` it gets. */
+  readonly savedFrom: Adapter;
+  /** Modules that it saves whole besides, by path. */
+  readonly whole?: Readonly<Record<string, FrozenModule>>;
+}
+
+/**
+ * A LoRA adapter with these factors.
+ * @throws UnsupportedError when the method does not read PEFT's LORA, or not with biases where one changes.
+ */
+export function loraAdapter(
+  model: Model,
+  seed: number,
+  modules: readonly ModuleFactors[],
+  { name, method, savedFrom, whole = {} }: LoraAdapterParts,
+): Adapter {
+  if (!readsLora(method)) {
+    throw new UnsupportedError(`${method.name} does not read PEFT's ${LORA}: give a method that does`, 'method');
+  }
+  const file = factorsFile(modules);
+  const hasBiases = modules.some(({ bias }) => bias !== undefined);
+  return restoreAdapter(model, seed, {
+    name,
+    method,
+    file: hasBiases ? withBiases(file, modules, model) : file,
+    saved: { ...savedValues(savedFrom), ...wholeValues(whole) },
+    savedPaths: [...Object.keys(savedFrom.saved), ...Object.keys(whole)],
+    labels: savedFrom.labels,
+    source: `the adapter '${name}'`,
+  });
+}
+
+function factorsFile(modules: readonly ModuleFactors[]): AdapterFile {
+  const layers = modules.map(({ site, factors }) => [site.path, lowRankLayer(site, factors)] as const);
+  const values = modules.flatMap(({ site, factors: { loraA, loraB } }) => [
+    [`${site.path}.loraA`, loraA] as const,
+    [`${site.path}.loraB`, loraB] as const,
+  ]);
+  return loraFile({ layers: Object.fromEntries(layers), values: Object.fromEntries(values) });
+}
+
+/** The file with a bias of every adapted module that has one, as PEFT's `lora_only` asks for: the frozen one where none changes. */
+function withBiases(file: AdapterFile, modules: readonly ModuleFactors[], model: Model): AdapterFile {
+  const adapted = file.config.target_modules as readonly string[];
+  const biases = modules.flatMap(({ site: { path }, bias }) => {
+    const own = bias ?? frozenModule(model, path).bias;
+    return own && adapted.includes(path) ? [[path + ADAPTED_BIAS, own] as const] : [];
+  });
+  return {
+    config: { ...file.config, bias: 'lora_only' },
+    tensors: { ...file.tensors, ...Object.fromEntries(biases) },
+  };
+}
+
+function savedValues({ saved, values }: Adapter): HostTensors {
+  const entries = Object.values(saved).flatMap((layer) =>
+    Object.entries(valuesOf(layer, values)).map(([name, value]) => [tensorKey(layer, name), value] as const),
+  );
+  return Object.fromEntries(entries);
+}
+
+function wholeValues(whole: Readonly<Record<string, FrozenModule>>): HostTensors {
+  const entries = Object.entries(whole).flatMap(([path, { weight, bias }]) => [
+    [`${path}.weight`, weight] as const,
+    ...(bias ? [[`${path}.bias`, bias] as const] : []),
+  ]);
+  return Object.fromEntries(entries);
 }

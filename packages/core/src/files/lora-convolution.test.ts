@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { hostTensor, type HostTensor } from '../tensors.js';
-import { convolutionA, convolutionB, factorMatrix } from './lora-convolution.js';
+import { convolutionA, convolutionB, factorMatrix } from './lora-file.js';
 
 const counting = (...shape: number[]): HostTensor =>
   hostTensor(

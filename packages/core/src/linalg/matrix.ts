@@ -1,3 +1,4 @@
+import { CholeskyDecomposition, Matrix } from 'ml-matrix';
 import { ConfigError, ShapeError } from '../errors.js';
 import { floats, hostTensor, type HostTensor } from '../tensors.js';
 
@@ -53,4 +54,136 @@ export function checkRank(rank: number): void {
   if (!Number.isInteger(rank) || rank < 1) {
     throw new ConfigError(`rank must be a whole number of at least 1, got ${rank}`, 'rank');
   }
+}
+
+/** sum_i a_i b_i over the entries of `b`, with `a` read from `from` on. Four sums run side by side. */
+export function dot(a: Float64Array, from: number, b: Float64Array): number {
+  let [s0, s1, s2, s3] = [0, 0, 0, 0];
+  const whole = b.length - (b.length % 4);
+  for (let i = 0; i < whole; i += 4) {
+    s0 += (a[from + i] as number) * (b[i] as number);
+    s1 += (a[from + i + 1] as number) * (b[i + 1] as number);
+    s2 += (a[from + i + 2] as number) * (b[i + 2] as number);
+    s3 += (a[from + i + 3] as number) * (b[i + 3] as number);
+  }
+  for (let i = whole; i < b.length; i++) s0 += (a[from + i] as number) * (b[i] as number);
+  return s0 + s1 + (s2 + s3);
+}
+
+/** target += factor * source, entry by entry; `target` is written from `at` on. */
+export function addScaled(target: Float64Array, at: number, factor: number, source: Float64Array): void {
+  for (let i = 0; i < source.length; i++) {
+    target[at + i] = (target[at + i] as number) + factor * (source[i] as number);
+  }
+}
+
+/** A x for each x: vectors of `columns` numbers -> vectors of `rows` numbers. */
+export function times(matrix: DenseMatrix, vectors: readonly Float64Array[]): Float64Array[] {
+  return vectors.map((vector) => {
+    const result = new Float64Array(matrix.rows);
+    const whole = matrix.rows - (matrix.rows % 4);
+    for (let row = 0; row < whole; row += 4) result.set(fourRowsTimes(matrix, row, vector), row);
+    for (let row = whole; row < matrix.rows; row++) result[row] = rowTimes(matrix, row, vector);
+    return result;
+  });
+}
+
+/** A^T y for each y: vectors of `rows` numbers -> vectors of `columns` numbers. */
+export function transposedTimes(matrix: DenseMatrix, vectors: readonly Float64Array[]): Float64Array[] {
+  return vectors.map((vector) => {
+    const result = new Float64Array(matrix.columns);
+    const whole = matrix.rows - (matrix.rows % 4);
+    for (let row = 0; row < whole; row += 4) addFourRows(result, matrix, row, vector);
+    for (let row = whole; row < matrix.rows; row++) addRow(result, matrix, row, vector[row] as number);
+    return result;
+  });
+}
+
+/** sum_i c_i v_i: the vector that has these coordinates in a basis. */
+export function combination(basis: readonly Float64Array[], coordinates: ArrayLike<number>): Float64Array {
+  const result = new Float64Array(basis[0]?.length ?? 0);
+  basis.forEach((vector, index) => addScaled(result, 0, coordinates[index] as number, vector));
+  return result;
+}
+
+function fourRowsTimes({ columns, values }: DenseMatrix, row: number, x: Float64Array): number[] {
+  const [r0, r1, r2, r3] = [row * columns, (row + 1) * columns, (row + 2) * columns, (row + 3) * columns];
+  let [s0, s1, s2, s3] = [0, 0, 0, 0];
+  for (let i = 0; i < columns; i++) {
+    const entry = x[i] as number;
+    s0 += (values[r0 + i] as number) * entry;
+    s1 += (values[r1 + i] as number) * entry;
+    s2 += (values[r2 + i] as number) * entry;
+    s3 += (values[r3 + i] as number) * entry;
+  }
+  return [s0, s1, s2, s3];
+}
+
+function rowTimes({ columns, values }: DenseMatrix, row: number, x: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < columns; i++) sum += (values[row * columns + i] as number) * (x[i] as number);
+  return sum;
+}
+
+function addFourRows(result: Float64Array, { columns, values }: DenseMatrix, row: number, y: Float64Array): void {
+  const [y0, y1, y2, y3] = [y[row] as number, y[row + 1] as number, y[row + 2] as number, y[row + 3] as number];
+  const [r0, r1, r2, r3] = [row * columns, (row + 1) * columns, (row + 2) * columns, (row + 3) * columns];
+  for (let i = 0; i < columns; i++) {
+    result[i] =
+      (result[i] as number) +
+      (y0 * (values[r0 + i] as number) + y1 * (values[r1 + i] as number)) +
+      (y2 * (values[r2 + i] as number) + y3 * (values[r3 + i] as number));
+  }
+}
+
+function addRow(result: Float64Array, { columns, values }: DenseMatrix, row: number, factor: number): void {
+  for (let i = 0; i < columns; i++) {
+    result[i] = (result[i] as number) + factor * (values[row * columns + i] as number);
+  }
+}
+
+/** Relative rounding of float32. */
+const EPSILON = 2 ** -23;
+
+/** How to invert. */
+export interface InverseOptions {
+  /** Added to the diagonal; makes a singular matrix invertible. Default 0. */
+  readonly ridge?: number;
+}
+
+/**
+ * (M + ridge I)^-1 of a small symmetric positive definite matrix `[n, n]`, such as A^T A, by Cholesky's decomposition in
+ * double precision. Only the symmetric part of M counts. Without a ridge, a matrix that is singular to float32's
+ * rounding is refused.
+ * @throws ShapeError when `matrix` is not square, ConfigError when it is not finite or not positive definite, or
+ * when the ridge is negative.
+ */
+export function symmetricInverse(matrix: HostTensor, { ridge = 0 }: InverseOptions = {}): HostTensor {
+  const dense = denseMatrix(matrix);
+  if (dense.rows !== dense.columns) {
+    throw new ShapeError(`a square matrix is needed to invert, got shape [${matrix.shape.join(', ')}]`, 'matrix');
+  }
+  if (!(ridge >= 0)) throw new ConfigError(`ridge must not be negative, got ${ridge}`, 'ridge');
+  const raised = symmetricPart(dense).add(Matrix.eye(dense.rows).mul(ridge));
+  const cholesky = new CholeskyDecomposition(raised);
+  if (!cholesky.isPositiveDefinite() || smallestPivot(raised, cholesky) < (ridge > 0 ? 0 : EPSILON)) {
+    throw new ConfigError(
+      `the matrix [${matrix.shape.join(', ')}] with ridge ${ridge} is not positive definite: use a larger ridge`,
+      'ridge',
+    );
+  }
+  const inverse = cholesky.solve(Matrix.eye(dense.rows));
+  return hostTensor(Float32Array.from(inverse.to1DArray()), matrix.shape);
+}
+
+/** (M + M^T) / 2. */
+function symmetricPart({ rows, columns, values }: DenseMatrix): Matrix {
+  const full = Matrix.from1DArray(rows, columns, values);
+  return full.clone().add(full.transpose()).mul(0.5);
+}
+
+/** min_j L_jj^2 / M_jj: the share of row j that the rows before it do not explain. */
+function smallestPivot(matrix: Matrix, { lowerTriangularMatrix }: CholeskyDecomposition): number {
+  const diagonal = matrix.diagonal();
+  return Math.min(...lowerTriangularMatrix.diagonal().map((entry, j) => entry ** 2 / (diagonal[j] as number)));
 }

@@ -1,9 +1,18 @@
 import { Matrix, SingularValueDecomposition } from 'ml-matrix';
 import { createRng } from '../rng.js';
 import type { HostTensor } from '../tensors.js';
-import { householderBasis } from './householder.js';
-import { checkRank, columnOf, denseMatrix, fromColumns, rowOf, type DenseMatrix } from './matrix.js';
-import { combination, times, transposedTimes } from './products.js';
+import { householderBasis } from './qr.js';
+import {
+  checkRank,
+  columnOf,
+  combination,
+  denseMatrix,
+  fromColumns,
+  rowOf,
+  times,
+  transposedTimes,
+  type DenseMatrix,
+} from './matrix.js';
 
 /** Random directions beyond the rank: the wanted values stand apart from those that the block leaves out. */
 const OVERSAMPLING = 8;

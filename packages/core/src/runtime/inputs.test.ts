@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ShapeError } from '../errors.js';
 import { toyEvaluationData, toyModel } from '../testing/toy-model.js';
-import { fullModule } from '../adapter/full-module.js';
+import { fullModule } from '../adapter/layers.js';
 import { frozenModule } from '../adapter/attach.js';
 import type { Executor } from '../contracts/executor.js';
 import { hostIntegers, hostTensor, hostZeros, tensorAt, type HostTensor } from '../tensors.js';

@@ -1,7 +1,7 @@
 import { Tensor } from '@tensorflow/tfjs';
 import type { CompiledFunction, Executor, InputSpec } from '../contracts/executor.js';
 import { ShapeError } from '../errors.js';
-import { mapValues } from '../records.js';
+import { mapValues } from '../tensors.js';
 import type { HostTensor, HostTensors, TensorSpec } from '../tensors.js';
 
 /** The same nested record with leaves of another type. */

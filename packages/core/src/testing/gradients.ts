@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar } from '@tensorflow/tfjs';
 import { forward } from '../adapter/scope.js';
-import { allLayers, valuesOf, type PeftModel } from '../adapter/peft-model.js';
+import { activeAdapter, allLayers, valuesOf, type PeftModel } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { floats, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
@@ -23,9 +23,9 @@ export interface DifferenceProbe {
 
 /** Gradients of the toy loss, layers' terms included, by TensorFlow.js's tape. */
 export function gradientsByTape(peft: PeftModel): Record<string, Float32Array> {
-  const names = trainedTensors(allLayers(peft.adapter)).map(({ key }) => key);
+  const names = trainedTensors(allLayers(activeAdapter(peft))).map(({ key }) => key);
   return tf.tidy(() => {
-    const [loss, tensors] = [toyLoss(peft), tensorsOf(peft.adapter.values)];
+    const [loss, tensors] = [toyLoss(peft), tensorsOf(activeAdapter(peft).values)];
     const at = names.map((name) => tensors[name] as tf.Tensor);
     const { grads } = tf.engine().gradients(() => loss(tensors), at);
     return Object.fromEntries(
@@ -40,15 +40,15 @@ export function gradientsByDifferences(peft: PeftModel, probesPerTensor: number)
   const step = 1e-2;
   return tf.tidy(() => {
     const loss = toyLoss(peft);
-    return trainedTensors(allLayers(peft.adapter)).flatMap(({ key }) => {
-      const tensor = peft.adapter.values[key] as HostTensor;
+    return trainedTensors(allLayers(activeAdapter(peft))).flatMap(({ key }) => {
+      const tensor = activeAdapter(peft).values[key] as HostTensor;
       const values = floats(tensor, key);
       return Array.from({ length: probesPerTensor }, () => {
         const index = rng.integer(values.length);
         const at = (shift: number): number => {
           const moved = values.slice();
           moved[index] = (moved[index] as number) + shift;
-          return lossAt(loss, { ...peft.adapter.values, [key]: { ...tensor, data: moved } });
+          return lossAt(loss, { ...activeAdapter(peft).values, [key]: { ...tensor, data: moved } });
         };
         return { name: key, index, value: (at(step) - at(-step)) / (2 * step) };
       });
@@ -61,7 +61,9 @@ function lossAt(loss: (values: Tensors) => Scalar, values: HostTensors): number 
 }
 
 /** The loss of the toy data as a function of the adapter's values; what stays constant is made once, in the caller's tidy. */
-function toyLoss({ model, adapter }: PeftModel): (values: Tensors) => Scalar {
+function toyLoss(peft: PeftModel): (values: Tensors) => Scalar {
+  const { model } = peft;
+  const adapter = activeAdapter(peft);
   const layers = allLayers(adapter);
   const [batch] = toyTrainingData().epoch(0);
   if (!batch) throw new TrainingError('the toy data has no batch');

@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import type { Executor } from '../contracts/executor.js';
-import { mapValues } from '../records.js';
-import type { HostTensor } from '../tensors.js';
+import { mapValues, type HostTensor } from '../tensors.js';
 
 /**
  * The plainest executor there is: the pure function itself on TensorFlow.js's own JavaScript backend. Slow, and what the

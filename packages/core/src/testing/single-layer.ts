@@ -1,12 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { ConfigError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, PeftMethod, StepContext } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers, PeftMethod, StepContext, TargetConfig } from '../contracts/method.js';
 import { linearSite, type Site } from '../contracts/site.js';
-import { mapValues } from '../records.js';
+import { hostZeros, mapValues, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
 import { createRng } from '../rng.js';
-import type { TargetConfig } from '../adapter/targets.js';
-import { hostZeros, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
 
 /** A method's layers on some sites, apart from any model: frozen weights are zeros. */
 export function layersOf<C extends TargetConfig>(

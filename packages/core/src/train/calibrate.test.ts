@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { attach, savedModules } from '../adapter/attach.js';
+import { attach, defineMethod, savedModules } from '../adapter/attach.js';
 import { forward } from '../adapter/scope.js';
-import { targetEntries, type TargetConfig } from '../adapter/targets.js';
+import { targetEntries } from '../adapter/targets.js';
+import type { CalibrationKind, Init, TargetConfig } from '../contracts/method.js';
 import { parseOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
-import { defineMethod, type CalibrationKind, type Init } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { initialValues } from '../adapter/peft-model.js';
 import { createRng } from '../rng.js';

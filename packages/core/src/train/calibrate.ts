@@ -3,17 +3,22 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { adaptedSites, savedModules } from '../adapter/attach.js';
 import { initialValues } from '../adapter/peft-model.js';
 import { forward, peftScope } from '../adapter/scope.js';
-import type { TargetConfig } from '../adapter/targets.js';
 import { assertKnownOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
-import type { AdapterLayers, Calibration, CalibrationKind, ConfiguredMethod } from '../contracts/method.js';
+import type {
+  AdapterLayers,
+  Calibration,
+  CalibrationKind,
+  ConfiguredMethod,
+  TargetConfig,
+} from '../contracts/method.js';
 import type { Batch, Model, Scope, TrainingData } from '../contracts/model.js';
 import type { Loss } from '../losses/loss.js';
 import { lossFor } from '../losses/losses.js';
 import { toRows } from '../nn/linear.js';
 import { createRng } from '../rng.js';
-import { mapValues } from '../records.js';
+import { mapValues } from '../tensors.js';
 import { stepContext } from '../runtime/context.js';
 import { layerSpecs, modelInputs, openSpecs, sizesOf } from '../runtime/inputs.js';
 import { downloadAll, openProgram, recentlyUsed, releaseAll, uploadAll, type Program } from '../runtime/program.js';

@@ -1,6 +1,6 @@
-import { outputsOf } from '../adapter/head.js';
+import { outputsOf } from '../head.js';
 import { ConfigError, DataError } from '../errors.js';
-import type { Batch, Model, DataKind } from '../contracts/model.js';
+import type { Batch, DataKind, Model } from '../contracts/model.js';
 
 /** What a token has for a label where it has none, as in transformers. */
 const NO_LABEL = -100;

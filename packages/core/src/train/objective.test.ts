@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { attach } from '../adapter/attach.js';
-import { fullModule } from '../adapter/full-module.js';
-import { targetEntries, type TargetConfig } from '../adapter/targets.js';
+import { attach, defineMethod } from '../adapter/attach.js';
+import { fullModule } from '../adapter/layers.js';
+import { targetEntries } from '../adapter/targets.js';
+import type { CallableMethod, TargetConfig } from '../contracts/method.js';
 import { parseOptions } from '../config.js';
 import type { Executor } from '../contracts/executor.js';
-import { defineMethod, type CallableMethod } from '../contracts/method.js';
 import { UnsupportedError } from '../errors.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { toyModel, toyTrainingData } from '../testing/toy-model.js';

@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { attach } from '../adapter/attach.js';
-import { fullModule } from '../adapter/full-module.js';
+import { attach, defineMethod } from '../adapter/attach.js';
+import { fullModule } from '../adapter/layers.js';
 import { targetEntries } from '../adapter/targets.js';
 import { parseOptions } from '../config.js';
 import type { Executor } from '../contracts/executor.js';
-import { defineMethod } from '../contracts/method.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
 import { EngineError, UnsupportedError } from '../errors.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';

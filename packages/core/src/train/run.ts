@@ -1,5 +1,5 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
-import { withResized } from '../adapter/compaction.js';
+import { withResized } from '../adapter/ranks.js';
 import {
   activeAdapter,
   allLayers,
@@ -12,7 +12,7 @@ import {
 import type { Controller, ControllerChanges, ResizedLayer } from '../contracts/method.js';
 import type { Batch, Model } from '../contracts/model.js';
 import type { CarriedKind, Optimizer } from '../optimizers/optimizer.js';
-import { mapValues } from '../records.js';
+import { mapValues } from '../tensors.js';
 import { createRng, type Rng } from '../rng.js';
 import { layerSpecs } from '../runtime/inputs.js';
 import { downloadAll, releaseAll, uploadAll } from '../runtime/program.js';

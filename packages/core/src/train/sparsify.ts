@@ -1,7 +1,7 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
-import { heldRanks } from '../adapter/compaction.js';
+import { allocatedRanks } from '../adapter/ranks.js';
 import { activeAdapter, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
-import type { TargetConfig } from '../adapter/targets.js';
+import type { TargetConfig } from '../contracts/method.js';
 import type { Executor } from '../contracts/executor.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
 import { assertKnownOptions } from '../config.js';
@@ -219,7 +219,7 @@ function total(ranks: Readonly<Record<string, number>>): number {
 }
 
 function countGates(peft: PeftModel): number {
-  return Object.values(activeAdapter(peft).layers).reduce((sum, layer) => sum + heldRanks(layer), 0);
+  return Object.values(activeAdapter(peft).layers).reduce((sum, layer) => sum + allocatedRanks(layer), 0);
 }
 
 /** The adapter's configuration at each level. @throws ConfigError for what would otherwise fail after hours. */

@@ -7,7 +7,7 @@ import type { AdapterLayer, AdapterLayers, ParamSpec, StepContext } from '../con
 import type { Model } from '../contracts/model.js';
 import type { Loss } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
-import { mapValues } from '../records.js';
+import { mapValues } from '../tensors.js';
 import { stepContext } from '../runtime/context.js';
 import { tensorAt, type Tensors } from '../tensors.js';
 

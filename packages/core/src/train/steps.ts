@@ -4,7 +4,7 @@ import { allLayers, type Adapter } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import { lossWeight } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
-import { mapValues } from '../records.js';
+import { mapValues } from '../tensors.js';
 import { layerSpecs, modelInputs, openSpecs, sizesOf } from '../runtime/inputs.js';
 import {
   downloadAll,

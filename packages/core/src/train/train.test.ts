@@ -1,17 +1,16 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { attach } from '../adapter/attach.js';
-import { fullModule } from '../adapter/full-module.js';
+import { activeAdapter, replaceAdapter } from '../adapter/peft-model.js';
+import { attach, defineMethod } from '../adapter/attach.js';
+import { fullModule } from '../adapter/layers.js';
 import { ConfigError, TrainingError, UnsupportedError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
-import { defineMethod, type Controller, type PeftMethod, type TrainPlan } from '../contracts/method.js';
-import type { TargetConfig } from '../adapter/targets.js';
+import type { Controller, PeftMethod, TargetConfig, TrainPlan } from '../contracts/method.js';
 import { targetEntries } from '../adapter/targets.js';
 import { parseOptions } from '../config.js';
 import { farthestTensor } from '../testing/closeness.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
-import { mapValues } from '../records.js';
-import { floats, hostTensor, tensorAt } from '../tensors.js';
+import { floats, hostTensor, mapValues, tensorAt } from '../tensors.js';
 import type { EvaluationEvent, StepEvent, TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
 import { adamW } from '../optimizers/adamw.js';
@@ -59,10 +58,10 @@ describe('train', () => {
   it('leaves a frozen head as it was, and trains the adapter', async () => {
     const method = defineMethod(wholeModules())({ targetModules: ['query'] });
     const peft = attach(toyModel(), method, { seed: 1, trainHead: false });
-    const before = { ...peft.adapter.values };
+    const before = { ...activeAdapter(peft).values };
     await run(peft);
     const changed = Object.keys(before).filter(
-      (name) => before[name]?.data.join() !== peft.adapter.values[name]?.data.join(),
+      (name) => before[name]?.data.join() !== activeAdapter(peft).values[name]?.data.join(),
     );
     expect(changed.length).toBeGreaterThan(0);
     expect(changed.filter((name) => name.startsWith('classifier.'))).toEqual([]);
@@ -99,7 +98,7 @@ describe('train', () => {
     };
     const peft = toy(own);
     const key = 'encoder.layer.0.attention.query.weight';
-    const before = floats(tensorAt(peft.adapter.values, key));
+    const before = floats(tensorAt(activeAdapter(peft).values, key));
     const { last } = await run(peft, { epochs: 1, learningRate: 1e-6, warmupRatio: 0.5 });
     const moved = floats(tensorAt(last.values, key)).map((value, index) => Math.abs(value - (before[index] ?? NaN)));
     expect(Math.max(...moved)).toBeGreaterThan(0.5); // four steps of Adam, each of up to 0.25
@@ -128,7 +127,7 @@ describe('train', () => {
     expect(events.map(({ step }) => step)).toEqual([8, 10, 12]);
     expect(events.map(({ best }) => best)).toEqual([false, false, true]);
     expect([selected.step, last.step]).toEqual([12, 12]);
-    expect(peft.adapter.values).toEqual(selected.values);
+    expect(activeAdapter(peft).values).toEqual(selected.values);
   });
 
   it.each([
@@ -205,7 +204,7 @@ describe('train', () => {
     const peft = toy(wholeModules());
     const key = 'encoder.layer.1.attention.query.weight';
     const broken = hostTensor(new Float32Array(64).fill(NaN), [8, 8]);
-    peft.adapter = { ...peft.adapter, values: { ...peft.adapter.values, [key]: broken } };
+    replaceAdapter(peft, { values: { ...activeAdapter(peft).values, [key]: broken } });
     await expect(run(peft)).rejects.toThrow(TrainingError);
     await expect(run(peft)).rejects.toThrow(/step 1: the loss is NaN; the largest gradients are of .*\(NaN\)/);
   });
@@ -231,8 +230,8 @@ describe('train', () => {
     const whole = await run(toy(wholeModules()), options);
     const [resume] = snapshots;
     const reordered = toy(wholeModules());
-    const layers = Object.fromEntries(Object.entries(reordered.adapter.layers).reverse());
-    reordered.adapter = { ...reordered.adapter, layers };
+    const layers = Object.fromEntries(Object.entries(activeAdapter(reordered).layers).reverse());
+    replaceAdapter(reordered, { layers });
     const resumed = await run(reordered, { optimizer: adamW({ weightDecay: 0.1 }), ...(resume && { resume }) });
     expect(Object.keys(resumed.last.layers)).toEqual(Object.keys(whole.last.layers).reverse());
     expect(farthestTensor(resumed.last.values, whole.last.values).distance).toBeLessThan(1e-6);

@@ -2,7 +2,7 @@ import { activeAdapter, allLayers, replaceAdapter, type PeftModel } from '../ada
 import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import type { Controller } from '../contracts/method.js';
 import type { Batch, EvaluationData, TrainingData } from '../contracts/model.js';
-import { mapValues } from '../records.js';
+import { mapValues } from '../tensors.js';
 import { drawNoise } from '../runtime/noise.js';
 import { describeDifference } from '../settings.js';
 import { hostScalar, type HostTensors } from '../tensors.js';

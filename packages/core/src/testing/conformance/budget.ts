@@ -1,8 +1,9 @@
 import { expect, it } from 'vitest';
+import { activeAdapter } from '../../adapter/peft-model.js';
 import { attach } from '../../adapter/attach.js';
 import { storedParameters } from '../../adapter/accounting.js';
 import { rankUnit } from '../../adapter/budget.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import { toyEvaluationData, toyModel } from '../toy-model.js';
 import { attached, trainToy, type Suite } from './suite.js';
 
@@ -19,7 +20,7 @@ export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
   }
   it('stores the budget it is fitted to', async () => {
     const model = toyModel();
-    const { matched } = (await attached(suite, { model })).adapter.targets;
+    const { matched } = activeAdapter(await attached(suite, { model })).targets;
     const unit = rankUnit(matched);
     for (const budget of budgets.map((ranks) => ranks * unit)) {
       const fitted: Suite<C> = { ...suite, config: fitBudget(matched, budget, method.parseConfig(config)) };
@@ -40,13 +41,13 @@ export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
     }
   });
   it('says so when no adapter is small enough', () => {
-    const { matched } = attach(toyModel(), method()).adapter.targets;
+    const { matched } = activeAdapter(attach(toyModel(), method())).targets;
     expect(() => fitBudget(matched, 1, method.parseConfig(config))).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
     );
   });
   it.each(['stored', 'trained'] as const)('refuses a budget that the modules cannot hold, %s', (matchOn) => {
-    const { matched } = attach(toyModel(), method()).adapter.targets;
+    const { matched } = activeAdapter(attach(toyModel(), method())).targets;
     expect(() => fitBudget(matched, 1e9, method.parseConfig(config), matchOn)).toThrow(
       expect.objectContaining({ path: 'budget', message: expect.stringMatching(/hold at most \d+/) as string }),
     );

@@ -1,7 +1,9 @@
 import { expect, it } from 'vitest';
-import type { TargetConfig } from '../../adapter/targets.js';
+import { attach } from '../../adapter/attach.js';
+import { activeAdapter } from '../../adapter/peft-model.js';
+import type { CallableMethod, TargetConfig } from '../../contracts/method.js';
 import { ConfigError } from '../../errors.js';
-import type { CallableMethod } from '../../contracts/method.js';
+import { toyModel } from '../toy-model.js';
 import type { ConformanceOptions } from './suite.js';
 
 /** Options: defaults, JSON, unknown and impossible ones. */
@@ -20,6 +22,13 @@ export function testConfiguration<C extends TargetConfig>(
       expect.objectContaining({ code: new ConfigError('').code, path: 'noSuchOption' }),
     );
   });
+  const { atSparsity } = method;
+  if (atSparsity) {
+    it('keeps its layers at every level of sparsity', () => {
+      const at = (level: number) => attach(toyModel(), { method, config: atSparsity(method.parseConfig({}), level) });
+      expect(activeAdapter(at(1)).values).toEqual(activeAdapter(at(0)).values);
+    });
+  }
   it.each(invalid.map(({ options, field }) => [JSON.stringify(options), options, field] as const))(
     'refuses %s',
     (_, options, field) => {

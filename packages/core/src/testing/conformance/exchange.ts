@@ -1,14 +1,20 @@
 import { expect, it } from 'vitest';
 import { activeRanks } from '../../adapter/accounting.js';
 import { setAdapter } from '../../adapter/adapters.js';
-import { allLayers, tensorKey, withAdapter, type PeftModel } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import {
+  activeAdapter,
+  allLayers,
+  replaceAdapter,
+  tensorKey,
+  withAdapter,
+  type PeftModel,
+} from '../../adapter/peft-model.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import { CheckpointError, ConfigError, PeftError } from '../../errors.js';
 import { readsLora } from '../../files/lora-file.js';
 import { convertToLora } from '../../files/convert.js';
-import { savePretrained } from '../../files/checkpoint.js';
-import { hotswapAdapter } from '../../files/hot-swap.js';
-import { getPeftModelStateDict, setPeftModelStateDict } from '../../files/state-dict.js';
+import { savePretrained } from '../../files/pretrained.js';
+import { getPeftModelStateDict, hotswapAdapter, setPeftModelStateDict } from '../../files/state-dict.js';
 import { addWeightedAdapter } from '../../files/weighted.js';
 import { memoryStorage } from '../../storage.js';
 import { hostTensor, hostZeros, tensorAt, type HostTensors } from '../../tensors.js';
@@ -24,16 +30,16 @@ export function testExchange<C extends TargetConfig>(suite: Suite<C>): void {
     const peft = await fresh();
     const [adapted, dict] = [await outputs(peft), getPeftModelStateDict(peft)];
     expect(Object.keys(dict).every((key) => key.startsWith('base_model.'))).toBe(true);
-    peft.adapter = { ...peft.adapter, values: halved(peft) };
+    replaceAdapter(peft, { values: halved(peft) });
     expectApart(await outputs(peft), adapted);
     setPeftModelStateDict(peft, dict);
     expectClose(await outputs(peft), adapted);
     const [key = ''] = Object.keys(dict);
-    const before = peft.adapter;
+    const before = activeAdapter(peft);
     expect(() => {
       setPeftModelStateDict(peft, { ...dict, [key]: hostZeros([1, 1, 1]) });
     }).toThrow(PeftError);
-    expect(peft.adapter).toBe(before);
+    expect(activeAdapter(peft)).toBe(before);
   });
   testConversion(suite, outputs);
   testWeighted(suite, fresh, outputs);
@@ -41,7 +47,8 @@ export function testExchange<C extends TargetConfig>(suite: Suite<C>): void {
 }
 
 /** The adapter's values with every trained tensor halved. */
-function halved({ adapter }: PeftModel): HostTensors {
+function halved(peft: PeftModel): HostTensors {
+  const adapter = activeAdapter(peft);
   const values = { ...adapter.values };
   for (const layer of Object.values(allLayers(adapter))) {
     for (const key of Object.keys(layer.params).map((name) => tensorKey(layer, name))) {
@@ -70,7 +77,8 @@ function testConversion<C extends TargetConfig>(suite: Suite<C>, outputs: Output
     const adapted = await outputs(peft);
     expectClose(await outputs(convertToLora(peft, { method, energy: 1 })), adapted, 1e-4);
     const small = convertToLora(peft, { method, rank: 1 });
-    expect(Math.max(...Object.values(activeRanks(small.adapter.layers, small.adapter.values)))).toBeLessThanOrEqual(1);
+    const { layers, values } = activeAdapter(small);
+    expect(Math.max(...Object.values(activeRanks(layers, values)))).toBeLessThanOrEqual(1);
     const error = (await outputs(small)).map((value, index) => (value - (adapted[index] as number)) ** 2);
     expect(error.reduce((sum, value) => sum + value, 0) / error.length).toBeLessThan(0.5);
     expect(() => convertToLora(peft, { method, rank: 0 })).toThrow(ConfigError);
@@ -85,7 +93,7 @@ function testWeighted<C extends TargetConfig>(
 ): void {
   it(`is combined with others by weights, where it is plain LoRA on disk (${config})`, async () => {
     const peft = await fresh();
-    const isPlain = Object.values(peft.adapter.layers).every(({ toLora, mergedBias }) => toLora && !mergedBias);
+    const isPlain = Object.values(activeAdapter(peft).layers).every(({ toLora, mergedBias }) => toLora && !mergedBias);
     const shared = { adapters: ['default', 'second'], modulesFrom: 'default' };
     if (!isPlain || !readsLora(method)) {
       expect(() => {
@@ -125,7 +133,7 @@ function testHotSwap<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs):
     const storage = memoryStorage();
     await savePretrained(other, 'other', { storage, pruned: false });
     const swap = hotswapAdapter(peft, 'other', { methods: [suite.method], storage, adapterName: 'default' });
-    const names = Object.values(peft.adapter.layers).map(({ params, state = {}, frozenWeight, mergedBias }) =>
+    const names = Object.values(activeAdapter(peft).layers).map(({ params, state = {}, frozenWeight, mergedBias }) =>
       frozenWeight || mergedBias
         ? 'more'
         : Object.keys({ ...params, ...state })
@@ -136,10 +144,10 @@ function testHotSwap<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs):
       await expect(swap).rejects.toThrow(expect.objectContaining({ code: 'PEFT_UNSUPPORTED' }));
       return;
     }
-    const { layers } = peft.adapter;
+    const { layers } = activeAdapter(peft);
     expectApart(await outputs(peft), await outputs(other));
     await swap;
-    expect(peft.adapter.layers).toBe(layers);
+    expect(activeAdapter(peft).layers).toBe(layers);
     expectClose(await outputs(peft), await outputs(other), 1e-4);
     await expect(
       hotswapAdapter(peft, 'nowhere', { methods: [suite.method], storage, adapterName: 'default' }),

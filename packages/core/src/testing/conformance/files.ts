@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
 import { countParameters } from '../../adapter/accounting.js';
 import type { PeftModel } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import { CheckpointError } from '../../errors.js';
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, loadPretrained, savePretrained } from '../../files/checkpoint.js';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, loadPretrained, savePretrained } from '../../files/pretrained.js';
 import { memoryStorage, type Storage } from '../../storage.js';
 import { toyModel } from '../toy-model.js';
 import { expectClose, outputsOf, saved, type Suite } from './suite.js';
@@ -37,6 +37,13 @@ export function testFiles<C extends TargetConfig>(suite: Suite<C>): void {
     for (const file of [ADAPTER_CONFIG, ADAPTER_WEIGHTS]) {
       expect(await second.read(`adapter/${file}`)).toEqual(await first.read(`adapter/${file}`));
     }
+  });
+  it('goes on with the seed that it is given', async () => {
+    const { storage } = await saved(suite, false);
+    const loaded = (options: { readonly seed?: number }): Promise<PeftModel> =>
+      loadPretrained(toyModel(), 'adapter', { methods: [suite.method], storage, ...options });
+    expect((await loaded({})).seed).toBe(0);
+    expect((await loaded({ seed: 5 })).seed).toBe(5);
   });
   it('refuses a broken adapter with one clear error', async () => {
     const { storage } = await saved(suite, true);

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { withAdapter } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import { activeAdapter, withAdapter } from '../../adapter/peft-model.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import type { HostTensors } from '../../tensors.js';
 import { gradientsByDifferences, gradientsByTape } from '../gradients.js';
 import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
@@ -18,7 +18,7 @@ export function testInitialState<C extends TargetConfig>(suite: Suite<C>): void 
     },
   );
   it('starts the same from the same seed and differently from another', async () => {
-    const values = async (seed: number): Promise<HostTensors> => (await attached(suite, { seed })).adapter.values;
+    const values = async (seed: number): Promise<HostTensors> => activeAdapter(await attached(suite, { seed })).values;
     expect(await values(3)).toEqual(await values(3));
     expect(await values(3)).not.toEqual(await values(4));
   });

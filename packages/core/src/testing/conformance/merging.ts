@@ -1,8 +1,14 @@
 import { expect, it } from 'vitest';
-import { deleteAdapter, disableAdapter, setAdapter } from '../../adapter/adapters.js';
-import { mergeAdapter, mergeAndUnload, unmergeAdapter } from '../../adapter/merge.js';
-import { tensorKey, withAdapter, type PeftModel } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import {
+  deleteAdapter,
+  disableAdapter,
+  mergeAdapter,
+  mergeAndUnload,
+  setAdapter,
+  unmergeAdapter,
+} from '../../adapter/adapters.js';
+import { activeAdapter, tensorKey, withAdapter, type PeftModel } from '../../adapter/peft-model.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import { CheckpointError, ConfigError, UnsupportedError } from '../../errors.js';
 import { floats, hostTensor } from '../../tensors.js';
 import { canActTogether, quietly, twoAdapters } from './several.js';
@@ -29,7 +35,7 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     const peft = await fresh();
     const [merged, adapted] = [await outputs(mergeAndUnload(peft)), await outputs(peft)];
     expectClose(merged, adapted);
-    if (Object.keys(peft.adapter.layers).length === 0) return; // nothing but a head
+    if (Object.keys(activeAdapter(peft).layers).length === 0) return; // nothing but a head
     expectApart(merged, await outputs(withAdapter(peft, { layers: {} })));
   });
   it('is merged in place, once, and unmerged to the last bit', async () => {
@@ -84,11 +90,11 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
 
 /** The model with a NaN in every trained tensor of the first adapter's layers; undefined where it has none. */
 function broken<C extends TargetConfig>(peft: PeftModel<C>): PeftModel<C> | undefined {
-  const keys = Object.values(peft.adapter.layers).flatMap((layer) =>
+  const keys = Object.values(activeAdapter(peft).layers).flatMap((layer) =>
     Object.keys(layer.params).map((name) => tensorKey(layer, name)),
   );
   if (keys.length === 0) return undefined;
-  const values = { ...peft.adapter.values };
+  const values = { ...activeAdapter(peft).values };
   for (const key of keys) {
     const tensor = values[key];
     if (tensor)

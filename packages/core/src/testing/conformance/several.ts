@@ -1,12 +1,11 @@
 import { expect, it } from 'vitest';
 import { addAdapter, deleteAdapter, disableAdapter, setAdapter, unload } from '../../adapter/adapters.js';
-import { baseParameters } from '../../adapter/accounting.js';
-import { BASE, type PeftModel } from '../../adapter/peft-model.js';
-import { layerStatus, modelStatus } from '../../adapter/status.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import { baseParameters, layerStatus, modelStatus } from '../../adapter/accounting.js';
+import { activeAdapter, BASE, type PeftModel } from '../../adapter/peft-model.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import { onWarning } from '../../config.js';
 import { ConfigError } from '../../errors.js';
-import { loadAdapter, loadPretrained, savePretrained } from '../../files/checkpoint.js';
+import { loadAdapter, loadPretrained, savePretrained } from '../../files/pretrained.js';
 import { memoryStorage } from '../../storage.js';
 import { predict } from '../../train/evaluate.js';
 import { toyEvaluationData, toyModel } from '../toy-model.js';
@@ -63,7 +62,7 @@ function testActivation(fresh: Fresh, outputs: Outputs): void {
   it('refuses a name that is taken or unknown, and changes nothing', async () => {
     const peft = await fresh();
     const before = { ...peft, adapters: new Map(peft.adapters) };
-    const { method, config } = peft.adapter;
+    const { method, config } = activeAdapter(peft);
     expect(() => {
       addAdapter(peft, { method, config }, { adapterName: 'second' });
     }).toThrow(ConfigError);
@@ -88,7 +87,7 @@ function testActivation(fresh: Fresh, outputs: Outputs): void {
     setAdapter(peft, ['default', 'second']);
     const both = await outputs(peft);
     expect(both.every(Number.isFinite)).toBe(true);
-    if (Object.keys(peft.adapter.layers).length > 0) expectApart(both, first);
+    if (Object.keys(activeAdapter(peft).layers).length > 0) expectApart(both, first);
     else expect(both).toEqual(first); // nothing but a head, the first one's
   });
 }
@@ -117,7 +116,7 @@ function testRemoval(fresh: Fresh, outputs: Outputs): void {
     expectApart(await outputs(other), first);
     deleteAdapter(other, 'second');
     expect(await outputs(other)).toEqual(await outputs(other.model));
-    expect(() => other.adapter).toThrow(ConfigError);
+    expect(() => activeAdapter(other)).toThrow(ConfigError);
   });
   it('leaves the model as it was, unloaded', async () => {
     const peft = await fresh();
@@ -166,7 +165,7 @@ function testFolders<C extends TargetConfig>(suite: Suite<C>, fresh: Fresh, outp
   it('says how its modules and the whole stand', async () => {
     const peft = await fresh();
     const layers = layerStatus(peft);
-    expect(layers.map(({ path }) => path).sort()).toEqual(Object.keys(peft.adapter.layers).sort());
+    expect(layers.map(({ path }) => path).sort()).toEqual(Object.keys(activeAdapter(peft).layers).sort());
     for (const layer of layers) {
       const available = ['default', 'second'].filter((name) => layer.path in (peft.adapters.get(name)?.layers ?? {}));
       expect(layer).toMatchObject({ availableAdapters: available, activeAdapters: ['default'], enabled: true });

@@ -1,12 +1,11 @@
 import { expect } from 'vitest';
 import { attach } from '../../adapter/attach.js';
 import { withAdapter, type PeftModel } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import type { CallableMethod, TargetConfig } from '../../contracts/method.js';
 import type { Executor } from '../../contracts/executor.js';
-import type { CallableMethod } from '../../contracts/method.js';
 import type { Batch, Model } from '../../contracts/model.js';
 import { memoryStorage, type Storage } from '../../storage.js';
-import { savePretrained } from '../../files/checkpoint.js';
+import { savePretrained } from '../../files/pretrained.js';
 import { calibrate } from '../../train/calibrate.js';
 import { predict } from '../../train/evaluate.js';
 import type { TrainOptions } from '../../train/options.js';

@@ -1,6 +1,5 @@
 import { describe } from 'vitest';
-import type { TargetConfig } from '../../adapter/targets.js';
-import type { CallableMethod } from '../../contracts/method.js';
+import type { CallableMethod, TargetConfig } from '../../contracts/method.js';
 import { testBudget } from './budget.js';
 import { testConfiguration } from './configuration.js';
 import { testExchange } from './exchange.js';

@@ -1,13 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import { expect, it } from 'vitest';
-import { allLayers } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../adapter/targets.js';
+import { activeAdapter, allLayers } from '../../adapter/peft-model.js';
+import type { TargetConfig } from '../../contracts/method.js';
 import type { Model } from '../../contracts/model.js';
-import { mapValues } from '../../records.js';
-import { floats, tensorAt } from '../../tensors.js';
+import { floats, mapValues, tensorAt } from '../../tensors.js';
 import type { TrainOptions } from '../../train/options.js';
-import type { TrainingSnapshot } from '../../train/snapshot.js';
-import { readSnapshot, writeSnapshot } from '../../train/snapshot.js';
+import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '../../train/snapshot.js';
 import { relativeDistance } from '../closeness.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../toy-model.js';
 import { attached, trainToy, type Suite } from './suite.js';
@@ -75,7 +73,8 @@ const judged = (): Pick<TrainOptions, 'epochs' | 'selection'> => ({
 async function wholeRun<C extends TargetConfig>(suite: Suite<C>) {
   const model = toyModel();
   const peft = await attached(suite, { model });
-  const [layers, start] = [allLayers(peft.adapter), peft.adapter.values];
+  const adapter = activeAdapter(peft);
+  const [layers, start] = [allLayers(adapter), adapter.values];
   const snapshots: TrainingSnapshot[] = [];
   const onSnapshot = (at: TrainingSnapshot): void => void snapshots.push(at);
   const end = await trainToy(peft, suite, { ...judged(), snapshotEvery: 7, onSnapshot });

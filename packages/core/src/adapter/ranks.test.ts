@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { trained, type AdapterLayer } from '../contracts/method.js';
 import { linearSite } from '../contracts/site.js';
 import { hostTensor, tensorAt, type HostTensor } from '../tensors.js';
-import { changeRanks, heldRanks, keepRanks, rankedPaths, withRankCounts, withResized } from './compaction.js';
+import { changeRanks, allocatedRanks, keepRanks, rankedPaths, withRankCounts, withResized } from './ranks.js';
 
 beforeAll(async () => {
   tf.env().set('PROD', true);
@@ -64,7 +64,7 @@ describe('a layer of fewer ranks', () => {
     expect(layer.state?.mask?.initial).toEqual(vector(1, 1));
     const { forward, toLora, noise } = layers.a;
     expect(layer).toMatchObject({ forward, toLora, noise });
-    expect(heldRanks(layer)).toBe(2);
+    expect(allocatedRanks(layer)).toBe(2);
   });
 
   it('takes its moments and scores along by the names of what they belong to', () => {
@@ -141,8 +141,8 @@ describe('a layer that has lost every rank', () => {
 
 describe('layers for values of so many ranks', () => {
   it('have as many, in the order of the layers', () => {
-    expect(Object.values(withRankCounts(layers, [1, 3])).map(heldRanks)).toEqual([1, 3]);
-    expect(Object.values(withRankCounts(layers, [0, 2])).map(heldRanks)).toEqual([0, 2]);
+    expect(Object.values(withRankCounts(layers, [1, 3])).map(allocatedRanks)).toEqual([1, 3]);
+    expect(Object.values(withRankCounts(layers, [0, 2])).map(allocatedRanks)).toEqual([0, 2]);
   });
 
   it('are refused where a layer has fewer', () => {

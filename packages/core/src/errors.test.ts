@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { didYouMean, nearestPaths } from './nearest.js';
+import { didYouMean, nearestPaths } from './errors.js';
 
 describe('didYouMean', () => {
   const methods = ['head', 'lora', 'adalora', 'sora', 'l1ra', 'truncated-lora'];

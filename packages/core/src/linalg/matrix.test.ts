@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError, ShapeError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { floats, hostTensor, hostZeros, type HostTensor } from '../tensors.js';
-import { symmetricInverse } from './symmetric-inverse.js';
+import { symmetricInverse } from './matrix.js';
 
 const square = (n: number, ...values: number[]): HostTensor => hostTensor(Float32Array.from(values), [n, n]);
 

@@ -4,8 +4,8 @@ import type { LoraFactors } from '../contracts/method.js';
 import { createRng } from '../rng.js';
 import { hostTensor } from '../tensors.js';
 import { relativeDistance } from '../testing/closeness.js';
-import { combined, type CombinationOptions } from './combine.js';
-import { loraDelta, normalValues } from './factors.js';
+import { combined, type CombinationOptions } from './weighted.js';
+import { loraDelta, normalValues } from '../adapter/factors.js';
 
 const rng = createRng(8);
 const factorsOf = (rank: number, scaling: number): LoraFactors => ({

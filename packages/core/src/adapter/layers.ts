@@ -1,7 +1,10 @@
+import * as tf from '@tensorflow/tfjs';
 import { ShapeError } from '../errors.js';
-import type { AdapterLayer, FrozenModule, ParamSpec } from '../contracts/method.js';
+import type { AdapterLayer, FrozenModule, LoraFactors, ParamSpec } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
-import { floats, sizeOf, tensorAt } from '../tensors.js';
+import { floats, sizeOf, tensorAt, tensorsAt, type HostTensor } from '../tensors.js';
+import * as nn from '../nn/index.js';
+import { rankCost } from './budget.js';
 
 /** A module of any kind trained whole: the head, `modulesToSave`, full fine-tuning. */
 export function fullModule(site: Site, initial: FrozenModule, group: string): AdapterLayer {
@@ -35,5 +38,23 @@ export function biasLayer(site: Site, { bias }: FrozenModule, group: string): Ad
     forward: (_x, p, at) => at.run({ bias: tensorAt(p, 'bias') }),
     mergedBias: (values) => tensorAt(values, 'bias'),
     storedParameters: () => sizeOf(bias.shape),
+  };
+}
+
+/** A change of low rank as a layer that adds it to what the module gives: y = base + scaling (x A) B. Nothing of it is trained. */
+export function lowRankLayer(site: Site, { loraA, loraB, scaling }: LoraFactors): AdapterLayer {
+  const rank = loraA.shape[1] as number;
+  const fixed = (initial: HostTensor) => ({ initial, trainable: false, group: 'default', decay: false });
+  return {
+    site,
+    params: { loraA: fixed(loraA), loraB: fixed(loraB) },
+    forward(x, p, at) {
+      const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
+      const hidden = site.kind === 'embedding' ? nn.embedding(loraA, x) : nn.linear(x, loraA); // [.., in] or ids -> [.., r]
+      return tf.add(at.base(), tf.mul(nn.linear(hidden, loraB), scaling)); // [.., out]
+    },
+    toLora: (values) => ({ ...tensorsAt(values, 'loraA', 'loraB'), scaling }),
+    storedParameters: () => rank * rankCost(site),
+    rank: () => rank,
   };
 }

@@ -1,12 +1,19 @@
+import { readSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { describe } from '../config.js';
 import { CheckpointError } from '../errors.js';
-import { labelFields, labelsIn } from '../labels.js';
-import type { AdapterFile, PeftMethod } from '../contracts/method.js';
+import { isOfHead, labelFields, labelsIn, outputsOf } from '../head.js';
+import type { AdapterContents, AdapterFile, PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Model, Task } from '../contracts/model.js';
-import type { Adapter } from '../adapter/peft-model.js';
-import { isOfHead, outputsOf } from '../adapter/head.js';
-import type { TargetConfig } from '../adapter/targets.js';
-import { incompleteSave } from './write-folder.js';
+import { tensorKey, valuesOf, type Adapter } from '../adapter/peft-model.js';
+import { incompleteSave } from '../storage.js';
+import { floats, hostTensor, transposed, type HostTensor, type HostTensors } from '../tensors.js';
+import { isWithin } from '../adapter/targets.js';
+import type { Site } from '../contracts/site.js';
+
+/*
+ * The two files of an adapter's folder: adapter_config.json, adapter_model.safetensors, and among its tensors those of the modules
+ * trained whole.
+ */
 
 const MAX_CONFIG_BYTES = 4 << 20;
 /** Levels, and entries of one list or table: names of modules, ranks of AdaLoRA. */
@@ -131,4 +138,125 @@ export function methodFor(fields: ConfigFields, methods: readonly PeftMethod[], 
 /** The strings of a list; none of anything else. */
 export function stringList(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];
+}
+
+/** What PEFT puts before every module path, and before the name of what belongs to no module. */
+const OF_MODULE = 'base_model.model.';
+const OF_ADAPTER = 'base_model.';
+
+/** Longest axis of a tensor that has no numbers. */
+const MAX_EMPTY_AXIS = 1 << 20;
+
+/** Tensors by module path and suffix, or by a name without a dot, under PEFT's names. */
+export function withPrefix(tensors: HostTensors): HostTensors {
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, tensor]) => [(name.includes('.') ? OF_MODULE : OF_ADAPTER) + name, tensor]),
+  );
+}
+
+/** Tensors under PEFT's names, those of old versions included, by module path and suffix or by a name without a dot. */
+export function withoutPrefix(tensors: HostTensors): HostTensors {
+  return Object.fromEntries(
+    Object.entries(tensors).map(([key, tensor]) => {
+      const prefix = [OF_MODULE, OF_ADAPTER].find((each) => key.startsWith(each)) ?? '';
+      const name = key.slice(prefix.length);
+      return [name.replace('.modules_to_save.', '.'), tensor];
+    }),
+  );
+}
+
+/** A safetensors file of float32 tensors. @throws CheckpointError for a value that is not finite. */
+export function encodeTensors(tensors: HostTensors): Uint8Array {
+  const entries = Object.entries(tensors).map(([key, tensor]) => {
+    const data = floats(tensor, key);
+    assertFinite(key, data);
+    return [key, { dtype: 'F32', shape: tensor.shape, data }] as const;
+  });
+  return writeSafetensors(new Map(entries), { format: 'pt' });
+}
+
+/** The tensors of a safetensors file as float32. @throws CheckpointError when it is broken, or a value is not finite. */
+export function decodeTensors(bytes: Uint8Array, path: string): HostTensors {
+  const entries = [...parsed(bytes, path)].map(([key, tensor]) => {
+    assertSmallIfEmpty(key, tensor.shape, path);
+    const data = toFloat32(tensor);
+    assertFinite(key, data, `${path}: `);
+    return [key, hostTensor(data, tensor.shape)] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+function assertFinite(key: string, data: Float32Array, where = ''): void {
+  const at = data.findIndex((value) => !Number.isFinite(value));
+  if (at < 0) return;
+  throw new CheckpointError(
+    `${where}'${key}' holds ${data[at] as number}: the adapter is of no use; train it again, at a lower learning rate`,
+    key,
+  );
+}
+
+/** A shape like [10 ** 15, 0] costs no byte of a file, and yet a loop over its rows does not end. */
+function assertSmallIfEmpty(key: string, shape: readonly number[], path: string): void {
+  const longest = Math.max(...shape);
+  if (longest <= MAX_EMPTY_AXIS || !shape.includes(0)) return;
+  throw new CheckpointError(
+    `${path}: '${key}' has shape [${shape.join(', ')}]; a tensor without numbers may be ${MAX_EMPTY_AXIS} long at most`,
+    key,
+  );
+}
+
+function parsed(bytes: Uint8Array, path: string): ReturnType<typeof readSafetensors> {
+  try {
+    return readSafetensors(bytes);
+  } catch (cause) {
+    throw new CheckpointError(`${path}: ${cause instanceof Error ? cause.message : String(cause)}`, path, cause);
+  }
+}
+
+/** The modules of an adapter that are trained whole, as torch holds them: `<path>.weight`, `<path>.bias`. */
+export function savedModuleTensors({
+  saved,
+  values,
+}: Pick<Adapter, 'saved'> & Pick<AdapterContents, 'values'>): HostTensors {
+  const tensors: HostTensors = {};
+  for (const layer of Object.values(saved)) {
+    for (const [name, value] of Object.entries(valuesOf(layer, values))) {
+      tensors[tensorKey(layer, name)] = turned(layer.site, name, value);
+    }
+  }
+  return tensors;
+}
+
+/** A file's tensors, apart by whom they belong to. */
+export interface SplitTensors {
+  /** The method's own, as torch holds them. */
+  readonly own: HostTensors;
+  /** Those of modules trained whole, as TensorFlow.js holds them. */
+  readonly saved: HostTensors;
+  /** The paths of these modules. */
+  readonly paths: readonly string[];
+}
+
+/** Takes the modules trained whole, the head and those that `names` name, out of the tensors of a file. */
+export function splitSaved(tensors: HostTensors, model: Model, names: readonly string[]): SplitTensors {
+  const sites = model.sites.filter(({ path }) => [...model.head, ...names].some((name) => isWithin(path, name)));
+  const saved: HostTensors = {};
+  const paths = new Set<string>();
+  for (const site of sites) {
+    for (const name of ['weight', 'bias']) {
+      const tensor = tensors[`${site.path}.${name}`];
+      if (!tensor) continue;
+      saved[`${site.path}.${name}`] = turned(site, name, tensor);
+      paths.add(site.path);
+    }
+  }
+  const own = Object.fromEntries(Object.entries(tensors).filter(([key]) => !(key in saved)));
+  return { own, saved, paths: [...paths] };
+}
+
+/** torch's orientation from ours, and ours from torch's: only a linear module's weight differs, and no Conv1D's. */
+function turned({ kind, fanInFanOut }: Site, name: string, tensor: HostTensor): HostTensor {
+  return kind === 'linear' && !fanInFanOut && name === 'weight' && tensor.shape.length === 2
+    ? transposed(tensor)
+    : tensor;
 }

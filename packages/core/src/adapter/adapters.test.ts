@@ -1,0 +1,85 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { onWarning, parseOptions } from '../config.js';
+import { attach, defineMethod } from './attach.js';
+import type { AdapterLayer, PeftMethod, TargetConfig } from '../contracts/method.js';
+import { toyModel } from '../testing/toy-model.js';
+import { hostTensor } from '../tensors.js';
+import { actingParts } from './acting.js';
+import { addAdapter, deleteAdapter, fullPrecision, mergeAdapter, setAdapter } from './adapters.js';
+import { lowRankLayer } from './layers.js';
+import { replaceAdapter } from './peft-model.js';
+import { targetEntries } from './targets.js';
+
+/** A fixed change of rank one at every module: the smallest adapter that can be merged. */
+const method: PeftMethod = defineMethod<TargetConfig>({
+  name: 'rank-one',
+  capabilities: { mergeable: true, identityAtInit: false, adaptsRank: false, kinds: ['linear'] },
+  parseConfig: (input): TargetConfig => parseOptions('rank-one', targetEntries, input),
+  adapt: (sites) =>
+    Object.fromEntries(
+      sites.map((site): [string, AdapterLayer] => {
+        const loraA = hostTensor(new Float32Array(site.inFeatures).fill(0.5), [site.inFeatures, 1]);
+        const loraB = hostTensor(new Float32Array(site.outFeatures).fill(0.5), [1, site.outFeatures]);
+        return [site.path, lowRankLayer(site, { loraA, loraB, scaling: 1 })];
+      }),
+    ),
+  peftTypes: [],
+  toFile: () => ({ config: {}, tensors: {} }),
+  fromFile: () => ({ config: {}, values: {} }),
+});
+const configured = { method, config: method.parseConfig({ targetModules: ['query'] }) };
+const attached = (model = toyModel()) => attach(model, configured, { adapterName: 'a' });
+
+const warnings: string[] = [];
+let restore: () => void;
+beforeEach(() => {
+  warnings.length = 0;
+  restore = onWarning((message) => warnings.push(message));
+});
+afterEach(() => {
+  restore();
+});
+
+describe('setAdapter', () => {
+  it('activates an adapter that was added after the last one was deleted', () => {
+    const peft = attached();
+    deleteAdapter(peft, 'a');
+    addAdapter(peft, configured, { adapterName: 'b' });
+    setAdapter(peft, 'b');
+    expect(peft.active).toEqual(['b']);
+    expect(Object.keys(actingParts(peft).layers)).toContain('encoder.layer.0.attention.query');
+  });
+});
+
+describe('fullPrecision', () => {
+  it('returns a model that can be trained: what changes its adapter changes its own', async () => {
+    const model = toyModel();
+    const peft = attached({ ...model, fullPrecision: () => Promise.resolve(model) });
+    const before = peft.adapters.get('a');
+    const whole = await fullPrecision(peft);
+    replaceAdapter(whole, { values: {} });
+    expect(whole.adapters.get('a')?.values).toEqual({});
+    expect(peft.adapters.get('a')).toBe(before);
+  });
+});
+
+describe('mergeAdapter', () => {
+  it('folds an adapter once that is named twice', () => {
+    const [once, twice] = [attached(), attached()];
+    mergeAdapter(once, { adapterNames: ['a'] });
+    mergeAdapter(twice, { adapterNames: ['a', 'a'] });
+    expect(twice.merged).toEqual(['a']);
+    expect(twice.mergedWeights).toEqual(once.mergedWeights);
+  });
+});
+
+describe('actingParts', () => {
+  it('gives the model itself where nothing is merged, and the same layers as long as the adapters are the same', () => {
+    const peft = attached();
+    const [first, again] = [actingParts(peft), actingParts(peft)];
+    expect(first.model).toBe(peft.model);
+    for (const [path, layer] of Object.entries(first.layers)) expect(again.layers[path]).toBe(layer);
+    mergeAdapter(peft);
+    expect(actingParts(peft).model.weights).toMatchObject(peft.mergedWeights);
+  });
+});

@@ -1,0 +1,276 @@
+import { assertFreeName, insertAdapter } from '../adapter/adapters.js';
+import {
+  adapterNamed,
+  allLayers,
+  layersFitting,
+  peftModel,
+  tensorKey,
+  type Adapter,
+  type PeftModel,
+} from '../adapter/peft-model.js';
+import type { AdapterFile, PeftMethod } from '../contracts/method.js';
+import type { Model } from '../contracts/model.js';
+import { diskStorage, writeFolder, type Storage } from '../storage.js';
+import {
+  configFields,
+  decodeConfig,
+  decodeTensors,
+  encodeConfig,
+  encodeTensors,
+  methodFor,
+  savedModuleTensors,
+  splitSaved,
+  storedLabels,
+  stringList,
+  withoutPrefix,
+  withPrefix,
+  type ConfigFields,
+} from './adapter-file.js';
+import { createAdapter } from '../adapter/attach.js';
+import { isOfHead, isPretrained } from '../head.js';
+import { warnOnce } from '../config.js';
+import { CheckpointError } from '../errors.js';
+import { tensorsAt, type HostTensors } from '../tensors.js';
+import { baseParameters, storedParameters } from '../adapter/accounting.js';
+
+/** The file of an adapter folder that says what it is, as PEFT calls it. */
+export const ADAPTER_CONFIG = 'adapter_config.json';
+/** The file of an adapter folder with its tensors, as PEFT calls it. */
+export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
+
+/** The adapter whose folder is the one named; the others have folders of their names inside it. */
+const DEFAULT_ADAPTER = 'default';
+
+/** Where adapters are written to, which, and how small. */
+export interface SaveOptions {
+  /** Default: the disk. */
+  readonly storage?: Storage;
+  /** Whether ranks that have vanished are left out, so that the adapter is as small as it can be. Default true. */
+  readonly pruned?: boolean;
+  /** Names of the adapters to write. Default: all. */
+  readonly selectedAdapters?: readonly string[];
+}
+
+/**
+ * Writes adapters in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card; that of 'default' into
+ * the folder itself, every other one into a folder of its name inside it. A save that is cut short leaves a folder that says so
+ * when it is opened, never files of two saves.
+ * @throws ConfigError for an unknown name, before anything is written.
+ * @throws CheckpointError when the folder cannot be written, or a value is not finite.
+ */
+export async function savePretrained(
+  peft: PeftModel,
+  folder: string,
+  { storage = diskStorage(), pruned = true, selectedAdapters = [...peft.adapters.keys()] }: SaveOptions = {},
+): Promise<void> {
+  const selected = selectedAdapters.map((name) => adapterNamed(peft, name));
+  for (const adapter of selected) {
+    const own = adapter.name === DEFAULT_ADAPTER ? folder : `${folder}/${adapter.name}`;
+    await writeAdapter(peft.model, adapter, own, { storage, pruned });
+  }
+}
+
+async function writeAdapter(
+  model: Model,
+  adapter: Adapter,
+  folder: string,
+  { storage, pruned }: Required<Pick<SaveOptions, 'storage' | 'pruned'>>,
+): Promise<void> {
+  const file = adapter.method.toFile(adapter, { pruned });
+  const fields = configFields(model, adapter, file.config);
+  const tensors = withPrefix({ ...file.tensors, ...savedModuleTensors(adapter) });
+  const card = modelCard(model, adapter, String(fields.peft_type));
+  await writeFolder(storage, {
+    config: { path: `${folder}/${ADAPTER_CONFIG}`, bytes: encodeConfig(fields) },
+    others: [
+      { path: `${folder}/${ADAPTER_WEIGHTS}`, bytes: encodeTensors(tensors) },
+      { path: `${folder}/README.md`, bytes: new TextEncoder().encode(card) },
+    ],
+  });
+}
+
+/** Where an adapter is read from and by which methods. */
+export interface LoadOptions {
+  /** The methods that the adapter may have been made with. */
+  readonly methods: readonly PeftMethod[];
+  readonly storage?: Storage;
+  /** Default 'default'. */
+  readonly adapterName?: string;
+}
+
+/**
+ * Returns a new model with the adapter of a folder, written here or by PEFT, which is the one that acts; `model` stays as it is.
+ * @param options `seed`, default 0: of a head that the folder does not hold, and of the dropout and noise of further training
+ * @throws CheckpointError naming the file, tensor or field at fault.
+ */
+export async function loadPretrained(
+  model: Model,
+  folder: string,
+  { seed = 0, ...options }: LoadOptions & { readonly seed?: number },
+): Promise<PeftModel> {
+  return peftModel(model, seed, restoreAdapter(model, seed, await readAdapter(model, folder, options)));
+}
+
+/**
+ * Changes `peft` in place: the adapter of a folder stands beside those that are there. It does not act until `setAdapter` says so.
+ * @throws ConfigError when the name is taken.
+ * @throws CheckpointError naming the file, tensor or field at fault; nothing has changed then.
+ */
+export async function loadAdapter(
+  peft: PeftModel,
+  folder: string,
+  options: LoadOptions & Required<Pick<LoadOptions, 'adapterName'>>,
+): Promise<void> {
+  assertFreeName(peft, options.adapterName);
+  const stored = await readAdapter(peft.model, folder, options);
+  insertAdapter(peft, restoreAdapter(peft.model, peft.seed, stored));
+}
+
+/**
+ * Returns the fields of a folder's adapter_config.json, in PEFT's names.
+ * @throws CheckpointError when it is missing, too large, no JSON or nested too deeply, says no `peft_type`, or a save was cut short.
+ */
+export async function readAdapterConfig(folder: string, storage: Storage = diskStorage()): Promise<ConfigFields> {
+  const path = `${folder}/${ADAPTER_CONFIG}`;
+  return decodeConfig(await storage.read(path), path);
+}
+
+/** Reads an adapter folder. @throws CheckpointError naming the file or field at fault. */
+export async function readAdapter(
+  model: Model,
+  folder: string,
+  { methods, storage = diskStorage(), adapterName = DEFAULT_ADAPTER }: LoadOptions,
+): Promise<StoredAdapter> {
+  const source = `${folder}/${ADAPTER_WEIGHTS}`;
+  const config = await readAdapterConfig(folder, storage);
+  const method = methodFor(config, methods, folder);
+  const tensors = withoutPrefix(decodeTensors(await storage.read(source), source));
+  const { own, saved, paths } = splitSaved(tensors, model, stringList(config.modules_to_save));
+  const labels = storedLabels(config, model);
+  return { name: adapterName, method, file: { config, tensors: own }, saved, savedPaths: paths, labels, source };
+}
+
+/** What an adapter is made from again. */
+export interface StoredAdapter {
+  readonly name: string;
+  readonly method: PeftMethod;
+  /** The method's part, without the modules trained whole. */
+  readonly file: AdapterFile;
+  /** The modules trained whole: `<path>.weight` and `<path>.bias`, oriented as in the model. */
+  readonly saved: HostTensors;
+  /** Paths of these modules. */
+  readonly savedPaths: readonly string[];
+  /** Names of the classes; default: those of the model. */
+  readonly labels?: readonly string[] | undefined;
+  /** Where it comes from, for messages. */
+  readonly source: string;
+}
+
+/**
+ * The adapter that a file describes. Without a head of its own it gets the model's.
+ * @throws CheckpointError naming the tensor or field at fault.
+ */
+export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter): Adapter {
+  const { method, file, saved, labels, source } = stored;
+  const targetModules = modulesOf(file.tensors, model, source);
+  const read = method.fromFile({ ...file, sites: model.sites });
+  const modulesToSave = stored.savedPaths.filter((path) => !isOfHead(model, path));
+  const config = method.parseConfig({
+    ...(targetModules.length > 0 && { targetModules }),
+    ...(modulesToSave.length > 0 && { modulesToSave }),
+    ...read.config,
+  });
+  const created = createAdapter(model, { method, config }, { seed, adapterName: stored.name });
+  const adapter = { ...created, ...(labels && { labels }), layers: layersFitting(created, read.values) };
+  const missing = Object.keys(adapter.saved).filter(
+    (path) => isOfHead(model, path) && !stored.savedPaths.includes(path),
+  );
+  const initial = initialHead(model, adapter, missing, source);
+  return { ...adapter, values: fittingValues(adapter, { ...initial, ...read.values, ...saved }, source) };
+}
+
+/** The values, when they are just those of the adapter. @throws CheckpointError for a missing, unknown or mis-shaped one. */
+export function fittingValues(adapter: Adapter, values: HostTensors, source: string): HostTensors {
+  const expected = new Map(
+    Object.values(allLayers(adapter)).flatMap((layer) =>
+      Object.entries({ ...layer.params, ...layer.state }).map(
+        ([name, spec]) => [tensorKey(layer, name), spec] as const,
+      ),
+    ),
+  );
+  const unknown = Object.keys(values).find((key) => !expected.has(key));
+  if (unknown) throw new CheckpointError(`${source}: '${unknown}' belongs to no adapted module of this model`, unknown);
+  const fitting: HostTensors = {};
+  for (const [key, spec] of expected) {
+    const { shape } = spec.initial;
+    const value = values[key] ?? ('shared' in spec ? spec.initial : undefined);
+    if (!value) throw new CheckpointError(`${source}: the tensor of '${key}' is missing`, key);
+    if (value.shape.join() !== shape.join()) {
+      throw new CheckpointError(
+        `${source}: '${key}' has shape [${value.shape.join(', ')}], expected [${shape.join(', ')}]`,
+        key,
+      );
+    }
+    fitting[key] = value;
+  }
+  return fitting;
+}
+
+/**
+ * The paths of the modules that a file has tensors of: whatever `target_modules` and `exclude_modules` say, these are adapted.
+ * @throws CheckpointError when a tensor belongs to no module of the model.
+ */
+function modulesOf(tensors: HostTensors, { sites }: Model, source: string): string[] {
+  const known = new Set(sites.map(({ path }) => path));
+  const found = new Set<string>();
+  for (const key of Object.keys(tensors)) {
+    if (!key.includes('.')) continue; // shared by all modules
+    let path = key;
+    while (path !== '' && !known.has(path)) path = path.slice(0, Math.max(0, path.lastIndexOf('.')));
+    if (path === '') throw new CheckpointError(`${source}: '${key}' belongs to no module of this model`, key);
+    found.add(path);
+  }
+  return [...found];
+}
+
+/** The modules of the head that an adapter was saved without. */
+function initialHead(
+  model: Model,
+  { saved, values }: Adapter,
+  missing: readonly string[],
+  source: string,
+): HostTensors {
+  const drawn = missing.filter((path) => !isPretrained(model, path));
+  if (drawn.length > 0) {
+    warnOnce(`${source} holds no '${drawn.join("', '")}' and the model came without a trained one: it is drawn anew`);
+  }
+  const layers = missing.flatMap((path) => saved[path] ?? []);
+  return tensorsAt(
+    values,
+    ...layers.flatMap((layer) => Object.keys(layer.params).map((name) => tensorKey(layer, name))),
+  );
+}
+
+/** The README.md of an adapter folder, with the front matter that the hub reads. */
+function modelCard(model: Model, { method, layers, saved, values, labels }: Adapter, peftType: string): string {
+  const stored = storedParameters(layers, values);
+  const whole = Object.keys(saved).map((path) => `\`${path}\``);
+  return `---
+base_model: ${JSON.stringify(model.name)}
+library_name: peft
+tags:
+- ${method.name}
+---
+
+# An adapter for ${model.name}
+
+Made with peftjs by the method \`${method.name}\`, saved as \`${peftType}\`: ${stored.toLocaleString('en-US')} parameters
+on ${Object.keys(layers).length} modules (${((100 * stored) / baseParameters(model)).toFixed(3)} % of the base), and the modules ${whole.join(', ') || 'none'} trained whole.
+${labels ? classList(labels) : ''}`;
+}
+
+/** The names may come from a stranger's file: quoted, each of them is one line and nothing but code. */
+function classList(labels: readonly string[]): string {
+  const items = labels.map((label, index) => `${index}. \`${JSON.stringify(label).replaceAll('`', "'")}\``);
+  return `\n## Classes\n\n${items.join('\n')}\n`;
+}
