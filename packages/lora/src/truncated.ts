@@ -1,27 +1,37 @@
 import {
+  assertCuttable,
   assertOneRank,
+  cutStep,
   defineMethod,
   loraFile,
+  missedCut,
+  parseOptions,
+  positive,
   rankCost,
+  rankedPaths,
   ranksForBudget,
   rankUnit,
   readLoraFile,
   tensorAt,
+  truncated,
   withRankCounts,
   type AdapterContents,
   type AdapterLayer,
   type AdapterLayers,
   type CallableMethod,
+  type Controller,
+  type ControllerChanges,
   type HostTensors,
   type Init,
   type MatchOn,
   type Site,
+  type TargetConfig,
+  type TrainPlan,
 } from '@peftjs/core';
-import { parseLoraConfig } from '../config.js';
-import { changeOf, plainLayer } from '../layer.js';
-import { startsOf } from '../starts.js';
-import { parseTruncatedConfig, type TruncatedLoraConfig } from './config.js';
-import { truncationController } from './controller.js';
+import * as v from 'valibot';
+import { parseLoraConfig, plainEntries, type LoraConfig } from './config.js';
+import { changeOf, plainLayer } from './layer.js';
+import { startsOf } from './starts.js';
 
 /** Ranks at the start for each that is kept on average, as those give themselves that choose ranks while they train. */
 const RANKS_PER_KEPT_RANK = 1.5;
@@ -83,4 +93,40 @@ function resumedLayers({ layers, values }: AdapterContents<TruncatedLoraConfig>)
     layers,
     Object.keys(layers).map((path) => values[`${path}.loraA`]?.shape[1] ?? 0),
   );
+}
+
+/** Options of truncated LoRA: plain LoRA's, `r` being r_max, the rank that every module starts with, and a budget. */
+export interface TruncatedLoraConfig
+  extends TargetConfig, Pick<LoraConfig, 'r' | 'loraAlpha' | 'rankPattern' | 'alphaPattern' | 'loraDropout'> {
+  /** Parameters to store from the final phase on, within 1 %; null for a LoRA that stays as it is. Default null. */
+  readonly budget: number | null;
+}
+
+/** Fills in the defaults. @throws ConfigError naming the field. */
+function parseTruncatedConfig(input: unknown): TruncatedLoraConfig {
+  return parseOptions('truncated-lora', { ...plainEntries, budget: v.nullish(positive, null) }, input);
+}
+
+/**
+ * Cuts the layers to a budget once, after the last step before the final phase.
+ * @throws ConfigError when the budget is out of reach or there is no step to train in before.
+ */
+function truncationController(layers: AdapterLayers, budget: number, plan: TrainPlan): Controller {
+  assertCuttable(layers, budget, plan);
+  const due = cutStep(plan);
+  const memory = { cut: false };
+  return {
+    scalars(step) {
+      if (step > due && !memory.cut) throw missedCut('the adapter was not cut to its budget', step, due);
+      return {};
+    },
+    reads: (step) => (step === due ? rankedPaths(layers).flatMap((path) => [`${path}.loraA`, `${path}.loraB`]) : []),
+    afterStep(_step, values): ControllerChanges {
+      memory.cut = true;
+      return { resized: truncated(layers, values, budget) };
+    },
+    holdsBudget: (step) => memory.cut && step >= due,
+    snapshot: () => ({ ...memory }),
+    restore: (state) => void Object.assign(memory, state),
+  };
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { rankBudget } from './schedule.js';
+import { rankBudget } from './controller.js';
 
 const schedule = { initialBudget: 864, targetBudget: 576, tinit: 100, tfinal: 300, totalSteps: 1000 };
 
