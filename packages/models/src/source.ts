@@ -2,17 +2,17 @@ import {
   ADAPTER_CONFIG,
   CheckpointError,
   ConfigError,
-  UnsupportedError,
   diskStorage,
+  UnsupportedError,
   type Storage,
 } from '@peftjs/core';
+import type { CheckpointFormat } from './checkpoint.js';
 import { joined } from './folder.js';
-import type { CheckpointFormat } from './checkpoint-format.js';
-import { formats } from './formats.js';
-import { isNode } from './hub/environment.js';
 import { hubFolder, hubModel } from './hub/model-source.js';
-import { checkPlainPath, type HubOptions } from './hub/options.js';
-import { isHubId } from './hub/subject.js';
+import { checkPlainPath, isNode, type HubOptions } from './hub/options.js';
+import { isHubId } from './hub/request.js';
+import { useLiteFormat } from './tfjs/checkpoint.js';
+import { transformersFormat } from './transformers/checkpoint.js';
 
 /** Finds the folder of an npm package. */
 export type ResolvePackage = (name: string) => Promise<string>;
@@ -28,7 +28,7 @@ export interface SourceOptions extends HubOptions {
 }
 
 /** Where a model lies, and as what. */
-export interface Location {
+interface Location {
   readonly storage: Storage;
   readonly path: string;
   readonly format: CheckpointFormat;
@@ -159,3 +159,6 @@ async function requireFactory(): Promise<typeof import('node:module').createRequ
     );
   }
 }
+
+/** Every format, in the order in which a folder is held against them. */
+const formats: readonly CheckpointFormat[] = [useLiteFormat, transformersFormat];

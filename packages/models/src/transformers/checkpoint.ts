@@ -1,14 +1,10 @@
 import { CheckpointError, labelsIn, type Task } from '@peftjs/core';
-import type { Checkpoint, CheckpointFormat } from '../checkpoint-format.js';
-import { readChatTemplate } from './chat-template.js';
+import type { Checkpoint, CheckpointFormat, WeightDtype } from '../checkpoint.js';
+import { readChatTemplate, readEosTokenIds, readTokenizer } from './tokenizer.js';
 import type { ModelFolder } from '../folder.js';
 import { field, shown } from '../json.js';
-import type { WeightDtype } from '../precision.js';
-import { CONFIG_FILE, readConfig, refuseUnless, type ConfigFile } from './config.js';
-import { readEosTokenIds } from './generation-config.js';
-import type { ModelType } from './model-type.js';
-import { modelTypes } from './model-types.js';
-import { readTokenizer } from './tokenizer.js';
+import { CONFIG_FILE, readConfig, refuseUnless, type ConfigFile, type ModelType } from './config.js';
+import { modelTypes } from '../architectures/model-types.js';
 import { readWeights } from './weights.js';
 
 /** A folder as transformers' `save_pretrained` writes it: config.json, model.safetensors (or shards) and tokenizer.json. */
