@@ -2,7 +2,7 @@ import { relativeDistance } from '@peftjs/core/testing';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor4D } from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { patchRows } from './patches.js';
+import { patchRows } from './product.js';
 
 beforeAll(async () => {
   tf.env().set('PROD', true); // keeps TensorFlow.js's start-up banner off stderr
