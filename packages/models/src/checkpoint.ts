@@ -5,12 +5,14 @@ import {
   takesQuantized,
   type HostTensor,
   type HostTensors,
+  type Model,
   type Task,
 } from '@peftjs/core';
 import type { Architecture, Network } from './architecture.js';
 import type { ModelFolder } from './folder.js';
 import { shown } from './json.js';
 import type { Tokenizer } from './tokenizer.js';
+import type { ConfigFile, ModelType } from './transformers/config.js';
 
 /** What a folder holds: a network, its weights by module path, oriented as TF.js multiplies them, and its tokenizer. */
 export interface Checkpoint {
@@ -25,7 +27,15 @@ export interface Checkpoint {
   readonly eosTokenIds?: readonly number[];
 }
 
-/** A kind of folder that models come in. A new one is a file of its own and an entry in `formats`. */
+/** What a model's own folder holds besides its weights: an exported model takes it over. */
+export interface SourceFiles {
+  /** The files of the tokenizer by name; tokenizer.json is among them. */
+  readonly tokenizer: ReadonlyMap<string, Uint8Array>;
+  /** For a folder of transformers. */
+  readonly transformers?: { readonly config: ConfigFile; readonly type: ModelType };
+}
+
+/** A kind of folder that models come in. One of your own is passed to `fromPretrained` as `formats`. */
 export interface CheckpointFormat {
   /** What the format is called in messages. */
   readonly name: string;
@@ -37,6 +47,11 @@ export interface CheckpointFormat {
    * @throws UnsupportedError for a task that the network has no head for.
    */
   read(folder: ModelFolder, task: Task, dtype: WeightDtype): Promise<Checkpoint>;
+  /**
+   * What an exported model takes from the folder; left out where models of the kind cannot be exported.
+   * @throws CheckpointError for anything missing or broken.
+   */
+  files?(folder: ModelFolder, model: Pick<Model, 'sites'>): Promise<SourceFiles>;
 }
 
 /**

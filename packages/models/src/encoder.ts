@@ -157,7 +157,7 @@ function transformerLayer(
  */
 
 /** What the modules of a layer are called below it, as in transformers. */
-interface LayerNames {
+export interface LayerNames {
   readonly query: string;
   readonly key: string;
   readonly value: string;

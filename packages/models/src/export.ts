@@ -1,4 +1,4 @@
-/** Writes a model as `save_pretrained` of transformers does. */
+/** Writes models for others: as `save_pretrained` of transformers does, and as transformers.js reads them. */
 import {
   assertFullPrecision,
   assertLabelNames,
@@ -21,13 +21,11 @@ import {
 } from '@peftjs/core';
 import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { checkFinite, checkShapes, weightShapes } from './architecture.js';
-import { joined, modelFolder, type ModelFolder } from './folder.js';
-import { field, parseJson } from './json.js';
+import type { SourceFiles } from './checkpoint.js';
+import { joined, modelFolder } from './folder.js';
+import { encodeJson, field, parseJson } from './json.js';
 import { locate, type SourceOptions } from './source.js';
-import { PADDING_TOKEN, readDefinition, useLiteFormat } from './tfjs/checkpoint.js';
-import { modelTypeOf, transformersFormat } from './transformers/checkpoint.js';
-import { CONFIG_FILE, readConfig, type ConfigFile, type ModelType } from './transformers/config.js';
-import { TOKENIZER_FILES } from './transformers/tokenizer.js';
+import { CONFIG_FILE, type ConfigFile, type ModelType } from './transformers/config.js';
 import { WEIGHTS_FILE } from './transformers/weights.js';
 
 /**
@@ -113,8 +111,6 @@ function stored({ path, kind, fanInFanOut }: Site, name: string, tensor: HostTen
   const { shape, ...turned } = isTurned ? transposed(tensor) : tensor;
   return { dtype: 'F32', shape, data: floats({ shape, ...turned }, name) };
 }
-
-/** Writes a model as transformers.js reads it. */
 
 /** How a folder for transformers.js is written. */
 export interface OnnxFolderOptions extends ExportOptions {
@@ -205,14 +201,6 @@ export interface ExportOptions extends SourceOptions {
   readonly labels?: readonly string[];
 }
 
-/** What a model's own folder holds besides its weights. */
-interface SourceFiles {
-  /** The files of the tokenizer by name; tokenizer.json is among them. */
-  readonly tokenizer: ReadonlyMap<string, Uint8Array>;
-  /** For a folder of transformers. */
-  readonly transformers?: { readonly config: ConfigFile; readonly type: ModelType };
-}
-
 /**
  * Reads what an exported model takes from where it came from.
  * @throws CheckpointError when the folder is gone, broken or unknown.
@@ -225,34 +213,8 @@ async function readSource(
   const from = sourceStorage ? { ...options, storage: sourceStorage } : options;
   const { path, format, storage } = await locate(source, from);
   const folder = modelFolder(path, storage);
-  if (format === transformersFormat) return transformersFiles(folder);
-  if (format === useLiteFormat) return useLiteFiles(folder, model);
+  if (format.files) return format.files(folder, model);
   throw new CheckpointError(`${path}: models of ${format.name} cannot be exported`, path);
-}
-
-async function transformersFiles(folder: ModelFolder): Promise<SourceFiles> {
-  const config = await readConfig(folder);
-  const tokenizer = new Map<string, Uint8Array>();
-  for (const file of TOKENIZER_FILES) {
-    if (await folder.exists(file)) tokenizer.set(file, await folder.bytes(file));
-  }
-  return { tokenizer, transformers: { config, type: modelTypeOf(config) } };
-}
-
-async function useLiteFiles(folder: ModelFolder, model: Pick<Model, 'sites'>): Promise<SourceFiles> {
-  const { definition } = await readDefinition(folder, model);
-  const settings = { tokenizer_class: 'PreTrainedTokenizer', pad_token: PADDING_TOKEN };
-  return {
-    tokenizer: new Map([
-      ['tokenizer.json', encodeJson(definition)],
-      ['tokenizer_config.json', encodeJson(settings)],
-    ]),
-  };
-}
-
-/** A value as a JSON file. */
-function encodeJson(value: unknown): Uint8Array {
-  return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
 }
 
 /** The settings of a config.json. @throws CheckpointError when it holds something else. */

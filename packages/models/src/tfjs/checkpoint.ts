@@ -1,9 +1,15 @@
-import { CheckpointError, type Task, type TensorSpec } from '@peftjs/core';
+import { CheckpointError, type Model, type Task, type TensorSpec } from '@peftjs/core';
 import { checkFinite, checkShapes, type Network } from '../architecture.js';
 import { layerPath, useLite } from '../architectures/use-lite.js';
-import { precisionOf, type Checkpoint, type CheckpointFormat, type WeightDtype } from '../checkpoint.js';
+import {
+  precisionOf,
+  type Checkpoint,
+  type CheckpointFormat,
+  type SourceFiles,
+  type WeightDtype,
+} from '../checkpoint.js';
 import type { ModelFolder } from '../folder.js';
-import { shown } from '../json.js';
+import { encodeJson, shown } from '../json.js';
 import { createTokenizer, type Tokenizer, type TokenizerDefinition } from '../tokenizer.js';
 import { MANIFEST_FILE, readManifest, readTensors } from './weights.js';
 
@@ -12,6 +18,7 @@ export const useLiteFormat: CheckpointFormat = {
   name: 'a TF.js graph model (Universal Sentence Encoder Lite)',
   marker: MANIFEST_FILE,
   read: readUseLite,
+  files: useLiteFiles,
 };
 
 const EMBEDDINGS = 'module/Embeddings_en';
@@ -37,6 +44,17 @@ async function readUseLite(folder: ModelFolder, task: Task, dtype: WeightDtype):
   const { hold } = precisionOf(dtype, architecture);
   const held = Object.entries(weights).map(([name, weight]) => [name, hold(name, weight)] as const);
   return { architecture, weights: Object.fromEntries(held), tokenizer, head: {} };
+}
+
+async function useLiteFiles(folder: ModelFolder, model: Pick<Model, 'sites'>): Promise<SourceFiles> {
+  const { definition } = await readDefinition(folder, model);
+  const settings = { tokenizer_class: 'PreTrainedTokenizer', pad_token: PADDING_TOKEN };
+  return {
+    tokenizer: new Map([
+      ['tokenizer.json', encodeJson(definition)],
+      ['tokenizer_config.json', encodeJson(settings)],
+    ]),
+  };
 }
 
 /** The graph's tensors by module path; what the graph holds besides them is left behind. */
@@ -110,7 +128,7 @@ async function readTokenizer(folder: ModelFolder, network: Network): Promise<Tok
 }
 
 /** The same tokenizer as a tokenizer.json has it. @throws CheckpointError like the other. */
-export async function readDefinition(
+async function readDefinition(
   folder: ModelFolder,
   { sites }: Pick<Network, 'sites'>,
 ): Promise<{ definition: TokenizerDefinition; vocabularySize: number }> {
@@ -153,7 +171,7 @@ function reservedToken(id: number): string {
 }
 
 /** A spare one, which stands for padding where a tokenizer must have such a token. */
-export const PADDING_TOKEN = reservedToken(3);
+const PADDING_TOKEN = reservedToken(3);
 
 function parsePieces(content: unknown, file: string): Piece[] {
   if (!Array.isArray(content)) throw new CheckpointError(`${file}: expected a list of [piece, score] pairs`, file);

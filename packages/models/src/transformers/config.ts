@@ -3,7 +3,7 @@ import type { Architecture } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
 import { field, shown } from '../json.js';
 
-/** A `model_type` of transformers. A new one is a file beside its architecture and an entry in `modelTypes`. */
+/** A `model_type` of transformers. One of your own is passed to `fromPretrained` as `modelTypes`. */
 export interface ModelType {
   /** What config.json calls it. */
   readonly name: string;
