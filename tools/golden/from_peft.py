@@ -2,7 +2,7 @@
 logits that PEFT has when it opens them again. Makes tests/peft/fixtures/batches.json, too, which every maker and test here reads.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
-    PYTHONHASHSEED=0 venv/bin/python tools/golden/peft.py && npx prettier --write tests/peft/fixtures
+    PYTHONHASHSEED=0 venv/bin/python tools/golden/from_peft.py && npx prettier --write tests/peft/fixtures
 
 The versions that made the committed files stand in expected.json. Every trained tensor is moved away from where PEFT starts
 it, so that a mistake in any of them shows in the logits.
@@ -10,7 +10,7 @@ it, so that a mistake in any of them shows in the logits.
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # this script and safetensors.py beside it would hide the libraries
+sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
 
 import shutil
 
@@ -175,7 +175,7 @@ def write_adapter(name, generator):
 def main():
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    content = {"maker": "tools/golden/peft.py", "versions": VERSIONS}
+    content = {"maker": "tools/golden/from_peft.py", "versions": VERSIONS}
     write_json(BATCHES, {**content, "batches": [random_batch(generator) for _ in range(STEPS)]})
     batch = batches()[0]
     base = logits(bert(), batch)
