@@ -112,7 +112,7 @@ export function checkShapes(
   }
 }
 
-/** @throws CheckpointError naming the first weight that holds a NaN or an infinite value. */
+/** Holds weights to be finite. @throws CheckpointError naming the first weight that holds a NaN or an infinite value. */
 export function checkFinite(weights: HostTensors, file: string): void {
   for (const [name, tensor] of Object.entries(weights)) {
     const position = firstNotFinite(tensor);

@@ -41,7 +41,7 @@ export function positionIds(tokens: number, first = 0): Tensor {
   return tf.tensor2d(positions, [1, tokens], 'int32');
 }
 
-/** @throws ShapeError when a batch [B, S] has longer rows than the network reads. */
+/** Holds a batch to what a network reads. @throws ShapeError when a batch [B, S] has longer rows than the network reads. */
 export function checkTokens(network: string, ids: Tensor, maxTokens: number): void {
   const tokens = ids.shape[1] as number;
   if (tokens <= maxTokens) return;

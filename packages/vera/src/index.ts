@@ -23,6 +23,7 @@ export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
   toFile: veraFile,
   fromFile: readVeraFile,
 });
+// #endregion method
 
 /**
  * The configuration that stores, and trains, at most `budget` parameters: b takes an output each, and what is left is r for
