@@ -133,7 +133,7 @@ describe('a network of your own', () => {
     const model = await load();
     expect(model.outputs).toBe(3);
     expect(model.tokenizer.tokenIds('c b')).toEqual([2, 1]);
-    const rows = await predict(model, [batch], await eager({ backend: 'cpu' }));
+    const rows = await predict(model, [batch], { executor: await eager({ backend: 'cpu' }) });
     expect(rows.map((row) => [...row])).toEqual(logits);
   });
 
@@ -200,7 +200,7 @@ describe('a kind of folder of your own', () => {
   it('is recognised by its file and read', async () => {
     const model = await fromPretrained('bag', { storage, formats: [bagFormat] });
     const features = { ...model, forward: model.encode };
-    const rows = await predict(features, [batch], await eager({ backend: 'cpu' }));
+    const rows = await predict(features, [batch], { executor: await eager({ backend: 'cpu' }) });
     expect(rows.map((row) => [...row])).toEqual(logits.map((row) => row.slice(0, 2)));
   });
 
