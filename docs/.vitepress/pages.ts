@@ -28,7 +28,7 @@ const contents: readonly { text: string; folder: string; first: readonly string[
   { text: 'Reference', folder: 'reference', first: ['cli', 'loading-models', 'tasks', 'generation'] },
   { text: 'API', folder: 'reference/api', first: ['core'], deep: true },
   { text: 'Benchmarks', folder: 'benchmarks', first: ['standard'] },
-  { text: 'Contributing', folder: 'contributing', first: ['style', 'testing', 'add-a-method'] },
+  { text: 'Contributing', folder: 'contributing', first: ['style', 'testing', 'add-a-method', 'add-a-network'] },
 ];
 
 const docs = dirname(dirname(fileURLToPath(import.meta.url)));

@@ -3,7 +3,7 @@ import { relativeDistance } from '@peftjs/core/testing';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { fixtures, logitsOf, methods, model, readJson, TOLERANCE } from './bert.js';
 
-/** Made by tools/golden/peft.py. */
+/** Made by tools/golden/from_peft.py. */
 const expected = readJson('from-peft/expected.json') as { base: number[][]; logits: Record<string, number[][]> };
 
 it('has the logits of transformers without an adapter', async () => {

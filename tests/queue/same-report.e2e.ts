@@ -2,9 +2,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { startBench, succeeded } from '../../tools/faults/bench.js';
+import { startBench, succeeded, withWorkers } from '../../tools/faults/bench.js';
 import { hasRedis } from '../../tools/faults/redis.js';
-import { withWorkers } from '../../tools/faults/workers.js';
 import { peftBench } from '../cli/in-process.js';
 import { tinyTask } from '../cli/tiny-task.js';
 

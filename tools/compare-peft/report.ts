@@ -6,9 +6,8 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { geometricMean, max, mean, min } from 'simple-statistics';
-import type { RunResult } from './result.js';
+import { settings, sides, tableTasks, type RunResult, type Side } from './settings.js';
 import { scoresChart, type ScorePoint } from './scores-chart.js';
-import { settings, sides, tableTasks, type Side } from './settings.js';
 import { meanInterval } from './statistics.js';
 
 /** Both sides of a task and a seed. */

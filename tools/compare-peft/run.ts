@@ -12,8 +12,7 @@ import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import * as tf from '@tensorflow/tfjs';
 import { dataOf, planOf, readPrepared, runFolder, taskFile, type PreparedRun, type PreparedTask } from './prepared.js';
-import type { RunResult } from './result.js';
-import { settings, taskSettings } from './settings.js';
+import { settings, taskSettings, type RunResult } from './settings.js';
 
 const option = { type: 'string' } as const;
 const { values: flags } = parseArgs({

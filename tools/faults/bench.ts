@@ -1,9 +1,10 @@
+import { PeftError } from '@peftjs/core';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { PeftError } from '@peftjs/core';
+import { startRedis, type RedisOptions, type RedisServer } from './redis.js';
 
 /** A process of peft-bench: the one that does the work, not the one that npx starts. */
 export interface Bench {
@@ -91,4 +92,20 @@ export function differences(expected: ReadonlyMap<string, string>, got: Readonly
     if (!expected.has(id)) return [`${id} is one too many`];
     return got.get(id) === expected.get(id) ? [] : [`${id} has other numbers`];
   });
+}
+
+/** A Redis with two workers, as long as something needs them; workers that are put into the places of others end with it, too. */
+export async function withWorkers<T>(
+  scratch: string,
+  options: RedisOptions,
+  use: (redis: RedisServer, workers: Bench[]) => Promise<T>,
+): Promise<T> {
+  const redis = await startRedis(options);
+  const workers = [startWorker(redis.url, scratch), startWorker(redis.url, scratch)];
+  try {
+    return await use(redis, workers);
+  } finally {
+    await Promise.all(workers.map(kill));
+    await redis.stop();
+  }
 }

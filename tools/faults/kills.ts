@@ -9,10 +9,10 @@ import {
   startBench,
   startWorker,
   succeeded,
+  withWorkers,
   writeStudy,
   type Bench,
 } from './bench.js';
-import { withWorkers } from './workers.js';
 
 /** What is killed: a run with processes of its own, a run that has a queue, a worker of the queue, or Redis. */
 export const TARGETS = ['parent', 'parent-of-queue', 'worker', 'redis', 'forgetful-redis'] as const;

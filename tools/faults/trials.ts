@@ -2,8 +2,16 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRng } from '@peftjs/core';
-import { comparable, endedWithin, kill, startBench, startWorker, writeStudy, type Bench } from './bench.js';
-import { withWorkers } from './workers.js';
+import {
+  comparable,
+  endedWithin,
+  kill,
+  startBench,
+  startWorker,
+  withWorkers,
+  writeStudy,
+  type Bench,
+} from './bench.js';
 
 /** How many trials with dying workers went. */
 export interface ManyTrials {

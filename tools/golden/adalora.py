@@ -9,7 +9,7 @@ gradient descent. Tensors are torch's A [r, in], E [r, 1] and B [out, r], row af
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # peft.py and safetensors.py beside this script would hide the libraries
+sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
 
 import json
 import warnings

@@ -10,7 +10,7 @@ model's, and the versions go to FOLDER/opened.json. Ends with an error at the fi
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # peft.py and safetensors.py beside this script would hide the libraries
+sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
 
 import json
 import warnings

@@ -1,6 +1,6 @@
 """What the makers of tests/peft/fixtures share: the small BERT of tests/models/fixtures, fixed batches, and how values are written.
 
-Imported by peft.py, peft_steps.py, peft_weighted.py and open_in_peft.py, whose first lines say how they are run.
+Imported by from_peft.py, peft_steps.py, peft_weighted.py and open_in_peft.py, whose first lines say how they are run.
 """
 
 import json

@@ -10,7 +10,7 @@ optimizer. `objective` is what is minimised, AdaLoRA's orthogonality term includ
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # peft.py and safetensors.py beside this script would hide the libraries
+sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
 
 import shutil
 

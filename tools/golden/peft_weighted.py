@@ -10,7 +10,7 @@ not combine adapters that save the same module, and a classifier's adapters all 
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # peft.py and safetensors.py beside this script would hide the libraries
+sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
 
 import shutil
 from itertools import combinations

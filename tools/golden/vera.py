@@ -9,7 +9,7 @@ Two modules of different shapes share A and B, which are as wide as the wider on
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # peft.py and safetensors.py beside this script would hide the libraries
+sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
 
 import json
 

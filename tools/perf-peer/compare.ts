@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { CaseResult } from '../perf/measure.js';
 import { measurePeak } from '../perf/peak.js';
-import { printedBy } from '../perf/printed-by.js';
+import { printedBy } from '../perf/perf.js';
 import { compared, type ComparedShape, type Round, type Run, type Side, type SpeedResults } from './results.js';
 
 const { values: flags } = parseArgs({

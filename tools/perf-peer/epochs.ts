@@ -10,7 +10,7 @@ import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { printedBy } from '../perf/printed-by.js';
+import { printedBy } from '../perf/perf.js';
 import {
   EPOCH_SIDES,
   EPOCH_TASKS,

@@ -8,16 +8,20 @@ import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { caseTables, type PerfResults } from './case-tables.js';
-import { epochTable } from './epoch-table.js';
+import {
+  caseTables,
+  epochTable,
+  precisionTable,
+  profileTable,
+  speedChart,
+  stepGroups,
+  stepTables,
+  writeInto,
+  type PerfResults,
+} from './tables.js';
 import type { PrecisionResults } from '../perf/precisions.js';
-import { writeInto } from './page.js';
 import type { Profile } from '../perf/profile.js';
-import { profileTable } from './profile-table.js';
-import { precisionTable } from './precision-table.js';
 import type { EpochResults, SpeedResults } from './results.js';
-import { speedChart } from './speed-chart.js';
-import { stepGroups, stepTables } from './step-tables.js';
 
 const { values: flags } = parseArgs({
   options: {

@@ -1,4 +1,4 @@
-import type { EncoderName } from '../perf/checkpoint.js';
+import type { EncoderName } from '../perf/cases.js';
 import type { Peak } from '../perf/peak.js';
 
 /** What takes the step, and in which precision. */

@@ -1,16 +1,15 @@
+import { PeftError } from '@peftjs/core';
+import { listBackends } from '@peftjs/engine';
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { listBackends } from '@peftjs/engine';
-import { perfCases, type ModelName, type PerfCase } from './cases.js';
-import { writeCheckpoint, type EncoderName } from './checkpoint.js';
+import { perfCases, writeCheckpoint, type EncoderName, type ModelName, type PerfCase } from './cases.js';
 import { measureCase, type CaseResult } from './measure.js';
-import { measurePeak, type Peak } from './peak.js';
-import { peakText } from './peak-text.js';
-import { printedBy } from './printed-by.js';
+import { measurePeak, peakText, type Peak } from './peak.js';
 
 /*
  * npm run perf [-- --json] [-- --only minilm-lora] [-- --full] [-- --threads 1]
@@ -124,4 +123,14 @@ function line({
 
 function say(text: string): void {
   process.stderr.write(text);
+}
+
+/** What a command prints. @throws PeftError with what it said when it fails. */
+export function printedBy(command: string, args: readonly string[]): string {
+  // NumPy's own threads would fight torch's.
+  const env = { ...process.env, OPENBLAS_NUM_THREADS: '1' };
+  const run = spawnSync(command, args, { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'pipe'] });
+  if (run.status === 0) return run.stdout;
+  const how = `ended with ${run.signal ?? run.status}`;
+  throw new PeftError('PEFT_PERF', `${command} ${args.join(' ')} ${how}:\n${run.stderr}`, { path: command });
 }

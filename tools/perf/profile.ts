@@ -5,8 +5,7 @@ import { parseArgs } from 'node:util';
 import * as ort from 'onnxruntime-node';
 import { compiled, type OrtRuntime } from '@peftjs/engine';
 import { fromPretrained } from '@peftjs/models';
-import { onModel, type Dtype, type Method } from './cases.js';
-import { writeCheckpoint, type EncoderName } from './checkpoint.js';
+import { onModel, writeCheckpoint, type Dtype, type EncoderName, type Method } from './cases.js';
 import { timeSteps } from './measure.js';
 
 /*

@@ -10,8 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { median } from 'simple-statistics';
-import { perfCases } from './cases.js';
-import { writeCheckpoint } from './checkpoint.js';
+import { perfCases, writeCheckpoint } from './cases.js';
 import type { CaseResult } from './measure.js';
 
 const { values: flags } = parseArgs({

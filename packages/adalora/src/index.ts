@@ -1,10 +1,8 @@
 import { assertOneRank, defineMethod, rankUnit, type MatchOn, type CallableMethod, type Site } from '@peftjs/core';
-import { resumedLayers } from './compaction.js';
+import { adaloraController, resumedLayers } from './controller.js';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
-import { adaloraController } from './controller.js';
-import { doubletLayer } from './doublets.js';
+import { adaloraLayer, doubletLayer } from './layer.js';
 import { adaloraFile, readAdaloraFile } from './file.js';
-import { adaloraLayer } from './layer.js';
 
 /** b(0) / b(T) of the paper's experiments. */
 const INITIAL_PER_TARGET = 1.5;
@@ -53,5 +51,5 @@ function fitBudget(
   return { ...config, initR, targetR, budgetUnit: 'parameters', budget: stored };
 }
 
-export { rankBudget, type RankSchedule } from './schedule.js';
+export { rankBudget, type RankSchedule } from './controller.js';
 export type { AdaloraConfig } from './config.js';

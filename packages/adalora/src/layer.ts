@@ -1,8 +1,12 @@
 import {
   foldDiagonal,
+  hostTensor,
   hostZeros,
+  kaimingUniform,
   nonZeros,
   normalValues,
+  pickColumns,
+  pickRows,
   rankCost,
   tensorAt,
   tensorsAt,
@@ -11,13 +15,13 @@ import {
   type HostTensors,
   type Rng,
   type Site,
+  type StateSpec,
   type Tensors,
   type UpdateContext,
 } from '@peftjs/core';
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import type { AdaloraConfig } from './config.js';
-import { initialScores, scored } from './scores.js';
 
 /*
  * AdaLoRA (Zhang et al., 2023, arXiv 2303.10512), in row vectors; A is the paper's Q^T, B its P^T, E its Lambda:
@@ -28,14 +32,14 @@ import { initialScores, scored } from './scores.js';
  *   A, B ~ N(0, 0.02), E = 0                        params
  *   R    = ||A^T A - I||^2 + ||B B^T - I||^2        loss, times gamma (eq. 4)
  *
- *   I    = |w dL/dw|                                scores.ts       of every scalar w of A, E and B (eq. 10)
+ *   I    = |w dL/dw|                                scored          of every scalar w of A, E and B (eq. 10)
  *   Ibar <- beta1 Ibar + (1 - beta1) I                              (eq. 11)
  *   Ubar <- beta2 Ubar + (1 - beta2) |I - Ibar|                     of the new Ibar (eq. 12)
  *   s(w) = Ibar Ubar                                                (eq. 13)
  *   S_i  = s(E_i) + mean_j s(A_ji) + mean_j s(B_ij)                 of a triplet (A_i, E_i, B_i) (eq. 9)
  *
- *   b(t)                                            schedule.ts     how many triplets stay (eq. 14)
- *   E_i  <- 0 unless S_i is among the b(t) greatest selection.ts    of all modules, every deltaT steps (eq. 8)
+ *   b(t)                                            controller.ts   how many triplets stay (eq. 14)
+ *   E_i  <- 0 unless S_i is among the b(t) greatest controller.ts   of all modules, every deltaT steps (eq. 8)
  *   dW   = s A diag(E) B over {i : E_i != 0}        toLora
  *
  * What is masked may grow again until the next mask, for A_i and B_i stay. In the final phase (the scalar `frozen` is 1)
@@ -43,7 +47,7 @@ import { initialScores, scored } from './scores.js';
  */
 
 /** What the dropout of a module's input is called among its noise. */
-export const DROPOUT = 'loraDropout';
+const DROPOUT = 'loraDropout';
 
 /** Deviation of A's and B's initial values. */
 const INITIAL_STD = 0.02;
@@ -111,4 +115,151 @@ function masked(proposed: Tensors, { previous, ctx }: UpdateContext): Tensor {
 
 function liveTriplets(values: HostTensors): number {
   return nonZeros(tensorAt(values, 'loraE')).length;
+}
+
+/*
+ * How much a triplet matters in the step that has just been taken, by the equations above. What they take:
+ *
+ *   dL/dw   at the weights before the step, of the whole loss (the orthogonality term is in it), after clipping
+ *   w       the weight before the step, as that is where dL/dw was taken (allocator 'paper'), or after it, before any mask
+ *           ('released')
+ *   |E_i|   after the step: importance 'magnitude'
+ *
+ * While the scalar `scoring` is 0 the scores stand still. Doublets have no E: their score is the sum without it.
+ */
+
+type Factor = 'loraA' | 'loraE' | 'loraB';
+
+const FACTORS: Record<AdaloraConfig['parametrization'], readonly Factor[]> = {
+  svd: ['loraE', 'loraA', 'loraB'],
+  lora: ['loraA', 'loraB'],
+};
+
+/** A factor's scores as one for each rank [r]. */
+const OF_RANKS: Record<Factor, (scores: Tensor) => Tensor> = {
+  loraE: (scores) => scores, // [r]
+  loraA: (scores) => tf.mean(scores, 0), // [in, r] -> [r]
+  loraB: (scores) => tf.mean(scores, 1), // [r, out] -> [r]
+};
+
+/** The untrained tensors of a layer: the smoothed scores it needs, every rank's importance [r], and the mask [r]. */
+export function initialScores(
+  { inFeatures, outFeatures }: Pick<Site, 'inFeatures' | 'outFeatures'>,
+  { parametrization, importance }: Pick<AdaloraConfig, 'parametrization' | 'importance'>,
+  r: number,
+): Record<string, StateSpec> {
+  const shapes: Record<Factor, number[]> = { loraA: [inFeatures, r], loraE: [r], loraB: [r, outFeatures] };
+  const smoothed = importance === 'smoothed-sensitivity' ? FACTORS[parametrization] : [];
+  const averages = smoothed.flatMap((factor) => [
+    [smoothedName(factor), { initial: hostZeros(shapes[factor]) }] as const,
+    [uncertaintyName(factor), { initial: hostZeros(shapes[factor]) }] as const,
+  ]);
+  return {
+    ...Object.fromEntries(averages),
+    importance: { initial: hostZeros([r]) },
+    mask: { initial: hostTensor(new Float32Array(r).fill(1), [r]) },
+  };
+}
+
+/** The scores after a step that proposes these tensors. */
+function scored(config: AdaloraConfig, proposed: Tensors, at: UpdateContext): Tensors {
+  const scoring = at.ctx.scalar('scoring');
+  const before = tensorAt(at.previous, 'importance');
+  const held = (now: Tensor): Tensor => tf.add(tf.mul(now, scoring), tf.mul(before, tf.sub(1, scoring))); // [r]
+  const weights = config.allocator === 'paper' ? at.previous : proposed;
+  const sensitivity = (factor: Factor): Tensor =>
+    tf.abs(tf.mul(tensorAt(weights, factor), tensorAt(at.gradient, factor)));
+  switch (config.importance) {
+    case 'magnitude':
+      return { importance: held(tf.abs(tensorAt(proposed, 'loraE'))) };
+    case 'sensitivity':
+      return { importance: held(ofRanks(config, sensitivity)) };
+    case 'smoothed-sensitivity': {
+      const { importance, averages } = smoothedScores(config, at.previous, scoring, sensitivity);
+      return { ...averages, importance: held(importance) };
+    }
+  }
+}
+
+function smoothedScores(
+  config: AdaloraConfig,
+  previous: Tensors,
+  scoring: Scalar,
+  sensitivity: (factor: Factor) => Tensor,
+): { importance: Tensor; averages: Tensors } {
+  const [rate1, rate2] = [tf.mul(scoring, 1 - config.beta1), tf.mul(scoring, 1 - config.beta2)];
+  const averages: Tensors = {};
+  const importance = ofRanks(config, (factor) => {
+    const raw = sensitivity(factor);
+    const smoothed = towards(tensorAt(previous, smoothedName(factor)), raw, rate1);
+    const deviation = tf.abs(tf.sub(raw, smoothed));
+    const uncertainty = towards(tensorAt(previous, uncertaintyName(factor)), deviation, rate2);
+    averages[smoothedName(factor)] = smoothed;
+    averages[uncertaintyName(factor)] = uncertainty;
+    return tf.mul(smoothed, uncertainty);
+  });
+  return { importance, averages };
+}
+
+/** The scores of A [in, r], E [r] and B [r, out] as one score for each rank, [r]. */
+function ofRanks({ parametrization }: AdaloraConfig, scores: (factor: Factor) => Tensor): Tensor {
+  return FACTORS[parametrization].map((factor) => OF_RANKS[factor](scores(factor))).reduce((a, b) => tf.add(a, b));
+}
+
+/** from + rate (to - from) */
+function towards(from: Tensor, to: Tensor, rate: Tensor): Tensor {
+  return tf.add(from, tf.mul(rate, tf.sub(to, from)));
+}
+
+function smoothedName(factor: Factor): string {
+  return `smoothedSensitivity.${factor}`;
+}
+
+function uncertaintyName(factor: Factor): string {
+  return `uncertainty.${factor}`;
+}
+
+/*
+ * The paper's ablation: LoRA whose doublets (A_i, B_i) are pruned by AdaLoRA's scores and schedule. In the terms above:
+ *
+ *   y   = x W0 + b + s ((d(x) A) * m) B           forward      m [r] is the mask, s = alpha / r
+ *   A   ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0       params
+ *   S_i = mean_j s(A_ji) + mean_j s(B_ij)         scored
+ *   m_i <- 0 unless S_i is among the b(t) greatest of those that are left     controller.ts
+ *   dW  = s A diag(m) B over {i : m_i != 0}       toLora
+ *
+ * A masked doublet gets no gradient and never comes back; that is what the paper holds against pruning doublets.
+ */
+
+/** LoRA at one site, with doublets that a mask takes away. */
+export function doubletLayer(site: Site, config: AdaloraConfig, rng: Rng): AdapterLayer {
+  const { initR: r, loraDropout } = config;
+  const scaling = config.loraAlpha / r;
+  return {
+    site,
+    params: {
+      loraA: trained(kaimingUniform(rng.fork('loraA'), site.inFeatures, r)),
+      loraB: trained(hostZeros([r, site.outFeatures])),
+    },
+    state: initialScores(site, config, r),
+    ...(loraDropout > 0 && { noise: [DROPOUT] }),
+    forward(x, p, at) {
+      const { loraA, loraB, mask } = tensorsAt(p, 'loraA', 'loraB', 'mask');
+      const dropped = at.ctx.dropout(`${site.path}.${DROPOUT}`, x, loraDropout);
+      const hidden = tf.mul(tf.matMul(dropped, loraA), mask); // [rows, in] -> [rows, r]
+      return tf.add(at.base(), tf.mul(tf.matMul(hidden, loraB), scaling)); // [rows, out]
+    },
+    update: (proposed, at) => scored(config, proposed, at),
+    toLora(values) {
+      const { loraA, loraB } = tensorsAt(values, 'loraA', 'loraB');
+      const left = liveDoublets(values);
+      return { loraA: pickColumns(loraA, left), loraB: pickRows(loraB, left), scaling };
+    },
+    storedParameters: (values) => liveDoublets(values).length * rankCost(site),
+    rank: (values) => liveDoublets(values).length,
+  };
+}
+
+function liveDoublets(values: HostTensors): number[] {
+  return nonZeros(tensorAt(values, 'mask'));
 }

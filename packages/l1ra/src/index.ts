@@ -1,5 +1,6 @@
 import {
   defineMethod,
+  gatedLoraFiles,
   narrowedTo,
   rankCost,
   ranksForBudget,
@@ -10,8 +11,25 @@ import {
 } from '@peftjs/core';
 import { parseL1raConfig, type L1raConfig } from './config.js';
 import { l1raController, resumedLayers } from './controller.js';
-import { l1raFiles } from './file.js';
-import { l1raLayer, newRanks, startingRank } from './layer.js';
+import { l1raLayer, newRanks, scalingOf, startingRank } from './layer.js';
+
+/** Pruned, an L1RA is PEFT's LORA; to be trained further, it is L1RA, with its gates under the released code's name. */
+const l1raFiles = gatedLoraFiles<L1raConfig>({
+  peftType: 'L1RA',
+  suffix: '.lora_c',
+  fields: {
+    lora_dropout: 'loraDropout',
+    l1ra_lambda: 'l1raLambda',
+    eta_c: 'etaC',
+    rank_update_ratio: 'rankUpdateRatio',
+    prune_threshold: 'pruneThreshold',
+    reassign: 'reassign',
+    exclude_pruned: 'excludePruned',
+    budget: 'budget',
+  },
+  ones: [],
+  scaling: scalingOf,
+});
 
 /**
  * L1RA: LoRA with a gate on every rank, which L1 regularisation shrinks; ranks whose gates vanish are given to other modules, so

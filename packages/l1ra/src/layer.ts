@@ -24,7 +24,7 @@ import type { L1raConfig } from './config.js';
  *   s  = alpha / r, r the rank that the module starts with
  *   c <- min(max(c' - eta_c lambda, 0), 1)  update      c': c after a step of Adam with the constant rate eta_c
  *   dW = s A diag(c) B                      toLora
- *   A ~ N(0, 1 / r^2), B = 0, c = 1         also of a rank that a module is given later: reassignment.ts
+ *   A ~ N(0, 1 / r^2), B = 0, c = 1         also of a rank that a module is given later: controller.ts
  */
 
 /** What the dropout of a module's input is called among its noise. */

@@ -2,23 +2,25 @@ import {
   attach,
   ConfigError,
   loadPretrained,
+  mergeAndUnload,
+  sizeOf,
   UnsupportedError,
   type AttachOptions,
   type ConfiguredMethod,
+  type HostTensor,
+  type HostTensors,
   type LoadOptions,
   type MergeOptions,
   type Model,
   type PeftModel,
   type TargetConfig,
 } from '@peftjs/core';
-import type * as tf from '@tensorflow/tfjs';
-import { assertBare, attachmentOf, putOn } from './attachment.js';
+import * as tf from '@tensorflow/tfjs';
+import { assertBare, attachmentOf, putOn, type Attachment } from './attachment.js';
 import { trainByFit } from './fit.js';
-import { mergeIntoLayers, saveMerged } from './merged.js';
-import { layersOf, modulesAmong, type Module } from './modules.js';
+import { layersOf, modulesAmong, type Module, type Placed } from './modules.js';
 import type { FitOptions } from './run.js';
-import { replaceMethod } from './tfjs-layers.js';
-import { viewOf } from './view.js';
+import { kernelLayer, replaceMethod, savedWeights, variableOf } from './tfjs-layers.js';
 
 /** How adapters are put on a LayersModel. */
 export interface LayersOptions extends FitOptions {
@@ -122,4 +124,137 @@ function install(model: tf.LayersModel, peft: PeftModel, modules: readonly Modul
       return dispose();
     }),
   );
+}
+
+/** A weight that the model's files hold, and whether it was trained before adapters came. */
+interface SavedWeight {
+  readonly weight: tf.LayerVariable;
+  readonly trainable: boolean;
+}
+
+/** Lets `save` of a model write its adapters merged into its weights. @returns what undoes it */
+function saveMerged(attachment: Attachment, weights: readonly SavedWeight[]): () => void {
+  const { model } = attachment;
+  const { save } = model;
+  return replaceMethod(model, 'save', async (handler, config) => {
+    if (config?.includeOptimizer) {
+      throw new UnsupportedError(
+        "the optimizer's state is that of the adapters, which a merged model does not have: save without includeOptimizer",
+        'includeOptimizer',
+      );
+    }
+    const merged = mergedWeights(attachment);
+    const wanted = weights.filter(({ trainable }) => trainable || !config?.trainableOnly);
+    const named = wanted.map(({ weight }) => ({
+      name: weight.originalName,
+      tensor: merged.get(weight) ?? weight.read(),
+    }));
+    const copy = Object.create(model) as tf.LayersModel;
+    savedWeights(copy).getNamedWeights = () => named;
+    try {
+      return await save.call(copy, handler, config);
+    } finally {
+      tf.dispose([...merged.values()]);
+    }
+  });
+}
+
+/** Writes the merged weights into the layers. @throws what `mergeAndUnload` throws; nothing has changed then. */
+function mergeIntoLayers(attachment: Attachment, options: MergeOptions): void {
+  const merged = mergedWeights(attachment, options);
+  for (const [weight, value] of merged) {
+    variableOf(weight).assign(value);
+    value.dispose();
+  }
+}
+
+/** What merging changes, by the weight whose place it takes; the caller disposes of it. */
+function mergedWeights({ peft, modules }: Attachment, options?: MergeOptions): Map<tf.LayerVariable, tf.Tensor> {
+  const { weights } = mergeAndUnload(peft, options);
+  const changed = (name: string): HostTensor | undefined =>
+    weights[name] === (peft.model.weights as Partial<HostTensors>)[name] ? undefined : weights[name];
+  return new Map(
+    modules.flatMap(({ layer, site: { path } }) => {
+      const { kernel, bias } = kernelLayer(layer);
+      return [
+        [kernel, changed(`${path}.weight`)] as const,
+        ...(bias ? [[bias, changed(`${path}.bias`)] as const] : []),
+      ].flatMap(([weight, value]) => (value ? [[weight, inShape(value, weight)] as const] : []));
+    }),
+  );
+}
+
+function inShape({ data }: HostTensor, like: tf.LayerVariable): tf.Tensor {
+  return tf.tensor(data, like.shape as number[], 'float32');
+}
+
+/**
+ * A LayersModel as the adapter interface sees it: its Dense and Conv2D layers as sites, every weight at rest. A weight is read
+ * when it is first asked for. Its own `fit` and `predict` run it: there is no forward pass through a scope.
+ * @param head name of the layer or inner model that is trained whole
+ */
+function viewOf(model: tf.LayersModel, layers: readonly Placed[], modules: readonly Module[], head?: string): Model {
+  const weights = weightsAtRest(layers, modules);
+  const sites = modules.map(({ site }) => site);
+  return {
+    name: model.name,
+    get fingerprint() {
+      return fingerprintOf(model, weights);
+    },
+    sites,
+    weights,
+    head: head === undefined ? [] : [head],
+    pretrainedHead: true,
+    defaultTargetModules: sites.map(({ path }) => path),
+    lookups: [],
+    forward() {
+      throw new UnsupportedError(
+        `'${model.name}' is a tf.LayersModel: train it by its own fit and ask its own predict`,
+        model.name,
+      );
+    },
+  };
+}
+
+/** `<path>.weight` `[in, out]` and `<path>.bias` of the modules; the weights of other layers under their own names. */
+function weightsAtRest(layers: readonly Placed[], modules: readonly Module[]): HostTensors {
+  const weights: HostTensors = {};
+  const adaptable = new Set(modules.map(({ layer }) => layer));
+  for (const { site, layer } of modules) {
+    const { kernel, bias } = kernelLayer(layer);
+    weights[`${site.path}.weight`] = atRest(kernel, [site.inFeatures, site.outFeatures]);
+    if (bias) weights[`${site.path}.bias`] = atRest(bias, [site.outFeatures]);
+  }
+  for (const { path, layer } of layers) {
+    if (adaptable.has(layer)) continue;
+    for (const weight of layer.weights) {
+      weights[`${path}.${weight.originalName}`] = atRest(weight, weight.shape as number[]);
+    }
+  }
+  return weights;
+}
+
+function atRest(weight: tf.LayerVariable, shape: readonly number[]): HostTensor {
+  let data: Float32Array | undefined;
+  return {
+    dtype: 'float32',
+    shape,
+    get data() {
+      return (data ??= weight.read().dataSync<'float32'>());
+    },
+  };
+}
+
+/** Two hashes (FNV-1a) of 32 bits over the architecture and the bits of every weight. */
+function fingerprintOf(model: tf.LayersModel, weights: HostTensors): string {
+  const hashes = new Uint32Array([0x811c9dc5, 0x9e3779b9]);
+  const add = (bytes: Uint8Array): void => {
+    for (const byte of bytes)
+      hashes.forEach((hash, index) => (hashes[index] = Math.imul(hash ^ byte, 0x01000193 + 2 * index)));
+  };
+  add(new TextEncoder().encode(JSON.stringify(model.getConfig())));
+  for (const { data, shape } of Object.values(weights)) {
+    add(new Uint8Array(data.buffer, data.byteOffset, 4 * sizeOf(shape)));
+  }
+  return [...hashes].map((hash) => hash.toString(16).padStart(8, '0')).join('');
 }

@@ -8,8 +8,7 @@ import {
   type Rng,
   type TrainPlan,
 } from '@peftjs/core';
-import type { Attachment } from './attachment.js';
-import { trainedAdapter } from './mounted.js';
+import { trainedAdapter, type Attachment } from './attachment.js';
 
 /** How the adapters on a model are trained by its own `fit`. */
 export interface FitOptions {

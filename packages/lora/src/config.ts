@@ -3,6 +3,7 @@ import {
   dropoutRate,
   integerFrom,
   parseOptions,
+  patternValue,
   positive,
   targetEntries,
   warnOnce,
@@ -182,4 +183,26 @@ function assertCompatible({ initLoraWeights: init, useDora, loraBias, loraFa, r 
   if (init === 'orthogonal' && r % 2 !== 0) {
     throw new ConfigError(`lora: initLoraWeights 'orthogonal' needs an even rank, got r = ${r}`, 'r');
   }
+}
+
+/** Rank and alpha of a module. */
+export interface Rank {
+  readonly r: number;
+  readonly alpha: number;
+}
+
+/** Rank and scaling of a module. */
+export interface Scaled {
+  readonly r: number;
+  readonly scaling: number;
+}
+
+/** What a configuration gives the module at `path`. */
+export function rankAt({ r, loraAlpha, rankPattern, alphaPattern }: LoraConfig, path: string): Rank {
+  return { r: patternValue(rankPattern, path) ?? r, alpha: patternValue(alphaPattern, path) ?? loraAlpha };
+}
+
+/** s = alpha / r; as rsLoRA (Kalajdzievski, 2023, arXiv 2312.03732) alpha / sqrt(r). */
+export function scalingOf({ useRslora }: LoraConfig, { r, alpha }: Rank): number {
+  return alpha / (useRslora ? Math.sqrt(r) : r);
 }

@@ -11,7 +11,7 @@ import {
 } from '@peftjs/core';
 import { isPartOfWeight, type InitLoraWeights, type LoraConfig } from './config.js';
 import type { LoraLayer } from './layer.js';
-import { GRAM_INVERSE, gramInverse } from './lora-fa.js';
+import { GRAM_INVERSE, gramInverse } from './variants.js';
 
 /** `peft_type` of an adapter with the A0 and B0 that it has taken out of the weights: PEFT has no such type. */
 export const LORA_GA = 'LORA_GA';

@@ -1,10 +1,20 @@
-import { defineMethod, type AdapterLayers, type CallableMethod, type Init, type Site } from '@peftjs/core';
-import { biasLayers } from './bias.js';
-import { fittedToBudget } from './budget.js';
-import { parseLoraConfig, type LoraConfig } from './config.js';
+import {
+  ConfigError,
+  defineMethod,
+  narrowedTo,
+  rankCost,
+  ranksForBudget,
+  sitesForBudget,
+  type AdapterLayers,
+  type CallableMethod,
+  type Init,
+  type MatchOn,
+  type Site,
+} from '@peftjs/core';
+import { isPartOfWeight, parseLoraConfig, type LoraConfig } from './config.js';
 import { LORA_GA, loraAdapterFile, readLoraAdapterFile } from './file.js';
 import { startsOf } from './starts.js';
-import { loraLayer } from './variants.js';
+import { biasLayers, loraLayer } from './variants.js';
 
 /**
  * LoRA: a frozen weight is changed by the product of two thin matrices (Hu et al., 2021), with its variants as options.
@@ -34,6 +44,57 @@ function adapt(sites: readonly Site[], config: LoraConfig, init: Init): AdapterL
   return config.bias === 'all' ? { ...adapted, ...biasLayers(adapted, config, init) } : adapted;
 }
 
-export { truncatedLora } from './truncated/method.js';
-export type { TruncatedLoraConfig } from './truncated/config.js';
+/**
+ * The configuration that stores, or trains, `budget` parameters over these sites: the same rank everywhere, one more for some
+ * modules where that does not fit, and fewer modules where the least rank everywhere is too much. With EVA, ranks then move
+ * by what they store.
+ * @throws ConfigError when not even one module's least rank fits, or for `bias: 'all'`, which stores what no rank can make up for.
+ */
+function fittedToBudget(
+  sites: readonly Site[],
+  budget: number,
+  config: LoraConfig,
+  matchOn: MatchOn = 'stored',
+): LoraConfig {
+  if (config.bias === 'all') {
+    throw new ConfigError("lora: bias 'all' trains modules that are not adapted: no budget is kept by ranks", 'bias');
+  }
+  const step = config.initLoraWeights === 'orthogonal' ? 2 : 1;
+  const perRank = matchOn === 'stored' ? storedPerRank : trainedPerRank;
+  const unitCost = (site: Site): number => step * perRank(site, config);
+  const kept = sitesForBudget(sites, budget, (site) => besideRanks(site, config) + unitCost(site));
+  const left = budget - sum(kept, (site) => besideRanks(site, config));
+  const { r, rankPattern } = ranksForBudget(kept, Math.max(left, sum(kept, unitCost)), unitCost);
+  const ranks = Object.entries(rankPattern).map(([pattern, rank]) => [pattern, step * rank] as const);
+  return {
+    ...narrowedTo(kept, config, sites),
+    r: step * r,
+    rankPattern: Object.fromEntries(ranks),
+    evaConfig: config.evaConfig && { ...config.evaConfig, budgetUnit: 'parameters' },
+  };
+}
+
+/** Where A and B are taken out of W0, a file holds their difference from it: two ranks for each that is trained. */
+function storedPerRank(site: Site, { initLoraWeights, loraGaConfig }: LoraConfig): number {
+  const isDifference = site.kind === 'linear' && (isPartOfWeight(initLoraWeights) || loraGaConfig);
+  return (isDifference ? 2 : 1) * rankCost(site);
+}
+
+/** LoRA-FA trains B alone. */
+function trainedPerRank(site: Site, { loraFa }: LoraConfig): number {
+  return loraFa && site.kind === 'linear' ? site.outFeatures : rankCost(site);
+}
+
+/** Magnitudes and biases, one for each output. */
+function besideRanks({ outFeatures, hasBias }: Site, { useDora, loraBias, bias }: LoraConfig): number {
+  const vectors = [useDora, loraBias, bias === 'lora_only' && hasBias].filter(Boolean).length;
+  return vectors * outFeatures;
+}
+
+function sum(sites: readonly Site[], value: (site: Site) => number): number {
+  return sites.reduce((total, site) => total + value(site), 0);
+}
+
+export { truncatedLora } from './truncated.js';
+export type { TruncatedLoraConfig } from './truncated.js';
 export type { EvaConfig, InitLoraWeights, LoraConfig, LoraGaConfig } from './config.js';

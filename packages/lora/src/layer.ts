@@ -5,6 +5,7 @@ import {
   trained,
   type AdapterLayer,
   type ForwardContext,
+  type HostTensor,
   type HostTensors,
   type LoraFactors,
   type Site,
@@ -15,14 +16,13 @@ import { embedding, linear } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import type { LoraConfig } from './config.js';
-import type { Start } from './starts.js';
 
 /*
  * LoRA (Hu et al., 2021, arXiv 2106.09685), in row vectors:
  *
  *   y  = x W0 + b + c(x')               forward          x [rows, in], x' the same with dropout
  *   c(x) = s (x A) B                    output           A [in, r]   B [r, out]
- *   dW = s A B                          toLora           s = alpha / r, or alpha / sqrt(r): ranks.ts
+ *   dW = s A B                          toLora           s = alpha / r, or alpha / sqrt(r): config.ts
  *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0                starts.ts, and every other start
  *
  * An embedding reads ids: x A are the rows of A that they name, A [num, r], without dropout. Where A and B start from a
@@ -33,6 +33,14 @@ import type { Start } from './starts.js';
 
 /** What the dropout of a module's input is called among its noise. */
 const DROPOUT = 'loraDropout';
+
+/** What the layer of a module starts from: A `[in, r]`, B `[r, out]` and s. */
+export interface Start extends LoraFactors {
+  /** W0 - s A B `[in, out]`, where A and B are a part of W0 that W0 alone determines. */
+  readonly residual?: HostTensor;
+  /** A and B are taken out of W0 as they are, and kept for that. */
+  readonly kept?: boolean;
+}
 
 /** The change of a module, before it is a layer: variants differ in what they make of it. */
 export interface LoraChange extends Pick<AdapterLayer, 'site' | 'params' | 'state' | 'noise' | 'frozenWeight'> {

@@ -3,30 +3,40 @@ import {
   floats,
   hostTensor,
   hostZeros,
+  joinFactors,
   kaimingUniform,
   loraDelta,
   normalValues,
+  pickColumns,
+  pickRows,
+  qr,
+  rankCost,
+  scaleColumns,
+  selectWithinBudget,
+  tensorsAt,
+  transposed,
+  truncatedSvd,
   type HostTensor,
+  type HostTensors,
   type Init,
   type LoraFactors,
   type Rng,
   type Site,
 } from '@peftjs/core';
-import { isPartOfWeight, type LoraConfig, type LoraGaConfig } from './config.js';
-import { evaFactors } from './eva.js';
-import { loraGaFactors } from './lora-ga.js';
-import { oloraFactors } from './olora.js';
-import { orthogonalFactors } from './orthogonal.js';
-import { pissaFactors } from './pissa.js';
-import { rankAt, scalingOf, type Scaled } from './ranks.js';
-
-/** What the layer of a module starts from: A `[in, r]`, B `[r, out]` and s. */
-export interface Start extends LoraFactors {
-  /** W0 - s A B `[in, out]`, where A and B are a part of W0 that W0 alone determines. */
-  readonly residual?: HostTensor;
-  /** A and B are taken out of W0 as they are, and kept for that. */
-  readonly kept?: boolean;
-}
+import { linear } from '@peftjs/core/nn';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import {
+  isPartOfWeight,
+  rankAt,
+  scalingOf,
+  type EvaConfig,
+  type LoraConfig,
+  type LoraGaConfig,
+  type Rank,
+  type Scaled,
+} from './config.js';
+import type { LoraChange, Start } from './layer.js';
 
 /** Where the layers of an adapter start, by module path; a module that EVA leaves without a rank has no entry. */
 export function startsOf(sites: readonly Site[], config: LoraConfig, init: Init): Record<string, Start> {
@@ -92,4 +102,239 @@ function assertRank({ path, inFeatures, outFeatures }: Site, { initLoraWeights }
     `lora: initLoraWeights '${String(initLoraWeights)}' with r = ${r} takes ${needed} directions of '${path}', which has ${most}; take a smaller rank`,
     'r',
   );
+}
+
+/*
+ * PiSSA (Meng et al., 2024, arXiv 2404.02948), in row vectors:
+ *
+ *   W0 = U S V^T                        U [in, k]   V [out, k]
+ *   A  = U_r sqrt(S_r / s)              [in, r]
+ *   B  = sqrt(S_r / s) V_r^T            [r, out], so that s A B is the best approximation of W0 by rank r
+ */
+
+/** The principal part of a weight `[in, out]` as factors of rank r. @throws ConfigError when the weight is not finite. */
+function pissaFactors(weight: HostTensor, { r, scaling }: Scaled): LoraFactors {
+  const { u, s, v } = truncatedSvd(weight, r);
+  const roots = s.map((value) => Math.sqrt(value / scaling));
+  return { loraA: scaleColumns(u, roots), loraB: transposed(scaleColumns(v, roots)), scaling };
+}
+
+/*
+ * OLoRA (Büyükakyüz, 2024, arXiv 2406.01775), in row vectors:
+ *
+ *   W0^T = Q R                          Q [out, k]   R [k, in]
+ *   A = R_r^T                           [in, r], the first r rows of R
+ *   B = Q_r^T                           [r, out], the first r columns of Q: orthonormal
+ */
+
+/** The leading part of a weight `[in, out]` as factors of rank r. @throws ConfigError when the weight is not finite. */
+function oloraFactors(weight: HostTensor, { r, scaling }: Scaled): LoraFactors {
+  const { q, r: triangle } = qr(transposed(weight), r); // [out, r], [r, in]
+  return { loraA: transposed(triangle), loraB: transposed(q), scaling };
+}
+
+/*
+ * Orthogonal start, as PEFT has it, in row vectors:
+ *
+ *   Q [r, r] orthogonal                 of the QR decomposition of a normal matrix
+ *   A = X Q_odd / 10                    [in, r]     X [in, r / 2] normal, Q_odd the rows 0, 2, .. of Q
+ *   B = Q_even^T Y / 10                 [r, out]    Y [r / 2, out] normal, Q_even the rows 1, 3, ..
+ *
+ * Neither is zero, and A B = X Q_odd Q_even^T Y / 100 = 0.
+ */
+
+/** Factors whose product is zero. @throws ConfigError when the rank is odd. */
+function orthogonalFactors(site: Site, { r, scaling }: Scaled, rng: Rng): LoraFactors {
+  if (r % 2 !== 0) {
+    throw new ConfigError(
+      `lora: initLoraWeights 'orthogonal' needs an even rank, '${site.path}' has ${r}`,
+      'rankPattern',
+    );
+  }
+  const half = Array.from({ length: r / 2 }, (_, index) => index);
+  const { q } = qr(normalValues(rng, [r, r], 1));
+  const odd = pickRows(
+    q,
+    half.map((index) => 2 * index),
+  ); // [r / 2, r]
+  const even = pickRows(
+    q,
+    half.map((index) => 2 * index + 1),
+  ); // [r / 2, r]
+  const x = normalValues(rng, [site.inFeatures, r / 2], 1);
+  const y = normalValues(rng, [r / 2, site.outFeatures], 1);
+  return { loraA: product(x, odd), loraB: product(transposed(even), y), scaling };
+}
+
+/** A tenth of a matrix product. */
+function product(left: HostTensor, right: HostTensor): HostTensor {
+  const shape = [left.shape[0] as number, right.shape[1] as number];
+  return hostTensor(loraDelta({ loraA: left, loraB: right, scaling: 0.1 }), shape);
+}
+
+/*
+ * EVA (Paischer et al., 2024, arXiv 2410.07170), in row vectors:
+ *
+ *   X = U S V^T                         X [rows, in], what a module reads; V [in, k] are the eigenvectors of X^T X
+ *   A = V_r, B = 0                      [in, r], [r, out]
+ *   e_i = S_i^2 / sum S^2               the share of X that direction i explains
+ *   r_k = how many of module k's first rho r directions are among the best of all modules' together, by e_i
+ *   alpha_k = alpha r_k / r             so that alpha / r stays: `adjustScalingFactors`
+ */
+
+/** The share of a budget in parameters that the directions have to fill, where any can. */
+const FILLED = 0.99;
+
+/** A module and the directions that it may get, best first. */
+interface Candidate {
+  readonly site: Site;
+  /** What the configuration gives it. */
+  readonly given: Rank;
+  /** V `[in, most]`. */
+  readonly directions: HostTensor;
+  /** e_1, e_2, .. */
+  readonly explained: readonly number[];
+}
+
+/** The factors of every module, ranks moved to where they explain most; a module without a rank is left out. */
+function evaFactors(
+  sites: readonly Site[],
+  config: LoraConfig,
+  options: EvaConfig,
+  init: Init,
+): Record<string, LoraFactors> {
+  const candidates = sites.map((site) => candidateOf(site, config, options, init));
+  const ranks = movedRanks(candidates, options);
+  return Object.fromEntries(
+    candidates.flatMap(({ site, given, directions }, index) => {
+      const r = ranks[index] as number;
+      const alpha = options.adjustScalingFactors ? (given.alpha * r) / given.r : given.alpha;
+      const loraA = pickColumns(
+        directions,
+        Array.from({ length: r }, (_, column) => column),
+      ); // [in, r]
+      const loraB = hostZeros([r, site.outFeatures]);
+      return r === 0 ? [] : [[site.path, { loraA, loraB, scaling: scalingOf(config, { r, alpha }) }] as const];
+    }),
+  );
+}
+
+function candidateOf(site: Site, config: LoraConfig, { rho }: EvaConfig, init: Init): Candidate {
+  const given = rankAt(config, site.path);
+  const moment = init.calibrated('activations', site.path); // X^T X / rows, [in, in]
+  const most = Math.min(Math.round(given.r * rho), site.inFeatures);
+  const { u, s } = truncatedSvd(moment, most);
+  const total = traceOf(moment);
+  return { site, given, directions: u, explained: Array.from(s, (value) => (total > 0 ? value / total : 0)) };
+}
+
+/** How many of its first directions each module gets. */
+function movedRanks(candidates: readonly Candidate[], { budgetUnit }: EvaConfig): number[] {
+  const costOf = (site: Site): number => (budgetUnit === 'ranks' ? 1 : rankCost(site));
+  const budget = candidates.reduce((sum, { site, given }) => sum + given.r * costOf(site), 0);
+  const offered = candidates.flatMap(({ site, explained }, module) =>
+    explained.map((value) => ({ module, value, cost: costOf(site) })),
+  );
+  const selected = selectWithinBudget(offered, budget, budgetUnit === 'ranks' ? {} : { atLeast: FILLED * budget });
+  return candidates.map((_, index) => offered.filter(({ module }, item) => module === index && selected[item]).length);
+}
+
+/** sum S^2 / rows. */
+function traceOf({ shape, data }: HostTensor): number {
+  const [size = 0] = shape;
+  return Array.from({ length: size }, (_, index) => data[index * size + index] as number).reduce((a, b) => a + b, 0);
+}
+
+/*
+ * LoRA-GA (Wang et al., 2024, arXiv 2407.05000) as PEFT has it, in row vectors:
+ *
+ *   dL/dW0 = U S V^T                    U [in, 2 r]   V [out, 2 r], of the first 2 r singular values
+ *   A = a U_I                           [in, r]       I and J: r indices each, by `direction`
+ *   B = b (V_J S_J)^T                   [r, out]      a and b: numbers, by `scale`
+ *
+ *   y = x W0 + b - s (x A0) B0 + c(x')  forward       A0, B0: where A and B start, the state `startA` and `startB`
+ *
+ * The gradient is not in the model, so that W0 - s A0 B0 cannot be computed anew: A0 and B0 are kept with the adapter.
+ */
+
+/** A weight `[in, out]` and the gradient at it, over some batches. */
+interface Module {
+  readonly weight: HostTensor;
+  readonly gradient: HostTensor;
+}
+
+/** Factors of rank r along the gradient of a weight, of which 2 r is at most the smaller side. */
+function loraGaFactors(module: Module, { r, scaling }: Scaled, config: LoraGaConfig, rng: Rng): LoraFactors {
+  const { u, s, v } = truncatedSvd(module.gradient, 2 * r);
+  const [ofA, ofB] = directions(config, r, rng);
+  const singular = ofB.map((index) => s[index] as number);
+  const [a, b] = scales(config, module.weight, singular[0] as number, scaling);
+  const left = scaleColumns(pickColumns(u, ofA), new Array<number>(r).fill(a)); // [in, r]
+  const right = scaleColumns(
+    pickColumns(v, ofB),
+    singular.map((value) => b * value),
+  ); // [out, r]
+  return { loraA: left, loraB: transposed(right), scaling };
+}
+
+/** I and J. */
+function directions({ direction }: LoraGaConfig, r: number, rng: Rng): [number[], number[]] {
+  const first = Array.from({ length: r }, (_, index) => index);
+  const second = first.map((index) => r + index);
+  switch (direction) {
+    case 'ArB2r':
+      return [first, second];
+    case 'A2rBr':
+      return [second, first];
+    case 'ArBr':
+      return [first.map((index) => 2 * index + 1), first.map((index) => 2 * index)];
+    case 'random': {
+      const drawn = [...rng.permutation(2 * r)].slice(0, r);
+      return [drawn, drawn];
+    }
+  }
+}
+
+/** a and b. `largest` is the first of the singular values that B takes. */
+function scales(
+  { scale, stableGamma }: LoraGaConfig,
+  weight: HostTensor,
+  largest: number,
+  scaling: number,
+): [number, number] {
+  switch (scale) {
+    case 'stable':
+      return [1, (weight.shape[1] as number) ** 0.25 / Math.sqrt(stableGamma)];
+    case 'weight_svd':
+      return [1, largest > 0 ? (truncatedSvd(weight, 1).s[0] as number) / largest : 1];
+    case 'gd_scale':
+      return [1 / scaling, 1 / scaling];
+    case 'unit':
+      return [1, 1];
+  }
+}
+
+/** The change beside a frozen module without the part that A and B start from. */
+export function withKeptStart(change: LoraChange, start: LoraFactors): LoraChange {
+  const { scaling } = change;
+  const taken = (values: HostTensors): LoraFactors => {
+    const { startA, startB } = tensorsAt(values, 'startA', 'startB');
+    return { loraA: startA, loraB: startB, scaling: -scaling };
+  };
+  return {
+    ...change,
+    state: { startA: { initial: start.loraA }, startB: { initial: start.loraB } },
+    storedRanks: 2 * change.storedRanks,
+    frozen(x, p, at) {
+      const { startA, startB } = tensorsAt(p, 'startA', 'startB');
+      const without = (y: Tensor, read = x): Tensor => tf.sub(y, tf.mul(linear(linear(read, startA), startB), scaling)); // [rows, out]
+      return {
+        ...at,
+        base: () => without(at.base()),
+        run: (instead) => without(at.run(instead), instead.x),
+        weight: () => tf.sub(at.weight(), tf.mul(tf.matMul(startA, startB), scaling)), // [in, out]
+      };
+    },
+    factors: (values) => joinFactors(change.trainedFactors(values), taken(values)),
+  };
 }

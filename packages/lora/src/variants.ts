@@ -1,11 +1,33 @@
-import type { FrozenModule, Site } from '@peftjs/core';
-import { withOwnBias, withTrainedBias } from './bias.js';
+import {
+  biasLayer,
+  ConfigError,
+  floats,
+  hostTensor,
+  hostZeros,
+  isWithin,
+  loraDelta,
+  rankCost,
+  rowNorms,
+  symmetricInverse,
+  tensorAt,
+  tensorsAt,
+  transposed,
+  type AdapterLayer,
+  type AdapterLayers,
+  type ForwardContext,
+  type FrozenModule,
+  type HostTensor,
+  type HostTensors,
+  type Init,
+  type ParamSpec,
+  type Site,
+  type Tensors,
+} from '@peftjs/core';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
 import type { LoraConfig } from './config.js';
-import { doraLayer } from './dora.js';
-import { changeOf, plainLayer, type LoraLayer } from './layer.js';
-import { withFrozenA } from './lora-fa.js';
-import { withKeptStart } from './lora-ga.js';
-import type { Start } from './starts.js';
+import { changeOf, plainLayer, type LoraChange, type LoraLayer, type Start } from './layer.js';
+import { withKeptStart } from './starts.js';
 
 /** The layer of an adapted module, with the variants that the configuration asks for. */
 export function loraLayer(site: Site, config: LoraConfig, start: Start, frozen: FrozenModule): LoraLayer {
@@ -15,4 +37,180 @@ export function loraLayer(site: Site, config: LoraConfig, start: Start, frozen: 
   if (config.bias !== 'none' && frozen.bias) layer = withTrainedBias(layer, frozen.bias);
   if (config.loraFa && site.kind === 'linear') layer = withFrozenA(layer);
   return layer;
+}
+
+/*
+ * DoRA (Liu et al., 2024, arXiv 2402.09353), in row vectors:
+ *
+ *   V  = W0 + s A B                     [in, out]
+ *   W' = m V / n                        m [out] trained, from ||V|| at the start   n = ||V|| [out], over the input axis
+ *   y  = x W0 + b + (m / n - 1) x' W0 + (m / n) c(x')          the bias is not scaled; x' is x with dropout
+ *
+ * In the backward pass n is a constant (section 4.3 of the paper).
+ */
+
+/** The smallest norm that is divided by: outputs whose weights are all zero stay zero. */
+const SMALLEST_NORM = 1e-12;
+
+/** A change as a layer that trains the size of every output's weights apart from their direction. */
+function doraLayer(change: LoraChange, frozen: FrozenModule): LoraLayer {
+  const { site, upRate } = change;
+  const norms = (values: HostTensors): number[] => rowNorms(transposed(changedWeight(change, values, frozen)));
+  const initial = hostTensor(Float32Array.from(norms(initialOf(change))), [site.outFeatures]);
+  return {
+    ...change,
+    params: {
+      ...change.params,
+      loraMagnitudeVector: { initial, trainable: true, group: 'default', decay: true, rateFactor: upRate },
+    },
+    forward(x, p, at) {
+      const module = change.frozen(x, p, at);
+      const read = change.read(x, at.ctx);
+      const factor = tf.div(tensorAt(p, 'loraMagnitudeVector'), constantNorm(module.weight(), p, change.scaling)); // [out]
+      const own = tf.mul(product(module, read === x ? {} : { x: read }), tf.sub(factor, 1)); // [rows, out]
+      return tf.add(tf.add(module.base(), own), tf.mul(change.output(read, p), factor));
+    },
+    deltaWeight(values) {
+      const [weight, changed] = [floats(frozen.weight), floats(changedWeight(change, values, frozen))];
+      const magnitude = floats(tensorAt(values, 'loraMagnitudeVector'));
+      const factors = norms(values).map(
+        (norm, output) => (magnitude[output] as number) / Math.max(norm, SMALLEST_NORM),
+      );
+      return changed.map(
+        (value, index) => (factors[index % factors.length] as number) * value - (weight[index] as number),
+      );
+    },
+    storedParameters: () => change.storedRanks * rankCost(site) + site.outFeatures,
+    rank: () => change.r,
+  };
+}
+
+/** x W0, from the module's own output, which is then computed once. */
+function product({ run, bias }: ForwardContext, instead: Parameters<ForwardContext['run']>[0]): Tensor {
+  const own = bias();
+  return own ? tf.sub(run(instead), own) : run(instead);
+}
+
+/** n, for the tape a function of the frozen weight alone: A and B, closed over, have no gradient through it. */
+function constantNorm(weight: Tensor, p: Tensors, scaling: number): Tensor {
+  const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
+  return tf.customGrad((...args) => {
+    const [weight] = args as [Tensor];
+    const changed = tf.add(weight, tf.mul(tf.matMul(loraA, loraB), scaling)); // [in, out]
+    const norm = tf.sqrt(tf.sum(tf.square(changed), 0)); // [out]
+    return { value: tf.maximum(norm, SMALLEST_NORM), gradFunc: () => tf.zerosLike(weight) };
+  })(weight);
+}
+
+/** V. */
+function changedWeight(change: LoraChange, values: HostTensors, { weight }: FrozenModule): HostTensor {
+  const delta = loraDelta(change.factors(values));
+  return hostTensor(
+    floats(weight).map((value, index) => value + (delta[index] as number)),
+    weight.shape,
+  );
+}
+
+/** The tensors that a change starts from, by its own names. */
+function initialOf({ params, state = {} }: LoraChange): HostTensors {
+  return Object.fromEntries(Object.entries({ ...params, ...state }).map(([name, { initial }]) => [name, initial]));
+}
+
+/*
+ * Biases beside A and B, in row vectors:
+ *
+ *   y = x W0 + b + c(x') + s d          `loraBias`                   d [out] trained, from zero
+ *   y = x W0 + b' + c(x')               `bias`: 'lora_only', 'all'   b' [out] trained, from b
+ *   and b' at every other module with a bias                         `bias: 'all'`
+ */
+
+/** The layer with a bias of B's own. @throws ConfigError for an embedding, as in PEFT. */
+function withOwnBias(layer: LoraLayer): LoraLayer {
+  const { site, scaling, upRate } = layer;
+  if (site.kind === 'embedding') {
+    throw new ConfigError(`lora: loraBias is for linear modules, '${site.path}' is an embedding`, 'loraBias');
+  }
+  return {
+    ...layer,
+    params: { ...layer.params, loraBias: biasSpec(hostZeros([site.outFeatures]), upRate) },
+    forward: (x, p, at) => tf.add(layer.forward(x, p, at), tf.mul(tensorAt(p, 'loraBias'), scaling)),
+    mergedBias(values, { bias }) {
+      const own = floats(tensorAt(values, 'loraBias')).map((value) => scaling * value);
+      return hostTensor(bias ? own.map((value, index) => value + (floats(bias)[index] as number)) : own, [own.length]);
+    },
+    storedParameters: (values) => layer.storedParameters(values) + site.outFeatures,
+  };
+}
+
+/** The layer with the module's own bias trained. */
+function withTrainedBias(layer: LoraLayer, initial: HostTensor): LoraLayer {
+  return {
+    ...layer,
+    params: { ...layer.params, bias: biasSpec(initial, layer.upRate) },
+    startsAnew: true,
+    forward: (x, p, at) => layer.forward(x, p, { ...at, base: () => at.run({ bias: tensorAt(p, 'bias') }) }),
+    mergedBias(values, module) {
+      const bias = tensorAt(values, 'bias');
+      return layer.mergedBias?.(values, { ...module, bias }) ?? bias;
+    },
+    storedParameters: (values) => layer.storedParameters(values) + layer.site.outFeatures,
+  };
+}
+
+/** A layer for the bias of every module that is neither adapted nor trained whole. */
+export function biasLayers(adapted: AdapterLayers, config: LoraConfig, init: Init): AdapterLayers {
+  const saved = (path: string): boolean => (config.modulesToSave ?? []).some((name) => isWithin(path, name));
+  const layers: Record<string, AdapterLayer> = {};
+  for (const site of init.sites) {
+    if (!site.hasBias || site.path in adapted || saved(site.path)) continue;
+    const { params, ...layer } = biasLayer(site, init.frozen(site.path), 'default');
+    layers[site.path] = {
+      ...layer,
+      params: { bias: { ...tensorAt(params, 'bias'), rateFactor: config.loraplusLrRatio } },
+    };
+  }
+  return layers;
+}
+
+function biasSpec(initial: HostTensor, rateFactor: number): ParamSpec {
+  return { initial, trainable: true, group: 'default', decay: false, rateFactor };
+}
+
+/*
+ * LoRA-FA (Zhang et al., 2023, arXiv 2308.03303) with the gradient of PEFT's optimizer, in row vectors:
+ *
+ *   A stays as it starts
+ *   g_B <- (A^T A + delta I)^-1 g_B / s^2          g_B = s A^T G   [r, out], G = dL/dW [in, out]
+ *
+ * so that s A g_B = P G: of all changes that B can make, the one nearest to the gradient of the whole weight. P projects
+ * on the columns of A.
+ */
+
+/** delta, PEFT's. */
+const RIDGE = 1e-8;
+
+/** What the inverse is called among a layer's state. */
+export const GRAM_INVERSE = 'gramInverse';
+
+/** The layer with A frozen. @throws ConfigError when the rank exceeds what A reads, so that A has no full rank. */
+function withFrozenA(layer: LoraLayer): LoraLayer {
+  const { site, params, r, scaling } = layer;
+  if (r > site.inFeatures) {
+    throw new ConfigError(`lora: loraFa needs r <= ${site.inFeatures}, what '${site.path}' reads, got ${r}`, 'r');
+  }
+  const loraA = tensorAt(params, 'loraA');
+  return {
+    ...layer,
+    params: { ...params, loraA: { ...loraA, trainable: false } },
+    state: { ...layer.state, [GRAM_INVERSE]: { initial: gramInverse(loraA.initial) } },
+    gradient: (name, gradient, p) =>
+      name === 'loraB' ? tf.mul(tf.matMul(tensorAt(p, GRAM_INVERSE), gradient), 1 / scaling ** 2) : gradient, // [r, out]
+  };
+}
+
+/** (A^T A + delta I)^-1 `[r, r]` of A `[in, r]`. It belongs to an A: whoever sets the one sets the other. */
+export function gramInverse(loraA: HostTensor): HostTensor {
+  const r = loraA.shape[1] as number;
+  const gram = loraDelta({ loraA: transposed(loraA), loraB: loraA, scaling: 1 });
+  return symmetricInverse(hostTensor(gram, [r, r]), { ridge: RIDGE });
 }

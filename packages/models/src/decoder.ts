@@ -1,8 +1,17 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import { linearSite, type Scope, type Task, type Tensors, type InputSpec } from '@peftjs/core';
-import type { Architecture, Decoding, Network } from './architecture.js';
+import {
+  frozenHead,
+  headFor,
+  linearHead,
+  tiedHead,
+  type Architecture,
+  type Decoding,
+  type Features,
+  type Head,
+  type Network,
+} from './architecture.js';
 import { keptNames, keptPrompt, nextToken, wholeText, type Context } from './context.js';
-import { frozenHead, headFor, linearHead, tiedHead, type Features, type Head } from './head.js';
 import { onlyToken } from './reading.js';
 
 /** Hidden states of a decoder's tokens. */

@@ -1,7 +1,6 @@
 import { CheckpointError, type Storage } from '@peftjs/core';
 import { bytesSource, type ByteSource } from '@peftjs/safetensors';
 import { parseJson } from './json.js';
-import { checkMemory } from './memory.js';
 
 /** How far the weights have been read. */
 export interface LoadProgress {
@@ -30,7 +29,7 @@ export interface ModelFolder {
 }
 
 /** How a folder is read. */
-export interface Reading {
+interface Reading {
   /** Told how far the weights have been read. */
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
   /** What the weights may take, in bytes. */
@@ -74,4 +73,33 @@ export function joined(folder: string, file: string): string {
   if (folder === '') return file;
   if (file === '') return folder;
   return folder.endsWith('/') ? `${folder}${file}` : `${folder}/${file}`;
+}
+
+/**
+ * Bytes of memory that can still be had: of the machine, and of the container that it may be. Undefined where nobody tells, as in
+ * a page.
+ */
+export async function freeMemory(): Promise<number | undefined> {
+  try {
+    const { freemem } = await import(/* @vite-ignore */ 'node:os');
+    const { constrainedMemory, memoryUsage } = globalThis.process;
+    // Not what the system says of a container: that takes cached files for memory in use.
+    return Math.min(freemem(), Math.max(0, constrainedMemory() - memoryUsage().rss) || Infinity);
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws CheckpointError, with both figures, when something needs more memory than there is. */
+export function checkMemory(what: string, bytes: number, limit: number, path: string): void {
+  if (bytes <= limit) return;
+  throw new CheckpointError(
+    `${path}: ${what} takes ${gigabytes(bytes)} of memory, ${gigabytes(limit)} can be had: take a smaller model or a larger machine, or pass memoryLimit if you know better`,
+    path,
+  );
+}
+
+/** A size as people read it. */
+function gigabytes(bytes: number): string {
+  return bytes < 1e7 ? `${Math.ceil(bytes)} bytes` : `${(bytes / 1e9).toFixed(2)} GB`;
 }

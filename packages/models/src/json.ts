@@ -9,6 +9,11 @@ export function parseJson(bytes: Uint8Array, file: string): unknown {
   }
 }
 
+/** A value as a JSON file. */
+export function encodeJson(value: unknown): Uint8Array {
+  return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+}
+
 /** What was thrown, on one line and without what a terminal takes for a command: it may quote a file. */
 export function reasonOf(cause: unknown): string {
   return String(cause)

@@ -11,14 +11,11 @@ import {
 } from '@peftjs/core';
 import type { HostTensors, Model, Scope, Site, Task, Tensors } from '@peftjs/core';
 import type { Tensor } from '@tensorflow/tfjs';
-import { weightShapes, type Decoding } from './architecture.js';
+import { weightShapes, type Decoding, type Head } from './architecture.js';
 import { modelFingerprint } from './fingerprint.js';
-import { modelFolder, type LoadProgress } from './folder.js';
+import { freeMemory, modelFolder, type LoadProgress } from './folder.js';
 import { shown } from './json.js';
-import type { Checkpoint } from './checkpoint-format.js';
-import type { Head } from './head.js';
-import { freeMemory } from './memory.js';
-import { parsedDtype, type WeightDtype } from './precision.js';
+import { parsedDtype, type Checkpoint, type WeightDtype } from './checkpoint.js';
 import { locate, type SourceOptions } from './source.js';
 import type { Tokenizer } from './tokenizer.js';
 

@@ -1,6 +1,6 @@
-import type { Tensor } from '@tensorflow/tfjs';
-import * as tf from '@tensorflow/tfjs';
 import { ShapeError } from '@peftjs/core';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
 
 /** Which tokens the last layer is computed for: x [B, S, H] -> [B, Q, H]. */
 export type Reader = (x: Tensor) => Tensor;
@@ -41,9 +41,17 @@ export function positionIds(tokens: number, first = 0): Tensor {
   return tf.tensor2d(positions, [1, tokens], 'int32');
 }
 
-/** @throws ShapeError when a batch [B, S] has longer rows than the network reads. */
+/** Holds a batch to what a network reads. @throws ShapeError when a batch [B, S] has longer rows than the network reads. */
 export function checkTokens(network: string, ids: Tensor, maxTokens: number): void {
   const tokens = ids.shape[1] as number;
   if (tokens <= maxTokens) return;
   throw new ShapeError(`${network} reads at most ${maxTokens} tokens, got ${tokens}: cut the sequences`, 'inputIds');
+}
+
+/** The mean over a row's tokens: x [B, S, H], mask [B, S] of 1 and 0 -> [B, H]; zeros for a row without tokens. */
+export function tokenMean(x: Tensor, mask: Tensor): Tensor {
+  const [batch, tokens, width] = x.shape as [number, number, number];
+  const count = tf.maximum(tf.sum(mask, 1, true), 1); // [B, 1]
+  const shares = tf.reshape(tf.div(mask, count), [batch, 1, tokens]);
+  return tf.reshape(tf.matMul(shares, x), [batch, width]); // [B, 1, S] x [B, S, H] -> [B, 1, H] -> [B, H]
 }

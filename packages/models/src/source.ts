@@ -2,17 +2,18 @@ import {
   ADAPTER_CONFIG,
   CheckpointError,
   ConfigError,
-  UnsupportedError,
   diskStorage,
+  UnsupportedError,
   type Storage,
 } from '@peftjs/core';
+import type { CheckpointFormat } from './checkpoint.js';
 import { joined } from './folder.js';
-import type { CheckpointFormat } from './checkpoint-format.js';
-import { formats } from './formats.js';
-import { isNode } from './hub/environment.js';
 import { hubFolder, hubModel } from './hub/model-source.js';
-import { checkPlainPath, type HubOptions } from './hub/options.js';
-import { isHubId } from './hub/subject.js';
+import { checkPlainPath, isNode, type HubOptions } from './hub/options.js';
+import { isHubId } from './hub/request.js';
+import { useLiteFormat } from './tfjs/checkpoint.js';
+import { transformersFormat } from './transformers/checkpoint.js';
+import type { ModelType } from './transformers/config.js';
 
 /** Finds the folder of an npm package. */
 export type ResolvePackage = (name: string) => Promise<string>;
@@ -25,10 +26,17 @@ export interface SourceOptions extends HubOptions {
   readonly resolvePackage?: ResolvePackage;
   /** Where in the folder, the package or the repository the model lies. Default: at its top, or in `dist`. */
   readonly subfolder?: string;
+  /**
+   * Networks of transformers beside those of this package, for the `model_type` that each is named by; one of a name that is here
+   * already takes its place. What they are made of is in `@peftjs/models/architectures`.
+   */
+  readonly modelTypes?: readonly ModelType[];
+  /** Kinds of folder beside those of this package: a folder is held against them first. A model of the hub is one of transformers. */
+  readonly formats?: readonly CheckpointFormat[];
 }
 
 /** Where a model lies, and as what. */
-export interface Location {
+interface Location {
   readonly storage: Storage;
   readonly path: string;
   readonly format: CheckpointFormat;
@@ -56,13 +64,14 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
     );
   }
   if (subfolder !== '') checkPlainPath('subfolder', subfolder, 'a folder below');
-  const here = await locateHere(source, subfolder, options);
+  const formats = formatsOf(options);
+  const here = await locateHere(source, subfolder, formats, options);
   if (here) return here;
-  if (!isHubId(source)) throw nothingIn(joined(source, subfolder));
+  if (!isHubId(source)) throw nothingIn(joined(source, subfolder), formats);
   const { path, storage } = await hubModel(source, { ...options, memoryLimit });
-  const location = await modelIn(path, storage);
+  const location = await modelIn(path, storage, formats);
   if (location) return location;
-  throw nothingIn(path);
+  throw nothingIn(path, formats);
 }
 
 /** A folder, and the storage that it is read through. */
@@ -96,17 +105,18 @@ async function isThere(folder: string, storage: Storage): Promise<boolean> {
 async function locateHere(
   source: string,
   subfolder: string,
+  formats: readonly CheckpointFormat[],
   { storage = defaultStorage(source), resolvePackage = installedPackage }: SourceOptions,
 ): Promise<Location | undefined> {
   if (!storage) return undefined;
-  const folder = await modelIn(joined(source, subfolder), storage);
+  const folder = await modelIn(joined(source, subfolder), storage, formats);
   if (folder) return folder;
-  if (isHubId(source) && (await storage.exists(source))) throw nothingIn(joined(source, subfolder));
+  if (isHubId(source) && (await storage.exists(source))) throw nothingIn(joined(source, subfolder), formats);
   if (!PACKAGE_NAME.test(source)) return undefined;
   const installed = await resolvePackage(source);
-  const location = await modelIn(joined(installed, subfolder), storage);
+  const location = await modelIn(joined(installed, subfolder), storage, formats);
   if (location) return location;
-  throw nothingIn(joined(installed, subfolder));
+  throw nothingIn(joined(installed, subfolder), formats);
 }
 
 /** The disk; a page has none, which is no matter for a model of the hub. */
@@ -114,7 +124,16 @@ function defaultStorage(source: string): Storage | undefined {
   return isNode() || !isHubId(source) ? diskStorage() : undefined;
 }
 
-async function modelIn(path: string, storage: Storage): Promise<Location | undefined> {
+/** Every kind of folder, in the order in which a folder is held against them. @throws ConfigError for a bad option. */
+function formatsOf({ formats = [], modelTypes }: SourceOptions): readonly CheckpointFormat[] {
+  return [...formats, useLiteFormat, transformersFormat(modelTypes)];
+}
+
+async function modelIn(
+  path: string,
+  storage: Storage,
+  formats: readonly CheckpointFormat[],
+): Promise<Location | undefined> {
   for (const subfolder of SUBFOLDERS) {
     for (const format of formats) {
       const candidate = subfolder === '' ? path : joined(path, subfolder);
@@ -124,7 +143,7 @@ async function modelIn(path: string, storage: Storage): Promise<Location | undef
   return undefined;
 }
 
-function nothingIn(path: string): CheckpointError {
+function nothingIn(path: string, formats: readonly CheckpointFormat[]): CheckpointError {
   const known = formats.map(({ name, marker }) => `${marker} of ${name}`).join(', or ');
   return new CheckpointError(`no model in ${path}: expected ${known}, there or in dist`, path);
 }

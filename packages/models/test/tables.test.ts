@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { relativeRow } from '../src/deberta-v2/relative.js';
-import { ropeFrequencies, ropeSettings } from '../src/llama/rope.js';
+import { relativeRow } from '../src/architectures/deberta-v2-relative.js';
+import { ropeFrequencies, ropeSettings } from '../src/architectures/rope.js';
 
 /** Made by tools/golden/architectures.py with transformers. */
 function golden(name: string): unknown {

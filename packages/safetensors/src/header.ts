@@ -1,7 +1,5 @@
-import { dtypeNamed } from './dtype.js';
-import { quote, SafetensorsError } from './errors.js';
-import { JsonReader } from './json.js';
-import { byteLengthOf, MAX_RANK, type TensorSpec } from './tensor.js';
+import { quote, reason, SafetensorsError } from './errors.js';
+import { byteLengthOf, dtypeNamed, MAX_RANK, type TensorSpec } from './tensor.js';
 
 /** Bytes before the header: its length as a little-endian 64-bit integer. */
 export const PREFIX_BYTES = 8;
@@ -121,4 +119,177 @@ function checkCoverage(places: readonly (readonly [string, TensorPlace])[], data
 /** An empty record without prototype, in which `__proto__` is a key like any other. */
 export function bareRecord(): Record<string, string> {
   return Object.create(null) as Record<string, string>;
+}
+
+const MAX_DEPTH = 32;
+/** Most keys of an object: tensors of a file, of a sharded model's index, entries of the metadata. */
+export const MAX_KEYS = 262_144;
+const SHOWN_CHARACTERS = 24;
+
+const INTEGER = /(?:0|[1-9]\d*)(?![\d.eE])/y;
+const LITERAL = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
+/**
+ * Reads JSON from outside piece by piece: builds nothing that the caller did not ask for, refuses a key that comes twice,
+ * and bounds nesting and the number of keys. `what` names the document in messages.
+ */
+export class JsonReader {
+  readonly #text: string;
+  readonly #what: string;
+  readonly #keys: string[] = [];
+  #at = 0;
+  #depth = 0;
+
+  /** @throws SafetensorsError when the bytes are no UTF-8. */
+  constructor(bytes: Uint8Array, what: string) {
+    this.#what = what;
+    this.#text = decodeUtf8(bytes, what);
+  }
+
+  /** An object: `onKey` must read the value of each key. */
+  object(onKey: (key: string) => void): void {
+    const seen = new Set<string>();
+    this.#sequence('{', '}', 'an object', () => {
+      const key = this.string();
+      if (seen.has(key)) throw this.#error(`key ${quote(key)} appears twice`, key);
+      if (seen.size === MAX_KEYS) throw this.#error(`more than ${MAX_KEYS} keys in one object`);
+      seen.add(key);
+      this.#take(':');
+      this.#keys.push(key);
+      onKey(key);
+      this.#keys.pop();
+    });
+  }
+
+  /** An array: `onItem` must read each item. */
+  array(onItem: () => void): void {
+    this.#sequence('[', ']', 'an array', onItem);
+  }
+
+  /** Non-negative integers, at most `most` of them. */
+  integers(most: number): number[] {
+    const values: number[] = [];
+    this.array(() => {
+      if (values.length === most) throw this.expected(`at most ${most} integers`);
+      values.push(this.#integer());
+    });
+    return values;
+  }
+
+  string(): string {
+    if (this.#peek() !== '"') throw this.expected('a string');
+    const end = closingQuote(this.#text, this.#at + 1);
+    const value = decodeString(this.#text.slice(this.#at, end + 1));
+    if (value === undefined) throw this.expected('a string of valid characters and escapes');
+    this.#at = end + 1;
+    return value;
+  }
+
+  /** Any value, which is checked and forgotten. */
+  skip(): void {
+    const first = this.#peek();
+    if (first === '{') {
+      this.object(() => {
+        this.skip();
+      });
+    } else if (first === '[') {
+      this.array(() => {
+        this.skip();
+      });
+    } else if (first === '"') this.string();
+    else if (this.#match(LITERAL) === undefined) throw this.expected('a value');
+  }
+
+  /** Nothing but white space may follow. */
+  end(): void {
+    if (this.#peek() !== '') throw this.expected('the end');
+  }
+
+  /** The error for what stands here in place of `wanted`. */
+  expected(wanted: string): SafetensorsError {
+    const rest = this.#text.slice(this.#at, this.#at + SHOWN_CHARACTERS);
+    return this.#error(`expected ${wanted} at character ${this.#at}, found ${rest === '' ? 'the end' : quote(rest)}`);
+  }
+
+  #error(message: string, key = this.#keys[0]): SafetensorsError {
+    const place = this.#keys.map((each) => quote(each)).join('.');
+    return new SafetensorsError(`${this.#what}${place === '' ? '' : `, at ${place}`}: ${message}`, key);
+  }
+
+  #sequence(open: string, close: string, what: string, onItem: () => void): void {
+    if (this.#peek() !== open) throw this.expected(what);
+    if (++this.#depth > MAX_DEPTH) throw this.#error(`nested more than ${MAX_DEPTH} deep`);
+    this.#at++;
+    if (this.#peek() !== close) {
+      onItem();
+      while (this.#peek() === ',') {
+        this.#at++;
+        onItem();
+      }
+    }
+    this.#take(close);
+    this.#depth--;
+  }
+
+  #integer(): number {
+    this.#peek();
+    const digits = this.#match(INTEGER);
+    if (digits === undefined) throw this.expected('a non-negative integer');
+    const value = Number(digits);
+    if (!Number.isSafeInteger(value)) throw this.#error(`integer ${quote(digits)} is out of range`);
+    return value;
+  }
+
+  #match(pattern: RegExp): string | undefined {
+    pattern.lastIndex = this.#at;
+    const found = pattern.exec(this.#text)?.[0];
+    if (found !== undefined) this.#at += found.length;
+    return found;
+  }
+
+  #take(mark: string): void {
+    if (this.#peek() !== mark) throw this.expected(quote(mark));
+    this.#at++;
+  }
+
+  /** The next character that is no white space, '' at the end; stays before it. */
+  #peek(): string {
+    while (isSpace(this.#text.charCodeAt(this.#at))) this.#at++;
+    return this.#text.charAt(this.#at);
+  }
+}
+
+/** Whether a string is a sequence of Unicode characters: it has no lone surrogate, which UTF-8 cannot encode. */
+export function isWellFormed(text: string): boolean {
+  return !LONE_SURROGATE.test(text);
+}
+
+function decodeUtf8(bytes: Uint8Array, what: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw new SafetensorsError(`${what} is not valid UTF-8: ${reason(cause)}`, undefined, cause);
+  }
+}
+
+/** Index of the quote that ends a string whose characters begin at `from`; the text's length where there is none. */
+function closingQuote(text: string, from: number): number {
+  let at = from;
+  while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
+  return at;
+}
+
+/** Value of a string token; undefined when it is none, or no sequence of Unicode characters. */
+function decodeString(token: string): string | undefined {
+  try {
+    const value = JSON.parse(token) as string;
+    return isWellFormed(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isSpace(code: number): boolean {
+  return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
 }

@@ -1,6 +1,5 @@
-import { inFile, quote, SafetensorsError } from './errors.js';
+import { inFile, quote, reason, SafetensorsError } from './errors.js';
 import { headerLength, parseHeader, PREFIX_BYTES, type Header, type TensorPlace } from './header.js';
-import { fileSource, readExactly, type ByteSource } from './source.js';
 import { tensorOver, type StoredTensor, type TensorSpec } from './tensor.js';
 
 /** An open file, or a model of several: its header is in memory, its tensors are read one at a time. */
@@ -74,4 +73,103 @@ function lazyFile(source: ByteSource, header: Header, dataStart: number, label: 
       await source.close?.();
     },
   };
+}
+
+/**
+ * Every tensor of a file, by name, in the order of their bytes. Where its elements are aligned in memory, a tensor's `data`
+ * is a view of `bytes`: do not change the one while the other is in use.
+ * @throws SafetensorsError naming the tensor or key at fault.
+ */
+export function readSafetensors(bytes: Uint8Array): Map<string, StoredTensor> {
+  const dataStart = PREFIX_BYTES + headerLength(bytes, bytes.byteLength);
+  const { places } = parseHeader(bytes.subarray(PREFIX_BYTES, dataStart), bytes.byteLength - dataStart);
+  const tensors = new Map<string, StoredTensor>();
+  for (const [name, place] of places) {
+    tensors.set(name, tensorOver(place, bytes.subarray(dataStart + place.begin, dataStart + place.end)));
+  }
+  return tensors;
+}
+
+/** Bytes read in pieces: a file, a Blob, a range of HTTP requests. */
+export interface ByteSource {
+  /** Number of bytes. */
+  readonly size: number;
+  /** Exactly `length` bytes from `offset` on, which both lie within `size`. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+  close?(): Promise<void>;
+}
+
+/** Opens a source by its path. */
+export type OpenSource = (path: string) => Promise<ByteSource>;
+
+/** Bytes in memory as a source; what is read from it shares their memory. */
+export function bytesSource(bytes: Uint8Array): ByteSource {
+  return {
+    size: bytes.byteLength,
+    read: (offset, length) => Promise.resolve(bytes.subarray(offset, offset + length)),
+  };
+}
+
+/** A file of the disk as a source, through Node's file system. @throws SafetensorsError when it is missing or no file. */
+export async function fileSource(path: string): Promise<ByteSource> {
+  const { open, stat } = await fileSystem();
+  try {
+    // Opening a pipe would wait for its writer.
+    const status = await stat(path);
+    if (!status.isFile()) throw new SafetensorsError('it is not a file', path);
+    const file = await open(path);
+    return {
+      size: status.size,
+      close: () => file.close(),
+      async read(offset, length) {
+        const bytes = new Uint8Array(length);
+        const filled = await fill(bytes, (at, most) => file.read(bytes, at, most, offset + at));
+        return bytes.subarray(0, filled);
+      },
+    };
+  } catch (cause) {
+    throw new SafetensorsError(`cannot open ${path}: ${reason(cause)}`, path, cause);
+  }
+}
+
+/** Reads from a source and holds it to its promise. @throws SafetensorsError when it fails or gives another number of bytes. */
+export async function readExactly(source: ByteSource, offset: number, length: number): Promise<Uint8Array> {
+  const bytes = await attempt(source, offset, length);
+  if (bytes.byteLength === length) return bytes;
+  throw new SafetensorsError(
+    `expected ${length} bytes from byte ${offset} on, got ${bytes.byteLength}: the file changed`,
+  );
+}
+
+async function attempt(source: ByteSource, offset: number, length: number): Promise<Uint8Array> {
+  try {
+    return await source.read(offset, length);
+  } catch (cause) {
+    const range = `${length} bytes from byte ${offset} on`;
+    throw new SafetensorsError(`cannot read ${range}: ${reason(cause)}`, undefined, cause);
+  }
+}
+
+/** Most bytes that one call of the operating system reads everywhere. */
+const PIECE_BYTES = 2 ** 30;
+
+async function fill(
+  bytes: Uint8Array,
+  readPiece: (at: number, most: number) => Promise<{ bytesRead: number }>,
+): Promise<number> {
+  let at = 0;
+  while (at < bytes.byteLength) {
+    const { bytesRead } = await readPiece(at, Math.min(bytes.byteLength - at, PIECE_BYTES));
+    if (bytesRead === 0) break;
+    at += bytesRead;
+  }
+  return at;
+}
+
+async function fileSystem(): Promise<typeof import('node:fs/promises')> {
+  try {
+    return await import(/* @vite-ignore */ 'node:fs/promises');
+  } catch (cause) {
+    throw new SafetensorsError('there is no disk here: pass a ByteSource in place of a path', undefined, cause);
+  }
 }

@@ -1,8 +1,6 @@
 import { inFile, quote, reason, SafetensorsError } from './errors.js';
-import { bareRecord, MAX_HEADER_BYTES } from './header.js';
-import { JsonReader } from './json.js';
-import { openSource, type SafetensorsFile } from './open.js';
-import { fileSource, readExactly, type ByteSource, type OpenSource } from './source.js';
+import { bareRecord, JsonReader, MAX_HEADER_BYTES } from './header.js';
+import { fileSource, openSource, readExactly, type ByteSource, type OpenSource, type SafetensorsFile } from './open.js';
 
 const MAX_SHARDS = 1024;
 

@@ -1,8 +1,6 @@
-import { bytesOf, dtypeNamed, holds, layoutRank } from './dtype.js';
+import { byteLengthOf, bytesOf, dtypeNamed, holds, layoutRank, type StoredTensor } from './tensor.js';
 import { quote, reason, SafetensorsError } from './errors.js';
-import { MAX_HEADER_BYTES, METADATA_KEY, PREFIX_BYTES } from './header.js';
-import { isWellFormed, MAX_KEYS } from './json.js';
-import { byteLengthOf, type StoredTensor } from './tensor.js';
+import { isWellFormed, MAX_HEADER_BYTES, MAX_KEYS, METADATA_KEY, PREFIX_BYTES } from './header.js';
 
 /** Values by name: a map or a plain object. */
 export type Named<T> = ReadonlyMap<string, T> | Readonly<Record<string, T>>;

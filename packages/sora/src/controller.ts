@@ -1,17 +1,34 @@
 import {
   allocatedRanks,
+  assertCuttable,
+  createRng,
+  cutStep,
+  allocatedCost,
+  keepRanks,
+  missedCut,
   rankedPaths,
   withRankCounts,
   withResized,
+  type AdapterContents,
   type AdapterLayers,
   type Controller,
+  type ControllerChanges,
+  type HostTensors,
+  type OfRanks,
   type TrainPlan,
 } from '@peftjs/core';
-import { budgetController } from './budget-controller.js';
-import { compaction } from './compaction.js';
 import type { SoraConfig } from './config.js';
-import { gateNames } from './gates.js';
-import { thresholdAt } from './rates.js';
+import {
+  drawnWorths,
+  gateGroups,
+  gateNames,
+  importances,
+  liveCost,
+  selectGates,
+  shrinkageFor,
+  type GateGroup,
+} from './gates.js';
+import { gateRate, thresholdAt } from './layer.js';
 
 /** Feeds the threshold of the proximal step: as configured, or as a budget demands. Removes dead ranks if told to. */
 export function soraController(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): Controller {
@@ -38,4 +55,164 @@ function fixedController(layers: AdapterLayers, config: SoraConfig, { warmupStep
       if (Array.isArray(ranks)) held = withRankCounts(layers, ranks as readonly number[]);
     },
   };
+}
+
+/*
+ * Budgeted SoRA (ours). Three phases:
+ *
+ *   warm-up            threshold 0: nothing is pruned before there is anything to judge by.
+ *   steering           every few steps the gates are read and lambda is set so that what they store follows half a cosine
+ *                      from everything down to the budget. Two demands, the greater one counts:
+ *                        forward  the shrinkage that takes as many gates to zero by the next reading as the curve asks;
+ *                        hold     a level that rises while too much is alive and falls while too little is. The optimizer
+ *                                 moves a gate by up to its learning rate, so a dead gate stays dead near lambda = 1 and
+ *                                 may come back below.
+ *   final              at its beginning the ranks are selected exactly (gates.ts); the mask then holds in the graph, and the
+ *                      threshold is 0. Ranks ruled out may then leave the tensors (`compaction`), not before: until here a
+ *                      dead gate may be needed to fill the budget.
+ *
+ * The control with `selection: 'random'` draws the mask instead. It does not steer, for what a threshold takes is chosen by size:
+ * all gates live until the mask falls.
+ */
+
+/** Readings in the steering phase, and the most steps between two of them. */
+const READINGS = 40;
+const MAX_INTERVAL = 5;
+
+/** Where `hold` starts, how fast it follows the error (a share of what has to go) up and down, and where it ends. */
+const HOLD = { initial: 0.5, up: 0.5, down: 0.1, most: 4 };
+
+/**
+ * Drives the threshold so that the adapter stores `budget` parameters in the final steps.
+ * @throws ConfigError when there are more parameters asked for than r_max stores, fewer than one rank does, or no step to
+ * prune in.
+ */
+function budgetController(layers: AdapterLayers, config: SoraConfig, budget: number, plan: TrainPlan): Controller {
+  const full = allocatedCost(layers);
+  assertCuttable(layers, budget, plan);
+  const course = steeringCourse(plan, full, Math.min(budget, full));
+  const { from, until } = course;
+  const steers = config.selection === 'importance';
+  const memory = { lambda: 0, hold: HOLD.initial, learningRate: 0, frozen: false };
+
+  return {
+    scalars(step, rates) {
+      memory.learningRate = gateRate(rates);
+      if (step > until && !memory.frozen) throw missedCut("SoRA's budget was not applied", step, until);
+      return { threshold: memory.frozen || !steers ? 0 : thresholdAt(config, memory.lambda, rates) };
+    },
+    reads(step) {
+      if (step === until) return rankedPaths(layers).flatMap((path) => tensorNames(path));
+      const steering = steers && step >= from && step < until && (step - from) % course.interval === 0;
+      return steering ? gateNames(layers) : [];
+    },
+    afterStep(step, values): ControllerChanges | undefined {
+      if (step === until) {
+        memory.frozen = true;
+        const selected = selectGates(layers, values, worthOf(layers, values, config, plan), budget);
+        return { values: selected, ...(config.compactEvery !== null && compaction(layers, selected)) };
+      }
+      Object.assign(memory, steer(gateGroups(layers, values), step, course, memory, config));
+      return undefined;
+    },
+    holdsBudget: (step) => memory.frozen && step >= until,
+    snapshot: () => ({ ...memory }),
+    restore: (state) => void Object.assign(memory, state),
+  };
+}
+
+/** How much may be alive when. */
+interface Course {
+  /** First step whose gates are read. */
+  readonly from: number;
+  /** The step after which ranks are selected. */
+  readonly until: number;
+  /** Steps between two readings. */
+  readonly interval: number;
+  /** What has to go by `until`. */
+  readonly surplus: number;
+  /** What may be alive after a step. */
+  target(step: number): number;
+}
+
+function steeringCourse(plan: TrainPlan, full: number, budget: number): Course {
+  const from = plan.warmupSteps;
+  const until = cutStep(plan);
+  const length = Math.max(1, until - from);
+  const surplus = full - budget;
+  return {
+    from,
+    until,
+    interval: Math.min(MAX_INTERVAL, Math.max(1, Math.round(length / READINGS))),
+    surplus,
+    target(step) {
+      const progress = Math.min(1, Math.max(0, (step - from) / length));
+      return budget + surplus * 0.5 * (1 + Math.cos(Math.PI * progress));
+    },
+  };
+}
+
+function worthOf(
+  layers: AdapterLayers,
+  values: HostTensors,
+  { selection }: SoraConfig,
+  { seed = 0 }: TrainPlan,
+): OfRanks {
+  return selection === 'importance'
+    ? importances(layers, values)
+    : drawnWorths(layers, createRng(seed).fork('selection'));
+}
+
+/** lambda (or xi) and `hold` until the next reading. */
+function steer(
+  groups: readonly GateGroup[],
+  step: number,
+  { interval, surplus, target }: Course,
+  { hold: before, learningRate }: { readonly hold: number; readonly learningRate: number },
+  config: SoraConfig,
+): { lambda: number; hold: number } {
+  const alive = liveCost(groups);
+  const error = surplus === 0 ? 0 : (alive - target(step)) / surplus;
+  const hold = Math.min(HOLD.most, Math.max(0, before + (error > 0 ? HOLD.up : HOLD.down) * error));
+  const forward = shrinkageFor(groups, alive - target(step + interval)) / interval;
+  const threshold = surplus === 0 || learningRate === 0 ? 0 : Math.max(hold * learningRate, forward);
+  return { lambda: config.thresholdMode === 'lr' && threshold > 0 ? threshold / learningRate : threshold, hold };
+}
+
+function tensorNames(path: string): string[] {
+  return [`${path}.gate`, `${path}.loraA`, `${path}.loraB`];
+}
+
+/*
+ * Compaction: ranks whose gates are zero leave the tensors, and so do their moments. They add nothing to the outputs, which
+ * therefore stay as they are; the scaling stays alpha / r_max; a rank that has left does not come back. The step is compiled
+ * anew for every batch shape, so it has to pay: with a share of 1/4 a run that ends with one rank in n has gone through
+ * at most log(n) / log(4/3) compilations, seven for n = 8.
+ */
+
+/** The share of the tensors held, in parameters, that has to be dead. */
+const WORTHWHILE = 0.25;
+
+/**
+ * Takes dead ranks out of the layers, where they are enough to be worth it. Where every rank is dead there would be nothing to
+ * train, and nothing changes.
+ * @param values the gates of every layer that has ranks, `<path>.gate` [ranks]
+ */
+function compaction(layers: AdapterLayers, values: HostTensors): Pick<ControllerChanges, 'resized'> {
+  const groups = gateGroups(layers, values);
+  const [held, live] = [allocatedCost(layers), liveCost(groups)];
+  if (live === 0 || live === held || held - live < WORTHWHILE * held) return {};
+  return { resized: keepRanks(layers, Object.fromEntries(groups.map(({ path, gate }) => [path, liveRanks(gate)]))) };
+}
+
+/** The layers that values of a later step fit. @throws CheckpointError when they have ranks that a layer does not. */
+export function resumedLayers({ layers, values }: AdapterContents<SoraConfig>): AdapterLayers {
+  return withRankCounts(
+    layers,
+    Object.keys(layers).map((path) => values[`${path}.gate`]?.data.length ?? 0),
+  );
+}
+
+function liveRanks(gate: Float32Array): number[] {
+  return [...gate.keys()].filter((rank) => gate[rank] !== 0);
 }

@@ -2,18 +2,36 @@ import {
   assertOneRank,
   ConfigError,
   defineMethod,
+  gatedLoraFiles,
   rankCost,
   ranksForBudget,
   rankUnit,
-  type MatchOn,
   type CallableMethod,
+  type MatchOn,
   type Site,
 } from '@peftjs/core';
-import { resumedLayers } from './compaction.js';
 import { parseSoraConfig, type SoraConfig } from './config.js';
-import { soraController } from './controller.js';
-import { soraFiles } from './file.js';
-import { gatesAtStart, initialTensors, soraLayer } from './layer.js';
+import { resumedLayers, soraController } from './controller.js';
+import { alphaOf, gateCount, gatesAtStart, initialTensors, soraLayer } from './layer.js';
+
+/** Pruned, a SoRA is PEFT's LORA; to be trained further, it is SORA, with its gates. */
+const soraFiles = gatedLoraFiles<SoraConfig>({
+  peftType: 'SORA',
+  suffix: '.gate',
+  fields: {
+    sparse_lambda: 'sparseLambda',
+    threshold_mode: 'thresholdMode',
+    proximal: 'proximal',
+    gate_init: 'gateInit',
+    lora_dropout: 'loraDropout',
+    l1_weight: 'l1Weight',
+    budget: 'budget',
+    selection: 'selection',
+    compact_every: 'compactEvery',
+  },
+  ones: ['mask'],
+  scaling: (site, config) => alphaOf(site, config) / gateCount(site, config),
+});
 
 /** How many ranks a budgeted run starts with for each that it may keep. */
 const RANKS_PER_KEPT_RANK = 1.5;
@@ -73,5 +91,5 @@ export {
   type SparsifySnapshot,
   type StageRecord,
 } from '@peftjs/core';
-export { referenceThreshold, softThreshold } from './threshold.js';
+export { referenceThreshold, softThreshold } from './layer.js';
 export type { SoraConfig } from './config.js';

@@ -10,6 +10,7 @@ import {
   tensorAt,
   tensorsAt,
   trained,
+  TrainingError,
   type AdapterLayer,
   type HostTensor,
   type HostTensors,
@@ -19,7 +20,6 @@ import {
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import type { SoraConfig } from './config.js';
-import { referenceThreshold, softThreshold } from './threshold.js';
 
 /*
  * SoRA (Ding et al., 2023, arXiv 2311.11696), in row vectors:
@@ -27,7 +27,7 @@ import { referenceThreshold, softThreshold } from './threshold.js';
  *   y  = x W0 + b + s ((d(x) A) * g) B   forward      x [rows, in]   A [in, r]   g [r]   B [r, out]   d: dropout
  *   s  = alpha / r, r = r_max, whatever ranks remain
  *   g <- T_t(g after the optimizer)      update       t = eta lambda, or a constant xi: the controller's `threshold`
- *   T_t(x) = sign(x) max(|x| - t, 0)     threshold.ts
+ *   T_t(x) = sign(x) max(|x| - t, 0)     softThreshold
  *   dW = s A diag(g) B over I = {i : g_i != 0}        toLora
  *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, g ~ N(0, 1)
  *   m [r]                                the state `mask`: 0 for the gates that a budget has ruled out for good
@@ -117,4 +117,53 @@ function liveGates(values: HostTensors): number {
 /** sum |x| with a gradient of zero at zero; that of `tf.abs` is -1 there, which would push dead gates up. */
 function absoluteSum(x: Tensor): Scalar {
   return tf.sum(tf.mul(x, tf.sign(x)));
+}
+
+/**
+ * T_t(x) = sign(x) max(|x| - t, 0), the proximal operator of t |x|. What it makes zero is +0, never -0.
+ *
+ * @param x any shape
+ * @param threshold t >= 0, a number or a scalar
+ */
+export function softThreshold(x: Tensor, threshold: number | Tensor): Tensor {
+  return tf.where(tf.greater(tf.abs(x), threshold), towardsZero(x, threshold), tf.zerosLike(x));
+}
+
+/**
+ * The operator that SoRA's released code applies: zero below 2 t, but for |x| = t, which stays; sign(x) (|x| - t) from 2 t
+ * on. It jumps by t at 2 t, where the proximal operator is continuous. What it makes zero is +0, never -0.
+ *
+ * @param x any shape
+ * @param threshold t >= 0, a number or a scalar
+ */
+export function referenceThreshold(x: Tensor, threshold: number | Tensor): Tensor {
+  const zeros = tf.zerosLike(x);
+  const size = tf.abs(x);
+  const above = tf.where(tf.greaterEqual(size, tf.mul(threshold, 2)), towardsZero(x, threshold), zeros);
+  const kept = tf.where(tf.equal(size, threshold), x, above);
+  return tf.where(tf.greater(size, 0), kept, zeros);
+}
+
+/** x moved by `step` towards zero. */
+function towardsZero(x: Tensor, step: number | Tensor): Tensor {
+  return tf.sub(x, tf.mul(tf.sign(x), step));
+}
+
+/** Learning rates of a step by optimizer group. */
+type LearningRates = Readonly<Record<string, number>>;
+
+/**
+ * The threshold of a step: eta_t * lambda, or xi as it is.
+ * @throws TrainingError when the trainer has no learning rate for the gates.
+ */
+export function thresholdAt({ thresholdMode }: SoraConfig, sparseLambda: number, rates: LearningRates): number {
+  return thresholdMode === 'lr' ? sparseLambda * gateRate(rates) : sparseLambda;
+}
+
+/** The learning rate of the gates. @throws TrainingError when the trainer has none. */
+export function gateRate(rates: LearningRates): number {
+  const rate = rates.gate ?? rates.default;
+  if (rate !== undefined) return rate;
+  const groups = Object.keys(rates).join(', ') || 'none';
+  throw new TrainingError(`SoRA needs a learning rate for the group 'gate', got only ${groups}`, 'gate');
 }

@@ -1,9 +1,7 @@
-import { defineMethod, type CallableMethod } from '@peftjs/core';
-import { fittedToBudget } from './budget.js';
+import { defineMethod, narrowedTo, sitesForBudget, type CallableMethod, type Site } from '@peftjs/core';
 import { parseVeraConfig, type VeraConfig } from './config.js';
 import { readVeraFile, veraFile } from './file.js';
-import { veraLayer } from './layer.js';
-import { drawProjections } from './projections.js';
+import { drawProjections, storedAt, veraLayer } from './layer.js';
 
 /**
  * VeRA: two random matrices, frozen and shared by all modules, of which each module trains two vectors that scale them
@@ -26,5 +24,17 @@ export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
   fromFile: readVeraFile,
 });
 // #endregion method
+
+/**
+ * The configuration that stores, and trains, at most `budget` parameters: b takes an output each, and what is left is r for
+ * every module. Where b alone is too much, fewer modules.
+ * @throws ConfigError when not even one module fits.
+ */
+function fittedToBudget(sites: readonly Site[], budget: number, config: VeraConfig): VeraConfig {
+  const kept = sitesForBudget(sites, budget, (site) => storedAt(site, 1));
+  const withoutRanks = kept.reduce((sum, site) => sum + storedAt(site, 0), 0);
+  const r = Math.max(1, Math.floor((budget - withoutRanks) / kept.length));
+  return { ...narrowedTo(kept, config, sites), r };
+}
 
 export type { VeraConfig } from './config.js';

@@ -31,8 +31,16 @@ import type { Decoding } from '../architecture.js';
 import type { ChatMessage } from '../chat-template.js';
 import type { PretrainedModel } from '../pretrained.js';
 import { candidates, drawn, mostLikely, penalised } from './next-token.js';
-import { generationSettings, type GenerateOptions, type Generated, type GenerationSettings } from './options.js';
-import { checkPrompts, decodingOf, promptInputs, roomFor } from './prompts.js';
+import {
+  checkPrompts,
+  decodingOf,
+  generationSettings,
+  promptInputs,
+  roomFor,
+  type Generated,
+  type GenerateOptions,
+  type GenerationSettings,
+} from './options.js';
 import { writeText, type GenerateTextOptions } from './text.js';
 
 /** Where a model writes. */

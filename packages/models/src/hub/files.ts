@@ -1,16 +1,12 @@
 import { warnOnce } from '@peftjs/core';
 import type { ByteSource } from '@peftjs/safetensors';
-import { checkMemory, freeMemory } from '../memory.js';
-import type { HubCache } from './cache.js';
+import { checkMemory, freeMemory } from '../folder.js';
+import { complete, type HubCache } from './download.js';
 import { diskCache } from './disk-cache.js';
-import { complete } from './download.js';
-import { isNode } from './environment.js';
-import { HubError } from './error.js';
-import { hubSettings, type HubOptions, type HubSettings } from './options.js';
+import { hubSettings, isNode, progressReporter, type HubOptions, type HubSettings } from './options.js';
+import { HubError, labelOf, subjectOf, type RepoType, type Subject } from './request.js';
 import { pageCache } from './page-cache.js';
-import { progressReporter } from './progress.js';
 import { isCommit, snapshotOf, type ListedFile, type RepoFile } from './snapshot.js';
-import { labelOf, subjectOf, type RepoType, type Subject } from './subject.js';
 
 /** Which repository of the hub, and how its files come. */
 export interface HubFilesOptions extends HubOptions {

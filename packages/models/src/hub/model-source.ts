@@ -1,10 +1,9 @@
 /** Repositories of the hub as storages, for what reads models and adapters from folders. */
 import { UnsupportedError, type Storage } from '@peftjs/core';
-import { joined } from '../folder.js';
-import { checkMemory } from '../memory.js';
+import { checkMemory, joined } from '../folder.js';
 import { TOKENIZER_FILES } from '../transformers/tokenizer.js';
 import { openRepository, type HubFiles, type Repository } from './files.js';
-import { HubError } from './error.js';
+import { HubError } from './request.js';
 import type { HubOptions } from './options.js';
 import type { RepoFile } from './snapshot.js';
 

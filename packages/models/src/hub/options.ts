@@ -1,7 +1,5 @@
 import { ConfigError } from '@peftjs/core';
 import { shown } from '../json.js';
-import { endpointOf, isKeptOffline, nodeEnvironment, tokenOf } from './environment.js';
-import type { ProgressCallback } from './progress.js';
 
 /** How files come from the Hugging Face hub: the options of transformers.js, those of several words in camel case as well. */
 export interface HubOptions {
@@ -71,4 +69,141 @@ function isText(value: unknown): value is string {
 
 function check(isFit: boolean, option: string, value: unknown, what: string): void {
   if (!isFit) throw new ConfigError(`option '${option}' is ${shown(value)}; expected ${what}`, option);
+}
+
+const HUB = 'https://huggingface.co';
+
+/** Addresses of this very machine. */
+const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
+
+/** Variables by name. */
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Whether this is a Node process, and no page that has been given something alike. */
+export function isNode(): boolean {
+  const { process } = globalThis as { process?: { versions?: { node?: string } } };
+  return process?.versions?.node !== undefined && !('document' in globalThis);
+}
+
+/** The variables of a Node process. A page has none, and so never a token. */
+function nodeEnvironment(): Environment {
+  return isNode() ? globalThis.process.env : {};
+}
+
+/** The address of the hub, without a slash at its end: the one given, else HF_ENDPOINT. @throws ConfigError when that is none. */
+function endpointOf(given: string | undefined, environment: Environment): string {
+  const endpoint = given ?? (environment.HF_ENDPOINT?.trim() || HUB);
+  const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
+  if (url && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '' && url.search === '') {
+    return url.href.replace(/\/+$/, '');
+  }
+  const name = given === undefined ? 'HF_ENDPOINT' : 'hubUrl';
+  throw new ConfigError(`${name} must be an address like ${HUB}, without a password`, name);
+}
+
+/**
+ * HF_TOKEN, else HF_ACCESS_TOKEN.
+ * @param endpoint where it would be sent
+ * @throws ConfigError, which does not show it, when it cannot be a token, or would go over a network unencrypted.
+ */
+export function tokenOf(environment: Environment, endpoint: string): string | undefined {
+  const name = environment.HF_TOKEN?.trim() ? 'HF_TOKEN' : 'HF_ACCESS_TOKEN';
+  const token = environment[name]?.trim();
+  if (!token) return undefined;
+  const { protocol, hostname } = new URL(endpoint);
+  if (protocol !== 'https:' && !LOOPBACK.test(hostname)) {
+    throw new ConfigError(`${name} would go to ${endpoint} unencrypted: give an https address, or unset ${name}`, name);
+  }
+  if (/^hf_\w+$/.test(token)) return token;
+  throw new ConfigError(
+    `${name} must be a token of the hub: 'hf_' and letters or digits; its value is not shown`,
+    name,
+  );
+}
+
+/** Whether HF_HUB_OFFLINE forbids to ask the hub. */
+function isKeptOffline({ HF_HUB_OFFLINE = '' }: Environment): boolean {
+  return ['1', 'ON', 'YES', 'TRUE'].includes(HF_HUB_OFFLINE.toUpperCase());
+}
+
+/** How much of a file is here, in bytes. */
+export interface FileProgress {
+  readonly loaded: number;
+  readonly total: number;
+}
+
+/** How loading goes, in the events of transformers.js. `name` is the repository, `progress` a percentage. */
+export type ProgressInfo =
+  | { readonly status: 'initiate' | 'download' | 'done'; readonly name: string; readonly file: string }
+  | ({
+      readonly status: 'progress';
+      readonly name: string;
+      readonly file: string;
+      readonly progress: number;
+    } & FileProgress)
+  | ({
+      readonly status: 'progress_total';
+      readonly name: string;
+      readonly progress: number;
+      /** Every file that will be needed. */
+      readonly files: Readonly<Record<string, FileProgress>>;
+    } & FileProgress)
+  | { readonly status: 'ready'; readonly task: string; readonly model: string };
+
+/** Told how loading goes: `initiate`, `download` unless the file was here, `progress`, `done`; at the end `ready`. */
+export type ProgressCallback = (info: ProgressInfo) => void;
+
+/** Tells of one file. */
+interface FileReporter {
+  /** It is asked for. */
+  initiate(): void;
+  /** It is not here yet. */
+  download(): void;
+  loaded(bytes: number): void;
+  done(): void;
+}
+
+/** As fine as a progress bar shows it: a large file is no reason for a million events. */
+const STEPS = 1000;
+
+/** Makes reporters; `expected` are the sizes of the files that will be needed, as far as that is known. */
+export function progressReporter(
+  name: string,
+  tell: ProgressCallback,
+  expected: ReadonlyMap<string, number> = new Map(),
+): (file: string, total: number) => FileReporter {
+  const files = new Map<string, FileProgress>([...expected].map(([file, total]) => [file, { loaded: 0, total }]));
+  return (file, total) => {
+    let step = -1;
+    return {
+      initiate() {
+        tell({ status: 'initiate', name, file });
+      },
+      download() {
+        tell({ status: 'download', name, file });
+      },
+      loaded(loaded) {
+        const reached = Math.floor(STEPS * share(loaded, total));
+        if (reached === step) return;
+        step = reached;
+        files.set(file, { loaded, total });
+        tell({ status: 'progress_total', name, ...totals(files) });
+        tell({ status: 'progress', name, file, progress: 100 * share(loaded, total), loaded, total });
+      },
+      done() {
+        tell({ status: 'done', name, file });
+      },
+    };
+  };
+}
+
+function totals(files: ReadonlyMap<string, FileProgress>) {
+  const sum = (key: keyof FileProgress): number => [...files.values()].reduce((all, file) => all + file[key], 0);
+  const [loaded, total] = [sum('loaded'), sum('total')];
+  return { progress: 100 * share(loaded, total), loaded, total, files: Object.fromEntries(files) };
+}
+
+/** An empty file is here as soon as it is asked for. */
+function share(loaded: number, total: number): number {
+  return total === 0 ? 1 : loaded / total;
 }

@@ -2,11 +2,9 @@
 import type { ByteSource } from '@peftjs/safetensors';
 import { hexDigest } from '../fingerprint.js';
 import { reasonOf } from '../json.js';
-import { gitPrefix, isSha256, mismatch, type HubCache } from './cache.js';
-import type { Part } from './download.js';
-import { HubError } from './error.js';
+import { gitPrefix, isSha256, mismatch, type HubCache, type Part } from './download.js';
+import { HubError, type RepoType } from './request.js';
 import { isCommit, type ListedFile } from './snapshot.js';
-import type { RepoType } from './subject.js';
 
 const CACHE_NAME = 'peftjs-hub';
 

@@ -1,8 +1,7 @@
 /** Asks the hub: the token goes to it alone, a busy hub is waited for, and every refusal is one clear line. */
-import type { PeftError } from '@peftjs/core';
-import { HubError } from './error.js';
+import { ConfigError, PeftError } from '@peftjs/core';
+import { shown } from '../json.js';
 import type { HubSettings } from './options.js';
-import { labelOf, type Subject } from './subject.js';
 
 /** Attempts at one request, and at one file without a byte of progress. */
 export const ATTEMPTS = 5;
@@ -138,4 +137,67 @@ function reasonOf(status: number, wait: number | undefined, { settings, subject,
         ? `it failed ${ATTEMPTS} times; try again later`
         : 'expected a file; is HF_ENDPOINT a hub?';
   }
+}
+
+/** What is known of a failure besides its message. */
+interface HubFailure {
+  readonly path?: string | undefined;
+  readonly cause?: unknown;
+  /** Of the answer, where there was one. */
+  readonly status?: number | undefined;
+  /** Nobody answered. */
+  readonly isOffline?: boolean;
+}
+
+/** The Hugging Face hub gave no file: it refused, was out of reach, or what it sent is not what it promised. */
+export class HubError extends PeftError {
+  /** The HTTP status; undefined where the hub did not answer, or answered well and wrongly. */
+  readonly status: number | undefined;
+  /** Whether nobody answered, so that the same call may work with a network. */
+  readonly isOffline: boolean;
+
+  constructor(message: string, { path, cause, status, isOffline = false }: HubFailure = {}) {
+    super('PEFT_HUB', message, { path, cause });
+    this.status = status;
+    this.isOffline = isOffline;
+  }
+}
+
+/** What a repository of the hub holds. */
+export type RepoType = 'model' | 'dataset';
+
+/** What the hub is asked for, as messages name it. */
+export interface Subject {
+  readonly repo: string;
+  readonly type: RepoType;
+  /** 'model' or 'data set'. */
+  readonly what: string;
+  readonly revision: string;
+  /** The file, where it is one. */
+  readonly file?: string;
+}
+
+/** Names as the hub allows them: no dots or hyphens at the ends, none of them twice. */
+const NAME = /^(?!.*(?:--|\.\.))(?!.*\.git$)[\w](?:[\w.-]{0,94}[\w])?$/;
+
+/** Whether a source reads as `organisation/name`, which neither a package nor a plain word does. */
+export function isHubId(source: string): boolean {
+  const parts = source.split('/');
+  return parts.length === 2 && parts.every((part) => NAME.test(part));
+}
+
+/** A repository at a revision. @throws ConfigError for what cannot be one. */
+export function subjectOf(repo: string, type: RepoType, revision: string): Subject {
+  if (type !== 'model' && (type as string) !== 'dataset') {
+    throw new ConfigError(`option 'type' is ${shown(type)}; expected 'model' or 'dataset'`, 'type');
+  }
+  if (!isHubId(repo) && !(typeof repo === 'string' && NAME.test(repo))) {
+    throw new ConfigError(`option 'repo' is ${shown(repo)}; expected an id of the hub, organisation/name`, 'repo');
+  }
+  return { repo, type, revision, what: type === 'model' ? 'model' : 'data set' };
+}
+
+/** What messages call it: `organisation/name`, or a file of it. */
+export function labelOf({ repo, file }: Subject): string {
+  return file === undefined ? repo : `${repo}/${file}`;
 }

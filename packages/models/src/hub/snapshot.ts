@@ -1,10 +1,8 @@
 /** What a repository holds at a commit, by the hub's own list. */
 import { PeftError } from '@peftjs/core';
 import { reasonOf, shown } from '../json.js';
-import { HubError } from './error.js';
+import { HubError, hubFetch, labelOf, type Subject } from './request.js';
 import type { HubSettings } from './options.js';
-import { hubFetch } from './request.js';
-import { labelOf, type Subject } from './subject.js';
 
 /** A file of a repository. */
 export interface RepoFile {

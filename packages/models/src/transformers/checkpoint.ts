@@ -1,26 +1,52 @@
-import { CheckpointError, labelsIn, type Task } from '@peftjs/core';
-import type { Checkpoint, CheckpointFormat } from '../checkpoint-format.js';
-import { readChatTemplate } from './chat-template.js';
+import { CheckpointError, ConfigError, labelsIn, type Task } from '@peftjs/core';
+import type { Checkpoint, CheckpointFormat, SourceFiles, WeightDtype } from '../checkpoint.js';
+import { readChatTemplate, readEosTokenIds, readTokenizer, TOKENIZER_FILES } from './tokenizer.js';
 import type { ModelFolder } from '../folder.js';
 import { field, shown } from '../json.js';
-import type { WeightDtype } from '../precision.js';
-import { CONFIG_FILE, readConfig, refuseUnless, type ConfigFile } from './config.js';
-import { readEosTokenIds } from './generation-config.js';
-import type { ModelType } from './model-type.js';
-import { modelTypes } from './model-types.js';
-import { readTokenizer } from './tokenizer.js';
+import { CONFIG_FILE, readConfig, refuseUnless, type ConfigFile, type ModelType } from './config.js';
+import { modelTypes } from '../architectures/model-types.js';
 import { readWeights } from './weights.js';
 
-/** A folder as transformers' `save_pretrained` writes it: config.json, model.safetensors (or shards) and tokenizer.json. */
-export const transformersFormat: CheckpointFormat = {
-  name: `a folder of transformers (${modelTypes.map(({ name }) => name).join(', ')})`,
-  marker: CONFIG_FILE,
-  read: readTransformers,
-};
+/**
+ * A folder as transformers' `save_pretrained` writes it: config.json, model.safetensors (or shards) and tokenizer.json.
+ * @param own - networks beside those of this package; one of a name that is here already takes its place.
+ * @throws ConfigError for what is no network.
+ */
+export function transformersFormat(own: readonly ModelType[] = []): CheckpointFormat {
+  const known = laidOver(own);
+  return {
+    name: `a folder of transformers (${known.map(({ name }) => name).join(', ')})`,
+    marker: CONFIG_FILE,
+    read: (folder, task, dtype) => readTransformers(folder, known, task, dtype),
+    files: (folder) => transformersFiles(folder, known),
+  };
+}
 
-async function readTransformers(folder: ModelFolder, task: Task, dtype: WeightDtype): Promise<Checkpoint> {
+/** The networks of others, then those of this package that they leave in place. @throws ConfigError for what is no network. */
+function laidOver(own: readonly ModelType[]): readonly ModelType[] {
+  const given: unknown = own;
+  const isList = Array.isArray(given) && given.every(isModelType);
+  const names = new Set(isList ? own.map(({ name }) => name) : []);
+  if (isList && names.size === own.length) return [...own, ...modelTypes.filter(({ name }) => !names.has(name))];
+  throw new ConfigError(
+    `option 'modelTypes' is ${shown(own)}; expected a list of networks of different names: { name, savedBy, prefix, architecture }`,
+    'modelTypes',
+  );
+}
+
+function isModelType(type: unknown): boolean {
+  const texts = ['name', 'savedBy', 'prefix'].map((name) => field(type, name));
+  return texts.every((text) => typeof text === 'string') && typeof field(type, 'architecture') === 'function';
+}
+
+async function readTransformers(
+  folder: ModelFolder,
+  known: readonly ModelType[],
+  task: Task,
+  dtype: WeightDtype,
+): Promise<Checkpoint> {
   const config = await readConfig(folder);
-  const modelType = modelTypeOf(config);
+  const modelType = modelTypeOf(config, known);
   refuseUnless(config, 'quantization_config', undefined);
   const architecture = modelType.architecture(config, task);
   const tokenizer = await readTokenizer(folder, architecture, config);
@@ -58,11 +84,23 @@ function isFor({ settings }: ConfigFile, task: Task): boolean {
   return known === undefined || known[1] === task;
 }
 
-/** @throws CheckpointError for one that is not read. */
-export function modelTypeOf({ file, settings }: ConfigFile): ModelType {
+async function transformersFiles(folder: ModelFolder, known: readonly ModelType[]): Promise<SourceFiles> {
+  const config = await readConfig(folder);
+  const tokenizer = new Map<string, Uint8Array>();
+  for (const file of TOKENIZER_FILES) {
+    if (await folder.exists(file)) tokenizer.set(file, await folder.bytes(file));
+  }
+  return { tokenizer, transformers: { config, type: modelTypeOf(config, known) } };
+}
+
+/** @throws CheckpointError for one that is not known. */
+function modelTypeOf({ file, settings }: ConfigFile, known: readonly ModelType[]): ModelType {
   const name = field(settings, 'model_type');
-  const modelType = modelTypes.find((type) => type.name === name);
+  const modelType = known.find((type) => type.name === name);
   if (modelType) return modelType;
-  const known = modelTypes.map((type) => shown(type.name)).join(', ');
-  throw new CheckpointError(`${file}: unknown 'model_type' ${shown(name)}; known ones are ${known}`, file);
+  const names = known.map((type) => shown(type.name)).join(', ');
+  throw new CheckpointError(
+    `${file}: unknown 'model_type' ${shown(name)}; known ones are ${names}; pass others as modelTypes`,
+    file,
+  );
 }

@@ -1,6 +1,23 @@
-import { CheckpointError, incompleteSave } from '@peftjs/core';
+import { CheckpointError, incompleteSave, type Task } from '@peftjs/core';
+import type { Architecture } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
 import { field, shown } from '../json.js';
+
+/** A `model_type` of transformers. One of your own is passed to `fromPretrained` as `modelTypes`. */
+export interface ModelType {
+  /** What config.json calls it. */
+  readonly name: string;
+  /** The classes whose checkpoints hold the network, as messages name them. */
+  readonly savedBy: string;
+  /** What every key of the network begins with, but in a checkpoint of the bare network. */
+  readonly prefix: string;
+  /**
+   * The network that a config.json describes, with its head for a task.
+   * @throws CheckpointError for a setting that is impossible or not computed here.
+   * @throws UnsupportedError for a task that it has no head for.
+   */
+  architecture(config: ConfigFile, task: Task): Architecture;
+}
 
 /** The file that says what a folder of transformers holds. */
 export const CONFIG_FILE = 'config.json';

@@ -16,10 +16,9 @@ import {
   type DeclaredWeight,
   type Network,
 } from '../architecture.js';
-import type { Checkpoint } from '../checkpoint-format.js';
+import { precisionOf, type Checkpoint, type Precision, type WeightDtype } from '../checkpoint.js';
 import type { ModelFolder } from '../folder.js';
-import { precisionOf, type Precision, type WeightDtype } from '../precision.js';
-import type { ModelType } from './model-type.js';
+import type { ModelType } from './config.js';
 
 /** The file with all weights of a model that is not cut into shards. */
 export const WEIGHTS_FILE = 'model.safetensors';

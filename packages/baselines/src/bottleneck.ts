@@ -1,0 +1,307 @@
+import {
+  adaptedPaths,
+  assertFeatures,
+  CheckpointError,
+  compactPattern,
+  defineMethod,
+  hostZeros,
+  integerFrom,
+  isNearBudget,
+  matches,
+  matrixOf,
+  narrowedTo,
+  normalValues,
+  parseOptions,
+  patternValue,
+  positive,
+  ranksForBudget,
+  sitesForBudget,
+  targetEntries,
+  tensorAt,
+  tensorsAt,
+  trained,
+  transposed,
+  warnOfUnknownTensors,
+  type AdapterContents,
+  type AdapterFile,
+  type AdapterLayer,
+  type CallableMethod,
+  type HostTensor,
+  type HostTensors,
+  type Rng,
+  type Site,
+  type SiteRole,
+  type TargetConfig,
+} from '@peftjs/core';
+import { gelu, linear } from '@peftjs/core/nn';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import * as v from 'valibot';
+import { placed, withTargets, type PlacementRule } from './placement.js';
+
+/*
+ * The bottleneck adapter (Houlsby et al., 2019, arXiv 1902.00751), in row vectors:
+ *
+ *   h' = h + f(h D + d) U + u           h [rows, out]: the module's output, bias included
+ *   D ~ N(0, std^2) [out, m]   d = 0 [m]
+ *   U ~ N(0, std^2) [m, out]   u = 0 [out]        with a small std h' starts near h
+ *
+ * It stores m (2 out + 1) + out numbers; without u, where a budget has no room for it, m (2 out + 1).
+ */
+
+/** f by name. */
+const nonLinearities = { gelu_new: geluNew, gelu, relu: tf.relu<Tensor>, swish } as const;
+
+/** The name of f: a function of single numbers. */
+export type NonLinearity = keyof typeof nonLinearities;
+
+/** What an adapter is made of besides its site. */
+interface BottleneckShape {
+  /** m */
+  readonly bottleneck: number;
+  readonly nonLinearity: NonLinearity;
+  /** Standard deviation of D and U at the start. */
+  readonly initStd: number;
+  /** Whether there is u. */
+  readonly hasUpBias: boolean;
+}
+
+/** An adapter after one module. */
+function bottleneckLayer(
+  site: Site,
+  { bottleneck, nonLinearity, initStd, hasUpBias }: BottleneckShape,
+  rng: Rng,
+): AdapterLayer {
+  const { outFeatures } = site;
+  const weight = (shape: readonly number[]) => trained(normalValues(rng, shape, initStd));
+  const bias = (size: number) => trained(hostZeros([size]), { decay: false });
+  return {
+    site,
+    params: {
+      down: weight([outFeatures, bottleneck]),
+      downBias: bias(bottleneck),
+      up: weight([bottleneck, outFeatures]),
+      ...(hasUpBias && { upBias: bias(outFeatures) }),
+    },
+    forward(_x, p, at) {
+      const { down, downBias, up } = tensorsAt(p, 'down', 'downBias', 'up');
+      const h = at.base(); // [rows, out]
+      const hidden = nonLinearities[nonLinearity](linear(h, down, downBias)); // [rows, out] -> [rows, m]
+      return tf.add(h, linear(hidden, up, p.upBias)); // [rows, out]
+    },
+    storedParameters: () => bottleneck * unitCost(site) + (hasUpBias ? biasCost(site) : 0),
+  };
+}
+
+/** What one unit of the bottleneck stores: a column of D, its bias, a row of U. */
+function unitCost({ outFeatures }: Site): number {
+  return 2 * outFeatures + 1;
+}
+
+/** What an adapter stores besides its units: u. */
+function biasCost({ outFeatures }: Site): number {
+  return outFeatures;
+}
+
+/** x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2: the Gaussian error linear unit by its tanh approximation. */
+function geluNew(x: Tensor): Tensor {
+  const cubed = tf.mul(x, tf.square(x));
+  const inner = tf.mul(tf.add(x, tf.mul(cubed, 0.044715)), Math.sqrt(2 / Math.PI));
+  return tf.mul(tf.mul(x, 0.5), tf.add(tf.tanh(inner), 1));
+}
+
+/** x sigmoid(x) */
+function swish(x: Tensor): Tensor {
+  return tf.mul(x, tf.sigmoid(x));
+}
+
+/** Options of the bottleneck adapters. */
+export interface BottleneckConfig extends TargetConfig {
+  /** Width m of the bottleneck. Default 16. */
+  readonly bottleneck: number;
+  /** Widths after single modules, by path or by a regular expression for the end of it. */
+  readonly bottleneckPattern: Readonly<Record<string, number>>;
+  /** Modules, by path or dotted suffix, after which the adapter has no bias u. Default none. */
+  readonly withoutBias: readonly string[];
+  /** The function in the bottleneck. Default 'gelu_new'. */
+  readonly nonLinearity: NonLinearity;
+  /** Standard deviation of the weights at the start. Default 0.01: the adapter is then near the identity. */
+  readonly initStd: number;
+}
+
+const entries = {
+  ...targetEntries,
+  bottleneck: v.optional(integerFrom(1), 16),
+  bottleneckPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
+  withoutBias: v.optional(v.array(v.string()), []),
+  nonLinearity: v.optional(v.picklist(Object.keys(nonLinearities) as NonLinearity[]), 'gelu_new'),
+  initStd: v.optional(positive, 0.01),
+};
+
+/** Fills in the defaults of the method `owner`. @throws ConfigError naming the field. */
+function parseBottleneckConfig(owner: string, input: unknown): BottleneckConfig {
+  return withTargets(parseOptions(owner, entries, input));
+}
+
+/** The method that puts a bottleneck adapter after the modules with one of these roles. */
+function bottleneckMethod(name: string, roles: readonly SiteRole[]): CallableMethod<BottleneckConfig> {
+  const rule: PlacementRule = {
+    picks: ({ role }) => roles.includes(role),
+    words: `with the role ${roles.map((role) => `'${role}'`).join(' or ')}`,
+  };
+  const peftType = name.toUpperCase();
+  return defineMethod<BottleneckConfig>({
+    name,
+    capabilities: { mergeable: false, identityAtInit: false, adaptsRank: false, kinds: ['linear'] },
+    parseConfig: (input) => parseBottleneckConfig(name, input),
+    fitBudget: (sites, budget, config) => fittedToBudget(placed(sites, config, rule), budget, config),
+    adapt: (sites, config, { rng }) =>
+      Object.fromEntries(
+        placed(sites, config, rule).map((site) => {
+          const bottleneck = patternValue(config.bottleneckPattern, site.path) ?? config.bottleneck;
+          const hasUpBias = !matches(site, config.withoutBias);
+          return [site.path, bottleneckLayer(site, { ...config, bottleneck, hasUpBias }, rng.fork(site.path))];
+        }),
+      ),
+    peftTypes: [peftType],
+    toFile: (adapter) => bottleneckFile(peftType, adapter),
+    fromFile: readBottleneckFile,
+  });
+}
+
+/** Adapters by what they are made of, and what they store together. */
+interface Sizes extends Pick<BottleneckConfig, 'bottleneck' | 'bottleneckPattern' | 'withoutBias'> {
+  readonly stored: number;
+}
+
+/**
+ * The configuration whose adapters store, and train, as near to a budget as can be. What it changes comes in this order, as
+ * little of each as brings them within 2 %: the widths; biases u, those nearest to the input first; the places themselves,
+ * where width 1 without a bias is too much everywhere.
+ *
+ * @param sites where the method puts its adapters
+ * @throws ConfigError when the budget does not pay for one adapter.
+ */
+function fittedToBudget(sites: readonly Site[], budget: number, config: BottleneckConfig): BottleneckConfig {
+  const kept = sitesForBudget(sites, budget, unitCost);
+  const { stored: _, ...sizes } = nearestSizes(kept, budget);
+  return { ...narrowedTo(kept, config, sites), ...sizes };
+}
+
+/** The first sizes within 2 % of a budget, with one bias fewer each time; the nearest where none are. */
+function nearestSizes(sites: readonly Site[], budget: number): Sizes {
+  const tried: Sizes[] = [];
+  for (let without = 0; without <= sites.length; without++) {
+    const sizes = sizesWithout(without, sites, budget);
+    if (sizes && isNearBudget(sizes.stored, budget)) return sizes;
+    if (sizes) tried.push(sizes);
+  }
+  const distance = ({ stored }: Sizes): number => Math.abs(stored - budget);
+  return tried.reduce((nearest, other) => (distance(other) < distance(nearest) ? other : nearest));
+}
+
+/** The widths that go with the biases left when so many of them are left out; undefined where width 1 is too much. */
+function sizesWithout(biases: number, sites: readonly Site[], budget: number): Sizes | undefined {
+  const biased = sites.slice(biases).reduce((sum, site) => sum + biasCost(site), 0);
+  const narrowest = sites.reduce((sum, site) => sum + unitCost(site), 0);
+  const left = budget - biased;
+  if (left < narrowest && !isNearBudget(narrowest, left)) return undefined;
+  const { r, rankPattern, cost } = ranksForBudget(sites, left, unitCost);
+  const withoutBias = sites.slice(0, biases).map(({ path }) => path);
+  return { bottleneck: r, bottleneckPattern: rankPattern, withoutBias, stored: biased + cost };
+}
+
+const DOWN = '.adapter_down.weight';
+const DOWN_BIAS = '.adapter_down.bias';
+const UP = '.adapter_up.weight';
+const UP_BIAS = '.adapter_up.bias';
+const SUFFIXES = [DOWN, DOWN_BIAS, UP, UP_BIAS];
+
+/**
+ * Two linear modules per adapter, as torch holds them: `adapter_down` [m, out] and [m], `adapter_up` [out, m] and [out]. Those
+ * of `without_bias` have no bias of `adapter_up`.
+ */
+function bottleneckFile(peftType: string, { config, layers, values }: AdapterContents<BottleneckConfig>): AdapterFile {
+  const tensors: HostTensors = {};
+  const widths: Record<string, number> = {};
+  for (const path of Object.keys(layers)) {
+    const down = tensorAt(values, `${path}.down`);
+    widths[path] = down.shape[1] as number;
+    tensors[path + DOWN] = transposed(down); // [out, m] -> [m, out]
+    tensors[path + DOWN_BIAS] = tensorAt(values, `${path}.downBias`);
+    tensors[path + UP] = transposed(tensorAt(values, `${path}.up`)); // [m, out] -> [out, m]
+    const upBias = values[`${path}.upBias`];
+    if (upBias) tensors[path + UP_BIAS] = upBias;
+  }
+  return {
+    config: {
+      peft_type: peftType,
+      bottleneck: config.bottleneck,
+      bottleneck_pattern: compactPattern(widths, config.bottleneck),
+      without_bias: Object.keys(layers).filter((path) => !values[`${path}.upBias`]),
+      non_linearity: config.nonLinearity,
+      target_modules: Object.keys(layers),
+    },
+    tensors,
+  };
+}
+
+/**
+ * Reads such a file. Widths come from the tensors' shapes.
+ * @throws CheckpointError naming the tensor that is missing or has an impossible shape.
+ */
+function readBottleneckFile(file: AdapterFile): {
+  config: Partial<BottleneckConfig>;
+  values: HostTensors;
+} {
+  const { config, tensors } = file;
+  const paths = adaptedPaths(tensors, SUFFIXES);
+  warnOfUnknownTensors(tensors, paths, SUFFIXES);
+  const withoutBias = Array.isArray(config.without_bias) ? (config.without_bias as unknown[]) : [];
+  const values: HostTensors = {};
+  const widths: Record<string, number> = {};
+  for (const path of paths) {
+    const down = matrixOf(tensors, path + DOWN); // [m, out]
+    const up = matrixOf(tensors, path + UP); // [out, m]
+    for (const outFeatures of [down.shape[1], up.shape[0]] as number[]) assertFeatures(file, path, { outFeatures });
+    widths[path] = down.shape[0] as number;
+    values[`${path}.down`] = transposed(down);
+    values[`${path}.downBias`] = vectorOf(tensors, path + DOWN_BIAS);
+    values[`${path}.up`] = transposed(up);
+    if (!withoutBias.includes(path)) values[`${path}.upBias`] = vectorOf(tensors, path + UP_BIAS);
+  }
+  const [bottleneck] = Object.values(widths);
+  if (bottleneck === undefined) throw new CheckpointError(`the file holds no tensor '<module>${DOWN}'`, DOWN);
+  return {
+    config: {
+      bottleneck,
+      bottleneckPattern: compactPattern(widths, bottleneck),
+      withoutBias: paths.filter((path) => withoutBias.includes(path)),
+      nonLinearity: config.non_linearity as BottleneckConfig['nonLinearity'], // checked with the other options
+      targetModules: paths,
+    },
+    values,
+  };
+}
+
+function vectorOf(tensors: HostTensors, key: string): HostTensor {
+  const tensor = tensors[key];
+  if (!tensor) throw new CheckpointError(`the tensor '${key}' is missing`, key);
+  if (tensor.shape.length === 1) return tensor;
+  throw new CheckpointError(`'${key}' has shape [${tensor.shape.join(', ')}]; expected a vector`, key);
+}
+
+/**
+ * Sequential adapters in two places of every layer: after the attention's output and after the feed-forward block's, before
+ * each one's residual connection and layer norm (Houlsby et al., 2019, arXiv 1902.00751).
+ *
+ * @example attach(model, houlsby({ bottleneck: 16 }))
+ */
+export const houlsby = bottleneckMethod('houlsby', ['attention.output', 'ffn.out']);
+
+/**
+ * One sequential adapter per layer, after the feed-forward block's output (Pfeiffer et al., 2021, arXiv 2005.00247).
+ *
+ * @example attach(model, pfeiffer({ bottleneck: 32 }))
+ */
+export const pfeiffer = bottleneckMethod('pfeiffer', ['ffn.out']);

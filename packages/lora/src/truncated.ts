@@ -1,0 +1,132 @@
+import {
+  assertCuttable,
+  assertOneRank,
+  cutStep,
+  defineMethod,
+  loraFile,
+  missedCut,
+  parseOptions,
+  positive,
+  rankCost,
+  rankedPaths,
+  ranksForBudget,
+  rankUnit,
+  readLoraFile,
+  tensorAt,
+  truncated,
+  withRankCounts,
+  type AdapterContents,
+  type AdapterLayer,
+  type AdapterLayers,
+  type CallableMethod,
+  type Controller,
+  type ControllerChanges,
+  type HostTensors,
+  type Init,
+  type MatchOn,
+  type Site,
+  type TargetConfig,
+  type TrainPlan,
+} from '@peftjs/core';
+import * as v from 'valibot';
+import { parseLoraConfig, plainEntries, type LoraConfig } from './config.js';
+import { changeOf, plainLayer } from './layer.js';
+import { startsOf } from './starts.js';
+
+/** Ranks at the start for each that is kept on average, as those give themselves that choose ranks while they train. */
+const RANKS_PER_KEPT_RANK = 1.5;
+
+/**
+ * The control for methods that choose ranks while they train: a LoRA of generous rank, cut once to a budget by the singular
+ * values of its changes, and trained on in the final phase. What it leaves is a LoRA whose ranks differ from module to module.
+ *
+ * @example attach(model, truncatedLora({ r: 12, budget: 60_000 }))
+ */
+export const truncatedLora: CallableMethod<TruncatedLoraConfig> = defineMethod<TruncatedLoraConfig>({
+  name: 'truncated-lora',
+  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
+  parseConfig: parseTruncatedConfig,
+  fitBudget,
+  adapt,
+  controller: (layers, { budget }, plan) => (budget === null ? undefined : truncationController(layers, budget, plan)),
+  resumedLayers,
+  peftTypes: ['LORA'],
+  toFile: loraFile,
+  fromFile(file) {
+    const { values, ...config } = readLoraFile(file);
+    return { config, values };
+  },
+});
+
+/** Stored: r_max is half as much again as the budget keeps on average. Trained: r_max is the budget, and two thirds of it stay. */
+function fitBudget(
+  sites: readonly Site[],
+  budget: number,
+  config: TruncatedLoraConfig,
+  matchOn: MatchOn = 'stored',
+): TruncatedLoraConfig {
+  assertOneRank(sites, budget);
+  if (matchOn === 'trained') {
+    const { cost, ...ranks } = ranksForBudget(sites, budget);
+    return { ...config, ...ranks, budget: Math.round(cost / RANKS_PER_KEPT_RANK) };
+  }
+  return { ...config, r: Math.ceil((RANKS_PER_KEPT_RANK * budget) / rankUnit(sites)), rankPattern: {}, budget };
+}
+
+function adapt(sites: readonly Site[], { budget: _, ...config }: TruncatedLoraConfig, init: Init): AdapterLayers {
+  const plain = parseLoraConfig(config);
+  const starts = startsOf(sites, plain, init);
+  return Object.fromEntries(
+    sites.map((site) => [site.path, resizable(plainLayer(changeOf(site, plain, tensorAt(starts, site.path))))]),
+  );
+}
+
+/** The layer, counted by the ranks that its values have. */
+function resizable(layer: AdapterLayer): AdapterLayer {
+  const rank = (values: HostTensors): number => tensorAt(values, 'loraA').shape[1] as number;
+  return { ...layer, rank, storedParameters: (values) => rank(values) * rankCost(layer.site) };
+}
+
+/** The layers that values from after the cut fit. */
+function resumedLayers({ layers, values }: AdapterContents<TruncatedLoraConfig>): AdapterLayers {
+  return withRankCounts(
+    layers,
+    Object.keys(layers).map((path) => values[`${path}.loraA`]?.shape[1] ?? 0),
+  );
+}
+
+/** Options of truncated LoRA: plain LoRA's, `r` being r_max, the rank that every module starts with, and a budget. */
+export interface TruncatedLoraConfig
+  extends TargetConfig, Pick<LoraConfig, 'r' | 'loraAlpha' | 'rankPattern' | 'alphaPattern' | 'loraDropout'> {
+  /** Parameters to store from the final phase on, within 1 %; null for a LoRA that stays as it is. Default null. */
+  readonly budget: number | null;
+}
+
+/** Fills in the defaults. @throws ConfigError naming the field. */
+function parseTruncatedConfig(input: unknown): TruncatedLoraConfig {
+  return parseOptions('truncated-lora', { ...plainEntries, budget: v.nullish(positive, null) }, input);
+}
+
+/**
+ * Cuts the layers to a budget once, after the last step before the final phase.
+ * @throws ConfigError when the budget is out of reach or there is no step to train in before.
+ */
+function truncationController(layers: AdapterLayers, budget: number, plan: TrainPlan): Controller {
+  assertCuttable(layers, budget, plan);
+  const due = cutStep(plan);
+  const memory = { cut: false };
+  return {
+    scalars(step) {
+      if (step > due && !memory.cut) throw missedCut('the adapter was not cut to its budget', step, due);
+      return {};
+    },
+    reads: (step) => (step === due ? rankedPaths(layers).flatMap((path) => [`${path}.loraA`, `${path}.loraB`]) : []),
+    afterStep(_step, values): ControllerChanges {
+      memory.cut = true;
+      return { resized: truncated(layers, values, budget) };
+    },
+    holdsBudget: (step) => memory.cut && step >= due,
+    snapshot: () => ({ ...memory }),
+    restore: (state) => void Object.assign(memory, state),
+  };
+}

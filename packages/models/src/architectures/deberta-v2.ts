@@ -1,0 +1,327 @@
+/**
+ * DeBERTa v2 and v3 (He et al., 2021): word pieces, then post-norm transformer layers whose attention tells content from
+ * position, and the heads of transformers. Module paths are those of DebertaV2ForSequenceClassification and
+ * DebertaV2ForTokenClassification.
+ *
+ *   x0 = LN(w + p + t)                   rows of the word table; of positions and token types where there are tables of them
+ *   c  = softmax(s q k^T + b) v          in each head; b: deberta-v2-relative.ts, of relative positions r = LN(R)
+ *   x' = the rest of a layer, of x and c: encoder.ts
+ *   of a text   gelu(x_L[first token] W_d) W_c     W_d: pooler.dense
+ *   of tokens   x_L W_c
+ *   encode      mean over tokens of x_L
+ *
+ * s = 1 / sqrt(n H / heads), n: 1 and the number of terms of b.
+ */
+import {
+  CheckpointError,
+  embeddingSite,
+  layerNormSite,
+  linearSite,
+  type Scope,
+  type Site,
+  type Task,
+  type Tensors,
+} from '@peftjs/core';
+import { attention, gelu, maskBias } from '@peftjs/core/nn';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import { batchInput, denseHead, headFor, linearHead, type Architecture, type Features } from '../architecture.js';
+import { afterAttention, bertLayerNames, layerSites, type LayerConfig, type LayerPlace } from '../encoder.js';
+import { field, shown } from '../json.js';
+import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from '../reading.js';
+import {
+  boolean,
+  positiveInteger,
+  positiveNumber,
+  refuseUnless,
+  wholeNumber,
+  type ConfigFile,
+  type ModelType,
+} from '../transformers/config.js';
+import {
+  contentToPosition,
+  distances,
+  positionToContent,
+  relativeSpan,
+  type Distances,
+  type RelativeConfig,
+} from './deberta-v2-relative.js';
+
+/** The settings of config.json that the network depends on, under their names there. */
+interface DebertaV2Config extends LayerConfig, RelativeConfig {
+  readonly vocabSize: number;
+  readonly numHiddenLayers: number;
+  /** Divides `hiddenSize`. */
+  readonly numAttentionHeads: number;
+  readonly maxPositionEmbeddings: number;
+  /** Rows of the table of token types; 0 for none. */
+  readonly typeVocabSize: number;
+  /** Whether positions are added to the words too. */
+  readonly positionBiasedInput: boolean;
+  /** Whether keys go to positions. */
+  readonly contentToPosition: boolean;
+  /** Whether queries come from positions. */
+  readonly positionToContent: boolean;
+  /** Whether positions go through the projections of the content, or have their own. */
+  readonly shareAttKey: boolean;
+  /** Whether the table of relative positions is normalised. */
+  readonly normalisedPositions: boolean;
+}
+
+const EMBEDDINGS = 'deberta.embeddings';
+const RELATIVE = 'deberta.encoder.rel_embeddings';
+const RELATIVE_NORM = 'deberta.encoder.LayerNorm';
+
+const names = {
+  ...bertLayerNames,
+  query: 'attention.self.query_proj',
+  key: 'attention.self.key_proj',
+  value: 'attention.self.value_proj',
+};
+
+/** The network of a configuration for a task. @throws UnsupportedError for a task that it has no head for. */
+function debertaV2(config: DebertaV2Config, task: Task): Architecture {
+  const { hiddenSize, typeVocabSize } = config;
+  const first: Features = (scope, inputs) => onlyToken(lastHidden(config, scope, inputs, firstToken));
+  const every: Features = (scope, inputs) => lastHidden(config, scope, inputs, everyToken);
+  const pooled = { trained: ['pooler', 'classifier'], dense: 'pooler.dense', activation: gelu, out: 'classifier' };
+  const heads = {
+    'sequence-classification': denseHead(pooled, hiddenSize, first),
+    'token-classification': linearHead({ path: 'classifier' }, hiddenSize, every),
+  };
+  return {
+    name: 'deberta-v2',
+    maxTokens: config.maxPositionEmbeddings,
+    ...(typeVocabSize > 0 && { tokenTypes: typeVocabSize }),
+    settings: settingsOf(config),
+    sites: [
+      ...embeddingSites(config),
+      ...Array.from({ length: config.numHiddenLayers }, (_, layer) => sitesOf(config, layer)).flat(),
+    ],
+    encodeOnly: [],
+    defaultTargetModules: ['query_proj', 'value_proj'],
+    lookups: [{ site: `${EMBEDDINGS}.word_embeddings`, ids: 'inputIds' }],
+    encode: (scope, inputs) => tokenMean(every(scope, inputs), batchInput(inputs, 'attentionMask')),
+    head: headFor('deberta-v2', heads, task),
+  };
+}
+
+function settingsOf(config: DebertaV2Config): Record<string, number> {
+  const { numAttentionHeads, layerNormEps, positionBuckets, maxRelativePositions } = config;
+  const terms = { contentToPosition: +config.contentToPosition, positionToContent: +config.positionToContent };
+  return { numAttentionHeads, layerNormEps, positionBuckets: positionBuckets ?? 0, maxRelativePositions, ...terms };
+}
+
+function embeddingSites(config: DebertaV2Config): Site[] {
+  const { vocabSize, hiddenSize, maxPositionEmbeddings, typeVocabSize } = config;
+  const positions = embeddingSite(`${EMBEDDINGS}.position_embeddings`, maxPositionEmbeddings, hiddenSize);
+  const types = embeddingSite(`${EMBEDDINGS}.token_type_embeddings`, typeVocabSize, hiddenSize);
+  return [
+    embeddingSite(`${EMBEDDINGS}.word_embeddings`, vocabSize, hiddenSize),
+    ...(config.positionBiasedInput ? [positions] : []),
+    ...(typeVocabSize > 0 ? [types] : []),
+    layerNormSite(`${EMBEDDINGS}.LayerNorm`, hiddenSize),
+    shared(embeddingSite(RELATIVE, 2 * relativeSpan(config), hiddenSize)),
+    ...(config.normalisedPositions ? [shared(layerNormSite(RELATIVE_NORM, hiddenSize))] : []),
+  ];
+}
+
+/** A layer's modules; positions have projections of their own where they do not share those of the content. */
+function sitesOf(config: DebertaV2Config, layer: number): Site[] {
+  const { hiddenSize, shareAttKey } = config;
+  const place = placeOf(layer);
+  const ofPositions = positionPaths(config, place).flatMap((path) => path ?? []);
+  const own = shareAttKey ? [] : ofPositions.map((path) => linearSite(path, hiddenSize, hiddenSize, { layer }));
+  const [query, key, value, ...others] = layerSites(place, config, layer) as [Site, Site, Site, ...Site[]];
+  return [query, key, value, ...own, ...others].map((site) => (ofPositions.includes(site.path) ? shared(site) : site));
+}
+
+/** A module that positions go through, which all rows of a batch share. */
+function shared(site: Site): Site {
+  return { ...site, readsShared: true };
+}
+
+function placeOf(layer: number): LayerPlace {
+  return { path: `deberta.encoder.layer.${layer}`, names };
+}
+
+/** What makes keys and queries of positions, where there is need of them. */
+function positionPaths(config: DebertaV2Config, { path }: LayerPlace): (string | undefined)[] {
+  const [key, query] = config.shareAttKey ? [names.key, names.query] : POSITION_PROJECTIONS;
+  return [config.contentToPosition && key, config.positionToContent && query].map((name) =>
+    name ? `${path}.${name}` : undefined,
+  );
+}
+
+const POSITION_PROJECTIONS = ['attention.self.pos_key_proj', 'attention.self.pos_query_proj'] as const;
+
+/**
+ * The last layer at the tokens that are read: it attends to all of them, and is computed for these alone.
+ * inputIds and tokenTypeIds [B, S] int32, attentionMask [B, S] float32 -> [B, Q, H]
+ */
+function lastHidden(config: DebertaV2Config, scope: Scope, inputs: Tensors, read: Reader): Tensor {
+  const mask = maskBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, 1, S]
+  const last = config.numHiddenLayers - 1;
+  let x = embed(config, scope, inputs); // [B, S, H]
+  const tokens = x.shape[1] as number;
+  const all = positionRows(config, scope, distances(tokens, tokens, config));
+  for (let layer = 0; layer < last; layer++) {
+    x = transformerLayer(config, scope, layer, { queries: x, keys: x, mask, positions: all });
+  }
+  const queries = read(x); // [B, Q, H]
+  const few = positionRows(config, scope, distances(tokens, queries.shape[1] as number, config));
+  return transformerLayer(config, scope, last, { queries, keys: x, mask, positions: few });
+}
+
+/** Words, and positions and types where they have tables: [B, S] -> [B, S, H]. */
+function embed(config: DebertaV2Config, scope: Scope, inputs: Tensors): Tensor {
+  const ids = batchInput(inputs, 'inputIds');
+  checkTokens('deberta-v2', ids, config.maxPositionEmbeddings);
+  const tokens = ids.shape[1] as number;
+  let x = scope.embedding(`${EMBEDDINGS}.word_embeddings`, ids); // [B, S, H]
+  if (config.positionBiasedInput) {
+    x = tf.add(x, scope.embedding(`${EMBEDDINGS}.position_embeddings`, positionIds(tokens))); // [1, S, H]
+  }
+  if (config.typeVocabSize > 0) {
+    const types = inputs.tokenTypeIds ?? tf.zeros([1, tokens], 'int32');
+    x = tf.add(x, scope.embedding(`${EMBEDDINGS}.token_type_embeddings`, types)); // [B or 1, S, H]
+  }
+  return scope.layerNorm(`${EMBEDDINGS}.LayerNorm`, x, config.layerNormEps);
+}
+
+/** Rows of relative positions, as a layer reads them: [R, H]. */
+interface PositionRows {
+  readonly toKeys: Tensor;
+  readonly toQueries: Tensor;
+}
+
+function positionRows(config: DebertaV2Config, scope: Scope, { toKeys, toQueries }: Distances): PositionRows {
+  const rows = (ids: Tensor): Tensor => {
+    const table = scope.embedding(RELATIVE, ids); // [R] -> [R, H]
+    return config.normalisedPositions ? scope.layerNorm(RELATIVE_NORM, table, config.layerNormEps) : table;
+  };
+  return { toKeys: rows(toKeys), toQueries: rows(toQueries) };
+}
+
+/** What a layer computes with: the tokens that it is computed for [B, Q, H] and those they attend to [B, S, H]. */
+interface LayerInputs {
+  readonly queries: Tensor;
+  readonly keys: Tensor;
+  /** [B, 1, 1, S] */
+  readonly mask: Tensor;
+  readonly positions: PositionRows;
+}
+
+/** queries [B, Q, H] -> [B, Q, H] */
+function transformerLayer(
+  config: DebertaV2Config,
+  scope: Scope,
+  layer: number,
+  { queries, keys, mask, positions }: LayerInputs,
+): Tensor {
+  const { numAttentionHeads: heads, hiddenSize } = config;
+  const place = placeOf(layer);
+  const [q, k, v] = [
+    scope.linear(`${place.path}.${names.query}`, queries), // [B, Q, H]
+    scope.linear(`${place.path}.${names.key}`, keys), // [B, S, H]
+    scope.linear(`${place.path}.${names.value}`, keys), // [B, S, H]
+  ];
+  const terms = 1 + Number(config.contentToPosition) + Number(config.positionToContent);
+  const scale = 1 / Math.sqrt((terms * hiddenSize) / heads);
+  const [toKeys, toQueries] = positionPaths(config, place);
+  let bias = mask;
+  if (toKeys !== undefined) {
+    const p = tf.mul(scope.linear(toKeys, positions.toKeys), scale); // [R, H]
+    bias = tf.add(contentToPosition(q, p, heads, keys.shape[1] as number), bias); // [B, heads, Q, S]
+  }
+  if (toQueries !== undefined) {
+    const p = tf.mul(scope.linear(toQueries, positions.toQueries), scale); // [R, H]
+    bias = tf.add(positionToContent(k, p, heads), bias); // [B, heads, Q, S]
+  }
+  return afterAttention(scope, place, config, {
+    x: queries,
+    context: attention(q, k, v, { heads, maskBias: bias, scale }),
+  });
+}
+
+/** DeBERTa v2 and v3 as transformers saves them: `DebertaV2Model`, `DebertaV2ForSequenceClassification` and others. */
+export const debertaV2Type: ModelType = {
+  name: 'deberta-v2',
+  savedBy: 'DebertaV2Model or DebertaV2ForSequenceClassification',
+  prefix: 'deberta.',
+  architecture: (config, task) => debertaV2(settings(config), task),
+};
+
+/** What a config.json leaves out is as transformers has it, but that relative attention must be asked for. */
+function settings(config: ConfigFile): DebertaV2Config {
+  refuseUnless(config, 'hidden_act', 'gelu');
+  refuseUnless(config, 'pooler_hidden_act', 'gelu');
+  refuseUnless(config, 'conv_kernel_size', 0);
+  refuseUnless(config, 'relative_attention', true, false);
+  const hiddenSize = positiveInteger(config, 'hidden_size', 1536);
+  for (const width of ['embedding_size', 'pooler_hidden_size']) refuseUnless(config, width, hiddenSize);
+  const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 24, { divides: hiddenSize });
+  refuseUnless(config, 'attention_head_size', hiddenSize / numAttentionHeads);
+  const maxPositionEmbeddings = positiveInteger(config, 'max_position_embeddings', 512);
+  const terms = attentionTerms(config);
+  return {
+    vocabSize: positiveInteger(config, 'vocab_size', 128_100),
+    hiddenSize,
+    numHiddenLayers: positiveInteger(config, 'num_hidden_layers', 24, { most: 1000 }),
+    numAttentionHeads,
+    intermediateSize: positiveInteger(config, 'intermediate_size', 6144),
+    layerNormEps: positiveNumber(config, 'layer_norm_eps', 1e-7),
+    maxPositionEmbeddings,
+    typeVocabSize: wholeNumber(config, 'type_vocab_size', 0),
+    positionBiasedInput: boolean(config, 'position_biased_input', true),
+    contentToPosition: terms.includes('c2p'),
+    positionToContent: terms.includes('p2c'),
+    shareAttKey: boolean(config, 'share_att_key', false),
+    normalisedPositions: parts(config, 'norm_rel_ebd', 'none').includes('layer_norm'),
+    ...distancesOf(config, maxPositionEmbeddings),
+  };
+}
+
+/** How distances are told apart; a number below 1 stands for none given. */
+function distancesOf(
+  config: ConfigFile,
+  maxPositionEmbeddings: number,
+): Pick<DebertaV2Config, 'positionBuckets' | 'maxRelativePositions'> {
+  const given = (name: string, least: number): number | null => {
+    const value = field(config.settings, name);
+    return typeof value === 'number' && value < 1 ? null : positiveInteger(config, name, least);
+  };
+  const maxRelativePositions = given('max_relative_positions', maxPositionEmbeddings) ?? maxPositionEmbeddings;
+  const isGiven = field(config.settings, 'position_buckets') !== undefined;
+  const positionBuckets = isGiven ? given('position_buckets', 1) : null;
+  const most = 2 * (maxRelativePositions - 1) - 1; // half of them are distances of their own, the others lie between it and the last
+  if (positionBuckets === null || (positionBuckets >= 2 && positionBuckets <= most)) {
+    return { positionBuckets, maxRelativePositions };
+  }
+  throw new CheckpointError(
+    `${config.file}: 'position_buckets' must be from 2 to ${most} for distances below ${maxRelativePositions}, got ${positionBuckets}`,
+    config.file,
+  );
+}
+
+/** The terms of the attention besides content to content. */
+function attentionTerms(config: ConfigFile): readonly string[] {
+  const terms = parts(config, 'pos_att_type', '');
+  const unknown = terms.find((term) => term !== 'c2p' && term !== 'p2c');
+  if (unknown === undefined) return terms;
+  throw new CheckpointError(
+    `${config.file}: 'pos_att_type' must be made of "c2p" and "p2c", got ${shown(unknown)}, which is not supported`,
+    config.file,
+  );
+}
+
+/** A setting that is a list of words, or several with a bar between them. */
+function parts(config: ConfigFile, name: string, fallback: string): string[] {
+  const value = field(config.settings, name) ?? fallback;
+  const words: unknown[] =
+    typeof value === 'string' ? value.toLowerCase().split('|') : Array.isArray(value) ? value : [];
+  const texts = words.flatMap((word) => (typeof word === 'string' ? [word.trim()] : []));
+  const isMadeOfWords = typeof value === 'string' || (Array.isArray(value) && texts.length === words.length);
+  if (isMadeOfWords) return texts.filter((word) => word !== '');
+  throw new CheckpointError(`${config.file}: '${name}' must be made of words, got ${shown(value)}`, config.file);
+}

@@ -1,0 +1,46 @@
+/**
+ * ELECTRA (Clark et al., 2020), the discriminator: the encoder of encoder.ts, x_L being what it ends with, whose tables may be
+ * narrower than its layers, and the heads of transformers. Module paths are those of ElectraForSequenceClassification and
+ * ElectraForTokenClassification.
+ *
+ *   of a text   gelu(x_L[first token] W_d) W_o      W_d, W_o: classifier.dense, classifier.out_proj
+ *   of tokens   x_L W_c
+ *   encode      mean over tokens of x_L
+ */
+import type { Task } from '@peftjs/core';
+import { gelu } from '@peftjs/core/nn';
+import { denseHead, headFor, linearHead, type Architecture } from '../architecture.js';
+import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
+import { positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
+import { bertFamily, bertSettings, type BertConfig } from './bert.js';
+
+/** The settings of config.json that the network depends on, under their names there. */
+interface ElectraConfig extends BertConfig {
+  readonly embeddingSize: number;
+}
+
+/** The network of a configuration for a task. @throws UnsupportedError for a task that it has no head for. */
+function electra(config: ElectraConfig, task: Task): Architecture {
+  const encoder: EncoderConfig = { ...config, ...bertFamily, root: 'electra' };
+  const names = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj' };
+  const heads = {
+    'sequence-classification': denseHead({ ...names, activation: gelu }, config.hiddenSize, firstTokenOf(encoder)),
+    'token-classification': linearHead({ path: 'classifier' }, config.hiddenSize, everyTokenOf(encoder)),
+  };
+  return { ...encoderNetwork(encoder), head: headFor('electra', heads, task) };
+}
+
+/** ELECTRA's discriminator as transformers saves it: `ElectraForPreTraining`, `ElectraForSequenceClassification` and others. */
+export const electraType: ModelType = {
+  name: 'electra',
+  savedBy: 'ElectraModel or ElectraForSequenceClassification',
+  prefix: 'electra.',
+  architecture,
+};
+
+/** What a config.json leaves out is as in electra-small-discriminator, as transformers has it. */
+function architecture(config: ConfigFile, task: Task): Architecture {
+  const hiddenSize = positiveInteger(config, 'hidden_size', 256);
+  const settings = bertSettings(config, { hiddenSize, intermediateSize: 1024, numAttentionHeads: 4 });
+  return electra({ ...settings, embeddingSize: positiveInteger(config, 'embedding_size', 128) }, task);
+}

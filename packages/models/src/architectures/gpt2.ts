@@ -1,0 +1,200 @@
+/**
+ * GPT-2 (Radford et al., 2019): words and positions, then pre-norm transformer layers of which no token looks ahead, and the heads
+ * of transformers. Module paths are those of GPT2ForSequenceClassification, GPT2ForTokenClassification and GPT2LMHeadModel.
+ *
+ *   x0 = w + p
+ *   a  = x + Attention(LN(x)) W_o     softmax(q k^T / sqrt(H / heads)) v in each head; q, k, v = LN(x) W_qkv
+ *   x' = a + gelu(LN(a) W_i) W_f      gelu by its tanh approximation
+ *   h  = LN(x_L)
+ *   of a text       h[last token] W_s
+ *   of tokens       h W_c
+ *   the next token  h E^T             E: the table of words
+ *   encode          h[last token]
+ *
+ * Every W has a bias but W_s.
+ */
+import {
+  embeddingSite,
+  layerNormSite,
+  linearSite,
+  type Place,
+  type Scope,
+  type Site,
+  type Task,
+  type Tensors,
+} from '@peftjs/core';
+import { attention, geluTanh } from '@peftjs/core/nn';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import { batchInput, type Architecture, type Network } from '../architecture.js';
+import type { Context } from '../context.js';
+import { decoder } from '../decoder.js';
+import { checkTokens, everyToken, lastToken, positionIds, type Reader } from '../reading.js';
+import {
+  boolean,
+  positiveInteger,
+  positiveNumber,
+  refuseUnless,
+  type ConfigFile,
+  type ModelType,
+} from '../transformers/config.js';
+
+/** The settings of config.json that the network depends on, under their names there. */
+interface Gpt2Config {
+  readonly vocabSize: number;
+  readonly nPositions: number;
+  readonly nEmbd: number;
+  readonly nLayer: number;
+  /** Divides `nEmbd`. */
+  readonly nHead: number;
+  readonly nInner: number;
+  readonly layerNormEpsilon: number;
+  readonly tieWordEmbeddings: boolean;
+}
+
+const WORDS = 'transformer.wte';
+const POSITIONS = 'transformer.wpe';
+const FINAL_NORM = 'transformer.ln_f';
+
+/** The network of a configuration for a task. */
+function gpt2(config: Gpt2Config, task: Task): Architecture {
+  const { nEmbd, nLayer, vocabSize, tieWordEmbeddings } = config;
+  return decoder(
+    network(config),
+    {
+      width: nEmbd,
+      last: (...pass) => lastTokenHidden(config, ...pass),
+      every: (...pass) => everyHidden(config, ...pass),
+      layers: nLayer,
+      keyWidth: nEmbd,
+      ofTokens: 'classifier',
+      table: WORDS,
+      words: vocabSize,
+      tied: tieWordEmbeddings,
+    },
+    task,
+  );
+}
+
+function network(config: Gpt2Config): Omit<Network, 'encode'> {
+  const { vocabSize, nPositions, nEmbd, nLayer, nHead, layerNormEpsilon } = config;
+  return {
+    name: 'gpt2',
+    maxTokens: nPositions,
+    settings: { nHead, layerNormEpsilon },
+    sites: [
+      embeddingSite(WORDS, vocabSize, nEmbd),
+      embeddingSite(POSITIONS, nPositions, nEmbd),
+      ...Array.from({ length: nLayer }, (_, layer) => layerSites(config, layer)).flat(),
+      layerNormSite(FINAL_NORM, nEmbd),
+    ],
+    encodeOnly: [],
+    defaultTargetModules: ['c_attn'],
+    lookups: [{ site: WORDS, ids: 'inputIds' }],
+  };
+}
+
+function layerSites({ nEmbd, nInner }: Gpt2Config, layer: number): Site[] {
+  const path = layerPath(layer);
+  return [
+    layerNormSite(`${path}.ln_1`, nEmbd, { layer }),
+    conv1d(`${path}.attn.c_attn`, nEmbd, 3 * nEmbd, { role: 'attention.qkv', layer }),
+    conv1d(`${path}.attn.c_proj`, nEmbd, nEmbd, { role: 'attention.output', layer }),
+    layerNormSite(`${path}.ln_2`, nEmbd, { layer }),
+    conv1d(`${path}.mlp.c_fc`, nEmbd, nInner, { role: 'ffn.in', layer }),
+    conv1d(`${path}.mlp.c_proj`, nInner, nEmbd, { role: 'ffn.out', layer }),
+  ];
+}
+
+function conv1d(path: string, inFeatures: number, outFeatures: number, place: Place): Site {
+  return { ...linearSite(path, inFeatures, outFeatures, place), fanInFanOut: true };
+}
+
+function layerPath(layer: number): string {
+  return `transformer.h.${layer}`;
+}
+
+/** inputIds [B, S] int32 -> [B, S, H] */
+function everyHidden(config: Gpt2Config, scope: Scope, inputs: Tensors, context: Context): Tensor {
+  const x = belowLast(config, scope, inputs, context);
+  return finished(config, scope, transformerLayer(config, scope, config.nLayer - 1, { x, context }));
+}
+
+/** The last layer but for its keys and values is computed for the last token alone: [B, S] -> [B, 1, H]. */
+function lastTokenHidden(config: Gpt2Config, scope: Scope, inputs: Tensors, context: Context): Tensor {
+  const x = belowLast(config, scope, inputs, context);
+  const { read } = lastToken(batchInput(inputs, 'attentionMask'));
+  return finished(config, scope, transformerLayer(config, scope, config.nLayer - 1, { x, context, read }));
+}
+
+/** What the last layer is given: [B, S, H]. */
+function belowLast(config: Gpt2Config, scope: Scope, inputs: Tensors, context: Context): Tensor {
+  const ids = batchInput(inputs, 'inputIds');
+  checkTokens('gpt2', ids, config.nPositions);
+  const positions = context.positions ?? positionIds(ids.shape[1] as number);
+  let x = tf.add(scope.embedding(WORDS, ids), scope.embedding(POSITIONS, positions)); // [B, S, H] + [1 or B, S, H]
+  for (let layer = 0; layer < config.nLayer - 1; layer++) x = transformerLayer(config, scope, layer, { x, context });
+  return x;
+}
+
+function finished({ layerNormEpsilon }: Gpt2Config, scope: Scope, x: Tensor): Tensor {
+  return scope.layerNorm(FINAL_NORM, x, layerNormEpsilon);
+}
+
+/** What a layer computes with: all tokens [B, S, H], what they attend to, and the one that it is computed for. */
+interface LayerInputs {
+  readonly x: Tensor;
+  readonly context: Context;
+  /** Reads the last token of each row. Default: the layer is computed for all of them. */
+  readonly read?: Reader;
+}
+
+/** x [B, S, H] -> [B, Q, H] */
+function transformerLayer(
+  { nEmbd, nHead, layerNormEpsilon }: Gpt2Config,
+  scope: Scope,
+  layer: number,
+  { x, context, read }: LayerInputs,
+): Tensor {
+  const path = layerPath(layer);
+  const readBy = read ?? everyToken;
+  const qkv = scope.linear(`${path}.attn.c_attn`, scope.layerNorm(`${path}.ln_1`, x, layerNormEpsilon)); // [B, S, 3 H]
+  const [q, k, v] = tf.split(qkv, [nEmbd, nEmbd, nEmbd], 2) as [Tensor, Tensor, Tensor];
+  const { keys, values } = context.attended(layer, { keys: k, values: v }); // [B, keys, H]
+  const maskBias = read ? context.lastBias : context.bias;
+  const attended = attention(readBy(q), keys, values, { heads: nHead, maskBias }); // [B, Q, H]
+  const a = tf.add(readBy(x), scope.linear(`${path}.attn.c_proj`, attended));
+  const normed = scope.layerNorm(`${path}.ln_2`, a, layerNormEpsilon);
+  const inner = geluTanh(scope.linear(`${path}.mlp.c_fc`, normed)); // [B, Q, inner]
+  return tf.add(a, scope.linear(`${path}.mlp.c_proj`, inner)); // [B, Q, H]
+}
+
+/** GPT-2 as transformers saves it: `GPT2Model`, `GPT2LMHeadModel`, `GPT2ForSequenceClassification` and others. */
+export const gpt2Type: ModelType = {
+  name: 'gpt2',
+  savedBy: 'GPT2Model, GPT2LMHeadModel or GPT2ForSequenceClassification',
+  prefix: 'transformer.',
+  architecture,
+};
+
+/** What a config.json leaves out is as in gpt2, as transformers has it. */
+function architecture(config: ConfigFile, task: Task): Architecture {
+  refuseUnless(config, 'activation_function', 'gelu_new');
+  refuseUnless(config, 'scale_attn_weights', true);
+  refuseUnless(config, 'scale_attn_by_inverse_layer_idx', false);
+  refuseUnless(config, 'add_cross_attention', false);
+  const nEmbd = positiveInteger(config, 'n_embd', 768);
+  return gpt2(
+    {
+      vocabSize: positiveInteger(config, 'vocab_size', 50_257),
+      nPositions: positiveInteger(config, 'n_positions', 1024),
+      nEmbd,
+      nLayer: positiveInteger(config, 'n_layer', 12, { most: 1000 }),
+      nHead: positiveInteger(config, 'n_head', 12, { divides: nEmbd }),
+      nInner: positiveInteger(config, 'n_inner', 4 * nEmbd),
+      layerNormEpsilon: positiveNumber(config, 'layer_norm_epsilon', 1e-5),
+      tieWordEmbeddings: boolean(config, 'tie_word_embeddings', true),
+    },
+    task,
+  );
+}

@@ -1,0 +1,49 @@
+export type { Architecture, Decoding, Features, Head, Network } from '../architecture.js';
+export {
+  batchInput,
+  checkFinite,
+  checkShapes,
+  denseHead,
+  frozenHead,
+  headFor,
+  linearHead,
+  tiedHead,
+  weightShapes,
+} from '../architecture.js';
+export type { Checkpoint, CheckpointFormat, SourceFiles } from '../checkpoint.js';
+export { keptNames, keptPrompt, nextToken, wholeText, type Context, type KeysAndValues } from '../context.js';
+export { decoder } from '../decoder.js';
+export {
+  afterAttention,
+  bertLayerNames,
+  encoderNetwork,
+  everyTokenOf,
+  firstTokenOf,
+  layerSites,
+  type EncoderConfig,
+  type LayerConfig,
+  type LayerNames,
+  type LayerPlace,
+} from '../encoder.js';
+export type { ModelFolder } from '../folder.js';
+export {
+  checkTokens,
+  everyToken,
+  firstToken,
+  lastToken,
+  onlyToken,
+  positionIds,
+  tokenMean,
+  type LastToken,
+  type Reader,
+} from '../reading.js';
+export { createTokenizer, type TokenizerDefinition } from '../tokenizer.js';
+export {
+  boolean,
+  positiveInteger,
+  positiveNumber,
+  refuseUnless,
+  wholeNumber,
+  type ConfigFile,
+  type ModelType,
+} from '../transformers/config.js';

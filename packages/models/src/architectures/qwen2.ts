@@ -1,0 +1,35 @@
+import { CheckpointError, type Task } from '@peftjs/core';
+import type { Architecture } from '../architecture.js';
+import { field, shown } from '../json.js';
+import { positiveInteger, refuseUnless, type ConfigFile, type ModelType } from '../transformers/config.js';
+import { llama, llamaSettings } from './llama.js';
+
+/** Qwen2 and Qwen2.5 as transformers saves them: Llama's network with a bias on queries, keys and values. */
+export const qwen2Type: ModelType = {
+  name: 'qwen2',
+  savedBy: 'Qwen2Model, Qwen2ForCausalLM or Qwen2ForSequenceClassification',
+  prefix: 'model.',
+  architecture,
+};
+
+/** What a config.json leaves out is as in Qwen2 7B, as transformers has it. */
+function architecture(config: ConfigFile, task: Task): Architecture {
+  refuseUnless(config, 'use_sliding_window', false);
+  refuseSlidingLayers(config);
+  const sizes = {
+    vocabSize: positiveInteger(config, 'vocab_size', 151_936),
+    intermediateSize: positiveInteger(config, 'intermediate_size', 22_016),
+    maxPositionEmbeddings: positiveInteger(config, 'max_position_embeddings', 32_768),
+  };
+  const biases = { qkvBias: true, outputBias: false, mlpBias: false };
+  return llama({ name: 'qwen2', ...sizes, ...biases, ...llamaSettings(config) }, task);
+}
+
+function refuseSlidingLayers({ file, settings }: ConfigFile): void {
+  const types = field(settings, 'layer_types') ?? [];
+  if (Array.isArray(types) && types.every((type) => type === 'full_attention')) return;
+  throw new CheckpointError(
+    `${file}: 'layer_types' must all be "full_attention", got ${shown(types)}, which is not supported`,
+    file,
+  );
+}

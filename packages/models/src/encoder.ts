@@ -1,0 +1,225 @@
+/**
+ * The encoder of BERT (Devlin et al., 2019) and its family: word pieces, then post-norm transformer layers.
+ *
+ *   x0 = LN(w + p + t) W_e    w, p, t: rows of the word, position and token type tables; W_e where they are narrower than H
+ *   c  = Attention(x)         softmax(q k^T / sqrt(H / heads)) v in each head, of x W_q, x W_k, x W_v
+ *   x' = the rest of a layer, of x and c: `afterAttention`
+ *
+ * Every W has a bias.
+ */
+import { embeddingSite, layerNormSite, linearSite, type Scope, type Site, type Tensors } from '@peftjs/core';
+import { attention, gelu, maskBias } from '@peftjs/core/nn';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import { batchInput, type Features, type Network } from './architecture.js';
+import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from './reading.js';
+
+/** What the encoder computes with. */
+export interface EncoderConfig extends LayerConfig {
+  /** What the network is called and its module paths begin with. */
+  readonly root: string;
+  /** Below the root, what the index of a layer follows. */
+  readonly layers: string;
+  readonly names: LayerNames;
+  readonly vocabSize: number;
+  readonly numHiddenLayers: number;
+  /** Divides `hiddenSize`. */
+  readonly numAttentionHeads: number;
+  /** Rows of the table of positions. */
+  readonly maxPositionEmbeddings: number;
+  /** The row of the first token. Default 0. */
+  readonly firstPosition?: number;
+  /** Rows of the table of token types; left out where there is none. */
+  readonly typeVocabSize?: number;
+  /** Width of the tables. Default `hiddenSize`. */
+  readonly embeddingSize?: number;
+  /** Module suffixes that are adapted when none are named. */
+  readonly defaultTargetModules: readonly string[];
+}
+
+/** The network of a configuration, for any head. */
+export function encoderNetwork(config: EncoderConfig): Network {
+  const { root, typeVocabSize, numAttentionHeads, layerNormEps, firstPosition = 0 } = config;
+  return {
+    name: root,
+    maxTokens: maxTokens(config),
+    ...(typeVocabSize !== undefined && { tokenTypes: typeVocabSize }),
+    settings: { numAttentionHeads, layerNormEps, ...(firstPosition > 0 && { firstPosition }) },
+    sites: [
+      ...embeddingSites(config),
+      ...Array.from({ length: config.numHiddenLayers }, (_, layer) =>
+        layerSites(placeOf(config, layer), config, layer),
+      ).flat(),
+    ],
+    encodeOnly: [],
+    defaultTargetModules: config.defaultTargetModules,
+    lookups: [{ site: `${root}.embeddings.word_embeddings`, ids: 'inputIds' }],
+    encode: (scope, inputs) =>
+      tokenMean(lastHidden(config, scope, inputs, everyToken), batchInput(inputs, 'attentionMask')),
+  };
+}
+
+/** The first token as the last layer leaves it, [B, H]. */
+export function firstTokenOf(config: EncoderConfig): Features {
+  return (scope, inputs) => onlyToken(lastHidden(config, scope, inputs, firstToken));
+}
+
+/** Every token as the last layer leaves it, [B, S, H]. */
+export function everyTokenOf(config: EncoderConfig): Features {
+  return (scope, inputs) => lastHidden(config, scope, inputs, everyToken);
+}
+
+function maxTokens({ maxPositionEmbeddings, firstPosition = 0 }: EncoderConfig): number {
+  return maxPositionEmbeddings - firstPosition;
+}
+
+function placeOf({ root, layers, names }: EncoderConfig, layer: number): LayerPlace {
+  return { path: `${root}.${layers}.${layer}`, names };
+}
+
+function embeddingSites(config: EncoderConfig): Site[] {
+  const { root, vocabSize, maxPositionEmbeddings, typeVocabSize, hiddenSize, embeddingSize = hiddenSize } = config;
+  const path = `${root}.embeddings`;
+  return [
+    embeddingSite(`${path}.word_embeddings`, vocabSize, embeddingSize),
+    embeddingSite(`${path}.position_embeddings`, maxPositionEmbeddings, embeddingSize),
+    ...(typeVocabSize === undefined
+      ? []
+      : [embeddingSite(`${path}.token_type_embeddings`, typeVocabSize, embeddingSize)]),
+    layerNormSite(`${path}.LayerNorm`, embeddingSize),
+    ...(embeddingSize === hiddenSize ? [] : [linearSite(`${root}.embeddings_project`, embeddingSize, hiddenSize)]),
+  ];
+}
+
+/**
+ * The last layer at the tokens that are read: it attends to all of them, and is computed for these alone.
+ * inputIds and tokenTypeIds [B, S] int32, attentionMask [B, S] float32 -> [B, Q, H]
+ */
+function lastHidden(config: EncoderConfig, scope: Scope, inputs: Tensors, read: Reader): Tensor {
+  const bias = maskBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, 1, S]
+  const last = config.numHiddenLayers - 1;
+  let x = embed(config, scope, inputs); // [B, S, H]
+  for (let layer = 0; layer < last; layer++) x = transformerLayer(config, scope, layer, { queries: x, keys: x, bias });
+  return transformerLayer(config, scope, last, { queries: read(x), keys: x, bias });
+}
+
+/** Words, positions and token types, which are 0 where the batch has none: [B, S] -> [B, S, H]. */
+function embed(config: EncoderConfig, scope: Scope, inputs: Tensors): Tensor {
+  const { root, firstPosition, hiddenSize, embeddingSize = hiddenSize } = config;
+  const path = `${root}.embeddings`;
+  const ids = batchInput(inputs, 'inputIds');
+  checkTokens(root, ids, maxTokens(config));
+  const tokens = ids.shape[1] as number;
+  const words = scope.embedding(`${path}.word_embeddings`, ids); // [B, S, embedding]
+  const positions = scope.embedding(`${path}.position_embeddings`, positionIds(tokens, firstPosition)); // [1, S, embedding]
+  const places = config.typeVocabSize === undefined ? positions : tf.add(positions, types(scope, path, inputs, tokens));
+  const x = scope.layerNorm(`${path}.LayerNorm`, tf.add(words, places), config.layerNormEps);
+  return embeddingSize === hiddenSize ? x : scope.linear(`${root}.embeddings_project`, x);
+}
+
+/** [B or 1, S, embedding] */
+function types(scope: Scope, path: string, { tokenTypeIds }: Tensors, tokens: number): Tensor {
+  return scope.embedding(`${path}.token_type_embeddings`, tokenTypeIds ?? tf.zeros([1, tokens], 'int32'));
+}
+
+/** What a layer computes with: the tokens that it is computed for [B, Q, H], those they attend to [B, S, H], and the mask. */
+interface LayerInputs {
+  readonly queries: Tensor;
+  readonly keys: Tensor;
+  /** [B, 1, 1, S] */
+  readonly bias: Tensor;
+}
+
+/** queries [B, Q, H] -> [B, Q, H] */
+function transformerLayer(
+  config: EncoderConfig,
+  scope: Scope,
+  layer: number,
+  { queries, keys, bias }: LayerInputs,
+): Tensor {
+  const place = placeOf(config, layer);
+  const context = attention(
+    scope.linear(`${place.path}.${place.names.query}`, queries),
+    scope.linear(`${place.path}.${place.names.key}`, keys),
+    scope.linear(`${place.path}.${place.names.value}`, keys),
+    { heads: config.numAttentionHeads, maskBias: bias },
+  ); // [B, Q, H]
+  return afterAttention(scope, place, config, { x: queries, context });
+}
+
+/**
+ * A post-norm transformer layer, whatever its attention is. x: hidden states, c: what the attention makes of them.
+ *
+ *   a  = LN(x + c W_o)
+ *   x' = LN(a + gelu(a W_i) W_f)     gelu(z) = z Phi(z)
+ *
+ * Every W has a bias.
+ */
+
+/** What the modules of a layer are called below it, as in transformers. */
+export interface LayerNames {
+  readonly query: string;
+  readonly key: string;
+  readonly value: string;
+  /** W_o and the norm after it. */
+  readonly output: string;
+  readonly outputNorm: string;
+  /** W_i, W_f and the norm after them. */
+  readonly inner: string;
+  readonly outer: string;
+  readonly outerNorm: string;
+}
+
+/** The names of BERT and of most that came after it. */
+export const bertLayerNames: LayerNames = {
+  query: 'attention.self.query',
+  key: 'attention.self.key',
+  value: 'attention.self.value',
+  output: 'attention.output.dense',
+  outputNorm: 'attention.output.LayerNorm',
+  inner: 'intermediate.dense',
+  outer: 'output.dense',
+  outerNorm: 'output.LayerNorm',
+};
+
+/** The sizes of a layer. */
+export interface LayerConfig {
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly layerNormEps: number;
+}
+
+/** Where a layer stands. */
+export interface LayerPlace {
+  readonly path: string;
+  readonly names: LayerNames;
+}
+
+/** The modules of the layer of that index, in the order of the forward pass. */
+export function layerSites({ path, names }: LayerPlace, config: LayerConfig, layer: number): Site[] {
+  const { hiddenSize, intermediateSize } = config;
+  return [
+    linearSite(`${path}.${names.query}`, hiddenSize, hiddenSize, { role: 'attention.query', layer }),
+    linearSite(`${path}.${names.key}`, hiddenSize, hiddenSize, { role: 'attention.key', layer }),
+    linearSite(`${path}.${names.value}`, hiddenSize, hiddenSize, { role: 'attention.value', layer }),
+    linearSite(`${path}.${names.output}`, hiddenSize, hiddenSize, { role: 'attention.output', layer }),
+    layerNormSite(`${path}.${names.outputNorm}`, hiddenSize, { layer }),
+    linearSite(`${path}.${names.inner}`, hiddenSize, intermediateSize, { role: 'ffn.in', layer }),
+    linearSite(`${path}.${names.outer}`, intermediateSize, hiddenSize, { role: 'ffn.out', layer }),
+    layerNormSite(`${path}.${names.outerNorm}`, hiddenSize, { layer }),
+  ];
+}
+
+/** What a layer makes of hidden states x and the attention's context, both [B, Q, H] -> [B, Q, H]. */
+export function afterAttention(
+  scope: Scope,
+  { path, names }: LayerPlace,
+  { layerNormEps }: LayerConfig,
+  { x, context }: { readonly x: Tensor; readonly context: Tensor },
+): Tensor {
+  const mixed = scope.linear(`${path}.${names.output}`, context);
+  const attended = scope.layerNorm(`${path}.${names.outputNorm}`, tf.add(x, mixed), layerNormEps);
+  const inner = gelu(scope.linear(`${path}.${names.inner}`, attended)); // [B, Q, intermediate]
+  const outer = scope.linear(`${path}.${names.outer}`, inner); // [B, Q, H]
+  return scope.layerNorm(`${path}.${names.outerNorm}`, tf.add(attended, outer), layerNormEps);
+}

@@ -1,0 +1,274 @@
+/** Writes models for others: as `save_pretrained` of transformers does, and as transformers.js reads them. */
+import {
+  assertFullPrecision,
+  assertLabelNames,
+  CheckpointError,
+  ConfigError,
+  diskStorage,
+  floats,
+  labelFields,
+  specOf,
+  tensorAt,
+  transposed,
+  UnsupportedError,
+  writeFolder,
+  type HostTensor,
+  type HostTensors,
+  type Model,
+  type Site,
+  type Storage,
+  type Task,
+} from '@peftjs/core';
+import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
+import { checkFinite, checkShapes, weightShapes } from './architecture.js';
+import type { SourceFiles } from './checkpoint.js';
+import { joined, modelFolder } from './folder.js';
+import { encodeJson, field, parseJson } from './json.js';
+import { locate, type SourceOptions } from './source.js';
+import { CONFIG_FILE, type ConfigFile, type ModelType } from './transformers/config.js';
+import { WEIGHTS_FILE } from './transformers/weights.js';
+
+/**
+ * Writes a model, e.g. what `mergeAndUnload` gives, as a folder that transformers opens: model.safetensors in float32 under the
+ * keys of transformers, config.json with the class and the labels of the head, and the files of the tokenizer. A save that is
+ * cut short leaves a folder that says so when it is opened, never files of two saves.
+ *
+ * @throws UnsupportedError for a model that transformers does not know, or whose weights are held in 8 bits.
+ * @throws ConfigError for labels that are not as many as the outputs.
+ * @throws CheckpointError when the files that the model came from are not its own any more, or nothing can be written.
+ * @example
+ * await saveMerged(mergeAndUnload(peft), 'merged', { labels: ['bad', 'good'] });
+ */
+export async function saveMerged(model: Model, folder: string, options: ExportOptions = {}): Promise<void> {
+  const { storage = diskStorage() } = options;
+  assertFullPrecision(model);
+  checkFinite(model.weights, model.name);
+  const { tokenizer, transformers } = await readSource(model, options);
+  if (transformers === undefined) {
+    throw new UnsupportedError(`transformers knows no model like '${model.name}'; export it as ONNX`, model.name);
+  }
+  const head = described(model, options.labels);
+  const config = encodeJson(mergedSettings(transformers, head));
+  const weights = storedWeights(model, transformers, head);
+  await writeFolder(storage, {
+    config: { path: joined(folder, CONFIG_FILE), bytes: config },
+    others: [[WEIGHTS_FILE, writeSafetensors(weights, { format: 'pt' })] as const, ...tokenizer].map(
+      ([file, bytes]) => ({
+        path: joined(folder, file),
+        bytes,
+      }),
+    ),
+  });
+}
+
+type Transformers = NonNullable<SourceFiles['transformers']>;
+
+/** The settings of the source, with the head that the model has now and the type of its weights. */
+function mergedSettings({ config, type }: Transformers, head: Described): Record<string, unknown> {
+  const { _name_or_path: _, torch_dtype: __, ...settings } = settingsOf(config);
+  return {
+    ...settings,
+    architectures: [className(type, head.task)],
+    dtype: 'float32',
+    ...headSettings(head),
+    ...(isDecoder(type) && head.task === 'sequence-classification' && paddingSettings(settings)),
+  };
+}
+
+/** The last token of a text is the one before padding: transformers must know which that is. */
+function paddingSettings(settings: unknown): Record<string, unknown> {
+  const end = field(settings, 'eos_token_id');
+  const id: unknown = field(settings, 'pad_token_id') ?? (Array.isArray(end) ? end[0] : end);
+  return { pad_token_id: id ?? null };
+}
+
+/** The weights as torch holds them. @throws CheckpointError when the settings are those of another model. */
+function storedWeights(
+  { weights }: Model,
+  { config, type }: Transformers,
+  { task, outputs }: Described,
+): Map<string, StoredTensor> {
+  const { head, ...network } = type.architecture(config, task);
+  const sites = [...network.sites, ...head.sites(outputs)];
+  checkShapes({ ...network, sites }, specsOf(weights), config.file);
+  return new Map(
+    sites.flatMap((site) =>
+      Object.keys(weightShapes({ sites: [site], encodeOnly: [] })).map((name) => [
+        name,
+        stored(site, name, tensorAt(weights, name)),
+      ]),
+    ),
+  );
+}
+
+function specsOf(weights: HostTensors): Record<string, ReturnType<typeof specOf>> {
+  return Object.fromEntries(Object.entries(weights).map(([name, weight]) => [name, specOf(weight)]));
+}
+
+/** [in, out] -> [out, in] for the weight of a linear module, but in transformers' Conv1D. */
+function stored({ path, kind, fanInFanOut }: Site, name: string, tensor: HostTensor): StoredTensor {
+  const isTurned = kind === 'linear' && !fanInFanOut && name === `${path}.weight`;
+  const { shape, ...turned } = isTurned ? transposed(tensor) : tensor;
+  return { dtype: 'F32', shape, data: floats({ shape, ...turned }, name) };
+}
+
+/** How a folder for transformers.js is written. */
+export interface OnnxFolderOptions extends ExportOptions {
+  /** Most tokens that the graph takes: texts are cut there. */
+  readonly maxTokens: number;
+}
+
+const GRAPH_FILE = 'onnx/model.onnx';
+const TOKENIZER_FILE = 'tokenizer.json';
+const TOKENIZER_CONFIG = 'tokenizer_config.json';
+
+/**
+ * How transformers.js runs a graph is decided by its model type. It has no classifiers of decoders, and none of models that
+ * transformers does not know; with that of BERT it gives a graph what the graph asks for.
+ */
+const CLASSIFIER_TYPE = 'bert';
+
+/**
+ * Writes a model as the folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json, tokenizer_config.json.
+ * A save that is cut short leaves a folder that says so when it is opened, never files of two saves.
+ *
+ * @param graph what `exportOnnx` of @peftjs/engine gives
+ * @throws ConfigError for labels that are not as many as the outputs.
+ * @throws CheckpointError when the files that the model came from are gone, or nothing can be written.
+ * @example
+ * const { maxTokens } = model;
+ * await saveOnnx(merged, await exportOnnx(merged, { maxTokens }), 'for-the-web', { maxTokens, labels: ['bad', 'good'] });
+ */
+export async function saveOnnx(
+  model: Model,
+  graph: Uint8Array,
+  folder: string,
+  options: OnnxFolderOptions,
+): Promise<void> {
+  const { storage = diskStorage(), maxTokens } = options;
+  const source = await readSource(model, options);
+  const config = encodeJson(settings(source, described(model, options.labels)));
+  const files = new Map(source.tokenizer).set(TOKENIZER_CONFIG, encodeJson(tokenizerSettings(source, maxTokens)));
+  await writeFolder(storage, {
+    config: { path: joined(folder, CONFIG_FILE), bytes: config },
+    others: [[GRAPH_FILE, graph] as const, ...files].map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
+  });
+}
+
+function settings({ transformers }: SourceFiles, head: Described): Record<string, unknown> {
+  const own = transformers
+    ? mergedSettings(transformers, head)
+    : { model_type: CLASSIFIER_TYPE, ...headSettings(head) };
+  const isUnknown = transformers !== undefined && isDecoder(transformers.type) && head.task !== 'causal-lm';
+  return {
+    ...own,
+    ...(isUnknown && { model_type: CLASSIFIER_TYPE }),
+    'transformers.js_config': { dtype: 'fp32' }, // in a page it would look for a quantised graph
+  };
+}
+
+/** The settings beside tokenizer.json, made up where the source has none: token types are given to a graph that asks for them. */
+function tokenizerSettings({ tokenizer, transformers }: SourceFiles, maxTokens: number): Record<string, unknown> {
+  const bytes = tokenizer.get(TOKENIZER_CONFIG);
+  const own = bytes
+    ? parseJson(bytes, TOKENIZER_CONFIG)
+    : {
+        tokenizer_class: 'BertTokenizer',
+        ...paddingToken(tokenizer, field(transformers?.config.settings, 'pad_token_id')),
+      };
+  if (typeof own !== 'object' || own === null) {
+    throw new CheckpointError(`${TOKENIZER_CONFIG}: expected settings of a tokenizer`, TOKENIZER_CONFIG);
+  }
+  const longest = field(own, 'model_max_length');
+  return { ...own, model_max_length: typeof longest === 'number' ? Math.min(longest, maxTokens) : maxTokens };
+}
+
+function paddingToken(tokenizer: SourceFiles['tokenizer'], id: unknown): { pad_token?: unknown } {
+  const added = field(parseJson(tokenizer.get(TOKENIZER_FILE) ?? new Uint8Array(), TOKENIZER_FILE), 'added_tokens');
+  const token = Array.isArray(added) ? (added as unknown[]).find((one) => field(one, 'id') === id) : undefined;
+  return token === undefined ? {} : { pad_token: field(token, 'content') };
+}
+
+/** Where a model is written, and what of it comes from where it was loaded. */
+export interface ExportOptions extends SourceOptions {
+  /** What the model was loaded from: settings and tokenizer are taken from there. Default: its name. */
+  readonly source?: string;
+  /** Where that folder is read. Default: the disk. */
+  readonly sourceStorage?: Storage;
+  /** Where the new folder is written. Default: the disk. */
+  readonly storage?: Storage;
+  /** Names of the classes, in the order of the outputs. Default: those of the model, else LABEL_0, .. */
+  readonly labels?: readonly string[];
+}
+
+/**
+ * Reads what an exported model takes from where it came from.
+ * @throws CheckpointError when the folder is gone, broken or unknown.
+ * @throws HubError when the model is of the hub, which cannot be reached.
+ */
+async function readSource(
+  model: Pick<Model, 'name' | 'sites'>,
+  { source = model.name, sourceStorage, storage: _, ...options }: ExportOptions,
+): Promise<SourceFiles> {
+  const from = sourceStorage ? { ...options, storage: sourceStorage } : options;
+  const { path, format, storage } = await locate(source, from);
+  const folder = modelFolder(path, storage);
+  if (format.files) return format.files(folder, model);
+  throw new CheckpointError(`${path}: models of ${format.name} cannot be exported`, path);
+}
+
+/** The settings of a config.json. @throws CheckpointError when it holds something else. */
+function settingsOf({ file, settings }: ConfigFile): Record<string, unknown> {
+  if (field(settings, 'model_type') !== undefined) return { ...(settings as Record<string, unknown>) };
+  throw new CheckpointError(`${file}: expected settings with a 'model_type'`, file);
+}
+
+/** The model that a config.json is written for. */
+interface Described {
+  readonly task: Task;
+  /** Outputs of its head. */
+  readonly outputs: number;
+  readonly labels?: readonly string[] | undefined;
+}
+
+/** The task of a model and the outputs of its head, and what their names are. */
+function described(
+  { task = 'sequence-classification', sites, labels: own }: Model,
+  labels = task === 'causal-lm' ? undefined : own,
+): Described {
+  return { task, labels, outputs: sites.findLast(({ role }) => role === 'head')?.outFeatures ?? 0 };
+}
+
+/**
+ * What config.json says of the head: the names of the classes both ways, and what is told apart.
+ * @throws ConfigError when there are not as many names as outputs.
+ */
+function headSettings({ task, outputs, labels }: Described): Record<string, unknown> {
+  if (task === 'causal-lm') {
+    if (labels === undefined) return {};
+    throw new ConfigError('a causal language model has no labels, it has words; leave them out', 'labels');
+  }
+  const names = labels ?? Array.from({ length: outputs }, (_, index) => `LABEL_${index}`);
+  assertLabelNames(names, outputs);
+  return {
+    ...labelFields(names),
+    num_labels: outputs,
+    ...(task === 'sequence-classification' && {
+      problem_type: outputs === 1 ? 'regression' : 'single_label_classification',
+    }),
+  };
+}
+
+/** The class of transformers that has a head for a task; undefined where the network has none for it. */
+function className({ savedBy }: ModelType, task: Task): string | undefined {
+  const classes = savedBy.match(/\w+/g) ?? [];
+  const stem = (classes[0] ?? '').replace(/Model$/, '');
+  if (task === 'sequence-classification') return `${stem}ForSequenceClassification`;
+  if (task === 'token-classification') return `${stem}ForTokenClassification`;
+  return classes.find((name) => /(LMHeadModel|ForCausalLM)$/.test(name));
+}
+
+/** Whether a network predicts the next word, so that its texts may lack a token for padding. */
+function isDecoder(type: ModelType): boolean {
+  return className(type, 'causal-lm') !== undefined;
+}

@@ -1,0 +1,82 @@
+import * as crypto from 'node:crypto';
+import * as fs from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { bringBlob } from './disk-cache.js';
+
+/** Of a process that there is none of here. */
+const NO_PID = 2 ** 22 + 1;
+
+const container = vi.hoisted(() => ({ namespace: 'pid:[1]' }));
+vi.mock('node:fs/promises', async (original) => ({
+  ...(await original<typeof fs>()),
+  readlink: () => Promise.resolve(container.namespace),
+}));
+
+const content = new TextEncoder().encode('the weights');
+const file = { path: 'w', size: content.length, hash: crypto.createHash('sha256').update(content).digest('hex') };
+const modules = { fs, crypto };
+const { pid } = process;
+
+let folder: string;
+beforeEach(async () => {
+  folder = await fs.mkdtemp(join(tmpdir(), 'peftjs-blob-'));
+});
+afterEach(async () => {
+  Object.defineProperty(process, 'pid', { value: pid });
+  await fs.rm(folder, { recursive: true });
+});
+
+const missing = () => ({ repo: 'a/b', blob: join(folder, file.hash), file });
+
+/** What a process that is killed in the middle of a download leaves behind. */
+async function leaveHalf(): Promise<void> {
+  const half = content.slice(0, 4);
+  await bringBlob(
+    missing(),
+    async (part) => {
+      await part.append(half);
+      const [own = ''] = await fs.readdir(folder);
+      await fs.rename(join(folder, own), join(folder, 'kept'));
+      await fs.writeFile(join(folder, 'name'), own);
+      throw new Error('killed');
+    },
+    modules,
+  ).catch(() => undefined);
+  await fs.rename(join(folder, 'kept'), join(folder, await fs.readFile(join(folder, 'name'), 'utf8')));
+}
+
+it.each([
+  ['goes on with what a process of this container left', 'pid:[1]', 4],
+  ['leaves alone what a process of another container may be writing', 'pid:[2]', 0],
+])('%s', async (_, namespace, expected) => {
+  container.namespace = namespace;
+  Object.defineProperty(process, 'pid', { value: NO_PID });
+  await leaveHalf();
+  container.namespace = 'pid:[1]';
+  Object.defineProperty(process, 'pid', { value: pid });
+  let had = -1;
+  await bringBlob(
+    missing(),
+    async (part) => {
+      had = part.length;
+      await part.append(content.slice(part.length));
+    },
+    modules,
+  );
+  expect(had).toBe(expected);
+});
+
+it('accepts the complete file of a process that was faster', async () => {
+  await bringBlob(
+    missing(),
+    async (part) => {
+      await part.append(content);
+      const [own] = await fs.readdir(folder);
+      await fs.rename(join(folder, own ?? ''), missing().blob);
+    },
+    modules,
+  );
+  expect(await fs.readFile(missing().blob, 'utf8')).toBe('the weights');
+});

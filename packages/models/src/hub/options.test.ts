@@ -1,0 +1,22 @@
+import { ConfigError } from '@peftjs/core';
+import { expect, it } from 'vitest';
+import { tokenOf } from './options.js';
+
+const environment = { HF_TOKEN: 'hf_secret' };
+
+it.each(['https://huggingface.co', 'http://localhost:8080', 'http://127.0.0.1', 'http://[::1]:80'])(
+  'gives the token to %s',
+  (endpoint) => {
+    expect(tokenOf(environment, endpoint)).toBe('hf_secret');
+  },
+);
+
+it.each(['http://hub.example', 'http://127.0.0.1.example', 'http://localhost.example'])(
+  'does not send the token unencrypted to %s',
+  (endpoint) => {
+    const ask = () => tokenOf(environment, endpoint);
+    expect(ask).toThrow(ConfigError);
+    expect(ask).toThrow(/^(?!.*secret)HF_TOKEN would go to .* unencrypted/);
+    expect(tokenOf({}, endpoint)).toBeUndefined();
+  },
+);
