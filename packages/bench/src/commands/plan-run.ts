@@ -1,7 +1,7 @@
 import { ConfigError, UnsupportedError, type PeftMethod } from '@peftjs/core';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { parseBudget } from '../plan/budget.js';
-import { budgetsOf, type ArmSettings, type Study } from '../plan/study.js';
+import { budgetsOf, type ArmSettings, type ComposedStudy, type Study } from '../plan/study.js';
 import type { TrialContext } from '../plan/trial.js';
 import { numericVersions } from '../plan/versions.js';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
@@ -13,7 +13,6 @@ import { fitConfig } from '../trial/configure.js';
 import { dataFingerprint } from '../trial/fingerprints.js';
 import { plannedTokens } from '../trial/planned-tokens.js';
 import { assertStarts } from '../workers/engine-start.js';
-import type { ComposedStudy } from './study-flags.js';
 
 /** What a run's trials are planned from, after everything that can be checked beforehand has been. */
 export interface PlannedRun {

@@ -4,6 +4,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { ConfigError } from '@peftjs/core';
 import type { DocumentEnd } from '@peftjs/tasks';
 import {
+  type ComposedStudy,
   composeStudy,
   languageStudy,
   methodsOver,
@@ -107,13 +108,6 @@ function presetLines(): string[] {
 }
 
 const DOCUMENT_ENDS = ['file', 'paragraph', 'line'] satisfies DocumentEnd[];
-
-/** A study and where its data come from. */
-export interface ComposedStudy {
-  readonly study: Study;
-  readonly data: DataSource;
-  readonly engine: EnginePlan;
-}
 
 /** Lays preset, file and flags over one another. @throws ConfigError for flags that contradict each other. */
 export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}): Promise<ComposedStudy> {

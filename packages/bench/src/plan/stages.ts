@@ -1,9 +1,7 @@
 import * as v from 'valibot';
 import { integerFrom, nonNegative, sparsifyingLevels } from '@peftjs/core';
+import { MAX_STAGES } from '../results/schema.js';
 import { closed } from './closed.js';
-
-/** Stages that a schedule has at most. */
-export const MAX_STAGES = 100;
 
 const listed = v.pipe(v.array(nonNegative), v.minLength(1), v.maxLength(MAX_STAGES));
 

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { ConfigError, DataError, didYouMean, integerFrom, nonNegative, parseOptions, positive } from '@peftjs/core';
+import type { EnginePlan } from '../registry/executors.js';
+import type { DataSource } from '../registry/tasks.js';
 import { closed } from './closed.js';
 import { stagesSchema } from './stages.js';
 
@@ -104,6 +106,13 @@ const studyEntries = {
 
 /** A study: which arms, tasks, budgets and seeds, and the protocol that holds for all of them. */
 export type Study = v.InferOutput<v.ObjectSchema<typeof studyEntries, undefined>>;
+
+/** A study, where its data come from, and what computes it. */
+export interface ComposedStudy {
+  readonly study: Study;
+  readonly data: DataSource;
+  readonly engine: EnginePlan;
+}
 
 /** How every trial of a study is trained and judged. */
 export type StudyProtocol = Study['protocol'];

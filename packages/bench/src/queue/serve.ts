@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { formatDuration } from '../report/format.js';
-import { checkpointPath } from '../trial/checkpoint-file.js';
+import { checkpointPath } from '../results/folder.js';
 import { WORKER_DIED, type WorkerOutcome } from '../workers/messages.js';
 import { askWorker, livingWorker, type Worker as Process } from '../workers/process.js';
 import { readJob } from './contract.js';

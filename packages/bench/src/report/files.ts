@@ -1,6 +1,6 @@
 import { diskStorage, type Storage } from '@peftjs/core';
 import type { TrialResult } from '../results/schema.js';
-import { writeSummary } from '../results/store.js';
+import { writeJson } from '../results/store.js';
 import type { Summary } from '../statistics/summary.js';
 import { renderCsv, renderSummaryCsv } from './csv.js';
 import { renderMarkdown } from './markdown.js';
@@ -16,7 +16,7 @@ export async function writeReport(
   summary: Summary,
   storage: Storage = diskStorage(),
 ): Promise<void> {
-  await writeSummary(dir, summary, storage);
+  await writeJson(`${dir}/summary.json`, summary, storage);
   const files = {
     'report.html': await renderReport(results, summary),
     'report.md': renderMarkdown(results, summary),

@@ -2,13 +2,25 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CheckpointError, diskStorage, PeftError } from '@peftjs/core';
-import { checkpointOwner, checkpointPath } from '../trial/checkpoint-file.js';
 import { lockFolder, type FolderLock } from './lock.js';
 
 /** Where the checkpoints of the trials of a run lie. */
 export function checkpointFolder(folder: string): string {
   return `${folder}/checkpoints`;
 }
+
+/** Where the checkpoint of a trial lies. */
+export function checkpointPath(checkpoints: string, id: string): string {
+  return `${checkpoints}/${id}${CHECKPOINT}`;
+}
+
+/** The trial that a file of such a folder belongs to; undefined for any other file. */
+export function checkpointOwner(file: string): string | undefined {
+  return file.endsWith(CHECKPOINT) ? file.slice(0, -CHECKPOINT.length) : undefined;
+}
+
+/** What the name of a checkpoint ends in. */
+const CHECKPOINT = '.safetensors';
 
 /** Where a run keeps the results of trials that tune, apart from those that it reports. */
 export function tuningFolder(folder: string): string {

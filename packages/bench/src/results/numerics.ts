@@ -1,8 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { NUMERICS } from '@peftjs/core';
 import { openSafetensors } from '@peftjs/safetensors';
-import { checkpointOwner } from '../trial/checkpoint-file.js';
-import { checkpointFolder, tuningFolder } from './folder.js';
+import { checkpointFolder, checkpointOwner, tuningFolder } from './folder.js';
 import type { TrialResult } from './schema.js';
 import { readResults } from './store.js';
 

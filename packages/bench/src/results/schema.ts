@@ -1,5 +1,4 @@
 import * as v from 'valibot';
-import { MAX_STAGES } from '../plan/stages.js';
 import { HISTORY_ROWS } from './history.js';
 import { anyNumber } from './json.js';
 import { RESULT_FORMAT } from './migrate.js';
@@ -26,6 +25,8 @@ const id = v.pipe(
   v.maxLength(200),
   v.regex(/^[A-Za-z0-9][\w.-]*$/, 'an id of letters, digits, ".", "_", "-"'),
 );
+/** Stages that a sparsifying schedule has at most. */
+export const MAX_STAGES = 100;
 /** Longest message of a failed trial, in characters. */
 export const MAX_MESSAGE = 10_000;
 const message = v.pipe(v.string(), v.maxLength(MAX_MESSAGE));

@@ -1,8 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import * as v from 'valibot';
 import { DataError, diskStorage, type Storage } from '@peftjs/core';
-import type { TunedArm } from '../plan/tuned-rate.js';
-import type { Summary } from '../statistics/summary.js';
 import { asJson, toJson } from './json.js';
 import { formatOf, migrated, RESULT_FORMAT } from './migrate.js';
 import { trialResultSchema, type TrialResult } from './schema.js';
@@ -29,20 +27,6 @@ export async function writeResult(
   if (bytes.byteLength > MAX_FILE_BYTES) throw unwritable(sizeOf(bytes.byteLength));
   await storage.write(resultPath(dir, written.id), bytes);
   return written;
-}
-
-/** Writes DIR/summary.json. @throws CheckpointError when the folder cannot be written. */
-export async function writeSummary(dir: string, summary: Summary, storage: Storage = diskStorage()): Promise<void> {
-  await writeJson(`${dir}/summary.json`, summary, storage);
-}
-
-/** Writes DIR/tuning.json: what was tried for every arm, and what was chosen. @throws CheckpointError when the folder cannot be written. */
-export async function writeTuning(
-  dir: string,
-  tuned: readonly TunedArm[],
-  storage: Storage = diskStorage(),
-): Promise<void> {
-  await writeJson(`${dir}/tuning.json`, { arms: tuned }, storage);
 }
 
 /**
@@ -123,7 +107,8 @@ function notAResult(path: string, why: string, cause?: unknown): DataError {
   return new DataError(`${path} is not the result of a trial: ${why}; delete it to run the trial again`, path, cause);
 }
 
-function writeJson(path: string, value: unknown, storage: Storage): Promise<void> {
+/** Writes plain data as a file of JSON, complete or not at all. @throws CheckpointError when it cannot be written. */
+export function writeJson(path: string, value: unknown, storage: Storage = diskStorage()): Promise<void> {
   return storage.write(path, encoded(value));
 }
 

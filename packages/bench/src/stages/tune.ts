@@ -2,7 +2,7 @@ import { planTuning, chooseRates } from '../plan/tuning.js';
 import type { TrialContext } from '../plan/trial.js';
 import type { TunedArm } from '../plan/tuned-rate.js';
 import { tuningFolder } from '../results/folder.js';
-import { writeTuning } from '../results/store.js';
+import { writeJson } from '../results/store.js';
 import type { TrialRunner } from '../workers/runner.js';
 import { runStage, type RunContext } from './run-stage.js';
 
@@ -19,7 +19,7 @@ export async function tune(plan: TrialContext, run: RunContext): Promise<TunedAr
   const results = await runStage(tuningFolder(run.out), trials, run);
   if (run.signal.aborted) return [];
   const tuned = chooseRates(candidates, results);
-  await writeTuning(run.out, tuned);
+  await writeJson(`${run.out}/tuning.json`, { arms: tuned });
   return tuned;
 }
 

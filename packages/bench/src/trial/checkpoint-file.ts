@@ -8,6 +8,7 @@ import {
   type TrainingSnapshot,
 } from '@peftjs/core';
 import { bytesSource, openSafetensors } from '@peftjs/safetensors';
+import { checkpointPath } from '../results/folder.js';
 import { toJson, withNumbers } from '../results/json.js';
 import type { StoredTrialRecord } from './recorder.js';
 
@@ -20,17 +21,6 @@ export interface TrialCheckpoint {
   readonly stages?: readonly unknown[];
 }
 
-/** Where the checkpoint of a trial lies. */
-export function checkpointPath(folder: string, id: string): string {
-  return `${folder}/${id}${EXTENSION}`;
-}
-
-/** The trial that a file of such a folder belongs to; undefined for any other file. */
-export function checkpointOwner(file: string): string | undefined {
-  return file.endsWith(EXTENSION) ? file.slice(0, -EXTENSION.length) : undefined;
-}
-
-const EXTENSION = '.safetensors';
 /** Another layout of the file is another name: what an older version wrote is not read. */
 const LAYOUT = 'peftjs-trial-1';
 /** Stands in the place of the file's hash, its seal, while it is computed. */
