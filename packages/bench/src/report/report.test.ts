@@ -1,21 +1,19 @@
 import { createHash } from 'node:crypto';
-import { memoryStorage } from '@peftjs/core';
 import { describe, expect, it } from 'vitest';
+import { memoryStorage } from '@peftjs/core';
 import { failedTrial, STANDARD_ARMS, syntheticResults, withNames, withStages } from '../../test/synthetic-results.js';
 import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
-import { summarise } from '../statistics/summary.js';
-import { compareRuns } from '../statistics/two-runs.js';
 import { seedCurve } from './charts/curves.js';
+import { spread } from './charts/draw.js';
 import { scoreChart } from './charts/scores.js';
-import { spread } from './charts/svg.js';
 import { panelsOf, type Panel } from './contents.js';
-import { renderCsv, renderSummaryCsv } from './csv.js';
-import { writeReport } from './files.js';
-import { formatMetric } from './format.js';
+import { renderCsv, renderSummaryCsv, writeReport } from './files.js';
+import { displayWidth, formatMetric } from './format.js';
 import { renderMarkdown } from './markdown.js';
 import { renderReport } from './page.js';
+import { summarise } from './statistics/summary.js';
+import { compareRuns } from './statistics/two-runs.js';
 import { renderTable } from './table.js';
-import { displayWidth } from './text.js';
 
 const HOSTILE = `</title></svg><script>alert(1)</script>"'><img src=x onerror=alert(2)>\u202e|=1+1`;
 const results = syntheticResults({ seeds: 2 });

@@ -1,11 +1,10 @@
-import { displayWidth, fitted, printable } from './text.js';
-import { textTable } from './text-table.js';
-import { grouped } from '../statistics/arms.js';
-import type { SummaryRow } from '../statistics/summary-row.js';
-import type { Summary } from '../statistics/summary.js';
-import type { RunComparison } from '../statistics/two-runs.js';
+import { columnsFor, type Column } from './contents.js';
+import { displayWidth, fitted, printable, textTable } from './format.js';
+import { grouped } from './statistics/comparisons.js';
+import type { SummaryRow } from './statistics/rows.js';
+import type { Summary } from './statistics/summary.js';
+import type { RunComparison } from './statistics/two-runs.js';
 import { changedFacts, RUN_COLUMNS, unpairedNames } from './two-runs.js';
-import { columnsFor, type Column } from './columns.js';
 
 /** What is left out first where the terminal is narrow. */
 const LEAST_NEEDED: readonly Column['key'][] = ['trained', 'seeds', 'rate', 'time', 'budget', 'difference', 'stored'];
