@@ -1,3 +1,4 @@
+import Papa from 'papaparse';
 import { diskStorage, type Storage } from '@peftjs/core';
 import { writeJson } from '../results/files.js';
 import type { TrialResult } from '../results/schema.js';
@@ -73,8 +74,16 @@ function differenceOf(difference: Difference | null): Record<string, Value> {
 /** The columns of all lines in the order in which they appear. */
 function csvTable(lines: readonly Readonly<Record<string, Value>>[]): string {
   const columns = [...new Set(lines.flatMap((line) => Object.keys(line)))];
-  const table = [columns, ...lines.map((line) => columns.map((column) => line[column] ?? null))];
-  return table.map((row) => `${row.map(csvField).join(',')}\r\n`).join('');
+  const data = lines.map((line) => columns.map((column) => withoutFormula(line[column] ?? null)));
+  return `${Papa.unparse({ fields: columns, data }, { newline: '\r\n' })}\r\n`;
+}
+
+/** What a spreadsheet would take for a formula; a scoped package name is none. */
+const FORMULA = /^(?:[=+\-\t\r]|@(?![\w-]+\/[\w.-]+$))/;
+
+/** Text that looks like a formula gets an apostrophe. */
+function withoutFormula(value: Value): Value {
+  return typeof value === 'string' && FORMULA.test(value) ? `'${value}` : value;
 }
 
 function identityOf(result: TrialResult): Record<string, Value> {
@@ -109,14 +118,4 @@ function measuresOf(result: TrialResult, metrics: readonly string[]): Record<str
     ...result.memory,
     ...Object.fromEntries(metrics.map((metric) => [`metric.${metric}`, result.metrics[metric] ?? null])),
   };
-}
-
-/** What a spreadsheet would take for a formula; a scoped package name is none. */
-const FORMULA = /^(?:[=+\-\t\r]|@(?![\w-]+\/[\w.-]+$))/;
-
-/** A field by RFC 4180; text that looks like a formula gets an apostrophe. */
-function csvField(value: Value): string {
-  if (typeof value !== 'string') return value === null ? '' : String(value);
-  const text = FORMULA.test(value) ? `'${value}` : value;
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

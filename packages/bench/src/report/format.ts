@@ -1,3 +1,6 @@
+import stringWidth from 'string-width';
+import wrapAnsi from 'wrap-ansi';
+
 /** A whole number for reading: `6,144`. */
 export function formatCount(value: number | null): string {
   return value === null ? NONE : Math.round(value).toLocaleString('en-US');
@@ -116,12 +119,6 @@ function minus(text: string): string {
   return text.replace('-', '−');
 }
 
-const segmenter = new Intl.Segmenter('en', { granularity: 'grapheme' });
-
-// Characters that take two columns: CJK, Hangul, full-width forms, and what is shown as a picture.
-const WIDE =
-  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{20000}-\u{3fffd}]|\p{Extended_Pictographic}|\p{Regional_Indicator}/u;
-
 /** What a terminal or a line of text may show: no control characters, no changes of direction. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu, ' ');
@@ -132,31 +129,18 @@ export function printableLines(text: string): string {
   return text.split('\n').map(printable).join('\n');
 }
 
-/** Columns that a text without control characters takes in a terminal. */
-export function displayWidth(text: string): number {
-  return graphemes(text).reduce((width, { columns }) => width + columns, 0);
-}
-
 /** The text, or as much of its beginning as fits with an ellipsis. */
 export function fitted(text: string, columns: number): string {
-  if (displayWidth(text) <= columns) return text;
-  let kept = '';
-  let width = 1;
-  for (const grapheme of graphemes(text)) {
-    width += grapheme.columns;
-    if (width > columns) break;
-    kept += grapheme.text;
-  }
-  return columns < 1 ? '' : `${kept.trimEnd()}…`;
+  if (stringWidth(text) <= columns) return text;
+  const anywhere = { hard: true, wordWrap: false, trim: false };
+  const [start = ''] = wrapAnsi(text, Math.max(1, columns - 1), anywhere).split('\n');
+  if (columns < 1) return '';
+  return stringWidth(start) < columns ? `${start.trimEnd()}…` : '…'; // a wide character may leave no room for it
 }
 
 /** The text filled up with spaces. */
 export function padded(text: string, columns: number): string {
-  return text + ' '.repeat(Math.max(0, columns - displayWidth(text)));
-}
-
-function graphemes(text: string): { text: string; columns: number }[] {
-  return [...segmenter.segment(text)].map(({ segment }) => ({ text: segment, columns: WIDE.test(segment) ? 2 : 1 }));
+  return text + ' '.repeat(Math.max(0, columns - stringWidth(text)));
 }
 
 const GAP = '  ';
@@ -168,10 +152,10 @@ export function textTable(
   numbers: readonly number[],
 ): string {
   const all = [header, ...rows];
-  const widths = header.map((_, column) => Math.max(...all.map((cells) => displayWidth(cells[column] ?? ''))));
+  const widths = header.map((_, column) => Math.max(...all.map((cells) => stringWidth(cells[column] ?? ''))));
   const aligned = (cell: string, column: number): string => {
     const width = widths[column] ?? 0;
-    return numbers.includes(column) ? ' '.repeat(width - displayWidth(cell)) + cell : padded(cell, width);
+    return numbers.includes(column) ? ' '.repeat(width - stringWidth(cell)) + cell : padded(cell, width);
   };
   return all.map((cells) => `${cells.map(aligned).join(GAP).trimEnd()}\n`).join('');
 }

@@ -1,5 +1,7 @@
+import stringWidth from 'string-width';
+import wrapAnsi from 'wrap-ansi';
 import { columnsFor, type Column } from './contents.js';
-import { displayWidth, fitted, printable, textTable } from './format.js';
+import { fitted, printable, textTable } from './format.js';
 import { grouped } from './statistics/comparisons.js';
 import type { SummaryRow } from './statistics/rows.js';
 import type { Summary } from './statistics/summary.js';
@@ -42,7 +44,7 @@ function runLines({ against, rows, changed, unpaired }: RunComparison, columns: 
 }
 
 function tableLines(rows: readonly SummaryRow[], all: readonly Column[], columns: number): string[] {
-  const fits = (lines: readonly string[]): boolean => lines.every((text) => displayWidth(text) <= columns);
+  const fits = (lines: readonly string[]): boolean => lines.every((text) => stringWidth(text) <= columns);
   let kept = all;
   let lines = aligned(rows, kept, 'detail');
   for (const key of [undefined, ...LEAST_NEEDED]) {
@@ -67,11 +69,6 @@ function cellText(row: SummaryRow, column: Column, part: 'detail' | 'brief'): st
 }
 
 function wrapped(text: string, columns: number): string[] {
-  const lines = [''];
-  for (const word of text.split(' ')) {
-    const longer = `${lines.at(-1) ?? ''} ${word}`.trimStart();
-    if (displayWidth(longer) > columns) lines.push(word);
-    else lines[lines.length - 1] = longer;
-  }
+  const lines = wrapAnsi(text, columns).split('\n');
   return lines.map((line) => fitted(line, columns));
 }

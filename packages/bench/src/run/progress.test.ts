@@ -1,7 +1,7 @@
 import { Writable } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
+import stringWidth from 'string-width';
 import { describe, expect, it } from 'vitest';
-import { displayWidth } from '../report/format.js';
 import {
   advance,
   initialProgress,
@@ -65,7 +65,7 @@ describe('renderProgress', () => {
       for (let columns = 1; columns < 170; columns++) {
         for (const color of [false, true]) {
           for (const line of renderProgress(state, { columns, color })) {
-            expect(displayWidth(stripVTControlCharacters(line))).toBeLessThanOrEqual(columns);
+            expect(stringWidth(stripVTControlCharacters(line))).toBeLessThanOrEqual(columns);
           }
         }
       }
@@ -112,7 +112,7 @@ describe('renderOutcome', () => {
       columns: 50,
       color: true,
     });
-    expect(displayWidth(String(line))).toBe(50);
+    expect(stringWidth(String(line))).toBe(50);
   });
 });
 

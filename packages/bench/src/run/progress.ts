@@ -1,7 +1,7 @@
 import { styleText } from 'node:util';
 import { createLogUpdate } from 'log-update';
+import stringWidth from 'string-width';
 import {
-  displayWidth,
   fitted,
   formatClock,
   formatDuration,
@@ -46,7 +46,7 @@ const BAR_WIDTHS = [24, 16, 8];
 export function renderProgress(state: ProgressState, terminal: Terminal): string[] {
   const trials = [...state.running.values()];
   const names = trials.map(({ label }) => nameOf(label));
-  const width = Math.max(0, ...names.map(displayWidth));
+  const width = Math.max(0, ...names.map((name) => stringWidth(name)));
   return [
     ...trials.map((trial, index) => trialLine(trial, padded(names[index] ?? '', width), state.now, terminal)),
     planLine(state, terminal),
@@ -181,7 +181,7 @@ function line(parts: readonly Part[], { columns, color }: Terminal): string {
 }
 
 function widthOf(parts: readonly Part[]): number {
-  return displayWidth(parts.map(({ text }) => text).join(GAP));
+  return stringWidth(parts.map(({ text }) => text).join(GAP));
 }
 
 function sign(text: string, tone: Tone): Part {
