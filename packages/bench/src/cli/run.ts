@@ -88,14 +88,14 @@ async function runPlanned(
   { openRunner, signal }: { readonly openRunner: OpenRunner; readonly signal: AbortSignal },
 ): Promise<number> {
   const runner = withoutHopeless(openRunner(engine));
-  const stage = { out, runner, tasks, signal };
+  const context = { out, runner, tasks, signal };
   try {
     const foreign = await foreignNumerics(out);
     if (foreign !== undefined) process.stderr.write(`peft-bench: ${foreign}\n`);
     await writeRunFile(out, { reference: referenceOf(plan) });
-    const all = planTrials(plan, await tune(plan, stage));
+    const all = planTrials(plan, await tune(plan, context));
     const trials = shard ? shardOf(all, shard) : all;
-    const results = await runTrials(out, trials, { ...stage, ...(json ? { onResult: printResult } : {}) });
+    const results = await runTrials(out, trials, { ...context, ...(json ? { onResult: printResult } : {}) });
     await removeCheckpointsOfDone(out);
     if (signal.aborted) return interrupted(out, results.length, trials.length);
     if (shard) sayShard(shard, results.length, out);

@@ -10,9 +10,9 @@ import { openProgress, showWarningsBy, type Progress } from './progress.js';
 import { failureOf, type TrialEvents, type TrialRunner, type WorkerFailure } from './runner.js';
 import { describeCircumstances } from './trial.js';
 
-/** What the stages of a run share. */
+/** What the trials that tune and those that are reported share. */
 export interface RunContext {
-  /** The folder of the run; the checkpoints of every stage are in it. */
+  /** The folder of the run; the checkpoints of both are in it. */
   readonly out: string;
   readonly runner: TrialRunner;
   readonly tasks: ReadonlyMap<string, LoadedTask>;

@@ -95,7 +95,7 @@ function countPatterns(values: readonly number[], from: number, sum: number, hol
 
 function countSampled(values: readonly number[], holds: (sum: number) => boolean): number {
   const rng = createRng(0).fork('sign flips');
-  let held = 0;
+  let found = 0;
   for (let drawn = 0; drawn < SAMPLED_FLIPS; drawn++) {
     let signs = 0;
     let sum = 0;
@@ -103,9 +103,9 @@ function countSampled(values: readonly number[], holds: (sum: number) => boolean
       if (index % SIGNS_PER_DRAW === 0) signs = rng.integer(2 ** SIGNS_PER_DRAW);
       sum += (signs >>> (index % SIGNS_PER_DRAW)) & 1 ? value : -value;
     }
-    if (holds(sum)) held++;
+    if (holds(sum)) found++;
   }
-  return held;
+  return found;
 }
 
 /**

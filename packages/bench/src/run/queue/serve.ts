@@ -148,7 +148,7 @@ const REFUSAL_MS = 5 * 60_000;
 
 /** The trials that a worker may take, from all queues of a Redis. */
 interface Inbox {
-  /** The next trial, held for this worker; undefined where none waits. */
+  /** The next trial, locked for this worker; undefined where none waits. */
   next(): Promise<TakenTrial | undefined>;
   /** Leaves the trials of a queue to others for a while; says so once. */
   refuse(queue: string, reason: string): void;
@@ -232,7 +232,7 @@ function openWorker(redis: Redis, queue: string, name: string): QueueWorker<Tria
 /** Between two words of a running trial's progress. */
 const PROGRESS_MS = 1_000;
 
-/** A trial that a worker holds until it settles it, gives it back, or loses it to another one. */
+/** A trial that a worker has until it settles it, gives it back, or loses it to another one. */
 interface TakenTrial {
   readonly id: string;
   readonly queue: string;
@@ -249,7 +249,7 @@ interface TakenTrial {
   giveBack(): Promise<void>;
 }
 
-/** Holds a job: says again and again that somebody is at it, until it is let go. */
+/** Keeps a job locked: says again and again that somebody is at it, until it is let go. */
 function takenTrial(job: Job<TrialJob>, queue: string, token: string): TakenTrial {
   const lost = new AbortController();
   let renewing = false; // what is asked of a Redis that is away waits, and once is enough
@@ -258,8 +258,8 @@ function takenTrial(job: Job<TrialJob>, queue: string, token: string): TakenTria
     renewing = true;
     job
       .extendLock(token, LOCK_MS)
-      .then((held) => {
-        if (held === 0) lose();
+      .then((extended) => {
+        if (extended === 0) lose();
       }, lose)
       .finally(() => {
         renewing = false;
