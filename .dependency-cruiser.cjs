@@ -12,10 +12,22 @@ const upwards = order.slice(0, -1).map((layer, index) => ({
   to: { path: `^packages/(?:${order.slice(index + 1).join('|')})/` },
 }));
 
+// The folders of the command line along the path of the data, the first one knowing none of the others.
+const path = ['registry', 'results', 'study', 'report', 'run', 'cli'];
+
+const alongTheData = path.slice(0, -1).map((folder, index) => ({
+  name: `bench-${folder}-follows-the-data`,
+  comment: 'What is asked, how it is computed, what came out, what it means: none knows what comes after it.',
+  severity: 'error',
+  from: { path: `^packages/bench/src/${folder}/`, pathNot: '[.]test[.]ts$' },
+  to: { path: `^packages/bench/src/(?:${path.slice(index + 1).join('|')})/` },
+}));
+
 /** @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
   forbidden: [
     ...upwards,
+    ...alongTheData,
     {
       name: 'methods-stand-alone',
       comment:
@@ -45,6 +57,13 @@ module.exports = {
       severity: 'error',
       from: {},
       to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    {
+      name: 'bench-has-no-cycles',
+      comment: 'Files of the command line never go round in a circle, types included.',
+      severity: 'error',
+      from: { path: '^packages/bench/' },
+      to: { circular: true },
     },
     {
       name: 'resolvable',

@@ -1,3 +1,3 @@
 import { packageBuild } from '../../tsup.shared.js';
 
-export default packageBuild(['src/index.ts', 'src/cli.ts', 'src/workers/worker.ts'], ['src/index.ts']);
+export default packageBuild(['src/index.ts', 'src/cli.ts', 'src/run/worker.ts'], ['src/index.ts']);

@@ -3,14 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { memoryStorage, onWarning } from '@peftjs/core';
-import { planRun } from '../../packages/bench/src/commands/plan-run.js';
-import { studyFromFlags } from '../../packages/bench/src/commands/study-flags.js';
-import { planTrials, type Trial } from '../../packages/bench/src/plan/trial.js';
+import { planRun } from '../../packages/bench/src/run/plan-run.js';
+import { studyFromFlags } from '../../packages/bench/src/cli/flags.js';
+import { planTrials, type Trial } from '../../packages/bench/src/study/trials.js';
 import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
-import { checkpointPath, readCheckpoint } from '../../packages/bench/src/trial/checkpoint-file.js';
-import { noCheckpoints, trialCheckpoints, type TrialCheckpoints } from '../../packages/bench/src/trial/checkpoints.js';
-import { trialPreparer } from '../../packages/bench/src/trial/prepare.js';
-import { runTrial } from '../../packages/bench/src/trial/run-trial.js';
+import { checkpointPath } from '../../packages/bench/src/results/folder.js';
+import {
+  noCheckpoints,
+  readCheckpoint,
+  trialCheckpoints,
+  type TrialCheckpoints,
+} from '../../packages/bench/src/run/checkpoints.js';
+import { trialPreparer } from '../../packages/bench/src/run/prepare.js';
+import { runTrial } from '../../packages/bench/src/run/trial.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { numbersOf } from './results.js';
 

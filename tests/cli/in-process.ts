@@ -1,4 +1,4 @@
-import { main } from '../../packages/bench/src/main.js';
+import { main } from '../../packages/bench/src/cli/main.js';
 import type { Ended } from './command.js';
 
 /** Where a command runs. */

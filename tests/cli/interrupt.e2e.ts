@@ -77,7 +77,7 @@ async function hasEnded(pid: number): Promise<boolean> {
 async function workersOf({ pid }: Running): Promise<number[]> {
   const below = await descendants(pid);
   const commands = await Promise.all(below.map((one) => readFile(`/proc/${one}/cmdline`, 'utf8').catch(() => '')));
-  return below.filter((_, index) => commands[index]?.includes('workers/worker'));
+  return below.filter((_, index) => commands[index]?.includes('run/worker'));
 }
 
 function killAll(pids: readonly (number | undefined)[]): void {

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onWarning } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { planRun } from '../../packages/bench/src/commands/plan-run.js';
-import { studyFromFlags } from '../../packages/bench/src/commands/study-flags.js';
-import { presetNamed, presets, type Preset } from '../../packages/bench/src/plan/presets.js';
-import { composeStudy } from '../../packages/bench/src/plan/study.js';
-import { planTrials } from '../../packages/bench/src/plan/trial.js';
-import { planTuning } from '../../packages/bench/src/plan/tuning.js';
+import { planRun } from '../../packages/bench/src/run/plan-run.js';
+import { studyFromFlags } from '../../packages/bench/src/cli/flags.js';
+import { presetNamed, presets, type Preset } from '../../packages/bench/src/study/presets.js';
+import { composeStudy } from '../../packages/bench/src/study/study.js';
+import { planTrials } from '../../packages/bench/src/study/trials.js';
+import { planTuning } from '../../packages/bench/src/study/tuning.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './in-process.js';
 

@@ -3,18 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { memoryStorage } from '@peftjs/core';
-import { planRun } from '../../packages/bench/src/commands/plan-run.js';
-import { studyFromFlags } from '../../packages/bench/src/commands/study-flags.js';
-import { planTrials } from '../../packages/bench/src/plan/trial.js';
+import { planRun } from '../../packages/bench/src/run/plan-run.js';
+import { studyFromFlags } from '../../packages/bench/src/cli/flags.js';
+import { planTrials } from '../../packages/bench/src/study/trials.js';
 import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
 import {
+  noCheckpoints,
   readCheckpoint,
   writeCheckpoint,
   type TrialCheckpoint,
-} from '../../packages/bench/src/trial/checkpoint-file.js';
-import { noCheckpoints, type TrialCheckpoints } from '../../packages/bench/src/trial/checkpoints.js';
-import { trialPreparer } from '../../packages/bench/src/trial/prepare.js';
-import { runTrial } from '../../packages/bench/src/trial/run-trial.js';
+  type TrialCheckpoints,
+} from '../../packages/bench/src/run/checkpoints.js';
+import { trialPreparer } from '../../packages/bench/src/run/prepare.js';
+import { runTrial } from '../../packages/bench/src/run/trial.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import type { Ended } from './command.js';
 import { peftBench } from './in-process.js';

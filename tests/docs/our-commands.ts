@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { embeddedTasks, glueName } from '@peftjs/tasks';
-import { studyFromFlags, type StudyFlags } from '../../packages/bench/src/commands/study-flags.js';
-import { parseBudget } from '../../packages/bench/src/plan/budget.js';
-import { program } from '../../packages/bench/src/program.js';
+import { studyFromFlags, type StudyFlags } from '../../packages/bench/src/cli/flags.js';
+import { parseBudget } from '../../packages/bench/src/study/budgets.js';
+import { program } from '../../packages/bench/src/cli/main.js';
 import { offeredMethods } from '../../packages/bench/src/registry/methods.js';
 import { filesBelow, root } from '../workspace/repository.js';
 import { started, type Command } from './typed.js';

@@ -17,8 +17,8 @@ import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from 
 import { fromPretrained } from '@peftjs/models';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { resolveMethod } from '../../packages/bench/src/registry/methods.js';
-import { composeStudy } from '../../packages/bench/src/plan/study.js';
-import { fitConfig, type FittedConfig } from '../../packages/bench/src/trial/configure.js';
+import { composeStudy } from '../../packages/bench/src/study/study.js';
+import { fitConfig, type FittedConfig } from '../../packages/bench/src/study/budgets.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { packageName } from '../models/use-lite.js';
 import { bertShapes, llamaShapes, shapesOnly } from './shapes.js';

@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto';
 import { activeAdapter, attach, countParameters, tensorAt, type Batch, type HostTensors } from '@peftjs/core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { planTrials, type Trial } from '../../packages/bench/src/plan/trial.js';
-import { presetNamed } from '../../packages/bench/src/plan/presets.js';
-import { composeStudy } from '../../packages/bench/src/plan/study.js';
+import { planTrials, type Trial } from '../../packages/bench/src/study/trials.js';
+import { presetNamed } from '../../packages/bench/src/study/presets.js';
+import { composeStudy } from '../../packages/bench/src/study/study.js';
 import { offeredMethods, resolveMethod } from '../../packages/bench/src/registry/methods.js';
 import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
-import { summarise } from '../../packages/bench/src/statistics/summary.js';
-import { fitConfig } from '../../packages/bench/src/trial/configure.js';
-import { trialPreparer, type PreparedTrial } from '../../packages/bench/src/trial/prepare.js';
-import { runTrial } from '../../packages/bench/src/trial/run-trial.js';
+import { summarise } from '../../packages/bench/src/report/statistics/summary.js';
+import { fitConfig } from '../../packages/bench/src/study/budgets.js';
+import { trialPreparer, type PreparedTrial } from '../../packages/bench/src/run/prepare.js';
+import { runTrial } from '../../packages/bench/src/run/trial.js';
 
 /** The smoke study with every method on offer, two seeds. */
 async function everyTrial(): Promise<Trial[]> {

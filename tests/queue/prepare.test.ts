@@ -3,12 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataError } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { composeStudy } from '../../packages/bench/src/plan/study.js';
-import { trialOf, type Trial, type TrialProtocol } from '../../packages/bench/src/plan/trial.js';
-import { numericVersions } from '../../packages/bench/src/plan/versions.js';
+import { composeStudy } from '../../packages/bench/src/study/study.js';
+import { numericVersions, trialOf, type Trial, type TrialProtocol } from '../../packages/bench/src/study/trials.js';
 import { resolveMethod } from '../../packages/bench/src/registry/methods.js';
-import { prepareAsPlanned } from '../../packages/bench/src/trial/as-planned.js';
-import { trialPreparer } from '../../packages/bench/src/trial/prepare.js';
+import { prepareAsPlanned } from '../../packages/bench/src/run/as-planned.js';
+import { trialPreparer } from '../../packages/bench/src/run/prepare.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { tinyTask } from '../cli/tiny-task.js';
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { program } from '../../packages/bench/src/program.js';
+import { program } from '../../packages/bench/src/cli/main.js';
 import { textOf } from './repository.js';
 
 const page = textOf('docs/reference/cli.md');

@@ -1,4 +1,4 @@
-"""Golden values for packages/bench/src/statistics, made by scipy and statsmodels.
+"""Golden values for packages/bench/src/report/statistics, made by scipy and statsmodels.
 
     python3 -m venv venv && venv/bin/pip install scipy==1.17.1 statsmodels==0.15.0
     venv/bin/python tools/golden/statistics.py > packages/bench/test/fixtures/statistics.json

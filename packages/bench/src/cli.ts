@@ -1,4 +1,4 @@
-import { main } from './main.js';
+import { main } from './cli/main.js';
 
 /** Exit code of a process that writes to a closed pipe, as if SIGPIPE had ended it. */
 const UNREAD = 141;

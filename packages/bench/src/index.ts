@@ -1,8 +1,8 @@
-export { readResults } from './results/store.js';
+export { readResults } from './results/files.js';
 export type { DoneTrial, FailedTrial, HistoryRow, Protocol, TrialResult } from './results/schema.js';
-export { summarise, type Summary } from './statistics/summary.js';
-export type { SummaryRow } from './statistics/summary-row.js';
-export type { Estimate } from './statistics/samples.js';
+export { summarise, type Summary } from './report/statistics/summary.js';
+export type { SummaryRow } from './report/statistics/rows.js';
+export type { Estimate } from './report/statistics/estimates.js';
 export { renderReport } from './report/page.js';
 export { renderMarkdown } from './report/markdown.js';
-export { renderCsv } from './report/csv.js';
+export { renderCsv } from './report/files.js';

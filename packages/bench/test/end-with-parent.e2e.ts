@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
 
-const source = new URL('../src/workers/end-with-parent.ts', import.meta.url).href;
+const source = new URL('../src/run/end-with-parent.ts', import.meta.url).href;
 
 /** A process that hears of nothing for a minute, as in a native call. */
 const busy = `

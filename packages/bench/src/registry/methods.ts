@@ -1,7 +1,6 @@
 import { pathToFileURL } from 'node:url';
 import { ConfigError, didYouMean, type PeftMethod } from '@peftjs/core';
-import { packageRoot } from '../package-root.js';
-import { findPackage, packageEntry, readManifest } from './packages.js';
+import { findPackage, packageEntry, packageRoot, readManifest } from './packages.js';
 
 /** A method that an installed package offers under a command-line name. */
 export interface OfferedMethod {

@@ -1,8 +1,8 @@
 import { mkdir, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CheckpointError } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { CheckpointError } from '@peftjs/core';
 
 const before = process.cwd();
 let folder: string;
@@ -21,7 +21,7 @@ async function startedThere() {
   const [packages, methods, versions] = await Promise.all([
     import('./packages.js'),
     import('./methods.js'),
-    import('../plan/versions.js'),
+    import('../study/trials.js'),
   ]);
   return { ...packages, ...methods, ...versions };
 }

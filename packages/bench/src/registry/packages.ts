@@ -1,7 +1,8 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { CheckpointError } from '@peftjs/core';
 
 /**
@@ -65,4 +66,11 @@ export async function readPackageFile(name: string, path: string): Promise<Uint8
 export async function readManifest(folder: string): Promise<PackageManifest | undefined> {
   const path = join(folder, 'package.json');
   return existsSync(path) ? (JSON.parse(await readFile(path, 'utf8')) as PackageManifest) : undefined;
+}
+
+/** The folder of this package, from wherever the build has put this code. */
+export const packageRoot = folderOfManifest(dirname(fileURLToPath(import.meta.url)));
+
+function folderOfManifest(folder: string): string {
+  return existsSync(join(folder, 'package.json')) ? folder : folderOfManifest(dirname(folder));
 }

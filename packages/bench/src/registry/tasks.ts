@@ -1,20 +1,21 @@
 import { existsSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { open, readdir } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
 import { ConfigError, DataError, didYouMean, diskStorage, type Storage } from '@peftjs/core';
 import {
   embeddedTasks,
   glueName,
   glueTask,
   glueTasks,
+  isLanguageFile,
+  readLanguageTask,
   readTask,
   trecTask,
   type DocumentEnd,
   type LanguageTask,
-  type Protocol,
+  type Protocol as PublishedSplit,
   type Task,
 } from '@peftjs/tasks';
-import { areLanguageFiles, readLanguageFiles, type TaskFiles } from './language-tasks.js';
 import { readPackageFile } from './packages.js';
 
 /** Where the data of a run come from; `documentEnd` cuts text files. */
@@ -47,7 +48,7 @@ export type LoadedTask = LabelledTask | LoadedLanguageTask;
 export async function loadTask(
   name: string,
   data: DataSource,
-  split: Protocol = 'official',
+  split: PublishedSplit = 'official',
   storage = diskStorage(),
 ): Promise<LoadedTask> {
   const published = data.kind === 'folder' ? await fromPublished(name, data.folder, split, storage) : undefined;
@@ -120,16 +121,16 @@ function areBothSplits(files: readonly string[]): boolean {
 async function fromPublished(
   name: string,
   folder: string,
-  protocol: Protocol,
+  split: PublishedSplit,
   storage: Storage,
 ): Promise<LabelledTask | undefined> {
   const glue = glueName(name);
   if (glue) {
-    const task = await glueTask(glue, folder, storage, { protocol });
+    const task = await glueTask(glue, folder, storage, { protocol: split });
     return { ...task, source: `GLUE's ${glue}, given by the user`, licence: glueTasks.get(glue)?.licence ?? '' };
   }
   if (!isPublished(name)) return undefined;
-  const task = await trecTask(folder, storage, { protocol });
+  const task = await trecTask(folder, storage, { protocol: split });
   return { ...task, source: 'TREC (Li and Roth, 2002), given by the user', licence: 'none stated by its authors' };
 }
 
@@ -173,4 +174,64 @@ async function fileIn(folder: string, stem: string): Promise<string | undefined>
   const files = existsSync(folder) ? await readdir(folder) : [];
   const name = EXTENSIONS.map((extension) => `${stem}.${extension}`).find((file) => files.includes(file));
   return name === undefined ? undefined : join(folder, name);
+}
+
+/** A training file and the one that results are reported on. */
+interface TaskFiles {
+  readonly train: string;
+  readonly dev: string;
+}
+
+/** As much of a file as its first line can take. */
+const HEAD_BYTES = 4 * 2 ** 20;
+
+/**
+ * Whether two files are for a language model: text, or JSON lines without labels.
+ * @throws DataError where one of them is and the other is not, or cannot be read.
+ */
+async function areLanguageFiles({ train, dev }: TaskFiles): Promise<boolean> {
+  const [isTrain, isDev] = [await isLanguage(train), await isLanguage(dev)];
+  if (isTrain === isDev) return isTrain;
+  const [language, table] = isTrain ? [train, dev] : [dev, train];
+  throw new DataError(
+    `${basename(language)} is for a language model and ${basename(table)} is a table with labels; give two files of one kind`,
+    dev,
+  );
+}
+
+/** Reads a language task. @throws ConfigError for a `documentEnd` that neither file has, DataError for a malformed file. */
+async function readLanguageFiles(
+  name: string,
+  { train, dev }: TaskFiles,
+  documentEnd: DocumentEnd | undefined,
+  storage: Storage,
+): Promise<LanguageTask> {
+  const isText = (path: string): boolean => extname(path).toLowerCase() === '.txt';
+  if (documentEnd !== undefined && !isText(train) && !isText(dev)) {
+    throw new ConfigError(
+      `--document-end cuts .txt files; every line of ${basename(train)} is a document already`,
+      'document-end',
+    );
+  }
+  return readLanguageTask({ name, train, dev, documentEnd, storage });
+}
+
+async function isLanguage(path: string): Promise<boolean> {
+  return extname(path).toLowerCase() === '.jsonl'
+    ? isLanguageFile(await headOf(path), path)
+    : isLanguageFile(new Uint8Array(), path);
+}
+
+async function headOf(path: string): Promise<Uint8Array> {
+  try {
+    const file = await open(path);
+    try {
+      const { bytesRead, buffer } = await file.read(new Uint8Array(HEAD_BYTES), 0, HEAD_BYTES, 0);
+      return buffer.subarray(0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    throw new DataError(`cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, path, cause);
+  }
 }

@@ -1,15 +1,15 @@
 import type { DoneTrial, TrialResult } from '../results/schema.js';
-import { grouped } from '../statistics/arms.js';
+import type { Panel } from './contents.js';
 import {
   formatCount,
   formatMebibytes,
   formatMetric,
   formatP,
   formatSigned,
-  formatValue,
   formatSmall,
+  formatValue,
 } from './format.js';
-import type { Panel } from './contents.js';
+import { grouped } from './statistics/comparisons.js';
 
 /** A term and what is to be said about it. */
 export interface Fact {

@@ -1,10 +1,12 @@
+import Papa from 'papaparse';
 import { diskStorage, type Storage } from '@peftjs/core';
+import { writeJson } from '../results/files.js';
 import type { TrialResult } from '../results/schema.js';
-import { writeSummary } from '../results/store.js';
-import type { Summary } from '../statistics/summary.js';
-import { renderCsv, renderSummaryCsv } from './csv.js';
 import { renderMarkdown } from './markdown.js';
 import { renderReport } from './page.js';
+import type { Estimate } from './statistics/estimates.js';
+import type { Difference } from './statistics/rows.js';
+import type { Summary } from './statistics/summary.js';
 
 /**
  * Writes DIR/summary.json, report.html, report.md, results.csv and summary.csv, each complete or not at all.
@@ -16,7 +18,7 @@ export async function writeReport(
   summary: Summary,
   storage: Storage = diskStorage(),
 ): Promise<void> {
-  await writeSummary(dir, summary, storage);
+  await writeJson(`${dir}/summary.json`, summary, storage);
   const files = {
     'report.html': await renderReport(results, summary),
     'report.md': renderMarkdown(results, summary),
@@ -25,4 +27,95 @@ export async function writeReport(
   };
   for (const [file, text] of Object.entries(files))
     await storage.write(`${dir}/${file}`, new TextEncoder().encode(text));
+}
+
+type Value = string | number | boolean | null;
+
+/** One line per trial: what a spreadsheet or a data frame needs. */
+export function renderCsv(results: readonly TrialResult[]): string {
+  const metrics = [
+    ...new Set(results.flatMap((result) => (result.status === 'done' ? Object.keys(result.metrics) : []))),
+  ].sort();
+  const lines = results.map((result) => ({ ...identityOf(result), ...measuresOf(result, metrics) }));
+  return csvTable(lines);
+}
+
+/** One line per arm, budget and task, and per arm and budget over the tasks: what the report's tables hold, unrounded. */
+export function renderSummaryCsv({ rows, overall }: Summary): string {
+  const onTasks = rows.map(
+    ({ model, task, label, method, budget, metric, score, difference, rank, seeds, ...row }) => ({
+      ...{ model, task, arm: label, method, budget: budget.spec, requested: budget.requested, met: budget.met },
+      ...{ metric, seeds: seeds.length, rank, ...estimateOf(score), ...differenceOf(difference) },
+      ...{ learningRate: row.learningRate, ...row.parameters, ...row.time, peakRssBytes: row.peakRssBytes },
+    }),
+  );
+  const overTasks = overall.map(({ model, label, budget, metrics, score, difference, rank, stored }) => ({
+    ...{ model, task: null, arm: label, budget: budget.spec, requested: budget.requested, met: budget.met },
+    ...{ metric: metrics.join(' '), rank, ...estimateOf(score), ...differenceOf(difference), stored },
+  }));
+  return csvTable([...onTasks, ...overTasks]);
+}
+
+function estimateOf({ mean, sd, interval }: Estimate): Record<string, Value> {
+  return { mean, sd, low: interval?.low ?? null, high: interval?.high ?? null };
+}
+
+function differenceOf(difference: Difference | null): Record<string, Value> {
+  return {
+    reference: difference?.to ?? null,
+    difference: difference?.mean ?? null,
+    differenceLow: difference?.interval?.low ?? null,
+    differenceHigh: difference?.interval?.high ?? null,
+    p: difference?.p ?? null,
+    pHolm: difference?.pHolm ?? null,
+  };
+}
+
+/** The columns of all lines in the order in which they appear. */
+function csvTable(lines: readonly Readonly<Record<string, Value>>[]): string {
+  const columns = [...new Set(lines.flatMap((line) => Object.keys(line)))];
+  const data = lines.map((line) => columns.map((column) => withoutFormula(line[column] ?? null)));
+  return `${Papa.unparse({ fields: columns, data }, { newline: '\r\n' })}\r\n`;
+}
+
+/** What a spreadsheet would take for a formula; a scoped package name is none. */
+const FORMULA = /^(?:[=+\-\t\r]|@(?![\w-]+\/[\w.-]+$))/;
+
+/** Text that looks like a formula gets an apostrophe. */
+function withoutFormula(value: Value): Value {
+  return typeof value === 'string' && FORMULA.test(value) ? `'${value}` : value;
+}
+
+function identityOf(result: TrialResult): Record<string, Value> {
+  const { id, status, arm, method, model, task, seed, budget, learningRate, engine } = result;
+  return {
+    ...{
+      id,
+      status,
+      arm,
+      method,
+      model,
+      task,
+      seed,
+      budget: budget.spec,
+      requested: budget.requested,
+      matchedOn: budget.matchedOn,
+      met: budget.met,
+      learningRate,
+    },
+    ...{ executor: engine.executor, backend: engine.backend, threads: engine.threads, dtype: engine.dtype },
+    error: result.status === 'failed' ? result.error.message : null,
+  };
+}
+
+function measuresOf(result: TrialResult, metrics: readonly string[]): Record<string, Value> {
+  if (result.status === 'failed') return {};
+  return {
+    selectedStep: result.selection.step,
+    selectionMetric: result.selection.metric,
+    ...result.parameters,
+    ...result.time,
+    ...result.memory,
+    ...Object.fromEntries(metrics.map((metric) => [`metric.${metric}`, result.metrics[metric] ?? null])),
+  };
 }

@@ -1,3 +1,6 @@
+import stringWidth from 'string-width';
+import wrapAnsi from 'wrap-ansi';
+
 /** A whole number for reading: `6,144`. */
 export function formatCount(value: number | null): string {
   return value === null ? NONE : Math.round(value).toLocaleString('en-US');
@@ -114,4 +117,45 @@ export function formatValue(value: unknown): string {
 /** A typographic minus, as wide as a plus. */
 function minus(text: string): string {
   return text.replace('-', '−');
+}
+
+/** What a terminal or a line of text may show: no control characters, no changes of direction. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu, ' ');
+}
+
+/** The same of several lines: names of tensors, say, from a stranger's file. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n');
+}
+
+/** The text, or as much of its beginning as fits with an ellipsis. */
+export function fitted(text: string, columns: number): string {
+  if (stringWidth(text) <= columns) return text;
+  const anywhere = { hard: true, wordWrap: false, trim: false };
+  const [start = ''] = wrapAnsi(text, Math.max(1, columns - 1), anywhere).split('\n');
+  if (columns < 1) return '';
+  return stringWidth(start) < columns ? `${start.trimEnd()}…` : '…'; // a wide character may leave no room for it
+}
+
+/** The text filled up with spaces. */
+export function padded(text: string, columns: number): string {
+  return text + ' '.repeat(Math.max(0, columns - stringWidth(text)));
+}
+
+const GAP = '  ';
+
+/** A plain table: every column as wide as its widest cell, the columns of `numbers` flush right. */
+export function textTable(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  numbers: readonly number[],
+): string {
+  const all = [header, ...rows];
+  const widths = header.map((_, column) => Math.max(...all.map((cells) => stringWidth(cells[column] ?? ''))));
+  const aligned = (cell: string, column: number): string => {
+    const width = widths[column] ?? 0;
+    return numbers.includes(column) ? ' '.repeat(width - stringWidth(cell)) + cell : padded(cell, width);
+  };
+  return all.map((cells) => `${cells.map(aligned).join(GAP).trimEnd()}\n`).join('');
 }

@@ -1,3 +1,5 @@
+import type { Fact } from './facts.js';
+
 /** Markup that is safe to show: made by `html`, or vouched for by `trusted`. */
 export class Markup {
   constructor(readonly text: string) {}
@@ -38,4 +40,23 @@ const ENTITIES: Readonly<Record<string, string>> = {
 /** Text for an element or a quoted attribute. */
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => ENTITIES[character] as string);
+}
+
+/** Terms and what is said about them. */
+export function factList(facts: readonly Fact[]): Markup {
+  return html`<dl>
+    ${facts.map(
+      ({ term, value }) =>
+        html`<dt>${name(term)}</dt>
+          <dd>${name(value)}</dd>`,
+    )}
+  </dl>`;
+}
+
+/** What a reader opens at will; the first of several is open. */
+export function disclosure(title: string, content: Markup, isOpen: boolean): Markup {
+  const summary = html`<summary><h3>${name(title)}</h3></summary>`;
+  return isOpen
+    ? html`<details class="part" open>${summary}${content}</details>`
+    : html`<details class="part">${summary}${content}</details>`;
 }

@@ -1,12 +1,6 @@
 import type { TrialResult } from '../results/schema.js';
-import type { Comparison } from '../statistics/comparisons.js';
-import { stageSummaries } from '../statistics/stages.js';
-import type { Summary } from '../statistics/summary.js';
-import type { RunComparison } from '../statistics/two-runs.js';
-import { columnsFor, type Cell } from './columns.js';
-import { panelsOf, type Panel } from './contents.js';
+import { columnsFor, panelsOf, type Cell, type Panel } from './contents.js';
 import { outcomesOf, protocolOf, scopeOf, sourcesOf, versionsOf, type Fact } from './facts.js';
-import { lastStage, stageTable } from './stage-table.js';
 import {
   formatAdjustedP,
   formatInterval,
@@ -15,10 +9,14 @@ import {
   formatPlainP,
   formatSigned,
   formatSmall,
+  printable,
 } from './format.js';
+import { lastStage, stageSummaries, stageTable } from './stages.js';
+import type { Comparison } from './statistics/comparisons.js';
+import type { Summary } from './statistics/summary.js';
+import type { RunComparison } from './statistics/two-runs.js';
 import { choiceOf, ratesOf, scoreOf, tunedRows } from './tuning.js';
 import { changedFacts, RUN_COLUMNS, unpairedNames } from './two-runs.js';
-import { printable } from './text.js';
 
 /** The report as Markdown: the tables and what one must know to read them. */
 export function renderMarkdown(results: readonly TrialResult[], summary: Summary): string {

@@ -1,15 +1,13 @@
 import { createHash } from 'node:crypto';
-import type { TrialResult } from '../results/schema.js';
-import type { Summary } from '../statistics/summary.js';
+import type { DoneTrial, TrialResult } from '../results/schema.js';
 import { panelsOf, type Panel } from './contents.js';
-import { outcomesOf, scopeOf } from './facts.js';
-import { html, name, trusted, type Markup } from './html.js';
-import { overallSections } from './sections/overall.js';
-import { protocolSection } from './sections/protocol.js';
-import { taskSection } from './sections/task.js';
-import { tuningSection } from './sections/tuning.js';
-import { twoRunsSection } from './sections/two-runs.js';
+import { configurationsOf, outcomesOf, protocolOf, scopeOf, sourcesOf, versionsOf } from './facts.js';
+import { factList, html, name, trusted, type Markup } from './html.js';
+import { overallSections, taskSection } from './sections.js';
+import type { Summary } from './statistics/summary.js';
 import { STYLE } from './style.js';
+import { tuningSection } from './tuning.js';
+import { twoRunsSection } from './two-runs.js';
 
 /** Whole, because the policy names what stands between the tags by its hash. */
 const STYLE_BLOCK = trusted(`<style>${STYLE}</style>`);
@@ -66,4 +64,59 @@ function shortOutcome(panel: Panel): Markup {
 function policy(): string {
   const hash = createHash('sha256').update(STYLE).digest('base64');
   return `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'`;
+}
+
+/** How the numbers came about. */
+function protocolSection(done: readonly DoneTrial[], summary: Summary): Markup {
+  return html`<section>
+    <h2>What to bear in mind</h2>
+    <div class="card">
+      <ul class="notes">
+        ${summary.notes.map((note) => html`<li>${note}</li>`)}
+        <li>
+          Checkpoints were selected on a split of their own; the metric is that of the reported split. It says how these
+          methods do on these data, not on others.
+        </li>
+        <li>
+          Times are of the machine that ran them, with as many trials side by side as it had room for: compare them
+          within this report only.
+        </li>
+      </ul>
+    </div>
+    ${failures(summary)}
+    <h2>Protocol</h2>
+    <div class="card">
+      ${factList(protocolOf(done))}
+      <details>
+        <summary>Configuration of every method</summary>
+        ${factList(configurationsOf(done))}
+      </details>
+      <details>
+        <summary>Versions</summary>
+        ${factList(versionsOf(done))}
+      </details>
+    </div>
+    <h2>Data</h2>
+    <div class="card">
+      ${factList(
+        sourcesOf(done).map(({ task, source, licence, rows, lost }) => ({
+          term: task,
+          value: `${source}; licence: ${licence}; rows: ${rows}${lost && `; ${lost}`}`,
+        })),
+      )}
+    </div>
+  </section>`;
+}
+
+function failures({ failed }: Summary): Markup | null {
+  if (failed.length === 0) return null;
+  return html`<h2>Failed trials</h2>
+    <div class="card">
+      ${factList(
+        failed.map(({ arm, task, budget, seed, message }) => ({
+          term: `${arm} on ${task}, ${budget}, seed ${seed}`,
+          value: message,
+        })),
+      )}
+    </div>`;
 }

@@ -1,21 +1,20 @@
 import { createHash } from 'node:crypto';
-import { memoryStorage } from '@peftjs/core';
+import stringWidth from 'string-width';
 import { describe, expect, it } from 'vitest';
+import { memoryStorage } from '@peftjs/core';
 import { failedTrial, STANDARD_ARMS, syntheticResults, withNames, withStages } from '../../test/synthetic-results.js';
 import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
-import { summarise } from '../statistics/summary.js';
-import { compareRuns } from '../statistics/two-runs.js';
 import { seedCurve } from './charts/curves.js';
+import { spread } from './charts/draw.js';
 import { scoreChart } from './charts/scores.js';
-import { spread } from './charts/svg.js';
 import { panelsOf, type Panel } from './contents.js';
-import { renderCsv, renderSummaryCsv } from './csv.js';
-import { writeReport } from './files.js';
+import { renderCsv, renderSummaryCsv, writeReport } from './files.js';
 import { formatMetric } from './format.js';
 import { renderMarkdown } from './markdown.js';
 import { renderReport } from './page.js';
+import { summarise } from './statistics/summary.js';
+import { compareRuns } from './statistics/two-runs.js';
 import { renderTable } from './table.js';
-import { displayWidth } from './text.js';
 
 const HOSTILE = `</title></svg><script>alert(1)</script>"'><img src=x onerror=alert(2)>\u202e|=1+1`;
 const results = syntheticResults({ seeds: 2 });
@@ -353,7 +352,7 @@ describe('two runs compared', () => {
       expect(text).toContain('0.1.0 here, 0.2.0 there');
     }
     expect(texts.slice(0, 2).join('')).not.toContain('<script');
-    for (const line of (texts[2] as string).split('\n')) expect(displayWidth(line)).toBeLessThanOrEqual(100);
+    for (const line of (texts[2] as string).split('\n')) expect(stringWidth(line)).toBeLessThanOrEqual(100);
   });
 });
 
@@ -406,7 +405,7 @@ describe('renderTable', () => {
   it('fits the terminal and keeps the score', () => {
     for (const columns of [40, 60, 80, 120, 200]) {
       const lines = renderTable(summary, { columns }).split('\n');
-      for (const line of lines) expect(displayWidth(line)).toBeLessThanOrEqual(columns);
+      for (const line of lines) expect(stringWidth(line)).toBeLessThanOrEqual(columns);
       expect(lines.join('\n')).toContain(formatMetric(summary.rows[0]?.score.mean ?? NaN));
     }
     expect(renderTable(summary, { columns: 200 })).toContain('learning rate');

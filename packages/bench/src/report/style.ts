@@ -1,4 +1,4 @@
-import { COLOR_VARIABLES } from './charts/theme.js';
+import { COLOR_VARIABLES } from './charts/draw.js';
 
 /** The page's style: no outside font, no image; light or dark as the reader's system is. */
 export const STYLE = `

@@ -1,11 +1,12 @@
-import { displayWidth, fitted, printable } from './text.js';
-import { textTable } from './text-table.js';
-import { grouped } from '../statistics/arms.js';
-import type { SummaryRow } from '../statistics/summary-row.js';
-import type { Summary } from '../statistics/summary.js';
-import type { RunComparison } from '../statistics/two-runs.js';
+import stringWidth from 'string-width';
+import wrapAnsi from 'wrap-ansi';
+import { columnsFor, type Column } from './contents.js';
+import { fitted, printable, textTable } from './format.js';
+import { grouped } from './statistics/comparisons.js';
+import type { SummaryRow } from './statistics/rows.js';
+import type { Summary } from './statistics/summary.js';
+import type { RunComparison } from './statistics/two-runs.js';
 import { changedFacts, RUN_COLUMNS, unpairedNames } from './two-runs.js';
-import { columnsFor, type Column } from './columns.js';
 
 /** What is left out first where the terminal is narrow. */
 const LEAST_NEEDED: readonly Column['key'][] = ['trained', 'seeds', 'rate', 'time', 'budget', 'difference', 'stored'];
@@ -43,7 +44,7 @@ function runLines({ against, rows, changed, unpaired }: RunComparison, columns: 
 }
 
 function tableLines(rows: readonly SummaryRow[], all: readonly Column[], columns: number): string[] {
-  const fits = (lines: readonly string[]): boolean => lines.every((text) => displayWidth(text) <= columns);
+  const fits = (lines: readonly string[]): boolean => lines.every((text) => stringWidth(text) <= columns);
   let kept = all;
   let lines = aligned(rows, kept, 'detail');
   for (const key of [undefined, ...LEAST_NEEDED]) {
@@ -68,11 +69,6 @@ function cellText(row: SummaryRow, column: Column, part: 'detail' | 'brief'): st
 }
 
 function wrapped(text: string, columns: number): string[] {
-  const lines = [''];
-  for (const word of text.split(' ')) {
-    const longer = `${lines.at(-1) ?? ''} ${word}`.trimStart();
-    if (displayWidth(longer) > columns) lines.push(word);
-    else lines[lines.length - 1] = longer;
-  }
+  const lines = wrapAnsi(text, columns).split('\n');
   return lines.map((line) => fitted(line, columns));
 }

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ConfigError } from '@peftjs/core';
-import { lockFolder } from './lock.js';
 import { ownIdentity, type ProcessIdentity } from '@peftjs/models';
+import { lockFolder } from './folder.js';
 
 let folder = '';
 let own: ProcessIdentity;

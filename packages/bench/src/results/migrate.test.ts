@@ -2,10 +2,10 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { DataError } from '@peftjs/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DataError } from '@peftjs/core';
+import { readResults, resultPath, writeResult } from './files.js';
 import type { DoneTrial } from './schema.js';
-import { readResults, resultPath, writeResult } from './store.js';
 
 /** Two result files from before there was a format number, whose curves and stages were shortened. */
 const before = fileURLToPath(new URL('../../test/fixtures/format-1', import.meta.url));

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { syntheticTrial } from '../../test/synthetic-results.js';
+import { leftOutNotes, ofNewestNumerics } from './files.js';
 import type { DoneTrial } from './schema.js';
-import { leftOutNotes, ofNewestNumerics } from './numerics.js';
 
 const computedBy = (numerics: number, seed: number): DoneTrial => {
   const trial = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed });

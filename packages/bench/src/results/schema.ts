@@ -1,8 +1,8 @@
 import * as v from 'valibot';
-import { MAX_STAGES } from '../plan/stages.js';
-import { HISTORY_ROWS } from './history.js';
 import { anyNumber } from './json.js';
-import { RESULT_FORMAT } from './migrate.js';
+
+/** The layout of the result files that this version writes. */
+export const RESULT_FORMAT = 2;
 
 // Files from outside are hostile: every list, text and depth is bounded.
 const MAX_NAME = 1_000;
@@ -26,6 +26,10 @@ const id = v.pipe(
   v.maxLength(200),
   v.regex(/^[A-Za-z0-9][\w.-]*$/, 'an id of letters, digits, ".", "_", "-"'),
 );
+/** Stages that a sparsifying schedule has at most. */
+export const MAX_STAGES = 100;
+/** Rows a result file keeps at most. */
+const HISTORY_ROWS = 400;
 /** Longest message of a failed trial, in characters. */
 export const MAX_MESSAGE = 10_000;
 const message = v.pipe(v.string(), v.maxLength(MAX_MESSAGE));
@@ -227,4 +231,97 @@ function isJson(value: unknown, depth: number): value is JsonValue {
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return true;
   if (typeof value === 'number') return Number.isFinite(value);
   return typeof value === 'object' && depth > 0 && Object.values(value).every((inner) => isJson(inner, depth - 1));
+}
+
+/** Rows between evaluations that keep their ranks, which are as many numbers as there are modules. */
+const RANK_ROWS = 40;
+
+/**
+ * At most `limit` rows of a training curve, in order: those with metrics first, then evenly spaced ones with ranks, then evenly
+ * spaced ones of the others, whose ranks are left out.
+ */
+export function boundedHistory<Row extends { readonly metrics?: unknown; readonly ranks?: unknown }>(
+  rows: readonly Row[],
+  limit = HISTORY_ROWS,
+): Row[] {
+  const between = rows.filter((row) => row.metrics === undefined);
+  const evaluated = evenly(
+    rows.filter((row) => row.metrics !== undefined),
+    limit,
+  );
+  const ranked = evenly(
+    between.filter((row) => row.ranks !== undefined),
+    Math.min(RANK_ROWS, limit - evaluated.length),
+  );
+  const whole = new Set([...evaluated, ...ranked]);
+  const others = new Set(
+    evenly(
+      between.filter((row) => !whole.has(row)),
+      limit - whole.size,
+    ),
+  );
+  return rows.flatMap((row) => (whole.has(row) ? [row] : others.has(row) ? [withoutRanks(row)] : []));
+}
+
+function withoutRanks<Row extends { readonly ranks?: unknown }>(row: Row): Row {
+  const { ranks: _, ...rest } = row;
+  return rest as Row;
+}
+
+/** `amount` rows at even distances, the last one among them. */
+function evenly<Row>(rows: readonly Row[], amount: number): readonly Row[] {
+  if (rows.length <= amount) return rows;
+  return rows.filter(
+    (_, index) => Math.floor(((index + 1) * amount) / rows.length) > Math.floor((index * amount) / rows.length),
+  );
+}
+
+/** The layout of a file; those from before there was a number are 1. */
+export function formatOf(input: unknown): unknown {
+  return isRecord(input) ? (input['format'] ?? 1) : undefined;
+}
+
+/**
+ * A result file of an older layout in today's; anything else as it is, for the schema to judge.
+ *
+ * Format 1 had no `format` and no `versions.numerics`, and called the mean of the stored parameters `trainableMean`. Its first files had
+ * neither `arm`, `judgedOn`, `tuning`, `budget.matchedOn` nor `parameters.optimizerBytes`.
+ */
+export function migrated(input: unknown): unknown {
+  if (!isRecord(input) || formatOf(input) !== 1) return input;
+  const { parameters, ...rest } = input;
+  return {
+    arm: input['method'],
+    judgedOn: 'dev',
+    tuning: null,
+    ...rest,
+    format: RESULT_FORMAT,
+    budget: withDefaults({ matchedOn: 'stored' }, input['budget']),
+    versions: withDefaults({ numerics: 0 }, input['versions']),
+    ...(parameters !== undefined && { parameters: migratedParameters(parameters, input) }),
+  };
+}
+
+/** Where nothing was requested, `trainableMean` was what is trained at the start: the mean is that of the training curve then. */
+function migratedParameters(parameters: unknown, { budget, history }: Readonly<Record<string, unknown>>): unknown {
+  if (!isRecord(parameters)) return parameters;
+  const { trainableMean, ...rest } = parameters;
+  const isMean = isRecord(budget) && budget['requested'] !== null;
+  const storedMean = isMean ? trainableMean : (meanStored(history) ?? trainableMean);
+  const optimizerBytes = 2 * 4 * Number(rest['trainableAtStart']);
+  return { optimizerBytes, ...rest, storedMean };
+}
+
+function meanStored(history: unknown): number | undefined {
+  if (!Array.isArray(history) || history.length === 0) return undefined;
+  const stored = history.map((row: unknown) => (isRecord(row) ? Number(row['stored']) : NaN));
+  return stored.reduce((sum, value) => sum + value, 0) / stored.length;
+}
+
+function withDefaults(defaults: Readonly<Record<string, unknown>>, record: unknown): unknown {
+  return isRecord(record) ? { ...defaults, ...record } : record;
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

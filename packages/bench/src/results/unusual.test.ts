@@ -1,14 +1,13 @@
-import { mkdtemp, mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { failedTrial, syntheticTrial, withStages } from '../../test/synthetic-results.js';
-import { renderReport } from '../report/page.js';
+import { renderCsv, renderSummaryCsv } from '../report/files.js';
 import { renderMarkdown } from '../report/markdown.js';
-import { renderCsv, renderSummaryCsv } from '../report/csv.js';
-import { summarise } from '../statistics/summary.js';
-import { datedAfter } from './dates.js';
-import { readResults, resultPath, writeResult } from './store.js';
+import { renderReport } from '../report/page.js';
+import { summarise } from '../report/statistics/summary.js';
+import { datedAfter, readResults, resultPath, writeResult } from './files.js';
 import type { DoneTrial } from './schema.js';
 
 const trial = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed: 1 });

@@ -1,8 +1,7 @@
 import type { DoneTrial, HistoryRow } from '../../results/schema.js';
-import { formatCount } from '../format.js';
 import { seriesOfEntries, type BudgetGroup, type Entry, type Series } from '../contents.js';
-import type { Chart } from './svg.js';
-import { colorScale, dashScale, HEIGHT, WIDTH } from './theme.js';
+import { formatCount } from '../format.js';
+import { colorScale, dashScale, HEIGHT, WIDTH, type Chart } from './draw.js';
 
 const BINS = 48;
 /** With more series than this their bands would hide one another. */

@@ -1,13 +1,12 @@
+import type { DoneTrial } from '../../results/schema.js';
 import { bySeries, type Entry } from '../contents.js';
-import { layerOf, shortened } from './modules.js';
-import { textWidth, type Chart } from './svg.js';
-import { WIDTH } from './theme.js';
+import { textWidth, WIDTH, type Chart } from './draw.js';
 
 /** Above this many modules a method gets a grid of its own: layers down, modules across. */
 const MAX_ROWS = 28;
 
 /** A cell of the heat map. */
-interface Cell {
+interface ModuleCell {
   readonly row: string;
   readonly column: string;
   readonly rank: number;
@@ -58,7 +57,7 @@ function isEven(ranks: ReadonlyMap<string, number>): boolean {
   return new Set(ranks.values()).size === 1;
 }
 
-function heatMap(description: string, cells: readonly Cell[], most: number): Chart {
+function heatMap(description: string, cells: readonly ModuleCell[], most: number): Chart {
   const columns = [...new Set(cells.map(({ column }) => column))];
   const crowded = columns.some((column) => textWidth(column, 13) > 240 / columns.length);
   const axis = { ticks: false, domain: false, labelColor: 'var(--ink)', grid: false };
@@ -114,10 +113,149 @@ function meanRanks({ trials }: Entry): Map<string, number> {
   return new Map([...sums].map(([path, rank]) => [path, Number(rank.toFixed(3))]));
 }
 
-function layerCells(ranks: ReadonlyMap<string, number>): Cell[] {
+function layerCells(ranks: ReadonlyMap<string, number>): ModuleCell[] {
   const cells = [...ranks].map(([path, rank]) => ({ ...(layerOf(path) as { layer: number; module: string }), rank }));
   const labels = shortened([...new Set(cells.map(({ module }) => module))]);
   return cells
     .sort((a, b) => a.layer - b.layer)
     .map(({ layer, module, rank }) => ({ row: `layer ${layer}`, column: labels.get(module) ?? module, rank }));
+}
+
+const HEIGHT = 264;
+/** Columns of the map at most: with more, seeds and modules are still told apart but the page grows. */
+const MOST_COLUMNS = 24;
+
+/** Live ranks of every module at one step, mean over seeds. */
+interface Moment {
+  readonly step: number;
+  readonly ranks: ReadonlyMap<string, number>;
+}
+
+/** Live ranks of every module over the steps, for each arm whose ranks change. */
+export function gateCharts(title: string, entries: readonly Entry[]): { about: string; most: number; chart: Chart }[] {
+  return bySeries(entries)
+    .map(({ series, trials }) => ({ series, moments: momentsOf(trials) }))
+    .filter(({ moments }) => changes(moments))
+    .map(({ series, moments }) => {
+      const most = Math.max(...moments.flatMap(({ ranks }) => [...ranks.values()]));
+      const description = `Live ranks of every module of ${series.label} over training steps on ${title}`;
+      return { about: series.label, most, chart: { description, spec: mapSpec(moments, most) } };
+    });
+}
+
+function momentsOf(trials: readonly DoneTrial[]): Moment[] {
+  const bySteps = trials.map(
+    ({ history }) => new Map(history.flatMap(({ step, ranks }) => (ranks ? [[step, ranks] as const] : []))),
+  );
+  const shared = [...(bySteps[0]?.keys() ?? [])].filter((step) => bySteps.every((steps) => steps.has(step)));
+  return thinned(shared).map((step) => ({ step, ranks: meanOfSeeds(bySteps.map((steps) => steps.get(step) ?? {})) }));
+}
+
+function thinned(steps: readonly number[]): number[] {
+  const stride = Math.ceil(steps.length / MOST_COLUMNS);
+  return steps.filter((_, index) => (steps.length - 1 - index) % stride === 0);
+}
+
+function meanOfSeeds(ofSeeds: readonly Readonly<Record<string, number>>[]): Map<string, number> {
+  const paths = [...new Set(ofSeeds.flatMap((ranks) => Object.keys(ranks)))];
+  const meanOf = (path: string): number => ofSeeds.reduce((sum, ranks) => sum + (ranks[path] ?? 0), 0) / ofSeeds.length;
+  return new Map(paths.map((path) => [path, meanOf(path)]));
+}
+
+function changes(moments: readonly Moment[]): boolean {
+  const [first, ...later] = moments;
+  return (
+    first !== undefined && later.some(({ ranks }) => [...ranks].some(([path, rank]) => rank !== first.ranks.get(path)))
+  );
+}
+
+function mapSpec(moments: readonly Moment[], most: number): Chart['spec'] {
+  const modules = [...new Set(moments.flatMap(({ ranks }) => [...ranks.keys()]))];
+  const last = moments.at(-1)?.step ?? 1;
+  const cells = moments.flatMap(({ step, ranks }, index) =>
+    modules.map((path, row) => ({
+      from: moments[index - 1]?.step ?? 0,
+      to: step,
+      row,
+      below: row + 1,
+      opacity: 0.04 + (0.96 * (ranks.get(path) ?? 0)) / (most || 1),
+    })),
+  );
+  const y = { field: 'row', type: 'quantitative', scale: { domain: [0, modules.length], reverse: true, nice: false } };
+  return {
+    width: WIDTH,
+    height: HEIGHT,
+    autosize: { type: 'fit', contains: 'padding' },
+    data: { values: joined(cells) },
+    mark: { type: 'rect', color: 'var(--strong)' },
+    encoding: {
+      x: { field: 'from', type: 'quantitative', title: 'step', scale: { domain: [0, last], nice: false } },
+      x2: { field: 'to' },
+      y: { ...y, title: null, axis: { ...layerTicks(modules), grid: false } },
+      y2: { field: 'below' },
+      fillOpacity: { field: 'opacity', type: 'quantitative', scale: null },
+    },
+  } as Chart['spec'];
+}
+
+interface TimeCell {
+  readonly from: number;
+  readonly to: number;
+  readonly row: number;
+  readonly opacity: number;
+}
+
+/** Neighbours in time of one rank as one cell: the page stays small. */
+function joined<Each extends TimeCell>(cells: readonly Each[]): Each[] {
+  const kept: Each[] = [];
+  const byRow = [...cells].sort((a, b) => a.row - b.row || a.from - b.from);
+  for (const cell of byRow) {
+    const before = kept.at(-1);
+    if (before?.row === cell.row && before.opacity === cell.opacity) kept[kept.length - 1] = { ...before, to: cell.to };
+    else kept.push(cell);
+  }
+  return kept;
+}
+
+/** A tick where a layer begins, with its number; none where paths name no layers. */
+function layerTicks(modules: readonly string[]): object {
+  const layers = modules.map((path) => layerOf(path)?.layer);
+  const starts = layers.flatMap((layer, row) => (layer !== undefined && layer !== layers[row - 1] ? [row] : []));
+  const labels = starts.map((row) => `layer ${layers[row] as number}`);
+  return {
+    values: starts,
+    labelExpr: `${JSON.stringify(labels)}[indexof(${JSON.stringify(starts)}, datum.value)]`,
+    labelBaseline: 'top',
+    domain: false,
+    ticks: false,
+  };
+}
+
+const MAX_LABEL = 30;
+
+/** Splits `encoder.layer.3.attention.query` into layer 3 and the rest; undefined unless exactly one part is a number. */
+function layerOf(path: string): { layer: number; module: string } | undefined {
+  const parts = path.split('.');
+  const at = parts.findIndex((part) => /^\d+$/.test(part));
+  if (at < 0 || parts.findLastIndex((part) => /^\d+$/.test(part)) !== at) return undefined;
+  return { layer: Number(parts[at]), module: parts.filter((_, index) => index !== at).join('.') };
+}
+
+/** Module paths without the parts that all of them begin with, and with the middle left out where they are long. */
+function shortened(paths: readonly string[]): Map<string, string> {
+  const split = paths.map((path) => path.split('.'));
+  const [first = []] = split;
+  const differing = first.findIndex((part, index) =>
+    split.some((parts) => parts[index] !== part || parts.length <= index + 1),
+  );
+  // A bare number says little: `layer.0.query` rather than `0.query`.
+  const from = Math.max(0, /^\d+$/.test(first[differing] ?? '') ? differing - 1 : differing);
+  const short = split.map((parts) => middleOut(parts.slice(from).join('.')));
+  const distinct = new Set(short).size === paths.length;
+  return new Map(paths.map((path, index) => [path, distinct ? (short[index] as string) : path]));
+}
+
+function middleOut(text: string): string {
+  if (text.length <= MAX_LABEL) return text;
+  return `${text.slice(0, MAX_LABEL / 2 - 1)}…${text.slice(-MAX_LABEL / 2)}`;
 }

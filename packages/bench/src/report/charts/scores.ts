@@ -1,9 +1,7 @@
-import type { OverallRow } from '../../statistics/over-tasks.js';
-import { meritOf, type SummaryRow } from '../../statistics/summary-row.js';
-import { formatMetric, metricTitle } from '../format.js';
 import { bySeries, type Entry, type Panel, type Series } from '../contents.js';
-import { spread, type Chart } from './svg.js';
-import { look, WIDTH } from './theme.js';
+import { formatMetric, metricTitle } from '../format.js';
+import { meritOf, type OverallRow, type SummaryRow } from '../statistics/rows.js';
+import { look, spread, WIDTH, type Chart } from './draw.js';
 
 const HEIGHT = 340;
 /** Height of the axis below the plot, in px. */

@@ -1,8 +1,7 @@
-import { grouped } from '../../statistics/arms.js';
-import { formatDuration, formatMebibytes, formatMilliseconds } from '../format.js';
 import { bySeries, seriesOfEntries, type Entry, type Panel } from '../contents.js';
-import type { Chart } from './svg.js';
-import { colorScale, WIDTH } from './theme.js';
+import { formatDuration, formatMebibytes, formatMilliseconds } from '../format.js';
+import { grouped } from '../statistics/comparisons.js';
+import { colorScale, WIDTH, type Chart } from './draw.js';
 
 /** What is measured of a trial besides its score. */
 interface Measure {

@@ -1,0 +1,156 @@
+import type { Command } from 'commander';
+import {
+  activeAdapter,
+  assertLabelNames,
+  CheckpointError,
+  ConfigError,
+  loadPretrained,
+  mergeAndUnload,
+  outputsOf,
+  savePretrained,
+  withAdapter,
+  type Model,
+  type PeftMethod,
+  type PeftModel,
+  type Task,
+} from '@peftjs/core';
+import { checkOnnx, exportOnnx, type TextInput } from '@peftjs/engine';
+import { fromPretrained, openFolder, saveMerged, saveOnnx, type Folder, type PretrainedModel } from '@peftjs/models';
+import { offeredMethods, resolveMethod } from '../registry/methods.js';
+import { packageFolder } from '../registry/packages.js';
+import { choice } from './flags.js';
+import { adapterConfig, withTensors } from './inspect.js';
+
+interface ExportFlags {
+  readonly model?: string;
+  readonly format: keyof typeof WRITERS;
+  readonly labels?: string;
+  readonly out: string;
+}
+
+/** `peft-bench export`: an adapter for others, or the model that it makes. */
+export function addExportCommand(program: Command): void {
+  program
+    .command('export')
+    .description('write an adapter as PEFT, or its model for transformers or transformers.js')
+    .argument('<adapter>', 'an adapter, written here or by PEFT: a folder, or a hub id, organisation/name')
+    .option('--model <model>', 'the base model, where it is not what the adapter names')
+    .addOption(choice('--format <format>', 'what is written', Object.keys(WRITERS)).makeOptionMandatory())
+    .option(
+      '--labels <label,..>',
+      'names of the classes in the order of the outputs, for an adapter that was saved without',
+    )
+    .requiredOption('--out <folder>', 'where it goes')
+    .action(exportAdapter);
+}
+
+/** What is written, and where to. */
+interface Exported {
+  readonly model: PretrainedModel;
+  readonly peft: PeftModel;
+  readonly out: string;
+}
+
+const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) => Promise<string>>> = {
+  async peft({ peft, out }) {
+    await savePretrained(peft, out);
+    return 'the adapter';
+  },
+  async merged({ peft, out }) {
+    await saveMerged(mergeAndUnload(peft), out, { resolvePackage: packageFolder });
+    return 'the merged model';
+  },
+  async onnx({ model, peft, out }) {
+    const isMergeable = activeAdapter(peft).method.capabilities.mergeable;
+    const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // else its layers are part of the graph
+    const maxTokens = Math.min(model.maxTokens, MOST_TOKENS);
+    const graph = await exportOnnx(source, { maxTokens, inputs: inputsOf(model) });
+    const distance = await checkOnnx(graph, source, { maxTokens });
+    const { labels } = activeAdapter(peft);
+    await saveOnnx('adapters' in source ? peft.model : source, graph, out, {
+      maxTokens,
+      resolvePackage: packageFolder,
+      ...(labels && { labels }),
+    });
+    return `the model as ONNX, its logits ${distance.toExponential(0)} away from ours,`;
+  },
+};
+
+/** What a graph knows of positions grows with them. */
+const MOST_TOKENS = 4096;
+
+/** Token types only where the tokenizer tells them apart: transformers asks for no others. */
+function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
+  return ['inputIds', 'attentionMask', ...(tokenizer.encode('a').typeIds ? (['tokenTypeIds'] as const) : [])];
+}
+
+async function exportAdapter(adapter: string, { model: base, format, labels, out }: ExportFlags): Promise<void> {
+  const folder = await openFolder(adapter);
+  const model = await baseModel(folder, base);
+  const { path, storage } = folder;
+  const loaded = await loadPretrained(model, path, { storage, methods: await everyMethod() });
+  const peft = labels === undefined ? loaded : labelled(loaded, labels.split(','));
+  const written = await WRITERS[format]({ model, peft, out });
+  process.stderr.write(`wrote ${written} to ${out}\n`);
+}
+
+/**
+ * The adapter with names for its classes.
+ * @throws ConfigError where it has others, or its model has no classes or not as many.
+ */
+function labelled(peft: PeftModel, labels: readonly string[]): PeftModel {
+  const { model } = peft;
+  if (model.task === 'causal-lm') {
+    throw new ConfigError('a causal language model has no labels, it has words; leave --labels out', 'labels');
+  }
+  assertLabelNames(labels, outputsOf(model) ?? 0);
+  const { labels: own = labels } = activeAdapter(peft);
+  if (own.join() === labels.join()) return withAdapter(peft, { labels });
+  throw new ConfigError(
+    `the classes of the adapter are ${own.join(',')}, in the order of its outputs, and --labels says ${labels.join(',')}; ` +
+      'leave --labels out, or rename them in adapter_config.json',
+    'labels',
+  );
+}
+
+/** The model that an adapter is for, with as many outputs as the head that the adapter brings. */
+async function baseModel(folder: Folder, base: string | undefined): Promise<PretrainedModel> {
+  const config = await adapterConfig(folder);
+  const name = base ?? config.base_model_name_or_path;
+  if (typeof name !== 'string' || name === '') {
+    throw new ConfigError(`${folder.path} does not say which model it is for; name it by --model`, 'model');
+  }
+  const options = { task: taskOf(config.task_type), resolvePackage: packageFolder };
+  const model = await fromPretrained(name, options).catch((error: unknown) => {
+    throw base === undefined && error instanceof CheckpointError
+      ? new CheckpointError(`the base model of ${folder.path}: ${error.message}; --model says where it is`, name, error)
+      : error;
+  });
+  const outputs = await headOutputs(folder, model);
+  return outputs === undefined || outputs === outputsOf(model)
+    ? model
+    : fromPretrained(name, { ...options, numLabels: outputs });
+}
+
+/** What PEFT calls the tasks; what it leaves open is taken for the classification of texts. */
+function taskOf(type: unknown): Task {
+  if (type === 'TOKEN_CLS') return 'token-classification';
+  return type === 'CAUSAL_LM' ? 'causal-lm' : 'sequence-classification';
+}
+
+/** How many outputs the head in an adapter has; undefined where there is none. */
+async function headOutputs(folder: Folder, { sites, head }: PretrainedModel): Promise<number | undefined> {
+  const last = sites.findLast(({ role }) => role === 'head');
+  if (last === undefined || head.length === 0) return undefined;
+  const key = `base_model.model.${last.path}.weight`;
+  return withTensors(folder, (file) => {
+    const name = file.names.find((stored) => stored.replace('.modules_to_save.', '.') === key);
+    return name === undefined ? undefined : file.spec(name).shape[0];
+  });
+}
+
+async function everyMethod(): Promise<PeftMethod[]> {
+  const offers = await offeredMethods();
+  const resolved = await Promise.all(offers.map(({ name }) => resolveMethod(name)));
+  return resolved.map(({ method }) => method);
+}

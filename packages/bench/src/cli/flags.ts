@@ -1,0 +1,305 @@
+import { existsSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { ADAPTER_CONFIG, ConfigError, didYouMean, warnOnce } from '@peftjs/core';
+import type { DocumentEnd } from '@peftjs/tasks';
+import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
+import { offeredMethods } from '../registry/methods.js';
+import { areLanguageTasks, publishedTasksIn, taskName, type DataSource } from '../registry/tasks.js';
+import { presetNamed, presets } from '../study/presets.js';
+import {
+  composeStudy,
+  languageStudy,
+  methodsOver,
+  readStudyFile,
+  type ComposedStudy,
+  type Study,
+  type StudyInput,
+  type StudyProtocol,
+} from '../study/study.js';
+
+/** Flags that say what to train on what, shared by `run` and `train`. */
+export interface StudyFlags {
+  readonly preset: string;
+  readonly full?: boolean;
+  readonly config?: string;
+  readonly model?: string;
+  readonly task?: string;
+  readonly method?: string | undefined;
+  readonly budget?: string;
+  readonly data?: string;
+  readonly split?: string;
+  readonly train?: string;
+  readonly dev?: string;
+  readonly documentEnd?: string;
+  readonly epochs?: number;
+  readonly batchSize?: number;
+  readonly maxTokens?: number;
+  readonly learningRate?: number;
+  readonly rows?: number;
+  readonly engine: string;
+  readonly backend: string;
+  readonly dtype: string;
+}
+
+/** Adds the shared flags to a command. */
+export function withStudyFlags(command: Command): Command {
+  return command
+    .addHelpText('after', () => `\nPresets:\n${presetLines().join('\n')}`)
+    .option('--preset <name>', 'a study that comes along, see below', 'quick')
+    .option('--full', 'the preset in its full size, where it has one')
+    .option('--config <file>', 'a study as JSON, laid over the preset')
+    .option('--model <name>', 'a folder, an npm package or a hub id, organisation/name, with a pretrained model')
+    .option('--task <names>', 'tasks, separated by commas: embedded ones, or those of --data')
+    .option('--method <names>', 'methods, or arms of the study, separated by commas')
+    .option('--budget <budgets>', 'stored parameters: 60000, 0.8% of the base or r=4, separated by commas')
+    .option(
+      '--data <folder>',
+      'a folder with GLUE tasks or trec as published, with train and dev files, or one such folder for each task',
+    )
+    .addOption(
+      choice('--split <name>', "half-dev: the SoRA paper's halves of a published task", ['official', 'half-dev']),
+    )
+    .option(
+      '--train <file>',
+      'your training file: TSV, CSV or JSONL with columns text (or text_a, text_b) and label; for a language model .txt, or ' +
+        'JSONL with text, with prompt and completion, or with messages',
+    )
+    .option('--dev <file>', 'the file that results are reported on')
+    .addOption(
+      choice('--document-end <what>', 'what ends a document of a .txt file: file (the default)', DOCUMENT_ENDS),
+    )
+    .option('--epochs <n>', 'passes over the training rows', count)
+    .option('--batch-size <n>', 'rows in a batch', count)
+    .option(
+      '--max-tokens <n>',
+      'tokens of a row, at most: what 99 % of your training rows need, up to 512, or what the preset says',
+      count,
+    )
+    .option('--learning-rate <rate>', 'peak learning rate of methods that have none of their own', amount)
+    .option('--rows <n>', 'train on a seeded slice of the rows', count)
+    .addOption(choice('--engine <name>', 'what runs the step', ['compiled', 'eager']).default('compiled'))
+    .option(
+      '--backend <name>',
+      'where the step runs: cpu, webgpu or cuda (compiled); tensorflow, wasm or cpu (eager)',
+      'auto',
+    )
+    .addOption(choice('--dtype <name>', 'frozen weights as float32, or in 8 bits', ['fp32', 'q8']).default('fp32'));
+}
+
+/** Which trials a run has, and where their results go. */
+export interface RunFlags extends StudyFlags {
+  readonly seeds?: number;
+  readonly out: string;
+}
+
+/** Adds the flags that say what a run is, wherever it runs. */
+export function withRunFlags(command: Command): Command {
+  return withStudyFlags(command)
+    .option('--seeds <n>', 'number of seeds: 1, 2, .. n', count)
+    .requiredOption('--out <folder>', 'where results and the report go');
+}
+
+function presetLines(): string[] {
+  const all = presets();
+  const width = Math.max(...all.map(({ name }) => name.length));
+  return all.map(({ name, about }) => `  ${name.padEnd(width)}  ${about}`);
+}
+
+const DOCUMENT_ENDS = ['file', 'paragraph', 'line'] satisfies DocumentEnd[];
+
+/** Lays preset, file and flags over one another. @throws ConfigError for flags that contradict each other. */
+export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}): Promise<ComposedStudy> {
+  const data = dataSource(flags);
+  const preset = presetLayers(flags, data);
+  const file = flags.config === undefined ? {} : await readStudyFile(flags.config);
+  const method = await spelledMethods(flags.method, [...preset, file]);
+  const over = [file, await flagInput({ ...flags, method }, data), above];
+  const labelled = composeStudy([...preset, ...over]);
+  const isLanguage = await areLanguageTasks(labelled.tasks, data);
+  const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
+  return { study: flags.budget === undefined ? study : withoutOwnBudgets(study), data, engine: engineFromFlags(flags) };
+}
+
+/** Names of `--method` as the layers below call their arms, or packages their methods: case does not count. */
+async function spelledMethods(names: string | undefined, below: readonly StudyInput[]): Promise<string | undefined> {
+  if (names === undefined) return undefined;
+  const arms = below.flatMap(({ methods }) => Object.keys(methodsOver({}, methods)));
+  const known = [...arms, ...(await offeredMethods()).map(({ name }) => name)];
+  const spelled = (name: string): string =>
+    known.includes(name) ? name : (known.find((each) => each.toLowerCase() === name.toLowerCase()) ?? name);
+  return names
+    .split(',')
+    .map((name) => spelled(name.trim()))
+    .join(',');
+}
+
+/** Budgets on the command line are those of every arm that has some. */
+function withoutOwnBudgets(study: Study): Study {
+  const arms = Object.entries(study.methods).map(([arm, settings]) => {
+    const budgets = settings.budgets?.length === 0 ? [] : null;
+    return [arm, { ...settings, budgets }] as const;
+  });
+  return { ...study, methods: Object.fromEntries(arms) };
+}
+
+/** The user's own data count whole, whatever a preset takes of the rows that come along, and of their tokens. */
+const WHOLE: StudyInput = { protocol: { rows: null, devRows: null, maxTokens: null } };
+
+/** @throws ConfigError for a preset that there is not, or not in a full size, or not without data. */
+function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, data: DataSource): StudyInput[] {
+  const { study, full, needsData } = presetNamed(name);
+  if (needsData && data.kind === 'embedded') {
+    throw new ConfigError(`--preset ${name} compares on data of yours; name the folder by --data`, 'data');
+  }
+  const own = needsData || data.kind === 'embedded' ? [] : [WHOLE];
+  if (!wantsFull) return [study, ...own];
+  if (full) return [study, full, ...own];
+  const sized = presets().filter((preset) => preset.full);
+  throw new ConfigError(
+    `--full: the preset '${name}' has one size only; expected ${sized.map((preset) => preset.name).join(', ')}`,
+    'full',
+  );
+}
+
+async function flagInput(flags: StudyFlags, data: DataSource): Promise<StudyInput> {
+  const tasks = list('task', flags.task) ?? (await tasksOf(data));
+  const { epochs, batchSize, maxTokens, learningRate, rows, split } = flags;
+  return {
+    ...(flags.model === undefined ? {} : { model: flags.model }),
+    ...optional('tasks', tasks),
+    ...optional('methods', list('method', flags.method)),
+    ...optional('budgets', list('budget', flags.budget)),
+    protocol: {
+      ...optional('epochs', epochs),
+      ...optional('batchSize', batchSize),
+      ...optional('maxTokens', maxTokens),
+      ...optional('learningRate', learningRate),
+      ...optional('rows', rows),
+      ...optional('split', split as StudyProtocol['split'] | undefined),
+    },
+  };
+}
+
+/** The tasks that data of the user's are, where no flag names them: published ones of a folder, or the folder itself. */
+async function tasksOf(data: DataSource): Promise<string[] | undefined> {
+  if (data.kind === 'embedded') return undefined;
+  if (data.kind === 'files') return [taskName(data.train)];
+  const published = await publishedTasksIn(data.folder);
+  return published.length > 0 ? published : [basename(resolve(data.folder))];
+}
+
+function dataSource({ data, train, dev, task, documentEnd: end }: StudyFlags): DataSource {
+  const documentEnd = optional('documentEnd', end as DocumentEnd | undefined);
+  if (train !== undefined || dev !== undefined) {
+    if (train === undefined || dev === undefined) {
+      throw new ConfigError(
+        `--train and --dev go together; --${train === undefined ? 'train' : 'dev'} is missing`,
+        'train',
+      );
+    }
+    if (data !== undefined || task !== undefined) {
+      throw new ConfigError(
+        `--train and --dev are a task of their own; leave out --${data === undefined ? 'task' : 'data'}`,
+        'train',
+      );
+    }
+    return { kind: 'files', train, dev, ...documentEnd };
+  }
+  if (data !== undefined) return { kind: 'folder', folder: data, ...documentEnd };
+  if (end === undefined) return { kind: 'embedded' };
+  throw new ConfigError('--document-end cuts your own .txt files; name them by --train and --dev, or --data', 'train');
+}
+
+/** The items of a flag that is a list. @throws ConfigError for an empty or repeated one. */
+function list(flag: string, text: string | undefined): string[] | undefined {
+  if (text === undefined) return undefined;
+  const items = text.split(',').map((item) => item.trim());
+  const repeated = items.find((item, index) => items.indexOf(item) !== index);
+  if (items.includes('') || repeated !== undefined) {
+    const problem = repeated === undefined || repeated === '' ? 'an empty item' : `'${repeated}' twice`;
+    throw new ConfigError(`--${flag} '${text}' has ${problem}`, flag);
+  }
+  return items;
+}
+
+/** Reads a count from a flag. @throws InvalidArgumentError for anything but a positive integer. */
+export function count(text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('Expected a positive integer.');
+}
+
+/** Reads a count that may be zero from a flag. @throws InvalidArgumentError for anything else. */
+export function countFromZero(text: string): number {
+  return text === '0' ? 0 : count(text);
+}
+
+/** Reads a positive number from a flag. @throws InvalidArgumentError for anything else. */
+function amount(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
+  throw new InvalidArgumentError('Expected a positive number.');
+}
+
+/** `--queue`, or the variable that keeps a password out of the list of processes. */
+export function queueOption(about: string): Option {
+  return new Option('--queue <url>', about).env('PEFT_BENCH_QUEUE');
+}
+
+/** One process for each core, or for the device. */
+export function defaultWorkers(engine: EnginePlan): number {
+  return isOnDevice(engine) ? 1 : availableParallelism();
+}
+
+function optional<K extends string, T>(key: K, value: T | undefined): { readonly [P in K]?: T } {
+  return value === undefined ? {} : ({ [key]: value } as { [P in K]: T });
+}
+
+/** An option with one of a few values; another is refused with the nearest of them. */
+export function choice(flags: string, about: string, names: readonly string[]): Option {
+  return new Option(flags, about).choices(names).argParser((value: string) => {
+    if (names.includes(value)) return value;
+    throw new InvalidArgumentError(`Allowed choices are ${names.join(', ')}${didYouMean(value, names)}.`);
+  });
+}
+
+/** @throws ConfigError if results cannot go to `out` because it is a file or holds an adapter. */
+export function assertForResults(out: string): void {
+  if (existsSync(out) && !statSync(out).isDirectory()) {
+    throw new ConfigError(`--out ${out} is a file; name a folder for the results`, 'out');
+  }
+  if (!existsSync(join(out, ADAPTER_CONFIG))) return;
+  throw new ConfigError(`--out ${out} holds an adapter; name another folder for the results`, 'out');
+}
+
+/** Says that an adapter will be replaced. @throws ConfigError where an adapter would get among the results of a run. */
+export function announceReplacement(out: string): void {
+  if (existsSync(join(out, 'results'))) {
+    throw new ConfigError(`--out ${out} holds the results of a run; name another folder for the adapter`, 'out');
+  }
+  if (!existsSync(join(out, ADAPTER_CONFIG))) return;
+  process.stderr.write(`peft-bench: ${out} holds an adapter, which the new one will replace; Ctrl-C keeps it\n`);
+}
+
+/** Exit code of what Ctrl-C has stopped. */
+export const INTERRUPTED = 130;
+
+/** What the next SIGINT or SIGTERM stops. */
+let current: AbortController | undefined;
+
+/**
+ * Turns Ctrl-C, or a SIGTERM, into an abort signal for `work`; the second one ends this process at once with exit code 130. The
+ * handlers stay until the process ends: between the end of `work` and that moment a signal would otherwise end it with another code.
+ */
+export async function untilSignal<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  if (current === undefined) process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  current = new AbortController();
+  return work(current.signal);
+}
+
+function onSignal(): void {
+  if (current?.signal.aborted) process.exit(INTERRUPTED);
+  warnOnce('stopping; Ctrl-C again ends it at once');
+  current?.abort();
+}

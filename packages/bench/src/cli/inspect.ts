@@ -1,0 +1,134 @@
+import { existsSync, statSync } from 'node:fs';
+import type { Command } from 'commander';
+import {
+  ADAPTER_CONFIG,
+  ADAPTER_WEIGHTS,
+  CheckpointError,
+  labelsIn,
+  readAdapterConfig,
+  sizeOf,
+  type Site,
+} from '@peftjs/core';
+import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
+import { bytesSource, openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
+import { findPackage, packageFolder } from '../registry/packages.js';
+import { printableLines, textTable } from '../report/format.js';
+
+/** `peft-bench inspect`: what an adapter, a safetensors file or a model holds. */
+export function addInspectCommand(program: Command): void {
+  program
+    .command('inspect')
+    .description('show what an adapter, a safetensors file or a model holds')
+    .argument('<path>', 'a folder, a file, an npm package with a model, or a hub id, organisation/name')
+    .action(inspect);
+}
+
+async function inspect(path: string): Promise<void> {
+  const isThere = existsSync(path);
+  const isFile = isThere && statSync(path).isFile();
+  if (path.endsWith('.safetensors') && (isFile || !isThere)) return inspectTensors(path);
+  if (!isFile && (isThere || isHubId(path))) {
+    const folder = await openFolder(path);
+    return (await isAdapter(folder)) ? inspectAdapter(folder) : inspectModel(path);
+  }
+  if (!isThere && findPackage(path) !== undefined) return inspectModel(path);
+  throw new CheckpointError(
+    `${path}: expected an adapter, a .safetensors file or a model: a folder, a package, or a hub id, organisation/name`,
+    path,
+  );
+}
+
+async function inspectAdapter(folder: Folder): Promise<void> {
+  const config = await adapterConfig(folder);
+  const base = config.base_model_name_or_path;
+  await withTensors(folder, (file) => {
+    const modules = modulesOf(file);
+    const parameters = (names: readonly string[]): number =>
+      names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
+    say(
+      `${String(config.peft_type)} adapter for ${typeof base === 'string' ? base : 'no model that it names'}, ${number(parameters(file.names))} scalars\n${classLine(labelsIn(config.id2label))}\n`,
+    );
+    const rows = [...modules].map(([path, names]) => [path, rankOf(file, names), number(parameters(names))]);
+    say(textTable(['module', 'rank', 'scalars'], rows, [1, 2]));
+  });
+}
+
+async function inspectTensors(path: string): Promise<void> {
+  const file = await openSafetensors(path);
+  const rows = file.names.map((name) => {
+    const { dtype, shape } = file.spec(name);
+    return [name, dtype, `[${shape.join(', ')}]`];
+  });
+  await file.close();
+  say(textTable(['tensor', 'type', 'shape'], rows, []));
+}
+
+async function inspectModel(path: string): Promise<void> {
+  const model = await fromPretrained(path, { resolvePackage: packageFolder });
+  const parameters = Object.values(model.weights).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  say(
+    `${model.name}: ${number(parameters)} parameters, up to ${model.maxTokens} tokens; fingerprint ${model.fingerprint.slice(0, 12)}\n${classLine(model.labels)}\n`,
+  );
+  const size = ({ inFeatures, outFeatures }: Site): string => `${inFeatures} -> ${outFeatures}`;
+  const rows = model.sites.map((site) => [site.path, site.kind, site.role, size(site)]);
+  say(textTable(['module', 'kind', 'role', 'size'], rows, []));
+}
+
+/** The names of the classes by number, quoted: they are a stranger's. */
+function classLine(labels: readonly string[] | undefined): string {
+  if (labels === undefined) return '';
+  const quoted = labels.map((label, index) => `${index} ${JSON.stringify(label).replace(/\p{C}/gu, '?')}`);
+  return `classes: ${quoted.join(', ')}\n`;
+}
+
+/** Tensor names by module path: the part before what the adapter adds. */
+function modulesOf(file: SafetensorsFile): Map<string, string[]> {
+  const modules = new Map<string, string[]>();
+  for (const name of file.names) {
+    const path = name.replace(/^base_model\.model\./, '').replace(/\.(lora_\w+|gate|weight|bias)(\.\w+)?$/, '');
+    modules.set(path, [...(modules.get(path) ?? []), name]);
+  }
+  return new Map([...modules].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** The rank of a module with low-rank factors; a dash for one trained whole. */
+function rankOf(file: SafetensorsFile, names: readonly string[]): string {
+  const down = names.find((name) => name.includes('.lora_A'));
+  return down === undefined ? '-' : String(file.spec(down).shape[0]);
+}
+
+function number(value: number): string {
+  return value.toLocaleString('en-US');
+}
+
+function say(text: string): void {
+  process.stdout.write(printableLines(text));
+}
+
+/** Whether a folder holds an adapter. */
+function isAdapter({ path, storage }: Folder): Promise<boolean> {
+  return storage.exists(`${path}/${ADAPTER_CONFIG}`);
+}
+
+/** The fields of an adapter_config.json. @throws CheckpointError when it is missing or broken. */
+export function adapterConfig({ path, storage }: Folder): Promise<Readonly<Record<string, unknown>>> {
+  return readAdapterConfig(path, storage);
+}
+
+/** What `use` makes of an adapter's tensors. @throws CheckpointError or SafetensorsError when they are missing or broken. */
+export async function withTensors<T>({ path, storage }: Folder, use: (file: SafetensorsFile) => T): Promise<T> {
+  const name = `${path}/${ADAPTER_WEIGHTS}`;
+  const source = (await storage.open?.(name)) ?? bytesSource(await storage.read(name));
+  const file = await openSafetensors(source).catch((cause: unknown) => {
+    throw inFile(name, cause);
+  });
+  try {
+    return use(file);
+  } finally {
+    await file.close();
+  }
+}
+
+function inFile(file: string, cause: unknown): CheckpointError {
+  return new CheckpointError(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`, file, cause);
+}

@@ -1,0 +1,85 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { onWarning } from '@peftjs/core';
+import { packageRoot } from '../registry/packages.js';
+import { printable, printableLines } from '../report/format.js';
+import { showWarning } from '../run/progress.js';
+import { failureOf } from '../run/runner.js';
+import { addDoctorCommand } from './doctor.js';
+import { addExportCommand } from './export.js';
+import { addInspectCommand } from './inspect.js';
+import { addManifestCommand } from './manifest.js';
+import { addReportCommand, addRunCommand } from './run.js';
+import { addTrainCommand } from './train.js';
+import { addWorkerCommand } from './worker.js';
+
+/** Exit code of wrong usage or input. */
+const BAD_INPUT = 2;
+
+/** Runs a command line (`process.argv`), writing to this process's stdout and stderr; sets `process.exitCode`. Never throws. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const restoreWarnings = onWarning(showWarning);
+  try {
+    await program().parseAsync(argv);
+  } catch (error) {
+    process.exitCode = exitCodeOf(error);
+  } finally {
+    restoreWarnings();
+  }
+}
+
+/** Prints one line that says what went wrong, and returns the exit code. */
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
+  const { code, message } = failureOf(error);
+  const line = message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+  process.stderr.write(`peft-bench: ${printable(line)}\n`);
+  if (!code.startsWith('PEFT_') && !code.startsWith('commander.') && error instanceof Error) {
+    process.stderr.write(`${printableLines(error.stack ?? '')}\n`);
+  }
+  return BAD_INPUT;
+}
+
+/** `peft-bench` with all of its commands; what is wrong on a command line is thrown as a CommanderError. */
+export function program(): Command {
+  const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
+  const root = new Command('peft-bench')
+    .description('Compare methods of parameter-efficient fine-tuning at equal parameter budgets.')
+    .version(version, '--version')
+    .exitOverride()
+    .configureOutput({ outputError: () => undefined });
+  const commands = [
+    addRunCommand,
+    addTrainCommand,
+    addExportCommand,
+    addInspectCommand,
+    addReportCommand,
+    addDoctorCommand,
+    addWorkerCommand,
+    addManifestCommand,
+  ];
+  for (const add of commands) add(root);
+  for (const command of root.commands) {
+    command.exitOverride().configureOutput({ outputError: () => undefined });
+    askMandatoryLast(command);
+  }
+  return root;
+}
+
+/**
+ * Asks for a command's mandatory options after its unknown ones are refused, all at once: `--ouput x` is told for what it is, not as a
+ * missing `--out`.
+ */
+function askMandatoryLast(command: Command): void {
+  const needed = command.options.filter(({ mandatory }) => mandatory);
+  for (const option of needed) option.mandatory = false;
+  command.hook('preAction', (_, called) => {
+    const missing = needed.filter((option) => called.getOptionValue(option.attributeName()) === undefined);
+    if (missing.length === 0) return;
+    const flags = missing.map((option) => `'${option.flags}'`).join(', ');
+    called.error(`error: required option${missing.length === 1 ? '' : 's'} ${flags} not specified`, {
+      code: 'commander.missingMandatoryOptionValue',
+    });
+  });
+}

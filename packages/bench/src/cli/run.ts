@@ -1,0 +1,212 @@
+import type { Command } from 'commander';
+import { CheckpointError, ConfigError, DataError } from '@peftjs/core';
+import type { EnginePlan } from '../registry/executors.js';
+import { writeReport } from '../report/files.js';
+import { summarise } from '../report/statistics/summary.js';
+import { compareRuns } from '../report/statistics/two-runs.js';
+import { renderTable } from '../report/table.js';
+import {
+  foreignNumerics,
+  leftOutNotes,
+  ofNewestNumerics,
+  readResults,
+  referenceIn,
+  writeRunFile,
+  type Poolable,
+} from '../results/files.js';
+import { checkpointFolder, claimFolder, remedyOf, removeFinishedCheckpoints, tuningFolder } from '../results/folder.js';
+import { toJson } from '../results/json.js';
+import type { TrialResult } from '../results/schema.js';
+import { planRun, type PlannedRun } from '../run/plan-run.js';
+import { inProcessRunner, localRunner } from '../run/processes.js';
+import { parseAddress } from '../run/queue/contract.js';
+import { runTrials, tune, withoutHopeless } from '../run/run-trials.js';
+import type { TrialRunner } from '../run/runner.js';
+import { assertSharable, parseShard, planTrials, shardOf, type Shard, type TrialContext } from '../study/trials.js';
+import {
+  assertForResults,
+  count,
+  countFromZero,
+  defaultWorkers,
+  INTERRUPTED,
+  queueOption,
+  studyFromFlags,
+  untilSignal,
+  withRunFlags,
+  type RunFlags,
+} from './flags.js';
+
+interface Flags extends RunFlags {
+  readonly workers?: number;
+  readonly queue?: string;
+  readonly shard?: Shard;
+  readonly checkpointEvery?: number;
+  readonly json?: boolean;
+}
+
+/** `peft-bench run`: every trial of a study, then its report. */
+export function addRunCommand(program: Command): void {
+  withRunFlags(program.command('run').description('compare methods at equal parameter budgets'))
+    .option(
+      '--workers <n>',
+      'trials at a time, one process each: one for each core, or one for a device; 0 runs them in this process',
+      countFromZero,
+    )
+    .addOption(queueOption('hand the trials to the workers of a Redis: redis://host:port'))
+    .option('--shard <i/n>', 'run a share of the trials: 0/4, 1/4, 2/4 and 3/4 are a whole', parseShard)
+    .option('--checkpoint-every <steps>', 'steps between two checkpoints of a trial: 50', count)
+    .option('--json', 'one JSON line on stdout for each finished trial')
+    .action(async (flags: Flags) => {
+      process.exitCode = await untilSignal((signal) => run(flags, signal));
+    });
+}
+
+/** The exit code of a run: 0 all done, 1 some failed, 130 interrupted. */
+async function run(flags: Flags, signal: AbortSignal): Promise<number> {
+  const { out, shard } = flags;
+  assertForResults(out);
+  const openRunner = await runnerFromFlags(flags);
+  const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
+  if (shard) assertSharable(composed.study);
+  process.stderr.write(`peft-bench: loading ${composed.study.model}\n`);
+  const planned = await planRun(composed);
+  const lock = await claimFolder(out, { isShared: shard !== undefined });
+  try {
+    return await runPlanned(flags, planned, { openRunner, signal });
+  } catch (error) {
+    if (!(error instanceof CheckpointError)) throw error;
+    process.stderr.write(`peft-bench: ${error.message}. ${remedyOf(error)}, then rerun the same command to resume\n`);
+    return 1;
+  } finally {
+    lock?.release();
+  }
+}
+
+async function runPlanned(
+  { out, shard, json }: Flags,
+  { engine, tasks, plan }: PlannedRun,
+  { openRunner, signal }: { readonly openRunner: OpenRunner; readonly signal: AbortSignal },
+): Promise<number> {
+  const runner = withoutHopeless(openRunner(engine));
+  const context = { out, runner, tasks, signal };
+  try {
+    const foreign = await foreignNumerics(out);
+    if (foreign !== undefined) process.stderr.write(`peft-bench: ${foreign}\n`);
+    await writeRunFile(out, { reference: referenceOf(plan) });
+    const all = planTrials(plan, await tune(plan, context));
+    const trials = shard ? shardOf(all, shard) : all;
+    const results = await runTrials(out, trials, { ...context, ...(json ? { onResult: printResult } : {}) });
+    await removeCheckpointsOfDone(out);
+    if (signal.aborted) return interrupted(out, results.length, trials.length);
+    if (shard) sayShard(shard, results.length, out);
+    else await reportOn(out);
+    return results.every(({ status }) => status === 'done') ? 0 : 1;
+  } finally {
+    await runner.close();
+  }
+}
+
+/** The arm that differences are taken to: the study's, or the first that takes a budget. */
+function referenceOf(plan: TrialContext): string {
+  const trials = planTrials(plan);
+  return plan.study.reference ?? (trials.find(({ budget }) => budget !== null) ?? trials[0])?.arm ?? '';
+}
+
+type OpenRunner = (engine: EnginePlan) => TrialRunner;
+
+/** Where the trials will run; a Redis that does not answer is found before anything is loaded. */
+async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: Flags): Promise<OpenRunner> {
+  const keeping = checkpointEvery === undefined ? {} : { checkpointEvery };
+  if (queue === undefined) {
+    const checkpoints = checkpointFolder(out);
+    if (workers === 0) return () => inProcessRunner({ checkpoints, ...keeping });
+    return (engine) => localRunner({ workers: workers ?? defaultWorkers(engine), checkpoints, ...keeping });
+  }
+  if (workers !== undefined) {
+    throw new ConfigError(
+      '--workers is for trials of this machine; with --queue it is for peft-bench worker',
+      'workers',
+    );
+  }
+  if (shard !== undefined) {
+    throw new ConfigError('--shard and --queue are two ways to share the trials; leave one out', 'shard');
+  }
+  const { queueRunner } = await import('../run/queue/runner.js');
+  const runner = await queueRunner(parseAddress(queue), keeping);
+  return () => runner;
+}
+
+function sayShard({ index, of }: Shard, ended: number, out: string): void {
+  process.stderr.write(
+    `peft-bench: the ${ended} trials of share ${index}/${of} are in ${out}; peft-bench report ${out} joins the shares\n`,
+  );
+}
+
+async function removeCheckpointsOfDone(out: string): Promise<void> {
+  const results = [...(await readResults(out)), ...(await readResults(tuningFolder(out)))];
+  const done = results.filter(({ status }) => status === 'done');
+  await removeFinishedCheckpoints(out, new Set(done.map(({ id }) => id)));
+}
+
+function printResult(result: TrialResult): void {
+  process.stdout.write(`${toJson(result)}\n`);
+}
+
+function interrupted(out: string, ended: number, all: number): number {
+  process.stderr.write(
+    `peft-bench: stopped; ${ended} of ${all} trials are in ${out}. Rerun the same command to resume\n`,
+  );
+  return INTERRUPTED;
+}
+
+/** What a report is to be like, beyond what its folder says. */
+interface ReportOptions {
+  /** The arm that differences are taken to. Default that of the run. */
+  readonly reference?: string;
+  /** Another folder, to be compared with trial by trial. */
+  readonly against?: string;
+}
+
+/** `peft-bench report`: the summary and the report of results that are there. */
+export function addReportCommand(program: Command): void {
+  program
+    .command('report')
+    .description('regenerate the summary and the reports from a results folder')
+    .argument('<folder>', 'the --out folder of a run')
+    .option('--reference <arm>', 'the arm that differences are taken to')
+    .option('--against <folder>', 'another run of the study, to compare this one with trial by trial')
+    .action(reportOn);
+}
+
+/**
+ * Writes summary.json and the reports of what is in a folder, and shows the table. A run ends with this as well, so that it reports what
+ * `peft-bench report` will.
+ * @throws DataError when there are no results.
+ */
+async function reportOn(folder: string, { reference, against }: ReportOptions = {}): Promise<void> {
+  const pooled = await existingResults(folder);
+  const { results } = pooled;
+  const other = against === undefined ? undefined : (await existingResults(against)).results;
+  const summary = summarise(results, { reference: reference ?? (await referenceIn(folder)) ?? firstBudgeted(results) });
+  const whole = {
+    ...summary,
+    notes: [...leftOutNotes(pooled), ...summary.notes],
+    ...(against !== undefined && other && { against: compareRuns(results, other, against) }),
+  };
+  await writeReport(folder, results, whole);
+  process.stderr.write(
+    `\n${renderTable(whole, { columns: process.stderr.isTTY ? process.stderr.columns : 140 })}\n\nreport: ${folder}/report.html\n`,
+  );
+}
+
+/** The results of a folder that can be pooled. @throws DataError when there are none. */
+async function existingResults(folder: string): Promise<Poolable> {
+  const results = await readResults(folder);
+  if (results.length > 0) return ofNewestNumerics(results);
+  throw new DataError(`${folder} holds no results; peft-bench run --out ${folder} makes them`, folder);
+}
+
+/** The arm that a comparison is to where neither the user nor a run says. */
+function firstBudgeted(results: readonly TrialResult[]): string {
+  return (results.find(({ budget }) => budget.requested !== null) ?? results[0])?.arm ?? '';
+}

@@ -1,0 +1,58 @@
+import type { Command } from 'commander';
+import { ConfigError, countParameters, describeParameters, savePretrained } from '@peftjs/core';
+import { planRun } from '../run/plan-run.js';
+import { trialPreparer } from '../run/prepare.js';
+import { openProgress } from '../run/progress.js';
+import { runTrial } from '../run/trial.js';
+import { planTrials } from '../study/trials.js';
+import { announceReplacement, count, studyFromFlags, withStudyFlags, type StudyFlags } from './flags.js';
+
+interface TrainFlags extends StudyFlags {
+  readonly seed: number;
+  readonly out: string;
+}
+
+/** `peft-bench train`: one trial, saved as an adapter in PEFT's format. */
+export function addTrainCommand(program: Command): void {
+  withStudyFlags(program.command('train').description('train one adapter and save it in PEFT format'))
+    .option('--seed <n>', 'seed of initial values and of the order of rows', count, 1)
+    .requiredOption('--out <folder>', 'where the adapter goes')
+    .action(trainOne);
+}
+
+async function trainOne(flags: TrainFlags): Promise<void> {
+  for (const flag of ['method', 'budget', 'task'] as const) {
+    if (flags[flag]?.includes(',')) throw new ConfigError(`train takes one --${flag}, got '${flags[flag]}'`, flag);
+  }
+  if (flags.method === undefined)
+    throw new ConfigError('train needs one --method; peft-bench doctor lists them', 'method');
+  announceReplacement(flags.out);
+  const composed = await studyFromFlags(flags, { seeds: flags.seed });
+  const { plan } = await planRun(composed);
+  const trial = planTrials(plan).find(({ seed }) => seed === flags.seed);
+  if (!trial) throw new ConfigError(`there is no trial of seed ${flags.seed}`, 'seed');
+  const progress = openProgress(1);
+  const { id, arm, task, seed, budget } = trial;
+  progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget }, totalSteps: 0 });
+  try {
+    const prepared = await trialPreparer()(trial);
+    const { result, peft } = await runTrial(trial, prepared, {
+      onProgress(step) {
+        progress.emit({ type: 'step', id, ...step });
+      },
+    });
+    const { trainable, saved } = countParameters(peft);
+    if (trainable + saved === 0) {
+      throw new ConfigError(
+        `${arm} trains nothing of ${trial.model}, whose head is frozen: there is nothing to save`,
+        'method',
+      );
+    }
+    await savePretrained(peft, flags.out);
+    progress.emit({ type: 'trial-done', id, metrics: result.metrics, seconds: result.time.totalSeconds });
+    progress.close();
+    process.stderr.write(`${describeParameters(peft)}\nsaved in ${flags.out}\n`);
+  } finally {
+    progress.close();
+  }
+}

@@ -1,0 +1,71 @@
+import { mkdir } from 'node:fs/promises';
+import { availableParallelism, homedir, hostname } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { CheckpointError, ConfigError, diskStorage } from '@peftjs/core';
+import { parseAddress } from '../run/queue/contract.js';
+import { count, INTERRUPTED, queueOption, untilSignal } from './flags.js';
+
+interface WorkerFlags {
+  readonly queue: string;
+  readonly workers: number;
+  readonly scratch: string;
+  readonly name: string;
+}
+
+/** `peft-bench worker`: runs the trials of others. */
+export function addWorkerCommand(program: Command): void {
+  program
+    .command('worker')
+    .description('run the trials of every `peft-bench run --queue` on a Redis, until Ctrl-C')
+    .addOption(queueOption('the Redis: redis://host:port').makeOptionMandatory())
+    .option('--workers <n>', 'trials at a time, one process each: one for each core', count, availableParallelism())
+    .option('--scratch <folder>', 'for checkpoints and data; the workers of a machine share it', scratchFolder())
+    .option('--name <name>', 'what messages call it', `${hostname()}-${process.pid}`)
+    .action(async (flags: WorkerFlags) => {
+      process.exitCode = await untilSignal((signal) => work(flags, signal));
+    });
+}
+
+/** The exit code of a worker: it ends by a signal. @throws ConfigError when there is no usable Redis. */
+async function work({ queue, workers, name, ...flags }: WorkerFlags, signal: AbortSignal): Promise<number> {
+  if (!/^[\w.-]{1,100}$/.test(name)) {
+    throw new ConfigError(`--name is '${name}'; expected letters, digits, '.', '_' and '-'`, 'name');
+  }
+  const address = parseAddress(queue);
+  const scratch = resolve(flags.scratch);
+  const say = (line: string): void => void process.stderr.write(`${name}: ${line}\n`);
+  const [{ connectRedis }, { serve }] = await Promise.all([
+    import('../run/queue/redis.js'),
+    import('../run/queue/serve.js'),
+  ]);
+  const redis = await connectRedis(address, {
+    onLost: (reason) => {
+      say(`lost ${address.shown} (${reason}); goes on when it is back`);
+    },
+    onBack: () => {
+      say(`${address.shown} is back`);
+    },
+  });
+  await claimScratch(scratch);
+  say(`at ${address.shown}, ${workers} trials at a time`);
+  await serve(redis, { name, workers, scratch, say, signal });
+  redis.disconnect();
+  return INTERRUPTED;
+}
+
+/** Where a user's programs keep what can be made again. */
+function scratchFolder(): string {
+  return join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'peft-bench');
+}
+
+/** @throws CheckpointError when nothing can be written there. */
+async function claimScratch(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await diskStorage().write(join(folder, '.writable'), new Uint8Array());
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new CheckpointError(`--scratch ${folder} cannot be written: ${reason}`, folder, cause);
+  }
+}

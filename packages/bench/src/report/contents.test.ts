@@ -1,0 +1,19 @@
+import { expect, it } from 'vitest';
+import { syntheticTrial } from '../../test/synthetic-results.js';
+import { columnsFor } from './contents.js';
+import { summarise } from './statistics/summary.js';
+
+it('the mean of what is stored stands under stored, and under trained what is trained', () => {
+  const trial = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed: 1 });
+  const parameters = {
+    ...{ trainableAtStart: 1111, storedMean: 2222, stored: 3333 },
+    ...{ base: 100_000, optimizerBytes: 8888 },
+  };
+  const { rows } = summarise([{ ...trial, parameters }], { reference: 'lora' });
+  const row = rows[0] ?? expect.fail('no row');
+  const cells = columnsFor(row, 'lora').map(({ key, cell }) => [key, JSON.stringify(cell(row))] as const);
+  const { stored, trained } = Object.fromEntries(cells);
+  expect(stored).toMatch(/"main":"3,333".*2,222 on average while training/);
+  expect(trained).toContain('"main":"1,111"');
+  expect(trained).not.toContain('2,222');
+});

@@ -1,0 +1,165 @@
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { pairedDifference, pairedDifferenceOverTasks } from './comparisons.js';
+import { bootstrapInterval, estimate, estimateOverTasks, holm, signFlipTest } from './estimates.js';
+
+interface Golden {
+  readonly signFlip: readonly { differences: number[]; p: number }[];
+  readonly signFlipOverTasks: readonly { byTask: number[][]; p: number }[];
+  readonly holm: readonly { p: number[]; adjusted: number[] }[];
+  readonly bootstrap: readonly { values: number[]; interval: [number, number] }[];
+}
+
+const golden = JSON.parse(
+  readFileSync(new URL('../../../test/fixtures/statistics.json', import.meta.url), 'utf8'),
+) as Golden;
+/** Accuracies on 300 rows: whole multiples, so that ties are common. */
+const scores = (atLeast: number): fc.Arbitrary<number[]> =>
+  fc.array(
+    fc.integer({ min: 0, max: 300 }).map((right) => right / 300),
+    { minLength: atLeast, maxLength: 12 },
+  );
+
+describe('signFlipTest', () => {
+  it.each(golden.signFlip)('gives the p of scipy: $p', ({ differences, p }) => {
+    expect(signFlipTest(differences)).toBeCloseTo(p, 12);
+  });
+
+  it('cannot go below 2 / 2^n', () => {
+    expect(signFlipTest([1, 2, 3, 4, 5])).toBe(2 / 2 ** 5);
+  });
+
+  it('does not depend on the sign or the scale of the differences', () => {
+    const differences = [0.1, -0.1, 0.2, 0.3, 0.25];
+    const p = signFlipTest(differences);
+    expect(signFlipTest(differences.map((difference) => -difference))).toBe(p);
+    expect(signFlipTest(differences.map((difference) => 1e-6 * difference))).toBe(p);
+  });
+
+  it('counts ties that differ by rounding only', () => {
+    // 0.3 - 0.1 - 0.2 is not zero in floating point: all eight patterns reach a sum of (almost) nothing.
+    expect(signFlipTest([0.3, -0.1, -0.2])).toBe(1);
+  });
+
+  it('draws patterns beyond 20 pairs, close to the exact p', () => {
+    const many = Array.from({ length: 24 }, (_, index) => (index % 3 === 0 ? -1 : 1));
+    // 8 of 24 are negative: P(|sum| >= 8) of a fair coin, twice the tail of Binomial(24, 1/2) up to 8.
+    expect(signFlipTest(many)).toBeCloseTo(0.1516, 2);
+  });
+
+  it('is 1 where two methods scored alike in every seed', () => {
+    fc.assert(
+      fc.property(scores(1), (values) => {
+        const paired = pairedDifference(values.map((value) => value - value));
+        expect(paired).toMatchObject({ mean: 0, p: 1 });
+        if (values.length > 1) expect(paired.interval).toEqual({ low: 0, high: 0 });
+      }),
+    );
+  });
+
+  it('finds a planted difference: 2 / 2^n where every seed agrees', () => {
+    fc.assert(
+      fc.property(scores(1), fc.double({ min: 0.001, max: 1, noNaN: true }), (values, gain) => {
+        const differences = values.map((value) => value + gain + 0.1 * value - value);
+        expect(signFlipTest(differences)).toBe(2 / 2 ** values.length);
+        expect(pairedDifference(differences).mean).toBeGreaterThan(0);
+      }),
+    );
+  });
+
+  it('does not depend on the order of the seeds', () => {
+    fc.assert(
+      fc.property(scores(2), (values) => {
+        const differences = values.map((value) => value - 0.5);
+        expect(signFlipTest([...differences].reverse())).toBe(signFlipTest(differences));
+        expect(signFlipTest(differences.toSorted((a, b) => a - b))).toBe(signFlipTest(differences));
+      }),
+    );
+  });
+});
+
+describe('pairedDifferenceOverTasks', () => {
+  it.each(golden.signFlipOverTasks)('gives the p of scipy: $p', ({ byTask, p }) => {
+    expect(pairedDifferenceOverTasks(byTask).p).toBeCloseTo(p, 12);
+  });
+
+  it('counts each task alike, however many seeds it has', () => {
+    const overall = pairedDifferenceOverTasks([
+      [0.1, 0.1, 0.1, 0.1],
+      [-0.1, -0.1],
+    ]);
+    expect(overall.mean).toBeCloseTo(0, 15);
+    expect(overall).toMatchObject({ pairs: 6, p: 1, sd: null });
+  });
+
+  it('is the test of the one task where there is one', () => {
+    const differences = [0.1, -0.2, 0.3, 0.05];
+    expect(pairedDifferenceOverTasks([differences]).p).toBe(signFlipTest(differences));
+  });
+});
+
+describe('holm', () => {
+  it.each(golden.holm)('gives the p values of statsmodels: $adjusted', ({ p, adjusted }) => {
+    for (const [index, value] of holm(p).entries()) expect(value).toBeCloseTo(adjusted[index] as number, 12);
+  });
+
+  it('lowers no p, keeps their order, and is Bonferroni for the smallest', () => {
+    fc.assert(
+      fc.property(fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1, maxLength: 20 }), (ps) => {
+        const adjusted = holm(ps);
+        expect(Math.min(...adjusted)).toBe(Math.min(1, ps.length * Math.min(...ps)));
+        for (const [i, p] of ps.entries()) {
+          expect(adjusted[i]).toBeGreaterThanOrEqual(p);
+          for (const [j, q] of ps.entries()) if (p <= q) expect(adjusted[i]).toBeLessThanOrEqual(adjusted[j] as number);
+        }
+      }),
+    );
+  });
+});
+
+describe('bootstrapInterval', () => {
+  it.each(golden.bootstrap)('is near the one of scipy: $interval', ({ values, interval: [low, high] }) => {
+    const interval = bootstrapInterval([values]);
+    const tolerance = 0.06 * (high - low);
+    expect(Math.abs(interval.low - low)).toBeLessThan(tolerance);
+    expect(Math.abs(interval.high - high)).toBeLessThan(tolerance);
+  });
+
+  it('is the range of two values', () => {
+    expect(bootstrapInterval([[1, 3]])).toEqual({ low: 1, high: 3 });
+  });
+
+  it('of b - a is that of a - b turned round', () => {
+    const values = [0.1, 0.4, -0.2, 0.3, 0.05];
+    const { low, high } = bootstrapInterval([values]);
+    expect(bootstrapInterval([values.map((value) => -value)])).toEqual({ low: -high, high: -low });
+  });
+
+  it('resamples within each task, and the tasks apart', () => {
+    const [first, second] = [
+      [1, 2, 3, 4, 5, 6],
+      [0, 0, 0, 0, 0, 0],
+    ];
+    const alone = bootstrapInterval([first]);
+    const halved = bootstrapInterval([first, second]);
+    expect(halved.low).toBeCloseTo(alone.low / 2, 12);
+    expect(halved.high).toBeCloseTo(alone.high / 2, 12);
+    const both = bootstrapInterval([first, first]); // independent: narrower by the root of two
+    expect((both.high - both.low) / (alone.high - alone.low)).toBeCloseTo(Math.SQRT1_2, 1);
+  });
+});
+
+describe('estimate', () => {
+  it('has no spread for one value', () => {
+    expect(estimate([0.5])).toEqual({ mean: 0.5, sd: null, interval: null });
+  });
+
+  it('takes the sample standard deviation', () => {
+    expect(estimate([1, 2, 3, 4]).sd).toBeCloseTo(Math.sqrt(5 / 3), 12);
+  });
+
+  it('over tasks is the mean of means, without an interval where a task has one seed', () => {
+    expect(estimateOverTasks([[1, 2, 3], [4]])).toEqual({ mean: 3, sd: null, interval: null });
+  });
+});

@@ -1,0 +1,199 @@
+import { describe, expect, it } from 'vitest';
+import { failedTrial, syntheticResults } from '../../../test/synthetic-results.js';
+import { primaryMetric, type DoneTrial } from '../../results/schema.js';
+import type { SummaryRow } from './rows.js';
+import { summarise } from './summary.js';
+
+const reference = 'lora';
+const results = syntheticResults({ tasks: ['uci-sentiment'], seeds: 6 });
+
+const lowerIsBetter = (trial: DoneTrial): DoneTrial => ({
+  ...trial,
+  selection: { ...trial.selection, lowerIsBetter: true },
+});
+
+function rowOf(rows: readonly SummaryRow[], label: string): SummaryRow {
+  const row = rows.find((candidate) => candidate.label === label);
+  if (!row) expect.fail(`there is no row '${label}' among ${rows.map((candidate) => candidate.label).join(', ')}`);
+  return row;
+}
+
+describe('summarise', () => {
+  it('gives a row per method, budget and task', () => {
+    const { rows } = summarise(syntheticResults({ ranks: [2, 4] }), { reference });
+    expect(rows.map(({ task, label, budget }) => `${task} ${label} ${budget.spec}`).sort()).toEqual(
+      ['uci-sentiment', 'wordnet-supersense'].flatMap((task) =>
+        ['adalora r=2', 'adalora r=4', 'head none', 'lora r=2', 'lora r=4', 'sora r=2', 'sora r=4'].map(
+          (arm) => `${task} ${arm}`,
+        ),
+      ),
+    );
+  });
+
+  it('gives a row to every arm, whichever method it has', () => {
+    const other = results.filter(({ method }) => method === 'sora').map((trial) => ({ ...trial, arm: 'sora-hard' }));
+    const { rows } = summarise([...results, ...other], { reference: 'sora-hard' });
+    expect(
+      rows
+        .filter(({ method }) => method === 'sora')
+        .map(({ label }) => label)
+        .sort(),
+    ).toEqual(['sora', 'sora-hard']);
+    expect(rowOf(rows, 'sora').difference).toMatchObject({ to: 'sora-hard', mean: 0, p: 1 });
+  });
+
+  it('pairs differences by seed, in whatever order the files come', () => {
+    const { difference } = rowOf(summarise([...results].reverse(), { reference }).rows, 'sora');
+    const of = (method: string, seed: number): number =>
+      primaryMetric(results.find((trial) => trial.method === method && trial.seed === seed) as DoneTrial);
+    const expected = [1, 2, 3, 4, 5, 6].reduce((sum, seed) => sum + of('sora', seed) - of('lora', seed), 0) / 6;
+    expect(difference).toMatchObject({ to: 'lora', pairs: 6 });
+    expect(difference?.mean).toBeCloseTo(expected, 12);
+  });
+
+  it('compares a method without a budget with the reference only where that is unambiguous', () => {
+    expect(rowOf(summarise(results, { reference: 'head' }).rows, 'lora').difference?.to).toBe('head');
+    expect(rowOf(summarise(results, { reference }).rows, 'head').difference).toBeNull();
+  });
+
+  it('ranks by the mean, and only rows whose budget is met in every seed', () => {
+    const best = summarise(results, { reference }).rows.find(({ rank }) => rank === 1);
+    const spoiled = results.map((trial) =>
+      trial.method === best?.method && trial.seed === 2 ? { ...trial, budget: { ...trial.budget, met: false } } : trial,
+    );
+    const { rows, notes } = summarise(spoiled, { reference });
+    expect(rowOf(rows, String(best?.label))).toMatchObject({ rank: null, unranked: 'budget missed' });
+    expect(rows.filter(({ rank }) => rank === 1)).toHaveLength(1);
+    expect(notes.join(' ')).toContain('budget was missed');
+    expect(rowOf(rows, 'head').unranked).toBe('no budget');
+  });
+
+  it('ranks the lowest mean first where less is better; differences keep their sign', () => {
+    const [rows, turned] = [results, results.map(lowerIsBetter)].map((of) => summarise(of, { reference }).rows) as [
+      SummaryRow[],
+      SummaryRow[],
+    ];
+    const ranked = (of: readonly SummaryRow[]): string[] => of.flatMap(({ rank, label }) => (rank ? [label] : []));
+    expect(ranked(rows)).toHaveLength(3);
+    expect(ranked(turned)).toEqual(ranked(rows).reverse());
+    expect(turned.map(({ lowerIsBetter }) => lowerIsBetter)).toEqual(turned.map(() => true));
+    expect(rowOf(turned, 'sora').rank).toBe(4 - (rowOf(rows, 'sora').rank ?? 0));
+    expect(rowOf(turned, 'sora').difference).toEqual(rowOf(rows, 'sora').difference);
+  });
+
+  it('does not rank a row that lacks seeds, and names what failed', () => {
+    const [first, ...rest] = results.filter(({ method }) => method === 'sora');
+    if (!first) expect.fail('no trial');
+    const others = results.filter(({ method }) => method !== 'sora');
+    const { rows, failed } = summarise([...others, ...rest, failedTrial(first, 'loss is NaN')], { reference });
+    expect(rowOf(rows, 'sora')).toMatchObject({ rank: null, unranked: '5 of 6 seeds', difference: { pairs: 5 } });
+    expect(failed).toEqual([
+      {
+        id: first.id,
+        arm: 'sora',
+        method: 'sora',
+        task: 'uci-sentiment',
+        budget: 'r=4',
+        seed: 1,
+        message: 'loss is NaN',
+      },
+    ]);
+  });
+
+  it('keeps configurations apart and numbers them, oldest first', () => {
+    const slower = results
+      .filter(({ method }) => method === 'sora')
+      .map((trial) => ({ ...trial, id: `${trial.id}-b`, learningRate: 1e-4, finishedAt: '2027-01-01T00:00:00.000Z' }));
+    const { rows } = summarise([...slower, ...results], { reference });
+    expect(rowOf(rows, 'sora (1)').learningRate).toBe(2e-3);
+    expect(rowOf(rows, 'sora (2)').learningRate).toBe(1e-4);
+  });
+
+  it('never compares numbers of different engines', () => {
+    const elsewhere = results.map((trial) =>
+      trial.method === 'sora' ? { ...trial, engine: { ...trial.engine, dtype: 'q8' } } : trial,
+    );
+    expect(rowOf(summarise(elsewhere, { reference }).rows, 'sora').difference).toBeNull();
+  });
+
+  it('never compares or ranks budgets that count different parameters', () => {
+    const trained = results.map((trial) =>
+      trial.method === 'sora' ? { ...trial, budget: { ...trial.budget, matchedOn: 'trained' as const } } : trial,
+    );
+    const { rows, comparisons } = summarise(trained, { reference });
+    expect(rowOf(rows, 'sora')).toMatchObject({ difference: null, rank: 1 });
+    expect(rows.filter(({ rank }) => rank === 1)).toHaveLength(2);
+    expect(comparisons.some(({ a, b }) => a === 'sora' || b === 'sora')).toBe(false);
+  });
+
+  it('says that fewer than six seeds cannot reach p < 0.05', () => {
+    const few = summarise(syntheticResults({ seeds: 2 }), { reference }).notes.join(' ');
+    expect(few).toContain('smallest possible p is 0.5');
+    expect(few).toContain('p < 0.05 cannot be reached');
+    expect(summarise(results, { reference }).notes.join(' ')).not.toContain('cannot be reached');
+  });
+
+  it('gives identical scores p = 1 and no difference, on a task and over tasks', () => {
+    const both = syntheticResults({ methods: ['lora'], seeds: 6 });
+    const twin = both.map((trial) => ({ ...trial, id: `twin-${trial.id}`, arm: 'twin' }));
+    const { rows, overall, comparisons } = summarise([...both, ...twin], { reference });
+    const nothing = { mean: 0, interval: { low: 0, high: 0 }, p: 1, pHolm: 1 };
+    expect(comparisons.map(({ task, a, b }) => [task, a, b])).toEqual([
+      ['uci-sentiment', 'lora', 'twin'],
+      ['wordnet-supersense', 'lora', 'twin'],
+      [null, 'lora', 'twin'],
+    ]);
+    for (const comparison of comparisons) expect(comparison).toMatchObject(nothing);
+    expect(rowOf(rows, 'twin').difference).toMatchObject(nothing);
+    expect(overall.find(({ label }) => label === 'twin')?.difference).toMatchObject({ ...nothing, pairs: 12 });
+  });
+
+  it('finds a planted difference; Holm is over the tasks of a pair, and over the pairs where tasks are joined', () => {
+    const trials = syntheticResults({ methods: ['lora', 'adalora', 'sora'], seeds: 6 }).map((trial) =>
+      trial.arm === 'sora' ? { ...trial, metrics: { accuracy: primaryMetric(trial) + 0.2 } } : trial,
+    );
+    const { comparisons, rows, overall } = summarise(trials, { reference });
+    const found = comparisons.filter(({ a, b }) => a === 'lora' && b === 'sora');
+    expect(found.map(({ p }) => p)).toEqual([2 / 2 ** 6, 2 / 2 ** 6, 2 / 2 ** 12]);
+    expect(found.map(({ pHolm }) => pHolm)).toEqual([4 / 2 ** 6, 4 / 2 ** 6, 6 / 2 ** 12]);
+    const { difference } = rowOf(rows, 'sora');
+    expect(difference).toMatchObject({ p: 2 / 2 ** 6, pHolm: 4 / 2 ** 6 });
+    expect(difference?.mean).toBeCloseTo(-(found[0]?.mean ?? 0), 12);
+    expect(difference?.interval?.low).toBeCloseTo(-(found[0]?.interval?.high ?? 0), 12);
+    expect(overall.find(({ label }) => label === 'sora')).toMatchObject({
+      rank: 1,
+      difference: { pHolm: 6 / 2 ** 12 },
+    });
+  });
+
+  it('averages over tasks only arms that were trained on all of them, and metrics of one direction', () => {
+    const both = syntheticResults({ seeds: 2 });
+    const partly = both.filter(({ arm, task }) => arm !== 'sora' || task === 'uci-sentiment');
+    const labels = (of: readonly DoneTrial[]): string[] => summarise(of, { reference }).overall.map((row) => row.label);
+    expect(labels(both).sort()).toEqual(['adalora', 'head', 'lora', 'sora']);
+    expect(labels(partly).sort()).toEqual(['adalora', 'head', 'lora']);
+    expect(labels(results)).toEqual([]);
+    const mixed = both.map((trial) => (trial.task === 'uci-sentiment' ? lowerIsBetter(trial) : trial));
+    expect(labels(mixed)).toEqual([]);
+    expect(summarise(mixed, { reference }).notes.join(' ')).toContain('no mean over tasks');
+  });
+
+  it('compares every pair of a budget, whatever the order of the files', () => {
+    const trials = syntheticResults({ ranks: [2, 4], seeds: 3 });
+    const { comparisons } = summarise(trials, { reference });
+    expect(comparisons).toHaveLength(2 * 3 * 3); // budgets x pairs x (tasks and over them)
+    expect(summarise([...trials].reverse(), { reference }).comparisons).toEqual(comparisons);
+  });
+
+  it('says what six seeds and two tasks cannot show', () => {
+    const notes = summarise(syntheticResults({ seeds: 6 }), { reference }).notes.join(' ');
+    expect(notes).toContain('0.0625 where Holm');
+    expect(notes).toContain('takes 7 seeds');
+  });
+
+  it('is the same for the same results, and valid JSON', () => {
+    const summary = summarise(results, { reference });
+    expect(summarise(results, { reference })).toEqual(summary);
+    expect(JSON.parse(JSON.stringify(summary))).toEqual(summary);
+  });
+});

@@ -1,0 +1,174 @@
+import { mean } from 'simple-statistics';
+import { canonical } from '../../results/json.js';
+import { primaryMetric, type DoneTrial, type TrialResult } from '../../results/schema.js';
+import { armsOf, grouped, pairedDifference, type Arm, type PairedDifference } from './comparisons.js';
+import { holm } from './estimates.js';
+
+/** A measure of the same trials in two runs: means of both, and the paired difference, here minus there. */
+export interface Change extends PairedDifference {
+  readonly here: number;
+  readonly there: number;
+}
+
+/** One arm at one budget on one task in both runs, over the seeds that both have. */
+export interface RunDifference {
+  readonly model: string;
+  readonly task: string;
+  readonly budget: string;
+  readonly label: string;
+  readonly metric: string;
+  readonly lowerIsBetter: boolean;
+  readonly seeds: readonly number[];
+  /** The primary metric; `pHolm` is over the tasks, for each arm and budget. */
+  readonly score: Change & { readonly pHolm: number };
+  readonly stored: Change;
+  readonly totalSeconds: Change;
+  readonly stepMedianMs: Change;
+  readonly peakRssBytes: Change;
+}
+
+/** Trials that one run has and the other has not. */
+export interface Unpaired {
+  readonly in: 'here' | 'there';
+  readonly model: string;
+  readonly task: string;
+  readonly budget: string;
+  readonly label: string;
+  readonly seeds: readonly number[];
+}
+
+/** A version, an option or a circumstance that is not the same in both runs; null where a run has none. */
+export interface Changed {
+  readonly what: string;
+  readonly here: string | null;
+  readonly there: string | null;
+  /** The arms of which it holds. */
+  readonly labels: readonly string[];
+}
+
+/** Two runs of one study, trial by trial: the same arm, task, budget and seed. */
+export interface RunComparison {
+  /** The other folder. */
+  readonly against: string;
+  readonly rows: readonly RunDifference[];
+  readonly unpaired: readonly Unpaired[];
+  readonly changed: readonly Changed[];
+}
+
+/** Compares the results `here` with those of another run. */
+export function compareRuns(
+  here: readonly TrialResult[],
+  there: readonly TrialResult[],
+  against: string,
+): RunComparison {
+  const [ours, theirs] = [armsOf(here), armsOf(there)].map((arms) => new Map(arms.map((arm) => [keyOf(arm), arm]))) as [
+    Map<string, Arm>,
+    Map<string, Arm>,
+  ];
+  const both = [...ours].flatMap(([key, arm]) => {
+    const other = theirs.get(key);
+    return other ? [{ arm, other }] : [];
+  });
+  return {
+    against,
+    rows: withHolm(both.flatMap(({ arm, other }) => differenceOf(arm, other))).sort(inReadingOrder),
+    unpaired: [...unpairedOf('here', ours, theirs), ...unpairedOf('there', theirs, ours)].sort(inReadingOrder),
+    changed: changesOf(both),
+  };
+}
+
+function keyOf({ label, trials: [{ model, task, budget }] }: Arm): string {
+  return JSON.stringify([model, task, budget.spec, label]);
+}
+
+function differenceOf(arm: Arm, other: Arm): RunDifference[] {
+  const pairs = arm.trials.flatMap((trial): [DoneTrial, DoneTrial][] => {
+    const twin = other.trials.find(
+      ({ seed, selection }) => seed === trial.seed && selection.metric === trial.selection.metric,
+    );
+    return twin ? [[trial, twin]] : [];
+  });
+  if (pairs.length === 0) return [];
+  const [{ model, task, budget, selection }] = arm.trials;
+  const score = changeOf(pairs, primaryMetric);
+  return [
+    {
+      ...{ model, task, budget: budget.spec, label: arm.label },
+      ...{ metric: selection.metric, lowerIsBetter: selection.lowerIsBetter ?? false },
+      seeds: pairs.map(([{ seed }]) => seed),
+      score: { ...score, pHolm: score.p },
+      stored: changeOf(pairs, ({ parameters }) => parameters.stored),
+      totalSeconds: changeOf(pairs, ({ time }) => time.totalSeconds),
+      stepMedianMs: changeOf(pairs, ({ time }) => time.stepMedianMs),
+      peakRssBytes: changeOf(pairs, ({ memory }) => memory.peakRssBytes),
+    },
+  ];
+}
+
+function changeOf(pairs: readonly (readonly [DoneTrial, DoneTrial])[], measure: (trial: DoneTrial) => number): Change {
+  return {
+    here: mean(pairs.map(([trial]) => measure(trial))),
+    there: mean(pairs.map(([, twin]) => measure(twin))),
+    ...pairedDifference(pairs.map(([trial, twin]) => measure(trial) - measure(twin))),
+  };
+}
+
+function withHolm(rows: readonly RunDifference[]): RunDifference[] {
+  return grouped(rows, ({ model, label, budget }) => [model, label, budget]).flatMap((members) => {
+    const ps = holm(members.map(({ score }) => score.p));
+    return members.map((row, index) => ({ ...row, score: { ...row.score, pHolm: ps[index] as number } }));
+  });
+}
+
+function unpairedOf(
+  side: Unpaired['in'],
+  arms: ReadonlyMap<string, Arm>,
+  others: ReadonlyMap<string, Arm>,
+): Unpaired[] {
+  return [...arms].flatMap(([key, { label, trials }]) => {
+    const paired = new Set(others.get(key)?.trials.map(({ seed }) => seed));
+    const seeds = trials.map(({ seed }) => seed).filter((seed) => !paired.has(seed));
+    const [{ model, task, budget }] = trials;
+    return seeds.length === 0 ? [] : [{ in: side, model, task, budget: budget.spec, label, seeds }];
+  });
+}
+
+/** Versions, circumstances and settings that differ, each once with the arms of which it holds. */
+function changesOf(both: readonly { readonly arm: Arm; readonly other: Arm }[]): Changed[] {
+  const all = both.flatMap(({ arm, other }) => {
+    const [here, there] = [factsOf(arm.trials[0]), factsOf(other.trials[0])];
+    return [...new Set([...Object.keys(here), ...Object.keys(there)])]
+      .filter((what) => here[what] !== there[what])
+      .map((what) => ({ what, here: here[what] ?? null, there: there[what] ?? null, label: arm.label }));
+  });
+  return grouped(all, ({ what, here, there }) => [what, here, there]).map((same) => {
+    const [{ what, here, there }] = same;
+    return { what, here, there, labels: [...new Set(same.map(({ label }) => label))].sort() };
+  });
+}
+
+function factsOf({
+  method,
+  versions,
+  engine,
+  protocol,
+  methodConfig,
+  learningRate,
+}: DoneTrial): Record<string, string> {
+  const groups = { version: versions, engine, protocol, option: methodConfig };
+  const named = Object.entries(groups).flatMap(([group, record]) =>
+    Object.entries(record).map(([key, value]): [string, string] => [
+      `${group} ${key}`,
+      typeof value === 'string' ? value : canonical(value),
+    ]),
+  );
+  return { method, 'learning rate': String(learningRate), ...Object.fromEntries(named) };
+}
+
+type Place = Pick<RunDifference, 'model' | 'task' | 'budget' | 'label'>;
+
+function inReadingOrder(a: Place, b: Place): number {
+  const order = new Intl.Collator('en', { numeric: true });
+  const keys = ['model', 'task', 'budget', 'label'] as const;
+  return keys.reduce((before, key) => before || order.compare(a[key], b[key]), 0);
+}

@@ -1,0 +1,105 @@
+import { ConfigError, UnsupportedError, type PeftMethod } from '@peftjs/core';
+import { fromPretrained, type PretrainedModel } from '@peftjs/models';
+import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
+import { isHeadAlone, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
+import { packageFolder } from '../registry/packages.js';
+import { loadTask, type LoadedTask } from '../registry/tasks.js';
+import { pathOfNoJson } from '../results/json.js';
+import { fitConfig, parseBudget } from '../study/budgets.js';
+import { budgetsOf, type ArmSettings, type ComposedStudy, type Study } from '../study/study.js';
+import { numericVersions, type TrialContext } from '../study/trials.js';
+import { dataFingerprint } from './as-planned.js';
+import { plannedTokens } from './planned-tokens.js';
+import { assertStarts } from './processes.js';
+
+/** What a run's trials are planned from, after everything that can be checked beforehand has been. */
+export interface PlannedRun {
+  readonly engine: EnginePlan;
+  readonly plan: TrialContext;
+  readonly tasks: ReadonlyMap<string, LoadedTask>;
+}
+
+/**
+ * Loads the methods, the model and the data of a study, and tries every configuration.
+ * @throws PeftError for the first thing that cannot work.
+ */
+export async function planRun({ study, data, engine: asked }: ComposedStudy): Promise<PlannedRun> {
+  for (const settings of Object.values(study.methods)) triedBudgets(settings, study).forEach(parseBudget);
+  const { engine, versions } = await resolveEngine(asked);
+  if (isOnDevice(engine)) await assertStarts(engine);
+  const arms = Object.values(study.methods);
+  const methods = await resolveAll(arms.map(({ method }) => method));
+  const tasks = new Map<string, LoadedTask>();
+  for (const name of study.tasks) tasks.set(name, await loadTask(name, data, study.protocol.split));
+  const model = await modelFor([...tasks.values()], study.model, engine);
+  tryConfigs(study, methods, model);
+  const maxTokens: Record<string, number> = {};
+  for (const [name, task] of tasks) maxTokens[name] = await plannedTokens(task, model, study.protocol);
+  const namesOf = (has: (method: PeftMethod) => boolean): ReadonlySet<string> =>
+    new Set([...methods].filter(([, { method }]) => has(method)).map(([name]) => name));
+  const plan: TrialContext = {
+    study,
+    data,
+    engine,
+    budgeted: namesOf(({ fitBudget }) => fitBudget !== undefined),
+    headAlone: namesOf(isHeadAlone),
+    versions: { ...(await numericVersions()), ...versions },
+    maxTokens,
+    methodVersions: new Map([...methods].map(([name, { offer }]) => [name, { [offer.packageName]: offer.version }])),
+    fingerprints: {
+      model: model.fingerprint,
+      data: Object.fromEntries([...tasks].map(([name, task]) => [name, dataFingerprint(task, model)])),
+    },
+  };
+  return { engine, plan, tasks };
+}
+
+/** The budgets that an arm has in a study, that of the tuning among them. */
+function triedBudgets(settings: ArmSettings, study: Study): string[] {
+  const budgets = budgetsOf(settings, study).filter((budget) => budget !== null);
+  const tuned = study.tuning?.budget;
+  return budgets.length > 0 && tuned ? [...new Set([...budgets, tuned])] : budgets;
+}
+
+/** Solves every arm's configuration for every budget. @throws ConfigError for the first that has none, or one that no file can hold. */
+function tryConfigs(study: Study, methods: ReadonlyMap<string, ResolvedMethod>, model: PretrainedModel): void {
+  const { protocol } = study;
+  for (const settings of Object.values(study.methods)) {
+    const method = methods.get(settings.method)?.method;
+    if (!method) continue;
+    const budgets = method.fitBudget ? triedBudgets(settings, study) : [];
+    for (const budget of budgets.length > 0 ? budgets : [null])
+      assertWritable(settings.method, fitConfig(method, model, { budget, settings, protocol }).config);
+  }
+}
+
+/** @throws ConfigError naming the option that a result file cannot hold. */
+function assertWritable(method: string, config: object): void {
+  const option = pathOfNoJson(config);
+  if (option === undefined) return;
+  throw new ConfigError(
+    `--method ${method}: its configuration has '${option}', which is not JSON, and a result file could not hold it; expected texts, finite numbers, true, false, null, and lists and plain objects of them`,
+    option,
+  );
+}
+
+/** The model of a study, for tasks of one kind. @throws UnsupportedError for a language task where it predicts no next token. */
+async function modelFor(tasks: readonly LoadedTask[], name: string, engine: EnginePlan): Promise<PretrainedModel> {
+  const options = { resolvePackage: packageFolder, dtype: weightDtype(engine) };
+  const language = tasks.find(({ kind }) => kind === 'causal-lm');
+  if (!language) return fromPretrained(name, options);
+  return fromPretrained(name, { ...options, task: 'causal-lm' }).catch((error: unknown) => {
+    if (!(error instanceof UnsupportedError)) throw error;
+    throw new UnsupportedError(
+      `'${language.name}' is for a language model, and ${name} is none (${error.message}); name a decoder by --model, or give files with labels`,
+      'model',
+      error,
+    );
+  });
+}
+
+async function resolveAll(names: readonly string[]): Promise<Map<string, ResolvedMethod>> {
+  const methods = new Map<string, ResolvedMethod>();
+  for (const name of names) methods.set(name, await resolveMethod(name));
+  return methods;
+}

@@ -1,0 +1,104 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { onWarning } from '@peftjs/core';
+import type { PretrainedModel } from '@peftjs/models';
+import { createDataSet, languageSet, metricsFor, type DataSet, type LanguageSet } from '@peftjs/tasks';
+import type { LabelledTask, LoadedLanguageTask } from '../registry/tasks.js';
+import { composeStudy, type StudyProtocol } from '../study/study.js';
+import { plannedTokens } from './planned-tokens.js';
+
+let told: string[] = [];
+let restore = (): void => undefined;
+beforeEach(() => {
+  told = [];
+  restore = onWarning((line) => told.push(line));
+});
+afterEach(() => {
+  restore();
+});
+
+/** Every character is a token, and one more ends a text. */
+const reader = (maxTokens: number): Pick<PretrainedModel, 'tokenizer' | 'maxTokens'> => ({
+  maxTokens,
+  tokenizer: {
+    encode(text: string, pair = '', { maxTokens: most = maxTokens } = {}) {
+      const ids = Array.from(`${text}${pair}$`, (character) => character.charCodeAt(0));
+      return { ids: ids.slice(0, most), truncated: ids.length > most };
+    },
+    tokenIds: (text: string) => Array.from(text, (character) => character.charCodeAt(0)),
+    eosTokenId: 0,
+  } as unknown as PretrainedModel['tokenizer'],
+});
+
+const protocol = (changed: Partial<StudyProtocol> = {}): StudyProtocol =>
+  composeStudy([{ model: 'm', tasks: ['t'], methods: ['head'], budgets: ['r=1'], seeds: 1, protocol: changed }])
+    .protocol;
+
+/** Rows of so many tokens. */
+const rowsOf = (lengths: readonly number[]): DataSet['rows'] =>
+  lengths.map((length, row) => ({ text: String(row).padEnd(length - 1, '.'), label: row % 2 }));
+const setOf = (lengths: readonly number[]): Promise<DataSet> =>
+  createDataSet({ name: 'rows', kind: 'classification', classes: ['a', 'b'], rows: rowsOf(lengths) });
+
+async function labelled(train: readonly number[]): Promise<LabelledTask> {
+  const [rows, dev] = [await setOf(train), await setOf([4, 4])];
+  const { kind, classes } = rows;
+  const origin = { source: 'here', licence: 'none' };
+  const metrics = metricsFor(kind);
+  return { name: 'rows', kind, classes, train: rows, dev, metrics, primaryMetric: metrics.primary, ...origin };
+}
+
+async function language(rows: LanguageSet['rows']): Promise<LoadedLanguageTask> {
+  const [train, dev] = [await languageSet('talk', rows), await languageSet('talk', rows.slice(0, 2))];
+  return { name: 'talk', kind: 'causal-lm', train, dev, source: 'here', licence: 'none' };
+}
+
+const times = (count: number, length: number): number[] => Array.from({ length: count }, () => length);
+
+describe('where the rows of a task are cut', () => {
+  it('is what the training rows need, and nothing is said', async () => {
+    expect(await plannedTokens(await labelled(times(30, 99)), reader(256), protocol())).toBe(104);
+    expect(told).toEqual([]);
+  });
+
+  it('is 512 tokens at most, and what the model reads, unless a protocol says otherwise', async () => {
+    const task = await labelled(times(30, 2000));
+    expect(await plannedTokens(task, reader(4096), protocol())).toBe(512);
+    expect(await plannedTokens(task, reader(256), protocol())).toBe(256);
+    expect(await plannedTokens(task, reader(4096), protocol({ maxTokens: 1024 }))).toBe(1024);
+    expect(await plannedTokens(task, reader(256), protocol({ maxTokens: 1024 }))).toBe(256);
+    expect(told.map((line) => line.split('; ').at(-1))).toEqual([
+      'raise the length with --max-tokens N',
+      'the model reads no more than that',
+      'raise the length with --max-tokens N',
+    ]);
+  });
+
+  it('is that of the slice that is trained on', async () => {
+    const task = await labelled([...times(3, 200), ...times(197, 9)]);
+    expect(await plannedTokens(task, reader(256), protocol())).toBe(200);
+    expect(await plannedTokens(task, reader(256), protocol({ rows: 20, dataSeed: 1 }))).toBe(16);
+  });
+
+  it('is what prompts with their completions need', async () => {
+    const rows = times(20, 300).map((length, row) => ({ prompt: String(row).padEnd(length, '.'), completion: 'yes' }));
+    expect(await plannedTokens(await language(rows), reader(1024), protocol())).toBe(304);
+    expect(told).toEqual([]);
+  });
+
+  it('is 128 tokens for texts, which are packed and lose nothing', async () => {
+    const rows = times(9, 300).map((length, row) => ({ text: String(row).padEnd(length, '.') }));
+    expect(await plannedTokens(await language(rows), reader(1024), protocol())).toBe(128);
+    expect(told).toEqual([]);
+  });
+
+  it('is told with the prompts that lose their end, and those that have nothing to learn before it', async () => {
+    const rows = [8, 8, 8, 8, 19, 30].map((length, row) => ({
+      prompt: 'p'.repeat(length) + String(row),
+      completion: 'yes',
+    }));
+    await plannedTokens(await language(rows), reader(1024), protocol({ maxTokens: 22 }));
+    expect(told).toEqual([
+      'talk: rows longer than 22 tokens are cut: 1 of 4 training rows; left out, because nothing to learn is left within 22 tokens: 1 training row; raise the length with --max-tokens N',
+    ]);
+  });
+});

@@ -1,0 +1,77 @@
+import { warnOnce } from '@peftjs/core';
+import type { PretrainedModel } from '@peftjs/models';
+import { areChats, areTexts, chatML, encodeLanguage, encodeRows, fittingTokens } from '@peftjs/tasks';
+import type { LoadedLanguageTask, LoadedTask } from '../registry/tasks.js';
+import type { StudyProtocol } from '../study/study.js';
+import { describeLosses, encodeLabelledTask, encodeLanguageTask, splitRows, type SplitRows } from './prepare.js';
+
+/** Most tokens of a row that nobody chose: memory and time of a step grow with them, whatever a model reads. */
+const MOST_BY_ITSELF = 512;
+/** Tokens of a row of packed texts, which loses nothing at any length. */
+const PACKED = 128;
+
+type Reader = Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>;
+
+/**
+ * Where the rows of a task are cut in every trial of a run: where its protocol says, else where its training rows let it be. Says
+ * once what the rows lose by that, and which classes are only in rows that were set aside.
+ * @throws PeftError for rows that cannot be encoded.
+ */
+export async function plannedTokens(task: LoadedTask, model: Reader, protocol: StudyProtocol): Promise<number> {
+  if (task.kind === 'causal-lm') {
+    warnOf(describeTemplate(task, model));
+    const maxTokens = lengthOf(model, protocol, (most) => languageTokens(task, model, most));
+    warnOf(describeLosses(task.name, encodeLanguageTask(task, model, { ...protocol, maxTokens }), model.maxTokens));
+    return maxTokens;
+  }
+  const split = await splitRows(task, protocol);
+  const maxTokens = lengthOf(model, protocol, (most) => labelledTokens(split, model, most));
+  warnOf(describeLosses(task.name, encodeLabelledTask(split, model, { maxTokens }), model.maxTokens));
+  warnOf(describeLostClasses(task.name, split));
+  return maxTokens;
+}
+
+function lengthOf(model: Reader, { maxTokens }: StudyProtocol, fitting: (most: number) => number): number {
+  if (maxTokens !== null) return Math.min(maxTokens, model.maxTokens);
+  return fitting(Math.min(MOST_BY_ITSELF, model.maxTokens));
+}
+
+function languageTokens({ name, train }: LoadedLanguageTask, { tokenizer }: Reader, most: number): number {
+  if (areTexts(train)) return Math.min(PACKED, most);
+  const template = tokenizer.chatTemplate?.render ?? chatML;
+  const { rows } = encodeLanguage({ ...train, name: `${name}/train` }, tokenizer, { maxTokens: most, template });
+  return fittingTokens(
+    rows.map(({ ids }) => ids.length),
+    most,
+  );
+}
+
+function labelledTokens({ train }: SplitRows, { tokenizer }: Reader, most: number): number {
+  const { rows } = encodeRows(train, tokenizer, { maxTokens: most });
+  return fittingTokens(
+    rows.map(({ ids }) => ids.length),
+    most,
+  );
+}
+
+/** A line about conversations that are written in a form which the model may not know. */
+function describeTemplate({ name, train, dev }: LoadedLanguageTask, { tokenizer }: Reader): string | undefined {
+  if (tokenizer.chatTemplate || ![train, dev].some(areChats)) return undefined;
+  return `${name}: the model has no chat template of its own: conversations are written as ChatML`;
+}
+
+/** A line about classes that selection has and training lost to it; undefined where there is none. */
+function describeLostClasses(task: string, { train, selection }: SplitRows): string | undefined {
+  if (train.kind !== 'classification') return undefined;
+  const learnt = new Set(train.rows.map(({ label }) => label));
+  const lost = train.classes.filter(
+    (_, label) => !learnt.has(label) && selection.rows.some((row) => row.label === label),
+  );
+  if (lost.length === 0) return undefined;
+  const names = lost.map((name) => JSON.stringify(name)).join(', ');
+  return `${task}: no training row is left of ${names}: the rows set aside for selection have them all; add rows`;
+}
+
+function warnOf(line: string | undefined): void {
+  if (line !== undefined) warnOnce(line);
+}

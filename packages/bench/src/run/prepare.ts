@@ -1,0 +1,239 @@
+import type { EvaluationData, TrainingData } from '@peftjs/core';
+import { fromPretrained, type PretrainedModel } from '@peftjs/models';
+import {
+  areTexts,
+  causalEvaluation,
+  chatML,
+  chooseBuckets,
+  encodeLanguage,
+  encodeRows,
+  evaluationData,
+  sliceCausal,
+  sliceRows,
+  splitCausal,
+  splitSelection,
+  trainingData,
+  type CausalData,
+  type DataSet,
+  type EncodedData,
+} from '@peftjs/tasks';
+import { weightDtype } from '../registry/executors.js';
+import { packageFolder } from '../registry/packages.js';
+import { loadTask, type LabelledTask, type LoadedLanguageTask, type LoadedTask } from '../registry/tasks.js';
+import type { StudyProtocol } from '../study/study.js';
+import type { Trial, TrialProtocol } from '../study/trials.js';
+
+/** What a trial trains on and is judged by. */
+export interface PreparedTrial {
+  readonly model: PretrainedModel;
+  readonly task: LoadedTask;
+  readonly train: TrainingData;
+  readonly selection: EvaluationData;
+  readonly dev: EvaluationData;
+  /** A part of the training rows, drawn by the seed of the data; all of them where there are no more. */
+  trainSubset(rows: number): Promise<EvaluationData>;
+  /** Reported beside `dev`, by name. */
+  readonly alsoReported: Readonly<Record<string, EvaluationData>>;
+  readonly rows: Readonly<Record<'train' | 'selection' | 'dev', number>>;
+  readonly losses: Losses;
+}
+
+/** What trials of different seeds share: they differ in the order of the training rows. */
+type TrialData = Omit<PreparedTrial, 'train'> & { trainingData(seed: number): TrainingData };
+
+/**
+ * Makes trials ready. The network is loaded once for all tasks and protocols, which have heads and rows of their own; it is kept until
+ * a trial asks for another one, and rows until those of four other tasks or protocols are asked for.
+ */
+export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
+  let kept = {
+    key: '',
+    tasks: new Map<string, Promise<TrialData>>(),
+    networks: new Map<string, Promise<PretrainedModel>>(),
+  };
+  return async (trial) => {
+    const network = JSON.stringify([trial.model, trial.engine.dtype]);
+    if (network !== kept.key) kept = { key: network, tasks: new Map(), networks: new Map() };
+    const { tasks, networks } = kept;
+    const load: LoadNetwork = (task) => keptIn(networks, task, () => loadNetwork(trial, task));
+    const key = JSON.stringify([trial.task, trial.data, trial.protocol]);
+    const shared = keptIn(tasks, key, () => loadTrialData(trial, load));
+    for (const oldest of [...tasks.keys()].slice(0, -MOST_TASKS)) tasks.delete(oldest);
+    const { trainingData: batches, ...rest } = await shared;
+    return { ...rest, train: batches(trial.seed) };
+  };
+}
+
+const MOST_TASKS = 4;
+
+/** Gives a network for tasks of a kind. */
+type LoadNetwork = (task: 'causal-lm' | 'sequence-classification') => Promise<PretrainedModel>;
+
+function loadNetwork({ model, engine }: Trial, task: Parameters<LoadNetwork>[0]): Promise<PretrainedModel> {
+  return fromPretrained(model, { task, resolvePackage: packageFolder, dtype: weightDtype(engine) });
+}
+
+async function loadTrialData(trial: Trial, load: LoadNetwork): Promise<TrialData> {
+  const task = await loadTask(trial.task, trial.data, trial.protocol.split);
+  return task.kind === 'causal-lm' ? languageData(trial, task, load) : labelledData(trial, task, load);
+}
+
+/** What is kept under a key, which becomes the newest one; made where there is nothing. What fails is not kept. */
+function keptIn<T>(kept: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  const value = kept.get(key) ?? make();
+  kept.delete(key);
+  kept.set(key, value);
+  value.catch(() => kept.delete(key));
+  return value;
+}
+
+/** The model with a head for a task's labels, and its rows in tokens. */
+async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadNetwork): Promise<TrialData> {
+  const network = await load('sequence-classification');
+  const model = network.withLabels(task.kind === 'regression' ? 1 : task.classes);
+  const { dataSeed: seed, batchSize, evaluationBatchSize } = protocol;
+  const split = await splitRows(task, protocol);
+  const encoded = encodeLabelledTask(split, model, protocol);
+  const { train, selection, dev } = encoded;
+  const others = Object.entries(encoded.alsoReported);
+  const buckets = chooseBuckets([train, selection, dev, ...others.map(([, rows]) => rows)], { batchSize });
+  const judging = { batchSize: evaluationBatchSize, buckets, metrics: task.metrics };
+  const subset = async (count: number): Promise<EncodedData> =>
+    encodeRows(await sliceRows(split.train, count, seed), model.tokenizer, { maxTokens: train.maxTokens });
+  return {
+    model,
+    task,
+    trainingData: (order) => trainingData(train, { batchSize, buckets, seed: order }),
+    selection: evaluationData(selection, judging),
+    dev: evaluationData(dev, judging),
+    trainSubset: async (count) => evaluationData(await subset(count), judging),
+    alsoReported: Object.fromEntries(others.map(([name, rows]) => [name, evaluationData(rows, judging)])),
+    rows: { train: train.rows.length, selection: selection.rows.length, dev: dev.rows.length },
+    losses: lossesOf(encoded),
+  };
+}
+
+/** The rows of a labelled task, as a protocol slices and splits them. */
+export interface SplitRows {
+  readonly train: DataSet;
+  readonly selection: DataSet;
+  readonly dev: DataSet;
+  readonly alsoReported: Readonly<Record<string, DataSet>>;
+}
+
+/** @throws DataError when there are too few rows to set some aside. */
+export async function splitRows(
+  { train, selection, dev, alsoReported = {} }: LabelledTask,
+  { rows, devRows, selectionShare: share, dataSeed: seed }: StudyProtocol | TrialProtocol,
+): Promise<SplitRows> {
+  const sliced = async (set: DataSet, count: number | null): Promise<DataSet> =>
+    count === null ? set : sliceRows(set, count, seed);
+  const training = await sliced(train, rows);
+  const split = selection ? { train: training, selection } : await splitSelection(training, { share, seed });
+  return { ...split, dev: await sliced(dev, devRows), alsoReported };
+}
+
+/** The rows of a labelled task in tokens. */
+export function encodeLabelledTask(
+  { train, selection, dev, alsoReported }: SplitRows,
+  { tokenizer, maxTokens: most }: Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>,
+  protocol: Pick<TrialProtocol, 'maxTokens'>,
+): EncodedTask<EncodedData> {
+  const maxTokens = Math.min(protocol.maxTokens, most);
+  const encode = (rows: DataSet): EncodedData => encodeRows(rows, tokenizer, { maxTokens });
+  const others = Object.entries(alsoReported).map(([name, rows]) => [name, encode(rows)] as const);
+  return {
+    train: encode(train),
+    selection: encode(selection),
+    dev: encode(dev),
+    alsoReported: Object.fromEntries(others),
+  };
+}
+
+/** The language model, and a task's rows in tokens. */
+async function languageData({ protocol }: Trial, task: LoadedLanguageTask, load: LoadNetwork): Promise<TrialData> {
+  const model = await load('causal-lm');
+  const encoded = encodeLanguageTask(task, model, protocol);
+  const { train, selection, dev } = encoded;
+  const { batchSize, evaluationBatchSize } = protocol;
+  const buckets = chooseBuckets([train, selection, dev], { batchSize });
+  const padding = { buckets, padId: model.tokenizer.padTokenId };
+  const judge = (rows: CausalData) => causalEvaluation(rows, { ...padding, batchSize: evaluationBatchSize });
+  return {
+    model,
+    task,
+    trainingData: (seed) => trainingData(train, { ...padding, batchSize, seed }),
+    selection: judge(selection),
+    dev: judge(dev),
+    trainSubset: (count) => Promise.resolve(judge(sliceCausal(train, count, protocol.dataSeed))),
+    alsoReported: {},
+    rows: { train: train.rows.length, selection: selection.rows.length, dev: dev.rows.length },
+    losses: lossesOf(encoded),
+  };
+}
+
+/**
+ * A language task as rows of tokens, some of the training rows set aside to select a checkpoint on.
+ * @throws ConfigError for a tokenizer without end-of-text token, DataError when there is too little to learn from.
+ */
+export function encodeLanguageTask(
+  task: LoadedLanguageTask,
+  { tokenizer, maxTokens: most }: Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>,
+  { dataSeed: seed, maxTokens, selectionShare: share, ...protocol }: TrialProtocol,
+): EncodedTask<CausalData> {
+  const encode = (name: 'train' | 'dev', count: number | null): CausalData => {
+    const set = { ...task[name], name: `${task.name}/${name}` };
+    const template = tokenizer.chatTemplate?.render ?? chatML; // which of the two is said when a run is planned
+    const rows = encodeLanguage(set, tokenizer, { maxTokens: Math.min(maxTokens, most), template });
+    const whole = areTexts(set) ? { ...rows, leftOut: 0 } : rows; // the last token of packed texts is no loss
+    return count === null ? whole : sliceCausal(whole, count, seed);
+  };
+  const split = splitCausal(encode('train', protocol.rows), { share, seed });
+  return { ...split, dev: encode('dev', protocol.devRows), alsoReported: {} };
+}
+
+/** Rows of a task in tokens: those of a table, or of texts for a language model. */
+export interface EncodedTask<Data extends EncodedData | CausalData = EncodedData | CausalData> {
+  readonly train: Data;
+  readonly selection: Data;
+  readonly dev: Data;
+  /** Sets that are reported beside `dev`, by name. */
+  readonly alsoReported: Readonly<Record<string, Data>>;
+}
+
+/** What the rows of a task lose to their maximum length. */
+interface Losses {
+  /** Rows that are cut, by set. */
+  readonly truncated: Readonly<Record<string, number>>;
+  /** Of prompts and conversations: rows of the files that are left out, since nothing is left of what they teach. */
+  readonly leftOut?: Readonly<Record<'train' | 'dev', number>>;
+}
+
+/** Counts what is lost. */
+function lossesOf({ train, selection, dev, alsoReported }: EncodedTask): Losses {
+  const sets = Object.entries({ train, selection, dev, ...alsoReported });
+  const truncated = Object.fromEntries(sets.map(([set, data]) => [set, data.truncated]));
+  if (!('leftOut' in train && 'leftOut' in dev)) return { truncated };
+  return { truncated, leftOut: { train: train.leftOut, dev: dev.leftOut } };
+}
+
+/** A line about what a task loses; undefined where that is nothing. `most`: what the model reads. */
+export function describeLosses(name: string, encoded: EncodedTask, most: number): string | undefined {
+  const { train, selection, dev, alsoReported } = encoded;
+  const { maxTokens } = train;
+  const { leftOut = { train: 0, dev: 0 } } = lossesOf(encoded);
+  const cut = Object.entries({ training: train, selection, dev, ...alsoReported })
+    .filter(([, { truncated }]) => truncated > 0)
+    .map(([set, { truncated, rows }]) => `${truncated} of ${rows.length} ${set} rows`);
+  const out = Object.entries({ training: leftOut.train, dev: leftOut.dev })
+    .filter(([, count]) => count > 0)
+    .map(([set, count]) => `${count} ${set} ${count === 1 ? 'row' : 'rows'}`);
+  const told = [
+    ...(cut.length > 0 ? [`rows longer than ${maxTokens} tokens are cut: ${cut.join(', ')}`] : []),
+    ...(out.length > 0
+      ? [`left out, because nothing to learn is left within ${maxTokens} tokens: ${out.join(', ')}`]
+      : []),
+  ];
+  if (told.length === 0) return undefined;
+  return `${name}: ${told.join('; ')}; ${maxTokens < most ? 'raise the length with --max-tokens N' : 'the model reads no more than that'}`;
+}

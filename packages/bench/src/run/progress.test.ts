@@ -1,0 +1,206 @@
+import { Writable } from 'node:stream';
+import { stripVTControlCharacters } from 'node:util';
+import stringWidth from 'string-width';
+import { describe, expect, it } from 'vitest';
+import {
+  advance,
+  initialProgress,
+  planSecondsLeft,
+  type ProgressEvent,
+  type ProgressState,
+  type StepEvent,
+} from './progress-state.js';
+import { openProgress, plainDisplay, renderOutcome, renderProgress } from './progress.js';
+
+const label = { arm: 'sora', task: 'uci-sentiment', seed: 1, budget: 'r=4' };
+const plain = { columns: 160, color: false };
+
+function step(id: string, at: number, more: Partial<StepEvent> = {}): StepEvent {
+  return { type: 'step', id, step: at, totalSteps: 100, epoch: at / 50, epochs: 2, loss: 0.4321, ...more };
+}
+
+/** The state after events at these seconds. */
+function after(total: number, events: readonly (readonly [seconds: number, event: ProgressEvent])[]): ProgressState {
+  return events.reduce((state, [seconds, event]) => advance(state, event, 1000 * seconds), initialProgress(total, 0));
+}
+
+const halfway = after(4, [
+  [0, { type: 'trial-skipped', id: 'z' }],
+  [0, { type: 'trial-start', id: 'a', label, totalSteps: 0 }],
+  [1, { type: 'trial-start', id: 'b', label: { ...label, arm: 'adalora', seed: 12 }, totalSteps: 100 }],
+  [5, step('a', 1, { metric: { name: 'accuracy', value: 0.91234 } })],
+  [15, step('a', 51, { storedParameters: 57_344 })],
+]);
+
+describe('renderProgress', () => {
+  it('shows what is known of each trial and of the plan', () => {
+    const [trial, preparing, plan] = renderProgress(halfway, plain);
+    expect(trial).toContain('sora r=4 uci-sentiment seed 1');
+    for (const part of ['51 %', 'epoch 2/2', 'loss 0.432', 'accuracy 0.912', '57.3k params'])
+      expect(trial).toContain(part);
+    // 50 steps took 10 s since the first one was heard of: 49 more take 9.8 s.
+    expect(trial).toContain('0:10 left');
+    expect(preparing).toContain('preparing');
+    for (const part of ['all trials', '37 %', '1/4 done (1 earlier)', '0:15 passed']) expect(plan).toContain(part);
+  });
+
+  it('says which stage a trial in stages is in', () => {
+    const staged = advance(halfway, step('a', 60, { stage: { stage: 1, stages: 8 } }), 16_000);
+    expect(renderProgress(staged, plain)[0]).toContain('stage 2/8  epoch 2/2');
+    expect(renderProgress(halfway, plain)[0]).not.toContain('stage');
+  });
+
+  it('keeps the metric of the last evaluation between evaluations', () => {
+    const later = advance(halfway, step('a', 60), 16_000);
+    expect(renderProgress(later, plain)[0]).toContain('accuracy 0.912');
+  });
+
+  it('is never wider than the terminal, whatever the names', () => {
+    const wide = after(2, [
+      [0, { type: 'trial-start', id: 'a', label: { ...label, task: '感情分析データ👩‍👩‍👧の長い名前' }, totalSteps: 100 }],
+      [4, step('a', 1, { metric: { name: '精度', value: 0.9 }, storedParameters: 123_456_789 })],
+      [9, step('a', 40)],
+    ]);
+    for (const state of [halfway, wide]) {
+      for (let columns = 1; columns < 170; columns++) {
+        for (const color of [false, true]) {
+          for (const line of renderProgress(state, { columns, color })) {
+            expect(stringWidth(stripVTControlCharacters(line))).toBeLessThanOrEqual(columns);
+          }
+        }
+      }
+    }
+  });
+
+  it('gives up the least needed first', () => {
+    const narrow = renderProgress(halfway, { columns: 60, color: false })[0];
+    expect(narrow).toContain('accuracy 0.912');
+    expect(narrow).toContain('left');
+    expect(narrow).not.toContain('params');
+  });
+
+  it('colours only when asked', () => {
+    expect(renderProgress(halfway, plain).join('')).not.toContain('\u001b');
+    const colored = renderProgress(halfway, { ...plain, color: true });
+    expect(colored.join('')).toContain('\u001b[');
+    expect(colored.map(stripVTControlCharacters)).toEqual(renderProgress(halfway, plain));
+  });
+
+  it('lets no control character through', () => {
+    const hostile = after(1, [
+      [0, { type: 'trial-start', id: 'a', label: { ...label, task: 'a\u001b[2Jb\u202ec\nd' }, totalSteps: 1 }],
+    ]);
+    const [trial] = renderProgress(hostile, plain);
+    expect(trial).toContain('a [2Jb c d');
+  });
+});
+
+describe('renderOutcome', () => {
+  it('says how a trial ended', () => {
+    expect(
+      renderOutcome({ type: 'trial-done', id: 'a', metrics: { accuracy: 0.9, f1: 0.8 }, seconds: 61 }, label, plain),
+    ).toBe('✓  sora r=4 uci-sentiment seed 1  accuracy 0.900  f1 0.800  1:01 min');
+    expect(renderOutcome({ type: 'trial-failed', id: 'a', message: 'loss is\nNaN' }, label, plain)).toContain(
+      'loss is NaN',
+    );
+    expect(renderOutcome({ type: 'trial-skipped', id: 'a-1' }, undefined, plain)).toContain('a-1  done before');
+    expect(renderOutcome(step('a', 1), label, plain)).toBeUndefined();
+  });
+
+  it('cuts a long message at the edge', () => {
+    const line = renderOutcome({ type: 'trial-failed', id: 'a', message: 'x'.repeat(300) }, label, {
+      columns: 50,
+      color: true,
+    });
+    expect(stringWidth(String(line))).toBe(50);
+  });
+});
+
+describe('planSecondsLeft', () => {
+  it('says nothing in the first seconds', () => {
+    expect(
+      planSecondsLeft(
+        after(2, [
+          [0, { type: 'trial-start', id: 'a', label, totalSteps: 100 }],
+          [1, step('a', 50)],
+        ]),
+      ),
+    ).toBeUndefined();
+  });
+
+  it('takes trials to come to be as long as those seen', () => {
+    const one = after(3, [
+      [0, { type: 'trial-start', id: 'a', label, totalSteps: 100 }],
+      [10, step('a', 100)],
+      [10, { type: 'trial-done', id: 'a', metrics: {}, seconds: 10 }],
+    ]);
+    expect(planSecondsLeft(one)).toBeCloseTo(20, 6);
+    const two = advance(
+      advance(one, { type: 'trial-start', id: 'b', label, totalSteps: 0 }, 10_000),
+      step('b', 50),
+      15_000,
+    );
+    expect(planSecondsLeft(two)).toBeCloseTo(15, 6);
+  });
+
+  it('does not wait for what was skipped or has failed', () => {
+    const state = after(3, [
+      [0, { type: 'trial-skipped', id: 'x' }],
+      [0, { type: 'trial-start', id: 'a', label, totalSteps: 100 }],
+      [5, step('a', 50)],
+      [5, { type: 'trial-failed', id: 'a', message: '' }],
+      [5, { type: 'trial-start', id: 'b', label, totalSteps: 100 }],
+      [10, step('b', 50)],
+    ]);
+    expect(planSecondsLeft(state)).toBeCloseTo(5, 6);
+  });
+});
+
+describe('plainDisplay', () => {
+  it('writes a line per event, but few about steps, and ends once', () => {
+    const lines: string[] = [];
+    let seconds = 0;
+    const display = plainDisplay(
+      2,
+      { write: (text) => lines.push(String(text)) > 0 },
+      { intervalMs: 10_000, now: () => 1000 * seconds },
+    );
+    display.emit({ type: 'trial-start', id: 'a', label, totalSteps: 100 });
+    for (seconds = 1; seconds <= 25; seconds++) display.emit(step('a', seconds));
+    display.emit({ type: 'trial-done', id: 'a', metrics: { accuracy: 0.9 }, seconds: 25 });
+    display.close();
+    display.close();
+    expect(lines.every((line) => line.endsWith('\n') && !line.includes('\u001b'))).toBe(true);
+    expect(lines.map((line) => line.trim().split('  ').at(1))).toEqual([
+      'preparing',
+      'step 10/100',
+      'step 20/100',
+      'sora r=4 uci-sentiment seed 1',
+      expect.any(String),
+    ]);
+    expect(lines.at(-1)).toContain('1/2 done');
+  });
+});
+
+describe('openProgress', () => {
+  it('redraws on a terminal, and keeps what has ended above', () => {
+    let written = '';
+    const stream = Object.assign(
+      new Writable({
+        write(chunk, _, done) {
+          written += String(chunk);
+          done();
+        },
+      }),
+      { isTTY: true, columns: 60, rows: 24, hasColors: () => false },
+    );
+    const display = openProgress(2, stream as unknown as NodeJS.WriteStream);
+    display.emit({ type: 'trial-start', id: 'a', label, totalSteps: 100 });
+    display.emit({ type: 'trial-done', id: 'a', metrics: { accuracy: 0.9 }, seconds: 25 });
+    display.close();
+    display.close();
+    expect(written).toContain('✓  sora r=4 uci-sentiment seed 1  accuracy 0.900');
+    expect(written).toContain('1/2 done');
+    expect(written.indexOf('✓')).toBeLessThan(written.lastIndexOf('1/2 done'));
+  });
+});

@@ -1,0 +1,306 @@
+import { styleText } from 'node:util';
+import { createLogUpdate } from 'log-update';
+import stringWidth from 'string-width';
+import {
+  fitted,
+  formatClock,
+  formatDuration,
+  formatMetric,
+  formatShortCount,
+  padded,
+  printable,
+} from '../report/format.js';
+import {
+  advance,
+  initialProgress,
+  overallShare,
+  planSecondsLeft,
+  shareOf,
+  trialOf,
+  trialSecondsLeft,
+  type ProgressEvent,
+  type ProgressState,
+  type RunningTrial,
+  type TrialLabel,
+} from './progress-state.js';
+
+/** How a display may write. */
+export interface Terminal {
+  readonly columns: number;
+  readonly color: boolean;
+}
+
+type Tone = 'bold' | 'dim' | 'green' | 'red' | 'cyan' | 'yellow';
+
+/** A part of a line; of the parts that do not fit the one of the largest number goes first. */
+interface Part {
+  readonly text: string;
+  readonly tone?: Tone;
+  readonly dispensable: number;
+}
+
+const GAP = '  ';
+const BAR_WIDTHS = [24, 16, 8];
+
+/** The live lines: one per running trial, then the whole plan; no line is wider than `columns`. */
+export function renderProgress(state: ProgressState, terminal: Terminal): string[] {
+  const trials = [...state.running.values()];
+  const names = trials.map(({ label }) => nameOf(label));
+  const width = Math.max(0, ...names.map((name) => stringWidth(name)));
+  return [
+    ...trials.map((trial, index) => trialLine(trial, padded(names[index] ?? '', width), state.now, terminal)),
+    planLine(state, terminal),
+  ];
+}
+
+/** The line that stays when a trial has ended or was skipped, or of a note; undefined for other events. `label` is the trial's, if known. */
+export function renderOutcome(
+  event: ProgressEvent,
+  label: TrialLabel | undefined,
+  terminal: Terminal,
+): string | undefined {
+  if (event.type === 'note') {
+    const unbounded = { ...terminal, columns: Infinity }; // its end says what to do
+    return line([sign('!', 'yellow'), { text: printable(event.line), dispensable: 0 }], unbounded);
+  }
+  const name = label ? nameOf(label) : printable(event.id);
+  switch (event.type) {
+    case 'trial-done': {
+      const metrics = Object.entries(event.metrics).map(
+        ([metric, value]) => `${printable(metric)} ${formatMetric(value)}`,
+      );
+      const parts = metrics.map((text, index): Part => ({ text, dispensable: index + 1 }));
+      return line(
+        [
+          sign('✓', 'green'),
+          { text: name, dispensable: 0 },
+          ...parts,
+          { text: formatDuration(event.seconds), tone: 'dim', dispensable: 9 },
+        ],
+        terminal,
+      );
+    }
+    case 'trial-failed':
+      return line(
+        [
+          sign('✗', 'red'),
+          { text: name, dispensable: 0 },
+          { text: printable(event.message), tone: 'red', dispensable: 0 },
+        ],
+        terminal,
+      );
+    case 'trial-again':
+      return line(
+        [sign('!', 'yellow'), { text: name, dispensable: 0 }, { text: printable(event.message), dispensable: 0 }],
+        terminal,
+      );
+    case 'trial-skipped':
+      return line(
+        [
+          sign('–', 'dim'),
+          { text: name, tone: 'dim', dispensable: 0 },
+          { text: 'done before', tone: 'dim', dispensable: 1 },
+        ],
+        terminal,
+      );
+    default:
+      return undefined;
+  }
+}
+
+/** A running trial in plain words, without a bar. */
+function renderStep(trial: RunningTrial, state: ProgressState, terminal: Terminal): string {
+  const place = `[${state.done + state.failed + state.skipped}/${state.total}] ${nameOf(trial.label)}`;
+  const steps = trial.last ? [{ text: `step ${trial.last.step}/${trial.totalSteps}`, dispensable: 4 }] : [];
+  return line([{ text: place, dispensable: 0 }, ...steps, ...detailsOf(trial, state.now)], {
+    ...terminal,
+    color: false,
+  });
+}
+
+function trialLine(trial: RunningTrial, name: string, now: number, terminal: Terminal): string {
+  return barredLine({ text: name, tone: 'bold', dispensable: 0 }, shareOf(trial), detailsOf(trial, now), terminal);
+}
+
+function detailsOf({ last, metric, totalSteps, ...trial }: RunningTrial, now: number): Part[] {
+  if (!last) return [{ text: 'preparing', tone: 'dim', dispensable: 1 }];
+  const left = trialSecondsLeft({ last, totalSteps, ...trial }, now);
+  const { stage } = last;
+  return [
+    ...(stage ? [{ text: `stage ${stage.stage + 1}/${stage.stages}`, dispensable: 5 }] : []),
+    { text: `epoch ${Math.min(last.epochs, Math.floor(last.epoch) + 1)}/${last.epochs}`, dispensable: 6 },
+    { text: `loss ${formatMetric(last.loss)}`, dispensable: 3 },
+    ...(metric
+      ? [{ text: `${printable(metric.name)} ${formatMetric(metric.value)}`, tone: 'cyan', dispensable: 2 } as const]
+      : []),
+    ...(last.storedParameters === undefined
+      ? []
+      : [{ text: `${formatShortCount(last.storedParameters)} params`, dispensable: 7 }]),
+    ...(left === undefined ? [] : [{ text: `${formatClock(left)} left`, tone: 'dim', dispensable: 1 } as const]),
+  ];
+}
+
+function planLine(state: ProgressState, terminal: Terminal): string {
+  const left = planSecondsLeft(state);
+  const earlier = state.skipped > 0 ? ` (${state.skipped} earlier)` : '';
+  const details: Part[] = [
+    { text: `${state.done + state.skipped}/${state.total} done${earlier}`, dispensable: 0 },
+    ...(state.failed > 0 ? [{ text: `${state.failed} failed`, tone: 'red', dispensable: 1 } as const] : []),
+    { text: `${formatClock((state.now - state.startedAt) / 1000)} passed`, tone: 'dim', dispensable: 3 },
+    ...(left === undefined ? [] : [{ text: `${formatClock(left)} left`, tone: 'yellow', dispensable: 2 } as const]),
+  ];
+  return barredLine({ text: 'all trials', tone: 'bold', dispensable: 6 }, overallShare(state), details, terminal);
+}
+
+/** A line with the widest bar for which all of it fits; with the shortest, and without what can be spared, where none does. */
+function barredLine(head: Part, share: number, details: readonly Part[], terminal: Terminal): string {
+  const percent: Part = { text: `${Math.floor(100 * share)} %`.padStart(5), dispensable: 5 };
+  const candidates = BAR_WIDTHS.map((width) => [head, bar(share, width), percent, ...details]);
+  return line(
+    candidates.find((parts) => widthOf(parts) <= terminal.columns) ?? [head, bar(share, 8), percent, ...details],
+    terminal,
+  );
+}
+
+function bar(share: number, width: number): Part {
+  const filled = Math.round(share * width);
+  return { text: '━'.repeat(filled) + '┄'.repeat(width - filled), tone: 'green', dispensable: 4 };
+}
+
+/** The parts that fit, in their order; a line that is still too long is cut. */
+function line(parts: readonly Part[], { columns, color }: Terminal): string {
+  let kept = [...parts];
+  while (widthOf(kept) > columns) {
+    const least = kept.reduce((most, part) => (part.dispensable >= most.dispensable ? part : most));
+    if (least.dispensable === 0) return fitted(kept.map(({ text }) => text).join(GAP), columns);
+    kept = kept.filter((part) => part !== least);
+  }
+  return kept
+    .map(({ text, tone }) => (color && tone ? styleText(tone, text, { validateStream: false }) : text))
+    .join(GAP);
+}
+
+function widthOf(parts: readonly Part[]): number {
+  return stringWidth(parts.map(({ text }) => text).join(GAP));
+}
+
+function sign(text: string, tone: Tone): Part {
+  return { text, tone, dispensable: 0 };
+}
+
+function nameOf({ arm, task, seed, budget }: TrialLabel): string {
+  return printable([arm, budget, task, 'seed', seed].filter((part) => part !== null).join(' '));
+}
+
+const FRAME_MS = 100;
+const PLAIN_INTERVAL_MS = 10_000;
+
+/** Shows how a plan is getting on. */
+export interface Progress {
+  emit(event: ProgressEvent): void;
+  /** Leaves the last state on the screen and gives the cursor back. */
+  close(): void;
+}
+
+/** A display of `total` trials on `stream`: live on a terminal, otherwise a line now and then. */
+export function openProgress(total: number, stream: NodeJS.WriteStream = process.stderr): Progress {
+  return stream.isTTY ? terminalDisplay(total, stream) : plainDisplay(total, stream);
+}
+
+/** Redraws one line per running trial and one for the plan; what has ended stays above as lines. */
+function terminalDisplay(total: number, stream: NodeJS.WriteStream): Progress {
+  const log = createLogUpdate(stream);
+  let state = initialProgress(total, performance.now());
+  const draw = (): void => {
+    state = { ...state, now: performance.now() };
+    log(renderProgress(state, terminalOf(stream)).join('\n'));
+  };
+  const timer = setInterval(draw, FRAME_MS);
+  timer.unref();
+  return {
+    emit(event) {
+      const outcome = renderOutcome(event, trialOf(state, event)?.label, terminalOf(stream));
+      state = advance(state, event, performance.now());
+      if (outcome === undefined || event.type === 'trial-skipped') return;
+      log.persist(outcome);
+      draw();
+    },
+    close: once(() => {
+      clearInterval(timer);
+      draw();
+      log.done();
+    }),
+  };
+}
+
+/** One line per event, in plain words; at most one line about steps in `intervalMs`. */
+export function plainDisplay(
+  total: number,
+  stream: Pick<NodeJS.WritableStream, 'write'>,
+  { intervalMs = PLAIN_INTERVAL_MS, now = () => performance.now() }: { intervalMs?: number; now?: () => number } = {},
+): Progress {
+  const terminal: Terminal = { columns: Infinity, color: false };
+  let state = initialProgress(total, now());
+  let quietUntil = state.now + intervalMs;
+  return {
+    emit(event) {
+      const label = trialOf(state, event)?.label;
+      state = advance(state, event, now());
+      const text = renderOutcome(event, label, terminal) ?? stepLine(event, state, quietUntil, terminal);
+      if (text === undefined) return;
+      if (event.type === 'step') quietUntil = state.now + intervalMs;
+      stream.write(`${text}\n`);
+    },
+    close: once(() => {
+      stream.write(`${renderProgress({ ...state, now: now(), running: new Map() }, terminal).join('\n')}\n`);
+    }),
+  };
+}
+
+function stepLine(
+  event: ProgressEvent,
+  state: ProgressState,
+  quietUntil: number,
+  terminal: Terminal,
+): string | undefined {
+  const trial = trialOf(state, event);
+  const isDue = event.type === 'trial-start' || (event.type === 'step' && state.now >= quietUntil);
+  return trial && isDue ? renderStep(trial, state, terminal) : undefined;
+}
+
+function once(action: () => void): () => void {
+  let isOver = false;
+  return () => {
+    if (!isOver) action();
+    isOver = true;
+  };
+}
+
+/** `hasColors` knows NO_COLOR, FORCE_COLOR and the kind of terminal. */
+function terminalOf(stream: NodeJS.WriteStream): Terminal {
+  return { columns: stream.columns || 80, color: stream.hasColors() };
+}
+
+/** Shows a warning to whoever runs the command. */
+type ShowWarning = (message: string) => void;
+
+let show: ShowWarning = (message) => {
+  process.stderr.write(`peft-bench: ${message}\n`);
+};
+
+/** Shows a warning as the command shows them now: as a line of its own, or within its progress. */
+export function showWarning(message: string): void {
+  show(printable(message));
+}
+
+/**
+ * Shows warnings otherwise from now on. Unlike a new handler of `onWarning`, which hears everything anew, it is not told what the
+ * user has been told already. @returns what shows them as before
+ */
+export function showWarningsBy(shown: ShowWarning): () => void {
+  const before = show;
+  show = shown;
+  return () => {
+    show = before;
+  };
+}

@@ -1,0 +1,94 @@
+import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { onWarning } from '@peftjs/core';
+import { composeStudy } from '../../study/study.js';
+import { dataFolders, packData } from './data.js';
+
+const { protocol } = composeStudy([
+  { model: 'any', tasks: ['any'], methods: ['any'], budgets: ['r=1'], seeds: 1, protocol: {} },
+]);
+const rows = 'text\tlabel\nso good\t1\nso bad\t0\nfine\t1\nno\t0\n';
+
+let folder = '';
+const file = (name: string): string => join(folder, name);
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-travel-'));
+  for (const name of ['a/rows.tsv', 'b/rows.tsv', 'tasks/mine/train.tsv', 'tasks/mine/dev.tsv']) {
+    await mkdir(join(file(name), '..'), { recursive: true });
+    await writeFile(file(name), name.startsWith('b') ? `${rows}good\t1\n` : rows);
+  }
+  await writeFile(file('tasks/mine/not-asked-for.tsv'), rows);
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+describe('packData', () => {
+  it('keeps two files of one name apart', async () => {
+    const data = { kind: 'files', train: file('a/rows.tsv'), dev: file('b/rows.tsv') } as const;
+    const packed = await packData({ task: 'rows', data, protocol });
+    expect(packed.data).toEqual({ kind: 'files', train: 'train/rows.tsv', dev: 'dev/rows.tsv' });
+    expect(packed.files.map(({ path, bytes }) => [path, bytes])).toEqual([
+      ['train/rows.tsv', rows.length],
+      ['dev/rows.tsv', rows.length + 7],
+    ]);
+  });
+
+  it('takes what the task reads of a folder, and sends equal files once', async () => {
+    const data = { kind: 'folder', folder: file('tasks') } as const;
+    const packed = await packData({ task: 'mine', data, protocol });
+    expect(packed.files.map(({ path }) => path)).toEqual(['mine/train.tsv', 'mine/dev.tsv']);
+    expect(packed.contents.size).toBe(1);
+    for (const [, content] of packed.contents) expect(new TextDecoder().decode(content)).toBe(rows);
+  });
+
+  it('leaves too much where it is, by its full path, and says what to do', async () => {
+    const said: string[] = [];
+    const restore = onWarning((line) => said.push(line));
+    onTestFinished(restore);
+    const data = { kind: 'folder', folder: relative(process.cwd(), file('tasks')) } as const;
+    const packed = await packData({ task: 'mine', data, protocol }, 2 * rows.length - 1);
+    expect(packed).toEqual({ data: { kind: 'folder', folder: file('tasks') }, files: [], contents: new Map() });
+    expect(said).toHaveLength(1);
+    expect(said[0]).toMatch(/workers read them from .*tasks; put them on a path that all machines share/);
+  });
+});
+
+let scratch: string;
+beforeEach(async () => {
+  scratch = await mkdtemp(join(tmpdir(), 'peft-bench-data-'));
+});
+afterEach(() => rm(scratch, { recursive: true }));
+
+const there = async (): Promise<string[]> => (await readdir(join(scratch, 'data'))).sort();
+
+describe('dataFolders', () => {
+  it('removes what nobody has asked for since yesterday', async () => {
+    const folders = dataFolders(scratch);
+    const old = await folders.folderOf('old');
+    await writeFile(join(old, 'train.tsv'), 'text');
+    const before = new Date(Date.now() - 25 * 3600 * 1000);
+    await utimes(old, before, before);
+    await folders.folderOf('new');
+    expect(await there()).toEqual(['new']);
+  });
+
+  it('keeps 20 sets of files, those asked for last', async () => {
+    const folders = dataFolders(scratch);
+    for (let set = 0; set < 21; set++) {
+      const folder = await folders.folderOf(`set-${set}`);
+      await utimes(folder, new Date(), new Date(Date.now() - 1000 * (60 - set)));
+    }
+    await folders.folderOf('set-1');
+    expect(await there()).toHaveLength(20);
+    expect(await there()).not.toContain('set-0');
+  });
+
+  it('removes at its close what its worker has used, and nothing else', async () => {
+    await dataFolders(scratch).folderOf('of another worker');
+    const folders = dataFolders(scratch);
+    await folders.folderOf('own');
+    await folders.close();
+    expect(await there()).toEqual(['of another worker']);
+  });
+});

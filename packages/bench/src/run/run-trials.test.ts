@@ -1,0 +1,93 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { NUMERICS } from '@peftjs/core';
+import { syntheticTrial } from '../../test/synthetic-results.js';
+import type { LoadedTask } from '../registry/tasks.js';
+import type { DoneTrial } from '../results/schema.js';
+import { composeStudy } from '../study/study.js';
+import { trialOf, type Trial, type TrialContext } from '../study/trials.js';
+import { runTrials } from './run-trials.js';
+import type { TrialEvents, TrialRunner } from './runner.js';
+
+const study = composeStudy([
+  { model: 'any', tasks: ['mine'], methods: ['lora'], budgets: ['r=1'], seeds: 1, protocol: {} },
+]);
+const context: TrialContext = {
+  study,
+  data: { kind: 'embedded' },
+  engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
+  versions: { numerics: NUMERICS },
+  methodVersions: new Map(),
+  fingerprints: { model: '', data: {} },
+  maxTokens: { mine: 24 },
+  budgeted: new Set(['lora']),
+  headAlone: new Set(),
+};
+const settings = study.methods['lora'];
+if (!settings) throw new RangeError('the study has no arm');
+const [first, second] = [1, 2].map((seed) =>
+  trialOf(context, { arm: 'lora', settings, task: 'mine', budget: 'r=1', seed }),
+) as [Trial, Trial];
+const tasks = new Map([['mine', { source: 'made up', licence: 'none' } as LoadedTask]]);
+const done = (trial: Trial): DoneTrial => ({
+  ...syntheticTrial({ task: 'uci-sentiment', method: 'lora', rank: 1, seed: trial.seed }),
+  id: trial.id,
+  task: 'mine',
+});
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'run-stage-'));
+  vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await rm(folder, { recursive: true });
+});
+
+/** Runs both trials; the first ends as told, the second is done. */
+function runBoth(firstEnds: (events: TrialEvents) => Promise<void> | void) {
+  const runner: TrialRunner = {
+    async run(_, events) {
+      await firstEnds(events);
+      await events.onDone(second, done(second));
+    },
+    close: () => Promise.resolve(),
+  };
+  const { signal } = new AbortController();
+  return runTrials(folder, [first, second], { out: folder, runner, tasks, signal });
+}
+
+describe('runStage', () => {
+  it('makes a failed trial of a result that cannot be written, and goes on', async () => {
+    const results = await runBoth((events) =>
+      events.onDone(first, { ...done(first), metrics: { accuracy: Infinity } }),
+    );
+    expect(results).toMatchObject([
+      {
+        id: first.id,
+        status: 'failed',
+        error: {
+          code: 'PEFT_DATA',
+          message: expect.stringMatching(/^its result cannot be written: 'metrics/) as string,
+        },
+      },
+      { id: second.id, status: 'done' },
+    ]);
+  });
+
+  it('cuts a message without end, and takes control characters out', async () => {
+    const message = `\u001b[2Jno\n${'x'.repeat(20_000)}`;
+    const [failed] = await runBoth((events) => events.onFailed(first, { code: 'PEFT_TRAINING', message }));
+    if (failed?.status !== 'failed') throw new RangeError('it has not failed');
+    expect(failed.error.message).toMatch(/^\[2Jno x+…$/);
+    expect(failed.error.message).toHaveLength(10_000);
+  });
+
+  it('takes a failure without a code', async () => {
+    const results = await runBoth((events) => events.onFailed(first, { code: '', message: '' }));
+    expect(results.map(({ status }) => status)).toEqual(['failed', 'done']);
+  });
+});

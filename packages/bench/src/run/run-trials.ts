@@ -1,0 +1,179 @@
+import { DataError, NUMERICS } from '@peftjs/core';
+import type { LoadedTask } from '../registry/tasks.js';
+import { printable } from '../report/format.js';
+import { datedAfter, numericsOf, readResults, writeJson, writeResult } from '../results/files.js';
+import { removeCheckpoint, tuningFolder } from '../results/folder.js';
+import { MAX_MESSAGE, type DoneTrial, type TrialResult } from '../results/schema.js';
+import type { Trial, TrialContext, TunedArm } from '../study/trials.js';
+import { chooseRates, planTuning } from '../study/tuning.js';
+import { openProgress, showWarningsBy, type Progress } from './progress.js';
+import { failureOf, type TrialEvents, type TrialRunner, type WorkerFailure } from './runner.js';
+import { describeCircumstances } from './trial.js';
+
+/** What the trials that tune and those that are reported share. */
+export interface RunContext {
+  /** The folder of the run; the checkpoints of both are in it. */
+  readonly out: string;
+  readonly runner: TrialRunner;
+  readonly tasks: ReadonlyMap<string, LoadedTask>;
+  /** Ends the run; trials under way are lost. */
+  readonly signal: AbortSignal;
+  /** Called with every trial that ends, once its file is written. */
+  readonly onResult?: (result: TrialResult) => void;
+}
+
+/**
+ * Runs the trials that have no finished result in `folder` yet, and writes one file for each that ends.
+ * @returns the results that there are now, in the order of the trials.
+ */
+export async function runTrials(
+  folder: string,
+  trials: readonly Trial[],
+  { out, runner, tasks, signal, onResult }: RunContext,
+): Promise<TrialResult[]> {
+  const results = new Map((await readResults(folder)).map((result) => [result.id, result] as const));
+  const isDone = ({ id }: Trial): boolean => {
+    const known = results.get(id);
+    return known?.status === 'done' && numericsOf(known) === NUMERICS;
+  };
+  const keep = async (ended: TrialResult): Promise<void> => {
+    const result = await writeResult(folder, datedAfter(results.values(), ended));
+    results.set(result.id, result);
+    if (result.status === 'done') await removeCheckpoint(out, result.id);
+    onResult?.(result);
+  };
+  const progress = openProgress(trials.length);
+  const asBefore = showWarningsBy((line) => {
+    progress.emit({ type: 'note', line });
+  });
+  for (const { id } of trials.filter(isDone)) progress.emit({ type: 'trial-skipped', id });
+  try {
+    const waiting = trials.filter((trial) => !isDone(trial));
+    await runner.run(waiting, recording(keep, tasks, progress), signal);
+  } finally {
+    asBefore();
+    progress.close();
+  }
+  return trials.flatMap(({ id }) => results.get(id) ?? []);
+}
+
+/** Shows what happens to trials, and keeps how they end. */
+function recording(
+  keep: (result: TrialResult) => Promise<void>,
+  tasks: ReadonlyMap<string, LoadedTask>,
+  progress: Progress,
+): TrialEvents {
+  const started = new Map<string, Date>();
+  const keepFailure = async (trial: Trial, failure: WorkerFailure): Promise<void> => {
+    const task = tasks.get(trial.task);
+    if (task) await keep(failedResult(trial, failure, task, started.get(trial.id) ?? new Date()));
+    progress.emit({ type: 'trial-failed', id: trial.id, message: failure.message });
+  };
+  return {
+    onStart({ id, arm, task, seed, budget }) {
+      started.set(id, new Date());
+      progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget }, totalSteps: 0 });
+    },
+    onProgress({ id }, step) {
+      progress.emit({ type: 'step', id, ...step });
+    },
+    async onDone(trial, result) {
+      const unwritable = await unlessWritten(keep, result);
+      if (unwritable) return keepFailure(trial, writable(unwritable));
+      progress.emit({ type: 'trial-done', id: trial.id, metrics: result.metrics, seconds: result.time.totalSeconds });
+    },
+    onFailed: (trial, failure) => keepFailure(trial, writable(failure)),
+    onRetry({ id }, { message }) {
+      progress.emit({ type: 'trial-again', id, message });
+    },
+    onNote(line) {
+      progress.emit({ type: 'note', line });
+    },
+  };
+}
+
+/** Keeps a result. @returns why it cannot be written, where it breaks its contract; another try would end alike. */
+async function unlessWritten(
+  keep: (result: TrialResult) => Promise<void>,
+  result: DoneTrial,
+): Promise<WorkerFailure | undefined> {
+  try {
+    await keep(result);
+    return undefined;
+  } catch (error) {
+    if (error instanceof DataError) return failureOf(error);
+    throw error;
+  }
+}
+
+/** A failure as a result file can hold it, whoever speaks of it: on one line, and not without end. */
+function writable({ code, message }: WorkerFailure): WorkerFailure {
+  const line = printable(message).trim();
+  return {
+    code: printable(code).slice(0, MAX_CODE) || 'PEFT_UNEXPECTED',
+    message: line.length <= MAX_MESSAGE ? line : `${line.slice(0, MAX_MESSAGE - 1)}…`,
+  };
+}
+
+const MAX_CODE = 100;
+
+function failedResult(trial: Trial, error: WorkerFailure, task: LoadedTask, startedAt: Date): TrialResult {
+  const rows = { train: 0, selection: 0, dev: 0 };
+  const { budget, settings, protocol } = trial;
+  return {
+    ...describeCircumstances(
+      trial,
+      { task, rows },
+      { startedAt, finishedAt: new Date(Math.max(Date.now(), startedAt.getTime())) },
+    ),
+    id: trial.id,
+    methodConfig: {},
+    budget: {
+      requested: null,
+      spec: budget ?? 'none',
+      matchedOn: protocol.matchOn,
+      tolerance: settings.tolerance,
+      met: false,
+    },
+    status: 'failed',
+    error,
+  };
+}
+
+/**
+ * Chooses the learning rates of a study that tunes them. Trials are kept in OUT/tuning/results and taken up again from there, apart
+ * from what is reported; OUT/tuning.json says what was tried.
+ * @returns nothing where the study tunes nothing, or the run was stopped.
+ */
+export async function tune(plan: TrialContext, run: RunContext): Promise<TunedArm[]> {
+  const candidates = planTuning(plan);
+  const trials = candidates.flatMap(({ rates }) => rates.flatMap((rate) => rate.trials));
+  if (trials.length === 0) return [];
+  process.stderr.write(`peft-bench: tuning the learning rate on the selection rows: ${trials.length} trials\n`);
+  const results = await runTrials(tuningFolder(run.out), trials, run);
+  if (run.signal.aborted) return [];
+  const tuned = chooseRates(candidates, results);
+  await writeJson(`${run.out}/tuning.json`, { arms: tuned });
+  return tuned;
+}
+
+/** A runner that gives up, without a try, trials of which every learning rate has failed. */
+export function withoutHopeless(runner: TrialRunner): TrialRunner {
+  return {
+    async run(trials, events, signal) {
+      for (const trial of trials.filter(({ tuning }) => tuning?.chosen === null)) {
+        const tried = trial.tuning?.tried ?? [];
+        const rates = tried.map(({ learningRate }) => learningRate).join(', ');
+        const message = `no learning rate of ${rates} could be trained: ${tried[0]?.error ?? 'every one failed'}`;
+        events.onStart(trial);
+        await events.onFailed(trial, { code: 'PEFT_TRAINING', message });
+      }
+      await runner.run(
+        trials.filter(({ tuning }) => tuning?.chosen !== null),
+        events,
+        signal,
+      );
+    },
+    close: () => runner.close(),
+  };
+}

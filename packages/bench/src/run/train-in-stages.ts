@@ -1,0 +1,105 @@
+import {
+  activeAdapter,
+  activeRanks,
+  sparsify,
+  storedParameters,
+  type Checkpoint,
+  type EvaluationEvent,
+  type PeftModel,
+  type SparsifyOptions,
+  type StageRecord,
+  type TrainResult,
+} from '@peftjs/core';
+import type { SparsityStage } from '../results/schema.js';
+import { epochsBefore, type Stages } from '../study/study.js';
+import type { Keeping } from './checkpoints.js';
+import type { PreparedTrial } from './prepare.js';
+
+/** How every stage is trained. */
+export type StageTraining = Omit<
+  SparsifyOptions,
+  'levels' | 'stageEpochs' | 'onStep' | 'onEvaluation' | 'onStage' | 'onSnapshot' | 'snapshotEvery' | 'resume'
+>;
+
+/** A training run in stages; the selected checkpoint is the last one, which the model's adapter holds. */
+export interface TrainedInStages extends TrainResult {
+  readonly stages: SparsityStage[];
+}
+
+/**
+ * Trains a trial by the sparsifying schedule. The first stage keeps its best checkpoint on the selection split, as any trial does;
+ * memorization is measured on a part of the training rows, generalization on the reported split.
+ */
+export async function trainInStages(
+  peft: PeftModel,
+  { train, trainSubset, selection, dev }: PreparedTrial,
+  stages: Stages,
+  training: StageTraining,
+  { recorder, checkpoints, from }: Keeping,
+): Promise<TrainedInStages> {
+  const { levels, stageEpochs, memorizationRows } = stages;
+  const stepsBefore = (stage: number): number => train.batchesPerEpoch * epochsBefore(stage, stages, training.epochs);
+  const totalSteps = stepsBefore(levels.length);
+  let compileMs = 0;
+  const records = await sparsify(
+    peft,
+    { train, trainSubset: await trainSubset(memorizationRows), validation: selection, reported: dev },
+    {
+      ...training,
+      levels,
+      stageEpochs,
+      onStep(event, stage) {
+        const step = event.step + stepsBefore(stage);
+        const epoch = event.epoch + epochsBefore(stage, stages, training.epochs);
+        recorder.onStep({ ...event, step, epoch, totalSteps }, { stage, stages: levels.length });
+      },
+      onEvaluation: recorder.onEvaluation,
+      onStage(record, trained) {
+        compileMs += trained.compileMs;
+        if (record.stage > 0) recorder.onEvaluation(evaluationOf(record, selection.primaryMetric));
+      },
+      snapshotEvery: checkpoints.isDue,
+      onSnapshot: ({ stages: done, training: now }) =>
+        checkpoints.write({ training: now, record: recorder.stored(), stages: done }),
+      ...(from && { resume: { stages: (from.stages ?? []) as readonly StageRecord[], training: from.training } }),
+    },
+  );
+  const last = endState(peft, totalSteps);
+  return {
+    totalSteps,
+    selected: last,
+    last,
+    meanParameters: meanOf(records, stages, training.epochs),
+    compileMs,
+    stages: records.map(stageOf),
+  };
+}
+
+/** What a stage ended with, as the training curve has it. */
+function evaluationOf(
+  { validationMetric, ranks, storedParameters: stored }: StageRecord,
+  metric: string,
+): Pick<EvaluationEvent, 'metrics' | 'ranks' | 'storedParameters'> {
+  return { metrics: { [metric]: validationMetric }, ranks, storedParameters: stored };
+}
+
+function endState(peft: PeftModel, step: number): Checkpoint {
+  const { layers, values } = activeAdapter(peft);
+  const ranks = activeRanks(layers, values);
+  return { step, layers, values, metrics: {}, storedParameters: storedParameters(layers, values), ranks };
+}
+
+/** Stored parameters, averaged over the steps of all stages. */
+function meanOf(records: readonly StageRecord[], stages: Stages, epochs: number): number {
+  const before = (stage: number): number => epochsBefore(stage, stages, epochs);
+  const sum = records.reduce(
+    (all, { stage, meanParameters }) => all + meanParameters * (before(stage + 1) - before(stage)),
+    0,
+  );
+  return sum / before(records.length);
+}
+
+/** A stage as the result file has it: with this benchmark's names of the splits. */
+function stageOf({ validationMetric, reportedMetric, ...record }: StageRecord): SparsityStage {
+  return { ...record, ranks: { ...record.ranks }, selectionMetric: validationMetric, devMetric: reportedMetric };
+}

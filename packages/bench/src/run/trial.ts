@@ -1,0 +1,275 @@
+import {
+  activeAdapter,
+  adamW,
+  activeRanks,
+  attach,
+  calibrate,
+  countParameters,
+  evaluate,
+  optimizerStateBytes,
+  train,
+  TrainingError,
+  withAdapter,
+  type Checkpoint,
+  type ConfiguredMethod,
+  type EvaluationData,
+  type Executor,
+  type MatchOn,
+  type PeftModel,
+  type TrainOptions,
+  type TrainResult,
+} from '@peftjs/core';
+import { openExecutor } from '../registry/executors.js';
+import { isHeadAlone, resolveMethod } from '../registry/methods.js';
+import { RESULT_FORMAT, type DoneTrial, type FailedTrial, type Protocol } from '../results/schema.js';
+import { fitConfig, type FittedConfig } from '../study/budgets.js';
+import type { Stages } from '../study/study.js';
+import type { Trial, TrialProtocol } from '../study/trials.js';
+import { noCheckpoints, resumed, trialCheckpoints, type Keeping, type TrialCheckpoints } from './checkpoints.js';
+import type { PreparedTrial } from './prepare.js';
+import { trialRecorder, type TrialProgress } from './recorder.js';
+import type { TrialRequest } from './runner.js';
+import { trainInStages, type TrainedInStages } from './train-in-stages.js';
+
+export interface RunTrialOptions {
+  readonly onProgress?: (progress: TrialProgress) => void;
+  /** Where the trial keeps checkpoints, and goes on from its own. Default nowhere. */
+  readonly checkpoints?: TrialCheckpoints;
+  /** Stops the trial between two steps: `runTrial` then throws. */
+  readonly signal?: AbortSignal;
+}
+
+/** A trial that has run: its result and the trained adapter. */
+export interface FinishedTrial {
+  readonly result: DoneTrial;
+  readonly peft: PeftModel;
+}
+
+/** Trains and judges one trial. @throws PeftError when it cannot; nothing is written. */
+export async function runTrial(
+  trial: Trial,
+  prepared: PreparedTrial,
+  { onProgress, checkpoints = noCheckpoints, signal }: RunTrialOptions = {},
+): Promise<FinishedTrial> {
+  const recorder = trialRecorder(trial, prepared, onProgress);
+  const { method } = await resolveMethod(trial.method);
+  const executor = await openExecutor(trial.engine);
+  const fitted = fitConfig(method, prepared.model, trial);
+  const peft = await attachCalibrated(trial, prepared, { method, config: fitted.config }, executor);
+  const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
+  const optimizerBytes = optimizerStateBytes(activeAdapter(peft));
+  const trained: Trained =
+    trainableAtStart + trainedHead === 0 && isHeadAlone(method)
+      ? untrained(peft)
+      : await resumed(trial, checkpoints, recorder, (from) =>
+          trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }, signal),
+        );
+  const judged = await judge(peft, judgedRows(trial, prepared), executor, trained);
+  const { selected, last } = trained;
+  const result: DoneTrial = {
+    ...describeCircumstances(trial, prepared, recorder.dates()),
+    id: trial.id,
+    methodConfig: { ...activeAdapter(peft).config },
+    budget: budgetOf(trial, fitted, { stored: selected.storedParameters, trained: trainableAtStart }),
+    parameters: {
+      trainableAtStart,
+      storedMean: trained.meanParameters,
+      stored: selected.storedParameters,
+      base,
+      optimizerBytes,
+    },
+    ranks: { ...selected.ranks },
+    metrics: judged.selected,
+    last: { metrics: judged.last, ranks: { ...last.ranks }, parameters: last.storedParameters },
+    selection: { split: 'selection', step: selected.step, ...metricOf(prepared.dev) },
+    history: recorder.history(),
+    time: recorder.time(trained.compileMs),
+    memory: { peakRssBytes: recorder.peakRssBytes() },
+    ...(trained.stages && { stages: trained.stages }),
+    status: 'done',
+  };
+  return { result, peft };
+}
+
+/** The untrained adapter; where its start is computed from data, from the first training batches. */
+async function attachCalibrated(
+  { seed, settings: { head } }: Trial,
+  { model, train }: PreparedTrial,
+  configured: ConfiguredMethod,
+  executor: Executor,
+): Promise<PeftModel> {
+  const trainHead = head === 'trained';
+  const needed = configured.method.calibration?.(configured.config);
+  if (!needed) return attach(model, configured, { seed, trainHead });
+  return attach(model, configured, {
+    seed,
+    trainHead,
+    calibration: await calibrate(model, configured, train, { executor, seed }),
+  });
+}
+
+/** The model as it came, what every adapter has to beat where a head is frozen: that of a language model. */
+function untrained(peft: PeftModel): TrainResult {
+  const { layers, values } = activeAdapter(peft);
+  const asItCame = { step: 0, layers, values, metrics: {}, storedParameters: 0, ranks: activeRanks(layers, values) };
+  return { totalSteps: 0, selected: asItCame, last: asItCame, meanParameters: 0, compileMs: 0 };
+}
+
+function metricOf({
+  primaryMetric: metric,
+  lowerIsBetter,
+}: EvaluationData): Omit<DoneTrial['selection'], 'split' | 'step'> {
+  return lowerIsBetter ? { metric, lowerIsBetter } : { metric };
+}
+
+/** How every step is taken. */
+type Optimization = Pick<
+  TrainOptions,
+  'schedule' | 'warmupRatio' | 'finalRatio' | 'optimizer' | 'clipNorm' | 'learningRate' | 'learningRates'
+>;
+
+/** A training run; in stages, if the arm is. */
+type Trained = TrainResult & Partial<TrainedInStages>;
+
+/** Trains a trial, by the sparsifying schedule where its arm says so. */
+function trainTrial(
+  trial: Trial,
+  prepared: PreparedTrial,
+  peft: PeftModel,
+  executor: Executor,
+  keeping: Keeping,
+  signal?: AbortSignal,
+): Promise<Trained> {
+  const { epochs, evaluations } = trial.protocol;
+  const { stages } = trial.settings;
+  const shared = { ...optimization(trial), executor, ...(signal && { signal }) };
+  if (stages) {
+    return trainInStages(peft, prepared, stages, { ...shared, epochs: stages.epochs ?? epochs, evaluations }, keeping);
+  }
+  const { recorder, checkpoints, from } = keeping;
+  return train(peft, prepared.train, {
+    ...shared,
+    epochs,
+    selection: { data: prepared.selection, evaluations },
+    onStep: recorder.onStep,
+    onEvaluation: recorder.onEvaluation,
+    snapshotEvery: checkpoints.isDue,
+    onSnapshot: (training) => checkpoints.write({ training, record: recorder.stored() }),
+    ...(from && { resume: from.training }),
+  });
+}
+
+function optimization({ protocol, settings }: Trial): Optimization {
+  const { schedule, warmupRatio, finalRatio, weightDecay, clipNorm } = protocol;
+  return {
+    schedule,
+    warmupRatio,
+    finalRatio,
+    optimizer: adamW({ weightDecay }),
+    clipNorm,
+    learningRate: settings.learningRate ?? protocol.learningRate,
+    learningRates: { head: protocol.learningRate, ...settings.learningRates }, // the head is trained alike for all
+  };
+}
+
+/** A trial that tunes is judged on the rows that select: nothing is chosen by what is reported. */
+function judgedRows({ judgedOn }: Trial, { selection, dev, alsoReported }: PreparedTrial): JudgedRows {
+  return judgedOn === 'selection' ? { dev: selection, alsoReported: {} } : { dev, alsoReported };
+}
+
+type JudgedRows = Pick<PreparedTrial, 'dev' | 'alsoReported'>;
+
+/**
+ * The reported metrics of the selected checkpoint and of the last one; `<metric>.<set>` of sets reported beside.
+ * @throws TrainingError for one that is no number.
+ */
+async function judge(
+  peft: PeftModel,
+  { dev, alsoReported }: JudgedRows,
+  executor: Executor,
+  { selected, last }: TrainResult,
+): Promise<{ selected: Record<string, number>; last: Record<string, number> }> {
+  const metricsOf = async ({ layers, values }: Checkpoint): Promise<Record<string, number>> => {
+    const model = withAdapter(peft, { layers, values });
+    const metrics = await evaluate(model, dev, { executor });
+    for (const [set, data] of Object.entries(alsoReported)) {
+      const own = Object.entries(await evaluate(model, data, { executor }));
+      for (const [name, value] of own) metrics[`${name}.${set}`] = value;
+    }
+    const [broken] = Object.entries(metrics).filter(([, value]) => !Number.isFinite(value));
+    if (!broken) return metrics;
+    throw new TrainingError(`${broken[0]} of the reported rows is ${broken[1]}: lower the learning rate`, broken[0]);
+  };
+  const best = await metricsOf(selected);
+  return { selected: best, last: selected.step === last.step ? best : await metricsOf(last) };
+}
+
+/** How near the adapter came to its budget, in the parameters that the protocol counts. */
+function budgetOf(
+  { budget, settings: { tolerance }, protocol: { matchOn: matchedOn } }: Trial,
+  { requested }: FittedConfig,
+  parameters: Readonly<Record<MatchOn, number>>,
+): DoneTrial['budget'] {
+  if (requested === null) return { requested, spec: 'none', matchedOn, tolerance, met: false };
+  const met = Math.abs(parameters[matchedOn] - requested) <= tolerance * requested;
+  return { requested, spec: budget ?? 'none', matchedOn, tolerance, met };
+}
+
+/** What is known of a trial's rows; of one that failed not what they lost. */
+type Described = Pick<PreparedTrial, 'task' | 'rows'> & Partial<Pick<PreparedTrial, 'losses'>>;
+
+type Circumstances = Omit<FailedTrial, 'id' | 'methodConfig' | 'budget' | 'status' | 'error'>;
+
+/** What is known of a trial apart from how it went. */
+export function describeCircumstances(
+  trial: Trial,
+  prepared: Described,
+  { startedAt, finishedAt }: { readonly startedAt: Date; readonly finishedAt: Date },
+): Circumstances {
+  const { arm, method, model, task, seed, judgedOn, tuning, engine, versions, settings, protocol } = trial;
+  return {
+    format: RESULT_FORMAT,
+    arm,
+    method,
+    model,
+    task,
+    seed,
+    judgedOn,
+    tuning: tuning && { tried: [...tuning.tried], chosen: tuning.chosen },
+    engine,
+    versions: { ...versions },
+    learningRate: settings.learningRate ?? protocol.learningRate,
+    protocol: protocolOf(trial, prepared),
+    startedAt: startedAt.toISOString(),
+    finishedAt: finishedAt.toISOString(),
+  };
+}
+
+/** `epochs` are those of the first stage. */
+function inStages(protocol: TrialProtocol, { epochs, ...stages }: Stages): Pick<Protocol, 'epochs' | 'stages'> {
+  return { epochs: epochs ?? protocol.epochs, stages };
+}
+
+function protocolOf({ protocol, settings: { head, stages } }: Trial, { task, rows, losses }: Described): Protocol {
+  const percent = Math.round(100 * protocol.finalRatio);
+  return {
+    ...protocol,
+    head,
+    ...(stages && inStages(protocol, stages)),
+    selectedOn: `${rows.selection} rows set aside from the training file, among ${protocol.evaluations} checkpoints of the last ${percent} % of the ${stages ? "first stage's " : ''}steps`,
+    data: { source: task.source, licence: task.licence, rows, ...losses },
+  };
+}
+
+/** Runs a trial whose data are ready, in this process, with the checkpoints that the request asks for. */
+export async function performTrial(
+  { trial, checkpoints: folder, checkpointEvery }: TrialRequest,
+  prepared: PreparedTrial,
+  onProgress: (progress: TrialProgress) => void,
+  signal?: AbortSignal,
+): Promise<DoneTrial> {
+  const every = checkpointEvery === undefined ? {} : { every: checkpointEvery };
+  const checkpoints = folder === null ? noCheckpoints : trialCheckpoints(trial.id, { folder, ...every });
+  const { result } = await runTrial(trial, prepared, { onProgress, checkpoints, ...(signal && { signal }) });
+  return result;
+}

@@ -1,0 +1,106 @@
+import {
+  adaptedSites,
+  assertWithinBase,
+  baseParameters,
+  ConfigError,
+  rankUnit,
+  selectSites,
+  type Model,
+  type PeftMethod,
+  type Site,
+  type TargetConfig,
+} from '@peftjs/core';
+import type { Stages } from './study.js';
+import type { Trial, TrialProtocol } from './trials.js';
+
+/** A budget as typed: a count of stored parameters, a share of the base, or the size of a LoRA of one rank. */
+export type BudgetSpec =
+  | { readonly kind: 'count'; readonly value: number }
+  | { readonly kind: 'share'; readonly value: number }
+  | { readonly kind: 'rank'; readonly value: number };
+
+/** Reads `60000`, `0.8%` or `r=4`. @throws ConfigError for anything else. */
+export function parseBudget(text: string): BudgetSpec {
+  const rank = /^r=(\d+)$/.exec(text)?.[1];
+  const share = /^(\d+(?:\.\d+)?)%$/.exec(text)?.[1];
+  const count = /^\d+$/.exec(text)?.[0];
+  const spec: BudgetSpec | undefined =
+    rank !== undefined
+      ? { kind: 'rank', value: Number(rank) }
+      : share !== undefined
+        ? { kind: 'share', value: Number(share) / 100 }
+        : count !== undefined
+          ? { kind: 'count', value: Number(count) }
+          : undefined;
+  if (spec && spec.value > 0) return spec;
+  throw new ConfigError(
+    `--budget is '${text}'; expected a number of parameters (60000), a share of the base (0.8%) or a rank (r=4)`,
+    'budget',
+  );
+}
+
+/** The stored parameters that a budget asks for. */
+export function budgetCount(
+  { kind, value }: BudgetSpec,
+  { base, rankUnit }: { readonly base: number; readonly rankUnit: number },
+): number {
+  switch (kind) {
+    case 'count':
+      return value;
+    case 'share':
+      return Math.round(value * base);
+    case 'rank':
+      return value * rankUnit;
+  }
+}
+
+/** A method's configuration that meets a trial's budget. */
+export interface FittedConfig {
+  readonly config: TargetConfig;
+  /** Parameters asked for, stored or trained as the protocol counts; null for a method that takes no budget. */
+  readonly requested: number | null;
+}
+
+/**
+ * Solves a method's configuration for the trial's budget, or for the first of its stages.
+ * @throws ConfigError when the budget is out of the method's reach, or a stage has a level that the method cannot take.
+ */
+export function fitConfig(
+  method: PeftMethod,
+  model: Model,
+  {
+    budget,
+    settings,
+    protocol,
+  }: Pick<Trial, 'budget' | 'settings'> & { readonly protocol: Pick<TrialProtocol, 'matchOn'> },
+): FittedConfig {
+  const config = method.parseConfig(settings.options);
+  if (settings.stages) return { config: firstLevel(method, config, settings.stages), requested: null };
+  if (budget === null) return { config, requested: null };
+  if (!method.fitBudget) throw new ConfigError(`${method.name} takes no budget`, 'budget');
+  const sites = adaptedSites(model, method, config).matched;
+  const ranked = rankedSites(model, config, settings.options);
+  const base = baseParameters(model);
+  const requested = budgetCount(parseBudget(budget), { base, rankUnit: rankUnit(ranked) });
+  const fitted = method.fitBudget(sites, requested, config, protocol.matchOn);
+  assertWithinBase(requested, base); // after the modules' own limit, which is mostly the smaller one
+  return { config: fitted, requested };
+}
+
+/** The configuration of the first stage. @throws ConfigError when there is none of some stage. */
+function firstLevel(method: PeftMethod, config: TargetConfig, { levels }: Stages): TargetConfig {
+  const atSparsity = method.atSparsity?.bind(method);
+  if (!atSparsity) throw new ConfigError(`${method.name} has no levels of sparsity: leave out its stages`, 'stages');
+  const [first = config] = levels.map((level) => atSparsity(config, level));
+  return first;
+}
+
+/** The modules that a rank is counted on: the linear ones that the options name, whatever a method makes of them. */
+function rankedSites(
+  model: Model,
+  config: TargetConfig,
+  { targetModules = null }: Partial<TargetConfig>,
+): readonly Site[] {
+  const { head, defaultTargetModules: defaults } = model;
+  return selectSites(model.sites, { ...config, targetModules }, { kinds: ['linear'], head, defaults }).matched;
+}

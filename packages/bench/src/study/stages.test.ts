@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest';
+import { ConfigError, parseOptions } from '@peftjs/core';
+import { presetNamed } from './presets.js';
+import { composeStudy, epochsBefore, stagesSchema, type Stages } from './study.js';
+
+const parsed = (stages: unknown): Stages => parseOptions('study', { stages: stagesSchema }, { stages }).stages;
+
+describe('the stages of an arm', () => {
+  it('take a list of levels, and fill in what is not said', () => {
+    expect(parsed({ levels: [0, 0.5, 1] })).toEqual({
+      levels: [0, 0.5, 1],
+      epochs: null,
+      stageEpochs: 15,
+      memorizationRows: 1000,
+    });
+  });
+
+  it('take levels by their spacing', () => {
+    expect(parsed({ levels: { kind: 'linear', from: 0, to: 6, stages: 4 } }).levels).toEqual([0, 2, 4, 6]);
+  });
+
+  it.each<[string, object, string, RegExp]>([
+    ['no levels', { levels: [] }, 'stages.levels', /is \[\]; expected >=1/],
+    ['a negative level', { levels: [0, -1] }, 'stages.levels.1', /is -1; expected >=0/],
+    ['a word', { levels: 'many' }, 'stages.levels', /is 'many'; expected Object/],
+    ['an unknown spacing', { levels: { kind: 'cubic', from: 0, to: 1, stages: 2 } }, 'stages.levels.kind', /'cubic'/],
+    ['no stage', { levels: { kind: 'linear', from: 0, to: 1, stages: 0 } }, 'stages.levels.stages', /is 0/],
+    [
+      'a zero that is spaced geometrically',
+      { levels: { kind: 'exp_linear', from: 0, to: 1, stages: 3 } },
+      'stages.levels',
+      /both must be above 0/,
+    ],
+    ['half an epoch', { levels: [0], stageEpochs: 0.5 }, 'stages.stageEpochs', /is 0.5/],
+    ['no rows to remember', { levels: [0], memorizationRows: 0 }, 'stages.memorizationRows', /is 0/],
+    [
+      'an unknown field',
+      { levels: [0], epoch: 3 },
+      'stages.epoch',
+      /is unknown \(did you mean 'epochs'\?\); known are levels, epochs/,
+    ],
+    ['nothing', {}, 'stages.levels', /is missing/],
+  ])('are refused with %s', (_, stages, path, message) => {
+    expect(() => parsed(stages)).toThrow(ConfigError);
+    expect(() => parsed(stages)).toThrow(expect.objectContaining({ path }));
+    expect(() => parsed(stages)).toThrow(message);
+  });
+});
+
+it("the preset 'sparsity' goes from no threshold up, in every arm", () => {
+  const { methods } = composeStudy([presetNamed('sparsity').study]);
+  const schedules = Object.values(methods).map(({ stages }) => stages?.levels ?? []);
+  expect(schedules).toHaveLength(2);
+  for (const levels of schedules) {
+    expect(levels[0]).toBe(0);
+    expect(levels.length).toBeGreaterThanOrEqual(7);
+    expect([...levels].sort((a, b) => a - b)).toEqual(levels);
+  }
+});
+
+it('epochsBefore counts the first stage and the others by what each has', () => {
+  const stages = parsed({ levels: [0, 1, 2], stageEpochs: 2 });
+  expect([0, 1, 2, 3].map((stage) => epochsBefore(stage, stages, 5))).toEqual([0, 5, 7, 9]);
+  expect(epochsBefore(3, { ...stages, epochs: 1 }, 5)).toBe(5);
+});

@@ -1,0 +1,126 @@
+import { describe, expect, it } from 'vitest';
+import { ConfigError } from '@peftjs/core';
+import { budgetCount, parseBudget } from './budgets.js';
+import { presetNamed } from './presets.js';
+import { composeStudy } from './study.js';
+import { planTrials, type TrialContext } from './trials.js';
+
+const preset = presetNamed('quick').study;
+
+describe('composeStudy', () => {
+  it('lays flags over a preset and keeps what they do not name', () => {
+    const study = composeStudy([preset, { methods: ['sora', 'head'], protocol: { epochs: 7 } }]);
+    expect(Object.keys(study.methods)).toEqual(['sora', 'head']);
+    expect(study.methods.sora?.tolerance).toBe(0.01);
+    expect(study.protocol).toMatchObject({ epochs: 7, batchSize: 16 });
+  });
+
+  it('keeps what a study file does not say of a method', () => {
+    const study = composeStudy([preset, { methods: { adalora: { learningRate: 0.01 } } }]);
+    expect(study.methods.adalora).toMatchObject({ learningRate: 0.01, options: { loraAlpha: 32 } });
+  });
+
+  it('gives every arm its method, which is the name unless the arm says another', () => {
+    const { methods } = composeStudy([preset, { methods: { sora: {}, hard: { method: 'sora', options: { r: 2 } } } }]);
+    expect(methods.sora?.method).toBe('sora');
+    expect(methods.hard).toMatchObject({ method: 'sora', options: { r: 2 } });
+  });
+
+  it('picks arms of a preset by name', () => {
+    const arms = { methods: { hard: { method: 'sora', options: { r: 2 } }, lora: {} } };
+    const { methods } = composeStudy([preset, arms, { methods: ['hard', 'head'] }]);
+    expect(methods).toMatchObject({ hard: { method: 'sora', options: { r: 2 } }, head: { method: 'head' } });
+  });
+
+  it.each<[object, string]>([
+    [{ methods: { sora: { learningrate: 1 } } }, 'methods.sora.learningrate'],
+    [{ methods: { 'so ra': {} } }, 'methods.so ra'],
+    [{ methods: [] }, 'methods'],
+    [{ methods: { sora: 5 } }, 'methods.sora'],
+    [{ budget: ['r=2'] }, 'budget'],
+    [{ budgets: ['r=2', 'r=2'] }, 'budgets'],
+    [{ protocol: { matchOn: 'counted' } }, 'protocol.matchOn'],
+    [{ protocol: { epochs: 0 } }, 'protocol.epochs'],
+    [{ protocol: { selectionShare: 0 } }, 'protocol.selectionShare'],
+    [{ seeds: 1.5 }, 'seeds'],
+    [{ methods: { sora: { learningRate: -1 } } }, 'methods.sora.learningRate'],
+    [{ tasks: [] }, 'tasks'],
+  ])('refuses %j and names the field', (above, path) => {
+    const compose = () => composeStudy([preset, above]);
+    expect(compose).toThrow(ConfigError);
+    expect(compose).toThrow(expect.objectContaining({ path }));
+  });
+});
+
+describe('parseBudget and budgetCount', () => {
+  it.each([
+    ['60000', 60_000],
+    ['0.8%', 56_000],
+    ['r=4', 4 * 13_056],
+  ])('%s', (text, count) => {
+    expect(budgetCount(parseBudget(text), { base: 7_000_000, rankUnit: 13_056 })).toBe(count);
+  });
+  it.each(['', 'r=', 'r=0', '-5', '5k', '1e5', '%', '0%', 'r=2.5', '0x10'])('refuses %j', (text) => {
+    expect(() => parseBudget(text)).toThrow(ConfigError);
+  });
+});
+
+describe('planTrials', () => {
+  const context: TrialContext = {
+    study: composeStudy([preset, { budgets: ['r=2', 'r=4'] }]),
+    data: { kind: 'embedded' },
+    engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
+    versions: { numerics: 1, node: '20' },
+    methodVersions: new Map([['sora', { '@peftjs/sora': '1.0.0' }]]),
+    fingerprints: { model: 'm', data: { 'uci-sentiment': 'a', 'wordnet-supersense': 'b' } },
+    maxTokens: { 'uci-sentiment': 40, 'wordnet-supersense': 24 },
+    budgeted: new Set(['lora', 'adalora', 'sora']),
+    headAlone: new Set(['head']),
+  };
+  const idsOf = (changed: Partial<TrialContext>): string[] =>
+    planTrials({ ...context, ...changed }).map(({ id }) => id);
+  const shared = (changed: Partial<TrialContext>): number =>
+    idsOf(changed).filter((id) => idsOf({}).includes(id)).length;
+
+  it('runs a method without a budget once, the others once for each', () => {
+    const trials = planTrials(context);
+    expect(trials).toHaveLength(2 * 2 * (1 + 3 * 2));
+    expect(new Set(trials.map(({ id }) => id)).size).toBe(trials.length);
+    expect(new Set(trials.map(({ arm, method }) => arm === method))).toEqual(new Set([true]));
+    expect(trials[0]?.id).toMatch(/^head-uci_sentiment-any-s1-[0-9a-f]{12}$/);
+  });
+
+  it('names trials of two arms of one method after the arms', () => {
+    const study = composeStudy([
+      preset,
+      { methods: { sora: {}, hard: { method: 'sora', options: { r: 2 } } }, seeds: 1 },
+    ]);
+    const trials = planTrials({ ...context, study }).filter(({ task }) => task === 'uci-sentiment');
+    expect(trials.map(({ arm, method, settings }) => [arm, method, settings.options])).toEqual([
+      ['sora', 'sora', {}],
+      ['hard', 'sora', { r: 2 }],
+    ]);
+    expect(trials.map(({ id }) => id.slice(0, 5))).toEqual(['sora-', 'hard-']);
+    expect(trials[1]?.versions).toHaveProperty('@peftjs/sora');
+  });
+
+  it('gives the same trials the same names', () => {
+    expect(shared({})).toBe(28);
+    expect(shared({ data: { kind: 'folder', folder: 'elsewhere' } })).toBe(28);
+  });
+
+  it('gives new names to what a change touches, and to nothing else', () => {
+    expect(shared({ fingerprints: { model: 'other', data: context.fingerprints.data } })).toBe(0);
+    expect(shared({ versions: { numerics: 1, node: '22' } })).toBe(0);
+    expect(shared({ versions: { numerics: 2, node: '20' } })).toBe(0);
+    expect(shared({ engine: { ...context.engine, threads: 2 } })).toBe(0);
+    expect(shared({ fingerprints: { model: 'm', data: { ...context.fingerprints.data, 'uci-sentiment': 'c' } } })).toBe(
+      14,
+    );
+    expect(shared({ methodVersions: new Map([['sora', { '@peftjs/sora': '1.0.1' }]]) })).toBe(28 - 8);
+    expect(shared({ study: composeStudy([preset, { budgets: ['r=2', 'r=4'], protocol: { epochs: 9 } }]) })).toBe(0);
+    const trained = composeStudy([preset, { budgets: ['r=2', 'r=4'], protocol: { matchOn: 'trained' } }]);
+    expect(shared({ study: trained })).toBe(0);
+    expect(shared({ maxTokens: { ...context.maxTokens, 'wordnet-supersense': 32 } })).toBe(14);
+  });
+});

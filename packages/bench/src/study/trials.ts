@@ -1,0 +1,203 @@
+import { createHash } from 'node:crypto';
+import { ConfigError, NUMERICS } from '@peftjs/core';
+import type { EnginePlan } from '../registry/executors.js';
+import { findPackage, readManifest } from '../registry/packages.js';
+import type { DataSource } from '../registry/tasks.js';
+import { canonical } from '../results/json.js';
+import { budgetsOf, type ArmSettings, type Study, type StudyProtocol } from './study.js';
+
+/** A study's protocol with the length at which the rows of one task are cut, chosen or found when the run was planned. */
+export type TrialProtocol = Omit<StudyProtocol, 'maxTokens'> & { readonly maxTokens: number };
+
+/** One training run of a study: everything that its numbers depend on, and nothing else. */
+export interface Trial {
+  readonly id: string;
+  /** The name of the arm in its study, which rows of a report have. */
+  readonly arm: string;
+  readonly method: string;
+  readonly settings: Omit<ArmSettings, 'method' | 'tuning' | 'budgets'>;
+  readonly model: string;
+  readonly task: string;
+  readonly data: DataSource;
+  /** The budget as typed; null for a method that takes none, and for an arm in stages. */
+  readonly budget: string | null;
+  readonly seed: number;
+  /** The rows that metrics are of. A trial that tunes never sees those that are reported. */
+  readonly judgedOn: 'dev' | 'selection';
+  /** How the learning rate was chosen; null where it was given. */
+  readonly tuning: TunedRate | null;
+  readonly protocol: TrialProtocol;
+  readonly engine: EnginePlan;
+  readonly versions: Versions;
+  /** Content hashes of what it reads: a changed file or model makes new trials. */
+  readonly fingerprints: { readonly model: string; readonly data: string };
+}
+
+/** Content hashes of what the trials of a run read. */
+interface Fingerprints {
+  readonly model: string;
+  /** By task. */
+  readonly data: Readonly<Record<string, string>>;
+}
+
+/** What is the same for every trial of a run. */
+export interface TrialContext {
+  readonly study: Study;
+  readonly data: DataSource;
+  readonly engine: EnginePlan;
+  /** Of everything that computes, whatever the method. */
+  readonly versions: Versions;
+  /** Of each method's own package, by method. */
+  readonly methodVersions: ReadonlyMap<string, Readonly<Record<string, string>>>;
+  readonly fingerprints: Fingerprints;
+  /** Where rows are cut, by task. */
+  readonly maxTokens: Readonly<Record<string, number>>;
+  /** The methods that take a budget; the others run once for all budgets. */
+  readonly budgeted: ReadonlySet<string>;
+  /** The methods that train the head alone, at the protocol's rate: there is nothing to tune. */
+  readonly headAlone: ReadonlySet<string>;
+}
+
+/**
+ * The trials of a study, seed by seed, so that an interrupted run has whole comparisons; with the learning rates that tuning has
+ * found, if there was any.
+ */
+export function planTrials(context: TrialContext, tuned: readonly TunedArm[] = []): Trial[] {
+  const { seeds, tasks, methods } = context.study;
+  return Array.from({ length: seeds }, (_, index) => index + 1).flatMap((seed) =>
+    tasks.flatMap((task) =>
+      Object.entries(methods).flatMap(([arm, settings]) =>
+        (context.budgeted.has(settings.method) ? budgetsOf(settings, context.study) : [null]).map((budget) =>
+          trialOf(context, { arm, settings, task, budget, seed }, tunedRate(tuned, arm, task)),
+        ),
+      ),
+    ),
+  );
+}
+
+/** What distinguishes a trial from the others of its study. */
+interface Choice extends Pick<Trial, 'arm' | 'task' | 'budget' | 'seed'> {
+  readonly settings: ArmSettings;
+  /** Default 'dev'. */
+  readonly judgedOn?: Trial['judgedOn'];
+}
+
+/** One trial of a study. */
+export function trialOf(
+  { study: { model, protocol }, data, engine, versions, methodVersions, fingerprints, maxTokens }: TrialContext,
+  { settings: { method, tuning: _grid, budgets: _budgets, ...settings }, judgedOn = 'dev', ...choice }: Choice,
+  tuning: TunedRate | null = null,
+): Trial {
+  const learningRate = tuning?.chosen ?? settings.learningRate;
+  return withId({
+    ...choice,
+    method,
+    settings: { ...settings, learningRate },
+    judgedOn,
+    tuning,
+    model,
+    protocol: { ...protocol, maxTokens: maxTokens[choice.task] as number },
+    data,
+    engine,
+    versions: { ...versions, ...methodVersions.get(method) },
+    fingerprints: { model: fingerprints.model, data: fingerprints.data[choice.task] ?? '' },
+  });
+}
+
+function withId(trial: Omit<Trial, 'id'>): Trial {
+  // The content of the files counts, not where they lie, and the rate, not how it was found.
+  const { data: _paths, tuning: _tuning, ...content } = trial;
+  const digest = createHash('sha256').update(canonical(content)).digest('hex');
+  const prefix = [trial.arm, trial.task, trial.budget ?? 'any', `s${trial.seed}`].map(plain).join('-');
+  return { id: `${prefix.slice(0, 120)}-${digest.slice(0, 12)}`, ...trial };
+}
+
+function plain(text: string): string {
+  return text.replace(/[^A-Za-z0-9.]+/g, '_').replace(/^[._]+/, '');
+}
+
+/** A learning rate that was tried. */
+export interface TriedRate {
+  readonly learningRate: number;
+  /** The mean over the seeds of the primary metric on the selection rows; null where a trial failed, which is worse than any score. */
+  readonly score: number | null;
+  /** Why the first trial that failed did. */
+  readonly error?: string;
+}
+
+/** How a learning rate was chosen. */
+export interface TunedRate {
+  /** From the smallest rate. */
+  readonly tried: readonly TriedRate[];
+  /** The best one, of equals the smallest; null where every one failed. */
+  readonly chosen: number | null;
+}
+
+/** What tuning found for an arm. */
+export interface TunedArm extends TunedRate {
+  readonly arm: string;
+  /** The task it was found on, and whether it is for all of them. */
+  readonly task: string;
+  readonly forAllTasks: boolean;
+  /** As typed; null for a method that takes none. */
+  readonly budget: string | null;
+  readonly seeds: readonly number[];
+  readonly metric: string | null;
+  readonly lowerIsBetter: boolean;
+}
+
+/** What was found for an arm that is to be run on a task; null where it was not tuned. */
+function tunedRate(tuned: readonly TunedArm[], arm: string, task: string): TunedRate | null {
+  const found = tuned.find((row) => row.arm === arm && (row.forAllTasks || row.task === task));
+  return found ? { tried: found.tried, chosen: found.chosen } : null;
+}
+
+/** What numbers depend on: `NUMERICS` of core, and the versions of Node and of packages by name. */
+export interface Versions {
+  readonly numerics: number;
+  readonly [name: string]: string | number;
+}
+
+/** Packages whose version changes numbers. */
+const NUMERIC_PACKAGES = ['@peftjs/core', '@peftjs/models', '@peftjs/tasks', '@peftjs/engine', '@tensorflow/tfjs'];
+/** The package whose dependency it is: peft-bench may see another copy of it, which computes nothing. */
+const ENGINE = '@peftjs/engine';
+const RUNTIME = 'onnxruntime-node';
+
+/** Versions of what computes the numbers, whatever the method. */
+export async function numericVersions(): Promise<Versions> {
+  const versions: Record<string, string> = { node: process.versions.node };
+  for (const name of [...NUMERIC_PACKAGES, RUNTIME]) {
+    const folder = name === RUNTIME ? findPackage(name, findPackage(ENGINE)) : findPackage(name);
+    const manifest = folder === undefined ? undefined : await readManifest(folder);
+    if (manifest) versions[name] = manifest.version;
+  }
+  return { numerics: NUMERICS, ...versions };
+}
+
+/** A share of a run's trials: every `of`-th, from the `index`-th on, counted from 0. */
+export interface Shard {
+  readonly index: number;
+  readonly of: number;
+}
+
+/** Reads `2/8`, the third of eight. @throws ConfigError for anything else. */
+export function parseShard(text: string): Shard {
+  const [, index, of] = (/^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? []).map(Number);
+  if (index !== undefined && of !== undefined && index < of) return { index, of };
+  throw new ConfigError(`--shard is '${text}'; expected I/N with I from 0 to N - 1, such as 0/4`, 'shard');
+}
+
+/** The trials of a share, in their order. */
+export function shardOf<T>(trials: readonly T[], { index, of }: Shard): T[] {
+  return trials.filter((_, position) => position % of === index);
+}
+
+/** Shares know nothing of one another, so that they cannot agree on learning rates. @throws ConfigError for a study that tunes. */
+export function assertSharable({ tuning }: Study): void {
+  if (!tuning) return;
+  throw new ConfigError(
+    'a run in shares tunes no learning rates, and this study does; set "tuning" to null in --config, or run it with --queue',
+    'shard',
+  );
+}
