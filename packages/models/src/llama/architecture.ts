@@ -23,7 +23,7 @@ import { batchInput, type Architecture, type Network } from '../architecture.js'
 import type { Context } from '../context.js';
 import { decoder } from '../decoder.js';
 import { checkTokens, lastToken, type LastToken } from '../reading.js';
-import { ropeFrequencies, ropeTable, type RopeConfig } from './rope.js';
+import { ropeAngles, ropeFrequencies, type RopeConfig } from './rope.js';
 
 /** The settings of config.json that the network depends on, under their names there. */
 export interface LlamaConfig {
@@ -158,9 +158,7 @@ function belowLast(config: LlamaConfig, scope: Scope, inputs: Tensors, context: 
 
 /** [positions, size / 2] */
 function anglesOf({ rope, headDim }: LlamaConfig, positions: number): RotaryOptions {
-  const { cos, sin } = ropeTable(ropeFrequencies(rope, headDim), positions);
-  const shape: [number, number] = [positions, headDim / 2];
-  return { cos: tf.tensor2d(cos, shape), sin: tf.tensor2d(sin, shape) };
+  return ropeAngles(ropeFrequencies(rope, headDim), positions);
 }
 
 /** What a layer computes with. */
