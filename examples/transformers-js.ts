@@ -9,6 +9,6 @@ const peft = await loadPretrained(model, 'my-adapter', { methods: [lora] });
 
 const maxTokens = 64;
 const merged = mergeAndUnload(peft);
-const graph = await exportOnnx(merged, { maxTokens });
+const graph = await exportOnnx(merged);
 console.log('farthest logits, relatively:', await checkOnnx(graph, peft, { maxTokens }));
 await saveOnnx(merged, graph, 'web', { maxTokens }); // the names of the classes are the adapter's

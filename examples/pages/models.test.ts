@@ -250,7 +250,7 @@ describe('the engine', () => {
   it('hands a model over as a graph', async () => {
     const { model, peft } = await adapted();
     // #region graph
-    const graph = await exportOnnx(mergeAndUnload(peft), { maxTokens: model.maxTokens }); // an ONNX file, batch and length open
+    const graph = await exportOnnx(mergeAndUnload(peft)); // an ONNX file, batch and length open
     const distance = await checkOnnx(graph, peft, { maxTokens: model.maxTokens }); // of the logits; throws beyond 1e-4
     // #endregion graph
     expect(distance).toBeLessThan(1e-4);
@@ -263,7 +263,7 @@ describe('the engine', () => {
     await saveMerged(merged, 'merged'); // { labels: ['bad', 'good'] } renames the classes
 
     const { maxTokens } = model;
-    const graph = await exportOnnx(merged, { maxTokens });
+    const graph = await exportOnnx(merged);
     await checkOnnx(graph, peft, { maxTokens }); // throws when the two differ
     await saveOnnx(merged, graph, 'web', { maxTokens });
     // #endregion export

@@ -92,7 +92,7 @@ export function mergedFiles({ merged, ...from }: Case): Promise<ReadonlyMap<stri
 export function onnxFiles({ merged, model, ...from }: Case): Promise<ReadonlyMap<string, Uint8Array>> {
   const { maxTokens } = model;
   return filesOf(async (storage) => {
-    const graph = await exportOnnx(merged, { maxTokens });
+    const graph = await exportOnnx(merged);
     await saveOnnx(merged, graph, 'out', { ...origin(from), storage, maxTokens });
   });
 }

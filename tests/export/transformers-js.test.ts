@@ -78,7 +78,7 @@ describe(`in transformers.js itself (${reason})`, () => {
       const merged = mergeAndUnload(peft);
       const name = model.tokenizer.fingerprint.slice(0, 8);
       const labels = ['bad', 'so so', 'good'];
-      await saveOnnx(merged, await exportOnnx(merged, model), `${folder}/${name}`, { ...model, labels });
+      await saveOnnx(merged, await exportOnnx(merged), `${folder}/${name}`, { ...model, labels });
       const ours = await Promise.all(
         TEXTS.map(async (text) => (await predict(peft, [ofText(model, text)], { executor }))[0] ?? new Float32Array()),
       );

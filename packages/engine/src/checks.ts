@@ -1,18 +1,21 @@
 import { Tensor } from '@tensorflow/tfjs';
 import { EngineError, ShapeError, sizeOf } from '@peftjs/core';
-import type { HostTensor, Tensors, TensorSpec } from '@peftjs/core';
+import type { Axis, HostTensor, Tensors } from '@peftjs/core';
+import { axisNames, namedAxis, type Sizes, type Specs } from './axes.js';
 
-type Specs = Readonly<Record<string, TensorSpec>>;
-
-/** @throws ShapeError when a spec has a type that is none of `types`, or a dimension that no tensor can have. */
+/** @throws ShapeError when a spec has a type that is none of `types`, or an axis that is neither a size nor a name. */
 export function checkSpecs(specs: Specs, types: readonly string[] = Object.keys(MEMORY)): void {
   for (const [name, { dtype, shape }] of Object.entries(specs)) {
     if (!types.includes(dtype))
       throw new ShapeError(`input '${name}' must be ${types.join(' or ')}, got ${dtype}`, name);
-    if (!Array.isArray(shape) || !shape.every((dim) => Number.isInteger(dim) && dim >= 0)) {
-      throw new ShapeError(`input '${name}' needs a shape of whole numbers, got ${shown(shape)}`, name);
+    if (!Array.isArray(shape) || !shape.every((axis) => isSize(axis) || (typeof axis === 'string' && axis !== ''))) {
+      throw new ShapeError(`input '${name}' needs a shape of whole numbers, or names, got ${shown(shape)}`, name);
     }
   }
+}
+
+function isSize(axis: unknown): axis is number {
+  return Number.isInteger(axis) && (axis as number) >= 0;
 }
 
 const MEMORY = { float32: Float32Array, int32: Int32Array };
@@ -32,7 +35,9 @@ export function checkHostTensor(tensor: HostTensor | null | undefined): void {
       `a tensor is float32 in a Float32Array or int32 in an Int32Array, and has a shape, got ${got}; convert it`,
     );
   }
-  checkSpecs({ tensor: { dtype, shape } });
+  if (!Array.isArray(shape) || !shape.every(isSize)) {
+    throw new ShapeError(`a tensor needs a shape of whole numbers, got ${shown(shape)}`);
+  }
   if (data.length !== sizeOf(shape)) {
     throw new ShapeError(`a tensor ${shown(shape)} holds ${sizeOf(shape)} numbers, got ${data.length}`);
   }
@@ -44,12 +49,17 @@ export function checkHostTensor(tensor: HostTensor | null | undefined): void {
 /**
  * The values of a call against what the function was compiled for. `specOf` is undefined for what is no live value of the
  * executor.
+ *
+ * @returns the sizes that the named axes have in this call
+ * @throws ShapeError for another type or shape, and for a name that would mean two sizes.
+ * @throws EngineError for a value that is missing or released.
  */
 export function checkInputs<V>(
   specs: Specs,
   inputs: Readonly<Record<string, V>>,
   specOf: (value: V) => LooseSpec | undefined,
-): void {
+): Sizes {
+  const sizes = new Map<string, Bound>();
   for (const [name, spec] of Object.entries(specs)) {
     const value = inputs[name];
     if (value === undefined) {
@@ -59,13 +69,37 @@ export function checkInputs<V>(
     if (got === undefined) {
       throw new EngineError(`input '${name}' is released or no value of this executor; upload a tensor first`, name);
     }
-    if (got.dtype !== spec.dtype || !sameShape(got.shape, spec.shape)) {
+    if (got.dtype !== spec.dtype || !fits(got.shape, spec.shape)) {
       throw new ShapeError(
         `input '${name}' must be ${spec.dtype} ${shown(spec.shape)}, got ${got.dtype} ${shown(got.shape)}; compile for this shape`,
         name,
       );
     }
+    spec.shape.forEach((axis, place) => {
+      if (typeof axis === 'string') bind(sizes, axis, { size: got.shape[place] as number, input: name });
+    });
   }
+  return Object.fromEntries(axisNames(specs).map((name) => [name, sizes.get(name)?.size ?? 0]));
+}
+
+/** The size of an axis in a call, and the input that it was first seen in. */
+interface Bound {
+  readonly size: number;
+  readonly input: string;
+}
+
+/** @throws ShapeError when the name has another size already. */
+function bind(sizes: Map<string, Bound>, axis: string, { size, input }: Bound): void {
+  const { name, factor } = namedAxis(axis);
+  const own = { size: size / factor, input };
+  const known = sizes.get(name) ?? own;
+  sizes.set(name, known);
+  if (known.size === own.size && Number.isInteger(own.size)) return;
+  const other = known.input === input ? '' : `, but '${name}' is ${known.size} in input '${known.input}'`;
+  throw new ShapeError(
+    `'${axis}' is ${size} in input '${input}'${other}; a named axis has one size in a run, the same in all inputs`,
+    input,
+  );
 }
 
 /** @throws EngineError for what is no function. */
@@ -89,10 +123,11 @@ export function checkOutputs(outputs: unknown): asserts outputs is Tensors {
   if (wrong !== undefined) throw new EngineError(`output '${wrong}' is not a tensor`, wrong);
 }
 
-function sameShape(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((dim, axis) => dim === b[axis]);
+/** Whether a shape is of the sizes that are given; names stand for any. */
+function fits(shape: readonly number[], spec: readonly Axis[]): boolean {
+  return shape.length === spec.length && spec.every((axis, place) => typeof axis === 'string' || axis === shape[place]);
 }
 
-function shown(shape: readonly number[]): string {
+function shown(shape: readonly Axis[]): string {
   return Array.isArray(shape) ? `[${shape.join(', ')}]` : String(shape);
 }

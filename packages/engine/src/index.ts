@@ -3,7 +3,20 @@ export type { CompiledOptions } from './compiled/compiled.js';
 export type { ExecutionProvider, OrtRuntime, OrtTensor } from './compiled/runtime.js';
 export { trace } from './compiled/trace.js';
 export type { TracedGraph } from './compiled/trace.js';
-export type { Attribute, ElementType, GraphConstant, GraphNode, GraphPort } from './compiled/graph.js';
+export type {
+  Attribute,
+  ConstantData,
+  ElementType,
+  GraphBuilder,
+  GraphConstant,
+  GraphNode,
+  GraphPort,
+  NodeOptions,
+  Output,
+  Value,
+  ValueType,
+} from './compiled/graph.js';
+export type { Kernel, KernelTable } from './compiled/kernels/kernel.js';
 export { exportOnnx } from './export/export-onnx.js';
 export { checkOnnx } from './export/check-onnx.js';
 export type { OnnxCheckOptions } from './export/check-onnx.js';

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { createRng, sizeOf } from '@peftjs/core';
-import type { Executor, HostTensor, HostTensors, PureFunction, Tensors } from '@peftjs/core';
+import type { CompiledFunction, Executor, HostTensor, HostTensors, PureFunction, Tensors } from '@peftjs/core';
 
 /** Random floats in [low, high). */
 export function floats(shape: readonly number[], low = -2, high = 2, seed = 1): HostTensor {
@@ -26,6 +26,17 @@ export function integers(shape: readonly number[], low: number, high: number, se
 /** One call of a function from host to host. */
 export async function runOnce<V>(executor: Executor<V>, fn: PureFunction, inputs: HostTensors): Promise<HostTensors> {
   const compiled = await executor.compile(fn, inputs);
+  const results = await runWith(executor, compiled, inputs);
+  await compiled.dispose();
+  return results;
+}
+
+/** One call of a compiled function from host to host. */
+export async function runWith<V>(
+  executor: Executor<V>,
+  compiled: CompiledFunction<V>,
+  inputs: HostTensors,
+): Promise<HostTensors> {
   const values = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, executor.upload(tensor)]));
   const outputs = await compiled.run(values);
   const results: Record<string, HostTensor> = {};
@@ -34,7 +45,6 @@ export async function runOnce<V>(executor: Executor<V>, fn: PureFunction, inputs
     executor.release(value);
   }
   for (const value of Object.values(values)) executor.release(value);
-  await compiled.dispose();
   return results;
 }
 

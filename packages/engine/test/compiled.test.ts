@@ -49,17 +49,6 @@ describe('compiled', () => {
     await Promise.all([one.dispose(), other.dispose()]);
   });
 
-  it('gives the same numbers without an arena of memory, which is freed after each run', async () => {
-    const step: PureFunction = ({ x, w }) => {
-      const loss = (at: tf.Tensor): tf.Scalar => tf.sum(tf.square(tf.matMul(x as tf.Tensor2D, at as tf.Tensor2D)));
-      return { gradient: tf.grad((at) => loss(at))(w as tf.Tensor) };
-    };
-    const inputs = { x: floats([256, 1024]), w: floats([1024, 64]) };
-    const [kept, freed] = [true, false].map((memoryArena) => compiled({ threads: 1, memoryArena }));
-    const expected = await runOnce(kept as typeof executor, step, inputs);
-    expect(await runOnce(freed as typeof executor, step, inputs)).toEqual(expected);
-  });
-
   it('takes names of any characters', async () => {
     const names = ['encoder.layer.0.loraA', 'a/b:0', 'é "x"', 'v0', 'c0', 'in:x', ' '];
     const fn: PureFunction = (t) =>

@@ -6,7 +6,7 @@ import { compiled, eager } from '@peftjs/engine';
 import type { OrtTensor } from '@peftjs/engine';
 import { quantized } from '../src/compiled/kernels/quantized.js';
 import { kernelTable } from '../src/compiled/kernels/table.js';
-import { TRACE_BACKEND, traceBackend } from '../src/compiled/trace-backend.js';
+import { traceBackendName } from '../src/compiled/trace-backend.js';
 import { CASES, compare } from './kernel-cases/compare.js';
 
 describe('a compiled kernel gives the numbers of the cpu backend', () => {
@@ -16,8 +16,7 @@ describe('a compiled kernel gives the numbers of the cpu backend', () => {
 
   beforeAll(async () => {
     cpu = await eager({ backend: 'cpu' });
-    traceBackend();
-    for (const config of tf.getKernelsForBackend(TRACE_BACKEND)) {
+    for (const config of tf.getKernelsForBackend(traceBackendName(kernelTable))) {
       const run = config.kernelFunc;
       config.kernelFunc = (params) => {
         used.add(config.kernelName);

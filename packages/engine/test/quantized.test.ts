@@ -7,9 +7,10 @@ import type { HostTensor, PureFunction, QuantizedTensor } from '@peftjs/core';
 import { dequantized, linear, quantizedLinear } from '@peftjs/core/nn';
 import { relativeDistance } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
-import { exactBytes, isExact, raised } from '../src/compiled/integer-products.js';
-import type { ByteType } from '../src/compiled/integer-products.js';
-import { trace } from '../src/compiled/trace.js';
+import { kernelTable } from '../src/compiled/kernels/table.js';
+import { exactBytes, isExact, raised } from '../src/compiled/runtime.js';
+import type { ByteType } from '../src/compiled/runtime.js';
+import { traceWith } from '../src/compiled/trace.js';
 
 const [ROWS, IN, OUT] = [9, 70, 33];
 const x = random([ROWS, IN], 1);
@@ -41,7 +42,7 @@ const layer: PureFunction = (given) => {
 };
 
 async function runLayer(type: ByteType): Promise<Record<string, Float32Array>> {
-  const graph = await trace(layer, specs, type);
+  const graph = await traceWith({ table: kernelTable, bytes: type }, layer, specs);
   const session = await ort.InferenceSession.create(graph.bytes(), { logSeverityLevel: 4 });
   const bytes = type === 'int8' ? weight.values : raised(weight.values);
   const given = {

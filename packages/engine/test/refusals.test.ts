@@ -15,7 +15,7 @@ describe('compiled refuses', () => {
     ['threads in words', { threads: 'two' }, 'threads'],
     ['no execution provider', { executionProviders: [] }, 'executionProviders'],
     ['a provider that is no list', { executionProviders: 'webgpu' }, 'executionProviders'],
-    ['an arena in words', { memoryArena: 'no' }, 'memoryArena'],
+    ['a kernel that is no function', { kernels: { Add: 'Add' } }, 'kernels.Add'],
     ['a provider without a name', { executionProviders: [{}] }, 'executionProviders'],
   ];
   it.each(options)('%s', async (_, given, field) => {

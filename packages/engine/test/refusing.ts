@@ -70,7 +70,7 @@ export function describeRefusals(name: string, executor: Executor): void {
         'an input of no shape',
         double,
         { x: { dtype: 'float32' } },
-        /'x' needs a shape of whole numbers, got undefined/,
+        /'x' needs a shape of whole numbers, or names, got undefined/,
       ],
       [
         'an input of a broken shape',

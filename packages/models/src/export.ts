@@ -137,7 +137,7 @@ const CLASSIFIER_TYPE = 'bert';
  * @throws CheckpointError when the files that the model came from are gone, or nothing can be written.
  * @example
  * const { maxTokens } = model;
- * await saveOnnx(merged, await exportOnnx(merged, { maxTokens }), 'for-the-web', { maxTokens, labels: ['bad', 'good'] });
+ * await saveOnnx(merged, await exportOnnx(merged), 'for-the-web', { maxTokens, labels: ['bad', 'good'] });
  */
 export async function saveOnnx(
   model: Model,

@@ -37,8 +37,7 @@ export function onlyToken(x: Tensor): Tensor {
 
 /** 0, 1, .. as a row of positions, from `first` on: int32 [1, tokens]. */
 export function positionIds(tokens: number, first = 0): Tensor {
-  const positions = Int32Array.from({ length: tokens }, (_, position) => first + position);
-  return tf.tensor2d(positions, [1, tokens], 'int32');
+  return tf.expandDims(tf.range(first, first + tokens, 1, 'int32'), 0);
 }
 
 /** Holds a batch to what a network reads. @throws ShapeError when a batch [B, S] has longer rows than the network reads. */

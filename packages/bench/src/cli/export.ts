@@ -64,7 +64,7 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
     const isMergeable = activeAdapter(peft).method.capabilities.mergeable;
     const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // else its layers are part of the graph
     const maxTokens = Math.min(model.maxTokens, MOST_TOKENS);
-    const graph = await exportOnnx(source, { maxTokens, inputs: inputsOf(model) });
+    const graph = await exportOnnx(source, { inputs: inputsOf(model) });
     const distance = await checkOnnx(graph, source, { maxTokens });
     const { labels } = activeAdapter(peft);
     await saveOnnx('adapters' in source ? peft.model : source, graph, out, {

@@ -47,8 +47,7 @@ export function isOnDevice({ executor, backend }: Pick<EnginePlan, 'executor' | 
 export async function openExecutor({ executor, backend, threads }: EnginePlan): Promise<Executor> {
   switch (executor) {
     case 'compiled':
-      // Batches come in several lengths, and every worker has them.
-      return compiled({ threads, executionProviders: [backend], memoryArena: false });
+      return compiled({ threads, executionProviders: [backend] });
     case 'eager':
       return await eager({ backend: backend as 'auto' });
     default:

@@ -1,11 +1,11 @@
-import type { DType, HostBytes, HostTensor, Tensors, TensorSpec } from '../tensors.js';
+import type { DType, HostBytes, HostTensor, Tensors } from '../tensors.js';
 
 /** Named tensors in, named tensors out: no variables, no reads, no randomness of its own. */
 export type PureFunction = (inputs: Tensors) => Tensors;
 
 /**
- * An axis of a shape: its size, or the name of a size that may differ from run to run, e.g. 'batch' or 'tokens'. Within one run
- * a name means one size, whichever inputs have it.
+ * An axis of a shape: its size, or the name of a size that may differ from run to run, e.g. 'batch' or 'tokens', or a multiple of
+ * one, '2*batch'. Within one run a name means one size, whichever inputs have it.
  */
 export type Axis = number | string;
 
@@ -41,15 +41,18 @@ export interface Executor<Value = unknown> {
   download(value: Value): Promise<HostTensor>;
   /** Gives up a value that `upload` or `run` returned. */
   release(value: Value): void;
-  /** Prepares `fn` for inputs of exactly these shapes. */
-  compile(fn: PureFunction, inputs: Readonly<Record<string, TensorSpec>>): Promise<CompiledFunction<Value>>;
+  /** Prepares `fn` for inputs of exactly these shapes; an axis with a name may have another size in every run. */
+  compile(fn: PureFunction, inputs: Readonly<Record<string, InputSpec>>): Promise<CompiledFunction<Value>>;
 }
 
-/** A pure function made ready for one set of shapes. */
+/** A pure function made ready for shapes of one form. */
 export interface CompiledFunction<Value = unknown> {
-  /** One call. The caller owns the values that come back; the inputs stay untouched. */
+  /**
+   * One call. The caller owns the values that come back; the inputs stay untouched.
+   * @throws ShapeError for inputs of other types or shapes, and when a named axis has one size in one input and another in another.
+   */
   run(inputs: Readonly<Record<string, Value>>): Promise<Record<string, Value>>;
-  /** Milliseconds spent to prepare it. */
+  /** Milliseconds spent to prepare it; it grows where some sizes are prepared by themselves, when they are first met. */
   readonly compileMs: number;
   dispose(): Promise<void>;
 }

@@ -68,7 +68,7 @@ export function maskBias(mask: Tensor): Tensor {
 
 /** What to add to the scores so that no token looks ahead: `[1, 1, tokens, tokens]`. */
 export function causalBias(tokens: number): Tensor {
-  const values = new Float32Array(tokens * tokens);
-  for (let query = 0; query < tokens; query++) values.fill(-1e9, query * tokens + query + 1, (query + 1) * tokens);
-  return tf.tensor(values, [1, 1, tokens, tokens]);
+  const places = tf.range(0, tokens, 1, 'float32'); // [tokens]
+  const isAhead = tf.greater(places, tf.expandDims(places, 1)); // [tokens, tokens]
+  return tf.mul(tf.cast(tf.reshape(isAhead, [1, 1, tokens, tokens]), 'float32'), -1e9);
 }

@@ -54,17 +54,20 @@ export function uniform(drawn: Tensor, rows: number, columns: number): Tensor {
   return tf.div(modulo(tf.matMul(a, b, false, true)), MODULUS); // [rows, columns]
 }
 
-/** P `[count, DEGREE]`. */
+/** P `[count, DEGREE]`, exact for a count of less than 2^22. */
 function coordinates(count: number): Tensor {
-  const values = new Float32Array(count * DEGREE);
-  for (let index = 0; index < count; index++) {
-    const [low, high] = [index % MODULUS, Math.floor(index / MODULUS)];
-    values.set([1, low, (low * low) % MODULUS, high % MODULUS], index * DEGREE);
-  }
-  return tf.tensor2d(values, [count, DEGREE]);
+  const index = tf.range(0, count, 1, 'float32');
+  const high = quotient(index);
+  const low = tf.sub(index, tf.mul(high, MODULUS));
+  return tf.stack([tf.onesLike(low), low, modulo(tf.square(low)), modulo(high)], 1);
 }
 
-/** x mod p of whole numbers; the half keeps a quotient just below a whole number from being rounded up to it. */
+/** x mod p of whole numbers. */
 function modulo(x: Tensor): Tensor {
-  return tf.sub(x, tf.mul(tf.floor(tf.div(tf.add(x, 0.5), MODULUS)), MODULUS));
+  return tf.sub(x, tf.mul(quotient(x), MODULUS));
+}
+
+/** floor(x / p) of whole numbers; the half keeps a quotient just below a whole number from being rounded up to it. */
+function quotient(x: Tensor): Tensor {
+  return tf.floor(tf.div(tf.add(x, 0.5), MODULUS));
 }

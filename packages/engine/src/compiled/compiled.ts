@@ -1,18 +1,19 @@
 import { Tensor as CommonTensor } from 'onnxruntime-common';
 import type { InferenceSession } from 'onnxruntime-common';
 import { ConfigError, EngineError } from '@peftjs/core';
-import type { CompiledFunction, Executor, HostBytes, HostTensor, TensorSpec } from '@peftjs/core';
+import type { CompiledFunction, Executor, HostBytes, HostTensor } from '@peftjs/core';
+import type { Sizes, Specs } from '../axes.js';
 import { checkHostTensor, checkInputs } from '../checks.js';
 import { availableThreads } from '../host.js';
 import { deviceMemory, hasMemory } from './device.js';
 import type { DeviceMemory } from './device.js';
-import { exactBytes, raised } from './integer-products.js';
-import { checkProviders, openGraph, providerName, reasonOf } from './open.js';
-import { loadRuntime } from './runtime.js';
+import type { KernelTable } from './kernels/kernel.js';
+import { kernelTable, standardTable } from './kernels/table.js';
+import type { RunGraph } from './merge.js';
+import { programsOf } from './programs.js';
+import type { Programs } from './programs.js';
+import { checkProviders, exactBytes, loadRuntime, openGraph, providerName, raised, reasonOf } from './runtime.js';
 import type { ExecutionProvider, OrtRuntime, OrtTensor } from './runtime.js';
-import { STANDARD_TRACE_BACKEND, TRACE_BACKEND } from './trace-backend.js';
-import { traceOn } from './trace.js';
-import type { TracedGraph } from './trace.js';
 
 /** Options of {@link compiled}. */
 export interface CompiledOptions {
@@ -23,28 +24,26 @@ export interface CompiledOptions {
   /** Where ONNX Runtime computes, best first; 'cpu' in Node, 'wasm' for another runtime when left out. */
   readonly executionProviders?: readonly ExecutionProvider[];
   /**
-   * Whether every compiled function keeps the memory of its runs for its next one. Without that it goes back to the process after each
-   * run: for a model that is trained on batches of many lengths about half the memory, for some 5 % more time, and the same numbers.
-   * Default true.
+   * What TensorFlow.js kernels become in the graph, by their names: kernels of your own, or others in the place of ours
+   * ({@link KernelTable}).
    */
-  readonly memoryArena?: boolean;
+  readonly kernels?: KernelTable;
 }
 
 /**
  * The executor that traces a pure function, its gradients included, into one ONNX graph and runs that. Tensors are passed
- * by reference: a frozen weight is uploaded once and shared by every function compiled.
+ * by reference: a frozen weight is uploaded once and shared by every function compiled. Axes with a name stay open: one graph
+ * serves every size. Functions that compute the same share one session, whichever executor of the same settings compiled them.
  *
- * @throws ConfigError when `threads` is not a positive whole number, `executionProviders` no list of names, or `memoryArena` neither
- * true nor false.
+ * @throws ConfigError when `threads` is not a positive whole number, `executionProviders` no list of names, or `kernels` no record of
+ * functions.
  */
 export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
-  const { threads = availableThreads(), runtime, memoryArena = true } = options;
+  const { threads = availableThreads(), runtime, kernels = {} } = options;
   if (!Number.isInteger(threads) || threads < 1) {
     throw new ConfigError(`threads must be a positive whole number, got ${threads}`, 'threads');
   }
-  if (typeof memoryArena !== 'boolean') {
-    throw new ConfigError(`memoryArena must be true or false, got ${String(memoryArena)}`, 'memoryArena');
-  }
+  checkKernels(kernels);
   const executionProviders = options.executionProviders ?? [runtime === undefined ? 'cpu' : 'wasm'];
   checkProviders(executionProviders);
   const [provider = 'cpu'] = executionProviders;
@@ -52,6 +51,10 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
   const Tensor = runtime?.Tensor ?? CommonTensor;
   const load = async (): Promise<OrtRuntime> => runtime ?? loadRuntime();
   const memory = hasMemory(provider) ? deviceMemory(load, executionProviders) : undefined;
+  // What a root-mean-square norm of ONNX Runtime's own returns besides y is on WebGPU the mean, not 1 / rms (1.30).
+  const table = { ...(memory ? standardTable : kernelTable), ...kernels };
+  const sessionOptions = { executionProviders, intraOpNumThreads: threads, ...SESSION };
+  const key = settingsKey(sessionOptions);
   return {
     info: { executor: 'compiled', backend, threads },
     upload(tensor) {
@@ -68,20 +71,17 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
     },
     async compile(fn, inputs) {
       const start = performance.now();
-      const ort = await load();
+      const runtime = await load();
       await memory?.open();
       const readsBytes = Object.values(inputs).some(({ dtype }) => dtype === 'int8');
-      // What a root-mean-square norm of ONNX Runtime's own returns besides y is on WebGPU the mean, not 1 / rms (1.30).
-      const table = memory ? STANDARD_TRACE_BACKEND : TRACE_BACKEND;
-      const graph = await traceOn(table, fn, inputs, readsBytes ? await exactBytes(ort) : 'int8');
-      const session = await openGraph(ort, graph, {
-        executionProviders,
-        intraOpNumThreads: threads,
-        enableCpuMemArena: memoryArena,
-        ...(memory && { preferredOutputLocation: memory.locations(graph.outputs) }),
-        ...SESSION,
-      });
-      return compiledFunction({ session, graph, memory, specs: inputs }, performance.now() - start);
+      const tracing = { table, bytes: readsBytes ? await exactBytes(runtime) : 'int8' } as const;
+      const open = (graph: RunGraph): Promise<InferenceSession> => {
+        const locations = memory && { preferredOutputLocation: memory.locations(graph.outputs) };
+        return openGraph(runtime, graph, { ...sessionOptions, ...locations });
+      };
+      const before = performance.now() - start;
+      const programs = await programsOf(fn, inputs, { runtime, tracing, key, open });
+      return compiledFunction({ programs, memory, specs: inputs }, before);
     },
   };
 }
@@ -97,34 +97,56 @@ const SESSION: InferenceSession.SessionOptions = {
   enableMemPattern: false,
   // Nothing of ONNX Runtime goes to stderr: its errors are thrown, its warnings are nothing a user can act on.
   logSeverityLevel: 4,
-  // Threads of a session that has just run would otherwise spin on, in the way of the next one: another length, evaluation.
+  // Threads of a session that has just run would otherwise spin on, in the way of the next one: evaluation, another program.
   extra: { session: { force_spinning_stop: '1' } },
 };
 
-/** What a compiled function is made of. */
-interface Parts {
-  readonly session: InferenceSession;
-  readonly graph: TracedGraph;
-  readonly memory: DeviceMemory | undefined;
-  readonly specs: Readonly<Record<string, TensorSpec>>;
+/** @throws ConfigError for what is no record of functions. */
+function checkKernels(kernels: KernelTable): void {
+  const [name] = Object.entries(kernels).find(([, kernel]) => typeof kernel !== 'function') ?? [];
+  if (name === undefined) return;
+  throw new ConfigError(
+    `kernels must be functions that add nodes to a graph, by name; '${name}' is none`,
+    `kernels.${name}`,
+  );
 }
 
-function compiledFunction(parts: Parts, compileMs: number): CompiledFunction<OrtTensor> {
-  const { session, graph, specs } = parts;
+/** Settings as text; objects that are more than data, e.g. a device, are told apart by who they are. */
+function settingsKey(settings: object): string {
+  return JSON.stringify(settings, (_, value: unknown) => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+    if (Object.getPrototypeOf(value) === Object.prototype) return value;
+    const number = identities.get(value) ?? ++identityCount;
+    identities.set(value, number);
+    return `object ${number}`;
+  });
+}
+
+const identities = new WeakMap<object, number>();
+let identityCount = 0;
+
+/** What a compiled function is made of. */
+interface Parts {
+  readonly programs: Programs;
+  readonly memory: DeviceMemory | undefined;
+  readonly specs: Specs;
+}
+
+function compiledFunction(parts: Parts, before: number): CompiledFunction<OrtTensor> {
+  const { programs, specs } = parts;
   const running = new Set<Promise<unknown>>();
   let isDisposed = false;
   return {
-    compileMs,
+    get compileMs() {
+      return before + programs.milliseconds();
+    },
     async run(inputs) {
       if (isDisposed) throw new EngineError('this compiled function was disposed; compile it again');
-      checkInputs(specs, inputs, specOf);
-      const run = fed(parts, inputs).then((feeds) => session.run(feeds));
+      const sizes = checkInputs(specs, inputs, specOf);
+      const run = runOn(parts, inputs, sizes);
       running.add(run);
       try {
-        const results = await run;
-        return Object.fromEntries(graph.outputs.map(({ key, name }) => [key, results[name] as OrtTensor]));
-      } catch (cause) {
-        throw new EngineError(`ONNX Runtime failed: ${reasonOf(cause)}`, undefined, cause);
+        return await run;
       } finally {
         running.delete(run);
       }
@@ -133,13 +155,27 @@ function compiledFunction(parts: Parts, compileMs: number): CompiledFunction<Ort
       if (isDisposed) return;
       isDisposed = true;
       await Promise.allSettled(running);
-      await session.release();
+      await programs.dispose();
     },
   };
 }
 
+async function runOn({ programs, memory }: Parts, inputs: Values, sizes: Sizes): Promise<Record<string, OrtTensor>> {
+  const { program, done } = await programs.of(sizes);
+  try {
+    const results = await program.session.run(await fed(program.graph, inputs, memory));
+    return Object.fromEntries(program.graph.outputs.map(({ key, name }) => [key, results[name] as OrtTensor]));
+  } catch (cause) {
+    throw new EngineError(`ONNX Runtime failed: ${reasonOf(cause)}`, undefined, cause);
+  } finally {
+    done();
+  }
+}
+
+type Values = Readonly<Record<string, OrtTensor>>;
+
 /** The graph's inputs by its own names. */
-async function fed({ graph, memory }: Parts, inputs: Readonly<Record<string, OrtTensor>>): Promise<Feeds> {
+async function fed(graph: RunGraph, inputs: Values, memory: DeviceMemory | undefined): Promise<Feeds> {
   const feeds: Feeds = {};
   for (const { key, name, dtype } of graph.inputs) {
     const value = asTaken(inputs[key] as OrtTensor, dtype);

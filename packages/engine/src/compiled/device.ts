@@ -7,8 +7,9 @@
  * them: both are done by a graph that copies, whose input or output lies on the host.
  */
 import type { InferenceSession } from 'onnxruntime-common';
-import type { ElementType, GraphPort } from './graph.js';
-import { copyModel, openGraph, providerName } from './open.js';
+import type { ElementType } from './graph.js';
+import type { ModelPort } from './onnx.js';
+import { copyGraph, openGraph, providerName } from './runtime.js';
 import type { ExecutionProvider, OrtRuntime, OrtTensor } from './runtime.js';
 
 type Location = 'cpu' | 'gpu-buffer';
@@ -20,7 +21,7 @@ export interface DeviceMemory {
   /** What a run is given in the place of a value. */
   placed(value: OrtTensor): Promise<OrtTensor>;
   /** Where a run leaves its outputs, by their names. */
-  locations(outputs: readonly GraphPort[]): Record<string, Location>;
+  locations(outputs: readonly ModelPort[]): Record<string, Location>;
   /** A value on the host: itself, or a copy. */
   onHost(value: OrtTensor): Promise<OrtTensor>;
   /** Gives up what stands on the device for a value of the host. */
@@ -51,8 +52,11 @@ export function deviceMemory(
   const copiers = new Map<string, Promise<InferenceSession>>();
 
   const openCopier = async (preferredOutputLocation: Location, dtype: ElementType, rank: number) => {
-    const graph = { nodes: ['Identity'], bytes: () => copyModel(dtype, rank) };
-    return openGraph(await runtime(), graph, { ...COPYING, executionProviders, preferredOutputLocation });
+    return openGraph(await runtime(), copyGraph(dtype, rank), {
+      ...COPYING,
+      executionProviders,
+      preferredOutputLocation,
+    });
   };
   const copier = (to: Location, dtype: ElementType, rank: number): Promise<InferenceSession> => {
     const key = `${to} ${dtype} ${rank}`;
@@ -102,6 +106,7 @@ const COPYING: InferenceSession.SessionOptions = {
   logSeverityLevel: 4,
 };
 
-function isSmall(shape: readonly number[]): boolean {
-  return shape.reduce((size, dim) => size * dim, 1) <= SMALL;
+/** Whether a tensor travels with every run; one whose size differs from run to run does not. */
+function isSmall(shape: readonly (number | string)[]): boolean {
+  return shape.reduce<number>((size, dim) => size * (typeof dim === 'number' ? dim : Infinity), 1) <= SMALL;
 }

@@ -20,7 +20,6 @@ export type ConstantData = Float32Array | Int32Array | Uint8Array | BigInt64Arra
 /** An attribute of a node. A bare number is an integer; fractions are wrapped, as ONNX tells them apart. */
 export type Attribute = number | string | readonly number[] | { readonly float: number };
 
-/** One operation of a graph. */
 /** One operator of the graph. */
 export interface GraphNode {
   readonly op: string;
@@ -31,7 +30,6 @@ export interface GraphNode {
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
-/** A tensor that is part of a graph. */
 /** A tensor that was known when the graph was built. */
 export interface GraphConstant {
   readonly name: string;
@@ -94,6 +92,8 @@ export class GraphBuilder {
   readonly #constantsByContent = new Map<string, GraphConstant[]>();
   readonly #beforeReshape = new Map<string, Value>();
   readonly #outputsBySignature = new Map<string, readonly string[]>();
+  /** Names of what nodes compute, up to those that are outputs already. */
+  readonly #computed = new Set<string>();
   #count = 0;
 
   get constants(): readonly GraphConstant[] {
@@ -110,9 +110,8 @@ export class GraphBuilder {
   /** A tensor that every run returns; bools come out as int32. */
   output(key: string, x: Value): void {
     const { name, dtype, shape } = this.whole(x.dtype === 'bool' ? this.cast(x, 'int32') : x);
-    const isComputed = this.nodes.some(({ outputs }) => outputs.includes(name));
     // An input, a constant or a value that is an output already is copied: ONNX wants a name of its own for each.
-    const isFree = isComputed && !this.outputs.some((port) => port.name === name);
+    const isFree = this.#computed.delete(name);
     const own = isFree ? name : `out:${key}`;
     if (!isFree) this.nodes.push({ op: 'Identity', domain: '', inputs: [name], outputs: [own], attributes: {} });
     this.outputs.push({ key, name: own, dtype, shape });
@@ -246,12 +245,13 @@ export class GraphBuilder {
   #names(op: string, operands: readonly Value[], count: number, options: NodeOptions): readonly string[] {
     const { attributes = {}, domain = '' } = options;
     const inputs = operands.map(({ name }) => name);
-    const signature = JSON.stringify([domain, op, inputs, attributes, count]);
+    const signature = `${domain}:${op}:${count}:${inputs.join('|')}:${shownAttributes(attributes)}`;
     const known = this.#outputsBySignature.get(signature);
     if (known !== undefined) return known;
     const outputs = Array.from({ length: count }, () => `v${this.#count++}`);
     this.nodes.push({ op, domain, inputs, outputs, attributes });
     this.#outputsBySignature.set(signature, outputs);
+    for (const name of outputs) this.#computed.add(name);
     return outputs;
   }
 
@@ -295,6 +295,12 @@ export function typedArray(
   const numbers = Array.from(values, Number);
   if (dtype === 'float32') return Float32Array.from(numbers);
   return dtype === 'int32' ? Int32Array.from(numbers) : Uint8Array.from(numbers);
+}
+
+/** Attributes as text: most nodes have none. */
+export function shownAttributes(attributes: GraphNode['attributes']): string {
+  for (const _ in attributes) return JSON.stringify(attributes);
+  return '';
 }
 
 function dtypeOf([first]: readonly Value[]): ElementType {

@@ -1,6 +1,10 @@
 import type * as ort from 'onnxruntime-common';
-import { EngineError } from '@peftjs/core';
+import { ConfigError, EngineError } from '@peftjs/core';
 import { importOptional } from '../host.js';
+import { GraphBuilder } from './graph.js';
+import type { ElementType } from './graph.js';
+import { writeModel } from './onnx.js';
+import type { ModelGraph } from './onnx.js';
 
 /** A tensor of ONNX Runtime. */
 export type OrtTensor = ort.Tensor;
@@ -12,7 +16,6 @@ export interface OrtRuntime {
 }
 
 /** Where ONNX Runtime computes, in its own words: 'cpu', 'webgpu', 'cuda', or one with options. */
-/** Where ONNX Runtime computes: a name, or a name with options. */
 export type ExecutionProvider = ort.InferenceSession.ExecutionProviderConfig;
 
 /** ONNX Runtime for Node. @throws EngineError where it is not installed. */
@@ -27,4 +30,150 @@ export async function loadRuntime(): Promise<OrtRuntime> {
       cause,
     );
   }
+}
+
+/**
+ * Opens a session.
+ *
+ * @throws EngineError that names the provider where it does not start here, the graph's size where it does.
+ */
+export async function openGraph(
+  runtime: OrtRuntime,
+  graph: ModelGraph,
+  options: ort.InferenceSession.SessionOptions,
+): Promise<ort.InferenceSession> {
+  try {
+    return await runtime.InferenceSession.create(writeModel(graph), options);
+  } catch (cause) {
+    await assertProviderStarts(runtime, options);
+    const message = `ONNX Runtime refused a graph of ${graph.nodes.length} nodes: ${reasonOf(cause)}`;
+    throw new EngineError(message, undefined, cause);
+  }
+}
+
+/** A graph that gives back its input `x`, of any sizes, as `y`. */
+export function copyGraph(dtype: ElementType, rank: number): ModelGraph {
+  const shape = Array.from({ length: rank }, (_, axis) => `size${axis}`);
+  return {
+    nodes: [{ op: 'Identity', domain: '', inputs: ['x'], outputs: ['y'], attributes: {} }],
+    constants: [],
+    inputs: [{ name: 'x', dtype, shape }],
+    outputs: [{ name: 'y', dtype, shape }],
+  };
+}
+
+/** What ONNX Runtime says went wrong, in one line and without its source files. */
+export function reasonOf(cause: unknown): string {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  const said = message.split(' was false. ').at(-1) ?? message;
+  return said.replaceAll(/\s+/g, ' ').replace(/[.\s]+$/, '');
+}
+
+/** @throws ConfigError for what is no list of providers, best first. */
+export function checkProviders(providers: readonly ExecutionProvider[]): void {
+  const list: readonly ExecutionProvider[] = Array.isArray(providers) ? providers : [];
+  const names: unknown[] = list.map(providerName);
+  if (names.length > 0 && names.every((name) => typeof name === 'string' && name !== '')) return;
+  throw new ConfigError(
+    `executionProviders must be a list of names, e.g. ['webgpu'], got ${JSON.stringify(providers)}`,
+    'executionProviders',
+  );
+}
+
+/** A provider's name, with or without options. */
+export function providerName(provider: ExecutionProvider): string {
+  return typeof provider === 'string' ? provider : provider.name;
+}
+
+/** What has to be there besides ONNX Runtime. */
+const NEEDS: Readonly<Record<string, string>> = {
+  webgpu: 'it needs a GPU and its driver for Vulkan, Metal or Direct3D 12',
+  cuda: 'it needs CUDA, and its libraries: npm rebuild onnxruntime-node --ignore-scripts=false',
+};
+
+/** @throws EngineError where even the smallest graph cannot be opened: it is not the graph, then. */
+async function assertProviderStarts(
+  runtime: OrtRuntime,
+  { executionProviders = [], logSeverityLevel = 4 }: ort.InferenceSession.SessionOptions,
+): Promise<void> {
+  try {
+    const options = { executionProviders, logSeverityLevel };
+    const session = await runtime.InferenceSession.create(writeModel(copyGraph('float32', 1)), options);
+    await session.release();
+  } catch (cause) {
+    const names = executionProviders.map(providerName);
+    const [name = ''] = names;
+    const advice = NEEDS[name] ?? 'listBackends() tells what this machine has';
+    throw new EngineError(
+      `ONNX Runtime does not start on '${names.join("', '")}' here: ${reasonOf(cause)}; ${advice}`,
+      name,
+      cause,
+    );
+  }
+}
+
+/** How the bytes of a weight are multiplied: as they are, or without a sign, held 128 higher. */
+export type ByteType = 'int8' | 'uint8';
+
+const [ROWS, INNER, COLUMNS] = [3, 67, 35]; // whole vectors of every width, and what is left of them
+
+const known = new WeakMap<OrtRuntime, Promise<ByteType>>();
+
+/**
+ * How ONNX Runtime multiplies bytes exactly on this machine. Processors without VNNI add pairs of products of uint8 and int8 in
+ * 16 bits, where the largest of them do not fit; uint8 by uint8 is slower there, and exact. Asked once, of products of the largest
+ * numbers there are.
+ *
+ * @throws EngineError when neither is exact.
+ */
+export function exactBytes(runtime: OrtRuntime): Promise<ByteType> {
+  const found = known.get(runtime) ?? firstExact(runtime);
+  known.set(runtime, found);
+  return found;
+}
+
+async function firstExact(runtime: OrtRuntime): Promise<ByteType> {
+  for (const type of ['int8', 'uint8'] as const) if (await isExact(runtime, type)) return type;
+  throw new EngineError(
+    'ONNX Runtime does not multiply integers exactly on this processor; load the model with dtype: "fp32"',
+  );
+}
+
+/** Whether products of bytes come out as they do in JavaScript. */
+export async function isExact(runtime: OrtRuntime, type: ByteType): Promise<boolean> {
+  const rows = Uint8Array.from({ length: ROWS * INNER }, (_, at) => (at % INNER < INNER / 2 ? 255 : (at * 37) % 256));
+  const weight = Int8Array.from({ length: INNER * COLUMNS }, (_, at) => (at % 3 === 0 ? ((at * 29) % 255) - 127 : 127));
+  const graph = new GraphBuilder();
+  const [x, q] = [graph.input('x', 'uint8', [ROWS, INNER]), graph.input('q', type, [INNER, COLUMNS])];
+  const zero = graph.constant(Uint8Array.of(128), 'uint8', []);
+  const operands = [x, q, zero, ...(type === 'uint8' ? [zero] : [])];
+  graph.output('y', graph.node('MatMulInteger', operands, [ROWS, COLUMNS], { dtype: 'int32' }));
+  const session = await runtime.InferenceSession.create(writeModel(graph), { logSeverityLevel: 4 });
+  try {
+    const { [graph.outputs[0]?.name ?? '']: y } = await session.run({
+      [x.name]: new runtime.Tensor('uint8', rows, [ROWS, INNER]),
+      [q.name]: new runtime.Tensor(type, type === 'int8' ? weight : raised(weight), [INNER, COLUMNS]),
+    });
+    return exactProduct(rows, weight).every((sum, at) => sum === (y?.data as Int32Array)[at]);
+  } finally {
+    await session.release();
+  }
+}
+
+/** Bytes with a sign as bytes without, 128 higher. */
+export function raised(bytes: Int8Array): Uint8Array {
+  const higher = new Uint8Array(bytes.length);
+  for (let at = 0; at < bytes.length; at++) higher[at] = (bytes[at] as number) + 128;
+  return higher;
+}
+
+function exactProduct(rows: Uint8Array, weight: Int8Array): number[] {
+  return Array.from({ length: ROWS * COLUMNS }, (_, at) => {
+    const [row, column] = [Math.floor(at / COLUMNS), at % COLUMNS];
+    let sum = 0;
+    for (let inner = 0; inner < INNER; inner++) {
+      sum += ((rows[row * INNER + inner] as number) - 128) * (weight[inner * COLUMNS + column] as number);
+    }
+    return sum;
+  });
 }

@@ -5,23 +5,10 @@ import { GraphBuilder, typedArray } from './graph.js';
 import type { ConstantData, Value } from './graph.js';
 import { dtypeFor } from './kernels/creation.js';
 import type { Kernel, KernelTable } from './kernels/kernel.js';
-import { kernelTable, standardTable } from './kernels/table.js';
 import { quantized } from './kernels/quantized.js';
-import { askedBy, missingKernel, refuseRandomness } from './running-ops.js';
-
-/** The name under which TensorFlow.js knows the tracing backend. */
-export const TRACE_BACKEND = 'peftjs-trace';
-
-/** The same for the one that keeps to the operators of the ONNX standard. */
-export const STANDARD_TRACE_BACKEND = 'peftjs-trace-standard';
-
-const TABLES = { [TRACE_BACKEND]: kernelTable, [STANDARD_TRACE_BACKEND]: standardTable };
-
-/** A tracing backend by name. */
-export type TraceBackendName = keyof typeof TABLES;
 
 /** A kernel of the table, and whether it is one of those that take a weight in 8 bits. */
-interface Registered {
+interface KernelOfTable {
   readonly kernel: Kernel;
   readonly takesBytes: boolean;
 }
@@ -64,7 +51,7 @@ export class TraceBackend extends tf.KernelBackend {
 
   /** Runs a kernel of the table on TensorFlow.js tensors. */
   run(
-    { kernel, takesBytes }: Registered,
+    { kernel, takesBytes }: KernelOfTable,
     inputs: NamedTensorInfoMap,
     attributes: NamedAttrMap | undefined,
   ): TensorInfo | TensorInfo[] {
@@ -163,27 +150,45 @@ export class TraceBackend extends tf.KernelBackend {
   }
 }
 
-/** A tracing backend, registered with its kernels on the first call. It never becomes the default backend by itself. */
-export function traceBackend(name: TraceBackendName = TRACE_BACKEND): TraceBackend {
-  if (!(name in tf.engine().registryFactory)) registerTracing(name, TABLES[name]);
-  const backend: unknown = tf.findBackend(name);
-  return backend as TraceBackend;
-}
+/** The tracing backends there are, one for each table of kernels. */
+const registered: { readonly name: string; readonly table: KernelTable }[] = [];
 
-function registerTracing(name: TraceBackendName, table: KernelTable): void {
+/**
+ * The name of the tracing backend with these kernels, registered when such a table is first met. It never becomes the default
+ * backend by itself.
+ */
+export function traceBackendName(table: KernelTable): string {
+  const known = registered.find((other) => isSameTable(other.table, table));
+  if (known !== undefined) return known.name;
+  const name = registered.length === 0 ? TRACE_BACKEND : `${TRACE_BACKEND}-${registered.length}`;
+  registered.push({ name, table });
   tf.registerBackend(name, () => new TraceBackend(), 0);
   for (const [kernelName, kernel] of Object.entries(table)) register(name, kernelName, kernel);
   for (const { kernelName } of tf.getKernelsForBackend('cpu')) {
     if (!(kernelName in table)) register(name, kernelName, refusal(kernelName));
   }
+  return name;
 }
 
-function register(backendName: TraceBackendName, kernelName: string, kernel: Kernel): void {
-  const registered = { kernel, takesBytes: kernelName in quantized };
+const TRACE_BACKEND = 'peftjs-trace';
+
+/** A tracing backend by its name. */
+export function traceBackend(name: string): TraceBackend {
+  const backend: unknown = tf.findBackend(name);
+  return backend as TraceBackend;
+}
+
+function isSameTable(a: KernelTable, b: KernelTable): boolean {
+  const names = Object.keys(a);
+  return names.length === Object.keys(b).length && names.every((name) => a[name] === b[name]);
+}
+
+function register(backendName: string, kernelName: string, kernel: Kernel): void {
+  const kernelOfTable = { kernel, takesBytes: kernelName in quantized };
   tf.registerKernel({
     kernelName,
     backendName,
-    kernelFunc: ({ inputs, attrs, backend }) => (backend as unknown as TraceBackend).run(registered, inputs, attrs),
+    kernelFunc: ({ inputs, attrs, backend }) => (backend as unknown as TraceBackend).run(kernelOfTable, inputs, attrs),
   });
 }
 
@@ -228,4 +233,50 @@ function refuseBytes(values: Readonly<Record<string, Value>>): void {
 
 function isMany(outputs: Value | readonly Value[]): outputs is readonly Value[] {
   return Array.isArray(outputs);
+}
+
+/** The error for a kernel that cannot be compiled. */
+export function missingKernel(kernelName: string): EngineError {
+  return new EngineError(
+    `the TensorFlow.js kernel '${kernelName}'${askedBy()} has no ONNX twin; ` +
+      'compose the function from other ops, or run it with the eager executor',
+    kernelName,
+  );
+}
+
+const OP_SUFFIX = '__op';
+const RANDOM_OPS: ReadonlySet<string> = new Set([
+  'dropout',
+  'multinomial',
+  'rand',
+  'randomGamma',
+  'randomNormal',
+  'randomStandardNormal',
+  'randomUniform',
+  'randomUniformInt',
+  'truncatedNormal',
+]);
+
+/** The public ops that are running, outermost first: TensorFlow.js opens a scope for each. */
+function runningOps(): string[] {
+  const { scopeStack } = tf.engine().state;
+  return scopeStack.flatMap(({ name }) => (name.endsWith(OP_SUFFIX) ? [name.slice(0, -OP_SUFFIX.length)] : []));
+}
+
+/** Who asked, for the middle of a sentence; empty where nobody knows. */
+function askedBy(): string {
+  const ops = runningOps();
+  const isGradient = tf.engine().state.scopeStack.some(({ name }) => name === 'backward');
+  if (ops.length === 0) return isGradient ? ' (asked for by a gradient)' : '';
+  return ` (asked for by tf.${ops.join(' > tf.')}${isGradient ? ', in a gradient' : ''})`;
+}
+
+/** Numbers drawn while the function is traced would be the same in every run. @throws EngineError inside a random op. */
+function refuseRandomness(): void {
+  const op = runningOps().find((name) => RANDOM_OPS.has(name));
+  if (op === undefined) return;
+  throw new EngineError(
+    `tf.${op} would draw its numbers once, when the function is compiled, and repeat them in every run; ` +
+      'pass random numbers as an input (for dropout see @peftjs/core/nn)',
+  );
 }

@@ -3,11 +3,12 @@ import type { PureFunction, Tensors, TensorSpec } from '@peftjs/core';
 import { checkFunction, checkOutputs, checkSpecs } from '../checks.js';
 import { withBackend } from '../tf-backends.js';
 import type { GraphBuilder, GraphConstant, GraphNode, GraphPort } from './graph.js';
-import type { ByteType } from './integer-products.js';
+import type { ByteType } from './runtime.js';
 import { writeModel } from './onnx.js';
-import { missingKernel } from './running-ops.js';
-import { TRACE_BACKEND, traceBackend } from './trace-backend.js';
-import type { TraceBackend, TraceBackendName } from './trace-backend.js';
+import { kernelTable } from './kernels/table.js';
+import type { KernelTable } from './kernels/kernel.js';
+import { missingKernel, traceBackend, traceBackendName } from './trace-backend.js';
+import type { TraceBackend } from './trace-backend.js';
 
 /** A pure function as an ONNX graph. */
 export interface TracedGraph {
@@ -28,25 +29,28 @@ export interface TracedGraph {
  * without an ONNX twin, traces another function.
  * @throws ShapeError when a spec is impossible.
  */
-export async function trace(
-  fn: PureFunction,
-  inputs: Readonly<Record<string, TensorSpec>>,
-  bytes: ByteType = 'int8',
-): Promise<TracedGraph> {
-  return traceOn(TRACE_BACKEND, fn, inputs, bytes);
+export async function trace(fn: PureFunction, inputs: Readonly<Record<string, TensorSpec>>): Promise<TracedGraph> {
+  return traceWith({ table: kernelTable, bytes: 'int8' }, fn, inputs);
 }
 
-/** The same on a tracing backend by name. `bytes`: what the graph takes in the place of int8. */
-export async function traceOn(
-  name: TraceBackendName,
+/** What a trace depends on besides the function. */
+export interface Tracing {
+  readonly table: KernelTable;
+  /** What the graph takes in the place of int8. */
+  readonly bytes: ByteType;
+}
+
+/** {@link trace} with other kernels. */
+export async function traceWith(
+  { table, bytes }: Tracing,
   fn: PureFunction,
   inputs: Readonly<Record<string, TensorSpec>>,
-  bytes: ByteType = 'int8',
 ): Promise<TracedGraph> {
   checkFunction(fn);
   checkSpecs(inputs, ['float32', 'int32', 'int8']);
   // A backend must have been chosen, and none be half started, for TensorFlow.js to come back to it.
   await tf.ready();
+  const name = traceBackendName(table);
   const backend = traceBackend(name);
   return withBackend(name, () =>
     backend.trace((graph) => {

@@ -1,7 +1,8 @@
 import { Tensor } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
 import { ConfigError, EngineError } from '@peftjs/core';
-import type { CompiledFunction, Executor, HostTensor, PureFunction, Tensors, TensorSpec } from '@peftjs/core';
+import type { CompiledFunction, Executor, HostTensor, PureFunction, Tensors } from '@peftjs/core';
+import type { Specs } from '../axes.js';
 import { checkFunction, checkHostTensor, checkInputs, checkOutputs, checkSpecs } from '../checks.js';
 import { withBackend } from '../tf-backends.js';
 import { EAGER_BACKENDS, startBackend } from './backends.js';
@@ -61,11 +62,7 @@ async function firstThatStarts([name = 'cpu', ...others]: readonly EagerBackend[
   }
 }
 
-function prepared(
-  backend: EagerBackend,
-  fn: PureFunction,
-  specs: Readonly<Record<string, TensorSpec>>,
-): CompiledFunction<Tensor> {
+function prepared(backend: EagerBackend, fn: PureFunction, specs: Specs): CompiledFunction<Tensor> {
   checkFunction(fn);
   checkSpecs(specs);
   let isDisposed = false;

@@ -2,10 +2,12 @@ import { createRng, EngineError, hostIntegers, hostTensor, predict } from '@peft
 import type { Batch, HostTensor, Model, PeftModel } from '@peftjs/core';
 import { compiled } from '../compiled/compiled.js';
 import { loadRuntime, type OrtRuntime, type OrtTensor } from '../compiled/runtime.js';
-import { TEXT_INPUTS, type OnnxOptions, type TextInput } from './export-onnx.js';
+import { TEXT_INPUTS, type TextInput } from './export-onnx.js';
 
 /** How an exported graph is held against its model. */
-export interface OnnxCheckOptions extends Pick<OnnxOptions, 'maxTokens'> {
+export interface OnnxCheckOptions {
+  /** Most tokens that the model reads. */
+  readonly maxTokens: number;
   /** ONNX Runtime to use, e.g. onnxruntime-web in a page. Default: onnxruntime-node. */
   readonly runtime?: OrtRuntime;
 }

@@ -11,7 +11,7 @@
  */
 import { splitHeads } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import type { Tensor, Tensor1D } from '@tensorflow/tfjs';
 
 /** How distances are told apart. */
 export interface RelativeConfig {
@@ -50,21 +50,24 @@ export interface Distances {
   readonly toQueries: Tensor;
 }
 
-/** The distances of a row of tokens: R = 2 S, of which the last is never read; of its first token alone: R = S. */
-export function distances(tokens: number, queries: number, config: RelativeConfig): Distances {
-  const rows = (count: number, distance: (r: number) => number): Tensor =>
+/**
+ * The distances of a row of tokens: R = 2 S, of which the last is never read; of its first token alone: R = S. They are a part of the
+ * distances of the longest row there is, falling or rising.
+ * @param most tokens of the longest row
+ */
+export function distances(tokens: number, queries: number, most: number, config: RelativeConfig): Distances {
+  const rows = (distance: (r: number) => number): Tensor1D =>
     tf.tensor1d(
-      Int32Array.from({ length: count }, (_, r) => relativeRow(distance(r), config)),
+      Int32Array.from({ length: 2 * most }, (_, r) => relativeRow(distance(r), config)),
       'int32',
     );
+  const falling = rows((r) => most - 1 - r);
   if (queries < tokens) {
-    const fromFirst = rows(tokens, (r) => -r);
+    const fromFirst = tf.slice(falling, [most - 1], [tokens]); // 0, -1, ..
     return { toKeys: fromFirst, toQueries: fromFirst };
   }
-  return {
-    toKeys: rows(2 * tokens, (r) => tokens - 1 - r),
-    toQueries: rows(2 * tokens, (r) => r - (tokens - 1)),
-  };
+  const part = (all: Tensor1D): Tensor => tf.slice(all, [most - tokens], [2 * tokens]);
+  return { toKeys: part(falling), toQueries: part(rows((r) => r - (most - 1))) };
 }
 
 /** q_i . p_d: q [B, Q, H], p [R, H], both of `heads` heads -> [B, heads, Q, S], S = `tokens`. */

@@ -163,13 +163,13 @@ function lastHidden(config: DebertaV2Config, scope: Scope, inputs: Tensors, read
   const mask = maskBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, 1, S]
   const last = config.numHiddenLayers - 1;
   let x = embed(config, scope, inputs); // [B, S, H]
-  const tokens = x.shape[1] as number;
-  const all = positionRows(config, scope, distances(tokens, tokens, config));
+  const [tokens, most] = [x.shape[1] as number, config.maxPositionEmbeddings];
+  const all = positionRows(config, scope, distances(tokens, tokens, most, config));
   for (let layer = 0; layer < last; layer++) {
     x = transformerLayer(config, scope, layer, { queries: x, keys: x, mask, positions: all });
   }
   const queries = read(x); // [B, Q, H]
-  const few = positionRows(config, scope, distances(tokens, queries.shape[1] as number, config));
+  const few = positionRows(config, scope, distances(tokens, queries.shape[1] as number, most, config));
   return transformerLayer(config, scope, last, { queries, keys: x, mask, positions: few });
 }
 

@@ -41,7 +41,7 @@ import {
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';
-import { ropeFrequencies, ropeSettings, ropeTable, type RopeConfig } from './rope.js';
+import { ropeAngles, ropeFrequencies, ropeSettings, type RopeConfig } from './rope.js';
 
 /** The settings of config.json that the network depends on, under their names there. */
 interface LlamaConfig {
@@ -176,9 +176,7 @@ function belowLast(config: LlamaConfig, scope: Scope, inputs: Tensors, context: 
 
 /** [positions, size / 2] */
 function anglesOf({ rope, headDim }: LlamaConfig, positions: number): RotaryOptions {
-  const { cos, sin } = ropeTable(ropeFrequencies(rope, headDim), positions);
-  const shape: [number, number] = [positions, headDim / 2];
-  return { cos: tf.tensor2d(cos, shape), sin: tf.tensor2d(sin, shape) };
+  return ropeAngles(ropeFrequencies(rope, headDim), positions);
 }
 
 /** What a layer computes with. */

@@ -2,6 +2,8 @@
  * Angles of rotary position embeddings (Su et al., 2021): position times theta^(-2 i / size), i = 0 .. size / 2 - 1, where these
  * frequencies may be lowered for texts longer than those of pretraining.
  */
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
 import { CheckpointError } from '@peftjs/core';
 import { field, shown } from '../json.js';
 import { positiveInteger, positiveNumber, refuseUnless, type ConfigFile } from '../transformers/config.js';
@@ -42,19 +44,11 @@ function scaled(frequency: number, scaling: RopeScaling): number {
   return ((1 - smooth) * frequency) / factor + smooth * frequency;
 }
 
-/** Cosines and sines of every position's angles: [tokens, size / 2] each. */
-export function ropeTable(frequencies: Float32Array, tokens: number): { cos: Float32Array; sin: Float32Array } {
-  const half = frequencies.length;
-  const cos = new Float32Array(tokens * half);
-  const sin = new Float32Array(tokens * half);
-  for (let position = 0; position < tokens; position++) {
-    frequencies.forEach((frequency, index) => {
-      const angle = Math.fround(position * frequency);
-      cos[position * half + index] = Math.cos(angle);
-      sin[position * half + index] = Math.sin(angle);
-    });
-  }
-  return { cos, sin };
+/** Cosines and sines of every position's angles, [positions, size / 2] each: computed in the step, in float32 as in transformers. */
+export function ropeAngles(frequencies: Float32Array, positions: number): { cos: Tensor; sin: Tensor } {
+  const places = tf.expandDims(tf.range(0, positions, 1, 'float32'), 1); // [positions, 1]
+  const angles = tf.mul(places, tf.tensor1d(frequencies)); // [positions, size / 2]
+  return { cos: tf.cos(angles), sin: tf.sin(angles) };
 }
 
 /**

@@ -96,7 +96,7 @@ function embed(scope: Scope, inputs: Tensors): Tensor {
     throw new ShapeError(`use-lite reads at most ${MAX_TOKENS} tokens, got ${tokens}: cut the sequences`, 'inputIds');
   }
   const pieces = scope.embedding('embeddings', ids); // [B, S, 256]
-  const signal = tf.tensor(timingSignal(tokens), [1, tokens, EMBEDDING]);
+  const signal = tf.slice(tf.tensor2d(timingSignal(MAX_TOKENS), [MAX_TOKENS, EMBEDDING]), [0, 0], [tokens, EMBEDDING]);
   return tf.reshape(tf.add(tf.mul(pieces, 2), signal), [batch * tokens, EMBEDDING]);
 }
 

@@ -1,0 +1,41 @@
+import type { Axis, InputSpec, TensorSpec } from '@peftjs/core';
+
+/** The specs of a function's inputs. */
+export type Specs = Readonly<Record<string, InputSpec>>;
+
+/** The size of each named axis. */
+export type Sizes = Readonly<Record<string, number>>;
+
+/** A named axis as a shape has it: 'batch', or a multiple of it, '2*batch'. */
+export interface NamedAxis {
+  readonly name: string;
+  readonly factor: number;
+}
+
+/** What an axis without a size of its own says. */
+export function namedAxis(axis: string): NamedAxis {
+  const [, factor, name] = /^([1-9]\d*)\*(.+)$/.exec(axis) ?? [];
+  return name === undefined ? { name: axis, factor: 1 } : { name, factor: Number(factor) };
+}
+
+/** The names of the axes, in the order in which the inputs have them. */
+export function axisNames(specs: Specs): string[] {
+  const axes = Object.values(specs).flatMap(({ shape }) => shape.filter((axis) => typeof axis === 'string'));
+  return [...new Set(axes.map((axis) => namedAxis(axis).name))];
+}
+
+/** The specs at given sizes. */
+export function sizedSpecs(specs: Specs, sizes: Sizes): Record<string, TensorSpec> {
+  return Object.fromEntries(
+    Object.entries(specs).map(([key, { dtype, shape }]) => [
+      key,
+      { dtype, shape: shape.map((axis) => sizeOfAxis(axis, sizes)) },
+    ]),
+  );
+}
+
+function sizeOfAxis(axis: Axis, sizes: Sizes): number {
+  if (typeof axis === 'number') return axis;
+  const { name, factor } = namedAxis(axis);
+  return factor * (sizes[name] as number);
+}

@@ -1,0 +1,171 @@
+import type { Sizes, Specs } from '../axes.js';
+import { shownAttributes } from './graph.js';
+import type { GraphConstant, GraphNode } from './graph.js';
+import type { ModelPort } from './onnx.js';
+import { NotOpen, OpenGraph, unifiedConstant } from './open-graph.js';
+import { constantOf, shownPolynomial } from './polynomial.js';
+import type { TracedGraph } from './trace.js';
+
+/** An input or output of a graph, by the function's name for it and by the graph's. */
+export interface RunPort extends ModelPort {
+  readonly key: string;
+}
+
+/** A graph that can be run: of one trace, or of several that were merged. */
+export interface RunGraph {
+  readonly nodes: readonly GraphNode[];
+  readonly constants: readonly GraphConstant[];
+  readonly inputs: readonly RunPort[];
+  readonly outputs: readonly RunPort[];
+}
+
+/**
+ * What the traces of one function at several sizes have in common, as one graph for every size.
+ *
+ * @param specs the function's inputs, with names for the axes that differ
+ * @param sizes those of each trace
+ * @throws NotOpen when the function does something else for other sizes.
+ */
+export function merged(traces: readonly TracedGraph[], specs: Specs, sizes: readonly Sizes[]): RunGraph {
+  checkAlike(traces);
+  return new Merge(traces, specs, sizes).graph();
+}
+
+class Merge {
+  readonly #traces: readonly TracedGraph[];
+  readonly #specs: Specs;
+  readonly #open: OpenGraph;
+  /** The constants of each trace by their names. */
+  readonly #constants: readonly ReadonlyMap<string, GraphConstant>[];
+  /** What the values of each trace are called in the merged graph. */
+  readonly #values: readonly Map<string, string>[];
+  /** What takes the place of constants, by their names. */
+  readonly #held = new Map<string, Held>();
+
+  constructor(traces: readonly TracedGraph[], specs: Specs, sizes: readonly Sizes[]) {
+    const [first] = traces as [TracedGraph];
+    this.#traces = traces;
+    this.#specs = specs;
+    this.#open = new OpenGraph(specs, new Map(first.inputs.map(({ key, name }) => [key, name])), sizes);
+    this.#constants = traces.map((trace) => new Map(trace.constants.map((constant) => [constant.name, constant])));
+    this.#values = traces.map((trace) => new Map(trace.inputs.map(({ name }) => [name, name])));
+  }
+
+  /** @throws NotOpen */
+  graph(): RunGraph {
+    const [first] = this.#traces as [TracedGraph];
+    const used = new Set([...first.nodes.flatMap(({ inputs }) => inputs), ...first.outputs.map(({ name }) => name)]);
+    first.nodes.forEach((node, index) => {
+      this.#add(node, index, used);
+    });
+    const outputs = first.outputs.map((port, index) => this.#output(port, index));
+    const inputs = first.inputs.map((port) => ({ ...port, shape: (this.#specs[port.key] as Specs[string]).shape }));
+    const { nodes, constants, sizeInputs } = this.#open;
+    return { nodes, constants, inputs: [...inputs, ...sizeInputs.values()], outputs };
+  }
+
+  #add(node: GraphNode, index: number, used: ReadonlySet<string>): void {
+    const twins = this.#traces.map(({ nodes }) => nodes[index] as GraphNode);
+    const inputs = node.inputs.map((_, slot) => {
+      const read = twins.map((twin) => twin.inputs[slot] as string);
+      return this.#constant(node, slot, read) ?? { name: this.#value(node, read), mayHoldZero: false };
+    });
+    twins.forEach(({ outputs }, trace) => {
+      outputs.forEach((name, place) => this.#values[trace]?.set(name, node.outputs[place] as string));
+    });
+    // A node's last outputs may be left out.
+    const outputs = node.outputs.slice(0, node.outputs.findLastIndex((name) => used.has(name)) + 1);
+    const attributes = inputs.some((input) => input.mayHoldZero)
+      ? { ...node.attributes, allowzero: 1 }
+      : node.attributes;
+    this.#open.nodes.push({ ...node, inputs: inputs.map(({ name }) => name), outputs, attributes });
+  }
+
+  /** What takes the place of the constants that the traces read here; undefined where they read none. */
+  #constant(node: GraphNode, slot: number, read: readonly string[]): Held | undefined {
+    const constants = read.flatMap((name, trace) => this.#constants[trace]?.get(name) ?? []);
+    if (constants.length === 0) return undefined;
+    if (constants.length < read.length) throw new NotOpen('something is a constant for some sizes only', node);
+    const isShape = node.op === 'Reshape' && slot === 1;
+    const key = `${isShape ? 'shape ' : ''}${read.join()}`;
+    const held =
+      this.#held.get(key) ??
+      (isShape ? this.#shape(constants) : undefined) ??
+      ({ name: unifiedConstant(this.#open, constants, node), mayHoldZero: false } satisfies Held);
+    this.#held.set(key, held);
+    return held;
+  }
+
+  /** A new shape; undefined where it does not follow from the sizes. */
+  #shape(constants: readonly GraphConstant[]): Held | undefined {
+    const dims = constants.every(({ shape }) => shape[0] === constants[0]?.shape[0])
+      ? this.#open.fitted(constants.map(({ data }) => data))
+      : 'none';
+    if (typeof dims === 'string') return undefined;
+    const known = dims.map(constantOf);
+    const open = known.filter((dim) => dim === undefined).length;
+    // The one dimension that the sizes decide, ONNX works out by itself.
+    if (open === 1 && !known.includes(0)) {
+      return { name: this.#open.integers(known.map((dim) => dim ?? -1)), mayHoldZero: false };
+    }
+    return { name: this.#open.vector(dims), mayHoldZero: open > 1 };
+  }
+
+  /** What the values that the traces read here are called. @throws NotOpen unless it is one value. */
+  #value(node: GraphNode | undefined, read: readonly string[]): string {
+    const [first, ...others] = read.map((name, trace) => this.#values[trace]?.get(name));
+    if (first !== undefined && others.every((other) => other === first)) return first;
+    throw new NotOpen('other values for other sizes', node);
+  }
+
+  #output(port: RunPort, index: number): RunPort {
+    const ports = this.#traces.map(({ outputs }) => outputs[index]);
+    if (!ports.every((other) => other?.key === port.key)) throw new NotOpen('other outputs for other sizes');
+    const name = this.#value(
+      undefined,
+      ports.map((other) => other?.name ?? ''),
+    );
+    const shapes = ports.map((other) => other?.shape ?? []);
+    const isOneRank = shapes.every(({ length }) => length === port.shape.length);
+    const dims = isOneRank ? this.#open.fitted(shapes) : 'none';
+    if (typeof dims !== 'string') {
+      return { ...port, name, shape: dims.map((dim) => constantOf(dim) ?? shownPolynomial(dim)) };
+    }
+    const mayFollow = dims === 'undetermined';
+    throw new NotOpen(`the shape of the output '${port.key}' does not follow from the sizes`, undefined, mayFollow);
+  }
+}
+
+/** What takes the place of constants. */
+interface Held {
+  readonly name: string;
+  /** For the shape of a Reshape: whether a zero in it is a size, and not ONNX's "as before". */
+  readonly mayHoldZero: boolean;
+}
+
+/** @throws NotOpen unless the traces have the same inputs, and the same operators in the same order. */
+function checkAlike(traces: readonly TracedGraph[]): void {
+  const [first, ...others] = traces as [TracedGraph, ...TracedGraph[]];
+  for (const { nodes, inputs } of others) {
+    const index = first.nodes.findIndex((node, place) => !isTwin(node, nodes[place]));
+    const node = first.nodes[index];
+    if (node) throw new NotOpen(`other operators follow for other sizes from node ${index} on`, node);
+    if (nodes.length !== first.nodes.length) {
+      throw new NotOpen(`${first.nodes.length} nodes for some sizes and ${nodes.length} for others`);
+    }
+    if (inputs.length !== first.inputs.length || !inputs.every(({ key }, place) => key === first.inputs[place]?.key)) {
+      throw new NotOpen('other inputs for other sizes');
+    }
+  }
+}
+
+function isTwin(node: GraphNode, other: GraphNode | undefined): boolean {
+  return (
+    other !== undefined &&
+    node.op === other.op &&
+    node.domain === other.domain &&
+    node.inputs.length === other.inputs.length &&
+    node.outputs.length === other.outputs.length &&
+    shownAttributes(node.attributes) === shownAttributes(other.attributes)
+  );
+}

@@ -1,0 +1,284 @@
+import { EngineError } from '@peftjs/core';
+import { namedAxis, type Sizes, type Specs } from '../axes.js';
+import { ELEMENT_NUMBERS } from './graph.js';
+import type { ConstantData, ElementType, GraphConstant, GraphNode } from './graph.js';
+import type { ModelPort } from './onnx.js';
+import { constantOf, Fitter, type Polynomial } from './polynomial.js';
+
+/** A constant without a name. */
+export type Numbers = Omit<GraphConstant, 'name'>;
+
+/** Thrown inside the engine for traces that are not one graph. */
+export class NotOpen extends EngineError {
+  /**
+   * @param what what the graph does that does not follow from the sizes
+   * @param mayFollow whether further traces might show how it does
+   */
+  constructor(
+    what: string,
+    readonly node?: Pick<GraphNode, 'op'>,
+    readonly mayFollow = false,
+  ) {
+    super(`${what}${node === undefined ? '' : `, which its node '${node.op}' reads`}`, node?.op);
+  }
+}
+
+/** Where an input of the graph has a named axis. */
+interface Source {
+  readonly input: string;
+  readonly axis: number;
+  readonly factor: number;
+}
+
+/**
+ * A graph under construction whose named axes have a size in every run only. What it computes of them it computes once: each
+ * polynomial is a handful of integers, added and multiplied before the nodes that read it.
+ */
+export class OpenGraph {
+  readonly nodes: GraphNode[] = [];
+  readonly constants: GraphConstant[] = [];
+  /** Inputs that are there for their sizes alone. */
+  readonly sizeInputs = new Map<string, ModelPort & { readonly key: string }>();
+  readonly #specs: Specs;
+  readonly #inputs: ReadonlyMap<string, string>;
+  readonly #fitter: Fitter;
+  readonly #names = new Map<string, string>();
+  readonly #byContent = new Map<string, GraphConstant[]>();
+
+  /**
+   * @param specs the inputs of the function
+   * @param inputs what the graph calls those that it reads
+   * @param sizes those of each trace
+   */
+  constructor(specs: Specs, inputs: ReadonlyMap<string, string>, sizes: readonly Sizes[]) {
+    this.#specs = specs;
+    this.#inputs = inputs;
+    this.#fitter = new Fitter(sizes);
+  }
+
+  /** For each place of rows of one length, one row a trace, its polynomial; otherwise why there is none. */
+  fitted(rows: readonly ArrayLike<number | bigint>[]): Polynomial[] | 'none' | 'undetermined' {
+    const [first] = rows as [ArrayLike<number | bigint>];
+    const polynomials: Polynomial[] = [];
+    let isOpen = false;
+    for (let place = 0; place < first.length; place++) {
+      const fit = this.#fitter.fit(rows.map((row) => Number(row[place])));
+      if (fit === 'none') return fit;
+      if (fit === 'undetermined') isOpen = true;
+      else polynomials.push(fit);
+    }
+    return isOpen ? 'undetermined' : polynomials;
+  }
+
+  /** The name of a constant; equal ones are held once. */
+  constant({ dtype, shape, data }: Numbers): string {
+    const key = `${dtype}[${shape.join()}]${String(data[0])}`;
+    const alike = this.#byContent.get(key) ?? [];
+    const known = alike.find((constant) => equalNumbers(constant.data, data));
+    if (known !== undefined) return known.name;
+    const constant = { name: `constant_${this.constants.length}`, dtype, shape, data };
+    this.#byContent.set(key, [...alike, constant]);
+    this.constants.push(constant);
+    return constant.name;
+  }
+
+  /** A vector of integers: int64 [n]. */
+  integers(values: readonly number[]): string {
+    return this.constant({ dtype: 'int64', shape: [values.length], data: BigInt64Array.from(values, BigInt) });
+  }
+
+  /** A node with one output, and that output's name. A second one that is the same is the first. */
+  node(op: string, inputs: readonly string[], attributes: GraphNode['attributes'] = {}): string {
+    const key = JSON.stringify([op, inputs, attributes]);
+    const known = this.#names.get(key);
+    if (known !== undefined) return known;
+    const name = `value_${this.#names.size}`;
+    this.#names.set(key, name);
+    this.nodes.push({ op, domain: '', inputs, outputs: [name], attributes });
+    return name;
+  }
+
+  /** A vector of integers that follow from the sizes: int64 [n]. */
+  vector(polynomials: readonly Polynomial[]): string {
+    const known = polynomials.map(constantOf);
+    if (known.every((value) => value !== undefined)) return this.integers(known);
+    const parts = polynomials.map((polynomial) => this.#value(polynomial));
+    return parts.length === 1 ? (parts[0] as string) : this.node('Concat', parts, { axis: 0 });
+  }
+
+  /** 0, 1, .. of a length that follows from the sizes: int64 [n]. */
+  range(length: Polynomial): string {
+    const [zero, one] = [0, 1].map((value) => this.constant(scalar(value))) as [string, string];
+    return this.node('Range', [zero, this.node('Squeeze', [this.vector([length])]), one]);
+  }
+
+  cast(name: string, from: ElementType, to: ElementType): string {
+    return from === to ? name : this.node('Cast', [name], { to: ELEMENT_NUMBERS[to] });
+  }
+
+  /** int64 [1] */
+  #value(polynomial: Polynomial): string {
+    const constant = constantOf(polynomial);
+    if (constant !== undefined) return this.integers([constant]);
+    const terms = polynomial.terms.map(({ coefficient, axes }) => {
+      const factors = axes.map((axis) => this.#size(axis));
+      if (factors.length === 0 || coefficient !== 1) factors.push(this.integers([coefficient]));
+      return factors.reduce((product, factor) => this.node('Mul', [product, factor]));
+    });
+    const sum = terms.reduce((sum, term) => this.node('Add', [sum, term]));
+    return polynomial.divisor === 1 ? sum : this.node('Div', [sum, this.integers([polynomial.divisor])]);
+  }
+
+  /** The size of a named axis: int64 [1] */
+  #size(name: string): string {
+    const { input, axis, factor } = this.#source(name);
+    const size = this.node('Shape', [input], { start: axis, end: axis + 1 });
+    return factor === 1 ? size : this.node('Div', [size, this.integers([factor])]);
+  }
+
+  /** An input that has the axis: one that the graph reads anyway if there is one, and the axis itself rather than a multiple. */
+  #source(name: string): Source {
+    const all = Object.entries(this.#specs).flatMap(([key, { shape }]) =>
+      shape.flatMap((axis, place) => {
+        const named = typeof axis === 'string' ? namedAxis(axis) : undefined;
+        return named?.name === name ? [{ key, axis: place, factor: named.factor, isRead: this.#inputs.has(key) }] : [];
+      }),
+    );
+    const rank = (isRead: boolean, factor: number): number => (isRead ? 0 : 1e9) + factor;
+    const [best] = all.sort((a, b) => rank(a.isRead, a.factor) - rank(b.isRead, b.factor));
+    if (best === undefined) throw new EngineError(`no input has an axis '${name}'`, name);
+    const { key, axis, factor } = best;
+    return { input: this.#inputs.get(key) ?? this.#sizeInput(key), axis, factor };
+  }
+
+  #sizeInput(key: string): string {
+    const { dtype, shape } = this.#specs[key] as Specs[string];
+    const port = { key, name: `in:${key}`, dtype, shape };
+    this.sizeInputs.set(key, port);
+    return port.name;
+  }
+}
+
+/**
+ * A constant whose numbers or shape the sizes decide, made in the graph from what each trace holds in its place:
+ *
+ *   the same in all of them            a constant
+ *   integers of one shape              polynomials of the sizes
+ *   start + sum of step_a * index_a    rows, columns, distances and flat numbers, from a range for each axis
+ *   three numbers around a diagonal    masks of what comes later, identities: below, on and above it
+ *
+ * @returns the name of the value that takes the place of these constants
+ * @throws NotOpen when they have nothing of this in common.
+ */
+export function unifiedConstant(graph: OpenGraph, held: readonly GraphConstant[], node: GraphNode): string {
+  const [first, ...others] = held as [GraphConstant, ...GraphConstant[]];
+  const shown = `${first.dtype} [${first.shape.join(', ')}]`;
+  const isAlike = others.every(({ dtype, shape }) => dtype === first.dtype && shape.length === first.shape.length);
+  if (!isAlike) throw new NotOpen(`a ${shown} has another type or rank for other sizes`, node);
+  const isOneShape = others.every(({ shape }) => shape.every((dim, axis) => dim === first.shape[axis]));
+  if (isOneShape && others.every(({ data }) => equalNumbers(first.data, data))) return graph.constant(first);
+  const made = isOneShape ? integersOf(graph, held) : (linear(graph, held) ?? aroundDiagonal(graph, held) ?? 'none');
+  if (typeof made !== 'string') return made.name;
+  throw new NotOpen(`nothing is known of how the sizes decide the ${shown}`, node, made === 'undetermined');
+}
+
+/** The name of a value, or why there is none. */
+type Made = { readonly name: string } | 'none' | 'undetermined';
+
+/** Integers of one shape, each a polynomial. */
+function integersOf(graph: OpenGraph, held: readonly GraphConstant[]): Made {
+  const [{ shape, dtype }] = held as [GraphConstant];
+  const polynomials = graph.fitted(held.map(({ data }) => data));
+  if (typeof polynomials === 'string') return polynomials;
+  const vector = graph.vector(polynomials); // int64 [n]
+  const shaped = shape.length === 1 ? vector : graph.node('Reshape', [vector, graph.integers(shape)]);
+  return { name: graph.cast(shaped, 'int64', dtype) };
+}
+
+/** start + the sum over axes of step * index, whole numbers; undefined where a trace holds something else. */
+function linear(graph: OpenGraph, held: readonly GraphConstant[]): Made | undefined {
+  const [{ shape, dtype }] = held as [GraphConstant];
+  const forms = held.map(linearForm).filter((form) => form !== undefined);
+  if (forms.length < held.length) return undefined;
+  const [numbers, dims] = [graph.fitted(forms), graph.fitted(held.map((constant) => constant.shape))];
+  if (typeof numbers === 'string') return numbers;
+  if (typeof dims === 'string') return dims;
+  const [start, ...steps] = numbers as [Polynomial, ...Polynomial[]];
+  const terms = steps.flatMap((step, axis) => {
+    if (constantOf(step) === 0) return [];
+    const range = graph.range(dims[axis] as Polynomial);
+    const scaled = constantOf(step) === 1 ? range : graph.node('Mul', [range, graph.vector([step])]);
+    const behind = shape.length - 1 - axis;
+    return [
+      behind === 0 ? scaled : graph.node('Reshape', [scaled, graph.integers([-1, ...Array<number>(behind).fill(1)])]),
+    ];
+  });
+  const all = constantOf(start) === 0 && terms.length > 0 ? terms : [...terms, graph.vector([start])];
+  const sum = all.reduce((total, term) => graph.node('Add', [total, term]));
+  const isWhole = shape.length === 1 && terms.length === 1;
+  return { name: graph.cast(isWhole ? sum : graph.node('Expand', [sum, graph.vector(dims)]), 'int64', dtype) };
+}
+
+/** Start, and the step along each axis: of an axis of one element, 0. Undefined for numbers of another form. */
+function linearForm({ data, shape }: GraphConstant): number[] | undefined {
+  const strides = stridesOf(shape);
+  const start = Number(data[0]);
+  const steps = shape.map((dim, axis) => (dim > 1 ? Number(data[strides[axis] as number]) - start : 0));
+  if (data.length === 0 || ![start, ...steps].every(Number.isInteger)) return undefined;
+  for (let at = 0; at < data.length; at++) {
+    let value = start;
+    for (let axis = 0, rest = at; axis < shape.length; axis++) {
+      const stride = strides[axis] as number;
+      const index = Math.floor(rest / stride);
+      rest -= index * stride;
+      value += (steps[axis] as number) * index;
+    }
+    if (Number(data[at]) !== value) return undefined;
+  }
+  return [start, ...steps];
+}
+
+function stridesOf(shape: readonly number[]): number[] {
+  return shape.map((_, axis) => shape.slice(axis + 1).reduce((product, dim) => product * dim, 1));
+}
+
+/** [.., rows, columns] of three numbers: below the diagonal, on it and above it. */
+function aroundDiagonal(graph: OpenGraph, held: readonly GraphConstant[]): Made | undefined {
+  const [first] = held as [GraphConstant];
+  const columns = first.shape.at(-1) as number;
+  const three = [first.data[columns], first.data[0], first.data[1]];
+  if (first.shape.length < 2 || three.includes(undefined)) return undefined;
+  if (!held.every((constant) => isAround(constant, three))) return undefined;
+  const dims = graph.fitted(held.map(({ shape }) => shape));
+  if (typeof dims === 'string') return dims;
+  const [rowCount, columnCount] = dims.slice(-2) as [Polynomial, Polynomial];
+  const rows = graph.node('Reshape', [graph.range(rowCount), graph.integers([-1, 1])]); // [rows, 1]
+  const columnsOf = graph.range(columnCount); // [columns]
+  // ONNX Runtime chooses between numbers only.
+  const dtype = first.dtype === 'bool' ? 'uint8' : first.dtype;
+  const [below, on, above] = [columns, 0, 1].map((at) =>
+    graph.constant({ dtype, shape: [], data: first.data.slice(at, at + 1) }),
+  ) as [string, string, string];
+  const isAbove = graph.node('Greater', [columnsOf, rows]);
+  const isOn = graph.node('Equal', [columnsOf, rows]);
+  const chosen = graph.node('Where', [isAbove, above, graph.node('Where', [isOn, on, below])]); // [rows, columns]
+  const square = graph.cast(chosen, dtype, first.dtype);
+  return { name: first.shape.length === 2 ? square : graph.node('Expand', [square, graph.vector(dims)]) };
+}
+
+function isAround({ data, shape }: GraphConstant, [below, on, above]: readonly unknown[]): boolean {
+  const [rows, columns] = shape.slice(-2) as [number, number];
+  return (data as Float32Array).every((value, at) => {
+    const distance = (at % columns) - (Math.floor(at / columns) % rows);
+    return Object.is(value, distance > 0 ? above : distance === 0 ? on : below);
+  });
+}
+
+function scalar(value: number): Numbers {
+  return { dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(value)) };
+}
+
+/** Whether two constants hold the same numbers, -0 and 0 told apart. */
+export function equalNumbers(a: ConstantData, b: ConstantData): boolean {
+  return a.length === b.length && (a as Float32Array).every((value, index) => Object.is(value, b[index]));
+}

@@ -1,0 +1,179 @@
+/** A pure function as a graph: traced once, or, where it has named axes, at several sizes that are then merged. */
+import { EngineError } from '@peftjs/core';
+import type { PureFunction } from '@peftjs/core';
+import { axisNames, namedAxis, sizedSpecs, type Sizes, type Specs } from '../axes.js';
+import { checkFunction, checkSpecs } from '../checks.js';
+import { Digest } from './digest.js';
+import { shownAttributes } from './graph.js';
+import { merged, type RunGraph } from './merge.js';
+import { NotOpen } from './open-graph.js';
+import { traceWith, type TracedGraph, type Tracing } from './trace.js';
+
+/** A function that was traced as often as it takes to know it again. */
+export interface Prepared {
+  /** Two functions with one digest compute the same. */
+  readonly digest: string;
+  /** @throws NotOpen when it is not one graph for every size. */
+  graph(): Promise<RunGraph>;
+}
+
+/**
+ * Sizes to trace at, in order of preference. Large ones tell formulas apart best, and those of the first kind can be halved; smaller
+ * ones are for functions that refuse these, e.g. a network that reads few tokens.
+ */
+const SIZES: readonly { readonly sizes: readonly number[]; readonly traces: number }[] = [
+  { sizes: [58, 74, 86, 106, 122, 62, 82, 94, 118], traces: 3 },
+  { sizes: [17, 23, 29, 19, 31, 37, 26, 34], traces: 5 },
+  { sizes: [7, 11, 13, 17, 9, 14, 19], traces: 5 },
+  { sizes: [3, 5, 4, 7, 6, 2], traces: 5 },
+];
+
+/** Traces after which a function is given up. */
+const MOST_TRACES = 6;
+/** Sizes that a function may refuse before all of a kind are taken for refused. */
+const MOST_REFUSED = 3;
+/** Traces that tell functions apart. */
+const TOLD_APART_BY = 2;
+
+/**
+ * Traces a function far enough to know it again.
+ * @throws EngineError when it does what a graph cannot.
+ * @throws ShapeError when a spec is impossible.
+ */
+export async function prepare(tracing: Tracing, fn: PureFunction, specs: Specs): Promise<Prepared> {
+  checkFunction(fn);
+  checkSpecs(specs, ['float32', 'int32', 'int8']);
+  const names = axisNames(specs);
+  const digest = new Digest().text(
+    JSON.stringify(Object.entries(specs).map(([key, { dtype, shape }]) => [key, dtype, shape])),
+  );
+  if (names.length === 0) {
+    const only = await traceWith(tracing, fn, sizedSpecs(specs, {}));
+    addTrace(digest, only);
+    return { digest: digest.value(), graph: () => Promise.resolve(only) };
+  }
+  const open = await openTraces(tracing, fn, specs, names);
+  for (const trace of open.traces.slice(0, TOLD_APART_BY)) addTrace(digest, trace);
+  return { digest: digest.value(), graph: () => open.merge() };
+}
+
+/** Traces of one function, more and more of them. */
+class Traces {
+  readonly traces: TracedGraph[] = [];
+  readonly #sizes: Sizes[] = [];
+  readonly #left: Sizes[];
+  readonly #refused: unknown[] = [];
+
+  constructor(
+    readonly trace: (at: Sizes) => Promise<TracedGraph>,
+    readonly specs: Specs,
+    readonly atFirst: number,
+    sizes: readonly Sizes[],
+  ) {
+    this.#left = [...sizes];
+  }
+
+  /**
+   * Traces until there are so many, at other sizes where the function refuses some.
+   * @throws EngineError when it does what a graph cannot, and its own error when it refuses too many.
+   */
+  async upTo(count: number): Promise<void> {
+    while (this.traces.length < count) {
+      const at = this.#left.shift();
+      if (at === undefined || this.#refused.length > MOST_REFUSED) throw this.#refused[0];
+      try {
+        this.traces.push(await this.trace(at));
+        this.#sizes.push(at);
+      } catch (error) {
+        // What a graph cannot do it cannot do at other sizes either.
+        if (error instanceof EngineError) throw error;
+        this.#refused.push(error);
+      }
+      await otherWork();
+    }
+  }
+
+  /** @throws NotOpen */
+  async merge(): Promise<RunGraph> {
+    for (let count = this.atFirst; ; count++) {
+      await this.upTo(count);
+      try {
+        return merged(this.traces, this.specs, this.#sizes);
+      } catch (error) {
+        const isOver = count >= MOST_TRACES || this.#left.length === 0;
+        if (!(error instanceof NotOpen && error.mayFollow) || isOver) throw error;
+      }
+    }
+  }
+}
+
+/** The first traces, of the first kind of sizes that the function does not refuse. */
+async function openTraces(tracing: Tracing, fn: PureFunction, specs: Specs, names: readonly string[]): Promise<Traces> {
+  const trace = (at: Sizes): Promise<TracedGraph> => traceWith(tracing, fn, sizedSpecs(specs, at));
+  let refusal: unknown;
+  for (const { sizes, traces: atFirst } of SIZES) {
+    const traces = new Traces(trace, specs, atFirst, tracedSizes(names, sizes, isTaken(specs)));
+    try {
+      await traces.upTo(TOLD_APART_BY);
+      return traces;
+    } catch (error) {
+      if (error instanceof EngineError) throw error;
+      refusal = error;
+    }
+  }
+  throw refusal;
+}
+
+/** Whether a size, or a multiple of it that an axis has, means something else already: it is one of a weight. */
+function isTaken(specs: Specs): (size: number) => boolean {
+  const axes = Object.values(specs).flatMap(({ shape }) => shape);
+  const taken = new Set(axes);
+  const factors = [1, ...axes.flatMap((axis) => (typeof axis === 'string' ? namedAxis(axis).factor : []))];
+  return (size) => factors.some((factor) => taken.has(factor * size));
+}
+
+/**
+ * Sizes of the axes for each trace: no axis has a size twice, no trace has a size twice, and sizes of weights come last.
+ * @param isTaken whether a size means something else
+ */
+export function tracedSizes(
+  names: readonly string[],
+  sizes: readonly number[],
+  isTaken: (size: number) => boolean,
+): Sizes[] {
+  const best = [...sizes.filter((size) => !isTaken(size)), ...sizes.filter(isTaken)];
+  const left = names.map(() => [...best]);
+  return best.map((_, trace) => {
+    const here: number[] = [];
+    left.forEach((own, axis) => {
+      // Axes go through the sizes in other orders, so that none is almost a function of another.
+      const [stride = 1] = STRIDES.slice(axis % STRIDES.length);
+      const from = (stride * trace + 4 * axis) % own.length;
+      const ahead = [...own.slice(from), ...own.slice(0, from)];
+      const size = ahead.find((value) => !here.includes(value)) ?? ahead[0] ?? 0;
+      here.push(size);
+      own.splice(own.indexOf(size), 1);
+    });
+    return Object.fromEntries(names.map((name, axis) => [name, here[axis] as number]));
+  });
+}
+
+const STRIDES = [2, 7, 5, 1];
+
+/** Lets what waits on the event loop run between two traces. */
+function otherWork(): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve);
+  });
+}
+
+/** Adds what a trace computes: its operators and constants, and the names by which it is fed and read. */
+function addTrace(digest: Digest, { nodes, constants, inputs, outputs }: TracedGraph): void {
+  const lines = nodes.map(
+    ({ op, domain, inputs, outputs, attributes }) =>
+      `${domain}:${op}(${inputs.join('|')})${outputs.join('|')}${shownAttributes(attributes)}`,
+  );
+  digest.text(lines.join('\n'));
+  digest.text(JSON.stringify([inputs, outputs]));
+  for (const { name, dtype, shape, data } of constants) digest.text(`${name} ${dtype} ${shape.join()}`).bytes(data);
+}

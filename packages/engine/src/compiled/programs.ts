@@ -1,0 +1,184 @@
+/**
+ * Sessions of ONNX Runtime by what they compute. A function that computes what another does, of this or another executor of the same
+ * settings, gets the same session. One that nobody uses stays for the next who asks, until others have been given up more recently.
+ */
+import type { InferenceSession } from 'onnxruntime-common';
+import { warnOnce } from '@peftjs/core';
+import type { PureFunction } from '@peftjs/core';
+import { axisNames, sizedSpecs, type Sizes, type Specs } from '../axes.js';
+import type { RunGraph } from './merge.js';
+import { NotOpen } from './open-graph.js';
+import { prepare } from './prepare.js';
+import type { OrtRuntime } from './runtime.js';
+import type { Tracing } from './trace.js';
+
+/** A graph and the session that runs it. */
+export interface Program {
+  readonly graph: RunGraph;
+  readonly session: InferenceSession;
+}
+
+/** Sessions that nobody uses and that stay open. */
+const MOST_UNUSED = 8;
+
+/** What one ONNX Runtime has open. */
+class OpenSessions {
+  /** The one given up last stands last. */
+  readonly #known = new Map<string, { readonly program: Promise<Program>; users: number }>();
+
+  /** The program of a key, made where there is none. Give it up with `release`. */
+  async acquire(key: string, make: () => Promise<Program>): Promise<Program> {
+    const found = this.#known.get(key) ?? { program: make(), users: 0 };
+    this.#known.set(key, found);
+    found.users++;
+    try {
+      return await found.program;
+    } catch (error) {
+      this.#known.delete(key);
+      throw error;
+    }
+  }
+
+  async release(key: string): Promise<void> {
+    const found = this.#known.get(key);
+    if (found === undefined) return;
+    found.users--;
+    this.#known.delete(key);
+    this.#known.set(key, found);
+    const unused = [...this.#known].filter(([, { users }]) => users === 0);
+    const [oldest] = unused;
+    if (oldest === undefined || unused.length <= MOST_UNUSED) return;
+    this.#known.delete(oldest[0]);
+    await (await oldest[1].program).session.release();
+  }
+}
+
+const ofRuntimes = new WeakMap<OrtRuntime, OpenSessions>();
+
+function sessionsOf(runtime: OrtRuntime): OpenSessions {
+  const known = ofRuntimes.get(runtime) ?? new OpenSessions();
+  ofRuntimes.set(runtime, known);
+  return known;
+}
+
+/** What programs of one executor have in common. */
+export interface Settings {
+  readonly runtime: OrtRuntime;
+  readonly tracing: Tracing;
+  /** Tells the settings of sessions apart. */
+  readonly key: string;
+  open(graph: RunGraph): Promise<InferenceSession>;
+}
+
+/** The programs of a pure function: one for every size of its named axes or, where that is not possible, one for each. */
+export interface Programs {
+  /** The program for given sizes; it is used until `done`. */
+  of(sizes: Sizes): Promise<{ readonly program: Program; done(): void }>;
+  /** Milliseconds spent to prepare them. */
+  milliseconds(): number;
+  /** Gives all of them up. Wait for what runs. */
+  dispose(): Promise<void>;
+}
+
+/**
+ * Prepares a function.
+ * @throws EngineError when it does what a graph cannot, or ONNX Runtime does not take the graph.
+ */
+export async function programsOf(fn: PureFunction, specs: Specs, settings: Settings): Promise<Programs> {
+  const start = performance.now();
+  try {
+    const { key, program } = await acquired(fn, specs, settings);
+    const milliseconds = performance.now() - start;
+    return {
+      of: () => Promise.resolve({ program, done: () => undefined }),
+      milliseconds: () => milliseconds,
+      dispose: () => sessionsOf(settings.runtime).release(key),
+    };
+  } catch (error) {
+    if (!(error instanceof NotOpen)) throw error;
+    const names = axisNames(specs).map((name) => `'${name}'`);
+    warnOnce(
+      `a compiled function is not one graph for every size of ${names.join(' and ')}: ${error.message}; it is compiled once for each size`,
+    );
+    return new SizedPrograms(fn, specs, settings, performance.now() - start);
+  }
+}
+
+async function acquired(
+  fn: PureFunction,
+  specs: Specs,
+  settings: Settings,
+): Promise<{ readonly key: string; readonly program: Program }> {
+  const { digest, graph } = await prepare(settings.tracing, fn, specs);
+  const key = `${digest} ${settings.key}`;
+  const program = await sessionsOf(settings.runtime).acquire(key, async () => {
+    const made = await graph();
+    return { graph: made, session: await settings.open(made) };
+  });
+  return { key, program };
+}
+
+/** Sizes for which a function stays compiled. */
+const MOST_SIZES = 16;
+
+/** A program for each size that was asked for; of too many, those not used for longest are given up. */
+class SizedPrograms implements Programs {
+  readonly #known = new Map<string, { readonly made: ReturnType<typeof acquired>; users: number }>(); // used last, stands last
+  #milliseconds: number;
+
+  constructor(
+    readonly fn: PureFunction,
+    readonly specs: Specs,
+    readonly settings: Settings,
+    milliseconds: number,
+  ) {
+    this.#milliseconds = milliseconds;
+  }
+
+  async of(sizes: Sizes): Promise<{ readonly program: Program; done(): void }> {
+    const at = JSON.stringify(sizes);
+    const found = this.#known.get(at) ?? { made: this.#make(sizes), users: 0 };
+    this.#known.delete(at);
+    this.#known.set(at, found);
+    found.users++;
+    try {
+      const { program } = await found.made;
+      await this.#giveUpOldest();
+      return {
+        program,
+        done: () => {
+          found.users--;
+        },
+      };
+    } catch (error) {
+      this.#known.delete(at);
+      throw error;
+    }
+  }
+
+  milliseconds(): number {
+    return this.#milliseconds;
+  }
+
+  async dispose(): Promise<void> {
+    for (const [at, { made }] of [...this.#known]) {
+      this.#known.delete(at);
+      await sessionsOf(this.settings.runtime).release((await made).key);
+    }
+  }
+
+  async #make(sizes: Sizes): ReturnType<typeof acquired> {
+    const start = performance.now();
+    const made = await acquired(this.fn, sizedSpecs(this.specs, sizes), this.settings);
+    this.#milliseconds += performance.now() - start;
+    return made;
+  }
+
+  async #giveUpOldest(): Promise<void> {
+    if (this.#known.size <= MOST_SIZES) return;
+    const oldest = [...this.#known].find(([, { users }]) => users === 0);
+    if (oldest === undefined) return;
+    this.#known.delete(oldest[0]);
+    await sessionsOf(this.settings.runtime).release((await oldest[1].made).key);
+  }
+}

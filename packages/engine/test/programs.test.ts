@@ -1,0 +1,152 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import * as ort from 'onnxruntime-node';
+import { describe, expect, it, vi } from 'vitest';
+import { hostTensor } from '@peftjs/core';
+import type { InputSpec, PureFunction, Tensors } from '@peftjs/core';
+import { compiled } from '@peftjs/engine';
+import { floats, runOnce, runWith } from './cases.js';
+
+const executor = compiled({ threads: 1 });
+const at = (t: Tensors, name: string): Tensor => t[name] as Tensor;
+const dim = (x: Tensor, axis: number): number => x.shape[axis] as number;
+const f = (...shape: (number | string)[]): InputSpec => ({ dtype: 'float32', shape });
+
+describe('programs are known by what they compute', () => {
+  const counted = () => {
+    const released = vi.fn();
+    const create = vi.fn(async (...given: Parameters<typeof ort.InferenceSession.create>) => {
+      const session = await ort.InferenceSession.create(...given);
+      const release = session.release.bind(session);
+      session.release = () => {
+        released();
+        return release();
+      };
+      return session;
+    });
+    const runtime = { Tensor: ort.Tensor, InferenceSession: { create } as never };
+    return {
+      create,
+      released,
+      runtime,
+      make: (threads = 1) => compiled({ threads, runtime, executionProviders: ['cpu'] }),
+    };
+  };
+  const scaled =
+    (by: number): PureFunction =>
+    (t) => ({ y: tf.mul(at(t, 'x'), by) });
+  const specs = { x: f('batch', 3) };
+
+  it('the same step of a second trial opens no session', async () => {
+    const { create, make } = counted();
+    const first = await make().compile(scaled(2), specs);
+    const second = await make().compile(scaled(2), specs);
+    expect(create).toHaveBeenCalledTimes(1);
+    await first.dispose();
+    const third = await make().compile(scaled(2), specs);
+    expect(create).toHaveBeenCalledTimes(1);
+    expect((await runWith(executor, second, { x: floats([2, 3]) })).y).toEqual(
+      (await runWith(executor, third, { x: floats([2, 3]) })).y,
+    );
+    await Promise.all([second.dispose(), third.dispose()]);
+    await (await make().compile(scaled(2), specs)).dispose();
+    expect(create).toHaveBeenCalledTimes(1);
+  });
+
+  it('another constant, setting, name, type or axis is another program', async () => {
+    const { create, make } = counted();
+    const outside = (value: number): PureFunction => {
+      const table = tf.tensor([1, 2, value]);
+      return (t) => ({ y: tf.add(at(t, 'x'), table) });
+    };
+    const size =
+      (fn: (batch: number) => number): PureFunction =>
+      (t) => ({ y: tf.add(at(t, 'x'), fn(dim(at(t, 'x'), 0))) });
+    const others: (() => Promise<unknown>)[] = [
+      () => make().compile(scaled(2), specs),
+      () => make().compile(scaled(3), specs),
+      () => make(2).compile(scaled(2), specs),
+      () => make().compile((t) => ({ z: scaled(2)(t).y as Tensor }), specs),
+      () => make().compile(scaled(2), { x: f(2, 3) }),
+      () => make().compile(scaled(2), { x: f(2, 'batch') }),
+      () => make().compile(scaled(2), { x: f('rows', 3) }),
+      () => make().compile(scaled(2), { ...specs, unused: f(1) }),
+      () => make().compile(outside(3), specs),
+      () => make().compile(outside(4), specs),
+      () =>
+        make().compile(
+          size((batch) => batch),
+          specs,
+        ),
+      () =>
+        make().compile(
+          size(() => 58),
+          specs,
+        ),
+      () =>
+        make().compile(
+          size((batch) => 2 * batch - 58),
+          specs,
+        ),
+    ];
+    for (const [index, compile] of others.entries()) {
+      await compile();
+      expect(create).toHaveBeenCalledTimes(index + 1);
+    }
+    for (const compile of others) await compile();
+    expect(create).toHaveBeenCalledTimes(others.length);
+  });
+
+  it('keeps a few that nobody uses, and none that are in use is given up', async () => {
+    const { create, released, make } = counted();
+    const used = await make().compile(scaled(0.5), specs);
+    for (let by = 2; by < 14; by++) await (await make().compile(scaled(by), specs)).dispose();
+    expect(released).toHaveBeenCalledTimes(12 - 8);
+    expect((await runWith(executor, used, { x: hostTensor(Float32Array.of(2, 4, 6), [1, 3]) })).y?.data).toEqual(
+      Float32Array.of(1, 2, 3),
+    );
+    await make().compile(scaled(13), specs);
+    expect(create).toHaveBeenCalledTimes(13);
+    await make().compile(scaled(2), specs);
+    expect(create).toHaveBeenCalledTimes(14);
+  });
+
+  it('tries again after a session that could not be opened', async () => {
+    const { create, make } = counted();
+    create.mockRejectedValueOnce(new Error('no memory'));
+    await expect(make().compile(scaled(2), specs)).rejects.toThrow(/no memory/);
+    await expect(make().compile(scaled(2), specs)).resolves.toHaveProperty('compileMs');
+  });
+});
+
+describe('kernels from outside', () => {
+  const half = (t: Tensors): Tensor => tf.engine().runKernel('TheirHalf', { x: at(t, 'x') }, { by: 2 });
+
+  it('compile a kernel of somebody else, also for open sizes', async () => {
+    const their = compiled({
+      threads: 1,
+      kernels: {
+        TheirHalf: (g, { x }: { x: Parameters<typeof g.map>[1] }, { by }: { by: number }) =>
+          g.zip('Div', x, g.scalar(by)),
+      },
+    });
+    const prepared = await their.compile((t) => ({ y: half(t) }), { x: f('batch') });
+    expect((await runWith(executor, prepared, { x: hostTensor(Float32Array.of(2, 5), [2]) })).y?.data).toEqual(
+      Float32Array.of(1, 2.5),
+    );
+    await expect(executor.compile((t) => ({ y: half(t) }), { x: f('batch') })).rejects.toThrow(/'TheirHalf'/);
+    await prepared.dispose();
+  });
+
+  it('take the place of ours, and make another program', async () => {
+    const x = hostTensor(Float32Array.of(2, 3), [2]);
+    const fn: PureFunction = (t) => ({ y: tf.square(at(t, 'x')) });
+    const cubing = compiled({
+      threads: 1,
+      kernels: { Square: (g, { x }: { x: Parameters<typeof g.map>[1] }) => g.zip('Mul', x, g.zip('Mul', x, x)) },
+    });
+    expect((await runOnce(executor, fn, { x })).y?.data).toEqual(Float32Array.of(4, 9));
+    expect((await runOnce(cubing, fn, { x })).y?.data).toEqual(Float32Array.of(8, 27));
+    expect((await runOnce(executor, fn, { x })).y?.data).toEqual(Float32Array.of(4, 9));
+  });
+});

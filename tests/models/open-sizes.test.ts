@@ -1,0 +1,183 @@
+/** One graph of a model for every batch and length gives what a graph of one size gives: steps, outputs and texts of every network. */
+import {
+  addAdapter,
+  attach,
+  createRng,
+  hostIntegers,
+  hostTensor,
+  onWarning,
+  predict,
+  train,
+  type Batch,
+  type DataKind,
+  type Executor,
+  type InputSpec,
+  type Model,
+  type TrainingData,
+} from '@peftjs/core';
+import { compiled } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { fromPretrained, generate } from '@peftjs/models';
+import { describe, expect, it } from 'vitest';
+import { bertFolder } from './bert-tiny.js';
+import { heads, headsOf, load, networks, tiny, type HeadName } from './tiny.js';
+import { modelFolder } from './use-lite.js';
+
+const engine: Executor = compiled({ threads: 1 });
+
+/** The executor for specs with the sizes of a batch as names: what it compiles has to serve every size. */
+function opening(executor: Executor): Executor {
+  return {
+    ...executor,
+    compile: (fn, specs) =>
+      executor.compile(
+        fn,
+        Object.fromEntries(Object.entries(specs).map(([key, spec]) => [key, { ...spec, shape: opened(key, spec) }])),
+      ),
+  };
+}
+
+/** Batch and length of what differs from batch to batch; of kept keys and values, the room that they have. */
+function opened(key: string, { shape }: InputSpec): InputSpec['shape'] {
+  if (!/^(inputs|labels|part)\/|\/rows\./.test(key)) return shape;
+  const names = ['batch', /\/(keys|values)\.\d+$/.test(key) ? 'capacity' : 'tokens'];
+  return shape.map((axis, place) => (axis === 1 ? axis : (names[place] ?? axis)));
+}
+
+/** What `body` gives on the open graph and on graphs of one size. @throws when a function had to be compiled for each size. */
+async function both<T>(body: (executor: Executor) => Promise<T>): Promise<{ open: T; fixed: T }> {
+  const warnings: string[] = [];
+  const restore = onWarning((message) => warnings.push(message));
+  try {
+    const open = await body(opening(engine));
+    expect(warnings.filter((message) => message.includes('for each size'))).toEqual([]);
+    return { open, fixed: await body(engine) };
+  } finally {
+    restore();
+  }
+}
+
+/** Rows of drawn ids, the later ones padded, with labels for a head. */
+function drawn(kind: DataKind, rows: number, tokens: number): Batch {
+  const rng = createRng(rows * 100 + tokens);
+  const shape = [rows, tokens];
+  const isToken = (at: number): boolean => at % tokens < Math.max(1, tokens - Math.floor(at / tokens));
+  const integers = (below: number, of = rows * tokens): Int32Array =>
+    Int32Array.from({ length: of }, () => rng.integer(below));
+  const labels =
+    kind === 'regression'
+      ? hostTensor(
+          Float32Array.from({ length: rows }, () => rng.uniform()),
+          [rows],
+        )
+      : kind === 'classification'
+        ? hostIntegers(integers(2, rows), [rows])
+        : hostIntegers(integers(3), shape);
+  return {
+    inputs: {
+      inputIds: hostIntegers(integers(40), shape),
+      attentionMask: hostTensor(
+        Float32Array.from({ length: rows * tokens }, (_, at) => Number(isToken(at))),
+        shape,
+      ),
+    },
+    labels,
+    rowWeights: hostTensor(new Float32Array(rows).fill(1), [rows]),
+    rows: Array.from({ length: rows }, (_, row) => row),
+  };
+}
+
+const SHAPES = [
+  [3, 7],
+  [1, 9],
+  [4, 2],
+] as const;
+
+function dataOf(kind: DataKind): TrainingData {
+  const batches = SHAPES.map(([rows, tokens]) => drawn(kind, rows, tokens));
+  return { kind, batchesPerEpoch: batches.length, epoch: () => batches };
+}
+
+async function losses(model: Model, kind: DataKind, executor: Executor, parts = 1): Promise<number[]> {
+  const found: number[] = [];
+  const peft = attach(model, lora({ r: 2, loraDropout: 0.1 }), { seed: 1 });
+  await train(peft, dataOf(kind), {
+    executor,
+    epochs: 1,
+    learningRate: 1e-3,
+    gradientAccumulationSteps: parts,
+    onStep: ({ loss }) => found.push(loss),
+  });
+  return found;
+}
+
+function expectClose(open: readonly number[], fixed: readonly number[]): void {
+  expect(open.length).toBe(fixed.length);
+  open.forEach((value, at) => {
+    expect(Math.abs(value - (fixed[at] as number))).toBeLessThan(1e-6 * Math.max(1, Math.abs(value)));
+  });
+}
+
+interface Case {
+  readonly name: string;
+  readonly kind: DataKind;
+  load(): Promise<Model>;
+}
+
+const cases: readonly Case[] = [
+  { name: 'bert', kind: 'classification', load: () => fromPretrained(bertFolder) },
+  { name: 'bert in 8 bits', kind: 'classification', load: () => fromPretrained(bertFolder, { dtype: 'q8' }) },
+  { name: 'use-lite', kind: 'classification', load: () => fromPretrained(modelFolder) },
+  ...networks.flatMap((network) => {
+    const from = tiny(network);
+    const read = headsOf(from).filter((head) => head !== 'number'); // which has the graph of 'classes'
+    return read.map((head: HeadName) => ({
+      name: `${network} for ${head}`,
+      kind: heads[head].kind,
+      load: () => load(from, head),
+    }));
+  }),
+];
+
+describe.each(cases)('$name', ({ kind, load }) => {
+  it('trains and predicts on one graph', async () => {
+    const model = await load();
+    const steps = await both((executor) => losses(model, kind, executor));
+    expectClose(steps.open, steps.fixed);
+    const { batches } = { batches: dataOf(kind).epoch(0) };
+    const outputs = await both(async (executor) =>
+      (await predict(model, [...batches], executor)).flatMap((row) => [...row]),
+    );
+    expectClose(outputs.open, outputs.fixed);
+  });
+});
+
+describe('on one graph', () => {
+  it('gradients are accumulated', async () => {
+    const model = await fromPretrained(bertFolder);
+    const { open, fixed } = await both((executor) => losses(model, 'classification', executor, 2));
+    expectClose(open, fixed);
+  });
+
+  it('every row goes through its own adapter', async () => {
+    const model = await load(tiny('llama'), 'classes');
+    const one = attach(model, lora({ r: 2, initLoraWeights: false }), { seed: 1 });
+    addAdapter(one, lora({ r: 3, initLoraWeights: false }), { adapterName: 'other', seed: 2 });
+    const batches = dataOf('classification').epoch(0);
+    const rows = batches.reduce((sum, batch) => sum + batch.rows.length, 0);
+    const adapterNames = Array.from({ length: rows }, (_, row) => ['default', 'other', '__base__'][row % 3] as string);
+    const { open, fixed } = await both(async (executor) =>
+      (await predict(one, [...batches], executor, { adapterNames })).flatMap((row) => [...row]),
+    );
+    expectClose(open, fixed);
+  });
+
+  it.each(['gpt2', 'llama', 'qwen2'] as const)('%s writes texts', async (network) => {
+    const model = await load(tiny(network), 'next');
+    const prompts = [[5, 6, 7], [8], [9, 10, 11, 12, 13]];
+    const { open, fixed } = await both((executor) =>
+      generate(model, prompts, executor, { maxNewTokens: 12, eosTokenId: [] }),
+    );
+    expect(open).toEqual(fixed);
+  });
+});
