@@ -1,5 +1,4 @@
 import { ConfigError, DataError } from '@peftjs/core';
-import { checkPositive } from './buckets.js';
 import type { DataSet, Row, TaskKind } from './data-set.js';
 
 /** Which text of a pair that is too long loses tokens: the longer one, one after the other; always the first; always the second. */
@@ -48,6 +47,12 @@ export interface EncodedData {
   readonly maxTokens: number;
   /** Rows that were longer and lost tokens. */
   readonly truncated: number;
+}
+
+/** @throws ConfigError unless `value` is a positive integer. */
+export function checkPositive(name: string, value: number): void {
+  if (Number.isInteger(value) && value >= 1) return;
+  throw new ConfigError(`expected ${name} to be a positive integer, got ${value}`, name);
 }
 
 /**

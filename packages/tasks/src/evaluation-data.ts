@@ -1,7 +1,6 @@
 import { type EvaluationData, ShapeError } from '@peftjs/core';
-import { assembleBatch, type BatchOptions } from './batch.js';
-import { checkBuckets, checkPositive, chooseBuckets, planBatches } from './buckets.js';
-import type { EncodedData } from './encode.js';
+import { batchesByLength, type BatchOptions } from './batches.js';
+import { checkPositive, type EncodedData } from './encode.js';
 import { metricsFor, type MetricSet } from './metric-set.js';
 
 /** How rows are judged. */
@@ -16,15 +15,11 @@ export interface EvaluationOptions extends BatchOptions {
  * @throws ConfigError for an impossible option.
  */
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData {
-  const { batchSize, metrics = metricsFor(data.kind) } = options;
-  checkPositive('batchSize', batchSize);
-  const buckets = options.buckets ?? chooseBuckets([data], { batchSize });
-  checkBuckets(data, buckets);
+  const { metrics = metricsFor(data.kind) } = options;
+  checkPositive('batchSize', options.batchSize);
   const actual = data.rows.map(({ label }) => label);
   return {
-    batches: planBatches(data, data.rows.keys(), { batchSize, buckets }).map((plan) =>
-      assembleBatch(data, plan, options),
-    ),
+    batches: batchesByLength(data.rows.keys(), data, options),
     primaryMetric: metrics.primary,
     score(outputs) {
       if (outputs.length !== actual.length) {

@@ -51,9 +51,7 @@ export { sliceCausal, splitCausal, type CausalSplit } from './language/split-cau
 export { causalEvaluation, type CausalEvaluation } from './language/causal-evaluation.js';
 export { meanLogLikelihood, perplexity, tokenLoss, type TokenLoss } from './language/perplexity.js';
 export { fittingTokens } from './fitting-tokens.js';
-export { chooseBuckets, type BucketOptions, type TokenRows } from './buckets.js';
-export { paddingShare, type BatchOptions } from './batch.js';
-export { trainingData, type TrainingOptions } from './training-data.js';
+export { paddingShare, trainingData, type BatchOptions, type TrainingOptions } from './batches.js';
 export { evaluationData, type EvaluationOptions } from './evaluation-data.js';
 export { metricsFor, type Metric, type MetricSet } from './metric-set.js';
 export { accuracy, f1, macroF1, matthewsCorrelation, meanSquaredError, pearson, spearman } from './metrics.js';

@@ -1,6 +1,5 @@
 import type { PretrainedModel } from '@peftjs/models';
 import {
-  chooseBuckets,
   encodeRows,
   evaluationData,
   sliceRows,
@@ -24,14 +23,13 @@ export async function labelledData({ protocol }: Trial, task: LabelledTask, load
   const encoded = encodeLabelledTask(split, model, protocol);
   const { train, selection, dev } = encoded;
   const others = Object.entries(encoded.alsoReported);
-  const buckets = chooseBuckets([train, selection, dev, ...others.map(([, rows]) => rows)], { batchSize });
-  const judging = { batchSize: evaluationBatchSize, buckets, metrics: task.metrics };
+  const judging = { batchSize: evaluationBatchSize, metrics: task.metrics };
   const subset = async (count: number): Promise<EncodedData> =>
     encodeRows(await sliceRows(split.train, count, seed), model.tokenizer, { maxTokens: train.maxTokens });
   return {
     model,
     task,
-    trainingData: (order) => trainingData(train, { batchSize, buckets, seed: order }),
+    trainingData: (order) => trainingData(train, { batchSize, seed: order }),
     selection: evaluationData(selection, judging),
     dev: evaluationData(dev, judging),
     trainSubset: async (count) => evaluationData(await subset(count), judging),

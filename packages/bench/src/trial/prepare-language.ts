@@ -3,7 +3,6 @@ import {
   areTexts,
   causalEvaluation,
   chatML,
-  chooseBuckets,
   encodeLanguage,
   sliceCausal,
   splitCausal,
@@ -25,8 +24,7 @@ export async function languageData(
   const encoded = encodeLanguageTask(task, model, protocol);
   const { train, selection, dev } = encoded;
   const { batchSize, evaluationBatchSize } = protocol;
-  const buckets = chooseBuckets([train, selection, dev], { batchSize });
-  const padding = { buckets, padId: model.tokenizer.padTokenId };
+  const padding = { padId: model.tokenizer.padTokenId };
   const judge = (rows: CausalData) => causalEvaluation(rows, { ...padding, batchSize: evaluationBatchSize });
   return {
     model,

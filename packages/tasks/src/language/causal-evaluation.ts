@@ -1,6 +1,6 @@
 import { type EvaluationData, ShapeError } from '@peftjs/core';
-import { assembleBatch, type BatchOptions } from '../batch.js';
-import { checkBuckets, checkPositive, chooseBuckets, planBatches } from '../buckets.js';
+import { batchesByLength, type BatchOptions } from '../batches.js';
+import { checkPositive } from '../encode.js';
 import type { CausalData, CausalRow } from './causal-data.js';
 import { meanLogLikelihood, perplexity, tokenLoss, type TokenLoss } from './perplexity.js';
 
@@ -20,16 +20,15 @@ export interface CausalEvaluation extends EvaluationData {
  * @throws ConfigError for an impossible option.
  */
 export function causalEvaluation(data: CausalData, options: BatchOptions): CausalEvaluation {
-  const { batchSize } = options;
-  checkPositive('batchSize', batchSize);
-  const buckets = options.buckets ?? chooseBuckets([data], { batchSize });
-  checkBuckets(data, buckets);
-  const plans = planBatches(data, data.rows.keys(), { batchSize, buckets });
-  const padded = new Map(plans.flatMap(({ rows, tokens }) => rows.map((row) => [row, tokens] as const)));
+  checkPositive('batchSize', options.batchSize);
+  const batches = batchesByLength(data.rows.keys(), data, options);
+  const padded = new Map(
+    batches.flatMap(({ rows, labels }) => rows.map((row) => [row, labels.shape[1] as number] as const)),
+  );
   const lossOf = (row: number, logits: Float32Array): TokenLoss =>
     tokenLoss(logits, labelsOf(data.rows[row] as CausalRow, padded.get(row) as number));
   return {
-    batches: plans.map((plan) => assembleBatch(data, plan, options)),
+    batches,
     primaryMetric: 'perplexity',
     lowerIsBetter: true,
     summarise(row, logits) {

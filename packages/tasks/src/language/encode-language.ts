@@ -1,5 +1,5 @@
 import { ConfigError, DataError, warnOnce } from '@peftjs/core';
-import { checkPositive } from '../buckets.js';
+import { checkPositive } from '../encode.js';
 import { type CausalData, type CausalRow, countTruncated, hasTargets, ignored } from './causal-data.js';
 import { chatML, chatSegments, type ChatTemplate, type Segment } from './chat-template.js';
 import { areChats, type ChatRow, type LanguageSet, type PromptRow, type TextRow } from './language-set.js';

@@ -1,5 +1,5 @@
 import { ConfigError, createRng, DataError } from '@peftjs/core';
-import { checkPositive } from '../buckets.js';
+import { checkPositive } from '../encode.js';
 import { grouped } from '../grouped.js';
 import { drawRows } from '../sampling.js';
 import { type CausalData, type CausalRow, countTruncated } from './causal-data.js';
