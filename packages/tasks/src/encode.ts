@@ -77,8 +77,8 @@ export function encodeRows(dataSet: DataSet, tokenizer: Tokenizer, options: Enco
 }
 
 function encodedRow({ ids, typeIds }: TokenIds, maxTokens: number, label: number): EncodedRow {
-  const row = { ids: Int32Array.from(ids.slice(0, maxTokens)), label };
-  return typeIds === undefined ? row : { ...row, typeIds: Int32Array.from(typeIds.slice(0, maxTokens)) };
+  const row = { ids: new Int32Array(ids).subarray(0, maxTokens), label };
+  return typeIds === undefined ? row : { ...row, typeIds: new Int32Array(typeIds).subarray(0, maxTokens) };
 }
 
 function checkTruncation(truncation: Truncation, { name, rows }: DataSet, { truncations }: Tokenizer): void {
