@@ -3,13 +3,13 @@ import {
   ConfigError,
   createRng,
   hostIntegers,
-  hostTensor,
   type HostTensor,
+  hostTensor,
   type HostTensors,
   type TrainingData,
 } from '@peftjs/core';
+import { type CausalData, type CausalRow, ignored } from './encode-language.js';
 import { checkPositive, type EncodedData, type EncodedRow } from './encode.js';
-import { type CausalData, type CausalRow, ignored } from './language/causal-data.js';
 
 /**
  * Training rows are sorted by their length times a number drawn from [1 - JITTER, 1 + JITTER). Without it the mates of long rows,

@@ -11,7 +11,7 @@ import {
   trecTask,
   type DocumentEnd,
   type LanguageTask,
-  type Protocol,
+  type PublishedSplit,
   type Task,
 } from '@peftjs/tasks';
 import { areLanguageFiles, readLanguageFiles, type TaskFiles } from './language-tasks.js';
@@ -47,7 +47,7 @@ export type LoadedTask = LabelledTask | LoadedLanguageTask;
 export async function loadTask(
   name: string,
   data: DataSource,
-  split: Protocol = 'official',
+  split: PublishedSplit = 'official',
   storage = diskStorage(),
 ): Promise<LoadedTask> {
   const published = data.kind === 'folder' ? await fromPublished(name, data.folder, split, storage) : undefined;
@@ -120,16 +120,16 @@ function areBothSplits(files: readonly string[]): boolean {
 async function fromPublished(
   name: string,
   folder: string,
-  protocol: Protocol,
+  split: PublishedSplit,
   storage: Storage,
 ): Promise<LabelledTask | undefined> {
   const glue = glueName(name);
   if (glue) {
-    const task = await glueTask(glue, folder, storage, { protocol });
+    const task = await glueTask(glue, folder, storage, { split });
     return { ...task, source: `GLUE's ${glue}, given by the user`, licence: glueTasks.get(glue)?.licence ?? '' };
   }
   if (!isPublished(name)) return undefined;
-  const task = await trecTask(folder, storage, { protocol });
+  const task = await trecTask(folder, storage, { split });
   return { ...task, source: 'TREC (Li and Roth, 2002), given by the user', licence: 'none stated by its authors' };
 }
 
