@@ -181,7 +181,7 @@ describe('tasks', () => {
     const readFile = async (path: string) => new Uint8Array(await readBytes(join(fixtures, 'hub', path)));
     // #region published
     const rte = await glueTask('rte', 'data/glue', diskStorage()); // data/glue/RTE/train.tsv, dev.tsv
-    const half = await glueTask('rte', 'data/glue', diskStorage(), { protocol: 'half-dev' }); // the SoRA paper's split
+    const half = await glueTask('rte', 'data/glue', diskStorage(), { split: 'half-dev' }); // the SoRA paper's split
     const cola = await readHubGlue('cola', readFile); // readFile('cola/train-00000-of-00001.parquet') of nyu-mll/glue
     const trec = await trecTask('data/TREC', diskStorage());
     // #endregion published

@@ -38,7 +38,7 @@ const merged = () =>
 const onnx = () =>
   exported(async (storage) => {
     const model = await fromPretrained(BERT);
-    await saveOnnx(model, await exportOnnx(model, { maxTokens: 16 }), 'out', { storage, maxTokens: 16 });
+    await saveOnnx(model, await exportOnnx(model), 'out', { storage, maxTokens: 16 });
   });
 
 describe('the files of a tokenizer of the hub', () => {

@@ -65,9 +65,9 @@ describe.each(Object.entries(executors))('BERT on %s', (_, executor) => {
     expect(relativeDistance(actual.mean, mean.flat())).toBeLessThan(TOLERANCE);
   });
 
-  it('does so through data sets in buckets, with the table of words looked up on the host', async () => {
+  it('does so through data sets, with the table of words looked up on the host', async () => {
     const rows = encodeRows(await dataSet(), model.tokenizer, { maxTokens: model.maxTokens });
-    const { batches } = evaluationData(rows, { batchSize: 3, buckets: [8, 16, 40, 64] });
+    const { batches } = evaluationData(rows, { batchSize: 3 });
     const logits = await predict(model, batches, { executor });
     for (const { rows, logits: golden } of expected.batches) {
       rows.forEach((row, place) => {
@@ -97,19 +97,19 @@ it('takes the same steps of LoRA on the compiled engine as on the reference', as
   const rows = encodeRows(await dataSet(), model.tokenizer, { maxTokens: 24 });
   const steps = async (executor: Executor): Promise<HostTensors> => {
     const peft = attach(model, lora({ r: 2, targetModules: 'all-linear' }), { seed: 1 });
-    const data = trainingData(rows, { batchSize: 4, seed: 1, buckets: [24] });
+    const data = trainingData(rows, { batchSize: 4, seed: 1 });
     const { last } = await train(peft, data, { executor, epochs: 1, learningRate: 1e-2 });
     return last.values;
   };
   const reference = await steps(await referenceExecutor());
   const { name, distance } = farthestTensor(await steps(compiled({ threads: 1 })), reference);
-  expect(distance, name).toBeLessThan(1e-4);
+  expect(distance, name).toBeLessThan(5e-4); // Adam enlarges the rounding of gradients near 0
 });
 
 it("trains without the network's own dropout: the first loss is that of a plain forward pass", async () => {
   const executor = compiled({ threads: 1 });
   const rows = encodeRows(await dataSet(), model.tokenizer, { maxTokens: 24 });
-  const options = { batchSize: rows.rows.length, buckets: [24] };
+  const options = { batchSize: rows.rows.length };
   const logits = await predict(model, evaluationData(rows, options).batches, { executor });
   const lossOf = (row: Float32Array, label: number): number =>
     Math.log(row.reduce((sum, logit) => sum + Math.exp(logit), 0)) - (row[label] as number);

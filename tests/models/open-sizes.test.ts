@@ -146,7 +146,7 @@ describe.each(cases)('$name', ({ kind, load }) => {
     expectClose(steps.open, steps.fixed);
     const { batches } = { batches: dataOf(kind).epoch(0) };
     const outputs = await both(async (executor) =>
-      (await predict(model, [...batches], executor)).flatMap((row) => [...row]),
+      (await predict(model, [...batches], { executor })).flatMap((row) => [...row]),
     );
     expectClose(outputs.open, outputs.fixed);
   });
@@ -167,7 +167,7 @@ describe('on one graph', () => {
     const rows = batches.reduce((sum, batch) => sum + batch.rows.length, 0);
     const adapterNames = Array.from({ length: rows }, (_, row) => ['default', 'other', '__base__'][row % 3] as string);
     const { open, fixed } = await both(async (executor) =>
-      (await predict(one, [...batches], executor, { adapterNames })).flatMap((row) => [...row]),
+      (await predict(one, [...batches], { executor, adapterNames })).flatMap((row) => [...row]),
     );
     expectClose(open, fixed);
   });
@@ -176,7 +176,7 @@ describe('on one graph', () => {
     const model = await load(tiny(network), 'next');
     const prompts = [[5, 6, 7], [8], [9, 10, 11, 12, 13]];
     const { open, fixed } = await both((executor) =>
-      generate(model, prompts, executor, { maxNewTokens: 12, eosTokenId: [] }),
+      generate(model, prompts, { executor, maxNewTokens: 12, eosTokenId: [] }),
     );
     expect(open).toEqual(fixed);
   });

@@ -1,5 +1,6 @@
 import { CheckpointError } from '@peftjs/core';
 import { fromPretrained, type Tokenizer } from '@peftjs/models';
+import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { bertFiles, bertFolder, bertInMemory, expected } from './bert-tiny.js';
 import { packageName } from './use-lite.js';
@@ -106,6 +107,24 @@ describe('the tokenizer of BERT', async () => {
       expect(ids).toHaveLength(Math.min(maxTokens, 64));
       expect(typeIds).toHaveLength(ids.length);
     }
+  });
+
+  it('gives the same ids word by word as of a text in one piece', async () => {
+    const definition = JSON.parse(new TextDecoder().decode(bertFiles['tokenizer.json'])) as { added_tokens: object[] };
+    const blank = { ...definition.added_tokens[0], content: 'a b\u{e000}' }; // a token with a blank: words are not looked up
+    const changed = { ...definition, added_tokens: [...definition.added_tokens, blank] };
+    const storage = bertInMemory({ 'tokenizer.json': new TextEncoder().encode(JSON.stringify(changed)) });
+    const whole = (await fromPretrained('bert', { storage })).tokenizer;
+    const odd = Array.from(" \t\n\u00a0\u200d\u0301\u0345\u1100\u1161\u3000\ufffd\0\ud800Σ ςÉİ日𠀀'[]😀.");
+    const pieces = fc.constantFrom(...odd, 'water', 'Boils', 'MASK', '[SEP]', '[MASK]', 'ΟΔΟΣ');
+    fc.assert(
+      fc.property(fc.array(fc.oneof(pieces, fc.string()), { maxLength: 12 }), (parts) => {
+        const text = parts.join('');
+        expect(tokenizer.tokenIds(text)).toEqual(whole.tokenIds(text));
+        expect(tokenizer.encode(text, 'a b').ids).toEqual(whole.encode(text, 'a b').ids);
+      }),
+      { numRuns: 1000 },
+    );
   });
 
   it('names a token that has no id, where nothing stands for unknown ones', async () => {

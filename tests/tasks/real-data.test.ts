@@ -50,7 +50,7 @@ describe('the GLUE suite as published', () => {
   });
 
   onFile('rte is halved into 138 and 139 rows', ['glue', 'RTE', 'dev.tsv'], async () => {
-    const task = await glueTask('rte', join(data ?? '', 'glue'), diskStorage(), { protocol: 'half-dev' });
+    const task = await glueTask('rte', join(data ?? '', 'glue'), diskStorage(), { split: 'half-dev' });
     expect([task.selection?.rows.length, task.dev.rows.length]).toEqual([138, 139]);
   });
 });

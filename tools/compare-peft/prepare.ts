@@ -11,15 +11,7 @@ import { parseArgs } from 'node:util';
 import { attach, diskStorage, savePretrained } from '@peftjs/core';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
-import {
-  chooseBuckets,
-  embeddedTasks,
-  encodeRows,
-  glueTask,
-  type DataSet,
-  type EncodedData,
-  type Task,
-} from '@peftjs/tasks';
+import { embeddedTasks, encodeRows, glueTask, type DataSet, type EncodedData, type Task } from '@peftjs/tasks';
 import { dataOf, planOf, runFolder, taskFile, type PreparedRow, type PreparedTask } from './prepared.js';
 import { settings, tableTasks, taskSettings } from './settings.js';
 
@@ -38,7 +30,7 @@ for (const name of flags.tasks.split(',')) await prepare(name, folder, work);
 async function prepare(name: string, modelFolder: string, to: string): Promise<void> {
   const source = await readTask(name);
   const model = await fromPretrained(modelFolder, { numLabels: source.classes.length || 1 });
-  const { batchSize, maxTokens, maxShapes } = settings;
+  const { maxTokens } = settings;
   const encode = (set: DataSet): EncodedData => encodeRows(set, model.tokenizer, { maxTokens });
   const all = encode(source.train);
   const train = { ...all, rows: all.rows.slice(0, taskSettings(name).firstRows) };
@@ -46,15 +38,13 @@ async function prepare(name: string, modelFolder: string, to: string): Promise<v
   const task: PreparedTask = {
     kind: source.kind,
     classes: source.classes,
-    buckets: chooseBuckets([train, dev], { batchSize, maxShapes }),
     train: preparedRows(train),
     dev: preparedRows(dev),
   };
   await mkdir(dirname(taskFile(to, name)), { recursive: true });
   await writeFile(taskFile(to, name), JSON.stringify(task));
   for (const seed of settings.seeds) await prepareRun(name, task, { model, seed, folder: runFolder(to, name, seed) });
-  const lengths = task.buckets.join(', ');
-  process.stderr.write(`${name}: ${train.rows.length} + ${dev.rows.length} rows, padded to ${lengths} tokens\n`);
+  process.stderr.write(`${name}: ${train.rows.length} + ${dev.rows.length} rows\n`);
 }
 
 async function prepareRun(

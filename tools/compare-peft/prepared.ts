@@ -8,8 +8,6 @@ import { settings, taskSettings } from './settings.js';
 export interface PreparedTask {
   readonly kind: 'classification' | 'regression';
   readonly classes: readonly string[];
-  /** Lengths that batches are padded to. */
-  readonly buckets: readonly number[];
   readonly train: readonly PreparedRow[];
   readonly dev: readonly PreparedRow[];
 }
@@ -45,15 +43,15 @@ export async function readPrepared<T>(path: string): Promise<T> {
 /** The training batches and the development batches of a task, as peftjs cuts them; judged by GLUE's metrics. */
 export function dataOf(
   name: string,
-  { kind, buckets, train, dev }: Pick<PreparedTask, 'kind' | 'buckets' | 'train' | 'dev'>,
+  { kind, train, dev }: Pick<PreparedTask, 'kind' | 'train' | 'dev'>,
   seed: number,
 ): { train: TrainingData; dev: EvaluationData } {
   const { batchSize } = settings;
   const published = glueName(name);
   const metrics = published && glueTasks.get(published)?.metrics;
   return {
-    train: trainingData(encoded(name, kind, train), { batchSize, buckets, seed }),
-    dev: evaluationData(encoded(name, kind, dev), { batchSize, buckets, metrics }),
+    train: trainingData(encoded(name, kind, train), { batchSize, seed }),
+    dev: evaluationData(encoded(name, kind, dev), { batchSize, metrics }),
   };
 }
 

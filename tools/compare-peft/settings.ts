@@ -5,8 +5,6 @@ interface Settings {
   readonly seeds: readonly number[];
   readonly batchSize: number;
   readonly maxTokens: number;
-  /** Lengths that batches are padded to, at most. */
-  readonly maxShapes: number;
   readonly threads: number;
   readonly lora: {
     readonly r: number;

@@ -2,7 +2,7 @@
  * npx tsx --conditions @peftjs/source tools/perf-peer/epoch.ts --model DIR --data GLUE --task cola|sst2 [--dtype q8] [--threads 2]
  *
  * An epoch of LoRA on real text with peftjs, from the rows to the last step; epoch.py is the same of Hugging Face PEFT. Batches are of
- * rows of like length, in an order of the seed, and padded to one of a few lengths. Prints one JSON object.
+ * rows of like length, in an order of the seed, and padded to their longest. Prints one JSON object.
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -10,7 +10,7 @@ import { attach, diskStorage, train } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, type WeightDtype } from '@peftjs/models';
-import { chooseBuckets, encodeRows, glueTask, paddingShare, trainingData } from '@peftjs/tasks';
+import { encodeRows, glueTask, paddingShare, trainingData } from '@peftjs/tasks';
 
 const { values: flags } = parseArgs({
   options: {
@@ -33,8 +33,7 @@ const model = await fromPretrained(folder, { dtype: flags.dtype as WeightDtype, 
 const started = performance.now();
 const all = encodeRows(task.train, model.tokenizer, { maxTokens: MAX_TOKENS });
 const rows = { ...all, rows: all.rows.slice(0, FIRST_ROWS) };
-const buckets = chooseBuckets([rows], { batchSize: BATCH_SIZE });
-const data = trainingData(rows, { batchSize: BATCH_SIZE, buckets, seed: 1 });
+const data = trainingData(rows, { batchSize: BATCH_SIZE, seed: 1 });
 const tokenised = performance.now();
 let steps = 0;
 const { compileMs } = await train(

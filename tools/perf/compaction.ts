@@ -24,7 +24,7 @@ import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { sora } from '@peftjs/sora';
-import { chooseBuckets, encodeRows, evaluationData, glueTask, sliceRows, trainingData } from '@peftjs/tasks';
+import { encodeRows, evaluationData, glueTask, sliceRows, trainingData } from '@peftjs/tasks';
 import { mean, median } from 'simple-statistics';
 import { timeSteps } from './measure.js';
 
@@ -157,9 +157,8 @@ async function textOf(
   const most = Math.min(128, maxTokens);
   const rows = encodeRows(await sliceRows(task.train, Number(flags.rows), 1), tokenizer, { maxTokens: most });
   const dev = encodeRows(task.dev, tokenizer, { maxTokens: most });
-  const buckets = chooseBuckets([rows, dev], { batchSize: BATCH_SIZE });
   return {
-    training: (seed) => trainingData(rows, { batchSize: BATCH_SIZE, buckets, seed }),
-    judging: evaluationData(dev, { batchSize: 64, buckets, metrics: task.metrics }),
+    training: (seed) => trainingData(rows, { batchSize: BATCH_SIZE, seed }),
+    judging: evaluationData(dev, { batchSize: 64, metrics: task.metrics }),
   };
 }

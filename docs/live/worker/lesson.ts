@@ -1,14 +1,6 @@
 import type { Batch, EvaluationData, TrainingData } from '@peftjs/core';
 import type { PretrainedModel } from '@peftjs/models';
-import {
-  chooseBuckets,
-  createDataSet,
-  encodeRows,
-  evaluationData,
-  readTable,
-  trainingData,
-  type DataSet,
-} from '@peftjs/tasks';
+import { createDataSet, encodeRows, evaluationData, readTable, trainingData, type DataSet } from '@peftjs/tasks';
 import type { Sentences } from '../messages.js';
 
 /** Sentences made ready for a model that has an output for each of their classes. */
@@ -24,8 +16,6 @@ export interface Lesson {
 /** Longer sentences are cut. */
 const MAX_TOKENS = 32;
 const BATCH_SIZE = 16;
-/** Lengths to pad to: the step is compiled once for each. */
-const MAX_SHAPES = 3;
 
 /** The reader's sentences as they are trained on and judged by. */
 export interface LessonData {
@@ -44,19 +34,16 @@ export function prepareLesson({ train, heldOut }: LessonData, model: PretrainedM
   const { classes } = train;
   const maxTokens = Math.min(MAX_TOKENS, model.maxTokens);
   const encode = (rows: DataSet) => encodeRows(rows, model.tokenizer, { maxTokens });
-  const [trained, judged] = [encode(train), encode(heldOut)];
-  const buckets = chooseBuckets([trained, judged], { batchSize: BATCH_SIZE, maxShapes: MAX_SHAPES });
-  const batches = { batchSize: BATCH_SIZE, buckets };
   return {
     model,
     classes,
-    train: trainingData(trained, { ...batches, seed }),
-    heldOut: evaluationData(judged, batches),
+    train: trainingData(encode(train), { batchSize: BATCH_SIZE, seed }),
+    heldOut: evaluationData(encode(heldOut), { batchSize: BATCH_SIZE }),
     async question(text) {
       const asked = encode(
         await createDataSet({ name: 'your sentence', kind: 'classification', classes, rows: [{ text, label: 0 }] }),
       );
-      return evaluationData(asked, { batchSize: 1, buckets: [maxTokens] }).batches[0] as Batch;
+      return evaluationData(asked, { batchSize: 1 }).batches[0] as Batch;
     },
   };
 }

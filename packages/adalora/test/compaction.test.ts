@@ -86,7 +86,7 @@ const counting = async (): Promise<{ executor: Executor; ranks: number[] }> => {
     ...reference,
     compile(fn, inputs) {
       const names = Object.keys(inputs).filter((name) => name.startsWith('adapter/') && name.endsWith('.mask'));
-      ranks.push(sum(names.map((name) => inputs[name]?.shape[0] ?? 0)));
+      ranks.push(sum(names.map((name) => Number(inputs[name]?.shape[0] ?? 0))));
       return reference.compile(fn, inputs);
     },
   };

@@ -82,15 +82,15 @@ export interface TokenizerLimits {
   readonly file: string;
 }
 
-/** Tokens of a text and its pair in one sequence, special ones among them. */
+/** Ids of a text and its pair in one sequence, and the names of the special tokens around them. */
 interface Sequence {
-  readonly tokens: string[];
+  readonly tokens: (number | string)[];
   readonly token_type_ids?: number[];
 }
 
 interface TextTokenizer {
   readonly model: { readonly unk_token_id?: number };
-  readonly post_processor: { post_process(text: string[], pair: string[] | null): Sequence } | null;
+  readonly post_processor: { post_process(text: number[], pair: number[] | null): Sequence } | null;
   tokenize(text: string): string[];
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
   token_to_id(token: string): number | undefined;
@@ -107,6 +107,10 @@ const DECODING = { skip_special_tokens: true, clean_up_tokenization_spaces: fals
 /** Far more than a token covers (the longest word piece has 16): what comes after could not be read, but would be paid for. */
 const CHARACTERS_PER_TOKEN = 64;
 
+/** Most words whose tokens are kept, and their longest: a text has most of its words in common with those before it. */
+const KEPT_WORDS = 2 ** 16;
+const KEPT_CHARACTERS = 32;
+
 /**
  * A tokenizer whose sequences have at most `maxTokens` ids.
  * @throws CheckpointError when the definition is broken, gives what the model cannot read, or has a regular expression that
@@ -118,7 +122,11 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
   checkSpecialTokens(tokenizer, limits);
   const fingerprint = await sha256(new TextEncoder().encode(content));
   const mostCharacters = maxTokens * CHARACTERS_PER_TOKEN;
-  const tokensOf = (text: string): string[] => tokenizer.tokenize(text.slice(0, mostCharacters));
+  const idOf = (token: string): number => idIn(tokenizer, token, file);
+  const inOnePiece = (text: string): number[] => tokenizer.tokenize(text).map(idOf);
+  const tokenIds = cutsAtBlanks(definition) ? byWords(inOnePiece) : inOnePiece;
+  const idsOf = (text: string): number[] => tokenIds(text.slice(0, mostCharacters));
+  const specialTokens = [null, []].map((second) => sequence(tokenizer, [], second).tokens.length);
   const isUnread = (text = ''): boolean => text.length > mostCharacters && text.slice(mostCharacters).trim() !== '';
   return {
     fingerprint,
@@ -127,36 +135,73 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
     addBosToken: begins(tokenizer, special.bosTokenId),
     padTokenId: special.padTokenId ?? special.eosTokenId,
     truncations: ['longest_first', 'only_first', 'only_second'],
-    tokenIds: (text) => tokenizer.tokenize(text).map((token) => idOf(tokenizer, token, file)),
+    tokenIds,
     decode: (ids) => (ids.length === 0 ? '' : tokenizer.decode([...ids], DECODING)),
     encode(text, pair, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
-      const limit = { most, truncation: options.truncation ?? 'longest_first' };
-      const kept = shortened(tokenizer, tokensOf(text), pair ? tokensOf(pair) : null, limit);
+      const special = specialTokens[pair ? 1 : 0] as number;
+      const limit = { most, special, truncation: options.truncation ?? 'longest_first' };
+      const kept = shortened(tokenizer, idsOf(text), pair ? idsOf(pair) : null, limit);
       const { tokens, types } = kept;
       const truncated = kept.truncated || isUnread(text) || isUnread(pair);
-      const ids = tokens.map((token) => idOf(tokenizer, token, file));
+      const ids = tokens.map((token) => (typeof token === 'number' ? token : idOf(token)));
       return types && tokenTypes > 1 ? { ids, typeIds: types, truncated } : { ids, truncated };
     },
+  };
+}
+
+/**
+ * Whether the tokens of a text are those of its parts between blanks, whatever the text: BERT's are. Its characters become others one by
+ * one, with the marks on them at most, and a token that was added may not have a blank inside.
+ */
+function cutsAtBlanks({ model, normalizer, pre_tokenizer: cut, added_tokens: added }: TokenizerDefinition): boolean {
+  const isOf = (part: unknown, type: string): boolean => (part as { type?: unknown } | null)?.type === type;
+  const plain = (token: unknown): boolean => /^[!-~]+$/.test(String((token as { content?: unknown } | null)?.content));
+  return (
+    isOf(model, 'WordPiece') &&
+    model.fuse_unk !== true &&
+    isOf(normalizer, 'BertNormalizer') &&
+    isOf(cut, 'BertPreTokenizer') &&
+    Array.isArray(added) &&
+    added.every(plain)
+  );
+}
+
+/** The ids of a text by its words, of which each is tokenised when it is first seen. */
+function byWords(inOnePiece: (text: string) => number[]): (text: string) => number[] {
+  const known = new Map<string, readonly number[]>();
+  const idsOf = (word: string): readonly number[] => {
+    const kept = known.get(word);
+    if (kept) return kept;
+    const ids = inOnePiece(word);
+    if (word.length <= KEPT_CHARACTERS) {
+      if (known.size === KEPT_WORDS) known.clear();
+      known.set(word, ids);
+    }
+    return ids;
+  };
+  return (text) => {
+    const ids: number[] = [];
+    for (const word of text.split(' ')) for (const id of idsOf(word)) ids.push(id);
+    return ids;
   };
 }
 
 /** The sequence of a text and its pair in at most `most` tokens, or as near as a text that may not be cut lets it come. */
 function shortened(
   tokenizer: TextTokenizer,
-  first: string[],
-  second: string[] | null,
-  { most, truncation }: { most: number; truncation: Truncation },
-): { tokens: string[]; types: number[] | undefined; truncated: boolean } {
-  const specialTokens = sequence(tokenizer, [], second && []).tokens.length;
-  const room = Math.max(0, most - specialTokens);
+  first: number[],
+  second: number[] | null,
+  { most, special, truncation }: { most: number; special: number; truncation: Truncation },
+): { tokens: Sequence['tokens']; types: number[] | undefined; truncated: boolean } {
+  const room = Math.max(0, most - special);
   const [keptFirst, keptSecond] = keptLengths[truncation](first.length, second?.length ?? 0, room);
   const kept = sequence(tokenizer, first.slice(0, keptFirst), second && second.slice(0, keptSecond));
   const end = truncation === 'longest_first' ? most : kept.tokens.length;
   return {
     tokens: kept.tokens.slice(0, end),
     types: kept.token_type_ids?.slice(0, end),
-    truncated: first.length + (second?.length ?? 0) + specialTokens > most,
+    truncated: first.length + (second?.length ?? 0) + special > most,
   };
 }
 
@@ -173,17 +218,17 @@ function longestFirst(first: number, second: number, room: number): [first: numb
   return first > second ? [longer, shorter] : [shorter, longer];
 }
 
-function sequence(tokenizer: TextTokenizer, first: string[], second: string[] | null): Sequence {
+function sequence(tokenizer: TextTokenizer, first: number[], second: number[] | null): Sequence {
   return tokenizer.post_processor?.post_process(first, second) ?? { tokens: [...first, ...(second ?? [])] };
 }
 
 /** Whether a text is begun with a token. */
 function begins(tokenizer: TextTokenizer, id: number | undefined): boolean {
-  const [first = ''] = sequence(tokenizer, [''], null).tokens;
-  return id !== undefined && tokenizer.token_to_id(first) === id;
+  const [first] = sequence(tokenizer, [0], null).tokens;
+  return id !== undefined && typeof first === 'string' && tokenizer.token_to_id(first) === id;
 }
 
-function idOf(tokenizer: TextTokenizer, token: string, file: string): number {
+function idIn(tokenizer: TextTokenizer, token: string, file: string): number {
   const id = tokenizer.token_to_id(token) ?? tokenizer.model.unk_token_id;
   if (id !== undefined) return id;
   throw new CheckpointError(
@@ -194,8 +239,8 @@ function idOf(tokenizer: TextTokenizer, token: string, file: string): number {
 
 /** @throws CheckpointError when what is put around a text has no id, or a type that the model does not know. */
 function checkSpecialTokens(tokenizer: TextTokenizer, { tokenTypes = 1, file }: TokenizerLimits): void {
-  const around = [sequence(tokenizer, [''], null), sequence(tokenizer, [''], [''])];
-  const special = around.flatMap(({ tokens }) => tokens).filter((token) => token !== '');
+  const around = [sequence(tokenizer, [0], null), sequence(tokenizer, [0], [0])];
+  const special = around.flatMap(({ tokens }) => tokens).filter((token) => typeof token === 'string');
   const unknown = special.find((token) => tokenizer.token_to_id(token) === undefined);
   if (unknown !== undefined) {
     throw new CheckpointError(`${file}: the special token ${JSON.stringify(unknown)} has no id`, file);
@@ -214,7 +259,8 @@ function built(
   checkPatterns(definition, file);
   try {
     const tokenizer = new TextTokenizer(definition, {});
-    for (const pair of [null, []]) sequence(tokenizer, tokenizer.tokenize('a'), pair); // what is broken breaks here
+    tokenizer.tokenize('a'); // what is broken breaks here
+    for (const pair of [null, []]) sequence(tokenizer, [0], pair);
     return { tokenizer, content: JSON.stringify({ definition, maxTokens }) };
   } catch (cause) {
     throw new CheckpointError(`${file}: not a tokenizer: ${reasonOf(cause)}`, file, cause);

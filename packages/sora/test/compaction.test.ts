@@ -102,7 +102,7 @@ describe('compaction', () => {
       ...reference,
       compile(fn, inputs) {
         const names = Object.keys(inputs).filter((name) => name.startsWith('slots/moment1/') && name.endsWith('.gate'));
-        gates.push(sum(names.map((name) => inputs[name]?.shape[0] ?? 0)));
+        gates.push(sum(names.map((name) => Number(inputs[name]?.shape[0] ?? 0))));
         return reference.compile(fn, inputs);
       },
     };

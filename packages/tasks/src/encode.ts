@@ -1,5 +1,4 @@
 import { ConfigError, DataError } from '@peftjs/core';
-import { checkPositive } from './buckets.js';
 import type { DataSet, Row, TaskKind } from './data-set.js';
 
 /** Which text of a pair that is too long loses tokens: the longer one, one after the other; always the first; always the second. */
@@ -50,6 +49,12 @@ export interface EncodedData {
   readonly truncated: number;
 }
 
+/** @throws ConfigError unless `value` is a positive integer. */
+export function checkPositive(name: string, value: number): void {
+  if (Number.isInteger(value) && value >= 1) return;
+  throw new ConfigError(`expected ${name} to be a positive integer, got ${value}`, name);
+}
+
 /**
  * Tokenises a data set; a longer row is cut to `maxTokens` tokens.
  * @throws ConfigError for an impossible `maxTokens` or a `truncation` that the rows or the tokenizer do not have; DataError for a
@@ -72,8 +77,8 @@ export function encodeRows(dataSet: DataSet, tokenizer: Tokenizer, options: Enco
 }
 
 function encodedRow({ ids, typeIds }: TokenIds, maxTokens: number, label: number): EncodedRow {
-  const row = { ids: Int32Array.from(ids.slice(0, maxTokens)), label };
-  return typeIds === undefined ? row : { ...row, typeIds: Int32Array.from(typeIds.slice(0, maxTokens)) };
+  const row = { ids: new Int32Array(ids).subarray(0, maxTokens), label };
+  return typeIds === undefined ? row : { ...row, typeIds: new Int32Array(typeIds).subarray(0, maxTokens) };
 }
 
 function checkTruncation(truncation: Truncation, { name, rows }: DataSet, { truncations }: Tokenizer): void {
@@ -94,4 +99,20 @@ function tooLong({ name }: DataSet, index: number, { maxTokens, truncation }: En
 function withoutTokens({ name }: DataSet, index: number, { text }: Row): DataError {
   const shown = JSON.stringify(text.slice(0, 60));
   return new DataError(`${name}: expected row ${index + 1} to have tokens, got none from ${shown}; remove it`, name);
+}
+
+/** Rows, in percent, that a length chosen from data holds whole. */
+const PERCENT = 99;
+/** Batches are padded to multiples of it, so that a length in between saves nothing. */
+const MULTIPLE = 8;
+
+/**
+ * A maximum length for rows of so many tokens each: their 99th percentile (nearest rank), rounded up to a multiple of 8. Fewer than
+ * a hundred rows therefore all fit.
+ * @param most never exceeded; also what is given for no rows
+ */
+export function fittingTokens(counts: readonly number[], most: number): number {
+  const ascending = Float64Array.from(counts).sort();
+  const percentile = ascending[Math.ceil((PERCENT * ascending.length) / 100) - 1] ?? most;
+  return Math.min(most, Math.ceil(percentile / MULTIPLE) * MULTIPLE);
 }

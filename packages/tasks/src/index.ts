@@ -1,9 +1,6 @@
 export { createDataSet, selectRows, type DataSet, type Row, type TaskKind } from './data-set.js';
-export type { Task } from './task.js';
-export { readTable, type ReadTableOptions, type TableFormat } from './read-table.js';
-export { readTask, type ReadTaskOptions } from './read-task.js';
-export { embeddedTasks, type EmbeddedTask } from './embedded/embedded-tasks.js';
-export type { ReadPackageFile } from './embedded/package-file.js';
+export { readTable, type ReadTableOptions, type TableFormat, readTask, type ReadTaskOptions } from './read-table.js';
+export { embeddedTasks, type EmbeddedTask, type ReadPackageFile } from './embedded.js';
 export {
   glueName,
   glueTasks,
@@ -11,12 +8,19 @@ export {
   type GlueDev,
   type GlueEntry,
   type GlueName,
-} from './published/glue-catalogue.js';
-export { glueTask, readGlueFile, readHubGlue } from './published/glue.js';
-export { readHubTrec, trecTask } from './published/trec.js';
-export type { PublishedTaskOptions, ReadHubFile } from './published/source.js';
-export { halfDev, type HalfDevOptions, type Protocol } from './published/protocol.js';
-export { sliceRows, splitSelection, type SelectionSplit } from './split.js';
+  glueTask,
+  readGlueFile,
+  readHubGlue,
+} from './glue.js';
+export { readHubTrec, trecTask } from './trec.js';
+export {
+  type PublishedTaskOptions,
+  type ReadHubFile,
+  halfDev,
+  type HalfDevOptions,
+  type PublishedSplit,
+} from './published.js';
+export { sliceRows, splitSelection, type SelectionSplit, sliceCausal, splitCausal, type CausalSplit } from './split.js';
 export {
   encodeRows,
   type EncodedData,
@@ -25,6 +29,7 @@ export {
   type TokenIds,
   type Tokenizer,
   type Truncation,
+  fittingTokens,
 } from './encode.js';
 export {
   areChats,
@@ -42,18 +47,27 @@ export {
   type PromptRow,
   type Role,
   type TextRow,
-} from './language/language-set.js';
-export { chatML, type ChatTemplate } from './language/chat-template.js';
-export { encodeLanguage, type CausalTokenizer, type EncodeLanguageOptions } from './language/encode-language.js';
-export type { CausalData, CausalRow } from './language/causal-data.js';
-export { isLanguageFile } from './language/language-file.js';
-export { sliceCausal, splitCausal, type CausalSplit } from './language/split-causal.js';
-export { causalEvaluation, type CausalEvaluation } from './language/causal-evaluation.js';
-export { meanLogLikelihood, perplexity, tokenLoss, type TokenLoss } from './language/perplexity.js';
-export { fittingTokens } from './fitting-tokens.js';
-export { chooseBuckets, type BucketOptions, type TokenRows } from './buckets.js';
-export { paddingShare, type BatchOptions } from './batch.js';
-export { trainingData, type TrainingOptions } from './training-data.js';
-export { evaluationData, type EvaluationOptions } from './evaluation-data.js';
-export { metricsFor, type Metric, type MetricSet } from './metric-set.js';
+  isLanguageFile,
+} from './language.js';
+export {
+  chatML,
+  type ChatTemplate,
+  encodeLanguage,
+  type CausalTokenizer,
+  type EncodeLanguageOptions,
+  type CausalData,
+  type CausalRow,
+} from './encode-language.js';
+export {
+  causalEvaluation,
+  type CausalEvaluation,
+  meanLogLikelihood,
+  perplexity,
+  tokenLoss,
+  type TokenLoss,
+  evaluationData,
+  type EvaluationOptions,
+} from './evaluation.js';
+export { paddingShare, trainingData, type BatchOptions, type TrainingOptions } from './batches.js';
 export { accuracy, f1, macroF1, matthewsCorrelation, meanSquaredError, pearson, spearman } from './metrics.js';
+export { metricsFor, type Metric, type MetricSet, type Task } from './task.js';

@@ -1,11 +1,19 @@
-import { DataError } from '@peftjs/core';
-import { createDataSet, type DataSet, type TaskKind } from './data-set.js';
-import { decodeText } from './table/decode.js';
-import { parseCsv, parseTsv } from './table/delimited.js';
-import { parseJsonLines } from './table/json-lines.js';
-import { labelledRows, labelScheme } from './table/labels.js';
-import { parseParquet } from './table/parquet.js';
-import { columnNames, rawRows, type Table } from './table/table.js';
+import { CheckpointError, DataError, type Storage } from '@peftjs/core';
+import { createDataSet, type DataSet, type Row, type TaskKind } from './data-set.js';
+import { metricsFor, metricsLedBy, type Task, taskOf } from './task.js';
+import { parseParquet } from './parquet.js';
+import {
+  columnNames,
+  decodeText,
+  errorAt,
+  excerpt,
+  parseCsv,
+  parseJsonLines,
+  parseTsv,
+  type RawRow,
+  rawRows,
+  type Table,
+} from './table.js';
 
 /** The forms of a table that `readTable` knows. */
 export type TableFormat = 'tsv' | 'csv' | 'jsonl' | 'parquet';
@@ -61,4 +69,107 @@ function checkTexts(like: DataSet, { paired, path }: { paired: boolean; path: st
   if (paired === (like.rows[0]?.pair !== undefined)) return;
   const [expected, came] = paired ? ['"text"', '"text_a", "text_b"'] : ['"text_a", "text_b"', '"text"'];
   throw new DataError(`${path}: expected the text columns of the training file, ${expected}, got ${came}`, path);
+}
+
+/** How the label texts of a file become numbers. */
+interface LabelScheme {
+  readonly kind: TaskKind;
+  readonly classes: readonly string[];
+}
+
+/**
+ * The scheme of a training file: regression where every label is a number and one has decimals, or where the caller says so;
+ * else the distinct labels, as numbers if all are, else by code point.
+ * @throws DataError when all rows have one label.
+ */
+function labelScheme(rows: readonly RawRow[], path: string, kind?: TaskKind): LabelScheme {
+  const labels = [...new Set(rows.map(({ label }) => className(label)))];
+  const [only = ''] = labels;
+  if (labels.length < 2) {
+    throw new DataError(`${path}: expected at least two different labels, got only ${excerpt(only)}`, path);
+  }
+  const numeric = labels.every(isNumeric);
+  const decimals = numeric && labels.some((label) => !Number.isInteger(Number(label)));
+  if (kind === 'regression' || (kind === undefined && decimals)) return { kind: 'regression', classes: [] };
+  const order = numeric ? (a: string, b: string) => Number(a) - Number(b) || byCodePoint(a, b) : byCodePoint;
+  return { kind: 'classification', classes: labels.sort(order) };
+}
+
+/**
+ * The rows with their labels as numbers.
+ * @throws DataError for a label that is no number, or none of the classes.
+ */
+function labelledRows(rows: readonly RawRow[], { kind, classes }: LabelScheme, path: string): Row[] {
+  const numbers = new Map(classes.map((name, index) => [name, index]));
+  return rows.map(({ line, text, pair, label: came }) => {
+    const label = kind === 'regression' ? numberOf(came) : numbers.get(className(came));
+    if (label === undefined) {
+      const expected = kind === 'regression' ? 'a number' : `one of the training classes ${listed(classes)}`;
+      throw errorAt(path, line, `expected the label to be ${expected}, got ${excerpt(came)}`);
+    }
+    return pair === undefined ? { text, label } : { text, pair, label };
+  });
+}
+
+/** Texts in the order of their Unicode code points, whatever the locale. */
+function byCodePoint(a: string, b: string): number {
+  const [left, right] = [Array.from(a), Array.from(b)];
+  const at = left.findIndex((character, index) => character !== right[index]);
+  if (at === -1) return left.length - right.length;
+  return (left[at]?.codePointAt(0) ?? 0) - (right[at]?.codePointAt(0) ?? -1);
+}
+
+/** One name for `1`, `1.0` and `+1`, which tools write alike. */
+function className(label: string): string {
+  const number = numberOf(label);
+  return Number.isSafeInteger(number) ? String((number as number) + 0) : label;
+}
+
+/** The number that a text says; undefined where it says none. */
+export function numberOf(label: string): number | undefined {
+  return isNumeric(label) ? Number(label) : undefined;
+}
+
+function isNumeric(label: string): boolean {
+  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(label) && Number.isFinite(Number(label));
+}
+
+function listed(classes: readonly string[]): string {
+  const shown = classes.slice(0, 10).map(excerpt).join(', ');
+  return classes.length > 10 ? `${shown}, … (${classes.length})` : shown;
+}
+
+/** The files of a task. */
+export interface ReadTaskOptions {
+  /** Path of the training file. */
+  readonly train: string;
+  /** Path of the file that results are reported on. */
+  readonly dev: string;
+  readonly storage: Storage;
+  /** Default: the name of the training file. */
+  readonly name?: string | undefined;
+  readonly kind?: TaskKind | undefined;
+  /** Name of the metric that selects a checkpoint, e.g. 'f1'. Default: that of the kind. */
+  readonly metric?: string | undefined;
+}
+
+/**
+ * Reads the user's own task: two tables in the forms of `readTable`.
+ * @throws DataError when a file is missing, malformed, or does not fit the other; ConfigError for a metric that does not fit.
+ */
+export async function readTask({ train, dev, storage, name, kind, metric }: ReadTaskOptions): Promise<Task> {
+  const trainSet = await readTable(await readBytes(storage, train), { path: train, kind });
+  const devSet = await readTable(await readBytes(storage, dev), { path: dev, like: trainSet });
+  const metrics = metric === undefined ? metricsFor(trainSet.kind) : metricsLedBy(metric, trainSet);
+  return taskOf(name ?? fileStem(train), trainSet, devSet, metrics);
+}
+
+/** A file's bytes. @throws DataError when it is missing. */
+export async function readBytes(storage: Storage, path: string): Promise<Uint8Array> {
+  try {
+    return await storage.read(path);
+  } catch (cause) {
+    if (cause instanceof CheckpointError) throw new DataError(cause.message, path, cause);
+    throw cause;
+  }
 }

@@ -1,6 +1,7 @@
-import { ConfigError, createRng, DataError } from '@peftjs/core';
+import { ConfigError, createRng, DataError, type Rng } from '@peftjs/core';
 import { type DataSet, type Row, selectRows } from './data-set.js';
-import { drawRows, splitOff } from './sampling.js';
+import { type CausalData, type CausalRow, countTruncated } from './encode-language.js';
+import { checkPositive } from './encode.js';
 
 /**
  * `count` rows drawn by a seed, each class in proportion, in the order of the data set; the data set itself if it has no more.
@@ -33,9 +34,7 @@ export async function splitSelection(
   dataSet: DataSet,
   { share = 0.1, seed }: { readonly share?: number | undefined; readonly seed: number },
 ): Promise<SelectionSplit> {
-  if (!(share > 0 && share < 1)) {
-    throw new ConfigError(`expected the share to lie between 0 and 1, got ${share}`, 'share');
-  }
+  checkShare(share);
   const count = Math.max(1, Math.round(share * dataSet.rows.length));
   const rng = createRng(seed).fork('selection');
   const { drawn, rest } = splitOff(dataSet.rows, count, { stratumOf: stratumByLabel(dataSet), rng });
@@ -67,4 +66,142 @@ function assertClasses({ name, kind, classes, rows }: DataSet, training: readonl
 /** Classes are strata; numbers are not. */
 function stratumByLabel({ kind, rows }: DataSet): (row: number) => number {
   return kind === 'classification' ? (row) => (rows[row] as Row).label : () => 0;
+}
+
+/** Training rows of a language set cut in two. */
+export interface CausalSplit {
+  readonly train: CausalData;
+  readonly selection: CausalData;
+}
+
+/**
+ * Sets a share of encoded rows aside to select checkpoints on: seeded, equal rows on the same side.
+ * @throws ConfigError for a share outside (0, 1), DataError when one side would be empty.
+ */
+export function splitCausal(
+  data: CausalData,
+  { share = 0.1, seed }: { readonly share?: number | undefined; readonly seed: number },
+): CausalSplit {
+  checkShare(share);
+  const equal = grouped(data.rows.keys(), (row) => (data.rows[row] as CausalRow).ids.join());
+  const units = Array.from(equal.values(), (rows) => ({ stratum: 0, rows }));
+  const count = Math.max(1, Math.round(share * data.rows.length));
+  const drawn = new Set(drawRows(units, count, createRng(seed).fork('selection')));
+  const part = (chosen: boolean) => data.rows.filter((_, row) => drawn.has(row) === chosen);
+  const [train, selection] = [part(false), part(true)];
+  if (train.length === 0 || selection.length === 0) {
+    const came = `${data.rows.length}, too few or too alike; give shorter rows or a file of their own`;
+    throw new DataError(`${data.name}: expected rows to set a share of ${share} aside, got ${came}`, data.name);
+  }
+  return {
+    train: { ...withRows(data, train), name: `${data.name}/train` },
+    selection: { ...withRows(data, selection), name: `${data.name}/selection` },
+  };
+}
+
+/**
+ * `count` encoded rows drawn by a seed, in their order; the data themselves where they have no more.
+ * @throws ConfigError when `count` is no positive integer.
+ */
+export function sliceCausal(data: CausalData, count: number, seed: number): CausalData {
+  checkPositive('count', count);
+  if (count >= data.rows.length) return data;
+  const units = data.rows.map((_, row) => ({ stratum: 0, rows: [row] }));
+  const drawn = drawRows(units, count, createRng(seed).fork('slice'));
+  return withRows(
+    data,
+    drawn.map((row) => data.rows[row] as CausalRow),
+  );
+}
+
+function withRows(data: CausalData, rows: readonly CausalRow[]): CausalData {
+  return { ...data, rows, truncated: countTruncated(rows) };
+}
+
+function checkShare(share: number): void {
+  if (share > 0 && share < 1) return;
+  throw new ConfigError(`expected the share to lie between 0 and 1, got ${share}`, 'share');
+}
+
+/** Rows that are drawn together, and the stratum they count for. */
+interface Unit {
+  readonly stratum: string | number;
+  readonly rows: readonly number[];
+}
+
+/**
+ * Draws units without replacement, from each stratum in proportion to its rows. Units that no longer fit are passed over; where
+ * they leave a gap, the smallest of them closes it if that misses the count by less.
+ * @returns row numbers, ascending
+ */
+function drawRows(units: readonly Unit[], count: number, rng: Rng): number[] {
+  const strata = [...grouped(units, ({ stratum }) => stratum).values()];
+  const quotas = proportionalQuotas(strata.map(sizeOf), count);
+  const drawn = strata.flatMap((stratum, index) => fill(stratum, quotas[index] ?? 0, rng));
+  return drawn.sort((a, b) => a - b);
+}
+
+/**
+ * Draws `count` rows away from the rest, stratified; rows with the same texts stay together.
+ * @returns row numbers of both sides, ascending
+ */
+export function splitOff(
+  rows: readonly Row[],
+  count: number,
+  { stratumOf, rng }: { readonly stratumOf: (row: number) => string | number; readonly rng: Rng },
+): { drawn: number[]; rest: number[] } {
+  const sameTexts = grouped(rows.keys(), (row) => textsOf(rows[row] as Row));
+  const units = Array.from(sameTexts.values(), (members) => ({ stratum: stratumOf(members[0] ?? 0), rows: members }));
+  const drawn = drawRows(units, count, rng);
+  const taken = new Set(drawn);
+  return { drawn, rest: [...rows.keys()].filter((row) => !taken.has(row)) };
+}
+
+/** Shares of `total` in proportion to the sizes, whole by the method of the largest remainder. */
+function proportionalQuotas(sizes: readonly number[], total: number): number[] {
+  const sum = sizes.reduce((before, size) => before + size, 0);
+  const exact = sizes.map((size) => (size * total) / sum);
+  const quotas = exact.map(Math.floor);
+  const remainder = (index: number) => (exact[index] as number) - (quotas[index] as number);
+  const missing = total - quotas.reduce((before, quota) => before + quota, 0);
+  const first = [...sizes.keys()].sort((a, b) => remainder(b) - remainder(a) || a - b).slice(0, missing);
+  for (const index of first) quotas[index] = (quotas[index] as number) + 1;
+  return quotas;
+}
+
+function fill(units: readonly Unit[], quota: number, rng: Rng): number[] {
+  const taken: Unit[] = [];
+  let gap = quota;
+  let smallest: Unit | undefined;
+  for (const index of rng.permutation(units.length)) {
+    const unit = units[index] as Unit;
+    if (unit.rows.length <= gap) {
+      taken.push(unit);
+      gap -= unit.rows.length;
+    } else if (!smallest || unit.rows.length < smallest.rows.length) {
+      smallest = unit;
+    }
+  }
+  if (smallest && smallest.rows.length - gap < gap) taken.push(smallest);
+  return taken.flatMap(({ rows }) => rows);
+}
+
+function sizeOf(units: readonly Unit[]): number {
+  return units.reduce((size, { rows }) => size + rows.length, 0);
+}
+
+function textsOf({ text, pair }: Row): string {
+  return JSON.stringify([text, pair]);
+}
+
+/** Items by key; keys and items in the order in which they came. */
+export function grouped<K, T>(items: Iterable<T>, keyOf: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return groups;
 }

@@ -2,7 +2,6 @@ import { ConfigError, ShapeError, type Batch } from '@peftjs/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
-  chooseBuckets,
   createDataSet,
   embeddedTasks,
   encodeRows,
@@ -48,39 +47,18 @@ describe('trainingData', () => {
     );
   });
 
-  it('fills up with rows that weigh nothing', () => {
+  it('pads to the longest row of a batch, and holds nothing but rows', () => {
     fc.assert(
       fc.property(lengthLists, batchSizes, seeds, (lengths, batchSize, seed) => {
         for (const { inputs, labels, rowWeights, rows } of trainingData(encodedRows(lengths), {
           batchSize,
           seed,
         }).epoch(0)) {
-          expect(Array.from(rowWeights.data)).toEqual(
-            Array.from({ length: batchSize }, (_, at) => +(at < rows.length)),
-          );
-          expect([labels.shape, rowWeights.shape]).toEqual([[batchSize], [batchSize]]);
-          expect(inputs['inputIds']?.shape[0]).toBe(batchSize);
-          const tokens = inputs['attentionMask']?.shape[1] ?? 0;
-          const masked = Array.from({ length: batchSize }, (_, place) => inputs['attentionMask']?.data[place * tokens]);
-          expect(masked.every((value) => value === 1)).toBe(true);
+          const shape = [rows.length, Math.max(...rows.map((row) => lengths[row] ?? 0))];
+          expect([inputs['inputIds']?.shape, inputs['attentionMask']?.shape]).toEqual([shape, shape]);
+          expect([labels.shape, rowWeights.shape]).toEqual([[rows.length], [rows.length]]);
+          expect(Array.from(rowWeights.data)).toEqual(rows.map(() => 1));
         }
-      }),
-    );
-  });
-
-  it('has the same shapes each epoch, and no more than asked for', () => {
-    fc.assert(
-      fc.property(lengthLists, batchSizes, seeds, (lengths, batchSize, seed) => {
-        const training = trainingData(encodedRows(lengths), { batchSize, seed });
-        const shapes = [0, 1, 2].map((epoch) =>
-          training
-            .epoch(epoch)
-            .map(tokensOf)
-            .sort((a, b) => a - b),
-        );
-        expect(shapes[1]).toEqual(shapes[0]);
-        expect(shapes[2]).toEqual(shapes[0]);
-        expect(new Set(shapes[0]).size).toBeLessThanOrEqual(6);
       }),
     );
   });
@@ -111,11 +89,27 @@ describe('trainingData', () => {
     expect(new Set(tokens.slice(0, 20)).size).toBeGreaterThan(2);
   });
 
-  it('pads to the buckets it is given, with the token it is given', () => {
-    const [batch] = trainingData(encodedRows([3, 5]), { batchSize: 2, seed: 1, buckets: [6, 12], padId: 9 }).epoch(0);
+  it('brings rows of like length together, of which not all are together again', () => {
+    const lengths = Array.from({ length: 640 }, (_, row) => 20 + ((row * 37) % 101));
+    const training = trainingData(encodedRows(lengths), { batchSize: 8, seed: 1 });
+    const [mates, again] = [0, 1].map((epoch) =>
+      training
+        .epoch(epoch)
+        .flatMap(({ rows }) => rows.flatMap((a) => rows.filter((b) => b < a).map((b) => `${a} ${b}`))),
+    );
+    for (const pair of mates ?? []) {
+      const [a = 0, b = 0] = pair.split(' ').map((row) => lengths[Number(row)] ?? 0);
+      expect(Math.max(a, b) / Math.min(a, b)).toBeLessThan(1.2);
+    }
+    const kept = new Set(again);
+    expect((mates ?? []).filter((pair) => kept.has(pair)).length / (mates?.length ?? 0)).toBeLessThan(0.25);
+  });
+
+  it('pads with the token it is given', () => {
+    const [batch] = trainingData(encodedRows([3, 5]), { batchSize: 2, seed: 1, padId: 9 }).epoch(0);
     const place = batch?.rows.indexOf(0) ?? 0;
-    expect(Array.from(batch?.inputs['inputIds']?.data.subarray(place * 6, place * 6 + 6) ?? [])).toEqual([
-      1, 1, 1, 9, 9, 9,
+    expect(Array.from(batch?.inputs['inputIds']?.data.subarray(place * 5, place * 5 + 5) ?? [])).toEqual([
+      1, 1, 1, 9, 9,
     ]);
   });
 
@@ -131,12 +125,50 @@ describe('trainingData', () => {
   it.each([
     ['a batch of no rows', { batchSize: 0 }],
     ['half a row', { batchSize: 1.5 }],
-    ['buckets that do not ascend', { batchSize: 2, buckets: [16, 8] }],
-    ['buckets that are too short', { batchSize: 2, buckets: [4] }],
-    ['no buckets', { batchSize: 2, buckets: [] }],
   ])('refuses %s', (_, options) => {
     expect(() => trainingData(encodedRows([3, 5]), { seed: 1, ...options })).toThrow(ConfigError);
     expect(() => evaluationData(encodedRows([3, 5]), options)).toThrow(ConfigError);
+  });
+});
+
+describe('rows held out of training', () => {
+  const data = encodedRows([3, 5, 4, 3, 9, 7, 2, 8, 6, 4]);
+  const training = (seed = 1) => trainingData(data, { batchSize: 3, seed });
+  const held = (count: number, seed?: number) => training(seed).holdOut?.(count) ?? expect.unreachable();
+
+  it('are no longer trained on, and every other row is', () => {
+    const { rest, heldOut } = held(4);
+    expect(rowsOf(heldOut)).toHaveLength(4);
+    for (const epoch of [0, 1]) {
+      const rows = [...rowsOf(heldOut), ...rowsOf(rest.epoch(epoch))];
+      expect(rows.sort((a, b) => a - b)).toEqual([...data.rows.keys()]);
+    }
+    expect([rest.kind, rest.batchesPerEpoch]).toEqual(['classification', 2]);
+    expect(training().epoch(0)).toHaveLength(4);
+  });
+
+  it('are batches as an evaluation has them', () => {
+    const { heldOut } = held(4);
+    expect(heldOut.map(({ rows }) => rows.length)).toEqual([3, 1]);
+    expect(heldOut.map(tokensOf)).toEqual(heldOut.map(tokensOf).sort((a, b) => a - b));
+    for (const batch of heldOut) {
+      expect(readBack(batch)).toEqual(batch.rows.map((row) => Array.from(data.rows[row]?.ids ?? [])));
+    }
+  });
+
+  it('are drawn by the seed', () => {
+    expect(held(4)).toEqual({ ...held(4), rest: expect.anything() as unknown });
+    const drawn = [1, 2, 3, 4].map((seed) =>
+      rowsOf(held(4, seed).heldOut)
+        .sort((a, b) => a - b)
+        .join(),
+    );
+    expect(new Set(drawn).size).toBeGreaterThan(1);
+    expect(held(4).rest.epoch(1)).toEqual(held(4).rest.epoch(1));
+  });
+
+  it.each([0, 1.5, 10])('are refused where they are %s of ten', (count) => {
+    expect(() => held(count)).toThrow(ConfigError);
   });
 });
 
@@ -227,8 +259,8 @@ describe('encodeRows', () => {
     ];
     const data = await createDataSet({ name: 'pairs', kind: 'classification', classes: ['0', '1'], rows });
     const encoded = encodeRows(data, wordTokenizer(), { maxTokens: 4 });
-    const { batches } = evaluationData(encoded, { batchSize: 2, buckets: [4] });
-    expect(Array.from(batches[0]?.inputs['tokenTypeIds']?.data ?? [])).toEqual([0, 0, 1, 0, 0, 1, 0, 0]);
+    const { batches } = evaluationData(encoded, { batchSize: 2 });
+    expect(Array.from(batches[0]?.inputs['tokenTypeIds']?.data ?? [])).toEqual([0, 1, 0, 0, 0, 1]);
     expect(evaluationData(encodedRows([2]), { batchSize: 1 }).batches[0]?.inputs).not.toHaveProperty('tokenTypeIds');
   });
 
@@ -241,29 +273,16 @@ describe('encodeRows', () => {
 
 describe('padding', () => {
   it('is what no row fills', () => {
-    const { batches } = evaluationData(encodedRows([2, 4, 4]), { batchSize: 2, buckets: [2, 4] });
-    expect(batches.map(({ rows }) => rows)).toEqual([[0], [1, 2]]);
+    const { batches } = evaluationData(encodedRows([2, 4, 4]), { batchSize: 2 });
+    expect(batches.map(({ rows }) => rows)).toEqual([[0, 1], [2]]);
     expect(paddingShare(batches)).toBeCloseTo(1 - 10 / 12, 12);
     expect(paddingShare([])).toBe(0);
   });
 
-  it('stays below a third on the embedded tasks, in at most 6 shapes', async () => {
+  it('stays below 7 % on the embedded tasks', async () => {
     for (const task of embeddedTasks.values()) {
       const encoded = encodeRows((await task.load(readInstalled)).train, wordTokenizer(), { maxTokens: 128 });
-      const batches = trainingData(encoded, { batchSize: 32, seed: 1 }).epoch(0);
-      expect(paddingShare(batches)).toBeLessThan(1 / 3);
-      expect(new Set(batches.map(tokensOf)).size).toBeLessThanOrEqual(6);
+      expect(paddingShare(trainingData(encoded, { batchSize: 32, seed: 1 }).epoch(0))).toBeLessThan(0.07);
     }
-  });
-
-  it('can share its buckets between data', () => {
-    const [a, b] = [encodedRows([3, 9, 30]), encodedRows([4, 50])];
-    const buckets = chooseBuckets([a, b], { batchSize: 1 });
-    expect(buckets.at(-1)).toBe(56);
-    const lengths = [a, b].map((data) => evaluationData(data, { batchSize: 1, buckets }).batches.map(tokensOf));
-    expect(lengths).toEqual([
-      [8, 16, 32],
-      [8, 56],
-    ]);
   });
 });

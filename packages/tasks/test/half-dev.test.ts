@@ -38,7 +38,7 @@ async function numbered(trainRows: number, devRows: number): Promise<Task> {
 
 const numbersOf = (set: Task['dev'] | undefined) => set?.rows.map(({ text }) => Number(text)) ?? [];
 
-describe('the half-dev protocol', () => {
+describe('the half-dev split', () => {
   const halved = golden.cases.filter(({ length }) => length >= 2 * 24 && length < 2000);
 
   it.each(halved)('splits $length rows by seed $seed where torch does', async ({ length, seed, first, last }) => {
@@ -82,19 +82,19 @@ describe('the half-dev protocol', () => {
   it('is an option of every reader', async () => {
     const folder = `${fixtureFolder}/glue`;
     const official = await glueTask('rte', folder, diskStorage());
-    const half = await glueTask('RTE', folder, diskStorage(), { protocol: 'half-dev' });
+    const half = await glueTask('RTE', folder, diskStorage(), { split: 'half-dev' });
     expect([official.selection, official.dev.rows.length]).toEqual([undefined, 3]);
     expect([half.selection?.rows.length, half.dev.rows.length, half.train]).toEqual([1, 2, official.train]);
-    const hub = await readHubGlue('rte', (path) => fixture(`hub/${path}`), { protocol: 'half-dev' });
+    const hub = await readHubGlue('rte', (path) => fixture(`hub/${path}`), { split: 'half-dev' });
     expect(hub).toEqual(half);
-    const other = await glueTask('rte', folder, diskStorage(), { protocol: 'half-dev', seed: 1 });
+    const other = await glueTask('rte', folder, diskStorage(), { split: 'half-dev', seed: 1 });
     expect(other.selection).not.toEqual(half.selection);
-    const trec = await trecTask(`${fixtureFolder}/trec/uiuc`, diskStorage(), { protocol: 'half-dev' });
+    const trec = await trecTask(`${fixtureFolder}/trec/uiuc`, diskStorage(), { split: 'half-dev' });
     expect([trec.selection?.rows.length, trec.dev.rows.length]).toEqual([1, 2]);
   });
 
   it('halves both development sets of MNLI', async () => {
-    const task = await glueTask('mnli', `${fixtureFolder}/glue`, diskStorage(), { protocol: 'half-dev' });
+    const task = await glueTask('mnli', `${fixtureFolder}/glue`, diskStorage(), { split: 'half-dev' });
     expect([task.selection?.rows.length, task.dev.rows.length]).toEqual([1, 1]);
     expect(task.alsoReported?.['mismatched']?.rows).toHaveLength(2);
   });

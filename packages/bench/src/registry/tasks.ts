@@ -13,7 +13,7 @@ import {
   trecTask,
   type DocumentEnd,
   type LanguageTask,
-  type Protocol as PublishedSplit,
+  type PublishedSplit,
   type Task,
 } from '@peftjs/tasks';
 import { readPackageFile } from './packages.js';
@@ -126,11 +126,11 @@ async function fromPublished(
 ): Promise<LabelledTask | undefined> {
   const glue = glueName(name);
   if (glue) {
-    const task = await glueTask(glue, folder, storage, { protocol: split });
+    const task = await glueTask(glue, folder, storage, { split });
     return { ...task, source: `GLUE's ${glue}, given by the user`, licence: glueTasks.get(glue)?.licence ?? '' };
   }
   if (!isPublished(name)) return undefined;
-  const task = await trecTask(folder, storage, { protocol: split });
+  const task = await trecTask(folder, storage, { split });
   return { ...task, source: 'TREC (Li and Roth, 2002), given by the user', licence: 'none stated by its authors' };
 }
 

@@ -4,7 +4,6 @@ import {
   areTexts,
   causalEvaluation,
   chatML,
-  chooseBuckets,
   encodeLanguage,
   encodeRows,
   evaluationData,
@@ -96,14 +95,13 @@ async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadN
   const encoded = encodeLabelledTask(split, model, protocol);
   const { train, selection, dev } = encoded;
   const others = Object.entries(encoded.alsoReported);
-  const buckets = chooseBuckets([train, selection, dev, ...others.map(([, rows]) => rows)], { batchSize });
-  const judging = { batchSize: evaluationBatchSize, buckets, metrics: task.metrics };
+  const judging = { batchSize: evaluationBatchSize, metrics: task.metrics };
   const subset = async (count: number): Promise<EncodedData> =>
     encodeRows(await sliceRows(split.train, count, seed), model.tokenizer, { maxTokens: train.maxTokens });
   return {
     model,
     task,
-    trainingData: (order) => trainingData(train, { batchSize, buckets, seed: order }),
+    trainingData: (order) => trainingData(train, { batchSize, seed: order }),
     selection: evaluationData(selection, judging),
     dev: evaluationData(dev, judging),
     trainSubset: async (count) => evaluationData(await subset(count), judging),
@@ -156,8 +154,7 @@ async function languageData({ protocol }: Trial, task: LoadedLanguageTask, load:
   const encoded = encodeLanguageTask(task, model, protocol);
   const { train, selection, dev } = encoded;
   const { batchSize, evaluationBatchSize } = protocol;
-  const buckets = chooseBuckets([train, selection, dev], { batchSize });
-  const padding = { buckets, padId: model.tokenizer.padTokenId };
+  const padding = { padId: model.tokenizer.padTokenId };
   const judge = (rows: CausalData) => causalEvaluation(rows, { ...padding, batchSize: evaluationBatchSize });
   return {
     model,

@@ -83,7 +83,7 @@ export interface Batch {
   readonly labels: HostTensor;
   /** 1 for a row, 0 for one that only fills the batch, [batch]. */
   readonly rowWeights: HostTensor;
-  /** Row numbers in the data set; shorter than the batch when it is filled up. */
+  /** Row numbers in the data set; shorter than the batch where it is filled up with rows of weight 0. */
   readonly rows: readonly number[];
 }
 
@@ -101,7 +101,7 @@ export interface TrainingData {
   readonly batchesPerEpoch: number;
   /**
    * The same data without some of its rows, drawn by a seed, and batches of these rows: for the probes of a controller. Data
-   * without it cannot train a method that probes.
+   * without it cannot train a method that probes. @throws ConfigError unless both sides get a row.
    */
   holdOut?(rows: number): HeldOut;
 }

@@ -1,8 +1,6 @@
 import { Tensor } from '@tensorflow/tfjs';
 import type { CompiledFunction, Executor, InputSpec } from '../contracts/executor.js';
-import { ShapeError } from '../errors.js';
-import { mapValues } from '../tensors.js';
-import type { HostTensor, HostTensors, TensorSpec } from '../tensors.js';
+import { mapValues, type HostTensor, type HostTensors } from '../tensors.js';
 
 /** The same nested record with leaves of another type. */
 export type Leaves<S, From, To> = S extends From ? To : { readonly [K in keyof S]: Leaves<S[K], From, To> };
@@ -42,7 +40,7 @@ export function openProgram<I extends object, O extends object>(
 ): Program<I, O> {
   const keys = keysOf(specs, isSpec);
   let results: Nested<string> = {};
-  const compiled = new Map<string, Promise<CompiledFunction>>();
+  let compiled: Promise<CompiledFunction> | undefined;
   let milliseconds = 0;
 
   const flatFunction = (inputs: Record<string, Tensor>): Record<string, Tensor> => {
@@ -50,44 +48,36 @@ export function openProgram<I extends object, O extends object>(
     results = keysOf(outputs, (leaf): leaf is Tensor => leaf instanceof Tensor);
     return flat(outputs, results);
   };
-  const compileFor = async (sizes: Readonly<Record<string, number>>): Promise<CompiledFunction> => {
-    const sized = ({ dtype, shape }: InputSpec): TensorSpec => ({
-      dtype,
-      shape: shape.map((axis) => (typeof axis === 'number' ? axis : (sizes[axis] as number))),
-    });
-    const entries = Object.entries(flat(specs as Nested<InputSpec>, keys));
-    const made = await executor.compile(
-      flatFunction,
-      Object.fromEntries(entries.map(([key, spec]) => [key, sized(spec)])),
-    );
+  const compile = async (): Promise<CompiledFunction> => {
+    const made = await executor.compile(flatFunction, flat(specs as Nested<InputSpec>, keys));
     milliseconds += made.compileMs;
     return made;
+  };
+  const ready = async (): Promise<CompiledFunction> => {
+    try {
+      return await (compiled ??= compile());
+    } catch (error) {
+      compiled = undefined;
+      throw error;
+    }
   };
 
   return {
     compileMs: () => milliseconds,
     async run(fed, held) {
-      const atRest = flat(fed as Nested<HostTensor>, keys);
-      const sizes = sizesOf(flat(specs as Nested<InputSpec>, keys), atRest);
-      const key = JSON.stringify(sizes);
-      const ready = compiled.get(key) ?? compileFor(sizes);
-      compiled.set(key, ready);
-      const made = await ready.catch((error: unknown) => {
-        compiled.delete(key);
-        throw error;
-      });
-      const uploaded = Object.entries(atRest).map(([name, tensor]) => [name, executor.upload(tensor)] as const);
+      const made = await ready();
+      const uploaded = uploadAll(executor, flat(fed as Nested<HostTensor>, keys));
       try {
-        const given = { ...flat(held as Nested<unknown>, keys), ...Object.fromEntries(uploaded) };
-        const outputs = await made.run(given);
+        const outputs = await made.run({ ...flat(held as Nested<unknown>, keys), ...uploaded });
         return nested(results, (name) => outputs[name]) as Held<O>;
       } finally {
-        for (const [, value] of uploaded) executor.release(value);
+        releaseAll(executor, uploaded);
       }
     },
     async dispose() {
-      for (const made of compiled.values()) await (await made.catch(() => undefined))?.dispose();
-      compiled.clear();
+      const made = await compiled?.catch(() => undefined);
+      compiled = undefined;
+      await made?.dispose();
     },
   };
 }
@@ -163,21 +153,4 @@ function nested<T>(keys: Nested<string>, leaf: (key: string) => T): Nested<T> {
 
 function isSpec(value: unknown): value is InputSpec {
   return Array.isArray((value as Partial<InputSpec>).shape);
-}
-
-/** What the named axes of specs are in these tensors. @throws ShapeError where one name has two sizes. */
-function sizesOf(
-  specs: Readonly<Record<string, InputSpec>>,
-  tensors: Readonly<Record<string, HostTensor>>,
-): Record<string, number> {
-  const sizes: Record<string, number> = {};
-  for (const [key, { shape }] of Object.entries(tensors)) {
-    specs[key]?.shape.forEach((axis, place) => {
-      const size = shape[place];
-      if (typeof axis === 'number' || size === undefined) return;
-      if (size === (sizes[axis] ??= size)) return;
-      throw new ShapeError(`'${key}' has ${size} for the axis '${axis}', which is ${sizes[axis]} in this run`, key);
-    });
-  }
-  return sizes;
 }

@@ -1,13 +1,10 @@
 import type { Storage } from '@peftjs/core';
-import type { DataSet } from '../data-set.js';
-import { firstFile, type PublishedTaskOptions, type ReadHubFile } from './source.js';
-import { publishedRows } from './rows.js';
-import { applyProtocol } from './protocol.js';
-import { readBytes } from '../read-task.js';
-import { decodeLatin1 } from '../table/decode.js';
-import { parseParquet } from '../table/parquet.js';
-import { errorAt, excerpt, type Table } from '../table/table.js';
-import { type Task, taskOf } from '../task.js';
+import { type DataSet } from './data-set.js';
+import { type Task, taskOf } from './task.js';
+import { parseParquet } from './parquet.js';
+import { applySplit, firstFile, publishedRows, type PublishedTaskOptions, type ReadHubFile } from './published.js';
+import { readBytes } from './read-table.js';
+import { decodeLatin1, errorAt, excerpt, type Table } from './table.js';
 
 /** What a question asks for, as the hub numbers it. */
 const classes = ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'];
@@ -53,10 +50,10 @@ export async function readHubTrec(readFile: ReadHubFile, options: PublishedTaskO
 
 async function assemble(
   read: (split: Split) => Promise<DataSet>,
-  { protocol = 'official', seed }: PublishedTaskOptions,
+  { split = 'official', seed }: PublishedTaskOptions,
 ): Promise<Task> {
   const task = taskOf('trec', await read('train'), await read('test'));
-  return applyProtocol(task, protocol, { halved: 'dev', seed });
+  return applySplit(task, split, { halved: 'dev', seed });
 }
 
 async function readSplit(bytes: Uint8Array, at: { name: string; path: string }): Promise<DataSet> {

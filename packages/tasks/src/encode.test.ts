@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fittingTokens } from './fitting-tokens.js';
+import { fittingTokens } from './encode.js';
 
 const upTo = (rows: number): number[] => Array.from({ length: rows }, (_, row) => row + 1);
 

@@ -1,8 +1,6 @@
 import { ConfigError, DataError, warnOnce } from '@peftjs/core';
-import { checkPositive } from '../buckets.js';
-import { type CausalData, type CausalRow, countTruncated, hasTargets, ignored } from './causal-data.js';
-import { chatML, chatSegments, type ChatTemplate, type Segment } from './chat-template.js';
-import { areChats, type ChatRow, type LanguageSet, type PromptRow, type TextRow } from './language-set.js';
+import { checkPositive } from './encode.js';
+import { areChats, type ChatRow, type LanguageSet, type Message, type PromptRow, type TextRow } from './language.js';
 
 /** What turns text into tokens for a model that predicts the next one. */
 export interface CausalTokenizer {
@@ -140,4 +138,82 @@ function joined(segments: readonly Segment[], row: PromptRow | ChatRow, { tokeni
   for (const { text, learnt } of segments) add(Array.from(tokenizer.tokenIds(text)), learnt);
   if (isPrompt) add(end, true);
   return { ids: Int32Array.from(ids), labels: Int32Array.from(labels) };
+}
+
+/** Rows of tokens for a model that predicts the next one. */
+export interface CausalData {
+  readonly name: string;
+  readonly kind: 'causal-lm';
+  readonly rows: readonly CausalRow[];
+  /** No row is longer. */
+  readonly maxTokens: number;
+  /** Rows among these that were longer and were cut. */
+  readonly truncated: number;
+  /** Rows without a token to learn, which are left out: those cut too early, and a last token of packed texts. */
+  readonly leftOut: number;
+}
+
+/** The tokens of a row, and at the same places those that are to be predicted: a token, or `ignored`. */
+export interface CausalRow {
+  readonly ids: Int32Array;
+  readonly labels: Int32Array;
+  /** Set where it was longer and lost its end. */
+  readonly truncated?: true;
+}
+
+/** How many rows were cut. */
+export function countTruncated(rows: readonly CausalRow[]): number {
+  return rows.filter(({ truncated }) => truncated).length;
+}
+
+/** The label of a token that is read but not learnt. */
+export const ignored = -100;
+
+/** Whether there is a token to predict: the first one of a row has nothing before it. */
+function hasTargets({ labels }: CausalRow): boolean {
+  return labels.subarray(1).some((label) => label >= 0);
+}
+
+/**
+ * Writes a conversation as a model reads it, up to the words that open the assistant's next message where `addGenerationPrompt` is
+ * set. What a conversation begins with must not change as it goes on.
+ */
+export type ChatTemplate = (messages: readonly Message[], options: { readonly addGenerationPrompt: boolean }) => string;
+
+/** A piece of a text, and whether it is to be learnt. */
+interface Segment {
+  readonly text: string;
+  readonly learnt: boolean;
+}
+
+/** ChatML: each message between `<|im_start|>` with its role and `<|im_end|>`. */
+export const chatML: ChatTemplate = (messages, { addGenerationPrompt }) => {
+  const written = messages.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join('');
+  return addGenerationPrompt ? `${written}<|im_start|>assistant\n` : written;
+};
+
+/**
+ * A conversation cut where the assistant begins and ends to speak: its messages are learnt, with what closes them.
+ * @throws DataError for a template that rewrites the beginning of a conversation.
+ */
+function chatSegments(messages: readonly Message[], template: ChatTemplate, name: string): Segment[] {
+  const segments: Segment[] = [];
+  let written = '';
+  const add = (upTo: string, learnt: boolean): void => {
+    if (!upTo.startsWith(written)) throw rewritten(name, written);
+    segments.push({ text: upTo.slice(written.length), learnt });
+    written = upTo;
+  };
+  messages.forEach(({ role }, index) => {
+    if (role !== 'assistant') return;
+    add(template(messages.slice(0, index), { addGenerationPrompt: true }), false);
+    add(template(messages.slice(0, index + 1), { addGenerationPrompt: false }), true);
+  });
+  return segments;
+}
+
+function rewritten(name: string, written: string): DataError {
+  const shown = JSON.stringify(written.slice(-60));
+  const rule = 'expected the chat template to keep what it wrote as a conversation goes on';
+  return new DataError(`${name}: ${rule}, but what ended in ${shown} changed; use another template`, name);
 }

