@@ -11,7 +11,6 @@ import {
   type Batch,
   type DataKind,
   type Executor,
-  type InputSpec,
   type Model,
   type TrainingData,
 } from '@peftjs/core';
@@ -25,23 +24,26 @@ import { modelFolder } from './use-lite.js';
 
 const engine: Executor = compiled({ threads: 1 });
 
-/** The executor for specs with the sizes of a batch as names: what it compiles has to serve every size. */
-function opening(executor: Executor): Executor {
+/** The executor without names of sizes: what it compiles serves the sizes of one run. */
+function fixing(executor: Executor): Executor {
   return {
     ...executor,
     compile: (fn, specs) =>
-      executor.compile(
-        fn,
-        Object.fromEntries(Object.entries(specs).map(([key, spec]) => [key, { ...spec, shape: opened(key, spec) }])),
-      ),
+      Promise.resolve({
+        compileMs: 0,
+        async run(values) {
+          const sized = Object.entries(specs).map(([key, spec]) => {
+            const { dims } = values[key] as { readonly dims: readonly number[] };
+            return [key, { ...spec, shape: dims }] as const;
+          });
+          const made = await executor.compile(fn, Object.fromEntries(sized));
+          const results = await made.run(values);
+          await made.dispose();
+          return results;
+        },
+        dispose: () => Promise.resolve(),
+      }),
   };
-}
-
-/** Batch and length of what differs from batch to batch; of kept keys and values, the room that they have. */
-function opened(key: string, { shape }: InputSpec): InputSpec['shape'] {
-  if (!/^(inputs|labels|part)\/|\/rows\./.test(key)) return shape;
-  const names = ['batch', /\/(keys|values)\.\d+$/.test(key) ? 'capacity' : 'tokens'];
-  return shape.map((axis, place) => (axis === 1 ? axis : (names[place] ?? axis)));
 }
 
 /** What `body` gives on the open graph and on graphs of one size. @throws when a function had to be compiled for each size. */
@@ -49,9 +51,9 @@ async function both<T>(body: (executor: Executor) => Promise<T>): Promise<{ open
   const warnings: string[] = [];
   const restore = onWarning((message) => warnings.push(message));
   try {
-    const open = await body(opening(engine));
+    const open = await body(engine);
     expect(warnings.filter((message) => message.includes('for each size'))).toEqual([]);
-    return { open, fixed: await body(engine) };
+    return { open, fixed: await body(fixing(engine)) };
   } finally {
     restore();
   }

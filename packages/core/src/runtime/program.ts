@@ -41,21 +41,17 @@ export function openProgram<I extends object, O extends object>(
   const keys = keysOf(specs, isSpec);
   let results: Nested<string> = {};
   let compiled: Promise<CompiledFunction> | undefined;
-  let milliseconds = 0;
+  let made: CompiledFunction | undefined;
 
   const flatFunction = (inputs: Record<string, Tensor>): Record<string, Tensor> => {
     const outputs = fn(nested(keys, (key) => inputs[key]) as I) as Nested<Tensor>;
     results = keysOf(outputs, (leaf): leaf is Tensor => leaf instanceof Tensor);
     return flat(outputs, results);
   };
-  const compile = async (): Promise<CompiledFunction> => {
-    const made = await executor.compile(flatFunction, flat(specs as Nested<InputSpec>, keys));
-    milliseconds += made.compileMs;
-    return made;
-  };
   const ready = async (): Promise<CompiledFunction> => {
+    compiled ??= executor.compile(flatFunction, flat(specs as Nested<InputSpec>, keys));
     try {
-      return await (compiled ??= compile());
+      return (made = await compiled);
     } catch (error) {
       compiled = undefined;
       throw error;
@@ -63,21 +59,21 @@ export function openProgram<I extends object, O extends object>(
   };
 
   return {
-    compileMs: () => milliseconds,
+    compileMs: () => made?.compileMs ?? 0,
     async run(fed, held) {
-      const made = await ready();
+      const { run } = await ready();
       const uploaded = uploadAll(executor, flat(fed as Nested<HostTensor>, keys));
       try {
-        const outputs = await made.run({ ...flat(held as Nested<unknown>, keys), ...uploaded });
+        const outputs = await run({ ...flat(held as Nested<unknown>, keys), ...uploaded });
         return nested(results, (name) => outputs[name]) as Held<O>;
       } finally {
         releaseAll(executor, uploaded);
       }
     },
     async dispose() {
-      const made = await compiled?.catch(() => undefined);
+      const former = compiled;
       compiled = undefined;
-      await made?.dispose();
+      await (await former?.catch(() => undefined))?.dispose();
     },
   };
 }

@@ -255,8 +255,9 @@ async function passed(
 ): Promise<Passed> {
   const { executor, model } = runtime;
   const inputs = modelInputs(model, layers, { inputs: given });
-  const [rows = 1, tokens] = tensorAt(given, 'inputIds').shape;
-  const open = { inputs: openSpecs(inputs, { rows, tokens }), kept: specs, rows: {} };
+  const [rows = 1, tokens = 1] = tensorAt(given, 'inputIds').shape;
+  // One token of each text is one at every size.
+  const open = { inputs: openSpecs(inputs, { rows, tokens: tokens > 1 ? tokens : undefined }), kept: specs, rows: {} };
   const { program, frozen } = runtime.pass(layers, pass, open);
   const { logits, ...kept } = await program.run({ inputs, rows: {} }, { kept: values, frozen, adapter });
   const all = floats(await executor.download(logits)); // [texts, words]
