@@ -7,7 +7,7 @@ import { constantOf, shownPolynomial } from './polynomial.js';
 import type { TracedGraph } from './trace.js';
 
 /** An input or output of a graph, by the function's name for it and by the graph's. */
-export interface RunPort extends ModelPort {
+interface RunPort extends ModelPort {
   readonly key: string;
 }
 

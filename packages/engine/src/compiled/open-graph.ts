@@ -279,6 +279,6 @@ function scalar(value: number): Numbers {
 }
 
 /** Whether two constants hold the same numbers, -0 and 0 told apart. */
-export function equalNumbers(a: ConstantData, b: ConstantData): boolean {
+function equalNumbers(a: ConstantData, b: ConstantData): boolean {
   return a.length === b.length && (a as Float32Array).every((value, index) => Object.is(value, b[index]));
 }

@@ -11,7 +11,7 @@
 import type { Sizes } from '../axes.js';
 
 /** One summand: coefficient * the product of the axes, of which each may occur more than once. None for a constant. */
-export interface Term {
+interface Term {
   readonly coefficient: number;
   readonly axes: readonly string[];
 }
@@ -26,7 +26,7 @@ export interface Polynomial {
 export type Fit = Polynomial | 'none' | 'undetermined';
 
 /** What a polynomial comes to. */
-export function valueAt({ terms, divisor }: Polynomial, sizes: Sizes): number {
+function valueAt({ terms, divisor }: Polynomial, sizes: Sizes): number {
   return terms.reduce((sum, term) => sum + term.coefficient * product(term.axes, sizes), 0) / divisor;
 }
 

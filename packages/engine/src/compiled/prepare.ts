@@ -136,7 +136,7 @@ function isTaken(specs: Specs): (size: number) => boolean {
  * Sizes of the axes for each trace: no axis has a size twice, no trace has a size twice, and sizes of weights come last.
  * @param isTaken whether a size means something else
  */
-export function tracedSizes(
+function tracedSizes(
   names: readonly string[],
   sizes: readonly number[],
   isTaken: (size: number) => boolean,

@@ -13,7 +13,7 @@ import type { OrtRuntime } from './runtime.js';
 import type { Tracing } from './trace.js';
 
 /** A graph and the session that runs it. */
-export interface Program {
+interface Program {
   readonly graph: RunGraph;
   readonly session: InferenceSession;
 }
