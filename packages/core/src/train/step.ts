@@ -7,9 +7,8 @@ import type { AdapterLayer, AdapterLayers, ParamSpec, StepContext } from '../con
 import type { Model } from '../contracts/model.js';
 import type { Loss } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
-import { mapValues } from '../tensors.js';
 import { stepContext } from '../runtime/context.js';
-import { tensorAt, type Tensors } from '../tensors.js';
+import { mapValues, sizeOf, tensorAt, type Tensors } from '../tensors.js';
 
 /*
  * A training step as pure functions of tensors:
@@ -146,11 +145,22 @@ export function advance(definition: StepDefinition, inputs: UpdateInputs, found:
   const ctx = stepContext(inputs.scalars, adapted, true);
   const gradients = shapedGradients(trained, found.gradients, inputs.adapter);
   const gradientNorms = tf.stack(trained.map(({ key }) => euclideanNorm(tensorAt(gradients, key)))); // [tensors]
-  const clipped = clip(definition, trained, gradients, gradientNorms);
-  const { adapter: proposed, slots } = propose(definition.optimizer, inputs, trained, clipped);
-  const ruled = layerRules(layers, { previous: inputs.adapter, proposed, gradients: clipped }, ctx);
+  const factors = clipFactors(definition, trained, gradientNorms);
+  const next = { adapter: {} as Tensors, slots: mapValues(definition.optimizer.slots, (): Tensors => ({})) };
+  const clipped: Tensors = {};
+  for (const group of updateGroups(definition.optimizer, trained, inputs.adapter)) {
+    const moved = updateTogether(definition.optimizer, inputs, group, gradients, factors);
+    Object.assign(next.adapter, moved.values);
+    Object.assign(clipped, moved.gradients);
+    for (const [slot, values] of Object.entries(moved.slots)) Object.assign(tensorAt(next.slots, slot), values);
+  }
+  const ruled = layerRules(layers, { previous: inputs.adapter, proposed: next.adapter, gradients: clipped }, ctx);
   const { loss, objective } = found;
-  return { report: { loss, objective, gradientNorms }, adapter: { ...proposed, ...ruled }, slots };
+  return {
+    report: { loss, objective, gradientNorms },
+    adapter: { ...next.adapter, ...ruled },
+    slots: next.slots,
+  };
 }
 
 function batchGradients(
@@ -214,22 +224,17 @@ function euclideanNorm(x: Tensor): Scalar {
   return tf.sqrt(tf.sum<Scalar>(tf.square(x)));
 }
 
-function clip(
+/** What the gradients of each optimizer group are multiplied by; undefined for those that are not clipped. */
+function clipFactors(
   { clipNorm, unclippedGroups }: StepDefinition,
   trained: readonly TrainedTensor[],
-  gradients: Tensors,
   norms: Tensor,
-): Tensors {
-  if (clipNorm === null) return gradients;
+): (group: string) => Scalar | undefined {
+  if (clipNorm === null) return () => undefined;
   const counts = trained.map(({ group }) => !unclippedGroups.includes(group));
   const counted = counts.every(Boolean) ? norms : tf.mul(norms, tf.tensor1d(counts.map(Number)));
   const factor = clipFactor(counted, clipNorm);
-  return Object.fromEntries(
-    trained.map(({ key }, index) => {
-      const gradient = tensorAt(gradients, key);
-      return [key, counts[index] ? tf.mul(gradient, factor) : gradient];
-    }),
-  );
+  return (group) => (unclippedGroups.includes(group) ? undefined : factor);
 }
 
 /** min(1, maxNorm / norm) for the norm over several tensors, as torch's `clip_grad_norm_` computes it. */
@@ -238,28 +243,64 @@ export function clipFactor(norms: Tensor, maxNorm: number): Scalar {
   return tf.minimum(1, tf.div(maxNorm, tf.add(total, 1e-6)));
 }
 
-/** What the optimizer alone would do. */
-function propose(
+/** Trained tensors that an optimizer moves alike. */
+type UpdateGroup = readonly [TrainedTensor, ...TrainedTensor[]];
+
+/** Elements above which a tensor is not worth joining with others: copying it costs more than the operators that are saved. */
+const LARGE = 1 << 16;
+
+/** Which tensors are updated as one vector: small ones of one rate and decay, where every element moves by itself. */
+function updateGroups(optimizer: Optimizer, trained: readonly TrainedTensor[], adapter: Tensors): UpdateGroup[] {
+  const groups = new Map<string, [TrainedTensor, ...TrainedTensor[]]>();
+  for (const tensor of trained) {
+    const { key, group, decay, rateFactor = 1, learningRate = null } = tensor;
+    const isAlone = !optimizer.elementwise || tensorAt(adapter, key).size > LARGE;
+    const alike = isAlone ? key : JSON.stringify([group, decay, rateFactor, learningRate]);
+    const known = groups.get(alike);
+    if (known) known.push(tensor);
+    else groups.set(alike, [tensor]);
+  }
+  return [...groups.values()];
+}
+
+/** What the optimizer alone makes of a group of tensors, and their clipped gradients. */
+function updateTogether(
   optimizer: Optimizer,
   { adapter, slots, optimizer: scalars, rates }: UpdateInputs,
-  trained: readonly TrainedTensor[],
+  group: UpdateGroup,
   gradients: Tensors,
-): Pick<StepOutputs, 'adapter' | 'slots'> {
-  const next = { adapter: {} as Tensors, slots: mapValues(optimizer.slots, (): Tensors => ({})) };
-  for (const tensor of trained) {
-    const { key, decay } = tensor;
-    const moved = optimizer.update({
-      value: tensorAt(adapter, key),
-      gradient: tensorAt(gradients, key),
-      slots: slotsOf(slots, key),
-      learningRate: rateOf(tensor, rates),
-      decay,
-      scalars: scalars as Record<string, Scalar>,
-    });
-    next.adapter[key] = moved.value;
-    for (const [slot, value] of Object.entries(moved.slots)) tensorAt(next.slots, slot)[key] = value;
-  }
-  return next;
+  factorOf: (group: string) => Scalar | undefined,
+): { values: Tensors; gradients: Tensors; slots: Record<string, Tensors> } {
+  const [first, ...others] = group;
+  const shapes = group.map(({ key }) => tensorAt(adapter, key).shape);
+  const joined = (of: Tensors): Tensor => {
+    const all = group.map(({ key }) => tensorAt(of, key));
+    return others.length === 0 ? (all[0] as Tensor) : tf.concat(all.map((tensor) => tf.reshape(tensor, [-1])));
+  };
+  const parted = (vector: Tensor): Tensors => {
+    if (others.length === 0) return { [first.key]: vector };
+    const parts = tf.split(vector, shapes.map(sizeOf));
+    return Object.fromEntries(
+      group.map(({ key }, at) => [key, tf.reshape(parts[at] as Tensor, shapes[at] as number[])]),
+    );
+  };
+  const factor = factorOf(first.group);
+  const gradient = factor ? tf.mul(joined(gradients), factor) : joined(gradients);
+  const moved = optimizer.update({
+    value: joined(adapter),
+    gradient,
+    slots: mapValues(slotsOf(slots, first.key), (_, slot) => joined(tensorAt(slots, slot))),
+    learningRate: rateOf(first, rates),
+    decay: first.decay,
+    scalars: scalars as Record<string, Scalar>,
+  });
+  return { values: parted(moved.value), gradients: parted(gradient), slots: mapValues(moved.slots, parted) };
+}
+
+function rateOf({ group, rateFactor = 1, learningRate }: TrainedTensor, rates: Tensors): Scalar {
+  if (learningRate !== undefined) return tf.scalar(learningRate);
+  const ofGroup = tensorAt(rates, group) as Scalar;
+  return rateFactor === 1 ? ofGroup : tf.mul<Scalar>(ofGroup, rateFactor);
 }
 
 /** The slots that a trained tensor has. */
@@ -272,12 +313,6 @@ export function slotsOf<T>(
     return value === undefined ? [] : [[slot, value] as const];
   });
   return Object.fromEntries(own);
-}
-
-function rateOf({ group, rateFactor = 1, learningRate }: TrainedTensor, rates: Tensors): Scalar {
-  if (learningRate !== undefined) return tf.scalar(learningRate);
-  const ofGroup = tensorAt(rates, group) as Scalar;
-  return rateFactor === 1 ? ofGroup : tf.mul<Scalar>(ofGroup, rateFactor);
 }
 
 /** What the layers' rules after the optimizer change, e.g. SoRA's proximal step: new values by `tensorKey`. */
