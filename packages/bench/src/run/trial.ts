@@ -1,6 +1,5 @@
 import {
   activeAdapter,
-  adamW,
   activeRanks,
   attach,
   calibrate,
@@ -24,7 +23,7 @@ import { isHeadAlone, resolveMethod } from '../registry/methods.js';
 import { RESULT_FORMAT, type DoneTrial, type FailedTrial, type Protocol } from '../results/schema.js';
 import { fitConfig, type FittedConfig } from '../study/budgets.js';
 import type { Stages } from '../study/study.js';
-import type { Trial, TrialProtocol } from '../study/trials.js';
+import { optimizerOf, type Trial, type TrialProtocol } from '../study/trials.js';
 import { noCheckpoints, resumed, trialCheckpoints, type Keeping, type TrialCheckpoints } from './checkpoints.js';
 import type { PreparedTrial } from './prepare.js';
 import { trialRecorder, type TrialProgress } from './recorder.js';
@@ -160,12 +159,12 @@ function trainTrial(
 }
 
 function optimization({ protocol, settings }: Trial): Optimization {
-  const { schedule, warmupRatio, finalRatio, weightDecay, clipNorm } = protocol;
+  const { schedule, warmupRatio, finalRatio, clipNorm } = protocol;
   return {
     schedule,
     warmupRatio,
     finalRatio,
-    optimizer: adamW({ weightDecay }),
+    optimizer: optimizerOf(protocol),
     clipNorm,
     learningRate: settings.learningRate ?? protocol.learningRate,
     learningRates: { head: protocol.learningRate, ...settings.learningRates }, // the head is trained alike for all

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { ConfigError, NUMERICS } from '@peftjs/core';
+import { adamW, ConfigError, NUMERICS, resolveSchedule, type Named, type Optimizer } from '@peftjs/core';
 import type { EnginePlan } from '../registry/executors.js';
 import { findPackage, readManifest } from '../registry/packages.js';
 import type { DataSource } from '../registry/tasks.js';
@@ -107,9 +107,25 @@ export function trialOf(
 function withId(trial: Omit<Trial, 'id'>): Trial {
   // The content of the files counts, not where they lie, and the rate, not how it was found.
   const { data: _paths, tuning: _tuning, ...content } = trial;
-  const digest = createHash('sha256').update(canonical(content)).digest('hex');
+  const training = {
+    optimizer: named(optimizerOf(trial.protocol)),
+    schedule: named(resolveSchedule(trial.protocol.schedule)),
+  };
+  const digest = createHash('sha256')
+    .update(canonical({ ...content, training }))
+    .digest('hex');
   const prefix = [trial.arm, trial.task, trial.budget ?? 'any', `s${trial.seed}`].map(plain).join('-');
   return { id: `${prefix.slice(0, 120)}-${digest.slice(0, 12)}`, ...trial };
+}
+
+/** The optimizer that trains under a protocol. */
+export function optimizerOf({ weightDecay }: Pick<StudyProtocol, 'weightDecay'>): Optimizer {
+  return adamW({ weightDecay });
+}
+
+/** What of a value is compared: the loss follows from the data, whose content is hashed. */
+function named({ name, settings = {} }: Named): Required<Named> {
+  return { name, settings };
 }
 
 function plain(text: string): string {
