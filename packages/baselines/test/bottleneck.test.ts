@@ -102,7 +102,7 @@ describe('the adapter', () => {
     const outputs = async (of: typeof peft) => (await predict(of, batches, { executor })).flatMap((row) => [...row]);
     const distance = relativeDistance(await outputs(peft), await outputs(withAdapter(peft, { layers: {} })));
     expect(distance).toBeGreaterThan(1e-6);
-    expect(distance).toBeLessThan(1e-3);
+    expect(distance).toBeLessThan(3e-3);
   });
 
   it('cannot be merged, as it is no change of a weight', () => {

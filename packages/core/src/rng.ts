@@ -1,3 +1,5 @@
+import { xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
+
 /**
  * Seeded random numbers. A generator is passed, never global; `fork` derives an independent stream from a label,
  * so that what one module draws does not depend on the modules before it.
@@ -15,19 +17,20 @@ export interface Rng {
   fork(label: string): Rng;
 }
 
-/** A generator (mulberry32) for an integer seed. */
+/** A generator for an integer seed: xoroshiro128+, whose 128 bits of state let any number of streams stay apart. */
 export function createRng(seed: number): Rng {
-  return streamOf(mix(seed >>> 0, 0x9e3779b9));
+  return streamOf(hash('', [seed | 0, Math.floor(seed / 2 ** 32) | 0, ...digitsOfPi]));
 }
 
-function streamOf(origin: number): Rng {
-  let state = origin;
-  const uniform = (): number => {
-    state = (state + 0x6d2b79f5) | 0;
-    let bits = Math.imul(state ^ (state >>> 15), 1 | state);
-    bits = (bits + Math.imul(bits ^ (bits >>> 7), 61 | bits)) ^ bits;
-    return ((bits ^ (bits >>> 14)) >>> 0) / 4294967296;
-  };
+/** The first bits of pi's fraction: a state of zeros alone would stay one. */
+const digitsOfPi = [0x243f6a88, 0x85a308d3] as const;
+
+/** Four words of 32 bits. */
+type Words = readonly [number, number, number, number];
+
+function streamOf(origin: Words): Rng {
+  const generator = xoroshiro128plusFromState(origin);
+  const uniform = (): number => (generator.next() >>> 0) / 2 ** 32;
   const integer = (bound: number): number => Math.floor(uniform() * bound);
   return {
     uniform,
@@ -47,19 +50,41 @@ function streamOf(origin: number): Rng {
   };
 }
 
-/** FNV-1a over the label's code units, started from the parent's origin. */
-function hash(label: string, origin: number): number {
-  let value = mix(origin, 0x811c9dc5);
-  for (let index = 0; index < label.length; index++) {
-    value = Math.imul(value ^ label.charCodeAt(index), 0x01000193);
+/** What MurmurHash3 (x86, 128 bits) mixes into each of its four words: two factors, two rotations, a summand. */
+const lanes = [
+  [0x239b961b, 0xab0e9789, 15, 19, 0x561ccd1b],
+  [0xab0e9789, 0x38b34ae5, 16, 17, 0x0bcaa747],
+  [0x38b34ae5, 0xa1e38b93, 17, 15, 0x96cd1c35],
+  [0xa1e38b93, 0x239b961b, 18, 13, 0x32ac3b17],
+] as const;
+
+/** MurmurHash3 of a label, a code unit in each word of a block, started from the parent's origin. */
+function hash(label: string, origin: Words): Words {
+  const words = Int32Array.from(origin);
+  for (let at = 0; at < label.length; at += lanes.length) {
+    lanes.forEach(([first, second, turn, turnAll, add], lane) => {
+      const unit = at + lane < label.length ? label.charCodeAt(at + lane) : 0;
+      const mixed = (words[lane] as number) ^ Math.imul(rotated(Math.imul(unit, first), turn), second);
+      words[lane] = Math.imul(rotated(mixed, turnAll) + (words[(lane + 1) % lanes.length] as number), 5) + add;
+    });
   }
-  return mix(value, label.length);
+  const [a, b, c, d] = together(together(words.map((word) => word ^ label.length)).map(spread));
+  return [a, b, c, d] as Words;
 }
 
-/** Spreads two words over 32 bits (the finaliser of MurmurHash3). */
-function mix(a: number, b: number): number {
-  let value = (a ^ Math.imul(b, 0x85ebca6b)) | 0;
-  value = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
-  value = Math.imul(value ^ (value >>> 13), 0xc2b2ae35);
-  return (value ^ (value >>> 16)) | 0;
+/** The first word plus all others, and that added to each of them. */
+function together(words: Int32Array): Int32Array {
+  const sum = words.reduce((total, word) => (total + word) | 0, 0);
+  return words.map((word, lane) => (lane === 0 ? sum : word + sum));
+}
+
+/** Every bit of a word into every other. */
+function spread(word: number): number {
+  let bits = Math.imul(word ^ (word >>> 16), 0x85ebca6b);
+  bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
+  return bits ^ (bits >>> 16);
+}
+
+function rotated(word: number, turn: number): number {
+  return (word << turn) | (word >>> (32 - turn));
 }

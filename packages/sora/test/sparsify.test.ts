@@ -30,7 +30,7 @@ const data: SparsifyData = {
   validation: toyEvaluationData(2),
 };
 
-const levels = [0, 0.004, 0.008];
+const levels = [0, 0.004, 0.016];
 
 /** Three stages of xi on the toy task: four epochs of four steps, then two, and two. */
 const sparsified = async (

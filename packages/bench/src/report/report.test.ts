@@ -213,7 +213,7 @@ describe('renderReport', () => {
     const matched = results.map((trial) => ({ ...trial, budget: { ...trial.budget, matchedOn: 'trained' as const } }));
     const other = await reportOf(matched);
     expect(other).toContain('r=4: 57,344 trained parameters');
-    expect(other).not.toContain('57,344 stored parameters');
+    expect(other).not.toContain('r=4: 57,344 stored parameters');
     expect(other).not.toContain('budget 57,344');
   });
 
