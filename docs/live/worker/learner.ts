@@ -1,5 +1,4 @@
 import {
-  activeAdapter,
   predict,
   withAdapter,
   type Batch,

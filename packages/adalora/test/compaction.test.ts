@@ -136,7 +136,9 @@ describe('compaction', () => {
     const masked = withAdapter(fresh, { values: whole });
     const after = withAdapter(peft, { values: at(compacted, last).adapter });
     expect(relativeDistance(await outputsOf(after), await outputsOf(masked))).toBeLessThan(1e-6);
-    expect(storedParameters(activeAdapter(peft).layers, activeAdapter(after).values)).toBe(storedParameters(layers, whole));
+    expect(storedParameters(activeAdapter(peft).layers, activeAdapter(after).values)).toBe(
+      storedParameters(layers, whole),
+    );
   });
 
   it.each(variants)('then goes the way of the whole tensors, but for rounding: %o', async (variant) => {

@@ -2,7 +2,7 @@ import { describe } from './config.js';
 import { ConfigError } from './errors.js';
 
 /** One plain setting. Numbers are finite: what a file cannot hold would come back as another. */
-export type Setting = string | number | boolean | null | readonly number[];
+type Setting = string | number | boolean | null | readonly number[];
 
 /** Plain settings of a value that training is given: what two of them are told apart by, with their name. */
 export type Settings = Readonly<Record<string, Setting>>;

@@ -7,7 +7,6 @@ import {
   stepContext,
   tensorAt,
   trainedTensors,
-  TrainingError,
   UnsupportedError,
   type AdapterLayers,
   type Controller,

@@ -1,12 +1,6 @@
 import type { CarriedKind } from '../optimizers/optimizer.js';
 import { CheckpointError, ConfigError, TrainingError, UnsupportedError } from '../errors.js';
-import type {
-  AdapterLayer,
-  AdapterLayers,
-  LoraFactors,
-  ResizedLayer,
-  TrainPlan,
-} from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers, LoraFactors, ResizedLayer, TrainPlan } from '../contracts/method.js';
 import {
   floats,
   hostTensor,

@@ -107,7 +107,7 @@ export interface TrainingData {
 }
 
 /** Training rows of which some are kept from training. */
-export interface HeldOut {
+interface HeldOut {
   readonly rest: TrainingData;
   readonly heldOut: readonly Batch[];
 }

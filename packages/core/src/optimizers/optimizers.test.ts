@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createRng } from '../rng.js';
 import { relativeDistance } from '../testing/closeness.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { hostTensor, mapValues, type HostTensor } from '../tensors.js';
@@ -128,11 +127,6 @@ describe('options', () => {
 });
 
 describe('adamW', () => {
-  const gradients = (count: number): number[] => {
-    const rng = createRng(1);
-    return Array.from({ length: count }, () => 10 ** (-4 * rng.uniform()) * rng.normal());
-  };
-
   it("trap 27: adds epsilon where torch does, or where transformers' AdamW did, and the two differ", () => {
     const small = Array.from({ length: 10 }, (_, index) => 1e-5 * (1 + Math.sin(index)));
     const epsilon = 1e-6;

@@ -3,7 +3,16 @@ import type { Axis, InputSpec } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/method.js';
 import type { Batch, Model } from '../contracts/model.js';
 import { tensorKey } from '../adapter/peft-model.js';
-import { floats, hostTensor, sizeOf, specOf, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
+import {
+  floats,
+  hostTensor,
+  mapValues,
+  sizeOf,
+  specOf,
+  type HostTensor,
+  type HostTensors,
+  type TensorSpec,
+} from '../tensors.js';
 
 /*
  * What programs are fed of batches and layers, and the axes of it that differ from run to run: 'batch', and 'tokens' where a batch
@@ -27,25 +36,22 @@ export function hostLookups(model: Model, layers: AdapterLayers): Model['lookups
 }
 
 /**
- * Specs of a batch's tensors with its sizes named.
- * @param batch the number of its rows
+ * Specs of a batch's tensors, with the axes named that are as long as its rows or tokens.
  * @param axes the model's own names for the axes of its inputs
  */
-export function openSpecs(
-  tensors: HostTensors,
+export function openSpecs<K extends string>(
+  tensors: Readonly<Record<K, HostTensor>>,
   { rows, tokens }: { readonly rows: number; readonly tokens?: number | undefined },
   axes: Model['axes'] = {},
-): Record<string, InputSpec> {
+): Record<K, InputSpec> {
   const named = (dim: number, place: number): Axis => {
     if (place === 0 && dim === rows) return 'batch';
     return place === 1 && dim === tokens ? 'tokens' : dim;
   };
-  return Object.fromEntries(
-    Object.entries(tensors).map(([name, { dtype, shape }]) => [
-      name,
-      { dtype, shape: shape.map((dim, place) => axes[name]?.[place] ?? named(dim, place)) },
-    ]),
-  );
+  return mapValues(tensors, ({ dtype, shape }: HostTensor, name) => ({
+    dtype,
+    shape: shape.map((dim, place) => axes[name]?.[place] ?? named(dim, place)),
+  }));
 }
 
 /** The sizes of a batch. */

@@ -45,7 +45,7 @@ export function openProgram<I extends object, O extends object>(
 
   const flatFunction = (inputs: Record<string, Tensor>): Record<string, Tensor> => {
     const outputs = fn(nested(keys, (key) => inputs[key]) as I) as Nested<Tensor>;
-    results = keysOf(outputs, (leaf): leaf is Tensor => leaf instanceof Tensor);
+    results = keysOf(outputs, (leaf) => leaf instanceof Tensor);
     return flat(outputs, results);
   };
   const ready = async (): Promise<CompiledFunction> => {
@@ -123,7 +123,7 @@ export function recentlyUsed<T>(most: number, giveUp: (thing: T) => unknown) {
 type Nested<T> = { readonly [name: string]: T | Nested<T> };
 
 /** In the place of each leaf the name that it has in a flat record: its keys, joined by slashes. */
-function keysOf<T>(record: object, isLeaf: (value: unknown) => value is T, above = ''): Nested<string> {
+function keysOf(record: object, isLeaf: (value: unknown) => boolean, above = ''): Nested<string> {
   const entries = Object.entries(record as Record<string, unknown>).map(([name, value]) => {
     const key = `${above}${name}`;
     return [name, isLeaf(value) ? key : keysOf(value as object, isLeaf, `${key}/`)] as const;
@@ -147,6 +147,6 @@ function nested<T>(keys: Nested<string>, leaf: (key: string) => T): Nested<T> {
   return mapValues(keys, (key) => (typeof key === 'string' ? leaf(key) : nested(key, leaf)));
 }
 
-function isSpec(value: unknown): value is InputSpec {
+function isSpec(value: unknown): boolean {
   return Array.isArray((value as Partial<InputSpec>).shape);
 }

@@ -1,10 +1,10 @@
 import type { InputSpec } from '../contracts/executor.js';
+import type { AdapterLayers } from '../contracts/method.js';
 import type { Batch } from '../contracts/model.js';
 import { allLayers, type Adapter } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import { lossWeight } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
-import { mapValues } from '../tensors.js';
 import { layerSpecs, modelInputs, openSpecs, sizesOf } from '../runtime/inputs.js';
 import {
   downloadAll,
@@ -14,6 +14,7 @@ import {
   uploadAll,
   type Held,
   type Program,
+  type Specs,
   type Values,
 } from '../runtime/program.js';
 import type { Runtime } from '../runtime/runtime.js';
@@ -21,7 +22,7 @@ import {
   floats,
   hostScalar,
   hostZeros,
-  sizeOf,
+  mapValues,
   specOf,
   tensorAt,
   type HostTensors,
@@ -48,14 +49,14 @@ export interface TrainingState {
 }
 
 /** A batch of a training step, or one of several that make one up, with random numbers of its own. */
-export interface StepPart {
+interface StepPart {
   readonly batch: Batch;
   /** As `drawNoise` gives it. */
   readonly noise: HostTensors;
 }
 
 /** The numbers of one step. */
-export interface StepScalars {
+interface StepScalars {
   /** The optimizer's own. */
   readonly optimizer: HostTensors;
   /** Learning rates by group. */
@@ -86,100 +87,90 @@ export interface Steps {
 /** How an adapter is trained, apart from the model and its layers. */
 export type StepSettings = Pick<StepDefinition, 'loss' | 'optimizer' | 'clipNorm' | 'unclippedGroups'>;
 
-/** Programs that stay compiled at once, where batches name no axes and each of their shapes needs its own. */
-const PROGRAMS = 32;
-
 /** The steps of an adapter; the caller closes them. */
 export function openSteps(runtime: Runtime, adapter: Pick<Adapter, 'layers' | 'saved'>, settings: StepSettings): Steps {
-  const { executor, model } = runtime;
-  const layers = allLayers(adapter);
-  const definition: StepDefinition = { model, layers, adapted: Object.keys(adapter.layers).length, ...settings };
-  const frozen = runtime.frozen(layers);
-  const specs = layerSpecs(layers);
-  const state = { adapter: specs.all, slots: slotSpecs(settings.optimizer, specs.trained) };
-  const sums = { loss: SCALAR, objective: SCALAR, gradients: specs.trained };
-  const keys = trainedTensors(layers).map(({ key }) => key);
-  const opened: Opened[] = [];
-  const whole = recentlyUsed<Program<StepInputs, StepOutputs>>(PROGRAMS, (program) => program.dispose());
-  const partial = recentlyUsed<Program<PartInputs, Gradients>>(PROGRAMS, (program) => program.dispose());
-  let ending: Program<EndInputs, StepOutputs> | undefined;
-
-  const open = <I extends object, O extends object>(...[fn, specs]: OpenArguments<I, O>): Program<I, O> => {
-    const program = openProgram(executor, fn, specs);
-    opened.push(program);
-    return program;
-  };
-  const fedBatch = ({ batch, noise }: StepPart, scalars: HostTensors) => {
-    const { labels, rowWeights } = batch;
-    const { inputs, ...labelled } = { inputs: modelInputs(model, layers, batch), labels, rowWeights };
-    const sizes = sizesOf(batch);
-    return {
-      fed: { batch: { inputs, ...labelled }, scalars: { ...scalars, ...noise } },
-      specs: {
-        batch: { inputs: openSpecs(inputs, sizes, model.axes), ...openLabels(labelled, sizes) },
-        scalars: mapValues({ ...scalars, ...noise }, specOf),
-      },
-    };
-  };
-  const wholeStep = async (at: TrainingState, part: StepPart, numbers: StepScalars): Promise<Held<StepOutputs>> => {
-    const { fed, specs: ofBatch } = fedBatch(part, numbers.scalars);
-    const { optimizer, rates } = mapScalars(numbers);
-    const program = whole.get(JSON.stringify(ofBatch), () =>
-      open((inputs: StepInputs) => trainStep(definition, inputs), {
-        ...ofBatch,
-        frozen: frozen.specs,
-        ...state,
-        optimizer,
-        rates,
-      }),
-    );
-    const held = { frozen: frozen.values, ...at };
-    return program.run({ ...fed, optimizer: numbers.optimizer, rates: numbers.rates }, held);
-  };
-  const stepInParts = async (
-    at: TrainingState,
-    parts: readonly StepPart[],
-    numbers: StepScalars,
-  ): Promise<Held<StepOutputs>> => {
-    let found: Held<Gradients> = uploadedSums(executor, specs.trained);
-    for (const [index, share] of sharesOf(definition, parts).entries()) {
-      const { fed, specs: ofBatch } = fedBatch(parts[index] as StepPart, numbers.scalars);
-      const program = partial.get(JSON.stringify(ofBatch), () =>
-        open((inputs: PartInputs) => addPart(definition, inputs), {
-          ...ofBatch,
-          frozen: frozen.specs,
-          adapter: specs.all,
-          part: { share: SCALAR },
-          sums,
-        }),
-      );
-      const held = { frozen: frozen.values, adapter: at.adapter, sums: found };
-      const next = await program.run({ ...fed, part: { share: hostScalar(share) } }, held);
-      releaseSums(executor, found);
-      found = next;
-    }
-    ending ??= open((inputs: EndInputs) => advance(definition, inputs, inputs.sums), {
-      ...state,
-      ...mapScalars(numbers),
-      sums,
-    });
-    const result = await ending.run(numbers, { ...at, sums: found });
-    releaseSums(executor, found);
-    return result;
-  };
-
+  const { executor } = runtime;
+  const programs = openPrograms(runtime, allLayers(adapter), Object.keys(adapter.layers).length, settings);
+  const keys = trainedTensors(programs.definition.layers).map(({ key }) => key);
   return {
-    compileMs: () => opened.reduce((sum, program) => sum + program.compileMs(), 0),
-    async take(at, parts, numbers) {
+    compileMs: programs.compileMs,
+    async take(state, parts, numbers) {
       const [first, ...others] = parts;
       if (!first) throw new TrainingError('a step needs a batch');
-      const next = others.length === 0 ? await wholeStep(at, first, numbers) : await stepInParts(at, parts, numbers);
-      moveOn(executor, at.adapter, next.adapter);
-      for (const [slot, values] of Object.entries(next.slots)) moveOn(executor, tensorAt(at.slots, slot), values);
+      const next = await (others.length === 0
+        ? wholeStep(programs, state, first, numbers)
+        : stepInParts(programs, state, parts, numbers));
+      moveOn(executor, state.adapter, next.adapter);
+      for (const [slot, values] of Object.entries(next.slots)) moveOn(executor, tensorAt(state.slots, slot), values);
       const report = await downloadAll(executor, next.report);
       releaseAll(executor, next.report);
       return reportOf(keys, report);
     },
+    close: programs.close,
+  };
+}
+
+type Programs = ReturnType<typeof openPrograms>;
+
+/** Programs that stay compiled at once, where batches name no axes and each of their shapes needs its own. */
+const PROGRAMS = 32;
+
+/** What the steps of an adapter compile: each program when it is first asked for. */
+function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, settings: StepSettings) {
+  const { executor, model } = runtime;
+  const definition: StepDefinition = { model, layers, adapted, ...settings };
+  const frozen = runtime.frozen(layers);
+  const { all, trained } = layerSpecs(layers);
+  const state = { adapter: all, slots: slotSpecs(settings.optimizer, trained) };
+  const sums = { loss: SCALAR, objective: SCALAR, gradients: trained };
+  const opened: Opened[] = [];
+  const wholes = recentlyUsed<Program<StepInputs, StepOutputs>>(PROGRAMS, (program) => program.dispose());
+  const partials = recentlyUsed<Program<PartInputs, Gradients>>(PROGRAMS, (program) => program.dispose());
+  let ending: Program<EndInputs, StepOutputs> | undefined;
+
+  const open = <I extends object, O extends object>(fn: (inputs: I) => O, specs: Specs<I>): Program<I, O> => {
+    const program = openProgram(executor, fn, specs);
+    opened.push(program);
+    return program;
+  };
+  return {
+    executor,
+    definition,
+    /** Specs of the trained tensors. */
+    trained,
+    frozen: frozen.values,
+    /** A step on one batch. */
+    whole: (fed: BatchSpecs, { optimizer, rates }: StepScalars) =>
+      wholes.get(JSON.stringify(fed), () =>
+        open<StepInputs, StepOutputs>((inputs) => trainStep(definition, inputs), {
+          ...fed,
+          ...state,
+          frozen: frozen.specs,
+          optimizer: mapValues(optimizer, specOf),
+          rates: mapValues(rates, specOf),
+        }),
+      ),
+    /** One of several batches to a step. */
+    partial: (fed: BatchSpecs) =>
+      partials.get(JSON.stringify(fed), () =>
+        open<PartInputs, Gradients>((inputs) => addPart(definition, inputs), {
+          ...fed,
+          frozen: frozen.specs,
+          adapter: all,
+          part: { share: SCALAR },
+          sums,
+        }),
+      ),
+    /** The rest of such a step. */
+    end: (numbers: StepScalars) =>
+      (ending ??= open<EndInputs, StepOutputs>((inputs) => advance(definition, inputs, inputs.sums), {
+        ...state,
+        optimizer: mapValues(numbers.optimizer, specOf),
+        rates: mapValues(numbers.rates, specOf),
+        scalars: mapValues(numbers.scalars, specOf),
+        sums,
+      })),
+    compileMs: () => opened.reduce((sum, program) => sum + program.compileMs(), 0),
     async close() {
       for (const program of opened) await program.dispose();
       frozen.release();
@@ -187,10 +178,53 @@ export function openSteps(runtime: Runtime, adapter: Pick<Adapter, 'layers' | 's
   };
 }
 
-type Opened = Pick<Program<object, object>, 'compileMs' | 'dispose'>;
+async function wholeStep(
+  programs: Programs,
+  state: TrainingState,
+  part: StepPart,
+  numbers: StepScalars,
+): Promise<Held<StepOutputs>> {
+  const { fed, specs } = fedBatch(programs.definition, part, numbers.scalars);
+  const { optimizer, rates } = numbers;
+  return programs.whole(specs, numbers).run({ ...fed, optimizer, rates }, { frozen: programs.frozen, ...state });
+}
 
-type OpenArguments<I extends object, O extends object> =
-  Parameters<typeof openProgram<I, O>> extends [unknown, ...infer Rest] ? Rest : never;
+async function stepInParts(
+  programs: Programs,
+  state: TrainingState,
+  parts: readonly StepPart[],
+  numbers: StepScalars,
+): Promise<Held<StepOutputs>> {
+  const { executor, definition, frozen, trained } = programs;
+  let sums = uploadedSums(executor, trained);
+  for (const [index, share] of sharesOf(definition, parts).entries()) {
+    const { fed, specs } = fedBatch(definition, parts[index] as StepPart, numbers.scalars);
+    const held = { frozen, adapter: state.adapter, sums };
+    const next = await programs.partial(specs).run({ ...fed, part: { share: hostScalar(share) } }, held);
+    releaseSums(executor, sums);
+    sums = next;
+  }
+  const result = await programs.end(numbers).run(numbers, { ...state, sums });
+  releaseSums(executor, sums);
+  return result;
+}
+
+type BatchSpecs = ReturnType<typeof fedBatch>['specs'];
+
+/** What a step is fed of a batch, and its specs with the axes left open whose sizes differ from batch to batch. */
+function fedBatch({ model, layers }: StepDefinition, { batch, noise }: StepPart, controlled: HostTensors) {
+  const { labels, rowWeights } = batch;
+  const inputs = modelInputs(model, layers, batch);
+  const scalars = { ...controlled, ...noise };
+  const sizes = sizesOf(batch);
+  const specs = { inputs: openSpecs(inputs, sizes, model.axes), ...openSpecs({ labels, rowWeights }, sizes) };
+  return {
+    fed: { batch: { inputs, labels, rowWeights }, scalars },
+    specs: { batch: specs, scalars: mapValues(scalars, specOf) },
+  };
+}
+
+type Opened = Pick<Program<object, object>, 'compileMs' | 'dispose'>;
 
 const SCALAR: InputSpec = { dtype: 'float32', shape: [] };
 
@@ -207,21 +241,6 @@ export function slotSpecs(
     }
     return specs;
   });
-}
-
-function mapScalars(numbers: StepScalars): { [K in keyof StepScalars]: Record<string, InputSpec> } {
-  return {
-    optimizer: mapValues(numbers.optimizer, specOf),
-    rates: mapValues(numbers.rates, specOf),
-    scalars: mapValues(numbers.scalars, specOf),
-  };
-}
-
-function openLabels(
-  labelled: Pick<Batch, 'labels' | 'rowWeights'>,
-  sizes: ReturnType<typeof sizesOf>,
-): Record<'labels' | 'rowWeights', InputSpec> {
-  return openSpecs({ ...labelled }, sizes) as Record<'labels' | 'rowWeights', InputSpec>;
 }
 
 /** What each part counts in the whole; all of them alike where nothing counts. */
