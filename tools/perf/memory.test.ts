@@ -1,4 +1,4 @@
-import { attach, train, type Executor } from '@peftjs/core';
+import { attach, releaseRuntimes, train, type Executor } from '@peftjs/core';
 import { toyEvaluationData, toyModel } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
 import { sora } from '@peftjs/sora';
@@ -30,13 +30,14 @@ describe.each(Object.entries(executors))('what is held of %s', (_, real) => {
       onStep: ({ storedParameters: stored }) =>
         void seen.push({ values: held.values, tensors: tf.memory().numTensors - before, stored }),
     });
+    await releaseRuntimes(executor);
     expect(held).toMatchObject({ values: 0, functions: 0 });
     expect(tf.memory().numTensors).toBe(before);
-    // Frozen weights, the adapter and its moments, and nothing of the steps before.
+    // Frozen weights, the adapter and what the optimizer keeps of it, and nothing of the steps before.
     const [first] = seen;
     expect(Math.max(...seen.map(({ values }) => values))).toBe(first?.values);
     expect(Math.max(...seen.map(({ tensors }) => tensors))).toBe(first?.tensors);
     expect(seen.at(-1)?.stored).toBeLessThan(first?.stored ?? 0);
-    expect(held.compiled).toBeGreaterThan(12);
+    expect(held.compiled).toBeLessThan(12); // one step and one evaluation for the ranks that there were, whatever the lengths
   });
 });

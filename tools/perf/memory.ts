@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { attach, train, type Executor } from '@peftjs/core';
+import { attach, releaseRuntimes, train, type Executor } from '@peftjs/core';
 import { toyModel } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
 import { sora } from '@peftjs/sora';
@@ -10,7 +10,7 @@ import { counted, variedData } from './varied.js';
 /*
  * node --expose-gc --import tsx --conditions @peftjs/source tools/perf/memory.ts [--executor compiled] [--steps 2000]
  *
- * Whether memory grows over many steps in which everything changes: lengths of batches, more of them than stay compiled, and ranks.
+ * Whether memory grows over many steps in which everything changes: lengths of batches and ranks.
  * Prints what the process holds now and then, and how it grew over the second half.
  */
 
@@ -48,6 +48,7 @@ await train(peft, variedData(steps, 40), {
     if (step % Math.ceil(steps / 20) === 0) read(step);
   },
 });
+await releaseRuntimes(executor);
 const later = readings.filter(({ step }) => step > steps / 2);
 const slope = (of: (reading: Reading) => number): number => linearRegression(later.map((at) => [at.step, of(at)])).m;
 console.log(`\nover the second half: RSS ${(slope(({ rss }) => rss) / 1024).toFixed(2)} KB a step`);

@@ -9,7 +9,7 @@ import {
 } from '@peftjs/core';
 import { toyTrainingData } from '@peftjs/core/testing';
 
-/** Toy batches in `lengths` lengths, more of them than stay compiled at once, in an order that is drawn. */
+/** Toy batches in `lengths` lengths, in an order that is drawn. */
 export function variedData(steps: number, lengths: number): TrainingData {
   const made = toyTrainingData(1, 4).epoch(0);
   const rng = createRng(3);
