@@ -6,7 +6,7 @@
 import { writeFile } from 'node:fs/promises';
 import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
-import { evaluate, loadPretrained, train, type StepEvent } from '@peftjs/core';
+import { adamW, evaluate, loadPretrained, train, type StepEvent } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
@@ -32,11 +32,15 @@ async function run(name: string, number: number, at: { model: string; work: stri
   const base = await fromPretrained(at.model, { numLabels: prepared.classes.length || 1 });
   const peft = await loadPretrained(base, `${folder}/adapter`, { methods: [lora] });
   const executor = compiled({ threads: settings.threads });
+  const { learningRate, warmupRatio, clipNorm, ...ofAdamW } = settings.optimizer;
   const steps: StepEvent[] = [];
   const started = performance.now();
   const { compileMs } = await train(peft, data.train, {
-    ...settings.optimizer,
     executor,
+    learningRate,
+    warmupRatio,
+    clipNorm,
+    optimizer: adamW(ofAdamW),
     epochs: taskSettings(name).epochs,
     onStep: (step) => void steps.push(step),
   });

@@ -33,7 +33,7 @@ describe.each(Object.entries(executors))('what is held of %s', (_, real) => {
     await releaseRuntimes(executor);
     expect(held).toMatchObject({ values: 0, functions: 0 });
     expect(tf.memory().numTensors).toBe(before);
-    // Frozen weights, the adapter and its moments, and nothing of the steps before.
+    // Frozen weights, the adapter and what the optimizer keeps of it, and nothing of the steps before.
     const [first] = seen;
     expect(Math.max(...seen.map(({ values }) => values))).toBe(first?.values);
     expect(Math.max(...seen.map(({ tensors }) => tensors))).toBe(first?.tensors);

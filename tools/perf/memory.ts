@@ -10,7 +10,7 @@ import { counted, variedData } from './varied.js';
 /*
  * node --expose-gc --import tsx --conditions @peftjs/source tools/perf/memory.ts [--executor compiled] [--steps 2000]
  *
- * Whether memory grows over many steps in which everything changes: lengths of batches, more of them than stay compiled, and ranks.
+ * Whether memory grows over many steps in which everything changes: lengths of batches and ranks.
  * Prints what the process holds now and then, and how it grew over the second half.
  */
 

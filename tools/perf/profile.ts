@@ -36,30 +36,32 @@ try {
   const model = join(folder, 'model');
   await writeCheckpoint(flags.shape as EncoderName, model);
   const peft = onModel[flags.method as Method](await fromPretrained(model, { dtype: flags.dtype as Dtype }));
+  const { runtime, end } = profiled(join(folder, 'profile'));
   const executor = compiled({
     threads: Number(flags.threads),
-    runtime: profiled(join(folder, 'profile')),
+    runtime,
     executionProviders: ['cpu'],
   });
   const [rows = 16, tokens = 64] = flags.batch.split('x').map(Number);
   await timeSteps({ batch: [rows, tokens], steps: steps + WARM_UP, learningRate: 1e-3 }, peft, executor);
+  end();
   print(sharesOf(await largestProfile()));
 } finally {
   await rm(folder, { recursive: true });
 }
 
-/** ONNX Runtime whose sessions write what they did to a file when they are released. */
-function profiled(profileFilePrefix: string): OrtRuntime {
+/** ONNX Runtime whose sessions write what they did to files, which are whole after `end`: sessions outlive their functions. */
+function profiled(profileFilePrefix: string): { runtime: OrtRuntime; end(): void } {
+  const sessions: ort.InferenceSession[] = [];
   const create = async (model: Uint8Array, options: ort.InferenceSession.SessionOptions) => {
     const session = await ort.InferenceSession.create(model, { ...options, enableProfiling: true, profileFilePrefix });
-    const release = session.release.bind(session);
-    session.release = () => {
-      session.endProfiling();
-      return release();
-    };
+    sessions.push(session);
     return session;
   };
-  return { ...ort, InferenceSession: { create } as unknown as OrtRuntime['InferenceSession'] };
+  return {
+    runtime: { ...ort, InferenceSession: { create } as unknown as OrtRuntime['InferenceSession'] },
+    end: () => sessions.forEach((session) => session.endProfiling()),
+  };
 }
 
 /** One run of a node, as ONNX Runtime writes it. */

@@ -25,12 +25,6 @@ export interface Worker {
   lastLine(): string;
 }
 
-/**
- * What tells glibc's allocator to keep what is freed, up to 8 GiB, and to take it from one heap: the memory of one graph's run then
- * serves the next one's. Other allocators do not know it.
- */
-const KEEPS_MEMORY = { MALLOC_TRIM_THRESHOLD_: String(2 ** 33), MALLOC_MMAP_THRESHOLD_: String(2 ** 25) };
-
 /** Starts a worker process; it ends when it is disconnected, or with its parent. */
 function startWorker(): Worker {
   // Sources run as they are; the build puts the worker beside the chunk that this code lands in.
@@ -38,7 +32,6 @@ function startWorker(): Worker {
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), [], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     serialization: 'advanced',
-    env: { ...KEEPS_MEMORY, ...process.env },
   });
   return { process: child, lastLine: lastOutput(child) };
 }
