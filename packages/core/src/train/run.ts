@@ -9,6 +9,7 @@ import {
   type Adapter,
   type PeftModel,
 } from '../adapter/peft-model.js';
+import { TrainingError } from '../errors.js';
 import type { Controller, ControllerChanges, ResizedLayer } from '../contracts/method.js';
 import type { Batch, Model } from '../contracts/model.js';
 import type { CarriedKind, Optimizer } from '../optimizers/optimizer.js';
@@ -17,7 +18,7 @@ import { createRng, type Rng } from '../rng.js';
 import { layerSpecs } from '../runtime/inputs.js';
 import { downloadAll, releaseAll, uploadAll } from '../runtime/program.js';
 import { openRuntime, type Runtime } from '../runtime/runtime.js';
-import { hostZeros, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
+import { hostZeros, tensorAt, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
 import { meanLoss } from './evaluate.js';
 import type { TrainOptions, TrainSettings } from './options.js';
 import type { Checkpoint, TrainingSnapshot } from './snapshot.js';
@@ -135,14 +136,37 @@ async function probeLosses(
   probes: Readonly<Record<string, HostTensors>>,
 ): Promise<Readonly<Record<string, number>>> {
   const { runtime, adapter, state, settings, heldOut } = run;
+  const layers = allLayers(adapter);
+  assertMeasurable(probes, layerSpecs(layers).all, heldOut);
   const losses: Record<string, number> = {};
   for (const [name, overrides] of Object.entries(probes)) {
     const instead = uploadAll(runtime.executor, overrides);
-    const values = { ...state.adapter, ...instead };
-    losses[name] = await meanLoss(runtime, allLayers(adapter), values, heldOut, settings.loss);
-    releaseAll(runtime.executor, instead);
+    try {
+      losses[name] = await meanLoss(runtime, layers, { ...state.adapter, ...instead }, heldOut, settings.loss);
+    } finally {
+      releaseAll(runtime.executor, instead);
+    }
   }
   return losses;
+}
+
+/** @throws TrainingError for a probe of tensors that the adapter does not have, or without rows to measure it on. */
+function assertMeasurable(
+  probes: Readonly<Record<string, HostTensors>>,
+  specs: Readonly<Record<string, TensorSpec>>,
+  heldOut: readonly Batch[],
+): void {
+  for (const [probe, overrides] of Object.entries(probes)) {
+    if (heldOut.length === 0) {
+      throw new TrainingError(`the controller probes '${probe}', and holds no rows out: set its probeRows`, probe);
+    }
+    for (const [key, { shape }] of Object.entries(overrides)) {
+      const expected = specs[key]?.shape;
+      if (expected?.join() === shape.join()) continue;
+      const asked = expected ? `a tensor of shape [${expected.join(', ')}]` : 'a tensor of the adapter';
+      throw new TrainingError(`probe '${probe}': expected ${asked}, got '${key}' [${shape.join(', ')}]`, key);
+    }
+  }
 }
 
 function restartOptimizer(run: Run): void {

@@ -132,8 +132,21 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
 
 /** A stage's epochs go on from those of the stages before, so that no order of the rows comes again. */
 function stageData({ train }: SparsifyData, { epochs, stageEpochs = STAGE_EPOCHS }: SparsifyOptions, stage: number) {
-  const first = stage === 0 ? 0 : epochs + (stage - 1) * stageEpochs;
-  return { ...train, epoch: (index: number) => train.epoch(first + index) };
+  return fromEpoch(train, stage === 0 ? 0 : epochs + (stage - 1) * stageEpochs);
+}
+
+function fromEpoch(data: TrainingData, first: number): TrainingData {
+  const holdOut = data.holdOut?.bind(data);
+  return {
+    ...data,
+    epoch: (index) => data.epoch(first + index),
+    ...(holdOut && {
+      holdOut(rows) {
+        const { rest, heldOut } = holdOut(rows);
+        return { rest: fromEpoch(rest, first), heldOut };
+      },
+    }),
+  };
 }
 
 /** What `train` is told of the stage after those recorded. */

@@ -37,6 +37,7 @@ export async function train(peft: PeftModel, given: TrainingData, options: Train
   const { settings, controller, data, heldOut } = plannedRun(peft, given, options);
   assertTrainable(peft);
   if (options.selection) assertLabels(peft.model, options.selection.data.batches);
+  if (settings.loss.labels) assertLabels(peft.model, heldOut, settings.loss.labels);
   if (options.resume) assertSameTraining(settings, options.resume);
   const run = startRun(peft, { settings, controller, heldOut }, options);
   try {
