@@ -33,8 +33,10 @@ export interface Run {
   /** Batches of training rows that are kept for the controller's probes. */
   readonly heldOut: readonly Batch[];
   readonly groups: readonly string[];
-  /** Where dropout's random numbers come from; forked by the step. */
+  /** Where dropout's random numbers come from; forked by the number of steps, those of earlier runs included. */
   readonly noise: Rng;
+  /** Steps of earlier runs that this one goes on from. */
+  readonly stepsBefore: number;
   readonly runtime: Runtime;
   /** Its layers change when the controller resizes them, and the steps with them. */
   adapter: Adapter;
@@ -53,7 +55,7 @@ export interface Run {
 
 export function startRun(
   peft: PeftModel,
-  plan: Pick<Run, 'settings' | 'controller' | 'heldOut'>,
+  plan: Pick<Run, 'settings' | 'controller' | 'heldOut' | 'stepsBefore'>,
   { executor, resume }: TrainOptions,
 ): Run {
   const { model, seed } = peft;
