@@ -79,6 +79,7 @@ export function adaloraLayer(site: Site, config: AdaloraConfig, rng: Rng): Adapt
       const { loraE, ...factors } = tensorsAt(values, 'loraA', 'loraB', 'loraE');
       return foldDiagonal({ ...factors, scaling }, loraE);
     },
+    counted: ['loraE'],
     storedParameters: (values) => liveTriplets(values) * rankCost(site),
     rank: liveTriplets,
   };
@@ -255,6 +256,7 @@ export function doubletLayer(site: Site, config: AdaloraConfig, rng: Rng): Adapt
       const left = liveDoublets(values);
       return { loraA: pickColumns(loraA, left), loraB: pickRows(loraB, left), scaling };
     },
+    counted: ['mask'],
     storedParameters: (values) => liveDoublets(values).length * rankCost(site),
     rank: (values) => liveDoublets(values).length,
   };

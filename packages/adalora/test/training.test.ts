@@ -12,12 +12,14 @@ import {
   storedParameters,
   tensorAt,
   withAdapter,
+  type Executor,
   type HostTensors,
   type PeftModel,
+  type StepEvent,
   type TrainingSnapshot,
   type TrainOptions,
 } from '@peftjs/core';
-import { gradientsByTape, relativeDistance, toyTrainingData } from '@peftjs/core/testing';
+import { gradientsByTape, referenceExecutor, relativeDistance, toyTrainingData } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, trainToy } from './harness.js';
 
@@ -28,6 +30,31 @@ const liveOf = (peft: PeftModel, values: HostTensors): string =>
     .join('; ');
 
 describe('training', () => {
+  it.each([[{}], [{ parametrization: 'lora' as const }]])(
+    'brings back no factor to choose ranks by, even at every step: %o',
+    async (options) => {
+      const reference = await referenceExecutor();
+      const dims: number[] = [];
+      const executor: Executor = {
+        ...reference,
+        async download(value) {
+          const tensor = await reference.download(value as never);
+          dims.push(tensor.shape.length);
+          return tensor;
+        },
+      };
+      const peft = attached({ deltaT: 1, compact: false, ...options });
+      const ranks = new Set<number>();
+      const onStep = ({ step, totalSteps, storedParameters }: StepEvent): void => {
+        ranks.add(storedParameters);
+        if (step < totalSteps) expect(Math.max(...dims), `step ${step}`).toBe(1);
+      };
+      await trainToy(peft, { executor, epochs: 4, onStep });
+      expect(ranks.size).toBeGreaterThan(3);
+      expect(Math.max(...dims)).toBe(2); // the adapter that it ends with
+    },
+  );
+
   it('trap 23: calls the allocator by itself and ends within 1 percent of a budget, with uneven ranks', async () => {
     const { matched } = activeAdapter(attached()).targets;
     const budget = 600;

@@ -89,6 +89,7 @@ function bottleneckLayer(
       const hidden = nonLinearities[nonLinearity](linear(h, down, downBias)); // [rows, out] -> [rows, m]
       return tf.add(h, linear(hidden, up, p.upBias)); // [rows, out]
     },
+    counted: [],
     storedParameters: () => bottleneck * unitCost(site) + (hasUpBias ? biasCost(site) : 0),
   };
 }

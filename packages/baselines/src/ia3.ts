@@ -101,11 +101,12 @@ function outputScaling(site: Site, bias: HostTensor | undefined): AdapterLayer {
 }
 
 /** What both have: a vector of ones. Weight decay would draw it to zero, which switches the module off. */
-function scaling(site: Site, size: number): Pick<AdapterLayer, 'site' | 'params' | 'storedParameters'> {
+function scaling(site: Site, size: number): Pick<AdapterLayer, 'site' | 'params' | 'counted' | 'storedParameters'> {
   const initial = hostTensor(new Float32Array(size).fill(1), [size]);
   return {
     site,
     params: { ia3L: { initial, trainable: true, group: 'default', decay: false } },
+    counted: [],
     storedParameters: () => size,
   };
 }

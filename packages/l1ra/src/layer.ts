@@ -60,6 +60,7 @@ export function l1raLayer(site: Site, config: L1raConfig, initial: HostTensors):
       const { gate, ...factors } = tensorsAt(values, 'loraA', 'loraB', 'gate');
       return foldDiagonal({ ...factors, scaling }, gate);
     },
+    counted: ['gate'],
     storedParameters: (values) => liveGates(values) * rankCost(site),
     rank: liveGates,
   };

@@ -71,6 +71,7 @@ export function plainLayer(change: LoraChange): LoraLayer {
     ...change,
     forward: (x, p, at) => tf.add(change.frozen(x, p, at).base(), change.output(change.read(x, at.ctx), p)),
     toLora: change.factors,
+    counted: [],
     storedParameters: () => change.storedRanks * rankCost(change.site),
     rank: () => change.r,
   };

@@ -84,7 +84,7 @@ function adapt(sites: readonly Site[], { budget: _, ...config }: TruncatedLoraCo
 /** The layer, counted by the ranks that its values have. */
 function resizable(layer: AdapterLayer): AdapterLayer {
   const rank = (values: HostTensors): number => tensorAt(values, 'loraA').shape[1] as number;
-  return { ...layer, rank, storedParameters: (values) => rank(values) * rankCost(layer.site) };
+  return { ...layer, counted: ['loraA'], rank, storedParameters: (values) => rank(values) * rankCost(layer.site) };
 }
 
 /** The layers that values from after the cut fit. */

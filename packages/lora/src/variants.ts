@@ -80,6 +80,7 @@ function doraLayer(change: LoraChange, frozen: FrozenModule): LoraLayer {
         (value, index) => (factors[index % factors.length] as number) * value - (weight[index] as number),
       );
     },
+    counted: [],
     storedParameters: () => change.storedRanks * rankCost(site) + site.outFeatures,
     rank: () => change.r,
   };

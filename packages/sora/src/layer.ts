@@ -74,6 +74,7 @@ export function soraLayer(site: Site, config: SoraConfig, gates: number, initial
       const { gate, ...factors } = tensorsAt(values, 'loraA', 'loraB', 'gate');
       return foldDiagonal({ ...factors, scaling }, gate);
     },
+    counted: ['gate'],
     storedParameters: (values) => liveGates(values) * rankCost(site),
     rank: liveGates,
   };

@@ -7,6 +7,7 @@ import {
   storedParameters,
   writeSnapshot,
   type EvaluationData,
+  type Executor,
   type PeftModel,
   type StepEvent,
   type TrainingData,
@@ -144,6 +145,22 @@ describe('the stages', () => {
     };
     await sparsified(fresh(), {}, { ...data, train });
     expect(epochs).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  it('drop other features in every step, whatever its stage', async () => {
+    const reference = await referenceExecutor();
+    const drawn: string[] = [];
+    const executor: Executor = {
+      ...(reference as Executor),
+      upload(tensor) {
+        if (tensor.shape.join() === '8,4') drawn.push(tensor.data.join()); // the integers of dropout, which no other tensor looks like
+        return reference.upload(tensor);
+      },
+    };
+    const peft = fresh({ loraDropout: 0.1, targetModules: ['query'] });
+    await sparsified(peft, { executor, epochs: 1, stageEpochs: 2, gradientAccumulationSteps: 2 });
+    expect(drawn).toHaveLength((2 + 4 + 4) * 2 * 2); // steps, batches and modules
+    expect(new Set(drawn).size).toBe(drawn.length);
   });
 
   it('last fifteen epochs each unless told otherwise, as in the released code', async () => {

@@ -69,6 +69,7 @@ export function veraLayer(site: Site, config: VeraConfig, { veraA, veraB }: Proj
         scaling: 1,
       };
     },
+    counted: [],
     storedParameters: () => storedAt(site, r),
   };
 }

@@ -20,17 +20,23 @@ export interface ActingParts {
 /**
  * Returns the parts of a model that act as it stands: a plain model has no layers, and neither has one whose adapters are disabled.
  * What is merged is in the weights; where nothing is, the model is `peft.model` itself. The modules trained whole are those of the first
- * active adapter. As long as the active adapters are the same objects, so are the layers, but for those that stand for several.
+ * active adapter. As long as the same adapters act, their layers and the model are the same objects, so that nothing is compiled again.
  * @throws ConfigError when two active adapters take the place of one module.
  */
 export function actingParts(peft: PeftModel | Model): ActingParts {
   if (!('adapters' in peft)) return { model: peft, layers: {}, values: {} };
   if (!peft.enabled) return { model: peft.model, layers: {}, values: {} };
+  const active = peft.active.map((name) => adapterNamed(peft, name));
+  return remembered(acting, active, [peft.model, peft.mergedWeights, peft.merged.join()], () =>
+    partsOfActive(peft, active),
+  );
+}
+
+function partsOfActive(peft: PeftModel, active: readonly Adapter[]): ActingParts {
   const model =
     peft.merged.length === 0
       ? peft.model
       : { ...peft.model, weights: { ...peft.model.weights, ...peft.mergedWeights } };
-  const active = peft.active.map((name) => adapterNamed(peft, name));
   const layers = active.filter(({ name }) => !peft.merged.includes(name)).flatMap(partsOf('layers'));
   const saved = active.slice(0, 1).flatMap(partsOf('saved'));
   const isAlone =
@@ -44,14 +50,37 @@ export function actingParts(peft: PeftModel | Model): ActingParts {
  */
 export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): ActingParts {
   const parts = adapters.flatMap((adapter) => [...partsOf('layers')(adapter), ...partsOf('saved')(adapter)]);
-  return {
+  return remembered(mixed, adapters, [model], () => ({
     model,
     ...byModule(parts, (own) => {
       assertOfRows(own);
       const beside = own.map((part) => besideOthers(part, frozenModule(model, part.layer.site.path)));
       return { layer: routed(beside), values: compositeValues(beside) };
     }),
-  };
+  }));
+}
+
+/** What was made last for adapters of which this one is the first, and of what. */
+type Remembered = WeakMap<Adapter, { readonly of: readonly unknown[]; readonly parts: ActingParts }>;
+
+const acting: Remembered = new WeakMap();
+const mixed: Remembered = new WeakMap();
+
+/** The parts as they were made before, if from the same adapters and `others`: adapters are never changed, but replaced. */
+function remembered(
+  made: Remembered,
+  adapters: readonly Adapter[],
+  others: readonly unknown[],
+  make: () => ActingParts,
+): ActingParts {
+  const [first] = adapters;
+  if (!first) return make();
+  const of = [...adapters, ...others];
+  const found = made.get(first);
+  if (found?.of.length === of.length && found.of.every((each, index) => each === of[index])) return found.parts;
+  const parts = make();
+  made.set(first, { of, parts });
+  return parts;
 }
 
 function assertOfRows(parts: readonly Part[]): void {

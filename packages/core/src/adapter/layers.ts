@@ -24,6 +24,7 @@ export function fullModule(site: Site, initial: FrozenModule, group: string): Ad
       return floats(tensorAt(values, 'weight')).map((value, index) => value - (frozen[index] as number));
     },
     ...(initial.bias && { mergedBias: (values) => tensorAt(values, 'bias') }),
+    counted: [],
     storedParameters: () => parameters,
   };
 }
@@ -37,6 +38,7 @@ export function biasLayer(site: Site, { bias }: FrozenModule, group: string): Ad
     startsAnew: true,
     forward: (_x, p, at) => at.run({ bias: tensorAt(p, 'bias') }),
     mergedBias: (values) => tensorAt(values, 'bias'),
+    counted: [],
     storedParameters: () => sizeOf(bias.shape),
   };
 }
@@ -54,6 +56,7 @@ export function lowRankLayer(site: Site, { loraA, loraB, scaling }: LoraFactors)
       return tf.add(at.base(), tf.mul(nn.linear(hidden, loraB), scaling)); // [.., out]
     },
     toLora: (values) => ({ ...tensorsAt(values, 'loraA', 'loraB'), scaling }),
+    counted: [],
     storedParameters: () => rank * rankCost(site),
     rank: () => rank,
   };

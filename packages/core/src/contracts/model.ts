@@ -45,6 +45,8 @@ export interface Model {
    * `attentionMask` has.
    */
   readonly axes?: Readonly<Record<string, readonly Axis[]>>;
+  /** Most tokens of a row that it reads: a batch with longer rows is refused before it is computed. Default: any number. */
+  readonly maxTokens?: number;
   /** Logits from the inputs of a batch: `[batch, classes]`, or `[batch, tokens, classes]` for a task of tokens. */
   forward(scope: Scope, inputs: Tensors): Tensor;
 }

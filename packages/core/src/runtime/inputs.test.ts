@@ -68,6 +68,14 @@ describe('modelInputs', () => {
     );
   });
 
+  it('refuses rows of more tokens than the model reads, in a line', () => {
+    const short = { ...model, maxTokens: 4 };
+    const inputs = (): unknown => batch && modelInputs(short, {}, batch);
+    expect(inputs).toThrow(ShapeError);
+    expect(inputs).toThrow(/^toy-encoder reads at most 4 tokens, got 5: cut the sequences$/);
+    expect(batch && modelInputs({ ...model, maxTokens: 5 }, {}, batch)).toBeDefined();
+  });
+
   it('says which row a tokenizer got wrong', () => {
     const inputIds = hostIntegers(Int32Array.of(3, 24), [1, 2]);
     const wrong = { ...batch, inputs: { inputIds } } as NonNullable<typeof batch>;

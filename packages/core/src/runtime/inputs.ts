@@ -19,8 +19,12 @@ import {
  * has a mask of its tokens.
  */
 
-/** What the model reads of a batch: its inputs, and the rows of frozen embeddings under their paths. */
+/**
+ * What the model reads of a batch: its inputs, and the rows of frozen embeddings under their paths.
+ * @throws ShapeError for rows of more tokens than the model reads, a missing input, and a row that an embedding does not have.
+ */
 export function modelInputs(model: Model, layers: AdapterLayers, batch: Pick<Batch, 'inputs'>): HostTensors {
+  assertLength(model, batch.inputs);
   const inputs: HostTensors = { ...batch.inputs };
   for (const { site, ids } of hostLookups(model, layers)) {
     const numbers = batch.inputs[ids];
@@ -28,6 +32,15 @@ export function modelInputs(model: Model, layers: AdapterLayers, batch: Pick<Bat
     inputs[site] = gatherRows(model, site, numbers);
   }
   return inputs;
+}
+
+/** One graph serves every length, so that the network itself, which is only traced, cannot refuse one. */
+function assertLength({ name, maxTokens = Infinity }: Model, { inputIds, attentionMask }: HostTensors): void {
+  for (const [input, tensor] of Object.entries({ inputIds, attentionMask })) {
+    const tokens = tensor?.shape[1] ?? 0;
+    if (tokens <= maxTokens) continue;
+    throw new ShapeError(`${name} reads at most ${maxTokens} tokens, got ${tokens}: cut the sequences`, input);
+  }
 }
 
 /** The embeddings whose rows are gathered on the host: those that no layer acts on. */

@@ -36,15 +36,27 @@ export function toyModel(seed = 1): Model {
 
 /** Rows whose class follows from their tokens, so that training can learn them: the same batches every epoch. */
 export function toyTrainingData(seed = 1, batches = 4): TrainingData {
-  const rng = rowsOf(seed);
-  const made = Array.from({ length: batches }, (_, index) => toyBatch(rng, index * BATCH));
-  return { kind: 'classification', batchesPerEpoch: batches, epoch: () => made };
+  return trainingOn(toyRows(seed, batches), seed);
+}
+
+function trainingOn(rows: readonly ToyRow[], seed: number): TrainingData {
+  const batches = batchesOf(rows);
+  return {
+    kind: 'classification',
+    batchesPerEpoch: batches.length,
+    epoch: () => batches,
+    holdOut(count) {
+      const order = [...createRng(seed).fork('held out').permutation(rows.length)].map(
+        (place) => rows[place] as ToyRow,
+      );
+      return { heldOut: batchesOf(order.slice(0, count)), rest: trainingOn(order.slice(count), seed) };
+    },
+  };
 }
 
 /** Other rows of the same kind, judged by accuracy. */
 export function toyEvaluationData(seed = 2, batches = 4): EvaluationData {
-  const rng = rowsOf(seed);
-  const made = Array.from({ length: batches }, (_, index) => toyBatch(rng, index * BATCH));
+  const made = batchesOf(toyRows(seed, batches));
   const labels = made.flatMap((batch) => [...batch.labels.data]);
   return {
     batches: made,
@@ -103,34 +115,46 @@ function toyLayer(scope: Scope, path: string, x: Tensor, mask: Tensor): Tensor {
   return tf.add(y, scope.linear(`${path}.ffn.out`, tf.tanh(scope.linear(`${path}.ffn.in`, y))));
 }
 
-/** Added to a seed: rows of which each method learns enough within the steps of the conformance suite. */
-const ROWS = 4;
-
-function rowsOf(seed: number): Rng {
-  return createRng(ROWS + seed).fork('rows');
+/** A row's number and its one to five tokens; its class is the first one's number modulo the number of classes. */
+interface ToyRow {
+  readonly row: number;
+  readonly ids: readonly number[];
 }
 
-/** Rows of one to five tokens; the class is the first token's number modulo the number of classes. */
-function toyBatch(rng: Rng, firstRow: number): Batch {
-  const ids = new Int32Array(BATCH * TOKENS);
-  const mask = new Float32Array(BATCH * TOKENS);
-  const labels = new Int32Array(BATCH);
-  for (let row = 0; row < BATCH; row++) {
+/** Added to a seed: a draw of rows from which each method learns enough within the steps of the conformance suite. */
+const DRAW = 4;
+
+function toyRows(seed: number, batches: number): ToyRow[] {
+  const rng = createRng(DRAW + seed).fork('rows');
+  return Array.from({ length: batches * BATCH }, (_, row) => {
     const length = 1 + rng.integer(TOKENS);
-    const token = rng.integer(VOCABULARY);
-    for (let position = 0; position < length; position++) {
-      ids[row * TOKENS + position] = position === 0 ? token : rng.integer(VOCABULARY);
-      mask[row * TOKENS + position] = 1;
-    }
-    labels[row] = token % CLASSES;
-  }
+    return { row, ids: Array.from({ length }, () => rng.integer(VOCABULARY)) };
+  });
+}
+
+function batchesOf(rows: readonly ToyRow[]): Batch[] {
+  return Array.from({ length: Math.ceil(rows.length / BATCH) }, (_, index) =>
+    toyBatch(rows.slice(index * BATCH, (index + 1) * BATCH)),
+  );
+}
+
+function toyBatch(rows: readonly ToyRow[]): Batch {
+  const ids = new Int32Array(rows.length * TOKENS);
+  const mask = new Float32Array(rows.length * TOKENS);
+  rows.forEach(({ ids: own }, index) => {
+    ids.set(own, index * TOKENS);
+    mask.fill(1, index * TOKENS, index * TOKENS + own.length);
+  });
   return {
     inputs: {
-      inputIds: hostIntegers(ids, [BATCH, TOKENS]),
-      attentionMask: hostTensor(mask, [BATCH, TOKENS]),
+      inputIds: hostIntegers(ids, [rows.length, TOKENS]),
+      attentionMask: hostTensor(mask, [rows.length, TOKENS]),
     },
-    labels: hostIntegers(labels, [BATCH]),
-    rowWeights: hostTensor(new Float32Array(BATCH).fill(1), [BATCH]),
-    rows: Array.from({ length: BATCH }, (_, row) => firstRow + row),
+    labels: hostIntegers(
+      Int32Array.from(rows, ({ ids: [first = 0] }) => first % CLASSES),
+      [rows.length],
+    ),
+    rowWeights: hostTensor(new Float32Array(rows.length).fill(1), [rows.length]),
+    rows: rows.map(({ row }) => row),
   };
 }

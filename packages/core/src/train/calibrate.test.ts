@@ -7,14 +7,14 @@ import type { CalibrationKind, Init, TargetConfig } from '../contracts/method.js
 import { parseOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
-import type { Model } from '../contracts/model.js';
+import type { Batch, Model, TrainingData } from '../contracts/model.js';
 import { initialValues } from '../adapter/peft-model.js';
 import { createRng } from '../rng.js';
 import { relativeDistance } from '../testing/closeness.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { tensorsOf } from '../testing/single-layer.js';
 import { toyModel, toyTrainingData } from '../testing/toy-model.js';
-import { floats, tensorAt } from '../tensors.js';
+import { floats, hostIntegers, hostTensor, tensorAt } from '../tensors.js';
 import { calibrate } from './calibrate.js';
 import { crossEntropy } from '../losses/losses.js';
 import { stepContext } from '../runtime/context.js';
@@ -100,6 +100,42 @@ describe('calibrate', () => {
     }
     const mean = expected.map((sum) => sum / tokens);
     expect(relativeDistance(floats(tensorAt(values, path)), mean)).toBeLessThan(1e-5);
+  });
+
+  it.each([true, false])('leaves rows out that only fill a batch, with a mask or without: %s', async (hasMask) => {
+    const model: Model = {
+      ...toyModel(),
+      forward(scope, inputs) {
+        const ids = inputs.inputIds as tf.Tensor; // [batch, tokens]
+        return tf.mean(scope.linear(path, scope.embedding('embeddings', ids)), 1); // [batch, hidden]
+      },
+    };
+    const ids = Int32Array.of(3, 4, 5, 6, 7, 7);
+    const labels = hostIntegers(new Int32Array(3), [3]);
+    const batch = (ids: Int32Array, weights: number[]): Batch => ({
+      inputs: {
+        inputIds: hostIntegers(ids, [3, 2]),
+        ...(hasMask && { attentionMask: hostTensor(new Float32Array(6).fill(1), [3, 2]) }),
+      },
+      labels,
+      rowWeights: hostTensor(Float32Array.from(weights), [3]),
+      rows: [0, 1, 2].slice(0, weights.filter(Boolean).length),
+    });
+    const measured = async (given: Batch) => {
+      const data: TrainingData = { kind: 'classification', batchesPerEpoch: 1, epoch: () => [given] };
+      const { values } = await calibrate(model, looking('activations'), data, { executor });
+      return floats(tensorAt(values, path));
+    };
+    const table = floats(tensorAt(model.weights, 'embeddings.weight'));
+    const mean = Float64Array.from({ length: 64 }, (_, cell) =>
+      [3, 4, 5, 6].reduce(
+        (sum, id) => sum + ((table[8 * id + (cell >> 3)] as number) * (table[8 * id + (cell & 7)] as number)) / 4,
+        0,
+      ),
+    );
+    expect(relativeDistance(await measured(batch(ids, [1, 1, 0])), mean)).toBeLessThan(1e-6);
+    const others = ids.map((id, place) => (place < 4 ? id : 20));
+    expect(await measured(batch(others, [1, 1, 0]))).toEqual(await measured(batch(ids, [1, 1, 0])));
   });
 
   it('hands what it measured to the method, which asks for nothing else', async () => {

@@ -18,14 +18,13 @@ import type { Loss } from '../losses/loss.js';
 import { lossFor } from '../losses/losses.js';
 import { toRows } from '../nn/linear.js';
 import { createRng } from '../rng.js';
-import { mapValues } from '../tensors.js';
 import { stepContext } from '../runtime/context.js';
 import { layerSpecs, modelInputs, openSpecs, sizesOf } from '../runtime/inputs.js';
 import { downloadAll, openProgram, recentlyUsed, releaseAll, uploadAll, type Program } from '../runtime/program.js';
 import { openRuntime } from '../runtime/runtime.js';
-import { hostTensor, tensorAt, tensorsAt, type HostTensor, type Tensors } from '../tensors.js';
+import { hostTensor, tensorsAt, type HostTensor, type Tensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
-import type { GradientInputs } from './step.js';
+import type { BatchTensors, GradientInputs } from './step.js';
 
 /** How much is measured, and with which head. */
 export interface CalibrateOptions {
@@ -60,15 +59,24 @@ export async function calibrate<C extends TargetConfig>(
   const measured = data.epoch(0).slice(0, batches);
   if (loss.labels) assertLabels(model, measured, loss.labels);
   const measure = measuring(kind, { model, saved, paths, loss });
-  const { rows, ...totals } = await summed(model, saved, measured, measure, executor);
-  const count = kind === 'activations' ? tensorAt({ rows }, 'rows')?.data[0] : measured.length;
-  const values = mapValues(totals, ({ data, shape }) =>
-    hostTensor(
-      Float32Array.from(data, (value) => value / (count ?? 1)),
-      shape,
-    ),
-  );
-  return { kind, values };
+  const totals = await summed(model, saved, measured, measure, executor);
+  const reached = Object.entries(totals).filter(([name]) => paths.includes(name));
+  const values = reached.map(([path, { data, shape }]) => {
+    const count = totals[rowsRead(path)]?.data[0] ?? measured.length;
+    return [
+      path,
+      hostTensor(
+        Float32Array.from(data, (value) => value / count),
+        shape,
+      ),
+    ] as const;
+  });
+  return { kind, values: Object.fromEntries(values) };
+}
+
+/** What the number of rows that a module has read is called. */
+function rowsRead(path: string): string {
+  return `${path}:rows`;
 }
 
 interface Measured {
@@ -85,26 +93,39 @@ function measuring(kind: CalibrationKind, measured: Measured): Measure {
   return (inputs) => (kind === 'activations' ? secondMoments(measured, inputs) : weightGradients(measured, inputs));
 }
 
-/** X^T X `[in, in]` of the tokens that each module reads, by path, and their number as `rows`. */
+/** X^T X `[in, in]` of the rows that count among those that each module reads, by path, and their number. */
 function secondMoments({ model, saved, paths }: Measured, { batch, frozen, adapter }: Parameters<Measure>[0]): Tensors {
   const { inputs } = batch;
   const scope = peftScope(saved, { inputs, frozen, adapter }, stepContext({}, 0, false));
-  const moments: Tensors = {};
-  const mask = inputs.attentionMask;
+  const sums: Tensors = {};
+  const add = (name: string, value: Tensor): void => {
+    sums[name] = sums[name] ? tf.add(sums[name], value) : value;
+  };
   const recording: Scope = {
     ...scope,
     linear(path, x) {
       if (paths.includes(path)) {
         const rows = toRows(x); // [.., in] -> [rows, in]
-        const counted = mask?.size === rows.shape[0] ? tf.mul(rows, tf.reshape(mask, [-1, 1])) : rows;
-        const moment = tf.matMul(counted, rows, true, false); // [in, in]
-        moments[path] = moments[path] ? tf.add(moments[path], moment) : moment;
+        const weights = weightsOf(rows.shape[0], batch); // [rows, 1]
+        add(path, tf.matMul(tf.mul(rows, weights), rows, true, false)); // [in, in]
+        add(rowsRead(path), tf.sum(weights));
       }
       return scope.linear(path, x);
     },
   };
   model.forward(recording, inputs);
-  return { ...moments, rows: mask ? tf.sum(mask) : tf.scalar(1) };
+  return sums;
+}
+
+/**
+ * What each of the rows that a module reads counts, `[rows, 1]`: 0 for padding and for what only fills the batch. Where there are as many
+ * of them as tokens, they are these; else each row of the batch has an equal part of them.
+ */
+function weightsOf(rows: number, { inputs: { attentionMask }, rowWeights }: BatchTensors): Tensor {
+  const batch = rowWeights.size;
+  const ofBatch = tf.reshape(rowWeights, [batch, 1]);
+  if (attentionMask?.size === rows) return tf.reshape(tf.mul(attentionMask, ofBatch), [rows, 1]);
+  return rows % batch === 0 ? tf.reshape(tf.tile(ofBatch, [1, rows / batch]), [rows, 1]) : tf.ones([rows, 1]);
 }
 
 /** dL/dW0 `[in, out]` by path. */

@@ -1,9 +1,18 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { addAdapter, mergeAdapter, setAdapter, unmergeAdapter } from '../adapter/adapters.js';
+import { attach, defineMethod } from '../adapter/attach.js';
+import { lowRankLayer } from '../adapter/layers.js';
+import { activeAdapter, type PeftModel } from '../adapter/peft-model.js';
+import { targetEntries } from '../adapter/targets.js';
+import { parseOptions } from '../config.js';
 import type { Executor } from '../contracts/executor.js';
-import type { EvaluationData } from '../contracts/model.js';
+import type { TargetConfig } from '../contracts/method.js';
+import type { EvaluationData, Model } from '../contracts/model.js';
+import { hostTensor } from '../tensors.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
-import { toyEvaluationData, toyModel } from '../testing/toy-model.js';
+import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
 import { evaluate, predict } from './evaluate.js';
+import { train } from './train.js';
 
 let executor: Executor;
 beforeAll(async () => {
@@ -51,5 +60,108 @@ describe('evaluate', () => {
     await evaluate(toyModel(), data, { executor });
     expect(outputs).toEqual(await predict(toyModel(), data.batches, { executor }));
     expect(outputs.every(({ buffer, byteLength }) => buffer.byteLength === byteLength)).toBe(true);
+  });
+});
+
+describe('a second call on the same executor', () => {
+  /** Adds a matrix of ones, scaled. */
+  const ones = (scaling: number) =>
+    defineMethod<TargetConfig>({
+      name: 'ones',
+      capabilities: { mergeable: true, identityAtInit: false, adaptsRank: false, kinds: ['linear'] },
+      parseConfig: (input) => parseOptions('ones', targetEntries, input),
+      adapt: (sites) =>
+        Object.fromEntries(
+          sites.map((site) => {
+            const vector = (length: number, shape: number[]) => hostTensor(new Float32Array(length).fill(1), shape);
+            const loraA = vector(site.inFeatures, [site.inFeatures, 1]);
+            const loraB = vector(site.outFeatures, [1, site.outFeatures]);
+            return [site.path, lowRankLayer(site, { loraA, loraB, scaling })];
+          }),
+        ),
+      peftTypes: [],
+      toFile: () => ({ config: {}, tensors: {} }),
+      fromFile: () => ({ config: {}, values: {} }),
+    })({ targetModules: ['query'] });
+
+  const counting = () => {
+    let count = 0;
+    const counted: Executor = {
+      ...executor,
+      compile(...given) {
+        count++;
+        return executor.compile(...given);
+      },
+    };
+    return { executor: counted, count: () => count };
+  };
+
+  const two = (): PeftModel => {
+    const peft = attach(toyModel(), ones(0.1), { seed: 1 });
+    addAdapter(peft, ones(0.2), { adapterName: 'other', seed: 2 });
+    return peft;
+  };
+
+  const data = toyEvaluationData();
+  const rows = data.batches.reduce((sum, batch) => sum + batch.rows.length, 0);
+  const adapterNames = Array.from({ length: rows }, (_, row) => ['default', 'other', '__base__'][row % 3] as string);
+
+  it.each<[string, () => PeftModel | Model, string[]?]>([
+    ['a plain model', toyModel],
+    ['one adapter', two],
+    [
+      'two adapters at once',
+      () => {
+        const peft = two();
+        setAdapter(peft, ['default', 'other']);
+        return peft;
+      },
+    ],
+    [
+      'a merged adapter',
+      () => {
+        const peft = two();
+        mergeAdapter(peft);
+        return peft;
+      },
+    ],
+    ['an adapter for each row', two, adapterNames],
+  ])('compiles nothing: %s', async (_, make, names) => {
+    const { executor, count } = counting();
+    const model = make();
+    const outputs = () => predict(model, data.batches, { executor, ...(names && { adapterNames: names }) });
+    const first = await outputs();
+    expect(count()).toBe(1);
+    expect(await outputs()).toEqual(first);
+    if (!names) await evaluate(model, data, { executor });
+    expect(count()).toBe(1);
+  });
+
+  it('compiles nothing after a training run that has evaluated, and sees what was trained', async () => {
+    const { executor, count } = counting();
+    const peft = two();
+    const before = await evaluate(peft, { ...data, score: ([first]) => ({ first: first?.[0] ?? NaN }) }, { executor });
+    await train(peft, toyTrainingData(), { executor, epochs: 1, learningRate: 0.1, selection: { data } });
+    expect(count()).toBe(2); // the outputs and the step
+    const after = await evaluate(peft, { ...data, score: ([first]) => ({ first: first?.[0] ?? NaN }) }, { executor });
+    expect(count()).toBe(2);
+    expect(after.first).not.toBe(before.first);
+  });
+
+  it('goes by what acts now', async () => {
+    const peft = two();
+    const outputs = async () => (await predict(peft, data.batches, { executor })).flatMap((row) => [...row]);
+    const one = await outputs();
+    setAdapter(peft, ['default', 'other']);
+    const both = await outputs();
+    expect(both).not.toEqual(one);
+    setAdapter(peft, 'default');
+    expect(await outputs()).toEqual(one);
+    mergeAdapter(peft);
+    const merged = await outputs();
+    merged.forEach((value, place) => expect(value).toBeCloseTo(one[place] as number, 4));
+    unmergeAdapter(peft);
+    expect(await outputs()).toEqual(one);
+    expect(activeAdapter(peft).name).toBe('default');
   });
 });

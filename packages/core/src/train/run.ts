@@ -9,6 +9,7 @@ import {
   type Adapter,
   type PeftModel,
 } from '../adapter/peft-model.js';
+import { TrainingError } from '../errors.js';
 import type { Controller, ControllerChanges, ResizedLayer } from '../contracts/method.js';
 import type { Batch, Model } from '../contracts/model.js';
 import type { CarriedKind, Optimizer } from '../optimizers/optimizer.js';
@@ -17,7 +18,7 @@ import { createRng, type Rng } from '../rng.js';
 import { layerSpecs } from '../runtime/inputs.js';
 import { downloadAll, releaseAll, uploadAll } from '../runtime/program.js';
 import { openRuntime, type Runtime } from '../runtime/runtime.js';
-import { hostZeros, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
+import { hostZeros, tensorAt, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
 import { meanLoss } from './evaluate.js';
 import type { TrainOptions, TrainSettings } from './options.js';
 import type { Checkpoint, TrainingSnapshot } from './snapshot.js';
@@ -32,8 +33,10 @@ export interface Run {
   /** Batches of training rows that are kept for the controller's probes. */
   readonly heldOut: readonly Batch[];
   readonly groups: readonly string[];
-  /** Where dropout's random numbers come from; forked by the step. */
+  /** Where dropout's random numbers come from; forked by the number of steps, those of earlier runs included. */
   readonly noise: Rng;
+  /** Steps of earlier runs that this one goes on from. */
+  readonly stepsBefore: number;
   readonly runtime: Runtime;
   /** Its layers change when the controller resizes them, and the steps with them. */
   adapter: Adapter;
@@ -52,7 +55,7 @@ export interface Run {
 
 export function startRun(
   peft: PeftModel,
-  plan: Pick<Run, 'settings' | 'controller' | 'heldOut'>,
+  plan: Pick<Run, 'settings' | 'controller' | 'heldOut' | 'stepsBefore'>,
   { executor, resume }: TrainOptions,
 ): Run {
   const { model, seed } = peft;
@@ -135,14 +138,37 @@ async function probeLosses(
   probes: Readonly<Record<string, HostTensors>>,
 ): Promise<Readonly<Record<string, number>>> {
   const { runtime, adapter, state, settings, heldOut } = run;
+  const layers = allLayers(adapter);
+  assertMeasurable(probes, layerSpecs(layers).all, heldOut);
   const losses: Record<string, number> = {};
   for (const [name, overrides] of Object.entries(probes)) {
     const instead = uploadAll(runtime.executor, overrides);
-    const values = { ...state.adapter, ...instead };
-    losses[name] = await meanLoss(runtime, allLayers(adapter), values, heldOut, settings.loss);
-    releaseAll(runtime.executor, instead);
+    try {
+      losses[name] = await meanLoss(runtime, layers, { ...state.adapter, ...instead }, heldOut, settings.loss);
+    } finally {
+      releaseAll(runtime.executor, instead);
+    }
   }
   return losses;
+}
+
+/** @throws TrainingError for a probe of tensors that the adapter does not have, or without rows to measure it on. */
+function assertMeasurable(
+  probes: Readonly<Record<string, HostTensors>>,
+  specs: Readonly<Record<string, TensorSpec>>,
+  heldOut: readonly Batch[],
+): void {
+  for (const [probe, overrides] of Object.entries(probes)) {
+    if (heldOut.length === 0) {
+      throw new TrainingError(`the controller probes '${probe}', and holds no rows out: set its probeRows`, probe);
+    }
+    for (const [key, { shape }] of Object.entries(overrides)) {
+      const expected = specs[key]?.shape;
+      if (expected?.join() === shape.join()) continue;
+      const asked = expected ? `a tensor of shape [${expected.join(', ')}]` : 'a tensor of the adapter';
+      throw new TrainingError(`probe '${probe}': expected ${asked}, got '${key}' [${shape.join(', ')}]`, key);
+    }
+  }
 }
 
 function restartOptimizer(run: Run): void {

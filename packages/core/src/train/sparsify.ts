@@ -10,7 +10,7 @@ import { evaluate } from './evaluate.js';
 import { assertLabels } from './labels.js';
 import { trainOptionNames, type StepEvent, type TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
-import { train, type TrainResult } from './train.js';
+import { trainAfter, type TrainResult } from './train.js';
 
 /*
  * The sparsifying schedule (Algorithm 1 of Ding et al., 2023), over levels xi_0, xi_1, ..:
@@ -119,7 +119,7 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
     replaceAdapter(peft, { config });
     const resume = snapshot && { resume: snapshot };
     const told = { ...stageOptions(data, options, records), ...resume };
-    const trained = await train(peft, stageData(data, options, stage), told);
+    const trained = await trainAfter(stepsBefore(data, options, stage), peft, stageData(data, options, stage), told);
     snapshot = undefined;
     const { lowerIsBetter = false } = data.validation;
     const measured = await measure(peft, data, options.executor);
@@ -131,9 +131,32 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
 }
 
 /** A stage's epochs go on from those of the stages before, so that no order of the rows comes again. */
-function stageData({ train }: SparsifyData, { epochs, stageEpochs = STAGE_EPOCHS }: SparsifyOptions, stage: number) {
-  const first = stage === 0 ? 0 : epochs + (stage - 1) * stageEpochs;
-  return { ...train, epoch: (index: number) => train.epoch(first + index) };
+function stageData({ train }: SparsifyData, options: SparsifyOptions, stage: number): TrainingData {
+  return fromEpoch(train, epochsBefore(options, stage));
+}
+
+function epochsBefore({ epochs, stageEpochs = STAGE_EPOCHS }: SparsifyOptions, stage: number): number {
+  return stage === 0 ? 0 : epochs + (stage - 1) * stageEpochs;
+}
+
+/** Training steps before a stage; at least those, where rows are held out. */
+function stepsBefore({ train }: SparsifyData, options: SparsifyOptions, stage: number): number {
+  const { gradientAccumulationSteps = 1 } = options;
+  return epochsBefore(options, stage) * Math.ceil(train.batchesPerEpoch / gradientAccumulationSteps);
+}
+
+function fromEpoch(data: TrainingData, first: number): TrainingData {
+  const holdOut = data.holdOut?.bind(data);
+  return {
+    ...data,
+    epoch: (index) => data.epoch(first + index),
+    ...(holdOut && {
+      holdOut(rows) {
+        const { rest, heldOut } = holdOut(rows);
+        return { rest: fromEpoch(rest, first), heldOut };
+      },
+    }),
+  };
 }
 
 /** What `train` is told of the stage after those recorded. */

@@ -33,12 +33,23 @@ export interface TrainResult {
  * @throws CheckpointError for a snapshot of a run with another loss, optimizer or schedule.
  * @throws TrainingError when the loss is not finite; it names the step and the largest gradients.
  */
-export async function train(peft: PeftModel, given: TrainingData, options: TrainOptions): Promise<TrainResult> {
+export function train(peft: PeftModel, data: TrainingData, options: TrainOptions): Promise<TrainResult> {
+  return trainAfter(0, peft, data, options);
+}
+
+/** The same after so many steps of earlier runs: its dropout goes on from there, and repeats none of theirs. */
+export async function trainAfter(
+  stepsBefore: number,
+  peft: PeftModel,
+  given: TrainingData,
+  options: TrainOptions,
+): Promise<TrainResult> {
   const { settings, controller, data, heldOut } = plannedRun(peft, given, options);
   assertTrainable(peft);
   if (options.selection) assertLabels(peft.model, options.selection.data.batches);
+  if (settings.loss.labels) assertLabels(peft.model, heldOut, settings.loss.labels);
   if (options.resume) assertSameTraining(settings, options.resume);
-  const run = startRun(peft, { settings, controller, heldOut }, options);
+  const run = startRun(peft, { settings, controller, heldOut, stepsBefore }, options);
   try {
     await runEpochs(run, data, options);
     const last = await checkpoint(run);
@@ -150,8 +161,8 @@ async function oneStep(run: Run, batches: readonly Batch[], epoch: number, { onS
   });
 }
 
-function partsOf({ noise, step, adapter }: Run, batches: readonly Batch[]) {
-  const own = noise.fork(String(step));
+function partsOf({ noise, stepsBefore, step, adapter }: Run, batches: readonly Batch[]) {
+  const own = noise.fork(String(stepsBefore + step));
   return batches.map((batch, index) => ({
     batch,
     noise: drawNoise(adapter.layers, index === 0 ? own : own.fork(String(index))),
