@@ -136,11 +136,7 @@ function isTaken(specs: Specs): (size: number) => boolean {
  * Sizes of the axes for each trace: no axis has a size twice, no trace has a size twice, and sizes of weights come last.
  * @param isTaken whether a size means something else
  */
-function tracedSizes(
-  names: readonly string[],
-  sizes: readonly number[],
-  isTaken: (size: number) => boolean,
-): Sizes[] {
+function tracedSizes(names: readonly string[], sizes: readonly number[], isTaken: (size: number) => boolean): Sizes[] {
   const best = [...sizes.filter((size) => !isTaken(size)), ...sizes.filter(isTaken)];
   const left = names.map(() => [...best]);
   return best.map((_, trace) => {
