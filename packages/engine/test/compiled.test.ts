@@ -41,11 +41,11 @@ describe('compiled', () => {
   it('uploads by reference: two functions share one copy', async () => {
     const weight = floats([3]);
     const value = executor.upload(weight);
-    expect(value.data).toBe(weight.data);
+    expect(await value.getData()).toBe(weight.data);
     const one = await executor.compile(double, { x: vector });
     const other = await executor.compile(({ x }) => ({ y: tf.neg(x as tf.Tensor) }), { x: vector });
     await Promise.all([one.run({ x: value }), other.run({ x: value })]);
-    expect(value.data).toBe(weight.data);
+    expect(await value.getData()).toBe(weight.data);
     await Promise.all([one.dispose(), other.dispose()]);
   });
 
@@ -111,7 +111,7 @@ describe('compiled', () => {
     const x = executor.upload(hostTensor(Float32Array.of(1, 2, 3), [3]));
     const running = fn.run({ x });
     await Promise.all([fn.dispose(), fn.dispose()]);
-    expect((await running).y?.data).toEqual(Float32Array.of(2, 4, 6));
+    expect(await (await running).y?.getData()).toEqual(Float32Array.of(2, 4, 6));
     await expect(fn.run({ x })).rejects.toThrow(/disposed/);
   });
 
@@ -143,6 +143,6 @@ describe('upload', () => {
 
   it('takes infinities, scalars and empty tensors', () => {
     expect(executor.upload({ dtype: 'float32', shape: [], data: Float32Array.of(-Infinity) }).dims).toEqual([]);
-    expect(executor.upload({ dtype: 'float32', shape: [0, 3], data: new Float32Array(0) }).size).toBe(0);
+    expect(executor.upload({ dtype: 'float32', shape: [0, 3], data: new Float32Array(0) }).dims).toEqual([0, 3]);
   });
 });

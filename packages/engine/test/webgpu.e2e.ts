@@ -94,7 +94,7 @@ describe.skipIf(skipped !== undefined)('memory of a device', () => {
     const [copy, again] = await Promise.all([memory.placed(weight), memory.placed(weight)]);
     expect([copy.location, copy.dims, again === copy]).toEqual(['gpu-buffer', [ROWS, 10], true]);
     expect(await memory.placed(copy)).toBe(copy);
-    expect((await memory.onHost(copy)).data).toEqual(weight.data);
+    expect(await (await memory.onHost(copy)).getData()).toEqual(await weight.getData());
     expect(await memory.onHost(weight)).toBe(weight);
     memory.release(weight);
     await expect.poll(() => copy.location).toBe('none');

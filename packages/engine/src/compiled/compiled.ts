@@ -13,7 +13,8 @@ import type { RunGraph } from './merge.js';
 import { programsOf } from './programs.js';
 import type { Programs } from './programs.js';
 import { checkProviders, exactBytes, loadRuntime, openGraph, providerName, raised, reasonOf } from './runtime.js';
-import type { ExecutionProvider, OrtRuntime, OrtTensor } from './runtime.js';
+import type { ExecutionProvider, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
+import { threadRuntime } from './thread.js';
 
 /** Options of {@link compiled}. */
 export interface CompiledOptions {
@@ -28,6 +29,11 @@ export interface CompiledOptions {
    * ({@link KernelTable}).
    */
   readonly kernels?: KernelTable;
+  /**
+   * Whether graphs run in a thread of their own, and values stay there: the event loop is free meanwhile, the numbers are the same.
+   * Functions are still traced in the caller's thread. Node and its processor only.
+   */
+  readonly worker?: boolean;
 }
 
 /**
@@ -36,19 +42,21 @@ export interface CompiledOptions {
  * serves every size. Functions that compute the same share one session, whichever executor of the same settings compiled them.
  *
  * @throws ConfigError when `threads` is not a positive whole number, `executionProviders` no list of names, or `kernels` no record of
- * functions.
+ * functions; for `worker` outside Node, with a runtime of the caller's, or with a provider that has memory of its own.
  */
 export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
-  const { threads = availableThreads(), runtime, kernels = {} } = options;
+  const { threads = availableThreads(), kernels = {}, worker = false } = options;
   if (!Number.isInteger(threads) || threads < 1) {
     throw new ConfigError(`threads must be a positive whole number, got ${threads}`, 'threads');
   }
   checkKernels(kernels);
-  const executionProviders = options.executionProviders ?? [runtime === undefined ? 'cpu' : 'wasm'];
+  const executionProviders = options.executionProviders ?? [options.runtime === undefined ? 'cpu' : 'wasm'];
   checkProviders(executionProviders);
   const [provider = 'cpu'] = executionProviders;
   const backend = providerName(provider);
-  const Tensor = runtime?.Tensor ?? CommonTensor;
+  if (worker) checkWorker(options.runtime, provider);
+  const runtime = worker ? threadRuntime() : options.runtime;
+  const Tensor: OrtRuntime['Tensor'] = runtime?.Tensor ?? CommonTensor;
   const load = async (): Promise<OrtRuntime> => runtime ?? loadRuntime();
   const memory = hasMemory(provider) ? deviceMemory(load, executionProviders) : undefined;
   // What a root-mean-square norm of ONNX Runtime's own returns besides y is on WebGPU the mean, not 1 / rms (1.30).
@@ -75,13 +83,13 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
       await memory?.open();
       const readsBytes = Object.values(inputs).some(({ dtype }) => dtype === 'int8');
       const tracing = { table, bytes: readsBytes ? await exactBytes(runtime) : 'int8' } as const;
-      const open = (graph: RunGraph): Promise<InferenceSession> => {
+      const open = (graph: RunGraph): Promise<OrtSession> => {
         const locations = memory && { preferredOutputLocation: memory.locations(graph.outputs) };
         return openGraph(runtime, graph, { ...sessionOptions, ...locations });
       };
       const before = performance.now() - start;
       const programs = await programsOf(fn, inputs, { runtime, tracing, key, open });
-      return compiledFunction({ programs, memory, specs: inputs }, before);
+      return compiledFunction({ programs, memory, Tensor, specs: inputs }, before);
     },
   };
 }
@@ -111,6 +119,22 @@ function checkKernels(kernels: KernelTable): void {
   );
 }
 
+/** @throws ConfigError for a thread that could not take the caller's runtime, or the values of a device. */
+function checkWorker(runtime: OrtRuntime | undefined, provider: ExecutionProvider): void {
+  if (runtime) {
+    throw new ConfigError(
+      'worker: true is for onnxruntime-node and takes no runtime; leave one out (a page calls peftjs within a Web Worker instead)',
+      'worker',
+    );
+  }
+  if (hasMemory(provider)) {
+    throw new ConfigError(
+      `worker: true holds no values on '${providerName(provider)}'; leave one of both out`,
+      'worker',
+    );
+  }
+}
+
 /** Settings as text; objects that are more than data, e.g. a device, are told apart by who they are. */
 function settingsKey(settings: object): string {
   return JSON.stringify(settings, (_, value: unknown) => {
@@ -129,6 +153,7 @@ let identityCount = 0;
 interface Parts {
   readonly programs: Programs;
   readonly memory: DeviceMemory | undefined;
+  readonly Tensor: OrtRuntime['Tensor'];
   readonly specs: Specs;
 }
 
@@ -160,12 +185,13 @@ function compiledFunction(parts: Parts, before: number): CompiledFunction<OrtTen
   };
 }
 
-async function runOn({ programs, memory }: Parts, inputs: Values, sizes: Sizes): Promise<Record<string, OrtTensor>> {
-  const { program, done } = await programs.of(sizes);
+async function runOn(parts: Parts, inputs: Values, sizes: Sizes): Promise<Record<string, OrtTensor>> {
+  const { program, done } = await parts.programs.of(sizes);
   try {
-    const results = await program.session.run(await fed(program.graph, inputs, memory));
+    const results = await program.session.run(await fed(program.graph, inputs, parts));
     return Object.fromEntries(program.graph.outputs.map(({ key, name }) => [key, results[name] as OrtTensor]));
   } catch (cause) {
+    if (cause instanceof EngineError) throw cause;
     throw new EngineError(`ONNX Runtime failed: ${reasonOf(cause)}`, undefined, cause);
   } finally {
     done();
@@ -175,10 +201,10 @@ async function runOn({ programs, memory }: Parts, inputs: Values, sizes: Sizes):
 type Values = Readonly<Record<string, OrtTensor>>;
 
 /** The graph's inputs by its own names. */
-async function fed(graph: RunGraph, inputs: Values, memory: DeviceMemory | undefined): Promise<Feeds> {
+async function fed(graph: RunGraph, inputs: Values, { memory, Tensor }: Parts): Promise<Feeds> {
   const feeds: Feeds = {};
   for (const { key, name, dtype } of graph.inputs) {
-    const value = asTaken(inputs[key] as OrtTensor, dtype);
+    const value = await asTaken(inputs[key] as OrtTensor, dtype, Tensor);
     feeds[name] = memory ? await memory.placed(value) : value;
   }
   return feeds;
@@ -187,14 +213,15 @@ async function fed(graph: RunGraph, inputs: Values, memory: DeviceMemory | undef
 type Feeds = Record<string, OrtTensor>;
 
 /** Bytes as the graph takes them; those of a weight are made once. */
-function asTaken(value: OrtTensor, dtype: string): OrtTensor {
+async function asTaken(value: OrtTensor, dtype: string, Tensor: OrtRuntime['Tensor']): Promise<OrtTensor> {
   if (dtype !== 'uint8' || value.type !== 'int8') return value;
-  const found = withoutSign.get(value) ?? new CommonTensor('uint8', raised(value.data as Int8Array), value.dims);
+  const made = async () => new Tensor('uint8', raised((await value.getData()) as Int8Array), value.dims);
+  const found = withoutSign.get(value) ?? made();
   withoutSign.set(value, found);
   return found;
 }
 
-const withoutSign = new WeakMap<OrtTensor, OrtTensor>();
+const withoutSign = new WeakMap<OrtTensor, Promise<OrtTensor>>();
 
 async function download(value: OrtTensor, memory: DeviceMemory | undefined): Promise<HostTensor> {
   if (specOf(value) === undefined) throw new EngineError('this value was released; download it before that');

@@ -10,7 +10,7 @@ import type { InferenceSession } from 'onnxruntime-common';
 import type { ElementType } from './graph.js';
 import type { ModelPort } from './onnx.js';
 import { copyGraph, openGraph, providerName } from './runtime.js';
-import type { ExecutionProvider, OrtRuntime, OrtTensor } from './runtime.js';
+import type { ExecutionProvider, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
 
 type Location = 'cpu' | 'gpu-buffer';
 
@@ -49,7 +49,7 @@ export function deviceMemory(
 ): DeviceMemory {
   const seen = new WeakSet<OrtTensor>();
   const resident = new WeakMap<OrtTensor, Promise<OrtTensor>>();
-  const copiers = new Map<string, Promise<InferenceSession>>();
+  const copiers = new Map<string, Promise<OrtSession>>();
 
   const openCopier = async (preferredOutputLocation: Location, dtype: ElementType, rank: number) => {
     return openGraph(await runtime(), copyGraph(dtype, rank), {
@@ -58,7 +58,7 @@ export function deviceMemory(
       preferredOutputLocation,
     });
   };
-  const copier = (to: Location, dtype: ElementType, rank: number): Promise<InferenceSession> => {
+  const copier = (to: Location, dtype: ElementType, rank: number): Promise<OrtSession> => {
     const key = `${to} ${dtype} ${rank}`;
     const opened = copiers.get(key) ?? openCopier(to, dtype, rank);
     copiers.set(key, opened);

@@ -2,20 +2,19 @@
  * Sessions of ONNX Runtime by what they compute. A function that computes what another does, of this or another executor of the same
  * settings, gets the same session. One that nobody uses stays for the next who asks, until others have been given up more recently.
  */
-import type { InferenceSession } from 'onnxruntime-common';
 import { warnOnce } from '@peftjs/core';
 import type { PureFunction } from '@peftjs/core';
 import { axisNames, sizedSpecs, type Sizes, type Specs } from '../axes.js';
 import type { RunGraph } from './merge.js';
 import { NotOpen } from './open-graph.js';
 import { prepare } from './prepare.js';
-import type { OrtRuntime } from './runtime.js';
+import type { OrtRuntime, OrtSession } from './runtime.js';
 import type { Tracing } from './trace.js';
 
 /** A graph and the session that runs it. */
 interface Program {
   readonly graph: RunGraph;
-  readonly session: InferenceSession;
+  readonly session: OrtSession;
 }
 
 /** Sessions that nobody uses and that stay open. */
@@ -67,7 +66,7 @@ export interface Settings {
   readonly tracing: Tracing;
   /** Tells the settings of sessions apart. */
   readonly key: string;
-  open(graph: RunGraph): Promise<InferenceSession>;
+  open(graph: RunGraph): Promise<OrtSession>;
 }
 
 /** The programs of a pure function: one for every size of its named axes or, where that is not possible, one for each. */

@@ -6,13 +6,26 @@ import type { ElementType } from './graph.js';
 import { writeModel } from './onnx.js';
 import type { ModelGraph } from './onnx.js';
 
-/** A tensor of ONNX Runtime. */
-export type OrtTensor = ort.Tensor;
+/** A tensor of ONNX Runtime: what peftjs uses of it. The numbers may lie on a device, or in another thread. */
+export type OrtTensor = Pick<ort.Tensor, 'type' | 'dims' | 'location' | 'getData' | 'dispose'>;
+
+/** The memory of a tensor. */
+export type OrtData = Exclude<ort.Tensor.DataType, string[]>;
+
+/** A session of ONNX Runtime: what peftjs uses of it. */
+export interface OrtSession {
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+  run(feeds: Readonly<Record<string, OrtTensor>>): Promise<Readonly<Record<string, OrtTensor>>>;
+  release(): Promise<void>;
+}
 
 /** What peftjs uses of ONNX Runtime: onnxruntime-node and onnxruntime-web both fit. */
 export interface OrtRuntime {
-  readonly InferenceSession: ort.InferenceSessionFactory;
-  readonly Tensor: ort.TensorConstructor;
+  readonly InferenceSession: {
+    create(model: Uint8Array, options?: ort.InferenceSession.SessionOptions): Promise<OrtSession>;
+  };
+  readonly Tensor: new (type: OrtTensor['type'], data: OrtData, dims: readonly number[]) => OrtTensor;
 }
 
 /** Where ONNX Runtime computes, in its own words: 'cpu', 'webgpu', 'cuda', or one with options. */
@@ -23,13 +36,17 @@ export async function loadRuntime(): Promise<OrtRuntime> {
   try {
     return (await importOptional('onnxruntime-node')) as OrtRuntime;
   } catch (cause) {
-    throw new EngineError(
-      'onnxruntime-node could not be loaded; in Node install it (npm install onnxruntime-node), ' +
-        "in a page pass compiled({ runtime: await import('onnxruntime-web') })",
-      undefined,
-      cause,
-    );
+    throw notInstalled(cause);
   }
+}
+
+export function notInstalled(cause: unknown): EngineError {
+  return new EngineError(
+    'onnxruntime-node could not be loaded; in Node install it (npm install onnxruntime-node), ' +
+      "in a page pass compiled({ runtime: await import('onnxruntime-web') })",
+    undefined,
+    cause,
+  );
 }
 
 /**
@@ -41,10 +58,11 @@ export async function openGraph(
   runtime: OrtRuntime,
   graph: ModelGraph,
   options: ort.InferenceSession.SessionOptions,
-): Promise<ort.InferenceSession> {
+): Promise<OrtSession> {
   try {
     return await runtime.InferenceSession.create(writeModel(graph), options);
   } catch (cause) {
+    if (cause instanceof EngineError) throw cause;
     await assertProviderStarts(runtime, options);
     const message = `ONNX Runtime refused a graph of ${graph.nodes.length} nodes: ${reasonOf(cause)}`;
     throw new EngineError(message, undefined, cause);
@@ -154,7 +172,8 @@ export async function isExact(runtime: OrtRuntime, type: ByteType): Promise<bool
       [x.name]: new runtime.Tensor('uint8', rows, [ROWS, INNER]),
       [q.name]: new runtime.Tensor(type, type === 'int8' ? weight : raised(weight), [INNER, COLUMNS]),
     });
-    return exactProduct(rows, weight).every((sum, at) => sum === (y?.data as Int32Array)[at]);
+    const product = await y?.getData();
+    return exactProduct(rows, weight).every((sum, at) => sum === product?.[at]);
   } finally {
     await session.release();
   }

@@ -1,0 +1,28 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+
+const child = fileURLToPath(new URL('worker-child.ts', import.meta.url));
+
+/** What a process prints that ends by itself, without a word on stderr. */
+async function printed(task: string): Promise<unknown> {
+  const flags = ['--import', 'tsx', '--conditions', '@peftjs/source', '--expose-gc'];
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [...flags, child, task], { timeout: 100_000 });
+  expect(stderr).toBe('');
+  return JSON.parse(stdout);
+}
+
+describe('a process whose graphs run in a thread', () => {
+  it('waits for what runs, and ends by itself with values and sessions left', async () => {
+    expect(await printed('exit')).toEqual([2, 4]);
+  });
+
+  it('does not grow by what was released or forgotten', async () => {
+    expect(await printed('memory')).toBeLessThan(300); // of 1024 MB
+  });
+
+  it('ends the thread when nothing of it can be reached any more', async () => {
+    expect(await printed('end')).toBe(1);
+  });
+});

@@ -1,0 +1,228 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import { describe, expect, it, vi } from 'vitest';
+import type { Worker } from 'node:worker_threads';
+import { attach, ConfigError, EngineError, hostTensor, predict, quantized, ShapeError, train } from '@peftjs/core';
+import type { Executor, Model, PureFunction } from '@peftjs/core';
+import { dequantized, quantizedLinear } from '@peftjs/core/nn';
+import { toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { compiled } from '@peftjs/engine';
+import type { OrtTensor } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import * as runtimes from '../src/compiled/runtime.js';
+import { floats, integers, runOnce } from './cases.js';
+
+/** The threads that were started here. */
+const started: Worker[] = [];
+process.on('worker', (worker) => started.push(worker));
+
+const inThread = compiled({ threads: 1 });
+const executor = compiled({ threads: 1, worker: true });
+const double: PureFunction = ({ x }) => ({ y: tf.mul(x as Tensor, 2) });
+const vector = { dtype: 'float32', shape: [3] } as const;
+const numbers = hostTensor(Float32Array.of(1, 2, 3), [3]);
+
+describe('graphs that run in a thread of their own', () => {
+  const trained = async (model: Model, where: Executor) => {
+    const peft = attach(model, lora({ r: 2, loraDropout: 0.3 }), { seed: 5 });
+    const losses: number[] = [];
+    const onStep = ({ loss }: { loss: number }): void => void losses.push(loss);
+    await train(peft, toyTrainingData(2, 4), { executor: where, epochs: 1, learningRate: 0.02, onStep });
+    return { losses, logits: await predict(peft, toyEvaluationData().batches, { executor: where }) };
+  };
+  const inBytes = (): Model => {
+    const model = toyModel();
+    const weights = Object.entries(model.weights).map(([name, weight]) => {
+      const isMatrix = name.endsWith('.weight') && weight.shape.length === 2 && !name.startsWith('embed');
+      return [name, isMatrix ? quantized(weight) : weight] as const;
+    });
+    return { ...model, weights: Object.fromEntries(weights) };
+  };
+
+  it.each([
+    ['float32', toyModel, 0],
+    ['8 bits', inBytes, 10],
+  ])('train and predict to the same bits, in %s', async (_, model, matrices) => {
+    const bytes = vi.spyOn(executor as Required<Executor>, 'uploadBytes');
+    const there = await trained(model(), executor);
+    expect(there).toEqual(await trained(model(), inThread));
+    expect(new Set(there.losses).size).toBe(there.losses.length);
+    expect(bytes).toHaveBeenCalledTimes(matrices);
+    bytes.mockRestore();
+  });
+
+  it.each(['int8', 'uint8'] as const)('multiply by bytes held as %s', async (bytes) => {
+    const product: PureFunction = ({ x, values, scale }) => ({
+      y: quantizedLinear(x as Tensor, { values, scale } as never),
+      whole: dequantized({ values, scale } as never),
+    });
+    const { values, scale, shape } = quantized(floats([70, 33]));
+    const specs = {
+      x: { dtype: 'float32', shape: ['rows', 70] },
+      values: { dtype: 'int8', shape },
+      scale: { dtype: 'float32', shape: [33] },
+    } as const;
+    const exact = vi.spyOn(runtimes, 'exactBytes').mockResolvedValue(bytes);
+    const results = [];
+    for (const each of [executor, inThread]) {
+      const fn = await each.compile(product, specs);
+      const held = { values: each.uploadBytes?.({ dtype: 'int8', shape, data: values }) };
+      const x = each.upload(floats([9, 70]));
+      const outputs = await fn.run({ x, scale: each.upload(hostTensor(scale, [33])), ...held } as never);
+      results.push(await Promise.all(Object.values(outputs).map((value) => each.download(value))));
+      await fn.dispose();
+    }
+    exact.mockRestore();
+    expect(results[0]).toEqual(results[1]);
+  });
+
+  it('keep values from call to call, which outlive what computed them', async () => {
+    const fn = await executor.compile(double, { x: vector });
+    const first = executor.upload(numbers);
+    let x = first;
+    for (let call = 0; call < 3; call++) x = (await fn.run({ x })).y as OrtTensor;
+    await fn.dispose();
+    expect(await executor.download(x)).toEqual({ ...numbers, data: Float32Array.of(8, 16, 24) });
+    expect(await executor.download(x)).toEqual({ ...numbers, data: Float32Array.of(8, 16, 24) });
+    expect(await executor.download(first)).toEqual(numbers);
+  });
+
+  it('copy what is uploaded: the memory stays with the caller', async () => {
+    const mine = Float32Array.of(1, 2, 3);
+    const x = executor.upload(hostTensor(mine, [3]));
+    expect(mine).toEqual(Float32Array.of(1, 2, 3));
+    mine.fill(0);
+    expect((await executor.download(x)).data).toEqual(Float32Array.of(1, 2, 3));
+  });
+});
+
+describe('the thread', () => {
+  /** Commands that it is sent while `body` runs. */
+  const sent = async (body: () => Promise<unknown>): Promise<string[]> => {
+    const post = vi.spyOn(started.at(-1) as Worker, 'postMessage');
+    await body();
+    const commands = post.mock.calls.map(([message]) => (message as { command: string }).command);
+    post.mockRestore();
+    return commands;
+  };
+  const triple: PureFunction = ({ x }) => ({ y: tf.mul(x as Tensor, 3) });
+
+  it('is one for all executors, and so are its sessions for all of the same settings', async () => {
+    await runOnce(inThread, triple, { x: numbers });
+    const compile = async (): Promise<unknown> => compiled({ threads: 1, worker: true }).compile(triple, { x: vector });
+    expect(await sent(compile)).toEqual(['open']);
+    expect(await sent(compile)).toEqual([]);
+    const other = compiled({ threads: 2, worker: true });
+    expect(await sent(() => runOnce(other, triple, { x: numbers }))).toContain('open');
+    expect(started).toHaveLength(1);
+  });
+
+  it('gives a value up once, with its handle', async () => {
+    const x = executor.upload(numbers);
+    const twice = (): Promise<void> => {
+      executor.release(x);
+      executor.release(x);
+      return Promise.resolve();
+    };
+    expect(await sent(twice)).toEqual(['release']);
+    await expect(executor.download(x)).rejects.toThrow(/released/);
+  });
+
+  it('takes one command after another: a value may be released while its run is under way', async () => {
+    const fn = await executor.compile(double, { x: vector });
+    const x = executor.upload(numbers);
+    const running = fn.run({ x });
+    await executor.download(x);
+    executor.release(x);
+    expect(await (await running).y?.getData()).toEqual(Float32Array.of(2, 4, 6));
+    await fn.dispose();
+  });
+});
+
+describe('errors of graphs in a thread', () => {
+  const messageOf = async (where: Executor, body: (where: Executor) => Promise<unknown>): Promise<unknown> =>
+    body(where).then(
+      () => 'no error',
+      (error: unknown) => [(error as Error).constructor, (error as Error).message],
+    );
+  const wrongKernel = (worker: boolean): Executor =>
+    compiled({ threads: 1, worker, kernels: { Square: (g, { x }: never) => g.map('NoSuchOperator', x) } });
+
+  it('are those of graphs in none', async () => {
+    const outside = { table: floats([3, 2]), at: integers([2], 7, 9) };
+    const cases: ((where: Executor) => Promise<unknown>)[] = [
+      (where) => runOnce(where, ({ table, at }) => ({ y: tf.gather(table as Tensor, at as Tensor) }), outside),
+      async (where) => (await where.compile(double, { x: vector })).run({ x: where.upload(floats([4])) }),
+      async (where) => {
+        const x = where.upload(numbers);
+        where.release(x);
+        return (await where.compile(double, { x: vector })).run({ x });
+      },
+      (where) => runOnce(where, double, { x: hostTensor(Float32Array.of(NaN), [1]) }),
+    ];
+    for (const body of cases) {
+      const [type, message] = (await messageOf(executor, body)) as [unknown, string];
+      expect([EngineError, ShapeError]).toContain(type);
+      expect([type, message]).toEqual(await messageOf(inThread, body));
+    }
+  });
+
+  it('say what ONNX Runtime does not take, and where it does not start', async () => {
+    const square = (where: Executor) => where.compile(({ x }) => ({ y: tf.square(x as Tensor) }), { x: vector });
+    const refused = await messageOf(wrongKernel(true), square);
+    expect(refused).toEqual([EngineError, expect.stringMatching(/^ONNX Runtime refused a graph of 1 nodes: .*NoSuch/)]);
+    expect(refused).toEqual(await messageOf(wrongKernel(false), square));
+    const nowhere = compiled({ executionProviders: ['nowhere'], worker: true });
+    expect(await messageOf(nowhere, square)).toEqual(
+      await messageOf(compiled({ executionProviders: ['nowhere'] }), square),
+    );
+  });
+
+  it('name values that are of another executor', async () => {
+    const fn = await executor.compile(double, { x: vector });
+    await expect(fn.run({ x: inThread.upload(numbers) })).rejects.toThrow(/of another executor/);
+    await fn.dispose();
+  });
+});
+
+describe('what cannot run in a thread of its own', () => {
+  it('is refused in one line', async () => {
+    const runtime = await import('onnxruntime-node');
+    expect(() => compiled({ worker: true, runtime })).toThrow(ConfigError);
+    expect(() => compiled({ worker: true, runtime })).toThrow(/takes no runtime/);
+    expect(() => compiled({ worker: true, executionProviders: ['webgpu'] })).toThrow(/'webgpu'/);
+    const page = vi.spyOn(process, 'getBuiltinModule').mockReturnValue(undefined);
+    expect(() => compiled({ worker: true })).toThrow(/threads of Node; in a page/);
+    page.mockRestore();
+  });
+});
+
+describe('a thread that ends', () => {
+  const line = /^the thread that runs graphs has ended \(.+\), and its values are lost; go on with a new [^\n]+$/;
+
+  it.each([
+    ['is killed', (worker: Worker) => void worker.terminate()],
+    ['fails', (worker: Worker) => worker.postMessage({ command: 'nothing' })],
+  ])('because it %s, is one line to all who use it', async (_, end) => {
+    const user = compiled({ threads: 1, worker: true });
+    const fn = await user.compile(double, { x: vector });
+    const x = user.upload(numbers);
+    const { y } = (await fn.run({ x })) as { y: OrtTensor };
+    const before = started.length;
+    end(started.at(-1) as Worker);
+    for (const pending of [user.download(y), fn.run({ x })]) {
+      await expect(pending).rejects.toThrow(EngineError);
+      await expect(pending).rejects.toThrow(line);
+    }
+    expect(() => user.upload(numbers)).toThrow(line);
+    await expect(user.compile(({ x }) => ({ y: tf.neg(x as Tensor) }), { x: vector })).rejects.toThrow(line);
+    user.release(y);
+    await fn.dispose();
+
+    const next = compiled({ threads: 1, worker: true });
+    expect((await runOnce(next, double, { x: numbers })).y?.data).toEqual(Float32Array.of(2, 4, 6));
+    expect(started).toHaveLength(before + 1);
+    const again = await next.compile(double, { x: vector });
+    await expect(again.run({ x })).rejects.toThrow(/of a thread that has ended/);
+  });
+});
