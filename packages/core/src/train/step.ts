@@ -37,7 +37,7 @@ export interface StepDefinition {
 }
 
 /** A batch, or a part of one, as tensors. */
-interface BatchTensors {
+export interface BatchTensors {
   /** The batch's inputs and host look-ups. */
   readonly inputs: Tensors;
   readonly labels: Tensor;
