@@ -192,7 +192,7 @@ describe('fit throws', () => {
     const nothing = () => tf.scalar(0);
     model.compile({ optimizer: 'sgd', loss: [crossEntropyOf, nothing] });
     await expect(model.fit(tf.ones([4, 4]), [tf.zeros([4, 2]), tf.zeros([4, 2])])).rejects.toThrow(
-      /'lost' is adapted, but the model's loss does not depend on it/,
+      /'lost' is adapted, but the loss does not depend on it/,
     );
   });
 

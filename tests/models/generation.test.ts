@@ -9,6 +9,7 @@ import {
   mergeAndUnload,
   predict,
   quantizedModel,
+  releaseRuntimes,
   UnsupportedError,
   type Batch,
   type Executor,
@@ -259,6 +260,7 @@ it('serves prompts of many lengths from what it compiled once, and leaves nothin
     ]);
   }
   await generator.dispose();
+  await releaseRuntimes(counting);
   expect(compilations).toBe(2);
   expect(held.size).toBe(0);
 

@@ -204,7 +204,7 @@ export function objectiveGradients(
 function reached({ key, layer }: TrainedTensor, gradient: Tensor | undefined): Tensor {
   if (gradient) return gradient;
   throw new TrainingError(
-    `'${layer.site.path}' is adapted, but the model's output does not depend on it; leave it out by excludeModules`,
+    `'${layer.site.path}' is adapted, but the loss does not depend on it; leave it out by excludeModules`,
     key,
   );
 }

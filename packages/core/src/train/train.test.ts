@@ -209,7 +209,7 @@ describe('train', () => {
     await expect(run(peft)).rejects.toThrow(/step 1: the loss is NaN; the largest gradients are of .*\(NaN\)/);
   });
 
-  it('refuses a module that the output does not depend on', async () => {
+  it('refuses a module that the loss does not depend on', async () => {
     const model = toyModel();
     const idle = {
       ...model,
@@ -217,7 +217,7 @@ describe('train', () => {
     };
     const weights = { ...model.weights, 'idle.weight': hostTensor(new Float32Array(64), [8, 8]) };
     const peft = attach({ ...idle, weights }, defineMethod(wholeModules())({ targetModules: ['idle'] }));
-    await expect(run(peft)).rejects.toThrow(/'idle' is adapted, but the model's output does not depend on it/);
+    await expect(run(peft)).rejects.toThrow(/'idle' is adapted, but the loss does not depend on it/);
   });
 
   it('trap 27: keeps moments by name: a run goes on with its layers in another order', async () => {
