@@ -37,10 +37,12 @@ const options = {
  * Adafactor (Shazeer and Stern, 2018, arXiv 1804.04235, algorithms 4 to 6), as transformers' `Adafactor` computes it. Of a matrix
  * `[in, out]` it keeps the means of the squared gradient along each axis, in + out numbers in place of in x out:
  *
- *     beta_t = 1 - t^decayRate                     a_t = eta_t max(eps2, rms(theta)), or eta_t
- *     r <- beta_t r + (1 - beta_t) mean_out(g^2 + eps1)        c <- beta_t c + (1 - beta_t) mean_in(g^2 + eps1)
- *     u = g / sqrt(r c / mean(r))                  u <- a_t u / max(1, rms(u) / d)
- *     theta <- theta (1 - a_t lambda) - u
+ * ```text
+ * beta_t = 1 - t^decayRate                     a_t = eta_t max(eps2, rms(theta)), or eta_t
+ * r <- beta_t r + (1 - beta_t) mean_out(g^2 + eps1)        c <- beta_t c + (1 - beta_t) mean_in(g^2 + eps1)
+ * u = g / sqrt(r c / mean(r))                  u <- a_t u / max(1, rms(u) / d)
+ * theta <- theta (1 - a_t lambda) - u
+ * ```
  *
  * A tensor of more axes is a stack of matrices of its last two; a vector keeps its whole second moment. The two switches begin as
  * transformers' `Trainer` sets them, for a learning rate and a schedule from outside.

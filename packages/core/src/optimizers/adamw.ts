@@ -32,8 +32,10 @@ const options = {
 /**
  * AdamW (Loshchilov and Hutter, 2019, arXiv 1711.05101, algorithm 2), as `torch.optim.AdamW` computes it:
  *
- *     m <- beta1 m + (1 - beta1) g            v <- beta2 v + (1 - beta2) g^2
- *     theta <- theta (1 - eta_t lambda) - eta_t / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
+ * ```text
+ * m <- beta1 m + (1 - beta1) g            v <- beta2 v + (1 - beta2) g^2
+ * theta <- theta (1 - eta_t lambda) - eta_t / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
+ * ```
  *
  * The defaults are torch's, without decay.
  * @throws ConfigError naming the option that is unknown or impossible.

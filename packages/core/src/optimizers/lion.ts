@@ -23,8 +23,10 @@ const options = {
 /**
  * Lion (Chen et al., 2023, arXiv 2302.06675, algorithm 2):
  *
- *     theta <- theta (1 - eta_t lambda) - eta_t sign(beta1 m + (1 - beta1) g)
- *     m <- beta2 m + (1 - beta2) g
+ * ```text
+ * theta <- theta (1 - eta_t lambda) - eta_t sign(beta1 m + (1 - beta1) g)
+ * m <- beta2 m + (1 - beta2) g
+ * ```
  *
  * Every element moves by the learning rate, whatever its gradient: the paper takes one 3 to 10 times smaller than AdamW's, and a
  * weight decay larger by as much. An element whose gradient has always been 0 stays.

@@ -27,9 +27,11 @@ const options = {
 /**
  * Stochastic gradient descent with momentum, as `torch.optim.SGD` computes it:
  *
- *     g <- g + lambda theta
- *     b <- mu b + (1 - tau) g, in the first step b <- g
- *     theta <- theta - eta_t b, without momentum eta_t g, with Nesterov's eta_t (g + mu b)
+ * ```text
+ * g <- g + lambda theta
+ * b <- mu b + (1 - tau) g, in the first step b <- g
+ * theta <- theta - eta_t b, without momentum eta_t g, with Nesterov's eta_t (g + mu b)
+ * ```
  *
  * Weight decay is torch's: coupled, so that it passes through the momentum; that of the other optimizers is decoupled.
  * @throws ConfigError naming the option that is unknown or impossible, as Nesterov's momentum without a momentum is.

@@ -8,7 +8,7 @@ import { availableThreads } from '../host.js';
 import { deviceMemory, hasMemory } from './device.js';
 import type { DeviceMemory } from './device.js';
 import type { KernelTable } from './kernels/kernel.js';
-import { kernelTable, standardTable } from './kernels/table.js';
+import { kernelTable, webgpuTable } from './kernels/table.js';
 import type { RunGraph } from './merge.js';
 import { programsOf } from './programs.js';
 import type { Programs } from './programs.js';
@@ -59,8 +59,7 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
   const Tensor: OrtRuntime['Tensor'] = runtime?.Tensor ?? CommonTensor;
   const load = async (): Promise<OrtRuntime> => runtime ?? loadRuntime();
   const memory = hasMemory(provider) ? deviceMemory(load, executionProviders) : undefined;
-  // What a root-mean-square norm of ONNX Runtime's own returns besides y is on WebGPU the mean, not 1 / rms (1.30).
-  const table = { ...(memory ? standardTable : kernelTable), ...kernels };
+  const table = { ...(memory ? webgpuTable : kernelTable), ...kernels };
   const sessionOptions = { executionProviders, intraOpNumThreads: threads, ...SESSION };
   const key = settingsKey(sessionOptions);
   return {

@@ -82,6 +82,39 @@ export const elementwise: KernelTable = {
   Step: step,
 };
 
+/**
+ * Sines and cosines from arithmetic alone, to 2e-7, or to 1e-6 for |x| up to 1e5. Cephes' sinf: of x = k pi/2 + r, with pi/2 in three parts of which
+ * k times the first is exact, a polynomial of r in [-pi/4, pi/4].
+ */
+export const ownSines: KernelTable = { Sin: composed((g, x) => sine(g, x, 0)), Cos: composed((g, x) => sine(g, x, 1)) };
+
+/** sin(x + quarters pi/2) */
+function sine(g: GraphBuilder, x: Value, quarters: 0 | 1): Value {
+  const [times, minus, plus] = (['Mul', 'Sub', 'Add'] as const).map(
+    (op) => (a: Value, b: Value | number) => g.zip(op, a, typeof b === 'number' ? g.scalar(b) : b),
+  ) as [Arithmetic, Arithmetic, Arithmetic];
+  const polynomial = (of: Value, coefficients: readonly number[]): Value =>
+    coefficients.reduce<Value>((sum, coefficient) => plus(times(sum, of), coefficient), g.scalar(0));
+  const halves = (n: Value): Value => g.map('Floor', times(n, 0.5));
+
+  const k = g.map('Round', times(x, 2 / Math.PI));
+  const r = HALF_PI.reduce((rest, part) => minus(rest, times(k, part)), x);
+  const r2 = times(r, r);
+  const ofSine = plus(r, times(times(r, r2), polynomial(r2, SINE)));
+  const ofCosine = plus(times(times(r2, r2), polynomial(r2, COSINE)), minus(g.scalar(1), times(r2, 0.5)));
+  const turns = plus(k, quarters);
+  const half = halves(turns);
+  const isOdd = compare(g, 'Greater', minus(turns, times(half, 2)), 0.5);
+  const sign = minus(g.scalar(1), times(minus(half, times(halves(half), 2)), 2));
+  return times(g.where(isOdd, ofCosine, ofSine), sign);
+}
+
+type Arithmetic = (a: Value, b: Value | number) => Value;
+
+const HALF_PI = [1.5703125, 4.837512969970703e-4, 7.549789954891882e-8];
+const SINE = [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1];
+const COSINE = [2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2];
+
 /** `x` with slope `alpha` below zero. */
 export function activate(g: GraphBuilder, op: 'LeakyRelu' | 'Elu', x: Value, alpha: number): Value {
   return g.map(op, x, { attributes: { alpha: { float: alpha } } });
