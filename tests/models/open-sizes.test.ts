@@ -7,7 +7,9 @@ import {
   hostTensor,
   onWarning,
   predict,
+  ShapeError,
   train,
+  type Axis,
   type Batch,
   type DataKind,
   type Executor,
@@ -49,9 +51,21 @@ function fixing(executor: Executor): Executor {
 /** What `body` gives on the open graph and on graphs of one size. @throws when a function had to be compiled for each size. */
 async function both<T>(body: (executor: Executor) => Promise<T>): Promise<{ open: T; fixed: T }> {
   const warnings: string[] = [];
+  const ids: (readonly Axis[])[] = [];
+  const recording: Executor = {
+    ...engine,
+    compile(fn, specs) {
+      ids.push(
+        ...Object.entries(specs).flatMap(([key, { shape }]) => (key.endsWith('inputs/inputIds') ? [shape] : [])),
+      );
+      return engine.compile(fn, specs);
+    },
+  };
   const restore = onWarning((message) => warnings.push(message));
   try {
-    const open = await body(engine);
+    const open = await body(recording);
+    expect(ids).toContainEqual(['batch', 'tokens']);
+    expect(ids.filter(([batch]) => batch !== 'batch')).toEqual([]);
     expect(warnings.filter((message) => message.includes('for each size'))).toEqual([]);
     return { open, fixed: await body(fixing(engine)) };
   } finally {
@@ -151,6 +165,35 @@ describe.each(cases)('$name', ({ kind, load }) => {
       (await predict(model, [...batches], { executor })).flatMap((row) => [...row]),
     );
     expectClose(outputs.open, outputs.fixed);
+  });
+});
+
+describe('rows of more tokens than the model reads', () => {
+  it.each(['bert', 'llama'] as const)('are refused in a line, also after rows that %s reads', async (network) => {
+    const model = network === 'bert' ? await fromPretrained(bertFolder) : await load(tiny(network), 'classes');
+    const most = model.maxTokens;
+    const [short, long] = [drawn('classification', 2, 4), drawn('classification', 2, most + 1)];
+    const message = `${model.name} reads at most ${most} tokens, got ${most + 1}: cut the sequences`;
+    expect(await predict(model, [short], { executor: engine })).toHaveLength(2);
+    const predicting = predict(model, [long], { executor: engine });
+    await expect(predicting).rejects.toThrow(message);
+    await expect(predicting).rejects.toThrow(ShapeError);
+    const steps: number[] = [];
+    const peft = attach(model, lora({ r: 2 }), { seed: 1 });
+    const data: TrainingData = { kind: 'classification', batchesPerEpoch: 2, epoch: () => [short, long] };
+    const options = { executor: engine, epochs: 1, learningRate: 1e-3 };
+    await expect(train(peft, data, { ...options, onStep: ({ step }) => steps.push(step) })).rejects.toThrow(message);
+    expect(steps).toEqual([1]);
+  });
+
+  it('are no prompts, also after one that is', async () => {
+    const model = await load(tiny('gpt2'), 'next');
+    const most = model.maxTokens;
+    const options = { executor: engine, maxNewTokens: 3, eosTokenId: [] };
+    expect((await generate(model, [[5, 6]], options))[0]?.ids).toHaveLength(3);
+    const prompt = Array.from({ length: most + 1 }, () => 5);
+    await expect(generate(model, [prompt], options)).rejects.toThrow(`at most the ${most} that the model reads`);
+    expect((await generate(model, [prompt.slice(1)], options))[0]?.ids).toHaveLength(1); // the last token is not read again
   });
 });
 
