@@ -1,5 +1,5 @@
 /*
- * What is asked of a process whose graphs run in a thread: `worker-child.ts exit | memory | end`.
+ * What is asked of a process whose graphs run in a thread: `worker-child.ts exit | busy | memory | end`.
  * Needs --expose-gc.
  */
 import * as tf from '@tensorflow/tfjs';
@@ -21,6 +21,20 @@ const tasks: Record<string, () => Promise<unknown>> = {
     });
     const { y } = await fn.run({ x: executor.upload({ dtype: 'float32', shape: [2], data: Float32Array.of(1, 2) }) });
     return [...(await executor.download(y as NonNullable<typeof y>)).data];
+  },
+  /** Exits in the middle of a run. */
+  async busy() {
+    const executor = compiled({ threads: 1, worker: true });
+    const fn = await executor.compile(
+      ({ x }) => ({ y: Array.from({ length: 20 }).reduce<Tensor>((y) => tf.matMul(y, x as Tensor), x as Tensor) }),
+      { x: { dtype: 'float32', shape: [1024, 1024] } },
+    );
+    const x = executor.upload({ dtype: 'float32', shape: [1024, 1024], data: new Float32Array(2 ** 20) });
+    await executor.download(x);
+    for (let each = 0; each < 5; each++) void fn.run({ x });
+    await wait(50);
+    console.log(JSON.stringify('exits'));
+    process.exit();
   },
   /** Megabytes by which the process grows over values of 64 MB, half of them released, half of them forgotten. */
   async memory() {

@@ -132,7 +132,6 @@ interface Worker {
   on(event: 'exit', listener: (code: number) => void): void;
   ref(): void;
   unref(): void;
-  terminate(): Promise<number>;
 }
 
 interface Answer {
@@ -187,13 +186,15 @@ class Line {
   }
 
   end(): void {
-    void this.#worker?.terminate();
+    if (this.#worker && !this.hasEnded) this.send('end', {});
   }
 
   #start(): Worker {
     const { Worker } = nodeModule('node:worker_threads') as { Worker: new (source: string, options: object) => Worker };
     // Flags of this process, e.g. a loader of TypeScript, are nothing that the thread has a use for.
-    const worker = new Worker(SOURCE, { eval: true, name: 'peftjs', execArgv: [], workerData: pathOfRuntime() });
+    const workerData = { runtime: pathOfRuntime(), state: new Int32Array(new SharedArrayBuffer(8)) };
+    const worker = new Worker(SOURCE, { eval: true, name: 'peftjs', execArgv: [], workerData });
+    const atExit = lastsUntilIdle(workerData.state);
     worker.on('message', ({ call, result, error }) => {
       const { resolve, reject } = this.#calls.get(call) as Call;
       this.#calls.delete(call);
@@ -205,6 +206,7 @@ class Line {
       this.#ended(reasonOf(error));
     });
     worker.on('exit', (code) => {
+      atExit.cancel();
       this.#ended(`with exit code ${code}`);
     });
     worker.unref();
@@ -216,6 +218,28 @@ class Line {
     for (const { reject } of this.#calls.values()) reject(ended(this.#end));
     this.#calls.clear();
   }
+}
+
+/** Milliseconds that an exit waits for a run. */
+const LONGEST_EXIT = 60_000;
+
+/**
+ * Has the process, when it exits, wait for what the thread is doing: ONNX Runtime aborts the process when its thread is stopped in the
+ * middle of a run.
+ * @param state whether the thread is busy, and whether it may not go on to the next command
+ */
+function lastsUntilIdle(state: Int32Array<SharedArrayBuffer>): { cancel(): void } {
+  const process = nodeModule('node:process') as Record<'on' | 'off', (event: 'exit', listener: () => void) => void>;
+  const wait = (): void => {
+    Atomics.store(state, 1, 1);
+    Atomics.wait(state, 0, 1, LONGEST_EXIT);
+  };
+  process.on('exit', wait);
+  return {
+    cancel() {
+      process.off('exit', wait);
+    },
+  };
 }
 
 function ended(how: string): EngineError {
@@ -242,7 +266,9 @@ function pathOfRuntime(): string {
  */
 const SOURCE = `
 const { parentPort, workerData } = require('node:worker_threads');
-const { InferenceSession, Tensor } = require(workerData);
+const { runtime, state } = workerData;
+Atomics.store(state, 0, 1);
+const { InferenceSession, Tensor } = require(runtime);
 const held = new Map(); // values and sessions by their ids
 
 const commands = {
@@ -271,9 +297,19 @@ const commands = {
     held.delete(id);
     await (given instanceof Tensor ? given.dispose() : given.release());
   },
+  end() {
+    parentPort.close();
+  },
 };
 
+function rest() {
+  Atomics.store(state, 0, 0);
+  Atomics.notify(state, 0);
+}
+
 async function answer({ command, given, call }) {
+  Atomics.store(state, 0, 1);
+  if (Atomics.load(state, 1) === 1) return rest(); // the process exits
   try {
     const result = await commands[command](given);
     if (call === undefined) return;
@@ -281,9 +317,12 @@ async function answer({ command, given, call }) {
   } catch (error) {
     if (call === undefined) throw error;
     parentPort.postMessage({ call, error });
+  } finally {
+    rest();
   }
 }
 
+rest();
 let last = Promise.resolve();
 parentPort.on('message', (message) => {
   last = last.then(() => answer(message));
