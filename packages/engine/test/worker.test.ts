@@ -2,13 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { describe, expect, it, vi } from 'vitest';
 import type { Worker } from 'node:worker_threads';
-import { attach, ConfigError, EngineError, hostTensor, predict, quantized, ShapeError, train } from '@peftjs/core';
-import type { Executor, Model, PureFunction } from '@peftjs/core';
+import { ConfigError, EngineError, hostTensor, quantized, ShapeError } from '@peftjs/core';
+import type { Executor, PureFunction } from '@peftjs/core';
 import { dequantized, quantizedLinear } from '@peftjs/core/nn';
-import { toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { compiled } from '@peftjs/engine';
 import type { OrtTensor } from '@peftjs/engine';
-import { lora } from '@peftjs/lora';
 import * as runtimes from '../src/compiled/runtime.js';
 import { floats, integers, runOnce } from './cases.js';
 
@@ -23,34 +21,6 @@ const vector = { dtype: 'float32', shape: [3] } as const;
 const numbers = hostTensor(Float32Array.of(1, 2, 3), [3]);
 
 describe('graphs that run in a thread of their own', () => {
-  const trained = async (model: Model, where: Executor) => {
-    const peft = attach(model, lora({ r: 2, loraDropout: 0.3 }), { seed: 5 });
-    const losses: number[] = [];
-    const onStep = ({ loss }: { loss: number }): void => void losses.push(loss);
-    await train(peft, toyTrainingData(2, 4), { executor: where, epochs: 1, learningRate: 0.02, onStep });
-    return { losses, logits: await predict(peft, toyEvaluationData().batches, { executor: where }) };
-  };
-  const inBytes = (): Model => {
-    const model = toyModel();
-    const weights = Object.entries(model.weights).map(([name, weight]) => {
-      const isMatrix = name.endsWith('.weight') && weight.shape.length === 2 && !name.startsWith('embed');
-      return [name, isMatrix ? quantized(weight) : weight] as const;
-    });
-    return { ...model, weights: Object.fromEntries(weights) };
-  };
-
-  it.each([
-    ['float32', toyModel, 0],
-    ['8 bits', inBytes, 10],
-  ])('train and predict to the same bits, in %s', async (_, model, matrices) => {
-    const bytes = vi.spyOn(executor as Required<Executor>, 'uploadBytes');
-    const there = await trained(model(), executor);
-    expect(there).toEqual(await trained(model(), inThread));
-    expect(new Set(there.losses).size).toBe(there.losses.length);
-    expect(bytes).toHaveBeenCalledTimes(matrices);
-    bytes.mockRestore();
-  });
-
   it.each(['int8', 'uint8'] as const)('multiply by bytes held as %s', async (bytes) => {
     const product: PureFunction = ({ x, values, scale }) => ({
       y: quantizedLinear(x as Tensor, { values, scale } as never),
