@@ -1,5 +1,13 @@
 export { createDataSet, selectRows, type DataSet, type Row, type TaskKind } from './data-set.js';
-export { readTable, type ReadTableOptions, type TableFormat, readTask, type ReadTaskOptions } from './read-table.js';
+export {
+  readTable,
+  type ReadTableOptions,
+  type TableFormat,
+  type TableReader,
+  readTask,
+  type ReadTaskOptions,
+} from './read-table.js';
+export type { Table, TableRecord } from './table.js';
 export { embeddedTasks, type EmbeddedTask, type ReadPackageFile } from './embedded.js';
 export {
   glueName,

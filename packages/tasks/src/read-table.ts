@@ -1,8 +1,9 @@
-import { CheckpointError, DataError, type Storage } from '@peftjs/core';
+import { CheckpointError, ConfigError, DataError, PeftError, type Storage } from '@peftjs/core';
 import { createDataSet, type DataSet, type Row, type TaskKind } from './data-set.js';
 import { metricsFor, metricsLedBy, type Task, taskOf } from './task.js';
 import { parseParquet } from './parquet.js';
 import {
+  checkSize,
   columnNames,
   decodeText,
   errorAt,
@@ -18,11 +19,25 @@ import {
 /** The forms of a table that `readTable` knows. */
 export type TableFormat = 'tsv' | 'csv' | 'jsonl' | 'parquet';
 
+/** A form of table that this package does not have. */
+export interface TableReader {
+  /** What the form is called in messages. */
+  readonly name: string;
+  /** Most bytes of a file that it is given. Default 500 MB. */
+  readonly maxBytes?: number;
+  /** Whether a file is of this form, by its path and its first kilobyte. */
+  recognises(path: string, head: Uint8Array): boolean;
+  /** The table in the bytes of a file, whose columns are those of `readTable`. @throws DataError for the first thing that is wrong. */
+  read(bytes: Uint8Array, path: string): Table | Promise<Table>;
+}
+
 /** What `readTable` needs to know beside the bytes. */
 export interface ReadTableOptions {
   /** Named in errors; its extension says the format. */
   readonly path: string;
   readonly format?: TableFormat | undefined;
+  /** Forms beside those of this package: a file is held against them first, unless `format` says what it is. */
+  readonly readers?: readonly TableReader[] | undefined;
   /** Default: regression if all labels are numbers and one has decimals. */
   readonly kind?: TaskKind | undefined;
   /** The training set whose kind, classes and number of texts this file must share. */
@@ -37,12 +52,12 @@ const parsers: Readonly<Record<Exclude<TableFormat, 'parquet'>, (text: string, p
 
 /**
  * Reads labelled rows from the bytes of a TSV, CSV, JSONL or Parquet file with the columns `text` (or `text_a` and `text_b`) and
- * `label`; other columns are ignored, cells are trimmed, blank lines are skipped.
- * @throws DataError for the first thing that is wrong, in one line with the path and the line number.
+ * `label`; other columns are ignored, cells are trimmed, blank lines are skipped. Other forms are read by `readers` of your own.
+ * @throws DataError for the first thing that is wrong, in one line with the path and the line number; ConfigError for what is no reader.
  */
 export async function readTable(bytes: Uint8Array, options: ReadTableOptions): Promise<DataSet> {
   const { path, like } = options;
-  const raw = rawRows(await tableOf(bytes, options.format ?? formatOf(path), path), path);
+  const raw = rawRows(await tableOf(bytes, options), path);
   const scheme = like ?? labelScheme(raw, path, options.kind);
   const rows = labelledRows(raw, scheme, path);
   if (like) checkTexts(like, { paired: rows[0]?.pair !== undefined, path });
@@ -55,14 +70,40 @@ export function fileStem(path: string): string {
   return name.replace(/\.[^.]+$/, '');
 }
 
-async function tableOf(bytes: Uint8Array, format: TableFormat, path: string): Promise<Table> {
+async function tableOf(bytes: Uint8Array, { path, format: given, readers = [] }: ReadTableOptions): Promise<Table> {
+  assertReaders(readers);
+  const own = given ? undefined : readers.find((reader) => reader.recognises(path, bytes.subarray(0, HEAD_BYTES)));
+  if (own) return readBy(own, bytes, path);
+  const format = given ?? formatOf(path, readers);
   return format === 'parquet' ? parseParquet(bytes, path, columnNames) : parsers[format](decodeText(bytes, path), path);
 }
 
-function formatOf(path: string): TableFormat {
+/** What a form is recognised by. */
+const HEAD_BYTES = 1024;
+
+function assertReaders(readers: readonly TableReader[]): void {
+  const isReader = (reader: Partial<TableReader>): boolean =>
+    typeof reader.name === 'string' && typeof reader.recognises === 'function' && typeof reader.read === 'function';
+  if (Array.isArray(readers) && readers.every((reader) => isReader(Object(reader) as Partial<TableReader>))) return;
+  throw new ConfigError("option 'readers' must be a list of { name, recognises, read }", 'readers');
+}
+
+async function readBy(reader: TableReader, bytes: Uint8Array, path: string): Promise<Table> {
+  checkSize(bytes, path, reader.maxBytes);
+  try {
+    return await reader.read(bytes, path);
+  } catch (cause) {
+    if (cause instanceof PeftError) throw cause;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new DataError(`${path}: cannot be read as ${reader.name}: ${reason}`, path, cause);
+  }
+}
+
+function formatOf(path: string, readers: readonly TableReader[]): TableFormat {
   const extension = /\.([^./\\]+)$/.exec(path)?.[1]?.toLowerCase() ?? '';
   if (extension === 'parquet' || Object.hasOwn(parsers, extension)) return extension as TableFormat;
-  throw new DataError(`${path}: expected a file that ends in .tsv, .csv, .jsonl or .parquet`, path);
+  const others = readers.map(({ name }) => `, or ${name}`).join('');
+  throw new DataError(`${path}: expected a file that ends in .tsv, .csv, .jsonl or .parquet${others}`, path);
 }
 
 function checkTexts(like: DataSet, { paired, path }: { paired: boolean; path: string }): void {
@@ -151,15 +192,17 @@ export interface ReadTaskOptions {
   readonly kind?: TaskKind | undefined;
   /** Name of the metric that selects a checkpoint, e.g. 'f1'. Default: that of the kind. */
   readonly metric?: string | undefined;
+  /** Forms of table beside those of `readTable`. */
+  readonly readers?: readonly TableReader[] | undefined;
 }
 
 /**
  * Reads the user's own task: two tables in the forms of `readTable`.
  * @throws DataError when a file is missing, malformed, or does not fit the other; ConfigError for a metric that does not fit.
  */
-export async function readTask({ train, dev, storage, name, kind, metric }: ReadTaskOptions): Promise<Task> {
-  const trainSet = await readTable(await readBytes(storage, train), { path: train, kind });
-  const devSet = await readTable(await readBytes(storage, dev), { path: dev, like: trainSet });
+export async function readTask({ train, dev, storage, name, kind, metric, readers }: ReadTaskOptions): Promise<Task> {
+  const trainSet = await readTable(await readBytes(storage, train), { path: train, kind, readers });
+  const devSet = await readTable(await readBytes(storage, dev), { path: dev, like: trainSet, readers });
   const metrics = metric === undefined ? metricsFor(trainSet.kind) : metricsLedBy(metric, trainSet);
   return taskOf(name ?? fileStem(train), trainSet, devSet, metrics);
 }

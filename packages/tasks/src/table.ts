@@ -113,9 +113,9 @@ function lines(content: string, path: string): string {
 }
 
 /** @throws DataError for a file beyond the bound. */
-export function checkSize(bytes: Uint8Array, path: string): void {
-  if (bytes.length <= maxFileBytes) return;
-  throw new DataError(`${path}: expected at most ${maxFileBytes} bytes, got ${bytes.length}; use a part of it`, path);
+export function checkSize(bytes: Uint8Array, path: string, most = maxFileBytes): void {
+  if (bytes.length <= most) return;
+  throw new DataError(`${path}: expected at most ${most} bytes, got ${bytes.length}; use a part of it`, path);
 }
 
 function decodeUtf8(bytes: Uint8Array, path: string): string {

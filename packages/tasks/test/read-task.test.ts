@@ -1,6 +1,6 @@
 import { ConfigError, memoryStorage, UnsupportedError } from '@peftjs/core';
 import { describe, expect, it } from 'vitest';
-import { readTask, type ReadTaskOptions } from '@peftjs/tasks';
+import { readTable, readTask, type ReadTaskOptions, type Table, type TableReader } from '@peftjs/tasks';
 import { bytesOf, expectDataError } from './files.js';
 
 const train = 'text\tlabel\ngood\tpos\nbad\tneg\nfine\tpos\n';
@@ -71,5 +71,76 @@ describe('readTask', () => {
   it('passes other failures of the storage on', async () => {
     const storage = { ...memoryStorage(), read: () => Promise.reject(new UnsupportedError('no disk')) };
     await expect(task({ 'a.tsv': train }, { storage })).rejects.toBeInstanceOf(UnsupportedError);
+  });
+});
+
+describe('a reader of your own', () => {
+  const read = (given: Uint8Array): Table => {
+    const lines = new TextDecoder().decode(given.subarray(5)).trim().split('\n');
+    const records = lines.map((line, index) => {
+      const [label = '', text = ''] = line.split('|');
+      return { line: index + 2, cells: new Map(Object.entries({ text, label })) };
+    });
+    return { columns: ['text', 'label'], line: 1, records };
+  };
+  const pipes: TableReader = {
+    name: 'a table of pipes',
+    maxBytes: 60,
+    recognises: (path, head) => path.endsWith('.pipes') || new TextDecoder().decode(head).startsWith('pipe\n'),
+    read,
+  };
+  const readers = [pipes];
+
+  it('reads files that it recognises by name or content, and is asked before the others', async () => {
+    const heads: number[] = [];
+    const recognises: TableReader['recognises'] = (path, head) => {
+      heads.push(head.length);
+      return pipes.recognises(path, head);
+    };
+    const long = `text\tlabel\n${'word '.repeat(500)}\tneg\n`;
+    const files = { 'a.tsv': 'pipe\npos|good\nneg|bad\n', 'b.tsv': long };
+    const found = await task(files, { readers: [{ ...pipes, recognises }] });
+    expect(found).toMatchObject({ classes: ['neg', 'pos'], train: { rows: [{ text: 'good' }, { text: 'bad' }] } });
+    expect(found.dev.rows).toMatchObject([{ label: 0 }]);
+    expect(heads).toEqual([22, 1024]);
+  });
+
+  it('is passed over where the format is given', async () => {
+    const bytes = bytesOf('{"text":"a","label":"x"}\n{"text":"b","label":"y"}');
+    expect(await readTable(bytes, { path: 'a.pipes', format: 'jsonl', readers })).toMatchObject({
+      classes: ['x', 'y'],
+    });
+  });
+
+  it('gives rows that are checked like all others, with the path and the line', async () => {
+    await expectDataError(
+      task({ 'a.pipes': 'pipe\npos|good\nneg|\n', 'b.tsv': train }, { readers }),
+      'a.pipes:3',
+      'no text',
+    );
+  });
+
+  it('is given no file beyond its bound, and named where it fails or nothing fits', async () => {
+    const rows = `pipe\n${'pos|good\n'.repeat(10)}`;
+    await expectDataError(task({ 'a.pipes': rows, 'b.tsv': train }, { readers }), 'at most 60 bytes, got 95');
+    const broken = {
+      ...pipes,
+      read() {
+        throw new RangeError('no pipe');
+      },
+    };
+    const failing = task({ 'a.pipes': 'pipe\n', 'b.tsv': train }, { readers: [broken] });
+    await expectDataError(failing, 'a.pipes: cannot be read as a table of pipes: no pipe');
+    await expectDataError(task({ 'a.odd': train, 'b.tsv': train }, { readers }), '.parquet, or a table of pipes');
+  });
+
+  it.each([
+    ['no list', pipes],
+    ['no reader', [{ name: 'pipes' }]],
+    ['nothing', [null]],
+  ])('is refused: %s', async (_, given) => {
+    const reading = task({ 'a.tsv': train, 'b.tsv': train }, { readers: given as never });
+    await expect(reading).rejects.toThrow(ConfigError);
+    await expect(reading).rejects.toThrow("option 'readers' must be a list of { name, recognises, read }");
   });
 });
