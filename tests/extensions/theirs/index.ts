@@ -85,7 +85,7 @@ tf.registerGradient({
 });
 
 /** x / (1 + |x|) as one kernel. */
-export function softsign(x: Tensor): Tensor {
+function softsign(x: Tensor): Tensor {
   return tf.engine().runKernel(SOFTSIGN, { x });
 }
 
