@@ -76,6 +76,11 @@ export const shape: Readonly<Record<string, Case>> = {
   ),
   Reverse: of([2, 3, 4], (x) => [tf.reverse(x, 1), tf.reverse(x, [0, -1]), tf.reverse(x)]),
   SplitV: of([4, 6], (x) => [...tf.split(x, 3, 1), ...tf.split(x, [1, 3], 0), ...tf.split(x, [2, -1], -1)]),
+  'SplitV into many': of([60, 2], (x) => [
+    ...tf.split(x, 60),
+    ...tf.split(x, [9, ...Array.from({ length: 17 }, () => 3)]),
+  ]),
+  'Unpack many': of([20, 2], (x) => tf.unstack(x)),
   Unpack: of([3, 2, 4], (x) => [...tf.unstack(x), ...tf.unstack(x, -1)]),
   GatherV2: {
     inputs: { x: floats([4, 5, 2]), ids: integers([3, 2], 0, 4), batched: integers([4, 3], 0, 5) },

@@ -22,7 +22,7 @@ import { EngineError } from '@peftjs/core';
 import type { GraphBuilder, Value } from '../graph.js';
 import { dtypeFor } from './creation.js';
 import { indices, numberType, positive, spliced } from './kernel.js';
-import type { KernelTable, Unary } from './kernel.js';
+import type { Kernel, KernelTable, Unary } from './kernel.js';
 
 type Many = Readonly<Record<string, Value>>;
 
@@ -41,8 +41,8 @@ export const shape: KernelTable = {
   Slice: slice,
   StridedSlice: stridedSlice,
   Reverse: (g, { x }: Unary, { dims }: ReverseAttrs) => reverse(g, x, dims),
-  SplitV: splitV,
-  Unpack: unpack,
+  SplitV: splitting(Infinity),
+  Unpack: unpacking(Infinity),
   GatherV2: gather,
   GatherNd: gatherNd,
 
@@ -113,13 +113,32 @@ function reverse(g: GraphBuilder, x: Value, dims: number | number[]): Value {
   return g.node('Slice', [x, all(-1), all(BEFORE_FIRST), g.ints(axes), all(-1)], x.shape);
 }
 
-function splitV(g: GraphBuilder, { x }: Unary, { numOrSizeSplits, axis }: SplitVAttrs): Value[] {
-  const along = positive(axis, x.shape.length);
-  const sizes = tf.backend_util.prepareSplitSize(x as never, numOrSizeSplits, along);
-  const { rows, axis: place } = asRows(g, x, along);
-  const parts = sizes.map((size) => ({ dtype: x.dtype, shape: spliced(rows.shape, place, size) }));
-  const values = g.nodeOf('Split', [rows, g.ints(sizes)], parts, { attributes: { axis: place } });
-  return values.map((part, index) => g.reshape(part, spliced(x.shape, along, sizes[index] ?? 0)));
+/** Splits that give at most so many parts at once, and what is left in several. */
+export function splitting(most: number): Kernel<Unary, SplitVAttrs> {
+  return (g, { x }, { numOrSizeSplits, axis }) => {
+    const along = positive(axis, x.shape.length);
+    const sizes = tf.backend_util.prepareSplitSize(x as never, numOrSizeSplits, along);
+    const { rows, axis: place } = asRows(g, x, along);
+    const values = parts(g, rows, { sizes, axis: place, most });
+    return values.map((part, index) => g.reshape(part, spliced(x.shape, along, sizes[index] ?? 0)));
+  };
+}
+
+interface Split {
+  readonly sizes: readonly number[];
+  readonly axis: number;
+  readonly most: number;
+}
+
+function parts(g: GraphBuilder, x: Value, { sizes, axis, most }: Split): readonly Value[] {
+  if (sizes.length > most) {
+    const length = Math.ceil(sizes.length / Math.min(most, Math.ceil(sizes.length / most)));
+    const groups = indices(Math.ceil(sizes.length / length)).map((at) => sizes.slice(at * length, (at + 1) * length));
+    const wholes = parts(g, x, { sizes: groups.map((own) => own.reduce((sum, size) => sum + size)), axis, most });
+    return wholes.flatMap((whole, at) => parts(g, whole, { sizes: groups[at] ?? [], axis, most }));
+  }
+  const shapes = sizes.map((size) => ({ dtype: x.dtype, shape: spliced(x.shape, axis, size) }));
+  return g.nodeOf('Split', [x, g.ints(sizes)], shapes, { attributes: { axis } });
 }
 
 /** Where an operator works along the last axis, a tensor may as well be a matrix: it often is held as one. */
@@ -128,11 +147,14 @@ function asRows(g: GraphBuilder, x: Value, axis: number): { rows: Value; axis: n
   return isLast ? { rows: g.rows(x), axis: 1 } : { rows: x, axis };
 }
 
-function unpack(g: GraphBuilder, { value }: { readonly value: Value }, { axis }: UnpackAttrs): Value[] {
-  const along = positive(axis, value.shape.length);
-  const sizes = indices(value.shape[along] ?? 0).map(() => 1);
-  const slices = splitV(g, { x: value }, { numOrSizeSplits: sizes, axis: along }); // [.., 1, ..] each
-  return slices.map((part) => g.reshape(part, spliced(value.shape, along)));
+/** Unpacks at most so many tensors at once. */
+export function unpacking(most: number): Kernel<{ readonly value: Value }, UnpackAttrs> {
+  return (g, { value }, { axis }) => {
+    const along = positive(axis, value.shape.length);
+    const sizes = indices(value.shape[along] ?? 0).map(() => 1);
+    const slices = splitting(most)(g, { x: value }, { numOrSizeSplits: sizes, axis: along }) as readonly Value[]; // [.., 1, ..] each
+    return slices.map((part) => g.reshape(part, spliced(value.shape, along)));
+  };
 }
 
 function concat(g: GraphBuilder, parts: readonly Value[], axis: number): Value {

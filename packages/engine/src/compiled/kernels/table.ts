@@ -5,7 +5,7 @@ import type { KernelTable } from './kernel.js';
 import { products } from './products.js';
 import { quantized } from './quantized.js';
 import { reductions } from './reductions.js';
-import { shape } from './shape.js';
+import { shape, splitting, unpacking } from './shape.js';
 
 /** Every TensorFlow.js kernel that can be compiled, family by family. */
 export const kernelTable: KernelTable = {
@@ -26,5 +26,13 @@ export const standardTable: KernelTable = Object.fromEntries(
   Object.entries(kernelTable).filter(([name]) => !BEYOND_ONNX.has(name)),
 );
 
-/** The table for WebGPU, whose sines and cosines are good to 2^-11 only, and on which ONNX Runtime's own norm gives a mean for 1 / rms (1.30). */
-export const webgpuTable: KernelTable = { ...standardTable, ...ownSines };
+/** Buffers that WebGPU promises to a shader: a tensor and its parts. */
+const BUFFERS = 8;
+
+/** The table for WebGPU, whose sines are good to 2^-11 only, and where ONNX Runtime's own norm gives a mean for 1 / rms (1.30). */
+export const webgpuTable: KernelTable = {
+  ...standardTable,
+  ...ownSines,
+  SplitV: splitting(BUFFERS - 1),
+  Unpack: unpacking(BUFFERS - 1),
+};
