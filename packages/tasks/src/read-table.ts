@@ -1,4 +1,5 @@
-import { CheckpointError, DataError, type Storage } from '@peftjs/core';
+import type { Storage } from '@peftjs/core';
+import { CheckpointError, DataError } from '@peftjs/core/method';
 import { createDataSet, type DataSet, type Row, type TaskKind } from './data-set.js';
 import { metricsFor, metricsLedBy, type Task, taskOf } from './task.js';
 import { parseParquet } from './parquet.js';
