@@ -216,6 +216,16 @@ describe('the engine', () => {
     expect(activeAdapter(peft).values).not.toEqual(before);
   });
 
+  it('trains it in a thread of its own', async () => {
+    const { peft, data } = await adapted();
+    const before = activeAdapter(peft).values;
+    // #region worker
+    const executor = compiled({ worker: true });
+    await train(peft, data, { executor, epochs: 3, learningRate: 1e-3 }); // requests are answered meanwhile
+    // #endregion worker
+    expect(activeAdapter(peft).values).not.toEqual(before);
+  });
+
   it.skipIf(withoutWebgpu)(`trains it on a GPU${withoutWebgpu ? ` (${withoutWebgpu})` : ''}`, async () => {
     const { peft, data } = await adapted();
     const before = activeAdapter(peft).values;
