@@ -1,4 +1,5 @@
-import { createRng, hostTensor } from '@peftjs/core';
+import { hostTensor } from '@peftjs/core';
+import { createRng } from '@peftjs/core/method';
 import { compiled, eager } from '@peftjs/engine';
 import { expect, it } from 'vitest';
 import { leastSquares } from './compile.js';

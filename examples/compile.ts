@@ -1,6 +1,8 @@
 // A pure function of one's own, compiled: least squares by gradient descent with momentum, weight and momentum in the graph.
 // #region compile
-import { hostScalar, hostZeros, type Executor, type HostTensor, type PureFunction, type Tensors } from '@peftjs/core';
+import type { Executor } from '@peftjs/core';
+import { hostScalar, hostZeros, type HostTensor, type Tensors } from '@peftjs/core/method';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';

@@ -1,5 +1,6 @@
 // The same training step, compiled into one graph and run operation by operation.
-import { attach, createRng, hostTensor, train, type Executor } from '@peftjs/core';
+import { attach, hostTensor, train, type Executor } from '@peftjs/core';
+import { createRng } from '@peftjs/core/method';
 import { compiled, eager } from '@peftjs/engine';
 import { fromPretrained } from '@peftjs/models';
 import { sora } from '@peftjs/sora';

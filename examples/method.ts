@@ -1,9 +1,9 @@
 // A method of one's own: every output of a module is scaled by a learnt factor, y = (x W0 + b) * (1 + s), s = 0 at the start.
+import { hostTensor } from '@peftjs/core';
 import {
   adaptedPaths,
   defineMethod,
   floats,
-  hostTensor,
   hostZeros,
   parseOptions,
   targetEntries,
@@ -13,7 +13,7 @@ import {
   type CallableMethod,
   type Site,
   type TargetConfig,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 
 /** Output scaling: one number for each output of a module. */

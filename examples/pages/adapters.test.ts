@@ -15,8 +15,6 @@ import {
   predict,
   savePretrained,
   setAdapter,
-  sparsify,
-  sparsifyingLevels,
   train,
   type EvaluationData,
   type PeftModel,
@@ -27,7 +25,7 @@ import { compiled } from '@peftjs/engine';
 import { l1ra } from '@peftjs/l1ra';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
-import { rankSizes, sora } from '@peftjs/sora';
+import { rankSizes, sora, sparsify, sparsifyingLevels } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { batchesFor, smallBert } from './given.js';

@@ -10,10 +10,10 @@ import {
   memoryStorage,
   mergeAndUnload,
   savePretrained,
-  tensorAt,
   train,
   type Batch,
 } from '@peftjs/core';
+import { tensorAt } from '@peftjs/core/method';
 import { checkOnnx, compiled, exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, generate, generateText, hubFiles, openFolder, saveMerged, saveOnnx } from '@peftjs/models';

@@ -1,34 +1,22 @@
 // What the pages on optimizers, on programs and on adding a method show, and what the README of the engine says of sizes and kernels.
+import { activeAdapter, adamW, attach, hostTensor, linear, predict, train, type Executor } from '@peftjs/core';
+import { defineMethod, hostScalar, hostZeros, tensorAt, type Controller, type HostTensors } from '@peftjs/core/method';
 import {
-  activeAdapter,
   actingParts,
-  adamW,
-  attach,
-  defineMethod,
   downloadAll,
-  hostScalar,
-  hostTensor,
-  hostZeros,
-  linear,
   modelInputs,
   openProgram,
   openRuntime,
   openSpecs,
-  predict,
   releaseAll,
-  tensorAt,
-  train,
   uploadAll,
-  type Controller,
-  type Executor,
-  type HostTensors,
   type Loss,
   type Optimizer,
   type Pass,
   type PureFunction,
   type Schedule,
   type StepEvent,
-} from '@peftjs/core';
+} from '@peftjs/core/runtime';
 import { compiled, type Value } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';

@@ -2,7 +2,7 @@ import { watch } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createRng } from '@peftjs/core';
+import { createRng } from '@peftjs/core/method';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { comparable, differences, startBench, succeeded } from '../../tools/faults/bench.js';
 import { peftBench } from './in-process.js';

@@ -2,7 +2,8 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { NUMERICS, UnsupportedError } from '@peftjs/core';
+import { UnsupportedError } from '@peftjs/core/method';
+import { NUMERICS } from '@peftjs/core/runtime';
 import { writeSafetensors } from '@peftjs/safetensors';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { planRun } from '../../packages/bench/src/run/plan-run.js';

@@ -1,4 +1,5 @@
-import { EngineError, loadPretrained, memoryStorage } from '@peftjs/core';
+import { loadPretrained, memoryStorage } from '@peftjs/core';
+import { EngineError } from '@peftjs/core/method';
 import { adalora } from '@peftjs/adalora';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

@@ -1,15 +1,6 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
-import {
-  activeAdapter,
-  attach,
-  floats,
-  nonZeros,
-  predict,
-  tensorAt,
-  train,
-  type Executor,
-  type PeftModel,
-} from '@peftjs/core';
+import { activeAdapter, attach, predict, train, type Executor, type PeftModel } from '@peftjs/core';
+import { floats, nonZeros, tensorAt } from '@peftjs/core/method';
 import { relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
 import { describe, expect, it } from 'vitest';

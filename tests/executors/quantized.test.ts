@@ -1,4 +1,5 @@
-import { attach, quantizedModel, train, type Executor } from '@peftjs/core';
+import { attach, train, type Executor } from '@peftjs/core';
+import { quantizedModel } from '@peftjs/core/method';
 import { relativeDistance, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

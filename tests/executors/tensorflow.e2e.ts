@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { attach, train, type Executor, type HostTensors } from '@peftjs/core';
+import { attach, train, type Executor } from '@peftjs/core';
+import type { HostTensors } from '@peftjs/core/method';
 import { farthestTensor, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { compiled, eager, listBackends } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

@@ -3,19 +3,16 @@ import * as ort from 'onnxruntime-node';
 import { houlsby } from '@peftjs/baselines';
 import {
   attach,
-  ConfigError,
-  EngineError,
-  hostIntegers,
   hostTensor,
   mergeAndUnload,
   memoryStorage,
   predict,
-  tensorAt,
   withAdapter,
   type Batch,
   type Model,
   type PeftModel,
 } from '@peftjs/core';
+import { ConfigError, EngineError, hostIntegers, tensorAt } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/core/testing';
 import { checkOnnx, exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

@@ -1,17 +1,7 @@
 /* Trains with everything that the package brings along, and reports numbers: in this process, or in one of a project elsewhere. */
-import {
-  activeAdapter,
-  attach,
-  memoryStorage,
-  predict,
-  readSnapshot,
-  train,
-  writeSnapshot,
-  type Executor,
-  type HostTensors,
-  type TrainingSnapshot,
-  type TrainOptions,
-} from '@peftjs/core';
+import { activeAdapter, attach, memoryStorage, predict, train, type Executor, type TrainOptions } from '@peftjs/core';
+import type { HostTensors } from '@peftjs/core/method';
+import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { compiled, eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';

@@ -1,18 +1,14 @@
+import { activeAdapter, attach, countParameters, train, type Model } from '@peftjs/core';
 import {
-  activeAdapter,
-  attach,
-  countParameters,
   createRng,
   normalValues,
   storedParameters,
   tensorAt,
-  train,
   withResized,
   type HostTensors,
   type MatchOn,
-  type Model,
   type PeftMethod,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { fromPretrained } from '@peftjs/models';
 import { beforeAll, describe, expect, it } from 'vitest';

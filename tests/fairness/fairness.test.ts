@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { activeAdapter, attach, countParameters, tensorAt, type Batch, type HostTensors } from '@peftjs/core';
+import { activeAdapter, attach, countParameters, type Batch } from '@peftjs/core';
+import { tensorAt, type HostTensors } from '@peftjs/core/method';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { planTrials, type Trial } from '../../packages/bench/src/study/trials.js';
 import { presetNamed } from '../../packages/bench/src/study/presets.js';

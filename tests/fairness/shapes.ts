@@ -1,13 +1,13 @@
+import type { Model } from '@peftjs/core';
 import {
   layerNormSite,
   linearSite,
   sizeOf,
   type HostTensor,
   type HostTensors,
-  type Model,
   type Site,
   type SiteRole,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { expect } from 'vitest';
 
 /** A module of a transformer layer: what it is called, what it does, and the widths that it goes between. */

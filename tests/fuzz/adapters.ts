@@ -1,14 +1,7 @@
 import { adalora } from '@peftjs/adalora';
 import * as baselines from '@peftjs/baselines';
-import {
-  attach,
-  loadPretrained,
-  memoryStorage,
-  PeftError,
-  savePretrained,
-  type ConfiguredMethod,
-  type PeftMethod,
-} from '@peftjs/core';
+import { attach, loadPretrained, memoryStorage, PeftError, savePretrained } from '@peftjs/core';
+import type { ConfiguredMethod, PeftMethod } from '@peftjs/core/method';
 import { toyModel } from '@peftjs/core/testing';
 import { l1ra } from '@peftjs/l1ra';
 import { lora, truncatedLora } from '@peftjs/lora';

@@ -1,15 +1,7 @@
 import { adalora } from '@peftjs/adalora';
 import { ia3 } from '@peftjs/baselines';
-import {
-  activeAdapter,
-  attach,
-  loadPretrained,
-  memoryStorage,
-  savePretrained,
-  type ConfiguredMethod,
-  type PeftMethod,
-  type PeftModel,
-} from '@peftjs/core';
+import { activeAdapter, attach, loadPretrained, memoryStorage, savePretrained, type PeftModel } from '@peftjs/core';
+import type { ConfiguredMethod, PeftMethod } from '@peftjs/core/method';
 import { toyModel } from '@peftjs/core/testing';
 import { lora } from '@peftjs/lora';
 import { vera } from '@peftjs/vera';

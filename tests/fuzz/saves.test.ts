@@ -4,15 +4,14 @@ import { fileURLToPath } from 'node:url';
 import {
   activeAdapter,
   attach,
-  CheckpointError,
   hostTensor,
   loadPretrained,
   memoryStorage,
-  replaceAdapter,
   savePretrained,
   type PeftModel,
   type Storage,
 } from '@peftjs/core';
+import { CheckpointError, replaceAdapter } from '@peftjs/core/method';
 import { toyModel } from '@peftjs/core/testing';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';

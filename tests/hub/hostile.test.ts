@@ -1,4 +1,5 @@
-import { CheckpointError, memoryStorage, PeftError, UnsupportedError, type Storage } from '@peftjs/core';
+import { memoryStorage, PeftError, type Storage } from '@peftjs/core';
+import { CheckpointError, UnsupportedError } from '@peftjs/core/method';
 import { fromPretrained } from '@peftjs/models';
 import {
   bytesSource,

@@ -1,5 +1,6 @@
 import { freemem } from 'node:os';
-import { CheckpointError, memoryStorage } from '@peftjs/core';
+import { memoryStorage } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import { fromPretrained, hubFiles } from '@peftjs/models';
 import { readSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { describe, expect, it } from 'vitest';

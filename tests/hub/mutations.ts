@@ -1,4 +1,4 @@
-import { createRng, type Rng } from '@peftjs/core';
+import { createRng, type Rng } from '@peftjs/core/method';
 
 /** Pieces that break what reads them: numbers at the edges, keys with a meaning elsewhere, stray JSON. */
 const INTRUDERS = [

@@ -1,6 +1,7 @@
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CheckpointError, memoryStorage } from '@peftjs/core';
+import { memoryStorage } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import { fromPretrained } from '@peftjs/models';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';

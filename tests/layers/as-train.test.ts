@@ -2,16 +2,14 @@ import {
   activeAdapter,
   adamW,
   attach,
-  hostIntegers,
   hostTensor,
-  linearSite,
   train,
   type Batch,
-  type HostTensors,
   type Model,
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
+import { hostIntegers, linearSite, type HostTensors } from '@peftjs/core/method';
 import { farthestTensor, referenceExecutor, relativeDistance } from '@peftjs/core/testing';
 import { attachLayers } from '@peftjs/layers';
 import { sora } from '@peftjs/sora';

@@ -1,11 +1,5 @@
-import {
-  activeAdapter,
-  ConfigError,
-  countParameters,
-  layerStatus,
-  TargetModuleError,
-  UnsupportedError,
-} from '@peftjs/core';
+import { activeAdapter, countParameters, layerStatus } from '@peftjs/core';
+import { ConfigError, TargetModuleError, UnsupportedError } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/core/testing';
 import { head } from '@peftjs/baselines';
 import { attachLayers, detachLayers, mergeLayers } from '@peftjs/layers';

@@ -12,10 +12,8 @@ import {
   setAdapter,
   setPeftModelStateDict,
   unmergeAdapter,
-  UnsupportedError,
-  type ConfiguredMethod,
-  type PeftMethod,
 } from '@peftjs/core';
+import { UnsupportedError, type ConfiguredMethod, type PeftMethod } from '@peftjs/core/method';
 import { farthestTensor, relativeDistance } from '@peftjs/core/testing';
 import { adalora } from '@peftjs/adalora';
 import { bitfit, full, houlsby, ia3 } from '@peftjs/baselines';

@@ -4,13 +4,12 @@ import {
   addAdapter,
   countParameters,
   disableAdapter,
-  floats,
   mergeAdapter,
   onWarning,
   setAdapter,
-  tensorAt,
   type PeftModel,
 } from '@peftjs/core';
+import { floats, tensorAt } from '@peftjs/core/method';
 import { adalora } from '@peftjs/adalora';
 import { attachLayers, type LayersOptions } from '@peftjs/layers';
 import { lora } from '@peftjs/lora';

@@ -1,12 +1,6 @@
 import { createRequire } from 'node:module';
-import {
-  activeAdapter,
-  countParameters,
-  describeParameters,
-  memoryStorage,
-  savePretrained,
-  type ConfiguredMethod,
-} from '@peftjs/core';
+import { activeAdapter, countParameters, describeParameters, memoryStorage, savePretrained } from '@peftjs/core';
+import type { ConfiguredMethod } from '@peftjs/core/method';
 import { farthestTensor, relativeDistance } from '@peftjs/core/testing';
 import { full, head } from '@peftjs/baselines';
 import { eager } from '@peftjs/engine';

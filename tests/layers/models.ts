@@ -1,4 +1,4 @@
-import { createRng, type ConfiguredMethod } from '@peftjs/core';
+import { createRng, type ConfiguredMethod } from '@peftjs/core/method';
 import { adalora } from '@peftjs/adalora';
 import { bitfit, full, ia3 } from '@peftjs/baselines';
 import { lora } from '@peftjs/lora';

@@ -1,15 +1,7 @@
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
 import { adalora } from '@peftjs/adalora';
-import {
-  activeAdapter,
-  attach,
-  convertToLora,
-  predict,
-  train,
-  UnsupportedError,
-  type ConfiguredMethod,
-  type PeftModel,
-} from '@peftjs/core';
+import { activeAdapter, attach, convertToLora, predict, train, type PeftModel } from '@peftjs/core';
+import { UnsupportedError, type ConfiguredMethod } from '@peftjs/core/method';
 import {
   referenceExecutor,
   relativeDistance,

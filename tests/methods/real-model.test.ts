@@ -5,18 +5,16 @@ import {
   activeRanks,
   attach,
   countParameters,
-  floats,
   loadPretrained,
   memoryStorage,
   mergeAndUnload,
   predict,
   savePretrained,
   train,
-  type ConfiguredMethod,
   type Model,
-  type PeftMethod,
   type PeftModel,
 } from '@peftjs/core';
+import { floats, type ConfiguredMethod, type PeftMethod } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/core/testing';
 import { adalora } from '@peftjs/adalora';
 import { compiled } from '@peftjs/engine';

@@ -1,18 +1,6 @@
-import {
-  activeAdapter,
-  adamW,
-  attach,
-  floats,
-  replaceAdapter,
-  tensorAt,
-  train,
-  transposed,
-  type Executor,
-  type HostTensor,
-  type HostTensors,
-  type PeftModel,
-  type TrainingSnapshot,
-} from '@peftjs/core';
+import { activeAdapter, adamW, attach, train, type Executor, type PeftModel } from '@peftjs/core';
+import { floats, replaceAdapter, tensorAt, transposed, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import type { TrainingSnapshot } from '@peftjs/core/runtime';
 import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
 import { full } from '@peftjs/baselines';
 import { compiled, eager } from '@peftjs/engine';

@@ -1,19 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Tensor } from '@tensorflow/tfjs';
+import { hostTensor, memoryStorage, type Executor, type Storage } from '@peftjs/core';
 import {
   hostIntegers,
-  hostTensor,
-  memoryStorage,
   specOf,
   tensorAt,
-  type Executor,
   type HostTensor,
   type HostTensors,
   type Scope,
-  type Storage,
   type Tensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { embedding, layerNorm, linear, rmsNorm } from '@peftjs/core/nn';
 import type { Encoding, PretrainedModel } from '@peftjs/models';
 

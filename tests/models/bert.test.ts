@@ -1,16 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
+import { attach, predict, train, type Executor } from '@peftjs/core';
 import {
-  attach,
   hostIntegers,
-  predict,
   selectSites,
-  train,
-  type Executor,
   type HostTensor,
   type HostTensors,
   type Scope,
   type Site,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { farthestTensor, referenceExecutor, relativeDistance } from '@peftjs/core/testing';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

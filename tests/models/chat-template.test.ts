@@ -1,4 +1,4 @@
-import { CheckpointError, UnsupportedError } from '@peftjs/core';
+import { CheckpointError, UnsupportedError } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
 import { fromPretrained, generate, generateText, type PretrainedModel } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';

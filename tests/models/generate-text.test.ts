@@ -1,6 +1,8 @@
-import { ConfigError, UnsupportedError, type Storage, type Tensors } from '@peftjs/core';
+import type { Storage } from '@peftjs/core';
+import { ConfigError, UnsupportedError, type Tensors } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
-import { fromPretrained, generateText, saveMerged, type Decoding, type PretrainedModel } from '@peftjs/models';
+import { fromPretrained, generateText, saveMerged, type PretrainedModel } from '@peftjs/models';
+import type { Decoding } from '@peftjs/models/architectures';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
 import { characterDecoder } from './characters.js';

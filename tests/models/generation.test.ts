@@ -2,20 +2,17 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import {
   attach,
-  ConfigError,
   disableAdapter,
-  hostIntegers,
   hostTensor,
   mergeAndUnload,
   predict,
-  quantizedModel,
-  releaseRuntimes,
-  UnsupportedError,
   type Batch,
   type Executor,
   type Model,
   type PeftModel,
 } from '@peftjs/core';
+import { ConfigError, hostIntegers, quantizedModel, UnsupportedError } from '@peftjs/core/method';
+import { releaseRuntimes } from '@peftjs/core/runtime';
 import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

@@ -2,21 +2,16 @@ import { full } from '@peftjs/baselines';
 import {
   activeAdapter,
   attach,
-  ConfigError,
-  floats,
-  hostIntegers,
   hostTensor,
   loadPretrained,
   memoryStorage,
   mergeAndUnload,
   predict,
-  replaceAdapter,
   savePretrained,
-  tensorAt,
-  UnsupportedError,
   type Batch,
   type Model,
 } from '@peftjs/core';
+import { ConfigError, floats, hostIntegers, replaceAdapter, tensorAt, UnsupportedError } from '@peftjs/core/method';
 import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
 import { lora } from '@peftjs/lora';
 import { describe, expect, it } from 'vitest';

@@ -1,13 +1,7 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  CheckpointError,
-  ConfigError,
-  memoryStorage,
-  type HostTensor,
-  type PeftError,
-  type Storage,
-} from '@peftjs/core';
+import { memoryStorage, type PeftError, type Storage } from '@peftjs/core';
+import { CheckpointError, ConfigError, type HostTensor } from '@peftjs/core/method';
 import { fromPretrained, type LoadProgress } from '@peftjs/models';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { modelFolder, packageFolder, packageName } from './use-lite.js';

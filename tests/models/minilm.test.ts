@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { adamW, attach, hostIntegers, hostTensor, predict, train, type Batch } from '@peftjs/core';
+import { adamW, attach, hostTensor, predict, train, type Batch } from '@peftjs/core';
+import { hostIntegers } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';

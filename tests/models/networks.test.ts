@@ -3,18 +3,14 @@ import {
   activeAdapter,
   addAdapter,
   attach,
-  createRng,
   hostTensor,
   predict,
-  sizeOf,
-  TargetModuleError,
   train,
-  type ConfiguredMethod,
   type Model,
   type PeftModel,
-  type Site,
   type TrainingData,
 } from '@peftjs/core';
+import { createRng, sizeOf, TargetModuleError, type ConfiguredMethod, type Site } from '@peftjs/core/method';
 import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

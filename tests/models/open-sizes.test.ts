@@ -2,20 +2,17 @@
 import {
   addAdapter,
   attach,
-  createRng,
-  hostIntegers,
   hostTensor,
   onWarning,
   predict,
-  ShapeError,
   train,
-  type Axis,
   type Batch,
-  type DataKind,
   type Executor,
   type Model,
   type TrainingData,
 } from '@peftjs/core';
+import { ShapeError, createRng, hostIntegers, type DataKind } from '@peftjs/core/method';
+import type { Axis } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, generate } from '@peftjs/models';

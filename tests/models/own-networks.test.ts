@@ -1,19 +1,13 @@
+import { attach, hostTensor, memoryStorage, mergeAndUnload, predict, type Batch, type Storage } from '@peftjs/core';
 import {
-  attach,
   CheckpointError,
   ConfigError,
   embeddingSite,
   hostIntegers,
-  hostTensor,
   hostZeros,
   linearSite,
-  memoryStorage,
-  mergeAndUnload,
-  predict,
-  type Batch,
   type HostTensors,
-  type Storage,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged, type PretrainedOptions } from '@peftjs/models';

@@ -6,22 +6,18 @@ import { pfeiffer } from '@peftjs/baselines';
 import {
   activeAdapter,
   attach,
-  floats,
   fullPrecision,
-  isQuantized,
   loadPretrained,
   memoryStorage,
   mergeAdapter,
   mergeAndUnload,
   predict,
   savePretrained,
-  tensorAt,
   train,
-  UnsupportedError,
-  type ConfiguredMethod,
   type Model,
   type PeftModel,
 } from '@peftjs/core';
+import { floats, isQuantized, tensorAt, UnsupportedError, type ConfiguredMethod } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/core/testing';
 import { compiled, exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

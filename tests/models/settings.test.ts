@@ -1,4 +1,5 @@
-import { CheckpointError, predict } from '@peftjs/core';
+import { predict } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import { referenceExecutor } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
 import { batchOf, load, tiny, type Network } from './tiny.js';

@@ -1,4 +1,5 @@
-import { CheckpointError, type Storage } from '@peftjs/core';
+import type { Storage } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import { fromPretrained, type Tokenizer } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
 import { bertFolder } from './bert-tiny.js';

@@ -1,21 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Tensor } from '@tensorflow/tfjs';
-import {
-  floats,
-  hostIntegers,
-  hostTensor,
-  memoryStorage,
-  predict,
-  tensorAt,
-  type Batch,
-  type Executor,
-  type HostTensor,
-  type Model,
-  type DataKind,
-  type Storage,
-  type Task,
-} from '@peftjs/core';
+import { hostTensor, memoryStorage, predict, type Batch, type Executor, type Model, type Storage } from '@peftjs/core';
+import { floats, hostIntegers, tensorAt, type HostTensor, type DataKind, type Task } from '@peftjs/core/method';
 import { fromPretrained, type PretrainedModel, type PretrainedOptions } from '@peftjs/models';
 import { readSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 

@@ -1,4 +1,4 @@
-import { CheckpointError } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import { fromPretrained, type Tokenizer } from '@peftjs/models';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -1,4 +1,5 @@
-import { CheckpointError, type HostTensor, type PeftError, type Storage } from '@peftjs/core';
+import type { PeftError, Storage } from '@peftjs/core';
+import { CheckpointError, type HostTensor } from '@peftjs/core/method';
 import { fromPretrained, type LoadProgress, type PretrainedOptions } from '@peftjs/models';
 import { readSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { describe, expect, it } from 'vitest';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { ShapeError, selectSites, type Site } from '@peftjs/core';
+import { ShapeError, selectSites, type Site } from '@peftjs/core/method';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {

@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import type { HostTensor, Model, Scope, Tensors } from '@peftjs/core';
+import type { Model } from '@peftjs/core';
+import type { HostTensor, Scope, Tensors } from '@peftjs/core/method';
 import { layerNorm, rmsNorm } from '@peftjs/core/nn';
 
 /** The package with Universal Sentence Encoder Lite, and the folder of its files. */

@@ -1,4 +1,5 @@
-import { adamW, sizeOf, train, type Batch, type HostTensor, type HostTensors, type TrainOptions } from '@peftjs/core';
+import { adamW, train, type Batch, type TrainOptions } from '@peftjs/core';
+import { sizeOf, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { farthestTensor } from '@peftjs/core/testing';
 import { compiled } from '@peftjs/engine';
 import { describe, expect, it } from 'vitest';

@@ -1,22 +1,23 @@
 import {
   activeAdapter,
   adamW,
-  createRng,
-  floats,
   hostTensor,
   predict,
-  replaceAdapter,
   train,
+  type Batch,
+  type Executor,
+  type PeftModel,
+} from '@peftjs/core';
+import {
+  createRng,
+  floats,
+  replaceAdapter,
   tensorAt,
   tensorsAt,
-  trainedTensors,
-  type Batch,
   type DataKind,
-  type Executor,
   type HostTensors,
-  type PeftModel,
-  type TrainingSnapshot,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
+import { trainedTensors, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { relativeDistance } from '@peftjs/core/testing';
 import type { Tolerance } from './executors.js';
 

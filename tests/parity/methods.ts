@@ -1,4 +1,4 @@
-import type { ConfiguredMethod } from '@peftjs/core';
+import type { ConfiguredMethod } from '@peftjs/core/method';
 import { adalora } from '@peftjs/adalora';
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
 import { lora, truncatedLora } from '@peftjs/lora';

@@ -1,4 +1,5 @@
-import { hostIntegers, type Batch, type Model, type DataKind } from '@peftjs/core';
+import type { Batch, Model } from '@peftjs/core';
+import { hostIntegers, type DataKind } from '@peftjs/core/method';
 import { fromPretrained } from '@peftjs/models';
 import { bertFolder, encodingOf, inputsOf } from '../models/bert-tiny.js';
 import { batchOf, heads, load, tiny, type HeadName, type Network } from '../models/tiny.js';

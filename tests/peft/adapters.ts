@@ -1,18 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { adalora } from '@peftjs/adalora';
-import {
-  activeAdapter,
-  attach,
-  createRng,
-  floats,
-  hostTensor,
-  savePretrained,
-  withAdapter,
-  type ConfiguredMethod,
-  type HostTensor,
-  type HostTensors,
-  type PeftModel,
-} from '@peftjs/core';
+import { activeAdapter, attach, hostTensor, savePretrained, withAdapter, type PeftModel } from '@peftjs/core';
+import { createRng, floats, type ConfiguredMethod, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { l1ra } from '@peftjs/l1ra';
 import { lora } from '@peftjs/lora';
 import { sora } from '@peftjs/sora';

@@ -2,17 +2,8 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { adalora } from '@peftjs/adalora';
 import * as baselines from '@peftjs/baselines';
-import {
-  hostIntegers,
-  hostTensor,
-  predict,
-  type Batch,
-  type HostTensors,
-  type Model,
-  type PeftMethod,
-  type PeftModel,
-  type TrainingData,
-} from '@peftjs/core';
+import { hostTensor, predict, type Batch, type Model, type PeftModel, type TrainingData } from '@peftjs/core';
+import { hostIntegers, type HostTensors, type PeftMethod } from '@peftjs/core/method';
 import { referenceExecutor } from '@peftjs/core/testing';
 import { l1ra } from '@peftjs/l1ra';
 import { lora } from '@peftjs/lora';

@@ -1,16 +1,15 @@
 import {
   activeAdapter,
   adamW,
-  ADAPTER_WEIGHTS,
   attach,
   loadPretrained,
   memoryStorage,
   savePretrained,
   train,
   withAdapter,
-  type HostTensors,
   type PeftModel,
 } from '@peftjs/core';
+import { ADAPTER_WEIGHTS, type HostTensors } from '@peftjs/core/method';
 import { farthestTensor } from '@peftjs/core/testing';
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';

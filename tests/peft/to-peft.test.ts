@@ -5,16 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { adalora } from '@peftjs/adalora';
-import {
-  ADAPTER_CONFIG,
-  ADAPTER_WEIGHTS,
-  attach,
-  loadPretrained,
-  memoryStorage,
-  savePretrained,
-  train,
-  type PeftModel,
-} from '@peftjs/core';
+import { attach, loadPretrained, memoryStorage, savePretrained, train, type PeftModel } from '@peftjs/core';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
 import { drawnAdapters, newAdapters, writeAdapters } from './adapters.js';

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DataError } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { composeStudy } from '../../packages/bench/src/study/study.js';
 import { numericVersions, trialOf, type Trial, type TrialProtocol } from '../../packages/bench/src/study/trials.js';

@@ -1,6 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { embeddingSite, evaluate, hostTensor, linearSite, type EvaluationData, type Model } from '@peftjs/core';
+import { evaluate, hostTensor, type EvaluationData, type Model } from '@peftjs/core';
+import { embeddingSite, linearSite } from '@peftjs/core/method';
 import { referenceExecutor } from '@peftjs/core/testing';
 import { causalEvaluation, encodeLanguage, languageSet } from '@peftjs/tasks';
 import type * as tf from '@tensorflow/tfjs';

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { attach, createRng, embeddingSite, evaluate, hostTensor, linearSite, train, type Model } from '@peftjs/core';
+import { attach, evaluate, hostTensor, train, type Model } from '@peftjs/core';
+import { createRng, embeddingSite, linearSite } from '@peftjs/core/method';
 import { referenceExecutor } from '@peftjs/core/testing';
 import { lora } from '@peftjs/lora';
 import { causalEvaluation, encodeLanguage, languageSet, trainingData, type CausalTokenizer } from '@peftjs/tasks';

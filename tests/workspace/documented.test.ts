@@ -1,16 +1,26 @@
 import { join } from 'node:path';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
-import { packages, root } from './repository.js';
+import { packages, root, type Package } from './repository.js';
 
-const entries = packages.flatMap(({ folder, manifest }) =>
-  Object.values(manifest.exports).flatMap((target) =>
+/** The sources of a package's entries. */
+function entriesOf({ folder, manifest }: Package): string[] {
+  return Object.values(manifest.exports).flatMap((target) =>
     typeof target === 'string' ? [] : [join('packages', folder, target['@peftjs/source'])],
-  ),
-);
+  );
+}
 
-/** The exported names of each file that have no documentation comment. */
-function undocumented(files: readonly string[], host?: ts.CompilerHost): Record<string, string[]> {
+const entries = packages.flatMap(entriesOf);
+
+interface Exported {
+  /** What is exported, with the file that declares it. */
+  readonly names: readonly string[];
+  /** Those without a documentation comment. */
+  readonly undocumented: readonly string[];
+}
+
+/** What each file exports. */
+function exportsOf(files: readonly string[], host?: ts.CompilerHost): Record<string, Exported> {
   const options: ts.CompilerOptions = {
     module: ts.ModuleKind.NodeNext,
     moduleResolution: ts.ModuleResolutionKind.NodeNext,
@@ -20,30 +30,41 @@ function undocumented(files: readonly string[], host?: ts.CompilerHost): Record<
   };
   const program = ts.createProgram({ rootNames: [...files], options, ...(host && { host }) });
   const checker = program.getTypeChecker();
-  const namesIn = (file: string): string[] => {
+  const of = (file: string): Exported => {
     const source = program.getSourceFile(file);
     const module = source && checker.getSymbolAtLocation(source);
-    if (!module) return ['(nothing is exported)'];
-    return checker
+    if (!module) return { names: [], undocumented: ['(nothing is exported)'] };
+    const symbols = checker
       .getExportsOfModule(module)
-      .map((symbol) => (symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol))
-      .filter((symbol) => symbol.getDocumentationComment(checker).length === 0)
-      .map((symbol) => symbol.name);
+      .map((symbol) => (symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol));
+    return {
+      names: symbols.map(
+        ({ name, declarations }) => `${name} of ${declarations?.[0]?.getSourceFile().fileName ?? file}`,
+      ),
+      undocumented: symbols
+        .filter((symbol) => symbol.getDocumentationComment(checker).length === 0)
+        .map(({ name }) => name),
+    };
   };
-  return Object.fromEntries(files.map((file) => [file, namesIn(file)]));
+  return Object.fromEntries(files.map((file) => [file, of(file)]));
 }
 
-describe('what a package exports is documented', () => {
-  const missing = undocumented(entries.map((entry) => join(root, entry)));
+const exported = exportsOf(entries.map((entry) => join(root, entry)));
 
+describe('what a package exports is documented', () => {
   it.each(entries)('%s', (entry) => {
-    expect(missing[join(root, entry)]).toEqual([]);
+    expect(exported[join(root, entry)]?.undocumented).toEqual([]);
   });
 
   it('and a bare export would be found', () => {
     const text = '/** Said. */ export const said = 1; export const unsaid = 2; export interface Silent {}';
     const host = ts.createCompilerHost({});
     host.getSourceFile = (name, target) => ts.createSourceFile(name, name === 'plant.ts' ? text : '', target);
-    expect(undocumented(['plant.ts'], host)).toEqual({ 'plant.ts': ['unsaid', 'Silent'] });
+    expect(exportsOf(['plant.ts'], host)['plant.ts']?.undocumented).toEqual(['unsaid', 'Silent']);
   });
+});
+
+it.each(packages)('$manifest.name exports nothing by two entries', (one) => {
+  const names = entriesOf(one).flatMap((entry) => exported[join(root, entry)]?.names ?? []);
+  expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
 });

@@ -26,19 +26,17 @@ const offences = [
   ['packages/bench/src/outside.ts', '../../../tests/helper.js', 'packages-stand-without-the-repository'],
   ['packages/bench/src/lost.ts', './nowhere.js', 'resolvable'],
   ['packages/bench/src/results/later.ts', '../cli/flags.js', 'bench-results-follows-the-data'],
-  ['packages/bench/src/cycle-a.ts', './cycle-b.js', 'bench-has-no-cycles'],
   ['packages/core/src/cycle-a.ts', './cycle-b.js', 'no-cycles'],
+  ['packages/core/src/type-a.ts', './type-b.js', 'no-cycles'],
 ] as const;
 
 /** What the layers allow. */
 const innocent: Record<string, string> = {
   'packages/bench/src/cli/flags.ts': `import '../results/files.js';`,
   'packages/bench/src/results/files.ts': `export const files = 1;`,
-  'packages/bench/src/cycle-b.ts': `import type { a } from './cycle-a.js'; export type B = typeof a;`,
   'tests/helper.ts': `import '@peftjs/bench'; export const helper = 1;`,
   'packages/core/src/cycle-b.ts': `import './cycle-a.js'; export const b = 1;`,
-  'packages/core/src/type-a.ts': `import type { B } from './type-b.js'; export interface A { b: B }`,
-  'packages/core/src/type-b.ts': `import type { A } from './type-a.js'; export interface B { a: A }`,
+  'packages/core/src/type-b.ts': `import type { a } from './type-a.js'; export type B = typeof a;`,
   'packages/sora/src/down.ts': `import '@peftjs/core'; import '@peftjs/safetensors';`,
   'packages/sora/test/own.test.ts': `import '@peftjs/sora';`,
   'packages/bench/src/down.ts': `import '@peftjs/engine'; import '@peftjs/models'; import '@peftjs/tasks';`,

@@ -6,7 +6,8 @@
 import { writeFile } from 'node:fs/promises';
 import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
-import { adamW, evaluate, loadPretrained, train, type StepEvent } from '@peftjs/core';
+import { adamW, evaluate, loadPretrained, train } from '@peftjs/core';
+import type { StepEvent } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { createRng } from '@peftjs/core';
+import { createRng } from '@peftjs/core/method';
 import {
   comparable,
   differences,

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createRng } from '@peftjs/core';
+import { createRng } from '@peftjs/core/method';
 import {
   comparable,
   endedWithin,

@@ -7,7 +7,7 @@
  *   venv/bin/python tools/golden/open_in_peft.py tests/peft/fixtures/from-peftjs && npx prettier --write tests/peft/fixtures
  */
 import { rm } from 'node:fs/promises';
-import { ConfigError } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import { drawnAdapters, writeAdapters } from '../../tests/peft/adapters.js';
 
 const [folder] = process.argv.slice(2);

@@ -6,7 +6,7 @@
  *   venv/bin/python tools/golden/export.py results/exports tests/export/fixtures/opened.json && npx prettier --write tests/export/fixtures
  */
 import { rm } from 'node:fs/promises';
-import { ConfigError } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import { cases, writeExports } from '../../tests/export/exports.js';
 
 const [target] = process.argv.slice(2);

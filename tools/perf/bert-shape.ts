@@ -1,19 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
+import { hostTensor, type Model } from '@peftjs/core';
 import {
   createRng,
   embeddingSite,
-  hostTensor,
   layerNormSite,
   linearSite,
   sizeOf,
   type HostTensor,
   type HostTensors,
-  type Model,
   type Scope,
   type Site,
   type Tensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { attention, gelu, maskBias } from '@peftjs/core/nn';
 
 /** The size of a BERT-like encoder. */

@@ -1,15 +1,6 @@
 import { adalora } from '@peftjs/adalora';
-import {
-  attach,
-  createRng,
-  hostIntegers,
-  hostTensor,
-  sizeOf,
-  type Batch,
-  type Executor,
-  type Model,
-  type PeftModel,
-} from '@peftjs/core';
+import { attach, hostTensor, type Batch, type Executor, type Model, type PeftModel } from '@peftjs/core';
+import { createRng, hostIntegers, sizeOf } from '@peftjs/core/method';
 import { compiled, eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';

@@ -1,4 +1,5 @@
-import { train, type Executor, type PeftModel, type Site } from '@peftjs/core';
+import { train, type Executor, type PeftModel } from '@peftjs/core';
+import type { Site } from '@peftjs/core/method';
 import { fromPretrained } from '@peftjs/models';
 import { median } from 'simple-statistics';
 import { onModel, randomBatch, type Dtype, type PerfCase } from './cases.js';

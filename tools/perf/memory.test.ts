@@ -1,4 +1,5 @@
-import { attach, releaseRuntimes, train, type Executor } from '@peftjs/core';
+import { attach, train, type Executor } from '@peftjs/core';
+import { releaseRuntimes } from '@peftjs/core/runtime';
 import { toyEvaluationData, toyModel } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
 import { sora } from '@peftjs/sora';

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
-import { attach, releaseRuntimes, train, type Executor } from '@peftjs/core';
+import { attach, train, type Executor } from '@peftjs/core';
+import { releaseRuntimes } from '@peftjs/core/runtime';
 import { toyModel } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
 import { sora } from '@peftjs/sora';

@@ -1,12 +1,5 @@
-import {
-  createRng,
-  hostIntegers,
-  hostTensor,
-  type Batch,
-  type Executor,
-  type HostTensor,
-  type TrainingData,
-} from '@peftjs/core';
+import { hostTensor, type Batch, type Executor, type TrainingData } from '@peftjs/core';
+import { createRng, hostIntegers, type HostTensor } from '@peftjs/core/method';
 import { toyTrainingData } from '@peftjs/core/testing';
 
 /** Toy batches in `lengths` lengths, in an order that is drawn. */

@@ -12,7 +12,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { ConfigError } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 
 const run = promisify(execFile);
 

@@ -1,4 +1,5 @@
-import type { CompiledFunction, Executor } from '@peftjs/core';
+import type { Executor } from '@peftjs/core';
+import type { CompiledFunction } from '@peftjs/core/runtime';
 
 /** The executor, with time for the worker's messages before every run: WebAssembly's own runs would leave them none. */
 export function attentive(executor: Executor): Executor {

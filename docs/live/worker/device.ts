@@ -1,4 +1,5 @@
-import { EngineError, type Executor } from '@peftjs/core';
+import type { Executor } from '@peftjs/core';
+import { EngineError } from '@peftjs/core/method';
 import { compiled, type OrtRuntime } from '@peftjs/engine';
 import * as tf from '@tensorflow/tfjs';
 import type { Env } from 'onnxruntime-common';

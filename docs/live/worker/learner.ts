@@ -1,12 +1,5 @@
-import {
-  predict,
-  withAdapter,
-  type Batch,
-  type EvaluationData,
-  type Executor,
-  type HostTensors,
-  type PeftModel,
-} from '@peftjs/core';
+import { predict, withAdapter, type Batch, type EvaluationData, type Executor, type PeftModel } from '@peftjs/core';
+import type { HostTensors } from '@peftjs/core/method';
 import type { Scores } from '../messages.js';
 
 /** A model that learns: compiled once, and asked again and again while its adapter's values change. */

@@ -1,5 +1,6 @@
 import { adalora } from '@peftjs/adalora';
-import type { ConfiguredMethod, Controller, TrainOptions } from '@peftjs/core';
+import type { TrainOptions } from '@peftjs/core';
+import type { ConfiguredMethod, Controller } from '@peftjs/core/method';
 import { lora } from '@peftjs/lora';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import type { MethodName } from '../messages.js';

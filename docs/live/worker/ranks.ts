@@ -1,4 +1,4 @@
-import { floats, rowNorms, transposed, valuesOf, type AdapterContents, type HostTensors } from '@peftjs/core';
+import { floats, rowNorms, transposed, valuesOf, type AdapterContents, type HostTensors } from '@peftjs/core/method';
 import type { ModuleRanks } from '../messages.js';
 
 /**

@@ -1,4 +1,5 @@
-import { CheckpointError, type Storage } from '@peftjs/core';
+import type { Storage } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import type { FileSizes } from '../lesson-files.js';
 
 /**

@@ -1,13 +1,7 @@
 import { head } from '@peftjs/baselines';
-import {
-  activeAdapter,
-  attach,
-  baseParameters,
-  storedParameters,
-  train,
-  type Executor,
-  type StepEvent,
-} from '@peftjs/core';
+import { activeAdapter, attach, train, type Executor } from '@peftjs/core';
+import { baseParameters, storedParameters } from '@peftjs/core/method';
+import type { StepEvent } from '@peftjs/core/runtime';
 import type { FromWorker, Progress } from '../messages.js';
 import { openLearner, type Learner } from './learner.js';
 import type { Lesson } from './lesson.js';

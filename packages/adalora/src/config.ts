@@ -7,7 +7,7 @@ import {
   positive,
   targetEntries,
   type TargetConfig,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as v from 'valibot';
 
 /** Options of AdaLoRA, in PEFT's names and with PEFT's defaults. */

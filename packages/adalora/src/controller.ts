@@ -1,7 +1,7 @@
+import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
   floats,
-  hostTensor,
   keepRanks,
   nonZeros,
   rankCost,
@@ -18,7 +18,7 @@ import {
   type HostTensor,
   type HostTensors,
   type TrainPlan,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import type { AdaloraConfig } from './config.js';
 
 /**

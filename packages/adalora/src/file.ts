@@ -24,7 +24,7 @@ import {
   type HostTensor,
   type HostTensors,
   type Site,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
 import { maskOf } from './controller.js';
 import { initialScores } from './layer.js';

@@ -1,4 +1,11 @@
-import { assertOneRank, defineMethod, rankUnit, type MatchOn, type CallableMethod, type Site } from '@peftjs/core';
+import {
+  assertOneRank,
+  defineMethod,
+  rankUnit,
+  type MatchOn,
+  type CallableMethod,
+  type Site,
+} from '@peftjs/core/method';
 import { adaloraController, resumedLayers } from './controller.js';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
 import { adaloraLayer, doubletLayer } from './layer.js';

@@ -1,6 +1,6 @@
+import { hostTensor } from '@peftjs/core';
 import {
   foldDiagonal,
-  hostTensor,
   hostZeros,
   kaimingUniform,
   nonZeros,
@@ -18,7 +18,7 @@ import {
   type StateSpec,
   type Tensors,
   type UpdateContext,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import type { AdaloraConfig } from './config.js';

@@ -3,29 +3,29 @@ import {
   activeAdapter,
   activeRanks,
   getPeftModelStateDict,
-  allocatedRanks,
-  hostZeros,
-  keepRanks,
   loadPretrained,
   memoryStorage,
   mergeAndUnload,
-  nonZeros,
-  readSnapshot,
-  replaceAdapter,
   savePretrained,
   setPeftModelStateDict,
+  withAdapter,
+  type Executor,
+  type PeftModel,
+  type TrainOptions,
+} from '@peftjs/core';
+import {
+  allocatedRanks,
+  hostZeros,
+  keepRanks,
+  nonZeros,
+  replaceAdapter,
   storedParameters,
   tensorAt,
   tensorKey,
-  withAdapter,
-  writeSnapshot,
   type AdapterLayers,
-  type Executor,
   type HostTensors,
-  type PeftModel,
-  type TrainingSnapshot,
-  type TrainOptions,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
+import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { contextOf, layerOf, referenceExecutor, relativeDistance } from '@peftjs/core/testing';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';

@@ -1,7 +1,7 @@
 import { adalora, rankBudget, type AdaloraConfig } from '@peftjs/adalora';
+import { hostTensor } from '@peftjs/core';
 import {
   createRng,
-  hostTensor,
   linearSite,
   rankCost,
   rankUnit,
@@ -10,7 +10,7 @@ import {
   type Controller,
   type HostTensors,
   type TrainPlan,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { layersOf } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
 

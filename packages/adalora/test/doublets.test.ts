@@ -1,18 +1,17 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
+import { hostTensor, onWarning } from '@peftjs/core';
 import {
   createRng,
   floats,
-  hostTensor,
   linearSite,
   loraDelta,
   normalValues,
-  onWarning,
   pickColumns,
   tensorAt,
   type AdapterFile,
   type AdapterLayer,
   type HostTensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

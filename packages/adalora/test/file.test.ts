@@ -1,15 +1,14 @@
 import { adalora } from '@peftjs/adalora';
+import { hostTensor, onWarning } from '@peftjs/core';
 import {
   createRng,
-  hostTensor,
   hostZeros,
   loraDelta,
   normalValues,
-  onWarning,
   tensorAt,
-  type HostTensors,
   linearSite,
-} from '@peftjs/core';
+  type HostTensors,
+} from '@peftjs/core/method';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { initialOf, layersOf } from '@peftjs/core/testing';
 

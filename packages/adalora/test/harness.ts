@@ -1,14 +1,6 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
-import {
-  attach,
-  predict,
-  train,
-  type Model,
-  type PeftModel,
-  type TrainingSnapshot,
-  type TrainOptions,
-  type TrainResult,
-} from '@peftjs/core';
+import { attach, predict, train, type Model, type PeftModel, type TrainOptions } from '@peftjs/core';
+import type { TrainingSnapshot, TrainResult } from '@peftjs/core/runtime';
 import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
 
 /** AdaLoRA on the toy model. */

@@ -1,5 +1,6 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
-import { createRng, hostTensor, loraDelta, normalValues, tensorAt, type Tensors } from '@peftjs/core';
+import { hostTensor } from '@peftjs/core';
+import { createRng, loraDelta, normalValues, tensorAt, type Tensors } from '@peftjs/core/method';
 import { contextOf, forwardOf, initialOf, layerOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

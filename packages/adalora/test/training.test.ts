@@ -2,23 +2,18 @@ import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import {
   activeAdapter,
   activeRanks,
-  floats,
   hostTensor,
   loadPretrained,
   memoryStorage,
   mergeAndUnload,
-  nonZeros,
   savePretrained,
-  storedParameters,
-  tensorAt,
   withAdapter,
   type Executor,
-  type HostTensors,
   type PeftModel,
-  type StepEvent,
-  type TrainingSnapshot,
   type TrainOptions,
 } from '@peftjs/core';
+import { floats, nonZeros, storedParameters, tensorAt, type HostTensors } from '@peftjs/core/method';
+import type { StepEvent, TrainingSnapshot } from '@peftjs/core/runtime';
 import { gradientsByTape, referenceExecutor, relativeDistance, toyTrainingData } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, trainToy } from './harness.js';

@@ -13,7 +13,7 @@ import {
   type HostTensors,
   type Site,
   type TargetConfig,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as v from 'valibot';
 import { placed, withTargets, type PlacementRule } from './placement.js';
 

@@ -32,7 +32,7 @@ import {
   type Site,
   type SiteRole,
   type TargetConfig,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { gelu, linear } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';

@@ -13,7 +13,7 @@ import {
   type CallableMethod,
   type HostTensors,
   type TargetConfig,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { withTargets } from './placement.js';
 
 /** Options of full fine-tuning: which modules are trained; all of them when none are named. */

@@ -1,4 +1,4 @@
-import { defineMethod, parseOptions, targetEntries, type CallableMethod, type TargetConfig } from '@peftjs/core';
+import { defineMethod, parseOptions, targetEntries, type CallableMethod, type TargetConfig } from '@peftjs/core/method';
 
 /** Options of the head-only baseline: the modules to train whole beside the head. */
 export type HeadConfig = TargetConfig;

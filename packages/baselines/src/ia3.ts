@@ -1,9 +1,9 @@
+import { hostTensor } from '@peftjs/core';
 import {
   adaptedPaths,
   CheckpointError,
   defineMethod,
   floats,
-  hostTensor,
   matches,
   matrixOf,
   parseOptions,
@@ -21,7 +21,7 @@ import {
   type Site,
   type SiteRole,
   type TargetConfig,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import * as v from 'valibot';
 import { placed, withTargets, type PlacementRule } from './placement.js';

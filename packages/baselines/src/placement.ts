@@ -1,4 +1,4 @@
-import { TargetModuleError, type Site, type TargetConfig } from '@peftjs/core';
+import { TargetModuleError, type Site, type TargetConfig } from '@peftjs/core/method';
 
 /** `targetModules` of a configuration that names none: every module is offered, and the method's own rule chooses. */
 const BY_RULE = '.*';

@@ -1,14 +1,6 @@
 import { bitfit } from '@peftjs/baselines';
-import {
-  activeAdapter,
-  attach,
-  CheckpointError,
-  createRng,
-  mergeAndUnload,
-  normalValues,
-  replaceAdapter,
-  TargetModuleError,
-} from '@peftjs/core';
+import { activeAdapter, attach, mergeAndUnload } from '@peftjs/core';
+import { CheckpointError, createRng, normalValues, replaceAdapter, TargetModuleError } from '@peftjs/core/method';
 import { toyModel } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
 

@@ -1,21 +1,17 @@
 import { houlsby, pfeiffer, type BottleneckConfig, type NonLinearity } from '@peftjs/baselines';
+import { activeAdapter, attach, mergeAndUnload, predict, withAdapter } from '@peftjs/core';
 import {
-  activeAdapter,
-  attach,
   CheckpointError,
   createRng,
   floats,
   hostZeros,
   linearSite,
-  mergeAndUnload,
   normalValues,
-  predict,
   tensorAt,
   UnsupportedError,
-  withAdapter,
   type AdapterLayer,
   type HostTensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import {
   forwardOf,
   initialOf,

@@ -1,5 +1,5 @@
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
-import { floats } from '@peftjs/core';
+import { floats } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
 import { countOn, debertaV3Base } from './deberta-v3-base.js';
 

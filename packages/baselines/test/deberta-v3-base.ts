@@ -1,17 +1,15 @@
+import { attach, countParameters, type Model } from '@peftjs/core';
 import {
-  attach,
-  countParameters,
   embeddingSite,
   layerNormSite,
   linearSite,
   type ConfiguredMethod,
   type HostTensor,
   type HostTensors,
-  type Model,
   type ParameterCount,
   type Site,
   type TargetConfig,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { expect } from 'vitest';
 
 const HIDDEN = 768;

@@ -1,14 +1,6 @@
 import { full } from '@peftjs/baselines';
-import {
-  activeAdapter,
-  attach,
-  CheckpointError,
-  countParameters,
-  createRng,
-  normalValues,
-  tensorAt,
-  transposed,
-} from '@peftjs/core';
+import { activeAdapter, attach, countParameters } from '@peftjs/core';
+import { CheckpointError, createRng, normalValues, tensorAt, transposed } from '@peftjs/core/method';
 import { toyModel } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
 

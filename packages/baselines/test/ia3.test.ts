@@ -1,15 +1,11 @@
 import { ia3 } from '@peftjs/baselines';
+import { activeAdapter, attach, hostTensor, mergeAndUnload, onWarning } from '@peftjs/core';
 import {
-  activeAdapter,
-  attach,
   CheckpointError,
   createRng,
   floats,
-  hostTensor,
   linearSite,
-  mergeAndUnload,
   normalValues,
-  onWarning,
   replaceAdapter,
   sizeOf,
   tensorAt,
@@ -17,7 +13,7 @@ import {
   type AdapterLayer,
   type HostTensor,
   type Site,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { contextOf, layersOf, tensorsOf, toyModel } from '@peftjs/core/testing';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -1,4 +1,4 @@
-import { createRng, type Rng } from '@peftjs/core';
+import { createRng, type Rng } from '@peftjs/core/method';
 import type { DoneTrial, FailedTrial, HistoryRow, SparsityStage, TrialResult } from '../src/results/schema.js';
 
 /** How a made-up method behaves. */

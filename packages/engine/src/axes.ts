@@ -1,4 +1,5 @@
-import type { Axis, InputSpec, TensorSpec } from '@peftjs/core';
+import type { TensorSpec } from '@peftjs/core/method';
+import type { Axis, InputSpec } from '@peftjs/core/runtime';
 
 /** The specs of a function's inputs. */
 export type Specs = Readonly<Record<string, InputSpec>>;

@@ -1,6 +1,6 @@
 import { Tensor } from '@tensorflow/tfjs';
-import { EngineError, ShapeError, sizeOf } from '@peftjs/core';
-import type { Axis, HostTensor, Tensors } from '@peftjs/core';
+import { EngineError, ShapeError, sizeOf, type HostTensor, type Tensors } from '@peftjs/core/method';
+import type { Axis } from '@peftjs/core/runtime';
 import { axisNames, namedAxis, type Sizes, type Specs } from './axes.js';
 
 /** @throws ShapeError when a spec has a type that is none of `types`, or an axis that is neither a size nor a name. */

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { createRng, sizeOf } from '@peftjs/core';
-import type { CompiledFunction, Executor, HostTensor, HostTensors, PureFunction, Tensors } from '@peftjs/core';
+import type { Executor } from '@peftjs/core';
+import { createRng, sizeOf, type HostTensor, type HostTensors, type Tensors } from '@peftjs/core/method';
+import type { CompiledFunction, PureFunction } from '@peftjs/core/runtime';
 
 /** Random floats in [low, high). */
 export function floats(shape: readonly number[], low = -2, high = 2, seed = 1): HostTensor {

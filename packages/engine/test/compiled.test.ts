@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
-import { ConfigError, EngineError, hostTensor, ShapeError } from '@peftjs/core';
-import type { HostTensor, PureFunction, Tensors } from '@peftjs/core';
+import { hostTensor } from '@peftjs/core';
+import { ConfigError, EngineError, ShapeError, type HostTensor, type Tensors } from '@peftjs/core/method';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import type { OrtTensor } from '@peftjs/engine';
 import { floats, runOnce } from './cases.js';

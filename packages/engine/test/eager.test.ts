@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { ConfigError, EngineError, hostTensor, ShapeError } from '@peftjs/core';
-import type { Executor, PureFunction } from '@peftjs/core';
+import { hostTensor, type Executor } from '@peftjs/core';
+import { ConfigError, EngineError, ShapeError } from '@peftjs/core/method';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { compiled, eager, listBackends } from '@peftjs/engine';
 import { floats, runOnce } from './cases.js';
 

@@ -2,7 +2,9 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import * as ort from 'onnxruntime-node';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { EngineError, hostTensor, type HostTensors, type PureFunction, type Tensors } from '@peftjs/core';
+import { hostTensor } from '@peftjs/core';
+import { EngineError, type HostTensors, type Tensors } from '@peftjs/core/method';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { exportFunction } from '../src/export/export-onnx.js';
 
 beforeAll(async () => {

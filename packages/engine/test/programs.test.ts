@@ -3,7 +3,8 @@ import type { Tensor } from '@tensorflow/tfjs';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it, vi } from 'vitest';
 import { hostTensor } from '@peftjs/core';
-import type { InputSpec, PureFunction, Tensors } from '@peftjs/core';
+import type { Tensors } from '@peftjs/core/method';
+import type { InputSpec, PureFunction } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import { floats, runOnce, runWith } from './cases.js';
 

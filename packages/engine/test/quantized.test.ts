@@ -2,9 +2,17 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { createRng, EngineError, hostTensor, quantized, ShapeError } from '@peftjs/core';
-import type { HostTensor, PureFunction, QuantizedTensor } from '@peftjs/core';
+import { hostTensor } from '@peftjs/core';
+import {
+  createRng,
+  EngineError,
+  quantized,
+  ShapeError,
+  type HostTensor,
+  type QuantizedTensor,
+} from '@peftjs/core/method';
 import { dequantized, linear, quantizedLinear } from '@peftjs/core/nn';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { relativeDistance } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
 import { kernelTable } from '../src/compiled/kernels/table.js';

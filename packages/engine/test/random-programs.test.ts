@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
-import { createRng } from '@peftjs/core';
-import type { HostTensor, PureFunction, Rng } from '@peftjs/core';
+import { createRng, type HostTensor, type Rng } from '@peftjs/core/method';
 import { layerNorm } from '@peftjs/core/nn';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { compiled, eager } from '@peftjs/engine';
 import { floats, runOnce, withGradients } from './cases.js';
 

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
-import { hostIntegers, hostTensor, PeftError } from '@peftjs/core';
-import type { CompiledFunction, Executor, HostTensor, PureFunction, TensorSpec } from '@peftjs/core';
+import { hostTensor, PeftError, type Executor } from '@peftjs/core';
+import { hostIntegers, type HostTensor, type TensorSpec } from '@peftjs/core/method';
+import type { CompiledFunction, PureFunction } from '@peftjs/core/runtime';
 import { compiled, eager } from '@peftjs/engine';
 import { floats } from './cases.js';
 

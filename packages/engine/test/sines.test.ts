@@ -1,4 +1,5 @@
-import { hostTensor, tensorAt } from '@peftjs/core';
+import { hostTensor } from '@peftjs/core';
+import { tensorAt } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
 import { ownSines } from '../src/compiled/kernels/elementwise.js';

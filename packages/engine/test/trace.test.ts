@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { EngineError, ShapeError } from '@peftjs/core';
-import type { PureFunction, Tensors } from '@peftjs/core';
+import { EngineError, ShapeError, type Tensors } from '@peftjs/core/method';
 import { gelu, layerNorm, linear } from '@peftjs/core/nn';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { trace } from '@peftjs/engine';
 import { kernelTable } from '../src/compiled/kernels/table.js';
 import { traceBackend, traceBackendName } from '../src/compiled/trace-backend.js';

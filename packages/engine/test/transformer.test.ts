@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
-import { hostScalar, hostZeros, specOf } from '@peftjs/core';
-import type { Executor, HostTensors, PureFunction, Tensors } from '@peftjs/core';
+import type { Executor } from '@peftjs/core';
+import { hostScalar, hostZeros, specOf, type HostTensors, type Tensors } from '@peftjs/core/method';
 import { attention, gelu, layerNorm, linear, maskBias } from '@peftjs/core/nn';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { compiled, eager } from '@peftjs/engine';
 import { distance, floats, integers } from './cases.js';
 

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Executor, PureFunction } from '@peftjs/core';
+import type { Executor } from '@peftjs/core';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { eager } from '@peftjs/engine';
 import { distance, floats, runOnce, withGradients } from './cases.js';
 

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
-import { hostTensor, hostZeros } from '@peftjs/core';
-import type { Executor, PureFunction } from '@peftjs/core';
+import { hostTensor, type Executor } from '@peftjs/core';
+import { hostZeros } from '@peftjs/core/method';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { eager } from '@peftjs/engine';
 import type { OrtTensor } from '@peftjs/engine';
 import { deviceMemory } from '../src/compiled/device.js';

@@ -6,7 +6,7 @@ import {
   positive,
   targetEntries,
   type TargetConfig,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as v from 'valibot';
 
 /** Options of L1RA, in the released code's names. */

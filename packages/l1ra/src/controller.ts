@@ -20,7 +20,7 @@ import {
   type RankChange,
   type Rng,
   type TrainPlan,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import type { L1raConfig } from './config.js';
 import { l1raLayer, newRanks } from './layer.js';
 

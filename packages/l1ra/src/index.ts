@@ -8,7 +8,7 @@ import {
   type CallableMethod,
   type MatchOn,
   type Site,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { parseL1raConfig, type L1raConfig } from './config.js';
 import { l1raController, resumedLayers } from './controller.js';
 import { l1raLayer, newRanks, scalingOf, startingRank } from './layer.js';

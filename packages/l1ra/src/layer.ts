@@ -1,6 +1,6 @@
+import { hostTensor } from '@peftjs/core';
 import {
   foldDiagonal,
-  hostTensor,
   hostZeros,
   nonZeros,
   normalValues,
@@ -13,7 +13,7 @@ import {
   type HostTensors,
   type Rng,
   type Site,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { L1raConfig } from './config.js';
 

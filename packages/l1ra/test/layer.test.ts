@@ -1,13 +1,5 @@
-import {
-  activeAdapter,
-  attach,
-  hostTensor,
-  predict,
-  tensorAt,
-  train,
-  withAdapter,
-  type HostTensors,
-} from '@peftjs/core';
+import { activeAdapter, attach, hostTensor, predict, train, withAdapter } from '@peftjs/core';
+import { tensorAt, type HostTensors } from '@peftjs/core/method';
 import {
   contextOf,
   forwardOf,

@@ -1,6 +1,5 @@
+import { activeRanks, hostTensor } from '@peftjs/core';
 import {
-  activeRanks,
-  hostTensor,
   linearSite,
   storedParameters,
   tensorAt,
@@ -9,7 +8,7 @@ import {
   type HostTensors,
   type Site,
   type TrainPlan,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { layersOf } from '@peftjs/core/testing';
 import { l1ra, type L1raConfig } from '@peftjs/l1ra';
 import { describe, expect, it } from 'vitest';

@@ -1,9 +1,6 @@
+import { activeAdapter, hostTensor, type PeftModel } from '@peftjs/core';
 import {
-  actingParts,
-  activeAdapter,
   ConfigError,
-  hostTensor,
-  stepContext,
   tensorKey,
   valuesOf,
   warnOnce,
@@ -12,10 +9,10 @@ import {
   type AdapterLayers,
   type HostTensor,
   type HostTensors,
-  type PeftModel,
   type StepContext,
   type Tensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
+import { actingParts, stepContext } from '@peftjs/core/runtime';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Variable } from '@tensorflow/tfjs';
 import { layersOf, type Module, type Placed } from './modules.js';

@@ -1,4 +1,4 @@
-import { ConfigError, type AdapterLayers } from '@peftjs/core';
+import { ConfigError, type AdapterLayers } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Optimizer, Tensor } from '@tensorflow/tfjs';
 import type { Attachment } from './attachment.js';

@@ -1,4 +1,4 @@
-import { DataError } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 

@@ -1,8 +1,6 @@
+import { attach, loadPretrained, mergeAndUnload, type Model, type PeftModel } from '@peftjs/core';
 import {
-  attach,
   ConfigError,
-  loadPretrained,
-  mergeAndUnload,
   sizeOf,
   UnsupportedError,
   type AttachOptions,
@@ -11,10 +9,8 @@ import {
   type HostTensors,
   type LoadOptions,
   type MergeOptions,
-  type Model,
-  type PeftModel,
   type TargetConfig,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import { assertBare, attachmentOf, putOn, type Attachment } from './attachment.js';
 import { trainByFit } from './fit.js';

@@ -1,4 +1,4 @@
-import { linearSite, type Site } from '@peftjs/core';
+import { linearSite, type Site } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import { convolutionProduct, denseProduct, type ProductOf } from './product.js';
 import { kernelLayer } from './tfjs-layers.js';

@@ -1,4 +1,4 @@
-import type { ForwardContext } from '@peftjs/core';
+import type { ForwardContext } from '@peftjs/core/method';
 import { fromRows, linear, toRows } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor3D, Tensor4D } from '@tensorflow/tfjs';

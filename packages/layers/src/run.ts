@@ -7,7 +7,7 @@ import {
   type Controller,
   type Rng,
   type TrainPlan,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { trainedAdapter, type Attachment } from './attachment.js';
 
 /** How the adapters on a model are trained by its own `fit`. */

@@ -1,20 +1,22 @@
+import { activeAdapter } from '@peftjs/core';
 import {
-  activeAdapter,
-  drawNoise,
-  layerRules,
-  objectiveGradients,
-  shapedGradients,
-  stepContext,
   tensorAt,
-  trainedTensors,
   UnsupportedError,
   type AdapterLayers,
   type Controller,
   type HostTensor,
   type HostTensors,
   type Tensors,
+} from '@peftjs/core/method';
+import {
+  drawNoise,
+  layerRules,
+  objectiveGradients,
+  shapedGradients,
+  stepContext,
+  trainedTensors,
   type TrainedTensor,
-} from '@peftjs/core';
+} from '@peftjs/core/runtime';
 import * as tf from '@tensorflow/tfjs';
 import type { Optimizer, Scalar, Tensor, Variable } from '@tensorflow/tfjs';
 import { read, type Attachment } from './attachment.js';

@@ -1,14 +1,13 @@
+import { activeAdapter, hostTensor } from '@peftjs/core';
 import {
-  activeAdapter,
   defineMethod,
   floats,
-  hostTensor,
   parseOptions,
   targetEntries,
   tensorAt,
   type CallableMethod,
   type TargetConfig,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { attachLayers } from '@peftjs/layers';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

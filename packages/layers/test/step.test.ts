@@ -1,8 +1,7 @@
+import { activeAdapter, hostTensor } from '@peftjs/core';
 import {
-  activeAdapter,
   defineMethod,
   floats,
-  hostTensor,
   hostZeros,
   parseOptions,
   targetEntries,
@@ -13,7 +12,7 @@ import {
   type Site,
   type TargetConfig,
   type TrainPlan,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { attachLayers, detachLayers } from '@peftjs/layers';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';

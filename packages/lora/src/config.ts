@@ -8,7 +8,7 @@ import {
   targetEntries,
   warnOnce,
   type TargetConfig,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as v from 'valibot';
 
 /** Options of LoRA and its variants, in PEFT's names and with PEFT's defaults. */

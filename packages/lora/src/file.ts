@@ -8,7 +8,7 @@ import {
   type AdapterFile,
   type AdapterLayer,
   type HostTensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { isPartOfWeight, type InitLoraWeights, type LoraConfig } from './config.js';
 import type { LoraLayer } from './layer.js';
 import { GRAM_INVERSE, gramInverse } from './variants.js';

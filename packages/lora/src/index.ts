@@ -10,7 +10,7 @@ import {
   type Init,
   type MatchOn,
   type Site,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { isPartOfWeight, parseLoraConfig, type LoraConfig } from './config.js';
 import { LORA_GA, loraAdapterFile, readLoraAdapterFile } from './file.js';
 import { startsOf } from './starts.js';

@@ -11,7 +11,7 @@ import {
   type Site,
   type StepContext,
   type Tensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { embedding, linear } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';

@@ -1,7 +1,7 @@
+import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
   floats,
-  hostTensor,
   hostZeros,
   joinFactors,
   kaimingUniform,
@@ -22,7 +22,7 @@ import {
   type LoraFactors,
   type Rng,
   type Site,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { linear } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';

@@ -27,7 +27,7 @@ import {
   type Site,
   type TargetConfig,
   type TrainPlan,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as v from 'valibot';
 import { parseLoraConfig, plainEntries, type LoraConfig } from './config.js';
 import { changeOf, plainLayer } from './layer.js';

@@ -1,8 +1,8 @@
+import { hostTensor } from '@peftjs/core';
 import {
   biasLayer,
   ConfigError,
   floats,
-  hostTensor,
   hostZeros,
   isWithin,
   loraDelta,
@@ -22,7 +22,7 @@ import {
   type ParamSpec,
   type Site,
   type Tensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import type { LoraConfig } from './config.js';

@@ -1,14 +1,5 @@
-import {
-  activeAdapter,
-  attach,
-  countParameters,
-  embeddingSite,
-  floats,
-  hostZeros,
-  tensorAt,
-  type HostTensor,
-  type PeftModel,
-} from '@peftjs/core';
+import { activeAdapter, attach, countParameters, type PeftModel } from '@peftjs/core';
+import { embeddingSite, floats, hostZeros, tensorAt, type HostTensor } from '@peftjs/core/method';
 import { initialOf, relativeDistance, tensorsOf, toyModel } from '@peftjs/core/testing';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';

@@ -1,4 +1,5 @@
-import { embeddingSite, floats, hostTensor, tensorAt, tensorsAt, type HostTensors, type Tensors } from '@peftjs/core';
+import { hostTensor } from '@peftjs/core';
+import { embeddingSite, floats, tensorAt, tensorsAt, type HostTensors, type Tensors } from '@peftjs/core/method';
 import { contextOf, initialOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

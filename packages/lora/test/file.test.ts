@@ -1,19 +1,21 @@
 import {
   activeAdapter,
   attach,
-  embeddingSite,
-  linearSite,
   loadPretrained,
   memoryStorage,
   onWarning,
   savePretrained,
+  withAdapter,
+} from '@peftjs/core';
+import {
+  embeddingSite,
+  linearSite,
   tensorAt,
   transposed,
-  withAdapter,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { farthestTensor, layersOf, toyModel } from '@peftjs/core/testing';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -1,7 +1,7 @@
+import { hostTensor } from '@peftjs/core';
 import {
   createRng,
   floats,
-  hostTensor,
   linearSite,
   loraDelta,
   normalValues,
@@ -15,7 +15,7 @@ import {
   type Site,
   type StepContext,
   type Tensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { embedding, linear } from '@peftjs/core/nn';
 import { contextOf, initialOf, tensorsOf } from '@peftjs/core/testing';
 import { lora, type LoraConfig } from '@peftjs/lora';

@@ -1,3 +1,4 @@
+import { PeftError } from '@peftjs/core';
 import {
   ConfigError,
   createRng,
@@ -5,13 +6,12 @@ import {
   hostZeros,
   loraDelta,
   normalValues,
-  PeftError,
   rankUnit,
   tensorAt,
+  linearSite,
   type AdapterLayer,
   type HostTensors,
-  linearSite,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { forwardOf, initialOf, layerOf, layersOf, tensorsOf } from '@peftjs/core/testing';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';

@@ -1,13 +1,13 @@
+import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
   floats,
-  hostTensor,
   linearSite,
   loraDelta,
   tensorAt,
   truncatedSvd,
   type HostTensor,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { contextOf, initialOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
 import type { LoraConfig, LoraGaConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';

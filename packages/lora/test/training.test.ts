@@ -2,18 +2,14 @@ import {
   activeAdapter,
   adamW,
   attach,
-  ConfigError,
   countParameters,
-  floats,
   loadPretrained,
   memoryStorage,
-  replaceAdapter,
   savePretrained,
-  tensorAt,
   train,
-  type HostTensors,
   type PeftModel,
 } from '@peftjs/core';
+import { ConfigError, floats, replaceAdapter, tensorAt, type HostTensors } from '@peftjs/core/method';
 import {
   farthestTensor,
   initialOf,

@@ -3,16 +3,15 @@ import {
   linearSite,
   ShapeError,
   UnsupportedError,
-  type Axis,
   type HostTensor,
   type HostTensors,
-  type InputSpec,
   type Lookup,
   type Scope,
   type Site,
   type Task,
   type Tensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
+import type { Axis, InputSpec } from '@peftjs/core/runtime';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 

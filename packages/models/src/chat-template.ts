@@ -3,7 +3,7 @@
  * no more trusted than one: it reaches nothing but the conversation and the names of the special tokens, and its size, what it
  * computes and what it writes are bounded.
  */
-import { CheckpointError, DataError } from '@peftjs/core';
+import { CheckpointError, DataError } from '@peftjs/core/method';
 import { reasonOf } from './json.js';
 
 /** What someone says in a conversation. */

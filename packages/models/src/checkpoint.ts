@@ -1,3 +1,4 @@
+import type { Model } from '@peftjs/core';
 import {
   ConfigError,
   quantized,
@@ -5,9 +6,8 @@ import {
   takesQuantized,
   type HostTensor,
   type HostTensors,
-  type Model,
   type Task,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import type { Architecture, Network } from './architecture.js';
 import type { ModelFolder } from './folder.js';
 import { shown } from './json.js';

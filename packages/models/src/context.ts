@@ -8,7 +8,7 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import type { Tensors } from '@peftjs/core';
+import type { Tensors } from '@peftjs/core/method';
 import { causalBias, maskBias } from '@peftjs/core/nn';
 import { batchInput } from './architecture.js';
 

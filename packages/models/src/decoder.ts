@@ -1,5 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs';
-import { linearSite, type Scope, type Task, type Tensors, type InputSpec } from '@peftjs/core';
+import { linearSite, type Scope, type Task, type Tensors } from '@peftjs/core/method';
+import type { InputSpec } from '@peftjs/core/runtime';
 import {
   frozenHead,
   headFor,

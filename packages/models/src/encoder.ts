@@ -7,7 +7,7 @@
  *
  * Every W has a bias.
  */
-import { embeddingSite, layerNormSite, linearSite, type Scope, type Site, type Tensors } from '@peftjs/core';
+import { embeddingSite, layerNormSite, linearSite, type Scope, type Site, type Tensors } from '@peftjs/core/method';
 import { attention, gelu, maskBias } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';

@@ -1,10 +1,10 @@
 /** Writes models for others: as `save_pretrained` of transformers does, and as transformers.js reads them. */
+import { diskStorage, type Model, type Storage } from '@peftjs/core';
 import {
   assertFullPrecision,
   assertLabelNames,
   CheckpointError,
   ConfigError,
-  diskStorage,
   floats,
   labelFields,
   specOf,
@@ -14,11 +14,9 @@ import {
   writeFolder,
   type HostTensor,
   type HostTensors,
-  type Model,
   type Site,
-  type Storage,
   type Task,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { checkFinite, checkShapes, weightShapes } from './architecture.js';
 import type { SourceFiles } from './checkpoint.js';

@@ -1,4 +1,4 @@
-import { isQuantized, UnsupportedError, type HostTensor, type HostTensors } from '@peftjs/core';
+import { isQuantized, UnsupportedError, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import type { Network } from './architecture.js';
 
 /**

@@ -3,7 +3,6 @@ export type { WeightDtype } from './checkpoint.js';
 export { generate, generateText, openGenerator, type TextGenerator } from './generation/generate.js';
 export type { Generated, GenerateOptions, WrittenToken } from './generation/options.js';
 export type { GenerateTextOptions } from './generation/text.js';
-export type { Decoding } from './architecture.js';
 export type { EncodeOptions, Encoding, Tokenizer } from './tokenizer.js';
 export type { ChatMessage, ChatTemplate } from './chat-template.js';
 export type { LoadProgress } from './folder.js';

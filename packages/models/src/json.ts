@@ -1,4 +1,4 @@
-import { CheckpointError } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 
 /** Parses a file of JSON in UTF-8. @throws CheckpointError when it is something else. */
 export function parseJson(bytes: Uint8Array, file: string): unknown {

@@ -1,15 +1,19 @@
+import { hostTensor, type Model } from '@peftjs/core';
 import {
   assertLabelNames,
   ConfigError,
   createRng,
   didYouMean,
-  hostTensor,
   hostZeros,
   integerFrom,
   parseOptions,
   sizeOf,
-} from '@peftjs/core';
-import type { HostTensors, Model, Scope, Site, Task, Tensors } from '@peftjs/core';
+  type HostTensors,
+  type Scope,
+  type Site,
+  type Task,
+  type Tensors,
+} from '@peftjs/core/method';
 import type { Tensor } from '@tensorflow/tfjs';
 import { weightShapes, type Decoding, type Head } from './architecture.js';
 import { modelFingerprint } from './fingerprint.js';

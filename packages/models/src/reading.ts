@@ -1,4 +1,4 @@
-import { ShapeError } from '@peftjs/core';
+import { ShapeError } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 

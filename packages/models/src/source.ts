@@ -1,11 +1,5 @@
-import {
-  ADAPTER_CONFIG,
-  CheckpointError,
-  ConfigError,
-  diskStorage,
-  UnsupportedError,
-  type Storage,
-} from '@peftjs/core';
+import { diskStorage, type Storage } from '@peftjs/core';
+import { ADAPTER_CONFIG, CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
 import type { CheckpointFormat } from './checkpoint.js';
 import { joined } from './folder.js';
 import { hubFolder, hubModel } from './hub/model-source.js';

@@ -1,4 +1,4 @@
-import { CheckpointError } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
 import { checkPatterns } from './tokenizer-patterns.js';
 

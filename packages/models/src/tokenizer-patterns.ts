@@ -1,4 +1,4 @@
-import { CheckpointError } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import { field } from './json.js';
 
 /*

@@ -1,5 +1,5 @@
 import * as huggingFace from '@huggingface/tokenizers';
-import { CheckpointError } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import type { ChatTemplate } from './chat-template.js';
 import { sha256 } from './fingerprint.js';
 import { reasonOf } from './json.js';

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { CheckpointError, DataError } from '@peftjs/core';
+import { CheckpointError, DataError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
 import { createChatTemplate, type ChatMessage } from '../src/chat-template.js';
 

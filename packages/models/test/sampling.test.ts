@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { createRng, EngineError } from '@peftjs/core';
+import { createRng, EngineError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
 import { candidates, drawn, mostLikely, penalised, type Sampling } from '../src/generation/next-token.js';
 

@@ -16,7 +16,7 @@ import {
   type HostTensors,
   type OfRanks,
   type TrainPlan,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import type { SoraConfig } from './config.js';
 import {
   drawnWorths,

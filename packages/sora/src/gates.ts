@@ -1,7 +1,7 @@
+import { hostTensor } from '@peftjs/core';
 import {
   floats,
   allocatedRanks,
-  hostTensor,
   rankCost,
   rankedPaths,
   rowNorms,
@@ -14,7 +14,7 @@ import {
   type HostTensors,
   type OfRanks,
   type Rng,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 
 /** The gates of one module. */
 export interface GateGroup {

@@ -9,7 +9,7 @@ import {
   type CallableMethod,
   type MatchOn,
   type Site,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { parseSoraConfig, type SoraConfig } from './config.js';
 import { resumedLayers, soraController } from './controller.js';
 import { alphaOf, gateCount, gatesAtStart, initialTensors, soraLayer } from './layer.js';
@@ -90,6 +90,6 @@ export {
   type SparsifyOptions,
   type SparsifySnapshot,
   type StageRecord,
-} from '@peftjs/core';
+} from '@peftjs/core/runtime';
 export { referenceThreshold, softThreshold } from './layer.js';
 export type { SoraConfig } from './config.js';

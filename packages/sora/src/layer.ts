@@ -1,6 +1,6 @@
+import { hostTensor } from '@peftjs/core';
 import {
   foldDiagonal,
-  hostTensor,
   hostZeros,
   kaimingUniform,
   nonZeros,
@@ -16,7 +16,7 @@ import {
   type HostTensors,
   type Rng,
   type Site,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import type { SoraConfig } from './config.js';

@@ -5,18 +5,14 @@ import {
   loadPretrained,
   memoryStorage,
   mergeAndUnload,
-  readSnapshot,
   savePretrained,
-  storedParameters,
-  tensorAt,
   withAdapter,
-  writeSnapshot,
   type Executor,
-  type HostTensors,
   type PeftModel,
-  type TrainingSnapshot,
   type TrainOptions,
 } from '@peftjs/core';
+import { storedParameters, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { layersOf, referenceExecutor, relativeDistance } from '@peftjs/core/testing';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';

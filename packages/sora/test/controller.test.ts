@@ -1,6 +1,6 @@
+import { hostTensor } from '@peftjs/core';
 import {
   createRng,
-  hostTensor,
   linearSite,
   normalValues,
   rankCost,
@@ -9,7 +9,7 @@ import {
   type Controller,
   type HostTensors,
   type TrainPlan,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { layersOf } from '@peftjs/core/testing';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';

@@ -1,4 +1,5 @@
-import { linearSite, loraDelta, onWarning, tensorAt, type AdapterLayers, type HostTensors } from '@peftjs/core';
+import { onWarning } from '@peftjs/core';
+import { linearSite, loraDelta, tensorAt, type AdapterLayers, type HostTensors } from '@peftjs/core/method';
 import { layersOf, relativeDistance } from '@peftjs/core/testing';
 import { sora } from '@peftjs/sora';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -1,4 +1,5 @@
-import { hostTensor, linearSite, tensorAt, type HostTensors } from '@peftjs/core';
+import { hostTensor } from '@peftjs/core';
+import { linearSite, tensorAt, type HostTensors } from '@peftjs/core/method';
 import { layersOf } from '@peftjs/core/testing';
 import { rankSizes, sora } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';

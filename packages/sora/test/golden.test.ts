@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { adamW, tensorAt } from '@peftjs/core';
+import { adamW } from '@peftjs/core';
+import { tensorAt } from '@peftjs/core/method';
 import { contextOf, layerOf, relativeDistance } from '@peftjs/core/testing';
 import { sora } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';

@@ -1,20 +1,16 @@
 import {
   activeAdapter,
   attach,
-  createRng,
   hostTensor,
-  normalValues,
   predict,
-  tensorAt,
   train,
   withAdapter,
-  type AdapterLayer,
-  type HostTensors,
   type Model,
   type PeftModel,
   type TrainOptions,
-  type TrainResult,
 } from '@peftjs/core';
+import { createRng, normalValues, tensorAt, type AdapterLayer, type HostTensors } from '@peftjs/core/method';
+import type { TrainResult } from '@peftjs/core/runtime';
 import {
   contextOf,
   initialOf,

@@ -1,4 +1,5 @@
-import { adamW, createRng, floats, linearSite, loraDelta, normalValues, tensorAt } from '@peftjs/core';
+import { adamW } from '@peftjs/core';
+import { createRng, floats, linearSite, loraDelta, normalValues, tensorAt } from '@peftjs/core/method';
 import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';

@@ -1,4 +1,5 @@
-import { activeAdapter, activeRanks, storedParameters, type TrainPlan } from '@peftjs/core';
+import { activeAdapter, activeRanks } from '@peftjs/core';
+import { storedParameters, type TrainPlan } from '@peftjs/core/method';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { expect, it } from 'vitest';
 import { attached, trainToy } from './harness.js';

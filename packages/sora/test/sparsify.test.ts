@@ -2,16 +2,13 @@ import {
   activeAdapter,
   activeRanks,
   evaluate,
-  readSnapshot,
-  replaceAdapter,
-  storedParameters,
-  writeSnapshot,
   type EvaluationData,
   type Executor,
   type PeftModel,
-  type StepEvent,
   type TrainingData,
 } from '@peftjs/core';
+import { replaceAdapter, storedParameters } from '@peftjs/core/method';
+import { readSnapshot, writeSnapshot, type StepEvent } from '@peftjs/core/runtime';
 import { referenceExecutor, toyEvaluationData, toyTrainingData } from '@peftjs/core/testing';
 import {
   sparsify,

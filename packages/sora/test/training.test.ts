@@ -6,20 +6,16 @@ import {
   mergeAdapter,
   mergeAndUnload,
   onWarning,
-  replaceAdapter,
   savePretrained,
-  storedParameters,
-  tensorAt,
   train,
   unmergeAdapter,
   withAdapter,
   type EvaluationData,
-  type HostTensors,
   type PeftModel,
-  type StepEvent,
-  type TrainingSnapshot,
   type TrainOptions,
 } from '@peftjs/core';
+import { replaceAdapter, storedParameters, tensorAt, type HostTensors } from '@peftjs/core/method';
+import type { StepEvent, TrainingSnapshot } from '@peftjs/core/runtime';
 import {
   gradientsByTape,
   referenceExecutor,

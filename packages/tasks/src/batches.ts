@@ -1,13 +1,5 @@
-import {
-  type Batch,
-  ConfigError,
-  createRng,
-  hostIntegers,
-  type HostTensor,
-  hostTensor,
-  type HostTensors,
-  type TrainingData,
-} from '@peftjs/core';
+import { hostTensor, type Batch, type TrainingData } from '@peftjs/core';
+import { ConfigError, createRng, hostIntegers, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { type CausalData, type CausalRow, ignored } from './encode-language.js';
 import { checkPositive, type EncodedData, type EncodedRow } from './encode.js';
 

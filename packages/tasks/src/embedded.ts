@@ -1,4 +1,4 @@
-import { createRng, DataError } from '@peftjs/core';
+import { createRng, DataError } from '@peftjs/core/method';
 import { createDataSet, type Row, selectRows } from './data-set.js';
 import { type Task, taskOf } from './task.js';
 import { grouped, splitOff } from './split.js';

@@ -1,4 +1,4 @@
-import { ConfigError, DataError, warnOnce } from '@peftjs/core';
+import { ConfigError, DataError, warnOnce } from '@peftjs/core/method';
 import { checkPositive } from './encode.js';
 import { areChats, type ChatRow, type LanguageSet, type Message, type PromptRow, type TextRow } from './language.js';
 

@@ -1,4 +1,4 @@
-import { ConfigError, DataError } from '@peftjs/core';
+import { ConfigError, DataError } from '@peftjs/core/method';
 import type { DataSet, Row, TaskKind } from './data-set.js';
 
 /** Which text of a pair that is too long loses tokens: the longer one, one after the other; always the first; always the second. */

@@ -1,4 +1,5 @@
-import { type EvaluationData, ShapeError } from '@peftjs/core';
+import type { EvaluationData } from '@peftjs/core';
+import { ShapeError } from '@peftjs/core/method';
 import { batchesByLength, type BatchOptions } from './batches.js';
 import type { CausalData, CausalRow } from './encode-language.js';
 import { checkPositive, type EncodedData } from './encode.js';

@@ -1,4 +1,5 @@
-import { ConfigError, type Storage } from '@peftjs/core';
+import type { Storage } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import { type DataSet } from './data-set.js';
 import { metricSet, type MetricSet, type Task, taskOf } from './task.js';
 import { parseParquet } from './parquet.js';

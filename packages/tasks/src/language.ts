@@ -1,4 +1,5 @@
-import { DataError, type Storage } from '@peftjs/core';
+import type { Storage } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
 import { fingerprintOf } from './data-set.js';
 import { fileStem, readBytes } from './read-table.js';
 import { decodeText, errorAt, excerpt, type JsonLine, jsonLines } from './table.js';

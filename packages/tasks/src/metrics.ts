@@ -3,7 +3,7 @@
  * those of classes are 0 there, as scikit-learn has it, the correlations NaN, as SciPy has it. Without any row those of classes
  * and the error are 0. A value that is NaN makes the correlations and the error NaN.
  */
-import { ShapeError } from '@peftjs/core';
+import { ShapeError } from '@peftjs/core/method';
 
 /** Share of rows whose class is right; 0 without rows. */
 export function accuracy(predicted: readonly number[], actual: readonly number[]): number {

@@ -1,4 +1,4 @@
-import { DataError } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
 import {
   type ColumnMetaData,
   type FileMetaData,

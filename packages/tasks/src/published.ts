@@ -1,4 +1,5 @@
-import { DataError, type Storage } from '@peftjs/core';
+import type { Storage } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
 import { mersenne } from 'pure-rand/generator/mersenne';
 import { createDataSet, type DataSet, type Row, selectRows } from './data-set.js';
 import type { Task } from './task.js';

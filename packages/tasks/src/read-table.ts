@@ -1,4 +1,5 @@
-import { CheckpointError, ConfigError, DataError, PeftError, type Storage } from '@peftjs/core';
+import { PeftError, type Storage } from '@peftjs/core';
+import { CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
 import { createDataSet, type DataSet, type Row, type TaskKind } from './data-set.js';
 import { metricsFor, metricsLedBy, type Task, taskOf } from './task.js';
 import { parseParquet } from './parquet.js';

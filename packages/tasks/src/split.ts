@@ -1,4 +1,4 @@
-import { ConfigError, createRng, DataError, type Rng } from '@peftjs/core';
+import { ConfigError, createRng, DataError, type Rng } from '@peftjs/core/method';
 import { type DataSet, type Row, selectRows } from './data-set.js';
 import { type CausalData, type CausalRow, countTruncated } from './encode-language.js';
 import { checkPositive } from './encode.js';

@@ -1,4 +1,4 @@
-import { DataError } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
 import Papa from 'papaparse';
 
 /** The columns that a table of the user's may have. */

@@ -1,4 +1,4 @@
-import { ConfigError } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import type { DataSet, TaskKind } from './data-set.js';
 import {
   accuracy,

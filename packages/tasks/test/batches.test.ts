@@ -1,4 +1,5 @@
-import { ConfigError, ShapeError, type Batch } from '@peftjs/core';
+import type { Batch } from '@peftjs/core';
+import { ConfigError, ShapeError } from '@peftjs/core/method';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {

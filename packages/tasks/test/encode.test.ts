@@ -1,4 +1,4 @@
-import { ConfigError } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
 import { createDataSet, encodeRows, type Row, type Tokenizer } from '@peftjs/tasks';
 

@@ -1,4 +1,4 @@
-import { DataError } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
 import { createRequire } from 'node:module';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';

@@ -1,4 +1,5 @@
-import { ConfigError, DataError, diskStorage, memoryStorage } from '@peftjs/core';
+import { diskStorage, memoryStorage } from '@peftjs/core';
+import { ConfigError, DataError } from '@peftjs/core/method';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import {

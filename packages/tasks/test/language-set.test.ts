@@ -1,4 +1,5 @@
-import { DataError, memoryStorage } from '@peftjs/core';
+import { memoryStorage } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
 import { isLanguageFile, languageSet, readLanguageSet, readLanguageTask, type DocumentEnd } from '@peftjs/tasks';
 import { bytesOf, expectDataError } from './files.js';

@@ -1,4 +1,4 @@
-import { ShapeError } from '@peftjs/core';
+import { ShapeError } from '@peftjs/core/method';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import {

@@ -1,4 +1,4 @@
-import { DataError } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { readTable, type DataSet, type ReadTableOptions, type TableFormat } from '@peftjs/tasks';

@@ -1,4 +1,5 @@
-import { ConfigError, memoryStorage, UnsupportedError } from '@peftjs/core';
+import { memoryStorage } from '@peftjs/core';
+import { ConfigError, UnsupportedError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
 import { readTable, readTask, type ReadTaskOptions, type Table, type TableReader } from '@peftjs/tasks';
 import { bytesOf, expectDataError } from './files.js';

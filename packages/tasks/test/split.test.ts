@@ -1,4 +1,4 @@
-import { ConfigError, DataError } from '@peftjs/core';
+import { ConfigError, DataError } from '@peftjs/core/method';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createDataSet, sliceRows, splitSelection, type DataSet } from '@peftjs/tasks';

@@ -1,4 +1,4 @@
-import { dropoutRate, integerFrom, parseOptions, targetEntries, type TargetConfig } from '@peftjs/core';
+import { dropoutRate, integerFrom, parseOptions, targetEntries, type TargetConfig } from '@peftjs/core/method';
 import * as v from 'valibot';
 
 /** Options of VeRA, in PEFT's names. */

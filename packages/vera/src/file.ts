@@ -12,7 +12,7 @@ import {
   type AdapterFile,
   type HostTensor,
   type HostTensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import type { VeraConfig } from './config.js';
 
 /** PEFT's names of d and b, after the path of their module, and of what all modules share. */

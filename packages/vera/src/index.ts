@@ -1,4 +1,4 @@
-import { defineMethod, narrowedTo, sitesForBudget, type CallableMethod, type Site } from '@peftjs/core';
+import { defineMethod, narrowedTo, sitesForBudget, type CallableMethod, type Site } from '@peftjs/core/method';
 import { parseVeraConfig, type VeraConfig } from './config.js';
 import { readVeraFile, veraFile } from './file.js';
 import { drawProjections, storedAt, veraLayer } from './layer.js';

@@ -1,7 +1,7 @@
+import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
   floats,
-  hostTensor,
   hostZeros,
   pickColumns,
   pickRows,
@@ -13,7 +13,7 @@ import {
   type AdapterLayer,
   type HostTensor,
   type Site,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { mersenne } from 'pure-rand/generator/mersenne';

@@ -1,13 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import {
-  hostTensor,
-  linearSite,
-  loraDelta,
-  tensorAt,
-  transposed,
-  type HostTensor,
-  type HostTensors,
-} from '@peftjs/core';
+import { hostTensor } from '@peftjs/core';
+import { linearSite, loraDelta, tensorAt, transposed, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { contextOf, forwardOf, initialOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
 import { vera } from '@peftjs/vera';
 import * as tf from '@tensorflow/tfjs';

@@ -4,15 +4,13 @@ import {
   attach,
   countParameters,
   getPeftModelStateDict,
-  linearSite,
   loadPretrained,
   memoryStorage,
   predict,
   savePretrained,
   setAdapter,
-  tensorAt,
-  type Site,
 } from '@peftjs/core';
+import { linearSite, tensorAt, type Site } from '@peftjs/core/method';
 import { layersOf, referenceExecutor, toyEvaluationData, toyModel } from '@peftjs/core/testing';
 import { vera } from '@peftjs/vera';
 import { describe, expect, it } from 'vitest';

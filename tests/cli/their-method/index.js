@@ -1,6 +1,15 @@
 /* A method as somebody else publishes it: y = x W0 + b + (x U) V, U [in, r], V [r, out], of the ranks that a budget pays for. */
-import { defineMethod, kaimingUniform, hostTensor, parseOptions, rankCost, ranksForBudget } from '@peftjs/core';
-import { targetEntries, tensorAt, trained } from '@peftjs/core';
+import { hostTensor } from '@peftjs/core';
+import {
+  defineMethod,
+  kaimingUniform,
+  parseOptions,
+  rankCost,
+  ranksForBudget,
+  targetEntries,
+  tensorAt,
+  trained,
+} from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import * as v from 'valibot';
 

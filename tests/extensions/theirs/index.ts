@@ -1,15 +1,7 @@
 /* What somebody else may publish: an optimizer, a loss, a schedule, a kernel, a network with its kinds of folder, and a form of table. */
-import {
-  DataError,
-  embeddingSite,
-  hostTensor,
-  linearSite,
-  tensorAt,
-  type HostTensors,
-  type Loss,
-  type Optimizer,
-  type Schedule,
-} from '@peftjs/core';
+import { hostTensor } from '@peftjs/core';
+import { DataError, embeddingSite, linearSite, tensorAt, type HostTensors } from '@peftjs/core/method';
+import type { Loss, Optimizer, Schedule } from '@peftjs/core/runtime';
 import type { KernelTable, Value } from '@peftjs/engine';
 import {
   batchInput,

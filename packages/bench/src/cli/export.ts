@@ -1,19 +1,21 @@
 import type { Command } from 'commander';
 import {
   activeAdapter,
-  assertLabelNames,
-  CheckpointError,
-  ConfigError,
   loadPretrained,
   mergeAndUnload,
-  outputsOf,
   savePretrained,
   withAdapter,
   type Model,
-  type PeftMethod,
   type PeftModel,
-  type Task,
 } from '@peftjs/core';
+import {
+  assertLabelNames,
+  CheckpointError,
+  ConfigError,
+  outputsOf,
+  type PeftMethod,
+  type Task,
+} from '@peftjs/core/method';
 import { checkOnnx, exportOnnx, type TextInput } from '@peftjs/engine';
 import { fromPretrained, openFolder, saveMerged, saveOnnx, type Folder, type PretrainedModel } from '@peftjs/models';
 import { offeredMethods, resolveMethod } from '../registry/methods.js';

@@ -2,7 +2,7 @@ import { existsSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { ADAPTER_CONFIG, ConfigError, didYouMean, warnOnce } from '@peftjs/core';
+import { ADAPTER_CONFIG, ConfigError, didYouMean, warnOnce } from '@peftjs/core/method';
 import type { DocumentEnd } from '@peftjs/tasks';
 import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
 import { offeredMethods } from '../registry/methods.js';

@@ -8,7 +8,7 @@ import {
   readAdapterConfig,
   sizeOf,
   type Site,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
 import { bytesSource, openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
 import { findPackage, packageFolder } from '../registry/packages.js';

@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander';
 import type { Job } from 'kubernetes-types/batch/v1.d.ts';
-import { ConfigError, DataError } from '@peftjs/core';
+import { ConfigError, DataError } from '@peftjs/core/method';
 import { assertSharable } from '../study/trials.js';
 import { count, studyFromFlags, withRunFlags, type RunFlags } from './flags.js';
 

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { CheckpointError, ConfigError, DataError } from '@peftjs/core';
+import { CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
 import type { EnginePlan } from '../registry/executors.js';
 import { writeReport } from '../report/files.js';
 import { summarise } from '../report/statistics/summary.js';

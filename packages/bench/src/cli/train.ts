@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import { ConfigError, countParameters, describeParameters, savePretrained } from '@peftjs/core';
+import { countParameters, describeParameters, savePretrained } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import { planRun } from '../run/plan-run.js';
 import { trialPreparer } from '../run/prepare.js';
 import { openProgress } from '../run/progress.js';

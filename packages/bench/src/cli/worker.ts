@@ -2,7 +2,8 @@ import { mkdir } from 'node:fs/promises';
 import { availableParallelism, homedir, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { CheckpointError, ConfigError, diskStorage } from '@peftjs/core';
+import { diskStorage } from '@peftjs/core';
+import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import { parseAddress } from '../run/queue/contract.js';
 import { count, INTERRUPTED, queueOption, untilSignal } from './flags.js';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigError } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import { engineFromFlags, resolveEngine } from './executors.js';
 
 const flags = { engine: 'compiled', backend: 'auto', dtype: 'fp32' };

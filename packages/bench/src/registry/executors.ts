@@ -1,4 +1,5 @@
-import { ConfigError, didYouMean, type Executor } from '@peftjs/core';
+import type { Executor } from '@peftjs/core';
+import { ConfigError, didYouMean } from '@peftjs/core/method';
 import { compiled, eager } from '@peftjs/engine';
 
 /** Which engine a plan asks for. */

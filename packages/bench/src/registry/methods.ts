@@ -1,5 +1,5 @@
 import { pathToFileURL } from 'node:url';
-import { ConfigError, didYouMean, type PeftMethod } from '@peftjs/core';
+import { ConfigError, didYouMean, type PeftMethod } from '@peftjs/core/method';
 import { findPackage, packageEntry, packageRoot, readManifest } from './packages.js';
 
 /** A method that an installed package offers under a command-line name. */

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CheckpointError } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 
 /**
  * Where packages are looked for: where peft-bench is installed, then where the command runs. So of two copies of a package it is the

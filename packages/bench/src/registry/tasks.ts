@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import { ConfigError, DataError, didYouMean, diskStorage, type Storage } from '@peftjs/core';
+import { diskStorage, type Storage } from '@peftjs/core';
+import { ConfigError, DataError, didYouMean } from '@peftjs/core/method';
 import {
   embeddedTasks,
   glueName,

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DataError } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
 import { failedTrial, syntheticTrial } from '../../test/synthetic-results.js';
 import { readResults, resultPath, writeResult } from './files.js';
 import { boundedHistory, type TrialResult } from './schema.js';

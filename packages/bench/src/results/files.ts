@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import * as v from 'valibot';
-import { DataError, diskStorage, NUMERICS, type Storage } from '@peftjs/core';
+import { diskStorage, type Storage } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
+import { NUMERICS } from '@peftjs/core/runtime';
 import { openSafetensors } from '@peftjs/safetensors';
 import { checkpointFolder, checkpointOwner, tuningFolder } from './folder.js';
 import { asJson, toJson } from './json.js';

@@ -4,7 +4,8 @@ import { dirname } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
-import { CheckpointError, ConfigError, diskStorage, PeftError } from '@peftjs/core';
+import { diskStorage, PeftError } from '@peftjs/core';
+import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import { isDead, ownIdentity, type ProcessIdentity } from '@peftjs/models';
 
 /** Where the checkpoints of the trials of a run lie. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DataError } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
 import { readResults, resultPath, writeResult } from './files.js';
 import type { DoneTrial } from './schema.js';
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { CheckpointError, DataError, UnsupportedError } from '@peftjs/core';
+import { CheckpointError, DataError, UnsupportedError } from '@peftjs/core/method';
 import type { PretrainedModel } from '@peftjs/models';
 import { areChats, type DataSet, type LanguageSet } from '@peftjs/tasks';
 import { resolveEngine } from '../registry/executors.js';

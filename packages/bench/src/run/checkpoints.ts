@@ -1,13 +1,7 @@
 import { createHash } from 'node:crypto';
-import {
-  CheckpointError,
-  diskStorage,
-  readSnapshot,
-  warnOnce,
-  writeSnapshot,
-  type Storage,
-  type TrainingSnapshot,
-} from '@peftjs/core';
+import { diskStorage, type Storage } from '@peftjs/core';
+import { CheckpointError, warnOnce } from '@peftjs/core/method';
+import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { bytesSource, openSafetensors } from '@peftjs/safetensors';
 import { checkpointPath } from '../results/folder.js';
 import { toJson, withNumbers } from '../results/json.js';

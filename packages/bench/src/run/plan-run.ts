@@ -1,4 +1,4 @@
-import { ConfigError, UnsupportedError, type PeftMethod } from '@peftjs/core';
+import { ConfigError, UnsupportedError, type PeftMethod } from '@peftjs/core/method';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
 import { isHeadAlone, resolveMethod, type ResolvedMethod } from '../registry/methods.js';

@@ -1,4 +1,4 @@
-import { warnOnce } from '@peftjs/core';
+import { warnOnce } from '@peftjs/core/method';
 import type { PretrainedModel } from '@peftjs/models';
 import { areChats, areTexts, chatML, encodeLanguage, encodeRows, fittingTokens } from '@peftjs/tasks';
 import type { LoadedLanguageTask, LoadedTask } from '../registry/tasks.js';

@@ -1,6 +1,6 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { EngineError, warnOnce } from '@peftjs/core';
+import { EngineError, warnOnce } from '@peftjs/core/method';
 import type { EnginePlan } from '../registry/executors.js';
 import type { Trial } from '../study/trials.js';
 import { trialPreparer } from './prepare.js';

@@ -1,5 +1,5 @@
 import { median } from 'simple-statistics';
-import type { EvaluationEvent, StepEvent } from '@peftjs/core';
+import type { EvaluationEvent, StepEvent } from '@peftjs/core/runtime';
 import { boundedHistory, type DoneTrial, type HistoryRow } from '../results/schema.js';
 import { epochsBefore } from '../study/study.js';
 import type { Trial } from '../study/trials.js';

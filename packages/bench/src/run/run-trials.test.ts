@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { NUMERICS } from '@peftjs/core';
+import { NUMERICS } from '@peftjs/core/runtime';
 import { syntheticTrial } from '../../test/synthetic-results.js';
 import type { LoadedTask } from '../registry/tasks.js';
 import type { DoneTrial } from '../results/schema.js';

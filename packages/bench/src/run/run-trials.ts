@@ -1,4 +1,5 @@
-import { DataError, NUMERICS } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
+import { NUMERICS } from '@peftjs/core/runtime';
 import type { LoadedTask } from '../registry/tasks.js';
 import { printable } from '../report/format.js';
 import { datedAfter, numericsOf, readResults, writeJson, writeResult } from '../results/files.js';

@@ -1,15 +1,13 @@
+import { activeAdapter, activeRanks, type PeftModel } from '@peftjs/core';
+import { storedParameters } from '@peftjs/core/method';
 import {
-  activeAdapter,
-  activeRanks,
   sparsify,
-  storedParameters,
   type Checkpoint,
   type EvaluationEvent,
-  type PeftModel,
   type SparsifyOptions,
   type StageRecord,
   type TrainResult,
-} from '@peftjs/core';
+} from '@peftjs/core/runtime';
 import type { SparsityStage } from '../results/schema.js';
 import { epochsBefore, type Stages } from '../study/study.js';
 import type { Keeping } from './checkpoints.js';

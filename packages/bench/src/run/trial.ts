@@ -5,19 +5,15 @@ import {
   calibrate,
   countParameters,
   evaluate,
-  optimizerStateBytes,
   train,
-  TrainingError,
   withAdapter,
-  type Checkpoint,
-  type ConfiguredMethod,
   type EvaluationData,
   type Executor,
-  type MatchOn,
   type PeftModel,
   type TrainOptions,
-  type TrainResult,
 } from '@peftjs/core';
+import { optimizerStateBytes, TrainingError, type ConfiguredMethod, type MatchOn } from '@peftjs/core/method';
+import type { Checkpoint, TrainResult } from '@peftjs/core/runtime';
 import { openExecutor } from '../registry/executors.js';
 import { isHeadAlone, resolveMethod } from '../registry/methods.js';
 import { RESULT_FORMAT, type DoneTrial, type FailedTrial, type Protocol } from '../results/schema.js';

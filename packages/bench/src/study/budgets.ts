@@ -1,3 +1,4 @@
+import type { Model } from '@peftjs/core';
 import {
   adaptedSites,
   assertWithinBase,
@@ -5,11 +6,10 @@ import {
   ConfigError,
   rankUnit,
   selectSites,
-  type Model,
   type PeftMethod,
   type Site,
   type TargetConfig,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import type { Stages } from './study.js';
 import type { Trial, TrialProtocol } from './trials.js';
 

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError, didYouMean } from '@peftjs/core';
+import { ConfigError, didYouMean } from '@peftjs/core/method';
 import { packageRoot } from '../registry/packages.js';
 import type { StudyInput } from './study.js';
 

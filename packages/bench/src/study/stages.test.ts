@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigError, parseOptions } from '@peftjs/core';
+import { ConfigError, parseOptions } from '@peftjs/core/method';
 import { presetNamed } from './presets.js';
 import { composeStudy, epochsBefore, stagesSchema, type Stages } from './study.js';
 

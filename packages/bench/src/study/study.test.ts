@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigError } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import { budgetCount, parseBudget } from './budgets.js';
 import { presetNamed } from './presets.js';
 import { composeStudy } from './study.js';

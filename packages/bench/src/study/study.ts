@@ -8,8 +8,8 @@ import {
   nonNegative,
   parseOptions,
   positive,
-  sparsifyingLevels,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
+import { sparsifyingLevels } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
 import type { DataSource } from '../registry/tasks.js';
 import { MAX_STAGES } from '../results/schema.js';

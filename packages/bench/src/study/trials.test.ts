@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigError } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import { parseShard, shardOf } from './trials.js';
 
 describe('a shard', () => {

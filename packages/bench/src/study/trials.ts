@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
-import { adamW, ConfigError, NUMERICS, resolveSchedule, type Named, type Optimizer } from '@peftjs/core';
+import { adamW } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
+import { resolveSchedule, NUMERICS, type Named, type Optimizer } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
 import { findPackage, readManifest } from '../registry/packages.js';
 import type { DataSource } from '../registry/tasks.js';

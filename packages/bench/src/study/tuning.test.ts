@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigError } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import { failedTrial, syntheticTrial } from '../../test/synthetic-results.js';
 import type { TrialResult } from '../results/schema.js';
 import { composeStudy, type StudyInput } from './study.js';

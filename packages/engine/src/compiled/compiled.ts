@@ -1,7 +1,8 @@
 import { Tensor as CommonTensor } from 'onnxruntime-common';
 import type { InferenceSession } from 'onnxruntime-common';
-import { ConfigError, EngineError } from '@peftjs/core';
-import type { CompiledFunction, Executor, HostBytes, HostTensor } from '@peftjs/core';
+import type { Executor } from '@peftjs/core';
+import { ConfigError, EngineError, type HostBytes, type HostTensor } from '@peftjs/core/method';
+import type { CompiledFunction } from '@peftjs/core/runtime';
 import type { Sizes, Specs } from '../axes.js';
 import { checkHostTensor, checkInputs } from '../checks.js';
 import { availableThreads } from '../host.js';

@@ -1,4 +1,4 @@
-import { EngineError } from '@peftjs/core';
+import { EngineError } from '@peftjs/core/method';
 import { namedAxis, type Sizes, type Specs } from '../axes.js';
 import { ELEMENT_NUMBERS } from './graph.js';
 import type { ConstantData, ElementType, GraphConstant, GraphNode } from './graph.js';

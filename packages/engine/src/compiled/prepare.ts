@@ -1,6 +1,6 @@
 /** A pure function as a graph: traced once, or, where it has named axes, at several sizes that are then merged. */
-import { EngineError } from '@peftjs/core';
-import type { PureFunction } from '@peftjs/core';
+import { EngineError } from '@peftjs/core/method';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { axisNames, namedAxis, sizedSpecs, type Sizes, type Specs } from '../axes.js';
 import { checkFunction, checkSpecs } from '../checks.js';
 import { Digest } from './digest.js';

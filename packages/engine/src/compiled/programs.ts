@@ -2,8 +2,8 @@
  * Sessions of ONNX Runtime by what they compute. A function that computes what another does, of this or another executor of the same
  * settings, gets the same session. One that nobody uses stays for the next who asks, until others have been given up more recently.
  */
-import { warnOnce } from '@peftjs/core';
-import type { PureFunction } from '@peftjs/core';
+import { warnOnce } from '@peftjs/core/method';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { axisNames, sizedSpecs, type Sizes, type Specs } from '../axes.js';
 import type { RunGraph } from './merge.js';
 import { NotOpen } from './open-graph.js';

@@ -1,5 +1,5 @@
 import type * as ort from 'onnxruntime-common';
-import { ConfigError, EngineError } from '@peftjs/core';
+import { ConfigError, EngineError } from '@peftjs/core/method';
 import { importOptional } from '../host.js';
 import { GraphBuilder } from './graph.js';
 import type { ElementType } from './graph.js';

@@ -6,7 +6,7 @@
  * The thread keeps the process alive only while an answer is awaited. It ends when nothing can reach its runtime, a session or a value
  * of it any more; a value that is forgotten without `dispose` is given up there when the garbage collector finds it here.
  */
-import { ConfigError, EngineError } from '@peftjs/core';
+import { ConfigError, EngineError } from '@peftjs/core/method';
 import { nodeModule } from '../host.js';
 import { notInstalled, reasonOf } from './runtime.js';
 import type { OrtData, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';

@@ -1,6 +1,6 @@
 import type { BackendValues, DataType, NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
-import { EngineError } from '@peftjs/core';
+import { EngineError } from '@peftjs/core/method';
 import { GraphBuilder, typedArray } from './graph.js';
 import type { ConstantData, Value } from './graph.js';
 import { dtypeFor } from './kernels/creation.js';

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import type { PureFunction, Tensors, TensorSpec } from '@peftjs/core';
+import type { Tensors, TensorSpec } from '@peftjs/core/method';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { checkFunction, checkOutputs, checkSpecs } from '../checks.js';
 import { withBackend } from '../tf-backends.js';
 import type { GraphBuilder, GraphConstant, GraphNode, GraphPort } from './graph.js';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { EngineError } from '@peftjs/core';
+import { EngineError } from '@peftjs/core/method';
 import { availableThreads, environment, importOptional, withoutCrashHandlers } from '../host.js';
 import { withBackend } from '../tf-backends.js';
 import { loadTensorFlow, TENSORFLOW_INSTALL, tensorFlowVersions } from './tensorflow.js';

@@ -1,7 +1,8 @@
 import { Tensor } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
-import { ConfigError, EngineError } from '@peftjs/core';
-import type { CompiledFunction, Executor, HostTensor, PureFunction, Tensors } from '@peftjs/core';
+import type { Executor } from '@peftjs/core';
+import { ConfigError, EngineError, type HostTensor, type Tensors } from '@peftjs/core/method';
+import type { CompiledFunction, PureFunction } from '@peftjs/core/runtime';
 import type { Specs } from '../axes.js';
 import { checkFunction, checkHostTensor, checkInputs, checkOutputs, checkSpecs } from '../checks.js';
 import { withBackend } from '../tf-backends.js';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { EngineError } from '@peftjs/core';
+import { EngineError } from '@peftjs/core/method';
 import { defaultEnvironment, environment, nodeModule } from '../host.js';
 
 /** The packages that bind TensorFlow; where both are installed, the one that also finds GPUs. */

@@ -1,5 +1,5 @@
-import { createRng, EngineError, hostIntegers, hostTensor, predict } from '@peftjs/core';
-import type { Batch, HostTensor, Model, PeftModel } from '@peftjs/core';
+import { hostTensor, predict, type Batch, type Model, type PeftModel } from '@peftjs/core';
+import { createRng, EngineError, hostIntegers, type HostTensor } from '@peftjs/core/method';
 import { compiled } from '../compiled/compiled.js';
 import { loadRuntime, type OrtRuntime, type OrtTensor } from '../compiled/runtime.js';
 import { TEXT_INPUTS, type TextInput } from './export-onnx.js';

@@ -1,13 +1,20 @@
+import type { Model, PeftModel } from '@peftjs/core';
 import {
-  actingParts,
   assertFullPrecision,
   EngineError,
+  specOf,
+  type DType,
+  type HostTensors,
+  type Tensors,
+} from '@peftjs/core/method';
+import {
+  actingParts,
   forward,
   frozenWeights,
-  specOf,
   stepContext,
-} from '@peftjs/core';
-import type { DType, HostTensors, InputSpec, Model, PeftModel, PureFunction, Tensors } from '@peftjs/core';
+  type InputSpec,
+  type PureFunction,
+} from '@peftjs/core/runtime';
 import type { GraphNode } from '../compiled/graph.js';
 import { standardTable } from '../compiled/kernels/table.js';
 import { ELEMENT_NUMBERS } from '../compiled/graph.js';

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import type { HostTensor, HostTensors, PureFunction, Tensors } from '@peftjs/core';
+import type { HostTensor, HostTensors, Tensors } from '@peftjs/core/method';
+import type { PureFunction } from '@peftjs/core/runtime';
 import { floats, integers } from '../cases.js';
 
 /** A function, what it gets, and the inputs whose gradients are compared too. */

@@ -21,7 +21,7 @@ import {
   type Site,
   type Task,
   type Tensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { attention, gelu, maskBias } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';

@@ -6,7 +6,7 @@
  *   of tokens   x_L W_c
  *   encode      mean over tokens of x_L
  */
-import type { Task } from '@peftjs/core';
+import type { Task } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import { denseHead, headFor, linearHead, type Architecture } from '../architecture.js';
 import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';

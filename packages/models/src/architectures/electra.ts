@@ -7,7 +7,7 @@
  *   of tokens   x_L W_c
  *   encode      mean over tokens of x_L
  */
-import type { Task } from '@peftjs/core';
+import type { Task } from '@peftjs/core/method';
 import { gelu } from '@peftjs/core/nn';
 import { denseHead, headFor, linearHead, type Architecture } from '../architecture.js';
 import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';

@@ -22,7 +22,7 @@ import {
   type Site,
   type Task,
   type Tensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { attention, geluTanh } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';

@@ -24,7 +24,7 @@ import {
   type Site,
   type Task,
   type Tensors,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import { attention, rotary, silu, type RotaryOptions } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';

@@ -1,4 +1,4 @@
-import { CheckpointError, type Task } from '@peftjs/core';
+import { CheckpointError, type Task } from '@peftjs/core/method';
 import type { Architecture } from '../architecture.js';
 import { field, shown } from '../json.js';
 import { positiveInteger, refuseUnless, type ConfigFile, type ModelType } from '../transformers/config.js';

@@ -4,7 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { CheckpointError } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import { field, shown } from '../json.js';
 import { positiveInteger, positiveNumber, refuseUnless, type ConfigFile } from '../transformers/config.js';
 

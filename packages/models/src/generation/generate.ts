@@ -3,30 +3,28 @@
  * that is a pass over itself alone. Both passes have fixed shapes, so that each is compiled once: the prompts are padded at the end
  * to a power of two, and what is kept has room for one.
  */
+import type { Executor, Model, PeftModel } from '@peftjs/core';
 import {
-  actingParts,
   createRng,
   floats,
   hostIntegers,
+  tensorAt,
+  type AdapterLayers,
+  type HostTensors,
+  type Rng,
+} from '@peftjs/core/method';
+import {
+  actingParts,
   modelInputs,
   openRuntime,
   openSpecs,
   releaseAll,
-  tensorAt,
   uploadAll,
-} from '@peftjs/core';
-import type {
-  AdapterLayers,
-  Executor,
-  HostTensors,
-  InputSpec,
-  Model,
-  Pass,
-  PeftModel,
-  Rng,
-  Runtime,
-  Values,
-} from '@peftjs/core';
+  type InputSpec,
+  type Pass,
+  type Runtime,
+  type Values,
+} from '@peftjs/core/runtime';
 import type { Decoding } from '../architecture.js';
 import type { ChatMessage } from '../chat-template.js';
 import type { PretrainedModel } from '../pretrained.js';

@@ -10,7 +10,7 @@
  *
  * In this order, which is that of transformers.
  */
-import { EngineError, type Rng } from '@peftjs/core';
+import { EngineError, type Rng } from '@peftjs/core/method';
 
 /** How a token is drawn. */
 export interface Sampling {

@@ -1,15 +1,14 @@
+import { hostTensor, type Model } from '@peftjs/core';
 import {
   ConfigError,
   hostIntegers,
-  hostTensor,
   integerFrom,
   parseOptions,
   positive,
   UnsupportedError,
   warnOnce,
   type HostTensors,
-  type Model,
-} from '@peftjs/core';
+} from '@peftjs/core/method';
 import type { Decoding } from '../architecture.js';
 import { shown } from '../json.js';
 import type { Sampling } from './next-token.js';

@@ -1,4 +1,4 @@
-import { ConfigError, UnsupportedError } from '@peftjs/core';
+import { ConfigError, UnsupportedError } from '@peftjs/core/method';
 import type { ChatMessage } from '../chat-template.js';
 import type { Tokenizer } from '../tokenizer.js';
 import type { Generated, GenerateOptions } from './options.js';

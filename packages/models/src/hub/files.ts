@@ -1,4 +1,4 @@
-import { warnOnce } from '@peftjs/core';
+import { warnOnce } from '@peftjs/core/method';
 import type { ByteSource } from '@peftjs/safetensors';
 import { checkMemory, freeMemory } from '../folder.js';
 import { complete, type HubCache } from './download.js';

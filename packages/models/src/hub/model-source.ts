@@ -1,5 +1,6 @@
 /** Repositories of the hub as storages, for what reads models and adapters from folders. */
-import { UnsupportedError, type Storage } from '@peftjs/core';
+import type { Storage } from '@peftjs/core';
+import { UnsupportedError } from '@peftjs/core/method';
 import { checkMemory, joined } from '../folder.js';
 import { TOKENIZER_FILES } from '../transformers/tokenizer.js';
 import { openRepository, type HubFiles, type Repository } from './files.js';

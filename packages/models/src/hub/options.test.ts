@@ -1,4 +1,4 @@
-import { ConfigError } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import { expect, it } from 'vitest';
 import { tokenOf } from './options.js';
 

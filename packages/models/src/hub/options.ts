@@ -1,4 +1,4 @@
-import { ConfigError } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import { shown } from '../json.js';
 
 /** How files come from the Hugging Face hub: the options of transformers.js, those of several words in camel case as well. */

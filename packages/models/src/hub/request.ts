@@ -1,5 +1,6 @@
 /** Asks the hub: the token goes to it alone, a busy hub is waited for, and every refusal is one clear line. */
-import { ConfigError, PeftError } from '@peftjs/core';
+import { PeftError } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
 import { shown } from '../json.js';
 import type { HubSettings } from './options.js';
 

@@ -1,4 +1,5 @@
-import { CheckpointError, type Model, type Task, type TensorSpec } from '@peftjs/core';
+import type { Model } from '@peftjs/core';
+import { CheckpointError, type Task, type TensorSpec } from '@peftjs/core/method';
 import { checkFinite, checkShapes, type Network } from '../architecture.js';
 import { layerPath, useLite } from '../architectures/use-lite.js';
 import {

@@ -1,4 +1,5 @@
-import { CheckpointError, memoryStorage } from '@peftjs/core';
+import { memoryStorage } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
 import { modelFolder, type ModelFolder } from '../folder.js';
 import { readManifest, readTensors } from './weights.js';

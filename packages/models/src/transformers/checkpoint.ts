@@ -1,4 +1,4 @@
-import { CheckpointError, ConfigError, labelsIn, type Task } from '@peftjs/core';
+import { CheckpointError, ConfigError, labelsIn, type Task } from '@peftjs/core/method';
 import type { Checkpoint, CheckpointFormat, SourceFiles, WeightDtype } from '../checkpoint.js';
 import { readChatTemplate, readEosTokenIds, readTokenizer, TOKENIZER_FILES } from './tokenizer.js';
 import type { ModelFolder } from '../folder.js';

@@ -1,4 +1,4 @@
-import { CheckpointError, incompleteSave, type Task } from '@peftjs/core';
+import { CheckpointError, incompleteSave, type Task } from '@peftjs/core/method';
 import type { Architecture } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
 import { field, shown } from '../json.js';

@@ -1,4 +1,4 @@
-import { CheckpointError } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import type { Network } from '../architecture.js';
 import { createChatTemplate, MAX_TEMPLATE, type ChatTemplate } from '../chat-template.js';
 import type { ModelFolder } from '../folder.js';

@@ -7,7 +7,8 @@ import {
   type SafetensorsFile,
   type TensorSpec,
 } from '@peftjs/safetensors';
-import { CheckpointError, hostTensor, transposed, type HostTensor, type Site } from '@peftjs/core';
+import { hostTensor } from '@peftjs/core';
+import { CheckpointError, transposed, type HostTensor, type Site } from '@peftjs/core/method';
 import {
   checkFinite,
   checkShapes,

@@ -1,5 +1,5 @@
 import { mean, quantileSorted, sampleStandardDeviation } from 'simple-statistics';
-import { createRng } from '@peftjs/core';
+import { createRng } from '@peftjs/core/method';
 
 /** Resamples behind every interval. */
 export const RESAMPLES = 10_000;

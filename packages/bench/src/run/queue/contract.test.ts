@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigError, DataError } from '@peftjs/core';
+import { ConfigError, DataError } from '@peftjs/core/method';
 import { failedTrial, syntheticTrial } from '../../../test/synthetic-results.js';
 import type { DoneTrial } from '../../results/schema.js';
 import type { Trial } from '../../study/trials.js';

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { JobsOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import * as v from 'valibot';
-import { ConfigError, DataError } from '@peftjs/core';
+import { ConfigError, DataError } from '@peftjs/core/method';
 import type { DataSource } from '../../registry/tasks.js';
 import { anyNumber, canonical } from '../../results/json.js';
 import { trialResultSchema, type DoneTrial } from '../../results/schema.js';

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { setTimeout as timer } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { ConfigError, warnOnce } from '@peftjs/core';
+import { ConfigError, warnOnce } from '@peftjs/core/method';
 import type { RedisAddress } from './contract.js';
 
 /** The first Redis whose scripts can do what BullMQ asks of them. */

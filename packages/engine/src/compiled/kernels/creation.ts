@@ -1,5 +1,5 @@
 import type { FillAttrs, LinSpaceAttrs, OneHotAttrs, RangeAttrs } from '@tensorflow/tfjs';
-import { EngineError } from '@peftjs/core';
+import { EngineError } from '@peftjs/core/method';
 import { typedArray } from '../graph.js';
 import type { GraphBuilder, Value, ValueType } from '../graph.js';
 import { indices } from './kernel.js';

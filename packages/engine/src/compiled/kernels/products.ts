@@ -1,5 +1,5 @@
 import type { BatchMatMulAttrs, _FusedMatMulAttrs } from '@tensorflow/tfjs';
-import { EngineError } from '@peftjs/core';
+import { EngineError } from '@peftjs/core/method';
 import { broadcast } from '../graph.js';
 import type { GraphBuilder, Value } from '../graph.js';
 import { activate, clip } from './elementwise.js';

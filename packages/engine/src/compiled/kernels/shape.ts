@@ -18,7 +18,7 @@ import type {
   UnpackAttrs,
   UnsortedSegmentSumAttrs,
 } from '@tensorflow/tfjs';
-import { EngineError } from '@peftjs/core';
+import { EngineError } from '@peftjs/core/method';
 import type { GraphBuilder, Value } from '../graph.js';
 import { dtypeFor } from './creation.js';
 import { indices, numberType, positive, spliced } from './kernel.js';

@@ -1,0 +1,179 @@
+// The door for who writes a method, a model or a reader: contracts, options, tensors, factors, ranks, budgets and files.
+export {
+  CheckpointError,
+  ConfigError,
+  DataError,
+  didYouMean,
+  EngineError,
+  ShapeError,
+  TargetModuleError,
+  TrainingError,
+  UnsupportedError,
+} from './errors.js';
+export {
+  describe,
+  dropoutRate,
+  integerFrom,
+  nonNegative,
+  parseOptions,
+  positive,
+  warnOnce,
+  type Warn,
+} from './config.js';
+export { createRng, type Rng } from './rng.js';
+export {
+  floats,
+  hostIntegers,
+  hostScalar,
+  hostZeros,
+  sizeOf,
+  specOf,
+  tensorAt,
+  tensorsAt,
+  transposed,
+  type DType,
+  type HostBytes,
+  type HostTensor,
+  type HostTensors,
+  type Tensors,
+  type TensorSpec,
+} from './tensors.js';
+export {
+  assertFullPrecision,
+  isQuantized,
+  quantized,
+  quantizedModel,
+  takesQuantized,
+  type QuantizedTensor,
+} from './quantized.js';
+export type { DataKind, Lookup, Scope, Task } from './contracts/model.js';
+export {
+  embeddingSite,
+  layerNormSite,
+  linearSite,
+  type Place,
+  type Site,
+  type SiteKind,
+  type SiteRole,
+} from './contracts/site.js';
+export {
+  trained,
+  type AdapterContents,
+  type AdapterFile,
+  type AdapterLayer,
+  type AdapterLayers,
+  type Calibration,
+  type CalibrationKind,
+  type CallableMethod,
+  type Capabilities,
+  type ConfiguredMethod,
+  type Controller,
+  type ControllerChanges,
+  type ControllerState,
+  type ForwardContext,
+  type FrozenModule,
+  type Init,
+  type LoraFactors,
+  type MatchOn,
+  type ParamSpec,
+  type PeftMethod,
+  type ResizedLayer,
+  type StateSpec,
+  type StepContext,
+  type TargetConfig,
+  type TrainPlan,
+  type UpdateContext,
+} from './contracts/method.js';
+export { assertLabelNames, labelFields, labelsIn, outputsOf } from './head.js';
+export { adaptedSites, defineMethod, type AttachOptions } from './adapter/attach.js';
+export {
+  isWithin,
+  matches,
+  narrowedTo,
+  patternValue,
+  selectSites,
+  targetEntries,
+  type TargetReport,
+} from './adapter/targets.js';
+export { biasLayer, fullModule } from './adapter/layers.js';
+export { replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
+export type { MergeOptions } from './adapter/adapters.js';
+export {
+  baseParameters,
+  optimizerStateBytes,
+  storedParameters,
+  type LayerStatus,
+  type ModelStatus,
+  type ParameterCount,
+} from './adapter/accounting.js';
+export {
+  foldDiagonal,
+  joinFactors,
+  kaimingUniform,
+  loraDelta,
+  nonZeros,
+  normalValues,
+  pickColumns,
+  pickRows,
+  placeColumns,
+  placeRows,
+  rowNorms,
+  scaleColumns,
+  scaled,
+  type RankChoice,
+} from './adapter/factors.js';
+export {
+  allocatedCost,
+  allocatedRanks,
+  assertCuttable,
+  changeRanks,
+  cutStep,
+  keepRanks,
+  missedCut,
+  rankedPaths,
+  selectRanks,
+  truncated,
+  withRankCounts,
+  withResized,
+  type OfRanks,
+  type RankChange,
+} from './adapter/ranks.js';
+export {
+  assertOneRank,
+  assertWithinBase,
+  compactPattern,
+  isNearBudget,
+  rankCost,
+  ranksForBudget,
+  rankUnit,
+  selectWithinBudget,
+  sitesForBudget,
+  type BudgetItem,
+  type RankTable,
+} from './adapter/budget.js';
+export {
+  adaptedPaths,
+  assertFeatures,
+  gatedLoraFiles,
+  loraFile,
+  matrixOf,
+  readLoraFile,
+  warnOfUnknownTensors,
+  type GatedFiles,
+  type GatedFormat,
+  type LoraFileContents,
+} from './files/lora-file.js';
+export {
+  ADAPTER_CONFIG,
+  ADAPTER_WEIGHTS,
+  readAdapterConfig,
+  type LoadOptions,
+  type SaveOptions,
+} from './files/pretrained.js';
+export type { ConvertOptions } from './files/convert.js';
+export type { StateDictOptions } from './files/state-dict.js';
+export type { CombinationType, WeightedAdapterOptions } from './files/weighted.js';
+export { incompleteSave, writeFolder, type FolderFiles } from './storage.js';
+export { qr, type QrFactors } from './linalg/qr.js';
+export { symmetricInverse, type InverseOptions } from './linalg/matrix.js';
+export { truncatedSvd, type SvdOptions, type TruncatedSvd } from './linalg/truncated-svd.js';

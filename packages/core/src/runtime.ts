@@ -1,0 +1,69 @@
+// The door for who runs the step: executors and their programs, the runtime of a model, what training is given and what it tells.
+export { NUMERICS } from './numerics.js';
+export type { Axis, CompiledFunction, EngineInfo, InputSpec, PureFunction } from './contracts/executor.js';
+export {
+  downloadAll,
+  openProgram,
+  releaseAll,
+  uploadAll,
+  type AtRest,
+  type Held,
+  type Leaves,
+  type Program,
+  type Specs,
+  type Values,
+} from './runtime/program.js';
+export {
+  frozenWeights,
+  openRuntime,
+  releaseRuntimes,
+  type FrozenValues,
+  type Pass,
+  type PassInputs,
+  type PassSpecs,
+  type ReadyPass,
+  type Runtime,
+} from './runtime/runtime.js';
+export { modelInputs, openSpecs } from './runtime/inputs.js';
+export { stepContext } from './runtime/context.js';
+export { drawNoise } from './runtime/noise.js';
+export { actingParts, type ActingParts } from './adapter/acting.js';
+export { forward, type ForwardTensors } from './adapter/scope.js';
+export type { Named, Settings } from './settings.js';
+export type { Loss, LossBatch } from './losses/loss.js';
+export { lossFor } from './losses/losses.js';
+export type { CarriedKind, CarriedLike, CarrySlot, Optimizer, OptimizerStep, Slot } from './optimizers/optimizer.js';
+export type { AdafactorOptions } from './optimizers/adafactor.js';
+export type { AdamWOptions } from './optimizers/adamw.js';
+export type { LionOptions } from './optimizers/lion.js';
+export type { SgdOptions } from './optimizers/sgd.js';
+export {
+  resolveSchedule,
+  type ResolvedSchedule,
+  type Schedule,
+  type ScheduleName,
+  type ScheduleOptions,
+  type Warmup,
+} from './train/schedules.js';
+export {
+  layerRules,
+  objectiveGradients,
+  shapedGradients,
+  trainedTensors,
+  type Gradients,
+  type TrainedTensor,
+} from './train/step.js';
+export type { EvaluationEvent, Selection, StepEvent } from './train/options.js';
+export type { TrainResult } from './train/train.js';
+export type { CalibrateOptions } from './train/calibrate.js';
+export type { EvaluateOptions, PredictOptions } from './train/evaluate.js';
+export { readSnapshot, writeSnapshot, type Checkpoint, type TrainingSnapshot } from './train/snapshot.js';
+export {
+  sparsify,
+  sparsifyingLevels,
+  type LevelSpacing,
+  type SparsifyData,
+  type SparsifyOptions,
+  type SparsifySnapshot,
+  type StageRecord,
+} from './train/sparsify.js';
