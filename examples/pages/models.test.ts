@@ -236,6 +236,16 @@ describe('the engine', () => {
     expect(activeAdapter(peft).values).not.toEqual(before);
   });
 
+  it('trains it in a thread', async () => {
+    const { peft, data } = await adapted();
+    const before = activeAdapter(peft).values;
+    // #region worker
+    const executor = compiled({ worker: true });
+    await train(peft, data, { executor, epochs: 3, learningRate: 1e-3 }); // requests are answered meanwhile
+    // #endregion worker
+    expect(activeAdapter(peft).values).not.toEqual(before);
+  });
+
   it('compiles a function by itself', async () => {
     // #region step
     const executor = compiled({ threads: 2 });

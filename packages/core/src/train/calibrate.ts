@@ -172,7 +172,7 @@ async function summed(
       const specs = { inputs: openSpecs(inputs, sizes, model.axes), ...openSpecs({ labels, rowWeights }, sizes) };
       const program = programs.get(JSON.stringify(specs), () =>
         openProgram(executor, measure, {
-          batch: specs as never,
+          batch: specs,
           frozen: frozen.specs,
           adapter: layerSpecs(saved).all,
         }),
