@@ -59,7 +59,7 @@ function profiled(profileFilePrefix: string): { runtime: OrtRuntime; end(): void
     return session;
   };
   return {
-    runtime: { ...ort, InferenceSession: { create } as unknown as OrtRuntime['InferenceSession'] },
+    runtime: { ...ort, InferenceSession: { create } },
     end: () => sessions.forEach((session) => session.endProfiling()),
   };
 }
