@@ -14,10 +14,10 @@ import { trainedTensors } from '../train/step.js';
 import { tensorsOf } from './single-layer.js';
 import { toyTrainingData } from './toy-model.js';
 
-/** A partial derivative of the loss, measured. */
-export interface DifferenceProbe {
+/** The slope of the loss along a direction of length 1 of one tensor, measured. */
+export interface Slope {
   readonly name: string;
-  readonly index: number;
+  readonly direction: Float32Array;
   readonly value: number;
 }
 
@@ -34,25 +34,27 @@ export function gradientsByTape(peft: PeftModel): Record<string, Float32Array> {
   });
 }
 
-/** Some of the same derivatives by differences over four points, whose error is of the fourth order in the step. */
-export function gradientsByDifferences(peft: PeftModel, probesPerTensor: number): DifferenceProbe[] {
+/**
+ * The loss's slope along a drawn direction of each tensor, which all of its elements have a part in: by differences over four points,
+ * whose error is of the fourth order in the step.
+ */
+export function slopesByDifferences(peft: PeftModel): Slope[] {
   const rng = createRng(5);
   const step = 1e-2;
   return tf.tidy(() => {
     const loss = toyLoss(peft);
-    return trainedTensors(allLayers(activeAdapter(peft))).flatMap(({ key }) => {
-      const tensor = activeAdapter(peft).values[key] as HostTensor;
-      const values = floats(tensor, key);
-      return Array.from({ length: probesPerTensor }, () => {
-        const index = rng.integer(values.length);
-        const at = (shift: number): number => {
-          const moved = values.slice();
-          moved[index] = (moved[index] as number) + shift;
-          return lossAt(loss, { ...activeAdapter(peft).values, [key]: { ...tensor, data: moved } });
-        };
-        const slope = (width: number): number => (at(width) - at(-width)) / (2 * width);
-        return { name: key, index, value: (4 * slope(step / 2) - slope(step)) / 3 };
-      });
+    const { values: all } = activeAdapter(peft);
+    return trainedTensors(allLayers(activeAdapter(peft))).map(({ key }) => {
+      const tensor = all[key] as HostTensor;
+      const drawn = floats(tensor, key).map(() => rng.normal());
+      const length = Math.hypot(...drawn);
+      const direction = drawn.map((value) => value / length);
+      const at = (shift: number): number => {
+        const data = floats(tensor, key).map((value, place) => value + shift * (direction[place] as number));
+        return lossAt(loss, { ...all, [key]: { ...tensor, data } });
+      };
+      const slope = (width: number): number => (at(width) - at(-width)) / (2 * width);
+      return { name: key, direction, value: (4 * slope(step / 2) - slope(step)) / 3 };
     });
   });
 }

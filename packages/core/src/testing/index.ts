@@ -1,7 +1,7 @@
 export { farthestTensor, relativeDistance } from './closeness.js';
 export type { ConformanceOptions } from './conformance/suite.js';
 export { testMethod } from './conformance/test-method.js';
-export { gradientsByDifferences, gradientsByTape, type DifferenceProbe } from './gradients.js';
+export { gradientsByTape, slopesByDifferences, type Slope } from './gradients.js';
 export { referenceExecutor } from './reference-executor.js';
 export { contextOf, forwardOf, initialOf, layerOf, layersOf, tensorsOf } from './single-layer.js';
 export { toyEvaluationData, toyModel, toyTrainingData } from './toy-model.js';
