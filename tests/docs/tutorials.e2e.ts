@@ -11,7 +11,7 @@ const seen: Readonly<Record<string, RegExp>> = {
   adalora: /encoder\S* +█+ \d+$/m,
   'adapter-to-transformers-js': /farthest logits, relatively: \d/,
   'compare-methods': /report\.html/,
-  'compiled-training': /found 1\.00 2\.00 -1\.00 0\.00 0\.50 3\.00/,
+  'compiled-training': /found 1\.00 2\.00 -1\.00 -?0\.00 0\.50 3\.00/,
   lora: /^(good|bad ) I could not put it down\.$/m,
   'own-layers-model': /merged 0\.\d+/,
   'own-model': /trainable params: [\d,]+/,
