@@ -29,7 +29,7 @@ export { stepContext } from './runtime/context.js';
 export { drawNoise } from './runtime/noise.js';
 export { actingParts, type ActingParts } from './adapter/acting.js';
 export { forward, type ForwardTensors } from './adapter/scope.js';
-export type { Named, Settings } from './settings.js';
+export { plainNamed, type Named, type Settings } from './settings.js';
 export type { Loss, LossBatch } from './losses/loss.js';
 export { lossFor } from './losses/losses.js';
 export type { CarriedKind, CarriedLike, CarrySlot, Optimizer, OptimizerStep, Slot } from './optimizers/optimizer.js';

@@ -41,6 +41,11 @@ export function assertNamed(what: string, value: unknown): asserts value is Name
   }
 }
 
+/** The name and settings of a value alone, as they are written and compared. */
+export function plainNamed({ name, settings = {} }: Named): Required<Named> {
+  return { name, settings };
+}
+
 /** Whether two values compute the same: one name and equal settings, in whatever order. */
 export function sameNamed(a: Named, b: Named): boolean {
   return a.name === b.name && differingSettings(a, b).length === 0;

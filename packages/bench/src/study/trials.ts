@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { adamW } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
-import { resolveSchedule, NUMERICS, type Named, type Optimizer } from '@peftjs/core/runtime';
+import { NUMERICS, plainNamed, resolveSchedule, type Optimizer } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
 import { findPackage, readManifest } from '../registry/packages.js';
 import type { DataSource } from '../registry/tasks.js';
@@ -109,9 +109,10 @@ export function trialOf(
 function withId(trial: Omit<Trial, 'id'>): Trial {
   // The content of the files counts, not where they lie, and the rate, not how it was found.
   const { data: _paths, tuning: _tuning, ...content } = trial;
+  // The loss follows from the data, whose content is hashed.
   const training = {
-    optimizer: named(optimizerOf(trial.protocol)),
-    schedule: named(resolveSchedule(trial.protocol.schedule)),
+    optimizer: plainNamed(optimizerOf(trial.protocol)),
+    schedule: plainNamed(resolveSchedule(trial.protocol.schedule)),
   };
   const digest = createHash('sha256')
     .update(canonical({ ...content, training }))
@@ -123,11 +124,6 @@ function withId(trial: Omit<Trial, 'id'>): Trial {
 /** The optimizer that trains under a protocol. */
 export function optimizerOf({ weightDecay }: Pick<StudyProtocol, 'weightDecay'>): Optimizer {
   return adamW({ weightDecay });
-}
-
-/** What of a value is compared: the loss follows from the data, whose content is hashed. */
-function named({ name, settings = {} }: Named): Required<Named> {
-  return { name, settings };
 }
 
 function plain(text: string): string {

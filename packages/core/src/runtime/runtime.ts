@@ -6,7 +6,7 @@ import { isQuantized } from '../quantized.js';
 import { hostTensor, specOf, type HostBytes, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
 import { stepContext } from './context.js';
 import { hostLookups, layerSpecs } from './inputs.js';
-import { openProgram, type Program, type Values } from './program.js';
+import { openProgram, releaseAll, type Program, type Values } from './program.js';
 
 /*
  * One runtime per model and executor: what training, evaluation, prediction, calibration and generation share. It uploads each
@@ -126,7 +126,7 @@ function makeShared(model: Model, executor: Executor): Shared {
       Object.assign(values, uploaded);
       for (const [key, tensor] of Object.entries(held)) specs[key] = specOf(tensor);
     }
-    return { specs, values, release: () => own.forEach((each) => releaseValues(executor, each)) };
+    return { specs, values, release: () => own.forEach((each) => releaseAll(executor, each)) };
   };
 
   const pass: Runtime['pass'] = (layers, { name, compute }, open) => {
@@ -144,7 +144,7 @@ function makeShared(model: Model, executor: Executor): Shared {
     runtime: { model, executor, frozen, pass },
     async dispose() {
       for (const each of passes.splice(0)) await each.dispose();
-      for (const uploaded of weights.values()) releaseValues(executor, uploaded);
+      for (const uploaded of weights.values()) releaseAll(executor, uploaded);
       weights.clear();
     },
   };
@@ -223,8 +223,4 @@ function uploadHeld(executor: Executor, held: Readonly<Record<string, HostTensor
     tensor.dtype === 'int8' ? executor.uploadBytes?.(tensor) : executor.upload(tensor),
   ]);
   return Object.fromEntries(entries) as Values;
-}
-
-function releaseValues(executor: Executor, values: Values): void {
-  for (const value of Object.values(values)) executor.release(value);
 }

@@ -13,12 +13,12 @@ import { TrainingError } from '../errors.js';
 import type { Controller, ControllerChanges, ResizedLayer } from '../contracts/method.js';
 import type { Batch, Model } from '../contracts/model.js';
 import type { CarriedKind, Optimizer } from '../optimizers/optimizer.js';
-import { mapValues } from '../tensors.js';
 import { createRng, type Rng } from '../rng.js';
 import { layerSpecs } from '../runtime/inputs.js';
 import { downloadAll, releaseAll, uploadAll } from '../runtime/program.js';
 import { openRuntime, type Runtime } from '../runtime/runtime.js';
-import { hostZeros, tensorAt, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
+import { plainNamed } from '../settings.js';
+import { hostZeros, mapValues, tensorAt, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
 import { meanLoss } from './evaluate.js';
 import type { TrainOptions, TrainSettings } from './options.js';
 import type { Checkpoint, TrainingSnapshot } from './snapshot.js';
@@ -186,26 +186,33 @@ async function resize(run: Run, resized: Readonly<Record<string, ResizedLayer>>)
   const { runtime, settings } = run;
   const { executor } = runtime;
   const before = run.adapter;
-  const adapter = await downloadAll(executor, run.state.adapter);
-  const slots: Record<string, HostTensors> = {};
-  for (const [slot, values] of Object.entries(run.state.slots)) slots[slot] = await downloadAll(executor, values);
+  const former = await downloadState(run);
   releaseState(run);
   run.earlierCompileMs += run.steps.compileMs();
   await run.steps.close();
   run.adapter = { ...before, layers: withResized(before.layers, resized) };
   run.steps = openSteps(runtime, run.adapter, settings);
-  const carried = carriedTensors(before, resized, { adapter, slots }, settings.optimizer);
+  const carried = carriedTensors(before, resized, former, settings.optimizer);
   run.state = {
     adapter: uploadAll(executor, carried.adapter),
     slots: mapValues(carried.slots, (slot) => uploadAll(executor, slot)),
   };
 }
 
+async function downloadState({ runtime: { executor }, state }: Run): Promise<StateAtRest> {
+  const slots: Record<string, HostTensors> = {};
+  for (const [slot, values] of Object.entries(state.slots)) slots[slot] = await downloadAll(executor, values);
+  return { adapter: await downloadAll(executor, state.adapter), slots };
+}
+
+/** What a run carries from step to step, at rest. */
+type StateAtRest = Pick<TrainingSnapshot, 'adapter' | 'slots'>;
+
 /** The adapter's tensors and the optimizer's slots, those of resized layers with their new ranks. */
 function carriedTensors(
   { layers }: Adapter,
   resized: Readonly<Record<string, ResizedLayer>>,
-  former: { readonly adapter: HostTensors; readonly slots: Readonly<Record<string, HostTensors>> },
+  former: StateAtRest,
   optimizer: Optimizer,
 ) {
   const adapter = new Map(Object.entries(former.adapter));
@@ -274,25 +281,22 @@ export async function checkpoint({ runtime, state, adapter, step }: Run): Promis
 }
 
 export async function snapshot(run: Run): Promise<TrainingSnapshot> {
-  const { runtime, state, controller, step, optimizerStart, selected, stored, storedSum } = run;
-  const slots: Record<string, HostTensors> = {};
-  for (const [slot, values] of Object.entries(state.slots)) slots[slot] = await downloadAll(runtime.executor, values);
+  const { settings, controller, step, optimizerStart, selected, stored, storedSum } = run;
   return {
     step,
     optimizerStart,
-    training: mapValues(namedParts(run.settings), ({ name, settings = {} }) => ({ name, settings })) as never,
-    adapter: await downloadAll(runtime.executor, state.adapter),
-    slots,
+    training: {
+      loss: plainNamed(settings.loss),
+      optimizer: plainNamed(settings.optimizer),
+      schedule: plainNamed(settings.schedule),
+    },
+    ...(await downloadState(run)),
     controller: controller?.snapshot() ?? null,
     selected: selected && judgement(selected),
     stored,
     storedSum,
     compileMs: compileMs(run),
   };
-}
-
-function namedParts({ loss, optimizer, schedule }: TrainSettings) {
-  return { loss, optimizer, schedule };
 }
 
 /** A checkpoint without its layers, which are the run's. */

@@ -322,10 +322,11 @@ export function layerRules(
   ctx: StepContext,
 ): Tensors {
   const changed: Tensors = {};
+  const tensors = { ...previous, ...proposed };
   for (const layer of Object.values(layers)) {
     if (!layer.update) continue;
     const at = { previous: valuesOf(layer, previous), gradient: valuesOf(layer, gradients), ctx };
-    for (const [name, value] of Object.entries(layer.update(valuesOf(layer, { ...previous, ...proposed }), at))) {
+    for (const [name, value] of Object.entries(layer.update(valuesOf(layer, tensors), at))) {
       changed[tensorKey(layer, name)] = value;
     }
   }
