@@ -1,8 +1,9 @@
 """
 An epoch of LoRA on real text with PyTorch + Hugging Face PEFT on the CPU, from the rows to the last step; epoch.ts is the same of peftjs.
-Batches are of rows in random order, padded to the longest of the batch: what DataCollatorWithPadding does when nothing is asked of it.
+By default batches hold rows in random order, padded to the longest row of the batch, as DataCollatorWithPadding does. --group-by-length
+batches rows of similar length, and --bf16 runs the model under bfloat16 autocast: together they are the fastest that PyTorch offers here.
 
-python epoch.py --model DIR --data GLUE --task cola|sst2 --threads 2
+python epoch.py --model DIR --data GLUE --task cola|sst2 --threads 2 [--group-by-length] [--bf16]
 
 Prints one JSON object.
 """
@@ -16,8 +17,9 @@ import time
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 BATCH_SIZE = 32
 MAX_TOKENS = 128
@@ -49,6 +51,8 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--task", required=True, choices=["cola", "sst2"])
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--group-by-length", action="store_true")
+    parser.add_argument("--bf16", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
@@ -61,12 +65,15 @@ def main() -> None:
         {key: encoded[key][row] for key in encoded} | {"labels": label} for row, (_, label) in enumerate(rows)
     ]
     tokenised = time.perf_counter()
-    loader = DataLoader(features, BATCH_SIZE, shuffle=True, collate_fn=DataCollatorWithPadding(tokenizer))
+    lengths = [len(row["input_ids"]) for row in features]
+    sampler = LengthGroupedSampler(BATCH_SIZE, lengths=lengths) if args.group_by_length else RandomSampler(features)
+    loader = DataLoader(features, BATCH_SIZE, sampler=sampler, collate_fn=DataCollatorWithPadding(tokenizer))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
     steps = padding = tokens = 0
     for batch in loader:
-        loss = model(**batch).loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+            loss = model(**batch).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)

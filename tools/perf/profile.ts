@@ -50,17 +50,23 @@ try {
   await rm(folder, { recursive: true });
 }
 
-/** ONNX Runtime whose sessions write what they did to files, which are whole after `end`: sessions outlive their functions. */
+/** ONNX Runtime whose sessions write what they did to files, which are whole when a session is released, or after `end`. */
 function profiled(profileFilePrefix: string): { runtime: OrtRuntime; end(): void } {
-  const sessions: ort.InferenceSession[] = [];
+  const open = new Set<ort.InferenceSession>();
   const create = async (model: Uint8Array, options: ort.InferenceSession.SessionOptions) => {
     const session = await ort.InferenceSession.create(model, { ...options, enableProfiling: true, profileFilePrefix });
-    sessions.push(session);
+    const release = session.release.bind(session);
+    open.add(session);
+    session.release = () => {
+      open.delete(session);
+      session.endProfiling();
+      return release();
+    };
     return session;
   };
   return {
     runtime: { ...ort, InferenceSession: { create } },
-    end: () => sessions.forEach((session) => session.endProfiling()),
+    end: () => open.forEach((session) => session.endProfiling()),
   };
 }
 

@@ -5,7 +5,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { hostTensor } from '@peftjs/core';
 import type { Tensors } from '@peftjs/core/method';
 import type { InputSpec, PureFunction } from '@peftjs/core/runtime';
-import { compiled } from '@peftjs/engine';
+import { compiled, type OrtTensor } from '@peftjs/engine';
 import { floats, runOnce, runWith } from './cases.js';
 
 const executor = compiled({ threads: 1 });
@@ -52,6 +52,42 @@ describe('programs are known by what they compute', () => {
     await Promise.all([second.dispose(), third.dispose()]);
     await (await make().compile(scaled(2), specs)).dispose();
     expect(create).toHaveBeenCalledTimes(1);
+  });
+
+  it('constants are stored in a session of their own, which is closed with its function', async () => {
+    const { create, released, make } = counted();
+    const maker = make();
+    const fn: PureFunction = (t) => ({ y: tf.matMul(at(t, 'x'), at(t, 'w')) });
+    const matrix = { x: f('batch', 3), w: f(3, 3) };
+    const [x, w, other] = [floats([2, 3]), floats([3, 3], -1, 1, 1), floats([3, 3], -1, 1, 2)].map((tensor) =>
+      maker.upload(tensor),
+    ) as [OrtTensor, OrtTensor, OrtTensor];
+    const product = async (weight: OrtTensor, constants?: Record<string, OrtTensor>) => {
+      const made = await maker.compile(fn, matrix, constants);
+      const { y } = await made.run({ x, w: weight });
+      return { y: await maker.download(y as OrtTensor), made };
+    };
+    const fed = await product(w);
+    const stored = await product(w, { w });
+    const ofOther = await product(other, { w: other });
+    expect(create).toHaveBeenCalledTimes(3);
+    expect(((await create.mock.results[1]?.value) as ort.InferenceSession).inputNames).toHaveLength(1);
+    expect(stored.y).toEqual(fed.y);
+    expect(ofOther.y).toEqual((await product(other)).y);
+    await expect(stored.made.run({ x, w: other })).rejects.toThrow("'w' was compiled as a constant, got another value");
+    await stored.made.dispose();
+    expect(released).toHaveBeenCalledTimes(1);
+  });
+
+  it.each([
+    ['no input', { v: [3, 3] }, "constant 'v' is no input of the function"],
+    ['an input of another shape', { w: [2, 3] }, "'w' must be float32 [3, 3], got float32 [2, 3]"],
+  ])('a constant that is %s is refused', async (_, shapes, message) => {
+    const constants = Object.fromEntries(
+      Object.entries(shapes).map(([name, shape]) => [name, executor.upload(floats(shape))]),
+    );
+    const compiling = executor.compile((t) => ({ y: tf.add(at(t, 'w'), 1) }), { w: f(3, 3) }, constants);
+    await expect(compiling).rejects.toThrow(message);
   });
 
   it('another constant, setting, name, type or axis is another program', async () => {

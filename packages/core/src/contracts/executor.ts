@@ -41,8 +41,17 @@ export interface Executor<Value = unknown> {
   download(value: Value): Promise<HostTensor>;
   /** Gives up a value that `upload` or `run` returned. */
   release(value: Value): void;
-  /** Prepares `fn` for inputs of exactly these shapes; an axis with a name may have another size in every run. */
-  compile(fn: PureFunction, inputs: Readonly<Record<string, InputSpec>>): Promise<CompiledFunction<Value>>;
+  /**
+   * Prepares `fn` for inputs of exactly these shapes; an axis with a name may have another size in every run.
+   *
+   * @param constants inputs that have these values in every run, in which they are passed all the same. An executor may build them into
+   * what it prepares, which takes memory and makes products of few rows faster. Release them after the compiled function.
+   */
+  compile(
+    fn: PureFunction,
+    inputs: Readonly<Record<string, InputSpec>>,
+    constants?: Readonly<Record<string, Value>>,
+  ): Promise<CompiledFunction<Value>>;
 }
 
 /** A pure function made ready for shapes of one form. */

@@ -32,11 +32,13 @@ export interface Program<I, O> {
 /**
  * A function as a program.
  * @param specs one for each tensor that `fn` is given, in the same nested record
+ * @param constants values that every run is going to hold
  */
 export function openProgram<I extends object, O extends object>(
   executor: Executor,
   fn: (inputs: I) => O,
   specs: Specs<I>,
+  constants: Partial<Held<I>> = {},
 ): Program<I, O> {
   const keys = keysOf(specs, isSpec);
   let results: Nested<string> = {};
@@ -49,7 +51,11 @@ export function openProgram<I extends object, O extends object>(
     return flat(outputs, results);
   };
   const ready = async (): Promise<CompiledFunction> => {
-    compiled ??= executor.compile(flatFunction, flat(specs as Nested<InputSpec>, keys));
+    compiled ??= executor.compile(
+      flatFunction,
+      flat(specs as Nested<InputSpec>, keys),
+      flat(constants as Nested<unknown>, keys),
+    );
     try {
       return (made = await compiled);
     } catch (error) {

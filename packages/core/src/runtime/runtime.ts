@@ -18,6 +18,8 @@ import { openProgram, releaseAll, type Program, type Values } from './program.js
 export interface Pass {
   /** Passes of one name, with the same layers and inputs, are one program. */
   readonly name: string;
+  /** Whether the frozen weights become part of the program: more memory, and faster for batches of few rows. */
+  readonly holdsFrozen?: boolean;
   compute(scope: Scope, inputs: Tensors): Tensors;
 }
 
@@ -129,11 +131,11 @@ function makeShared(model: Model, executor: Executor): Shared {
     return { specs, values, release: () => own.forEach((each) => releaseAll(executor, each)) };
   };
 
-  const pass: Runtime['pass'] = (layers, { name, compute }, open) => {
-    const signature = JSON.stringify([name, open]);
+  const pass: Runtime['pass'] = (layers, pass, open) => {
+    const signature = JSON.stringify([pass.name, pass.holdsFrozen, open]);
     const at = passes.findIndex((kept) => kept.signature === signature && sameLayers(kept.layers, layers));
     const [found] = at < 0 ? [] : passes.splice(at, 1);
-    const ready = found ?? preparePass(executor, { signature, layers, compute, open, frozen: frozen(layers) });
+    const ready = found ?? preparePass(executor, { signature, layers, pass, open, frozen: frozen(layers) });
     passes.push(ready);
     if (passes.length > PASSES) void passes.shift()?.dispose();
     return ready;
@@ -159,19 +161,20 @@ interface KeptPass extends ReadyPass {
 function preparePass(
   executor: Executor,
   given: Pick<KeptPass, 'signature' | 'layers'> & {
-    readonly compute: Pass['compute'];
+    readonly pass: Pass;
     readonly open: PassSpecs;
     readonly frozen: FrozenValues;
   },
 ): KeptPass {
-  const { signature, layers, compute, open, frozen } = given;
+  const { signature, layers, pass, open, frozen } = given;
   const program = openProgram(
     executor,
     ({ inputs, kept, rows, ...tensors }: PassInputs) => {
       const all = { ...inputs, ...kept };
-      return compute(peftScope(layers, { ...tensors, inputs: all }, stepContext(rows, 0, false)), all);
+      return pass.compute(peftScope(layers, { ...tensors, inputs: all }, stepContext(rows, 0, false)), all);
     },
     { ...open, frozen: frozen.specs, adapter: layerSpecs(layers).all },
+    pass.holdsFrozen ? { frozen: frozen.values } : {},
   );
   return {
     signature,

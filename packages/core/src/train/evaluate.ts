@@ -46,7 +46,7 @@ export async function predict(
   const { executor, adapterNames } = options;
   const parts = adapterNames ? mixed(model, batches, adapterNames) : actingParts(model);
   return onRuntime(parts, executor, (runtime, values) =>
-    outputsWith(runtime, parts.layers, values, { batches }, adapterNames && rowMasks(adapterNames)),
+    outputsWith(runtime, parts.layers, values, { batches }, { holdsFrozen: true, rowsOf: rowMasks(adapterNames) }),
   );
 }
 
@@ -72,17 +72,17 @@ export async function evaluate(
 /**
  * The same on a runtime that is open; of data that summarise the summaries.
  * @param adapter values of the layers' tensors
- * @param rowsOf the masks of a mixed batch
  */
 export async function outputsWith(
   runtime: Runtime,
   layers: AdapterLayers,
   adapter: Values,
   data: Pick<EvaluationData, 'batches' | 'summarise'>,
-  rowsOf: (batch: Batch) => HostTensors = () => ({}),
+  { rowsOf = () => ({}), holdsFrozen = false }: OutputOptions = {},
 ): Promise<Float32Array[]> {
   const prediction: Pass = {
     name: 'predict',
+    holdsFrozen,
     compute: (scope, inputs) => ({ outputs: runtime.model.forward(scope, inputs) }),
   };
   const rows: Float32Array[] = [];
@@ -96,6 +96,11 @@ export async function outputsWith(
     });
   }
   return rows;
+}
+
+interface OutputOptions extends Pick<Pass, 'holdsFrozen'> {
+  /** The masks of a mixed batch; none by default. */
+  readonly rowsOf?: (batch: Batch) => HostTensors;
 }
 
 /** The mean of a loss over batches, with the layers acting and without dropout. */
@@ -180,7 +185,7 @@ function adaptersIn(names: readonly string[]): string[] {
 }
 
 /** For every adapter, which rows of a batch are its own: `[batch, 1]`. Rows that only fill the batch are nobody's. */
-function rowMasks(names: readonly string[]): (batch: Batch) => HostTensors {
+function rowMasks(names: readonly string[] = []): (batch: Batch) => HostTensors {
   const adapters = adaptersIn(names);
   return ({ rows, labels }) => {
     const batch = labels.shape[0] as number;

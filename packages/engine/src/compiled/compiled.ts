@@ -2,12 +2,13 @@ import { Tensor as CommonTensor } from 'onnxruntime-common';
 import type { InferenceSession } from 'onnxruntime-common';
 import type { Executor } from '@peftjs/core';
 import { ConfigError, EngineError, type HostBytes, type HostTensor } from '@peftjs/core/method';
-import type { CompiledFunction } from '@peftjs/core/runtime';
+import type { CompiledFunction, InputSpec } from '@peftjs/core/runtime';
 import type { Sizes, Specs } from '../axes.js';
 import { checkHostTensor, checkInputs } from '../checks.js';
 import { availableThreads } from '../host.js';
 import { deviceMemory, hasMemory } from './device.js';
 import type { DeviceMemory } from './device.js';
+import type { ConstantData, ElementType, GraphConstant } from './graph.js';
 import type { KernelTable } from './kernels/kernel.js';
 import { kernelTable, webgpuTable } from './kernels/table.js';
 import type { RunGraph } from './merge.js';
@@ -77,8 +78,9 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
       memory?.release(value);
       value.dispose();
     },
-    async compile(fn, inputs) {
+    async compile(fn, inputs, constants = {}) {
       const start = performance.now();
+      checkConstants(inputs, constants);
       const runtime = await load();
       await memory?.open();
       const readsBytes = Object.values(inputs).some(({ dtype }) => dtype === 'int8');
@@ -88,8 +90,16 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
         return openGraph(runtime, graph, { ...sessionOptions, ...locations });
       };
       const before = performance.now() - start;
-      const programs = await programsOf(fn, inputs, { runtime, tracing, key, open });
-      return compiledFunction({ programs, memory, Tensor, specs: inputs }, before);
+      const stored = memory ? {} : constants; // a device has nothing to prepare
+      const programs = await programsOf(fn, inputs, {
+        runtime,
+        tracing,
+        key: `${key} ${constantsKey(stored)}`,
+        keepsUnused: Object.keys(stored).length === 0,
+        finish: (graph) => withConstants(graph, stored, Tensor),
+        open,
+      });
+      return compiledFunction({ programs, memory, Tensor, specs: inputs, constants: stored }, before);
     },
   };
 }
@@ -140,14 +150,76 @@ function settingsKey(settings: object): string {
   return JSON.stringify(settings, (_, value: unknown) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
     if (Object.getPrototypeOf(value) === Object.prototype) return value;
-    const number = identities.get(value) ?? ++identityCount;
-    identities.set(value, number);
-    return `object ${number}`;
+    return `object ${identityOf(value)}`;
   });
+}
+
+function identityOf(object: object): number {
+  const number = identities.get(object) ?? ++identityCount;
+  identities.set(object, number);
+  return number;
 }
 
 const identities = new WeakMap<object, number>();
 let identityCount = 0;
+
+/** What constants may take in one graph: protobuf holds 2 GB, and all of it exists twice while a session is made. */
+const MOST_CONSTANT_BYTES = 2 ** 30;
+
+/** The graph with these inputs stored in it, as long as they fit. ONNX Runtime then packs weights for its products once. */
+async function withConstants(graph: RunGraph, constants: Values, Tensor: OrtRuntime['Tensor']): Promise<RunGraph> {
+  const stored = await Promise.all(
+    graph.inputs.flatMap(({ key, name, dtype }) => {
+      const value = constants[key];
+      return value ? [storedAs(name, dtype, value, Tensor)] : [];
+    }),
+  );
+  const bytes = stored.reduce((sum, { data }) => sum + data.byteLength, 0);
+  if (bytes > MOST_CONSTANT_BYTES) return graph;
+  return {
+    ...graph,
+    constants: [...graph.constants, ...stored],
+    inputs: graph.inputs.filter(({ key }) => constants[key] === undefined),
+  };
+}
+
+/**
+ * @throws EngineError for constants that are no inputs or no live values.
+ * @throws ShapeError for constants of another type or shape.
+ */
+function checkConstants(specs: Specs, constants: Values): void {
+  const [unknown] = Object.keys(constants).filter((name) => !(name in specs));
+  if (unknown !== undefined) throw new EngineError(`constant '${unknown}' is no input of the function`, unknown);
+  checkInputs(
+    Object.fromEntries(Object.keys(constants).map((name) => [name, specs[name] as InputSpec])),
+    constants,
+    specOf,
+  );
+}
+
+/** @throws EngineError when a run is passed another value than the function was compiled with. */
+function checkUnchanged(constants: Values, inputs: Values): void {
+  const [changed] = Object.keys(constants).filter((name) => inputs[name] !== constants[name]);
+  if (changed === undefined) return;
+  throw new EngineError(`input '${changed}' was compiled as a constant, got another value; compile again`, changed);
+}
+
+async function storedAs(
+  name: string,
+  dtype: ElementType,
+  value: OrtTensor,
+  Tensor: OrtRuntime['Tensor'],
+): Promise<GraphConstant> {
+  const taken = await asTaken(value, dtype, Tensor);
+  return { name, dtype, shape: taken.dims, data: (await taken.getData()) as ConstantData };
+}
+
+/** Which values a graph stores. */
+function constantsKey(constants: Values): string {
+  return Object.entries(constants)
+    .map(([name, value]) => `${name} ${identityOf(value)}`)
+    .join();
+}
 
 /** What a compiled function is made of. */
 interface Parts {
@@ -155,10 +227,11 @@ interface Parts {
   readonly memory: DeviceMemory | undefined;
   readonly Tensor: OrtRuntime['Tensor'];
   readonly specs: Specs;
+  readonly constants: Values;
 }
 
 function compiledFunction(parts: Parts, before: number): CompiledFunction<OrtTensor> {
-  const { programs, specs } = parts;
+  const { programs, specs, constants } = parts;
   const running = new Set<Promise<unknown>>();
   let isDisposed = false;
   return {
@@ -168,6 +241,7 @@ function compiledFunction(parts: Parts, before: number): CompiledFunction<OrtTen
     async run(inputs) {
       if (isDisposed) throw new EngineError('this compiled function was disposed; compile it again');
       const sizes = checkInputs(specs, inputs, specOf);
+      checkUnchanged(constants, inputs);
       const run = runOn(parts, inputs, sizes);
       running.add(run);
       try {

@@ -38,11 +38,16 @@ class OpenSessions {
     }
   }
 
-  async release(key: string): Promise<void> {
+  /** @param keep whether the session stays for the next who asks */
+  async release(key: string, keep: boolean): Promise<void> {
     const found = this.#known.get(key);
     if (found === undefined) return;
     found.users--;
     this.#known.delete(key);
+    if (!keep && found.users === 0) {
+      await (await found.program).session.release();
+      return;
+    }
     this.#known.set(key, found);
     const unused = [...this.#known].filter(([, { users }]) => users === 0);
     const [oldest] = unused;
@@ -64,8 +69,12 @@ function sessionsOf(runtime: OrtRuntime): OpenSessions {
 export interface Settings {
   readonly runtime: OrtRuntime;
   readonly tracing: Tracing;
-  /** Tells the settings of sessions apart. */
+  /** Tells the settings of sessions, and the constants that their graphs store, apart. */
   readonly key: string;
+  /** Whether a session stays open when nobody uses it: not one that stores weights. */
+  readonly keepsUnused: boolean;
+  /** The graph as it is run. */
+  finish(graph: RunGraph): Promise<RunGraph>;
   open(graph: RunGraph): Promise<OrtSession>;
 }
 
@@ -91,7 +100,7 @@ export async function programsOf(fn: PureFunction, specs: Specs, settings: Setti
     return {
       of: () => Promise.resolve({ program, done: () => undefined }),
       milliseconds: () => milliseconds,
-      dispose: () => sessionsOf(settings.runtime).release(key),
+      dispose: () => giveUp(key, settings),
     };
   } catch (error) {
     if (!(error instanceof NotOpen)) throw error;
@@ -103,6 +112,10 @@ export async function programsOf(fn: PureFunction, specs: Specs, settings: Setti
   }
 }
 
+function giveUp(key: string, { runtime, keepsUnused }: Settings): Promise<void> {
+  return sessionsOf(runtime).release(key, keepsUnused);
+}
+
 async function acquired(
   fn: PureFunction,
   specs: Specs,
@@ -111,7 +124,7 @@ async function acquired(
   const { digest, graph } = await prepare(settings.tracing, fn, specs);
   const key = `${digest} ${settings.key}`;
   const program = await sessionsOf(settings.runtime).acquire(key, async () => {
-    const made = await graph();
+    const made = await settings.finish(await graph());
     return { graph: made, session: await settings.open(made) };
   });
   return { key, program };
@@ -162,7 +175,7 @@ class SizedPrograms implements Programs {
   async dispose(): Promise<void> {
     for (const [at, { made }] of [...this.#known]) {
       this.#known.delete(at);
-      await sessionsOf(this.settings.runtime).release((await made).key);
+      await giveUp((await made).key, this.settings);
     }
   }
 
@@ -178,6 +191,6 @@ class SizedPrograms implements Programs {
     const oldest = [...this.#known].find(([, { users }]) => users === 0);
     if (oldest === undefined) return;
     this.#known.delete(oldest[0]);
-    await sessionsOf(this.settings.runtime).release((await oldest[1].made).key);
+    await giveUp((await oldest[1].made).key, this.settings);
   }
 }
