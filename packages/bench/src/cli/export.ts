@@ -74,7 +74,8 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
       resolvePackage: packageFolder,
       ...(labels && { labels }),
     });
-    return `the model as ONNX, its logits ${distance.toExponential(0)} away from ours,`;
+    const difference = distance === 0 ? 'the same as ours' : `within ${distance.toExponential(0)} of ours`;
+    return `the model as ONNX, its logits ${difference},`;
   },
 };
 

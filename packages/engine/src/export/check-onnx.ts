@@ -1,5 +1,6 @@
 import { hostTensor, predict, type Batch, type Model, type PeftModel } from '@peftjs/core';
 import { createRng, EngineError, hostIntegers, type HostTensor } from '@peftjs/core/method';
+import { releaseRuntimes } from '@peftjs/core/runtime';
 import { compiled } from '../compiled/compiled.js';
 import { loadRuntime, type OrtRuntime, type OrtTensor } from '../compiled/runtime.js';
 import { TEXT_INPUTS, type TextInput } from './export-onnx.js';
@@ -34,11 +35,12 @@ export async function checkOnnx(
 ): Promise<number> {
   const ort = runtime ?? (await loadRuntime());
   const session = await ort.InferenceSession.create(graph, { logSeverityLevel: 4 });
+  const executor = compiled(runtime && { runtime });
   try {
     let worst = 0;
     for (const [rows, tokens] of SHAPES.filter(([, tokens]) => tokens <= maxTokens)) {
       const batch = drawnBatch(source, rows, tokens);
-      const expected = await predict(source, [batch], { executor: compiled(runtime && { runtime }) });
+      const expected = await predict(source, [batch], { executor });
       const { logits } = await session.run(feeds(ort, session.inputNames, batch));
       worst = Math.max(worst, distance((await logits?.getData()) as Float32Array, expected));
     }
@@ -47,7 +49,7 @@ export async function checkOnnx(
       `the exported graph's logits are ${worst.toPrecision(2)} away from the model's, more than ${TOLERANCE}`,
     );
   } finally {
-    await session.release();
+    await Promise.all([session.release(), releaseRuntimes(executor)]);
   }
 }
 

@@ -11,7 +11,7 @@ import { predict } from '../../train/evaluate.js';
 import { toyEvaluationData, toyModel } from '../toy-model.js';
 import { expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 
-const { batches } = toyEvaluationData();
+const { batches } = toyEvaluationData(2, 2);
 
 /** A model with two trained adapters, 'default' and 'second', of which the first acts; anew at every call. */
 export function twoAdapters<C extends TargetConfig>(suite: Suite<C>): () => Promise<PeftModel<C>> {

@@ -130,7 +130,7 @@ export async function saved<C extends TargetConfig>(
 export async function outputsOf(
   model: PeftModel | Model,
   suite: Pick<Suite, 'executor'>,
-  batches: readonly Batch[] = toyEvaluationData().batches,
+  batches: readonly Batch[] = toyEvaluationData(2, 1).batches,
 ): Promise<number[]> {
   const rows = await predict(model, batches, { executor: await suite.executor() });
   return rows.flatMap((row) => [...row]);
