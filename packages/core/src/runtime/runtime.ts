@@ -137,7 +137,8 @@ function makeShared(model: Model, executor: Executor): Shared {
     const [found] = at < 0 ? [] : passes.splice(at, 1);
     const ready = found ?? preparePass(executor, { signature, layers, pass, open, frozen: frozen(layers) });
     passes.push(ready);
-    if (passes.length > PASSES) void passes.shift()?.dispose();
+    // Nobody waits for what is given up here, and so nobody could be told.
+    if (passes.length > PASSES) passes.shift()?.dispose().catch(() => undefined);
     return ready;
   };
 
