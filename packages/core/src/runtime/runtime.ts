@@ -138,7 +138,11 @@ function makeShared(model: Model, executor: Executor): Shared {
     const ready = found ?? preparePass(executor, { signature, layers, pass, open, frozen: frozen(layers) });
     passes.push(ready);
     // Nobody waits for what is given up here, and so nobody could be told.
-    if (passes.length > PASSES) passes.shift()?.dispose().catch(() => undefined);
+    if (passes.length > PASSES)
+      passes
+        .shift()
+        ?.dispose()
+        .catch(() => undefined);
     return ready;
   };
 
