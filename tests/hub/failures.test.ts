@@ -2,7 +2,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PeftError } from '@peftjs/core';
 import { fromPretrained, HubError, hubFiles } from '@peftjs/models';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { bertFiles } from '../models/bert-tiny.js';
 import { BERT, bertRepo, filesBelow, FIRST, text, useHub } from './harness.js';
 import { etagOf, type Disturbance } from './server.js';
@@ -27,6 +27,13 @@ async function failure(loading: Promise<unknown>): Promise<PeftError> {
   expect(message).not.toContain('secret-of-the-store');
   expect(path).toBeTypeOf('string');
   return error as PeftError;
+}
+
+/** Makes waits a tenth as long until the test has ended: five attempts are four seconds apart. */
+function shortenWaits(): void {
+  const { setTimeout } = globalThis;
+  vi.stubGlobal('setTimeout', (act: () => void, ms = 0, ...given: []) => setTimeout(act, ms / 10, ...given));
+  onTestFinished(() => void vi.unstubAllGlobals());
 }
 
 const blobs = (): Promise<string[]> => readdir(join(use.home, 'hub/models--peftjs-tests--bert-tiny/blobs'));
@@ -233,6 +240,7 @@ describe('a damaged file', () => {
   });
 
   it('of an earlier attempt is thrown away, and the file brought anew', async () => {
+    shortenWaits();
     use.hub.disturb(STORED, { cutAfter: 50_000 }, ...Array.from({ length: 5 }, () => ({ cutAfter: 0 })));
     await failure(fromPretrained(BERT));
     const [rest] = (await blobs()).filter((name) => name.endsWith('.incomplete'));
@@ -264,6 +272,7 @@ describe('a cut connection', () => {
   });
 
   it('again and again is an error, after which the next call goes on', async () => {
+    shortenWaits();
     use.hub.disturb(STORED, { cutAfter: 70_000 }, ...Array.from({ length: 5 }, () => ({ cutAfter: 0 })));
     const error = await failure(fromPretrained(BERT));
     expect(error.message).toMatch(
