@@ -69,3 +69,26 @@ it.each(runs)("the archive of '%s' is read, and summarised as it was published",
   today.ends.forEach((end, at) => expect(Math.abs(end - (published.ends[at] as number))).toBeLessThan(DRAWN));
   for (const { judgedOn } of await readResults(join(folder, name, 'tuning'))) expect(judgedOn).toBe('selection');
 });
+
+it("the archive 'standard' says what its page and SoRA's do of the choice of ranks", async () => {
+  const { stability } = summarise(await readResults(join(folder, 'standard')), { reference: 'lora' });
+  const said = stability.map(({ label, budget, verdict, ...row }) => [
+    `${label} ${budget.spec}: ${verdict}`,
+    ...[row.betweenSeeds, row.betweenTasks].map(({ correlation, jaccard }) =>
+      [correlation, jaccard].map((value) => value?.toFixed(2)).join(' '),
+    ),
+  ]);
+  expect(said).toEqual([
+    ['adalora r=1: open', '0.44 0.64', '0.28 0.60'],
+    ['adalora r=2: open', '0.24 0.72', '-0.00 0.64'],
+    ['adalora r=4: open', '0.67 0.83', '0.64 0.82'],
+    ['adalora r=8: open', '0.75 0.87', '0.63 0.82'],
+    ['random-gates r=4: draw', '0.11 0.76', '1.00 1.00'],
+    ['sora r=1: draw', '-0.10 0.47', '0.90 0.94'],
+    ['sora r=2: draw', '0.08 0.67', '0.84 0.91'],
+    ['sora r=4: draw', '0.05 0.76', '0.93 0.98'],
+    ['sora r=8: draw', '0.05 0.80', '0.99 1.00'],
+    ['sora-frozen-head r=4: draw', '0.06 0.75', '0.88 0.94'],
+    ['truncated-lora r=4: open', '0.64 0.86', '0.65 0.76'],
+  ]);
+});

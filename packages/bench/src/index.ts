@@ -2,6 +2,7 @@ export { readResults } from './results/files.js';
 export type { DoneTrial, FailedTrial, HistoryRow, Protocol, TrialResult } from './results/schema.js';
 export { summarise, type Summary } from './report/statistics/summary.js';
 export type { SummaryRow } from './report/statistics/rows.js';
+export type { StabilityRow } from './report/statistics/stability.js';
 export type { Estimate } from './report/statistics/estimates.js';
 export { renderReport } from './report/page.js';
 export { renderMarkdown } from './report/markdown.js';

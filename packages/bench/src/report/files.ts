@@ -5,7 +5,8 @@ import type { TrialResult } from '../results/schema.js';
 import { renderMarkdown } from './markdown.js';
 import { renderReport } from './page.js';
 import type { Estimate } from './statistics/estimates.js';
-import type { Difference } from './statistics/rows.js';
+import type { Difference, SummaryRow } from './statistics/rows.js';
+import type { StabilityRow } from './statistics/stability.js';
 import type { Summary } from './statistics/summary.js';
 
 /**
@@ -40,19 +41,35 @@ export function renderCsv(results: readonly TrialResult[]): string {
   return csvTable(lines);
 }
 
-/** One line per arm, budget and task, and per arm and budget over the tasks: what the report's tables hold, unrounded. */
-export function renderSummaryCsv({ rows, overall }: Summary): string {
-  const onTasks = rows.map(
-    ({ model, task, label, method, budget, metric, score, difference, rank, seeds, ...row }) => ({
+/**
+ * One line per arm, budget and task, and per arm and budget over the tasks: what the report's tables hold, unrounded. How stable the
+ * choice of ranks is stands in the lines over the tasks; in those of the task where there is only one.
+ */
+export function renderSummaryCsv({ rows, overall, stability }: Summary): string {
+  const choiceOf = ({
+    model,
+    label,
+    budget,
+  }: Pick<SummaryRow, 'model' | 'label' | 'budget'>): StabilityRow | undefined =>
+    stability.find((row) => row.model === model && row.label === label && row.budget.spec === budget.spec);
+  const severalTasks = new Set(rows.map(({ task }) => task)).size > 1;
+  const onTasks = rows.map((row) => {
+    const { model, task, label, method, budget, metric, score, difference, rank, seeds } = row;
+    return {
       ...{ model, task, arm: label, method, budget: budget.spec, requested: budget.requested, met: budget.met },
       ...{ metric, seeds: seeds.length, rank, ...estimateOf(score), ...differenceOf(difference) },
       ...{ learningRate: row.learningRate, ...row.parameters, ...row.time, peakRssBytes: row.peakRssBytes },
-    }),
-  );
-  const overTasks = overall.map(({ model, label, budget, metrics, score, difference, rank, stored }) => ({
-    ...{ model, task: null, arm: label, budget: budget.spec, requested: budget.requested, met: budget.met },
-    ...{ metric: metrics.join(' '), rank, ...estimateOf(score), ...differenceOf(difference), stored },
-  }));
+      ...stabilityOf(severalTasks ? undefined : choiceOf(row)),
+    };
+  });
+  const overTasks = overall.map((row) => {
+    const { model, label, budget, metrics, score, difference, rank, stored } = row;
+    return {
+      ...{ model, task: null, arm: label, budget: budget.spec, requested: budget.requested, met: budget.met },
+      ...{ metric: metrics.join(' '), rank, ...estimateOf(score), ...differenceOf(difference), stored },
+      ...stabilityOf(choiceOf(row)),
+    };
+  });
   return csvTable([...onTasks, ...overTasks]);
 }
 
@@ -68,6 +85,16 @@ function differenceOf(difference: Difference | null): Record<string, Value> {
     differenceHigh: difference?.interval?.high ?? null,
     p: difference?.p ?? null,
     pHolm: difference?.pHolm ?? null,
+  };
+}
+
+function stabilityOf(row: StabilityRow | undefined): Record<string, Value> {
+  return {
+    ranksOfSeedsCorrelation: row?.betweenSeeds.correlation ?? null,
+    ranksOfSeedsJaccard: row?.betweenSeeds.jaccard ?? null,
+    ranksOfTasksCorrelation: row?.betweenTasks.correlation ?? null,
+    ranksOfTasksJaccard: row?.betweenTasks.jaccard ?? null,
+    ranksVerdict: row?.verdict ?? null,
   };
 }
 

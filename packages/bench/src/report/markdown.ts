@@ -11,6 +11,7 @@ import {
   formatSmall,
   printable,
 } from './format.js';
+import { STABILITY_NOTE, STABILITY_TITLE, stabilityColumns } from './stability.js';
 import { lastStage, stageSummaries, stageTable } from './stages.js';
 import type { Comparison } from './statistics/comparisons.js';
 import type { Summary } from './statistics/summary.js';
@@ -35,6 +36,7 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
     factList(scopeOf(results)),
     ...(summary.against ? twoRuns(summary.against) : []),
     ...overTasks(summary),
+    ...stability(summary),
     ...panels.flatMap((panel) => [
       `## ${escaped(panel.title)}`,
       ...outcomesOf(panel).map(escaped),
@@ -70,6 +72,20 @@ function overTasks({ overall, comparisons }: Summary): string[] {
     '## Over all tasks',
     markdownTable(['model', 'arm', 'budget', 'mean over tasks', 'interval', 'against the reference'], rows),
     ...whoDiffers(comparisons.filter(({ task }) => task === null)),
+  ];
+}
+
+function stability({ stability: rows }: Summary): string[] {
+  if (rows.length === 0) return [];
+  const columns = stabilityColumns(rows);
+  const cells = rows.map((row) => columns.map(({ cell }) => cellText(cell(row))));
+  return [
+    `## ${STABILITY_TITLE}`,
+    escaped(STABILITY_NOTE),
+    markdownTable(
+      columns.map(({ title }) => title),
+      cells,
+    ),
   ];
 }
 

@@ -4,6 +4,7 @@ import { panelsOf, type Panel } from './contents.js';
 import { configurationsOf, outcomesOf, protocolOf, scopeOf, sourcesOf, versionsOf } from './facts.js';
 import { factList, html, name, trusted, type Markup } from './html.js';
 import { overallSections, taskSection } from './sections.js';
+import { stabilitySection } from './stability.js';
 import type { Summary } from './statistics/summary.js';
 import { STYLE } from './style.js';
 import { tuningSection } from './tuning.js';
@@ -19,7 +20,11 @@ const STYLE_BLOCK = trusted(`<style>${STYLE}</style>`);
 export async function renderReport(results: readonly TrialResult[], summary: Summary): Promise<string> {
   const panels = panelsOf(results, summary);
   const done = results.filter((result) => result.status === 'done');
-  const sections = [...(summary.against ? [twoRunsSection(summary.against)] : []), ...(await overallSections(summary))];
+  const sections = [
+    ...(summary.against ? [twoRunsSection(summary.against)] : []),
+    ...(await overallSections(summary)),
+    stabilitySection(summary.stability),
+  ];
   for (const panel of panels) sections.push(await taskSection(panel, summary));
   return `<!doctype html>\n${
     html`<html lang="en">

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { pairedDifference, pairedDifferenceOverTasks } from './comparisons.js';
-import { bootstrapInterval, estimate, estimateOverTasks, holm, signFlipTest } from './estimates.js';
+import { bootstrapInterval, estimate, estimateOverTasks, holm, jackknifeInterval, signFlipTest } from './estimates.js';
 
 interface Golden {
   readonly signFlip: readonly { differences: number[]; p: number }[];
@@ -161,5 +161,25 @@ describe('estimate', () => {
 
   it('over tasks is the mean of means, without an interval where a task has one seed', () => {
     expect(estimateOverTasks([[1, 2, 3], [4]])).toEqual({ mean: 3, sd: null, interval: null });
+  });
+});
+
+describe('jackknifeInterval', () => {
+  // 97.5 % quantiles of Student's t by degrees of freedom.
+  const QUANTILES = { 2: 4.303, 3: 3.182, 5: 2.571, 11: 2.201, 29: 2.045 };
+
+  it.each(Object.entries(QUANTILES))('of a mean is the t interval, with %s degrees of freedom', (degrees, quantile) => {
+    const values = Array.from({ length: Number(degrees) + 1 }, (_, index) => index ** 2);
+    const sum = values.reduce((all, value) => all + value, 0);
+    const without = values.map((value) => (sum - value) / Number(degrees));
+    const { mean, sd } = estimate(values);
+    const { low, high } = jackknifeInterval(mean, without);
+    expect((low + high) / 2).toBeCloseTo(mean, 9);
+    const reach = (quantile * (sd ?? 0)) / Math.sqrt(values.length);
+    expect(Math.abs((high - low) / 2 / reach - 1)).toBeLessThan(0.01);
+  });
+
+  it('has no width where no unit matters', () => {
+    expect(jackknifeInterval(0.5, [0.5, 0.5, 0.5])).toEqual({ low: 0.5, high: 0.5 });
   });
 });

@@ -64,6 +64,34 @@ function resamplesOf(size: number, stratum: number): Uint16Array {
   return drawn;
 }
 
+/**
+ * A statistic of independent units, give or take what leaving out each of them does to it: `without` holds its values without the
+ * first, the second, .. unit, at least two. Tukey's jackknife, 95 % by Student's t; of a mean it is the usual t interval.
+ */
+export function jackknifeInterval(whole: number, without: readonly number[]): Interval {
+  const units = without.length;
+  const center = mean([...without]);
+  const squares = without.reduce((sum, value) => sum + (value - center) ** 2, 0);
+  const reach = studentQuantile(units - 1) * Math.sqrt(((units - 1) / units) * squares);
+  return { low: whole - reach, high: whole + reach };
+}
+
+/**
+ * The 97.5 % quantile of Student's t by its expansion around the normal one (Abramowitz and Stegun 26.7.5), off by 0.8 % at two degrees
+ * of freedom and less at more.
+ */
+function studentQuantile(degrees: number): number {
+  const z = 1.959963984540054;
+  const terms = [
+    z,
+    (z ** 3 + z) / 4,
+    (5 * z ** 5 + 16 * z ** 3 + 3 * z) / 96,
+    (3 * z ** 7 + 19 * z ** 5 + 17 * z ** 3 - 15 * z) / 384,
+    (79 * z ** 9 + 776 * z ** 7 + 1482 * z ** 5 - 1920 * z ** 3 - 945 * z) / 92_160,
+  ];
+  return terms.reduce((sum, term, power) => sum + term / degrees ** power, 0);
+}
+
 /** Up to this many pairs every one of the 2^n sign patterns is counted. */
 const EXACT_PAIRS = 20;
 const SAMPLED_FLIPS = 100_000;

@@ -13,6 +13,7 @@ import {
 } from './comparisons.js';
 import { estimate, holm, PAIRS_FOR_SIGNIFICANCE, RESAMPLES } from './estimates.js';
 import { meritOf, overTasks, type Difference, type Failure, type OverallRow, type SummaryRow } from './rows.js';
+import { stabilityOf, type StabilityRow } from './stability.js';
 import type { RunComparison } from './two-runs.js';
 
 /** What DIR/summary.json holds. */
@@ -24,6 +25,8 @@ export interface Summary {
   readonly overall: readonly OverallRow[];
   /** Every pair of arms at each budget, on each task and over them. */
   readonly comparisons: readonly Comparison[];
+  /** Of every arm and budget whose modules end with different ranks: whether the task or the seed decides which. */
+  readonly stability: readonly StabilityRow[];
   readonly failed: readonly Failure[];
   /** What a reader must bear in mind. */
   readonly notes: readonly string[];
@@ -48,6 +51,7 @@ export function summarise(results: readonly TrialResult[], { reference }: { refe
     rows,
     overall,
     comparisons,
+    stability: stabilityOf(arms),
     failed,
     notes: notesOn({ reference, rows, overall, comparisons, failed }),
   };
@@ -169,8 +173,11 @@ function pick({ id, arm, method, task, seed }: TrialResult): Pick<Failure, 'id' 
   return { id, arm, method, task, seed };
 }
 
+/** What notes are about. */
+type Noted = Omit<Summary, 'notes' | 'stability'>;
+
 /** What a reader must bear in mind about a summary, one sentence each. */
-function notesOn(summary: Omit<Summary, 'notes'>): string[] {
+function notesOn(summary: Noted): string[] {
   const { rows, failed } = summary;
   return [
     ...seedNotes(rows),
@@ -192,7 +199,7 @@ function seedNotes(rows: readonly SummaryRow[]): string[] {
   ];
 }
 
-function comparisonNotes({ rows, comparisons, reference }: Omit<Summary, 'notes'>): string[] {
+function comparisonNotes({ rows, comparisons, reference }: Noted): string[] {
   const isRival = ({ arm, baseline }: SummaryRow): boolean => !baseline && arm !== reference;
   const isAlone = rows.some(isRival) && rows.every(({ difference }) => difference === null);
   const alone = isAlone ? [`No row can be compared with '${reference}' seed by seed.`] : [];
@@ -232,7 +239,7 @@ function reachNotes(pairs: number, tasks: number): string[] {
   ];
 }
 
-function overallNotes({ rows, overall, comparisons }: Omit<Summary, 'notes'>): string[] {
+function overallNotes({ rows, overall, comparisons }: Noted): string[] {
   if (new Set(rows.map(({ lowerIsBetter }) => lowerIsBetter)).size > 1)
     return ['There is no mean over tasks: of some metrics more is better, of others less.'];
   const metrics = [...new Set(overall.flatMap((row) => row.metrics))];

@@ -1,0 +1,96 @@
+import type { Cell } from './contents.js';
+import { formatInterval, formatMetric, formatSigned } from './format.js';
+import { html, name, type Markup } from './html.js';
+import type { Agreement, StabilityRow } from './statistics/stability.js';
+
+/** What the section is called, in the page and in Markdown. */
+export const STABILITY_TITLE = 'What decides which ranks are kept?';
+
+/** How to read the table. */
+export const STABILITY_NOTE =
+  'Of arms whose modules end with different ranks: how alike the ranks by module are between two seeds of one task, and between two tasks of one seed. Pearson’s correlation comes first, then the Jaccard index: the sum of the smaller ranks over the sum of the larger. The difference is that of the correlations, seeds minus tasks; where its 95 % jackknife interval over the seeds leaves out 0, the last column says which agree more.';
+
+/** A column of the table, the same in the page and in Markdown. */
+interface StabilityColumn {
+  readonly title: string;
+  cell(row: StabilityRow): Cell;
+}
+
+/** The columns; models are named where there are several. */
+export function stabilityColumns(rows: readonly StabilityRow[]): StabilityColumn[] {
+  const severalModels = new Set(rows.map(({ model }) => model)).size > 1;
+  return [
+    { title: 'arm', cell: ({ label, model }) => (severalModels ? { main: label, detail: model } : { main: label }) },
+    { title: 'budget', cell: ({ budget }) => ({ main: budget.requested === null ? 'none' : budget.spec }) },
+    { title: 'seeds of one task', cell: ({ betweenSeeds }) => agreementCell(betweenSeeds) },
+    { title: 'tasks of one seed', cell: ({ betweenTasks }) => agreementCell(betweenTasks) },
+    { title: 'difference', cell: differenceCell },
+    { title: 'what it says', cell: (row) => ({ main: sayingOf(row) }) },
+  ];
+}
+
+function agreementCell({ pairs, uncorrelated, correlation, jaccard }: Agreement): Cell {
+  if (pairs === 0) return { main: '–' };
+  const counted = `${pairs}\u00a0${pairs === 1 ? 'pair' : 'pairs'}`;
+  const left = uncorrelated === 0 ? '' : `, ${uncorrelated} without a\u00a0correlation`;
+  return {
+    main: formatMetric(correlation),
+    detail: `Jaccard\u00a0${formatMetric(jaccard)};\u00a0${counted}${left}`,
+  };
+}
+
+function differenceCell({ difference }: StabilityRow): Cell {
+  if (difference === null) return { main: '–' };
+  const main = formatSigned(difference.mean);
+  return difference.interval ? { main, detail: formatInterval(difference.interval, formatSigned) } : { main };
+}
+
+/** The fewest seeds with which pairs are left when one is taken out. */
+const SEEDS_FOR_INTERVAL = 3;
+
+/** What the row says, in a sentence. */
+function sayingOf({ verdict, betweenSeeds, betweenTasks, seeds }: StabilityRow): string {
+  if (verdict === 'same') return 'Every trial kept the same ranks.';
+  if (verdict === 'task') return 'Seeds agree more than tasks do: the choice follows the task.';
+  if (verdict === 'draw') {
+    return 'Tasks of one seed agree more than seeds of one task: the initial draw decides.';
+  }
+  if (betweenTasks.pairs === 0) return 'Not told apart: there are no two tasks of one seed.';
+  if (betweenSeeds.pairs === 0) return 'Not told apart: there are no two seeds of one task.';
+  return seeds.length < SEEDS_FOR_INTERVAL
+    ? `Not told apart: it takes ${SEEDS_FOR_INTERVAL} seeds at least.`
+    : 'Not told apart.';
+}
+
+/** Whether the task or the seed decides which ranks are kept, a line for each adaptive arm and budget; nothing without one. */
+export function stabilitySection(rows: readonly StabilityRow[]): Markup | null {
+  if (rows.length === 0) return null;
+  const columns = stabilityColumns(rows);
+  return html`<section>
+    <h2>${STABILITY_TITLE}</h2>
+    <p class="note">${STABILITY_NOTE}</p>
+    <div class="card scroll">
+      <table class="cards">
+        <thead>
+          <tr>
+            ${columns.map(({ title }) => html`<th scope="col">${title}</th>`)}
+          </tr>
+        </thead>
+        <tbody>
+          ${rows.map(
+            (row) =>
+              html`<tr>
+                ${columns.map(({ title, cell }) => stabilityCell(title, cell(row)))}
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>
+  </section>`;
+}
+
+function stabilityCell(title: string, { main, detail }: Cell): Markup {
+  return html`<td data-label="${title}">
+    ${name(main)}${detail === undefined ? null : html`<small>${name(detail)}</small>`}
+  </td>`;
+}

@@ -1,0 +1,182 @@
+import { mean, sampleCorrelation } from 'simple-statistics';
+import type { DoneTrial } from '../../results/schema.js';
+import { grouped, type Arm } from './comparisons.js';
+import { jackknifeInterval, type Interval } from './estimates.js';
+
+/*
+ * How stable the choice of an adaptive arm is: whether trials that share their task keep the same ranks, and whether trials that share
+ * their seed do. a_i and b_i are the ranks that two trials keep in module i.
+ *
+ *   Pearson   r(a, b) = sum (a_i - mean a) (b_i - mean b) / sqrt(sum (a_i - mean a)^2 sum (b_i - mean b)^2)
+ *   Jaccard   J(a, b) = sum min(a_i, b_i) / sum max(a_i, b_i)      the weighted index, after Ruzicka (Biologia 1958)
+ */
+
+/** The kept rank of each module, by path. */
+type Ranks = DoneTrial['ranks'];
+
+/** How alike the rank maps of two trials are, over the pairs of a kind. */
+export interface Agreement {
+  readonly pairs: number;
+  /** Pairs left out of `correlation`: a map that keeps the same rank everywhere correlates with nothing. */
+  readonly uncorrelated: number;
+  /** Means over the pairs of a group, each group counting alike; null where no pair has a value. */
+  readonly correlation: number | null;
+  readonly jaccard: number | null;
+}
+
+/** How stable the choice of one arm at one budget is. */
+export interface StabilityRow {
+  readonly model: string;
+  readonly label: string;
+  readonly budget: Pick<DoneTrial['budget'], 'requested' | 'spec'>;
+  readonly tasks: readonly string[];
+  readonly seeds: readonly number[];
+  /** Pairs of seeds on one task; the groups are the tasks. */
+  readonly betweenSeeds: Agreement;
+  /** Pairs of tasks with one seed; the groups are the seeds. */
+  readonly betweenTasks: Agreement;
+  /** The correlation between seeds minus that between tasks, with its 95 % jackknife interval over the seeds. */
+  readonly difference: { readonly mean: number; readonly interval: Interval | null } | null;
+  /** Which of the two agrees more, where the interval excludes 0; `same` where several seeds kept the same ranks everywhere. */
+  readonly verdict: 'task' | 'draw' | 'same' | 'open';
+}
+
+/** A row for each arm and budget whose modules end with different ranks; none where a method keeps one rank everywhere. */
+export function stabilityOf(arms: readonly Arm[]): StabilityRow[] {
+  const ofOneChoice = grouped(arms, ({ label, trials: [{ model, budget }] }) => [model, label, budget.spec]);
+  return ofOneChoice
+    .filter((onTasks) => onTasks.some(({ trials }) => trials.some(({ ranks }) => !isConstant(Object.values(ranks)))))
+    .map(([first, ...others]) => {
+      const { label, trials } = first;
+      const [{ model, budget }] = trials;
+      const all = [first, ...others].flatMap((arm) => arm.trials);
+      const { requested, spec } = budget;
+      return { model, label, budget: { requested, spec }, ...stabilityOfTrials(all) };
+    })
+    .sort(inReadingOrder);
+}
+
+/** The same of the trials of one arm at one budget, one for each task and seed, whatever their order. */
+export function stabilityOfTrials(
+  inAnyOrder: readonly Pick<DoneTrial, 'task' | 'seed' | 'ranks'>[],
+): Omit<StabilityRow, 'model' | 'label' | 'budget'> {
+  const trials = [...inAnyOrder].sort((a, b) => a.task.localeCompare(b.task, 'en') || a.seed - b.seed);
+  const seeds = [...new Set(trials.map(({ seed }) => seed))].sort((a, b) => a - b);
+  const ofTasks = grouped(trials, ({ task }) => task).flatMap(pairsWithin);
+  const ofSeeds = grouped(trials, ({ seed }) => seed).flatMap(pairsWithin);
+  const difference = differenceOf(ofTasks, ofSeeds, seeds);
+  const isSame = ofTasks.length > 0 && [...ofTasks, ...ofSeeds].every(({ jaccard }) => jaccard === 1);
+  return {
+    tasks: [...new Set(trials.map(({ task }) => task))],
+    seeds,
+    betweenSeeds: agreementOf(ofTasks),
+    betweenTasks: agreementOf(ofSeeds),
+    difference,
+    verdict: isSame ? 'same' : verdictOn(difference?.interval ?? null),
+  };
+}
+
+/** Pearson's correlation of two rank maps, a module that one lacks having rank 0 there; null where one is constant. */
+export function rankCorrelation(a: Ranks, b: Ranks): number | null {
+  const [as, bs] = aligned(a, b);
+  return isConstant(as) || isConstant(bs) ? null : sampleCorrelation(as, bs);
+}
+
+/** The weighted Jaccard index of two rank maps: 1 where they are equal, 0 where no module is in both; null where both are empty. */
+export function rankJaccard(a: Ranks, b: Ranks): number | null {
+  const [as, bs] = aligned(a, b);
+  const sumOf = (pick: (x: number, y: number) => number): number =>
+    as.reduce((sum, rank, index) => sum + pick(rank, bs[index] as number), 0);
+  const union = sumOf(Math.max);
+  return union === 0 ? null : sumOf(Math.min) / union;
+}
+
+/** Ranks by module in one order. */
+function aligned(a: Ranks, b: Ranks): [number[], number[]] {
+  const paths = [...new Set([...Object.keys(a), ...Object.keys(b)])];
+  return [paths.map((path) => a[path] ?? 0), paths.map((path) => b[path] ?? 0)];
+}
+
+function isConstant(ranks: readonly number[]): boolean {
+  return new Set(ranks).size < 2;
+}
+
+/** Two trials of a group. */
+interface Pair {
+  readonly group: number;
+  readonly seeds: readonly number[];
+  readonly correlation: number | null;
+  readonly jaccard: number | null;
+}
+
+function pairsWithin(trials: readonly Pick<DoneTrial, 'seed' | 'ranks'>[], group: number): Pair[] {
+  return trials.flatMap((a, index) =>
+    trials.slice(index + 1).map((b) => ({
+      group,
+      seeds: [a.seed, b.seed],
+      correlation: rankCorrelation(a.ranks, b.ranks),
+      jaccard: rankJaccard(a.ranks, b.ranks),
+    })),
+  );
+}
+
+function agreementOf(pairs: readonly Pair[]): Agreement {
+  return {
+    pairs: pairs.length,
+    uncorrelated: pairs.filter(({ correlation }) => correlation === null).length,
+    correlation: meanOf(pairs, 'correlation'),
+    jaccard: meanOf(pairs, 'jaccard'),
+  };
+}
+
+/** The mean of the groups' means. */
+function meanOf(pairs: readonly Pair[], quantity: 'correlation' | 'jaccard'): number | null {
+  const means = grouped(pairs, ({ group }) => group).flatMap((members) => {
+    const values = members.flatMap((pair) => pair[quantity] ?? []);
+    return values.length === 0 ? [] : [mean(values)];
+  });
+  return means.length === 0 ? null : mean(means);
+}
+
+/**
+ * Pairs that share a seed depend on each other, so that the interval is not taken over pairs: it comes of leaving out one seed at a
+ * time.
+ */
+function differenceOf(
+  ofTasks: readonly Pair[],
+  ofSeeds: readonly Pair[],
+  seeds: readonly number[],
+): StabilityRow['difference'] {
+  const gapWithout = (seed: number | null): number | null => {
+    const [within, across] = [ofTasks, ofSeeds].map((pairs) =>
+      meanOf(
+        pairs.filter((pair) => seed === null || !pair.seeds.includes(seed)),
+        'correlation',
+      ),
+    ) as [number | null, number | null];
+    return within === null || across === null ? null : within - across;
+  };
+  const whole = gapWithout(null);
+  if (whole === null) return null;
+  const without = seeds.flatMap((seed) => gapWithout(seed) ?? []);
+  const isComplete = without.length === seeds.length;
+  return { mean: whole, interval: isComplete ? jackknifeInterval(whole, without) : null };
+}
+
+/** Correlations of equal maps differ from 1 by rounding. */
+const ROUNDING = 1e-9;
+
+function verdictOn(interval: Interval | null): StabilityRow['verdict'] {
+  if (interval === null) return 'open';
+  if (interval.low > ROUNDING) return 'task';
+  return interval.high < -ROUNDING ? 'draw' : 'open';
+}
+
+function inReadingOrder(a: StabilityRow, b: StabilityRow): number {
+  return (
+    a.model.localeCompare(b.model, 'en') ||
+    a.label.localeCompare(b.label, 'en') ||
+    (a.budget.requested ?? -1) - (b.budget.requested ?? -1) ||
+    a.budget.spec.localeCompare(b.budget.spec, 'en')
+  );
+}
