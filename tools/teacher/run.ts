@@ -1,6 +1,6 @@
 /*
  *   npx tsx --conditions @peftjs/source tools/teacher/run.ts [--steps 400] [--seeds 10] [--allocations early,late,one-type,uneven]
- *     [--noise 0] [--labels logits] [--teachers 1] [--arms adalora,sora] [--arms-file ARMS.json] [--effect 0.03] [--rows 16384] [--out FILE]
+ *     [--noise 0] [--labels logits] [--teachers 1] [--arms adalora,sora] [--arms-file ARMS.json] [--effect 0.05] [--rows 16384] [--out FILE]
  *
  * Which of the ranks that a teacher has in fact do students keep? A teacher is a random encoder with changes of known rank in known
  * modules; a student starts from the same encoder and head, and learns the teacher's outputs. Prints a table:
@@ -17,11 +17,13 @@ import { compiled } from '@peftjs/engine';
 import { existsSync } from 'node:fs';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { ARMS, type Arm } from './arms.js';
-import { randomEncoder, STANDARD } from './encoder.js';
+import { ARMS, configuredArm, type Arm } from './arms.js';
+import { adaptedModules, randomEncoder, STANDARD } from './encoder.js';
 import { table, type RunRecord } from './report.js';
 import { runStudent } from './student.js';
-import { ALLOCATIONS, makeTask, type Allocation, type LabelKind, type TaskSettings } from './tasks.js';
+import { ALLOCATIONS } from './allocations.js';
+import { LABELS } from './rows.js';
+import { makeTask, type TaskSettings } from './tasks.js';
 
 const { values: flags } = parseArgs({
   options: {
@@ -33,7 +35,7 @@ const { values: flags } = parseArgs({
     teachers: { type: 'string', default: '1' },
     arms: { type: 'string' },
     'arms-file': { type: 'string' },
-    effect: { type: 'string', default: '0.03' },
+    effect: { type: 'string', default: '0.05' },
     rows: { type: 'string', default: '16384' },
     out: { type: 'string' },
   },
@@ -50,12 +52,12 @@ const wanted: RunRecord[] = [];
 
 const executor = compiled({ threads: 1 });
 const model = await randomEncoder(STANDARD);
+for (const arm of arms) configuredArm(arm, adaptedModules(model), { one: 1 }); // a wrong option ends it here
+const [seeds = 0] = numbers('seeds');
+const students = numbers('steps').flatMap((steps) =>
+  Array.from({ length: seeds }, (_, index) => ({ steps, seed: index + 1 })),
+);
 for (const settings of taskSettings()) {
-  const students = flags.steps
-    .split(',')
-    .flatMap((steps) =>
-      Array.from({ length: Number(flags.seeds) }, (_, seed) => ({ steps: Number(steps), seed: seed + 1 })),
-    );
   const plan = students.flatMap((student) => arms.map((arm) => ({ arm, task: settings, student })));
   const isDone = plan.every((run) => known.has(keyOf(run)));
   const task = isDone ? undefined : await makeTask(model, settings, executor);
@@ -75,21 +77,30 @@ for (const settings of taskSettings()) {
 console.log(table(wanted));
 
 function taskSettings(): TaskSettings[] {
-  const [effect, rows] = [Number(flags.effect), Number(flags.rows)];
-  return flags.labels.split(',').flatMap((labels) =>
-    flags.noise.split(',').flatMap((noise) =>
-      flags.allocations.split(',').flatMap((allocation) =>
-        flags.teachers.split(',').map((teacher) => ({
-          allocation: allocation as Allocation,
-          labels: labels as LabelKind,
-          noise: Number(noise),
-          teacher: Number(teacher),
-          effect,
-          rows,
-        })),
+  const [effect, rows] = [numbers('effect'), numbers('rows')].map(([first]) => first) as [number, number];
+  return among('labels', LABELS).flatMap((labels) =>
+    numbers('noise').flatMap((noise) =>
+      among('allocations', ALLOCATIONS).flatMap((allocation) =>
+        numbers('teachers').map((teacher) => ({ allocation, labels, noise, teacher, effect, rows })),
       ),
     ),
   );
+}
+
+/** The list in a flag. @throws RangeError for what is not known. */
+function among<T extends string>(flag: 'labels' | 'allocations', known: readonly T[]): T[] {
+  const unknown = flags[flag].split(',').find((name) => !known.includes(name as T));
+  if (unknown === undefined) return flags[flag].split(',') as T[];
+  throw new RangeError(`--${flag}: expected some of ${known.join(', ')}, got '${unknown}'`);
+}
+
+/** The numbers in a flag. @throws RangeError for one that is none or below 0. */
+function numbers(flag: 'steps' | 'seeds' | 'noise' | 'teachers' | 'effect' | 'rows'): number[] {
+  return flags[flag].split(',').map((text) => {
+    const value = Number(text);
+    if (text !== '' && value >= 0) return value;
+    throw new RangeError(`--${flag}: expected numbers of at least 0, got '${text}'`);
+  });
 }
 
 /** @throws RangeError for a name that no arm has. */

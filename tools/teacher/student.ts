@@ -15,7 +15,9 @@ import { configuredArm, RATE, type Arm } from './arms.js';
 import { adaptedModules } from './encoder.js';
 import { measured, type Measured } from './measured.js';
 import { oracleRanks } from './oracle.js';
-import { batchesOf, labelledBatch, logitsOf, type LabelKind, type Ranks, type Rows, type Task } from './tasks.js';
+import type { Ranks } from './allocations.js';
+import { batchesOf, labelledBatch, logitsOf, type LabelKind, type Rows } from './rows.js';
+import type { Task } from './tasks.js';
 
 /** What a student ends with. */
 export interface Outcome extends Measured {
