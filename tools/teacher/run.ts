@@ -1,6 +1,7 @@
 /*
  *   npx tsx --conditions @peftjs/source tools/teacher/run.ts [--steps 400] [--seeds 10] [--allocations early,late,one-type,uneven]
- *     [--noise 0] [--labels logits] [--teachers 1] [--arms adalora,sora] [--arms-file ARMS.json] [--effect 0.05] [--rows 16384] [--out FILE]
+ *     [--noise 0] [--labels logits] [--teachers 1] [--arms adalora,sora] [--arms-file ARMS.json]
+ *     [--learning-rate 0.01] [--effect 0.05] [--rows 16384] [--out FILE]
  *
  * Which of the ranks that a teacher has in fact do students keep? A teacher is a random encoder with changes of known rank in known
  * modules; a student starts from the same encoder and head, and learns the teacher's outputs. Prints a table:
@@ -9,7 +10,8 @@
  *   loss           on clean rows, 1 for a student that learns nothing; of `--labels classes` the cross-entropy
  *   between seeds  mean correlation of kept ranks of one task; between tasks: of one seed
  *
- * Every flag but --seeds, --effect, --rows and the files takes a list. An arm is data, see arms.ts; --arms-file adds a list of one's own,
+ * Every flag takes a list, but --seeds, --learning-rate (of arms that name none), --effect, --rows and the files. An arm is data, see
+ * arms.ts; --arms-file adds a list of one's own, which run beside the others or as --arms names them:
  * `[{ "name": "wide", "method": "sora", "options": { "r": 8, "loraAlpha": 16 }, "learningRates": { "gate": 0.04 } }]`.
  * With --out every run is written when it is done, and the same command goes on where it was stopped.
  */
@@ -17,7 +19,7 @@ import { compiled } from '@peftjs/engine';
 import { existsSync } from 'node:fs';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { ARMS, configuredArm, type Arm } from './arms.js';
+import { ARMS, configuredArm, RATE, type Arm } from './arms.js';
 import { adaptedModules, randomEncoder, STANDARD } from './encoder.js';
 import { table, type RunRecord } from './report.js';
 import { runStudent } from './student.js';
@@ -35,6 +37,7 @@ const { values: flags } = parseArgs({
     teachers: { type: 'string', default: '1' },
     arms: { type: 'string' },
     'arms-file': { type: 'string' },
+    'learning-rate': { type: 'string', default: String(RATE) },
     effect: { type: 'string', default: '0.05' },
     rows: { type: 'string', default: '16384' },
     out: { type: 'string' },
@@ -45,7 +48,7 @@ const own = flags['arms-file'] ? (JSON.parse(await readFile(flags['arms-file'], 
 const arms = armsNamed(flags.arms?.split(','), [
   ...ARMS.filter(({ name }) => !own.some((arm) => arm.name === name)),
   ...own,
-]);
+]).map((arm) => ({ ...arm, learningRate: arm.learningRate ?? numbers('learning-rate')[0] ?? RATE }));
 const done = flags.out && existsSync(flags.out) ? (JSON.parse(await readFile(flags.out, 'utf8')) as RunRecord[]) : [];
 const known = new Map(done.map((run) => [keyOf(run), run]));
 const wanted: RunRecord[] = [];
@@ -95,7 +98,7 @@ function among<T extends string>(flag: 'labels' | 'allocations', known: readonly
 }
 
 /** The numbers in a flag. @throws RangeError for one that is none or below 0. */
-function numbers(flag: 'steps' | 'seeds' | 'noise' | 'teachers' | 'effect' | 'rows'): number[] {
+function numbers(flag: 'steps' | 'seeds' | 'noise' | 'teachers' | 'effect' | 'rows' | 'learning-rate'): number[] {
   return flags[flag].split(',').map((text) => {
     const value = Number(text);
     if (text !== '' && value >= 0) return value;

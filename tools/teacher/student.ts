@@ -55,7 +55,7 @@ export async function runStudent(
       epochs: 1,
       learningRate: arm.learningRate ?? RATE,
       ...(arm.learningRates && { learningRates: arm.learningRates }),
-      ...(labels === 'logits' && { loss: logitError() }),
+      ...(labels === 'logits' && { loss: logitError(task.signal) }),
     });
   };
   await learn(steps);
@@ -73,13 +73,18 @@ function liveRanks(peft: PeftModel): Ranks {
   return activeRanks(layers, values);
 }
 
-/** (output - label)^2 of outputs `[batch, outputs]` and labels `[batch, 1, outputs]`, averaged over outputs and the rows that count. */
-export function logitError(): Loss {
+/**
+ * (output - label)^2 / signal of outputs `[batch, outputs]` and labels `[batch, 1, outputs]`, averaged over outputs and the rows that
+ * count: like a cross-entropy it starts at about one, which is what the terms that methods add to a loss are made for.
+ */
+export function logitError(signal: number): Loss {
   return {
     name: 'logit-error',
+    settings: { signal },
     loss(outputs, { labels, rowWeights }) {
       const errors = tf.mean(tf.squaredDifference(outputs, tf.squeeze(labels, [1])), -1); // [batch]
-      return tf.div(tf.sum(tf.mul(errors, rowWeights)), tf.maximum(tf.sum(rowWeights), 1e-12));
+      const total = tf.maximum(tf.sum(rowWeights), 1e-12);
+      return tf.div(tf.sum(tf.mul(errors, rowWeights)), tf.mul<tf.Scalar>(total, signal));
     },
   };
 }

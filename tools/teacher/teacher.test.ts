@@ -64,9 +64,9 @@ describe('a teacher', () => {
   });
 });
 
-it('the loss on logits is the mean square over outputs and over the rows that count', () => {
+it('the loss on logits is the mean square over outputs and over the rows that count, against the signal', () => {
   const batch = { labels: tf.tensor3d([[[1, 2]], [[0, 0]]]), rowWeights: tf.tensor1d([1, 0]), inputs: {} };
-  expect(logitError().loss(tf.tensor2d([[4, 2], [9, 9]]), batch).dataSync()[0]).toBeCloseTo(9 / 2, 6); // prettier-ignore
+  expect(logitError(3).loss(tf.tensor2d([[4, 2], [9, 9]]), batch).dataSync()[0]).toBeCloseTo(9 / 2 / 3, 6); // prettier-ignore
 });
 
 describe('what is recovered of an easy teacher', () => {
