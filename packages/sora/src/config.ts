@@ -11,6 +11,11 @@ import * as v from 'valibot';
 
 /** Options of SoRA. */
 export interface SoraConfig extends TargetConfig {
+  /**
+   * What the options below have as their defaults, from `gateInit` on down to `minRank`: `'paper'`: the paper's method; `'choosing'`:
+   * what finds the task's ranks in runs that are shorter than the paper's. Default 'paper'.
+   */
+  readonly variant: 'paper' | 'choosing';
   /** r_max: the rank that every module starts with and that zero gates take away from. Default 8. */
   readonly r: number;
   /** The change is scaled by `loraAlpha / r`, whatever ranks remain. Default 16, as in the paper's scripts. */
@@ -28,8 +33,23 @@ export interface SoraConfig extends TargetConfig {
   readonly thresholdMode: 'lr' | 'constant';
   /** `'soft'`: the proximal operator; `'reference'`: the released code's, with a dead zone twice as wide. Default 'soft'. */
   readonly proximal: 'soft' | 'reference';
-  /** Gates start from N(0, 1), as in the released code, or from one. Default 'normal'. */
+  /** Gates start around 0, as in the released code, which has N(0, 1), or around 1. Default 'normal'. */
   readonly gateInit: 'normal' | 'ones';
+  /** Deviation of the gates' start. Default 1, or 0 with `gateInit: 'ones'`. */
+  readonly gateInitStd: number;
+  /**
+   * Factor of the gates' learning rate. `'auto'`: as great as it takes, and at least 1, for the greatest gate to be able to reach zero
+   * before the ranks are chosen. Default 1.
+   */
+  readonly gateRateFactor: number | 'auto';
+  /** What a rank is judged by; see `importance.ts`. Default 'magnitude'. */
+  readonly importance: 'magnitude' | 'sensitivity' | 'fisher' | 'contribution';
+  /** Share of itself that the importance keeps at a step; 1 for a sum over all steps. Default 0.85, or 1 for 'contribution'. */
+  readonly importanceBeta: number;
+  /** Whether the threshold of a gate is divided by its importance relative to the mean: the adaptive lasso. Default false. */
+  readonly weightedThreshold: boolean;
+  /** Ranks that a `budget` leaves to every module at least. Default 0. */
+  readonly minRank: number;
   /** Share of a module's input `x` that is dropped before A while training. Default 0, as in the paper's scripts. */
   readonly loraDropout: number;
   /** Weight of the gates' mean absolute value in the loss, which the released code adds to the threshold. Default 0. */
@@ -52,6 +72,32 @@ export interface SoraConfig extends TargetConfig {
 /** lambda and xi where none is given. */
 const SPARSE_LAMBDA = { lr: 0.5, constant: 3e-4 };
 
+type Choice = Pick<SoraConfig, 'gateInit' | 'gateRateFactor' | 'importance' | 'weightedThreshold' | 'minRank'>;
+
+/** The defaults of a variant. */
+const VARIANTS: Record<SoraConfig['variant'], Choice> = {
+  paper: {
+    gateInit: 'normal',
+    gateRateFactor: 1,
+    importance: 'magnitude',
+    weightedThreshold: false,
+    minRank: 0,
+  },
+  choosing: {
+    gateInit: 'ones',
+    gateRateFactor: 'auto',
+    importance: 'contribution',
+    weightedThreshold: true,
+    minRank: 0,
+  },
+};
+
+/** Deviation of the gates' start where none is given. */
+const GATE_INIT_STD = { normal: 1, ones: 0 };
+
+/** Smoothing of sensitivities as in AdaLoRA. */
+const IMPORTANCE_BETA = 0.85;
+
 const entries = {
   ...targetEntries,
   r: v.optional(integerFrom(1), 8),
@@ -61,7 +107,14 @@ const entries = {
   sparseLambda: v.optional(nonNegative),
   thresholdMode: v.optional(v.picklist(['lr', 'constant']), 'lr'),
   proximal: v.optional(v.picklist(['soft', 'reference']), 'soft'),
-  gateInit: v.optional(v.picklist(['normal', 'ones']), 'normal'),
+  variant: v.optional(v.picklist(['paper', 'choosing']), 'paper'),
+  gateInit: v.optional(v.picklist(['normal', 'ones'])),
+  gateInitStd: v.optional(nonNegative),
+  gateRateFactor: v.optional(v.union([v.literal('auto'), positive])),
+  importance: v.optional(v.picklist(['magnitude', 'sensitivity', 'fisher', 'contribution'])),
+  importanceBeta: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(1))),
+  weightedThreshold: v.optional(v.boolean()),
+  minRank: v.optional(integerFrom(0)),
   loraDropout: v.optional(dropoutRate, 0),
   l1Weight: v.optional(nonNegative, 0),
   budget: v.nullish(positive, null),
@@ -71,6 +124,19 @@ const entries = {
 
 /** Fills in SoRA's defaults. @throws ConfigError naming the field. */
 export function parseSoraConfig(input: unknown): SoraConfig {
-  const parsed = parseOptions('sora', entries, input);
-  return { ...parsed, sparseLambda: parsed.sparseLambda ?? SPARSE_LAMBDA[parsed.thresholdMode] };
+  const { variant, ...given } = parseOptions('sora', entries, input);
+  const preset = VARIANTS[variant];
+  const { gateInit = preset.gateInit, importance = preset.importance } = given;
+  return {
+    ...given,
+    variant,
+    sparseLambda: given.sparseLambda ?? SPARSE_LAMBDA[given.thresholdMode],
+    gateInit,
+    gateInitStd: given.gateInitStd ?? GATE_INIT_STD[gateInit],
+    gateRateFactor: given.gateRateFactor ?? preset.gateRateFactor,
+    importance,
+    importanceBeta: given.importanceBeta ?? (importance === 'contribution' ? 1 : IMPORTANCE_BETA),
+    weightedThreshold: given.weightedThreshold ?? preset.weightedThreshold,
+    minRank: given.minRank ?? preset.minRank,
+  };
 }

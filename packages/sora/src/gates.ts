@@ -23,6 +23,8 @@ export interface GateGroup {
   readonly cost: number;
   /** Values of the gates, [r]. */
   readonly gate: Float32Array;
+  /** What the threshold of each is multiplied by, [r]. */
+  readonly thresholdWeight: Float32Array;
 }
 
 /** Names of the gates of all layers. */
@@ -32,11 +34,16 @@ export function gateNames(layers: AdapterLayers): string[] {
 
 /** The gates of all layers. @throws ShapeError when some are missing. */
 export function gateGroups(layers: AdapterLayers, values: HostTensors): GateGroup[] {
-  return rankedPaths(layers).map((path) => ({
-    path,
-    cost: rankCost(tensorAt(layers, path).site),
-    gate: floats(tensorAt(values, `${path}.gate`)),
-  }));
+  return rankedPaths(layers).map((path) => {
+    const gate = floats(tensorAt(values, `${path}.gate`));
+    const weight = values[`${path}.thresholdWeight`] ?? ones(gate.length);
+    return {
+      path,
+      cost: rankCost(tensorAt(layers, path).site),
+      gate,
+      thresholdWeight: floats(weight),
+    };
+  });
 }
 
 /** What the gates that are not zero store. */
@@ -44,10 +51,12 @@ export function liveCost(groups: readonly GateGroup[]): number {
   return groups.reduce((sum, { cost, gate }) => sum + cost * gate.filter((value) => value !== 0).length, 0);
 }
 
-/** How far all gates must move towards zero so that those which reach it store `excess`, or just less. */
+/** The sum of thresholds by which those gates reach zero that store `excess` together, or just less. */
 export function shrinkageFor(groups: readonly GateGroup[], excess: number): number {
   const live = groups
-    .flatMap(({ cost, gate }) => [...gate].map((value) => ({ cost, size: Math.abs(value) })))
+    .flatMap(({ cost, gate, thresholdWeight }) =>
+      [...gate].map((value, rank) => ({ cost, size: Math.abs(value) / (thresholdWeight[rank] as number) })),
+    )
     .filter(({ size }) => size > 0)
     .sort((a, b) => a.size - b.size);
   let room = excess;
@@ -96,22 +105,6 @@ export function rankSizes({
 
 /** A dead gate that is needed to fill a budget starts again from here: so small that outputs hardly notice. */
 const REVIVED_GATE = 1e-3;
-/** What a dead gate counts as when it competes: less than any living one, so that only its factors tell it from others. */
-const DEAD_SIZE = 1e-9;
-
-/**
- * How much a rank adds to the weight, |g| ||A_i|| ||B_i||, by module path.
- * @throws ShapeError when a tensor is missing.
- */
-export function importances(layers: AdapterLayers, values: HostTensors): OfRanks {
-  const sizes = Object.entries(rankSizes({ layers, values }));
-  return Object.fromEntries(
-    sizes.map(([path, ranks]) => [
-      path,
-      ranks.map(({ gate, normA, normB }) => (Math.abs(gate) || DEAD_SIZE) * normA * normB),
-    ]),
-  );
-}
 
 /** A worth drawn for every rank: of what a rank stores, a share between 0 and 1, so that ranks of all sizes are as likely. */
 export function drawnWorths(layers: AdapterLayers, rng: Rng): OfRanks {
@@ -127,10 +120,16 @@ export function drawnWorths(layers: AdapterLayers, rng: Rng): OfRanks {
 /**
  * Decides which ranks stay within a budget, by what they are worth against in + out, what they store. Gates left out become
  * zero for good; dead ones that are kept become `REVIVED_GATE`.
+ * @param minRank how many ranks every module keeps at least
  * @returns new gates and masks by name.
  */
-export function selectGates(layers: AdapterLayers, values: HostTensors, worth: OfRanks, budget: number): HostTensors {
-  const kept = selectRanks(layers, worth, budget);
+export function selectGates(
+  layers: AdapterLayers,
+  values: HostTensors,
+  worth: OfRanks,
+  { budget, minRank }: { readonly budget: number; readonly minRank: number },
+): HostTensors {
+  const kept = selectRanks(layers, minRank === 0 ? worth : withMinimum(worth, minRank), budget);
   const changes: HostTensors = {};
   for (const { path, gate } of gateGroups(layers, values)) {
     const ranks = new Set(kept[path]);
@@ -140,6 +139,34 @@ export function selectGates(layers: AdapterLayers, values: HostTensors, worth: O
   return changes;
 }
 
-function vector(values: readonly number[]): HostTensor {
+/** The same worths, with those of every module's best `minRank` above the sum of all others, so that these ranks come first. */
+function withMinimum(worth: OfRanks, minRank: number): OfRanks {
+  const all = Object.values(worth).flatMap((own) => Array.from(own));
+  const above = all.reduce((sum, each) => sum + each, 1);
+  const favoured = Object.entries(worth).map(([path, own]) => {
+    const values = Array.from(own);
+    const best = new Set(
+      [...values.keys()].sort((a, b) => (values[b] as number) - (values[a] as number)).slice(0, minRank),
+    );
+    return [path, values.map((value, rank) => (best.has(rank) ? above + value : value))] as const;
+  });
+  return Object.fromEntries(favoured);
+}
+
+/** What every module's `minRank` ranks store. */
+export function minimumCost(layers: AdapterLayers, minRank: number): number {
+  return rankedPaths(layers).reduce((sum, path) => {
+    const layer = tensorAt(layers, path);
+    return sum + Math.min(minRank, allocatedRanks(layer)) * rankCost(layer.site);
+  }, 0);
+}
+
+/** Numbers of ranks, [r]. */
+export function vector(values: readonly number[]): HostTensor {
   return hostTensor(Float32Array.from(values), [values.length]);
+}
+
+/** Gates of one, or a mask that keeps every gate, [r]. */
+export function ones(r: number): HostTensor {
+  return hostTensor(new Float32Array(r).fill(1), [r]);
 }
