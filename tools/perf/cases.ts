@@ -42,7 +42,7 @@ export async function writeCheckpoint(name: EncoderName, folder: string): Promis
 }
 
 /** A tokenizer that nobody asks: batches are random token numbers. */
-const tokenizer = {
+export const tokenizer = {
   version: '1.0',
   added_tokens: [],
   normalizer: null,
@@ -79,7 +79,8 @@ function config({ type, layers, hidden, ffn, vocabulary }: EncoderShape): Record
 
 type Shapes = Record<string, readonly number[]>;
 
-function bertShapes({ layers, hidden, ffn, vocabulary }: EncoderShape): Shapes {
+/** The tensors of a BERT without a head, by their keys. */
+export function bertShapes({ layers, hidden, ffn, vocabulary }: Omit<EncoderShape, 'type'>): Shapes {
   const names = { query: 'query', key: 'key', value: 'value' };
   return {
     'bert.embeddings.word_embeddings.weight': [vocabulary, hidden],

@@ -1,0 +1,70 @@
+import type { ConfiguredMethod, PeftMethod, Site } from '@peftjs/core/method';
+import { rankUnit } from '@peftjs/core/method';
+import { adalora } from '@peftjs/adalora';
+import { lora } from '@peftjs/lora';
+import { sora } from '@peftjs/sora';
+import { TARGETS } from './encoder.js';
+import type { Ranks } from './tasks.js';
+
+/** A student: a method with options, and how it is trained. Plain data, so that arms can be written down in a file. */
+export interface Arm {
+  readonly name: string;
+  readonly method: 'lora' | 'adalora' | 'sora';
+  /** Options of the method, put over what its `fitBudget` chooses for the true total rank. */
+  readonly options?: Readonly<Record<string, unknown>>;
+  /** Default `RATE`. */
+  readonly learningRate?: number;
+  /** By optimizer group, e.g. `{ gate: 0.02 }`. */
+  readonly learningRates?: Readonly<Record<string, number>>;
+  /** Other options of `train`: schedule, warmupRatio, finalRatio, clipNorm, unclippedGroups. */
+  readonly training?: Readonly<Record<string, unknown>>;
+  /** `'true-ranks'`: every module has its true rank; `'oracle'`: trains all ranks, then keeps those that the teacher tells apart. */
+  readonly knows?: 'true-ranks' | 'oracle';
+}
+
+/** Peak learning rate of an arm that names none. */
+export const RATE = 2e-2;
+/** The rank that adaptive arms begin with in every module: eight times the average, and more than any true rank. */
+export const MOST_RANKS = 8;
+/** The change is scaled by 2 in every arm: alpha / r where r is `MOST_RANKS` ranks or one. */
+const ALPHA = 2;
+const FULL = { r: MOST_RANKS, loraAlpha: ALPHA * MOST_RANKS };
+
+/** The arms there are, by name. */
+export const ARMS: readonly Arm[] = [
+  { name: 'oracle', method: 'lora', knows: 'oracle', options: FULL },
+  { name: 'true-ranks', method: 'lora', knows: 'true-ranks' },
+  { name: 'lora', method: 'lora', options: { loraAlpha: ALPHA } },
+  { name: 'adalora', method: 'adalora', options: { initR: MOST_RANKS, loraAlpha: ALPHA * MOST_RANKS } },
+  { name: 'sora', method: 'sora', options: { ...FULL, gateInit: 'normal' } },
+  { name: 'sora-ones', method: 'sora', options: { ...FULL, gateInit: 'ones' } },
+  { name: 'sora-random', method: 'sora', options: { ...FULL, selection: 'random' } },
+];
+
+const METHODS = { lora, adalora, sora } as unknown as Readonly<Record<Arm['method'], PeftMethod>>;
+
+/** The method of an arm, with a budget of the true total rank. @throws ConfigError for options that the method does not have. */
+export function configuredArm(
+  { method: name, options = {}, knows }: Arm,
+  sites: readonly Site[],
+  truth: Ranks,
+): ConfiguredMethod {
+  const method = METHODS[name];
+  const total = Object.values(truth).reduce((sum, rank) => sum + rank, 0);
+  const budget = (total * rankUnit(sites)) / sites.length;
+  const start = method.parseConfig({ ...TARGETS });
+  const fitted = knows ? start : (method.fitBudget?.(sites, budget, start) ?? start);
+  const known = knows === 'true-ranks' ? trueRanks(truth) : {};
+  return { method, config: method.parseConfig({ ...fitted, ...options, ...known }) };
+}
+
+/** LoRA with the true ranks alone, all changes scaled alike. */
+function trueRanks(truth: Ranks): Readonly<Record<string, unknown>> {
+  const known = Object.entries(truth).filter(([, rank]) => rank > 0);
+  return {
+    targetModules: known.map(([path]) => path),
+    excludeModules: null,
+    rankPattern: Object.fromEntries(known),
+    alphaPattern: Object.fromEntries(known.map(([path, rank]) => [path, ALPHA * rank])),
+  };
+}

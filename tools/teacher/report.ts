@@ -1,0 +1,86 @@
+import type { Arm } from './arms.js';
+import { agreement, average, recovery, type Average } from './measures.js';
+import type { Outcome, StudentSettings } from './student.js';
+import type { Ranks, TaskSettings } from './tasks.js';
+
+/** One student of one task, as `--out` keeps it. */
+export interface RunRecord {
+  readonly arm: Arm;
+  readonly task: TaskSettings;
+  readonly student: StudentSettings;
+  /** True ranks of every module. */
+  readonly truth: Ranks;
+  readonly outcome: Outcome;
+}
+
+const COLUMNS = [
+  'arm',
+  'labels',
+  'noise',
+  'steps',
+  'allocation',
+  'runs',
+  'correlation',
+  'F1',
+  'module F1',
+  'loss',
+  'accuracy',
+];
+const AGREEMENT = ['between seeds', 'between tasks'];
+
+/** A table in Markdown: a line for each arm and task, over its seeds, and where there are several tasks one for all of them. */
+export function table(runs: readonly RunRecord[]): string {
+  const conditions = groups(runs, ({ task, student }) => [
+    task.labels,
+    task.noise,
+    student.steps,
+    task.effect,
+    task.rows,
+  ]);
+  const lines = conditions.flatMap((ofCondition) =>
+    groups(ofCondition, ({ arm }) => [arm]).flatMap((ofArm) => {
+      const tasks = groups(ofArm, ({ task }) => [task]);
+      return [...tasks.map((own) => line(own, [own])), ...(tasks.length > 1 ? [line(ofArm, tasks)] : [])];
+    }),
+  );
+  const header = [...COLUMNS, ...AGREEMENT];
+  return [header, header.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
+
+/** @param tasks the same runs by task */
+function line(runs: readonly RunRecord[], tasks: readonly (readonly RunRecord[])[]): string[] {
+  const { arm, task, student } = runs[0] as RunRecord;
+  const found = runs.map(({ outcome, truth }) => recovery(outcome.ranks, truth));
+  const maps = (own: readonly RunRecord[]): Ranks[] => own.map(({ outcome }) => outcome.ranks);
+  const betweenSeeds = average(tasks.map((own) => agreement(maps(own))));
+  const betweenTasks = average(groups(runs, ({ student: { seed } }) => [seed]).map((own) => agreement(maps(own))));
+  return [
+    arm.name,
+    task.labels,
+    String(task.noise),
+    String(student.steps),
+    tasks.length === 1 ? `${task.allocation} ${task.teacher}` : 'all',
+    String(runs.length),
+    shown(average(found.map(({ correlation }) => correlation)), 2),
+    shown(average(found.map(({ f1 }) => f1)), 2),
+    shown(average(found.map(({ moduleF1 }) => moduleF1)), 2),
+    shown(average(runs.map(({ outcome }) => outcome.loss)), 3),
+    shown(average(runs.map(({ outcome }) => outcome.accuracy)), 3),
+    betweenSeeds ? betweenSeeds.mean.toFixed(2) : '-',
+    betweenTasks && tasks.length > 1 ? betweenTasks.mean.toFixed(2) : '-',
+  ];
+}
+
+function shown(value: Average | null, digits: number): string {
+  return value ? `${value.mean.toFixed(digits)} ± ${value.error.toFixed(digits)}` : '-';
+}
+
+/** Items with equal keys together, in the order of the first of each. */
+function groups<T>(items: readonly T[], keyOf: (item: T) => unknown): T[][] {
+  const found = new Map<string, T[]>();
+  for (const item of items) {
+    const key = JSON.stringify(keyOf(item));
+    found.set(key, [...(found.get(key) ?? []), item]);
+  }
+  return [...found.values()];
+}

@@ -1,0 +1,116 @@
+/*
+ *   npx tsx --conditions @peftjs/source tools/teacher/run.ts [--steps 400] [--seeds 10] [--allocations early,late,one-type,uneven]
+ *     [--noise 0] [--labels logits] [--teachers 1] [--arms adalora,sora] [--arms-file ARMS.json] [--effect 0.03] [--rows 16384] [--out FILE]
+ *
+ * Which of the ranks that a teacher has in fact do students keep? A teacher is a random encoder with changes of known rank in known
+ * modules; a student starts from the same encoder and head, and learns the teacher's outputs. Prints a table:
+ *
+ *   correlation    of kept and true ranks over modules; F1 is 2 sum min(kept, true) / (sum kept + sum true)
+ *   loss           on clean rows, 1 for a student that learns nothing; of `--labels classes` the cross-entropy
+ *   between seeds  mean correlation of kept ranks of one task; between tasks: of one seed
+ *
+ * Every flag but --seeds, --effect, --rows and the files takes a list. An arm is data, see arms.ts; --arms-file adds a list of one's own,
+ * `[{ "name": "wide", "method": "sora", "options": { "r": 8, "loraAlpha": 16 }, "learningRates": { "gate": 0.04 } }]`.
+ * With --out every run is written when it is done, and the same command goes on where it was stopped.
+ */
+import { compiled } from '@peftjs/engine';
+import { existsSync } from 'node:fs';
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import { ARMS, type Arm } from './arms.js';
+import { randomEncoder, STANDARD } from './encoder.js';
+import { table, type RunRecord } from './report.js';
+import { runStudent } from './student.js';
+import { ALLOCATIONS, makeTask, type Allocation, type LabelKind, type TaskSettings } from './tasks.js';
+
+const { values: flags } = parseArgs({
+  options: {
+    steps: { type: 'string', default: '400' },
+    seeds: { type: 'string', default: '10' },
+    allocations: { type: 'string', default: ALLOCATIONS.join() },
+    noise: { type: 'string', default: '0' },
+    labels: { type: 'string', default: 'logits' },
+    teachers: { type: 'string', default: '1' },
+    arms: { type: 'string' },
+    'arms-file': { type: 'string' },
+    effect: { type: 'string', default: '0.03' },
+    rows: { type: 'string', default: '16384' },
+    out: { type: 'string' },
+  },
+});
+
+const own = flags['arms-file'] ? (JSON.parse(await readFile(flags['arms-file'], 'utf8')) as Arm[]) : [];
+const arms = armsNamed(flags.arms?.split(','), [
+  ...ARMS.filter(({ name }) => !own.some((arm) => arm.name === name)),
+  ...own,
+]);
+const done = flags.out && existsSync(flags.out) ? (JSON.parse(await readFile(flags.out, 'utf8')) as RunRecord[]) : [];
+const known = new Map(done.map((run) => [keyOf(run), run]));
+const wanted: RunRecord[] = [];
+
+const executor = compiled({ threads: 1 });
+const model = await randomEncoder(STANDARD);
+for (const settings of taskSettings()) {
+  const students = flags.steps
+    .split(',')
+    .flatMap((steps) =>
+      Array.from({ length: Number(flags.seeds) }, (_, seed) => ({ steps: Number(steps), seed: seed + 1 })),
+    );
+  const plan = students.flatMap((student) => arms.map((arm) => ({ arm, task: settings, student })));
+  const isDone = plan.every((run) => known.has(keyOf(run)));
+  const task = isDone ? undefined : await makeTask(model, settings, executor);
+  for (const run of plan) {
+    const key = keyOf(run);
+    if (task && !known.has(key)) {
+      const outcome = await runStudent(model, task, run.arm, run.student, executor);
+      known.set(key, { ...run, truth: task.ranks, outcome });
+      console.error(
+        `${settings.allocation}, seed ${run.student.seed}, ${run.student.steps} steps, ${run.arm.name}: ${outcome.seconds.toFixed(1)} s`,
+      );
+      await keep([...known.values()]);
+    }
+    wanted.push(known.get(key) as RunRecord);
+  }
+}
+console.log(table(wanted));
+
+function taskSettings(): TaskSettings[] {
+  const [effect, rows] = [Number(flags.effect), Number(flags.rows)];
+  return flags.labels.split(',').flatMap((labels) =>
+    flags.noise.split(',').flatMap((noise) =>
+      flags.allocations.split(',').flatMap((allocation) =>
+        flags.teachers.split(',').map((teacher) => ({
+          allocation: allocation as Allocation,
+          labels: labels as LabelKind,
+          noise: Number(noise),
+          teacher: Number(teacher),
+          effect,
+          rows,
+        })),
+      ),
+    ),
+  );
+}
+
+/** @throws RangeError for a name that no arm has. */
+function armsNamed(names: readonly string[] | undefined, all: readonly Arm[]): readonly Arm[] {
+  return (
+    names?.map((name) => {
+      const found = all.find((arm) => arm.name === name);
+      if (found) return found;
+      throw new RangeError(`no arm '${name}'; there are ${all.map((arm) => arm.name).join(', ')}`);
+    }) ?? all
+  );
+}
+
+/** What makes a run the same as another. */
+function keyOf({ arm, task, student }: Pick<RunRecord, 'arm' | 'task' | 'student'>): string {
+  return JSON.stringify([arm, task, student]);
+}
+
+/** Written whole or not at all. */
+async function keep(runs: readonly RunRecord[]): Promise<void> {
+  if (!flags.out) return;
+  await writeFile(`${flags.out}.tmp`, JSON.stringify(runs));
+  await rename(`${flags.out}.tmp`, flags.out);
+}
