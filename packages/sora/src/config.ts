@@ -12,7 +12,7 @@ import * as v from 'valibot';
 /** Options of SoRA. */
 export interface SoraConfig extends TargetConfig {
   /**
-   * What the options below have as their defaults, from `gateInit` on down to `minRank`: `'paper'`: the paper's method; `'choosing'`:
+   * What the options below have as their defaults, from `gateInit` on down to `weightedThreshold`: `'paper'`: the paper's method; `'choosing'`:
    * what finds the task's ranks in runs that are shorter than the paper's. Default 'paper'.
    */
   readonly variant: 'paper' | 'choosing';
@@ -33,23 +33,17 @@ export interface SoraConfig extends TargetConfig {
   readonly thresholdMode: 'lr' | 'constant';
   /** `'soft'`: the proximal operator; `'reference'`: the released code's, with a dead zone twice as wide. Default 'soft'. */
   readonly proximal: 'soft' | 'reference';
-  /** Gates start around 0, as in the released code, which has N(0, 1), or around 1. Default 'normal'. */
+  /** Gates start from N(0, 1), as in the released code, or from one. Default 'normal'. */
   readonly gateInit: 'normal' | 'ones';
-  /** Deviation of the gates' start. Default 1, or 0 with `gateInit: 'ones'`. */
-  readonly gateInitStd: number;
   /**
    * Factor of the gates' learning rate. `'auto'`: as great as it takes, and at least 1, for the greatest gate to be able to reach zero
    * before the ranks are chosen. Default 1.
    */
   readonly gateRateFactor: number | 'auto';
   /** What a rank is judged by; see `importance.ts`. Default 'magnitude'. */
-  readonly importance: 'magnitude' | 'sensitivity' | 'fisher' | 'contribution';
-  /** Share of itself that the importance keeps at a step; 1 for a sum over all steps. Default 0.85, or 1 for 'contribution'. */
-  readonly importanceBeta: number;
+  readonly importance: 'magnitude' | 'sensitivity';
   /** Whether the threshold of a gate is divided by its importance relative to the mean: the adaptive lasso. Default false. */
   readonly weightedThreshold: boolean;
-  /** Ranks that a `budget` leaves to every module at least. Default 0. */
-  readonly minRank: number;
   /** Share of a module's input `x` that is dropped before A while training. Default 0, as in the paper's scripts. */
   readonly loraDropout: number;
   /** Weight of the gates' mean absolute value in the loss, which the released code adds to the threshold. Default 0. */
@@ -72,7 +66,7 @@ export interface SoraConfig extends TargetConfig {
 /** lambda and xi where none is given. */
 const SPARSE_LAMBDA = { lr: 0.5, constant: 3e-4 };
 
-type Choice = Pick<SoraConfig, 'gateInit' | 'gateRateFactor' | 'importance' | 'weightedThreshold' | 'minRank'>;
+type Choice = Pick<SoraConfig, 'gateInit' | 'gateRateFactor' | 'importance' | 'weightedThreshold'>;
 
 /** The defaults of a variant. */
 const VARIANTS: Record<SoraConfig['variant'], Choice> = {
@@ -81,22 +75,14 @@ const VARIANTS: Record<SoraConfig['variant'], Choice> = {
     gateRateFactor: 1,
     importance: 'magnitude',
     weightedThreshold: false,
-    minRank: 0,
   },
   choosing: {
     gateInit: 'ones',
     gateRateFactor: 'auto',
-    importance: 'contribution',
+    importance: 'sensitivity',
     weightedThreshold: true,
-    minRank: 0,
   },
 };
-
-/** Deviation of the gates' start where none is given. */
-const GATE_INIT_STD = { normal: 1, ones: 0 };
-
-/** Smoothing of sensitivities as in AdaLoRA. */
-const IMPORTANCE_BETA = 0.85;
 
 const entries = {
   ...targetEntries,
@@ -109,12 +95,9 @@ const entries = {
   proximal: v.optional(v.picklist(['soft', 'reference']), 'soft'),
   variant: v.optional(v.picklist(['paper', 'choosing']), 'paper'),
   gateInit: v.optional(v.picklist(['normal', 'ones'])),
-  gateInitStd: v.optional(nonNegative),
   gateRateFactor: v.optional(v.union([v.literal('auto'), positive])),
-  importance: v.optional(v.picklist(['magnitude', 'sensitivity', 'fisher', 'contribution'])),
-  importanceBeta: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(1))),
+  importance: v.optional(v.picklist(['magnitude', 'sensitivity'])),
   weightedThreshold: v.optional(v.boolean()),
-  minRank: v.optional(integerFrom(0)),
   loraDropout: v.optional(dropoutRate, 0),
   l1Weight: v.optional(nonNegative, 0),
   budget: v.nullish(positive, null),
@@ -126,17 +109,13 @@ const entries = {
 export function parseSoraConfig(input: unknown): SoraConfig {
   const { variant, ...given } = parseOptions('sora', entries, input);
   const preset = VARIANTS[variant];
-  const { gateInit = preset.gateInit, importance = preset.importance } = given;
   return {
     ...given,
     variant,
     sparseLambda: given.sparseLambda ?? SPARSE_LAMBDA[given.thresholdMode],
-    gateInit,
-    gateInitStd: given.gateInitStd ?? GATE_INIT_STD[gateInit],
+    gateInit: given.gateInit ?? preset.gateInit,
     gateRateFactor: given.gateRateFactor ?? preset.gateRateFactor,
-    importance,
-    importanceBeta: given.importanceBeta ?? (importance === 'contribution' ? 1 : IMPORTANCE_BETA),
+    importance: given.importance ?? preset.importance,
     weightedThreshold: given.weightedThreshold ?? preset.weightedThreshold,
-    minRank: given.minRank ?? preset.minRank,
   };
 }

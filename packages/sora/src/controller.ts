@@ -1,7 +1,6 @@
 import {
   allocatedRanks,
   assertCuttable,
-  ConfigError,
   createRng,
   cutStep,
   allocatedCost,
@@ -19,16 +18,7 @@ import {
   type TrainPlan,
 } from '@peftjs/core/method';
 import type { SoraConfig } from './config.js';
-import {
-  drawnWorths,
-  gateGroups,
-  gateNames,
-  liveCost,
-  minimumCost,
-  selectGates,
-  shrinkageFor,
-  type GateGroup,
-} from './gates.js';
+import { drawnWorths, gateGroups, gateNames, liveCost, selectGates, shrinkageFor, type GateGroup } from './gates.js';
 import { importanceNames, importances, isMeasured, thresholdWeights } from './importance.js';
 import { gateRate, gateTravel, warnOfShortTravel, type LearningRates, type Travel } from './travel.js';
 
@@ -138,7 +128,6 @@ const HOLD = { initial: 0.5, up: 0.5, down: 0.1, most: 4 };
 function budgetController(layers: AdapterLayers, config: SoraConfig, budget: number, plan: TrainPlan): Controller {
   const full = allocatedCost(layers);
   assertCuttable(layers, budget, plan);
-  assertMinimum(layers, budget, config);
   const course = steeringCourse(plan, full, Math.min(budget, full));
   const { from, until } = course;
   const steers = config.selection === 'importance';
@@ -161,10 +150,7 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
     afterStep(step, values): ControllerChanges | undefined {
       if (step === until) {
         memory.frozen = true;
-        const selected = selectGates(layers, values, worthOf(layers, values, config, plan), {
-          budget,
-          minRank: config.minRank,
-        });
+        const selected = selectGates(layers, values, worthOf(layers, values, config, plan), budget);
         return { values: selected, ...(config.compactEvery !== null && compaction(layers, selected)) };
       }
       const weights = config.weightedThreshold ? thresholdWeights(layers, values, config) : {};
@@ -175,16 +161,6 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
     snapshot: () => ({ ...memory }),
     restore: (state) => void Object.assign(memory, state),
   };
-}
-
-/** @throws ConfigError when the ranks that every module keeps store more than the budget. */
-function assertMinimum(layers: AdapterLayers, budget: number, { minRank }: SoraConfig): void {
-  const least = minimumCost(layers, minRank);
-  if (least <= budget) return;
-  throw new ConfigError(
-    `minRank is ${minRank}, and ${minRank} in every module store ${least}; the budget is ${budget}: lower minRank`,
-    'minRank',
-  );
 }
 
 /** How much may be alive when. */

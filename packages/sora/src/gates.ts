@@ -120,16 +120,10 @@ export function drawnWorths(layers: AdapterLayers, rng: Rng): OfRanks {
 /**
  * Decides which ranks stay within a budget, by what they are worth against in + out, what they store. Gates left out become
  * zero for good; dead ones that are kept become `REVIVED_GATE`.
- * @param minRank how many ranks every module keeps at least
  * @returns new gates and masks by name.
  */
-export function selectGates(
-  layers: AdapterLayers,
-  values: HostTensors,
-  worth: OfRanks,
-  { budget, minRank }: { readonly budget: number; readonly minRank: number },
-): HostTensors {
-  const kept = selectRanks(layers, minRank === 0 ? worth : withMinimum(worth, minRank), budget);
+export function selectGates(layers: AdapterLayers, values: HostTensors, worth: OfRanks, budget: number): HostTensors {
+  const kept = selectRanks(layers, worth, budget);
   const changes: HostTensors = {};
   for (const { path, gate } of gateGroups(layers, values)) {
     const ranks = new Set(kept[path]);
@@ -137,28 +131,6 @@ export function selectGates(
     changes[`${path}.mask`] = vector([...gate.keys()].map((rank) => Number(ranks.has(rank))));
   }
   return changes;
-}
-
-/** The same worths, with those of every module's best `minRank` above the sum of all others, so that these ranks come first. */
-function withMinimum(worth: OfRanks, minRank: number): OfRanks {
-  const all = Object.values(worth).flatMap((own) => Array.from(own));
-  const above = all.reduce((sum, each) => sum + each, 1);
-  const favoured = Object.entries(worth).map(([path, own]) => {
-    const values = Array.from(own);
-    const best = new Set(
-      [...values.keys()].sort((a, b) => (values[b] as number) - (values[a] as number)).slice(0, minRank),
-    );
-    return [path, values.map((value, rank) => (best.has(rank) ? above + value : value))] as const;
-  });
-  return Object.fromEntries(favoured);
-}
-
-/** What every module's `minRank` ranks store. */
-export function minimumCost(layers: AdapterLayers, minRank: number): number {
-  return rankedPaths(layers).reduce((sum, path) => {
-    const layer = tensorAt(layers, path);
-    return sum + Math.min(minRank, allocatedRanks(layer)) * rankCost(layer.site);
-  }, 0);
 }
 
 /** Numbers of ranks, [r]. */

@@ -10,7 +10,6 @@ import {
   tensorsAt,
   trained,
   type AdapterLayer,
-  type HostTensor,
   type HostTensors,
   type Rng,
   type Site,
@@ -20,7 +19,7 @@ import {
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import type { SoraConfig } from './config.js';
-import { ones, vector } from './gates.js';
+import { ones } from './gates.js';
 import { choiceState, isMeasured, measured } from './importance.js';
 
 /*
@@ -33,7 +32,7 @@ import { choiceState, isMeasured, measured } from './importance.js';
  *   eta <- f eta, for g alone            update       f = `gateRateFactor` (travel.ts)
  *   T_t(x) = sign(x) max(|x| - t, 0)     softThreshold
  *   dW = s A diag(g) B over I = {i : g_i != 0}        toLora
- *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, g ~ N(0, 1), or as `gateInit` and `gateInitStd` say
+ *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, g ~ N(0, 1), or 1
  *   m [r]                                the state `mask`: 0 for the gates that a budget has ruled out for good
  *
  * A gate of zero and B's row of zeros would give each other no gradient ever: B starts from zero, so no gate may.
@@ -74,7 +73,7 @@ export function soraLayer(site: Site, config: SoraConfig, gates: number, initial
       const shrunk = threshold(moved, thresholdOf(config, at));
       const kept = tf.greater(tensorAt(at.previous, 'mask'), 0);
       const gate = tf.where(kept, shrunk, tf.zerosLike(shrunk)); // [r]
-      return { gate, ...(isMeasured(config) && measured(config, { ...proposed, gate }, at)) };
+      return { gate, ...(isMeasured(config) && { importance: measured(at) }) };
     },
     toLora(values) {
       const { gate, ...factors } = tensorsAt(values, 'loraA', 'loraB', 'gate');
@@ -92,15 +91,9 @@ export function initialTensors(site: Site, config: SoraConfig, rng: Rng): HostTe
   return {
     loraA: kaimingUniform(rng.fork('loraA'), site.inFeatures, r), // [in, r]
     loraB: hostZeros([r, site.outFeatures]),
-    gate: initialGates(config, r, rng.fork('gate')),
+    gate: config.gateInit === 'ones' ? ones(r) : normalValues(rng.fork('gate'), [r], 1),
     mask: ones(r),
   };
-}
-
-/** Gates [r] around 0 or 1. */
-function initialGates({ gateInit, gateInitStd }: SoraConfig, r: number, rng: Rng): HostTensor {
-  const drawn = normalValues(rng, [r], gateInitStd);
-  return gateInit === 'ones' ? vector(Array.from(drawn.data, (value) => 1 + value)) : drawn;
 }
 
 /** The gates as an optimizer with f times the learning rate proposes them: its step is proportional to the rate. */

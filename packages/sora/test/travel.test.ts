@@ -31,21 +31,6 @@ const warningsOf = async (work: () => unknown): Promise<string[]> => {
   return warnings;
 };
 
-describe("the gates' start", () => {
-  const gatesOf = (options: Partial<SoraConfig>): number[] => [
-    ...(layerOf(sora, { r: 400, ...options }).params.gate?.initial.data ?? []),
-  ];
-  it.each([
-    [{ gateInitStd: 0.1 }, 0, 0.1],
-    [{ gateInit: 'ones', gateInitStd: 0.1 }, 1, 0.1],
-  ] as const)('is spread as %o asks around its mean', (options, mean, std) => {
-    const gates = gatesOf(options);
-    const found = gates.reduce((sum, each) => sum + each, 0) / 400;
-    expect(Math.abs(found - mean)).toBeLessThan(3 * (std / 20));
-    expect(Math.sqrt(gates.reduce((sum, each) => sum + (each - found) ** 2, 0) / 400) / std).toBeCloseTo(1, 0);
-  });
-});
-
 describe("the gates' learning rate", () => {
   it('is raised until the greatest gate can come to zero before ranks are chosen', () => {
     const until = (last: number): number =>
@@ -120,11 +105,9 @@ describe('a variant', () => {
     expect(variant).toBe('paper');
     expect(options).toMatchObject({
       gateInit: 'normal',
-      gateInitStd: 1,
       gateRateFactor: 1,
       importance: 'magnitude',
       weightedThreshold: false,
-      minRank: 0,
     });
     expect(sora.parseConfig({ variant: 'paper' })).toEqual(sora.parseConfig({}));
     const { layers } = activeAdapter(attached());
@@ -132,8 +115,8 @@ describe('a variant', () => {
   });
 
   it('gives way to an option that is given', () => {
-    const { gateInit, gateInitStd, importance } = sora.parseConfig({ variant: 'choosing', gateInit: 'normal' });
-    expect([gateInit, gateInitStd]).toEqual(['normal', 1]);
-    expect(importance).toBe(sora.parseConfig({ variant: 'choosing' }).importance);
+    const { gateInit, ...others } = sora.parseConfig({ variant: 'choosing', gateInit: 'normal' });
+    expect(gateInit).toBe('normal');
+    expect(others).toMatchObject({ gateRateFactor: 'auto', importance: 'sensitivity', weightedThreshold: true });
   });
 });
