@@ -12,8 +12,8 @@ import * as v from 'valibot';
 /** Options of SoRA. */
 export interface SoraConfig extends TargetConfig {
   /**
-   * What the options below have as their defaults, from `gateInit` on down to `weightedThreshold`: `'paper'`: the paper's method; `'choosing'`:
-   * what finds the task's ranks in runs that are shorter than the paper's. Default 'paper'.
+   * Which defaults `gateInit`, `gateRateFactor`, `importance` and `weightedThreshold` have. `'paper'`: the paper's method; `'choosing'`
+   * (ours): what finds the task's ranks in shorter runs than the paper's: 'ones', 'auto', 'sensitivity' and true. Default 'paper'.
    */
   readonly variant: 'paper' | 'choosing';
   /** r_max: the rank that every module starts with and that zero gates take away from. Default 8. */
@@ -40,7 +40,7 @@ export interface SoraConfig extends TargetConfig {
    * before the ranks are chosen. Default 1.
    */
   readonly gateRateFactor: number | 'auto';
-  /** What a rank is judged by; see `importance.ts`. Default 'magnitude'. */
+  /** What a rank is judged by. `'magnitude'`: how much it changes the weight; `'sensitivity'`: what the loss loses with it. Default 'magnitude'. */
   readonly importance: 'magnitude' | 'sensitivity';
   /** Whether the threshold of a gate is divided by its importance relative to the mean: the adaptive lasso. Default false. */
   readonly weightedThreshold: boolean;
@@ -51,7 +51,7 @@ export interface SoraConfig extends TargetConfig {
   /** Parameters to store in the end, within 1 %; null lets `sparseLambda` decide. */
   readonly budget: number | null;
   /**
-   * Which ranks stay within a `budget`: those that add most to the weights for what they store, or, as a control, some drawn at
+   * Which ranks stay within a `budget`: those of most importance for what they store, or, as a control, some drawn at
    * random by the run's seed, without a threshold before. Default 'importance'.
    */
   readonly selection: 'importance' | 'random';

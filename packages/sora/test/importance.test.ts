@@ -38,7 +38,7 @@ function importanceAfter({
 const numbers = (values: HostTensors, name: string): number[] => [...tensorAt(values, name).data];
 
 describe('the sensitivity of the loss to a gate', () => {
-  it('is 0.85 of what it was and 0.15 |g dL/dg| at the gate before the step', () => {
+  it('is 0.85 of what it was and 0.15 of the size of g dL/dg before the step', () => {
     const expected = [0.85 * 0.5 + 0.15 * 1.5, 0.85 + 0.15 * 0.5, 0.85 * 2];
     importanceAfter({}).forEach((found, rank) => expect(found).toBeCloseTo(expected[rank] as number, 6));
   });
@@ -105,7 +105,7 @@ describe('the choice of a budget', () => {
 });
 
 describe('weighted thresholds', () => {
-  it('leave of a gate that wants to be at a what the adaptive lasso does, sign(a) max(|a| - lambda w, 0)', () => {
+  it('leave of a gate that wants to be at a what the adaptive lasso does', () => {
     const layer = layerOf(sora, { r, weightedThreshold: true });
     const [wanted, weights, lambda, rate] = [tf.tensor1d([1, 1, -1]), [0.5, 4, 2], 0.3, 0.1];
     const own = { mask: tf.ones([r]), thresholdWeight: tf.tensor1d(weights) };
