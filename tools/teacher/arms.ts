@@ -4,7 +4,7 @@ import { adalora } from '@peftjs/adalora';
 import { lora } from '@peftjs/lora';
 import { sora } from '@peftjs/sora';
 import { TARGETS } from './encoder.js';
-import type { Ranks } from './tasks.js';
+import type { Ranks } from './allocations.js';
 
 /** A student: a method with options, and how it is trained. Plain data, so that arms can be written down in a file. */
 export interface Arm {
@@ -23,7 +23,7 @@ export interface Arm {
 }
 
 /** Peak learning rate of an arm that names none. */
-export const RATE = 2e-2;
+export const RATE = 1e-2;
 /** The rank that adaptive arms begin with in every module: eight times the average, and more than any true rank. */
 export const MOST_RANKS = 8;
 /** The change is scaled by 2 in every arm: alpha / r where r is `MOST_RANKS` ranks or one. */
@@ -51,7 +51,7 @@ export function configuredArm(
 ): ConfiguredMethod {
   const method = METHODS[name];
   const total = Object.values(truth).reduce((sum, rank) => sum + rank, 0);
-  const budget = (total * rankUnit(sites)) / sites.length;
+  const budget = (total * rankUnit(sites)) / sites.length; // a rank costs the same in every module
   const start = method.parseConfig({ ...TARGETS });
   const fitted = knows ? start : (method.fitBudget?.(sites, budget, start) ?? start);
   const known = knows === 'true-ranks' ? trueRanks(truth) : {};

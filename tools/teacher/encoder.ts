@@ -23,11 +23,16 @@ export const STANDARD: EncoderSize = { layers: 4, hidden: 32, heads: 4, vocabula
 /** The modules of an encoder that are adapted: all linear ones but the pooler, which belongs to no layer. */
 export const TARGETS = { targetModules: 'all-linear', excludeModules: ['bert.pooler.dense'] } as const;
 
-/** Standard deviation of a weight, times the square root of what it sums over: 1 keeps the size of what goes through. */
+/**
+ * Standard deviation of a weight, times the square root of what it sums over: 1 keeps the size of what goes through. Rows have to
+ * stay apart on their way: where everything in the last layers is nearly the same for all of them, a change of one module
+ * does what that of any other can do.
+ */
 const GAINS: readonly (readonly [RegExp, number])[] = [
   [/\.(query|key)\.weight$/, 1.5], // scores with a deviation of 2.25: attention is far from uniform
-  [/\.(intermediate|output)\.dense\.weight$/, 1.5],
-  [/^classifier\.weight$/, 1.6], // what tanh takes from the pooler's output: logits have a deviation of about 1
+  [/\d\.output\.dense\.weight$/, 0.5], // gelu's mean is that of no row in particular
+  [/(position|token_type)_embeddings\.weight$/, 0.1], // they are the same in all rows
+  [/^classifier\.weight$/, 2], // what tanh takes from the pooler's output: logits have a deviation of about 1
 ];
 
 /** A random BERT with a trained head, from a checkpoint as transformers saves it. */
@@ -72,6 +77,6 @@ function drawn(key: string, shape: readonly number[], seed: number): StoredTenso
   if (key.endsWith('.bias')) return { dtype: 'F32', shape, data };
   const rng = createRng(seed).fork(key);
   const gain = GAINS.find(([pattern]) => pattern.test(key))?.[1] ?? 1;
-  const std = key.includes('embeddings') ? 1 : gain / Math.sqrt(shape[1] as number);
+  const std = key.includes('embeddings') ? gain : gain / Math.sqrt(shape[1] as number); // a table's rows are not summed over
   return { dtype: 'F32', shape, data: data.map(() => std * rng.normal()) };
 }

@@ -1,4 +1,5 @@
-import { argmax, meanSquaredError, type Rows, type Task } from './tasks.js';
+import { argmax, meanSquaredError, type Rows } from './rows.js';
+import type { Task } from './tasks.js';
 
 /** How well outputs fit the teacher's own logits. */
 export interface Measured {

@@ -1,5 +1,5 @@
 import { mean as meanOf, sampleCorrelation, sampleStandardDeviation, sum } from 'simple-statistics';
-import type { Ranks } from './tasks.js';
+import type { Ranks } from './allocations.js';
 
 /** How well kept ranks fit the true ones. */
 export interface Recovery {

@@ -1,7 +1,8 @@
 import type { Arm } from './arms.js';
 import { agreement, average, recovery, type Average } from './measures.js';
 import type { Outcome, StudentSettings } from './student.js';
-import type { Ranks, TaskSettings } from './tasks.js';
+import type { Ranks } from './allocations.js';
+import type { TaskSettings } from './tasks.js';
 
 /** One student of one task, as `--out` keeps it. */
 export interface RunRecord {
@@ -26,7 +27,7 @@ const COLUMNS = [
   'loss',
   'accuracy',
 ];
-const AGREEMENT = ['between seeds', 'between tasks'];
+const AGREEMENT = ['between seeds', 'between tasks (of the truth)'];
 
 /** A table in Markdown: a line for each arm and task, over its seeds, and where there are several tasks one for all of them. */
 export function table(runs: readonly RunRecord[]): string {
@@ -51,9 +52,11 @@ export function table(runs: readonly RunRecord[]): string {
 function line(runs: readonly RunRecord[], tasks: readonly (readonly RunRecord[])[]): string[] {
   const { arm, task, student } = runs[0] as RunRecord;
   const found = runs.map(({ outcome, truth }) => recovery(outcome.ranks, truth));
-  const maps = (own: readonly RunRecord[]): Ranks[] => own.map(({ outcome }) => outcome.ranks);
-  const betweenSeeds = average(tasks.map((own) => agreement(maps(own))));
-  const betweenTasks = average(groups(runs, ({ student: { seed } }) => [seed]).map((own) => agreement(maps(own))));
+  const keptIn = (own: readonly RunRecord[]): Ranks[] => own.map(({ outcome }) => outcome.ranks);
+  const bySeed = groups(runs, ({ student: { seed } }) => [seed]);
+  const betweenSeeds = average(tasks.map((own) => agreement(keptIn(own))));
+  const betweenTasks = average(bySeed.map((own) => agreement(keptIn(own))));
+  const ofTruth = agreement(tasks.map((own) => (own[0] as RunRecord).truth));
   return [
     arm.name,
     task.labels,
@@ -67,7 +70,7 @@ function line(runs: readonly RunRecord[], tasks: readonly (readonly RunRecord[])
     shown(average(runs.map(({ outcome }) => outcome.loss)), 3),
     shown(average(runs.map(({ outcome }) => outcome.accuracy)), 3),
     betweenSeeds ? betweenSeeds.mean.toFixed(2) : '-',
-    betweenTasks && tasks.length > 1 ? betweenTasks.mean.toFixed(2) : '-',
+    betweenTasks && ofTruth !== null ? `${betweenTasks.mean.toFixed(2)} (${ofTruth.toFixed(2)})` : '-',
   ];
 }
 

@@ -1,6 +1,7 @@
 /*
  *   npx tsx --conditions @peftjs/source tools/teacher/run.ts [--steps 400] [--seeds 10] [--allocations early,late,one-type,uneven]
- *     [--noise 0] [--labels logits] [--teachers 1] [--arms adalora,sora] [--arms-file ARMS.json] [--effect 0.03] [--rows 16384] [--out FILE]
+ *     [--noise 0] [--labels logits] [--teachers 1] [--arms adalora,sora] [--arms-file ARMS.json]
+ *     [--learning-rate 0.01] [--effect 0.05] [--rows 16384] [--out FILE]
  *
  * Which of the ranks that a teacher has in fact do students keep? A teacher is a random encoder with changes of known rank in known
  * modules; a student starts from the same encoder and head, and learns the teacher's outputs. Prints a table:
@@ -9,7 +10,8 @@
  *   loss           on clean rows, 1 for a student that learns nothing; of `--labels classes` the cross-entropy
  *   between seeds  mean correlation of kept ranks of one task; between tasks: of one seed
  *
- * Every flag but --seeds, --effect, --rows and the files takes a list. An arm is data, see arms.ts; --arms-file adds a list of one's own,
+ * Every flag takes a list, but --seeds, --learning-rate (of arms that name none), --effect, --rows and the files. An arm is data, see
+ * arms.ts; --arms-file adds a list of one's own, which run beside the others or as --arms names them:
  * `[{ "name": "wide", "method": "sora", "options": { "r": 8, "loraAlpha": 16 }, "learningRates": { "gate": 0.04 } }]`.
  * With --out every run is written when it is done, and the same command goes on where it was stopped.
  */
@@ -17,11 +19,13 @@ import { compiled } from '@peftjs/engine';
 import { existsSync } from 'node:fs';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { ARMS, type Arm } from './arms.js';
-import { randomEncoder, STANDARD } from './encoder.js';
+import { ARMS, configuredArm, RATE, type Arm } from './arms.js';
+import { adaptedModules, randomEncoder, STANDARD } from './encoder.js';
 import { table, type RunRecord } from './report.js';
 import { runStudent } from './student.js';
-import { ALLOCATIONS, makeTask, type Allocation, type LabelKind, type TaskSettings } from './tasks.js';
+import { ALLOCATIONS } from './allocations.js';
+import { LABELS } from './rows.js';
+import { makeTask, type TaskSettings } from './tasks.js';
 
 const { values: flags } = parseArgs({
   options: {
@@ -33,7 +37,8 @@ const { values: flags } = parseArgs({
     teachers: { type: 'string', default: '1' },
     arms: { type: 'string' },
     'arms-file': { type: 'string' },
-    effect: { type: 'string', default: '0.03' },
+    'learning-rate': { type: 'string', default: String(RATE) },
+    effect: { type: 'string', default: '0.05' },
     rows: { type: 'string', default: '16384' },
     out: { type: 'string' },
   },
@@ -43,19 +48,19 @@ const own = flags['arms-file'] ? (JSON.parse(await readFile(flags['arms-file'], 
 const arms = armsNamed(flags.arms?.split(','), [
   ...ARMS.filter(({ name }) => !own.some((arm) => arm.name === name)),
   ...own,
-]);
+]).map((arm) => ({ ...arm, learningRate: arm.learningRate ?? numbers('learning-rate')[0] ?? RATE }));
 const done = flags.out && existsSync(flags.out) ? (JSON.parse(await readFile(flags.out, 'utf8')) as RunRecord[]) : [];
 const known = new Map(done.map((run) => [keyOf(run), run]));
 const wanted: RunRecord[] = [];
 
 const executor = compiled({ threads: 1 });
 const model = await randomEncoder(STANDARD);
+for (const arm of arms) configuredArm(arm, adaptedModules(model), { one: 1 }); // a wrong option ends it here
+const [seeds = 0] = numbers('seeds');
+const students = numbers('steps').flatMap((steps) =>
+  Array.from({ length: seeds }, (_, index) => ({ steps, seed: index + 1 })),
+);
 for (const settings of taskSettings()) {
-  const students = flags.steps
-    .split(',')
-    .flatMap((steps) =>
-      Array.from({ length: Number(flags.seeds) }, (_, seed) => ({ steps: Number(steps), seed: seed + 1 })),
-    );
   const plan = students.flatMap((student) => arms.map((arm) => ({ arm, task: settings, student })));
   const isDone = plan.every((run) => known.has(keyOf(run)));
   const task = isDone ? undefined : await makeTask(model, settings, executor);
@@ -75,21 +80,30 @@ for (const settings of taskSettings()) {
 console.log(table(wanted));
 
 function taskSettings(): TaskSettings[] {
-  const [effect, rows] = [Number(flags.effect), Number(flags.rows)];
-  return flags.labels.split(',').flatMap((labels) =>
-    flags.noise.split(',').flatMap((noise) =>
-      flags.allocations.split(',').flatMap((allocation) =>
-        flags.teachers.split(',').map((teacher) => ({
-          allocation: allocation as Allocation,
-          labels: labels as LabelKind,
-          noise: Number(noise),
-          teacher: Number(teacher),
-          effect,
-          rows,
-        })),
+  const [effect, rows] = [numbers('effect'), numbers('rows')].map(([first]) => first) as [number, number];
+  return among('labels', LABELS).flatMap((labels) =>
+    numbers('noise').flatMap((noise) =>
+      among('allocations', ALLOCATIONS).flatMap((allocation) =>
+        numbers('teachers').map((teacher) => ({ allocation, labels, noise, teacher, effect, rows })),
       ),
     ),
   );
+}
+
+/** The list in a flag. @throws RangeError for what is not known. */
+function among<T extends string>(flag: 'labels' | 'allocations', known: readonly T[]): T[] {
+  const unknown = flags[flag].split(',').find((name) => !known.includes(name as T));
+  if (unknown === undefined) return flags[flag].split(',') as T[];
+  throw new RangeError(`--${flag}: expected some of ${known.join(', ')}, got '${unknown}'`);
+}
+
+/** The numbers in a flag. @throws RangeError for one that is none or below 0. */
+function numbers(flag: 'steps' | 'seeds' | 'noise' | 'teachers' | 'effect' | 'rows' | 'learning-rate'): number[] {
+  return flags[flag].split(',').map((text) => {
+    const value = Number(text);
+    if (text !== '' && value >= 0) return value;
+    throw new RangeError(`--${flag}: expected numbers of at least 0, got '${text}'`);
+  });
 }
 
 /** @throws RangeError for a name that no arm has. */

@@ -15,7 +15,9 @@ import { configuredArm, RATE, type Arm } from './arms.js';
 import { adaptedModules } from './encoder.js';
 import { measured, type Measured } from './measured.js';
 import { oracleRanks } from './oracle.js';
-import { batchesOf, labelledBatch, logitsOf, type LabelKind, type Ranks, type Rows, type Task } from './tasks.js';
+import type { Ranks } from './allocations.js';
+import { batchesOf, labelledBatch, logitsOf, type LabelKind, type Rows } from './rows.js';
+import type { Task } from './tasks.js';
 
 /** What a student ends with. */
 export interface Outcome extends Measured {
@@ -53,7 +55,7 @@ export async function runStudent(
       epochs: 1,
       learningRate: arm.learningRate ?? RATE,
       ...(arm.learningRates && { learningRates: arm.learningRates }),
-      ...(labels === 'logits' && { loss: logitError() }),
+      ...(labels === 'logits' && { loss: logitError(task.signal) }),
     });
   };
   await learn(steps);
@@ -71,13 +73,18 @@ function liveRanks(peft: PeftModel): Ranks {
   return activeRanks(layers, values);
 }
 
-/** (output - label)^2 of outputs `[batch, outputs]` and labels `[batch, 1, outputs]`, averaged over outputs and the rows that count. */
-export function logitError(): Loss {
+/**
+ * (output - label)^2 / signal of outputs `[batch, outputs]` and labels `[batch, 1, outputs]`, averaged over outputs and the rows that
+ * count: like a cross-entropy it starts at about one, which is what the terms that methods add to a loss are made for.
+ */
+export function logitError(signal: number): Loss {
   return {
     name: 'logit-error',
+    settings: { signal },
     loss(outputs, { labels, rowWeights }) {
       const errors = tf.mean(tf.squaredDifference(outputs, tf.squeeze(labels, [1])), -1); // [batch]
-      return tf.div(tf.sum(tf.mul(errors, rowWeights)), tf.maximum(tf.sum(rowWeights), 1e-12));
+      const total = tf.maximum(tf.sum(rowWeights), 1e-12);
+      return tf.div(tf.sum(tf.mul(errors, rowWeights)), tf.mul<tf.Scalar>(total, signal));
     },
   };
 }

@@ -2,7 +2,8 @@ import { activeAdapter, attach, hostTensor, withAdapter, type Model, type PeftMo
 import { floats, qr, tensorAt, transposed, type HostTensor, type HostTensors, type Rng } from '@peftjs/core/method';
 import { lora } from '@peftjs/lora';
 import { standardDeviation } from 'simple-statistics';
-import { meanSquaredError, type Ranks } from './tasks.js';
+import type { Ranks } from './allocations.js';
+import { meanSquaredError } from './rows.js';
 
 /*
  * W + sum_i c_i u_i v_i^T in every module, all u_i and all v_i of a module orthonormal. Modules differ in what a change of one size
