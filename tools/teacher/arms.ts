@@ -30,6 +30,9 @@ export const MOST_RANKS = 8;
 const ALPHA = 2;
 const FULL = { r: MOST_RANKS, loraAlpha: ALPHA * MOST_RANKS };
 
+/** What `variant: 'choosing'` stands for: the defaults of a configuration that is fitted to a budget are filled in already. */
+const CHOOSING = { gateInit: 'ones', gateRateFactor: 'auto', importance: 'sensitivity', weightedThreshold: true };
+
 /** The arms there are, by name. */
 export const ARMS: readonly Arm[] = [
   { name: 'oracle', method: 'lora', knows: 'oracle', options: FULL },
@@ -38,6 +41,7 @@ export const ARMS: readonly Arm[] = [
   { name: 'adalora', method: 'adalora', options: { initR: MOST_RANKS, loraAlpha: ALPHA * MOST_RANKS } },
   { name: 'sora', method: 'sora', options: { ...FULL, gateInit: 'normal' } },
   { name: 'sora-ones', method: 'sora', options: { ...FULL, gateInit: 'ones' } },
+  { name: 'sora-choosing', method: 'sora', options: { ...FULL, ...CHOOSING } },
   { name: 'sora-random', method: 'sora', options: { ...FULL, selection: 'random' } },
 ];
 

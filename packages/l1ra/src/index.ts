@@ -27,7 +27,6 @@ const l1raFiles = gatedLoraFiles<L1raConfig>({
     exclude_pruned: 'excludePruned',
     budget: 'budget',
   },
-  ones: [],
   scaling: scalingOf,
 });
 

@@ -18,17 +18,9 @@ import {
   type TrainPlan,
 } from '@peftjs/core/method';
 import type { SoraConfig } from './config.js';
-import {
-  drawnWorths,
-  gateGroups,
-  gateNames,
-  importances,
-  liveCost,
-  selectGates,
-  shrinkageFor,
-  type GateGroup,
-} from './gates.js';
-import { gateRate, thresholdAt } from './layer.js';
+import { drawnWorths, gateGroups, gateNames, liveCost, selectGates, shrinkageFor, type GateGroup } from './gates.js';
+import { importanceNames, importances, isMeasured, thresholdWeights } from './importance.js';
+import { gateRate, gateTravel, warnOfShortTravel, type LearningRates, type Travel } from './travel.js';
 
 /** Feeds the threshold of the proximal step: as configured, or as a budget demands. Removes dead ranks if told to. */
 export function soraController(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): Controller {
@@ -37,17 +29,25 @@ export function soraController(layers: AdapterLayers, config: SoraConfig, plan: 
     : budgetController(layers, config, config.budget, plan);
 }
 
-function fixedController(layers: AdapterLayers, config: SoraConfig, { warmupSteps }: TrainPlan): Controller {
-  const { compactEvery, sparseLambda } = config;
-  const gated = rankedPaths(layers).length > 0; // without gates there is no group of them, and no learning rate
+function fixedController(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): Controller {
+  const { compactEvery, sparseLambda, weightedThreshold } = config;
+  const { warmupSteps, totalSteps } = plan;
+  const gates = gatesOfRun(layers, config, plan, totalSteps);
+  const every = (step: number, interval: number): boolean => step > warmupSteps && step % interval === 0;
+  const compacts = (step: number): boolean => compactEvery !== null && every(step, compactEvery);
+  const weighs = (step: number): boolean => weightedThreshold && every(step, MAX_INTERVAL);
   let held = layers;
   return {
-    scalars: (_step, rates) => ({ threshold: gated ? thresholdAt(config, sparseLambda, rates) : 0 }),
-    reads: (step) => (compactEvery !== null && step > warmupSteps && step % compactEvery === 0 ? gateNames(held) : []),
-    afterStep(_step, gates) {
-      const changes = compaction(held, gates);
+    scalars(step, rates) {
+      const { rate, scalars } = gates(step, rates);
+      return { threshold: thresholdAt(config, sparseLambda, rate), ...scalars };
+    },
+    reads: (step) => (weighs(step) ? weighed(held, config) : compacts(step) ? gateNames(held) : []),
+    afterStep(step, values) {
+      const weights = weighs(step) ? { values: thresholdWeights(held, values, config) } : {};
+      const changes = compacts(step) ? compaction(held, values) : {};
       held = withResized(held, changes.resized);
-      return changes;
+      return { ...weights, ...changes };
     },
     holdsBudget: () => true,
     snapshot: () => ({ ranks: Object.values(held).map(allocatedRanks) }),
@@ -55,6 +55,44 @@ function fixedController(layers: AdapterLayers, config: SoraConfig, { warmupStep
       if (Array.isArray(ranks)) held = withRankCounts(layers, ranks as readonly number[]);
     },
   };
+}
+
+/** The gates' learning rate at a step, and what the step is fed beside the threshold. */
+type GatesOfRun = (step: number, rates: LearningRates) => { rate: number; scalars: Record<string, number> };
+
+/** @param until the step after which nothing is chosen any more */
+function gatesOfRun(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan, until: number): GatesOfRun {
+  const gated = rankedPaths(layers).length > 0; // without gates there is no group of them, and no learning rate
+  let travel: Travel | undefined;
+  const travelAt = (rates: LearningRates): Travel => {
+    // Where the rates of a run are not known beforehand, they are taken to stay as they are.
+    const rateAt = (step: number): number => gateRate(plan.learningRates?.(step) ?? rates);
+    const found = gateTravel(layers, config, plan, until, rateAt);
+    if (plan.learningRates && config.selection === 'importance') warnOfShortTravel(layers, found);
+    return found;
+  };
+  return (step, rates) => {
+    if (gated) travel ??= travelAt(rates);
+    const { factor } = travel ?? { factor: 1 };
+    const measuring = Number(step > plan.warmupSteps && step <= until);
+    return {
+      rate: gated ? factor * gateRate(rates) : 0,
+      scalars: {
+        ...(config.gateRateFactor !== 1 && { gateRateFactor: factor }),
+        ...(isMeasured(config) && { measuring }),
+      },
+    };
+  };
+}
+
+/** The threshold of a step: eta_t * lambda, or xi as it is. */
+function thresholdAt({ thresholdMode }: SoraConfig, sparseLambda: number, rate: number): number {
+  return thresholdMode === 'lr' ? sparseLambda * rate : sparseLambda;
+}
+
+/** The tensors that thresholds are weighted by. */
+function weighed(layers: AdapterLayers, config: SoraConfig): string[] {
+  return rankedPaths(layers).flatMap((path) => importanceNames(path, config));
 }
 
 /*
@@ -93,18 +131,21 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
   const course = steeringCourse(plan, full, Math.min(budget, full));
   const { from, until } = course;
   const steers = config.selection === 'importance';
+  const gates = gatesOfRun(layers, config, plan, until);
   const memory = { lambda: 0, hold: HOLD.initial, learningRate: 0, frozen: false };
 
   return {
     scalars(step, rates) {
-      memory.learningRate = gateRate(rates);
+      const { rate, scalars } = gates(step, rates);
+      memory.learningRate = rate;
       if (step > until && !memory.frozen) throw missedCut("SoRA's budget was not applied", step, until);
-      return { threshold: memory.frozen || !steers ? 0 : thresholdAt(config, memory.lambda, rates) };
+      return { threshold: memory.frozen || !steers ? 0 : thresholdAt(config, memory.lambda, rate), ...scalars };
     },
     reads(step) {
-      if (step === until) return rankedPaths(layers).flatMap((path) => tensorNames(path));
+      if (step === until) return weighed(layers, config);
       const steering = steers && step >= from && step < until && (step - from) % course.interval === 0;
-      return steering ? gateNames(layers) : [];
+      if (!steering) return [];
+      return config.weightedThreshold ? weighed(layers, config) : gateNames(layers);
     },
     afterStep(step, values): ControllerChanges | undefined {
       if (step === until) {
@@ -112,8 +153,9 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
         const selected = selectGates(layers, values, worthOf(layers, values, config, plan), budget);
         return { values: selected, ...(config.compactEvery !== null && compaction(layers, selected)) };
       }
-      Object.assign(memory, steer(gateGroups(layers, values), step, course, memory, config));
-      return undefined;
+      const weights = config.weightedThreshold ? thresholdWeights(layers, values, config) : {};
+      Object.assign(memory, steer(gateGroups(layers, { ...values, ...weights }), step, course, memory, config));
+      return config.weightedThreshold ? { values: weights } : undefined;
     },
     holdsBudget: (step) => memory.frozen && step >= until,
     snapshot: () => ({ ...memory }),
@@ -152,14 +194,9 @@ function steeringCourse(plan: TrainPlan, full: number, budget: number): Course {
   };
 }
 
-function worthOf(
-  layers: AdapterLayers,
-  values: HostTensors,
-  { selection }: SoraConfig,
-  { seed = 0 }: TrainPlan,
-): OfRanks {
-  return selection === 'importance'
-    ? importances(layers, values)
+function worthOf(layers: AdapterLayers, values: HostTensors, config: SoraConfig, { seed = 0 }: TrainPlan): OfRanks {
+  return config.selection === 'importance'
+    ? importances(layers, values, config)
     : drawnWorths(layers, createRng(seed).fork('selection'));
 }
 
@@ -177,10 +214,6 @@ function steer(
   const forward = shrinkageFor(groups, alive - target(step + interval)) / interval;
   const threshold = surplus === 0 || learningRate === 0 ? 0 : Math.max(hold * learningRate, forward);
   return { lambda: config.thresholdMode === 'lr' && threshold > 0 ? threshold / learningRate : threshold, hold };
-}
-
-function tensorNames(path: string): string[] {
-  return [`${path}.gate`, `${path}.loraA`, `${path}.loraB`];
 }
 
 /*

@@ -12,6 +12,7 @@ import {
 } from '@peftjs/core/method';
 import { parseSoraConfig, type SoraConfig } from './config.js';
 import { resumedLayers, soraController } from './controller.js';
+import { isMeasured } from './importance.js';
 import { alphaOf, gateCount, gatesAtStart, initialTensors, soraLayer } from './layer.js';
 
 /** Pruned, a SoRA is PEFT's LORA; to be trained further, it is SORA, with its gates. */
@@ -22,14 +23,22 @@ const soraFiles = gatedLoraFiles<SoraConfig>({
     sparse_lambda: 'sparseLambda',
     threshold_mode: 'thresholdMode',
     proximal: 'proximal',
+    variant: 'variant',
     gate_init: 'gateInit',
+    gate_rate_factor: 'gateRateFactor',
+    importance: 'importance',
+    weighted_threshold: 'weightedThreshold',
     lora_dropout: 'loraDropout',
     l1_weight: 'l1Weight',
     budget: 'budget',
     selection: 'selection',
     compact_every: 'compactEvery',
   },
-  ones: ['mask'],
+  state: ({ importance = 'magnitude', weightedThreshold = false }) => ({
+    mask: 1,
+    ...(isMeasured({ importance }) && { importance: 0 }),
+    ...(weightedThreshold && { thresholdWeight: 1 }),
+  }),
   scaling: (site, config) => alphaOf(site, config) / gateCount(site, config),
 });
 

@@ -9,6 +9,8 @@ testMethod(sora, {
     released: { r: 4, thresholdMode: 'constant', proximal: 'reference', sparseLambda: 2e-3, l1Weight: 0.1 },
     compacted: { r: 4, sparseLambda: 1, compactEvery: 4, loraDropout: 0.2 },
     'compacted to a budget': { r: 4, budget: 400, compactEvery: 1 },
+    choosing: { r: 4, variant: 'choosing', budget: 400 },
+    'choosing, compacted': { r: 4, variant: 'choosing', sparseLambda: 1, compactEvery: 4 },
     uneven: { r: 3, rankPattern: { value: 2 }, alphaPattern: { 'ffn.in': 4 }, gateInit: 'ones' },
   },
   invalid: [
@@ -17,6 +19,9 @@ testMethod(sora, {
     { options: { thresholdMode: 'adaptive' }, field: 'thresholdMode' },
     { options: { proximal: 'hard' }, field: 'proximal' },
     { options: { gateInit: 'zeros' }, field: 'gateInit' },
+    { options: { variant: 'best' }, field: 'variant' },
+    { options: { gateRateFactor: 0 }, field: 'gateRateFactor' },
+    { options: { importance: 'size' }, field: 'importance' },
     { options: { l1Weight: -1 }, field: 'l1Weight' },
     { options: { loraDropout: 1 }, field: 'loraDropout' },
     { options: { rankPattern: { value: 0 } }, field: 'rankPattern.value' },

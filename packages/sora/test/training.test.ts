@@ -194,6 +194,19 @@ describe('training', () => {
     expect(Math.max(...thresholds)).toBeGreaterThan(0);
   });
 
+  it('leaves the gates that it keeps large enough to act, as the choosing variant in a short run', async () => {
+    // Equal gates that a threshold takes down together are hardly alive when enough of them are dead, and have no time to grow again.
+    const medianGate = async (options: Partial<SoraConfig>): Promise<number> => {
+      const peft = attached({ r: 6, budget: 600, ...options });
+      await trainToy(peft, { epochs: 12, learningRate: 2e-3 });
+      const sizes = flat(valuesNamed(activeAdapter(peft).values, 'gate')).map(Math.abs);
+      const kept = sizes.filter((size) => size > 0).sort((a, b) => a - b);
+      return kept[Math.floor(kept.length / 2)] as number;
+    };
+    expect(await medianGate({ gateInit: 'ones' })).toBeLessThan(0.1);
+    expect(await medianGate({ variant: 'choosing' })).toBeGreaterThan(0.5);
+  });
+
   it('prunes by itself without a budget, the more the greater lambda is', async () => {
     const liveAfter = async (sparseLambda: number): Promise<number> => {
       const peft = attached({ r: 6, sparseLambda });

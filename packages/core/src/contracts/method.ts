@@ -250,6 +250,8 @@ export interface TrainPlan {
   readonly finalSteps: number;
   /** Of what a controller draws at random. Default 0; `train` gives that of the model. */
   readonly seed?: number;
+  /** Learning rates by optimizer group at step 1, 2, .. totalSteps, where they are known beforehand; `train` gives them. */
+  readonly learningRates?: (step: number) => Readonly<Record<string, number>>;
 }
 
 /** Acts between steps: reads small tensors, returns new ones. */

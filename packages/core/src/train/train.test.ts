@@ -68,6 +68,24 @@ describe('train', () => {
     expect(Object.keys(before).filter((name) => name.startsWith('classifier.'))).not.toEqual([]);
   });
 
+  it('tells the controller beforehand which learning rates its steps will have', async () => {
+    const [foretold, seen]: [number[], number[]] = [[], []];
+    const peft = toy(
+      wholeModules(({ totalSteps, learningRates }) => {
+        for (let step = 1; step <= totalSteps; step++) foretold.push(learningRates?.(step).gate ?? NaN);
+        return {
+          scalars(_, rates) {
+            seen.push(rates.gate ?? NaN);
+            return {};
+          },
+        };
+      }),
+    );
+    await run(peft, { learningRates: { gate: 0.5 }, warmupRatio: 0.25 });
+    expect(foretold).toEqual(seen);
+    expect(seen.slice(0, 4)).toEqual([0.125, 0.25, 0.375, 0.5]);
+  });
+
   it('lets the optimizer begin anew where the controller asks for it, as a run of its own does', async () => {
     const constant = { schedule: 'constant', warmupRatio: 0 } as const;
     const restarting = wholeModules(() => ({

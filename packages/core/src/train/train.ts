@@ -66,7 +66,11 @@ export async function trainAfter(
 function plannedRun(peft: PeftModel, data: TrainingData, options: TrainOptions) {
   const { method, config, layers } = activeAdapter(peft);
   const started = (settings: TrainSettings): Controller | undefined =>
-    method.controller?.(layers, config, { ...settings.plan, seed: peft.seed });
+    method.controller?.(layers, config, {
+      ...settings.plan,
+      seed: peft.seed,
+      learningRates: (step) => ratesAt(settings, ['default'], step),
+    });
   const settings = trainSettings(options, data);
   const controller = started(settings);
   const rows = controller?.probeRows ?? 0;
@@ -132,7 +136,7 @@ function isSnapshotDue({ step, settings: { plan } }: Run, { snapshotEvery = plan
 
 async function oneStep(run: Run, batches: readonly Batch[], epoch: number, { onStep }: TrainOptions): Promise<void> {
   const { settings, step } = run;
-  const learningRates = ratesAt(run);
+  const learningRates = ratesAt(settings, run.groups, step);
   const fed = run.controller?.scalars(step, learningRates) ?? {};
   const compiledBefore = run.steps.compileMs();
   const started = performance.now();
@@ -170,7 +174,7 @@ function partsOf({ noise, stepsBefore, step, adapter }: Run, batches: readonly B
 }
 
 /** Learning rates by group at this step; groups without tensors here are included, for controllers. */
-function ratesAt({ settings, groups, step }: Run): Record<string, number> {
+function ratesAt(settings: TrainSettings, groups: readonly string[], step: number): Record<string, number> {
   const factor = learningRateFactor(settings.schedule, step, settings.plan);
   const peaks = {
     ...Object.fromEntries(groups.map((group) => [group, settings.learningRate])),
