@@ -21,7 +21,7 @@ const project = (test: TestProjectInlineConfiguration['test']): TestProjectInlin
   test: { ...shared.test, ...test },
 });
 
-/** Tests that start processes, browsers or services: `npm run test:e2e`. They are named `*.e2e.ts`. */
+/** Whole trials, and tests that start processes, browsers or services: `npm run test:e2e`. They are named `*.e2e.ts`. */
 export default defineConfig({
   test: {
     projects: [

@@ -24,7 +24,7 @@ export function testInitialState<C extends TargetConfig>(suite: Suite<C>): void 
   });
   const skipped = suite.detached && ` (skipped: the backward pass holds ${suite.detached} constant)`;
   it.skipIf(skipped)(`has the gradients that finite differences give${skipped ?? ''}`, async () => {
-    const peft = await trained(suite, 2);
+    const peft = await trained(suite);
     const byTape = gradientsByTape(peft);
     for (const { name, direction, value } of slopesByDifferences(peft)) {
       const gradient = byTape[name] ?? new Float32Array();

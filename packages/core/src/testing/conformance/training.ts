@@ -55,7 +55,7 @@ export function testTraining<C extends TargetConfig>(suite: Suite<C>): void {
 }
 
 const EPOCHS = 4;
-const LONG_EPOCHS = 8;
+const LONG_EPOCHS = 6;
 
 /** Several tests look at one run. */
 function once<T>(run: () => Promise<T>): () => Promise<T> {
