@@ -88,7 +88,7 @@ function separated(values: HostTensors, path: string): HostTensors {
   };
 }
 
-/** A singular value below this share of the largest is a rank that has gone, but for rounding. */
+/** A singular value below this share of the largest is rounding: the rank has been dropped. */
 const DEAD = 1e-6;
 
 /** The values with zeros for a rank: A and B then give each other no gradient. */

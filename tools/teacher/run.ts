@@ -13,7 +13,7 @@
  * Every flag takes a list, but --seeds, --learning-rate (of arms that name none), --effect, --rows and the files. An arm is data, see
  * arms.ts; --arms-file adds a list of one's own, which run beside the others or as --arms names them:
  * `[{ "name": "wide", "method": "sora", "options": { "r": 8, "loraAlpha": 16 }, "learningRates": { "gate": 0.04 } }]`.
- * With --out every run is written when it is done, and the same command goes on where it was stopped.
+ * With --out every run is written when it is done. Rerun the same command to resume.
  */
 import { compiled } from '@peftjs/engine';
 import { existsSync } from 'node:fs';

@@ -137,7 +137,7 @@ function makeShared(model: Model, executor: Executor): Shared {
     const [found] = at < 0 ? [] : passes.splice(at, 1);
     const ready = found ?? preparePass(executor, { signature, layers, pass, open, frozen: frozen(layers) });
     passes.push(ready);
-    // Nobody waits for what is given up here, and so nobody could be told.
+    // No caller awaits this release, so an error would be an unhandled rejection.
     if (passes.length > PASSES)
       passes
         .shift()

@@ -71,7 +71,7 @@ export interface Settings {
   readonly tracing: Tracing;
   /** Tells the settings of sessions, and the constants that their graphs store, apart. */
   readonly key: string;
-  /** Whether a session stays open when nobody uses it: not one that stores weights. */
+  /** Whether an unused session stays open. False for one that stores weights. */
   readonly keepsUnused: boolean;
   /** The graph as it is run. */
   finish(graph: RunGraph): Promise<RunGraph>;
