@@ -1,7 +1,7 @@
 import type { ConfiguredMethod, PeftMethod, Site } from '@peftjs/core/method';
 import { rankUnit } from '@peftjs/core/method';
 import { adalora } from '@peftjs/adalora';
-import { lora } from '@peftjs/lora';
+import { lora, truncatedLora } from '@peftjs/lora';
 import { sora } from '@peftjs/sora';
 import { TARGETS } from './encoder.js';
 import type { Ranks } from './allocations.js';
@@ -9,8 +9,8 @@ import type { Ranks } from './allocations.js';
 /** A student: a method with options, and how it is trained. Plain data, so that arms can be written down in a file. */
 export interface Arm {
   readonly name: string;
-  readonly method: 'lora' | 'adalora' | 'sora';
-  /** Options of the method, put over what its `fitBudget` chooses for the true total rank. */
+  readonly method: 'lora' | 'truncated-lora' | 'adalora' | 'sora';
+  /** Options of the method; they hold against what its `fitBudget` chooses for the true total rank. */
   readonly options?: Readonly<Record<string, unknown>>;
   /** Default `RATE`. */
   readonly learningRate?: number;
@@ -30,22 +30,22 @@ export const MOST_RANKS = 8;
 const ALPHA = 2;
 const FULL = { r: MOST_RANKS, loraAlpha: ALPHA * MOST_RANKS };
 
-/** What `variant: 'choosing'` stands for: the defaults of a configuration that is fitted to a budget are filled in already. */
-const CHOOSING = { gateInit: 'ones', gateRateFactor: 'auto', importance: 'sensitivity', weightedThreshold: true };
-
 /** The arms there are, by name. */
 export const ARMS: readonly Arm[] = [
   { name: 'oracle', method: 'lora', knows: 'oracle', options: FULL },
   { name: 'true-ranks', method: 'lora', knows: 'true-ranks' },
   { name: 'lora', method: 'lora', options: { loraAlpha: ALPHA } },
   { name: 'adalora', method: 'adalora', options: { initR: MOST_RANKS, loraAlpha: ALPHA * MOST_RANKS } },
-  { name: 'sora', method: 'sora', options: { ...FULL, gateInit: 'normal' } },
-  { name: 'sora-ones', method: 'sora', options: { ...FULL, gateInit: 'ones' } },
-  { name: 'sora-choosing', method: 'sora', options: { ...FULL, ...CHOOSING } },
+  { name: 'truncated-lora', method: 'truncated-lora', options: FULL },
+  { name: 'sora', method: 'sora', options: FULL },
+  { name: 'sora-paper', method: 'sora', options: { ...FULL, variant: 'paper' } },
+  { name: 'sora-ones', method: 'sora', options: { ...FULL, separation: false } },
   { name: 'sora-random', method: 'sora', options: { ...FULL, selection: 'random' } },
 ];
 
-const METHODS = { lora, adalora, sora } as unknown as Readonly<Record<Arm['method'], PeftMethod>>;
+const METHODS = { lora, 'truncated-lora': truncatedLora, adalora, sora } as unknown as Readonly<
+  Record<Arm['method'], PeftMethod>
+>;
 
 /** The method of an arm, with a budget of the true total rank. @throws ConfigError for options that the method does not have. */
 export function configuredArm(
@@ -56,7 +56,7 @@ export function configuredArm(
   const method = METHODS[name];
   const total = Object.values(truth).reduce((sum, rank) => sum + rank, 0);
   const budget = (total * rankUnit(sites)) / sites.length; // a rank costs the same in every module
-  const start = method.parseConfig({ ...TARGETS });
+  const start = method.parseConfig({ ...TARGETS, ...options });
   const fitted = knows ? start : (method.fitBudget?.(sites, budget, start) ?? start);
   const known = knows === 'true-ranks' ? trueRanks(truth) : {};
   return { method, config: method.parseConfig({ ...fitted, ...options, ...known }) };

@@ -1,14 +1,5 @@
 import { activeAdapter, hostTensor, withAdapter, type Executor, type PeftModel } from '@peftjs/core';
-import {
-  floats,
-  loraDelta,
-  replaceAdapter,
-  scaleColumns,
-  tensorAt,
-  transposed,
-  truncatedSvd,
-  type HostTensors,
-} from '@peftjs/core/method';
+import { floats, replaceAdapter, singularFactors, tensorAt, type HostTensors } from '@peftjs/core/method';
 import { measured } from './measured.js';
 import type { Ranks } from './allocations.js';
 import { logitsOf } from './rows.js';
@@ -76,20 +67,10 @@ function ranksOf(kept: Ranks): Rank[] {
 
 /** The values with the singular vectors of A B in the place of a module's A and B. */
 function separated(values: HostTensors, path: string): HostTensors {
-  const [loraA, loraB] = [tensorAt(values, `${path}.loraA`), tensorAt(values, `${path}.loraB`)];
-  const [inFeatures, r] = loraA.shape as [number, number];
-  const product = hostTensor(loraDelta({ loraA, loraB, scaling: 1 }), [inFeatures, loraB.shape[1] as number]);
-  const { u, s, v } = truncatedSvd(product, r);
-  const roots = s.map((value) => (value < DEAD * (s[0] as number) ? 0 : Math.sqrt(value)));
-  return {
-    ...values,
-    [`${path}.loraA`]: scaleColumns(u, roots),
-    [`${path}.loraB`]: transposed(scaleColumns(v, roots)),
-  };
+  const [A, B] = [`${path}.loraA`, `${path}.loraB`];
+  const { loraA, loraB } = singularFactors({ loraA: tensorAt(values, A), loraB: tensorAt(values, B), scaling: 1 });
+  return { ...values, [A]: loraA, [B]: loraB };
 }
-
-/** A singular value below this share of the largest is rounding: the rank has been dropped. */
-const DEAD = 1e-6;
 
 /** The values with zeros for a rank: A and B then give each other no gradient. */
 function without(values: HostTensors, { path, rank }: Rank): HostTensors {

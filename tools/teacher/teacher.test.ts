@@ -79,6 +79,16 @@ describe('what is recovered of an easy teacher', () => {
     expect(loss).toBeLessThan(0.1);
   });
 
+  it("by SoRA is nearly everything in a run too short for the paper's gates", async () => {
+    const found = async (name: string): Promise<number> => {
+      const arm = { ...armNamed(name), learningRate: 5e-3 };
+      const { ranks } = await runStudent(model, easy, arm, { steps: 200, seed: 1 }, executor);
+      return recovery(ranks, easy.ranks).correlation ?? NaN;
+    };
+    expect(await found('sora')).toBeGreaterThan(0.8);
+    expect(await found('sora-paper')).toBeLessThan(0.5);
+  });
+
   it('by gates drawn at random is nearly nothing', async () => {
     const correlations: (number | null)[] = [];
     for (const seed of [1, 2, 3, 4]) {

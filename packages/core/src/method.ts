@@ -120,7 +120,10 @@ export {
   rowNorms,
   scaleColumns,
   scaled,
+  scaleRows,
+  singularFactors,
   type RankChoice,
+  type SingularFactors,
 } from './adapter/factors.js';
 export {
   allocatedCost,

@@ -27,6 +27,7 @@ const l1raFiles = gatedLoraFiles<L1raConfig>({
     exclude_pruned: 'excludePruned',
     budget: 'budget',
   },
+  ones: [],
   scaling: scalingOf,
 });
 

@@ -12,10 +12,10 @@ import * as v from 'valibot';
 /** Options of SoRA. */
 export interface SoraConfig extends TargetConfig {
   /**
-   * Which defaults `gateInit`, `gateRateFactor`, `importance` and `weightedThreshold` have. `'paper'`: the paper's method; `'choosing'`
-   * (ours): what finds the task's ranks in shorter runs than the paper's: 'ones', 'auto', 'sensitivity' and true. Default 'paper'.
+   * Which defaults `gateInit` and `separation` have. `'paper'`: the paper's method; `'choosing'` (ours): what finds the
+   * ranks of the task in runs shorter than the paper's. Default null: 'choosing' with a `budget`, 'paper' without.
    */
-  readonly variant: 'paper' | 'choosing';
+  readonly variant: 'paper' | 'choosing' | null;
   /** r_max: the rank that every module starts with and that zero gates take away from. Default 8. */
   readonly r: number;
   /** The change is scaled by `loraAlpha / r`, whatever ranks remain. Default 16, as in the paper's scripts. */
@@ -33,17 +33,13 @@ export interface SoraConfig extends TargetConfig {
   readonly thresholdMode: 'lr' | 'constant';
   /** `'soft'`: the proximal operator; `'reference'`: the released code's, with a dead zone twice as wide. Default 'soft'. */
   readonly proximal: 'soft' | 'reference';
-  /** Gates start from N(0, 1), as in the released code, or from one. Default 'normal'. */
-  readonly gateInit: 'normal' | 'ones';
+  /** Gates start from N(0, 1), as in the released code, or from one. Default null: 'normal' in the variant 'paper', else 'ones'. */
+  readonly gateInit: 'normal' | 'ones' | null;
   /**
-   * Factor of the gates' learning rate. `'auto'`: as great as it takes, and at least 1, for the greatest gate to be able to reach zero
-   * before the ranks are chosen. Default 1.
+   * Whether every module's change is written in its singular basis once, halfway between the warm-up and the choice of ranks, and
+   * thresholds begin there. Default null: false in the variant 'paper', else true.
    */
-  readonly gateRateFactor: number | 'auto';
-  /** What a rank is judged by. `'magnitude'`: how much it changes the weight; `'sensitivity'`: what the loss loses with it. Default 'magnitude'. */
-  readonly importance: 'magnitude' | 'sensitivity';
-  /** Whether the threshold of a gate is divided by its importance relative to the mean: the adaptive lasso. Default false. */
-  readonly weightedThreshold: boolean;
+  readonly separation: boolean | null;
   /** Share of a module's input `x` that is dropped before A while training. Default 0, as in the paper's scripts. */
   readonly loraDropout: number;
   /** Weight of the gates' mean absolute value in the loss, which the released code adds to the threshold. Default 0. */
@@ -66,23 +62,28 @@ export interface SoraConfig extends TargetConfig {
 /** lambda and xi where none is given. */
 const SPARSE_LAMBDA = { lr: 0.5, constant: 3e-4 };
 
-type Choice = Pick<SoraConfig, 'gateInit' | 'gateRateFactor' | 'importance' | 'weightedThreshold'>;
+/** What a variant decides. */
+type Choice = Pick<SoraConfig, 'gateInit' | 'separation'>;
+type Chosen = { readonly [K in keyof Choice]: NonNullable<Choice[K]> };
 
-/** The defaults of a variant. */
-const VARIANTS: Record<SoraConfig['variant'], Choice> = {
-  paper: {
-    gateInit: 'normal',
-    gateRateFactor: 1,
-    importance: 'magnitude',
-    weightedThreshold: false,
-  },
-  choosing: {
-    gateInit: 'ones',
-    gateRateFactor: 'auto',
-    importance: 'sensitivity',
-    weightedThreshold: true,
-  },
+const VARIANTS: Record<NonNullable<SoraConfig['variant']>, Chosen> = {
+  paper: { gateInit: 'normal', separation: false },
+  choosing: { gateInit: 'ones', separation: true },
 };
+
+/** The variant of a configuration that may name none. */
+export function variantOf({ variant, budget }: Pick<SoraConfig, 'variant' | 'budget'>): 'paper' | 'choosing' {
+  return variant ?? (budget === null ? 'paper' : 'choosing');
+}
+
+/** The options that a variant decides where they are not given. */
+export function choiceOf(config: SoraConfig): Chosen {
+  const preset = VARIANTS[variantOf(config)];
+  return {
+    gateInit: config.gateInit ?? preset.gateInit,
+    separation: config.separation ?? preset.separation,
+  };
+}
 
 const entries = {
   ...targetEntries,
@@ -93,11 +94,9 @@ const entries = {
   sparseLambda: v.optional(nonNegative),
   thresholdMode: v.optional(v.picklist(['lr', 'constant']), 'lr'),
   proximal: v.optional(v.picklist(['soft', 'reference']), 'soft'),
-  variant: v.optional(v.picklist(['paper', 'choosing']), 'paper'),
-  gateInit: v.optional(v.picklist(['normal', 'ones'])),
-  gateRateFactor: v.optional(v.union([v.literal('auto'), positive])),
-  importance: v.optional(v.picklist(['magnitude', 'sensitivity'])),
-  weightedThreshold: v.optional(v.boolean()),
+  variant: v.nullish(v.picklist(['paper', 'choosing']), null),
+  gateInit: v.nullish(v.picklist(['normal', 'ones']), null),
+  separation: v.nullish(v.boolean(), null),
   loraDropout: v.optional(dropoutRate, 0),
   l1Weight: v.optional(nonNegative, 0),
   budget: v.nullish(positive, null),
@@ -107,15 +106,6 @@ const entries = {
 
 /** Fills in SoRA's defaults. @throws ConfigError naming the field. */
 export function parseSoraConfig(input: unknown): SoraConfig {
-  const { variant, ...given } = parseOptions('sora', entries, input);
-  const preset = VARIANTS[variant];
-  return {
-    ...given,
-    variant,
-    sparseLambda: given.sparseLambda ?? SPARSE_LAMBDA[given.thresholdMode],
-    gateInit: given.gateInit ?? preset.gateInit,
-    gateRateFactor: given.gateRateFactor ?? preset.gateRateFactor,
-    importance: given.importance ?? preset.importance,
-    weightedThreshold: given.weightedThreshold ?? preset.weightedThreshold,
-  };
+  const given = parseOptions('sora', entries, input);
+  return { ...given, sparseLambda: given.sparseLambda ?? SPARSE_LAMBDA[given.thresholdMode] };
 }

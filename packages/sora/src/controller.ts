@@ -17,10 +17,20 @@ import {
   type OfRanks,
   type TrainPlan,
 } from '@peftjs/core/method';
-import type { SoraConfig } from './config.js';
-import { drawnWorths, gateGroups, gateNames, liveCost, selectGates, shrinkageFor, type GateGroup } from './gates.js';
-import { importanceNames, importances, isMeasured, thresholdWeights } from './importance.js';
-import { gateRate, gateTravel, warnOfShortTravel, type LearningRates, type Travel } from './travel.js';
+import { choiceOf, type SoraConfig } from './config.js';
+import {
+  drawnWorths,
+  gateGroups,
+  gateNames,
+  importances,
+  liveCost,
+  selectGates,
+  shrinkageFor,
+  type GateGroup,
+} from './gates.js';
+import { gateRate, thresholdAt } from './layer.js';
+import { separated, separationNames } from './separation.js';
+import { warnOfShortTravel } from './travel.js';
 
 /** Feeds the threshold of the proximal step: as configured, or as a budget demands. Removes dead ranks if told to. */
 export function soraController(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): Controller {
@@ -30,24 +40,24 @@ export function soraController(layers: AdapterLayers, config: SoraConfig, plan: 
 }
 
 function fixedController(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): Controller {
-  const { compactEvery, sparseLambda, weightedThreshold } = config;
+  const { compactEvery, sparseLambda } = config;
   const { warmupSteps, totalSteps } = plan;
-  const gates = gatesOfRun(layers, config, plan, totalSteps);
-  const every = (step: number, interval: number): boolean => step > warmupSteps && step % interval === 0;
-  const compacts = (step: number): boolean => compactEvery !== null && every(step, compactEvery);
-  const weighs = (step: number): boolean => weightedThreshold && every(step, MAX_INTERVAL);
+  warnOfShortTravel(layers, config, plan, totalSteps);
+  const gated = rankedPaths(layers).length > 0; // without gates there is no group of them, and no learning rate
+  const separation = separationStep(config, plan, totalSteps);
+  const compacts = (step: number): boolean => compactEvery !== null && step > warmupSteps && step % compactEvery === 0;
   let held = layers;
   return {
     scalars(step, rates) {
-      const { rate, scalars } = gates(step, rates);
-      return { threshold: thresholdAt(config, sparseLambda, rate), ...scalars };
+      const lambda = step > (separation ?? 0) ? sparseLambda : 0;
+      return { threshold: gated ? thresholdAt(config, lambda, rates) : 0 };
     },
-    reads: (step) => (weighs(step) ? weighed(held, config) : compacts(step) ? gateNames(held) : []),
+    reads: (step) => (step === separation ? separationNames(held) : compacts(step) ? gateNames(held) : []),
     afterStep(step, values) {
-      const weights = weighs(step) ? { values: thresholdWeights(held, values, config) } : {};
-      const changes = compacts(step) ? compaction(held, values) : {};
+      if (step === separation) return separationChanges(held, values);
+      const changes = compaction(held, values);
       held = withResized(held, changes.resized);
-      return { ...weights, ...changes };
+      return changes;
     },
     holdsBudget: () => true,
     snapshot: () => ({ ranks: Object.values(held).map(allocatedRanks) }),
@@ -57,48 +67,26 @@ function fixedController(layers: AdapterLayers, config: SoraConfig, plan: TrainP
   };
 }
 
-/** The gates' learning rate at a step, and what the step is fed beside the threshold. */
-type GatesOfRun = (step: number, rates: LearningRates) => { rate: number; scalars: Record<string, number> };
+/** Where between the warm-up and the choice of ranks they are separated: the steps before are to learn in, those after to choose. */
+const SEPARATION = 0.5;
 
-/** @param until the step after which nothing is chosen any more */
-function gatesOfRun(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan, until: number): GatesOfRun {
-  const gated = rankedPaths(layers).length > 0; // without gates there is no group of them, and no learning rate
-  let travel: Travel | undefined;
-  const travelAt = (rates: LearningRates): Travel => {
-    // Where the rates of a run are not known beforehand, they are taken to stay as they are.
-    const rateAt = (step: number): number => gateRate(plan.learningRates?.(step) ?? rates);
-    const found = gateTravel(layers, config, plan, until, rateAt);
-    if (plan.learningRates && config.selection === 'importance') warnOfShortTravel(layers, found);
-    return found;
-  };
-  return (step, rates) => {
-    if (gated) travel ??= travelAt(rates);
-    const { factor } = travel ?? { factor: 1 };
-    const measuring = Number(step > plan.warmupSteps && step <= until);
-    return {
-      rate: gated ? factor * gateRate(rates) : 0,
-      scalars: {
-        ...(config.gateRateFactor !== 1 && { gateRateFactor: factor }),
-        ...(isMeasured(config) && { measuring }),
-      },
-    };
-  };
+/** The step after which ranks are separated, null for never. */
+function separationStep(config: SoraConfig, { warmupSteps }: TrainPlan, until: number): number | null {
+  if (!choiceOf(config).separation || config.selection === 'random') return null;
+  const step = warmupSteps + Math.floor(SEPARATION * (until - warmupSteps));
+  return step >= 1 && step < until ? step : null;
 }
 
-/** The threshold of a step: eta_t * lambda, or xi as it is. */
-function thresholdAt({ thresholdMode }: SoraConfig, sparseLambda: number, rate: number): number {
-  return thresholdMode === 'lr' ? sparseLambda * rate : sparseLambda;
-}
-
-/** The tensors that thresholds are weighted by. */
-function weighed(layers: AdapterLayers, config: SoraConfig): string[] {
-  return rankedPaths(layers).flatMap((path) => importanceNames(path, config));
+/** The optimizer begins again: its moments are of other ranks. */
+function separationChanges(layers: AdapterLayers, values: HostTensors): ControllerChanges {
+  return { values: separated(layers, values), restartsOptimizer: true };
 }
 
 /*
  * Budgeted SoRA (ours). Three phases:
  *
- *   warm-up            threshold 0: nothing is pruned before there is anything to judge by.
+ *   warm-up            threshold 0: nothing is pruned before there is anything to judge by. With `separation` this phase goes on
+ *                      until ranks are separated (separation.ts).
  *   steering           every few steps the gates are read and lambda is set so that what they store follows half a cosine
  *                      from everything down to the budget. Two demands, the greater one counts:
  *                        forward  the shrinkage that takes as many gates to zero by the next reading as the curve asks;
@@ -128,24 +116,26 @@ const HOLD = { initial: 0.5, up: 0.5, down: 0.1, most: 4 };
 function budgetController(layers: AdapterLayers, config: SoraConfig, budget: number, plan: TrainPlan): Controller {
   const full = allocatedCost(layers);
   assertCuttable(layers, budget, plan);
-  const course = steeringCourse(plan, full, Math.min(budget, full));
-  const { from, until } = course;
-  const steers = config.selection === 'importance';
-  const gates = gatesOfRun(layers, config, plan, until);
+  const until = cutStep(plan);
+  const separation = separationStep(config, plan, until);
+  const course = steeringCourse(separation ?? plan.warmupSteps, until, full, Math.min(budget, full));
+  const steers = (step: number): boolean =>
+    config.selection === 'importance' &&
+    step >= course.from &&
+    step < until &&
+    (step - course.from) % course.interval === 0;
+  warnOfShortTravel(layers, config, plan, until);
   const memory = { lambda: 0, hold: HOLD.initial, learningRate: 0, frozen: false };
 
   return {
     scalars(step, rates) {
-      const { rate, scalars } = gates(step, rates);
-      memory.learningRate = rate;
+      memory.learningRate = gateRate(rates);
       if (step > until && !memory.frozen) throw missedCut("SoRA's budget was not applied", step, until);
-      return { threshold: memory.frozen || !steers ? 0 : thresholdAt(config, memory.lambda, rate), ...scalars };
+      return { threshold: memory.frozen ? 0 : thresholdAt(config, memory.lambda, rates) };
     },
     reads(step) {
-      if (step === until) return weighed(layers, config);
-      const steering = steers && step >= from && step < until && (step - from) % course.interval === 0;
-      if (!steering) return [];
-      return config.weightedThreshold ? weighed(layers, config) : gateNames(layers);
+      if (step === until || step === separation) return separationNames(layers);
+      return steers(step) ? gateNames(layers) : [];
     },
     afterStep(step, values): ControllerChanges | undefined {
       if (step === until) {
@@ -153,9 +143,9 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
         const selected = selectGates(layers, values, worthOf(layers, values, config, plan), budget);
         return { values: selected, ...(config.compactEvery !== null && compaction(layers, selected)) };
       }
-      const weights = config.weightedThreshold ? thresholdWeights(layers, values, config) : {};
-      Object.assign(memory, steer(gateGroups(layers, { ...values, ...weights }), step, course, memory, config));
-      return config.weightedThreshold ? { values: weights } : undefined;
+      const changes = step === separation ? separationChanges(layers, values) : undefined;
+      Object.assign(memory, steer(gateGroups(layers, { ...values, ...changes?.values }), step, course, memory, config));
+      return changes;
     },
     holdsBudget: (step) => memory.frozen && step >= until,
     snapshot: () => ({ ...memory }),
@@ -167,8 +157,6 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
 interface Course {
   /** First step whose gates are read. */
   readonly from: number;
-  /** The step after which ranks are selected. */
-  readonly until: number;
   /** Steps between two readings. */
   readonly interval: number;
   /** What has to go by `until`. */
@@ -177,14 +165,11 @@ interface Course {
   target(step: number): number;
 }
 
-function steeringCourse(plan: TrainPlan, full: number, budget: number): Course {
-  const from = plan.warmupSteps;
-  const until = cutStep(plan);
+function steeringCourse(from: number, until: number, full: number, budget: number): Course {
   const length = Math.max(1, until - from);
   const surplus = full - budget;
   return {
     from,
-    until,
     interval: Math.min(MAX_INTERVAL, Math.max(1, Math.round(length / READINGS))),
     surplus,
     target(step) {
@@ -196,7 +181,7 @@ function steeringCourse(plan: TrainPlan, full: number, budget: number): Course {
 
 function worthOf(layers: AdapterLayers, values: HostTensors, config: SoraConfig, { seed = 0 }: TrainPlan): OfRanks {
   return config.selection === 'importance'
-    ? importances(layers, values, config)
+    ? importances(layers, values)
     : drawnWorths(layers, createRng(seed).fork('selection'));
 }
 

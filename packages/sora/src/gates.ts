@@ -23,8 +23,6 @@ export interface GateGroup {
   readonly cost: number;
   /** Values of the gates, [r]. */
   readonly gate: Float32Array;
-  /** What the threshold of each is multiplied by, [r]. */
-  readonly thresholdWeight: Float32Array;
 }
 
 /** Names of the gates of all layers. */
@@ -34,16 +32,11 @@ export function gateNames(layers: AdapterLayers): string[] {
 
 /** The gates of all layers. @throws ShapeError when some are missing. */
 export function gateGroups(layers: AdapterLayers, values: HostTensors): GateGroup[] {
-  return rankedPaths(layers).map((path) => {
-    const gate = floats(tensorAt(values, `${path}.gate`));
-    const weight = values[`${path}.thresholdWeight`] ?? ones(gate.length);
-    return {
-      path,
-      cost: rankCost(tensorAt(layers, path).site),
-      gate,
-      thresholdWeight: floats(weight),
-    };
-  });
+  return rankedPaths(layers).map((path) => ({
+    path,
+    cost: rankCost(tensorAt(layers, path).site),
+    gate: floats(tensorAt(values, `${path}.gate`)),
+  }));
 }
 
 /** What the gates that are not zero store. */
@@ -51,12 +44,10 @@ export function liveCost(groups: readonly GateGroup[]): number {
   return groups.reduce((sum, { cost, gate }) => sum + cost * gate.filter((value) => value !== 0).length, 0);
 }
 
-/** The sum of thresholds by which those gates reach zero that store `excess` together, or just less. */
+/** How far all gates must move towards zero so that those which reach it store `excess`, or just less. */
 export function shrinkageFor(groups: readonly GateGroup[], excess: number): number {
   const live = groups
-    .flatMap(({ cost, gate, thresholdWeight }) =>
-      [...gate].map((value, rank) => ({ cost, size: Math.abs(value) / (thresholdWeight[rank] as number) })),
-    )
+    .flatMap(({ cost, gate }) => [...gate].map((value) => ({ cost, size: Math.abs(value) })))
     .filter(({ size }) => size > 0)
     .sort((a, b) => a.size - b.size);
   let room = excess;
@@ -105,6 +96,22 @@ export function rankSizes({
 
 /** A dead gate that is needed to fill a budget starts again from here: so small that outputs hardly notice. */
 const REVIVED_GATE = 1e-3;
+/** What a dead gate counts as when it competes: less than any living one, so that only its factors tell it from others. */
+const DEAD_SIZE = 1e-9;
+
+/**
+ * How much a rank adds to the weight, |g| ||A_i|| ||B_i||, by module path.
+ * @throws ShapeError when a tensor is missing.
+ */
+export function importances(layers: AdapterLayers, values: HostTensors): OfRanks {
+  const sizes = Object.entries(rankSizes({ layers, values }));
+  return Object.fromEntries(
+    sizes.map(([path, ranks]) => [
+      path,
+      ranks.map(({ gate, normA, normB }) => (Math.abs(gate) || DEAD_SIZE) * normA * normB),
+    ]),
+  );
+}
 
 /** A worth drawn for every rank: of what a rank stores, a share between 0 and 1, so that ranks of all sizes are as likely. */
 export function drawnWorths(layers: AdapterLayers, rng: Rng): OfRanks {
@@ -133,12 +140,6 @@ export function selectGates(layers: AdapterLayers, values: HostTensors, worth: O
   return changes;
 }
 
-/** Numbers of ranks, [r]. */
-export function vector(values: readonly number[]): HostTensor {
+function vector(values: readonly number[]): HostTensor {
   return hostTensor(Float32Array.from(values), [values.length]);
-}
-
-/** Gates of one, or a mask that keeps every gate, [r]. */
-export function ones(r: number): HostTensor {
-  return hostTensor(new Float32Array(r).fill(1), [r]);
 }

@@ -10,9 +10,8 @@ import {
   type MatchOn,
   type Site,
 } from '@peftjs/core/method';
-import { parseSoraConfig, type SoraConfig } from './config.js';
+import { choiceOf, parseSoraConfig, variantOf, type SoraConfig } from './config.js';
 import { resumedLayers, soraController } from './controller.js';
-import { isMeasured } from './importance.js';
 import { alphaOf, gateCount, gatesAtStart, initialTensors, soraLayer } from './layer.js';
 
 /** Pruned, a SoRA is PEFT's LORA; to be trained further, it is SORA, with its gates. */
@@ -25,25 +24,24 @@ const soraFiles = gatedLoraFiles<SoraConfig>({
     proximal: 'proximal',
     variant: 'variant',
     gate_init: 'gateInit',
-    gate_rate_factor: 'gateRateFactor',
-    importance: 'importance',
-    weighted_threshold: 'weightedThreshold',
+    separation: 'separation',
     lora_dropout: 'loraDropout',
     l1_weight: 'l1Weight',
     budget: 'budget',
     selection: 'selection',
     compact_every: 'compactEvery',
   },
-  state: ({ importance = 'magnitude', weightedThreshold = false }) => ({
-    mask: 1,
-    ...(isMeasured({ importance }) && { importance: 0 }),
-    ...(weightedThreshold && { thresholdWeight: 1 }),
-  }),
+  ones: ['mask'],
   scaling: (site, config) => alphaOf(site, config) / gateCount(site, config),
 });
 
-/** How many ranks a budgeted run starts with for each that it may keep. */
+/** How many ranks a budgeted run of the paper's variant starts with for each that it may keep. */
 const RANKS_PER_KEPT_RANK = 1.5;
+/**
+ * The fewest that one of the choosing variant starts with. At first a rank sees the gradient along one random direction of A: with two
+ * of them the size of a module's change is a matter of luck, with eight less so.
+ */
+const FEWEST_TO_CHOOSE_FROM = 8;
 
 /**
  * SoRA: LoRA with a gate on every rank, which a proximal step drives to exact zeros, so that training chooses the rank of
@@ -68,7 +66,7 @@ export const sora: CallableMethod<SoraConfig> = defineMethod<SoraConfig>({
   ...soraFiles,
 });
 
-/** Stored: one r_max for all modules, half as much again as the budget keeps on average. Trained: A, B and gates are the budget. */
+/** Stored: one r_max for all modules, more than the budget keeps on average. Trained: A, B and gates are the budget. */
 function fitBudget(
   sites: readonly Site[],
   budget: number,
@@ -80,7 +78,11 @@ function fitBudget(
     return { ...config, r, rankPattern, budget: null };
   }
   assertOneRank(sites, budget);
-  return { ...config, r: Math.ceil((RANKS_PER_KEPT_RANK * budget) / rankUnit(sites)), rankPattern: {}, budget };
+  const fitted = { ...config, rankPattern: {}, budget };
+  const possible = Math.min(...sites.map(({ inFeatures, outFeatures }) => Math.min(inFeatures, outFeatures)));
+  const fewest = variantOf(fitted) === 'choosing' ? Math.min(FEWEST_TO_CHOOSE_FROM, possible) : 1;
+  const r = Math.max(fewest, Math.ceil((RANKS_PER_KEPT_RANK * budget) / rankUnit(sites)));
+  return { ...fitted, ...choiceOf(fitted), variant: variantOf(fitted), r };
 }
 
 /** lambda, or xi with `thresholdMode: 'constant'`, is the level. @throws ConfigError with a budget, whose controller sets it. */

@@ -1,3 +1,4 @@
+import { hostTensor } from '@peftjs/core';
 import {
   foldDiagonal,
   hostZeros,
@@ -9,27 +10,23 @@ import {
   tensorAt,
   tensorsAt,
   trained,
+  TrainingError,
   type AdapterLayer,
+  type HostTensor,
   type HostTensors,
   type Rng,
   type Site,
-  type Tensors,
-  type UpdateContext,
 } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
-import type { SoraConfig } from './config.js';
-import { ones } from './gates.js';
-import { choiceState, isMeasured, measured } from './importance.js';
+import { choiceOf, type SoraConfig } from './config.js';
 
 /*
  * SoRA (Ding et al., 2023, arXiv 2311.11696), in row vectors:
  *
  *   y  = x W0 + b + s ((d(x) A) * g) B   forward      x [rows, in]   A [in, r]   g [r]   B [r, out]   d: dropout
  *   s  = alpha / r, r = r_max, whatever ranks remain
- *   g <- T_t(g after the optimizer)      update       t = eta lambda, or a constant xi: the controller's `threshold`,
- *                                                     times w_i with `weightedThreshold` (importance.ts)
- *   eta <- f eta, for g alone            update       f = `gateRateFactor` (travel.ts)
+ *   g <- T_t(g after the optimizer)      update       t = eta lambda, or a constant xi: the controller's `threshold`
  *   T_t(x) = sign(x) max(|x| - t, 0)     softThreshold
  *   dW = s A diag(g) B over I = {i : g_i != 0}        toLora
  *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, g ~ N(0, 1), or 1
@@ -57,7 +54,7 @@ export function soraLayer(site: Site, config: SoraConfig, gates: number, initial
       loraB: trained(loraB),
       gate: { initial: gate, trainable: true, group: 'gate', decay: false },
     },
-    state: { mask: { initial: mask }, ...choiceState(config, gateCount(site, config)) },
+    state: { mask: { initial: mask } },
     ...(config.loraDropout > 0 && { noise: [DROPOUT] }),
     forward(x, p, at) {
       const { loraA, gate, loraB } = tensorsAt(p, 'loraA', 'gate', 'loraB');
@@ -68,12 +65,10 @@ export function soraLayer(site: Site, config: SoraConfig, gates: number, initial
     ...(config.l1Weight > 0 && {
       loss: (p) => tf.mul(absoluteSum(tensorAt(p, 'gate')), config.l1Weight / gates),
     }),
-    update(proposed, at) {
-      const moved = movedGates(config, proposed, at); // [r]
-      const shrunk = threshold(moved, thresholdOf(config, at));
-      const kept = tf.greater(tensorAt(at.previous, 'mask'), 0);
-      const gate = tf.where(kept, shrunk, tf.zerosLike(shrunk)); // [r]
-      return { gate, ...(isMeasured(config) && { importance: measured(at) }) };
+    update(proposed, { previous, ctx }) {
+      const shrunk = threshold(tensorAt(proposed, 'gate'), ctx.scalar('threshold'));
+      const kept = tf.greater(tensorAt(previous, 'mask'), 0);
+      return { gate: tf.where(kept, shrunk, tf.zerosLike(shrunk)) }; // [r]
     },
     toLora(values) {
       const { gate, ...factors } = tensorsAt(values, 'loraA', 'loraB', 'gate');
@@ -91,23 +86,9 @@ export function initialTensors(site: Site, config: SoraConfig, rng: Rng): HostTe
   return {
     loraA: kaimingUniform(rng.fork('loraA'), site.inFeatures, r), // [in, r]
     loraB: hostZeros([r, site.outFeatures]),
-    gate: config.gateInit === 'ones' ? ones(r) : normalValues(rng.fork('gate'), [r], 1),
+    gate: choiceOf(config).gateInit === 'ones' ? ones(r) : normalValues(rng.fork('gate'), [r], 1),
     mask: ones(r),
   };
-}
-
-/** The gates as an optimizer with f times the learning rate proposes them: its step is proportional to the rate. */
-function movedGates({ gateRateFactor }: SoraConfig, proposed: Tensors, { previous, ctx }: UpdateContext): Tensor {
-  const gate = tensorAt(proposed, 'gate');
-  if (gateRateFactor === 1) return gate;
-  const before = tensorAt(previous, 'gate');
-  return tf.add(before, tf.mul(ctx.scalar('gateRateFactor'), tf.sub(gate, before)));
-}
-
-/** The threshold of every gate, [r], or the one of all. */
-function thresholdOf({ weightedThreshold }: SoraConfig, { previous, ctx }: UpdateContext): Tensor {
-  const threshold = ctx.scalar('threshold');
-  return weightedThreshold ? tf.mul(threshold, tensorAt(previous, 'thresholdWeight')) : threshold;
 }
 
 /** r_max of a site: the number of gates it begins with. */
@@ -123,6 +104,11 @@ export function gatesAtStart(sites: readonly Site[], config: SoraConfig): number
 /** The alpha of a site's `alpha / r_max`. */
 export function alphaOf(site: Site, { loraAlpha, alphaPattern }: SoraConfig): number {
   return patternValue(alphaPattern, site.path) ?? loraAlpha;
+}
+
+/** Gates of one, or a mask that keeps every gate. */
+function ones(r: number): HostTensor {
+  return hostTensor(new Float32Array(r).fill(1), [r]);
 }
 
 function liveGates(values: HostTensors): number {
@@ -162,4 +148,23 @@ export function referenceThreshold(x: Tensor, threshold: number | Tensor): Tenso
 /** x moved by `step` towards zero. */
 function towardsZero(x: Tensor, step: number | Tensor): Tensor {
   return tf.sub(x, tf.mul(tf.sign(x), step));
+}
+
+/** Learning rates of a step by optimizer group. */
+export type LearningRates = Readonly<Record<string, number>>;
+
+/**
+ * The threshold of a step: eta_t * lambda, or xi as it is.
+ * @throws TrainingError when the trainer has no learning rate for the gates.
+ */
+export function thresholdAt({ thresholdMode }: SoraConfig, sparseLambda: number, rates: LearningRates): number {
+  return thresholdMode === 'lr' ? sparseLambda * gateRate(rates) : sparseLambda;
+}
+
+/** The learning rate of the gates. @throws TrainingError when the trainer has none. */
+export function gateRate(rates: LearningRates): number {
+  const rate = rates.gate ?? rates.default;
+  if (rate !== undefined) return rate;
+  const groups = Object.keys(rates).join(', ') || 'none';
+  throw new TrainingError(`SoRA needs a learning rate for the group 'gate', got only ${groups}`, 'gate');
 }

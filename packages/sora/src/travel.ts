@@ -1,62 +1,25 @@
-import {
-  floats,
-  rankedPaths,
-  tensorAt,
-  TrainingError,
-  warnOnce,
-  type AdapterLayers,
-  type TrainPlan,
-} from '@peftjs/core/method';
-import type { SoraConfig } from './config.js';
-
-/*
- * Adam moves a gate by its learning rate at most, whatever the loss: from the end of the warm-up until the ranks are chosen, by
- *
- *   travel = f sum_t eta_t                 f: `gateRateFactor`
- *
- * Where that is less than the spread of the gates at the start, max |g| - min |g|, no gate can overtake the one that began largest:
- * the initial draw decides which ranks live.
- */
-
-/** Learning rates of a step by optimizer group. */
-export type LearningRates = Readonly<Record<string, number>>;
-
-/** How far a run lets gates go, and how far they would have to. */
-export interface Travel {
-  /** What the gates' learning rates sum up to after the warm-up, up to the step `until`. */
-  readonly distance: number;
-  /** f: what they are multiplied by. */
-  readonly factor: number;
-}
+import { floats, rankedPaths, tensorAt, warnOnce, type AdapterLayers, type TrainPlan } from '@peftjs/core/method';
+import { choiceOf, type SoraConfig } from './config.js';
+import { gateRate } from './layer.js';
 
 /**
- * The way that a run leaves to the gates.
- * @param rateAt the gates' learning rate at step 1, 2, ..
+ * Adam moves a gate by its learning rate at most, whatever the loss: from the end of the warm-up until ranks are chosen by the sum of
+ * eta_t. Where that is less than the spread of the gates at the start, max |g| - min |g|, no gate can overtake the one that began
+ * largest: the initial draw decides which ranks live. This warns of such runs. Where ranks are separated, gates no longer are the ones
+ * drawn; where learning rates are not known beforehand, nothing is said.
  * @param until the step after which ranks are chosen, or the last one
  */
-export function gateTravel(
-  layers: AdapterLayers,
-  { gateRateFactor }: Pick<SoraConfig, 'gateRateFactor'>,
-  { warmupSteps }: TrainPlan,
-  until: number,
-  rateAt: (step: number) => number,
-): Travel {
-  let distance = 0;
-  for (let step = warmupSteps + 1; step <= until; step++) distance += rateAt(step);
-  if (gateRateFactor !== 'auto') return { distance, factor: gateRateFactor };
-  const wanted = Math.max(...initialSizes(layers));
-  return { distance, factor: distance > 0 ? Math.max(1, wanted / distance) : 1 };
-}
-
-/** Warns when the gates cannot go as far as they are apart at the start. */
-export function warnOfShortTravel(layers: AdapterLayers, { distance, factor }: Travel): void {
+export function warnOfShortTravel(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan, until: number): void {
+  const { warmupSteps, learningRates } = plan;
+  if (!learningRates || choiceOf(config).separation || config.selection === 'random') return;
   const sizes = initialSizes(layers);
   const spread = Math.max(...sizes) - Math.min(...sizes);
-  const travel = factor * distance;
-  if (travel >= spread) return;
+  let travel = 0;
+  for (let step = warmupSteps + 1; step <= until; step++) travel += gateRate(learningRates(step));
+  if (sizes.length === 0 || travel >= spread) return;
   warnOnce(
     `SoRA: the gates can move by ${travel.toPrecision(2)} in this run and start ${spread.toPrecision(2)} apart, so that the initial draw ` +
-      "decides which ranks live: set gateRateFactor: 'auto' or gateInit: 'ones', or train longer",
+      "decides which ranks live: set variant: 'choosing', or train longer",
   );
 }
 
@@ -65,12 +28,4 @@ function initialSizes(layers: AdapterLayers): number[] {
     const { params } = tensorAt(layers, path);
     return [...floats(tensorAt(params, 'gate').initial)].map(Math.abs);
   });
-}
-
-/** The learning rate of the gates. @throws TrainingError when the trainer has none. */
-export function gateRate(rates: LearningRates): number {
-  const rate = rates.gate ?? rates.default;
-  if (rate !== undefined) return rate;
-  const groups = Object.keys(rates).join(', ') || 'none';
-  throw new TrainingError(`SoRA needs a learning rate for the group 'gate', got only ${groups}`, 'gate');
 }

@@ -146,21 +146,29 @@ describe('a budget', () => {
     },
   );
 
-  it.each([5e-3, 3e-4])('is approached along a smooth curve, after the warm-up, at a rate of %f', (rate) => {
-    const budget = Math.round(0.5 * full);
-    for (const seed of [1, 2, 3]) {
-      const { stored, thresholds } = run({ options: { budget }, plan, seed, rate });
-      expect(thresholds.slice(0, plan.warmupSteps).every((threshold) => threshold === 0)).toBe(true);
-      expect(stored.slice(0, plan.warmupSteps)).toEqual(stored.slice(0, plan.warmupSteps).map(() => full));
-      stored.slice(plan.warmupSteps, freeze - 1).forEach((count, index) => {
-        const progress = (index + 1) / (freeze - plan.warmupSteps);
-        const target = budget + (full - budget) * 0.5 * (1 + Math.cos(Math.PI * progress));
-        expect(Math.abs(count - target) / full).toBeLessThan(0.25);
-      });
-      const middle = stored[Math.round((plan.warmupSteps + freeze) / 2)] as number;
-      expect(Math.abs(middle / full - 0.75)).toBeLessThan(0.1);
-    }
-  });
+  it.each([
+    ['paper', 5e-3, plan.warmupSteps],
+    ['paper', 3e-4, plan.warmupSteps],
+    ['choosing', 5e-3, (plan.warmupSteps + freeze) / 2],
+    ['choosing', 3e-4, (plan.warmupSteps + freeze) / 2],
+  ] as const)(
+    "is approached along a smooth curve by the variant '%s', at a rate of %f from step %i on",
+    (variant, rate, from) => {
+      const budget = Math.round(0.5 * full);
+      for (const seed of [1, 2, 3]) {
+        const { stored, thresholds } = run({ options: { budget, variant }, plan, seed, rate });
+        expect(thresholds.slice(0, from).every((threshold) => threshold === 0)).toBe(true);
+        expect(stored.slice(0, from)).toEqual(stored.slice(0, from).map(() => full));
+        stored.slice(from, freeze - 1).forEach((count, index) => {
+          const progress = (index + 1) / (freeze - from);
+          const target = budget + (full - budget) * 0.5 * (1 + Math.cos(Math.PI * progress));
+          expect(Math.abs(count - target) / full).toBeLessThan(0.25);
+        });
+        const middle = stored[Math.round((from + freeze) / 2)] as number;
+        expect(Math.abs(middle / full - 0.75)).toBeLessThan(0.1);
+      }
+    },
+  );
 
   it('feeds no threshold once it is applied', () => {
     const { thresholds } = run({ options: { budget: 0.5 * full }, plan, seed: 1 });

@@ -278,8 +278,8 @@ export interface GatedFormat<C extends GatedConfig> {
   readonly suffix: string;
   /** Options that only further training needs, by their fields on disk. */
   readonly fields: Readonly<Record<string, keyof C & string>>;
-  /** Tensors [r] beside the gate that no file holds, and the number that each of their elements is read as. */
-  readonly state?: (config: Partial<C>) => Readonly<Record<string, number>>;
+  /** Tensors [r] beside the gate that no file holds: they are read as ones. */
+  readonly ones: readonly string[];
   /** What a module's change is scaled by, whatever ranks it holds. */
   scaling(site: Site, config: C): number;
 }
@@ -297,7 +297,7 @@ export interface GatedFiles<C extends GatedConfig> {
 
 /** The files of a low-rank method with gates. Layers call their gate `gate`. */
 export function gatedLoraFiles<C extends GatedConfig>(format: GatedFormat<C>): GatedFiles<C> {
-  const { peftType, suffix, fields, state } = format;
+  const { peftType, suffix, fields, ones } = format;
   return {
     toFile: (adapter, { pruned }) =>
       pruned || rankedPaths(adapter.layers).length === 0 ? loraFile(adapter) : unprunedFile(adapter, format),
@@ -306,16 +306,14 @@ export function gatedLoraFiles<C extends GatedConfig>(format: GatedFormat<C>): G
       const entries = Object.entries(tensors);
       const factors = Object.fromEntries(entries.filter(([key]) => !(isOurs && key.endsWith(suffix))));
       const { values, ...lora } = readLoraFile({ ...file, config, tensors: factors });
-      const present = Object.entries(fields).filter(([field]) => config[field] !== undefined);
-      const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
-      const read = { ...lora, ...options } as Partial<C> & Omit<LoraFileContents, 'values'>;
-      const unsaved = Object.entries(state?.(read) ?? {});
       for (const path of lora.targetModules) {
         const r = tensorAt(values, `${path}.loraA`).shape[1] as number;
-        values[`${path}.gate`] = isOurs ? readGate(tensors, path, suffix, r) : filled(r, 1);
-        for (const [name, value] of unsaved) values[`${path}.${name}`] = filled(r, value);
+        values[`${path}.gate`] = isOurs ? readGate(tensors, path, suffix, r) : onesOf(r);
+        for (const name of ones) values[`${path}.${name}`] = onesOf(r);
       }
-      return { config: read, values };
+      const present = Object.entries(fields).filter(([field]) => config[field] !== undefined);
+      const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
+      return { config: { ...lora, ...options } as Partial<C> & Omit<LoraFileContents, 'values'>, values };
     },
   };
 }
@@ -367,8 +365,8 @@ function readGate(tensors: HostTensors, path: string, suffix: string, r: number)
   );
 }
 
-function filled(r: number, value: number): HostTensor {
-  return hostTensor(new Float32Array(r).fill(value), [r]);
+function onesOf(r: number): HostTensor {
+  return hostTensor(new Float32Array(r).fill(1), [r]);
 }
 
 /*

@@ -1,0 +1,99 @@
+import { hostTensor } from '@peftjs/core';
+import {
+  floats,
+  foldDiagonal,
+  nonZeros,
+  rankedPaths,
+  rowNorms,
+  scaleRows,
+  singularFactors,
+  tensorAt,
+  transposed,
+  type AdapterLayers,
+  type HostTensor,
+  type HostTensors,
+  type LoraFactors,
+  type SingularFactors,
+} from '@peftjs/core/method';
+
+/*
+ * Separation (ours). Training does not say what one rank is: A R and R^-1 diag(g) B are the same change of the weight for every
+ * invertible R. A change of rank two is spread over all ranks that way, and a threshold takes it apart piece by piece. Therefore every
+ * change is written in its singular basis once, before the first threshold. There the best approximation by n ranks is the first n
+ * (Eckart and Young, 1936):
+ *
+ *   A diag(g) B = U S V^T     A' = c U [in, r]     g' = S / c^2 [r]     B' = c V^T [r, out]
+ *
+ * c^2 is the root mean square of all modules' singular values. It is the same for all modules, so that gates compare what ranks change,
+ * and their root mean square is 1, as that of gates that start from one.
+ */
+
+/** What `separated` reads. */
+export function separationNames(layers: AdapterLayers): string[] {
+  return rankedPaths(layers).flatMap((path) => ['gate', 'loraA', 'loraB'].map((name) => `${path}.${name}`));
+}
+
+/**
+ * The same change of every weight in its singular basis: `<path>.gate` [r], `<path>.loraA` [in, r] and `<path>.loraB` [r, out] of the
+ * modules that have live ranks. Dead ranks stay as they are. Nothing, while no weight is changed.
+ * @throws ShapeError when a tensor is missing.
+ */
+export function separated(layers: AdapterLayers, values: HostTensors): HostTensors {
+  const modules = rankedPaths(layers)
+    .map((path) => moduleOf(values, path))
+    .filter(({ live }) => live.length > 0)
+    .map((module) => ({ ...module, singular: singularFactors(foldDiagonal({ ...module, scaling: 1 }, module.gate)) }));
+  const singularValues = modules.flatMap(({ singular }) => singular.singularValues);
+  const meanSquare = singularValues.reduce((sum, value) => sum + value ** 2, 0) / singularValues.length;
+  if (!(meanSquare > 0)) return {};
+  const c = meanSquare ** 0.25;
+  return Object.fromEntries(modules.flatMap((module) => Object.entries(inSingularBasis(module, module.singular, c))));
+}
+
+interface Module extends Omit<LoraFactors, 'scaling'> {
+  readonly path: string;
+  readonly gate: HostTensor;
+  /** The ranks whose gates are not zero. */
+  readonly live: readonly number[];
+}
+
+function moduleOf(values: HostTensors, path: string): Module {
+  const gate = tensorAt(values, `${path}.gate`);
+  return {
+    path,
+    gate,
+    loraA: tensorAt(values, `${path}.loraA`),
+    loraB: tensorAt(values, `${path}.loraB`),
+    live: nonZeros(gate),
+  };
+}
+
+function inSingularBasis(
+  { path, gate, loraA, loraB, live }: Module,
+  singular: SingularFactors,
+  c: number,
+): HostTensors {
+  const places = live.slice(0, singular.singularValues.length); // a module has no more singular values than its smaller side
+  const gates = new Float32Array(gate.data.length);
+  places.forEach((place, index) => (gates[place] = (singular.singularValues[index] as number) / c ** 2));
+  const columns = withRows(transposed(loraA), places, transposed(singular.loraA), c); // [r, in]
+  return {
+    [`${path}.gate`]: hostTensor(gates, gate.shape),
+    [`${path}.loraA`]: transposed(columns), // [in, r]
+    [`${path}.loraB`]: withRows(loraB, places, singular.loraB, c),
+  };
+}
+
+/** The matrix with other rows at some places: of norm c, or zero where they are. */
+function withRows(matrix: HostTensor, places: readonly number[], rows: HostTensor, c: number): HostTensor {
+  const width = matrix.shape[1] as number;
+  const unit = floats(
+    scaleRows(
+      rows,
+      rowNorms(rows).map((norm) => (norm > 0 ? c / norm : 0)),
+    ),
+  );
+  const changed = floats(matrix).slice();
+  places.forEach((place, index) => changed.set(unit.subarray(index * width, (index + 1) * width), place * width));
+  return hostTensor(changed, matrix.shape);
+}
