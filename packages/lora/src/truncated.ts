@@ -10,7 +10,8 @@ import {
   rankCost,
   rankedPaths,
   ranksForBudget,
-  rankUnit,
+  rankToChooseFrom,
+  RANKS_PER_KEPT_RANK,
   readLoraFile,
   tensorAt,
   truncated,
@@ -32,9 +33,6 @@ import * as v from 'valibot';
 import { parseLoraConfig, plainEntries, type LoraConfig } from './config.js';
 import { changeOf, plainLayer } from './layer.js';
 import { startsOf } from './starts.js';
-
-/** Ranks at the start for each that is kept on average, as those give themselves that choose ranks while they train. */
-const RANKS_PER_KEPT_RANK = 1.5;
 
 /**
  * The control for methods that choose ranks while they train: a LoRA of generous rank, cut once to a budget by the singular
@@ -58,7 +56,7 @@ export const truncatedLora: CallableMethod<TruncatedLoraConfig> = defineMethod<T
   },
 });
 
-/** Stored: r_max is half as much again as the budget keeps on average. Trained: r_max is the budget, and two thirds of it stay. */
+/** Stored: r_max is more than the budget keeps on average, as SoRA's. Trained: r_max is the budget, and two thirds of it stay. */
 function fitBudget(
   sites: readonly Site[],
   budget: number,
@@ -70,7 +68,7 @@ function fitBudget(
     const { cost, ...ranks } = ranksForBudget(sites, budget);
     return { ...config, ...ranks, budget: Math.round(cost / RANKS_PER_KEPT_RANK) };
   }
-  return { ...config, r: Math.ceil((RANKS_PER_KEPT_RANK * budget) / rankUnit(sites)), rankPattern: {}, budget };
+  return { ...config, r: rankToChooseFrom(sites, budget), rankPattern: {}, budget };
 }
 
 function adapt(sites: readonly Site[], { budget: _, ...config }: TruncatedLoraConfig, init: Init): AdapterLayers {

@@ -95,7 +95,9 @@ function separationChanges(layers: AdapterLayers, values: HostTensors): Controll
  *                                 may come back below.
  *   final              at its beginning the ranks are selected exactly (gates.ts); the mask then holds in the graph, and the
  *                      threshold is 0. Ranks ruled out may then leave the tensors (`compaction`), not before: until here a
- *                      dead gate may be needed to fill the budget.
+ *                      dead gate may be needed to fill the budget. Where ranks were separated, the gates that stay get back
+ *                      what thresholds took: L1 chooses, and what it chose is fitted without it, as in the relaxed lasso
+ *                      (Meinshausen, 2007, Comput. Stat. Data Anal. 52). The weakest of them would hardly act otherwise.
  *
  * The control with `selection: 'random'` draws the mask instead. It does not steer, for what a threshold takes is chosen by size:
  * all gates live until the mask falls.
@@ -125,13 +127,15 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
     step < until &&
     (step - course.from) % course.interval === 0;
   warnOfShortTravel(layers, config, plan, until);
-  const memory = { lambda: 0, hold: HOLD.initial, learningRate: 0, frozen: false };
+  const memory = { lambda: 0, hold: HOLD.initial, learningRate: 0, taken: 0, frozen: false };
 
   return {
     scalars(step, rates) {
       memory.learningRate = gateRate(rates);
       if (step > until && !memory.frozen) throw missedCut("SoRA's budget was not applied", step, until);
-      return { threshold: memory.frozen ? 0 : thresholdAt(config, memory.lambda, rates) };
+      const threshold = memory.frozen ? 0 : thresholdAt(config, memory.lambda, rates);
+      if (separation !== null) memory.taken += threshold;
+      return { threshold };
     },
     reads(step) {
       if (step === until || step === separation) return separationNames(layers);
@@ -140,7 +144,8 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
     afterStep(step, values): ControllerChanges | undefined {
       if (step === until) {
         memory.frozen = true;
-        const selected = selectGates(layers, values, worthOf(layers, values, config, plan), budget);
+        const worth = worthOf(layers, values, config, plan);
+        const selected = selectGates(layers, values, worth, budget, memory.taken);
         return { values: selected, ...(config.compactEvery !== null && compaction(layers, selected)) };
       }
       const changes = step === separation ? separationChanges(layers, values) : undefined;

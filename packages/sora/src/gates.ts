@@ -127,14 +127,22 @@ export function drawnWorths(layers: AdapterLayers, rng: Rng): OfRanks {
 /**
  * Decides which ranks stay within a budget, by what they are worth against in + out, what they store. Gates left out become
  * zero for good; dead ones that are kept become `REVIVED_GATE`.
+ * @param taken what living gates that are kept get back
  * @returns new gates and masks by name.
  */
-export function selectGates(layers: AdapterLayers, values: HostTensors, worth: OfRanks, budget: number): HostTensors {
+export function selectGates(
+  layers: AdapterLayers,
+  values: HostTensors,
+  worth: OfRanks,
+  budget: number,
+  taken = 0,
+): HostTensors {
   const kept = selectRanks(layers, worth, budget);
   const changes: HostTensors = {};
   for (const { path, gate } of gateGroups(layers, values)) {
     const ranks = new Set(kept[path]);
-    changes[`${path}.gate`] = vector([...gate].map((value, rank) => (ranks.has(rank) ? value || REVIVED_GATE : 0)));
+    const regrown = (value: number): number => (value === 0 ? REVIVED_GATE : value + Math.sign(value) * taken);
+    changes[`${path}.gate`] = vector([...gate].map((value, rank) => (ranks.has(rank) ? regrown(value) : 0)));
     changes[`${path}.mask`] = vector([...gate.keys()].map((rank) => Number(ranks.has(rank))));
   }
   return changes;

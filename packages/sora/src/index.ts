@@ -5,7 +5,7 @@ import {
   gatedLoraFiles,
   rankCost,
   ranksForBudget,
-  rankUnit,
+  rankToChooseFrom,
   type CallableMethod,
   type MatchOn,
   type Site,
@@ -34,14 +34,6 @@ const soraFiles = gatedLoraFiles<SoraConfig>({
   ones: ['mask'],
   scaling: (site, config) => alphaOf(site, config) / gateCount(site, config),
 });
-
-/** How many ranks a budgeted run of the paper's variant starts with for each that it may keep. */
-const RANKS_PER_KEPT_RANK = 1.5;
-/**
- * The fewest that one of the choosing variant starts with. At first a rank sees the gradient along one random direction of A: with two
- * of them the size of a module's change is a matter of luck, with eight less so.
- */
-const FEWEST_TO_CHOOSE_FROM = 8;
 
 /**
  * SoRA: LoRA with a gate on every rank, which a proximal step drives to exact zeros, so that training chooses the rank of
@@ -79,9 +71,8 @@ function fitBudget(
   }
   assertOneRank(sites, budget);
   const fitted = { ...config, rankPattern: {}, budget };
-  const possible = Math.min(...sites.map(({ inFeatures, outFeatures }) => Math.min(inFeatures, outFeatures)));
-  const fewest = variantOf(fitted) === 'choosing' ? Math.min(FEWEST_TO_CHOOSE_FROM, possible) : 1;
-  const r = Math.max(fewest, Math.ceil((RANKS_PER_KEPT_RANK * budget) / rankUnit(sites)));
+  const isPaper = variantOf(fitted) === 'paper';
+  const r = isPaper ? rankToChooseFrom(sites, budget, 1) : rankToChooseFrom(sites, budget);
   return { ...fitted, ...choiceOf(fitted), variant: variantOf(fitted), r };
 }
 

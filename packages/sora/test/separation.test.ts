@@ -10,6 +10,7 @@ import {
   tensorAt,
   transposed,
   type AdapterLayers,
+  type Controller,
   type HostTensor,
   type HostTensors,
   type TrainPlan,
@@ -157,38 +158,56 @@ function initialValues(layers: AdapterLayers): HostTensors {
 }
 
 describe('thresholds', () => {
-  const thresholdsOf = (given: Partial<SoraConfig>): number[] => {
+  const values = valuesOf(uneven);
+  const controllerOf = (given: Partial<SoraConfig>, of: TrainPlan = plan): Controller => {
     const config = sora.parseConfig({ r, ...given });
-    const controller = sora.controller?.(layersOf(sora, sites, config), config, plan) ?? expect.fail('no controller');
-    return Array.from({ length: plan.totalSteps }, (_, index) => {
-      const step = index + 1;
-      const { threshold = NaN } = controller.scalars(step, { gate: 0.1 });
-      const names = controller.reads(step);
-      const values = valuesOf(uneven);
-      if (names.length > 0)
-        controller.afterStep(step, Object.fromEntries(names.map((name) => [name, tensorAt(values, name)])));
+    return sora.controller?.(layersOf(sora, sites, config), config, of) ?? expect.fail('no controller');
+  };
+  const thresholdsOf = (controller: Controller): number[] =>
+    Array.from({ length: plan.totalSteps }, (_, index) => {
+      const { threshold = NaN } = controller.scalars(index + 1, { gate: 0.1 });
+      if (controller.reads(index + 1).length > 0) controller.afterStep(index + 1, values);
       return threshold;
     });
-  };
-  const begun = (thresholds: readonly number[]): number => 1 + thresholds.findIndex((threshold) => threshold > 0);
+  const begun = (controller: Controller): number => 1 + thresholdsOf(controller).findIndex((each) => each > 0);
 
   it('begin after the separation with a budget, and end with the choice', () => {
-    expect(begun(thresholdsOf(options))).toBe(AT + 1);
-    expect(begun(thresholdsOf({ ...options, separation: false }))).toBeLessThan(AT);
-    expect(thresholdsOf(options).slice(10)).toEqual([0, 0, 0, 0]);
+    expect(begun(controllerOf(options))).toBe(AT + 1);
+    expect(begun(controllerOf({ ...options, separation: false }))).toBeLessThan(AT);
+    expect(thresholdsOf(controllerOf(options)).slice(10)).toEqual([0, 0, 0, 0]);
   });
 
   it('begin halfway from the warm-up to the end without one', () => {
-    expect(begun(thresholdsOf({ variant: 'choosing' }))).toBe(9 + 1);
-    expect(begun(thresholdsOf({}))).toBe(1);
+    expect(begun(controllerOf({ variant: 'choosing' }))).toBe(9 + 1);
+    expect(begun(controllerOf({}))).toBe(1);
   });
 
   it('begin at once where there is no step to separate ranks after', () => {
-    const config = sora.parseConfig(options);
-    const short: TrainPlan = { totalSteps: 2, warmupSteps: 0, finalSteps: 1 };
-    const controller = sora.controller?.(layersOf(sora, sites, config), config, short) ?? expect.fail('no controller');
-    const after = controller.afterStep(1, valuesOf(uneven));
-    expect(Object.keys(after?.values ?? {}).sort()).toEqual(['a.gate', 'a.mask', 'b.gate', 'b.mask']);
+    const controller = controllerOf(options, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
+    const chosen = Object.keys(controller.afterStep(1, values)?.values ?? {});
+    expect(chosen.sort((a, b) => a.localeCompare(b))).toEqual(['a.gate', 'a.mask', 'b.gate', 'b.mask']);
+  });
+
+  it.each([true, false])('give back what they took to the living gates that stay: %s', (separation) => {
+    const controller = controllerOf({ ...options, budget: 100, separation });
+    let taken = 0;
+    for (let step = 1; step <= 10; step++) {
+      taken += controller.scalars(step, { gate: 0.1 }).threshold ?? NaN;
+      if (step < 10 && controller.reads(step).length > 0) controller.afterStep(step, values);
+    }
+    const dying = { ...values, 'b.gate': vector([0, 0, 0, 0, -4]) };
+    const after = { ...dying, ...controller.afterStep(10, dying)?.values };
+    const kept = [...gateOf(after, 'a'), ...gateOf(after, 'b')].flatMap((gate, rank) =>
+      gate === 0 ? [] : [{ gate, rank }],
+    );
+    const before = [...gateOf(dying, 'a'), ...gateOf(dying, 'b')];
+    expect(taken).toBeGreaterThan(0.05);
+    expect(kept.length).toBeGreaterThan(4);
+    for (const { gate, rank } of kept) {
+      const value = before[rank] as number;
+      const back = separation ? taken : 0;
+      expect(gate).toBeCloseTo(value === 0 ? 1e-3 : value + Math.sign(value) * back, 5);
+    }
   });
 });
 

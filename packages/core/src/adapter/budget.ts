@@ -56,6 +56,26 @@ export function rankUnit(sites: readonly Site[]): number {
   return total(sites, rankCost);
 }
 
+/** How many ranks a run that chooses starts with for each that it keeps. */
+export const RANKS_PER_KEPT_RANK = 1.5;
+
+/**
+ * And the fewest. At first a rank sees the gradient along one random direction of A: with two of them it is a matter of luck how much of
+ * the gradient a module sees, with eight less so.
+ */
+const FEWEST_TO_CHOOSE_FROM = 8;
+
+/**
+ * The rank that every module starts with where a run chooses the ranks to keep within a budget: no more than the smaller side of any
+ * module, unless the budget needs it.
+ * @param budget parameters to store
+ * @param fewest ranks at least
+ */
+export function rankToChooseFrom(sites: readonly Site[], budget: number, fewest = FEWEST_TO_CHOOSE_FROM): number {
+  const possible = Math.min(...sites.map(({ inFeatures, outFeatures }) => Math.min(inFeatures, outFeatures)));
+  return Math.max(Math.min(fewest, possible), Math.ceil((RANKS_PER_KEPT_RANK * budget) / rankUnit(sites)));
+}
+
 /**
  * Checks that a budget is no larger than what modules store at full rank: min(in, out) times in + out each.
  * @throws ConfigError naming the largest budget, for one above it.
