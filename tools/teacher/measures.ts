@@ -1,4 +1,5 @@
-import { mean as meanOf, sampleCorrelation, sampleStandardDeviation, sum } from 'simple-statistics';
+import { mean as meanOf, sampleStandardDeviation, sum } from 'simple-statistics';
+import { rankCorrelation } from '../../packages/bench/src/report/statistics/stability.js';
 import type { Ranks } from './allocations.js';
 
 /** How well kept ranks fit the true ones. */
@@ -20,13 +21,6 @@ export function recovery(kept: Ranks, truth: Ranks): Recovery {
     f1: rankF1(kept, truth),
     moduleF1: rankF1(any(kept), any(truth)),
   };
-}
-
-/** Pearson correlation of ranks over the modules of `b`; null where either has the same rank everywhere. */
-export function rankCorrelation(a: Ranks, b: Ranks): number | null {
-  const [x, y] = paired(a, b);
-  const isConstant = (values: readonly number[]): boolean => values.every((value) => value === values[0]);
-  return isConstant(x) || isConstant(y) ? null : sampleCorrelation(x, y);
 }
 
 function rankF1(kept: Ranks, truth: Ranks): number {
