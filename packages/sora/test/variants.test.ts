@@ -64,7 +64,8 @@ describe('a variant', () => {
 
   it('starts with eight ranks at least where it is to choose, and the smaller side allows', () => {
     const wide = [linearSite('a', 64, 16), linearSite('b', 12, 64)];
-    const started = (budget: number): number | undefined => sora.fitBudget?.(wide, budget, sora.parseConfig({}))?.r;
+    const config = sora.parseConfig({});
+    const started = (budget: number): number => (sora.fitBudget?.(wide, budget, config) ?? config).r;
     expect(started(156)).toBe(8);
     expect(started(6 * 156)).toBe(9);
   });
