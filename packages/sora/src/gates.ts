@@ -30,6 +30,11 @@ export function gateNames(layers: AdapterLayers): string[] {
   return rankedPaths(layers).map((path) => `${path}.gate`);
 }
 
+/** Names of what the ranks of all layers are made of: gates, A and B. */
+export function rankNames(layers: AdapterLayers): string[] {
+  return rankedPaths(layers).flatMap((path) => ['gate', 'loraA', 'loraB'].map((name) => `${path}.${name}`));
+}
+
 /** The gates of all layers. @throws ShapeError when some are missing. */
 export function gateGroups(layers: AdapterLayers, values: HostTensors): GateGroup[] {
   return rankedPaths(layers).map((path) => ({

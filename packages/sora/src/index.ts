@@ -70,10 +70,10 @@ function fitBudget(
     return { ...config, r, rankPattern, budget: null };
   }
   assertOneRank(sites, budget);
-  const fitted = { ...config, rankPattern: {}, budget };
-  const isPaper = variantOf(fitted) === 'paper';
-  const r = isPaper ? rankToChooseFrom(sites, budget, 1) : rankToChooseFrom(sites, budget);
-  return { ...fitted, ...choiceOf(fitted), variant: variantOf(fitted), r };
+  const variant = variantOf({ ...config, budget });
+  const r = rankToChooseFrom(sites, budget, variant === 'paper' ? 1 : undefined);
+  const fitted = { ...config, variant, r, rankPattern: {}, budget };
+  return { ...fitted, ...choiceOf(fitted) };
 }
 
 /** lambda, or xi with `thresholdMode: 'constant'`, is the level. @throws ConfigError with a budget, whose controller sets it. */

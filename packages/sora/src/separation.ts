@@ -28,14 +28,10 @@ import {
  * and their root mean square is 1, as that of gates that start from one.
  */
 
-/** What `separated` reads. */
-export function separationNames(layers: AdapterLayers): string[] {
-  return rankedPaths(layers).flatMap((path) => ['gate', 'loraA', 'loraB'].map((name) => `${path}.${name}`));
-}
-
 /**
  * The same change of every weight in its singular basis: `<path>.gate` [r], `<path>.loraA` [in, r] and `<path>.loraB` [r, out] of the
  * modules that have live ranks. Dead ranks stay as they are. Nothing, while no weight is changed.
+ * @param values what `rankNames` names
  * @throws ShapeError when a tensor is missing.
  */
 export function separated(layers: AdapterLayers, values: HostTensors): HostTensors {

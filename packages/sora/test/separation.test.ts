@@ -37,7 +37,7 @@ const options = { r, variant: 'choosing', budget: 40 } as const;
 const vector = (values: readonly number[]): HostTensor => hostTensor(Float32Array.from(values), [values.length]);
 const normal = (name: string, ...shape: number[]): HostTensor => normalValues(createRng(5).fork(name), shape, 1);
 
-/** A adapter in training: A and B from N(0, 1), and these gates. */
+/** An adapter in training: A and B from N(0, 1), and these gates. */
 function valuesOf(gates: Readonly<Record<string, readonly number[]>>): HostTensors {
   return Object.fromEntries(
     sites.flatMap(({ path, inFeatures, outFeatures }) => [
