@@ -1,22 +1,98 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor1D } from '@tensorflow/tfjs';
 import { assertOneOf } from '../config.js';
+import { ConfigError } from '../errors.js';
 import type { Batch, DataKind } from '../contracts/model.js';
 import { softmaxCrossEntropy } from '../nn/cross-entropy.js';
 import type { Loss, LossBatch } from './loss.js';
+import { LEAST, weightedMean } from './means.js';
 
-/** Below every sum of weights of which one counts: a mean over nothing is 0 / LEAST. */
-const LEAST = 1e-12;
+/** Options of `crossEntropy`. */
+export interface CrossEntropyOptions {
+  /** e: the share of the target that all classes have alike (Szegedy et al., 2016, arXiv 1512.00567, section 7). From 0 to below 1, default 0. */
+  readonly labelSmoothing?: number;
+  /** w: what a row of each class counts, in the order of the classes, e.g. to make up for rare ones. Default 1 each. */
+  readonly classWeights?: readonly number[];
+}
 
-/** -log softmax(logits)[label] of logits `[batch, classes]` at class numbers `[batch]`, averaged over the rows that count. */
-export function crossEntropy(): Loss {
+/**
+ * The cross-entropy of logits `[batch, classes]` at class numbers y `[batch]`, as torch has it:
+ *
+ *   sum_i [(1 - e) w_y L_y + e / K sum_k w_k L_k] / sum_i w_y     L_k = -log softmax(logits)[k], over the rows that count
+ *
+ * @throws ConfigError for options out of their range.
+ */
+export function crossEntropy({ labelSmoothing = 0, classWeights }: CrossEntropyOptions = {}): Loss {
+  assertCrossEntropy(labelSmoothing, classWeights);
   return {
     name: 'cross-entropy',
+    ...((labelSmoothing > 0 || classWeights) && {
+      settings: { labelSmoothing, ...(classWeights && { classWeights }) },
+    }),
     labels: 'classification',
     loss(logits, { labels, rowWeights }) {
       const classes = logits.shape[1] as number;
-      const chosen = tf.mul(tf.logSoftmax(logits), tf.oneHot(labels as Tensor1D, classes)); // [batch, classes]
-      return weightedMean(tf.neg(tf.sum(chosen, -1)), rowWeights);
+      assertClasses(classes, classWeights);
+      const chosen = tf.oneHot(labels as Tensor1D, classes); // [batch, classes]
+      const smooth = (target: Tensor): Tensor => tf.add(tf.mul(target, 1 - labelSmoothing), labelSmoothing / classes);
+      const weighted = (target: Tensor): Tensor =>
+        classWeights ? tf.mul(target, tf.tensor1d([...classWeights])) : target;
+      const target = weighted(labelSmoothing > 0 ? smooth(chosen) : chosen);
+      const surprise = tf.neg(tf.sum(tf.mul(tf.logSoftmax(logits), target), -1)); // [batch]
+      if (!classWeights) return weightedMean(surprise, rowWeights);
+      const counted = tf.mul(tf.sum(weighted(chosen), -1), rowWeights); // [batch]
+      return tf.div(tf.sum(tf.mul(surprise, rowWeights)), tf.maximum(tf.sum(counted), LEAST));
+    },
+    ...(classWeights && {
+      weight: ({ labels, rowWeights }) =>
+        [...rowWeights.data].reduce(
+          (sum, weight, row) => sum + weight * (classWeights[labels.data[row] as number] ?? 0),
+          0,
+        ),
+    }),
+  };
+}
+
+function assertCrossEntropy(labelSmoothing: number, classWeights: readonly number[] | undefined): void {
+  if (!(labelSmoothing >= 0 && labelSmoothing < 1)) {
+    throw new ConfigError(`labelSmoothing must be from 0 to below 1, got ${labelSmoothing}`, 'labelSmoothing');
+  }
+  if (classWeights?.every((weight) => Number.isFinite(weight) && weight > 0) === false) {
+    throw new ConfigError(`classWeights must be numbers above 0, got ${classWeights.join(', ')}`, 'classWeights');
+  }
+}
+
+function assertClasses(classes: number, classWeights: readonly number[] | undefined): void {
+  if (classWeights && classWeights.length !== classes) {
+    throw new ConfigError(
+      `classWeights must have one number for each of ${classes} classes, got ${classWeights.length}`,
+      'classWeights',
+    );
+  }
+}
+
+/** Options of `binaryCrossEntropy`. */
+export interface BinaryCrossEntropyOptions {
+  /** w: what the presence of each label counts, in the order of the labels: below 1 for precision, above for recall. Default 1 each. */
+  readonly positiveWeights?: readonly number[];
+}
+
+/**
+ * Of logits `[batch, labels]` and of labels of 0 or 1 `[batch, labels]`, the mean over labels and over the rows that count, as torch has it with
+ * logits: -[w y log s(z) + (1 - y) log(1 - s(z))], s the sigmoid.
+ * @throws ConfigError for weights that are not above 0.
+ */
+export function binaryCrossEntropy({ positiveWeights }: BinaryCrossEntropyOptions = {}): Loss {
+  assertCrossEntropy(0, positiveWeights);
+  return {
+    name: 'binary-cross-entropy',
+    ...(positiveWeights && { settings: { positiveWeights } }),
+    loss(logits, { labels, rowWeights }) {
+      assertClasses(logits.shape[1] as number, positiveWeights);
+      const weights = positiveWeights ? tf.tensor1d([...positiveWeights]) : tf.scalar(1);
+      const present = tf.mul(tf.mul(labels, weights), tf.softplus(tf.neg(logits))); // -log s(z) = softplus(-z)
+      const absent = tf.mul(tf.sub(1, labels), tf.softplus(logits));
+      return weightedMean(tf.mean(tf.add(present, absent), -1), rowWeights);
     },
   };
 }
@@ -94,10 +170,6 @@ function labelledTokens({ labels, rowWeights, inputs }: Batch, first: number): n
     if (isLabelled) sum += weight * (inputs.attentionMask?.data[place] ?? 1);
   }
   return sum;
-}
-
-function weightedMean(values: Tensor, weights: Tensor): Scalar {
-  return tf.div(tf.sum(tf.mul(values, weights)), tf.maximum(tf.sum(weights), LEAST));
 }
 
 /** What stands one place later in each row, `last` at its end: `[batch, tokens]` -> `[batch, tokens]`. */

@@ -1,0 +1,111 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Scalar, Tensor, Tensor1D } from '@tensorflow/tfjs';
+import type { Loss, LossBatch } from './loss.js';
+import { weightedMean } from './means.js';
+
+/*
+ * Losses of embeddings. A row of the data is an example of several texts, its columns: a pair, or a triplet. The model reads the texts of
+ * all rows column after column, and so its outputs are
+ *
+ *   [columns * rows, width] = [first texts of all rows; second texts; ..]
+ *
+ * Values are those of sentence-transformers' losses of the same names.
+ */
+
+/** The embeddings of each column, `[rows, width]`. */
+function columnsOf(outputs: Tensor, { rowWeights }: LossBatch): Tensor[] {
+  const rows = rowWeights.shape[0] as number;
+  return tf.split(outputs, (outputs.shape[0] as number) / rows, 0);
+}
+
+/** x / ||x|| of every row; a row of zeros stays one. */
+function normalized(x: Tensor): Tensor {
+  const squares = tf.sum(tf.square(x), -1, true); // [rows, 1]
+  return tf.mul(x, tf.rsqrt(tf.maximum(squares, LEAST_NORM ** 2)));
+}
+
+/** What torch divides by at least. */
+const LEAST_NORM = 1e-12;
+
+/** cos(x, y) of the rows of two matrices, `[rows]`. */
+function cosines(x: Tensor, y: Tensor): Tensor {
+  return tf.sum(tf.mul(normalized(x), normalized(y)), -1);
+}
+
+/** ||x - y + 1e-6|| of the rows of two matrices, `[rows]`: torch's pairwise distance, which has a gradient at x = y. */
+function distances(x: Tensor, y: Tensor): Tensor {
+  return tf.sqrt(tf.sum(tf.square(tf.add(tf.sub(x, y), 1e-6)), -1));
+}
+
+/** A logit that leaves a softmax out of everything. */
+const NEVER = -1e9;
+
+/**
+ * Multiple negatives ranking (Henderson et al., 2017, arXiv 1705.00652, eq. 4): rows are (anchor, positive), or (anchor, positive, negative ..).
+ * An anchor is to find its positive among the positives and negatives of all rows of the batch: the cross-entropy of
+ * scale * cos(anchor, candidate). Labels are not read.
+ * @param options.scale 1 / temperature. Default 20.
+ */
+export function multipleNegativesRanking({ scale = 20 }: { readonly scale?: number } = {}): Loss {
+  return {
+    name: 'multiple-negatives-ranking',
+    settings: { scale },
+    loss(outputs, batch) {
+      const [anchors, ...candidates] = columnsOf(outputs, batch) as [Tensor, ...Tensor[]];
+      const rows = anchors.shape[0] as number;
+      const scores = tf.mul(tf.matMul(normalized(anchors), normalized(tf.concat(candidates)), false, true), scale);
+      const isText = tf.tile(batch.rowWeights, [candidates.length]); // [candidates]
+      const offered = tf.where(tf.greater(isText, 0), scores, tf.fill(scores.shape, NEVER)); // [rows, candidates]
+      const own = tf.oneHot(tf.range(0, rows, 1, 'int32') as Tensor1D, rows * candidates.length);
+      const surprise = tf.neg(tf.sum(tf.mul(tf.logSoftmax(offered), own), -1)); // [rows]
+      return weightedMean(surprise, batch.rowWeights);
+    },
+  };
+}
+
+/** (cos(first, second) - label)^2 of pairs with a score, averaged over the rows that count. */
+export function cosineSimilarity(): Loss {
+  return {
+    name: 'cosine-similarity',
+    loss(outputs, batch) {
+      const [first, second] = columnsOf(outputs, batch) as [Tensor, Tensor];
+      return weightedMean(tf.squaredDifference(cosines(first, second), batch.labels), batch.rowWeights);
+    },
+  };
+}
+
+/**
+ * max(||anchor - positive|| - ||anchor - negative|| + margin, 0) of triplets, averaged over the rows that count (Schroff et al., 2015, arXiv
+ * 1503.03832, without the squares). Labels are not read.
+ * @param options.margin Default 5.
+ */
+export function triplet({ margin = 5 }: { readonly margin?: number } = {}): Loss {
+  return {
+    name: 'triplet',
+    settings: { margin },
+    loss(outputs, batch) {
+      const [anchor, positive, negative] = columnsOf(outputs, batch) as [Tensor, Tensor, Tensor];
+      const excess = tf.add(tf.sub(distances(anchor, positive), distances(anchor, negative)), margin); // [rows]
+      return weightedMean(tf.relu(excess), batch.rowWeights);
+    },
+  };
+}
+
+/**
+ * Contrastive (Hadsell et al., 2006, eq. 4) with the distance d = 1 - cos: d^2 / 2 of pairs labelled 1, max(margin - d, 0)^2 / 2 of those
+ * labelled 0, averaged over the rows that count.
+ * @param options.margin how far pairs labelled 0 are to be apart. Default 0.5.
+ */
+export function contrastive({ margin = 0.5 }: { readonly margin?: number } = {}): Loss {
+  return {
+    name: 'contrastive',
+    settings: { margin },
+    loss(outputs, batch): Scalar {
+      const [first, second] = columnsOf(outputs, batch) as [Tensor, Tensor];
+      const distance = tf.sub(1, cosines(first, second)); // [rows]
+      const near = tf.mul(batch.labels, tf.square(distance));
+      const far = tf.mul(tf.sub(1, batch.labels), tf.square(tf.relu(tf.sub(margin, distance))));
+      return weightedMean(tf.mul(tf.add(near, far), 0.5), batch.rowWeights);
+    },
+  };
+}
