@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { activeAdapter, attach, countParameters, type Batch } from '@peftjs/core';
+import { activeAdapter, attach, countParameters, type Batch, type InputBatch } from '@peftjs/core';
 import { tensorAt, type HostTensors } from '@peftjs/core/method';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { planTrials, type Trial } from '../../packages/bench/src/study/trials.js';
@@ -38,7 +38,7 @@ const hash = (tensors: HostTensors): string => {
 const hashBatch = ({ inputs, labels, rowWeights }: Batch): string => hash({ ...inputs, labels, rowWeights });
 
 /** The token sequences of batches, each once. */
-function sequences(batches: readonly Batch[]): Set<string> {
+function sequences(batches: readonly InputBatch[]): Set<string> {
   return new Set(
     batches.flatMap(({ inputs, rows }) => {
       const ids = tensorAt(inputs, 'inputIds');

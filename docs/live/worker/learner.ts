@@ -1,4 +1,11 @@
-import { predict, withAdapter, type Batch, type EvaluationData, type Executor, type PeftModel } from '@peftjs/core';
+import {
+  predict,
+  withAdapter,
+  type EvaluationData,
+  type Executor,
+  type InputBatch,
+  type PeftModel,
+} from '@peftjs/core';
 import type { HostTensors } from '@peftjs/core/method';
 import type { Scores } from '../messages.js';
 
@@ -10,12 +17,12 @@ export interface Learner {
   learn(values: HostTensors): void;
   scores(data: EvaluationData): Promise<Scores>;
   /** The probability of each class for the one row of a batch. */
-  probabilities(question: Batch): Promise<number[]>;
+  probabilities(question: InputBatch): Promise<number[]>;
 }
 
 export function openLearner(start: PeftModel, executor: Executor): Learner {
   let peft = start;
-  const outputs = (batches: readonly Batch[]): Promise<Float32Array[]> => predict(peft, batches, { executor });
+  const outputs = (batches: readonly InputBatch[]): Promise<Float32Array[]> => predict(peft, batches, { executor });
   return {
     get peft() {
       return peft;

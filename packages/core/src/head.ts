@@ -1,4 +1,4 @@
-import type { Model } from './contracts/model.js';
+import type { Model, ProblemType } from './contracts/model.js';
 import { describe } from './config.js';
 import { ConfigError } from './errors.js';
 
@@ -15,6 +15,33 @@ export function isPretrained({ pretrainedHead = false }: Pick<Model, 'pretrained
 /** How many outputs a model has; undefined where neither it nor its modules say so. */
 export function outputsOf({ outputs, sites }: Pick<Model, 'outputs' | 'sites'>): number | undefined {
   return outputs ?? sites.findLast(({ role }) => role === 'head')?.outFeatures;
+}
+
+/** What the outputs of a head mean. */
+export type OutputMeaning = Pick<Model, 'labels' | 'problemType'>;
+
+/** The meaning of something's outputs alone, as far as it is known. */
+export function meaningOf({ labels, problemType }: Partial<Record<keyof OutputMeaning, unknown>>): OutputMeaning {
+  return {
+    ...(labels !== undefined && { labels }),
+    ...(problemType !== undefined && { problemType }),
+  } as OutputMeaning;
+}
+
+/** What the outputs of a classifier of texts mean: what it says, else regression for one output and one label of several. */
+export function problemTypeOf(model: Pick<Model, 'problemType' | 'outputs' | 'sites'>): ProblemType {
+  return model.problemType ?? (outputsOf(model) === 1 ? 'regression' : 'single_label_classification');
+}
+
+const PROBLEM_TYPES: readonly unknown[] = [
+  'single_label_classification',
+  'multi_label_classification',
+  'regression',
+] satisfies ProblemType[];
+
+/** The value if it is one of transformers' problem types, else undefined. */
+export function problemTypeIn(value: unknown): ProblemType | undefined {
+  return PROBLEM_TYPES.includes(value) ? (value as ProblemType) : undefined;
 }
 
 /**

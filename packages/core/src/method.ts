@@ -46,7 +46,7 @@ export {
   takesQuantized,
   type QuantizedTensor,
 } from './quantized.js';
-export type { DataKind, Lookup, Scope, Task } from './contracts/model.js';
+export type { DataKind, Lookup, ProblemType, Scope, Task } from './contracts/model.js';
 export {
   embeddingSite,
   layerNormSite,
@@ -84,7 +84,16 @@ export {
   type TrainPlan,
   type UpdateContext,
 } from './contracts/method.js';
-export { assertLabelNames, labelFields, labelsIn, outputsOf } from './head.js';
+export {
+  assertLabelNames,
+  labelFields,
+  labelsIn,
+  meaningOf,
+  outputsOf,
+  problemTypeIn,
+  problemTypeOf,
+  type OutputMeaning,
+} from './head.js';
 export { adaptedSites, defineMethod, type AttachOptions } from './adapter/attach.js';
 export {
   isWithin,

@@ -24,13 +24,14 @@ export {
   type ReadyPass,
   type Runtime,
 } from './runtime/runtime.js';
-export { modelInputs, openSpecs } from './runtime/inputs.js';
+export { modelInputs, openSpecs, type BatchSizes } from './runtime/inputs.js';
 export { stepContext } from './runtime/context.js';
 export { drawNoise } from './runtime/noise.js';
 export { actingParts, type ActingParts } from './adapter/acting.js';
 export { forward, type ForwardTensors } from './adapter/scope.js';
 export { plainNamed, type Named, type Settings } from './settings.js';
-export type { Loss, LossBatch } from './losses/loss.js';
+export type { Loss, LossBatch, LossFunction } from './losses/loss.js';
+export type { BinaryCrossEntropyOptions, CrossEntropyOptions } from './losses/losses.js';
 export { lossFor } from './losses/losses.js';
 export type { CarriedKind, CarriedLike, CarrySlot, Optimizer, OptimizerStep, Slot } from './optimizers/optimizer.js';
 export type { AdafactorOptions } from './optimizers/adafactor.js';

@@ -14,6 +14,7 @@ import {
 import type { Axis, InputSpec } from '@peftjs/core/runtime';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
+import { tokenMean } from './reading.js';
 
 /**
  * A network without its weights: the list of its modules and pure functions over them. The list is the one source of shapes:
@@ -139,8 +140,10 @@ export interface Head {
   readonly outputs?: number;
   /** Its modules for a number of outputs, in the order of the forward pass; the last one gives them. */
   sites(outputs: number): readonly Site[];
-  /** Logits [batch, outputs], or [batch, tokens, outputs] for a task of tokens. */
+  /** Logits [batch, outputs], or [batch, tokens, outputs] for a task of tokens; for 'feature-extraction' an embedding [batch, width]. */
   forward(scope: Scope, inputs: Tensors): Tensor;
+  /** For 'feature-extraction': the embeddings of tokens [batch, tokens, width], where they may be pooled in any way. */
+  readonly tokens?: Features;
 }
 
 /** What a head reads of a batch: [batch, width], or [batch, tokens, width] for a task of tokens. */
@@ -182,6 +185,16 @@ export function denseHead({ trained, dense, activation, out }: DenseHead, width:
       linearSite(out, width, outputs, { role: 'head' }),
     ],
     forward: (scope, inputs) => scope.linear(out, activation(scope.linear(dense, features(scope, inputs)))),
+  };
+}
+
+/** None: the embeddings of tokens [batch, tokens, width] are pooled, as the mean of a text unless the model says otherwise. */
+export function noHead(tokens: Features): Head {
+  return {
+    trained: [],
+    sites: () => [],
+    forward: (scope, inputs) => tokenMean(tokens(scope, inputs), batchInput(inputs, 'attentionMask')),
+    tokens,
   };
 }
 

@@ -6,6 +6,7 @@ import {
   takesQuantized,
   type HostTensor,
   type HostTensors,
+  type ProblemType,
   type Task,
 } from '@peftjs/core/method';
 import type { Architecture, Network } from './architecture.js';
@@ -13,6 +14,7 @@ import type { ModelFolder } from './folder.js';
 import { shown } from './json.js';
 import type { Tokenizer } from './tokenizer.js';
 import type { ConfigFile, ModelType } from './transformers/config.js';
+import type { EmbeddingSettings } from './transformers/sentence-transformers.js';
 
 /** What a folder holds: a network, its weights by module path, oriented as TF.js multiplies them, and its tokenizer. */
 export interface Checkpoint {
@@ -23,6 +25,10 @@ export interface Checkpoint {
   readonly head: HostTensors;
   /** Names of the classes of a head for the task, where the folder has names for them. */
   readonly labels?: readonly string[];
+  /** What the outputs of such a head mean, where the folder says so. */
+  readonly problemType?: ProblemType;
+  /** How it embeds texts, where the folder says so; read for the task 'feature-extraction' alone. */
+  readonly embedding?: EmbeddingSettings;
   /** Of a language model: the tokens that end what it writes. */
   readonly eosTokenIds?: readonly number[];
 }

@@ -50,7 +50,7 @@ export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task
   const last: Features = (scope, inputs) => onlyToken(heads.last(scope, inputs, wholeText(inputs)));
   const every: Features = (scope, inputs) => heads.every(scope, inputs, wholeText(inputs));
   const network: Network = { ...body, encode: last };
-  const make: Record<Task, () => Architecture> = {
+  const make: Partial<Record<Task, () => Architecture>> = {
     'sequence-classification': () => ({
       ...network,
       head: linearHead({ path: 'score', hasBias: false }, width, last),
@@ -58,7 +58,7 @@ export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task
     'token-classification': () => ({ ...network, head: linearHead({ path: ofTokens }, width, every) }),
     'causal-lm': () => languageModel(network, heads, every),
   };
-  return headFor(network.name, make, task)();
+  return headFor<() => Architecture>(network.name, make, task)();
 }
 
 /** A tied table enters the step whole: its rows are not looked up on the host then. */

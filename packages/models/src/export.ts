@@ -7,6 +7,7 @@ import {
   ConfigError,
   floats,
   labelFields,
+  problemTypeOf,
   specOf,
   tensorAt,
   transposed,
@@ -14,6 +15,7 @@ import {
   writeFolder,
   type HostTensor,
   type HostTensors,
+  type ProblemType,
   type Site,
   type Task,
 } from '@peftjs/core/method';
@@ -23,6 +25,9 @@ import type { SourceFiles } from './checkpoint.js';
 import { joined, modelFolder } from './folder.js';
 import { encodeJson, field, parseJson } from './json.js';
 import { locate, type SourceOptions } from './source.js';
+import type { PretrainedModel } from './pretrained.js';
+import { architectureFor } from './transformers/bare.js';
+import { embeddingFiles } from './transformers/sentence-transformers.js';
 import { CONFIG_FILE, type ConfigFile, type ModelType } from './transformers/config.js';
 import { WEIGHTS_FILE } from './transformers/weights.js';
 
@@ -47,16 +52,20 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
   }
   const head = described(model, options.labels);
   const config = encodeJson(mergedSettings(transformers, head));
-  const weights = storedWeights(model, transformers, head);
+  const weights = writeSafetensors(storedWeights(model, transformers, head), { format: 'pt' });
+  const others = [[WEIGHTS_FILE, weights] as const, ...tokenizer, ...sentenceFiles(model)];
   await writeFolder(storage, {
     config: { path: joined(folder, CONFIG_FILE), bytes: config },
-    others: [[WEIGHTS_FILE, writeSafetensors(weights, { format: 'pt' })] as const, ...tokenizer].map(
-      ([file, bytes]) => ({
-        path: joined(folder, file),
-        bytes,
-      }),
-    ),
+    others: others.map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
   });
+}
+
+/** What sentence-transformers reads of a model for embeddings; nothing of others. */
+function sentenceFiles(model: Model & Partial<Pick<PretrainedModel, 'pooling'>>): Map<string, Uint8Array> {
+  const { pooling, sites, maxTokens = Infinity } = model;
+  if (!pooling) return new Map();
+  const width = sites.findLast(({ kind }) => kind === 'layerNorm')?.outFeatures ?? 0;
+  return embeddingFiles(pooling, { width, maxTokens });
 }
 
 type Transformers = NonNullable<SourceFiles['transformers']>;
@@ -86,7 +95,7 @@ function storedWeights(
   { config, type }: Transformers,
   { task, outputs }: Described,
 ): Map<string, StoredTensor> {
-  const { head, ...network } = type.architecture(config, task);
+  const { head, ...network } = architectureFor(type, config, task);
   const sites = [...network.sites, ...head.sites(outputs)];
   checkShapes({ ...network, sites }, specsOf(weights), config.file);
   return new Map(
@@ -116,6 +125,7 @@ export interface OnnxFolderOptions extends ExportOptions {
   readonly maxTokens: number;
 }
 
+/** Where transformers.js looks for a graph. */
 const GRAPH_FILE = 'onnx/model.onnx';
 const TOKENIZER_FILE = 'tokenizer.json';
 const TOKENIZER_CONFIG = 'tokenizer_config.json';
@@ -146,7 +156,8 @@ export async function saveOnnx(
   const { storage = diskStorage(), maxTokens } = options;
   const source = await readSource(model, options);
   const config = encodeJson(settings(source, described(model, options.labels)));
-  const files = new Map(source.tokenizer).set(TOKENIZER_CONFIG, encodeJson(tokenizerSettings(source, maxTokens)));
+  const own = new Map([...source.tokenizer, ...sentenceFiles(model)]);
+  const files = own.set(TOKENIZER_CONFIG, encodeJson(tokenizerSettings(source, maxTokens)));
   await writeFolder(storage, {
     config: { path: joined(folder, CONFIG_FILE), bytes: config },
     others: [[GRAPH_FILE, graph] as const, ...files].map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
@@ -227,33 +238,34 @@ interface Described {
   /** Outputs of its head. */
   readonly outputs: number;
   readonly labels?: readonly string[] | undefined;
+  readonly problemType: ProblemType;
 }
 
-/** The task of a model and the outputs of its head, and what their names are. */
+/** The task of a model and the outputs of its head, and what they mean. */
 function described(
-  { task = 'sequence-classification', sites, labels: own }: Model,
+  { task = 'sequence-classification', sites, labels: own, problemType }: Model,
   labels = task === 'causal-lm' ? undefined : own,
 ): Described {
-  return { task, labels, outputs: sites.findLast(({ role }) => role === 'head')?.outFeatures ?? 0 };
+  const outputs = sites.findLast(({ role }) => role === 'head')?.outFeatures ?? 0;
+  return { task, labels, outputs, problemType: problemTypeOf({ outputs, sites, ...(problemType && { problemType }) }) };
 }
 
 /**
  * What config.json says of the head: the names of the classes both ways, and what is told apart.
  * @throws ConfigError when there are not as many names as outputs.
  */
-function headSettings({ task, outputs, labels }: Described): Record<string, unknown> {
-  if (task === 'causal-lm') {
+function headSettings({ task, outputs, labels, problemType }: Described): Record<string, unknown> {
+  if (task === 'causal-lm' || task === 'feature-extraction') {
     if (labels === undefined) return {};
-    throw new ConfigError('a causal language model has no labels, it has words; leave them out', 'labels');
+    const what = task === 'causal-lm' ? 'a causal language model has words' : 'a model for embeddings has numbers';
+    throw new ConfigError(`${what} and no labels; leave them out`, 'labels');
   }
   const names = labels ?? Array.from({ length: outputs }, (_, index) => `LABEL_${index}`);
   assertLabelNames(names, outputs);
   return {
     ...labelFields(names),
     num_labels: outputs,
-    ...(task === 'sequence-classification' && {
-      problem_type: outputs === 1 ? 'regression' : 'single_label_classification',
-    }),
+    ...(task === 'sequence-classification' && { problem_type: problemType }),
   };
 }
 
@@ -263,6 +275,7 @@ function className({ savedBy }: ModelType, task: Task): string | undefined {
   const stem = (classes[0] ?? '').replace(/Model$/, '');
   if (task === 'sequence-classification') return `${stem}ForSequenceClassification`;
   if (task === 'token-classification') return `${stem}ForTokenClassification`;
+  if (task === 'feature-extraction') return `${stem}Model`;
   return classes.find((name) => /(LMHeadModel|ForCausalLM)$/.test(name));
 }
 

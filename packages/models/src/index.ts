@@ -1,5 +1,6 @@
 export { fromPretrained, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
 export type { WeightDtype } from './checkpoint.js';
+export type { Pooling, PoolingMode } from './pooling.js';
 export { generate, generateText, openGenerator, type TextGenerator } from './generation/generate.js';
 export type { Generated, GenerateOptions, WrittenToken } from './generation/options.js';
 export type { GenerateTextOptions } from './generation/text.js';

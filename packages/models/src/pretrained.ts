@@ -7,19 +7,22 @@ import {
   hostZeros,
   integerFrom,
   parseOptions,
+  problemTypeIn,
   sizeOf,
   type HostTensors,
+  type ProblemType,
   type Scope,
   type Site,
   type Task,
   type Tensors,
 } from '@peftjs/core/method';
 import type { Tensor } from '@tensorflow/tfjs';
-import { weightShapes, type Decoding, type Head } from './architecture.js';
+import { weightShapes, type Architecture, type Decoding, type Head } from './architecture.js';
 import { modelFingerprint } from './fingerprint.js';
 import { freeMemory, modelFolder, type LoadProgress } from './folder.js';
 import { shown } from './json.js';
 import { parsedDtype, type Checkpoint, type WeightDtype } from './checkpoint.js';
+import { pooled, poolingOf, type Pooling, type PoolingMode } from './pooling.js';
 import { locate, type SourceOptions } from './source.js';
 import type { Tokenizer } from './tokenizer.js';
 
@@ -33,14 +36,17 @@ export interface PretrainedModel extends Model {
   readonly decoding?: Decoding;
   /** The tokens that end what a causal language model writes. */
   readonly eosTokenIds?: readonly number[];
+  /** How a model for 'feature-extraction' makes one embedding of those of the tokens. */
+  readonly pooling?: Pooling;
   /** A sentence embedding, without the head: [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
   /**
    * The same network with a head of so many outputs, or one for each name of a class, as if loaded with that `numLabels` or `labels`.
    * Both share the tensors of the network, so a second task costs the memory of a head.
-   * @throws ConfigError for a number that no head has, names that are not different, and for a causal language model.
+   * @throws ConfigError for a number that no head has, names that are not different, and for a model without a head of its own: a causal
+   * language model, or one for embeddings.
    */
-  withLabels(labels: number | readonly string[]): PretrainedModel;
+  withLabels(labels: number | readonly string[], meaning?: Pick<PretrainedOptions, 'problemType'>): PretrainedModel;
 }
 
 /** How a pretrained model is loaded; `revision` and what else is named as in transformers.js is for models of the hub. */
@@ -57,6 +63,12 @@ export interface PretrainedOptions extends SourceOptions {
    * `numLabels`. Default: those of the checkpoint, where it has as many.
    */
   readonly labels?: readonly string[];
+  /** What the outputs of a classifier of texts mean. Default: what the checkpoint says of as many outputs; see `Model.problemType`. */
+  readonly problemType?: ProblemType;
+  /** For 'feature-extraction': what an embedding is made of. Default: what a folder of sentence-transformers says, else 'mean'. */
+  readonly pooling?: PoolingMode;
+  /** For 'feature-extraction': whether embeddings have length 1. Default: what a folder of sentence-transformers says, else false. */
+  readonly normalize?: boolean;
   /** Called as weights are read. */
   readonly onProgress?: (progress: LoadProgress) => void;
   /** Bytes that the weights may take in memory, as float32. Default: what is free, where that can be told. */
@@ -71,7 +83,7 @@ export interface PretrainedOptions extends SourceOptions {
 const HEAD_STD = 0.02;
 const DEFAULT_LABELS = 2;
 const MAX_LABELS = 100_000;
-const TASKS: readonly Task[] = ['sequence-classification', 'token-classification', 'causal-lm'];
+const TASKS: readonly Task[] = ['sequence-classification', 'token-classification', 'causal-lm', 'feature-extraction'];
 
 /**
  * Loads a pretrained model with a head for a task: the checkpoint's own where it is one for that task and has `numLabels`
@@ -89,6 +101,8 @@ const TASKS: readonly Task[] = ['sequence-classification', 'token-classification
  * const bert = await fromPretrained('google-bert/bert-base-uncased', { revision: 'main' });
  * @example
  * const tagger = await fromPretrained('models/roberta-base', { task: 'token-classification', numLabels: 9 });
+ * @example
+ * const embedder = await fromPretrained('sentence-transformers/all-MiniLM-L6-v2', { task: 'feature-extraction' });
  */
 export async function fromPretrained(source: string, options: PretrainedOptions = {}): Promise<PretrainedModel> {
   const { onProgress } = options;
@@ -98,19 +112,36 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
   const { path, format, storage } = await locate(source, options, memoryLimit);
   const checkpoint = await format.read(modelFolder(path, storage, { onProgress, memoryLimit }), wanted.task, dtype);
   const { architecture, weights, tokenizer } = checkpoint;
-  const fingerprint = await modelFingerprint(architecture, weights, tokenizer.fingerprint);
+  const pooling = architecture.head.tokens && poolingOf(options, checkpoint.embedding);
+  const network = pooling ? withSettings(architecture, pooling) : architecture;
+  const fingerprint = await modelFingerprint(network, weights, tokenizer.fingerprint);
   const tell = options.progressCallback ?? options.progress_callback;
   tell?.({ status: 'ready', task: wanted.task, model: source });
-  const withLabels = (labels: number | readonly string[]): PretrainedModel => {
-    const { numLabels: _numLabels, labels: _labels, ...others } = options;
-    return headed({ ...others, ...(typeof labels === 'number' ? { numLabels: labels } : { labels }) });
+  const withLabels: PretrainedModel['withLabels'] = (labels, meaning = {}) => {
+    const { numLabels: _numLabels, labels: _labels, problemType: _problemType, ...others } = options;
+    return headed({ ...others, ...meaning, ...(typeof labels === 'number' ? { numLabels: labels } : { labels }) });
   };
   const headed = (own: PretrainedOptions): PretrainedModel => ({
     ...withHead(checkpoint, parsedTask(own), { name: source, fingerprint }),
+    ...(pooling && embedding(architecture.head, pooling)),
     withLabels,
     ...(dtype !== 'fp32' && { fullPrecision: () => fromPretrained(source, { ...own, dtype: 'fp32' }) }),
   });
   return headed(options);
+}
+
+/** How an embedding is made is part of what a model is. */
+function withSettings(architecture: Architecture, { pooling, normalize }: Pooling): Architecture {
+  const settings = { ...architecture.settings, [`pooling.${pooling}`]: 1, normalize: Number(normalize) };
+  return { ...architecture, settings };
+}
+
+/** What a model for embeddings has beside others. */
+function embedding(
+  { tokens }: Head,
+  pooling: Pooling,
+): Required<Pick<PretrainedModel, 'pooling' | 'forward' | 'tokenEmbeddings'>> | undefined {
+  return tokens && { pooling, tokenEmbeddings: tokens, forward: pooled(tokens, pooling) };
 }
 
 /** @throws ConfigError for a limit that is none. */
@@ -128,27 +159,30 @@ interface Wanted {
   readonly task: Task;
   readonly numLabels?: number | undefined;
   readonly labels?: readonly string[] | undefined;
+  readonly problemType?: ProblemType | undefined;
 }
 
 function withHead(
-  { architecture, weights, tokenizer, head: trained, eosTokenIds, labels: checkpointLabels }: Checkpoint,
-  { task, numLabels, labels = checkpointLabels }: Wanted,
+  { architecture, weights, tokenizer, head: trained, eosTokenIds, ...own }: Checkpoint,
+  { task, numLabels, labels = own.labels, problemType: asked }: Wanted,
   identity: Pick<Model, 'name' | 'fingerprint'>,
 ): Omit<PretrainedModel, 'withLabels'> {
   const { head } = architecture;
   const outputs = head.outputs ?? numLabels ?? outputsOf(head, trained) ?? DEFAULT_LABELS;
+  const problemType = asked ?? (outputs === outputsOf(head, trained) ? own.problemType : undefined);
   const sites = head.sites(outputs);
   const fitting = sites.filter((site) => isTrained(site, trained));
-  const own = sites.map((site) => (fitting.includes(site) ? modulesWeights(site, trained) : newModule(site)));
+  const modules = sites.map((site) => (fitting.includes(site) ? modulesWeights(site, trained) : newModule(site)));
   return {
     ...identity,
     task,
     tokenizer,
-    outputs,
-    ...(task !== 'causal-lm' && labels?.length === outputs && { labels }),
+    ...(task !== 'feature-extraction' && { outputs }),
+    ...(isClassifier(task) && labels?.length === outputs && { labels }),
+    ...(task === 'sequence-classification' && problemType && { problemType }),
     maxTokens: architecture.maxTokens,
     sites: [...architecture.sites, ...sites],
-    weights: Object.assign({}, weights, ...own) as HostTensors,
+    weights: Object.assign({}, weights, ...modules) as HostTensors,
     head: head.trained,
     pretrainedHead: fitting.length === sites.length || (fitting.length > 0 && fitting.map(({ path }) => path)),
     defaultTargetModules: architecture.defaultTargetModules,
@@ -193,19 +227,43 @@ function newModule(site: Site): HostTensors {
   );
 }
 
-/** @throws ConfigError for a task that there is none of, and labels that no head has. */
-function parsedTask({ task = 'sequence-classification', numLabels: given, labels }: PretrainedOptions): Wanted {
+function isClassifier(task: Task): boolean {
+  return task === 'sequence-classification' || task === 'token-classification';
+}
+
+/** @throws ConfigError for a task that there is none of, and for options that it does not have. */
+function parsedTask({ task = 'sequence-classification', ...options }: PretrainedOptions): Wanted {
+  const { numLabels: given, labels, problemType } = options;
   if (!TASKS.includes(task)) {
     const known = TASKS.map((name) => `'${name}'`).join(', ');
     const hint = didYouMean(task, TASKS);
     throw new ConfigError(`fromPretrained: option 'task' is ${shown(task)}${hint}; expected one of ${known}`, 'task');
   }
+  if (task !== 'feature-extraction') refuseOption('pooling', options.pooling, task);
+  if (task !== 'feature-extraction') refuseOption('normalize', options.normalize, task);
+  if (task !== 'sequence-classification') refuseOption('problemType', problemType, task);
+  if (problemType !== undefined && problemTypeIn(problemType) === undefined) {
+    throw new ConfigError(
+      `fromPretrained: option 'problemType' is ${shown(problemType)}; expected 'single_label_classification', 'multi_label_classification' or 'regression'`,
+      'problemType',
+    );
+  }
   if (labels !== undefined) assertLabelNames(labels, given ?? labels.length);
   const count = given === undefined ? labels?.length : given;
-  if (count === undefined) return { task };
+  if (count === undefined) return { task, problemType };
   const { numLabels } = parseOptions('fromPretrained', { numLabels: integerFrom(1) }, { numLabels: count });
-  if (task !== 'causal-lm' && numLabels <= MAX_LABELS) return { task, numLabels, labels };
+  if (isClassifier(task) && numLabels <= MAX_LABELS) return { task, numLabels, labels, problemType };
   const expected =
-    task === 'causal-lm' ? 'none for a causal language model, which has one for each word' : `at most ${MAX_LABELS}`;
+    task === 'causal-lm'
+      ? 'none for a causal language model, which has one for each word'
+      : task === 'feature-extraction'
+        ? 'none for embeddings, which have no classes'
+        : `at most ${MAX_LABELS}`;
   throw new ConfigError(`fromPretrained: option 'numLabels' is ${numLabels}; expected ${expected}`, 'numLabels');
+}
+
+/** @throws ConfigError for an option of another task. */
+function refuseOption(option: keyof PretrainedOptions, value: unknown, task: Task): void {
+  if (value === undefined) return;
+  throw new ConfigError(`fromPretrained: option '${option}' is for another task than '${task}'; leave it out`, option);
 }

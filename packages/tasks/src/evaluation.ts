@@ -1,9 +1,14 @@
-import type { EvaluationData } from '@peftjs/core';
+import type { Batch, EvaluationData } from '@peftjs/core';
 import { ShapeError } from '@peftjs/core/method';
 import { batchesByLength, type BatchOptions } from './batches.js';
 import type { CausalData, CausalRow } from './encode-language.js';
 import { checkPositive, type EncodedData } from './encode.js';
 import { type MetricSet, metricsFor } from './task.js';
+
+/** Batches with labels to judge a model by. */
+export interface LabelledEvaluation extends EvaluationData {
+  readonly batches: readonly Batch[];
+}
 
 /** How rows are judged. */
 export interface EvaluationOptions extends BatchOptions {
@@ -16,7 +21,7 @@ export interface EvaluationOptions extends BatchOptions {
  * after row as in the data set: a batch says by `rows` which ones it holds.
  * @throws ConfigError for an impossible option.
  */
-export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData {
+export function evaluationData(data: EncodedData, options: EvaluationOptions): LabelledEvaluation {
   const { metrics = metricsFor(data.kind) } = options;
   checkPositive('batchSize', options.batchSize);
   const actual = data.rows.map(({ label }) => label);
@@ -50,7 +55,7 @@ function first(outputs: Float32Array): number {
 }
 
 /** Batches to judge a language model by. */
-export interface CausalEvaluation extends EvaluationData {
+export interface CausalEvaluation extends LabelledEvaluation {
   /**
    * What `score` needs of a row: the sum of its losses and the number of its predicted tokens, instead of its logits `[tokens,
    * vocabulary]`, which for all rows would not fit into memory: `evaluate` and `train` hold those of one batch at a time.

@@ -75,6 +75,7 @@ export {
   type TokenLoss,
   evaluationData,
   type EvaluationOptions,
+  type LabelledEvaluation,
 } from './evaluation.js';
 export { paddingShare, trainingData, type BatchOptions, type TrainingOptions } from './batches.js';
 export { accuracy, f1, macroF1, matthewsCorrelation, meanSquaredError, pearson, spearman } from './metrics.js';

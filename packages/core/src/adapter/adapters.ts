@@ -2,6 +2,7 @@ import { warnOnce } from '../config.js';
 import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, ConfiguredMethod, FrozenModule, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
+import { meaningOf } from '../head.js';
 import { actingParts, inOrder, partOf, type Part } from './acting.js';
 import { frozenModule, newAdapter, type AttachOptions } from './attach.js';
 import { adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
@@ -142,7 +143,7 @@ export function mergeAndUnload(peft: PeftModel, { safeMerge = true, adapterNames
   const headOf = first === undefined ? undefined : adapterNamed(peft, first);
   const folded = foldedWeights(peft.model, [...(headOf ? savedOf(headOf) : []), ...layersOf(peft, names)], safeMerge);
   const weights = { ...peft.model.weights, ...folded };
-  return { ...peft.model, weights, pretrainedHead: true, ...(headOf?.labels && { labels: headOf.labels }) };
+  return { ...peft.model, weights, pretrainedHead: true, ...(headOf && meaningOf(headOf)) };
 }
 
 /** Returns the change of a layer's weight, `[in, out]`. @throws UnsupportedError when the layer does not have one. */

@@ -19,7 +19,7 @@ import { baseParameters } from './accounting.js';
 import { assertWithinModules, assertWithinBase } from './budget.js';
 import { isWithin, reportTargets, selectSites, type TargetReport } from './targets.js';
 import { fullModule } from './layers.js';
-import { isOfHead, isPretrained } from '../head.js';
+import { isOfHead, isPretrained, meaningOf } from '../head.js';
 import { allLayers, BASE, initialValues, peftModel, type Adapter, type PeftModel } from './peft-model.js';
 
 /** How an adapter is put on a model. */
@@ -83,8 +83,7 @@ export function createAdapter<C extends TargetConfig>(
   const saved = savedModules(model, config, rng, trainHead);
   const layers = method.adapt(targets.matched, config, initFor(model, saved, rng, calibration));
   const values = initialValues(allLayers({ layers, saved }));
-  const { labels } = model;
-  return { name: adapterName, method, config, targets, layers, saved, values, ...(labels && { labels }) };
+  return { name: adapterName, method, config, targets, layers, saved, values, ...meaningOf(model) };
 }
 
 /** An adapter is saved in a folder of its name, so that a name must be one and no path. */

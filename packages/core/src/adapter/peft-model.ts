@@ -1,6 +1,7 @@
 import { ConfigError } from '../errors.js';
 import type { AdapterContents, AdapterLayer, AdapterLayers, PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
+import type { OutputMeaning } from '../head.js';
 import type { TargetReport } from './targets.js';
 import type { HostTensors } from '../tensors.js';
 
@@ -27,16 +28,17 @@ export interface PeftModel<C extends TargetConfig = TargetConfig> {
   mergedWeights: HostTensors;
 }
 
-/** A method's layers on a model, with their values, and the modules that are trained whole beside them. */
-export interface Adapter<C extends TargetConfig = TargetConfig> extends AdapterContents<C> {
+/**
+ * A method's layers on a model, with their values, and the modules that are trained whole beside them. What its outputs mean is what
+ * the model it was put on says, or its file.
+ */
+export interface Adapter<C extends TargetConfig = TargetConfig> extends AdapterContents<C>, OutputMeaning {
   readonly name: string;
   readonly method: PeftMethod<C>;
   /** The head and `modulesToSave`: trained and saved with the adapter, left out of its budget. */
   readonly saved: AdapterLayers;
   /** Which modules the configuration matched, and which of its names matched none. */
   readonly targets: TargetReport;
-  /** Names of the classes that its head tells apart, in the order of the outputs; those of the model it was put on, or its file's. */
-  readonly labels?: readonly string[];
 }
 
 /** Returns a new model with one adapter on it, active. */

@@ -39,6 +39,8 @@ export interface Model {
   readonly outputs?: number;
   /** Names of the classes in the order of the outputs, all different; none for regression and language models. */
   readonly labels?: readonly string[];
+  /** What the outputs of a classifier of texts mean. Default: regression for one output, else one label of several. */
+  readonly problemType?: ProblemType;
   /**
    * Names of the axes of its inputs that differ from batch to batch, by input, e.g. `{ inputIds: ['batch', 'tokens'] }`: one
    * program serves all their sizes. Default: 'batch' for a first axis of the batch's rows, and 'tokens' for a second one that
@@ -47,12 +49,20 @@ export interface Model {
   readonly axes?: Readonly<Record<string, readonly Axis[]>>;
   /** Most tokens of a row that it reads: a batch with longer rows is refused before it is computed. Default: any number. */
   readonly maxTokens?: number;
-  /** Logits from the inputs of a batch: `[batch, classes]`, or `[batch, tokens, classes]` for a task of tokens. */
+  /**
+   * The outputs for the inputs of a batch: logits `[batch, classes]`, `[batch, tokens, classes]` for a task of tokens, or embeddings
+   * `[batch, width]` for feature extraction.
+   */
   forward(scope: Scope, inputs: Tensors): Tensor;
+  /** The embeddings of tokens `[batch, tokens, width]` that `forward` pools, for feature extraction: transformers.js pools by itself. */
+  tokenEmbeddings?(scope: Scope, inputs: Tensors): Tensor;
 }
 
-/** A label for a text (or a number, for one class), for each of its tokens, or the token that comes next. */
-export type Task = 'sequence-classification' | 'token-classification' | 'causal-lm';
+/** A label for a text (or a number, for one class), for each of its tokens, the token that comes next, or an embedding of the text. */
+export type Task = 'sequence-classification' | 'token-classification' | 'causal-lm' | 'feature-extraction';
+
+/** What the outputs of a classifier of texts mean, by transformers' names: one label of several, any number of labels, or a number. */
+export type ProblemType = 'single_label_classification' | 'multi_label_classification' | 'regression';
 
 /** An embedding and the batch input that holds its row numbers. */
 export interface Lookup {
@@ -75,25 +85,46 @@ export interface Scope {
 }
 
 /** Rows of one shape that go through the network together. */
-export interface Batch {
+export interface InputBatch {
   /** What the model reads, e.g. `inputIds` [batch, tokens] int32 and `attentionMask` [batch, tokens] float32. */
   readonly inputs: HostTensors;
-  /**
-   * Class numbers (int32) or finite targets (float32), [batch]; for a task of tokens class numbers [batch, tokens], -100 where
-   * there is none.
-   */
-  readonly labels: HostTensor;
   /** 1 for a row, 0 for one that only fills the batch, [batch]. */
   readonly rowWeights: HostTensor;
   /** Row numbers in the data set; shorter than the batch where it is filled up with rows of weight 0. */
   readonly rows: readonly number[];
+  /**
+   * Texts of a row, e.g. 2 of a pair. The model reads them column after column, the first texts of all rows before the second ones:
+   * inputs are [columns * batch, tokens]. Default 1.
+   */
+  readonly columns?: number;
+}
+
+/** The same with labels. */
+export interface Batch extends InputBatch {
+  /**
+   * Class numbers (int32) or finite targets (float32), [batch]; 1 for each label that a row has and 0 for the others (float32),
+   * [batch, labels]; for a task of tokens class numbers [batch, tokens], -100 where there is none.
+   */
+  readonly labels: HostTensor;
 }
 
 /**
- * What the labels of data are: a class or a number for each row, a class for each token, or, for `'causal-lm'`, the tokens as the
- * model reads them: each one is predicted from those before it.
+ * What the labels of data are.
+ * - `'classification'`: a class for each row; `'multi-label'`: any number of classes; `'regression'`: a number
+ * - `'token-classification'`: a class for each token
+ * - `'causal-lm'`: the tokens as the model reads them; each one is predicted from those before it
+ * - `'pairs'`: none; a row is two texts that belong together. `'triplets'`: and a third that does not
+ * - `'scored-pairs'`: how alike the two texts of a row are
  */
-export type DataKind = 'classification' | 'regression' | 'token-classification' | 'causal-lm';
+export type DataKind =
+  | 'classification'
+  | 'multi-label'
+  | 'regression'
+  | 'token-classification'
+  | 'causal-lm'
+  | 'pairs'
+  | 'triplets'
+  | 'scored-pairs';
 
 /** Labelled batches in a seeded order that is the same for every method. */
 export interface TrainingData {
@@ -116,7 +147,8 @@ interface HeldOut {
 
 /** Batches to judge a model by. */
 export interface EvaluationData {
-  readonly batches: readonly Batch[];
+  /** Labels are checked where there are some; `score` has its own. */
+  readonly batches: readonly (InputBatch & Partial<Batch>)[];
   /**
    * What `score` needs of a row, by its number: it takes the outputs' place at once, so that those of all rows are never held
    * together. `outputs` is a view of its batch: copy what is to stay. Default: the outputs themselves.

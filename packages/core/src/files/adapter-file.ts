@@ -1,9 +1,9 @@
 import { readSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { describe } from '../config.js';
 import { CheckpointError } from '../errors.js';
-import { isOfHead, labelFields, labelsIn, outputsOf } from '../head.js';
+import { isOfHead, labelFields, labelsIn, meaningOf, outputsOf, problemTypeIn, type OutputMeaning } from '../head.js';
 import type { AdapterContents, AdapterFile, PeftMethod, TargetConfig } from '../contracts/method.js';
-import type { Model, Task } from '../contracts/model.js';
+import type { Model, ProblemType, Task } from '../contracts/model.js';
 import { tensorKey, valuesOf, type Adapter } from '../adapter/peft-model.js';
 import { incompleteSave } from '../storage.js';
 import { floats, hostTensor, transposed, type HostTensor, type HostTensors } from '../tensors.js';
@@ -24,7 +24,11 @@ const MAX_ITEMS = 10_000;
 export type ConfigFields = AdapterFile['config'];
 
 /** What adapter_config.json says of an adapter, in PEFT's names. */
-export function configFields(model: Model, { saved, config, labels }: Adapter, file: ConfigFields): ConfigFields {
+export function configFields(
+  model: Model,
+  { saved, config, labels, problemType }: Adapter,
+  file: ConfigFields,
+): ConfigFields {
   return {
     auto_mapping: null,
     base_model_name_or_path: model.name,
@@ -33,17 +37,32 @@ export function configFields(model: Model, { saved, config, labels }: Adapter, f
     revision: null,
     task_type: TASK_TYPES[model.task ?? 'sequence-classification'],
     ...(labels && labelFields(labels)), // PEFT has no such fields, and ignores them with a warning
+    ...(problemType && { problem_type: problemType }),
     ...file,
     ...('exclude_modules' in file && { exclude_modules: excludedModules(config, file) }),
   };
 }
 
 /**
- * The names of classes that a configuration holds; undefined where it holds none, as one written by PEFT, or the model has no classes.
- * @throws CheckpointError where they are not different names for each of the outputs.
+ * What a configuration says of the outputs; nothing where it was written by PEFT, or the model has no classes.
+ * @throws CheckpointError for labels that are not different names for each of the outputs, and for an unknown problem type.
  */
-export function storedLabels({ id2label }: ConfigFields, model: Model): readonly string[] | undefined {
-  if (id2label === undefined || id2label === null || model.task === 'causal-lm') return undefined;
+export function storedMeaning({ id2label, problem_type: problemType }: ConfigFields, model: Model): OutputMeaning {
+  const { task = 'sequence-classification' } = model;
+  if (task === 'causal-lm' || task === 'feature-extraction') return {};
+  return meaningOf({
+    labels: (id2label ?? undefined) && storedLabels(id2label, model),
+    problemType: (problemType ?? undefined) && storedProblemType(problemType),
+  });
+}
+
+function storedProblemType(value: unknown): ProblemType {
+  const problemType = problemTypeIn(value);
+  if (problemType) return problemType;
+  throw new CheckpointError(`problem_type is ${describe(value)}; expected one of transformers' names`, 'problem_type');
+}
+
+function storedLabels(id2label: unknown, model: Model): readonly string[] {
   const outputs = outputsOf(model);
   const labels = labelsIn(id2label);
   if (labels && labels.length === (outputs ?? labels.length)) return labels;
@@ -58,6 +77,7 @@ const TASK_TYPES: Readonly<Record<Task, string>> = {
   'sequence-classification': 'SEQ_CLS',
   'token-classification': 'TOKEN_CLS',
   'causal-lm': 'CAUSAL_LM',
+  'feature-extraction': 'FEATURE_EXTRACTION',
 };
 
 /** The modules trained whole, those of the head by its own names. */

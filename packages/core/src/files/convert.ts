@@ -12,6 +12,7 @@ import {
 import { UnsupportedError } from '../errors.js';
 import type { AdapterFile, AdapterLayer, FrozenModule, LoraFactors, PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
+import { meaningOf } from '../head.js';
 import type { Site } from '../contracts/site.js';
 import { hostTensor, hostZeros, type HostTensor, type HostTensors } from '../tensors.js';
 import { lowRankLayer } from '../adapter/layers.js';
@@ -123,7 +124,7 @@ export function loraAdapter(
     file: hasBiases ? withBiases(file, modules, model) : file,
     saved: { ...savedValues(savedFrom), ...wholeValues(whole) },
     savedPaths: [...Object.keys(savedFrom.saved), ...Object.keys(whole)],
-    labels: savedFrom.labels,
+    ...meaningOf(savedFrom),
     source: `the adapter '${name}'`,
   });
 }

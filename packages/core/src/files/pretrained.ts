@@ -20,14 +20,14 @@ import {
   methodFor,
   savedModuleTensors,
   splitSaved,
-  storedLabels,
+  storedMeaning,
   stringList,
   withoutPrefix,
   withPrefix,
   type ConfigFields,
 } from './adapter-file.js';
 import { createAdapter } from '../adapter/attach.js';
-import { isOfHead, isPretrained } from '../head.js';
+import { isOfHead, isPretrained, meaningOf, type OutputMeaning } from '../head.js';
 import { warnOnce } from '../config.js';
 import { CheckpointError } from '../errors.js';
 import { tensorsAt, type HostTensors } from '../tensors.js';
@@ -146,12 +146,12 @@ export async function readAdapter(
   const method = methodFor(config, methods, folder);
   const tensors = withoutPrefix(decodeTensors(await storage.read(source), source));
   const { own, saved, paths } = splitSaved(tensors, model, stringList(config.modules_to_save));
-  const labels = storedLabels(config, model);
-  return { name: adapterName, method, file: { config, tensors: own }, saved, savedPaths: paths, labels, source };
+  const meaning = storedMeaning(config, model);
+  return { name: adapterName, method, file: { config, tensors: own }, saved, savedPaths: paths, ...meaning, source };
 }
 
 /** What an adapter is made from again. */
-export interface StoredAdapter {
+export interface StoredAdapter extends OutputMeaning {
   readonly name: string;
   readonly method: PeftMethod;
   /** The method's part, without the modules trained whole. */
@@ -160,8 +160,6 @@ export interface StoredAdapter {
   readonly saved: HostTensors;
   /** Paths of these modules. */
   readonly savedPaths: readonly string[];
-  /** Names of the classes; default: those of the model. */
-  readonly labels?: readonly string[] | undefined;
   /** Where it comes from, for messages. */
   readonly source: string;
 }
@@ -171,7 +169,7 @@ export interface StoredAdapter {
  * @throws CheckpointError naming the tensor or field at fault.
  */
 export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter): Adapter {
-  const { method, file, saved, labels, source } = stored;
+  const { method, file, saved, source } = stored;
   const targetModules = modulesOf(file.tensors, model, source);
   const read = method.fromFile({ ...file, sites: model.sites });
   const modulesToSave = stored.savedPaths.filter((path) => !isOfHead(model, path));
@@ -181,7 +179,7 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
     ...read.config,
   });
   const created = createAdapter(model, { method, config }, { seed, adapterName: stored.name });
-  const adapter = { ...created, ...(labels && { labels }), layers: layersFitting(created, read.values) };
+  const adapter = { ...created, ...meaningOf(stored), layers: layersFitting(created, read.values) };
   const missing = Object.keys(adapter.saved).filter(
     (path) => isOfHead(model, path) && !stored.savedPaths.includes(path),
   );

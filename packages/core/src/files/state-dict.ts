@@ -1,3 +1,4 @@
+import { meaningOf } from '../head.js';
 import {
   activeAdapter,
   adapterNamed,
@@ -90,8 +91,7 @@ export async function hotswapAdapter(
     ...Object.values(current.layers).map((layer) => swapped(current, incoming, layer, stored.source)),
     ...Object.values(current.saved).map((layer) => savedValues(current, incoming, layer)),
   ) as HostTensors;
-  const { labels } = incoming;
-  peft.adapters.set(current.name, { ...current, values, ...(labels && { labels }) });
+  peft.adapters.set(current.name, { ...current, values, ...meaningOf(incoming) });
 }
 
 function assertSubset(current: Adapter, incoming: Adapter, source: string): void {

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor, Tensor1D } from '@tensorflow/tfjs';
+import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import type { Loss, LossBatch } from './loss.js';
 import { weightedMean } from './means.js';
 
@@ -14,8 +14,8 @@ import { weightedMean } from './means.js';
 
 /** The embeddings of each column, `[rows, width]`. */
 function columnsOf(outputs: Tensor, { rowWeights }: LossBatch): Tensor[] {
-  const rows = rowWeights.shape[0] as number;
-  return tf.split(outputs, (outputs.shape[0] as number) / rows, 0);
+  const rows = rowWeights.shape[0];
+  return tf.split(outputs, outputs.shape[0] / rows, 0);
 }
 
 /** x / ||x|| of every row; a row of zeros stays one. */
@@ -49,14 +49,15 @@ const NEVER = -1e9;
 export function multipleNegativesRanking({ scale = 20 }: { readonly scale?: number } = {}): Loss {
   return {
     name: 'multiple-negatives-ranking',
+    labels: ['pairs', 'triplets'],
     settings: { scale },
     loss(outputs, batch) {
       const [anchors, ...candidates] = columnsOf(outputs, batch) as [Tensor, ...Tensor[]];
-      const rows = anchors.shape[0] as number;
+      const rows = anchors.shape[0];
       const scores = tf.mul(tf.matMul(normalized(anchors), normalized(tf.concat(candidates)), false, true), scale);
       const isText = tf.tile(batch.rowWeights, [candidates.length]); // [candidates]
       const offered = tf.where(tf.greater(isText, 0), scores, tf.fill(scores.shape, NEVER)); // [rows, candidates]
-      const own = tf.oneHot(tf.range(0, rows, 1, 'int32') as Tensor1D, rows * candidates.length);
+      const own = tf.oneHot(tf.range(0, rows, 1, 'int32'), rows * candidates.length);
       const surprise = tf.neg(tf.sum(tf.mul(tf.logSoftmax(offered), own), -1)); // [rows]
       return weightedMean(surprise, batch.rowWeights);
     },
@@ -67,6 +68,7 @@ export function multipleNegativesRanking({ scale = 20 }: { readonly scale?: numb
 export function cosineSimilarity(): Loss {
   return {
     name: 'cosine-similarity',
+    labels: 'scored-pairs',
     loss(outputs, batch) {
       const [first, second] = columnsOf(outputs, batch) as [Tensor, Tensor];
       return weightedMean(tf.squaredDifference(cosines(first, second), batch.labels), batch.rowWeights);
@@ -82,6 +84,7 @@ export function cosineSimilarity(): Loss {
 export function triplet({ margin = 5 }: { readonly margin?: number } = {}): Loss {
   return {
     name: 'triplet',
+    labels: 'triplets',
     settings: { margin },
     loss(outputs, batch) {
       const [anchor, positive, negative] = columnsOf(outputs, batch) as [Tensor, Tensor, Tensor];
@@ -99,6 +102,7 @@ export function triplet({ margin = 5 }: { readonly margin?: number } = {}): Loss
 export function contrastive({ margin = 0.5 }: { readonly margin?: number } = {}): Loss {
   return {
     name: 'contrastive',
+    labels: 'scored-pairs',
     settings: { margin },
     loss(outputs, batch): Scalar {
       const [first, second] = columnsOf(outputs, batch) as [Tensor, Tensor];

@@ -120,7 +120,7 @@ describe('the loss of a row', () => {
   });
 });
 
-const kinds: readonly DataKind[] = ['classification', 'regression', 'token-classification', 'causal-lm'];
+const kinds = ['classification', 'regression', 'token-classification', 'causal-lm'] as const;
 
 describe.each(kinds)('the loss of %s', (kind) => {
   const outputs = {
@@ -150,7 +150,7 @@ describe.each(kinds)('the loss of %s', (kind) => {
 
 it('there is none for another kind of data', () => {
   expect(() => lossFor('token-clasification' as DataKind)).toThrow(
-    "kind is 'token-clasification' (did you mean 'token-classification'?); expected classification, regression, token-classification, causal-lm",
+    "kind is 'token-clasification' (did you mean 'token-classification'?); expected classification, multi-label, regression, token-classification, causal-lm, pairs, triplets, scored-pairs",
   );
 });
 

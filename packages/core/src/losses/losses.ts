@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor, Tensor1D } from '@tensorflow/tfjs';
-import { assertOneOf } from '../config.js';
+import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import { assertOneOf, describe } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Batch, DataKind } from '../contracts/model.js';
 import { softmaxCrossEntropy } from '../nn/cross-entropy.js';
+import { cosineSimilarity, multipleNegativesRanking } from './embeddings.js';
 import type { Loss, LossBatch } from './loss.js';
 import { LEAST, weightedMean } from './means.js';
 
@@ -23,7 +24,8 @@ export interface CrossEntropyOptions {
  * @throws ConfigError for options out of their range.
  */
 export function crossEntropy({ labelSmoothing = 0, classWeights }: CrossEntropyOptions = {}): Loss {
-  assertCrossEntropy(labelSmoothing, classWeights);
+  assertSmoothing(labelSmoothing);
+  assertWeights('classWeights', classWeights);
   return {
     name: 'cross-entropy',
     ...((labelSmoothing > 0 || classWeights) && {
@@ -32,8 +34,8 @@ export function crossEntropy({ labelSmoothing = 0, classWeights }: CrossEntropyO
     labels: 'classification',
     loss(logits, { labels, rowWeights }) {
       const classes = logits.shape[1] as number;
-      assertClasses(classes, classWeights);
-      const chosen = tf.oneHot(labels as Tensor1D, classes); // [batch, classes]
+      assertOneEach('classWeights', classes, classWeights);
+      const chosen = tf.oneHot(labels, classes); // [batch, classes]
       const smooth = (target: Tensor): Tensor => tf.add(tf.mul(target, 1 - labelSmoothing), labelSmoothing / classes);
       const weighted = (target: Tensor): Tensor =>
         classWeights ? tf.mul(target, tf.tensor1d([...classWeights])) : target;
@@ -53,22 +55,24 @@ export function crossEntropy({ labelSmoothing = 0, classWeights }: CrossEntropyO
   };
 }
 
-function assertCrossEntropy(labelSmoothing: number, classWeights: readonly number[] | undefined): void {
-  if (!(labelSmoothing >= 0 && labelSmoothing < 1)) {
-    throw new ConfigError(`labelSmoothing must be from 0 to below 1, got ${labelSmoothing}`, 'labelSmoothing');
-  }
-  if (classWeights?.every((weight) => Number.isFinite(weight) && weight > 0) === false) {
-    throw new ConfigError(`classWeights must be numbers above 0, got ${classWeights.join(', ')}`, 'classWeights');
-  }
+function assertSmoothing(labelSmoothing: number): void {
+  if (labelSmoothing >= 0 && labelSmoothing < 1) return;
+  throw new ConfigError(
+    `labelSmoothing must be a number from 0 to below 1, got ${describe(labelSmoothing)}`,
+    'labelSmoothing',
+  );
 }
 
-function assertClasses(classes: number, classWeights: readonly number[] | undefined): void {
-  if (classWeights && classWeights.length !== classes) {
-    throw new ConfigError(
-      `classWeights must have one number for each of ${classes} classes, got ${classWeights.length}`,
-      'classWeights',
-    );
-  }
+function assertWeights(option: string, weights: readonly number[] | undefined): void {
+  if (weights === undefined) return;
+  const areWeights = Array.isArray(weights) && weights.every((weight) => Number.isFinite(weight) && weight > 0);
+  if (areWeights) return;
+  throw new ConfigError(`${option} must be a list of numbers above 0, got ${describe(weights)}`, option);
+}
+
+function assertOneEach(option: string, classes: number, weights: readonly number[] | undefined): void {
+  if (weights === undefined || weights.length === classes) return;
+  throw new ConfigError(`${option} must have one number for each of ${classes} classes, got ${weights.length}`, option);
 }
 
 /** Options of `binaryCrossEntropy`. */
@@ -83,12 +87,13 @@ export interface BinaryCrossEntropyOptions {
  * @throws ConfigError for weights that are not above 0.
  */
 export function binaryCrossEntropy({ positiveWeights }: BinaryCrossEntropyOptions = {}): Loss {
-  assertCrossEntropy(0, positiveWeights);
+  assertWeights('positiveWeights', positiveWeights);
   return {
     name: 'binary-cross-entropy',
+    labels: 'multi-label',
     ...(positiveWeights && { settings: { positiveWeights } }),
     loss(logits, { labels, rowWeights }) {
-      assertClasses(logits.shape[1] as number, positiveWeights);
+      assertOneEach('positiveWeights', logits.shape[1] as number, positiveWeights);
       const weights = positiveWeights ? tf.tensor1d([...positiveWeights]) : tf.scalar(1);
       const present = tf.mul(tf.mul(labels, weights), tf.softplus(tf.neg(logits))); // -log s(z) = softplus(-z)
       const absent = tf.mul(tf.sub(1, labels), tf.softplus(logits));
@@ -135,9 +140,13 @@ export function nextToken(): Loss {
 
 const losses: Readonly<Record<DataKind, () => Loss>> = {
   classification: crossEntropy,
+  'multi-label': binaryCrossEntropy,
   regression: squaredError,
   'token-classification': tokenCrossEntropy,
   'causal-lm': nextToken,
+  pairs: multipleNegativesRanking,
+  triplets: multipleNegativesRanking,
+  'scored-pairs': cosineSimilarity,
 };
 
 /** The loss of data when none is named. @throws ConfigError for a kind of data that there is none for, with the nearest one. */

@@ -1,7 +1,7 @@
 import { ShapeError } from '../errors.js';
 import type { Axis, InputSpec } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/method.js';
-import type { Batch, Model } from '../contracts/model.js';
+import type { InputBatch, Model } from '../contracts/model.js';
 import { tensorKey } from '../adapter/peft-model.js';
 import {
   floats,
@@ -23,7 +23,7 @@ import {
  * What the model reads of a batch: its inputs, and the rows of frozen embeddings under their paths.
  * @throws ShapeError for rows of more tokens than the model reads, a missing input, and a row that an embedding does not have.
  */
-export function modelInputs(model: Model, layers: AdapterLayers, batch: Pick<Batch, 'inputs'>): HostTensors {
+export function modelInputs(model: Model, layers: AdapterLayers, batch: Pick<InputBatch, 'inputs'>): HostTensors {
   assertLength(model, batch.inputs);
   const inputs: HostTensors = { ...batch.inputs };
   for (const { site, ids } of hostLookups(model, layers)) {
@@ -48,17 +48,26 @@ export function hostLookups(model: Model, layers: AdapterLayers): Model['lookups
   return model.lookups.filter(({ site }) => !(site in layers));
 }
 
+/** The sizes of a batch that its axes are named by. */
+export interface BatchSizes {
+  readonly rows: number;
+  readonly tokens?: number | undefined;
+  /** Texts of a row. Default 1. */
+  readonly columns?: number | undefined;
+}
+
 /**
- * Specs of a batch's tensors, with the axes named that are as long as its rows or tokens.
+ * Specs of a batch's tensors, with the axes named that are as long as its rows, the texts of its rows, or tokens.
  * @param axes the model's own names for the axes of its inputs
  */
 export function openSpecs<K extends string>(
   tensors: Readonly<Record<K, HostTensor>>,
-  { rows, tokens }: { readonly rows: number; readonly tokens?: number | undefined },
+  { rows, tokens, columns = 1 }: BatchSizes,
   axes: Model['axes'] = {},
 ): Record<K, InputSpec> {
   const named = (dim: number, place: number): Axis => {
     if (place === 0 && dim === rows) return 'batch';
+    if (place === 0 && dim === columns * rows) return `${columns}*batch`;
     return place === 1 && dim === tokens ? 'tokens' : dim;
   };
   return mapValues(tensors, ({ dtype, shape }: HostTensor, name) => ({
@@ -68,11 +77,8 @@ export function openSpecs<K extends string>(
 }
 
 /** The sizes of a batch. */
-export function sizesOf({ inputs, rowWeights }: Pick<Batch, 'inputs' | 'rowWeights'>): {
-  rows: number;
-  tokens: number | undefined;
-} {
-  return { rows: rowWeights.shape[0] as number, tokens: inputs.attentionMask?.shape[1] };
+export function sizesOf({ inputs, rowWeights, columns }: Omit<InputBatch, 'rows'>): BatchSizes {
+  return { rows: rowWeights.shape[0] as number, tokens: inputs.attentionMask?.shape[1], columns };
 }
 
 /** The specs of the tensors of layers, by `<path>.<name>`: all of them, and the trained ones. */

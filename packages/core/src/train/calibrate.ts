@@ -14,7 +14,7 @@ import type {
   TargetConfig,
 } from '../contracts/method.js';
 import type { Batch, Model, Scope, TrainingData } from '../contracts/model.js';
-import type { Loss } from '../losses/loss.js';
+import { assertReads, lossOf, type Loss, type LossFunction } from '../losses/loss.js';
 import { lossFor } from '../losses/losses.js';
 import { toRows } from '../nn/linear.js';
 import { createRng } from '../rng.js';
@@ -34,7 +34,7 @@ export interface CalibrateOptions {
   /** The seed that `attach` will be given: the head is the same then. Default 0. */
   readonly seed?: number;
   /** Whose gradients are measured. Default: the loss for the kind of the data. */
-  readonly loss?: Loss;
+  readonly loss?: Loss | LossFunction;
 }
 
 /**
@@ -51,13 +51,15 @@ export async function calibrate<C extends TargetConfig>(
   options: CalibrateOptions,
 ): Promise<Calibration> {
   assertKnownOptions('calibrate', options, ['executor', 'batches', 'seed', 'loss']);
-  const { executor, batches = 8, seed = 0, loss = lossFor(data.kind) } = options;
+  const { executor, batches = 8, seed = 0 } = options;
+  const loss = lossOf(options.loss ?? lossFor(data.kind));
+  assertReads(loss, data.kind);
   const kind = method.calibration?.(config);
   if (!kind) throw new ConfigError(`${method.name}: this configuration needs no calibration`, 'calibration');
   const paths = adaptedSites(model, method, config).matched.flatMap((s) => (s.kind === 'linear' ? [s.path] : []));
   const saved = savedModules(model, config, createRng(seed));
   const measured = data.epoch(0).slice(0, batches);
-  if (loss.labels) assertLabels(model, measured, loss.labels);
+  if (loss.labels) assertLabels(model, measured, data.kind);
   const measure = measuring(kind, { model, saved, paths, loss });
   const totals = await summed(model, saved, measured, measure, executor);
   const reached = Object.entries(totals).filter(([name]) => paths.includes(name));

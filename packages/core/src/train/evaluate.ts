@@ -4,7 +4,7 @@ import { assertKnownOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/method.js';
-import type { Batch, EvaluationData, Model } from '../contracts/model.js';
+import type { Batch, EvaluationData, InputBatch, Model } from '../contracts/model.js';
 import { lossWeight, type Loss } from '../losses/loss.js';
 import { rowsKey } from '../runtime/context.js';
 import { modelInputs, openSpecs, sizesOf } from '../runtime/inputs.js';
@@ -28,8 +28,8 @@ export interface PredictOptions {
 export type EvaluateOptions = Pick<PredictOptions, 'executor'>;
 
 /**
- * Returns the outputs of every row, in the order of the batches' row numbers: one `[classes]` array a row, or
- * `[tokens * classes]`. Rows that only fill a batch are left out.
+ * Returns the outputs of every row, in the order of the batches' row numbers: one `[classes]` array a row, `[tokens * classes]` for a
+ * task of tokens, or `[columns * width]` for rows of several texts. Rows that only fill a batch are left out.
  *
  * A second call with the same adapters on the same executor compiles nothing.
  *
@@ -39,7 +39,7 @@ export type EvaluateOptions = Pick<PredictOptions, 'executor'>;
  */
 export async function predict(
   model: PeftModel | Model,
-  batches: readonly Batch[],
+  batches: readonly InputBatch[],
   options: PredictOptions,
 ): Promise<Float32Array[]> {
   assertKnownOptions('predict', options, ['executor', 'adapterNames']);
@@ -89,18 +89,31 @@ export async function outputsWith(
   for (const batch of data.batches) {
     const inputs = modelInputs(runtime.model, layers, batch);
     const outputs = await downloadPass(runtime, layers, adapter, prediction, { inputs, rows: rowsOf(batch) }, batch);
-    const width = sizeOf(outputs.shape.slice(1));
     batch.rows.forEach((row, index) => {
-      const own = floats(outputs).subarray(index * width, (index + 1) * width);
+      const own = outputsOfRow(outputs, batch, index);
       rows[row] = data.summarise?.(row, own) ?? own.slice();
     });
   }
   return rows;
 }
 
+/** The outputs of a row of a batch, those of its texts one after the other. */
+function outputsOfRow(outputs: HostTensor, { rowWeights, columns = 1 }: InputBatch, index: number): Float32Array {
+  const width = sizeOf(outputs.shape.slice(1));
+  const rows = rowWeights.shape[0] as number;
+  const ofText = (column: number): Float32Array => {
+    const start = (column * rows + index) * width;
+    return floats(outputs).subarray(start, start + width);
+  };
+  if (columns === 1) return ofText(0);
+  const own = new Float32Array(columns * width);
+  for (let column = 0; column < columns; column++) own.set(ofText(column), column * width);
+  return own;
+}
+
 interface OutputOptions extends Pick<Pass, 'holdsFrozen'> {
   /** The masks of a mixed batch; none by default. */
-  readonly rowsOf?: (batch: Batch) => HostTensors;
+  readonly rowsOf?: (batch: InputBatch) => HostTensors;
 }
 
 /** The mean of a loss over batches, with the layers acting and without dropout. */
@@ -140,7 +153,7 @@ async function downloadPass(
   adapter: Values,
   pass: Pass,
   { inputs, rows }: Readonly<Record<'inputs' | 'rows', HostTensors>>,
-  batch: Batch,
+  batch: InputBatch,
 ): Promise<HostTensor> {
   const { executor, model } = runtime;
   const sizes = sizesOf(batch);
@@ -168,7 +181,7 @@ async function onRuntime<T>(
   }
 }
 
-function mixed(model: PeftModel | Model, batches: readonly Batch[], names: readonly string[]): ActingParts {
+function mixed(model: PeftModel | Model, batches: readonly InputBatch[], names: readonly string[]): ActingParts {
   if (!('adapters' in model)) throw new ConfigError('adapterNames needs a model with adapters', 'adapterNames');
   const count = batches.reduce((sum, { rows }) => sum + rows.length, 0);
   if (names.length !== count) {
@@ -184,14 +197,15 @@ function adaptersIn(names: readonly string[]): string[] {
   return [...new Set(names)].filter((name) => name !== BASE);
 }
 
-/** For every adapter, which rows of a batch are its own: `[batch, 1]`. Rows that only fill the batch are nobody's. */
-function rowMasks(names: readonly string[] = []): (batch: Batch) => HostTensors {
+/** For every adapter, which texts of a batch are its own: `[columns * batch, 1]`. Rows that only fill the batch are nobody's. */
+function rowMasks(names: readonly string[] = []): (batch: InputBatch) => HostTensors {
   const adapters = adaptersIn(names);
-  return ({ rows, labels }) => {
-    const batch = labels.shape[0] as number;
+  return ({ rows, rowWeights, columns = 1 }) => {
+    const batch = rowWeights.shape[0] as number;
     const masks = adapters.map((adapter) => {
-      const mask = Float32Array.from({ length: batch }, (_, index) => Number(names[rows[index] ?? -1] === adapter));
-      return [rowsKey(adapter), hostTensor(mask, [batch, 1])] as const;
+      const isOwn = (row: number): boolean => names[rows[row] ?? -1] === adapter;
+      const mask = Float32Array.from({ length: columns * batch }, (_, text) => Number(isOwn(text % batch)));
+      return [rowsKey(adapter), hostTensor(mask, [columns * batch, 1])] as const;
     });
     return Object.fromEntries(masks);
   };

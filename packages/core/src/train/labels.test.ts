@@ -87,6 +87,6 @@ describe('assertLabels', () => {
   it('refuses regression on a head of several outputs', () => {
     expect(() => {
       assertLabels(model, toyTrainingData().epoch(0), 'regression');
-    }).toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path: 'objective' }));
+    }).toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path: 'labels' }));
   });
 });

@@ -1,55 +1,75 @@
 import { outputsOf } from '../head.js';
 import { ConfigError, DataError } from '../errors.js';
-import type { Batch, DataKind, Model } from '../contracts/model.js';
+import type { HostTensor } from '../tensors.js';
+import type { Batch, DataKind, InputBatch, Model } from '../contracts/model.js';
 
 /** What a token has for a label where it has none, as in transformers. */
 const NO_LABEL = -100;
 
 /**
- * Checks that the outputs of a model can represent the labels of batches: class numbers from 0 to below the number of outputs,
- * for tokens also -100, for regression finite numbers. Places that weigh nothing are not looked at.
- * @param objective default: regression for labels in float32, classes for those in int32
+ * Checks that the outputs of a model can represent the labels of batches: class numbers from 0 to below the number of outputs, for
+ * tokens also -100; 0 or 1 for each output where a row has any number of labels; finite numbers for regression and scores. Places
+ * that weigh nothing are not looked at, and neither are batches without labels.
+ * @param kind default: by the type and shape of the labels
  * @throws DataError naming the first other label, its row and the number of outputs.
  * @throws ConfigError for regression with more than one output.
  */
-export function assertLabels(model: Model, batches: readonly Batch[], objective?: DataKind): void {
+export function assertLabels(model: Model, batches: readonly (InputBatch & Partial<Batch>)[], kind?: DataKind): void {
+  if (kind === 'pairs' || kind === 'triplets') return;
   const outputs = outputsOf(model);
-  if (objective === 'regression' && outputs !== undefined && outputs !== 1) {
-    throw new ConfigError(`regression needs a head with 1 output, ${model.name} has ${outputs}`, 'objective');
+  if (kind === 'regression' && outputs !== undefined && outputs !== 1) {
+    throw new ConfigError(`regression needs a head with 1 output, ${model.name} has ${outputs}`, 'labels');
   }
-  for (const batch of batches) assertBatchLabels(batch, outputs ?? Infinity, objective ?? objectiveOf(batch));
+  for (const { labels, ...batch } of batches) {
+    if (labels) assertBatchLabels({ ...batch, labels }, outputs ?? Infinity, kind ?? kindOf(labels));
+  }
 }
 
-function objectiveOf({ labels: { dtype, shape } }: Batch): DataKind {
-  if (dtype === 'float32') return 'regression';
+function kindOf({ dtype, shape }: HostTensor): DataKind {
+  if (dtype === 'float32') return shape.length === 1 ? 'regression' : 'multi-label';
   return shape.length === 1 ? 'classification' : 'token-classification';
 }
 
-function assertBatchLabels({ labels, rowWeights, inputs, rows }: Batch, outputs: number, objective: DataKind): void {
+function assertBatchLabels({ labels, rowWeights, inputs, rows }: Batch, outputs: number, kind: DataKind): void {
   const { data, shape } = labels;
-  const [, tokens] = shape;
-  const mask = tokens === undefined ? undefined : inputs.attentionMask;
-  const isPossible = (label: number): boolean =>
-    objective === 'regression'
-      ? Number.isFinite(label)
-      : isClass(label, outputs) || (tokens !== undefined && label === NO_LABEL);
+  const [, width] = shape; // tokens, or the labels that there are
+  assertWidth(kind, width, outputs);
+  const mask = kind === 'token-classification' || kind === 'causal-lm' ? inputs.attentionMask : undefined;
+  const isPossible = possible(kind, outputs);
   for (let place = 0; place < data.length; place++) {
     const label = data[place] as number;
     if (isPossible(label)) continue;
-    const row = Math.floor(place / (tokens ?? 1));
+    const row = Math.floor(place / (width ?? 1));
     if (rowWeights.data[row] === 0 || mask?.data[place] === 0) continue;
-    const where = `row ${rows[row] ?? row}${tokens === undefined ? '' : `, token ${place % tokens}`}`;
-    throw new DataError(`the label of ${where} is ${label}; expected ${expectation(objective, outputs)}`, 'labels');
+    const where = `row ${rows[row] ?? row}${width === undefined ? '' : `, ${kind === 'multi-label' ? 'label' : 'token'} ${place % width}`}`;
+    throw new DataError(`the label of ${where} is ${label}; expected ${expectation(kind, outputs)}`, 'labels');
   }
+}
+
+function assertWidth(kind: DataKind, width: number | undefined, outputs: number): void {
+  if (kind !== 'multi-label' || outputs === Infinity || width === outputs) return;
+  const came = width === undefined ? 'one number a row' : `${width} a row`;
+  throw new DataError(
+    `expected 0 or 1 for each of the model's ${outputs} outputs as the labels of a row, got ${came}`,
+    'labels',
+  );
+}
+
+function possible(kind: DataKind, outputs: number): (label: number) => boolean {
+  if (kind === 'regression' || kind === 'scored-pairs') return Number.isFinite;
+  if (kind === 'multi-label') return (label) => label === 0 || label === 1;
+  if (kind === 'classification') return (label) => isClass(label, outputs);
+  return (label) => isClass(label, outputs) || label === NO_LABEL;
 }
 
 function isClass(label: number, outputs: number): boolean {
   return Number.isInteger(label) && label >= 0 && label < outputs;
 }
 
-function expectation(objective: DataKind, outputs: number): string {
-  if (objective === 'regression') return 'a finite number';
-  const none = objective === 'classification' ? '' : `, or ${NO_LABEL} for none`;
+function expectation(kind: DataKind, outputs: number): string {
+  if (kind === 'regression' || kind === 'scored-pairs') return 'a finite number';
+  if (kind === 'multi-label') return '0 or 1';
+  const none = kind === 'classification' ? '' : `, or ${NO_LABEL} for none`;
   if (outputs === Infinity) return `an integer of at least 0${none}`;
   return `an integer from 0 to ${outputs - 1}${none}: the model has ${outputs} output${outputs === 1 ? '' : 's'}`;
 }

@@ -4,7 +4,7 @@ import type { Executor } from '../contracts/executor.js';
 import type { TrainPlan } from '../contracts/method.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
 import { lossFor } from '../losses/losses.js';
-import type { Loss } from '../losses/loss.js';
+import { assertReads, lossOf, type Loss, type LossFunction } from '../losses/loss.js';
 import { adamW } from '../optimizers/adamw.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
 import { assertNamed } from '../settings.js';
@@ -24,8 +24,11 @@ export interface TrainOptions {
   readonly learningRate: number;
   /** Peak learning rates by optimizer group, e.g. `{ gate: 1e-2, head: 1e-3 }`. */
   readonly learningRates?: Readonly<Record<string, number>>;
-  /** What is minimised on the data. Default: the loss for the kind of the data. */
-  readonly loss?: Loss;
+  /**
+   * What is minimised on the data: one of the losses here, or a function of the outputs and of the batch's labels, weights and inputs
+   * that gives a scalar. Default: the loss for the kind of the data.
+   */
+  readonly loss?: Loss | LossFunction;
   /** Default `adamW()`. */
   readonly optimizer?: Optimizer;
   /** How the learning rate falls after its warm-up: a name, or a value of one's own. Default 'linear'. */
@@ -121,12 +124,12 @@ export interface TrainSettings extends Required<
     | 'gradientAccumulationSteps'
     | 'learningRate'
     | 'learningRates'
-    | 'loss'
     | 'optimizer'
     | 'clipNorm'
     | 'unclippedGroups'
   >
 > {
+  readonly loss: Loss;
   readonly schedule: ResolvedSchedule;
   readonly plan: TrainPlan;
   /** Steps after which a checkpoint is judged. */
@@ -140,12 +143,14 @@ export function trainSettings(
 ): TrainSettings {
   assertKnownOptions('train', options, trainOptionNames);
   const { epochs, learningRate, learningRates = {}, clipNorm = 1, unclippedGroups = [] } = options;
-  const { loss = lossFor(data.kind), optimizer = adamW() } = options;
+  const { optimizer = adamW() } = options;
+  const loss = lossOf(options.loss ?? lossFor(data.kind));
   const { gradientAccumulationSteps = 1, warmupRatio = 0.06, finalRatio = 0.3, selection, snapshotEvery } = options;
   atLeast('epochs', epochs, 1, true);
   atLeast('gradientAccumulationSteps', gradientAccumulationSteps, 1, true);
   for (const [name, rate] of Object.entries({ learningRate, ...learningRates })) atLeast(name, rate, 0);
   assertNamed('loss', loss);
+  assertReads(loss, data.kind);
   assertNamed('optimizer', optimizer);
   if (clipNorm !== null) atLeast('clipNorm', clipNorm, Number.MIN_VALUE);
   if (typeof snapshotEvery === 'number') atLeast('snapshotEvery', snapshotEvery, 1, true);

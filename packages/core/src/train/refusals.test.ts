@@ -10,6 +10,7 @@ import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-mod
 import { hostIntegers } from '../tensors.js';
 import { calibrate } from './calibrate.js';
 import { evaluate, predict } from './evaluate.js';
+import { squaredError } from '../losses/losses.js';
 import { train } from './train.js';
 import type { TrainOptions } from './options.js';
 import { sparsify } from './sparsify.js';
@@ -80,7 +81,13 @@ describe('before anything is computed', () => {
       'schedule',
       /'cosin' \(did you mean 'cosine'\?\); expected linear, cosine, constant/,
     ],
-    ['a loss without a name', { loss: () => 0 }, 'loss', /must be an object with a name/],
+    ['a loss without a name', { loss: { loss: () => 0 } }, 'loss', /whose name is missing/],
+    [
+      'a loss of other data',
+      { loss: squaredError() },
+      'loss',
+      /'squared-error' reads regression, the data are classification/,
+    ],
     ['an optimizer without a name', { optimizer: { update: () => ({}) } }, 'optimizer', /whose name is missing/],
     ['a snapshot every 0 steps', { snapshotEvery: 0 }, 'snapshotEvery', /at least 1, got 0/],
   ])('train refuses %s', async (_, options, path, message) => {

@@ -47,7 +47,7 @@ export async function trainAfter(
   const { settings, controller, data, heldOut } = plannedRun(peft, given, options);
   assertTrainable(peft);
   if (options.selection) assertLabels(peft.model, options.selection.data.batches);
-  if (settings.loss.labels) assertLabels(peft.model, heldOut, settings.loss.labels);
+  if (settings.loss.labels) assertLabels(peft.model, heldOut, given.kind);
   if (options.resume) assertSameTraining(settings, options.resume);
   const run = startRun(peft, { settings, controller, heldOut, stepsBefore }, options);
   try {
@@ -115,7 +115,7 @@ async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): P
   const stepsPerEpoch = plan.totalSteps / epochs;
   for (let epoch = Math.floor(run.step / stepsPerEpoch); epoch < epochs; epoch++) {
     const batches = data.epoch(epoch);
-    if (loss.labels) assertLabels(run.model, batches, loss.labels);
+    if (loss.labels) assertLabels(run.model, batches, data.kind);
     for (let part = run.step - epoch * stepsPerEpoch; part < stepsPerEpoch; part++) {
       options.signal?.throwIfAborted();
       run.step++;

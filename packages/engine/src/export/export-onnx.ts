@@ -41,8 +41,9 @@ export interface OnnxOptions {
 
 /**
  * A text model with its adapters as an ONNX file: inputs `input_ids`, `attention_mask` and `token_type_ids` int64 [batch, tokens] of
- * any size, as far as the model reads them, output `logits` float32. It has operators of the ONNX standard alone (opset 20) and all
- * weights in float32. What is merged is in the weights; other adapters come as nodes of their own.
+ * any size, as far as the model reads them, output `logits` float32; of a model for embeddings `last_hidden_state` [batch, tokens, width],
+ * which transformers.js pools. It has operators of the ONNX standard alone (opset 20) and all weights in float32. What is merged is in
+ * the weights; other adapters come as nodes of their own.
  *
  * @param source a model with adapters, of which the active ones act, or a plain one, e.g. a merged one.
  * @throws UnsupportedError when weights are held in 8 bits: see `fullPrecision`.
@@ -62,15 +63,25 @@ export async function exportOnnx(
 /** The model's outputs as a pure function of its inputs and all that it holds. */
 function inference(source: PeftModel | Model): { fn: PureFunction; weights: HostTensors } {
   const { model, layers, values } = actingParts(source);
-  const whole = { ...model, lookups: [] }; // the tables are part of the graph
+  const { tokenEmbeddings, forward: own } = model;
+  const whole = { ...model, forward: tokenEmbeddings ?? own, lookups: [] }; // the tables are part of the graph
   const frozen = frozenWeights(whole, layers);
   const adapter = Object.fromEntries(Object.entries(values).map(([name, value]) => [`${ADAPTER}${name}`, value]));
   const context = stepContext({}, Object.keys(layers).length, false);
   const fn: PureFunction = (all) => ({
-    logits: forward(whole, layers, { inputs: all, frozen: all, adapter: ofAdapter(all) }, context),
+    [tokenEmbeddings ? TOKEN_EMBEDDINGS : LOGITS]: forward(
+      whole,
+      layers,
+      { inputs: all, frozen: all, adapter: ofAdapter(all) },
+      context,
+    ),
   });
   return { fn, weights: { ...frozen, ...adapter } };
 }
+
+/** What the output is called, as exporters of transformers name it: that of a head, or of a network without one. */
+const LOGITS = 'logits';
+const TOKEN_EMBEDDINGS = 'last_hidden_state';
 
 /** Before the names of an adapter's tensors: a module trained whole has one of the same name as the weight that it replaces. */
 const ADAPTER = 'adapter:';

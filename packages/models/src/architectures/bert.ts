@@ -8,7 +8,7 @@
  */
 import { linearSite, type Task } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
-import { headFor, linearHead, type Architecture } from '../architecture.js';
+import { headFor, linearHead, noHead, type Architecture } from '../architecture.js';
 import { bertLayerNames, encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
 import {
   positiveInteger,
@@ -61,6 +61,7 @@ function bert(config: BertConfig, task: Task): Architecture {
         ...network,
         head: linearHead({ path: 'classifier' }, hiddenSize, everyTokenOf(encoder)),
       },
+      'feature-extraction': { ...network, head: noHead(everyTokenOf(encoder)) },
     },
     task,
   );

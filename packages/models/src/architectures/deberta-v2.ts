@@ -25,7 +25,15 @@ import {
 import { attention, gelu, maskBias } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { batchInput, denseHead, headFor, linearHead, type Architecture, type Features } from '../architecture.js';
+import {
+  batchInput,
+  denseHead,
+  headFor,
+  linearHead,
+  noHead,
+  type Architecture,
+  type Features,
+} from '../architecture.js';
 import { afterAttention, bertLayerNames, layerSites, type LayerConfig, type LayerPlace } from '../encoder.js';
 import { field, shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from '../reading.js';
@@ -88,6 +96,7 @@ function debertaV2(config: DebertaV2Config, task: Task): Architecture {
   const heads = {
     'sequence-classification': denseHead(pooled, hiddenSize, first),
     'token-classification': linearHead({ path: 'classifier' }, hiddenSize, every),
+    'feature-extraction': noHead(every),
   };
   return {
     name: 'deberta-v2',

@@ -8,7 +8,7 @@
  */
 import type { Task } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
-import { denseHead, headFor, linearHead, type Architecture } from '../architecture.js';
+import { denseHead, headFor, linearHead, noHead, type Architecture } from '../architecture.js';
 import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
 import { positiveInteger, refuseUnless, type ConfigFile, type ModelType } from '../transformers/config.js';
 
@@ -56,6 +56,7 @@ function distilbert(config: DistilbertConfig, task: Task): Architecture {
   const heads = {
     'sequence-classification': denseHead({ ...names, activation: tf.relu }, dim, firstTokenOf(encoder)),
     'token-classification': linearHead({ path: 'classifier' }, dim, everyTokenOf(encoder)),
+    'feature-extraction': noHead(everyTokenOf(encoder)),
   };
   return { ...encoderNetwork(encoder), head: headFor('distilbert', heads, task) };
 }

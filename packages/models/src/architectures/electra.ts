@@ -9,7 +9,7 @@
  */
 import type { Task } from '@peftjs/core/method';
 import { gelu } from '@peftjs/core/nn';
-import { denseHead, headFor, linearHead, type Architecture } from '../architecture.js';
+import { denseHead, headFor, linearHead, noHead, type Architecture } from '../architecture.js';
 import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
 import { positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { bertFamily, bertSettings, type BertConfig } from './bert.js';
@@ -26,6 +26,7 @@ function electra(config: ElectraConfig, task: Task): Architecture {
   const heads = {
     'sequence-classification': denseHead({ ...names, activation: gelu }, config.hiddenSize, firstTokenOf(encoder)),
     'token-classification': linearHead({ path: 'classifier' }, config.hiddenSize, everyTokenOf(encoder)),
+    'feature-extraction': noHead(everyTokenOf(encoder)),
   };
   return { ...encoderNetwork(encoder), head: headFor('electra', heads, task) };
 }

@@ -8,7 +8,7 @@
  */
 import type { Task } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
-import { denseHead, headFor, linearHead, type Architecture } from '../architecture.js';
+import { denseHead, headFor, linearHead, noHead, type Architecture } from '../architecture.js';
 import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
 import { positiveInteger, wholeNumber, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { bertFamily, bertSettings, type BertConfig } from './bert.js';
@@ -25,6 +25,7 @@ function roberta({ padTokenId, ...config }: RobertaConfig, task: Task): Architec
   const heads = {
     'sequence-classification': denseHead({ ...names, activation: tf.tanh }, config.hiddenSize, firstTokenOf(encoder)),
     'token-classification': linearHead({ path: 'classifier' }, config.hiddenSize, everyTokenOf(encoder)),
+    'feature-extraction': noHead(everyTokenOf(encoder)),
   };
   return { ...encoderNetwork(encoder), head: headFor('roberta', heads, task) };
 }

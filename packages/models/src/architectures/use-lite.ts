@@ -20,7 +20,7 @@ import {
 import { attention, maskBias } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { batchInput, headFor, linearHead, type Architecture } from '../architecture.js';
+import { batchInput, headFor, linearHead, type Architecture, type Head } from '../architecture.js';
 import { tokenMean } from '../reading.js';
 
 const EMBEDDING = 256;
@@ -35,15 +35,21 @@ const MAX_TOKENS = 128;
 
 /** The network for a table of `vocabularySize` word pieces. @throws UnsupportedError for a task that it has no head for. */
 export function useLite(vocabularySize: number, task: Task): Architecture {
-  const heads = { 'sequence-classification': linearHead({ path: 'classifier' }, HIDDEN, features) };
+  const pooler = linearSite('pooler', HIDDEN, HIDDEN);
+  const isEmbedding = task === 'feature-extraction';
+  const heads: Partial<Record<Task, Head>> = {
+    'sequence-classification': linearHead({ path: 'classifier' }, HIDDEN, features),
+    'feature-extraction': { trained: [], sites: () => [], forward: encode },
+  };
   return {
     name: 'use-lite',
     maxTokens: MAX_TOKENS,
     sites: [
       embeddingSite('embeddings', vocabularySize, EMBEDDING),
       ...Array.from({ length: LAYERS }, (_, layer) => layerSites(layer)).flat(),
+      ...(isEmbedding ? [pooler] : []),
     ],
-    encodeOnly: [linearSite('pooler', HIDDEN, HIDDEN)],
+    encodeOnly: isEmbedding ? [] : [pooler],
     defaultTargetModules: ['attention.qkv', 'attention.output', 'ffn.in', 'ffn.out'],
     lookups: [{ site: 'embeddings', ids: 'inputIds' }],
     encode,

@@ -1,10 +1,13 @@
-import { CheckpointError, ConfigError, labelsIn, type Task } from '@peftjs/core/method';
+import { CheckpointError, ConfigError, labelsIn, meaningOf, problemTypeIn, type Task } from '@peftjs/core/method';
+import type { Architecture } from '../architecture.js';
 import type { Checkpoint, CheckpointFormat, SourceFiles, WeightDtype } from '../checkpoint.js';
 import { readChatTemplate, readEosTokenIds, readTokenizer, TOKENIZER_FILES } from './tokenizer.js';
 import type { ModelFolder } from '../folder.js';
 import { field, shown } from '../json.js';
 import { CONFIG_FILE, readConfig, refuseUnless, type ConfigFile, type ModelType } from './config.js';
 import { modelTypes } from '../architectures/model-types.js';
+import { architectureFor } from './bare.js';
+import { readEmbeddingSettings } from './sentence-transformers.js';
 import { readWeights } from './weights.js';
 
 /**
@@ -48,7 +51,8 @@ async function readTransformers(
   const config = await readConfig(folder);
   const modelType = modelTypeOf(config, known);
   refuseUnless(config, 'quantization_config', undefined);
-  const architecture = modelType.architecture(config, task);
+  const embedding = task === 'feature-extraction' ? await readEmbeddingSettings(folder) : undefined;
+  const architecture = cutTo(embedding?.maxTokens, architectureFor(modelType, config, task));
   const tokenizer = await readTokenizer(folder, architecture, config);
   const holdsHead = isFor(config, task);
   const { decoding } = architecture;
@@ -58,16 +62,25 @@ async function readTransformers(
     architecture,
     tokenizer: chatTemplate ? { ...tokenizer, chatTemplate } : tokenizer,
     ...(eosTokenIds && { eosTokenIds }),
-    ...(holdsHead && ownLabels(config)),
+    ...(holdsHead && ownMeaning(config)),
+    ...(embedding && { embedding }),
     ...(await readWeights(folder, architecture, { modelType, holdsHead, dtype })),
   };
 }
 
-/** The labels of a config.json; LABEL_0, .. are none, for transformers makes them up. */
-function ownLabels({ settings }: ConfigFile): Pick<Checkpoint, 'labels'> {
+/** An architecture that reads fewer tokens. */
+function cutTo(maxTokens = Infinity, architecture: Architecture): Architecture {
+  return { ...architecture, maxTokens: Math.min(maxTokens, architecture.maxTokens) };
+}
+
+/** What a config.json says of the outputs; LABEL_0, .. are no labels, for transformers makes them up. */
+function ownMeaning({ settings }: ConfigFile): Pick<Checkpoint, 'labels' | 'problemType'> {
   const labels = labelsIn(field(settings, 'id2label'));
   const isMadeUp = labels?.every((label, index) => label === `LABEL_${index}`) ?? true;
-  return labels && !isMadeUp ? { labels } : {};
+  return meaningOf({
+    labels: isMadeUp ? undefined : labels,
+    problemType: problemTypeIn(field(settings, 'problem_type')),
+  });
 }
 
 /** What the classes of transformers whose heads go by the same names are for. */

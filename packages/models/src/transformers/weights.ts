@@ -139,7 +139,7 @@ function storedWeights(
 /** What a weight may be called: with or without the prefix, layer norms as today or as in the first checkpoints. */
 function spellings(name: string, prefix: string): string[] {
   const old = name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
-  return [name, old].flatMap((key) => (key.startsWith(prefix) ? [key, key.slice(prefix.length)] : [key]));
+  return [name, old].flatMap((key) => [key, key.startsWith(prefix) ? key.slice(prefix.length) : prefix + key]);
 }
 
 /** The weight as the architecture asks for it. */

@@ -3,7 +3,7 @@ import { attach } from '../../adapter/attach.js';
 import { withAdapter, type PeftModel } from '../../adapter/peft-model.js';
 import type { CallableMethod, TargetConfig } from '../../contracts/method.js';
 import type { Executor } from '../../contracts/executor.js';
-import type { Batch, Model } from '../../contracts/model.js';
+import type { InputBatch, Model } from '../../contracts/model.js';
 import { memoryStorage, type Storage } from '../../storage.js';
 import { savePretrained } from '../../files/pretrained.js';
 import { calibrate } from '../../train/calibrate.js';
@@ -130,7 +130,7 @@ export async function saved<C extends TargetConfig>(
 export async function outputsOf(
   model: PeftModel | Model,
   suite: Pick<Suite, 'executor'>,
-  batches: readonly Batch[] = toyEvaluationData(2, 1).batches,
+  batches: readonly InputBatch[] = toyEvaluationData(2, 1).batches,
 ): Promise<number[]> {
   const rows = await predict(model, batches, { executor: await suite.executor() });
   return rows.flatMap((row) => [...row]);

@@ -1,0 +1,47 @@
+/**
+ * A network without the name that transformers' classes with a head put before its modules: `BertModel` has 'encoder.layer.0..' where
+ * `BertForSequenceClassification` has 'bert.encoder.layer.0..'. A model for embeddings is the network itself, and PEFT names the
+ * modules of its adapters accordingly.
+ */
+import type { Scope, Site, Task } from '@peftjs/core/method';
+import type { Architecture, Head } from '../architecture.js';
+import type { ConfigFile, ModelType } from './config.js';
+
+/** The network and head of a model type for a task, its modules named as in the class of transformers for that task. */
+export function architectureFor(type: ModelType, config: ConfigFile, task: Task): Architecture {
+  const architecture = type.architecture(config, task);
+  return task === 'feature-extraction' ? withoutPrefix(architecture, type.prefix) : architecture;
+}
+
+function withoutPrefix(architecture: Architecture, prefix: string): Architecture {
+  const bare = (path: string): string => (path.startsWith(prefix) ? path.slice(prefix.length) : path);
+  const site = (each: Site): Site => ({ ...each, path: bare(each.path) });
+  const within = (scope: Scope): Scope => bareScope(scope, bare);
+  const { head } = architecture;
+  return {
+    ...architecture,
+    sites: architecture.sites.map(site),
+    encodeOnly: architecture.encodeOnly.map(site),
+    lookups: architecture.lookups.map((lookup) => ({ ...lookup, site: bare(lookup.site) })),
+    encode: (scope, inputs) => architecture.encode(within(scope), inputs),
+    head: bareHead(head, within),
+  };
+}
+
+function bareHead({ tokens, ...head }: Head, within: (scope: Scope) => Scope): Head {
+  return {
+    ...head,
+    forward: (scope, inputs) => head.forward(within(scope), inputs),
+    ...(tokens && { tokens: (scope, inputs) => tokens(within(scope), inputs) }),
+  };
+}
+
+function bareScope(scope: Scope, bare: (path: string) => string): Scope {
+  return {
+    linear: (path, x) => scope.linear(bare(path), x),
+    embedding: (path, ids) => scope.embedding(bare(path), ids),
+    layerNorm: (path, x, epsilon) => scope.layerNorm(bare(path), x, epsilon),
+    rmsNorm: (path, x, epsilon) => scope.rmsNorm(bare(path), x, epsilon),
+    weight: (name) => scope.weight(bare(name)),
+  };
+}
