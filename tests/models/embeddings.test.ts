@@ -108,16 +108,16 @@ describe('a folder of sentence-transformers', () => {
   const from = tiny('roberta');
   const bytes = (content: unknown) => new TextEncoder().encode(JSON.stringify(content));
   const old = (mode: string) => ({ pooling_mode_cls_token: mode === 'cls', pooling_mode_mean_tokens: mode === 'mean' });
-  const withModules = (classes: readonly string[], pooling: unknown, length?: number) => {
+  const withModules = async (classes: readonly string[], pooling: unknown, length?: number) => {
     const storage = folder(from, 'tokens');
     const modules = classes.map((type, idx) => ({
       idx,
       path: idx === 0 ? '' : `${idx}_${type.split('.').at(-1)}`,
       type,
     }));
-    storage.write('tiny/modules.json', bytes(modules));
-    storage.write('tiny/1_Pooling/config.json', bytes(pooling));
-    if (length !== undefined) storage.write('tiny/sentence_bert_config.json', bytes({ max_seq_length: length }));
+    await storage.write('tiny/modules.json', bytes(modules));
+    await storage.write('tiny/1_Pooling/config.json', bytes(pooling));
+    if (length !== undefined) await storage.write('tiny/sentence_bert_config.json', bytes({ max_seq_length: length }));
     return fromPretrained('tiny', { ...options, storage });
   };
   const two = ['sentence_transformers.models.Transformer', 'sentence_transformers.models.Pooling'];
