@@ -68,18 +68,30 @@ export function program(): Command {
 }
 
 /**
- * Asks for a command's mandatory options after its unknown ones are refused, all at once: `--ouput x` is told for what it is, not as a
- * missing `--out`.
+ * Asks for everything that a command lacks in one line, after its unknown options are refused: `--ouput x` is told for what it is, not
+ * as a missing `--out`.
  */
 function askMandatoryLast(command: Command): void {
-  const needed = command.options.filter(({ mandatory }) => mandatory);
-  for (const option of needed) option.mandatory = false;
+  command.usage(command.usage()); // before its arguments seem to be optional
+  const args = command.registeredArguments.map((argument) => ({ argument, required: argument.required }));
+  const options = command.options.filter(({ mandatory }) => mandatory);
+  for (const { argument } of args) argument.required = false;
+  for (const option of options) option.mandatory = false;
   command.hook('preAction', (_, called) => {
-    const missing = needed.filter((option) => called.getOptionValue(option.attributeName()) === undefined);
+    const given = (option: string): boolean => called.getOptionValue(option) !== undefined;
+    const missing = [
+      ...args.flatMap(({ argument, required }, at) =>
+        required && called.args[at] === undefined ? [`<${argument.name()}>`] : [],
+      ),
+      ...options.filter((option) => !given(option.attributeName())).map(({ flags }) => flags),
+      ...(given('dev') && !given('train') ? ['--train <file>'] : []),
+    ];
     if (missing.length === 0) return;
-    const flags = missing.map((option) => `'${option.flags}'`).join(', ');
-    called.error(`error: required option${missing.length === 1 ? '' : 's'} ${flags} not specified`, {
-      code: 'commander.missingMandatoryOptionValue',
-    });
+    called.error(
+      `error: missing: ${missing.join(', ')}; peft-bench ${called.name()} --help explains ${missing.length === 1 ? 'it' : 'them'}`,
+      {
+        code: 'commander.missingMandatoryOptionValue',
+      },
+    );
   });
 }

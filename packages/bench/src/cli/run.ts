@@ -24,7 +24,6 @@ import { runTrials, tune, withoutHopeless } from '../run/run-trials.js';
 import type { TrialRunner } from '../run/runner.js';
 import { assertSharable, parseShard, planTrials, shardOf, type Shard, type TrialContext } from '../study/trials.js';
 import {
-  assertForResults,
   count,
   countFromZero,
   defaultWorkers,
@@ -35,8 +34,9 @@ import {
   withRunFlags,
   type RunFlags,
 } from './flags.js';
+import { checkOut, FORCE, type OutFlags } from './out-folder.js';
 
-interface Flags extends RunFlags {
+interface Flags extends RunFlags, OutFlags {
   readonly workers?: number;
   readonly queue?: string;
   readonly shard?: Shard;
@@ -55,6 +55,7 @@ export function addRunCommand(program: Command): void {
     .addOption(queueOption('hand the trials to the workers of a Redis: redis://host:port'))
     .option('--shard <i/n>', 'run a share of the trials: 0/4, 1/4, 2/4 and 3/4 are a whole', parseShard)
     .option('--checkpoint-every <steps>', 'steps between two checkpoints of a trial: 50', count)
+    .option(...FORCE)
     .option('--json', 'one JSON line on stdout for each finished trial')
     .action(async (flags: Flags) => {
       process.exitCode = await untilSignal((signal) => run(flags, signal));
@@ -64,7 +65,7 @@ export function addRunCommand(program: Command): void {
 /** The exit code of a run: 0 all done, 1 some failed, 130 interrupted. */
 async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   const { out, shard } = flags;
-  assertForResults(out);
+  checkOut(flags, 'results');
   const openRunner = await runnerFromFlags(flags);
   const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
   if (shard) assertSharable(composed.study);
