@@ -1,6 +1,7 @@
 import { availableParallelism, freemem, totalmem } from 'node:os';
 import type { Command } from 'commander';
 import { listBackends, type BackendReport } from '@peftjs/engine';
+import { commandName } from '../registry/command-name.js';
 import { engineFromFlags, isOffered, isOnDevice } from '../registry/executors.js';
 import { offeredMethods } from '../registry/methods.js';
 import { assertStarts } from '../run/processes.js';
@@ -39,7 +40,7 @@ async function diagnose(): Promise<void> {
 const NOT_READY = 1;
 
 /** A command that shows in half a minute that everything works. */
-const TRY = 'npx peft-bench run --preset smoke --out results/smoke';
+const TRY = `npx ${commandName} run --preset smoke --out results/smoke`;
 
 /**
  * Whether the machine can train, in a line that a command follows: one to try it, or one that brings what is missing. `compiled` on

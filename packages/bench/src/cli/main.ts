@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { onWarning } from '@peftjs/core';
+import { commandName } from '../registry/command-name.js';
 import { packageRoot } from '../registry/packages.js';
 import { printable, printableLines } from '../report/format.js';
 import { showWarning } from '../run/progress.js';
@@ -34,7 +35,7 @@ function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
   const { code, message } = failureOf(error);
   const line = message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
-  process.stderr.write(`peft-bench: ${printable(line)}\n`);
+  process.stderr.write(`${commandName}: ${printable(line)}\n`);
   if (!code.startsWith('PEFT_') && !code.startsWith('commander.') && error instanceof Error) {
     process.stderr.write(`${printableLines(error.stack ?? '')}\n`);
   }
@@ -44,7 +45,7 @@ function exitCodeOf(error: unknown): number {
 /** `peft-bench` with all of its commands; what is wrong on a command line is thrown as a CommanderError. */
 export function program(): Command {
   const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
-  const root = new Command('peft-bench')
+  const root = new Command(commandName)
     .description('Compare methods of parameter-efficient fine-tuning at equal parameter budgets.')
     .version(version, '--version')
     .exitOverride()
@@ -88,7 +89,7 @@ function askMandatoryLast(command: Command): void {
     ];
     if (missing.length === 0) return;
     called.error(
-      `error: missing: ${missing.join(', ')}; peft-bench ${called.name()} --help explains ${missing.length === 1 ? 'it' : 'them'}`,
+      `error: missing: ${missing.join(', ')}; ${commandName} ${called.name()} --help explains ${missing.length === 1 ? 'it' : 'them'}`,
       {
         code: 'commander.missingMandatoryOptionValue',
       },

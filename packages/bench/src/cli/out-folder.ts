@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { commandName } from '../registry/command-name.js';
 import { ADAPTER_CONFIG, ConfigError } from '@peftjs/core/method';
 
 /** Adds the flags of a command that writes a folder. */
@@ -33,7 +34,7 @@ export function checkOut({ out, force = false }: OutFlags, written: Written): vo
   const content = contentOf(out);
   if (content === undefined || (content === RESULTS && written === 'results')) return;
   if (content === ADAPTER && written === 'adapter') {
-    process.stderr.write(`peft-bench: ${out} holds an adapter, which the new one will replace; Ctrl-C keeps it\n`);
+    process.stderr.write(`${commandName}: ${out} holds an adapter, which the new one will replace; Ctrl-C keeps it\n`);
   } else if (!force) {
     throw new ConfigError(
       `--out ${out} holds ${content}; name another folder for the ${written}, or add --force to write into this one`,
