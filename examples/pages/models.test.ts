@@ -16,7 +16,16 @@ import {
 import { tensorAt } from '@peftjs/core/method';
 import { checkOnnx, compiled, exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
-import { fromPretrained, generate, generateText, hubFiles, openFolder, saveMerged, saveOnnx } from '@peftjs/models';
+import {
+  fromPretrained,
+  generate,
+  generateChat,
+  generateText,
+  hubFiles,
+  openFolder,
+  saveMerged,
+  saveOnnx,
+} from '@peftjs/models';
 import {
   causalEvaluation,
   encodeLanguage,
@@ -133,11 +142,11 @@ describe('writing', () => {
     // #region answer
     const model = await fromPretrained('HuggingFaceTB/SmolLM2-135M-Instruct', { task: 'causal-lm' });
     const messages = [{ role: 'user', content: 'What is an atom?' }];
-    const answer = await generateText(model, messages, { executor: compiled(), maxNewTokens: 40 });
+    const answer = await generateChat(model, messages, { executor: compiled(), maxNewTokens: 40 }); // { role, content }
     const prompt = model.tokenizer.chatTemplate?.render(messages, { addGenerationPrompt: true }); // what it answers
     // #endregion answer
     expect(prompt).toBe('What is an atom?: ');
-    expect(answer).not.toBe('');
+    expect(answer).toMatchObject({ role: 'assistant', content: expect.stringMatching(/./) as string });
   });
 
   it('several, drawn by their probability', async () => {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -15,6 +15,10 @@ beforeAll(async () => {
   await mkdir(path('adapter'));
   await writeFile(path('adapter/adapter_config.json'), '{"peft_type": "LORA"}');
   await mkdir(path('run/results'), { recursive: true });
+  await mkdir(path('base'));
+  await writeFile(path('base/config.json'), '{}');
+  await mkdir(path('notes'));
+  for (const name of ['1.txt', '2.txt', '3.txt', '4.txt']) await writeFile(path(`notes/${name}`), '');
   await writeFile(path('schedule.json'), '{"protocol": {"schedule": "cosin"}}');
   await writeFile(path('field.json'), '{"protocols": {}}');
   await writeFile(path('options.json'), '{"methods": {"lora": {"options": {"lora_alpah": 1}}}}');
@@ -32,6 +36,7 @@ async function refusal(line: string): Promise<string> {
 describe('the nearest name is suggested on the one line', () => {
   it.each([
     ['a method', 'run --method lroa --out @out', /--method 'lroa' is unknown \(did you mean 'lora'\?\); known are/],
+    ['a method in any case', 'train --method Lroa --out @out', /--method 'Lroa' is unknown \(did you mean 'lora'\?\)/],
     ['a task', 'run --task uci-sentimnet --out @out', /did you mean 'uci-sentiment'/],
     ['a preset', 'run --preset quik --out @out', /did you mean 'quick'/],
     ['an engine', 'run --engine compield --out @out', /compiled, eager \(did you mean 'compiled'\?\)/],
@@ -62,8 +67,10 @@ describe('the nearest name is suggested on the one line', () => {
 
 it('missing flags are asked for all at once', async () => {
   expect(await refusal('manifest')).toBe(
-    "peft-bench: required options '--out <folder>', '--kubernetes', '--image <image>' not specified",
+    'peft-bench: missing: --out <folder>, --kubernetes, --image <image>; peft-bench manifest --help explains them',
   );
+  expect(await refusal('export --model m')).toMatch(/: missing: <adapter>, --format <format>, --out <folder>;/);
+  expect(await refusal('train --dev @dev.tsv')).toMatch(/: missing: --method <names>, --out <folder>, --train <file>;/);
 });
 
 describe('a budget that the modules cannot hold is refused, with the largest possible one', () => {
@@ -106,18 +113,30 @@ describe('names of methods', () => {
 });
 
 describe('a folder for the output', () => {
-  it('of a run is not that of an adapter', async () => {
-    expect(await refusal('run --out @adapter')).toMatch(/adapter holds an adapter; name another folder/);
+  it.each([
+    ['run --out @adapter', /adapter holds an adapter; name another folder for the results, or add --force/],
+    ['train --method lora --out @run', /run holds the results of a run; name another folder for the adapter/],
+    [
+      'train --method lora --out @notes',
+      /notes holds other files \(1\.txt, 2\.txt, 3\.txt, \.\.\); name another folder/,
+    ],
+    ['run --out @notes', /notes holds other files/],
+    ['export @adapter --format peft --out @adapter', /adapter holds an adapter; name another folder for the export/],
+    ['export @adapter --format merged --out @base', /base holds a model; name another folder for the export/],
+    ['train --method lora --out @notes/1.txt', /is a file; name a folder for the adapter/],
+  ])('holds nothing else: %s', async (line, message) => {
+    expect(await refusal(line)).toMatch(message);
+    expect((await readdir(path('notes'))).sort()).toEqual(['1.txt', '2.txt', '3.txt', '4.txt']);
   });
 
-  it('of an adapter is not that of a run', async () => {
-    expect(await refusal('train --method lora --out @run')).toMatch(/run holds the results of a run/);
-  });
-
-  it('of an adapter may be that of another one, which is told', async () => {
-    await peftBench(['train', '--method', 'lora', ...task, '--out', path('twice')]);
-    const { code, stderr } = await peftBench(['train', '--method', 'lora', ...task, '--out', path('twice')]);
+  it('of an adapter may be that of another one, which is told, and anything with --force', async () => {
+    await mkdir(path('twice'));
+    await writeFile(path('twice/notes.txt'), 'mine');
+    const train = () => peftBench(['train', '--method', 'lora', ...task, '--out', path('twice'), '--force']);
+    expect((await train()).code).toBe(0);
+    const { code, stderr } = await train();
     expect(stderr).toMatch(/twice holds an adapter, which the new one will replace/);
     expect(code).toBe(0);
+    expect(await readFile(path('twice/notes.txt'), 'utf8')).toBe('mine');
   });
 });

@@ -15,12 +15,13 @@ const NAMES: Readonly<Record<string, string>> = { ' ': 'Ġ', '\n': 'Ċ' };
 
 const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
 
-/** A tokenizer.json whose tokens are the characters of a text, after one that ends it. */
-function characterTokenizer(text: string): unknown {
+/** A tokenizer.json whose tokens are the characters of a text, between one that ends it and further special ones. */
+function characterTokenizer(text: string, special: readonly string[]): unknown {
   const tokens = [END, ...Array.from(new Set(text), (character) => NAMES[character] ?? character)];
+  const added = [[END, END_ID] as const, ...special.map((token, index) => [token, tokens.length + index] as const)];
   return {
     version: '1.0',
-    added_tokens: [{ id: END_ID, content: END, special: true, normalized: false }],
+    added_tokens: added.map(([content, id]) => ({ id, content, special: true, normalized: false })),
     normalizer: null,
     pre_tokenizer: byteLevel,
     post_processor: null,
@@ -29,13 +30,17 @@ function characterTokenizer(text: string): unknown {
   };
 }
 
-/** The folder `tiny` in memory: a small random decoder that reads and writes the characters of a text. */
+/** The folder `tiny` in memory: a small random decoder that reads and writes the characters of a text, and special tokens. */
 export async function characterDecoder(
   network: Extract<Network, 'gpt2' | 'llama' | 'qwen2'>,
   text: string,
+  special: readonly string[] = [],
 ): Promise<Storage> {
   const ids = { bos_token_id: END_ID, eos_token_id: END_ID };
   const storage = folder(tiny(network), 'next', { config: ids });
-  await storage.write('tiny/tokenizer.json', new TextEncoder().encode(JSON.stringify(characterTokenizer(text))));
+  await storage.write(
+    'tiny/tokenizer.json',
+    new TextEncoder().encode(JSON.stringify(characterTokenizer(text, special))),
+  );
   return storage;
 }

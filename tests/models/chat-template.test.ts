@@ -1,6 +1,17 @@
+import { attach, mergeAndUnload, train } from '@peftjs/core';
 import { CheckpointError, UnsupportedError } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
-import { fromPretrained, generate, generateText, type PretrainedModel } from '@peftjs/models';
+import { lora } from '@peftjs/lora';
+import {
+  fromPretrained,
+  generate,
+  generateChat,
+  generateText,
+  saveMerged,
+  saveOnnx,
+  type PretrainedModel,
+} from '@peftjs/models';
+import { encodeLanguage, languageSet, trainingData } from '@peftjs/tasks';
 import { describe, expect, it } from 'vitest';
 import { characterDecoder } from './characters.js';
 
@@ -53,17 +64,97 @@ describe('the chat template of a folder', () => {
   });
 });
 
-describe('generateText of a conversation', () => {
+/** The smallest ChatML: what is said stands between two special tokens. */
+const CHATML =
+  "{% for m in messages %}{{ '<|im_start|>' ~ m.role[0] ~ m.content ~ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}<|im_start|>a{% endif %}";
+const MARKS = ['<|im_start|>', '<|im_end|>'];
+const [END, IM_START, IM_END] = [0, 7, 8];
+
+async function loadChatML(template = CHATML, marks = MARKS) {
+  const storage = await characterDecoder('gpt2', 'abcus\n', marks);
+  for (const [name, content] of Object.entries(settings(template))) {
+    await storage.write(`tiny/${name}`, new TextEncoder().encode(content));
+  }
+  return { storage, model: await fromPretrained('tiny', { storage, task: 'causal-lm' }) };
+}
+
+describe('generateChat', () => {
   it('goes on with what the template writes, and begins it by nothing else', async () => {
     const model = await load(settings(MARKED));
     const options = { maxNewTokens: 5, eosTokenId: [] };
     const [after] = await generate(model, [model.tokenizer.tokenIds('babc')], { executor, ...options });
-    expect(await generateText(model, messages, { executor, ...options })).toBe(
-      model.tokenizer.decode(after?.ids ?? []),
-    );
+    expect(await generateChat(model, messages, { executor, ...options })).toEqual({
+      role: 'assistant',
+      content: model.tokenizer.decode(after?.ids ?? []),
+    });
   });
 
-  it('needs a template', async () => {
-    await expect(generateText(await load({}), messages, { executor })).rejects.toThrow(UnsupportedError);
+  it('needs a template, its own or one that it is given', async () => {
+    const model = await load({});
+    await expect(generateChat(model, messages, { executor })).rejects.toThrow(UnsupportedError);
+    const template = () => 'abc';
+    const options = { executor, maxNewTokens: 3, eosTokenId: [] };
+    const content = await generateText(model, 'abc', options);
+    expect(await generateChat(model, messages, { ...options, template })).toEqual({ role: 'assistant', content });
+  });
+
+  it.each([[[]], ['ab'], [[{ role: 'user' }]]])(
+    'refuses %j in place of messages, as generateText refuses messages',
+    async (bad) => {
+      const model = await load(settings(MARKED));
+      await expect(generateChat(model, bad as never, { executor })).rejects.toThrow('expected a list of messages like');
+      const text = generateText(model, messages as never, { executor });
+      await expect(text).rejects.toThrow('for the messages of a conversation use generateChat');
+    },
+  );
+});
+
+describe('the end of a turn', () => {
+  it.each([
+    ['the token that the template closes an answer with', CHATML, MARKS, [END, IM_END]],
+    ['the first one of several', CHATML.replace('<|im_end|>', '..<|im_start|><|im_end|>'), MARKS, [END, IM_START]],
+    ['none where the vocabulary has no such token', CHATML, [], [END]],
+    ['none where the template cannot be rendered', '{% for %}', MARKS, [END]],
+  ])('is %s', async (_, template, marks, ids) => {
+    expect((await loadChatML(template, marks)).model.eosTokenIds).toEqual(ids);
+  });
+
+  it('is learnt, and stops a chat; a folder of the merged model says so', { timeout: 30_000 }, async () => {
+    const { storage, model } = await loadChatML();
+    const answered = (said: string, answer: string) => ({
+      messages: [
+        { role: 'user' as const, content: said },
+        { role: 'assistant' as const, content: answer },
+      ],
+    });
+    const set = await languageSet('talk', [answered('a', 'bb'), answered('b', 'c')]);
+    const rows = encodeLanguage(set, model.tokenizer, { maxTokens: 16 });
+    const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
+    await train(peft, trainingData(rows, { batchSize: 2, seed: 1 }), { executor, epochs: 60, learningRate: 2e-2 });
+
+    const merged = mergeAndUnload(peft);
+    const asked = [{ role: 'user', content: 'a' }];
+    for (const one of [peft, merged]) {
+      expect(await generateChat(one, asked, { executor })).toEqual({ role: 'assistant', content: 'bb' });
+    }
+    const graph = new Uint8Array([1]);
+    await saveMerged(merged, 'merged', { sourceStorage: storage, storage });
+    await saveOnnx(merged, graph, 'onnx', { sourceStorage: storage, storage, maxTokens: 16 });
+    for (const folder of ['merged', 'onnx']) {
+      const config: unknown = JSON.parse(
+        new TextDecoder().decode(await storage.read(`${folder}/generation_config.json`)),
+      );
+      expect(config).toEqual({ bos_token_id: END, pad_token_id: END, eos_token_id: [END, IM_END] });
+    }
+  });
+
+  it('leaves the other settings of a generation_config.json as they are', async () => {
+    const { storage } = await loadChatML();
+    const own = { temperature: 0.6, eos_token_id: 3 };
+    await storage.write('tiny/generation_config.json', new TextEncoder().encode(JSON.stringify(own)));
+    const model = await fromPretrained('tiny', { storage, task: 'causal-lm' });
+    await saveMerged(model, 'merged', { sourceStorage: storage, storage });
+    const merged: unknown = JSON.parse(new TextDecoder().decode(await storage.read('merged/generation_config.json')));
+    expect(merged).toEqual({ temperature: 0.6, eos_token_id: [3, IM_END] });
   });
 });

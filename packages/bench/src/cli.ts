@@ -1,4 +1,5 @@
 import { main } from './cli/main.js';
+import { commandName } from './registry/command-name.js';
 
 /** Exit code of a process that writes to a closed pipe, as if SIGPIPE had ended it. */
 const UNREAD = 141;
@@ -13,6 +14,6 @@ await main(process.argv);
 /** Write errors are reported on stderr; a closed pipe is no error. */
 function endOf(error: NodeJS.ErrnoException): never {
   if (error.code === 'EPIPE') process.exit(UNREAD);
-  process.stderr.write(`peft-bench: cannot write to stdout: ${error.message}\n`);
+  process.stderr.write(`${commandName}: cannot write to stdout: ${error.message}\n`);
   process.exit(1);
 }

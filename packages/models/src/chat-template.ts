@@ -3,6 +3,7 @@
  * no more trusted than one: it reaches nothing but the conversation and the names of the special tokens, and its size, what it
  * computes and what it writes are bounded.
  */
+import { PeftError } from '@peftjs/core';
 import { CheckpointError, DataError } from '@peftjs/core/method';
 import { reasonOf } from './json.js';
 
@@ -24,6 +25,40 @@ export interface ChatTemplate {
    * @throws CheckpointError for a template that is broken, too large, or computes or writes too much.
    */
   readonly render: (messages: readonly ChatMessage[], options: { readonly addGenerationPrompt: boolean }) => string;
+}
+
+/** A conversation that ends with an answer, to see what a template writes after it. */
+const ANSWER = 'answer0answer';
+const ANSWERED: readonly ChatMessage[] = [
+  { role: 'user', content: 'question' },
+  { role: 'assistant', content: ANSWER },
+];
+
+/**
+ * The id of the special token that a template closes the assistant's message with, e.g. that of `<|im_end|>`: a model trained on
+ * conversations ends its turn with it. Undefined where the template writes no such token, or cannot be rendered.
+ */
+export function endOfTurnId(
+  render: ChatTemplate['render'],
+  specialTokens: ReadonlyMap<string, number>,
+): number | undefined {
+  const after = afterAnswer(render);
+  const places = [...specialTokens]
+    .map(([token, id]) => ({ id, length: token.length, at: after.indexOf(token) }))
+    .filter(({ at }) => at >= 0);
+  return places.sort((a, b) => a.at - b.at || b.length - a.length)[0]?.id;
+}
+
+/** What a template writes after the assistant's words; nothing for one that is broken, which is reported when it is used. */
+function afterAnswer(render: ChatTemplate['render']): string {
+  try {
+    const text = render(ANSWERED, { addGenerationPrompt: false });
+    const at = text.lastIndexOf(ANSWER);
+    return at < 0 ? '' : text.slice(at + ANSWER.length);
+  } catch (error) {
+    if (error instanceof PeftError) return '';
+    throw error;
+  }
 }
 
 /** What a template is made from. */

@@ -29,6 +29,7 @@ import type { PretrainedModel } from './pretrained.js';
 import { architectureFor } from './transformers/bare.js';
 import { embeddingFiles } from './transformers/sentence-transformers.js';
 import { CONFIG_FILE, type ConfigFile, type ModelType } from './transformers/config.js';
+import { GENERATION_CONFIG_FILE } from './transformers/tokenizer.js';
 import { WEIGHTS_FILE } from './transformers/weights.js';
 
 /**
@@ -47,13 +48,14 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
   assertFullPrecision(model);
   checkFinite(model.weights, model.name);
   const { tokenizer, transformers } = await readSource(model, options);
+  const files = withEndings(tokenizer, model, transformers?.config);
   if (transformers === undefined) {
     throw new UnsupportedError(`transformers knows no model like '${model.name}'; export it as ONNX`, model.name);
   }
   const head = described(model, options.labels);
   const config = encodeJson(mergedSettings(transformers, head));
   const weights = writeSafetensors(storedWeights(model, transformers, head), { format: 'pt' });
-  const others = [[WEIGHTS_FILE, weights] as const, ...tokenizer, ...sentenceFiles(model)];
+  const others = [[WEIGHTS_FILE, weights] as const, ...files, ...sentenceFiles(model)];
   await writeFolder(storage, {
     config: { path: joined(folder, CONFIG_FILE), bytes: config },
     others: others.map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
@@ -87,6 +89,26 @@ function paddingSettings(settings: unknown): Record<string, unknown> {
   const end = field(settings, 'eos_token_id');
   const id: unknown = field(settings, 'pad_token_id') ?? (Array.isArray(end) ? end[0] : end);
   return { pad_token_id: id ?? null };
+}
+
+/**
+ * The files of a tokenizer. For a model with a chat template their generation_config.json ends a text where `generate` ends it, so also
+ * at the end of the assistant's turn.
+ */
+function withEndings(files: SourceFiles['tokenizer'], model: Model, config?: ConfigFile): SourceFiles['tokenizer'] {
+  const { eosTokenIds = [], tokenizer } = model as Partial<PretrainedModel>;
+  if (model.task !== 'causal-lm' || !tokenizer?.chatTemplate || eosTokenIds.length === 0) return files;
+  const bytes = files.get(GENERATION_CONFIG_FILE);
+  const own = bytes ? parseJson(bytes, GENERATION_CONFIG_FILE) : generationDefaults(config);
+  const [only, ...others] = eosTokenIds;
+  const settings = { ...(own as object), eos_token_id: others.length === 0 ? only : eosTokenIds };
+  return new Map(files).set(GENERATION_CONFIG_FILE, encodeJson(settings));
+}
+
+/** What transformers takes from config.json where there is no generation_config.json, and does not look for where there is one. */
+function generationDefaults(config?: ConfigFile): Record<string, unknown> {
+  const ids = ['bos_token_id', 'pad_token_id'].map((name) => [name, field(config?.settings, name)] as const);
+  return Object.fromEntries(ids.filter(([, id]) => typeof id === 'number'));
 }
 
 /** The weights as torch holds them. @throws CheckpointError when the settings are those of another model. */
@@ -156,8 +178,8 @@ export async function saveOnnx(
   const { storage = diskStorage(), maxTokens } = options;
   const source = await readSource(model, options);
   const config = encodeJson(settings(source, described(model, options.labels)));
-  const own = new Map([...source.tokenizer, ...sentenceFiles(model)]);
-  const files = own.set(TOKENIZER_CONFIG, encodeJson(tokenizerSettings(source, maxTokens)));
+  const own = [...withEndings(source.tokenizer, model, source.transformers?.config), ...sentenceFiles(model)];
+  const files = new Map(own).set(TOKENIZER_CONFIG, encodeJson(tokenizerSettings(source, maxTokens)));
   await writeFolder(storage, {
     config: { path: joined(folder, CONFIG_FILE), bytes: config },
     others: [[GRAPH_FILE, graph] as const, ...files].map(([file, bytes]) => ({ path: joined(folder, file), bytes })),

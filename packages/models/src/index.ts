@@ -1,9 +1,9 @@
 export { fromPretrained, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
 export type { WeightDtype } from './checkpoint.js';
 export type { Pooling, PoolingMode } from './pooling.js';
-export { generate, generateText, openGenerator, type TextGenerator } from './generation/generate.js';
+export { generate, generateChat, generateText, openGenerator, type TextGenerator } from './generation/generate.js';
 export type { Generated, GenerateOptions, WrittenToken } from './generation/options.js';
-export type { GenerateTextOptions } from './generation/text.js';
+export type { GenerateChatOptions, GenerateTextOptions } from './generation/text.js';
 export type { EncodeOptions, Encoding, Tokenizer } from './tokenizer.js';
 export type { ChatMessage, ChatTemplate } from './chat-template.js';
 export type { LoadProgress } from './folder.js';

@@ -2,7 +2,7 @@ import * as huggingFace from '@huggingface/tokenizers';
 import { CheckpointError } from '@peftjs/core/method';
 import type { ChatTemplate } from './chat-template.js';
 import { sha256 } from './fingerprint.js';
-import { reasonOf } from './json.js';
+import { field, reasonOf } from './json.js';
 import { checkPatterns } from './tokenizer-patterns.js';
 
 /** What a model reads of a text. */
@@ -53,6 +53,8 @@ export interface Tokenizer {
   readonly addBosToken: boolean;
   /** Id of the token in padding: its own, else, as everyone helps GPT-2 to one, that which ends a text. */
   readonly padTokenId?: number | undefined;
+  /** Ids of the tokens with a meaning of their own, by their text, e.g. of '<|im_end|>'. `decode` leaves them out. */
+  readonly specialTokens: ReadonlyMap<string, number>;
   /** How the model reads a conversation, where it is a language model that says so. */
   readonly chatTemplate?: ChatTemplate | undefined;
 }
@@ -126,7 +128,7 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
   const inOnePiece = (text: string): number[] => tokenizer.tokenize(text).map(idOf);
   const tokenIds = cutsAtBlanks(definition) ? byWords(inOnePiece) : inOnePiece;
   const idsOf = (text: string): number[] => tokenIds(text.slice(0, mostCharacters));
-  const specialTokens = [null, []].map((second) => sequence(tokenizer, [], second).tokens.length);
+  const tokensAround = [null, []].map((second) => sequence(tokenizer, [], second).tokens.length);
   const isUnread = (text = ''): boolean => text.length > mostCharacters && text.slice(mostCharacters).trim() !== '';
   return {
     fingerprint,
@@ -134,12 +136,13 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
     ...special,
     addBosToken: begins(tokenizer, special.bosTokenId),
     padTokenId: special.padTokenId ?? special.eosTokenId,
+    specialTokens: specialTokensOf(definition),
     truncations: ['longest_first', 'only_first', 'only_second'],
     tokenIds,
     decode: (ids) => (ids.length === 0 ? '' : tokenizer.decode([...ids], DECODING)),
     encode(text, pair, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
-      const special = specialTokens[pair ? 1 : 0] as number;
+      const special = tokensAround[pair ? 1 : 0] as number;
       const limit = { most, special, truncation: options.truncation ?? 'longest_first' };
       const kept = shortened(tokenizer, idsOf(text), pair ? idsOf(pair) : null, limit);
       const { tokens, types } = kept;
@@ -148,6 +151,16 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
       return types && tokenTypes > 1 ? { ids, typeIds: types, truncated } : { ids, truncated };
     },
   };
+}
+
+function specialTokensOf({ added_tokens: added }: TokenizerDefinition): Map<string, number> {
+  const tokens: unknown[] = Array.isArray(added) ? added : [];
+  return new Map(
+    tokens
+      .filter((token) => field(token, 'special') === true)
+      .map((token): [string, number] => [String(field(token, 'content')), Number(field(token, 'id'))])
+      .filter(([token]) => token !== ''),
+  );
 }
 
 /**

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { CheckpointError, DataError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
-import { createChatTemplate, type ChatMessage } from '../src/chat-template.js';
+import { createChatTemplate, endOfTurnId, type ChatMessage } from '../src/chat-template.js';
 
 interface Golden {
   readonly name: string;
@@ -34,6 +34,18 @@ describe.each(templates)('the template of $name', ({ template: source, tokens, c
       expect(render).toThrow(`tokenizer_config.json refuses the conversation: ${String(refused)}`);
     } else expect(render()).toBe(text);
   });
+});
+
+it.each([
+  ['qwen', '<|im_end|>'],
+  ['llama-2', '</s>'],
+  ['gemma', '<end_of_turn>'],
+  ['llama-3', '<|eot_id|>'],
+])('the template of %s closes an answer with %s', async (name, token) => {
+  const { template: source, tokens } = templates.find((one) => one.name === name) as Golden;
+  const { render } = await createChatTemplate({ source, file: 'tokenizer_config.json', tokens });
+  const special = ['<|endoftext|>', '<s>', '<|im_start|>', '<start_of_turn>', '<|start_header_id|>', token];
+  expect(endOfTurnId(render, new Map(special.map((one, id) => [one, id])))).toBe(special.indexOf(token));
 });
 
 describe('a template from a folder', () => {

@@ -1,17 +1,23 @@
 import { availableParallelism, freemem, totalmem } from 'node:os';
 import type { Command } from 'commander';
 import { listBackends, type BackendReport } from '@peftjs/engine';
+import { commandName } from '../registry/command-name.js';
 import { engineFromFlags, isOffered, isOnDevice } from '../registry/executors.js';
 import { offeredMethods } from '../registry/methods.js';
 import { assertStarts } from '../run/processes.js';
 import { numericVersions } from '../study/trials.js';
 
-/** `peft-bench doctor`: what this machine can run, and what is missing. */
+/** `peft-bench doctor`: a verdict, then what this machine can run, and what is missing. */
 export function addDoctorCommand(program: Command): void {
   program.command('doctor').description('say what this machine can run, and what is missing').action(diagnose);
 }
 
 async function diagnose(): Promise<void> {
+  const backends = await offeredBackends();
+  const methods = await offeredMethods();
+  const { isReady, line } = verdictOf(backends, methods.length);
+  process.stdout.write(`${line}\n\n`);
+  if (!isReady) process.exitCode = NOT_READY;
   const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   const { node, ...packages } = await numericVersions();
   say('machine', [
@@ -22,13 +28,45 @@ async function diagnose(): Promise<void> {
     'packages',
     Object.entries(packages).map(([name, version]) => `${name} ${version}`),
   );
-  const backends = await offeredBackends();
   const auto = backends.find(({ executor, available }) => executor === 'eager' && available);
   say('engines', [...backends.map(engineLine), `yes  eager on auto (${String(auto?.backend)})`]);
   say(
     'methods',
-    (await offeredMethods()).map(({ name, packageName, version }) => `${name} (${packageName} ${version})`),
+    methods.map(({ name, packageName, version }) => `${name} (${packageName} ${version})`),
   );
+}
+
+/** Exit code of a machine that cannot train. */
+const NOT_READY = 1;
+
+/** A command that shows in half a minute that everything works. */
+const TRY = `npx ${commandName} run --preset smoke --out results/smoke`;
+
+/**
+ * Whether the machine can train, in a line that a command follows: one to try it, or one that brings what is missing. `compiled` on
+ * the CPU is what commands take by themselves; with `eager` alone they need `--engine eager`.
+ */
+export function verdictOf(
+  backends: readonly BackendReport[],
+  methods: number,
+): { readonly isReady: boolean; readonly line: string } {
+  const usual = backends.find(({ executor, backend }) => executor === 'compiled' && backend === 'cpu');
+  const available = backends.filter((report) => report.available);
+  if (methods === 0) {
+    return { isReady: false, line: 'Not ready: no package with a method is installed; npm install @peftjs/lora' };
+  }
+  if (usual?.available) {
+    const names = ['compiled', 'eager'].flatMap((executor) => {
+      const on = available.filter((report) => report.executor === executor).map(({ backend }) => backend);
+      return on.length > 0 ? [`${executor} on ${on.join(', ')}`] : [];
+    });
+    return { isReady: true, line: `Ready: ${methods} methods; ${names.join('; ')}. To try it: ${TRY}` };
+  }
+  const cure = usual?.install ?? 'npm rebuild onnxruntime-node --ignore-scripts=false';
+  const fault = `the default engine does not start (compiled on cpu: ${oneLine(usual?.reason)}); to repair it: ${cure}`;
+  const instead = available.find(({ executor }) => executor === 'eager');
+  if (!instead) return { isReady: false, line: `Not ready: ${fault}` };
+  return { isReady: true, line: `Ready with --engine eager --backend ${instead.backend} alone: ${fault}` };
 }
 
 /** What `--backend` takes. Whether there is a device is only seen by starting it, whatever libraries are installed. */
@@ -48,9 +86,14 @@ async function started({ executor, backend }: BackendReport): Promise<BackendRep
 
 function engineLine({ executor, backend, available, reason, install }: BackendReport): string {
   if (available) return `yes  ${executor} on ${backend}`;
-  const why = (reason ?? 'not available').replace(/ imported from [^;\s]+/, ''); // where Node looked is of no use here
+  const why = oneLine(reason);
   const cure = install === undefined || why.includes(install) ? '' : `; to install it: ${install}`;
   return `no   ${executor} on ${backend}: ${why}${cure}`;
+}
+
+/** A reason without where Node looked for a module, which is of no use here. */
+function oneLine(reason = 'not available'): string {
+  return reason.replace(/ imported from [^;\s]+/, '').replace(/\s*\n\s*/g, ' ');
 }
 
 function say(title: string, lines: readonly string[]): void {

@@ -23,17 +23,17 @@ import { offeredMethods, resolveMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { choice } from './flags.js';
 import { adapterConfig, withTensors } from './inspect.js';
+import { checkOut, withOutFlags, type OutFlags } from './out-folder.js';
 
-interface ExportFlags {
+interface ExportFlags extends OutFlags {
   readonly model?: string;
   readonly format: keyof typeof WRITERS;
   readonly labels?: string;
-  readonly out: string;
 }
 
 /** `peft-bench export`: an adapter for others, or the model that it makes. */
 export function addExportCommand(program: Command): void {
-  program
+  const command = program
     .command('export')
     .description('write an adapter as PEFT, or its model for transformers or transformers.js')
     .argument('<adapter>', 'an adapter, written here or by PEFT: a folder, or a hub id, organisation/name')
@@ -42,9 +42,8 @@ export function addExportCommand(program: Command): void {
     .option(
       '--labels <label,..>',
       'names of the classes in the order of the outputs, for an adapter that was saved without',
-    )
-    .requiredOption('--out <folder>', 'where it goes')
-    .action(exportAdapter);
+    );
+  withOutFlags(command, 'where it goes').action(exportAdapter);
 }
 
 /** What is written, and where to. */
@@ -84,7 +83,8 @@ function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
   return ['inputIds', 'attentionMask', ...(tokenizer.encode('a').typeIds ? (['tokenTypeIds'] as const) : [])];
 }
 
-async function exportAdapter(adapter: string, { model: base, format, labels, out }: ExportFlags): Promise<void> {
+async function exportAdapter(adapter: string, { model: base, format, labels, out, force }: ExportFlags): Promise<void> {
+  checkOut({ out, ...(force && { force }) }, 'export');
   const folder = await openFolder(adapter);
   const model = await baseModel(folder, base);
   const { path, storage } = folder;

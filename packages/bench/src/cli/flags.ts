@@ -1,8 +1,7 @@
-import { existsSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { ADAPTER_CONFIG, ConfigError, didYouMean, warnOnce } from '@peftjs/core/method';
+import { ConfigError, didYouMean, warnOnce } from '@peftjs/core/method';
 import type { DocumentEnd } from '@peftjs/tasks';
 import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
 import { offeredMethods } from '../registry/methods.js';
@@ -262,24 +261,6 @@ export function choice(flags: string, about: string, names: readonly string[]): 
     if (names.includes(value)) return value;
     throw new InvalidArgumentError(`Allowed choices are ${names.join(', ')}${didYouMean(value, names)}.`);
   });
-}
-
-/** @throws ConfigError if results cannot go to `out` because it is a file or holds an adapter. */
-export function assertForResults(out: string): void {
-  if (existsSync(out) && !statSync(out).isDirectory()) {
-    throw new ConfigError(`--out ${out} is a file; name a folder for the results`, 'out');
-  }
-  if (!existsSync(join(out, ADAPTER_CONFIG))) return;
-  throw new ConfigError(`--out ${out} holds an adapter; name another folder for the results`, 'out');
-}
-
-/** Says that an adapter will be replaced. @throws ConfigError where an adapter would get among the results of a run. */
-export function announceReplacement(out: string): void {
-  if (existsSync(join(out, 'results'))) {
-    throw new ConfigError(`--out ${out} holds the results of a run; name another folder for the adapter`, 'out');
-  }
-  if (!existsSync(join(out, ADAPTER_CONFIG))) return;
-  process.stderr.write(`peft-bench: ${out} holds an adapter, which the new one will replace; Ctrl-C keeps it\n`);
 }
 
 /** Exit code of what Ctrl-C has stopped. */

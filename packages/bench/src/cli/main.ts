@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { onWarning } from '@peftjs/core';
+import { commandName } from '../registry/command-name.js';
 import { packageRoot } from '../registry/packages.js';
 import { printable, printableLines } from '../report/format.js';
 import { showWarning } from '../run/progress.js';
@@ -34,7 +35,7 @@ function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
   const { code, message } = failureOf(error);
   const line = message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
-  process.stderr.write(`peft-bench: ${printable(line)}\n`);
+  process.stderr.write(`${commandName}: ${printable(line)}\n`);
   if (!code.startsWith('PEFT_') && !code.startsWith('commander.') && error instanceof Error) {
     process.stderr.write(`${printableLines(error.stack ?? '')}\n`);
   }
@@ -44,7 +45,7 @@ function exitCodeOf(error: unknown): number {
 /** `peft-bench` with all of its commands; what is wrong on a command line is thrown as a CommanderError. */
 export function program(): Command {
   const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
-  const root = new Command('peft-bench')
+  const root = new Command(commandName)
     .description('Compare methods of parameter-efficient fine-tuning at equal parameter budgets.')
     .version(version, '--version')
     .exitOverride()
@@ -68,18 +69,30 @@ export function program(): Command {
 }
 
 /**
- * Asks for a command's mandatory options after its unknown ones are refused, all at once: `--ouput x` is told for what it is, not as a
- * missing `--out`.
+ * Asks for everything that a command lacks in one line, after its unknown options are refused: `--ouput x` is told for what it is, not
+ * as a missing `--out`.
  */
 function askMandatoryLast(command: Command): void {
-  const needed = command.options.filter(({ mandatory }) => mandatory);
-  for (const option of needed) option.mandatory = false;
+  command.usage(command.usage()); // before its arguments seem to be optional
+  const args = command.registeredArguments.map((argument) => ({ argument, required: argument.required }));
+  const options = command.options.filter(({ mandatory }) => mandatory);
+  for (const { argument } of args) argument.required = false;
+  for (const option of options) option.mandatory = false;
   command.hook('preAction', (_, called) => {
-    const missing = needed.filter((option) => called.getOptionValue(option.attributeName()) === undefined);
+    const given = (option: string): boolean => called.getOptionValue(option) !== undefined;
+    const missing = [
+      ...args.flatMap(({ argument, required }, at) =>
+        required && called.args[at] === undefined ? [`<${argument.name()}>`] : [],
+      ),
+      ...options.filter((option) => !given(option.attributeName())).map(({ flags }) => flags),
+      ...(given('dev') && !given('train') ? ['--train <file>'] : []),
+    ];
     if (missing.length === 0) return;
-    const flags = missing.map((option) => `'${option.flags}'`).join(', ');
-    called.error(`error: required option${missing.length === 1 ? '' : 's'} ${flags} not specified`, {
-      code: 'commander.missingMandatoryOptionValue',
-    });
+    called.error(
+      `error: missing: ${missing.join(', ')}; ${commandName} ${called.name()} --help explains ${missing.length === 1 ? 'it' : 'them'}`,
+      {
+        code: 'commander.missingMandatoryOptionValue',
+      },
+    );
   });
 }

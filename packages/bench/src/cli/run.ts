@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
+import { commandName } from '../registry/command-name.js';
 import type { EnginePlan } from '../registry/executors.js';
 import { writeReport } from '../report/files.js';
 import { summarise } from '../report/statistics/summary.js';
@@ -24,7 +25,6 @@ import { runTrials, tune, withoutHopeless } from '../run/run-trials.js';
 import type { TrialRunner } from '../run/runner.js';
 import { assertSharable, parseShard, planTrials, shardOf, type Shard, type TrialContext } from '../study/trials.js';
 import {
-  assertForResults,
   count,
   countFromZero,
   defaultWorkers,
@@ -35,8 +35,9 @@ import {
   withRunFlags,
   type RunFlags,
 } from './flags.js';
+import { checkOut, FORCE, type OutFlags } from './out-folder.js';
 
-interface Flags extends RunFlags {
+interface Flags extends RunFlags, OutFlags {
   readonly workers?: number;
   readonly queue?: string;
   readonly shard?: Shard;
@@ -55,6 +56,7 @@ export function addRunCommand(program: Command): void {
     .addOption(queueOption('hand the trials to the workers of a Redis: redis://host:port'))
     .option('--shard <i/n>', 'run a share of the trials: 0/4, 1/4, 2/4 and 3/4 are a whole', parseShard)
     .option('--checkpoint-every <steps>', 'steps between two checkpoints of a trial: 50', count)
+    .option(...FORCE)
     .option('--json', 'one JSON line on stdout for each finished trial')
     .action(async (flags: Flags) => {
       process.exitCode = await untilSignal((signal) => run(flags, signal));
@@ -64,18 +66,20 @@ export function addRunCommand(program: Command): void {
 /** The exit code of a run: 0 all done, 1 some failed, 130 interrupted. */
 async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   const { out, shard } = flags;
-  assertForResults(out);
+  checkOut(flags, 'results');
   const openRunner = await runnerFromFlags(flags);
   const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
   if (shard) assertSharable(composed.study);
-  process.stderr.write(`peft-bench: loading ${composed.study.model}\n`);
+  process.stderr.write(`${commandName}: loading ${composed.study.model}\n`);
   const planned = await planRun(composed);
   const lock = await claimFolder(out, { isShared: shard !== undefined });
   try {
     return await runPlanned(flags, planned, { openRunner, signal });
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
-    process.stderr.write(`peft-bench: ${error.message}. ${remedyOf(error)}, then rerun the same command to resume\n`);
+    process.stderr.write(
+      `${commandName}: ${error.message}. ${remedyOf(error)}, then rerun the same command to resume\n`,
+    );
     return 1;
   } finally {
     lock?.release();
@@ -91,7 +95,7 @@ async function runPlanned(
   const context = { out, runner, tasks, signal };
   try {
     const foreign = await foreignNumerics(out);
-    if (foreign !== undefined) process.stderr.write(`peft-bench: ${foreign}\n`);
+    if (foreign !== undefined) process.stderr.write(`${commandName}: ${foreign}\n`);
     await writeRunFile(out, { reference: referenceOf(plan) });
     const all = planTrials(plan, await tune(plan, context));
     const trials = shard ? shardOf(all, shard) : all;
@@ -124,7 +128,7 @@ async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: 
   }
   if (workers !== undefined) {
     throw new ConfigError(
-      '--workers is for trials of this machine; with --queue it is for peft-bench worker',
+      `--workers is for trials of this machine; with --queue it is for ${commandName} worker`,
       'workers',
     );
   }
@@ -138,7 +142,7 @@ async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: 
 
 function sayShard({ index, of }: Shard, ended: number, out: string): void {
   process.stderr.write(
-    `peft-bench: the ${ended} trials of share ${index}/${of} are in ${out}; peft-bench report ${out} joins the shares\n`,
+    `${commandName}: the ${ended} trials of share ${index}/${of} are in ${out}; ${commandName} report ${out} joins the shares\n`,
   );
 }
 
@@ -154,7 +158,7 @@ function printResult(result: TrialResult): void {
 
 function interrupted(out: string, ended: number, all: number): number {
   process.stderr.write(
-    `peft-bench: stopped; ${ended} of ${all} trials are in ${out}. Rerun the same command to resume\n`,
+    `${commandName}: stopped; ${ended} of ${all} trials are in ${out}. Rerun the same command to resume\n`,
   );
   return INTERRUPTED;
 }
@@ -203,7 +207,7 @@ async function reportOn(folder: string, { reference, against }: ReportOptions = 
 async function existingResults(folder: string): Promise<Poolable> {
   const results = await readResults(folder);
   if (results.length > 0) return ofNewestNumerics(results);
-  throw new DataError(`${folder} holds no results; peft-bench run --out ${folder} makes them`, folder);
+  throw new DataError(`${folder} holds no results; ${commandName} run --out ${folder} makes them`, folder);
 }
 
 /** The arm that a comparison is to where neither the user nor a run says. */

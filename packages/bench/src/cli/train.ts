@@ -6,28 +6,26 @@ import { trialPreparer } from '../run/prepare.js';
 import { openProgress } from '../run/progress.js';
 import { runTrial } from '../run/trial.js';
 import { planTrials } from '../study/trials.js';
-import { announceReplacement, count, studyFromFlags, withStudyFlags, type StudyFlags } from './flags.js';
+import { count, studyFromFlags, withStudyFlags, type StudyFlags } from './flags.js';
+import { checkOut, withOutFlags, type OutFlags } from './out-folder.js';
 
-interface TrainFlags extends StudyFlags {
+interface TrainFlags extends StudyFlags, OutFlags {
   readonly seed: number;
-  readonly out: string;
 }
 
 /** `peft-bench train`: one trial, saved as an adapter in PEFT's format. */
 export function addTrainCommand(program: Command): void {
-  withStudyFlags(program.command('train').description('train one adapter and save it in PEFT format'))
-    .option('--seed <n>', 'seed of initial values and of the order of rows', count, 1)
-    .requiredOption('--out <folder>', 'where the adapter goes')
-    .action(trainOne);
+  const command = withStudyFlags(program.command('train').description('train one adapter and save it in PEFT format'));
+  command.options.find(({ long }) => long === '--method')?.makeOptionMandatory();
+  command.option('--seed <n>', 'seed of initial values and of the order of rows', count, 1);
+  withOutFlags(command, 'where the adapter goes').action(trainOne);
 }
 
 async function trainOne(flags: TrainFlags): Promise<void> {
   for (const flag of ['method', 'budget', 'task'] as const) {
     if (flags[flag]?.includes(',')) throw new ConfigError(`train takes one --${flag}, got '${flags[flag]}'`, flag);
   }
-  if (flags.method === undefined)
-    throw new ConfigError('train needs one --method; peft-bench doctor lists them', 'method');
-  announceReplacement(flags.out);
+  checkOut(flags, 'adapter');
   const composed = await studyFromFlags(flags, { seeds: flags.seed });
   const { plan } = await planRun(composed);
   const trial = planTrials(plan).find(({ seed }) => seed === flags.seed);

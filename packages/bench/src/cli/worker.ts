@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { diskStorage } from '@peftjs/core';
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
+import { commandName } from '../registry/command-name.js';
 import { parseAddress } from '../run/queue/contract.js';
 import { count, INTERRUPTED, queueOption, untilSignal } from './flags.js';
 
@@ -18,7 +19,7 @@ interface WorkerFlags {
 export function addWorkerCommand(program: Command): void {
   program
     .command('worker')
-    .description('run the trials of every `peft-bench run --queue` on a Redis, until Ctrl-C')
+    .description(`run the trials of every \`${commandName} run --queue\` on a Redis, until Ctrl-C`)
     .addOption(queueOption('the Redis: redis://host:port').makeOptionMandatory())
     .option('--workers <n>', 'trials at a time, one process each: one for each core', count, availableParallelism())
     .option('--scratch <folder>', 'for checkpoints and data; the workers of a machine share it', scratchFolder())

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { CheckpointError, DataError, UnsupportedError } from '@peftjs/core/method';
 import type { PretrainedModel } from '@peftjs/models';
 import { areChats, type DataSet, type LanguageSet } from '@peftjs/tasks';
+import { commandName } from '../registry/command-name.js';
 import { resolveEngine } from '../registry/executors.js';
 import { resolveMethod } from '../registry/methods.js';
 import type { DataSource, LoadedTask } from '../registry/tasks.js';
@@ -38,7 +39,10 @@ export async function prepareAsPlanned(
 /** Messages about rows quote them, and this one goes to others: a job may name any file that is readable here. */
 function withoutContent(error: unknown, { task }: Trial): never {
   if (!(error instanceof DataError)) throw error;
-  throw new DataError(`the files of ${task} cannot be read here; peft-bench run with the same files says why`, task);
+  throw new DataError(
+    `the files of ${task} cannot be read here; ${commandName} run with the same files says why`,
+    task,
+  );
 }
 
 /** @throws UnsupportedError naming the first version that is another one, ConfigError where the method is not installed. */

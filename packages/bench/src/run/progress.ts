@@ -1,6 +1,7 @@
 import { styleText } from 'node:util';
 import { createLogUpdate } from 'log-update';
 import stringWidth from 'string-width';
+import { commandName } from '../registry/command-name.js';
 import {
   fitted,
   formatClock,
@@ -285,7 +286,7 @@ function terminalOf(stream: NodeJS.WriteStream): Terminal {
 type ShowWarning = (message: string) => void;
 
 let show: ShowWarning = (message) => {
-  process.stderr.write(`peft-bench: ${message}\n`);
+  process.stderr.write(`${commandName}: ${message}\n`);
 };
 
 /** Shows a warning as the command shows them now: as a line of its own, or within its progress. */

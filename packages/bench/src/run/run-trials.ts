@@ -1,5 +1,6 @@
 import { DataError } from '@peftjs/core/method';
 import { NUMERICS } from '@peftjs/core/runtime';
+import { commandName } from '../registry/command-name.js';
 import type { LoadedTask } from '../registry/tasks.js';
 import { printable } from '../report/format.js';
 import { datedAfter, numericsOf, readResults, writeJson, writeResult } from '../results/files.js';
@@ -150,7 +151,7 @@ export async function tune(plan: TrialContext, run: RunContext): Promise<TunedAr
   const candidates = planTuning(plan);
   const trials = candidates.flatMap(({ rates }) => rates.flatMap((rate) => rate.trials));
   if (trials.length === 0) return [];
-  process.stderr.write(`peft-bench: tuning the learning rate on the selection rows: ${trials.length} trials\n`);
+  process.stderr.write(`${commandName}: tuning the learning rate on the selection rows: ${trials.length} trials\n`);
   const results = await runTrials(tuningFolder(run.out), trials, run);
   if (run.signal.aborted) return [];
   const tuned = chooseRates(candidates, results);

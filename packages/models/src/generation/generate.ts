@@ -39,7 +39,7 @@ import {
   type GenerateOptions,
   type GenerationSettings,
 } from './options.js';
-import { writeText, type GenerateTextOptions } from './text.js';
+import { chatPrompt, textPrompt, writeText, type GenerateChatOptions, type GenerateTextOptions } from './text.js';
 
 /** Where a model writes. */
 export interface OnExecutor {
@@ -51,7 +51,9 @@ export interface TextGenerator {
   /** {@link generate} */
   generate(prompts: readonly ArrayLike<number>[], options?: GenerateOptions): Promise<Generated[]>;
   /** {@link generateText} */
-  generateText(prompt: string | readonly ChatMessage[], options?: GenerateTextOptions): Promise<string>;
+  generateText(prompt: string, options?: GenerateTextOptions): Promise<string>;
+  /** {@link generateChat} */
+  generateChat(messages: readonly ChatMessage[], options?: GenerateChatOptions): Promise<ChatMessage>;
   dispose(): Promise<void>;
 }
 
@@ -75,21 +77,38 @@ export async function generate(
 }
 
 /**
- * What a model writes after a text, without that text: {@link generate} between the model's tokenizer's two ends. After a
- * conversation it is the assistant's next message, in the form of the model's own chat template.
+ * What a model writes after a text, without that text: {@link generate} between the model's tokenizer's two ends.
  *
- * @throws UnsupportedError for a model that is no causal language model, has no tokenizer, or for a conversation no chat template.
- * @throws DataError for a conversation that the chat template refuses.
+ * @throws UnsupportedError for a model that is no causal language model, or has no tokenizer.
  * @throws ConfigError for a text without tokens or with too many, and for an impossible option.
  * @example
  * await generateText(peft, 'Once upon a time', { executor: compiled(), doSample: true, seed: 1, onText: (piece) => show(piece) });
  */
 export async function generateText(
   model: PeftModel | Model,
-  prompt: string | readonly ChatMessage[],
+  prompt: string,
   { executor, ...options }: GenerateTextOptions & OnExecutor,
 ): Promise<string> {
   return withGenerator(model, executor, (generator) => generator.generateText(prompt, options));
+}
+
+/**
+ * The assistant's next message in a conversation. The conversation is written by the model's own chat template, and the message ends
+ * with the token that this template closes a turn with.
+ *
+ * @throws UnsupportedError for a model that is no causal language model, has no tokenizer, or neither has nor is given a template.
+ * @throws DataError for a conversation that the chat template refuses.
+ * @throws ConfigError for a conversation without messages or with too many tokens, and for an impossible option.
+ * @example
+ * const messages = [{ role: 'user', content: 'What is an atom?' }];
+ * const answer = await generateChat(peft, messages, { executor: compiled(), maxNewTokens: 80 }); // { role: 'assistant', content: .. }
+ */
+export async function generateChat(
+  model: PeftModel | Model,
+  messages: readonly ChatMessage[],
+  { executor, ...options }: GenerateChatOptions & OnExecutor,
+): Promise<ChatMessage> {
+  return withGenerator(model, executor, (generator) => generator.generateChat(messages, options));
 }
 
 async function withGenerator<T>(
@@ -122,7 +141,12 @@ export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor)
   };
   return {
     generate: write,
-    generateText: (prompt, options = {}) => writeText(write, tokenizer, prompt, options),
+    generateText: async (prompt, options = {}) => writeText(write, textPrompt(tokenizer, prompt), options),
+    async generateChat(messages, { template, ...options } = {}) {
+      const { endOfTurn, ...prompt } = chatPrompt(tokenizer, messages, template);
+      const eosTokenId = options.eosTokenId ?? [...(eosTokenIds ?? []), ...endOfTurn];
+      return { role: 'assistant', content: await writeText(write, prompt, { ...options, eosTokenId }) };
+    },
     async dispose() {
       releaseAll(executor, adapter);
       await runtime.close();

@@ -1,5 +1,6 @@
 import { ConfigError, UnsupportedError } from '@peftjs/core/method';
-import type { ChatMessage } from '../chat-template.js';
+import { endOfTurnId, type ChatMessage, type ChatTemplate } from '../chat-template.js';
+import { field, shown } from '../json.js';
 import type { Tokenizer } from '../tokenizer.js';
 import type { Generated, GenerateOptions } from './options.js';
 
@@ -11,22 +12,27 @@ export interface GenerateTextOptions extends GenerateOptions {
   readonly onText?: (piece: string) => void | Promise<void>;
 }
 
+/** How the assistant's next message is written. */
+export interface GenerateChatOptions extends GenerateTextOptions {
+  /** Writes the conversation, e.g. `chatML` of '@peftjs/tasks' for a model trained with it. Default: the model's chat template. */
+  readonly template?: ChatTemplate['render'];
+}
+
 /** What a text ends with while bytes of its last character are missing. */
 const INCOMPLETE = '\uFFFD';
 
-/**
- * What `write` writes after a text, or as the assistant's next message of a conversation.
- * @throws UnsupportedError without a tokenizer, or for a conversation without a chat template.
- * @throws ConfigError for a text that is longer than the model reads.
- */
+/** A prompt in tokens, and what turns tokens back into text. */
+interface TextPrompt {
+  readonly tokenizer: Tokenizer;
+  readonly ids: readonly number[];
+}
+
+/** What `write` writes after a prompt. */
 export async function writeText(
-  write: (prompts: readonly number[][], options: GenerateOptions) => Promise<Generated[]>,
-  tokenizer: Tokenizer | undefined,
-  prompt: string | readonly ChatMessage[],
+  write: (prompts: readonly (readonly number[])[], options: GenerateOptions) => Promise<Generated[]>,
+  { tokenizer, ids }: TextPrompt,
   { stopStrings = [], onText, onToken, stoppingCriteria, ...options }: GenerateTextOptions,
 ): Promise<string> {
-  if (!tokenizer) throw new UnsupportedError('the model has no tokenizer: give token ids to `generate`', 'tokenizer');
-  const ids = promptIds(tokenizer, prompt);
   const textOf = following(tokenizer, ids);
   const pieces = onText && inPieces(onText);
   const ownIds: number[] = [];
@@ -47,19 +53,56 @@ export async function writeText(
   return text;
 }
 
-/** The tokens of a prompt. A template writes its own beginning of a conversation. */
-function promptIds(tokenizer: Tokenizer, prompt: string | readonly ChatMessage[]): number[] {
-  if (typeof prompt !== 'string') {
-    const { chatTemplate } = tokenizer;
-    if (chatTemplate) return tokenizer.tokenIds(chatTemplate.render(prompt, { addGenerationPrompt: true }));
+/**
+ * A text as a prompt.
+ * @throws UnsupportedError without a tokenizer.
+ * @throws ConfigError for what is no text, and for one that is longer than the model reads.
+ */
+export function textPrompt(tokenizer: Tokenizer | undefined, text: unknown): TextPrompt {
+  if (typeof text !== 'string') {
+    const hint = Array.isArray(text) ? 'a list; for the messages of a conversation use generateChat' : shown(text);
+    throw new ConfigError(`generateText: expected a text as the prompt, got ${hint}`, 'prompt');
+  }
+  const known = required(tokenizer);
+  const { ids, truncated } = known.encode(text);
+  if (!truncated) return { tokenizer: known, ids };
+  throw new ConfigError('generate: the prompt is longer than the model reads; cut its beginning', 'prompts');
+}
+
+/** A conversation as a prompt, and the token that closes a turn, where `template` has one. A template writes its own beginning. */
+export function chatPrompt(
+  tokenizer: Tokenizer | undefined,
+  messages: unknown,
+  template = tokenizer?.chatTemplate?.render,
+): TextPrompt & { readonly endOfTurn: readonly number[] } {
+  const known = required(tokenizer);
+  if (!isConversation(messages)) {
+    const rule = 'expected a list of messages like { role: "user", content: "Who was it?" }';
+    throw new ConfigError(`generateChat: ${rule}, got ${shown(messages)}`, 'messages');
+  }
+  if (!template) {
     throw new UnsupportedError(
-      "the model has no chat template: give the conversation as a text, written as in its training, e.g. by `chatML` of '@peftjs/tasks'",
-      'prompt',
+      "the model has no chat template: give the one that it was trained with as `template`, e.g. `chatML` of '@peftjs/tasks'",
+      'template',
     );
   }
-  const { ids, truncated } = tokenizer.encode(prompt);
-  if (!truncated) return ids;
-  throw new ConfigError('generate: the prompt is longer than the model reads; cut its beginning', 'prompts');
+  const endOfTurn = endOfTurnId(template, known.specialTokens);
+  return {
+    tokenizer: known,
+    ids: known.tokenIds(template(messages, { addGenerationPrompt: true })),
+    endOfTurn: endOfTurn === undefined ? [] : [endOfTurn],
+  };
+}
+
+function required(tokenizer: Tokenizer | undefined): Tokenizer {
+  if (tokenizer) return tokenizer;
+  throw new UnsupportedError('the model has no tokenizer: give token ids to `generate`', 'tokenizer');
+}
+
+function isConversation(messages: unknown): messages is readonly ChatMessage[] {
+  const isMessage = (one: unknown): boolean =>
+    typeof field(one, 'role') === 'string' && typeof field(one, 'content') === 'string';
+  return Array.isArray(messages) && messages.length > 0 && messages.every(isMessage);
 }
 
 /** Tells of a text as it grows. */

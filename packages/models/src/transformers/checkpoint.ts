@@ -53,14 +53,15 @@ async function readTransformers(
   refuseUnless(config, 'quantization_config', undefined);
   const embedding = task === 'feature-extraction' ? await readEmbeddingSettings(folder) : undefined;
   const architecture = cutTo(embedding?.maxTokens, architectureFor(modelType, config, task));
-  const tokenizer = await readTokenizer(folder, architecture, config);
   const holdsHead = isFor(config, task);
   const { decoding } = architecture;
   const chatTemplate = decoding && (await readChatTemplate(folder));
+  const plain = await readTokenizer(folder, architecture, config);
+  const tokenizer = chatTemplate ? { ...plain, chatTemplate } : plain;
   const eosTokenIds = decoding && (await readEosTokenIds(folder, config, { words: decoding.words, tokenizer }));
   return {
     architecture,
-    tokenizer: chatTemplate ? { ...tokenizer, chatTemplate } : tokenizer,
+    tokenizer,
     ...(eosTokenIds && { eosTokenIds }),
     ...(holdsHead && ownMeaning(config)),
     ...(embedding && { embedding }),

@@ -1,6 +1,6 @@
 import { CheckpointError } from '@peftjs/core/method';
 import type { Network } from '../architecture.js';
-import { createChatTemplate, MAX_TEMPLATE, type ChatTemplate } from '../chat-template.js';
+import { createChatTemplate, endOfTurnId, MAX_TEMPLATE, type ChatTemplate } from '../chat-template.js';
 import type { ModelFolder } from '../folder.js';
 import { field, listField, shown } from '../json.js';
 import { createTokenizer, type SpecialIds, type Tokenizer, type TokenizerDefinition } from '../tokenizer.js';
@@ -9,7 +9,7 @@ import type { ConfigFile } from './config.js';
 const TOKENIZER_FILE = 'tokenizer.json';
 
 /** How a model is to write, where it says so itself. */
-const GENERATION_CONFIG_FILE = 'generation_config.json';
+export const GENERATION_CONFIG_FILE = 'generation_config.json';
 
 /** Files of transformers that belong to a tokenizer, or say when a text ends: those that are read, and what others may ask for. */
 export const TOKENIZER_FILES: readonly string[] = [
@@ -138,8 +138,8 @@ function idIn({ settings }: ConfigFile, name: string, { rows }: Vocabulary): num
 const GENERATION_CONFIG_BYTES = 2 ** 20;
 
 /**
- * The ids of the tokens that end what a model writes: of generation_config.json, else of config.json, else of the tokenizer. Ids
- * outside of the vocabulary count for nothing.
+ * The ids of the tokens that end what a model writes: those of generation_config.json, else of config.json, else of the tokenizer, and
+ * the one that closes the assistant's turn in its chat template. Ids outside the vocabulary are left out.
  * @throws CheckpointError when generation_config.json is too large or no JSON.
  */
 export async function readEosTokenIds(
@@ -151,8 +151,10 @@ export async function readEosTokenIds(
     ? await folder.json(GENERATION_CONFIG_FILE, GENERATION_CONFIG_BYTES)
     : {};
   const named = field(own, 'eos_token_id') ?? field(settings, 'eos_token_id') ?? tokenizer.eosTokenId;
-  const ids: unknown[] = Array.isArray(named) ? named : [named];
-  return ids.filter((id): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < words);
+  const { chatTemplate, specialTokens } = tokenizer;
+  const endOfTurn = chatTemplate && endOfTurnId(chatTemplate.render, specialTokens);
+  const ids = new Set<unknown>([...(Array.isArray(named) ? (named as unknown[]) : [named]), endOfTurn]);
+  return [...ids].filter((id): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < words);
 }
 
 /** A template that stands alone; it comes before one in the settings. */

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { Job, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { PeftError } from '@peftjs/core';
+import { commandName } from '../../registry/command-name.js';
 import type { Trial } from '../../study/trials.js';
 import { WORKER_DIED, type TrialEvents, type TrialRunner } from '../runner.js';
 import {
@@ -275,7 +276,7 @@ function idleReasons(redis: Redis, shown: string): (idle: ReadonlyMap<string, Tr
 }
 
 function reasonsOf(idle: readonly (readonly [string, Trial])[], workers: readonly Presence[], shown: string): string[] {
-  if (workers.length === 0) return [`no worker is at ${shown}; start one: peft-bench worker --queue ${shown}`];
+  if (workers.length === 0) return [`no worker is at ${shown}; start one: ${commandName} worker --queue ${shown}`];
   return idle.flatMap(([name, { arm, task, model }]) => {
     const refusals = workers.map(({ refused, name: worker }) => ({ reason: refused[name], worker }));
     const [first] = refusals;
