@@ -205,13 +205,23 @@ function surfaces({ model, normalizer, pre_tokenizer: cut }: Definition, prefix:
 
 /** The byte of a character in a vocabulary of bytes: those that cannot be seen are written by characters from 256 on. */
 function byteOf(character: string): number {
-  const code = character.codePointAt(0) as number;
-  return code < 256 ? code : (UNSEEN[code - 256] ?? code % 256);
+  return BYTES.get(character) ?? -1;
 }
 
-const UNSEEN = Array.from({ length: 256 }, (_, byte) => byte).filter(
-  (byte) => byte <= 32 || (byte >= 127 && byte <= 160) || byte === 173,
-);
+const BYTES = new Map<string, number>();
+for (let byte = 0, unseen = 256; byte < 256; byte++) {
+  const isUnseen = byte <= 32 || (byte >= 127 && byte <= 160) || byte === 173;
+  BYTES.set(String.fromCodePoint(isUnseen ? unseen++ : byte), byte);
+}
+
+/** The text of tokens in a vocabulary of bytes; a piece that is no such token is a text. */
+export function bytesJoined(pieces: readonly string[]): string {
+  const bytes = pieces.flatMap((piece) => {
+    const own = Array.from(piece, byteOf);
+    return own.includes(-1) ? [...encoder.encode(piece)] : own;
+  });
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(bytes));
+}
 
 /** Where a text goes on after blanks. */
 function skipBlanks({ atoms }: Bytes, from: number): number {

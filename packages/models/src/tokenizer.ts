@@ -3,7 +3,7 @@ import { CheckpointError } from '@peftjs/core/method';
 import type { ChatTemplate } from './chat-template.js';
 import { sha256 } from './fingerprint.js';
 import { field, reasonOf } from './json.js';
-import { spanFinder, type SpanTokenizer, type TokenSpan } from './token-spans.js';
+import { bytesJoined, spanFinder, type SpanTokenizer, type TokenSpan } from './token-spans.js';
 import { checkPatterns } from './tokenizer-patterns.js';
 
 /** What a model reads of a text. */
@@ -136,6 +136,7 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
   const tokenIds = cutsAtBlanks(definition) ? byWords(inOnePiece) : inOnePiece;
   const idsOf = (text: string): number[] => tokenIds(text.slice(0, mostCharacters));
   const tokensAround = [null, []].map((second) => sequence(tokenizer, [], second).tokens.length);
+  const isOfBytes = (definition.decoder as { type?: unknown } | null | undefined)?.type === 'ByteLevel';
   const findSpans = spanFinder(tokenizer, definition);
   const spansOf = (text: string): TokenSpan[] => {
     const read = text.slice(0, mostCharacters);
@@ -152,7 +153,7 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
     truncations: ['longest_first', 'only_first', 'only_second'],
     tokenIds,
     decode: (ids) => (ids.length === 0 ? '' : tokenizer.decode([...ids], DECODING)),
-    join: (pieces) => tokenizer.decoder?.([...pieces]) ?? pieces.join(' '),
+    join: (pieces) => (isOfBytes ? bytesJoined(pieces) : (tokenizer.decoder?.([...pieces]) ?? pieces.join(' '))),
     encode(text, pair, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
       const special = tokensAround[pair ? 1 : 0] as number;

@@ -70,4 +70,10 @@ describe('what a span says of its token', async () => {
   it('is joined to a text', () => {
     expect(tokenizer.join(['Mer', '##kel', 'met', '👍'])).toBe('Merkel met 👍');
   });
+
+  it('is joined to a text of bytes, too, and a piece that is no token stays what it is', async () => {
+    const { definition } = tokenizers['byte level, as GPT-2'] as Golden['tokenizers'][string];
+    const { join } = await createTokenizer(definition, limits);
+    expect(join(['ĠMer', 'kel', 'Ã', '©', ' met'])).toBe(' Merkelé met');
+  });
 });

@@ -1,3 +1,5 @@
+import type { PoolingMode } from '@peftjs/models';
+
 /** Numbers in rows, as transformers.js's `Tensor` has them. */
 export interface Embeddings {
   readonly data: Float32Array;
@@ -18,11 +20,8 @@ function nested(data: Float32Array, [count = 0, ...inner]: readonly number[]): u
   return Array.from({ length: count }, (_, row) => nested(data.subarray(row * size, (row + 1) * size), inner));
 }
 
-/** What one embedding is made of those of the tokens. */
-export type Pooled = 'mean' | 'cls';
-
 /** Pools the tokens of a text, the first `tokens` rows of `width` numbers. */
-export function pool(outputs: Float32Array, tokens: number, width: number, pooling: Pooled): Float32Array {
+export function pool(outputs: Float32Array, tokens: number, width: number, pooling: PoolingMode): Float32Array {
   if (pooling === 'cls') return outputs.slice(0, width);
   const sum = new Float64Array(width);
   for (let at = 0; at < tokens * width; at++) sum[at % width] = (sum[at % width] as number) + (outputs[at] as number);

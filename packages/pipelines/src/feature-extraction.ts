@@ -1,10 +1,10 @@
 import type { Model } from '@peftjs/core';
 import { parseOptions, UnsupportedError } from '@peftjs/core/method';
 import { actingParts } from '@peftjs/core/runtime';
-import type { PretrainedModel } from '@peftjs/models';
+import type { PoolingMode, PretrainedModel } from '@peftjs/models';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
-import { embeddings, normalized, pool, type Embeddings, type Pooled } from './embeddings.js';
+import { embeddings, normalized, pool, type Embeddings } from './embeddings.js';
 import {
   asList,
   chosenAdapters,
@@ -21,7 +21,7 @@ export interface EmbedOptions extends CallOptions {
    * What an embedding is made of those of the tokens: their mean, the first one, or nothing, which gives one for each token. Default: the
    * model's own, which a folder of sentence-transformers says; else 'mean'.
    */
-  readonly pooling?: 'none' | Pooled;
+  readonly pooling?: 'none' | PoolingMode;
   /** Whether embeddings have length 1. Default: the model's own with its own pooling, else false. */
   readonly normalize?: boolean;
 }
