@@ -1,7 +1,21 @@
-// The layers, lowest first. Every package that is not named here is a method: it stands between `core` and `models`.
+const { readdirSync, readFileSync } = require('node:fs');
+const { join } = require('node:path');
+
+// The layers, lowest first. A package that declares methods is one of the methods, which stand between `core` and `models`.
 const below = ['safetensors', 'core'];
-const above = ['models', 'layers', 'tasks', 'engine', 'bench'];
-const method = `(?!(?:${[...below, ...above].join('|')})/)[^/]+`;
+const above = ['models', 'layers', 'tasks', 'engine', 'pipelines', 'bench', 'peftjs'];
+
+const packages = join(__dirname, 'packages');
+const declaresMethods = (name) =>
+  JSON.parse(readFileSync(join(packages, name, 'package.json'), 'utf8')).peft !== undefined;
+const others = readdirSync(packages).filter((name) => ![...below, ...above].includes(name));
+const lost = others.filter((name) => !declaresMethods(name));
+if (lost.length > 0) {
+  throw new Error(
+    `packages/${lost[0]} has no layer: name it in .dependency-cruiser.cjs, or declare its methods as "peft"`,
+  );
+}
+const method = `(?:${others.join('|')})`;
 const order = [...below, method, ...above];
 
 const upwards = order.slice(0, -1).map((layer, index) => ({
@@ -31,10 +45,17 @@ module.exports = {
     {
       name: 'methods-stand-alone',
       comment:
-        'Methods never import one another, and no source names a method: the command line finds them at run time.',
+        'Methods never import one another, and no source names a method but the package of all: the command line finds them at run time.',
       severity: 'error',
-      from: { path: '^packages/([^/]+)/src/', pathNot: '[.]test[.]ts$' },
+      from: { path: '^packages/([^/]+)/src/', pathNot: '[.]test[.]ts$|^packages/peftjs/' },
       to: { path: `^packages/${method}/`, pathNot: '^packages/$1/' },
+    },
+    {
+      name: 'peftjs-runs-no-command',
+      comment: 'What a page imports has nothing of the command line: bin/ alone starts it.',
+      severity: 'error',
+      from: { path: '^packages/peftjs/src/' },
+      to: { path: '^packages/bench/' },
     },
     {
       name: 'tasks-know-no-model',

@@ -110,7 +110,7 @@ export default defineConfig(
   },
   {
     files: ['**/*.cjs'],
-    languageOptions: { globals: { require: 'readonly', __filename: 'readonly' } },
+    languageOptions: { globals: { require: 'readonly', __dirname: 'readonly', __filename: 'readonly' } },
     rules: { '@typescript-eslint/no-require-imports': 'off' },
   },
 );

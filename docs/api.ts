@@ -22,7 +22,7 @@ const markdown: Partial<PluginOptions> = {
   entryFileName: 'index',
   hidePageHeader: true,
   hideBreadcrumbs: true,
-  pageTitleTemplates: { module: ({ name }) => `@peftjs/${name}` },
+  pageTitleTemplates: { module: ({ name }) => (name === 'peftjs' ? name : `@peftjs/${name}`) },
   parametersFormat: 'table',
   interfacePropertiesFormat: 'table',
   tableColumnSettings: { hideModifiers: true, hideInherited: true },

@@ -67,18 +67,20 @@ export async function install(names: string, folder: string): Promise<void> {
     await symlink(installed(name), link);
   }
   await mkdir(join(folder, 'node_modules/.bin'), { recursive: true });
-  for (const bin of ['tsx', 'vitest', 'peft-bench']) {
+  for (const [bin, owner] of Object.entries(OWNERS)) {
     const link = join(folder, 'node_modules/.bin', bin);
-    const owner = bin === 'peft-bench' ? '@peftjs/bench' : bin;
     if (wanted.includes(owner) && !existsSync(link)) await symlink(installed(join('.bin', bin)), link);
   }
 }
+
+/** The package of each program that pages start. */
+const OWNERS = { tsx: 'tsx', vitest: 'vitest', 'peft-bench': '@peftjs/bench', peftjs: 'peftjs' };
 
 /** What npm would put into the folder's node_modules: our packages bring their dependencies and peers along. */
 function withDependencies(names: readonly string[]): Set<string> {
   const all = new Set(names);
   for (const name of all) {
-    if (!name.startsWith('@peftjs/')) continue;
+    if (name !== 'peftjs' && !name.startsWith('@peftjs/')) continue;
     const manifest = JSON.parse(readFileSync(join(installed(name), 'package.json'), 'utf8')) as {
       readonly dependencies?: Readonly<Record<string, string>>;
     };

@@ -6,7 +6,19 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packages, root } from './repository.js';
 
-const planted = ['safetensors', 'core', 'lora', 'sora', 'models', 'layers', 'tasks', 'engine', 'bench'];
+const planted = [
+  'safetensors',
+  'core',
+  'lora',
+  'sora',
+  'models',
+  'layers',
+  'tasks',
+  'engine',
+  'pipelines',
+  'bench',
+  'peftjs',
+];
 
 /** Files that break a rule each: [file, what it imports, the rule that must bite]. */
 const offences = [
@@ -23,6 +35,10 @@ const offences = [
   ['packages/tasks/src/down.ts', '@peftjs/models', 'tasks-know-no-model'],
   ['packages/engine/src/up.ts', '@peftjs/bench', 'engine-imports-downwards'],
   ['packages/bench/src/names-method.ts', '@peftjs/lora', 'methods-stand-alone'],
+  ['packages/pipelines/src/up.ts', '@peftjs/bench', 'pipelines-imports-downwards'],
+  ['packages/pipelines/src/names-method.ts', '@peftjs/lora', 'methods-stand-alone'],
+  ['packages/bench/src/up.ts', 'peftjs', 'bench-imports-downwards'],
+  ['packages/peftjs/src/command.ts', '@peftjs/bench', 'peftjs-runs-no-command'],
   ['packages/bench/src/outside.ts', '../../../tests/helper.js', 'packages-stand-without-the-repository'],
   ['packages/bench/src/lost.ts', './nowhere.js', 'resolvable'],
   ['packages/bench/src/results/later.ts', '../cli/flags.js', 'bench-results-follows-the-data'],
@@ -39,6 +55,7 @@ const innocent: Record<string, string> = {
   'packages/core/src/type-b.ts': `import type { a } from './type-a.js'; export type B = typeof a;`,
   'packages/sora/src/down.ts': `import '@peftjs/core'; import '@peftjs/safetensors';`,
   'packages/sora/test/own.test.ts': `import '@peftjs/sora';`,
+  'packages/peftjs/src/down.ts': `import '@peftjs/core'; import '@peftjs/lora'; import '@peftjs/sora'; import '@peftjs/pipelines';`,
   'packages/bench/src/down.ts': `import '@peftjs/engine'; import '@peftjs/models'; import '@peftjs/tasks';`,
 };
 
@@ -65,9 +82,10 @@ beforeAll(async () => {
   await mkdir(join(folder, 'node_modules/@peftjs'), { recursive: true });
   for (const name of planted) {
     const exports = { '.': { '@peftjs/source': './src/index.ts', default: './dist/index.js' } };
-    await plant(`packages/${name}/package.json`, JSON.stringify({ name: `@peftjs/${name}`, type: 'module', exports }));
+    const full = name === 'peftjs' ? name : `@peftjs/${name}`;
+    await plant(`packages/${name}/package.json`, JSON.stringify({ name: full, type: 'module', exports }));
     await plant(`packages/${name}/src/index.ts`, 'export const here = 1;');
-    await symlink(join(folder, 'packages', name), join(folder, 'node_modules/@peftjs', name));
+    await symlink(join(folder, 'packages', name), join(folder, 'node_modules', full));
   }
   for (const [path, text] of Object.entries(innocent)) await plant(path, text);
 });
@@ -80,10 +98,9 @@ describe('the layers', () => {
     expect(await violations()).toEqual(offences.map(([path, , rule]) => `${path} ${rule}`).sort());
   });
 
-  it('take every package that they do not name for a method', () => {
-    const named = ['safetensors', 'core', 'models', 'layers', 'tasks', 'engine', 'bench'];
-    const methods = packages.filter(({ manifest }) => manifest.peft).map(({ folder: name }) => name);
-    const rest = packages.map(({ folder: name }) => name).filter((name) => !named.includes(name));
-    expect(rest).toEqual(methods);
+  it('have a place for every package: a name, or that of the methods', () => {
+    const named = ['safetensors', 'core', 'models', 'layers', 'tasks', 'engine', 'pipelines', 'bench', 'peftjs'];
+    const rest = packages.filter(({ folder: name }) => !named.includes(name));
+    expect(rest.filter(({ manifest }) => !manifest.peft)).toEqual([]);
   });
 });

@@ -53,7 +53,11 @@ export async function packPackages(into: string): Promise<PackedPackage[]> {
     readonly size: number;
     readonly files: readonly { readonly path: string }[];
   }[];
-  const siblings = new Map(publishedFolders().map((folder) => [manifestOf(folder).name, siblingsOf(folder)]));
+  const manifests = publishedFolders().map(manifestOf);
+  const own = new Set(manifests.map(({ name }) => name));
+  const siblings = new Map(
+    manifests.map(({ name, dependencies = {} }) => [name, Object.keys(dependencies).filter((other) => own.has(other))]),
+  );
   return packed.map(({ name, filename, size, files }) => ({
     name,
     tarball: join(into, filename),
@@ -98,10 +102,6 @@ interface Manifest {
 
 function manifestOf(folder: string): Manifest {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest;
-}
-
-function siblingsOf(folder: string): string[] {
-  return Object.keys(manifestOf(folder).dependencies ?? {}).filter((name) => name.startsWith('@peftjs/'));
 }
 
 function sourcesOf(folder: string): string[] {

@@ -11,6 +11,7 @@ export {
   UnsupportedError,
 } from './errors.js';
 export {
+  assertKnownOptions,
   describe,
   dropoutRate,
   integerFrom,

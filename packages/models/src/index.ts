@@ -5,6 +5,7 @@ export { generate, generateChat, generateText, openGenerator, type TextGenerator
 export type { Generated, GenerateOptions, WrittenToken } from './generation/options.js';
 export type { GenerateChatOptions, GenerateTextOptions } from './generation/text.js';
 export type { EncodeOptions, Encoding, Tokenizer } from './tokenizer.js';
+export type { TokenSpan } from './token-spans.js';
 export type { ChatMessage, ChatTemplate } from './chat-template.js';
 export type { LoadProgress } from './folder.js';
 export { openFolder, type Folder, type ResolvePackage, type SourceOptions } from './source.js';

@@ -3,6 +3,7 @@ import { CheckpointError } from '@peftjs/core/method';
 import type { ChatTemplate } from './chat-template.js';
 import { sha256 } from './fingerprint.js';
 import { field, reasonOf } from './json.js';
+import { bytesJoined, spanFinder, type SpanTokenizer, type TokenSpan } from './token-spans.js';
 import { checkPatterns } from './tokenizer-patterns.js';
 
 /** What a model reads of a text. */
@@ -12,6 +13,8 @@ export interface Encoding {
   readonly typeIds?: number[];
   /** Whether tokens were left out, so that the others fit. */
   readonly truncated: boolean;
+  /** Which characters each token covers, in its own text of a pair; null for a token put around the texts. Given when asked for. */
+  readonly spans?: readonly (TokenSpan | null)[];
 }
 
 /** Which text of a pair that is too long loses tokens: the longer one, one after the other; always the first; always the second. */
@@ -26,6 +29,8 @@ export interface EncodeOptions {
   readonly maxTokens?: number;
   /** Default 'longest_first'. */
   readonly truncation?: Truncation | undefined;
+  /** Whether `spans` are given. Default false. */
+  readonly spans?: boolean;
 }
 
 /** Text to token ids. */
@@ -41,6 +46,8 @@ export interface Tokenizer {
   tokenIds(text: string): number[];
   /** The text of ids; tokens with a meaning of their own, e.g. the end of a text, are left out. */
   decode(ids: readonly number[]): string;
+  /** The text of pieces, as `spans` have them: with blanks between words, and none within. */
+  join(pieces: readonly string[]): string;
   /** A hash of everything that decides the ids. */
   readonly fingerprint: string;
   /** All ids are below it. */
@@ -87,15 +94,15 @@ export interface TokenizerLimits {
 /** Ids of a text and its pair in one sequence, and the names of the special tokens around them. */
 interface Sequence {
   readonly tokens: (number | string)[];
+  readonly tokens_pair?: (number | string)[] | null;
   readonly token_type_ids?: number[];
 }
 
-interface TextTokenizer {
-  readonly model: { readonly unk_token_id?: number };
+interface TextTokenizer extends SpanTokenizer {
+  readonly decoder: ((tokens: string[]) => string) | null;
   readonly post_processor: { post_process(text: number[], pair: number[] | null): Sequence } | null;
   tokenize(text: string): string[];
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
-  token_to_id(token: string): number | undefined;
 }
 
 /** Typed here: the package's own declarations name their files without extensions, which NodeNext does not follow. */
@@ -129,6 +136,12 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
   const tokenIds = cutsAtBlanks(definition) ? byWords(inOnePiece) : inOnePiece;
   const idsOf = (text: string): number[] => tokenIds(text.slice(0, mostCharacters));
   const tokensAround = [null, []].map((second) => sequence(tokenizer, [], second).tokens.length);
+  const isOfBytes = (definition.decoder as { type?: unknown } | null | undefined)?.type === 'ByteLevel';
+  const findSpans = spanFinder(tokenizer, definition);
+  const spansOf = (text: string): TokenSpan[] => {
+    const read = text.slice(0, mostCharacters);
+    return findSpans(read, tokenizer.tokenize(read));
+  };
   const isUnread = (text = ''): boolean => text.length > mostCharacters && text.slice(mostCharacters).trim() !== '';
   return {
     fingerprint,
@@ -140,15 +153,21 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
     truncations: ['longest_first', 'only_first', 'only_second'],
     tokenIds,
     decode: (ids) => (ids.length === 0 ? '' : tokenizer.decode([...ids], DECODING)),
+    join: (pieces) => (isOfBytes ? bytesJoined(pieces) : (tokenizer.decoder?.([...pieces]) ?? pieces.join(' '))),
     encode(text, pair, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
       const special = tokensAround[pair ? 1 : 0] as number;
       const limit = { most, special, truncation: options.truncation ?? 'longest_first' };
       const kept = shortened(tokenizer, idsOf(text), pair ? idsOf(pair) : null, limit);
-      const { tokens, types } = kept;
+      const { tokens, types, counts } = kept;
       const truncated = kept.truncated || isUnread(text) || isUnread(pair);
       const ids = tokens.map((token) => (typeof token === 'number' ? token : idOf(token)));
-      return types && tokenTypes > 1 ? { ids, typeIds: types, truncated } : { ids, truncated };
+      return {
+        ids,
+        ...(types && tokenTypes > 1 && { typeIds: types }),
+        truncated,
+        ...(options.spans && { spans: around(tokens, keptSpans([text, pair], counts, spansOf)) }),
+      };
     },
   };
 }
@@ -206,7 +225,7 @@ function shortened(
   first: number[],
   second: number[] | null,
   { most, special, truncation }: { most: number; special: number; truncation: Truncation },
-): { tokens: Sequence['tokens']; types: number[] | undefined; truncated: boolean } {
+): { tokens: Sequence['tokens']; types: number[] | undefined; truncated: boolean; counts: readonly [number, number] } {
   const room = Math.max(0, most - special);
   const [keptFirst, keptSecond] = keptLengths[truncation](first.length, second?.length ?? 0, room);
   const kept = sequence(tokenizer, first.slice(0, keptFirst), second && second.slice(0, keptSecond));
@@ -215,7 +234,23 @@ function shortened(
     tokens: kept.tokens.slice(0, end),
     types: kept.token_type_ids?.slice(0, end),
     truncated: first.length + (second?.length ?? 0) + special > most,
+    counts: [keptFirst, keptSecond],
   };
+}
+
+/** The spans of the tokens that stay of each text. */
+function keptSpans(
+  texts: readonly (string | undefined)[],
+  counts: readonly number[],
+  spansOf: (text: string) => TokenSpan[],
+): TokenSpan[] {
+  return texts.flatMap((text, place) => (text ? spansOf(text).slice(0, counts[place]) : []));
+}
+
+/** A span for each token of a text, null for those around it, which stand there by name. */
+function around(tokens: Sequence['tokens'], spans: readonly TokenSpan[]): (TokenSpan | null)[] {
+  let next = 0;
+  return tokens.map((token) => (typeof token === 'number' ? (spans[next++] ?? null) : null));
 }
 
 const keptLengths: Readonly<Record<Truncation, typeof longestFirst>> = {
@@ -232,7 +267,9 @@ function longestFirst(first: number, second: number, room: number): [first: numb
 }
 
 function sequence(tokenizer: TextTokenizer, first: number[], second: number[] | null): Sequence {
-  return tokenizer.post_processor?.post_process(first, second) ?? { tokens: [...first, ...(second ?? [])] };
+  const both = tokenizer.post_processor?.post_process(first, second);
+  // A post-processor that adds no tokens, as GPT-2's, hands the second text back beside the first.
+  return { ...both, tokens: [...(both?.tokens ?? first), ...(both ? (both.tokens_pair ?? []) : (second ?? []))] };
 }
 
 /** Whether a text is begun with a token. */

@@ -53,7 +53,7 @@ function ownerOf(tree: Tree, name: string): string | undefined {
     const manifest = `${folder}/package.json`;
     if (!tree.exists(manifest)) continue;
     const read = readJson<{ name: string; peft?: { methods: Record<string, string> } }>(tree, manifest);
-    if (read.name === `@peftjs/${name}`) return folder;
+    if (read.name === `@peftjs/${name}` || folder === `packages/${name}`) return folder;
     if (name in (read.peft?.methods ?? {})) return `a method of ${folder}`;
   }
   const page = `docs/methods/${name}.md`;

@@ -84,10 +84,11 @@ export function openRuntime(model: Model, executor: Executor): Runtime {
 /**
  * Gives up what an executor holds for models that nobody uses at the moment: weights on a device, prepared passes. It all comes
  * back when it is needed.
+ * @param model the only one to give up. Default: all of them.
  */
-export async function releaseRuntimes(executor: Executor): Promise<void> {
+export async function releaseRuntimes(executor: Executor, model?: Model): Promise<void> {
   const ofExecutor = runtimes.get(executor);
-  if (ofExecutor) await giveUpIdle(ofExecutor, 0);
+  if (ofExecutor) await giveUpIdle(ofExecutor, 0, model);
 }
 
 /** Runtimes of an executor that stay although nobody uses them. */
@@ -104,8 +105,8 @@ interface Shared {
 
 const runtimes = new WeakMap<Executor, Map<Model, Shared>>();
 
-async function giveUpIdle(ofExecutor: Map<Model, Shared>, kept: number): Promise<void> {
-  const idle = [...ofExecutor].filter(([, { users }]) => users === 0);
+async function giveUpIdle(ofExecutor: Map<Model, Shared>, kept: number, only?: Model): Promise<void> {
+  const idle = [...ofExecutor].filter(([model, { users }]) => users === 0 && (only === undefined || model === only));
   const surplus = idle.slice(0, Math.max(0, idle.length - kept));
   for (const [model] of surplus) ofExecutor.delete(model);
   for (const [, { dispose }] of surplus) await dispose();

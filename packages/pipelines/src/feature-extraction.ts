@@ -1,0 +1,110 @@
+import type { Model } from '@peftjs/core';
+import { parseOptions, UnsupportedError } from '@peftjs/core/method';
+import { actingParts } from '@peftjs/core/runtime';
+import type { PoolingMode, PretrainedModel } from '@peftjs/models';
+import * as v from 'valibot';
+import { callOptions } from './call-options.js';
+import { embeddings, normalized, pool, type Embeddings } from './embeddings.js';
+import {
+  asList,
+  chosenAdapters,
+  encoded,
+  openInference,
+  type Acting,
+  type CallOptions,
+  type Inference,
+} from './inference.js';
+
+/** How texts are embedded. */
+export interface EmbedOptions extends CallOptions {
+  /**
+   * What an embedding is made of those of the tokens: their mean, the first one, or nothing, which gives one for each token. Default: the
+   * model's own, which a folder of sentence-transformers says; else 'mean'.
+   */
+  readonly pooling?: 'none' | PoolingMode;
+  /** Whether embeddings have length 1. Default: the model's own with its own pooling, else false. */
+  readonly normalize?: boolean;
+}
+
+/** Embeddings of texts. */
+export interface FeatureExtractor {
+  /**
+   * `[texts, width]`, `[1, width]` for one text; `[texts, tokens, width]` with `pooling: 'none'`, where shorter texts end in zeros.
+   */
+  (texts: string | readonly string[], options?: EmbedOptions): Promise<Embeddings>;
+  /** Gives up what is held of the model, once running calls have ended. */
+  dispose(): Promise<void>;
+}
+
+const OPTIONS = ['pooling', 'normalize', 'adapter'];
+
+const settings = {
+  pooling: v.optional(v.picklist(['none', 'mean', 'cls'])),
+  normalize: v.optional(v.boolean()),
+};
+
+/** Makes the function that embeds. The embeddings of single tokens are prepared when they are first asked for. */
+export function openEmbedding(inference: Inference): {
+  readonly embed: (input: unknown, options: unknown) => Promise<Embeddings>;
+  readonly release: () => Promise<void>;
+} {
+  const { model } = actingParts(inference.acting);
+  const own = (model as Partial<PretrainedModel>).pooling ?? { pooling: 'mean', normalize: false };
+  let tokens: Inference | undefined;
+  return {
+    async embed(input, options) {
+      const { adapter, ...given } = callOptions(inference.task, options, OPTIONS);
+      const asked = parseOptions(inference.task, settings, given);
+      const { pooling = own.pooling } = asked;
+      const { normalize = pooling !== 'none' && own.normalize } = asked;
+      const { list } = asList(input);
+      const choice = chosenAdapters(inference, adapter, list.length);
+      const texts = encoded(inference, list);
+      if (texts.length === 0) return embeddings(new Float32Array(), [0, 0]);
+      if (pooling === own.pooling && (normalize || !own.normalize)) {
+        return finished(await inference.outputs(texts, choice), [], normalize);
+      }
+      tokens ??= openInference({ ...inference, acting: ofTokens(inference.acting) });
+      const outputs = await tokens.outputs(texts, choice);
+      const lengths = texts.map(({ ids }) => ids.length);
+      const longest = Math.max(...lengths);
+      const width = (outputs[lengths.indexOf(longest)] as Float32Array).length / longest; // padded to itself alone
+      if (pooling !== 'none') {
+        const pooled = outputs.map((rows, text) => pool(rows, lengths[text] as number, width, pooling));
+        return finished(pooled, [], normalize);
+      }
+      const padded = outputs.map((rows, text) => {
+        const all = new Float32Array(longest * width);
+        all.set(rows.subarray(0, (lengths[text] as number) * width));
+        return all;
+      });
+      return finished(padded, [longest], normalize);
+    },
+    async release() {
+      await tokens?.release();
+      await inference.release();
+    },
+  };
+}
+
+/** Embeddings of rows that have these axes before the last one. */
+function finished(rows: readonly Float32Array[], axes: readonly number[], isNormal: boolean): Embeddings {
+  const size = (rows[0] as Float32Array).length;
+  const width = axes.reduce((rest, axis) => rest / axis, size);
+  const data = new Float32Array(rows.length * size);
+  rows.forEach((row, place) => {
+    data.set(row, place * size);
+  });
+  return embeddings(isNormal ? normalized(data, width) : data, [rows.length, ...axes, width]);
+}
+
+/** The model with the embeddings of tokens as its outputs. @throws UnsupportedError where it does not tell them. */
+function ofTokens(acting: Acting): Acting {
+  if ('adapters' in acting) return { ...acting, model: ofTokens(acting.model) as Model };
+  const { tokenEmbeddings } = acting;
+  if (tokenEmbeddings) return { ...acting, forward: tokenEmbeddings };
+  throw new UnsupportedError(
+    `'${acting.name}' gives embeddings of texts alone: leave 'pooling' and 'normalize' out`,
+    'pooling',
+  );
+}

@@ -1,0 +1,11 @@
+export { pipeline, type Pipelines, type PipelineOptions } from './pipeline.js';
+export type { PipelineSource } from './source.js';
+export type { CallOptions, TextInput } from './inference.js';
+export type { ClassifyOptions, LabelScore, TextClassifier } from './text-classification.js';
+export type { ScoreFunction } from './scores.js';
+export type { RankedDocument, RankOptions, TextRanker } from './text-ranking.js';
+export type { AggregationStrategy, EntityGroup, TokenEntity } from './entities.js';
+export type { TagOptions, TokenClassifier } from './token-classification.js';
+export type { Embeddings } from './embeddings.js';
+export type { EmbedOptions, FeatureExtractor } from './feature-extraction.js';
+export type { GeneratedText, GeneratedTurn, TextGenerationOptions, TextGenerationPipeline } from './text-generation.js';

@@ -1,0 +1,30 @@
+/** What makes scores of a model's outputs. */
+export type ScoreFunction = 'softmax' | 'sigmoid' | 'none';
+
+/** Scores of the outputs of one text. */
+export function scoresOf(outputs: ArrayLike<number>, scoring: ScoreFunction): number[] {
+  const values = Array.from(outputs);
+  if (scoring === 'none') return values;
+  return scoring === 'sigmoid' ? values.map(sigmoid) : softmax(values);
+}
+
+function sigmoid(x: number): number {
+  return 1 / (1 + Math.exp(-x));
+}
+
+function softmax(values: readonly number[]): number[] {
+  const largest = Math.max(...values);
+  const powers = values.map((value) => Math.exp(value - largest));
+  const sum = powers.reduce((total, power) => total + power, 0);
+  return powers.map((power) => power / sum);
+}
+
+/** The places of scores from the highest to the lowest, the first of equals first. */
+export function bestFirst(scores: readonly number[]): number[] {
+  return [...scores.keys()].sort((a, b) => (scores[b] as number) - (scores[a] as number) || a - b);
+}
+
+/** The place of the highest score, the first of equals. */
+export function best(scores: readonly number[]): number {
+  return scores.indexOf(Math.max(...scores));
+}

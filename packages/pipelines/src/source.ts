@@ -1,0 +1,230 @@
+import { loadAdapter, loadPretrained, type Model, type PeftModel } from '@peftjs/core';
+import {
+  ADAPTER_CONFIG,
+  ADAPTER_WEIGHTS,
+  CheckpointError,
+  ConfigError,
+  describe,
+  labelsIn,
+  outputsOf,
+  problemTypeIn,
+  readAdapterConfig,
+  UnsupportedError,
+  type PeftMethod,
+  type Task,
+} from '@peftjs/core/method';
+import {
+  fromPretrained,
+  openFolder,
+  type Folder,
+  type PretrainedModel,
+  type PretrainedOptions,
+  type Tokenizer,
+} from '@peftjs/models';
+import { bytesSource, openSafetensors } from '@peftjs/safetensors';
+import type { Acting } from './inference.js';
+
+/**
+ * What a pipeline runs: the folder, package or hub id of an adapter or of a model, a model, or one with adapters, of which the active
+ * ones act.
+ */
+export type PipelineSource = string | Model | PeftModel;
+
+/** Where a source and what it needs are looked for. */
+export interface SourceSettings {
+  readonly methods: readonly PeftMethod[];
+  readonly model?: string | Model | undefined;
+  readonly adapters: Readonly<Record<string, string>>;
+  readonly tokenizer?: Tokenizer | undefined;
+  /** Options of `fromPretrained`. */
+  readonly loading: PretrainedOptions;
+}
+
+/** A source that is loaded. */
+export interface Opened {
+  readonly acting: Acting;
+  readonly tokenizer: Tokenizer;
+}
+
+/** An adapter's folder, and what its configuration says. */
+interface Found {
+  readonly name: string;
+  readonly source: string;
+  readonly folder: Folder;
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+/** The adapter that a source is itself. */
+const DEFAULT = 'default';
+
+/**
+ * Loads a source for a task.
+ * @throws ConfigError for a source that is none, and for one of another task.
+ * @throws CheckpointError for anything missing or broken.
+ * @throws UnsupportedError for a model without a tokenizer.
+ */
+export async function openSource(task: Task, source: PipelineSource, settings: SourceSettings): Promise<Opened> {
+  const found = typeof source === 'string' ? await adapterIn(DEFAULT, source, settings.loading) : undefined;
+  const others = await namedAdapters(settings);
+  const adapters = [...(found ? [found] : []), ...others];
+  for (const adapter of adapters) assertTask(task, adapter);
+  const base = found ? baseOf(found, settings.model) : withoutBase(source, settings.model);
+  const acting = await withAdapters(await loaded(task, base, adapters[0], settings), adapters, settings.methods);
+  return { acting, tokenizer: settings.tokenizer ?? tokenizerOf(acting) };
+}
+
+async function namedAdapters({ adapters, loading }: SourceSettings): Promise<Found[]> {
+  const found: Found[] = [];
+  for (const [name, source] of Object.entries(adapters)) {
+    const adapter = await adapterIn(name, source, loading);
+    if (!adapter) {
+      throw new CheckpointError(
+        `adapter '${name}': expected a folder with ${ADAPTER_CONFIG}, none in ${source}`,
+        source,
+      );
+    }
+    found.push(adapter);
+  }
+  return found;
+}
+
+/** The adapter in a folder or of the hub; undefined where there is none. */
+async function adapterIn(name: string, source: string, loading: PretrainedOptions): Promise<Found | undefined> {
+  const folder = await openFolder(source, loading);
+  if (!(await folder.storage.exists(`${folder.path}/${ADAPTER_CONFIG}`))) return undefined;
+  return { name, source, folder, config: await readAdapterConfig(folder.path, folder.storage) };
+}
+
+/** What PEFT calls the tasks. */
+const TASK_TYPES: Readonly<Record<Task, string>> = {
+  'sequence-classification': 'SEQ_CLS',
+  'token-classification': 'TOKEN_CLS',
+  'causal-lm': 'CAUSAL_LM',
+  'feature-extraction': 'FEATURE_EXTRACTION',
+};
+
+/** The pipeline of each task. */
+const PIPELINES: Readonly<Record<Task, string>> = {
+  'sequence-classification': "'text-classification' or 'text-ranking'",
+  'token-classification': "'token-classification'",
+  'causal-lm': "'text-generation'",
+  'feature-extraction': "'feature-extraction'",
+};
+
+/** @throws ConfigError for an adapter that says it is for another task. */
+function assertTask(task: Task, { source, config }: Found): void {
+  const own = (Object.keys(TASK_TYPES) as Task[]).find((one) => TASK_TYPES[one] === config.task_type);
+  if (own !== undefined && own !== task) throw otherTask(source, own);
+}
+
+function otherTask(name: string, own: Task): ConfigError {
+  return new ConfigError(`'${name}' is for ${own}: use the pipeline ${PIPELINES[own]}`, 'task');
+}
+
+/** The base model of an adapter. @throws ConfigError where neither it nor the caller names one. */
+function baseOf({ source, config }: Found, model: string | Model | undefined): Base {
+  const { base_model_name_or_path: named, revision } = config;
+  if (model !== undefined) return { model };
+  if (typeof named !== 'string' || named === '') {
+    throw new ConfigError(`${source} does not say which model it is for: name it by the option 'model'`, 'model');
+  }
+  return { model: named, of: source, ...(typeof revision === 'string' && { revision }) };
+}
+
+/** What adapters are put on. */
+interface Base {
+  readonly model: string | Acting;
+  /** The adapter that names it. */
+  readonly of?: string;
+  readonly revision?: string;
+}
+
+function withoutBase(source: PipelineSource, model: string | Model | undefined): Base {
+  if (model === undefined) return { model: source };
+  throw new ConfigError("option 'model' is the base of an adapter, and the source is none: leave it out", 'model');
+}
+
+/** The base model with a head like that of the adapter. */
+async function loaded(task: Task, base: Base, adapter: Found | undefined, settings: SourceSettings): Promise<Acting> {
+  if (typeof base.model !== 'string') return fitting(assertModel(task, base.model), adapter);
+  const { revision = settings.loading.revision } = base;
+  const { revision: _, subfolder, ...loading } = settings.loading;
+  try {
+    const model = await fromPretrained(base.model, {
+      ...loading,
+      task,
+      ...(revision !== undefined && { revision }),
+      ...(subfolder !== undefined && base.of === undefined && { subfolder }),
+    });
+    return await fitting(model, adapter);
+  } catch (error) {
+    throw explained(error, base);
+  }
+}
+
+/** Says where a base model was looked for, or that a source is no adapter either, where there is no model at all. */
+function explained(error: unknown, { model, of }: Base): unknown {
+  if (!(error instanceof CheckpointError) || error.path !== model) return error;
+  const message =
+    of === undefined
+      ? `expected an adapter, with ${ADAPTER_CONFIG}, or a model: ${error.message}`
+      : `the base model of ${of}: ${error.message}; the option 'model' says where it is`;
+  return new CheckpointError(message, error.path, error);
+}
+
+/** @throws ConfigError for what is no model, or one for another task. */
+function assertModel(task: Task, model: unknown): Acting {
+  if (typeof model !== 'object' || model === null || !('adapters' in model || 'forward' in model)) {
+    throw new ConfigError(`expected a folder, a package, a hub id or a model, got ${describe(model)}`, 'source');
+  }
+  const acting = model as Acting;
+  const { name, task: own = 'sequence-classification' } = 'adapters' in acting ? acting.model : acting;
+  if (own !== task) throw otherTask(name, own);
+  return acting;
+}
+
+/** The model with as many outputs as an adapter has. */
+async function fitting(acting: Acting, adapter: Found | undefined): Promise<Acting> {
+  if (!adapter || 'adapters' in acting || !('withLabels' in acting)) return acting;
+  const model = acting as PretrainedModel;
+  if (model.head.length === 0) return model;
+  const labels = labelsIn(adapter.config.id2label) ?? (await headOutputs(adapter, model));
+  const outputs = typeof labels === 'object' ? labels.length : labels;
+  if (labels === undefined || outputs === outputsOf(model)) return model;
+  const problemType = problemTypeIn(adapter.config.problem_type);
+  return model.withLabels(labels, problemType && { problemType });
+}
+
+/** How many outputs the head in an adapter has; undefined where there is none. */
+async function headOutputs({ folder: { path, storage } }: Found, { sites }: Model): Promise<number | undefined> {
+  const last = sites.findLast(({ role }) => role === 'head');
+  if (!last) return undefined;
+  const weights = `${path}/${ADAPTER_WEIGHTS}`;
+  const file = await openSafetensors((await storage.open?.(weights)) ?? bytesSource(await storage.read(weights)));
+  try {
+    const key = `base_model.model.${last.path}.weight`;
+    const name = file.names.find((stored) => stored.replace('.modules_to_save.', '.') === key);
+    return name === undefined ? undefined : file.spec(name).shape[0];
+  } finally {
+    await file.close();
+  }
+}
+
+/** A model with adapters from folders; of a model that has some already it is a copy. */
+async function withAdapters(acting: Acting, found: readonly Found[], methods: readonly PeftMethod[]): Promise<Acting> {
+  let peft = 'adapters' in acting ? { ...acting, adapters: new Map(acting.adapters) } : undefined;
+  if (found.length === 0) return acting;
+  for (const { name, folder } of found) {
+    const options = { methods, storage: folder.storage, adapterName: name };
+    if (peft) await loadAdapter(peft, folder.path, options);
+    else peft = await loadPretrained(acting as Model, folder.path, options);
+  }
+  return peft as PeftModel;
+}
+
+/** @throws UnsupportedError for a model without a tokenizer. */
+function tokenizerOf(acting: Acting): Tokenizer {
+  const model: Model & { readonly tokenizer?: Tokenizer } = 'adapters' in acting ? acting.model : acting;
+  if (model.tokenizer) return model.tokenizer;
+  throw new UnsupportedError(`'${model.name}' has no tokenizer: give one by the option 'tokenizer'`, 'tokenizer');
+}

@@ -1,0 +1,86 @@
+import { integerFrom, parseOptions } from '@peftjs/core/method';
+import * as v from 'valibot';
+import { callOptions } from './call-options.js';
+import {
+  asList,
+  chosenAdapters,
+  encoded,
+  meaningOf,
+  type CallOptions,
+  type Inference,
+  type Meaning,
+  type TextInput,
+} from './inference.js';
+import { bestFirst, scoresOf, type ScoreFunction } from './scores.js';
+
+/** A label and how much the model holds of it. */
+export interface LabelScore {
+  readonly label: string;
+  /** A probability; of a regression the number that the model predicts. */
+  readonly score: number;
+}
+
+/** How texts are classified. */
+export interface ClassifyOptions extends CallOptions {
+  /** How many labels to give, the best first; null for all. Default 1, or all with `threshold`. */
+  readonly topK?: number | null;
+  /** Gives the labels whose score is at least this. For models of several labels at once. */
+  readonly threshold?: number;
+  /** What makes scores of outputs. Default: softmax, of several labels at once sigmoid, of a regression nothing. */
+  readonly functionToApply?: ScoreFunction;
+}
+
+/** The result for a list of texts: a label for each text where one is asked for, else a list for each. */
+type OfList<O extends ClassifyOptions> = O extends { readonly topK: infer K }
+  ? K extends 1
+    ? LabelScore[]
+    : number extends K
+      ? LabelScore[] | LabelScore[][]
+      : LabelScore[][]
+  : O extends { readonly threshold: number }
+    ? LabelScore[][]
+    : LabelScore[];
+
+/** Labels for texts. */
+export interface TextClassifier {
+  /** The labels of a text, the best first. */
+  (text: TextInput, options?: ClassifyOptions): Promise<LabelScore[]>;
+  /** The label of each text; with `topK` other than 1, or `threshold`, a list for each. */
+  <const O extends ClassifyOptions = object>(texts: readonly TextInput[], options?: O): Promise<OfList<O>>;
+  /** Gives up what is held of the model, once running calls have ended. */
+  dispose(): Promise<void>;
+}
+
+const OPTIONS = ['topK', 'threshold', 'functionToApply', 'adapter'];
+
+const settings = {
+  topK: v.optional(v.nullable(integerFrom(1))),
+  threshold: v.optional(v.pipe(v.number(), v.finite())),
+  functionToApply: v.optional(v.picklist(['softmax', 'sigmoid', 'none'] satisfies ScoreFunction[])),
+};
+
+const DEFAULT_SCORING: Readonly<Record<Meaning['problemType'], ScoreFunction>> = {
+  single_label_classification: 'softmax',
+  multi_label_classification: 'sigmoid',
+  regression: 'none',
+};
+
+/** Classifies one text or several. */
+export async function classify(inference: Inference, input: unknown, options: unknown): Promise<unknown> {
+  const { adapter, ...given } = callOptions(inference.task, options, OPTIONS);
+  const { topK, threshold, functionToApply } = parseOptions(inference.task, settings, given);
+  const { list, isOne } = asList(input);
+  const choice = chosenAdapters(inference, adapter, list.length);
+  const outputs = await inference.outputs(encoded(inference, list), choice);
+  const most = topK === undefined ? (threshold === undefined ? 1 : null) : topK;
+  const results = outputs.map((logits, text) => {
+    const { labels, problemType } = meaningOf(inference.acting, typeof choice === 'object' ? choice[text] : choice);
+    const scores = scoresOf(logits, functionToApply ?? DEFAULT_SCORING[problemType]);
+    return bestFirst(scores)
+      .slice(0, most ?? labels.length)
+      .map((place) => ({ label: labels[place] as string, score: scores[place] as number }))
+      .filter(({ score }) => threshold === undefined || score >= threshold);
+  });
+  if (isOne) return results[0];
+  return most === 1 && threshold === undefined ? results.flat() : results;
+}

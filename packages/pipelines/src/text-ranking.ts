@@ -1,0 +1,73 @@
+import { ConfigError, DataError, describe, integerFrom, parseOptions } from '@peftjs/core/method';
+import * as v from 'valibot';
+import { callOptions } from './call-options.js';
+import { chosenAdapters, encoded, meaningOf, type CallOptions, type Inference } from './inference.js';
+import { bestFirst, scoresOf, type ScoreFunction } from './scores.js';
+
+/** A document in its place. */
+export interface RankedDocument {
+  /** Its place among the documents given. */
+  readonly index: number;
+  /** How well it fits the query. */
+  readonly score: number;
+}
+
+/** How documents are ranked. */
+export interface RankOptions extends CallOptions {
+  /** How many documents to give; null for all, the default. */
+  readonly topK?: number | null;
+  /**
+   * What makes a score of the outputs. Default: of one output sigmoid, as sentence-transformers' `CrossEncoder` does; of two softmax, whose
+   * second class is the score.
+   */
+  readonly functionToApply?: ScoreFunction;
+}
+
+/** Ranks documents by how well they fit a query, with a cross-encoder: it reads the query and a document together. */
+export interface TextRanker {
+  /** The documents, the best first; equals in the order given. */
+  (query: string, documents: readonly string[], options?: RankOptions): Promise<RankedDocument[]>;
+  /** Gives up what is held of the model, once running calls have ended. */
+  dispose(): Promise<void>;
+}
+
+const OPTIONS = ['topK', 'functionToApply', 'adapter'];
+
+const settings = {
+  topK: v.optional(v.nullable(integerFrom(1))),
+  functionToApply: v.optional(v.picklist(['softmax', 'sigmoid', 'none'] satisfies ScoreFunction[])),
+};
+
+/** Ranks documents. */
+export async function rank(
+  inference: Inference,
+  query: unknown,
+  documents: unknown,
+  options: unknown,
+): Promise<RankedDocument[]> {
+  const { adapter, ...given } = callOptions(inference.task, options, OPTIONS);
+  const { topK, functionToApply } = parseOptions(inference.task, settings, given);
+  if (!Array.isArray(documents)) {
+    throw new DataError(`text-ranking: expected a list of documents, got ${describe(documents)}`, 'documents');
+  }
+  const pairs = documents.map((textPair: unknown) => ({ text: query, textPair }));
+  const choice = chosenAdapters(inference, adapter, pairs.length);
+  const outputs = await inference.outputs(encoded(inference, pairs), choice);
+  const scores = outputs.map((logits) => {
+    const own = scoresOf(logits, functionToApply ?? (logits.length === 1 ? 'sigmoid' : 'softmax'));
+    return own.at(-1) as number;
+  });
+  return bestFirst(scores)
+    .slice(0, topK ?? scores.length)
+    .map((index) => ({ index, score: scores[index] as number }));
+}
+
+/** @throws ConfigError for a model that is no cross-encoder: one of other than one or two outputs. */
+export function assertCrossEncoder({ acting }: Inference): void {
+  const { labels } = meaningOf(acting, undefined);
+  if (labels.length <= 2) return;
+  throw new ConfigError(
+    `text-ranking: expected a model of one output, or of two of which the second is relevance; it has ${labels.length}: ${labels.join(', ')}`,
+    'source',
+  );
+}

@@ -1,0 +1,75 @@
+import { parseOptions, UnsupportedError } from '@peftjs/core/method';
+import type { Encoding } from '@peftjs/models';
+import * as v from 'valibot';
+import { callOptions } from './call-options.js';
+import {
+  entitiesOf,
+  type AggregationStrategy,
+  type EntityGroup,
+  type ScoredToken,
+  type TokenEntity,
+} from './entities.js';
+import { asList, chosenAdapters, encoded, meaningOf, type CallOptions, type Inference } from './inference.js';
+import { scoresOf } from './scores.js';
+
+/** How tokens are tagged. */
+export interface TagOptions extends CallOptions {
+  /** How tokens become entities. Default 'none'. */
+  readonly aggregationStrategy?: AggregationStrategy;
+  /** Labels, or the names of groups, to leave out. Default `['O']`. */
+  readonly ignoreLabels?: readonly string[];
+}
+
+/** What is found in a text: tokens, or entities where they are joined. */
+type Found<O extends TagOptions> = O extends { readonly aggregationStrategy: infer S }
+  ? S extends 'none'
+    ? TokenEntity[]
+    : AggregationStrategy extends S
+      ? TokenEntity[] | EntityGroup[]
+      : EntityGroup[]
+  : TokenEntity[];
+
+/** Entities in texts. */
+export interface TokenClassifier {
+  /** The tokens or entities of a text, in its order. */
+  <const O extends TagOptions = object>(text: string, options?: O): Promise<Found<O>>;
+  /** Those of each text. */
+  <const O extends TagOptions = object>(texts: readonly string[], options?: O): Promise<Found<O>[]>;
+  /** Gives up what is held of the model, once running calls have ended. */
+  dispose(): Promise<void>;
+}
+
+const OPTIONS = ['aggregationStrategy', 'ignoreLabels', 'adapter'];
+
+const settings = {
+  aggregationStrategy: v.optional(
+    v.picklist(['none', 'simple', 'first', 'average', 'max'] satisfies AggregationStrategy[]),
+    'none',
+  ),
+  ignoreLabels: v.optional(v.array(v.string()), ['O']),
+};
+
+/** Tags one text or several. */
+export async function tag(inference: Inference, input: unknown, options: unknown): Promise<unknown> {
+  const { adapter, ...given } = callOptions(inference.task, options, OPTIONS);
+  const { aggregationStrategy, ignoreLabels } = parseOptions(inference.task, settings, given);
+  const { list, isOne } = asList(input);
+  const choice = chosenAdapters(inference, adapter, list.length);
+  const texts = encoded(inference, list, { spans: true });
+  const outputs = await inference.outputs(texts, choice);
+  const results = texts.map((text, place) => {
+    const { labels } = meaningOf(inference.acting, typeof choice === 'object' ? choice[place] : choice);
+    const tokens = scored(text, outputs[place] as Float32Array, labels.length);
+    const found = entitiesOf(tokens, aggregationStrategy, { labels, join: inference.tokenizer.join });
+    return found.filter((one) => !ignoreLabels.includes('entity' in one ? one.entity : one.entity_group));
+  });
+  return isOne ? results[0] : results;
+}
+
+/** The tokens of a text with their scores, without those around it. */
+function scored({ spans }: Encoding, outputs: Float32Array, labels: number): ScoredToken[] {
+  if (!spans) throw new UnsupportedError('the tokenizer does not say which characters its tokens cover', 'tokenizer');
+  return spans.flatMap((span, index) =>
+    span ? [{ index, span, scores: scoresOf(outputs.subarray(index * labels, (index + 1) * labels), 'softmax') }] : [],
+  );
+}
