@@ -12,7 +12,8 @@ const { texts } = expected;
 const json = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
 
 let storage: Awaited<ReturnType<typeof inMemory>>;
-let [plain, sentences] = [] as unknown as Pipelines['feature-extraction'][];
+let plain: Pipelines['feature-extraction'];
+let sentences: Pipelines['feature-extraction'];
 
 beforeAll(async () => {
   storage = await inMemory('classifier');
@@ -33,7 +34,7 @@ beforeAll(async () => {
   plain = await open('classifier');
   sentences = await open('sentences');
 });
-afterAll(() => Promise.all([plain?.dispose(), sentences?.dispose()]));
+afterAll(() => Promise.all([plain.dispose(), sentences.dispose()]));
 
 const open = (source: Parameters<typeof pipeline>[1], options = {}) =>
   pipeline('feature-extraction', source, { methods, executor, storage, ...options });

@@ -28,7 +28,7 @@ function namesIn(text: string): string[] {
   return [...new Set(words.filter((word) => forbidden.has(word)))];
 }
 
-const sharedSources = ['core', 'engine', 'bench']
+const sharedSources = ['core', 'engine', 'pipelines', 'bench']
   .flatMap((name) => filesBelow(`packages/${name}/src`))
   .filter(isSource);
 

@@ -159,7 +159,7 @@ export async function pipeline<T extends keyof Pipelines>(
   }
   assertKnownOptions('pipeline', options, [...OWN, ...OF_LOADING]);
   const { methods, executor, model, adapters, tokenizer, maxTokens, batchSize, ...loading } = options;
-  assertGiven('methods', Array.isArray(methods), "a list of methods, e.g. [lora] of '@peftjs/lora'", methods);
+  assertGiven('methods', Array.isArray(methods), 'a list of methods, those that adapters may have been made with', methods);
   assertGiven('executor', isExecutor(executor), "an executor, e.g. compiled() of '@peftjs/engine'", executor);
   const own = parseOptions('pipeline', settings, defined({ adapters, maxTokens, batchSize }));
   const kind = KINDS[task];
