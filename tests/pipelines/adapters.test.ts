@@ -133,6 +133,23 @@ describe('an adapter folder', () => {
   });
 });
 
+describe('a folder below', () => {
+  it('is looked in for the adapter, and not for its base', async () => {
+    for (const file of ['adapter_config.json', 'adapter_model.safetensors']) {
+      await storage.write(`runs/best/${file}`, await storage.read(`a/${file}`));
+    }
+    expect(await (await open('runs', { subfolder: 'best' }))('no')).toEqual(await (await open('a'))('no'));
+  });
+});
+
+describe('options of loading', () => {
+  it('are refused for a model in memory', async () => {
+    await expect(open(a, { labels: ['x', 'y', 'z'] })).rejects.toThrow(
+      "option 'labels' says how a model is loaded, and this one is in memory: leave it out",
+    );
+  });
+});
+
 describe('several adapters', () => {
   const adapters = { a: 'a', b: 'b' };
 
@@ -180,6 +197,8 @@ describe('several adapters', () => {
     await expect(open('classifier', { adapters: { support: 'nowhere' } })).rejects.toThrow(
       "adapter 'support': expected a folder with adapter_config.json, none in nowhere",
     );
-    await expect(open('a', { adapters: { pair: 'pair' } })).rejects.toThrow(/3/);
+    await expect(open('a', { adapters: { pair: 'pair' } })).rejects.toThrow(
+      "adapter 'pair' has 2 outputs, and the model 3: the adapters of a pipeline have as many as the first one",
+    );
   });
 });

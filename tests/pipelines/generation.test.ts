@@ -1,4 +1,5 @@
 import { addAdapter, attach } from '@peftjs/core';
+import { replaceAdapter } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, generateChat, generateText, type ChatMessage, type PretrainedModel } from '@peftjs/models';
@@ -58,6 +59,16 @@ describe('texts', () => {
     expect(await write('Shall', { maxNewTokens: 12 })).toEqual(own[2]);
     await both.dispose();
   });
+});
+
+it('of a model in training are written by its adapter as it is now', async () => {
+  const peft = attach(model, lora({ r: 2, initLoraWeights: false }), { seed: 1 });
+  const live = await pipeline('text-generation', peft, { methods, executor });
+  const before = await live('Shall', { maxNewTokens: 12 });
+  const { values } = attach(model, lora({ r: 2, initLoraWeights: false }), { seed: 2 }).adapters.get('default') ?? {};
+  replaceAdapter(peft, { values: values ?? {} });
+  expect(await live('Shall', { maxNewTokens: 12 })).not.toEqual(before);
+  await live.dispose();
 });
 
 describe('conversations', () => {

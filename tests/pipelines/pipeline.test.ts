@@ -136,6 +136,7 @@ describe('a pipeline', () => {
     ],
     ['text-classification', fixture('classifier'), { batchSize: 0 }, "option 'batchSize' is 0; expected >=1"],
     ['text-classification', 5, {}, 'expected a folder, a package, a hub id or a model, got 5'],
+    ['text-classification', '', {}, "expected a folder, a package, a hub id or a model, got ''"],
     [
       'text-ranking',
       fixture('classifier'),

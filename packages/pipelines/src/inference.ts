@@ -55,7 +55,7 @@ const BASE = '__base__';
 export interface Inference extends Parts {
   /** The outputs for each text, in the order given. */
   outputs(texts: readonly Encoding[], choice: Choice): Promise<Float32Array[]>;
-  /** The model with the one adapter acting, or as it stands. */
+  /** The model with the one adapter acting, or as it stands; what is prepared for it stays. */
   model(adapter: string | undefined): Acting;
   /** Gives up what is held of the model. */
   release(): Promise<void>;
@@ -71,9 +71,9 @@ export function openInference(parts: Parts): Inference {
   };
   const alone = new Map<string, Acting>();
   const model = (adapter: string | undefined): Acting => {
-    if (adapter === undefined) return acting;
-    const found = alone.get(adapter) ?? withOne(acting, adapter);
-    alone.set(adapter, found);
+    const found = adapter === undefined ? acting : (alone.get(adapter) ?? withOne(acting, adapter));
+    if (adapter !== undefined) alone.set(adapter, found);
+    hold(found);
     return found;
   };
   return {
@@ -82,8 +82,7 @@ export function openInference(parts: Parts): Inference {
     async outputs(texts, choice) {
       const [one, ...others] = typeof choice === 'object' ? new Set(choice) : [choice];
       const isMixed = others.length > 0;
-      const own = isMixed ? acting : model(one); // alone an adapter takes less than in a mixed batch
-      hold(own);
+      const own = model(isMixed ? undefined : one); // alone an adapter takes less than in a mixed batch
       const batches = batchesOf(texts, batchSize, tokenizer.padTokenId);
       return predict(own, batches, { executor, ...(isMixed && { adapterNames: choice as readonly string[] }) });
     },

@@ -15,7 +15,7 @@ import { openEmbedding, type FeatureExtractor } from './feature-extraction.js';
 import { openInference, type Inference } from './inference.js';
 import { openSource, type PipelineSource } from './source.js';
 import { classify, type TextClassifier } from './text-classification.js';
-import { openWriting, type TextGenerationPipeline } from './text-generation.js';
+import { write, type TextGenerationPipeline } from './text-generation.js';
 import { assertCrossEncoder, rank, type TextRanker } from './text-ranking.js';
 import { tag, type TokenClassifier } from './token-classification.js';
 
@@ -46,33 +46,27 @@ export interface PipelineOptions extends Omit<PretrainedOptions, 'task' | 'numLa
   readonly batchSize?: number;
 }
 
-/** A pipeline's function, and what gives up what it holds. */
+/** A pipeline's function, and what gives up what it holds; default: of the model alone. */
 interface Opened {
   readonly call: (...given: never[]) => Promise<unknown>;
-  readonly release: () => Promise<void>;
+  readonly release?: () => Promise<void>;
 }
 
 /** What a task is made of. */
 interface Kind {
   /** The task of its model. */
   readonly task: Task;
-  open(inference: Inference): Opened;
+  readonly open: (inference: Inference) => Opened;
 }
 
 const KINDS: Readonly<Record<keyof Pipelines, Kind>> = {
   'text-classification': {
     task: 'sequence-classification',
-    open: (inference) => ({
-      call: (texts: unknown, options: unknown) => classify(inference, texts, options),
-      release: () => inference.release(),
-    }),
+    open: (inference) => ({ call: (texts: unknown, options: unknown) => classify(inference, texts, options) }),
   },
   'token-classification': {
     task: 'token-classification',
-    open: (inference) => ({
-      call: (texts: unknown, options: unknown) => tag(inference, texts, options),
-      release: () => inference.release(),
-    }),
+    open: (inference) => ({ call: (texts: unknown, options: unknown) => tag(inference, texts, options) }),
   },
   'feature-extraction': {
     task: 'feature-extraction',
@@ -83,10 +77,7 @@ const KINDS: Readonly<Record<keyof Pipelines, Kind>> = {
   },
   'text-generation': {
     task: 'causal-lm',
-    open(inference) {
-      const { write, release } = openWriting(inference);
-      return { call: write, release };
-    },
+    open: (inference) => ({ call: (prompt: unknown, options: unknown) => write(inference, prompt, options) }),
   },
   'text-ranking': {
     task: 'sequence-classification',
@@ -94,7 +85,6 @@ const KINDS: Readonly<Record<keyof Pipelines, Kind>> = {
       assertCrossEncoder(inference);
       return {
         call: (query: unknown, documents: unknown, options: unknown) => rank(inference, query, documents, options),
-        release: () => inference.release(),
       };
     },
   },
@@ -159,7 +149,12 @@ export async function pipeline<T extends keyof Pipelines>(
   }
   assertKnownOptions('pipeline', options, [...OWN, ...OF_LOADING]);
   const { methods, executor, model, adapters, tokenizer, maxTokens, batchSize, ...loading } = options;
-  assertGiven('methods', Array.isArray(methods), 'a list of methods, those that adapters may have been made with', methods);
+  assertGiven(
+    'methods',
+    Array.isArray(methods),
+    'a list of methods, those that adapters may have been made with',
+    methods,
+  );
   assertGiven('executor', isExecutor(executor), "an executor, e.g. compiled() of '@peftjs/engine'", executor);
   const own = parseOptions('pipeline', settings, defined({ adapters, maxTokens, batchSize }));
   const kind = KINDS[task];
@@ -173,7 +168,8 @@ export async function pipeline<T extends keyof Pipelines>(
     maxTokens: Math.min(own.maxTokens ?? Infinity, most),
   });
   try {
-    return callable(task, kind.open(inference)) as Pipelines[T];
+    const { call, release = () => inference.release() } = kind.open(inference);
+    return callable(task, call, release) as Pipelines[T];
   } catch (error) {
     await inference.release();
     throw error;
@@ -194,7 +190,7 @@ function defined(options: Readonly<Record<string, unknown>>): Record<string, unk
 }
 
 /** The function of a pipeline. It is disposed of once the calls that run have ended, and refuses others from then on. */
-function callable(task: string, { call, release }: Opened): unknown {
+function callable(task: string, call: Opened['call'], release: () => Promise<void>): unknown {
   const running = new Set<Promise<unknown>>();
   let disposed: Promise<void> | undefined;
   const run = async (...given: unknown[]): Promise<unknown> => {

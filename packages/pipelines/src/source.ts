@@ -64,16 +64,22 @@ const DEFAULT = 'default';
  * @throws UnsupportedError for a model without a tokenizer.
  */
 export async function openSource(task: Task, source: PipelineSource, settings: SourceSettings): Promise<Opened> {
+  const { revision, subfolder, ...loading } = settings.loading;
   const found = typeof source === 'string' ? await adapterIn(DEFAULT, source, settings.loading) : undefined;
-  const others = await namedAdapters(settings);
+  const others = await namedAdapters(settings.adapters, loading);
   const adapters = [...(found ? [found] : []), ...others];
   for (const adapter of adapters) assertTask(task, adapter);
-  const base = found ? baseOf(found, settings.model) : withoutBase(source, settings.model);
-  const acting = await withAdapters(await loaded(task, base, adapters[0], settings), adapters, settings.methods);
+  const ofModel = {
+    ...loading,
+    ...(revision !== undefined && { revision }),
+    ...(subfolder !== undefined && { subfolder }),
+  };
+  const base = found ? baseOf(found, settings.model, loading) : withoutBase(source, settings.model, ofModel);
+  const acting = await withAdapters(await loaded(task, base, adapters[0]), adapters, settings.methods);
   return { acting, tokenizer: settings.tokenizer ?? tokenizerOf(acting) };
 }
 
-async function namedAdapters({ adapters, loading }: SourceSettings): Promise<Found[]> {
+async function namedAdapters(adapters: SourceSettings['adapters'], loading: PretrainedOptions): Promise<Found[]> {
   const found: Found[] = [];
   for (const [name, source] of Object.entries(adapters)) {
     const adapter = await adapterIn(name, source, loading);
@@ -88,11 +94,17 @@ async function namedAdapters({ adapters, loading }: SourceSettings): Promise<Fou
   return found;
 }
 
-/** The adapter in a folder or of the hub; undefined where there is none. */
+/** The adapter in a folder or of the hub; undefined where there is none. @throws ConfigError for an empty name. */
 async function adapterIn(name: string, source: string, loading: PretrainedOptions): Promise<Found | undefined> {
-  const folder = await openFolder(source, loading);
-  if (!(await folder.storage.exists(`${folder.path}/${ADAPTER_CONFIG}`))) return undefined;
-  return { name, source, folder, config: await readAdapterConfig(folder.path, folder.storage) };
+  if (source === '') throw notASource(source);
+  const { path: top, storage } = await openFolder(source, loading);
+  const path = loading.subfolder ? `${top}/${loading.subfolder}` : top;
+  if (!(await storage.exists(`${path}/${ADAPTER_CONFIG}`))) return undefined;
+  return { name, source, folder: { path, storage }, config: await readAdapterConfig(path, storage) };
+}
+
+function notASource(source: unknown): ConfigError {
+  return new ConfigError(`expected a folder, a package, a hub id or a model, got ${describe(source)}`, 'source');
 }
 
 /** What PEFT calls the tasks. */
@@ -121,45 +133,52 @@ function otherTask(name: string, own: Task): ConfigError {
   return new ConfigError(`'${name}' is for ${own}: use the pipeline ${PIPELINES[own]}`, 'task');
 }
 
-/** The base model of an adapter. @throws ConfigError where neither it nor the caller names one. */
-function baseOf({ source, config }: Found, model: string | Model | undefined): Base {
-  const { base_model_name_or_path: named, revision } = config;
-  if (model !== undefined) return { model };
-  if (typeof named !== 'string' || named === '') {
-    throw new ConfigError(`${source} does not say which model it is for: name it by the option 'model'`, 'model');
-  }
-  return { model: named, of: source, ...(typeof revision === 'string' && { revision }) };
-}
-
 /** What adapters are put on. */
 interface Base {
   readonly model: string | Acting;
+  /** How it is loaded, where it is not in memory. */
+  readonly loading: PretrainedOptions;
   /** The adapter that names it. */
   readonly of?: string;
-  readonly revision?: string;
 }
 
-function withoutBase(source: PipelineSource, model: string | Model | undefined): Base {
-  if (model === undefined) return { model: source };
+/** The base model of an adapter. @throws ConfigError where neither it nor the caller names one. */
+function baseOf({ source, config }: Found, model: string | Model | undefined, loading: PretrainedOptions): Base {
+  const { base_model_name_or_path: named, revision } = config;
+  if (model !== undefined) return { model, loading };
+  if (typeof named !== 'string' || named === '') {
+    throw new ConfigError(`${source} does not say which model it is for: name it by the option 'model'`, 'model');
+  }
+  return { model: named, of: source, loading: typeof revision === 'string' ? { ...loading, revision } : loading };
+}
+
+function withoutBase(source: PipelineSource, model: string | Model | undefined, loading: PretrainedOptions): Base {
+  if (model === undefined) return { model: source, loading };
   throw new ConfigError("option 'model' is the base of an adapter, and the source is none: leave it out", 'model');
 }
 
 /** The base model with a head like that of the adapter. */
-async function loaded(task: Task, base: Base, adapter: Found | undefined, settings: SourceSettings): Promise<Acting> {
-  if (typeof base.model !== 'string') return fitting(assertModel(task, base.model), adapter);
-  const { revision = settings.loading.revision } = base;
-  const { revision: _, subfolder, ...loading } = settings.loading;
+async function loaded(task: Task, base: Base, adapter: Found | undefined): Promise<Acting> {
+  const { model, loading } = base;
+  if (typeof model !== 'string') {
+    assertNotLoaded(loading);
+    return fitting(assertModel(task, model), adapter);
+  }
   try {
-    const model = await fromPretrained(base.model, {
-      ...loading,
-      task,
-      ...(revision !== undefined && { revision }),
-      ...(subfolder !== undefined && base.of === undefined && { subfolder }),
-    });
-    return await fitting(model, adapter);
+    return await fitting(await fromPretrained(model, { ...loading, task }), adapter);
   } catch (error) {
     throw explained(error, base);
   }
+}
+
+/** Options that say how a model is loaded, and nothing of one in memory. */
+const OF_LOADED = ['labels', 'problemType', 'pooling', 'normalize', 'dtype', 'revision', 'subfolder'] as const;
+
+/** @throws ConfigError for such an option. */
+function assertNotLoaded(loading: PretrainedOptions): void {
+  const odd = OF_LOADED.find((option) => loading[option] !== undefined);
+  if (odd === undefined) return;
+  throw new ConfigError(`option '${odd}' says how a model is loaded, and this one is in memory: leave it out`, odd);
 }
 
 /** Says where a base model was looked for, or that a source is no adapter either, where there is no model at all. */
@@ -175,7 +194,7 @@ function explained(error: unknown, { model, of }: Base): unknown {
 /** @throws ConfigError for what is no model, or one for another task. */
 function assertModel(task: Task, model: unknown): Acting {
   if (typeof model !== 'object' || model === null || !('adapters' in model || 'forward' in model)) {
-    throw new ConfigError(`expected a folder, a package, a hub id or a model, got ${describe(model)}`, 'source');
+    throw notASource(model);
   }
   const acting = model as Acting;
   const { name, task: own = 'sequence-classification' } = 'adapters' in acting ? acting.model : acting;
@@ -187,20 +206,28 @@ function assertModel(task: Task, model: unknown): Acting {
 async function fitting(acting: Acting, adapter: Found | undefined): Promise<Acting> {
   if (!adapter || 'adapters' in acting || !('withLabels' in acting)) return acting;
   const model = acting as PretrainedModel;
-  if (model.head.length === 0) return model;
-  const labels = labelsIn(adapter.config.id2label) ?? (await headOutputs(adapter, model));
-  const outputs = typeof labels === 'object' ? labels.length : labels;
-  if (labels === undefined || outputs === outputsOf(model)) return model;
+  const labels = await outputsIn(adapter, model);
+  if (labels === undefined || count(labels) === outputsOf(model)) return model;
   const problemType = problemTypeIn(adapter.config.problem_type);
   return model.withLabels(labels, problemType && { problemType });
 }
 
-/** How many outputs the head in an adapter has; undefined where there is none. */
-async function headOutputs({ folder: { path, storage } }: Found, { sites }: Model): Promise<number | undefined> {
+function count(labels: number | readonly string[]): number {
+  return typeof labels === 'number' ? labels : labels.length;
+}
+
+/** The names of an adapter's outputs, or how many its head has; undefined where there is none. */
+async function outputsIn(adapter: Found, { head, sites }: Model): Promise<number | readonly string[] | undefined> {
   const last = sites.findLast(({ role }) => role === 'head');
-  if (!last) return undefined;
+  if (head.length === 0 || !last) return undefined;
+  const labels = labelsIn(adapter.config.id2label);
+  if (labels) return labels;
+  const { path, storage } = adapter.folder;
   const weights = `${path}/${ADAPTER_WEIGHTS}`;
-  const file = await openSafetensors((await storage.open?.(weights)) ?? bytesSource(await storage.read(weights)));
+  const bytes = (await storage.open?.(weights)) ?? bytesSource(await storage.read(weights));
+  const file = await openSafetensors(bytes).catch((cause: unknown) => {
+    throw new CheckpointError(`${weights}: ${cause instanceof Error ? cause.message : String(cause)}`, weights, cause);
+  });
   try {
     const key = `base_model.model.${last.path}.weight`;
     const name = file.names.find((stored) => stored.replace('.modules_to_save.', '.') === key);
@@ -214,12 +241,25 @@ async function headOutputs({ folder: { path, storage } }: Found, { sites }: Mode
 async function withAdapters(acting: Acting, found: readonly Found[], methods: readonly PeftMethod[]): Promise<Acting> {
   let peft = 'adapters' in acting ? { ...acting, adapters: new Map(acting.adapters) } : undefined;
   if (found.length === 0) return acting;
-  for (const { name, folder } of found) {
+  for (const adapter of found) {
+    const { name, folder } = adapter;
+    await assertFits(adapter, peft?.model ?? (acting as Model));
     const options = { methods, storage: folder.storage, adapterName: name };
     if (peft) await loadAdapter(peft, folder.path, options);
     else peft = await loadPretrained(acting as Model, folder.path, options);
   }
   return peft as PeftModel;
+}
+
+/** @throws ConfigError for an adapter with another number of outputs than the model. */
+async function assertFits(adapter: Found, model: Model): Promise<void> {
+  const labels = await outputsIn(adapter, model);
+  const [own, expected] = [labels && count(labels), outputsOf(model)];
+  if (own === undefined || own === expected) return;
+  throw new ConfigError(
+    `adapter '${adapter.name}' has ${own} outputs, and the model ${expected}: the adapters of a pipeline have as many as the first one`,
+    'adapters',
+  );
 }
 
 /** @throws UnsupportedError for a model without a tokenizer. */

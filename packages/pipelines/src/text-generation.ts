@@ -52,47 +52,31 @@ const OF_GENERATION = [
 ];
 const OPTIONS = [...OF_GENERATION, 'returnFullText', 'adapter'];
 
+const settings = { returnFullText: v.optional(v.boolean(), true) };
+
 /** As transformers.js has it. */
 const MAX_NEW_TOKENS = 256;
 
 type Prompt = string | readonly ChatMessage[];
 
-/** Makes the function that writes. A generator is opened for each adapter when it is first asked for. */
-export function openWriting(inference: Inference): {
-  readonly write: (input: unknown, options: unknown) => Promise<unknown>;
-  readonly release: () => Promise<void>;
-} {
-  const generators = new Map<string | undefined, TextGenerator>();
-  const generatorOf = (adapter: string | undefined): TextGenerator => {
-    const { executor } = inference;
-    const generator = generators.get(adapter) ?? openGenerator(inference.model(adapter), { executor });
-    generators.set(adapter, generator);
-    return generator;
-  };
-  return {
-    async write(input, options) {
-      const { adapter, returnFullText, ...given } = callOptions(inference.task, options, OPTIONS);
-      const { returnFullText: isFull } = parseOptions(
-        inference.task,
-        { returnFullText: v.optional(v.boolean(), true) },
-        { returnFullText },
-      );
-      const { prompts, isOne } = promptsIn(input);
-      const choice = chosenAdapters(inference, adapter, prompts.length);
-      const settings = { maxNewTokens: MAX_NEW_TOKENS, ...given } as GenerateChatOptions;
-      const results: unknown[] = [];
-      for (const [place, prompt] of prompts.entries()) {
-        const generator = generatorOf(typeof choice === 'object' ? choice[place] : choice);
-        results.push([{ generated_text: await written(generator, prompt, settings, isFull) }]);
-      }
-      return isOne ? results[0] : results;
-    },
-    async release() {
-      for (const generator of generators.values()) await generator.dispose();
-      generators.clear();
-      await inference.release();
-    },
-  };
+/** Goes on with one prompt or several. */
+export async function write(inference: Inference, input: unknown, options: unknown): Promise<unknown> {
+  const { adapter, returnFullText, ...given } = callOptions(inference.task, options, OPTIONS);
+  const { returnFullText: isFull } = parseOptions(inference.task, settings, { returnFullText });
+  const { prompts, isOne } = promptsIn(input);
+  const choice = chosenAdapters(inference, adapter, prompts.length);
+  const writing = { maxNewTokens: MAX_NEW_TOKENS, ...given } as GenerateChatOptions;
+  const results: unknown[] = [];
+  for (const [place, prompt] of prompts.entries()) {
+    const model = inference.model(typeof choice === 'object' ? choice[place] : choice);
+    const generator = openGenerator(model, inference); // takes the adapters as they are now
+    try {
+      results.push([{ generated_text: await written(generator, prompt, writing, isFull) }]);
+    } finally {
+      await generator.dispose();
+    }
+  }
+  return isOne ? results[0] : results;
 }
 
 async function written(
