@@ -164,8 +164,10 @@ function byMarks(word: string, whole: string, normalised: (part: string) => stri
   }
   return clusters.flatMap(({ cluster, index, texts }) => {
     const characters = [...cluster.matchAll(/./gsu)];
+    const composed = Math.max(0, characters.length - texts.length); // with the first one
     return texts.map((text, place) => {
-      const { 0: character, index: at } = characters[Math.min(place, characters.length - 1)] as RegExpExecArray;
+      const from = Math.min(place === 0 ? 0 : place + composed, characters.length - 1);
+      const { 0: character, index: at } = characters[from] as RegExpExecArray;
       return { text, start: index + at, end: index + at + character.length };
     });
   });
