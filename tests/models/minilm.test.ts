@@ -6,6 +6,7 @@ import { hostIntegers } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
+import { pipeline } from '@peftjs/pipelines';
 import { readSafetensors, toFloat32, type StoredTensor } from '@peftjs/safetensors';
 import { embeddedTasks, encodeRows, trainingData, type Task } from '@peftjs/tasks';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -44,6 +45,14 @@ describe.skipIf(!folder)(title, { timeout: 600_000 }, () => {
       const theirs = expected.slice(text * width, (text + 1) * width);
       expect(farthest(normalized(embedding), theirs)).toBeLessThan(1e-4);
     });
+  });
+
+  it('does so as a pipeline, by its folder alone', async () => {
+    const embed = await pipeline('feature-extraction', folder as string, { methods: [], executor });
+    const { data, dims } = await embed(texts);
+    expect(dims).toEqual([texts.length, values('embeddings').length / texts.length]);
+    expect(farthest(data, values('embeddings'))).toBeLessThan(1e-4);
+    await embed.dispose();
   });
 
   it('has the first 50 losses of PEFT by LoRA, from the same adapter, head and batches', async () => {
