@@ -1,5 +1,15 @@
 // What the pages on optimizers, on programs and on adding a method show, and what the README of the engine says of sizes and kernels.
-import { activeAdapter, adamW, attach, hostTensor, linear, predict, train, type Executor } from '@peftjs/core';
+import {
+  activeAdapter,
+  adamW,
+  attach,
+  crossEntropy,
+  hostTensor,
+  linear,
+  predict,
+  train,
+  type Executor,
+} from '@peftjs/core';
 import { defineMethod, hostScalar, hostZeros, tensorAt, type Controller, type HostTensors } from '@peftjs/core/method';
 import {
   actingParts,
@@ -11,6 +21,7 @@ import {
   releaseAll,
   uploadAll,
   type Loss,
+  type LossFunction,
   type Optimizer,
   type Pass,
   type PureFunction,
@@ -38,26 +49,28 @@ describe('what train is told by values', () => {
   it('an optimizer, a schedule and a loss', async () => {
     const { peft, data } = await adapted();
     const before = activeAdapter(peft).values;
-    const smoothing = 0.1;
     // #region loss
-    const smoothed: Loss = {
-      name: 'smoothed-cross-entropy',
-      settings: { smoothing },
-      labels: 'classification',
-      loss(logits, { labels, rowWeights }) {
-        const classes = logits.shape[1] as number;
-        const targets = tf.add(tf.mul(tf.oneHot(labels as Tensor1D, classes), 1 - smoothing), smoothing / classes);
-        const ofRows = tf.neg(tf.sum(tf.mul(targets, tf.logSoftmax(logits)), -1)); // [batch]
-        return tf.div(tf.sum<Scalar>(tf.mul(ofRows, rowWeights)), tf.maximum(tf.sum(rowWeights), 1));
-      },
-    };
+    /** Focal loss (Lin et al., 2017, arXiv 1708.02002, eq. 4): -(1 - p)^gamma log p of the label's probability p. */
+    function focal({ gamma = 2 } = {}): Loss {
+      return {
+        name: 'focal',
+        settings: { gamma },
+        labels: 'classification',
+        loss(logits, { labels, rowWeights }) {
+          const classes = logits.shape[1] as number;
+          const logShare = tf.sum(tf.mul(tf.oneHot(labels as Tensor1D, classes), tf.logSoftmax(logits)), -1); // [batch]
+          const ofRows = tf.mul(tf.neg(logShare), tf.pow(tf.sub(1, tf.exp(logShare)), gamma));
+          return tf.div(tf.sum<Scalar>(tf.mul(ofRows, rowWeights)), tf.maximum(tf.sum(rowWeights), 1));
+        },
+      };
+    }
     // #endregion loss
     // #region train
     await train(peft, data, {
       executor,
       epochs: 3,
       learningRate: 1e-3,
-      loss: smoothed, // left out: the loss for the kind of the data
+      loss: crossEntropy({ labelSmoothing: 0.1 }), // left out: the loss for the kind of the data
       optimizer: adamW({ weightDecay: 0.01 }), // or sgd({ momentum: 0.9 }), lion(), adafactor(), or one of your own
       schedule: linear({ warmup: 'transformers' }), // or 'linear', 'cosine', 'constant', or one of your own
     });
@@ -65,8 +78,30 @@ describe('what train is told by values', () => {
     expect(activeAdapter(peft).values).not.toEqual(before);
     const logits = tf.tensor2d([[2, 0]]);
     const given = { labels: tf.tensor1d([0], 'int32'), rowWeights: tf.tensor1d([1]), inputs: {} };
-    const logShares = [-Math.log(1 + Math.exp(-2)), -Math.log(1 + Math.exp(2))] as const;
-    expect(smoothed.loss(logits, given).dataSync()[0]).toBeCloseTo(-(0.95 * logShares[0] + 0.05 * logShares[1]), 6);
+    const share = 1 / (1 + Math.exp(-2));
+    expect(focal().loss(logits, given).dataSync()[0]).toBeCloseTo(-((1 - share) ** 2) * Math.log(share), 6);
+  });
+
+  it('a loss that is a function', async () => {
+    const { peft, data } = await adapted();
+    const losses: number[] = [];
+    // #region loss-function
+    /** The cross-entropy of binary classification, and 0.01 times the square of the logits, which keeps them small. */
+    const smallLogits: LossFunction = (logits, batch) => {
+      const penalty = tf.mul(tf.mean(tf.square(logits)), 0.01);
+      return tf.add(crossEntropy().loss(logits, batch), penalty);
+    };
+    const onStep = ({ loss }: StepEvent) => {
+      losses.push(loss);
+    };
+    await train(peft, data, { executor, epochs: 1, learningRate: 1e-3, loss: smallLogits, onStep });
+    // #endregion loss-function
+    expect(losses.every(Number.isFinite)).toBe(true);
+    const plain = (await adapted()).peft;
+    const [first] = losses;
+    losses.length = 0;
+    await train(plain, data, { executor, epochs: 1, learningRate: 1e-3, onStep });
+    expect(first).toBeGreaterThan(losses[0] ?? Infinity);
   });
 
   it('an optimizer of its own', async () => {

@@ -2,6 +2,7 @@ import {
   activeAdapter,
   attach,
   convertToLora,
+  diskStorage,
   loadPretrained,
   memoryStorage,
   mergeAndUnload,
@@ -97,5 +98,39 @@ describe('names of classes', () => {
     expect(await json(storage, 'onnx/config.json')).toMatchObject({ id2label, label2id });
     expect((await fromPretrained('merged', { storage })).labels).toEqual(labels);
     expect((await fromPretrained('merged', { storage, numLabels: 2 })).labels).toBeUndefined();
+  });
+});
+
+describe('what outputs mean', () => {
+  const problemType = 'multi_label_classification';
+
+  it('goes with an adapter to its folder, and through merging to the folders of others', async () => {
+    const model = await fromPretrained(bertFolder, { labels, problemType });
+    const { storage, config } = await saved(model);
+    expect(config).toMatchObject({ id2label, problem_type: problemType });
+    const loaded = await loadPretrained(unnamed, 'adapter', { storage, methods: [lora] });
+    expect(activeAdapter(loaded).problemType).toBe(problemType);
+    const merged = mergeAndUnload(loaded);
+    await saveMerged(merged, 'merged', { storage, source: bertFolder, sourceStorage: diskStorage() });
+    await saveOnnx(merged, new Uint8Array(1), 'onnx', {
+      ...{ maxTokens: 8, storage, source: bertFolder },
+      sourceStorage: diskStorage(),
+    });
+    for (const folder of ['merged', 'onnx']) {
+      expect(await json(storage, `${folder}/config.json`)).toMatchObject({ id2label, problem_type: problemType });
+    }
+    expect(await fromPretrained('merged', { storage })).toMatchObject({ labels, problemType });
+    expect(await fromPretrained('merged', { storage, numLabels: 2 })).not.toHaveProperty('problemType');
+  });
+
+  it('is one of the names of transformers, and of texts', async () => {
+    const wrong = 'multilabel' as never;
+    await expect(fromPretrained(bertFolder, { problemType: wrong })).rejects.toThrow(
+      "option 'problemType' is \"multilabel\"; expected 'single_label_classification', 'multi_label_classification' or 'regression'",
+    );
+    const ofTokens = { task: 'token-classification', problemType } as const;
+    await expect(fromPretrained(bertFolder, ofTokens)).rejects.toThrow("option 'problemType' is for another task");
+    await expect(loadedWith({ problem_type: 'multilabel' })).rejects.toThrow("problem_type is 'multilabel'");
+    expect(await loadedWith({ problem_type: null })).toBeUndefined();
   });
 });

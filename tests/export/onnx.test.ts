@@ -18,6 +18,7 @@ import { checkOnnx, exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveOnnx } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
+import { bertFolder } from '../models/bert-tiny.js';
 import { drawnValues } from '../peft/adapters.js';
 import { cases, executor, onnxFiles, TOLERANCE, type Case } from './exports.js';
 
@@ -145,6 +146,17 @@ describe('an exported graph', () => {
     expect(await checkOnnx(graph, bert.peft, bert.model)).toBeLessThan(TOLERANCE);
     await expect(checkOnnx(graph, bert.model, bert.model)).rejects.toThrow(EngineError);
     await expect(checkOnnx(graph, bert.model, bert.model)).rejects.toThrow(/away from the model's/);
+  });
+
+  it('of an embedder gives the embeddings of tokens, which transformers.js pools', async () => {
+    const model = await fromPretrained(bertFolder, { task: 'feature-extraction', normalize: true });
+    const attached = attach(model, lora({ r: 2, targetModules: 'all-linear' }));
+    const peft = withAdapter(attached, { values: drawnValues(attached) });
+    const graph = await exportOnnx(mergeAndUnload(peft));
+    expect(await checkOnnx(graph, peft, model)).toBeLessThan(TOLERANCE);
+    const session = await ort.InferenceSession.create(graph);
+    expect(session.outputNames).toEqual(['last_hidden_state']);
+    await session.release();
   });
 });
 

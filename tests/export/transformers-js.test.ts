@@ -14,6 +14,7 @@ import { exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveOnnx, type PretrainedModel } from '@peftjs/models';
 import { beforeAll, afterAll, describe, expect, it } from 'vitest';
+import { bertFolder } from '../models/bert-tiny.js';
 import { drawnValues } from '../peft/adapters.js';
 import { cases, executor, logitsOf, onnxFiles, rowsOf, TOLERANCE, type Case } from './exports.js';
 
@@ -26,6 +27,10 @@ interface TransformersJs {
   readonly AutoModelForTokenClassification: Auto<Runs>;
   readonly AutoModelForCausalLM: Auto<Runs>;
   pipeline(task: 'text-classification', model: string): Promise<(texts: string[]) => Promise<{ label: string }[]>>;
+  pipeline(
+    task: 'feature-extraction',
+    model: string,
+  ): Promise<(texts: string[], options: object) => Promise<{ tolist(): Nested }>>;
 }
 
 type Runs = (inputs: Readonly<Record<string, unknown>>) => Promise<{ logits: { tolist(): Nested } }>;
@@ -95,6 +100,24 @@ describe(`in transformers.js itself (${reason})`, () => {
       const classified = await (await library.pipeline('text-classification', name))(TEXTS);
       expect(classified.map(({ label }) => label)).toEqual(ours.map((row) => labels[row.indexOf(Math.max(...row))]));
     }
+  });
+
+  it.skipIf(installed === '')('texts are embedded as here', async () => {
+    const model = await fromPretrained(bertFolder, { task: 'feature-extraction', normalize: true });
+    const attached = attach(model, lora({ r: 2, targetModules: 'all-linear' }));
+    const merged = mergeAndUnload(withAdapter(attached, { values: drawnValues(attached) }));
+    await saveOnnx(merged, await exportOnnx(merged), `${folder}/embedder`, model);
+    const ours = await Promise.all(
+      TEXTS.map(async (text) => (await predict(merged, [ofText(model, text)], { executor }))[0] ?? new Float32Array()),
+    );
+    const embed = await library.pipeline('feature-extraction', 'embedder');
+    const theirs = (await embed(TEXTS, { pooling: 'mean', normalize: true })).tolist().flat() as number[];
+    expect(
+      relativeDistance(
+        theirs,
+        ours.flatMap((row) => [...row]),
+      ),
+    ).toBeLessThan(TOLERANCE);
   });
 });
 

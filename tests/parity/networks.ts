@@ -1,5 +1,5 @@
-import type { Batch, Model } from '@peftjs/core';
-import { hostIntegers, type DataKind } from '@peftjs/core/method';
+import { hostTensor, type Batch, type Model } from '@peftjs/core';
+import { hostIntegers, type DataKind, type HostTensor } from '@peftjs/core/method';
 import { fromPretrained } from '@peftjs/models';
 import { bertFolder, encodingOf, inputsOf } from '../models/bert-tiny.js';
 import { batchOf, heads, load, tiny, type HeadName, type Network } from '../models/tiny.js';
@@ -21,6 +21,10 @@ export const parityNetworks: readonly ParityNetwork[] = [
   network('gpt2', 'next'),
   network('llama', 'next'),
   network('qwen2', 'classes'),
+  severalLabels('roberta'),
+  embedder('distilbert', 'pairs'),
+  embedder('electra', 'triplets'),
+  embedder('deberta-v3', 'scored-pairs'),
 ];
 
 function network(name: Network, head: HeadName): ParityNetwork {
@@ -30,6 +34,54 @@ function network(name: Network, head: HeadName): ParityNetwork {
       const from = tiny(name);
       return { model: await load(from, head), batch: batchOf(from, 1, { head }), kind: heads[head].kind };
     },
+  };
+}
+
+/** A head for any number of three labels. */
+function severalLabels(name: Network): ParityNetwork {
+  return {
+    name: `${name} for several labels`,
+    async load() {
+      const from = tiny(name);
+      const model = await load(from, 'classes', { problemType: 'multi_label_classification' });
+      const labels = hostTensor(Float32Array.of(1, 0, 0, 1, 1, 0, 0, 0, 0), [3, 3]);
+      return { model, batch: { ...batchOf(from, 1), labels }, kind: 'multi-label' };
+    },
+  };
+}
+
+/** A network that embeds rows of several texts. */
+function embedder(name: Network, kind: keyof typeof columns): ParityNetwork {
+  return {
+    name: `${name} for ${kind}`,
+    async load() {
+      const from = tiny(name);
+      const model = await load(from, 'tokens', { task: 'feature-extraction', normalize: true });
+      return { model, batch: textsOf(batchOf(from, 1), columns[kind]), kind };
+    },
+  };
+}
+
+/** Texts of a row. */
+const columns = { pairs: 2, triplets: 3, 'scored-pairs': 2 };
+
+/** Rows of several texts out of the three of a batch: column after column, each begins one text later. */
+export function textsOf({ inputs, rowWeights, rows }: Batch, columns: number): Batch {
+  const turned = (column: number, { data, shape: [texts = 0, tokens = 0] }: HostTensor): number[] =>
+    Array.from({ length: texts * tokens }, (_, at) => data[(at + column * tokens) % (texts * tokens)] as number);
+  const repeated = (tensor: HostTensor): HostTensor => {
+    const values = Array.from({ length: columns }, (_, column) => turned(column, tensor)).flat();
+    const shape = [columns * (tensor.shape[0] as number), tensor.shape[1] as number];
+    return tensor.dtype === 'int32'
+      ? hostIntegers(Int32Array.from(values), shape)
+      : hostTensor(Float32Array.from(values), shape);
+  };
+  return {
+    columns,
+    inputs: Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, repeated(tensor)])),
+    labels: hostTensor(Float32Array.of(0.9, 0.1, 0.4), [rows.length]),
+    rowWeights,
+    rows,
   };
 }
 

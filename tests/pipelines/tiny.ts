@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Executor } from '@peftjs/core';
+import { memoryStorage, type Executor } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { sora } from '@peftjs/sora';
@@ -28,9 +28,20 @@ export const expected = JSON.parse(readFileSync(fixture('expected.json'), 'utf8'
 
 export const methods = [lora, sora];
 
-/** An executor that counts what it compiles and what it holds. */
+/** Folders in memory, each by the name of its fixture. */
+export async function inMemory(...names: readonly string[]): Promise<ReturnType<typeof memoryStorage>> {
+  const storage = memoryStorage();
+  for (const name of names) {
+    for (const file of readdirSync(fixture(name))) {
+      await storage.write(`${name}/${file}`, new Uint8Array(readFileSync(fixture(`${name}/${file}`))));
+    }
+  }
+  return storage;
+}
+
+/** An executor that counts what it compiles and disposes of. */
 export function counting(): { executor: Executor; compiles: () => number; disposed: () => number } {
-  const own = compiled({ threads: 1 });
+  const own: Executor = compiled({ threads: 1 });
   let [compiles, disposed] = [0, 0];
   const executor: Executor = {
     ...own,

@@ -1,15 +1,17 @@
 /*
  * npx tsx --conditions @peftjs/source tools/perf-peer/predict.ts --model DIR --transformers-js DIR [--rounds 3] [--threads 2]
  *
- * One text, classified by `predict` with an unmerged LoRA, with the LoRA merged, and by transformers.js on the merged model's ONNX
- * export: the median of the calls after the first, tokenisation included, side by side in every round.
+ * Texts classified by `predict` and by `pipeline` with the LoRA merged and beside the weights, and by transformers.js on the merged
+ * model's ONNX export: the median time of one text after the first call, tokenisation included, and texts a second in batches of 32 of
+ * different lengths, side by side in every round. Ends with the largest difference of a score.
  *
  *   npm install --ignore-scripts --prefix DIR @huggingface/transformers@4.3.1
  */
-import { attach, diskStorage, mergeAndUnload, predict, type Model, type PeftModel } from '@peftjs/core';
+import { attach, diskStorage, mergeAndUnload, predict, savePretrained, type Model, type PeftModel } from '@peftjs/core';
 import { compiled, exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
-import { fromPretrained, saveOnnx } from '@peftjs/models';
+import { fromPretrained, saveMerged, saveOnnx } from '@peftjs/models';
+import { pipeline, type LabelScore } from '@peftjs/pipelines';
 import { createDataSet, encodeRows, evaluationData } from '@peftjs/tasks';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -35,7 +37,12 @@ interface TransformersJs {
     task: 'text-classification',
     model: string,
     options: { readonly session_options: { readonly intraOpNumThreads: number } },
-  ): Promise<(text: string) => Promise<unknown>>;
+  ): Promise<
+    <T extends string | string[]>(
+      texts: T,
+      options?: { readonly top_k: null },
+    ) => Promise<T extends string ? LabelScore[] : LabelScore[][]>
+  >;
 }
 
 const TEXT = 'The soup was cold, the waiter was rude, and the bill was wrong.';
@@ -46,13 +53,22 @@ const data = await createDataSet({
   rows: [{ text: TEXT, label: 0 }],
 });
 const CALLS = 100;
+
+/** Texts of 3 to 34 words, in an order without pattern. */
+const WORDS = TEXT.split(' ');
+const TEXTS = Array.from({ length: 32 }, (_, text) =>
+  Array.from({ length: 3 + ((text * 13) % 32) }, (_, word) => WORDS[(text * 7 + word) % WORDS.length]).join(' '),
+);
+const BATCHES = 12;
 const threads = Number(flags.threads);
 
 const folder = await mkdtemp(join(tmpdir(), 'peftjs-predict-'));
 try {
-  const model = await fromPretrained(flags.model, { numLabels: 2 });
-  const peft = attach(model, lora({ r: 8 }));
+  const model = await fromPretrained(flags.model, { labels: ['no', 'yes'] });
+  const peft = attach(model, lora({ r: 8, initLoraWeights: false }), { seed: 1 });
   const merged = mergeAndUnload(peft);
+  await savePretrained(peft, join(folder, 'adapter'));
+  await saveMerged(merged, join(folder, 'folder'), model);
   await saveOnnx(merged, await exportOnnx(merged), join(folder, 'merged'), { ...model, storage: diskStorage() });
   const library = createRequire(join(flags['transformers-js'], 'package.json'))(
     '@huggingface/transformers',
@@ -67,28 +83,54 @@ try {
     const rows = encodeRows(data, model.tokenizer, { maxTokens: 128 });
     return predict(network, evaluationData(rows, { batchSize: 1 }).batches, { executor });
   };
+  const made = { methods: [lora], executor };
+  const classifiers = {
+    merged: await pipeline('text-classification', join(folder, 'folder'), made),
+    LoRA: await pipeline('text-classification', join(folder, 'adapter'), made),
+  };
   console.log(`${cpus()[0]?.model ?? 'unknown'}, ${threads} threads`);
   for (let round = 0; round < Number(flags.rounds); round++) {
-    const times = {
-      'transformers.js': await medianOf(() => theirs(TEXT)),
-      'predict, merged': await medianOf(ours(merged)),
-      'predict, LoRA': await medianOf(ours(peft)),
-    };
-    const reference = times['transformers.js'];
-    const shown = Object.entries(times).map(
-      ([name, ms]) => `${name} ${ms.toFixed(2)} ms (${(ms / reference).toFixed(2)}x)`,
-    );
-    console.log(`load ${loadavg()[0]?.toFixed(1)}: ${shown.join(', ')}`);
+    say('one text', 'ms', {
+      'transformers.js': await medianOf(CALLS, () => theirs(TEXT)),
+      'pipeline, merged': await medianOf(CALLS, () => classifiers.merged(TEXT)),
+      'pipeline, LoRA': await medianOf(CALLS, () => classifiers.LoRA(TEXT)),
+      'predict, merged': await medianOf(CALLS, ours(merged)),
+      'predict, LoRA': await medianOf(CALLS, ours(peft)),
+    });
+    const perSecond = (ms: number): number => (1000 * TEXTS.length) / ms;
+    say('batches of 32', 'texts/s', {
+      'transformers.js': perSecond(await medianOf(BATCHES, () => theirs(TEXTS))),
+      'pipeline, merged': perSecond(await medianOf(BATCHES, () => classifiers.merged(TEXTS))),
+      'pipeline, LoRA': perSecond(await medianOf(BATCHES, () => classifiers.LoRA(TEXTS))),
+    });
   }
+  const [own, known] = [await classifiers.merged(TEXTS, { topK: null }), await theirs(TEXTS, { top_k: null })];
+  const distances = known.flatMap((scores, text) =>
+    scores.map(({ label, score }, place) => {
+      const mine = own[text]?.[place];
+      if (mine?.label !== label) throw new Error(`'${TEXTS[text]}': expected the label ${label}, got ${mine?.label}`);
+      return Math.abs(mine.score - score);
+    }),
+  );
+  console.log(`the same labels; scores differ by at most ${Math.max(...distances).toExponential(1)}`);
 } finally {
   await rm(folder, { recursive: true });
 }
 
+/** Writes measurements, each also as a multiple of the first one. */
+function say(what: string, unit: string, measured: Readonly<Record<string, number>>): void {
+  const [reference = NaN] = Object.values(measured);
+  const shown = Object.entries(measured).map(
+    ([name, value]) => `${name} ${value.toFixed(2)} ${unit} (${(value / reference).toFixed(2)}x)`,
+  );
+  console.log(`load ${loadavg()[0]?.toFixed(1)}, ${what}: ${shown.join(', ')}`);
+}
+
 /** Milliseconds of a call, the first one left out. */
-async function medianOf(call: () => Promise<unknown>): Promise<number> {
+async function medianOf(calls: number, call: () => Promise<unknown>): Promise<number> {
   const times: number[] = [];
   await call();
-  for (let index = 0; index < CALLS; index++) {
+  for (let index = 0; index < calls; index++) {
     const started = performance.now();
     await call();
     times.push(performance.now() - started);

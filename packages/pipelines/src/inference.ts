@@ -196,15 +196,13 @@ export function asList(input: unknown): { readonly list: readonly unknown[]; rea
 }
 
 function textsOf(task: string, given: unknown, place: number): { text: string; textPair?: string } {
-  const isPair = typeof given === 'object' && given !== null && 'text' in given;
-  const pair = isPair ? (given as { text: unknown; textPair?: unknown; text_pair?: unknown }) : { text: given };
-  const second = pair.textPair ?? pair.text_pair;
-  const odd = [pair.text, ...(isPair ? [second] : [])].find((text) => typeof text !== 'string' || text.trim() === '');
-  if (odd !== undefined || typeof pair.text !== 'string') {
-    throw new DataError(
-      `${task}: expected a text, or { text, textPair }, got ${odd === '' ? 'an empty one' : describe(odd)} in place ${place + 1}`,
-      'texts',
-    );
-  }
-  return typeof second === 'string' ? { text: pair.text, textPair: second } : { text: pair.text };
+  if (typeof given !== 'object' || given === null) return { text: checkedText(task, given, place) };
+  const { text, text_pair, textPair = text_pair } = given as Readonly<Record<string, unknown>>;
+  return { text: checkedText(task, text, place), textPair: checkedText(task, textPair, place) };
+}
+
+function checkedText(task: string, text: unknown, place: number): string {
+  if (typeof text === 'string' && text.trim() !== '') return text;
+  const got = typeof text === 'string' ? 'an empty one' : describe(text);
+  throw new DataError(`${task}: expected a text, or { text, textPair }, got ${got} in place ${place + 1}`, 'texts');
 }

@@ -42,7 +42,7 @@ export interface PipelineOptions extends Omit<PretrainedOptions, 'task' | 'numLa
   readonly tokenizer?: Tokenizer;
   /** Most tokens of a text; a longer one loses its end. Default, and never exceeded: what the model reads. */
   readonly maxTokens?: number;
-  /** Texts that run together, at most. Default 32. */
+  /** Texts that run together, at most. Default 16. */
   readonly batchSize?: number;
 }
 
@@ -127,7 +127,7 @@ const OF_LOADING = [
 const settings = {
   adapters: v.optional(v.record(v.string(), v.string()), {}),
   maxTokens: v.optional(integerFrom(1)),
-  batchSize: v.optional(integerFrom(1), 32),
+  batchSize: v.optional(integerFrom(1), 16),
 };
 
 /**

@@ -78,5 +78,22 @@ export {
   type LabelledEvaluation,
 } from './evaluation.js';
 export { paddingShare, trainingData, type BatchOptions, type TrainingOptions } from './batches.js';
-export { accuracy, f1, macroF1, matthewsCorrelation, meanSquaredError, pearson, spearman } from './metrics.js';
+export { accuracy, f1, macroF1, matthewsCorrelation, meanSquaredError, pearson, spearman } from './metrics/values.js';
+export {
+  entityF1,
+  entityMetrics,
+  entityScores,
+  type EntityScore,
+  type EntityScores,
+  type Taggings,
+} from './metrics/entities.js';
+export { f1OfLabels, macroF1OfLabels, microF1, multiLabelMetrics, type LabelRows } from './metrics/labels.js';
+export {
+  meanReciprocalRank,
+  ndcgAt,
+  rankByScore,
+  recallAt,
+  retrievalMetrics,
+  type Ranking,
+} from './metrics/retrieval.js';
 export { metricsFor, type Metric, type MetricSet, type Task } from './task.js';

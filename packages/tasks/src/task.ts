@@ -9,7 +9,7 @@ import {
   meanSquaredError,
   pearson,
   spearman,
-} from './metrics.js';
+} from './metrics/values.js';
 
 /** A training set, and a development set with the same classes that results are reported on. */
 export interface Task {

@@ -12,6 +12,7 @@ import {
   assertLabelNames,
   CheckpointError,
   ConfigError,
+  meaningOf,
   outputsOf,
   type PeftMethod,
   type Task,
@@ -67,14 +68,10 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
     const maxTokens = Math.min(model.maxTokens, MOST_TOKENS);
     const graph = await exportOnnx(source, { inputs: inputsOf(model) });
     const distance = await checkOnnx(graph, source, { maxTokens });
-    const { labels } = activeAdapter(peft);
-    await saveOnnx('adapters' in source ? peft.model : source, graph, out, {
-      maxTokens,
-      resolvePackage: packageFolder,
-      ...(labels && { labels }),
-    });
+    const meant = { ...peft.model, ...meaningOf(activeAdapter(peft)) };
+    await saveOnnx('adapters' in source ? meant : source, graph, out, { maxTokens, resolvePackage: packageFolder });
     const difference = distance === 0 ? 'the same as ours' : `within ${distance.toExponential(0)} of ours`;
-    return `the model as ONNX, its logits ${difference},`;
+    return `the model as ONNX, its outputs ${difference},`;
   },
 };
 
@@ -135,10 +132,15 @@ async function baseModel(folder: Folder, base: string | undefined): Promise<Pret
     : fromPretrained(name, { ...options, numLabels: outputs });
 }
 
+const TASKS: Readonly<Record<string, Task>> = {
+  TOKEN_CLS: 'token-classification',
+  CAUSAL_LM: 'causal-lm',
+  FEATURE_EXTRACTION: 'feature-extraction',
+};
+
 /** What PEFT calls the tasks; what it leaves open is taken for the classification of texts. */
 function taskOf(type: unknown): Task {
-  if (type === 'TOKEN_CLS') return 'token-classification';
-  return type === 'CAUSAL_LM' ? 'causal-lm' : 'sequence-classification';
+  return TASKS[String(type)] ?? 'sequence-classification';
 }
 
 /** How many outputs the head in an adapter has; undefined where there is none. */

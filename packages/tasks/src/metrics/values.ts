@@ -97,10 +97,11 @@ export function isConstant(values: readonly number[]): boolean {
   return values.every((value) => value === values[0]);
 }
 
-function mean(values: readonly number[]): number {
+/** 0 without values. */
+export function mean(values: readonly number[]): number {
   return values.length === 0 ? 0 : sum(values) / values.length;
 }
 
-function sum(values: readonly number[]): number {
+export function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }

@@ -1,0 +1,123 @@
+import { DataError, ShapeError } from '@peftjs/core/method';
+import { sum } from './values.js';
+
+/** The tags of some sentences, a list of tags each: `[['B-PER', 'O'], ['O']]`. */
+export type Taggings = readonly (readonly string[])[];
+
+/** How well entities were found, each 0 where it is undefined; `support` counts the actual entities. */
+export interface EntityScore {
+  readonly precision: number;
+  readonly recall: number;
+  readonly f1: number;
+  readonly support: number;
+}
+
+/** Scores over all entities (micro average), and of each type of entity that is predicted or there, by name. */
+export interface EntityScores extends EntityScore {
+  readonly byType: ReadonlyMap<string, EntityScore>;
+}
+
+/** F1 over all entities (micro average); see {@link entityScores}. */
+export function entityF1(predicted: Taggings, actual: Taggings): number {
+  return entityScores(predicted, actual).f1;
+}
+
+/** The metrics of a tagger by name: `entityF1`, `entityPrecision`, `entityRecall`, and `f1.<type>` for each type of entity. */
+export function entityMetrics(predicted: Taggings, actual: Taggings): Record<string, number> {
+  const { precision, recall, f1, byType } = entityScores(predicted, actual);
+  const ofTypes = [...byType].map(([type, score]) => [`f1.${type}`, score.f1] as const);
+  return { entityF1: f1, entityPrecision: precision, entityRecall: recall, ...Object.fromEntries(ofTypes) };
+}
+
+/**
+ * Precision, recall and F1 of entities, as seqeval's default (conlleval-compatible) mode computes them. An entity is right if its
+ * type, start and end are. Reads IOB1, IOB2, IOE1, IOE2 and IOBES, with the type after the tag (`B-PER`), and repairs malformed
+ * sequences as seqeval does: an `I-PER` after `O` or after another type starts an entity.
+ * @throws ShapeError unless both have the same sentences of the same lengths.
+ * @throws DataError for an empty tag.
+ */
+export function entityScores(predicted: Taggings, actual: Taggings): EntityScores {
+  checkSameLengths(predicted, actual);
+  const [found, wanted] = [entitiesIn(predicted), entitiesIn(actual)];
+  const types = [...new Set([...found.keys(), ...wanted.keys()])].sort();
+  const counts = types.map((type) => countEntities(found.get(type) ?? new Set(), wanted.get(type) ?? new Set()));
+  const total = (of: (count: Count) => number) => sum(counts.map(of));
+  const all = { right: total(({ right }) => right), found: total((of) => of.found), wanted: total((of) => of.wanted) };
+  return { ...scoreOf(all), byType: new Map(types.map((type, index) => [type, scoreOf(counts[index] as Count)])) };
+}
+
+interface Count {
+  readonly right: number;
+  readonly found: number;
+  readonly wanted: number;
+}
+
+function countEntities(found: ReadonlySet<string>, wanted: ReadonlySet<string>): Count {
+  return { right: [...found].filter((entity) => wanted.has(entity)).length, found: found.size, wanted: wanted.size };
+}
+
+function scoreOf({ right, found, wanted }: Count): EntityScore {
+  const precision = found === 0 ? 0 : right / found;
+  const recall = wanted === 0 ? 0 : right / wanted;
+  const f1 = right === 0 ? 0 : (2 * precision * recall) / (precision + recall);
+  return { precision, recall, f1, support: wanted };
+}
+
+/** The `start-end` of all entities by type. Sentences are joined with an `O` between them, so that positions are unique. */
+function entitiesIn(taggings: Taggings): Map<string, Set<string>> {
+  const entities = new Map<string, Set<string>>();
+  let before: Tag = { tag: 'O', type: '' };
+  let start = 0;
+  const tags = taggings.flatMap((sentence) => [...sentence, 'O']);
+  tags.forEach((text, index) => {
+    const now = parseTag(text);
+    if (ends(before, now)) {
+      const ofType = entities.get(before.type) ?? new Set();
+      entities.set(before.type, ofType.add(`${start}-${index - 1}`));
+    }
+    if (starts(before, now)) start = index;
+    before = now;
+  });
+  return entities;
+}
+
+/** `B-PER` is tag B of type PER; the type of a tag without one is `_`, as in seqeval. */
+interface Tag {
+  readonly tag: string;
+  readonly type: string;
+}
+
+function parseTag(text: string): Tag {
+  if (text === '') throw new DataError('expected a tag such as O or B-PER, got an empty text');
+  const rest = text.slice(1);
+  const type = rest.slice(rest.indexOf('-') + 1);
+  return { tag: text.charAt(0), type: type === '' ? '_' : type };
+}
+
+function ends(before: Tag, now: Tag): boolean {
+  if (before.tag === 'E' || before.tag === 'S') return true;
+  if ('BI'.includes(before.tag) && 'BSO'.includes(now.tag)) return true;
+  return isInside(before) && before.type !== now.type;
+}
+
+function starts(before: Tag, now: Tag): boolean {
+  if (now.tag === 'B' || now.tag === 'S') return true;
+  if ('ESO'.includes(before.tag) && 'EI'.includes(now.tag)) return true;
+  return isInside(now) && before.type !== now.type;
+}
+
+/** A dot is outside as well, as in conlleval. */
+function isInside({ tag }: Tag): boolean {
+  return tag !== 'O' && tag !== '.';
+}
+
+function checkSameLengths(predicted: Taggings, actual: Taggings): void {
+  if (predicted.length !== actual.length) {
+    throw new ShapeError(`expected the predicted tags of ${actual.length} sentences, got ${predicted.length}`);
+  }
+  actual.forEach(({ length }, index) => {
+    const got = predicted[index]?.length ?? 0;
+    if (got === length) return;
+    throw new ShapeError(`expected ${length} predicted tags for sentence ${index + 1}, one a word, got ${got}`);
+  });
+}

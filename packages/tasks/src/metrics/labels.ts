@@ -1,0 +1,58 @@
+import { ShapeError } from '@peftjs/core/method';
+import { f1, mean } from './values.js';
+
+/** Several labels a row: 1 where a row has the label, 0 where it does not; `[rows][labels]`. */
+export type LabelRows = readonly (readonly number[])[];
+
+/**
+ * F1 over the decisions of all rows and labels: 2 TP / (2 TP + FP + FN), as scikit-learn's micro average; 0 where it is undefined.
+ * @throws ShapeError unless both have the same rows and labels.
+ */
+export function microF1(predicted: LabelRows, actual: LabelRows): number {
+  checkSameLabels(predicted, actual);
+  return f1(predicted.flat(), actual.flat());
+}
+
+/**
+ * The mean of the F1 of every label, as scikit-learn's macro average: a label that no row has counts as 0.
+ * @throws ShapeError unless both have the same rows and labels.
+ */
+export function macroF1OfLabels(predicted: LabelRows, actual: LabelRows): number {
+  return mean(f1OfLabels(predicted, actual));
+}
+
+/**
+ * The F1 of each label, in the order of the columns; 0 for a label that is neither predicted nor there, as in scikit-learn.
+ * @throws ShapeError unless both have the same rows and labels.
+ */
+export function f1OfLabels(predicted: LabelRows, actual: LabelRows): number[] {
+  checkSameLabels(predicted, actual);
+  const column = (rows: LabelRows, label: number) => rows.map((row) => row[label] as number);
+  return (actual[0] ?? []).map((_, label) => f1(column(predicted, label), column(actual, label)));
+}
+
+/**
+ * The metrics of a multi-label classifier by name: `microF1`, `macroF1`, and `f1.<label>` for each label.
+ * @throws ShapeError unless both have the same rows, and a column for each label.
+ */
+export function multiLabelMetrics(
+  predicted: LabelRows,
+  actual: LabelRows,
+  labels: readonly string[],
+): Record<string, number> {
+  const ofLabels = f1OfLabels(predicted, actual);
+  if (actual.length > 0 && ofLabels.length !== labels.length) {
+    throw new ShapeError(`expected ${labels.length} columns, one a label, got ${ofLabels.length}`);
+  }
+  const byLabel = labels.map((label, index) => [`f1.${label}`, ofLabels[index] ?? 0] as const);
+  return { microF1: microF1(predicted, actual), macroF1: mean(ofLabels), ...Object.fromEntries(byLabel) };
+}
+
+function checkSameLabels(predicted: LabelRows, actual: LabelRows): void {
+  if (predicted.length !== actual.length) {
+    throw new ShapeError(`expected the predictions of ${actual.length} rows, got ${predicted.length}`);
+  }
+  const labels = actual[0]?.length ?? 0;
+  const other = [...predicted, ...actual].find(({ length }) => length !== labels);
+  if (other) throw new ShapeError(`expected ${labels} labels in every row, got ${other.length} in one`);
+}

@@ -1,0 +1,77 @@
+import { DataError } from '@peftjs/core/method';
+import { mean, sum } from './values.js';
+
+/** What was found for one query. */
+export interface Ranking<Id = number> {
+  /** Documents, the best first; ten are enough for {@link retrievalMetrics}. */
+  readonly ranked: readonly Id[];
+  /** The documents that answer the query, in any order. */
+  readonly relevant: Iterable<Id>;
+}
+
+/**
+ * Documents by their scores, the best first: `[.2, .9]` becomes `[1, 0]`. Of equal scores the first document comes first, and NaN
+ * comes last.
+ */
+export function rankByScore(scores: ArrayLike<number>): number[] {
+  const ranks = Array.from(scores, (score) => (Number.isNaN(score) ? -Infinity : score));
+  return [...ranks.keys()].sort((a, b) =>
+    ranks[a] === ranks[b] ? a - b : (ranks[b] as number) - (ranks[a] as number),
+  );
+}
+
+/** The metrics of a retriever by name: `recallAt1`, `recallAt10`, `mrr` (over the first ten) and `ndcgAt10`. */
+export function retrievalMetrics<Id>(rankings: readonly Ranking<Id>[]): Record<string, number> {
+  return {
+    recallAt1: recallAt(1, rankings),
+    recallAt10: recallAt(10, rankings),
+    mrr: meanReciprocalRank(rankings),
+    ndcgAt10: ndcgAt(10, rankings),
+  };
+}
+
+/** The share of the relevant documents that are among the first k, averaged over queries. */
+export function recallAt<Id>(k: number, rankings: readonly Ranking<Id>[]): number {
+  return averaged(k, rankings, (hits, relevant) => sum(hits) / relevant);
+}
+
+/** 1 / the rank of the first relevant document, 0 if it is not among the first k, averaged over queries. */
+export function meanReciprocalRank<Id>(rankings: readonly Ranking<Id>[], k = 10): number {
+  return averaged(k, rankings, (hits) => (hits.includes(1) ? 1 / (1 + hits.indexOf(1)) : 0));
+}
+
+/**
+ * Normalised discounted cumulative gain: a relevant document at rank r, from 1, gains 1 / log2(r + 1); the sum over the first k is
+ * divided by that of the best order; averaged over queries.
+ */
+export function ndcgAt<Id>(k: number, rankings: readonly Ranking<Id>[]): number {
+  return averaged(k, rankings, (hits, relevant) => {
+    const best = new Array<number>(Math.min(k, relevant)).fill(1);
+    return gain(hits) / gain(best);
+  });
+}
+
+function gain(hits: readonly number[]): number {
+  return sum(hits.map((hit, index) => hit / Math.log2(index + 2)));
+}
+
+/**
+ * The mean over the queries with a relevant document (sentence-transformers leaves out the others too), 0 if there is none.
+ * `metric` gets 1 for a relevant and 0 for another document at each of the first k ranks, and the number of relevant documents.
+ */
+function averaged<Id>(
+  k: number,
+  rankings: readonly Ranking<Id>[],
+  metric: (hits: readonly number[], relevant: number) => number,
+): number {
+  const answered = rankings.map(({ ranked, relevant }, query) => {
+    const first = ranked.slice(0, k);
+    if (new Set(first).size < first.length) {
+      throw new DataError(`query ${query + 1}: expected each document once in a ranking, got one twice`);
+    }
+    const wanted = new Set(relevant);
+    return { hits: first.map((document) => Number(wanted.has(document))), relevant: wanted.size };
+  });
+  const judged = answered.filter(({ relevant }) => relevant > 0);
+  return mean(judged.map(({ hits, relevant }) => metric(hits, relevant)));
+}

@@ -1,0 +1,176 @@
+import {
+  attach,
+  loadPretrained,
+  memoryStorage,
+  mergeAndUnload,
+  predict,
+  savePretrained,
+  withAdapter,
+} from '@peftjs/core';
+import { floats, UnsupportedError } from '@peftjs/core/method';
+import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { lora } from '@peftjs/lora';
+import { fromPretrained, saveMerged, type Pooling } from '@peftjs/models';
+import { describe, expect, it } from 'vitest';
+import { textsOf } from '../parity/networks.js';
+import { drawnValues } from '../peft/adapters.js';
+import { batchOf, folder, golden, load, outputsOf, tiny, type Network, type Tiny } from './tiny.js';
+
+const TOLERANCE = 1e-5;
+const executor = await referenceExecutor();
+const encoders: readonly Network[] = ['distilbert', 'roberta', 'electra', 'deberta-v3'];
+const options = { task: 'feature-extraction' } as const;
+
+/** Embeddings of a batch from transformers' hidden states, as sentence-transformers pools them. */
+function expected(from: Tiny, number: number, { pooling, normalize }: Pooling): number[] {
+  const hidden = golden(from, `${number}/hidden`) ?? expect.fail('no hidden states');
+  const mask = batchOf(from, number).inputs.attentionMask?.data ?? expect.fail('no mask');
+  const [rows = 0, tokens = 0, width = 0] = hidden.shape;
+  return Array.from({ length: rows }, (_, row) => {
+    const weights = Array.from({ length: tokens }, (__, token) =>
+      pooling === 'cls' ? Number(token === 0) : (mask[row * tokens + token] as number),
+    );
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    const text = Array.from({ length: width }, (__, at) =>
+      weights.reduce(
+        (sum, w, token) => sum + (w * (floats(hidden)[(row * tokens + token) * width + at] as number)) / total,
+        0,
+      ),
+    );
+    const norm = normalize ? Math.hypot(...text) : 1;
+    return text.map((value) => value / norm);
+  }).flat();
+}
+
+describe.each(encoders)('%s as an embedder', (network) => {
+  const from = tiny(network);
+
+  it.each([
+    { pooling: 'mean', normalize: false },
+    { pooling: 'mean', normalize: true },
+    { pooling: 'cls', normalize: true },
+  ] as const)('pools the hidden states of transformers: %o', async (pooling) => {
+    const model = await load(from, 'tokens', { ...options, ...pooling });
+    for (const number of [0, 1, 2]) {
+      const actual = await outputsOf(model, batchOf(from, number), executor);
+      expect(relativeDistance(actual, expected(from, number, pooling)), `batch ${number}`).toBeLessThan(TOLERANCE);
+    }
+  });
+
+  it('has the modules of the class without a head, and saves adapters by their names', async () => {
+    const model = await load(from, 'tokens', options);
+    const storage = memoryStorage();
+    const peft = attach(model, lora({ r: 2 }), { seed: 3 });
+    await savePretrained(withAdapter(peft, { values: drawnValues(peft) }), 'adapter', { storage });
+    const config: unknown = JSON.parse(new TextDecoder().decode(await storage.read('adapter/adapter_config.json')));
+    expect(config).toMatchObject({ task_type: 'FEATURE_EXTRACTION', modules_to_save: null });
+    const stored = new TextDecoder('latin1').decode(await storage.read('adapter/adapter_model.safetensors'));
+    expect(stored).toMatch(/"base_model\.model\.(encoder|transformer)\.layer\.0\.[\w.]+\.lora_A\.weight"/);
+    const again = await loadPretrained(model, 'adapter', { methods: [lora], storage });
+    const batch = batchOf(from, 1);
+    expect(await outputsOf(mergeAndUnload(again), batch, executor)).not.toEqual(
+      await outputsOf(model, batch, executor),
+    );
+  });
+});
+
+describe('rows of several texts', () => {
+  it('are embedded text by text', async () => {
+    const from = tiny('roberta');
+    const model = await load(from, 'tokens', options);
+    const batch = batchOf(from, 1);
+    const [single, triplets] = [
+      await predict(model, [batch], { executor }),
+      await predict(model, [textsOf(batch, 3)], { executor }),
+    ];
+    expect(triplets).toHaveLength(3);
+    triplets.forEach((row, index) => {
+      const texts = [0, 1, 2].flatMap((column) => [...(single[(index + column) % 3] ?? [])]);
+      expect(relativeDistance([...row], texts)).toBeLessThan(TOLERANCE);
+    });
+  });
+
+  it('each go by the adapter of their row', async () => {
+    const from = tiny('roberta');
+    const model = await load(from, 'tokens', options);
+    const peft = attach(model, lora({ r: 2 }), { seed: 3 });
+    const moved = withAdapter(peft, { values: drawnValues(peft) });
+    const pairs = textsOf(batchOf(from, 1), 2);
+    const mixed = await predict(moved, [pairs], { executor, adapterNames: ['default', '__base__', 'default'] });
+    const [own, base] = [await predict(moved, [pairs], { executor }), await predict(model, [pairs], { executor })];
+    [own, base, own].forEach((rows, row) => {
+      expect(relativeDistance([...(mixed[row] ?? [])], [...(rows[row] ?? [])])).toBeLessThan(TOLERANCE);
+    });
+  });
+});
+
+describe('a folder of sentence-transformers', () => {
+  const from = tiny('roberta');
+  const bytes = (content: unknown) => new TextEncoder().encode(JSON.stringify(content));
+  const old = (mode: string) => ({ pooling_mode_cls_token: mode === 'cls', pooling_mode_mean_tokens: mode === 'mean' });
+  const withModules = async (classes: readonly string[], pooling: unknown, length?: number) => {
+    const storage = folder(from, 'tokens');
+    const modules = classes.map((type, idx) => ({
+      idx,
+      path: idx === 0 ? '' : `${idx}_${type.split('.').at(-1)}`,
+      type,
+    }));
+    await storage.write('tiny/modules.json', bytes(modules));
+    await storage.write('tiny/1_Pooling/config.json', bytes(pooling));
+    if (length !== undefined) await storage.write('tiny/sentence_bert_config.json', bytes({ max_seq_length: length }));
+    return fromPretrained('tiny', { ...options, storage });
+  };
+  const two = ['sentence_transformers.models.Transformer', 'sentence_transformers.models.Pooling'];
+  const normalize = 'sentence_transformers.base.modules.normalize.Normalize';
+
+  it('says how tokens are pooled, and how many there are, in the words of its versions', async () => {
+    expect((await withModules(two, old('cls'))).pooling).toEqual({ pooling: 'cls', normalize: false });
+    const model = await withModules([...two, normalize], { pooling_mode: 'mean' }, 5);
+    expect(model.pooling).toEqual({ pooling: 'mean', normalize: true });
+    expect(model.maxTokens).toBe(5);
+    expect(model.fingerprint).not.toBe((await withModules(two, old('mean'), 5)).fingerprint);
+  });
+
+  it.each([
+    [
+      [...two, 'sentence_transformers.models.Dense'],
+      old('mean'),
+      /modules\.json: expected the modules .*; got Transformer, Pooling, Dense/,
+    ],
+    [
+      two,
+      { pooling_mode: 'weightedmean' },
+      /1_Pooling\/config\.json: expected one pooling mode, mean or cls; got weightedmean/,
+    ],
+    [two, { ...old('cls'), pooling_mode_mean_tokens: true }, /got cls, mean/],
+  ])('is refused where embeddings would be others: %o', async (classes, pooling, message) => {
+    await expect(withModules(classes, pooling)).rejects.toThrow(UnsupportedError);
+    await expect(withModules(classes, pooling)).rejects.toThrow(message);
+  });
+
+  it('comes out of a merged model, which embeds as before', async () => {
+    const model = await load(from, 'tokens', { ...options, pooling: 'cls', normalize: true });
+    const peft = attach(model, lora({ r: 2 }), { seed: 3 });
+    const merged = mergeAndUnload(withAdapter(peft, { values: drawnValues(peft) }));
+    const storage = memoryStorage();
+    await saveMerged(merged, 'tiny', { source: 'tiny', sourceStorage: folder(from, 'tokens'), storage });
+    const config: unknown = JSON.parse(new TextDecoder().decode(await storage.read('tiny/config.json')));
+    expect(config).toMatchObject({ architectures: ['RobertaModel'] });
+    const again = await fromPretrained('tiny', { ...options, storage });
+    const batch = batchOf(from, 2);
+    expect(again.pooling).toEqual({ pooling: 'cls', normalize: true });
+    expect(relativeDistance(await outputsOf(again, batch, executor), await outputsOf(merged, batch, executor))).toBe(0);
+  });
+});
+
+it('is not asked of what has none, and neither is pooling of a classifier', async () => {
+  await expect(load(tiny('gpt2'), 'tokens', options)).rejects.toThrow(
+    "gpt2 has no head for the task 'feature-extraction'",
+  );
+  await expect(load(tiny('roberta'), 'classes', { pooling: 'cls' })).rejects.toThrow(
+    "option 'pooling' is for another task",
+  );
+  await expect(load(tiny('roberta'), 'tokens', { ...options, numLabels: 2 })).rejects.toThrow('none for embeddings');
+  const wrong = { ...options, pooling: 'max' } as never;
+  await expect(load(tiny('roberta'), 'tokens', wrong)).rejects.toThrow('"max"; expected one of mean, cls');
+});

@@ -1,0 +1,185 @@
+import {
+  attach,
+  loadAdapter,
+  loadPretrained,
+  mergeAdapter,
+  mergeAndUnload,
+  predict,
+  savePretrained,
+  type InputBatch,
+  type PeftModel,
+  type Storage,
+} from '@peftjs/core';
+import { compiled } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { fromPretrained, saveMerged, type PretrainedOptions } from '@peftjs/models';
+import { pipeline } from '@peftjs/pipelines';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { inMemory, methods } from './tiny.js';
+
+const executor = compiled({ threads: 1 });
+
+const TEXTS = ['Angela Merkel met Barack Obama in Berlin.', 'no', 'naïve café', 'She works in New York.'];
+
+/** An adapter that changes the outputs: LoRA with random factors, and a head drawn by the seed. */
+async function saved(storage: Storage, folder: string, seed: number, loading: PretrainedOptions): Promise<PeftModel> {
+  const model = await fromPretrained('classifier', { storage, ...loading });
+  const peft = attach(model, lora({ r: 2, initLoraWeights: false }), { seed });
+  await savePretrained(peft, folder, { storage });
+  return peft;
+}
+
+let storage: Awaited<ReturnType<typeof inMemory>>;
+let [a, b] = [] as unknown as [PeftModel, PeftModel];
+
+beforeAll(async () => {
+  storage = await inMemory('classifier');
+  const loading = { problemType: 'single_label_classification' } as const;
+  a = await saved(storage, 'a', 1, { ...loading, labels: ['red', 'green', 'blue'] });
+  b = await saved(storage, 'b', 2, { labels: ['x', 'y', 'z'] }); // of several labels at once, as the checkpoint says
+  await saved(storage, 'pair', 3, { ...loading, labels: ['yes', 'no'] });
+});
+
+/** The logits of each text, computed alone. */
+async function logitsOf(peft: PeftModel, text: string): Promise<number[]> {
+  const model = await fromPretrained('classifier', { storage });
+  const { ids } = model.tokenizer.encode(text);
+  const shape = [1, ids.length];
+  const batch: InputBatch = {
+    inputs: {
+      inputIds: { dtype: 'int32', shape, data: Int32Array.from(ids) },
+      attentionMask: { dtype: 'float32', shape, data: new Float32Array(ids.length).fill(1) },
+    },
+    rowWeights: { dtype: 'float32', shape: [1], data: Float32Array.of(1) },
+    rows: [0],
+  };
+  const [logits = new Float32Array()] = await predict(peft, [batch], { executor });
+  return [...logits];
+}
+
+function softmax(logits: readonly number[]): number[] {
+  const powers = logits.map(Math.exp);
+  const sum = powers.reduce((x, y) => x + y, 0);
+  return powers.map((power) => power / sum);
+}
+
+const open = (source: Parameters<typeof pipeline>[1], options = {}) =>
+  pipeline('text-classification', source, { methods, executor, storage, ...options });
+
+/** Labels and scores as a record, of any order. */
+const byLabel = (found: readonly { label: string; score: number }[]) =>
+  Object.fromEntries(found.map(({ label, score }) => [label, score]));
+
+const close = (scores: Readonly<Record<string, number>>) =>
+  Object.fromEntries(Object.entries(scores).map(([label, score]) => [label, expect.closeTo(score, 5) as number]));
+
+async function expectedOf(peft: PeftModel, labels: readonly string[], text: string, scoring: typeof softmax) {
+  const scores = scoring(await logitsOf(peft, text));
+  return close(Object.fromEntries(labels.map((label, index) => [label, scores[index] as number])));
+}
+
+const sigmoid = (logits: readonly number[]): number[] => logits.map((x) => 1 / (1 + Math.exp(-x)));
+
+describe('an adapter folder', () => {
+  it('is enough: its base model, the labels and what they mean are found through it', async () => {
+    const [ofA, ofB] = [await (await open('a'))(TEXTS, { topK: null }), await (await open('b'))(TEXTS, { topK: null })];
+    for (const [index, text] of TEXTS.entries()) {
+      expect(byLabel(ofA[index] ?? [])).toEqual(await expectedOf(a, ['red', 'green', 'blue'], text, softmax));
+      expect(byLabel(ofB[index] ?? [])).toEqual(await expectedOf(b, ['x', 'y', 'z'], text, sigmoid));
+    }
+  });
+
+  it('brings a head of as many outputs as it was trained with, which its tensors say where labels do not', async () => {
+    const config = JSON.parse(new TextDecoder().decode(await storage.read('pair/adapter_config.json'))) as object;
+    const { id2label: _, label2id: __, ...bare } = config as Record<string, unknown>;
+    await storage.write('bare/adapter_config.json', new TextEncoder().encode(JSON.stringify(bare)));
+    await storage.write('bare/adapter_model.safetensors', await storage.read('pair/adapter_model.safetensors'));
+    const [named, bareOne] = [await open('pair'), await open('bare')];
+    const known = await named('no', { topK: null });
+    expect(known.map(({ label }) => label).sort()).toEqual(['no', 'yes']);
+    expect(byLabel(await bareOne('no', { topK: null }))).toEqual({
+      LABEL_0: byLabel(known)['yes'],
+      LABEL_1: byLabel(known)['no'],
+    });
+  });
+
+  it('can be put on a base model that lies elsewhere', async () => {
+    const model = await fromPretrained('classifier', { storage });
+    for (const base of ['classifier', model]) {
+      const classify = await open('pair', { model: base });
+      expect(await classify('no')).toEqual(await (await open('pair'))('no'));
+    }
+    await expect(open('classifier', { model: 'classifier' })).rejects.toThrow(
+      "option 'model' is the base of an adapter",
+    );
+    await storage.write(
+      'lost/adapter_config.json',
+      new TextEncoder().encode('{"peft_type": "LORA", "base_model_name_or_path": "gone/", "task_type": "SEQ_CLS"}'),
+    );
+    await expect(open('lost')).rejects.toThrow(/^the base model of lost: .*; the option 'model' says where it is$/);
+  });
+
+  it('gives what its merged folder gives, and a model in hand, as it stands', async () => {
+    await saveMerged(mergeAndUnload(a), 'merged', { storage, sourceStorage: storage });
+    const merged = await fromPretrained('merged', { storage });
+    const known = await (await open('a'))(TEXTS, { topK: null });
+    const inPlace = await loadPretrained(await fromPretrained('classifier', { storage }), 'a', { methods, storage });
+    for (const source of ['merged', merged, a, inPlace]) {
+      const found = await (await open(source))(TEXTS, { topK: null });
+      expect(found.map(byLabel)).toEqual(known.map(byLabel).map(close));
+    }
+    mergeAdapter(inPlace);
+    expect((await (await open(inPlace))(TEXTS, { topK: null })).map(byLabel)).toEqual(known.map(byLabel).map(close));
+  });
+});
+
+describe('several adapters', () => {
+  const adapters = { a: 'a', b: 'b' };
+
+  it('are chosen for a call or for each text, each with its own labels', async () => {
+    const classify = await open('classifier', { adapters });
+    const [onlyA, onlyB] = [await (await open('a'))(TEXTS), await (await open('b'))(TEXTS)];
+    const same = (found: readonly { label: string; score: number }[]) =>
+      found.map(({ label, score }) => ({ label, score: expect.closeTo(score, 5) as number }));
+    expect(await classify(TEXTS)).toEqual(same(onlyA)); // the first is the default
+    expect(await classify(TEXTS, { adapter: 'a' })).toEqual(same(onlyA));
+    expect(await classify(TEXTS, { adapter: 'b' })).toEqual(same(onlyB));
+    const mixed = await classify(TEXTS, { adapter: ['a', 'b', 'b', 'a'] });
+    expect(mixed).toEqual(same([onlyA[0], onlyB[1], onlyB[2], onlyA[3]] as typeof onlyA));
+    const base = await (await open('classifier'))(TEXTS);
+    expect(await classify(TEXTS, { adapter: '__base__' })).toEqual(same(base));
+    const withBase = await classify(TEXTS, { adapter: ['a', '__base__', 'b', 'a'] });
+    expect(withBase).toEqual(same([onlyA[0], base[1], onlyB[2], onlyA[3]] as typeof onlyA));
+  });
+
+  it('stand beside the source’s own, and leave a model in hand as it is', async () => {
+    const classify = await open('a', { adapters: { b: 'b' } });
+    expect(await classify('no', { adapter: 'default' })).toEqual(await (await open('a'))('no'));
+    expect(await classify('no', { adapter: 'b' })).toEqual(await (await open('b'))('no'));
+    const beside = await open(a, { adapters: { b: 'b' } });
+    expect(await beside('no', { adapter: 'b' })).toEqual(await (await open('b'))('no'));
+    expect([...a.adapters.keys()]).toEqual(['default']);
+  });
+
+  it('of a model in hand are those that it has at a call', async () => {
+    const peft = await loadPretrained(await fromPretrained('classifier', { storage }), 'a', { methods, storage });
+    const classify = await open(peft);
+    await expect(classify('no', { adapter: 'later' })).rejects.toThrow('the pipeline has default, __base__');
+    await loadAdapter(peft, 'b', { methods, storage, adapterName: 'later' });
+    expect(await classify('no', { adapter: 'later' })).toEqual(await (await open('b'))('no'));
+  });
+
+  it('that are unknown, or not one for each text, are refused in a line', async () => {
+    const classify = await open('classifier', { adapters: { support: 'a', sales: 'b' } });
+    await expect(classify('no', { adapter: 'suport' })).rejects.toThrow(
+      "text-classification: option 'adapter' is 'suport' (did you mean 'support'?); the pipeline has support, sales, __base__",
+    );
+    await expect(classify(TEXTS, { adapter: ['sales'] })).rejects.toThrow(
+      "option 'adapter' has 1 names; expected one or 4",
+    );
+    await expect(open('classifier', { adapters: { support: 'nowhere' } })).rejects.toThrow(
+      "adapter 'support': expected a folder with adapter_config.json, none in nowhere",
+    );
+    await expect(open('a', { adapters: { pair: 'pair' } })).rejects.toThrow(/3/);
+  });
+});

@@ -1,0 +1,131 @@
+import { attach, savePretrained, type PeftModel } from '@peftjs/core';
+import { compiled } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { fromPretrained } from '@peftjs/models';
+import { pipeline, type Pipelines } from '@peftjs/pipelines';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expected, inMemory, methods } from './tiny.js';
+
+const executor = compiled({ threads: 1 });
+const { texts } = expected;
+
+const json = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
+
+let storage: Awaited<ReturnType<typeof inMemory>>;
+let [plain, sentences] = [] as unknown as Pipelines['feature-extraction'][];
+
+beforeAll(async () => {
+  storage = await inMemory('classifier');
+  for (const file of ['config.json', 'model.safetensors', 'tokenizer.json']) {
+    await storage.write(`sentences/${file}`, await storage.read(`classifier/${file}`));
+  }
+  const modules = ['Transformer', 'Pooling', 'Normalize'].map((name, idx) => ({
+    idx,
+    name: String(idx),
+    path: idx === 0 ? '' : `${idx}_${name}`,
+    type: `sentence_transformers.models.${name}`,
+  }));
+  await storage.write('sentences/modules.json', json(modules));
+  await storage.write(
+    'sentences/1_Pooling/config.json',
+    json({ pooling_mode_cls_token: true, pooling_mode_mean_tokens: false }),
+  );
+  plain = await open('classifier');
+  sentences = await open('sentences');
+});
+afterAll(() => Promise.all([plain?.dispose(), sentences?.dispose()]));
+
+const open = (source: Parameters<typeof pipeline>[1], options = {}) =>
+  pipeline('feature-extraction', source, { methods, executor, storage, ...options });
+
+function expectClose(actual: ArrayLike<number>, known: ArrayLike<number>): void {
+  expect(actual.length).toBe(known.length);
+  for (let at = 0; at < known.length; at++) expect(actual[at]).toBeCloseTo(known[at] as number, 5);
+}
+
+/** The rows of a list of lists, of length 1 each. */
+const unit = (rows: readonly (readonly number[])[]): number[][] =>
+  rows.map((row) => row.map((value) => value / Math.hypot(...row)));
+
+describe('embeddings', () => {
+  it('are the means over the tokens of each text, without padding', async () => {
+    const { data, dims, tolist } = await plain(texts);
+    const tokens = await plain(texts, { pooling: 'none' });
+    expect(dims).toEqual([4, 16]);
+    expect(tolist().flat()).toEqual([...data]);
+    const counts = await Promise.all(texts.map(async (text) => (await plain(text, { pooling: 'none' })).dims[1] ?? 0));
+    expect(tokens.dims).toEqual([4, Math.max(...counts), 16]);
+    const known = (tokens.tolist() as number[][][]).map((rows, text) => {
+      const own = rows.slice(0, counts[text]);
+      expect(
+        rows
+          .slice(counts[text])
+          .flat()
+          .every((value) => value === 0),
+      ).toBe(true);
+      return (own[0] as number[]).map((_, at) => own.reduce((sum, row) => sum + (row[at] as number), 0) / own.length);
+    });
+    expectClose(data, known.flat());
+  });
+
+  it('have length 1 on request', async () => {
+    const { data } = await plain(texts, { normalize: true });
+    expectClose(data, unit((await plain(texts)).tolist() as number[][]).flat());
+  });
+
+  it('are made as the folder of sentence-transformers says, or as the call does', async () => {
+    const cls = ((await plain(texts, { pooling: 'none' })).tolist() as number[][][]).map(([first]) => first ?? []);
+    expectClose((await sentences(texts)).data, unit(cls).flat());
+    expectClose((await sentences(texts, { normalize: false })).data, cls.flat());
+    expectClose((await sentences(texts, { pooling: 'mean', normalize: false })).data, (await plain(texts)).data);
+    expectClose((await plain(texts, { pooling: 'cls' })).data, cls.flat());
+    const asked = await open('sentences', { pooling: 'mean', normalize: false });
+    expectClose((await asked(texts)).data, (await plain(texts)).data);
+    await asked.dispose();
+  });
+
+  it('come in the shapes of transformers.js', async () => {
+    expect((await plain('no')).dims).toEqual([1, 16]);
+    expect((await plain(['no'])).dims).toEqual([1, 16]);
+    expect((await plain('no', { pooling: 'none' })).dims.length).toBe(3);
+    const none = await plain([]);
+    expect([none.dims, none.data.length, none.tolist()]).toEqual([[0, 0], 0, []]);
+  });
+
+  it('are refused for what is no text, and for unknown options', async () => {
+    await expect(plain(5 as never)).rejects.toThrow('feature-extraction: expected a text');
+    await expect(plain('no', { pooling: 'max' as never })).rejects.toThrow(
+      `feature-extraction: option 'pooling' is 'max'`,
+    );
+  });
+});
+
+describe('an adapter for embeddings', () => {
+  let peft: PeftModel;
+  beforeAll(async () => {
+    const model = await fromPretrained('sentences', { storage, task: 'feature-extraction' });
+    peft = attach(model, lora({ r: 2, initLoraWeights: false }), { seed: 1 });
+    await savePretrained(peft, 'embedder', { storage });
+  });
+
+  it('is opened by its folder, with the base model’s pooling', async () => {
+    const [embed, inHand] = [await open('embedder'), await open(peft)];
+    const { data, dims } = await embed(texts);
+    expect(dims).toEqual([4, 16]);
+    expect(data).toEqual((await inHand(texts)).data);
+    expect(data[0]).not.toBeCloseTo((await sentences(texts)).data[0] as number, 3);
+    const tokens = (await embed(texts, { pooling: 'none' })).tolist() as number[][][];
+    expectClose(data, unit(tokens.map(([first]) => first ?? [])).flat());
+    expectClose((await embed(texts, { adapter: '__base__' })).data, (await sentences(texts)).data);
+    const mixed = await embed(texts, { adapter: ['default', '__base__', 'default', 'default'] });
+    expectClose(mixed.data.slice(0, 16), data.slice(0, 16));
+    expectClose(mixed.data.slice(16, 32), (await sentences(texts)).data.slice(16, 32));
+    await Promise.all([embed.dispose(), inHand.dispose()]);
+  });
+
+  it('is not taken for a classifier, nor a classifier for it', async () => {
+    await expect(pipeline('text-classification', 'embedder', { methods, executor, storage })).rejects.toThrow(
+      "'embedder' is for feature-extraction: use the pipeline 'feature-extraction'",
+    );
+  });
+});

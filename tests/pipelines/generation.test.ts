@@ -1,0 +1,92 @@
+import { addAdapter, attach } from '@peftjs/core';
+import { compiled } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { fromPretrained, generateChat, generateText, type ChatMessage, type PretrainedModel } from '@peftjs/models';
+import { pipeline, type Pipelines } from '@peftjs/pipelines';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { characterDecoder, sonnet } from '../models/characters.js';
+import { methods } from './tiny.js';
+
+const executor = compiled({ threads: 1 });
+const TEMPLATE =
+  '{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}a{% endif %}';
+
+let model: PretrainedModel;
+let write: Pipelines['text-generation'];
+
+beforeAll(async () => {
+  const storage = await characterDecoder('gpt2', sonnet, ['<|im_end|>']);
+  await storage.write('tiny/chat_template.jinja', new TextEncoder().encode(TEMPLATE));
+  model = await fromPretrained('tiny', { storage, task: 'causal-lm' });
+  write = await pipeline('text-generation', 'tiny', { methods, executor, storage });
+});
+
+describe('texts', () => {
+  it('go on, with their beginning or without', async () => {
+    const own = await generateText(model, 'Shall I', { executor, maxNewTokens: 5 });
+    expect(await write('Shall I', { maxNewTokens: 5 })).toEqual([{ generated_text: `Shall I${own}` }]);
+    expect(await write('Shall I', { maxNewTokens: 5, returnFullText: false })).toEqual([{ generated_text: own }]);
+    expect(await write('Shall I', { max_new_tokens: 5, return_full_text: false } as never)).toEqual([
+      { generated_text: own },
+    ]);
+  });
+
+  it('come as a list for a list, and in pieces while they are written', async () => {
+    const pieces: string[] = [];
+    const found = await write(['Shall', 'Rough'], {
+      maxNewTokens: 4,
+      returnFullText: false,
+      onText: (piece) => void pieces.push(piece),
+    });
+    expect(found.length).toBe(2);
+    expect(pieces.join('')).toBe(found.map(([one]) => one.generated_text).join(''));
+    expect(await write([])).toEqual([]);
+  });
+
+  it('are drawn by a seed', async () => {
+    const drawn = { doSample: true, seed: 3, maxNewTokens: 8 };
+    expect(await write('Shall', drawn)).toEqual(await write('Shall', drawn));
+  });
+
+  it('are written by the adapter of a call', async () => {
+    const peft = attach(model, lora({ r: 2, initLoraWeights: false }), { seed: 1, adapterName: 'one' });
+    addAdapter(peft, lora({ r: 2, initLoraWeights: false }), { seed: 2, adapterName: 'two' });
+    const both = await pipeline('text-generation', peft, { methods, executor });
+    const own = await both(['Shall', 'Shall', 'Shall'], { adapter: ['one', 'two', '__base__'], maxNewTokens: 12 });
+    expect(new Set(own.map(([{ generated_text }]) => generated_text)).size).toBe(3);
+    expect(await both('Shall', { adapter: 'two', maxNewTokens: 12 })).toEqual(own[1]);
+    expect(await write('Shall', { maxNewTokens: 12 })).toEqual(own[2]);
+    await both.dispose();
+  });
+});
+
+describe('conversations', () => {
+  const messages: ChatMessage[] = [{ role: 'user', content: 'Shall I' }];
+
+  it('get the assistant’s answer at their end', async () => {
+    const answer = await generateChat(model, messages, { executor, maxNewTokens: 5 });
+    expect(await write(messages, { maxNewTokens: 5 })).toEqual([{ generated_text: [...messages, answer] }]);
+    expect(await write([messages, messages], { maxNewTokens: 5 })).toEqual([
+      [{ generated_text: [...messages, answer] }],
+      [{ generated_text: [...messages, answer] }],
+    ]);
+  });
+});
+
+describe('what is refused', () => {
+  it.each<[unknown, object, string]>([
+    [
+      5,
+      {},
+      'text-generation: expected a text, or a list of messages like { role: "user", content: ".." }, got 5 in place 1',
+    ],
+    ['', {}, 'got an empty text in place 1'],
+    [['Shall', 7], {}, 'got 7 in place 2'],
+    ['Shall', { maxTokens: 4 }, "text-generation: option 'maxTokens' is unknown"],
+    ['Shall', { maxNewTokens: 0 }, "option 'maxNewTokens' is 0"],
+    ['Shall', { template: () => '' }, "text-generation: option 'template' is for conversations, got a text"],
+    ['Shall', { returnFullText: 1 }, "text-generation: option 'returnFullText' is 1"],
+  ])('%j with %j', async (prompt, options, message) => {
+    await expect(write(prompt as string, options)).rejects.toThrow(message);
+  });
+});
