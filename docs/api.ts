@@ -18,6 +18,9 @@ function entriesOf(name: string): string[] {
   );
 }
 
+/** What `peftjs` exports is described where it comes from: the first entry that has a name is the one that describes it. */
+const inOrder = [...readdirSync(packages).filter((name) => name !== 'peftjs'), 'peftjs'];
+
 const markdown: Partial<PluginOptions> = {
   entryFileName: 'index',
   hidePageHeader: true,
@@ -33,7 +36,7 @@ const markdown: Partial<PluginOptions> = {
 const app = await Application.bootstrapWithPlugins({
   name: 'API',
   outputs: [{ name: 'markdown', path: join(root, 'docs', 'reference', 'api') }],
-  entryPoints: readdirSync(packages).flatMap(entriesOf),
+  entryPoints: inOrder.flatMap(entriesOf),
   tsconfig: join(root, 'tsconfig.json'),
   plugin: ['typedoc-plugin-markdown'],
   router: 'module',

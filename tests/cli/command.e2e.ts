@@ -1,8 +1,12 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { peftBench } from './command.js';
+import { fixture } from '../pipelines/tiny.js';
+import { BIN, peftBench } from './command.js';
 import { peftBench as peftBenchHere } from './in-process.js';
 import { numbersOf, resultsIn } from './results.js';
 import { tinyTask } from './tiny-task.js';
@@ -35,6 +39,24 @@ describe('peft-bench in a process of its own, with trials in others', () => {
       ['lora', true],
       ['sora', true],
     ]);
+  });
+
+  it('predicts the lines of stdin as they come, and ends quietly where nobody reads on', async () => {
+    const child = spawn(process.execPath, [BIN, 'predict', fixture('classifier'), '--top-k', '1', '--json']);
+    const complaints: Buffer[] = [];
+    child.stderr.on('data', (chunk: Buffer) => complaints.push(chunk));
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    const next = async (): Promise<unknown> => JSON.parse(String((await lines.next()).value)) as unknown;
+    child.stdin.on('error', () => undefined); // it is closed before all is read
+    child.stdin.write('a text\n');
+    expect(await next()).toMatchObject({ text: 'a text' });
+    child.stdin.write('\nanother ');
+    child.stdin.write('text\n');
+    expect(await next()).toMatchObject({ text: 'another text' });
+    child.stdout.destroy();
+    child.stdin.end('one more\n'.repeat(10_000));
+    const [code] = (await once(child, 'close')) as [number | null];
+    expect({ code, said: Buffer.concat(complaints).toString() }).toEqual({ code: 141, said: '' });
   });
 
   it('gives the numbers of trials in one process', async () => {

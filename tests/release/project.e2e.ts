@@ -68,6 +68,45 @@ describe.skipIf(missing !== undefined)(`an empty project with the packages as th
   });
 });
 
+const START = `
+import { attach, compiled, createDataSet, encodeRows, fromPretrained, lora, pipeline, savePretrained, train, trainingData } from 'peftjs';
+const model = await fromPretrained('bert-tiny', { labels: ['good', 'bad'] });
+const rows = Array.from({ length: 40 }, (_, row) => ({ text: row % 2 === 0 ? 'good film' : 'bad', label: row % 2 }));
+const set = await createDataSet({ name: 'films', kind: 'classification', classes: ['good', 'bad'], rows });
+const data = trainingData(encodeRows(set, model.tokenizer, { maxTokens: 8 }), { batchSize: 4, seed: 1 });
+const peft = attach(model, lora({ r: 4 }), { seed: 1 });
+await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 1e-2 });
+await savePretrained(peft, 'my-adapter');
+const classify = await pipeline('text-classification', 'my-adapter');
+console.log(JSON.stringify(await classify(['good film', 'bad'])));
+await classify.dispose();
+`;
+
+describe.skipIf(missing !== undefined)(`an empty project with peftjs alone${skipped}`, () => {
+  let project: string;
+
+  beforeAll(async () => {
+    project = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-alone-')));
+    await mkdir(join(project, 'tarballs'));
+    await writeFile(join(project, 'package.json'), '{ "private": true, "type": "module" }\n');
+    await npmInstall(project, tarballsOf(await packPackages(join(project, 'tarballs')), ['peftjs']));
+    await cp(bertFolder, join(project, 'bert-tiny'), { recursive: true });
+  }, 300_000);
+  afterAll(() => rm(project, { recursive: true, force: true }));
+
+  it('trains, saves and classifies by one import', async () => {
+    await writeFile(join(project, 'start.js'), START);
+    const { stdout } = await run(process.execPath, ['start.js'], { cwd: project });
+    const [good, bad] = JSON.parse(stdout) as { label: string }[][];
+    expect([good, bad].flat().map((answer) => answer?.label)).toEqual(['good', 'bad']);
+  });
+
+  it('has the command peftjs', async () => {
+    const { stdout } = await run('npx', ['--no', 'peftjs', 'train', '--help'], { cwd: project });
+    expect(stdout).toMatch(/^Usage: peftjs train/);
+  });
+});
+
 /** What TypeScript says of a project and of every declaration that it reads, TensorFlow.js's own apart, which are not strict. */
 async function typeErrors(folder: string): Promise<string[]> {
   const compiler = run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc')], { cwd: folder });

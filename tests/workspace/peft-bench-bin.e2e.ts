@@ -48,6 +48,30 @@ describe('peft-bench, published', () => {
   });
 });
 
+describe('peftjs', () => {
+  /** What the command says, from any folder, as npm has linked it after `npm ci`. */
+  async function said(...args: string[]): Promise<{ code: number | null; text: string }> {
+    const child = spawn(join(root, 'node_modules/.bin/peftjs'), args, {
+      cwd: tmpdir(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let text = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    const [code] = (await once(child, 'close')) as [number | null];
+    return { code, text };
+  }
+
+  it('is the program of peft-bench by another name', async () => {
+    const help = await said('train', '--help');
+    expect(help).toMatchObject({
+      code: 0,
+      text: expect.stringMatching(/^Usage: peftjs train \[options\]\n/) as string,
+    });
+    expect(help.text).not.toContain('peft-bench');
+    expect(await said('trian')).toEqual({ code: 2, text: "peftjs: unknown command 'trian' (Did you mean train?)\n" });
+  });
+});
+
 describe('peft-bench, in the repository', () => {
   beforeEach(async () => {
     await plant('tsup.config.ts', '');

@@ -82,4 +82,17 @@ export {
   type DataSet,
   type Task,
 } from '@peftjs/tasks';
+export { pipeline, type PipelineOptions } from './pipeline.js';
+export type {
+  EntityGroup,
+  FeatureExtractor,
+  LabelScore,
+  PipelineSource,
+  RankedDocument,
+  TextClassifier,
+  TextGenerationPipeline,
+  TextRanker,
+  TokenClassifier,
+  TokenEntity,
+} from '@peftjs/pipelines';
 export { compiled, eager, exportOnnx, type CompiledOptions, type EagerOptions } from '@peftjs/engine';

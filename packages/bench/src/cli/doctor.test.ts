@@ -29,7 +29,7 @@ it.each([
     /^Ready with --engine eager --backend wasm alone: .*'onnxruntime-node'\); to repair it: npm install onnxruntime-node$/,
   ],
   [[broken], 3, false, /^Not ready: the default engine does not start .*npm install onnxruntime-node$/],
-  [[yes('compiled', 'cpu')], 0, false, /^Not ready: no package with a method is installed; npm install/],
+  [[yes('compiled', 'cpu')], 0, false, /^Not ready: no package with a method is installed; .*npm install/],
 ])('doctor begins with a verdict: case %#', (backends, methods, isReady, line) => {
   const verdict = verdictOf(backends, methods);
   expect(verdict.isReady).toBe(isReady);

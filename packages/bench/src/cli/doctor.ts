@@ -53,7 +53,10 @@ export function verdictOf(
   const usual = backends.find(({ executor, backend }) => executor === 'compiled' && backend === 'cpu');
   const available = backends.filter((report) => report.available);
   if (methods === 0) {
-    return { isReady: false, line: 'Not ready: no package with a method is installed; npm install @peftjs/lora' };
+    return {
+      isReady: false,
+      line: 'Not ready: no package with a method is installed; to install some: npm install @peftjs/bench',
+    };
   }
   if (usual?.available) {
     const names = ['compiled', 'eager'].flatMap((executor) => {

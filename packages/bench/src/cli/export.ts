@@ -8,21 +8,13 @@ import {
   type Model,
   type PeftModel,
 } from '@peftjs/core';
-import {
-  assertLabelNames,
-  CheckpointError,
-  ConfigError,
-  meaningOf,
-  outputsOf,
-  type PeftMethod,
-  type Task,
-} from '@peftjs/core/method';
+import { assertLabelNames, CheckpointError, ConfigError, meaningOf, outputsOf } from '@peftjs/core/method';
 import { checkOnnx, exportOnnx, type TextInput } from '@peftjs/engine';
 import { fromPretrained, openFolder, saveMerged, saveOnnx, type Folder, type PretrainedModel } from '@peftjs/models';
-import { offeredMethods, resolveMethod } from '../registry/methods.js';
+import { everyMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { choice } from './flags.js';
-import { adapterConfig, withTensors } from './inspect.js';
+import { adapterConfig, taskOf, withTensors } from './inspect.js';
 import { checkOut, withOutFlags, type OutFlags } from './out-folder.js';
 
 interface ExportFlags extends OutFlags {
@@ -132,17 +124,6 @@ async function baseModel(folder: Folder, base: string | undefined): Promise<Pret
     : fromPretrained(name, { ...options, numLabels: outputs });
 }
 
-const TASKS: Readonly<Record<string, Task>> = {
-  TOKEN_CLS: 'token-classification',
-  CAUSAL_LM: 'causal-lm',
-  FEATURE_EXTRACTION: 'feature-extraction',
-};
-
-/** What PEFT calls the tasks; what it leaves open is taken for the classification of texts. */
-function taskOf(type: unknown): Task {
-  return TASKS[String(type)] ?? 'sequence-classification';
-}
-
 /** How many outputs the head in an adapter has; undefined where there is none. */
 async function headOutputs(folder: Folder, { sites, head }: PretrainedModel): Promise<number | undefined> {
   const last = sites.findLast(({ role }) => role === 'head');
@@ -152,10 +133,4 @@ async function headOutputs(folder: Folder, { sites, head }: PretrainedModel): Pr
     const name = file.names.find((stored) => stored.replace('.modules_to_save.', '.') === key);
     return name === undefined ? undefined : file.spec(name).shape[0];
   });
-}
-
-async function everyMethod(): Promise<PeftMethod[]> {
-  const offers = await offeredMethods();
-  const resolved = await Promise.all(offers.map(({ name }) => resolveMethod(name)));
-  return resolved.map(({ method }) => method);
 }

@@ -8,6 +8,7 @@ import {
   readAdapterConfig,
   sizeOf,
   type Site,
+  type Task,
 } from '@peftjs/core/method';
 import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
 import { bytesSource, openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
@@ -106,13 +107,24 @@ function say(text: string): void {
 }
 
 /** Whether a folder holds an adapter. */
-function isAdapter({ path, storage }: Folder): Promise<boolean> {
+export function isAdapter({ path, storage }: Folder): Promise<boolean> {
   return storage.exists(`${path}/${ADAPTER_CONFIG}`);
 }
 
 /** The fields of an adapter_config.json. @throws CheckpointError when it is missing or broken. */
 export function adapterConfig({ path, storage }: Folder): Promise<Readonly<Record<string, unknown>>> {
   return readAdapterConfig(path, storage);
+}
+
+const TASKS: Readonly<Record<string, Task>> = {
+  TOKEN_CLS: 'token-classification',
+  CAUSAL_LM: 'causal-lm',
+  FEATURE_EXTRACTION: 'feature-extraction',
+};
+
+/** What PEFT calls the tasks; what it leaves open is taken for the classification of texts. */
+export function taskOf(type: unknown): Task {
+  return TASKS[String(type)] ?? 'sequence-classification';
 }
 
 /** What `use` makes of an adapter's tensors. @throws CheckpointError or SafetensorsError when they are missing or broken. */

@@ -11,6 +11,7 @@ import { addDoctorCommand } from './doctor.js';
 import { addExportCommand } from './export.js';
 import { addInspectCommand } from './inspect.js';
 import { addManifestCommand } from './manifest.js';
+import { addPredictCommand } from './predict.js';
 import { addReportCommand, addRunCommand } from './run.js';
 import { addTrainCommand } from './train.js';
 import { addWorkerCommand } from './worker.js';
@@ -53,6 +54,7 @@ export function program(): Command {
   const commands = [
     addRunCommand,
     addTrainCommand,
+    addPredictCommand,
     addExportCommand,
     addInspectCommand,
     addReportCommand,

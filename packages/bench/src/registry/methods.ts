@@ -52,6 +52,13 @@ export async function resolveMethod(name: string): Promise<ResolvedMethod> {
   );
 }
 
+/** Every method on offer, for what opens adapters of any of them. */
+export async function everyMethod(): Promise<PeftMethod[]> {
+  const offers = await offeredMethods();
+  const resolved = await Promise.all(offers.map(({ name }) => resolveMethod(name)));
+  return resolved.map(({ method }) => method);
+}
+
 /** Whether a method acts nowhere but on the head. */
 export function isHeadAlone({ capabilities }: PeftMethod): boolean {
   return capabilities.kinds.length === 0;

@@ -42,7 +42,7 @@ import {
 import { chatPrompt, textPrompt, writeText, type GenerateChatOptions, type GenerateTextOptions } from './text.js';
 
 /** Where a model writes. */
-export interface OnExecutor {
+interface OnExecutor {
   readonly executor: Executor;
 }
 

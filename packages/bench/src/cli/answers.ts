@@ -1,0 +1,72 @@
+import type { EntityGroup, LabelScore } from '@peftjs/pipelines';
+import { fitted, padded, printable, printableLines } from '../report/format.js';
+import type { GivenText } from './texts.js';
+
+/** What a model says of a text. */
+export type Answer =
+  | { readonly labels: readonly LabelScore[] }
+  | { readonly entities: readonly EntityGroup[] }
+  | { readonly embedding: readonly number[] }
+  | { readonly generated: string };
+
+/** A text and what a model says of it. */
+type Answered = GivenText & Answer;
+
+/** Writes answers as lines. */
+export type AnswerWriter = (answers: readonly Answered[]) => string;
+
+/** A line of JSON for each text. */
+export const jsonLines: AnswerWriter = (answers) => answers.map((answer) => `${JSON.stringify(answer)}\n`).join('');
+
+/** Columns of labels and of vectors, at least: those of one portion of texts after another stand below one another. */
+const LEAST_WIDTH = 12;
+
+/**
+ * Answers for people, as wide as the terminal: labels or the beginning of a vector before the text; entities below it, with the places
+ * of their first and last character; what was generated below it.
+ */
+export function table(columns: number): AnswerWriter {
+  let width = LEAST_WIDTH;
+  return (answers) => {
+    const firsts = answers.map(firstColumn);
+    width = Math.max(width, ...firsts.map((first) => first?.length ?? 0));
+    return answers.map((answer, index) => lines(answer, firsts[index], { width, columns })).join('');
+  };
+}
+
+const GAP = '  ';
+
+function lines(
+  answer: Answered,
+  first: string | undefined,
+  { width, columns }: { readonly width: number; readonly columns: number },
+): string {
+  const text = printable(answer.textPair === undefined ? answer.text : `${answer.text} | ${answer.textPair}`);
+  if (first !== undefined) {
+    return `${padded(first, width)}${GAP}${fitted(text, Math.max(20, columns - width - GAP.length))}\n`;
+  }
+  if ('entities' in answer) return `${text}\n${answer.entities.map(entityLine).join('')}`;
+  const generated = 'generated' in answer ? printableLines(answer.generated.trimEnd()) : '';
+  return `${text}\n${generated.replace(/^/gm, GAP)}\n`;
+}
+
+/** What stands before a text; undefined for what stands below it. */
+function firstColumn(answer: Answer): string | undefined {
+  if ('labels' in answer) {
+    const { labels } = answer;
+    return labels.length === 0
+      ? '-'
+      : labels.map(({ label, score }) => `${printable(label)} ${number(score)}`).join(', ');
+  }
+  if (!('embedding' in answer)) return undefined;
+  const { embedding } = answer;
+  return `[${embedding.slice(0, 3).map(number).join(', ')}, .. ${embedding.length}]`;
+}
+
+function entityLine({ entity_group: group, word, score, start, end }: EntityGroup): string {
+  return `${GAP}${printable(group)}${GAP}${printable(word)}${GAP}${start}-${end}${GAP}${number(score)}\n`;
+}
+
+function number(value: number): string {
+  return value.toFixed(3);
+}

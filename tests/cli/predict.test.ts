@@ -1,0 +1,131 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bertFolder } from '../models/bert-tiny.js';
+import { expected, fixture } from '../pipelines/tiny.js';
+import { writeDecoder } from './decoder.js';
+import { peftBench } from './in-process.js';
+import { tinyTask } from './tiny-task.js';
+
+let folder = '';
+const path = (name: string): string => join(folder, name);
+const { texts } = expected;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-predict-'));
+  const task = await tinyTask(folder, 32);
+  const trained = await peftBench(['train', '--method', 'lora', ...task, '--out', path('adapter')]);
+  expect(trained.code, trained.stderr).toBe(0);
+  await writeDecoder(path('decoder'), 'gpt2');
+  await mkdir(path('empty'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function predicted(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await peftBench(['predict', ...args]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return stdout;
+}
+
+/** The lines of JSON that a command prints. */
+async function json(...args: string[]): Promise<Record<string, unknown>[]> {
+  const lines = (await predicted(...args, '--json')).trimEnd().split('\n');
+  return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+const close = (known: readonly { readonly score: number }[] = []): unknown[] =>
+  known.map((one) => ({ ...one, score: expect.closeTo(one.score, 5) as number }));
+
+describe('predict says of texts', () => {
+  it('their labels, as transformers does', async () => {
+    const all = await json(fixture('classifier'), ...texts, '--top-k', '3');
+    expect(all).toEqual(texts.map((text, at) => ({ text, labels: close(expected.classified.several[at]) })));
+  });
+
+  it('of several labels at once those that are likelier than not, or as likely as --threshold says', async () => {
+    const above = (least: number) =>
+      texts.map((text, at) => ({
+        text,
+        labels: close(expected.classified.several[at]?.filter(({ score }) => score >= least)),
+      }));
+    expect(await json(fixture('classifier'), ...texts)).toEqual(above(0.5));
+    expect(await json(fixture('classifier'), ...texts, '--threshold', '0.1')).toEqual(above(0.1));
+  });
+
+  it('their entities with the places of their characters', async () => {
+    const tagged = await json(fixture('tagger-bert'), ...texts);
+    const known = expected.taggers['tagger-bert']?.entities['simple'] ?? [];
+    expect(tagged).toEqual(texts.map((text, at) => ({ text, entities: close(known[at]) })));
+  });
+
+  it('vectors', async () => {
+    const [one, two] = await json(bertFolder, 'a cat', 'a dog', '--task', 'feature-extraction');
+    expect(one).toMatchObject({ text: 'a cat', embedding: expect.any(Array) as number[] });
+    expect(one?.['embedding']).toHaveLength(32);
+    expect(one?.['embedding']).not.toEqual(two?.['embedding']);
+  });
+
+  it('how they go on', async () => {
+    const [one] = await json(path('decoder'), 'after 1', '--max-new-tokens', '3');
+    expect(one).toEqual({ text: 'after 1', generated: expect.stringMatching(/^.{0,3}$/s) as string });
+  });
+});
+
+describe('predict of an adapter', () => {
+  it('is a table for people, a text in each line', async () => {
+    const table = await predicted(path('adapter'), 'a cat is here', 'a \u001b[31mdog');
+    const [cat = '', dog = '', end] = table.split('\n');
+    expect(cat).toMatch(/^(?:good|bad) \d\.\d{3} +a cat is here$/);
+    expect(dog).toMatch(/^(?:good|bad) \d\.\d{3} +a  ?\[31mdog$/);
+    expect(end).toBe('');
+  });
+
+  it('reads a file of any length in the order of its lines, without the blank ones', async () => {
+    const lines = Array.from({ length: 600 }, (_, row) => `a ${row % 3 === 0 ? 'cat' : 'dog'} is number ${row}`);
+    await writeFile(path('texts.txt'), `\uFEFF${lines.slice(0, 300).join('\r\n')}\r\n\n${lines.slice(300).join('\n')}`);
+    const read = await json(path('adapter'), '--file', path('texts.txt'));
+    expect(read.map(({ text }) => text)).toEqual(lines);
+    const [alone] = await json(path('adapter'), lines[599] as string);
+    const [best] = alone?.['labels'] as { label: string; score: number }[];
+    expect(read[599]?.['labels']).toEqual(best && close([best]));
+  });
+
+  it('reads two texts of a line as a pair', async () => {
+    const [pair] = await json(path('adapter'), '--pairs', 'a cat\ta dog');
+    expect(pair).toMatchObject({ text: 'a cat', textPair: 'a dog', labels: [{ label: expect.any(String) as string }] });
+  });
+});
+
+describe('predict answers with exit code 2 and one clear line to', () => {
+  it.each<[string, string[], RegExp]>([
+    ['nothing', [], /: missing: <adapter>; peft-bench predict --help/],
+    ['an adapter that is not there', ['@none', 'a'], /none: there is no such folder; expected an adapter or a model/],
+    ['a folder of nothing', ['@empty', 'a'], /does not say what it is for; name it by --task: text-classification,/],
+    ['an unknown task', ['@adapter', 'a', '--task', 'text-clasification'], /did you mean 'text-classification'\?/],
+    ['another task than the adapter has', ['@adapter', 'a', '--task', 'text-generation'], /is for sequence-class/],
+    ['an empty text', ['@adapter', ''], /text 1 is empty/],
+    ['texts and a file', ['@adapter', 'a', '--file', '@texts.txt'], /give texts, or name a file of them/],
+    ['a file that is not there', ['@adapter', '--file', '@none.txt'], /none\.txt: there is no such file/],
+    ['a folder as a file', ['@adapter', '--file', '@empty'], /expected a file, got a folder/],
+    [
+      'a file that is no text',
+      ['@adapter', '--file', '@bytes'],
+      /bytes: expected text in UTF-8, got other bytes after/,
+    ],
+    ['one text as a pair', ['@adapter', '--pairs', 'a'], /text 1: expected two texts with a tab between them/],
+    ['a line that is no pair', ['@adapter', '--pairs', '--file', '@lines'], /lines:2: expected two texts with a tab/],
+    ['a flag of another task', ['@adapter', 'a', '--chat'], /--chat is for text-generation; .* is for text-class/],
+    ['--top-k 0', ['@adapter', 'a', '--top-k', '0'], /top-k.*'0'/],
+    ['a threshold that is no number', ['@adapter', 'a', '--threshold', 'high'], /threshold.*'high'.*number/],
+    ['a conversation without a template', ['@decoder', 'a', '--chat'], /the model has no chat template/],
+  ])('%s', async (_, args, message) => {
+    await writeFile(path('bytes'), Uint8Array.of(0x61, 0x0a, 0xff, 0xfe));
+    await writeFile(path('lines'), 'a\tb\n\nc\n'.replace('\n\n', '\n'));
+    const at = args.map((arg) => arg.replace(/^@/, `${folder}/`));
+    const { code, stdout, stderr } = await peftBench(['predict', ...at]);
+    expect({ code, lines: stderr.trim().split('\n').length }).toEqual({ code: 2, lines: 1 });
+    expect(stderr).toMatch(message);
+    expect(stdout).toBe('');
+  });
+});
