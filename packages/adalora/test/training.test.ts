@@ -69,7 +69,7 @@ describe('training', () => {
     const snapshots: TrainingSnapshot[] = [];
     await trainToy(peft, {
       finalRatio: 0.5,
-      snapshotEvery: 1,
+      saveEvery: 1,
       onSnapshot: (snapshot) => void snapshots.push(snapshot),
     });
     const final = snapshots.filter(({ step }) => step >= 24);
@@ -92,7 +92,7 @@ describe('training', () => {
     const snapshots: TrainingSnapshot[] = [];
     const whole = await trainToy(attached({ parametrization, ...options }), {
       epochs: 5,
-      snapshotEvery: 4,
+      saveEvery: 4,
       onSnapshot: (snapshot) => void snapshots.push(snapshot),
     });
     expect(snapshots.map(({ step }) => step)).toEqual([4, 8, 12, 16]);
@@ -117,7 +117,7 @@ describe('the importance that a step leaves', () => {
     const onSnapshot = (snapshot: TrainingSnapshot): void => void snapshots.push(snapshot);
     await trainToy(
       withAdapter(peft, {}),
-      { epochs: 1, snapshotEvery: 1, onSnapshot, ...options },
+      { epochs: 1, saveEvery: 1, onSnapshot, ...options },
       toyTrainingData(1, 2),
     );
     return snapshots[0]?.adapter ?? expect.fail('no snapshot');
