@@ -4,13 +4,8 @@ import type { TrainingData } from '../contracts/model.js';
 import { CheckpointError } from '../errors.js';
 import type { Named } from '../settings.js';
 import type { TrainSettings } from './plan.js';
+import type { RunDefinition } from './snapshot.js';
 import { trainedTensors } from './step.js';
-
-/**
- * Everything that a run's numbers follow from, apart from the rows of its data and the executor: plain JSON by option, e.g.
- * `epochs`, `learningRates.gate`, `optimizer`, `optimizer.beta1`, `method.r`. A run resumes only with the same.
- */
-export type RunDefinition = Readonly<Record<string, unknown>>;
 
 /** What the run of this model with these settings is defined by. */
 export function runDefinition(

@@ -37,7 +37,7 @@ export async function evaluateRun(run: Run, tell: TrainOptions['onEvaluation']):
   if (best) run.selected = measured;
   if (earlyStopping && holdsBudget) waitForBetter(run, data, measured);
   const { step, storedParameters, ranks } = measured;
-  await tell?.({ step, metrics, storedParameters, ranks, best });
+  await tell?.({ step, metrics, primaryMetric: data.primaryMetric, storedParameters, ranks, best });
 }
 
 function isPeriodic({ step, settings: { evaluateEvery } }: Run): boolean {

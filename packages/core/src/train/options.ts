@@ -140,6 +140,8 @@ export interface StepEvent {
 export interface EvaluationEvent {
   readonly step: number;
   readonly metrics: Readonly<Record<string, number>>;
+  /** The name of the one that selects. */
+  readonly primaryMetric: string;
   readonly storedParameters: number;
   readonly ranks: Readonly<Record<string, number>>;
   /** Whether this checkpoint is a candidate of `selection`, and the best of them so far. */

@@ -18,11 +18,10 @@ import { layerSpecs } from '../runtime/inputs.js';
 import { downloadAll, releaseAll, uploadAll } from '../runtime/program.js';
 import { openRuntime, type Runtime } from '../runtime/runtime.js';
 import { hostZeros, mapValues, tensorAt, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
-import type { RunDefinition } from './definition.js';
 import { meanLoss } from './evaluate.js';
 import type { TrainOptions } from './options.js';
 import type { TrainSettings } from './plan.js';
-import type { Checkpoint, StoredCheckpoint, TrainingSnapshot } from './snapshot.js';
+import type { Checkpoint, RunDefinition, StoredCheckpoint, TrainingSnapshot } from './snapshot.js';
 import { slotsOf, trainedTensors } from './step.js';
 import { openSteps, slotSpecs, type Steps, type TrainingState } from './steps.js';
 

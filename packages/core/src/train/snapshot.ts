@@ -3,7 +3,6 @@ import { CheckpointError } from '../errors.js';
 import { NUMERICS } from '../numerics.js';
 import type { AdapterLayers, ControllerState } from '../contracts/method.js';
 import { hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
-import type { RunDefinition } from './definition.js';
 
 /** An adapter as it stood after a step. */
 export interface Checkpoint {
@@ -18,6 +17,12 @@ export interface Checkpoint {
 
 /** A checkpoint as a snapshot holds it: without its layers, which follow from the values. */
 export type StoredCheckpoint = Omit<Checkpoint, 'layers'>;
+
+/**
+ * Everything that a run's numbers follow from, apart from the rows of its data and the executor: plain JSON by option, e.g.
+ * `epochs`, `learningRates.gate`, `optimizer`, `optimizer.beta1`, `method.r`. A run resumes only with the same.
+ */
+export type RunDefinition = Readonly<Record<string, unknown>>;
 
 /** A training run between two steps: with the same data and options, `resume` goes on from it to the same end. */
 export interface TrainingSnapshot {
