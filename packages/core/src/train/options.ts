@@ -55,8 +55,11 @@ export interface TrainOptions {
   readonly onSnapshot?: (snapshot: TrainingSnapshot) => unknown;
   /** How often `onSnapshot` is called, or whether it is after a step. Never after the last step. Default: only on abort. */
   readonly saveEvery?: Interval | ((step: number) => boolean);
-  /** Goes on from a snapshot to the end that the run would have had, bit for bit. The model and the options must be those of then. */
-  readonly resume?: TrainingSnapshot;
+  /**
+   * Goes on from a snapshot to the end that the run would have had, bit for bit. The model and the options must be those of then;
+   * null begins a new run, as leaving it out does.
+   */
+  readonly resume?: TrainingSnapshot | null;
   /** Stops between two steps: `onSnapshot` gets what was reached, and `train` rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
