@@ -96,6 +96,14 @@ describe('a run resumes', () => {
     await expect(run({ ...changed, options: { ...options, resume } })).rejects.toThrow(change);
   });
 
+  it.each([
+    [writeSnapshot, /^resume must be a snapshot, as onSnapshot gets it, got bytes: read them by readSnapshot$/],
+    [() => ({}), /got \{\}$/],
+  ])('not from what is no snapshot: %s', async (made, message) => {
+    const given = made(resume) as unknown as TrainingSnapshot;
+    await expect(run({ options: { resume: given } })).rejects.toThrow(message);
+  });
+
   it('not with two changes, both of which are named', async () => {
     await expect(run({ options: { epochs: 2, learningRate: 1, resume } })).rejects.toThrow(
       'resume: epochs was 1 and is now 2; learningRate was 0.01 and is now 1. Resume with what the run began with, or start anew without resume',

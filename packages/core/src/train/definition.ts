@@ -1,10 +1,11 @@
 import { activeAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/method.js';
 import type { TrainingData } from '../contracts/model.js';
+import { describe } from '../config.js';
 import { CheckpointError } from '../errors.js';
 import type { Named } from '../settings.js';
 import type { TrainSettings } from './plan.js';
-import type { RunDefinition } from './snapshot.js';
+import type { RunDefinition, TrainingSnapshot } from './snapshot.js';
 import { trainedTensors } from './step.js';
 
 /** What the run of this model with these settings is defined by. */
@@ -39,8 +40,16 @@ function trainedModules(saved: AdapterLayers): string[] {
   return Object.keys(saved).filter((path) => trainedTensors({ [path]: saved[path] as AdapterLayer }).length > 0);
 }
 
-/** @throws CheckpointError that names every setting that has changed, with both values. */
-export function assertSameRun(begun: RunDefinition, now: RunDefinition): void {
+/**
+ * Checks that a snapshot's run was defined by the same.
+ * @throws CheckpointError that names every setting that has changed, with both values; or for what is no snapshot.
+ */
+export function assertSameRun(snapshot: Partial<TrainingSnapshot>, now: RunDefinition): void {
+  const { training: begun } = snapshot;
+  if (begun === undefined) {
+    const given = snapshot instanceof Uint8Array ? 'bytes: read them by readSnapshot' : describe(snapshot);
+    throw new CheckpointError(`resume must be a snapshot, as onSnapshot gets it, got ${given}`, 'resume');
+  }
   const changed = [...new Set([...Object.keys(now), ...Object.keys(begun)])].filter((name) =>
     differs(name, begun, now),
   );

@@ -153,6 +153,9 @@ function stepsOf(field: string, interval: Interval | undefined, stepsPerEpoch: n
     atLeast(field, interval, 1, true);
     return interval;
   }
+  if (Object(interval) !== interval) {
+    throw new ConfigError(`${field} must be a number of steps or { epochs }, got ${describe(interval)}`, field);
+  }
   assertKnownOptions(`train: ${field}`, interval, ['epochs']);
   atLeast(`${field}.epochs`, interval.epochs, 1, true);
   return interval.epochs * stepsPerEpoch;

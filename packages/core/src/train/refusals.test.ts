@@ -129,6 +129,12 @@ describe('before anything is computed', () => {
       'threshold',
       /^train: earlyStopping: option 'threshold' is unknown; known are patience, metric, lowerIsBetter, minDelta$/,
     ],
+    [
+      'an interval in words',
+      { ...judged, evaluateEvery: 'epoch' },
+      'evaluateEvery',
+      /steps or \{ epochs \}, got 'epoch'$/,
+    ],
     ['an unknown interval', { ...judged, evaluateEvery: { epoch: 1 } }, 'epoch', /mean 'epochs'/],
   ])('train refuses %s', async (_, options, path, message) => {
     await expect(trained(options)).rejects.toThrow(

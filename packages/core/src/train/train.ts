@@ -54,7 +54,7 @@ export async function trainAfter(
   if (options.selection) assertLabels(peft.model, options.selection.data.batches);
   if (settings.loss.labels) assertLabels(peft.model, heldOut, given.kind);
   const definition = runDefinition(peft, settings, data);
-  if (options.resume) assertSameRun(options.resume.training, definition);
+  if (options.resume) assertSameRun(options.resume, definition);
   const run = startRun(peft, { settings, definition, controller, heldOut, stepsBefore }, options);
   try {
     await runEpochs(run, data, options);
