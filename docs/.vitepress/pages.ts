@@ -25,7 +25,11 @@ const contents: readonly { text: string; folder: string; first: readonly string[
     ],
   },
   { text: 'Methods', folder: 'methods', first: ['lora', 'adalora', 'sora'] },
-  { text: 'Reference', folder: 'reference', first: ['cli', 'loading-models', 'tasks', 'pipelines', 'generation'] },
+  {
+    text: 'Reference',
+    folder: 'reference',
+    first: ['cli', 'training', 'loading-models', 'tasks', 'pipelines', 'generation'],
+  },
   { text: 'API', folder: 'reference/api', first: ['core'], deep: true },
   { text: 'Benchmarks', folder: 'benchmarks', first: ['standard'] },
   { text: 'Contributing', folder: 'contributing', first: ['style', 'testing', 'add-a-method', 'add-a-network'] },

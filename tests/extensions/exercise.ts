@@ -99,7 +99,7 @@ export async function exercise(): Promise<Exercised> {
   const run = async (on: Executor, own: Partial<TrainOptions> = {}) =>
     (await train(attached(), data, { ...options, executor: on, ...own })).last.values;
   const whole = await run(executor, {
-    snapshotEvery: 1,
+    saveEvery: 1,
     onSnapshot: (snapshot) => void snapshots.push(snapshot),
     onStep({ loss, learningRate }) {
       losses.push(loss);

@@ -133,7 +133,7 @@ async function firstStep(
       learningRate: 1e-3,
       optimizer: adamW({ beta1: 0.5 }),
       clipNorm: null,
-      snapshotEvery: 1,
+      saveEvery: 1,
       onStep: ({ loss }) => losses.push(loss),
       onSnapshot: (snapshot) => void snapshots.push(snapshot),
     },

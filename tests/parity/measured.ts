@@ -52,7 +52,7 @@ export async function measure({ attach, batches, kind }: Subject, executor: Exec
       warmupRatio: 0.2,
       finalRatio: 0.4,
       clipNorm: 0.5,
-      snapshotEvery: 1,
+      saveEvery: 1,
       onStep: ({ loss }) => losses.push(loss),
       onSnapshot: (snapshot) => void snapshots.push(snapshot),
     },

@@ -53,7 +53,7 @@ async function trained(name: string): Promise<Course> {
     warmupRatio: 0,
     optimizer: adamW({ weightDecay, beta1: betas[0], beta2: betas[1], epsilon: eps }),
     clipNorm: null,
-    snapshotEvery: 1,
+    saveEvery: 1,
     onSnapshot: ({ step, adapter: values }) => void (course.adapters[step] = withAdapter(peft, { values })),
     onStep({ loss, objective }) {
       course.losses.loss.push(loss);

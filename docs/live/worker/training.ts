@@ -73,7 +73,7 @@ export async function trainAdapter(
     epochs,
     ...rates,
     onStep: (event) => (newest = event),
-    snapshotEvery: (step) => step % reportEvery === 0 || step % scoreEvery === 0,
+    saveEvery: (step) => step % reportEvery === 0 || step % scoreEvery === 0,
     async onSnapshot({ adapter }) {
       learner.learn(adapter);
       await report(false);

@@ -22,7 +22,7 @@ export const snapshotsOf = async (
 ): Promise<Map<number, TrainingSnapshot>> => {
   const snapshots = new Map<number, TrainingSnapshot>();
   const onSnapshot = (snapshot: TrainingSnapshot): void => void snapshots.set(snapshot.step, snapshot);
-  await trainToy(peft, { snapshotEvery: 1, onSnapshot, ...options });
+  await trainToy(peft, { saveEvery: 1, onSnapshot, ...options });
   return snapshots;
 };
 

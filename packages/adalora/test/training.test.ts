@@ -14,7 +14,13 @@ import {
 } from '@peftjs/core';
 import { floats, nonZeros, storedParameters, tensorAt, type HostTensors } from '@peftjs/core/method';
 import type { StepEvent, TrainingSnapshot } from '@peftjs/core/runtime';
-import { gradientsByTape, referenceExecutor, relativeDistance, toyTrainingData } from '@peftjs/core/testing';
+import {
+  gradientsByTape,
+  referenceExecutor,
+  relativeDistance,
+  toyEvaluationData,
+  toyTrainingData,
+} from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, trainToy } from './harness.js';
 
@@ -50,6 +56,25 @@ describe('training', () => {
     },
   );
 
+  it('is stopped early with its budget held, never before', async () => {
+    const peft = attached();
+    const evaluated: number[] = [];
+    const data = { ...toyEvaluationData(2, 1), score: () => ({ accuracy: 0.5 }) };
+    const { last, totalSteps, stoppedEarly } = await trainToy(peft, {
+      epochs: 6,
+      finalRatio: 0.5,
+      selection: { data, evaluations: 1 },
+      evaluateEvery: 1,
+      earlyStopping: { patience: 2 },
+      onEvaluation: ({ step }) => evaluated.push(step),
+    });
+    expect(evaluated).toHaveLength(last.step); // from the first step on; they count from the last allocation
+    expect([stoppedEarly, last.step]).toEqual([true, totalSteps / 2 + 2]);
+    const { layers, values } = activeAdapter(peft);
+    const budget = 2 * Object.keys(layers).length;
+    expect(Object.values(activeRanks(layers, values)).reduce((sum, rank) => sum + rank, 0)).toBe(budget);
+  });
+
   it('trap 23: calls the allocator by itself and ends within 1 percent of a budget, with uneven ranks', async () => {
     const { matched } = activeAdapter(attached()).targets;
     const budget = 600;
@@ -69,7 +94,7 @@ describe('training', () => {
     const snapshots: TrainingSnapshot[] = [];
     await trainToy(peft, {
       finalRatio: 0.5,
-      snapshotEvery: 1,
+      saveEvery: 1,
       onSnapshot: (snapshot) => void snapshots.push(snapshot),
     });
     const final = snapshots.filter(({ step }) => step >= 24);
@@ -92,7 +117,7 @@ describe('training', () => {
     const snapshots: TrainingSnapshot[] = [];
     const whole = await trainToy(attached({ parametrization, ...options }), {
       epochs: 5,
-      snapshotEvery: 4,
+      saveEvery: 4,
       onSnapshot: (snapshot) => void snapshots.push(snapshot),
     });
     expect(snapshots.map(({ step }) => step)).toEqual([4, 8, 12, 16]);
@@ -115,11 +140,7 @@ describe('the importance that a step leaves', () => {
   const afterOneStep = async (peft: PeftModel, options: Partial<TrainOptions>): Promise<HostTensors> => {
     const snapshots: TrainingSnapshot[] = [];
     const onSnapshot = (snapshot: TrainingSnapshot): void => void snapshots.push(snapshot);
-    await trainToy(
-      withAdapter(peft, {}),
-      { epochs: 1, snapshotEvery: 1, onSnapshot, ...options },
-      toyTrainingData(1, 2),
-    );
+    await trainToy(withAdapter(peft, {}), { epochs: 1, saveEvery: 1, onSnapshot, ...options }, toyTrainingData(1, 2));
     return snapshots[0]?.adapter ?? expect.fail('no snapshot');
   };
 

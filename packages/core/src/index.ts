@@ -25,6 +25,7 @@ export { getPeftModelStateDict, hotswapAdapter, setPeftModelStateDict } from './
 export { addWeightedAdapter } from './files/weighted.js';
 export { train } from './train/train.js';
 export type { TrainOptions } from './train/options.js';
+export { jsonLines, type EventLines } from './train/json-lines.js';
 export { calibrate } from './train/calibrate.js';
 export { evaluate, predict } from './train/evaluate.js';
 export { constant, cosine, linear } from './train/schedules.js';

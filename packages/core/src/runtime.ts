@@ -54,11 +54,18 @@ export {
   type Gradients,
   type TrainedTensor,
 } from './train/step.js';
-export type { EvaluationEvent, Selection, StepEvent } from './train/options.js';
+export type { EarlyStopping, EvaluationEvent, Interval, Selection, StepEvent } from './train/options.js';
 export type { TrainResult } from './train/train.js';
 export type { CalibrateOptions } from './train/calibrate.js';
 export type { EvaluateOptions, PredictOptions } from './train/evaluate.js';
-export { readSnapshot, writeSnapshot, type Checkpoint, type TrainingSnapshot } from './train/snapshot.js';
+export {
+  readSnapshot,
+  writeSnapshot,
+  type Checkpoint,
+  type RunDefinition,
+  type StoredCheckpoint,
+  type TrainingSnapshot,
+} from './train/snapshot.js';
 export {
   sparsify,
   sparsifyingLevels,

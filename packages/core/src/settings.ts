@@ -46,27 +46,10 @@ export function plainNamed({ name, settings = {} }: Named): Required<Named> {
   return { name, settings };
 }
 
-/** Whether two values compute the same: one name and equal settings, in whatever order. */
-export function sameNamed(a: Named, b: Named): boolean {
-  return a.name === b.name && differingSettings(a, b).length === 0;
-}
-
 /** A value in one line, e.g. `sgd (momentum 0.9, nesterov true)`. */
 export function describeNamed({ name, settings = {} }: Named): string {
   const listed = Object.entries(settings).map(([key, setting]) => `${key} ${shown(setting)}`);
   return listed.length === 0 ? name : `${name} (${listed.join(', ')})`;
-}
-
-/** What sets a value apart from another, in one line: `weightDecay 0.01, not 0`; '' where they are the same. */
-export function describeDifference(a: Named, b: Named): string {
-  if (a.name !== b.name) return `${describeNamed(a)}, not ${describeNamed(b)}`;
-  return differingSettings(a, b)
-    .map((key) => `${key} ${shown(a.settings?.[key])}, not ${shown(b.settings?.[key])}`)
-    .join('; ');
-}
-
-function differingSettings({ settings: a = {} }: Named, { settings: b = {} }: Named): string[] {
-  return [...new Set([...Object.keys(a), ...Object.keys(b)])].filter((key) => shown(a[key]) !== shown(b[key]));
 }
 
 /** A setting as JSON has it: what stays the same when it is written and read. */

@@ -17,6 +17,7 @@ export {
   disableAdapter,
   diskStorage,
   evaluate,
+  jsonLines,
   linear,
   lion,
   loadAdapter,

@@ -25,7 +25,7 @@ const snapshotsOf = async (
 ): Promise<Map<number, TrainingSnapshot>> => {
   const snapshots = new Map<number, TrainingSnapshot>();
   await trainToy(peft, {
-    snapshotEvery: 1,
+    saveEvery: 1,
     onSnapshot: (snapshot) => void snapshots.set(snapshot.step, snapshot),
     ...options,
   });

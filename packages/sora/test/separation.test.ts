@@ -219,7 +219,7 @@ describe('a run that separates ranks', () => {
   it('goes on from a snapshot at any step to the same end', async () => {
     const snapshots: TrainingSnapshot[] = [];
     const whole = attachedAs();
-    await trainToy(whole, { ...steps, snapshotEvery: 1, onSnapshot: (snapshot) => void snapshots.push(snapshot) });
+    await trainToy(whole, { ...steps, saveEvery: 1, onSnapshot: (snapshot) => void snapshots.push(snapshot) });
     for (const step of [11, 12, 13]) {
       const resumed = attachedAs();
       await trainToy(resumed, { ...steps, resume: snapshots.find((each) => each.step === step) ?? expect.fail() });

@@ -58,7 +58,7 @@ describe('the stages', () => {
     const snapshots: SparsifySnapshot[] = [];
     await sparsified(fresh(), {
       onStep: (event, stage) => stages[stage]?.push(event),
-      snapshotEvery: 1,
+      saveEvery: 1,
       onSnapshot: (snapshot) => void snapshots.push(snapshot),
     });
     expect(stages.map((steps) => steps.length)).toEqual([16, 8, 8]);
@@ -303,7 +303,7 @@ describe('a schedule that was interrupted', () => {
     const peft = fresh(options);
     const records = await sparsified(peft, {
       levels: course,
-      snapshotEvery: 5,
+      saveEvery: 5,
       onSnapshot: (snapshot) => void snapshots.push(snapshot),
     });
     expect(snapshots.map(({ stages, training }) => [stages.length, training.step])).toEqual([

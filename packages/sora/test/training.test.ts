@@ -44,7 +44,7 @@ const afterOneStep = async (
     executor: await referenceExecutor(),
     epochs: 1,
     learningRate: 0.02,
-    snapshotEvery: 1,
+    saveEvery: 1,
     onSnapshot: (snapshot) => void snapshots.push(snapshot),
     ...options,
   });

@@ -1,16 +1,8 @@
-import { styleText } from 'node:util';
 import { createLogUpdate } from 'log-update';
 import stringWidth from 'string-width';
 import { commandName } from '../registry/command-name.js';
-import {
-  fitted,
-  formatClock,
-  formatDuration,
-  formatMetric,
-  formatShortCount,
-  padded,
-  printable,
-} from '../report/format.js';
+import { formatClock, formatDuration, formatMetric, padded, printable } from '../report/format.js';
+import { barredLine, detailsOf, line, terminalOf, type Part, type Terminal } from './progress-line.js';
 import {
   advance,
   initialProgress,
@@ -24,24 +16,6 @@ import {
   type RunningTrial,
   type TrialLabel,
 } from './progress-state.js';
-
-/** How a display may write. */
-export interface Terminal {
-  readonly columns: number;
-  readonly color: boolean;
-}
-
-type Tone = 'bold' | 'dim' | 'green' | 'red' | 'cyan' | 'yellow';
-
-/** A part of a line; of the parts that do not fit the one of the largest number goes first. */
-interface Part {
-  readonly text: string;
-  readonly tone?: Tone;
-  readonly dispensable: number;
-}
-
-const GAP = '  ';
-const BAR_WIDTHS = [24, 16, 8];
 
 /** The live lines: one per running trial, then the whole plan; no line is wider than `columns`. */
 export function renderProgress(state: ProgressState, terminal: Terminal): string[] {
@@ -113,32 +87,20 @@ export function renderOutcome(
 function renderStep(trial: RunningTrial, state: ProgressState, terminal: Terminal): string {
   const place = `[${state.done + state.failed + state.skipped}/${state.total}] ${nameOf(trial.label)}`;
   const steps = trial.last ? [{ text: `step ${trial.last.step}/${trial.totalSteps}`, dispensable: 4 }] : [];
-  return line([{ text: place, dispensable: 0 }, ...steps, ...detailsOf(trial, state.now)], {
+  return line([{ text: place, dispensable: 0 }, ...steps, ...trialDetails(trial, state.now)], {
     ...terminal,
     color: false,
   });
 }
 
 function trialLine(trial: RunningTrial, name: string, now: number, terminal: Terminal): string {
-  return barredLine({ text: name, tone: 'bold', dispensable: 0 }, shareOf(trial), detailsOf(trial, now), terminal);
+  return barredLine({ text: name, tone: 'bold', dispensable: 0 }, shareOf(trial), trialDetails(trial, now), terminal);
 }
 
-function detailsOf({ last, metric, totalSteps, ...trial }: RunningTrial, now: number): Part[] {
+function trialDetails(trial: RunningTrial, now: number): Part[] {
+  const { last, metric } = trial;
   if (!last) return [{ text: 'preparing', tone: 'dim', dispensable: 1 }];
-  const left = trialSecondsLeft({ last, totalSteps, ...trial }, now);
-  const { stage } = last;
-  return [
-    ...(stage ? [{ text: `stage ${stage.stage + 1}/${stage.stages}`, dispensable: 5 }] : []),
-    { text: `epoch ${Math.min(last.epochs, Math.floor(last.epoch) + 1)}/${last.epochs}`, dispensable: 6 },
-    { text: `loss ${formatMetric(last.loss)}`, dispensable: 3 },
-    ...(metric
-      ? [{ text: `${printable(metric.name)} ${formatMetric(metric.value)}`, tone: 'cyan', dispensable: 2 } as const]
-      : []),
-    ...(last.storedParameters === undefined
-      ? []
-      : [{ text: `${formatShortCount(last.storedParameters)} params`, dispensable: 7 }]),
-    ...(left === undefined ? [] : [{ text: `${formatClock(left)} left`, tone: 'dim', dispensable: 1 } as const]),
-  ];
+  return detailsOf({ ...last, metric, secondsLeft: trialSecondsLeft(trial, now) });
 }
 
 function planLine(state: ProgressState, terminal: Terminal): string {
@@ -153,39 +115,7 @@ function planLine(state: ProgressState, terminal: Terminal): string {
   return barredLine({ text: 'all trials', tone: 'bold', dispensable: 6 }, overallShare(state), details, terminal);
 }
 
-/** A line with the widest bar for which all of it fits; with the shortest, and without what can be spared, where none does. */
-function barredLine(head: Part, share: number, details: readonly Part[], terminal: Terminal): string {
-  const percent: Part = { text: `${Math.floor(100 * share)} %`.padStart(5), dispensable: 5 };
-  const candidates = BAR_WIDTHS.map((width) => [head, bar(share, width), percent, ...details]);
-  return line(
-    candidates.find((parts) => widthOf(parts) <= terminal.columns) ?? [head, bar(share, 8), percent, ...details],
-    terminal,
-  );
-}
-
-function bar(share: number, width: number): Part {
-  const filled = Math.round(share * width);
-  return { text: '━'.repeat(filled) + '┄'.repeat(width - filled), tone: 'green', dispensable: 4 };
-}
-
-/** The parts that fit, in their order; a line that is still too long is cut. */
-function line(parts: readonly Part[], { columns, color }: Terminal): string {
-  let kept = [...parts];
-  while (widthOf(kept) > columns) {
-    const least = kept.reduce((most, part) => (part.dispensable >= most.dispensable ? part : most));
-    if (least.dispensable === 0) return fitted(kept.map(({ text }) => text).join(GAP), columns);
-    kept = kept.filter((part) => part !== least);
-  }
-  return kept
-    .map(({ text, tone }) => (color && tone ? styleText(tone, text, { validateStream: false }) : text))
-    .join(GAP);
-}
-
-function widthOf(parts: readonly Part[]): number {
-  return stringWidth(parts.map(({ text }) => text).join(GAP));
-}
-
-function sign(text: string, tone: Tone): Part {
+function sign(text: string, tone: NonNullable<Part['tone']>): Part {
   return { text, tone, dispensable: 0 };
 }
 
@@ -275,11 +205,6 @@ function once(action: () => void): () => void {
     if (!isOver) action();
     isOver = true;
   };
-}
-
-/** `hasColors` knows NO_COLOR, FORCE_COLOR and the kind of terminal. */
-function terminalOf(stream: NodeJS.WriteStream): Terminal {
-  return { columns: stream.columns || 80, color: stream.hasColors() };
 }
 
 /** Shows a warning to whoever runs the command. */

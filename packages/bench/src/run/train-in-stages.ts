@@ -16,11 +16,14 @@ import type { PreparedTrial } from './prepare.js';
 /** How every stage is trained. */
 export type StageTraining = Omit<
   SparsifyOptions,
-  'levels' | 'stageEpochs' | 'onStep' | 'onEvaluation' | 'onStage' | 'onSnapshot' | 'snapshotEvery' | 'resume'
+  'levels' | 'stageEpochs' | 'onStep' | 'onEvaluation' | 'onStage' | 'onSnapshot' | 'saveEvery' | 'resume'
 >;
 
+/** What training ends with that takes every step of its plan. */
+export type TrainedWhole = Omit<TrainResult, 'stoppedEarly'>;
+
 /** A training run in stages; the selected checkpoint is the last one, which the model's adapter holds. */
-export interface TrainedInStages extends TrainResult {
+export interface TrainedInStages extends TrainedWhole {
   readonly stages: SparsityStage[];
 }
 
@@ -56,7 +59,7 @@ export async function trainInStages(
         compileMs += trained.compileMs;
         if (record.stage > 0) recorder.onEvaluation(evaluationOf(record, selection.primaryMetric));
       },
-      snapshotEvery: checkpoints.isDue,
+      saveEvery: checkpoints.isDue,
       onSnapshot: ({ stages: done, training: now }) =>
         checkpoints.write({ training: now, record: recorder.stored(), stages: done }),
       ...(from && { resume: { stages: (from.stages ?? []) as readonly StageRecord[], training: from.training } }),

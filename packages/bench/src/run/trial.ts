@@ -13,7 +13,7 @@ import {
   type TrainOptions,
 } from '@peftjs/core';
 import { optimizerStateBytes, TrainingError, type ConfiguredMethod, type MatchOn } from '@peftjs/core/method';
-import type { Checkpoint, TrainResult } from '@peftjs/core/runtime';
+import type { Checkpoint } from '@peftjs/core/runtime';
 import { openExecutor } from '../registry/executors.js';
 import { isHeadAlone, resolveMethod } from '../registry/methods.js';
 import { RESULT_FORMAT, type DoneTrial, type FailedTrial, type Protocol } from '../results/schema.js';
@@ -24,7 +24,7 @@ import { noCheckpoints, resumed, trialCheckpoints, type Keeping, type TrialCheck
 import type { PreparedTrial } from './prepare.js';
 import { trialRecorder, type TrialProgress } from './recorder.js';
 import type { TrialRequest } from './runner.js';
-import { trainInStages, type TrainedInStages } from './train-in-stages.js';
+import { trainInStages, type TrainedInStages, type TrainedWhole } from './train-in-stages.js';
 
 export interface RunTrialOptions {
   readonly onProgress?: (progress: TrialProgress) => void;
@@ -104,7 +104,7 @@ async function attachCalibrated(
 }
 
 /** The model as it came, what every adapter has to beat where a head is frozen: that of a language model. */
-function untrained(peft: PeftModel): TrainResult {
+function untrained(peft: PeftModel): TrainedWhole {
   const { layers, values } = activeAdapter(peft);
   const asItCame = { step: 0, layers, values, metrics: {}, storedParameters: 0, ranks: activeRanks(layers, values) };
   return { totalSteps: 0, selected: asItCame, last: asItCame, meanParameters: 0, compileMs: 0 };
@@ -124,7 +124,7 @@ type Optimization = Pick<
 >;
 
 /** A training run; in stages, if the arm is. */
-type Trained = TrainResult & Partial<TrainedInStages>;
+type Trained = TrainedWhole & Partial<TrainedInStages>;
 
 /** Trains a trial, by the sparsifying schedule where its arm says so. */
 function trainTrial(
@@ -148,7 +148,7 @@ function trainTrial(
     selection: { data: prepared.selection, evaluations },
     onStep: recorder.onStep,
     onEvaluation: recorder.onEvaluation,
-    snapshotEvery: checkpoints.isDue,
+    saveEvery: checkpoints.isDue,
     onSnapshot: (training) => checkpoints.write({ training, record: recorder.stored() }),
     ...(from && { resume: from.training }),
   });
@@ -182,7 +182,7 @@ async function judge(
   peft: PeftModel,
   { dev, alsoReported }: JudgedRows,
   executor: Executor,
-  { selected, last }: TrainResult,
+  { selected, last }: TrainedWhole,
 ): Promise<{ selected: Record<string, number>; last: Record<string, number> }> {
   const metricsOf = async ({ layers, values }: Checkpoint): Promise<Record<string, number>> => {
     const model = withAdapter(peft, { layers, values });

@@ -1,7 +1,9 @@
 import { peftScope, scaleOf } from '../adapter/scope.js';
+import { describe } from '../config.js';
 import type { Executor, InputSpec } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/method.js';
 import type { Model, Scope } from '../contracts/model.js';
+import { ConfigError } from '../errors.js';
 import { isQuantized } from '../quantized.js';
 import { hostTensor, specOf, type HostBytes, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
 import { stepContext } from './context.js';
@@ -61,8 +63,9 @@ export interface ReadyPass {
   readonly frozen: Values;
 }
 
-/** The runtime of a model on an executor; the caller closes it. */
+/** The runtime of a model on an executor; the caller closes it. @throws ConfigError for something that is no executor. */
 export function openRuntime(model: Model, executor: Executor): Runtime {
+  assertExecutor(executor);
   const ofExecutor = runtimes.get(executor) ?? new Map<Model, Shared>();
   runtimes.set(executor, ofExecutor);
   const shared = ofExecutor.get(model) ?? makeShared(model, executor);
@@ -79,6 +82,13 @@ export function openRuntime(model: Model, executor: Executor): Runtime {
       await giveUpIdle(ofExecutor, IDLE);
     },
   };
+}
+
+/** @throws ConfigError for what does not compile, such as the function that makes an executor, or its promise. */
+function assertExecutor(executor: Partial<Executor> | undefined): void {
+  if (typeof executor?.compile === 'function') return;
+  const given = executor instanceof Promise ? 'a promise: await it' : describe(executor);
+  throw new ConfigError(`executor must be what an engine makes, e.g. compiled(), got ${given}`, 'executor');
 }
 
 /**

@@ -162,7 +162,7 @@ describe('accumulated gradients', () => {
     const snapshots: TrainingSnapshot[] = [];
     const options = { gradientAccumulationSteps: 2, epochs: 3 };
     const onSnapshot = (snapshot: TrainingSnapshot): void => void snapshots.push(snapshot);
-    const { last } = await run(data, { ...options, snapshotEvery: 4, onSnapshot }, true);
+    const { last } = await run(data, { ...options, saveEvery: 4, onSnapshot }, true);
     const [resume] = snapshots as [TrainingSnapshot];
     const resumed = await run(data, { ...options, resume }, true);
     expect(resumed.steps.map(({ step }) => step)).toEqual([5, 6, 7, 8, 9]);

@@ -1,14 +1,8 @@
-import { assertKnownOptions, describe } from '../config.js';
-import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
-import type { TrainPlan } from '../contracts/method.js';
-import type { EvaluationData, TrainingData } from '../contracts/model.js';
-import { lossFor } from '../losses/losses.js';
-import { assertReads, lossOf, type Loss, type LossFunction } from '../losses/loss.js';
-import { adamW } from '../optimizers/adamw.js';
+import type { EvaluationData } from '../contracts/model.js';
+import type { Loss, LossFunction } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
-import { assertNamed } from '../settings.js';
-import { resolveSchedule, type ResolvedSchedule, type Schedule, type ScheduleName } from './schedules.js';
+import type { Schedule, ScheduleName } from './schedules.js';
 import type { TrainingSnapshot } from './snapshot.js';
 
 /** How `train` trains. */
@@ -41,17 +35,51 @@ export interface TrainOptions {
   readonly clipNorm?: number | null;
   /** Groups left out of the clip norm. Default none. */
   readonly unclippedGroups?: readonly string[];
-  /** What a checkpoint is selected on. Without it the last one is kept. */
+  /** What checkpoints are evaluated on, and how many of the final steps are candidates. Without it the last one is kept. */
   readonly selection?: Selection;
-  readonly onStep?: (event: StepEvent) => void;
-  readonly onEvaluation?: (event: EvaluationEvent) => void;
-  /** Called with a snapshot at the steps of `snapshotEvery`; give one back as `resume` to go on from it. */
-  readonly onSnapshot?: (snapshot: TrainingSnapshot) => void | Promise<void>;
-  /** Steps between two snapshots, or whether one is due after a step. There is none after the last step. */
-  readonly snapshotEvery?: number | ((step: number) => boolean);
-  readonly resume?: TrainingSnapshot;
-  /** Stops between two steps. */
+  /**
+   * Evaluates on the selection data this often, too, and tells `onEvaluation`. Changes no number and no selection. Default: only as
+   * `selection` says; with `earlyStopping` after every epoch.
+   */
+  readonly evaluateEvery?: Interval;
+  /** Ends the run when a metric of the selection data stops improving. Default: all steps are taken. */
+  readonly earlyStopping?: EarlyStopping;
+  /** Called after every step, and awaited: the next step begins when its promise is fulfilled. */
+  readonly onStep?: (event: StepEvent) => unknown;
+  /** Called after every evaluation, and awaited. */
+  readonly onEvaluation?: (event: EvaluationEvent) => unknown;
+  /**
+   * Called with a snapshot when `saveEvery` is due and when `signal` aborts, and awaited; give the snapshot back as `resume` to go on
+   * from it.
+   */
+  readonly onSnapshot?: (snapshot: TrainingSnapshot) => unknown;
+  /** How often `onSnapshot` is called, or whether it is after a step. Never after the last step. Default: only on abort. */
+  readonly saveEvery?: Interval | ((step: number) => boolean);
+  /**
+   * Goes on from a snapshot to the end that the run would have had, bit for bit. The model and the options must be those of then;
+   * null begins a new run, as leaving it out does.
+   */
+  readonly resume?: TrainingSnapshot | null;
+  /** Stops between two steps: `onSnapshot` gets what was reached, and `train` rejects with the signal's reason. */
   readonly signal?: AbortSignal;
+}
+
+/** How often: a number of steps, or of epochs. */
+export type Interval = number | { readonly epochs: number };
+
+/**
+ * When to end a run early. Evaluations count from the first at which the adapter holds its budget: at once for a method that keeps
+ * none. A run that is stopped ends with the best checkpoint of those evaluations; one that is not ends as it would without.
+ */
+export interface EarlyStopping {
+  /** Evaluations of `evaluateEvery` in a row without an improvement after which the run ends; at least 1. */
+  readonly patience: number;
+  /** The metric that has to improve, by its name in the scores of the selection data. Default: their `primaryMetric`. */
+  readonly metric?: string;
+  /** Whether less of `metric` is better. Default: as the data say of their `primaryMetric`; false for another metric. */
+  readonly lowerIsBetter?: boolean;
+  /** What a metric must improve by, and more, to count. Default 0. */
+  readonly minDelta?: number;
 }
 
 const OPTIONS: Readonly<Record<keyof TrainOptions, true>> = {
@@ -68,10 +96,12 @@ const OPTIONS: Readonly<Record<keyof TrainOptions, true>> = {
   clipNorm: true,
   unclippedGroups: true,
   selection: true,
+  evaluateEvery: true,
+  earlyStopping: true,
   onStep: true,
   onEvaluation: true,
   onSnapshot: true,
-  snapshotEvery: true,
+  saveEvery: true,
   resume: true,
   signal: true,
 };
@@ -90,7 +120,10 @@ export interface Selection {
 export interface StepEvent {
   readonly step: number;
   readonly totalSteps: number;
+  /** From 0. */
   readonly epoch: number;
+  /** Epochs of the whole run. */
+  readonly epochs: number;
   /** The mean loss on the step's data alone: comparable between methods. */
   readonly loss: number;
   /** What is minimised: `loss` and the terms that the method adds, such as AdaLoRA's orthogonality. */
@@ -110,94 +143,10 @@ export interface StepEvent {
 export interface EvaluationEvent {
   readonly step: number;
   readonly metrics: Readonly<Record<string, number>>;
+  /** The name of the one that selects. */
+  readonly primaryMetric: string;
   readonly storedParameters: number;
   readonly ranks: Readonly<Record<string, number>>;
-  /** Whether this is the best checkpoint so far. */
+  /** Whether this checkpoint is a candidate of `selection`, and the best of them so far. */
   readonly best: boolean;
-}
-
-/** Options with every default filled in, and the plan that follows from them. */
-export interface TrainSettings extends Required<
-  Pick<
-    TrainOptions,
-    | 'epochs'
-    | 'gradientAccumulationSteps'
-    | 'learningRate'
-    | 'learningRates'
-    | 'optimizer'
-    | 'clipNorm'
-    | 'unclippedGroups'
-  >
-> {
-  readonly loss: Loss;
-  readonly schedule: ResolvedSchedule;
-  readonly plan: TrainPlan;
-  /** Steps after which a checkpoint is judged. */
-  readonly evaluationSteps: ReadonlySet<number>;
-}
-
-/** Checks the options against the data. @throws ConfigError naming the field that is unknown or impossible. */
-export function trainSettings(
-  options: TrainOptions,
-  data: Pick<TrainingData, 'batchesPerEpoch' | 'kind'>,
-): TrainSettings {
-  assertKnownOptions('train', options, trainOptionNames);
-  const { epochs, learningRate, learningRates = {}, clipNorm = 1, unclippedGroups = [] } = options;
-  const { optimizer = adamW() } = options;
-  const loss = lossOf(options.loss ?? lossFor(data.kind));
-  const { gradientAccumulationSteps = 1, warmupRatio = 0.06, finalRatio = 0.3, selection, snapshotEvery } = options;
-  atLeast('epochs', epochs, 1, true);
-  atLeast('gradientAccumulationSteps', gradientAccumulationSteps, 1, true);
-  for (const [name, rate] of Object.entries({ learningRate, ...learningRates })) atLeast(name, rate, 0);
-  assertNamed('loss', loss);
-  assertReads(loss, data.kind);
-  assertNamed('optimizer', optimizer);
-  if (clipNorm !== null) atLeast('clipNorm', clipNorm, Number.MIN_VALUE);
-  if (typeof snapshotEvery === 'number') atLeast('snapshotEvery', snapshotEvery, 1, true);
-  share('warmupRatio', warmupRatio);
-  share('finalRatio', finalRatio);
-  if (warmupRatio + finalRatio >= 1) {
-    throw new ConfigError(
-      `warmupRatio + finalRatio must stay below 1, got ${warmupRatio} + ${finalRatio}`,
-      'finalRatio',
-    );
-  }
-  const totalSteps = epochs * Math.ceil(data.batchesPerEpoch / gradientAccumulationSteps);
-  const plan: TrainPlan = {
-    totalSteps,
-    warmupSteps: Math.floor(warmupRatio * totalSteps),
-    finalSteps: Math.max(1, Math.floor(finalRatio * totalSteps)),
-  };
-  return {
-    epochs,
-    gradientAccumulationSteps,
-    learningRate,
-    learningRates,
-    loss,
-    optimizer,
-    schedule: resolveSchedule(options.schedule ?? 'linear'),
-    clipNorm,
-    unclippedGroups,
-    plan,
-    evaluationSteps: selection ? evaluationSteps(plan, selection.evaluations ?? 3) : new Set(),
-  };
-}
-
-/** Steps spread evenly over the final ones; the last step is always among them. */
-function evaluationSteps({ totalSteps, finalSteps }: TrainPlan, count: number): Set<number> {
-  atLeast('selection.evaluations', count, 1, true);
-  const spacing = finalSteps / count;
-  return new Set(Array.from({ length: count }, (_, index) => totalSteps - Math.floor(index * spacing)));
-}
-
-function atLeast(field: string, value: number, least: number, integer = false): void {
-  if (Number.isFinite(value) && value >= least && (!integer || Number.isInteger(value))) return;
-  const kind = integer ? 'an integer' : 'a number';
-  const bound = least === Number.MIN_VALUE ? 'above 0' : `of at least ${least}`;
-  throw new ConfigError(`${field} must be ${kind} ${bound}, got ${describe(value)}`, field);
-}
-
-function share(field: string, value: number): void {
-  if (value >= 0 && value < 1) return;
-  throw new ConfigError(`${field} must be a number from 0 to below 1, got ${describe(value)}`, field);
 }

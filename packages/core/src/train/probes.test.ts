@@ -94,7 +94,7 @@ describe('probes', () => {
     }));
     const at = new Map<number, HostTensors>();
     const onSnapshot = ({ step, adapter }: TrainingSnapshot): void => void at.set(step, adapter);
-    await run(peft, { snapshotEvery: 1, onSnapshot });
+    await run(peft, { saveEvery: 1, onSnapshot });
     expect([...seen.keys()]).toEqual([2, 4, 6]); // 23 rows are three batches an epoch
     const { heldOut } = held(toyTrainingData());
     for (const step of [2, 4]) {
@@ -156,7 +156,7 @@ describe('probes', () => {
       }, seed);
     const snapshots: TrainingSnapshot[] = [];
     const onSnapshot = (snapshot: TrainingSnapshot): void => void snapshots.push(snapshot);
-    const { last } = await run(steered(), { snapshotEvery: 2, onSnapshot });
+    const { last } = await run(steered(), { saveEvery: 2, onSnapshot });
     const [resume = expect.fail('no snapshot')] = snapshots;
     expect(resume.step).toBe(2);
     expect((await run(steered(), { resume })).last.values).toEqual(last.values);

@@ -52,6 +52,7 @@ function withLabel<T extends TrainingData | EvaluationData>(data: T): T {
   return 'epoch' in data ? { ...data, epoch: () => changed } : { ...data, batches: changed };
 }
 
+const judged = { selection: { data: toyEvaluationData() } };
 const trained = (options: object = {}, data = toyTrainingData()) =>
   train(peft, data, { executor: idle, epochs: 1, learningRate: 1e-3, ...options });
 const sparsified = (options: object = {}, validation = toyEvaluationData()) =>
@@ -89,7 +90,52 @@ describe('before anything is computed', () => {
       /'squared-error' reads regression, the data are classification/,
     ],
     ['an optimizer without a name', { optimizer: { update: () => ({}) } }, 'optimizer', /whose name is missing/],
-    ['a snapshot every 0 steps', { snapshotEvery: 0 }, 'snapshotEvery', /at least 1, got 0/],
+    ['a snapshot every 0 steps', { saveEvery: 0, onSnapshot: impossible }, 'saveEvery', /at least 1, got 0/],
+    ['snapshots for nobody', { saveEvery: 5 }, 'saveEvery', /saves nothing without onSnapshot/],
+    ['no executor', { executor: undefined }, 'executor', /what an engine makes, e\.g\. compiled\(\), got missing$/],
+    ['the promise of an executor', { executor: Promise.resolve(idle) }, 'executor', /got a promise: await it$/],
+    ['a callback that is none', { onStep: 'print' }, 'onStep', /^onStep must be a function, got 'print'$/],
+    ['an abort controller', { signal: new AbortController() }, 'signal', /^signal must be an AbortSignal, got \{\}$/],
+    ['half an epoch', { ...judged, evaluateEvery: { epochs: 0.5 } }, 'evaluateEvery.epochs', /an integer .* got 0\.5$/],
+    [
+      'evaluations of no data',
+      { evaluateEvery: 2 },
+      'selection',
+      /^evaluateEvery needs data to evaluate on: give selection/,
+    ],
+    [
+      'stopping without data',
+      { earlyStopping: { patience: 1 } },
+      'selection',
+      /^earlyStopping needs data to evaluate on/,
+    ],
+    ['selection without data', { selection: {} }, 'selection.data', /must be evaluation data, .* got missing$/],
+    ['no patience', { ...judged, earlyStopping: {} }, 'earlyStopping.patience', /of at least 1, got missing$/],
+    [
+      'a negative minDelta',
+      { ...judged, earlyStopping: { patience: 1, minDelta: -1 } },
+      'earlyStopping.minDelta',
+      /of at least 0, got -1$/,
+    ],
+    [
+      'an unknown option of selection',
+      { selection: { ...judged.selection, evaluation: 1 } },
+      'evaluation',
+      /'evaluations'/,
+    ],
+    [
+      'an unknown option of earlyStopping',
+      { ...judged, earlyStopping: { patience: 1, threshold: 1 } },
+      'threshold',
+      /^train: earlyStopping: option 'threshold' is unknown; known are patience, metric, lowerIsBetter, minDelta$/,
+    ],
+    [
+      'an interval in words',
+      { ...judged, evaluateEvery: 'epoch' },
+      'evaluateEvery',
+      /steps or \{ epochs \}, got 'epoch'$/,
+    ],
+    ['an unknown interval', { ...judged, evaluateEvery: { epoch: 1 } }, 'epoch', /mean 'epochs'/],
   ])('train refuses %s', async (_, options, path, message) => {
     await expect(trained(options)).rejects.toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path, message: expect.stringMatching(message) as string }),
@@ -129,6 +175,8 @@ describe('before anything is computed', () => {
   it('sparsify refuses such a label, and an unknown option', async () => {
     await expect(sparsified({}, withLabel(toyEvaluationData()))).rejects.toThrow(/row 24 is 3/);
     await expect(sparsified({ stageEpoch: 1 })).rejects.toThrow(/did you mean 'stageEpochs'/);
+    await expect(sparsified({ resume: { stage: [] } })).rejects.toThrow(/sparsify: resume: .* mean 'stages'/);
+    await expect(sparsified({ earlyStopping: { patience: 1 } })).rejects.toThrow(/'earlyStopping' is unknown/);
   });
 
   it('predict and attach refuse an unknown option', async () => {

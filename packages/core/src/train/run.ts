@@ -17,11 +17,11 @@ import { createRng, type Rng } from '../rng.js';
 import { layerSpecs } from '../runtime/inputs.js';
 import { downloadAll, releaseAll, uploadAll } from '../runtime/program.js';
 import { openRuntime, type Runtime } from '../runtime/runtime.js';
-import { plainNamed } from '../settings.js';
 import { hostZeros, mapValues, tensorAt, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
 import { meanLoss } from './evaluate.js';
-import type { TrainOptions, TrainSettings } from './options.js';
-import type { Checkpoint, TrainingSnapshot } from './snapshot.js';
+import type { TrainOptions } from './options.js';
+import type { TrainSettings } from './plan.js';
+import type { Checkpoint, RunDefinition, StoredCheckpoint, TrainingSnapshot } from './snapshot.js';
 import { slotsOf, trainedTensors } from './step.js';
 import { openSteps, slotSpecs, type Steps, type TrainingState } from './steps.js';
 
@@ -29,6 +29,7 @@ import { openSteps, slotSpecs, type Steps, type TrainingState } from './steps.js
 export interface Run {
   readonly model: Model;
   readonly settings: TrainSettings;
+  readonly definition: RunDefinition;
   readonly controller: Controller | undefined;
   /** Batches of training rows that are kept for the controller's probes. */
   readonly heldOut: readonly Batch[];
@@ -45,17 +46,30 @@ export interface Run {
   earlierCompileMs: number;
   state: TrainingState;
   step: number;
+  /** The step of the last snapshot that was given away, or that the run began from. */
+  savedStep: number;
   /** Steps before the optimizer's first: it may begin anew in the middle of a run. */
   optimizerStart: number;
   selected: Checkpoint | null;
+  readonly stopping: Stopping;
   /** Stored parameters, as last counted. */
   stored: number;
   storedSum: number;
 }
 
+/** What early stopping remembers; nothing happens to it without early stopping. */
+interface Stopping {
+  /** The best checkpoint of those that were evaluated while the budget held. */
+  best: Checkpoint | null;
+  /** The value of its metric that has to be improved upon. */
+  record: number | null;
+  /** Evaluations since. */
+  waited: number;
+}
+
 export function startRun(
   peft: PeftModel,
-  plan: Pick<Run, 'settings' | 'controller' | 'heldOut' | 'stepsBefore'>,
+  plan: Pick<Run, 'settings' | 'definition' | 'controller' | 'heldOut' | 'stepsBefore'>,
   { executor, resume }: TrainOptions,
 ): Run {
   const { model, seed } = peft;
@@ -65,6 +79,8 @@ export function startRun(
   const resumed = { ...adapter, layers };
   if (resume?.controller) controller?.restore(resume.controller);
   const values = resume?.adapter ?? adapter.values;
+  const restored = (stored: StoredCheckpoint | null | undefined): Checkpoint | null =>
+    stored ? { ...stored, layers: layersFitting(adapter, stored.values) } : null;
   const runtime = openRuntime(model, executor);
   return {
     ...plan,
@@ -80,8 +96,14 @@ export function startRun(
       slots: mapValues(resume?.slots ?? emptySlots(settings.optimizer, resumed), (slot) => uploadAll(executor, slot)),
     },
     step: resume?.step ?? 0,
+    savedStep: resume?.step ?? 0,
     optimizerStart: resume?.optimizerStart ?? 0,
-    selected: resume?.selected ? { ...resume.selected, layers: layersFitting(adapter, resume.selected.values) } : null,
+    selected: restored(resume?.selected),
+    stopping: {
+      best: restored(resume?.stopping?.best),
+      record: resume?.stopping?.record ?? null,
+      waited: resume?.stopping?.waited ?? 0,
+    },
     stored: resume?.stored ?? storedParameters(layers, values),
     storedSum: resume?.storedSum ?? 0,
   };
@@ -281,25 +303,24 @@ export async function checkpoint({ runtime, state, adapter, step }: Run): Promis
 }
 
 export async function snapshot(run: Run): Promise<TrainingSnapshot> {
-  const { settings, controller, step, optimizerStart, selected, stored, storedSum } = run;
+  const { settings, definition, controller, step, optimizerStart, selected, stopping, stored, storedSum } = run;
   return {
     step,
     optimizerStart,
-    training: {
-      loss: plainNamed(settings.loss),
-      optimizer: plainNamed(settings.optimizer),
-      schedule: plainNamed(settings.schedule),
-    },
+    training: definition,
     ...(await downloadState(run)),
     controller: controller?.snapshot() ?? null,
-    selected: selected && judgement(selected),
+    selected: withoutLayers(selected),
+    stopping: settings.earlyStopping && { ...stopping, best: withoutLayers(stopping.best) },
     stored,
     storedSum,
     compileMs: compileMs(run),
   };
 }
 
-/** A checkpoint without its layers, which are the run's. */
-function judgement({ layers: _, ...rest }: Checkpoint): Omit<Checkpoint, 'layers'> {
-  return rest;
+/** The layers of a checkpoint follow from its values. */
+function withoutLayers(checkpoint: Checkpoint | null): StoredCheckpoint | null {
+  if (!checkpoint) return null;
+  const { layers: _, ...stored } = checkpoint;
+  return stored;
 }

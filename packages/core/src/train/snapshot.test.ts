@@ -2,27 +2,40 @@ import { readSafetensors, writeSafetensors } from '@peftjs/safetensors';
 import { describe, expect, it } from 'vitest';
 import { CheckpointError } from '../errors.js';
 import { NUMERICS } from '../numerics.js';
+import { hostTensor } from '../tensors.js';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from './snapshot.js';
 
 const snapshot: TrainingSnapshot = {
   ...{ step: 3, optimizerStart: 0, adapter: {}, slots: { moment1: {} } },
-  training: {
-    loss: { name: 'cross-entropy' },
-    optimizer: { name: 'adamw', settings: { beta1: 0.9 } },
-    schedule: { name: 'linear' },
-  },
-  ...{ controller: null, selected: null, stored: 8, storedSum: 24, compileMs: 5 },
+  training: { epochs: 3, optimizer: 'adamw', 'optimizer.beta1': 0.9 },
+  ...{ controller: null, selected: null, stopping: null, stored: 8, storedSum: 24, compileMs: 5 },
 };
 
 describe('a snapshot', () => {
   const run = JSON.stringify({ ...snapshot, adapter: undefined, slots: ['moment1'] });
   const withNumerics = (numerics: object): Uint8Array =>
-    writeSafetensors(new Map(), { format: 'peftjs-training-2', run, ...numerics });
+    writeSafetensors(new Map(), { format: 'peftjs-training-3', run, ...numerics });
 
   it('is read where it was written by the same numerics', async () => {
     expect(readSafetensors(writeSnapshot(snapshot)).size).toBe(0);
     expect(await readSnapshot(writeSnapshot(snapshot))).toEqual(snapshot);
     expect(await readSnapshot(withNumerics({ numerics: String(NUMERICS) }))).toEqual(snapshot);
+  });
+
+  it('keeps the tensors of the best checkpoint beside those of the selected one', async () => {
+    const checkpoint = (step: number) => ({
+      ...{ step, metrics: { accuracy: 0.5 }, storedParameters: 1, ranks: { query: 1 } },
+      values: { 'query.weight': hostTensor(Float32Array.of(step), [1]) },
+    });
+    const both = { ...snapshot, selected: checkpoint(2), stopping: { best: checkpoint(1), record: 0.5, waited: 1 } };
+    expect(await readSnapshot(writeSnapshot(both))).toEqual(both);
+  });
+
+  it('of an older version is refused, and says so', async () => {
+    const older = writeSafetensors(new Map(), { format: 'peftjs-training-2', numerics: String(NUMERICS), run });
+    await expect(readSnapshot(older, 'run.safetensors')).rejects.toThrow(
+      'run.safetensors cannot be resumed: another version of peftjs wrote it in format peftjs-training-2, this one reads peftjs-training-3; start the run anew',
+    );
   });
 
   it.each([

@@ -2,7 +2,6 @@ import { bytesSource, openSafetensors, toFloat32, writeSafetensors } from '@peft
 import { CheckpointError } from '../errors.js';
 import { NUMERICS } from '../numerics.js';
 import type { AdapterLayers, ControllerState } from '../contracts/method.js';
-import type { Named } from '../settings.js';
 import { hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
 
 /** An adapter as it stood after a step. */
@@ -16,19 +15,37 @@ export interface Checkpoint {
   readonly ranks: Readonly<Record<string, number>>;
 }
 
+/** A checkpoint as a snapshot holds it: without its layers, which follow from the values. */
+export type StoredCheckpoint = Omit<Checkpoint, 'layers'>;
+
+/**
+ * Everything that a run's numbers follow from, apart from the rows of its data and the executor: plain JSON by option, e.g.
+ * `epochs`, `learningRates.gate`, `optimizer`, `optimizer.beta1`, `method.r`. A run resumes only with the same.
+ */
+export type RunDefinition = Readonly<Record<string, unknown>>;
+
 /** A training run between two steps: with the same data and options, `resume` goes on from it to the same end. */
 export interface TrainingSnapshot {
   readonly step: number;
   /** Steps before the optimizer's first: above 0 where a controller has let it begin anew. */
   readonly optimizerStart: number;
-  /** What the run was given, by name and settings: it resumes with the same alone. */
-  readonly training: Readonly<Record<'loss' | 'optimizer' | 'schedule', Named>>;
+  /** What defines the run: it resumes with the same alone. */
+  readonly training: RunDefinition;
   readonly adapter: HostTensors;
   /** The optimizer's slots, each by the keys of the trained tensors. */
   readonly slots: Readonly<Record<string, HostTensors>>;
   readonly controller: ControllerState | null;
-  /** The best checkpoint so far; its layers are the run's. */
-  readonly selected: Omit<Checkpoint, 'layers'> | null;
+  /** The best candidate so far. */
+  readonly selected: StoredCheckpoint | null;
+  /**
+   * What early stopping remembers: the best evaluated checkpoint, the metric to improve upon and the evaluations since. Null for a run
+   * without it.
+   */
+  readonly stopping: {
+    readonly best: StoredCheckpoint | null;
+    readonly record: number | null;
+    readonly waited: number;
+  } | null;
   /** Stored parameters of the adapter, as last counted. */
   readonly stored: number;
   /** Sum over the steps of the adapter's stored parameters, for their mean over time. */
@@ -37,39 +54,40 @@ export interface TrainingSnapshot {
   readonly compileMs: number;
 }
 
-const FORMAT = 'peftjs-training-2';
+const FORMAT = 'peftjs-training-3';
 
 /** A snapshot as one safetensors file; `metadata` stands in its header, beside what is the snapshot's. */
 export function writeSnapshot(
-  { adapter, slots, selected, ...progress }: TrainingSnapshot,
+  { adapter, slots, selected, stopping, ...progress }: TrainingSnapshot,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
-  const { values = {}, ...judged } = selected ?? {};
   const ofSlots = Object.entries(slots).map(([slot, tensors]) => [`slots/${slot}`, tensors] as const);
-  const groups = Object.fromEntries([['adapter', adapter], ['selected', values], ...ofSlots]);
+  const checkpoints = { selected: selected?.values ?? {}, best: stopping?.best?.values ?? {} };
+  const groups = Object.fromEntries([['adapter', adapter], ...Object.entries(checkpoints), ...ofSlots]);
   const tensors = Object.entries(groups).flatMap(([group, members]) =>
     Object.entries(members).map(
       ([name, { shape, data }]) => [`${group}/${name}`, { dtype: 'F32', shape, data: data as Float32Array }] as const,
     ),
   );
-  const run = JSON.stringify({ ...progress, slots: Object.keys(slots), selected: selected && judged });
+  const written: Written = {
+    ...progress,
+    slots: Object.keys(slots),
+    selected: withoutValues(selected),
+    stopping: stopping && { ...stopping, best: withoutValues(stopping.best) },
+  };
+  const run = JSON.stringify(written);
   return writeSafetensors(new Map(tensors), { ...metadata, format: FORMAT, numerics: String(NUMERICS), run });
 }
 
 /**
  * Reads what `writeSnapshot` wrote.
- * @throws CheckpointError when it is broken, something else, or of other `NUMERICS`: the rest of the run would not fit its beginning.
+ * @throws CheckpointError when it is broken, something else, of another version's format, or of other `NUMERICS`: the rest of the run
+ *   would not fit its beginning.
  */
 export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Promise<TrainingSnapshot> {
   try {
     const file = await openSafetensors(bytesSource(bytes));
-    const { format, numerics = '0', run } = file.metadata;
-    if (numerics !== String(NUMERICS)) {
-      throw new CheckpointError(`its numerics are ${numerics}, expected ${NUMERICS}`, path);
-    }
-    if (format !== FORMAT || run === undefined) {
-      throw new CheckpointError(`expected a file of format ${FORMAT}, got ${format ?? 'none'}`, path);
-    }
+    const { selected, stopping, slots, ...progress } = writtenRun(file.metadata, path);
     const tensors = new Map<string, HostTensor>();
     for (const name of file.names) {
       const tensor = await file.read(name);
@@ -79,12 +97,13 @@ export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Pr
       const own = [...tensors].filter(([key]) => key.startsWith(`${name}/`));
       return Object.fromEntries(own.map(([key, tensor]) => [key.slice(name.length + 1), tensor]));
     };
-    const { selected, slots, ...progress } = JSON.parse(run) as Written;
+    const best = stopping?.best;
     return {
       ...progress,
       adapter: group('adapter'),
       slots: Object.fromEntries(slots.map((slot) => [slot, group(`slots/${slot}`)])),
       selected: selected && { ...selected, values: group('selected') },
+      stopping: stopping && { ...stopping, best: best ? { ...best, values: group('best') } : null },
     };
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -92,8 +111,37 @@ export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Pr
   }
 }
 
+/** What the header holds of the run of a snapshot. */
+function writtenRun(metadata: Readonly<Record<string, string | undefined>>, path: string): Written {
+  const { format, numerics = '0', run } = metadata;
+  if (format !== FORMAT || run === undefined) {
+    const isOlder = format?.startsWith(FORMAT.slice(0, -1)) ?? false;
+    const reason = isOlder
+      ? `another version of peftjs wrote it in format ${format}, this one reads ${FORMAT}; start the run anew`
+      : `expected a file of format ${FORMAT}, got ${format ?? 'none'}`;
+    throw new CheckpointError(reason, path);
+  }
+  if (numerics !== String(NUMERICS)) {
+    throw new CheckpointError(`its numerics are ${numerics}, expected ${NUMERICS}`, path);
+  }
+  return JSON.parse(run) as Written;
+}
+
+function withoutValues(checkpoint: StoredCheckpoint | null): Judgement | null {
+  if (!checkpoint) return null;
+  const { values: _, ...judged } = checkpoint;
+  return judged;
+}
+
+type Judgement = Omit<StoredCheckpoint, 'values'>;
+
 /** What the header holds of a run. */
-type Written = Omit<TrainingSnapshot, 'adapter' | 'slots' | 'selected'> & {
+type Written = Omit<TrainingSnapshot, 'adapter' | 'slots' | 'selected' | 'stopping'> & {
   readonly slots: readonly string[];
-  readonly selected: Omit<Checkpoint, 'layers' | 'values'> | null;
+  readonly selected: Judgement | null;
+  readonly stopping: {
+    readonly best: Judgement | null;
+    readonly record: number | null;
+    readonly waited: number;
+  } | null;
 };

@@ -73,8 +73,11 @@ export interface SparsifySnapshot {
   readonly training: TrainingSnapshot;
 }
 
+/** Stages have a length and an end of their own. */
+type NotOfStages = 'selection' | 'evaluateEvery' | 'earlyStopping';
+
 /** How a sparsifying schedule trains. What is not named here is the same for every stage, as in `train`. */
-export interface SparsifyOptions extends Omit<TrainOptions, 'selection' | 'resume' | 'onStep' | 'onSnapshot'> {
+export interface SparsifyOptions extends Omit<TrainOptions, NotOfStages | 'resume' | 'onStep' | 'onSnapshot'> {
   /** Epochs of stage 0. */
   readonly epochs: number;
   /** A level for each stage: `sparsifyingLevels('linear', 0, 7e-4, 7)`, or a list of one's own. */
@@ -83,10 +86,12 @@ export interface SparsifyOptions extends Omit<TrainOptions, 'selection' | 'resum
   readonly stageEpochs?: number;
   /** Number of checkpoints that stage 0 selects from, as in `train`'s selection. */
   readonly evaluations?: number;
-  readonly onStep?: (event: StepEvent, stage: number) => void;
-  /** Called after every stage with its training run; the model then holds what the record describes. */
-  readonly onStage?: (record: StageRecord, trained: TrainResult) => void | Promise<void>;
-  readonly onSnapshot?: (snapshot: SparsifySnapshot) => void | Promise<void>;
+  /** Called after every step, and awaited. */
+  readonly onStep?: (event: StepEvent, stage: number) => unknown;
+  /** Called after every stage with its training run, and awaited; the model then holds what the record describes. */
+  readonly onStage?: (record: StageRecord, trained: TrainResult) => unknown;
+  /** As in `train`: when `saveEvery` is due, and when `signal` aborts. */
+  readonly onSnapshot?: (snapshot: SparsifySnapshot) => unknown;
   /**
    * The stages that are finished. With a snapshot of the next one, the schedule goes on from there; without, from the model as
    * it stands, which must be as the last record left it.
@@ -95,8 +100,9 @@ export interface SparsifyOptions extends Omit<TrainOptions, 'selection' | 'resum
 }
 
 const OWN_OPTIONS = ['levels', 'stageEpochs', 'evaluations', 'onStage'] satisfies (keyof SparsifyOptions)[];
+const NOT_OF_STAGES: readonly string[] = ['selection', 'evaluateEvery', 'earlyStopping'] satisfies NotOfStages[];
 
-const sparsifyOptionNames = [...trainOptionNames.filter((name) => name !== 'selection'), ...OWN_OPTIONS];
+const sparsifyOptionNames = [...trainOptionNames.filter((name) => !NOT_OF_STAGES.includes(name)), ...OWN_OPTIONS];
 
 /**
  * Trains an adapter at one sparsity level after another, in place, and records what it still knows at each.
@@ -107,6 +113,7 @@ const sparsifyOptionNames = [...trainOptionNames.filter((name) => name !== 'sele
  */
 export async function sparsify(peft: PeftModel, data: SparsifyData, options: SparsifyOptions): Promise<StageRecord[]> {
   assertKnownOptions('sparsify', options, sparsifyOptionNames);
+  if (options.resume) assertKnownOptions('sparsify: resume', options.resume, ['stages', 'training']);
   const configs = stageConfigs(peft, options);
   assertPossible(peft, options);
   for (const judged of [data.trainSubset, data.validation, data.reported]) {

@@ -2,14 +2,13 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { activeAdapter, replaceAdapter } from '../adapter/peft-model.js';
 import { attach, defineMethod } from '../adapter/attach.js';
 import { fullModule } from '../adapter/layers.js';
-import { ConfigError, TrainingError, UnsupportedError } from '../errors.js';
+import { ConfigError, TrainingError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
-import type { Controller, PeftMethod, TargetConfig, TrainPlan } from '../contracts/method.js';
-import { targetEntries } from '../adapter/targets.js';
-import { parseOptions } from '../config.js';
+import type { PeftMethod, TargetConfig } from '../contracts/method.js';
 import { farthestTensor } from '../testing/closeness.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
+import { wholeModules } from '../testing/whole-modules.js';
 import { floats, hostTensor, mapValues, tensorAt } from '../tensors.js';
 import type { EvaluationEvent, StepEvent, TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
@@ -20,33 +19,6 @@ let executor: Executor;
 beforeAll(async () => {
   executor = await referenceExecutor();
 });
-
-/** Trains its sites whole, with a controller of the test's choice. */
-function wholeModules(controller?: (plan: TrainPlan) => Partial<Controller>): PeftMethod {
-  const still: Controller = {
-    scalars: () => ({}),
-    reads: () => [],
-    afterStep: () => undefined,
-    holdsBudget: () => true,
-    snapshot: () => ({}),
-    restore: () => undefined,
-  };
-  return {
-    name: 'whole',
-    capabilities: { mergeable: false, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
-    parseConfig: (input) => parseOptions('whole', targetEntries, input),
-    adapt: (sites, _, init) =>
-      Object.fromEntries(sites.map((site) => [site.path, fullModule(site, init.frozen(site.path), 'default')])),
-    peftTypes: [],
-    toFile: () => {
-      throw new UnsupportedError('only trained here');
-    },
-    fromFile: () => {
-      throw new UnsupportedError('only trained here');
-    },
-    ...(controller ? { controller: (_layers, _config, plan) => ({ ...still, ...controller(plan) }) } : {}),
-  };
-}
 
 const toy = (method: PeftMethod, config: Partial<TargetConfig> = { targetModules: ['query'] }) =>
   attach(toyModel(), defineMethod(method)(config), { seed: 1 });
@@ -94,7 +66,7 @@ describe('train', () => {
     }));
     const snapshots: TrainingSnapshot[] = [];
     const onSnapshot = (at: TrainingSnapshot): void => void snapshots.push(at);
-    const { last } = await run(toy(restarting), { ...constant, epochs: 2, snapshotEvery: 6, onSnapshot });
+    const { last } = await run(toy(restarting), { ...constant, epochs: 2, saveEvery: 6, onSnapshot });
     const inTwo = toy(wholeModules());
     await run(inTwo, { ...constant, epochs: 1 });
     expect((await run(inTwo, { ...constant, epochs: 1 })).last.values).toEqual(last.values);
@@ -242,7 +214,7 @@ describe('train', () => {
     const snapshots: TrainingSnapshot[] = [];
     const options = {
       optimizer: adamW({ weightDecay: 0.1 }),
-      snapshotEvery: 6,
+      saveEvery: 6,
       onSnapshot: (at: TrainingSnapshot) => void snapshots.push(at),
     };
     const whole = await run(toy(wholeModules()), options);
@@ -297,17 +269,6 @@ describe('train', () => {
     };
     const peft = attach({ ...toyModel(), head: [] }, defineMethod(nothing)({}), { seed: 1 });
     await expect(run(peft)).rejects.toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path: 'head' }));
-  });
-
-  it('stops when it is told to', async () => {
-    const stop = new AbortController();
-    const steps: number[] = [];
-    const onStep = ({ step }: StepEvent): void => {
-      steps.push(step);
-      if (step === 2) stop.abort();
-    };
-    await expect(run(toy(wholeModules()), { signal: stop.signal, onStep })).rejects.toThrow(/abort/i);
-    expect(steps).toEqual([1, 2]);
   });
 
   it.each<[Partial<TrainOptions>, string]>([

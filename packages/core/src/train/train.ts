@@ -1,23 +1,27 @@
 import { activeAdapter, allLayers, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
-import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
+import { ConfigError, TrainingError } from '../errors.js';
 import type { Controller } from '../contracts/method.js';
-import type { Batch, EvaluationData, TrainingData } from '../contracts/model.js';
+import type { Batch, TrainingData } from '../contracts/model.js';
 import { mapValues } from '../tensors.js';
 import { drawNoise } from '../runtime/noise.js';
-import { describeDifference } from '../settings.js';
 import { hostScalar, type HostTensors } from '../tensors.js';
-import { outputsWith } from './evaluate.js';
+import { assertSameRun, runDefinition } from './definition.js';
+import { evaluateRun, hasStopped, isEvaluationDue, selectedCheckpoint } from './evaluation.js';
 import { assertLabels } from './labels.js';
-import { trainSettings, type Selection, type TrainOptions, type TrainSettings } from './options.js';
+import type { TrainOptions } from './options.js';
+import { trainSettings, type TrainSettings } from './plan.js';
 import { checkpoint, closeRun, compileMs, recount, runController, snapshot, startRun, type Run } from './run.js';
 import { learningRateFactor } from './schedules.js';
-import type { Checkpoint, TrainingSnapshot } from './snapshot.js';
+import type { Checkpoint } from './snapshot.js';
 import { trainedTensors } from './step.js';
 import type { StepReport } from './steps.js';
 
 /** What a training run ends with. The model's adapter holds the selected checkpoint. */
 export interface TrainResult {
+  /** Steps of the whole run; `last.step` were taken. */
   readonly totalSteps: number;
+  /** Whether early stopping ended it. */
+  readonly stoppedEarly: boolean;
   /** The best checkpoint on the selection data among those that hold the budget; the last one without such data. */
   readonly selected: Checkpoint;
   readonly last: Checkpoint;
@@ -30,8 +34,9 @@ export interface TrainResult {
  * Trains an adapter and the head beside it. Changes `peft` in place: its adapter ends as the selected checkpoint.
  * @throws ConfigError for unknown or impossible options, and for data of an unknown kind.
  * @throws DataError for a label that no output of the model represents, before the first step of its epoch.
- * @throws CheckpointError for a snapshot of a run with another loss, optimizer or schedule.
+ * @throws CheckpointError for a snapshot of a run that another setting, method, model or kind of data defines; it names them.
  * @throws TrainingError when the loss is not finite; it names the step and the largest gradients.
+ * @throws the reason of `signal`, once `onSnapshot` has what was reached; the model is then as it was. What a callback throws, likewise.
  */
 export function train(peft: PeftModel, data: TrainingData, options: TrainOptions): Promise<TrainResult> {
   return trainAfter(0, peft, data, options);
@@ -48,15 +53,16 @@ export async function trainAfter(
   assertTrainable(peft);
   if (options.selection) assertLabels(peft.model, options.selection.data.batches);
   if (settings.loss.labels) assertLabels(peft.model, heldOut, given.kind);
-  if (options.resume) assertSameTraining(settings, options.resume);
-  const run = startRun(peft, { settings, controller, heldOut, stepsBefore }, options);
+  const definition = runDefinition(peft, settings, data);
+  if (options.resume) assertSameRun(options.resume, definition);
+  const run = startRun(peft, { settings, definition, controller, heldOut, stepsBefore }, options);
   try {
     await runEpochs(run, data, options);
     const last = await checkpoint(run);
-    const selected = run.selected ?? last;
+    const selected = selectedCheckpoint(run) ?? last;
     replaceAdapter(peft, { layers: selected.layers, values: selected.values });
-    const { totalSteps } = settings.plan;
-    return { totalSteps, selected, last, meanParameters: run.storedSum / totalSteps, compileMs: compileMs(run) };
+    const outcome = { totalSteps: settings.plan.totalSteps, stoppedEarly: hasStopped(run), compileMs: compileMs(run) };
+    return { ...outcome, selected, last, meanParameters: run.storedSum / run.step };
   } finally {
     await closeRun(run);
   }
@@ -98,15 +104,6 @@ function assertTrainable(peft: PeftModel): void {
   throw new ConfigError(`training needs one active adapter, enabled and not merged; the model has ${found}`, 'active');
 }
 
-function assertSameTraining(settings: TrainSettings, { training }: TrainingSnapshot): void {
-  for (const kind of ['loss', 'optimizer', 'schedule'] as const) {
-    const difference = describeDifference(training[kind], settings[kind]);
-    if (difference) {
-      throw new CheckpointError(`resume: the snapshot's ${kind} is another one: ${difference}`, 'resume');
-    }
-  }
-}
-
 /** Steps between two counts of the stored parameters of a method whose ranks change. */
 const COUNT_EVERY = 10;
 
@@ -117,21 +114,26 @@ async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): P
     const batches = data.epoch(epoch);
     if (loss.labels) assertLabels(run.model, batches, data.kind);
     for (let part = run.step - epoch * stepsPerEpoch; part < stepsPerEpoch; part++) {
-      options.signal?.throwIfAborted();
+      await endOnAbort(run, options);
       run.step++;
       const first = part * gradientAccumulationSteps;
       await oneStep(run, batches.slice(first, first + gradientAccumulationSteps), epoch, options);
-      if (run.settings.evaluationSteps.has(run.step) && options.selection) {
-        await judge(run, options.selection, options.onEvaluation);
-      }
-      if (options.onSnapshot && isSnapshotDue(run, options)) await options.onSnapshot(await snapshot(run));
+      if (isEvaluationDue(run)) await evaluateRun(run, options.onEvaluation);
+      if (hasStopped(run)) return;
+      if (run.settings.isSaveDue(run.step)) await save(run, options);
     }
   }
 }
 
-function isSnapshotDue({ step, settings: { plan } }: Run, { snapshotEvery = plan.totalSteps }: TrainOptions): boolean {
-  if (step === plan.totalSteps) return false;
-  return typeof snapshotEvery === 'number' ? step % snapshotEvery === 0 : snapshotEvery(step);
+/** Keeps what was reached since the last snapshot, and throws the reason of the signal. */
+async function endOnAbort(run: Run, options: TrainOptions): Promise<void> {
+  if (options.signal?.aborted && run.step > run.savedStep) await save(run, options);
+  options.signal?.throwIfAborted();
+}
+
+async function save(run: Run, { onSnapshot }: TrainOptions): Promise<void> {
+  run.savedStep = run.step;
+  await onSnapshot?.(await snapshot(run));
 }
 
 async function oneStep(run: Run, batches: readonly Batch[], epoch: number, { onStep }: TrainOptions): Promise<void> {
@@ -151,10 +153,11 @@ async function oneStep(run: Run, batches: readonly Batch[], epoch: number, { onS
   const isCounted = run.adapter.method.capabilities.adaptsRank && step % COUNT_EVERY === 1;
   const ranks = isCounted ? await recount(run) : undefined;
   run.storedSum += run.stored;
-  onStep?.({
+  await onStep?.({
     step,
     totalSteps: settings.plan.totalSteps,
     epoch,
+    epochs: settings.epochs,
     loss: report.loss,
     objective: report.objective,
     learningRate: learningRates.default ?? settings.learningRate,
@@ -181,27 +184,6 @@ function ratesAt(settings: TrainSettings, groups: readonly string[], step: numbe
     ...settings.learningRates,
   };
   return mapValues(peaks, (peak) => factor * peak);
-}
-
-/** Measures the adapter on the selection data; keeps it when it is the best that holds its budget. */
-async function judge(run: Run, { data }: Selection, tell: TrainOptions['onEvaluation']): Promise<void> {
-  const metrics = data.score(await outputsWith(run.runtime, allLayers(run.adapter), run.state.adapter, data));
-  const candidate = { ...(await checkpoint(run)), metrics };
-  const best =
-    (run.controller?.holdsBudget(run.step) ?? true) && meritOf(data, metrics) > meritOf(data, run.selected?.metrics);
-  if (best) run.selected = candidate;
-  const { step, storedParameters: stored, ranks } = candidate;
-  tell?.({ step, metrics, storedParameters: stored, ranks, best });
-}
-
-/** How good metrics are: more is better; nothing is worse than none. */
-function meritOf(
-  { primaryMetric, lowerIsBetter = false }: EvaluationData,
-  metrics: Checkpoint['metrics'] = {},
-): number {
-  const value = metrics[primaryMetric];
-  if (value === undefined) return -Infinity;
-  return lowerIsBetter ? -value : value;
 }
 
 function assertFinite({ loss, objective, gradientNorms }: StepReport, step: number): void {

@@ -77,7 +77,7 @@ async function wholeRun<C extends TargetConfig>(suite: Suite<C>) {
   const [layers, start] = [allLayers(adapter), adapter.values];
   const snapshots: TrainingSnapshot[] = [];
   const onSnapshot = (at: TrainingSnapshot): void => void snapshots.push(at);
-  const end = await trainToy(peft, suite, { ...judged(), snapshotEvery: 7, onSnapshot });
+  const end = await trainToy(peft, suite, { ...judged(), evaluateEvery: 5, saveEvery: 7, onSnapshot });
   return { model, layers, start, snapshots, end };
 }
 

@@ -1,0 +1,212 @@
+// What the page on training shows, in its order.
+import { trainingProgress } from '@peftjs/bench/progress';
+import {
+  activeAdapter,
+  adamW,
+  attach,
+  crossEntropy,
+  jsonLines,
+  memoryStorage,
+  train,
+  type EvaluationData,
+} from '@peftjs/core';
+import { readSnapshot, writeSnapshot, type StepEvent } from '@peftjs/core/runtime';
+import { compiled } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { appendFile, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { batchesFor, smallBert } from './given.js';
+
+const executor = compiled({ threads: 1 });
+
+/** A small BERT with an adapter, and what to train and judge it on: two batches an epoch. */
+async function adapted() {
+  const model = await smallBert();
+  const { train: data, validation } = await batchesFor(model);
+  return { model, peft: attach(model, lora({ r: 2 }), { seed: 1 }), data, validation };
+}
+
+/** Data whose accuracy is best after the second evaluation. */
+const peaking = (data: EvaluationData): EvaluationData => {
+  const values = [0.5, 0.9, 0.901, 0.8, 0.7];
+  return { ...data, score: () => ({ accuracy: values.shift() ?? 0 }) };
+};
+
+describe('training', () => {
+  it('takes a model with an adapter, and data', async () => {
+    const { model, data } = await adapted();
+    // #region first
+    const peft = attach(model, lora({ r: 2 }), { seed: 1 });
+    await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 1e-3 });
+    // #endregion first
+    const trained = Object.entries(activeAdapter(peft).values).filter(([name]) => name.endsWith('loraB')); // 0 before
+    expect(trained.length).toBeGreaterThan(0);
+    expect(trained.every(([, { data: numbers }]) => numbers.some((value) => value !== 0))).toBe(true);
+  });
+
+  it('is told how every step is taken', async () => {
+    const { peft, data } = await adapted();
+    const rates: number[] = [];
+    const onStep = ({ learningRate }: StepEvent) => rates.push(learningRate);
+    // #region steps
+    await train(peft, data, {
+      executor,
+      epochs: 10, // passes over the data
+      gradientAccumulationSteps: 2, // batches to a step
+      learningRate: 1e-3, // the peak of every group of tensors ..
+      learningRates: { head: 5e-4 }, // .. that has none of its own
+      warmupRatio: 0.2, // the rates rise in the first fifth of the steps,
+      schedule: 'cosine', // and fall along half a cosine
+      optimizer: adamW({ weightDecay: 0.01 }),
+      loss: crossEntropy({ classWeights: [1, 4] }), // a row of the second, rare class counts as four
+      clipNorm: 0.5, // the largest norm of all gradients together,
+      unclippedGroups: ['head'], // of which the head's are left out
+      onStep,
+    });
+    // #endregion steps
+    expect(rates).toHaveLength(10);
+    expect(rates.slice(0, 3)).toEqual([1e-3 / 3, 2e-3 / 3, 1e-3]);
+    expect(rates.at(-1)).toBeCloseTo(0.5e-3 * (1 + Math.cos((Math.PI * 7) / 8)), 12);
+  });
+
+  it('keeps the best checkpoint of the final steps', async () => {
+    const { peft, data, validation } = await adapted();
+    // #region selection
+    const { selected, last, totalSteps } = await train(peft, data, {
+      executor,
+      epochs: 10,
+      learningRate: 1e-3,
+      finalRatio: 0.5, // the second half of the steps: budgets hold from here on,
+      selection: { data: validation, evaluations: 5 }, // and five checkpoints are candidates
+    });
+    // #endregion selection
+    expect([last.step, totalSteps]).toEqual([20, 20]);
+    expect([12, 14, 16, 18, 20]).toContain(selected.step);
+    expect(activeAdapter(peft).values).toEqual(selected.values);
+  });
+
+  it('is watched on the way', async () => {
+    const { peft, data, validation } = await adapted();
+    const curve: [number, number | undefined][] = [];
+    // #region evaluate
+    await train(peft, data, {
+      executor,
+      epochs: 3,
+      learningRate: 1e-3,
+      selection: { data: validation },
+      evaluateEvery: { epochs: 1 }, // or a number of steps
+      onEvaluation: ({ step, metrics }) => curve.push([step, metrics.accuracy]),
+    });
+    // #endregion evaluate
+    expect(curve.map(([step]) => step)).toEqual([2, 4, 6]);
+    expect(curve.every(([, accuracy = NaN]) => accuracy >= 0 && accuracy <= 1)).toBe(true);
+  });
+
+  it('stops early', async () => {
+    const { peft, data, validation: whole } = await adapted();
+    const validation = peaking(whole);
+    // #region early
+    const { stoppedEarly, selected, last } = await train(peft, data, {
+      executor,
+      epochs: 50, // at most
+      learningRate: 1e-3,
+      selection: { data: validation },
+      evaluateEvery: { epochs: 1 },
+      earlyStopping: { patience: 3, metric: 'accuracy', minDelta: 0.005 },
+    });
+    // #endregion early
+    expect({ stoppedEarly, selected: selected.step, last: last.step }).toEqual({
+      stoppedEarly: true,
+      selected: 6,
+      last: 10,
+    });
+  });
+
+  it('is stopped, and goes on', async () => {
+    const storage = memoryStorage();
+    /** The program of the page. @param stopAfter a step after which it is stopped */
+    const program = async (stopAfter?: number) => {
+      const { peft, data } = await adapted();
+      const taken: number[] = [];
+      const onStep = ({ step }: StepEvent) => {
+        taken.push(step);
+        if (step === stopAfter) stop.abort();
+      };
+      // #region resume
+      const file = 'run.safetensors';
+      const begun = await storage.exists(file);
+      const stop = new AbortController();
+      process.once('SIGINT', () => stop.abort()); // Ctrl-C
+
+      await train(peft, data, {
+        executor,
+        epochs: 3,
+        learningRate: 1e-3,
+        signal: stop.signal, // stops after the step that is being taken, with a last snapshot
+        saveEvery: 2, // steps between two snapshots, or { epochs: 1 }, for a machine that fails
+        onSnapshot: (snapshot) => storage.write(file, writeSnapshot(snapshot)),
+        resume: begun ? await readSnapshot(await storage.read(file)) : null,
+        onStep,
+      });
+      // #endregion resume
+      return { taken, values: activeAdapter(peft).values };
+    };
+    const { values } = await program();
+    storage.files.clear();
+    await expect(program(3)).rejects.toThrow(/abort/);
+    expect(await program()).toEqual({ taken: [4, 5, 6], values });
+  });
+
+  it('tells a terminal and a file', async () => {
+    const { peft, data, validation } = await adapted();
+    const folder = await mkdtemp(join(tmpdir(), 'peftjs-events-'));
+    const events = join(folder, 'events.jsonl');
+    let shown = '';
+    const stream = new Writable({
+      write(chunk, _, done) {
+        shown += String(chunk);
+        done();
+      },
+    }) as unknown as NodeJS.WriteStream;
+    // #region watch
+    const progress = trainingProgress({ name: 'reviews', stream }); // left out, process.stderr
+    const log = jsonLines((line) => appendFile(events, line));
+    await train(peft, data, {
+      executor,
+      epochs: 3,
+      learningRate: 1e-3,
+      selection: { data: validation },
+      async onStep(event) {
+        progress.onStep(event);
+        await log.onStep(event);
+      },
+      async onEvaluation(event) {
+        progress.onEvaluation(event);
+        await log.onEvaluation(event);
+      },
+    });
+    // #endregion watch
+    const lines = (await readFile(events, 'utf8')).trimEnd().split('\n');
+    await rm(folder, { recursive: true });
+    expect(lines.map((line) => (JSON.parse(line) as { event: string }).event)).toEqual([
+      ...Array<string>(6).fill('step'),
+      'evaluation',
+    ]);
+    expect(shown).toMatch(/^reviews {2}step 6\/6 {2}epoch 3\/3 {2}loss .* {2}accuracy /m);
+  });
+});
+
+it('every option stands in an example of the page', async () => {
+  const { peft, data } = await adapted();
+  const unknown: object = { everyOption: true };
+  const refusing = train(peft, data, { executor, epochs: 1, learningRate: 1, ...unknown });
+  const refusal = await refusing.then(() => '', String);
+  const options = /known are (.*)$/.exec(refusal)?.[1]?.split(', ') ?? [];
+  const page = await readFile(new URL('../../docs/reference/training.md', import.meta.url), 'utf8');
+  const blocks = [...page.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code = '']) => code).join('\n');
+  expect(options).toContain('earlyStopping');
+  expect(options.filter((name) => !new RegExp(`\\b${name}\\b[,:]`).test(blocks))).toEqual([]);
+});

@@ -1,0 +1,1 @@
+export { trainingProgress, type TrainingProgress, type TrainingProgressOptions } from './run/training-progress.js';

@@ -1,0 +1,83 @@
+import { Writable } from 'node:stream';
+import { stripVTControlCharacters } from 'node:util';
+import type { EvaluationEvent, StepEvent } from '@peftjs/core/runtime';
+import { describe, expect, it } from 'vitest';
+import { trainingProgress } from './training-progress.js';
+
+/** A stream that keeps what it is given. */
+function kept(isTTY: boolean) {
+  let text = '';
+  const stream = new Writable({
+    write(chunk, _, done) {
+      text += String(chunk);
+      done();
+    },
+  });
+  const terminal = { isTTY, columns: 120, rows: 24, hasColors: () => false };
+  return { stream: Object.assign(stream, terminal) as unknown as NodeJS.WriteStream, text: () => text };
+}
+
+const step = (at: number, more: Partial<StepEvent> = {}): StepEvent => ({
+  ...{ step: at, totalSteps: 10, epoch: at > 5 ? 1 : 0, epochs: 2, loss: 0.4321, objective: 0.5, learningRate: 1e-3 },
+  ...{ storedParameters: 57_344, milliseconds: 3, scalars: {} },
+  ...more,
+});
+const evaluation: EvaluationEvent = {
+  ...{ step: 5, metrics: { f1: 0.1, accuracy: 0.9126 }, primaryMetric: 'accuracy' },
+  ...{ storedParameters: 57_344, ranks: { query: 3, value: 4 }, best: true },
+};
+
+describe('trainingProgress', () => {
+  it('draws a line on a terminal, the last of which stays, and shows the cursor throughout', () => {
+    const { stream, text } = kept(true);
+    const { onStep, onEvaluation } = trainingProgress({ name: 'sora\u001b[2J', stream });
+    for (let at = 1; at <= 10; at++) {
+      onStep(step(at));
+      if (at === 5) onEvaluation(evaluation);
+    }
+    const drawn = stripVTControlCharacters(text()).trim().split('\n');
+    const evaluated = drawn.find((line) => line.includes('accuracy'));
+    const parts = [
+      'sora [2J',
+      '50 %',
+      'epoch 1/2',
+      'loss 0.432',
+      'accuracy 0.913',
+      'rank 3.5',
+      '57.3k params',
+      '0:00 left',
+    ];
+    for (const part of parts) expect(evaluated).toContain(part);
+    expect(drawn.at(-1)).toContain('100 %');
+    expect(text()).not.toContain('\u001b[?25l');
+  });
+
+  it('writes plain lines elsewhere: one for each evaluation and the last step', () => {
+    const { stream, text } = kept(false);
+    const { onStep, onEvaluation } = trainingProgress({ stream });
+    for (let at = 1; at <= 10; at++) {
+      onStep(step(at, at === 9 ? { ranks: { query: 1, value: 1 } } : {}));
+      if (at === 5) onEvaluation(evaluation);
+    }
+    const lines = text().trimEnd().split('\n');
+    expect(lines.map((line) => line.split('  ').slice(0, 2))).toEqual([
+      ['training', 'step 5/10'],
+      ['training', 'step 10/10'],
+    ]);
+    expect(lines[1]).toContain('epoch 2/2  loss 0.432  accuracy 0.913  rank 1.0');
+  });
+
+  it('says nothing of a rank or a metric that there is not', () => {
+    const { stream, text } = kept(false);
+    const { onStep } = trainingProgress({ stream });
+    onStep(step(10));
+    expect(text()).toBe('training  step 10/10  epoch 2/2  loss 0.432  57.3k params\n');
+  });
+
+  it.each([
+    [{ nam: 'x' }, /trainingProgress: option 'nam' is unknown \(did you mean 'name'\?\)/],
+    [{ stream: 'stderr' }, /trainingProgress: option 'stream' is 'stderr'; expected a stream to write to$/],
+  ])('refuses %o', (options, message) => {
+    expect(() => trainingProgress(options as object)).toThrow(message);
+  });
+});

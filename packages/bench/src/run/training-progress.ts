@@ -1,0 +1,101 @@
+import { parseOptions } from '@peftjs/core/method';
+import type { EvaluationEvent, StepEvent } from '@peftjs/core/runtime';
+import { createLogUpdate } from 'log-update';
+import * as v from 'valibot';
+import { printable } from '../report/format.js';
+import { barredLine, detailsOf, line, terminalOf, type Part, type RunDetails } from './progress-line.js';
+
+/** What a progress line is called, and where it goes. */
+export interface TrainingProgressOptions {
+  /** What the line begins with. Default 'training'. */
+  readonly name?: string;
+  /** Default `process.stderr`. */
+  readonly stream?: NodeJS.WriteStream;
+}
+
+/** Two callbacks of `train`. */
+export interface TrainingProgress {
+  readonly onStep: (event: StepEvent) => void;
+  readonly onEvaluation: (event: EvaluationEvent) => void;
+}
+
+/** Milliseconds between two drawings on a terminal, and between two lines elsewhere. */
+const FRAME_MS = 100;
+const PLAIN_INTERVAL_MS = 10_000;
+
+/**
+ * Callbacks for `train` that show how a run gets on: epoch, loss, metric, mean rank, stored parameters and the time that is left. On
+ * a terminal one line, drawn anew; elsewhere a line for every evaluation, and one every ten seconds. Each run takes new ones.
+ * @throws ConfigError for an unknown option.
+ */
+export function trainingProgress(options: TrainingProgressOptions = {}): TrainingProgress {
+  const { name, stream = process.stderr } = parseOptions('trainingProgress', optionEntries, options);
+  const [show, intervalMs] = stream.isTTY ? [liveLine(stream), FRAME_MS] : [plainLines(stream), PLAIN_INTERVAL_MS];
+  const head: Part = { text: printable(name), tone: 'bold', dispensable: 0 };
+  let known: Pick<RunDetails, 'metric' | 'rank'> = {};
+  let last: StepEvent | undefined;
+  let first: { readonly step: number; readonly at: number } | undefined;
+  let quietUntil = -Infinity;
+  const tell = (): void => {
+    if (!last || !first) return;
+    quietUntil = performance.now() + intervalMs;
+    const { step, totalSteps } = last;
+    const secondsLeft = secondsFor(totalSteps - step, step - first.step, quietUntil - intervalMs - first.at);
+    show(head, last, detailsOf({ ...last, ...known, secondsLeft }));
+  };
+  return {
+    onStep(event) {
+      const now = performance.now();
+      if (!first) {
+        first = { step: event.step, at: now };
+        if (!stream.isTTY) quietUntil = now + intervalMs;
+      }
+      last = event;
+      if (event.ranks) known = { ...known, rank: meanRank(event.ranks) };
+      if (now >= quietUntil || event.step === event.totalSteps) tell();
+    },
+    onEvaluation({ metrics, primaryMetric, ranks }) {
+      known = { metric: { name: primaryMetric, value: metrics[primaryMetric] ?? NaN }, rank: meanRank(ranks) };
+      tell();
+    },
+  };
+}
+
+const optionEntries = {
+  name: v.optional(v.string(), 'training'),
+  stream: v.optional(v.pipe(v.any(), v.check(isWritable, 'expected a stream to write to'))) as v.GenericSchema<
+    NodeJS.WriteStream | undefined
+  >,
+};
+
+function isWritable(value: unknown): boolean {
+  return typeof (Object(value) as Partial<NodeJS.WriteStream>).write === 'function';
+}
+
+/** Seconds for `steps` more at the pace of those taken; the first, in which programs are compiled, is not among these. */
+function secondsFor(steps: number, taken: number, milliseconds: number): number | undefined {
+  return taken > 0 ? (steps * milliseconds) / taken / 1000 : undefined;
+}
+
+/** Undefined where no module has a rank. */
+function meanRank(ranks: Readonly<Record<string, number>>): number | undefined {
+  const all = Object.values(ranks);
+  return all.length === 0 ? undefined : all.reduce((sum, rank) => sum + rank, 0) / all.length;
+}
+
+type Show = (head: Part, at: Pick<StepEvent, 'step' | 'totalSteps'>, details: readonly Part[]) => void;
+
+/** The cursor stays visible: nothing has to be put back, however a run ends. */
+function liveLine(stream: NodeJS.WriteStream): Show {
+  const log = createLogUpdate(stream, { showCursor: true });
+  return (head, { step, totalSteps }, details) => {
+    log(barredLine(head, step / totalSteps, details, terminalOf(stream)));
+  };
+}
+
+function plainLines(stream: Pick<NodeJS.WritableStream, 'write'>): Show {
+  return (head, { step, totalSteps }, details) => {
+    const steps: Part = { text: `step ${step}/${totalSteps}`, dispensable: 4 };
+    stream.write(`${line([head, steps, ...details], { columns: Infinity, color: false })}\n`);
+  };
+}

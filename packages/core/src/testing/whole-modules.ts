@@ -1,0 +1,32 @@
+import { fullModule } from '../adapter/layers.js';
+import { targetEntries } from '../adapter/targets.js';
+import { parseOptions } from '../config.js';
+import type { Controller, PeftMethod, TrainPlan } from '../contracts/method.js';
+import { UnsupportedError } from '../errors.js';
+
+/** Trains its modules whole, with a controller of the test's choice. */
+export function wholeModules(controller?: (plan: TrainPlan) => Partial<Controller>): PeftMethod {
+  const still: Controller = {
+    scalars: () => ({}),
+    reads: () => [],
+    afterStep: () => undefined,
+    holdsBudget: () => true,
+    snapshot: () => ({}),
+    restore: () => undefined,
+  };
+  return {
+    name: 'whole',
+    capabilities: { mergeable: false, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+    parseConfig: (input) => parseOptions('whole', targetEntries, input),
+    adapt: (sites, _, init) =>
+      Object.fromEntries(sites.map((site) => [site.path, fullModule(site, init.frozen(site.path), 'default')])),
+    peftTypes: [],
+    toFile: () => {
+      throw new UnsupportedError('only trained here');
+    },
+    fromFile: () => {
+      throw new UnsupportedError('only trained here');
+    },
+    ...(controller ? { controller: (_layers, _config, plan) => ({ ...still, ...controller(plan) }) } : {}),
+  };
+}

@@ -1,0 +1,80 @@
+import { allLayers } from '../adapter/peft-model.js';
+import { ConfigError, didYouMean } from '../errors.js';
+import type { EvaluationData } from '../contracts/model.js';
+import { outputsWith } from './evaluate.js';
+import type { TrainOptions } from './options.js';
+import { checkpoint, type Run } from './run.js';
+import type { Checkpoint } from './snapshot.js';
+
+/** Whether the adapter is evaluated after this step: as a candidate, or because `evaluateEvery` is due. */
+export function isEvaluationDue(run: Run): boolean {
+  return run.settings.candidateSteps.has(run.step) || isPeriodic(run);
+}
+
+/** Whether early stopping ends the run here. */
+export function hasStopped({ settings: { earlyStopping }, stopping }: Run): boolean {
+  return earlyStopping !== null && stopping.waited >= earlyStopping.patience;
+}
+
+/** The checkpoint that a run ends with, if any was good enough. */
+export function selectedCheckpoint(run: Run): Checkpoint | null {
+  return (hasStopped(run) ? run.stopping.best : null) ?? run.selected;
+}
+
+/**
+ * Measures the adapter on the selection data. Keeps it as the selected one when it is the best candidate that holds its budget, and
+ * for early stopping when it is the best of all that do.
+ * @throws ConfigError when the scores lack the metric of early stopping.
+ */
+export async function evaluateRun(run: Run, tell: TrainOptions['onEvaluation']): Promise<void> {
+  const { selection, candidateSteps, earlyStopping } = run.settings;
+  if (!selection) return;
+  const { data } = selection;
+  const metrics = data.score(await outputsWith(run.runtime, allLayers(run.adapter), run.state.adapter, data));
+  const measured = { ...(await checkpoint(run)), metrics };
+  const holdsBudget = run.controller?.holdsBudget(run.step) ?? true;
+  const best = candidateSteps.has(run.step) && holdsBudget && isBetter(data, measured, run.selected);
+  if (best) run.selected = measured;
+  if (earlyStopping && holdsBudget) waitForBetter(run, data, measured);
+  const { step, storedParameters, ranks } = measured;
+  await tell?.({ step, metrics, primaryMetric: data.primaryMetric, storedParameters, ranks, best });
+}
+
+function isPeriodic({ step, settings: { evaluateEvery } }: Run): boolean {
+  return evaluateEvery !== null && step % evaluateEvery === 0;
+}
+
+/** Counts the periodic evaluations since the last improvement. */
+function waitForBetter(run: Run, data: EvaluationData, measured: Checkpoint): void {
+  const { stopping, settings } = run;
+  if (isBetter(data, measured, stopping.best)) stopping.best = measured;
+  if (!settings.earlyStopping || !isPeriodic(run)) return;
+  const { metric, lowerIsBetter, minDelta } = settings.earlyStopping;
+  const value = measured.metrics[metric];
+  if (value === undefined) {
+    const known = Object.keys(measured.metrics);
+    throw new ConfigError(
+      `earlyStopping.metric is '${metric}'${didYouMean(metric, known)}; the selection data score ${known.join(', ')}`,
+      'earlyStopping.metric',
+    );
+  }
+  const gain = (lowerIsBetter ? -1 : 1) * (value - (stopping.record ?? NaN));
+  const improves = stopping.record === null ? !Number.isNaN(value) : gain > minDelta;
+  if (improves) stopping.record = value;
+  stopping.waited = improves ? 0 : stopping.waited + 1;
+}
+
+/** By the primary metric; one whose metric is no number is never better. */
+function isBetter(data: EvaluationData, measured: Checkpoint, than: Checkpoint | null): boolean {
+  return meritOf(data, measured.metrics) > meritOf(data, than?.metrics);
+}
+
+/** How good metrics are: more is better; nothing is worse than none. */
+function meritOf(
+  { primaryMetric, lowerIsBetter = false }: EvaluationData,
+  metrics: Checkpoint['metrics'] = {},
+): number {
+  const value = metrics[primaryMetric];
+  if (value === undefined) return -Infinity;
+  return lowerIsBetter ? -value : value;
+}

@@ -1,0 +1,19 @@
+import type { EvaluationEvent, StepEvent } from './options.js';
+
+/** Two callbacks of `train`. */
+export interface EventLines {
+  readonly onStep: (event: StepEvent) => Promise<void>;
+  readonly onEvaluation: (event: EvaluationEvent) => Promise<void>;
+}
+
+/**
+ * Callbacks for `train` that write each event as one line of JSON and a newline: `{"event":"step","step":1,..}` or
+ * `{"event":"evaluation","step":4,..}`, with the fields of `StepEvent` or `EvaluationEvent`. NaN and infinity become null.
+ * @param write appends a line to a file, a stream or a page; awaited before training goes on
+ */
+export function jsonLines(write: (line: string) => unknown): EventLines {
+  const writing = (event: string) => async (fields: object) => {
+    await write(`${JSON.stringify({ event, ...fields })}\n`);
+  };
+  return { onStep: writing('step'), onEvaluation: writing('evaluation') };
+}

@@ -1,0 +1,248 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { activeAdapter } from '../adapter/peft-model.js';
+import { attach, defineMethod } from '../adapter/attach.js';
+import type { Executor } from '../contracts/executor.js';
+import type { EvaluationData } from '../contracts/model.js';
+import type { PeftMethod } from '../contracts/method.js';
+import { ConfigError, DataError } from '../errors.js';
+import { referenceExecutor } from '../testing/reference-executor.js';
+import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
+import { wholeModules } from '../testing/whole-modules.js';
+import type { EvaluationEvent, StepEvent, TrainOptions } from './options.js';
+import { readSnapshot, writeSnapshot, type TrainingSnapshot } from './snapshot.js';
+import { train, type TrainResult } from './train.js';
+
+let executor: Executor;
+beforeAll(async () => {
+  executor = await referenceExecutor();
+});
+
+const toy = (method: PeftMethod = wholeModules()) =>
+  attach(toyModel(), defineMethod(method)({ targetModules: ['query'] }), { seed: 1 });
+
+/** Twelve steps, four an epoch, of which the last three are the final ones. */
+const run = (options: Partial<TrainOptions> = {}, peft = toy()) =>
+  train(peft, toyTrainingData(), { executor, epochs: 3, learningRate: 0.05, ...options });
+
+const pause = () => new Promise((resolve) => setTimeout(resolve, 1));
+
+/** Data that score these values one after the other. */
+function scoring(values: readonly number[], more: Partial<EvaluationData> = {}): EvaluationData {
+  const left = [...values];
+  return { ...toyEvaluationData(2, 1), primaryMetric: 'made', score: () => ({ made: left.shift() ?? NaN }), ...more };
+}
+
+/** What must be the same bit for bit, whoever watches. */
+async function outcome(options: Partial<TrainOptions>) {
+  const told: Pick<StepEvent, 'step' | 'loss' | 'objective'>[] = [];
+  const onStep = ({ step, loss, objective }: StepEvent) => told.push({ step, loss, objective });
+  const peft = toy();
+  const result = await run({ onStep, ...options }, peft);
+  return { ...plain(result), values: activeAdapter(peft).values, told };
+}
+
+/** Without functions and times. */
+function plain({ selected, last, compileMs: _, ...rest }: TrainResult) {
+  return { ...rest, selected: { ...selected, layers: null }, last: { ...last, layers: null } };
+}
+
+const selection = () => ({ data: toyEvaluationData(2, 1) });
+
+describe('watching a run', () => {
+  it('changes no bit of it: evaluations at any time, snapshots, patience that does not run out', async () => {
+    const alone = await outcome({ selection: selection() });
+    const evaluated: number[] = [];
+    const watched = {
+      selection: selection(),
+      onEvaluation: ({ step }: EvaluationEvent) => evaluated.push(step),
+      onSnapshot: pause,
+      saveEvery: 5,
+      earlyStopping: { patience: 100 },
+    };
+    expect(await outcome({ ...watched, evaluateEvery: 5 })).toEqual(alone);
+    expect(evaluated).toEqual([5, 10, 11, 12]);
+    evaluated.length = 0;
+    expect(await outcome({ ...watched, evaluateEvery: { epochs: 1 } })).toEqual(alone);
+    expect(evaluated).toEqual([4, 8, 10, 11, 12]);
+  });
+
+  it('never selects what is only watched', async () => {
+    const best: boolean[] = [];
+    const { selected } = await run({
+      selection: { data: scoring([9, 9, 1, 2]), evaluations: 1 },
+      evaluateEvery: 3,
+      onEvaluation: (event) => best.push(event.best),
+    });
+    expect(best).toEqual([false, false, false, true]);
+    expect([selected.step, selected.metrics]).toEqual([12, { made: 2 }]);
+  });
+
+  it('waits for its callbacks', async () => {
+    const order: string[] = [];
+    const told = (what: string) => async (event: { readonly step: number }) => {
+      order.push(`${what} ${event.step}`);
+      await pause();
+      order.push('heard');
+    };
+    await run({
+      ...{ epochs: 1, selection: selection(), evaluateEvery: 2, saveEvery: { epochs: 1 } },
+      ...{ onStep: told('step'), onEvaluation: told('evaluation'), onSnapshot: told('snapshot') },
+    });
+    expect(order.filter((_, index) => index % 2 === 1).every((what) => what === 'heard')).toBe(true);
+    expect(order.filter((what) => what !== 'heard')).toEqual([
+      'step 1',
+      'step 2',
+      'evaluation 2',
+      'step 3',
+      'step 4',
+      'evaluation 4',
+    ]);
+  });
+
+  it('ends with what a callback throws', async () => {
+    const onStep = () => Promise.reject(new DataError('the disk is full'));
+    await expect(run({ onStep })).rejects.toThrow('the disk is full');
+  });
+});
+
+describe('early stopping', () => {
+  it('ends the run after so many evaluations without an improvement, with the best of them', async () => {
+    const snapshots: TrainingSnapshot[] = [];
+    const whole = await run({ saveEvery: 1, onSnapshot: (at) => snapshots.push(at) });
+    const steps: number[] = [];
+    const peft = toy();
+    const result = await run(
+      {
+        selection: { data: scoring([1, 3, 2, 2.5, 9]) },
+        evaluateEvery: 2,
+        earlyStopping: { patience: 2 },
+        onStep: ({ step }) => steps.push(step),
+      },
+      peft,
+    );
+    expect(result).toMatchObject({ totalSteps: 12, stoppedEarly: true, selected: { step: 4 }, last: { step: 8 } });
+    expect(steps.at(-1)).toBe(8);
+    expect(result.selected.values).toEqual(snapshots[3]?.adapter);
+    expect(result.last.values).toEqual(snapshots[7]?.adapter);
+    expect(activeAdapter(peft).values).toEqual(result.selected.values);
+    expect(result.meanParameters).toBe(whole.meanParameters); // of a method whose count never changes
+    expect(whole.stoppedEarly).toBe(false);
+  });
+
+  it.each<[string, number[], Partial<TrainOptions['earlyStopping']>, Partial<EvaluationData>, number]>([
+    ['counts an improvement of more than minDelta alone', [1, 1.5, 2, 2], { minDelta: 1 }, {}, 3],
+    ['adds up small improvements until they are one', [1, 1.6, 2.2, 2, 2], { minDelta: 1 }, {}, 5],
+    ['follows a metric of which less is better', [3, 2, 2, 2], {}, { lowerIsBetter: true }, 4],
+    ['takes no number for no improvement', [NaN, NaN, 5], {}, {}, 2],
+  ])('%s', async (_, values, stopping, data, expected) => {
+    const { last } = await run({
+      selection: { data: scoring(values, data), evaluations: 1 },
+      evaluateEvery: 1,
+      earlyStopping: { patience: 2, ...stopping },
+    });
+    expect(last.step).toBe(expected);
+  });
+
+  it('stops by one metric and selects by the primary one', async () => {
+    const [made, loss] = [
+      [1, 2, 3, 4],
+      [5, 4, 6, 6],
+    ];
+    let index = 0;
+    const score = () => ({ made: made[index] ?? NaN, loss: loss[index++] ?? NaN });
+    const earlyStopping = { patience: 2, metric: 'loss', lowerIsBetter: true };
+    const result = await run({ selection: { data: scoring([], { score }) }, evaluateEvery: 2, earlyStopping });
+    expect(result).toMatchObject({ stoppedEarly: true, selected: { step: 8 }, last: { step: 8 } });
+  });
+
+  it('waits for the budget: what does not hold it neither counts nor is kept', async () => {
+    const peft = toy(wholeModules(() => ({ holdsBudget: (step) => step >= 7 })));
+    const data = scoring([9, 8, 7, 3, 2, 1]); // after steps 2, 4, 6, 8, 10 and 11
+    const result = await run(
+      { selection: { data, evaluations: 2 }, evaluateEvery: 2, earlyStopping: { patience: 1 } },
+      peft,
+    );
+    expect(result).toMatchObject({ stoppedEarly: true, selected: { step: 8 }, last: { step: 10 } });
+  });
+
+  it('evaluates after every epoch when nobody says how often', async () => {
+    const { last } = await run({ selection: { data: scoring([2, 1]) }, earlyStopping: { patience: 1 } });
+    expect(last.step).toBe(8);
+  });
+
+  it('names the metrics that there are', async () => {
+    const running = run({
+      selection: { data: scoring([1]) },
+      earlyStopping: { patience: 1, metric: 'mede' },
+    });
+    await expect(running).rejects.toThrow(ConfigError);
+    await expect(running).rejects.toThrow("is 'mede' (did you mean 'made'?); the selection data score made");
+  });
+
+  it('goes on waiting from a snapshot', async () => {
+    const values = [1, 5, 4, 4.5, 4, 9]; // after steps 2, 4, 6, ..
+    const stopping = { evaluateEvery: 2, earlyStopping: { patience: 3 } };
+    const snapshots: TrainingSnapshot[] = [];
+    const onSnapshot = (at: TrainingSnapshot) => snapshots.push(at);
+    const whole = await run({ selection: { data: scoring(values) }, ...stopping, saveEvery: 7, onSnapshot });
+    expect(whole).toMatchObject({ stoppedEarly: true, selected: { step: 4 }, last: { step: 10 } });
+    const resume = await readSnapshot(writeSnapshot(snapshots[0] as TrainingSnapshot));
+    const rest = await run({ selection: { data: scoring(values.slice(3)) }, ...stopping, resume });
+    expect(plain(rest)).toEqual(plain(whole));
+  });
+});
+
+describe('a signal', () => {
+  /** A run that is aborted after a step, with what it gave away. */
+  async function aborted(after: number, options: Partial<TrainOptions> = {}, reason?: Error) {
+    const stop = new AbortController();
+    const snapshots: TrainingSnapshot[] = [];
+    const peft = toy();
+    const before = activeAdapter(peft).values;
+    const error: unknown = await run(
+      {
+        signal: stop.signal,
+        onSnapshot: (at) => snapshots.push(at),
+        ...options,
+        onStep: ({ step }) => {
+          if (step === after) stop.abort(reason);
+        },
+      },
+      peft,
+    ).catch((thrown: unknown) => thrown);
+    return { error, snapshots, isUntouched: activeAdapter(peft).values === before };
+  }
+
+  it('ends the run between two steps, keeps what was reached, and leaves the model as it was', async () => {
+    const { error, snapshots, isUntouched } = await aborted(5);
+    expect(error).toMatchObject({ name: 'AbortError' });
+    expect(snapshots.map(({ step }) => step)).toEqual([5]);
+    expect(isUntouched).toBe(true);
+  });
+
+  it.each([3, 8, 11])('after step %d: the run goes on to the end that it would have had', async (after) => {
+    const whole = await outcome({ selection: selection(), evaluateEvery: 4 });
+    const { snapshots } = await aborted(after, { selection: selection(), evaluateEvery: 4 });
+    const resume = await readSnapshot(writeSnapshot(snapshots[0] as TrainingSnapshot));
+    const rest = await outcome({ selection: selection(), evaluateEvery: 4, resume });
+    expect(rest).toEqual({ ...whole, told: whole.told.slice(after) });
+  });
+
+  it('passes its own reason on, and needs nobody who keeps anything', async () => {
+    const reason = new DataError('out of time');
+    expect((await aborted(2, { onSnapshot: undefined } as object, reason)).error).toBe(reason);
+  });
+
+  it('gives no snapshot twice, and none of a run that has not begun', async () => {
+    const { snapshots } = await aborted(6, { saveEvery: 3 });
+    expect(snapshots.map(({ step }) => step)).toEqual([3, 6]);
+    const [resume] = snapshots as [TrainingSnapshot];
+    const gone = AbortSignal.abort();
+    expect((await aborted(0, { signal: gone })).snapshots).toEqual([]);
+    expect((await aborted(0, { signal: gone, resume })).snapshots).toEqual([]);
+  });
+
+  it('comes too late after the last step', async () => {
+    expect((await aborted(12)).error).toMatchObject({ last: { step: 12 } });
+  });
+});
