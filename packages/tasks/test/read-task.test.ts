@@ -1,15 +1,15 @@
 import { memoryStorage } from '@peftjs/core';
 import { ConfigError, UnsupportedError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
-import { readTable, readTask, type ReadTaskOptions, type Table, type TableReader } from '@peftjs/tasks';
+import { type LabelKind, readTable, readTask, type ReadTaskOptions, type Table, type TableReader } from '@peftjs/tasks';
 import { bytesOf, expectDataError } from './files.js';
 
 const train = 'text\tlabel\ngood\tpos\nbad\tneg\nfine\tpos\n';
 
-function task(files: Record<string, string>, options: Partial<ReadTaskOptions> = {}) {
+function task(files: Record<string, string>, options: Partial<ReadTaskOptions<LabelKind>> = {}) {
   const storage = memoryStorage(new Map(Object.entries(files).map(([path, text]) => [path, bytesOf(text)])));
   const [trainPath = '', devPath = ''] = Object.keys(files);
-  return readTask({ train: trainPath, dev: devPath, storage, ...options });
+  return readTask<LabelKind>({ train: trainPath, dev: devPath, storage, ...options });
 }
 
 describe('readTask', () => {
