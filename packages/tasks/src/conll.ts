@@ -31,7 +31,10 @@ export function parseConll(text: string, path: string): Table<unknown> {
   };
   text.split('\n').forEach((content, index) => {
     const line = index + 1;
-    if (!content.trim() || content.startsWith(DOCUMENT)) return close();
+    if (!content.trim() || content.startsWith(DOCUMENT)) {
+      close();
+      return;
+    }
     if (tokens.length === 0 && COMMENT.test(content)) return;
     const cells = cellsOf(content);
     const [token, tag] = [cells[0], cells.at(-1)];

@@ -1,5 +1,5 @@
 import { ConfigError, DataError } from '@peftjs/core/method';
-import type { DataSet, LabelKind, RowsByKind, TaggedRow, TaskKind } from './data-set.js';
+import type { DataSet, RowsByKind, TaggedRow, TaskKind } from './data-set.js';
 
 /** Which text of a pair that is too long loses tokens: the longer one, one after the other; always the first; always the second. */
 export type Truncation = 'longest_first' | 'only_first' | 'only_second';

@@ -29,7 +29,7 @@ type LabelledKind = LabelKind | 'multi-label' | 'token-classification';
 export function evaluationData(data: EncodedData<LabelledKind>, options: EvaluationOptions): LabelledEvaluation;
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData;
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData {
-  const { metrics = metricsFor(data.kind, data.classes) as MetricSet<never> } = options;
+  const { metrics = metricsFor(data.kind, data.classes) } = options;
   checkPositive('batchSize', options.batchSize);
   const { predicted, actual, ...computed } = judged(data, options);
   const expected = computed.batches.reduce((sum, { rows }) => sum + rows.length, 0);

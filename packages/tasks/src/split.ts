@@ -1,13 +1,5 @@
 import { ConfigError, createRng, DataError, type Rng } from '@peftjs/core/method';
-import {
-  type DataSet,
-  type LabelKind,
-  type Row,
-  type RowsByKind,
-  selectRows,
-  type TaskKind,
-  textsKey,
-} from './data-set.js';
+import { type DataSet, type Row, type RowsByKind, selectRows, type TaskKind, textsKey } from './data-set.js';
 import { type CausalData, type CausalRow, countTruncated } from './encode-language.js';
 import { checkPositive } from './encode.js';
 

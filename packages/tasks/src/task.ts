@@ -1,5 +1,5 @@
 import { ConfigError, didYouMean } from '@peftjs/core/method';
-import type { DataSet, LabelKind, TaskKind } from './data-set.js';
+import type { DataSet, TaskKind } from './data-set.js';
 import { entityF1, entityScores, type Taggings } from './metrics/entities.js';
 import { type LabelRows, macroF1OfLabels, microF1 } from './metrics/labels.js';
 import { meanReciprocalRank, ndcgAt, type Ranking, recallAt } from './metrics/retrieval.js';
