@@ -55,6 +55,11 @@ export function parseConll(text: string, path: string): Table<unknown> {
 }
 
 function cellsOf(content: string): string[] {
-  const line = content.trimEnd();
-  return line.includes('\t') ? line.split('\t').map((cell) => cell.trim()) : line.trimStart().split(/\s+/);
+  const cells = content.includes('\t') ? content.split('\t').map(withoutBlanks) : withoutBlanks(content).split(/ +/);
+  return cells.at(-1) === '' ? cells.slice(0, -1) : cells;
+}
+
+/** Without the blanks at its ends: a token may be a blank of another kind. */
+function withoutBlanks(text: string): string {
+  return text.replace(/^ +| +$/g, '');
 }

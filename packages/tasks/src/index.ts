@@ -13,7 +13,7 @@ export {
 } from './data-set.js';
 export type { ColumnOptions } from './columns.js';
 export { readTable, type ReadTableOptions, type TableFormat, type TableReader } from './read-table.js';
-export { readTask, type ReadTaskOptions } from './read-task.js';
+export { readLanguageTask, readTask, type LanguageTaskFiles, type ReadTaskOptions } from './read-task.js';
 export type { Table, TableRecord } from './table.js';
 export { embeddedTasks, type EmbeddedTask, type ReadPackageFile } from './embedded.js';
 export {
@@ -67,13 +67,11 @@ export {
   areTexts,
   languageSet,
   readLanguageSet,
-  readLanguageTask,
   type ChatRow,
   type DocumentEnd,
   type LanguageSet,
   type LanguageSetOptions,
   type LanguageTask,
-  type LanguageTaskFiles,
   type Message,
   type PromptRow,
   type Role,

@@ -152,7 +152,8 @@ function isScalar(value: unknown): value is string | number | boolean {
 }
 
 function shown(value: unknown): string {
-  return value === undefined ? 'nothing' : excerpt(JSON.stringify(value));
+  const json = value === undefined ? 'nothing' : JSON.stringify(value);
+  return json.length > 60 ? `${json.slice(0, 60)}…` : json;
 }
 
 /**
@@ -177,22 +178,26 @@ function schemeOf(rows: readonly RawRow[], kind: TaskKind | undefined, path: str
   return { kind: kind ?? 'classification', classes: names.sort(order) };
 }
 
-type Numbering = (label: string, line: number) => number;
+/** @param what the label is of, for messages */
+type Numbering = (label: string, line: number, what?: string) => number;
 
 /** Labels to numbers. @throws DataError for a label that is no number, or none of the classes. */
 function numbering({ kind, classes }: Scheme, path: string): Numbering {
   const numbers = new Map(classes.map((name, index) => [name, index]));
-  return (label, line) => {
+  return (label, line, what = 'label') => {
     const number = kind === 'regression' ? numberOf(label) : numbers.get(className(label));
     if (number !== undefined) return number;
     const expected = kind === 'regression' ? 'a number' : `one of the training classes ${listed(classes)}`;
-    throw errorAt(path, line, `expected the label to be ${expected}, got ${excerpt(label)}`);
+    throw errorAt(path, line, `expected the ${what} to be ${expected}, got ${excerpt(label)}`);
   };
 }
 
 function labelled({ line, texts, labels }: RawRow, kind: TaskKind, numbered: Numbering): RowsByKind[TaskKind] {
+  if (kind === 'token-classification') {
+    const tags = labels.map((tag, word) => numbered(tag, line, `tag of ${excerpt(texts[word] ?? '')}`));
+    return { words: texts, tags } satisfies TaggedRow;
+  }
   const numbers = labels.map((label) => numbered(label, line));
-  if (kind === 'token-classification') return { words: texts, tags: numbers } satisfies TaggedRow;
   const [text = '', pair] = texts;
   const own = pair === undefined ? { text } : { text, pair };
   if (kind === 'multi-label') return { ...own, labels: numbers.sort((a, b) => a - b) } satisfies MultiLabelRow;

@@ -2,6 +2,7 @@ import { ConfigError, createRng, DataError, type Rng } from '@peftjs/core/method
 import { type DataSet, type Row, type RowsByKind, selectRows, type TaskKind, textsKey } from './data-set.js';
 import { type CausalData, type CausalRow, countTruncated } from './encode-language.js';
 import { checkPositive } from './encode.js';
+import { type LanguageSet, languageSet } from './language.js';
 
 /**
  * `count` rows drawn by a seed, each class in proportion, in the order of the data set; the data set itself if it has no more.
@@ -56,6 +57,24 @@ export async function holdOutDev<K extends TaskKind>(
 ): Promise<Record<'train' | 'dev', DataSet<K>>> {
   const { train, aside } = await setAside(dataSet, 'dev', DEV_SHARE, createRng(DEV_SEED).fork('dev'));
   return { train, dev: aside };
+}
+
+/**
+ * Holds a tenth of the rows of a language set out to report results on: always the same ones, equal rows on the same side.
+ * @throws DataError when one side would be empty, as of a text file that is one document.
+ */
+export async function holdOutLanguage(set: LanguageSet): Promise<Record<'train' | 'dev', LanguageSet>> {
+  const { name, rows } = set;
+  const equal = grouped(rows.keys(), (row) => JSON.stringify(rows[row]));
+  const units = Array.from(equal.values(), (members) => ({ stratum: 0, rows: members }));
+  const count = Math.max(1, Math.round(DEV_SHARE * rows.length));
+  const drawn = new Set(drawRows(units, count, createRng(DEV_SEED).fork('dev')));
+  if (drawn.size === 0 || drawn.size === rows.length) {
+    const way = 'give a development file, or cut a text into documents';
+    throw new DataError(`${name}: expected rows to hold a tenth of them out, got ${rows.length}; ${way}`, name);
+  }
+  const part = (isDrawn: boolean) => rows.filter((_, row) => drawn.has(row) === isDrawn) as LanguageSet['rows'];
+  return { train: await languageSet(name, part(false)), dev: await languageSet(`${name}/dev`, part(true)) };
 }
 
 async function setAside<K extends TaskKind>(
