@@ -99,7 +99,7 @@ const metricSets: { readonly [K in TaskKind]: (classes: readonly string[]) => Me
 
 /**
  * The metrics of a kind of task. A correlation that is undefined because all predictions or labels are equal counts as 0.
- * @param classes of several labels a row and of tags: those that have an F1 of their own, `f1.<label>`
+ * @param classes of several labels a row and of tags: up to 100 of them have an F1 of their own, `f1.<label>`
  */
 export function metricsFor<K extends TaskKind>(
   kind: K,
@@ -134,10 +134,17 @@ export function metricsLedBy(
   throw new ConfigError(`expected the metric of such data to be one of ${names.join(', ')}, got ${came}`, 'metric');
 }
 
+/** Most classes that have an F1 of their own, and the longest name of one, in characters. */
+const MOST_OWN = 100;
+
+function haveOwn(classes: readonly string[]): readonly string[] {
+  return classes.length <= MOST_OWN && classes.every(({ length }) => length <= MOST_OWN) ? classes : [];
+}
+
 /** F1 over all labels, its mean, and that of each. */
 function ofLabels(labels: readonly string[]): MetricSet<readonly number[]> {
   const column = (rows: LabelRows, label: number): number[] => rows.map((row) => row[label] as number);
-  const own = labels.map((name, label): [string, Metric<readonly number[]>] => [
+  const own = haveOwn(labels).map((name, label): [string, Metric<readonly number[]>] => [
     `f1.${name}`,
     (predicted, actual) => f1(column(predicted, label), column(actual, label)),
   ]);
@@ -148,7 +155,7 @@ function ofLabels(labels: readonly string[]): MetricSet<readonly number[]> {
 function ofTags(tags: readonly string[]): MetricSet<readonly string[]> {
   const types = [...new Set(tags.filter((tag) => ENTITY.test(tag)).map((tag) => tag.slice(2)))].sort();
   if (types.length === 0) return { primary: 'tokenAccuracy', metrics: { tokenAccuracy } };
-  const own = types.map((type): [string, Metric<readonly string[]>] => [
+  const own = haveOwn(types).map((type): [string, Metric<readonly string[]>] => [
     `f1.${type}`,
     (predicted, actual) => entityScores(predicted, actual).byType.get(type)?.f1 ?? 0,
   ]);
