@@ -12,6 +12,7 @@ import {
   IGNORED,
   rowLength,
 } from './encode.js';
+import { spreadRepeats } from './repeats.js';
 
 /**
  * Training rows are sorted by their length times a number drawn from [1 - JITTER, 1 + JITTER). Without it the mates of long rows,
@@ -38,7 +39,7 @@ export interface TrainingOptions extends BatchOptions {
 
 /**
  * Batches to train on: every row once an epoch, among rows of about its length and padded to the longest of them, in an order that
- * only the lengths, the options and the epoch decide. Only one batch of an epoch may hold fewer than `batchSize` rows.
+ * only the lengths, the options and the epoch decide; of pairs and triplets with no text twice in a batch, where that can be. Only one batch of an epoch may hold fewer than `batchSize` rows.
  * @throws ConfigError for an impossible option.
  */
 export function trainingData(data: AnyData, options: TrainingOptions): TrainingData {
@@ -52,13 +53,14 @@ function trainingOn(
   options: TrainingOptions,
 ): TrainingData & Required<Pick<TrainingData, 'holdOut'>> {
   const { batchSize, seed } = options;
+  const apart = repeatsApart(data);
   return {
     kind: data.kind,
     batchesPerEpoch: Math.ceil(rows.length / batchSize),
     epoch(index) {
       const rng = createRng(seed).fork(`epoch ${index}`);
       const jittered = (row: number): number => lengthOf(data, row) * (1 + JITTER * (2 * rng.uniform() - 1));
-      const batches = cut(sortedBy(rows, jittered), batchSize);
+      const batches = apart(cut(sortedBy(rows, jittered), batchSize));
       return Array.from(rng.permutation(batches.length), (batch) => batchOf(batches[batch] ?? [], data, options));
     },
     holdOut(count) {
@@ -75,6 +77,13 @@ function trainingOn(
       return { rest: trainingOn(part(false), data, options), heldOut: batchesByLength(part(true), data, options) };
     },
   };
+}
+
+/** Of pairs and triplets a batch has each text once, as far as that goes: what is right for one row is wrong for all others. */
+function repeatsApart(data: AnyData): (batches: number[][]) => number[][] {
+  if (data.kind !== 'pairs' && data.kind !== 'triplets') return (batches) => batches;
+  const keys = data.rows.map((row) => [...new Set(encodedTexts(row).map(({ ids }) => ids.join()))]);
+  return (batches) => spreadRepeats(batches, (row) => keys[row] ?? []);
 }
 
 /** Batches of these rows from the shortest to the longest, the same ones at every call; the last may hold fewer rows. */

@@ -190,6 +190,18 @@ describe('pairs and triplets', async () => {
     expect(scores['ndcgAt10']).toBeCloseTo((1 + 1 + 1 / Math.log2(4)) / 3, 12);
   });
 
+  it('are not twice in a batch, where that can be', async () => {
+    const rows = Array.from({ length: 64 }, (_, row) => ({ texts: [`q${row}`, `p${row % 8}`] }));
+    const encoded = encode(await createDataSet({ name: 'p', kind: 'pairs', classes: [], rows }));
+    const batches = trainingData(encoded, { batchSize: 8, seed: 3 }).epoch(0);
+    for (const { rows: of } of batches) expect(new Set(of.map((row) => row % 8)).size).toBe(8);
+    expect(batches.flatMap(({ rows: of }) => [...of]).sort((a, b) => a - b)).toEqual([...rows.keys()]);
+    const same = encode(
+      await createDataSet({ name: 'p', kind: 'pairs', classes: [], rows: rows.map(() => ({ texts: ['q', 'p'] })) }),
+    );
+    expect(trainingData(same, { batchSize: 8, seed: 3 }).epoch(0)).toHaveLength(8);
+  });
+
   it('have the negatives among what is found', () => {
     const { batches, score } = evaluationData(encode(triplets), { batchSize: 4 });
     // a?: a, ab, abc, c; its positive is second. c?: c

@@ -84,7 +84,9 @@ describe('readTask', () => {
 });
 
 describe('a task without a development file', () => {
-  const table = ['text\tlabel', ...Array.from({ length: 60 }, (_, row) => `text ${row % 50}\t${(row % 50) % 3}`)].join('\n');
+  const table = ['text\tlabel', ...Array.from({ length: 60 }, (_, row) => `text ${row % 50}\t${(row % 50) % 3}`)].join(
+    '\n',
+  );
 
   it('holds a tenth of its rows out, the same ones each time, equal texts on one side, each class in proportion', async () => {
     const read = await task({ 'a.tsv': table }, { dev: undefined });
