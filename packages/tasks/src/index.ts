@@ -1,6 +1,7 @@
 export {
   createDataSet,
   selectRows,
+  taskKinds,
   type DataSet,
   type LabelKind,
   type MultiLabelRow,

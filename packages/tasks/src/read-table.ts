@@ -1,8 +1,8 @@
 import { PeftError, type Storage } from '@peftjs/core';
-import { CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
+import { assertOneOf, CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
 import { assertColumnOptions, assertRecords, type ColumnOptions, knownColumns, layoutOf } from './columns.js';
 import { parseConll } from './conll.js';
-import { createDataSet, type DataSet, type RowsByKind, type TaskKind } from './data-set.js';
+import { createDataSet, type DataSet, type RowsByKind, type TaskKind, taskKinds } from './data-set.js';
 import { parseParquet } from './parquet.js';
 import { rowsOf } from './rows.js';
 import { checkSize, decodeText, excerpt, parseCsv, parseJsonLines, parseTsv, type Table } from './table.js';
@@ -73,12 +73,18 @@ export async function readTable<K extends TaskKind = TaskKind>(
 ): Promise<DataSet<K>> {
   const { path, like, kind = like?.kind, labelSeparator, scoreScale } = options;
   assertColumnOptions(options);
+  assertKind(kind);
   const table = await tableOf(bytes, options);
   const layout = layoutOf(table, { ...options, kind }, path);
   assertRecords(table, path);
   const read = rowsOf(table, { layout, kind, like, labelSeparator, scoreScale, path });
   if (like) checkTexts(like.rows[0], read.rows[0], path);
   return createDataSet({ name: fileStem(path), ...read } as Omit<DataSet<K>, 'fingerprint'>);
+}
+
+/** @throws ConfigError for a kind that there is not. */
+function assertKind(kind: TaskKind | undefined): void {
+  if (kind !== undefined) assertOneOf('kind', kind, taskKinds);
 }
 
 /** The name of a file without its folders and its extension. */

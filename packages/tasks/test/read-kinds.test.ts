@@ -286,6 +286,7 @@ describe('columns', () => {
     ['must be another column', { textColumn: 'a', labelColumn: 'a' }],
     ['labelSeparator', { labelSeparator: '' }],
     ['scoreScale', { scoreScale: 0 }],
+    ["kind is 'pair' (did you mean 'pairs'?)", { kind: 'pair' as never }],
   ])('are refused where they cannot be: %s', async (part, options) => {
     const reading = read('a.csv', 'a,label\nx,1\ny,0\n', options);
     await expect(reading).rejects.toThrow(ConfigError);

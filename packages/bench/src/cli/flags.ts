@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { ConfigError, didYouMean, warnOnce } from '@peftjs/core/method';
-import type { DocumentEnd, TaskKind } from '@peftjs/tasks';
+import { taskKinds, type DocumentEnd, type TaskKind } from '@peftjs/tasks';
 import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
 import { offeredMethods } from '../registry/methods.js';
 import {
@@ -79,7 +79,7 @@ export function withStudyFlags(command: Command): Command {
         'with tokens and ner_tags; CoNLL; for a language model .txt, or JSONL with text, with prompt and completion, or with messages',
     )
     .option('--dev <file>', 'the file that results are reported on: a tenth of the training rows without it')
-    .addOption(choice('--kind <name>', 'what the rows are, where their columns do not say it', KINDS))
+    .addOption(choice('--kind <name>', 'what the rows are, where their columns do not say it', taskKinds))
     .option('--text-column <name>', 'the column of the text, or of the first of two: text, text_a')
     .option('--pair-column <name>', 'the column of the second text: text_b')
     .option('--label-column <name>', 'the column of the label, the labels, the tags or the score: label')
@@ -125,15 +125,6 @@ function presetLines(): string[] {
   return all.map(({ name, about }) => `  ${name.padEnd(width)}  ${about}`);
 }
 
-const KINDS = [
-  'classification',
-  'regression',
-  'multi-label',
-  'token-classification',
-  'pairs',
-  'triplets',
-  'scored-pairs',
-] satisfies TaskKind[];
 const DOCUMENT_ENDS = ['file', 'paragraph', 'line'] satisfies DocumentEnd[];
 
 /** Lays preset, file and flags over one another. @throws ConfigError for flags that contradict each other. */

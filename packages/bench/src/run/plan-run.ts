@@ -102,7 +102,7 @@ function sayHeldOut({ name, train, dev, heldOut }: LoadedTask): void {
 
 /**
  * The model of a study.
- * @throws ConfigError for tasks that need different ones, UnsupportedError for a language task where it predicts no next token.
+ * @throws ConfigError for tasks that need different ones, UnsupportedError for a task that it has no head for.
  */
 async function modelFor(tasks: readonly LoadedTask[], name: string, engine: EnginePlan): Promise<PretrainedModel> {
   const [first] = tasks as readonly [LoadedTask];
@@ -116,12 +116,12 @@ async function modelFor(tasks: readonly LoadedTask[], name: string, engine: Engi
   }
   return fromPretrained(name, { resolvePackage: packageFolder, dtype: weightDtype(engine), task }).catch(
     (error: unknown) => {
-      if (!(error instanceof UnsupportedError) || task !== 'causal-lm') throw error;
-      throw new UnsupportedError(
-        `'${first.name}' is for a language model, and ${name} is none (${error.message}); name a decoder by --model, or give files with labels`,
-        'model',
-        error,
-      );
+      if (!(error instanceof UnsupportedError)) throw error;
+      const way =
+        task === 'causal-lm'
+          ? `is for a language model, and ${name} is none (${error.message}); name a decoder by --model, or give files with labels`
+          : `is for ${task}, which ${name} cannot do (${error.message}); name another model by --model`;
+      throw new UnsupportedError(`'${first.name}' ${way}`, 'model', error);
     },
   );
 }

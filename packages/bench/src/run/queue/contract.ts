@@ -4,6 +4,7 @@ import type { JobsOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import * as v from 'valibot';
 import { ConfigError, DataError } from '@peftjs/core/method';
+import { taskKinds } from '@peftjs/tasks';
 import type { DataSource } from '../../registry/tasks.js';
 import { anyNumber, canonical } from '../../results/json.js';
 import { trialResultSchema, type DoneTrial } from '../../results/schema.js';
@@ -91,7 +92,7 @@ const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const documentEnd = v.exactOptional(v.picklist(['file', 'paragraph', 'line']));
 const columns = v.exactOptional(
   v.strictObject({
-    kind: v.optional(text),
+    kind: v.optional(v.picklist(taskKinds)),
     textColumn: v.optional(text),
     pairColumn: v.optional(text),
     labelColumn: v.optional(text),
