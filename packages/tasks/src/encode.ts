@@ -137,9 +137,26 @@ export function encodeRows<K extends TaskKind>(
   return { name, kind, classes, rows, maxTokens, truncated };
 }
 
+/**
+ * Tokenises texts, or pairs of texts, to compute outputs of: see `inputBatches`. A longer one is cut to `maxTokens` tokens.
+ * @throws ConfigError for an impossible `maxTokens`, DataError for a text without any token.
+ */
+export function encodeTexts(
+  texts: readonly (string | readonly [text: string, pair: string])[],
+  tokenizer: Tokenizer,
+  { maxTokens }: Pick<EncodeOptions, 'maxTokens'>,
+): EncodedText[] {
+  checkPositive('maxTokens', maxTokens);
+  const encoder = { dataSet: { name: 'texts' }, tokenizer, limits: { maxTokens } };
+  return texts.map((one, index) => {
+    const [text, pair] = typeof one === 'string' ? [one] : one;
+    return encodedText(text, pair, index, encoder).row;
+  });
+}
+
 /** What encodes the rows of a data set. */
 interface Encoder {
-  readonly dataSet: DataSet<TaskKind>;
+  readonly dataSet: Pick<DataSet, 'name'>;
   readonly tokenizer: Tokenizer;
   readonly limits: EncodeOptions;
 }
@@ -213,12 +230,12 @@ function checkTruncation(truncation: Truncation, { name, rows }: DataSet<TaskKin
   throw new ConfigError(`expected a truncation that the tokenizer knows, ${known}, got '${truncation}'`, 'truncation');
 }
 
-function tooLong({ name }: DataSet<TaskKind>, index: number, { maxTokens, truncation }: EncodeOptions): DataError {
+function tooLong({ name }: Pick<DataSet, 'name'>, index: number, { maxTokens, truncation }: EncodeOptions): DataError {
   const rest = `truncation '${truncation}' leaves more of row ${index + 1}; allow more or truncate 'longest_first'`;
   return new DataError(`${name}: expected at most ${maxTokens} tokens, but ${rest}`, name);
 }
 
-function withoutTokens({ name }: DataSet<TaskKind>, index: number, text: string): DataError {
+function withoutTokens({ name }: Pick<DataSet, 'name'>, index: number, text: string): DataError {
   const shown = JSON.stringify(text.slice(0, 60));
   return new DataError(`${name}: expected row ${index + 1} to have tokens, got none from ${shown}; remove it`, name);
 }

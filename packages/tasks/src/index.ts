@@ -47,6 +47,7 @@ export {
 } from './split.js';
 export {
   encodeRows,
+  encodeTexts,
   type EncodedData,
   type EncodedMultiLabelRow,
   type EncodedRow,

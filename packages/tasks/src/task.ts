@@ -159,7 +159,13 @@ function ofTags(tags: readonly string[]): MetricSet<readonly string[]> {
     `f1.${type}`,
     (predicted, actual) => entityScores(predicted, actual).byType.get(type)?.f1 ?? 0,
   ]);
-  return { primary: 'entityF1', metrics: { entityF1, tokenAccuracy, ...Object.fromEntries(own) } };
+  const metrics = {
+    entityF1,
+    entityPrecision: (predicted: Taggings, actual: Taggings) => entityScores(predicted, actual).precision,
+    entityRecall: (predicted: Taggings, actual: Taggings) => entityScores(predicted, actual).recall,
+    tokenAccuracy,
+  };
+  return { primary: 'entityF1', metrics: { ...metrics, ...Object.fromEntries(own) } };
 }
 
 /** The tags of IOB1, IOB2, IOE and IOBES that are part of an entity. */

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import {
   createDataSet,
   encodeRows,
+  encodeTexts,
   evaluationData,
   inputBatches,
   splitSelection,
@@ -109,7 +110,13 @@ describe('tagged rows', async () => {
     );
     expect(primaryMetric).toBe('entityF1');
     // found: X at 'ab'; X at 'd'; X at 'efg'. there: X at 'ab'; X at 'efg' 'h'
-    const scores = { entityF1: (2 * 1) / (3 + 2), tokenAccuracy: 3 / 5, 'f1.X': 2 / 5 };
+    const scores = {
+      entityF1: expect.closeTo((2 * 1) / (3 + 2), 12) as number,
+      entityPrecision: 1 / 3,
+      entityRecall: 1 / 2,
+      tokenAccuracy: 3 / 5,
+      'f1.X': expect.closeTo(2 / 5, 12) as number,
+    };
     expect(score(outputs)).toEqual(scores);
     const summaries = outputs.map((output, row) => summarise?.(row, output) as Float32Array);
     expect(summaries.map((summary) => [...summary])).toEqual([[0, 2], [0, 0, 2]]); // prettier-ignore
@@ -257,6 +264,16 @@ describe('scored pairs', async () => {
     const product = (a: number[], b: number[]) => a.reduce((sum, value, at) => sum + value * (b[at] ?? 0), 0);
     const [a = [], b = []] = known.map(centred);
     expect(scores['pearson']).toBeCloseTo(product(a, b) / Math.sqrt(product(a, a) * product(b, b)), 7);
+  });
+});
+
+describe('encodeTexts', () => {
+  it('gives the tokens of texts and pairs, cut where they are longer', () => {
+    const paired: Tokenizer = { encode: (text, pair) => ({ ids: codes(text + (pair ?? '')), typeIds: [0, 1] }) };
+    const [text, pair] = encodeTexts(['a', ['b', 'cd']], paired, { maxTokens: 2 });
+    expect(text?.ids).toEqual(Int32Array.from(codes('a')));
+    expect(pair).toEqual({ ids: Int32Array.from(codes('bc')), typeIds: Int32Array.of(0, 1) });
+    expect(() => encodeTexts(['a', ''], characters, { maxTokens: 2 })).toThrow('texts: expected row 2 to have tokens');
   });
 });
 
