@@ -11,6 +11,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-bad-'));
   const good = 'text\tlabel\nso good\t1\nso bad\t0\nfine\t1\nno\t0\n';
   await writeFile(file('good.tsv'), good);
+  await writeFile(file('two.tsv'), 'text\tlabel\nso good\t1\nso bad\t0\n');
   await writeFile(file('empty.tsv'), '');
   await writeFile(file('columns.tsv'), 'sentence\tlabel\nso good\t1\n');
   await writeFile(file('one-class.tsv'), 'text\tlabel\nso good\t1\nfine\t1\n');
@@ -116,7 +117,7 @@ const cases: [string, string, RegExp][] = [
   ],
   ['a manifest of an unknown preset', 'manifest --kubernetes --image x --preset fast --out <out>', /'fast'; expected/],
   ['no seeds', 'run --seeds 0 --out <out>', /seeds.*'0'/],
-  ['a training file alone', 'run --train <good.tsv> --out <out>', /--dev is missing/],
+  ['a training file of two rows alone', 'run --train <two.tsv> --out <out>', /two: expected two classes to train on/],
   ['a missing file', 'run --train <none.tsv> --dev <good.tsv> --out <out>', /none\.tsv/],
   ['an empty file', 'run --train <empty.tsv> --dev <good.tsv> --out <out>', /empty\.tsv/],
   ['wrong columns', 'run --train <columns.tsv> --dev <good.tsv> --out <out>', /columns\.tsv.*sentence/],

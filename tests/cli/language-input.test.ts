@@ -116,7 +116,7 @@ const cases: [string, string, RegExp][] = [
   [
     'documents of a table',
     'run --train <labels.tsv> --dev <labels.tsv> --document-end line --out <out>',
-    /--document-end cuts \.txt files for a language model; 'labels' is a classification/,
+    /--document-end cuts \.txt files for a language model; 'labels' is data for classification/,
   ],
   [
     'documents of a task that comes along',

@@ -12,7 +12,7 @@ import { farthestTensor, referenceExecutor, relativeDistance } from '@peftjs/cor
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
-import { createDataSet, encodeRows, evaluationData, trainingData, type DataSet } from '@peftjs/tasks';
+import { createDataSet, encodeRows, evaluationData, trainingData, type DataSet, type LabelKind } from '@peftjs/tasks';
 import { describe, expect, it } from 'vitest';
 import {
   bertFiles,
@@ -35,7 +35,7 @@ const layers = [0, 1, 2];
 const encodings = (rows: readonly number[]) => rows.map((row) => encodingOf(model, row));
 
 /** The texts of the golden file as a data set. */
-function dataSet(): Promise<DataSet> {
+function dataSet(): Promise<DataSet<LabelKind>> {
   const rows = expected.texts.map(({ texts: [text, pair] }, row) => ({ text, label: row % 3, ...(pair && { pair }) }));
   return createDataSet({ name: 'texts', kind: 'classification', classes: ['0', '1', '2'], rows });
 }

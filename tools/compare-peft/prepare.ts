@@ -11,7 +11,15 @@ import { parseArgs } from 'node:util';
 import { attach, diskStorage, savePretrained } from '@peftjs/core';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
-import { embeddedTasks, encodeRows, glueTask, type DataSet, type EncodedData, type Task } from '@peftjs/tasks';
+import {
+  embeddedTasks,
+  encodeRows,
+  glueTask,
+  type DataSet,
+  type EncodedData,
+  type Task,
+  type LabelKind,
+} from '@peftjs/tasks';
 import { dataOf, planOf, runFolder, taskFile, type PreparedRow, type PreparedTask } from './prepared.js';
 import { settings, tableTasks, taskSettings } from './settings.js';
 
@@ -31,7 +39,7 @@ async function prepare(name: string, modelFolder: string, to: string): Promise<v
   const source = await readTask(name);
   const model = await fromPretrained(modelFolder, { numLabels: source.classes.length || 1 });
   const { maxTokens } = settings;
-  const encode = (set: DataSet): EncodedData => encodeRows(set, model.tokenizer, { maxTokens });
+  const encode = (set: DataSet<LabelKind>): EncodedData<LabelKind> => encodeRows(set, model.tokenizer, { maxTokens });
   const all = encode(source.train);
   const train = { ...all, rows: all.rows.slice(0, taskSettings(name).firstRows) };
   const dev = encode(source.dev);
@@ -58,7 +66,7 @@ async function prepareRun(
 }
 
 /** A GLUE task from the folder of the data, or one that comes with an npm package. */
-function readTask(name: string): Promise<Task> {
+function readTask(name: string): Promise<Task<LabelKind>> {
   const embedded = embeddedTasks.get(name);
   if (!embedded) return glueTask(name, flags.data, diskStorage());
   const require = createRequire(import.meta.url);
@@ -68,6 +76,6 @@ function readTask(name: string): Promise<Task> {
   });
 }
 
-function preparedRows({ rows }: EncodedData): PreparedRow[] {
+function preparedRows({ rows }: EncodedData<LabelKind>): PreparedRow[] {
   return rows.map(({ ids, typeIds = ids.map(() => 0), label }) => ({ ids: [...ids], typeIds: [...typeIds], label }));
 }

@@ -1,7 +1,7 @@
 /** What both sides train on, as prepare.ts writes it: tokens, the batches of every epoch, and the adapter to start from. */
 import { readFile } from 'node:fs/promises';
 import type { TrainingData, EvaluationData } from '@peftjs/core';
-import { evaluationData, glueName, glueTasks, trainingData, type EncodedData } from '@peftjs/tasks';
+import { evaluationData, glueName, glueTasks, trainingData, type EncodedData, type LabelKind } from '@peftjs/tasks';
 import { settings, taskSettings } from './settings.js';
 
 /** A task in tokens. */
@@ -68,10 +68,15 @@ function planned({ rows, inputs }: EvaluationData['batches'][number]): PlannedBa
   return { rows, tokens: inputs.inputIds?.shape[1] ?? 0 };
 }
 
-function encoded(name: string, kind: EncodedData['kind'], rows: readonly PreparedRow[]): EncodedData {
+function encoded(
+  name: string,
+  kind: EncodedData<LabelKind>['kind'],
+  rows: readonly PreparedRow[],
+): EncodedData<LabelKind> {
   return {
     name,
     kind,
+    classes: [],
     rows: rows.map(({ ids, typeIds, label }) => ({
       ids: Int32Array.from(ids),
       typeIds: Int32Array.from(typeIds),

@@ -12,6 +12,7 @@ export {
 } from './errors.js';
 export {
   assertKnownOptions,
+  assertOneOf,
   describe,
   dropoutRate,
   integerFrom,

@@ -30,7 +30,7 @@ export { drawNoise } from './runtime/noise.js';
 export { actingParts, type ActingParts } from './adapter/acting.js';
 export { forward, type ForwardTensors } from './adapter/scope.js';
 export { plainNamed, type Named, type Settings } from './settings.js';
-export type { Loss, LossBatch, LossFunction } from './losses/loss.js';
+export { assertReads, type Loss, type LossBatch, type LossFunction } from './losses/loss.js';
 export type { BinaryCrossEntropyOptions, CrossEntropyOptions } from './losses/losses.js';
 export { lossFor } from './losses/losses.js';
 export type { CarriedKind, CarriedLike, CarrySlot, Optimizer, OptimizerStep, Slot } from './optimizers/optimizer.js';

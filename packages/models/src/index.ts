@@ -4,7 +4,7 @@ export type { Pooling, PoolingMode } from './pooling.js';
 export { generate, generateChat, generateText, openGenerator, type TextGenerator } from './generation/generate.js';
 export type { Generated, GenerateOptions, WrittenToken } from './generation/options.js';
 export type { GenerateChatOptions, GenerateTextOptions } from './generation/text.js';
-export type { EncodeOptions, Encoding, Tokenizer } from './tokenizer.js';
+export type { EncodeOptions, Encoding, Tokenizer, WordEncoding } from './tokenizer.js';
 export type { TokenSpan } from './token-spans.js';
 export type { ChatMessage, ChatTemplate } from './chat-template.js';
 export type { LoadProgress } from './folder.js';

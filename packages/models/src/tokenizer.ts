@@ -20,6 +20,12 @@ export interface Encoding {
 /** Which text of a pair that is too long loses tokens: the longer one, one after the other; always the first; always the second. */
 type Truncation = 'longest_first' | 'only_first' | 'only_second';
 
+/** What a model reads of a sentence in words. */
+export interface WordEncoding extends Encoding {
+  /** The number of the word that each token is of; undefined for tokens around the sentence. A word may have no tokens. */
+  readonly words: (number | undefined)[];
+}
+
 /** How a text is encoded. */
 export interface EncodeOptions {
   /**
@@ -40,6 +46,11 @@ export interface Tokenizer {
    * first; the tokens that close a text stay. An empty pair is no pair.
    */
   encode(text: string, pair?: string, options?: EncodeOptions): Encoding;
+  /**
+   * The ids of a sentence that is cut into words already, as transformers has them with `is_split_into_words=True`; words of byte-level
+   * tokenizers are read as with `add_prefix_space=True`: with a blank before each. What is too long loses its last tokens.
+   */
+  encodeWords(words: readonly string[], options?: Pick<EncodeOptions, 'maxTokens'>): WordEncoding;
   /** The truncations that `encode` knows. */
   readonly truncations: readonly Truncation[];
   /** Every id of a text: nothing is put around it, and nothing is cut. */
@@ -142,6 +153,7 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
     const read = text.slice(0, mostCharacters);
     return findSpans(read, tokenizer.tokenize(read));
   };
+  const blank = blankBeforeWords(definition);
   const isUnread = (text = ''): boolean => text.length > mostCharacters && text.slice(mostCharacters).trim() !== '';
   return {
     fingerprint,
@@ -169,7 +181,27 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
         ...(options.spans && { spans: around(tokens, keptSpans([text, pair], counts, spansOf)) }),
       };
     },
+    encodeWords(words, options = {}) {
+      const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
+      const idsOfWords = words.map((word) => idsOf(`${blank}${word}`));
+      const limit = { most, special: tokensAround[0] as number, truncation: 'longest_first' } as const;
+      const { tokens, types, truncated } = shortened(tokenizer, idsOfWords.flat(), null, limit);
+      const wordOf = idsOfWords.flatMap((own, word) => own.map(() => word));
+      return {
+        ids: tokens.map((token) => (typeof token === 'number' ? token : idOf(token))),
+        ...(types && tokenTypes > 1 && { typeIds: types }),
+        truncated: truncated || words.some(isUnread),
+        words: around(tokens, wordOf).map((word) => word ?? undefined),
+      };
+    },
   };
+}
+
+/** What a word begins with: the tokens of byte-level tokenizers have the blank before a word, unless they put one there themselves. */
+function blankBeforeWords({ pre_tokenizer: cut }: TokenizerDefinition): '' | ' ' {
+  const steps = [cut, ...[field(cut, 'pretokenizers') ?? []].flat()];
+  const byteLevel = steps.find((step) => field(step, 'type') === 'ByteLevel');
+  return byteLevel !== undefined && field(byteLevel, 'add_prefix_space') !== true ? ' ' : '';
 }
 
 function specialTokensOf({ added_tokens: added }: TokenizerDefinition): Map<string, number> {
@@ -247,10 +279,10 @@ function keptSpans(
   return texts.flatMap((text, place) => (text ? spansOf(text).slice(0, counts[place]) : []));
 }
 
-/** A span for each token of a text, null for those around it, which stand there by name. */
-function around(tokens: Sequence['tokens'], spans: readonly TokenSpan[]): (TokenSpan | null)[] {
+/** What belongs to each token of a text, null for those around it, which stand there by name. */
+function around<T>(tokens: Sequence['tokens'], ofText: readonly T[]): (T | null)[] {
   let next = 0;
-  return tokens.map((token) => (typeof token === 'number' ? (spans[next++] ?? null) : null));
+  return tokens.map((token) => (typeof token === 'number' ? (ofText[next++] ?? null) : null));
 }
 
 const keptLengths: Readonly<Record<Truncation, typeof longestFirst>> = {

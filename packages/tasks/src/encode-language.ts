@@ -1,5 +1,5 @@
 import { ConfigError, DataError, warnOnce } from '@peftjs/core/method';
-import { checkPositive } from './encode.js';
+import { checkPositive, IGNORED } from './encode.js';
 import { areChats, type ChatRow, type LanguageSet, type Message, type PromptRow, type TextRow } from './language.js';
 
 /** What turns text into tokens for a model that predicts the next one. */
@@ -130,7 +130,7 @@ function joined(segments: readonly Segment[], row: PromptRow | ChatRow, { tokeni
   const add = (tokens: readonly number[], learnt: boolean): void => {
     for (const id of tokens) {
       ids.push(id);
-      labels.push(learnt ? id : ignored);
+      labels.push(learnt ? id : IGNORED);
     }
   };
   const isPrompt = 'prompt' in row;
@@ -153,7 +153,7 @@ export interface CausalData {
   readonly leftOut: number;
 }
 
-/** The tokens of a row, and at the same places those that are to be predicted: a token, or `ignored`. */
+/** The tokens of a row, and at the same places those that are to be predicted: a token, or -100. */
 export interface CausalRow {
   readonly ids: Int32Array;
   readonly labels: Int32Array;
@@ -165,9 +165,6 @@ export interface CausalRow {
 export function countTruncated(rows: readonly CausalRow[]): number {
   return rows.filter(({ truncated }) => truncated).length;
 }
-
-/** The label of a token that is read but not learnt. */
-export const ignored = -100;
 
 /** Whether there is a token to predict: the first one of a row has nothing before it. */
 function hasTargets({ labels }: CausalRow): boolean {

@@ -1,44 +1,113 @@
 import type { Batch, EvaluationData } from '@peftjs/core';
 import { ShapeError } from '@peftjs/core/method';
-import { batchesByLength, type BatchOptions } from './batches.js';
-import type { CausalData, CausalRow } from './encode-language.js';
-import { checkPositive, type EncodedData } from './encode.js';
+import { type BatchOptions, batchesByLength } from './batches.js';
+import type { LabelKind, TaskKind } from './data-set.js';
+import { type Judged, nearestTexts, textCosines } from './embedding-evaluation.js';
+import { checkPositive, type EncodedData, type EncodedRow } from './encode.js';
 import { type MetricSet, metricsFor } from './task.js';
+
+/** How rows are judged. */
+export interface EvaluationOptions extends BatchOptions {
+  /** Default: `metricsFor` the kind of the data and its classes. */
+  readonly metrics?: MetricSet<never> | undefined;
+}
 
 /** Batches with labels to judge a model by. */
 export interface LabelledEvaluation extends EvaluationData {
   readonly batches: readonly Batch[];
 }
 
-/** How rows are judged. */
-export interface EvaluationOptions extends BatchOptions {
-  /** Default: `metricsFor` the kind of the data. */
-  readonly metrics?: MetricSet | undefined;
-}
+/** Kinds whose rows are labelled texts, and no texts to embed. */
+type LabelledKind = LabelKind | 'multi-label' | 'token-classification';
 
 /**
  * Batches to judge a model by, from the shortest rows to the longest, the same ones at every call. `score` takes the outputs row
- * after row as in the data set: a batch says by `rows` which ones it holds.
+ * after row as in the data set: a batch says by `rows` which ones it holds. Of pairs and triplets the batches have every distinct text
+ * once, and each anchor is to find its positives among all texts that are positives or negatives.
  * @throws ConfigError for an impossible option.
  */
-export function evaluationData(data: EncodedData, options: EvaluationOptions): LabelledEvaluation {
-  const { metrics = metricsFor(data.kind) } = options;
+export function evaluationData(data: EncodedData<LabelledKind>, options: EvaluationOptions): LabelledEvaluation;
+export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData;
+export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData {
+  const { metrics = metricsFor(data.kind, data.classes) } = options;
   checkPositive('batchSize', options.batchSize);
-  const actual = data.rows.map(({ label }) => label);
+  const { predicted, actual, ...computed } = judged(data, options);
+  const expected = computed.batches.reduce((sum, { rows }) => sum + rows.length, 0);
   return {
-    batches: batchesByLength(data.rows.keys(), data, options),
+    ...computed,
     primaryMetric: metrics.primary,
     score(outputs) {
-      if (outputs.length !== actual.length) {
-        throw new ShapeError(`${data.name}: expected the outputs of ${actual.length} rows, got ${outputs.length}`);
+      if (outputs.length !== expected) {
+        throw new ShapeError(`${data.name}: expected the outputs of ${expected} rows, got ${outputs.length}`);
       }
-      const predicted = outputs.map(data.kind === 'classification' ? strongest : first);
-      const scores = Object.entries(metrics.metrics).map(
-        ([name, metric]) => [name, metric(predicted, actual)] as const,
-      );
-      return Object.fromEntries(scores);
+      const [of, are] = [predicted(outputs), actual] as [readonly never[], readonly never[]]; // of the kind of the metrics
+      return Object.fromEntries(Object.entries(metrics.metrics).map(([name, metric]) => [name, metric(of, are)]));
     },
   };
+}
+
+function judged(data: EncodedData<TaskKind>, options: BatchOptions): Judged {
+  if (isOf(data, 'scored-pairs')) return textCosines(data, options);
+  if (isOf(data, 'pairs') || isOf(data, 'triplets')) return nearestTexts(data, options);
+  const batches = batchesByLength(data.rows.keys(), data, options);
+  if (isOf(data, 'token-classification')) return judgedTags(data, batches);
+  if (isOf(data, 'multi-label')) {
+    const ofRow = (labels: readonly number[]): number[] =>
+      data.classes.map((_, label) => Number(labels.includes(label)));
+    return {
+      batches,
+      predicted: (outputs) => outputs.map(likely),
+      actual: data.rows.map(({ labels }) => ofRow(labels)),
+    };
+  }
+  const predictedOf = data.kind === 'classification' ? strongest : first;
+  const actual = (data.rows as readonly EncodedRow[]).map(({ label }) => label);
+  return { batches, predicted: (outputs) => outputs.map(predictedOf), actual };
+}
+
+function isOf<K extends TaskKind>(data: EncodedData<TaskKind>, kind: K): data is EncodedData<K> {
+  return data.kind === kind;
+}
+
+/**
+ * The tags of the words of each row, by their first tokens; words that were cut off are not judged. A summary has the tag of each word by its
+ * number, so that the logits of all tokens of all rows are never held together.
+ */
+function judgedTags(
+  { rows, classes }: EncodedData<'token-classification'>,
+  batches: EvaluationData['batches'],
+): Judged {
+  const padded = new Map(
+    batches.flatMap((batch) => batch.rows.map((row) => [row, batch.inputs['inputIds']?.shape[1] as number] as const)),
+  );
+  const wordsOf = rows.map(({ labels }) => [...labels.keys()].filter((token) => (labels[token] as number) >= 0));
+  const summarise = (row: number, logits: Float32Array): Float32Array => {
+    const width = logits.length / (padded.get(row) as number);
+    const tagOf = (token: number): number => strongest(logits.subarray(token * width, (token + 1) * width));
+    return Float32Array.from(wordsOf[row] ?? [], tagOf);
+  };
+  const isSummary = (row: number, output: Float32Array): boolean => output.length === wordsOf[row]?.length;
+  const named = (tag: number): string => classes[tag] ?? NO_TAG;
+  return {
+    batches,
+    summarise,
+    predicted: (outputs) =>
+      outputs.map((output, row) => Array.from(isSummary(row, output) ? output : summarise(row, output), named)),
+    actual: rows.map(({ labels }) =>
+      Array.from(
+        labels.filter((label) => label >= 0),
+        named,
+      ),
+    ),
+  };
+}
+
+/** What is predicted where no logit is a number: never right. */
+const NO_TAG = '?';
+
+/** The labels whose probability, the sigmoid of the logit, is above one half. */
+function likely(logits: Float32Array): number[] {
+  return Array.from(logits, (logit) => Number(logit > 0));
 }
 
 /** The class with the largest logit, the lower one of equals; -1, which is never right, if no logit is a number. */
@@ -52,111 +121,4 @@ function strongest(logits: Float32Array): number {
 
 function first(outputs: Float32Array): number {
   return outputs[0] ?? NaN;
-}
-
-/** Batches to judge a language model by. */
-export interface CausalEvaluation extends LabelledEvaluation {
-  /**
-   * What `score` needs of a row: the sum of its losses and the number of its predicted tokens, instead of its logits `[tokens,
-   * vocabulary]`, which for all rows would not fit into memory: `evaluate` and `train` hold those of one batch at a time.
-   */
-  summarise(row: number, logits: Float32Array): Float32Array;
-  /** Perplexity and mean log-likelihood of a token, from the logits of each row or from what `summarise` made of them. */
-  score(outputs: readonly Float32Array[]): Record<string, number>;
-}
-
-/**
- * Batches of a language set in a fixed order, judged by `perplexity`, of which less is better and which selects a checkpoint.
- * @throws ConfigError for an impossible option.
- */
-export function causalEvaluation(data: CausalData, options: BatchOptions): CausalEvaluation {
-  checkPositive('batchSize', options.batchSize);
-  const batches = batchesByLength(data.rows.keys(), data, options);
-  const padded = new Map(
-    batches.flatMap(({ rows, labels }) => rows.map((row) => [row, labels.shape[1] as number] as const)),
-  );
-  const lossOf = (row: number, logits: Float32Array): TokenLoss =>
-    tokenLoss(logits, labelsOf(data.rows[row] as CausalRow, padded.get(row) as number));
-  return {
-    batches,
-    primaryMetric: 'perplexity',
-    lowerIsBetter: true,
-    summarise(row, logits) {
-      const { sum, tokens } = lossOf(row, logits);
-      return Float32Array.of(sum, tokens);
-    },
-    score(outputs) {
-      if (outputs.length !== data.rows.length) {
-        throw new ShapeError(`${data.name}: expected the outputs of ${data.rows.length} rows, got ${outputs.length}`);
-      }
-      const losses = outputs.map((output, row) => summaryIn(output) ?? lossOf(row, output));
-      return { perplexity: perplexity(losses), meanLogLikelihood: meanLogLikelihood(losses) };
-    },
-  };
-}
-
-/** Two numbers are a summary: logits are of two tokens and of a vocabulary at least. */
-function summaryIn(output: Float32Array): TokenLoss | undefined {
-  return output.length === 2 ? { sum: output[0] as number, tokens: output[1] as number } : undefined;
-}
-
-/** The labels of a row, and none for its padding. */
-function labelsOf({ labels }: CausalRow, tokens: number): Int32Array {
-  const filled = new Int32Array(tokens).fill(-1);
-  filled.set(labels);
-  return filled;
-}
-
-/** How badly tokens were predicted: the sum of their negative log-likelihoods, and how many there were. */
-export interface TokenLoss {
-  readonly sum: number;
-  readonly tokens: number;
-}
-
-/**
- * The loss of a row: a token's logits are held against the label of the next. @param logits `[tokens, vocabulary]`, row-major @param labels `[tokens]`, below 0 where none is predicted
- * @throws ShapeError when a label lies outside of the vocabulary or the logits are not a table of so many tokens.
- */
-export function tokenLoss(logits: Float32Array, labels: Int32Array): TokenLoss {
-  const vocabulary = logits.length / labels.length;
-  if (!Number.isInteger(vocabulary)) {
-    throw new ShapeError(`expected logits for each of ${labels.length} tokens, got ${logits.length} numbers`);
-  }
-  let sum = 0;
-  let tokens = 0;
-  labels.subarray(1).forEach((label, token) => {
-    if (label < 0) return;
-    if (label >= vocabulary) throw new ShapeError(`expected labels below ${vocabulary}, got ${label}`);
-    sum -= logLikelihood(logits.subarray(token * vocabulary, (token + 1) * vocabulary), label);
-    tokens++;
-  });
-  return { sum, tokens };
-}
-
-/**
- * exp( - (1/N) sum_i log p(x_i | x_<i) ), over the N tokens that are predicted: of a row those after its first, and of an instruction
- * those of the answer. NaN without tokens, infinite where the exponential is.
- */
-export function perplexity(losses: Iterable<TokenLoss>): number {
-  return Math.exp(-meanLogLikelihood(losses));
-}
-
-/** Mean log-likelihood of a token: the logarithm of the inverse perplexity, and higher is better. NaN without tokens. */
-export function meanLogLikelihood(losses: Iterable<TokenLoss>): number {
-  let sum = 0;
-  let tokens = 0;
-  for (const loss of losses) {
-    sum += loss.sum;
-    tokens += loss.tokens;
-  }
-  return -sum / tokens;
-}
-
-/** Logarithm of the softmax at one place, by the largest logit first, so that nothing overflows. */
-function logLikelihood(logits: Float32Array, label: number): number {
-  let largest = -Infinity;
-  for (const logit of logits) if (!(logit <= largest)) largest = logit; // a NaN stays
-  let total = 0;
-  for (const logit of logits) total += Math.exp(logit - largest);
-  return (logits[label] as number) - largest - Math.log(total);
 }

@@ -1,6 +1,6 @@
 import type { Storage } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
-import { type DataSet } from './data-set.js';
+import type { DataSet, LabelKind } from './data-set.js';
 import { metricSet, type MetricSet, type Task, taskOf } from './task.js';
 import { parseParquet } from './parquet.js';
 import { applySplit, firstFile, publishedRows, type PublishedTaskOptions, type ReadHubFile } from './published.js';
@@ -20,7 +20,7 @@ export async function glueTask(
   folder: string,
   storage: Storage,
   options: PublishedTaskOptions = {},
-): Promise<Task> {
+): Promise<Task<LabelKind>> {
   const entry = glueEntry(name);
   const read = async (split: GlueDev) => {
     const path = await firstFile(splitPaths(entry, split), folder, storage);
@@ -38,7 +38,7 @@ export async function readHubGlue(
   name: string,
   readFile: ReadHubFile,
   options: PublishedTaskOptions = {},
-): Promise<Task> {
+): Promise<Task<LabelKind>> {
   const entry = glueEntry(name);
   const read = async (split: GlueDev) => {
     const path = hubPath(entry, split);
@@ -54,16 +54,16 @@ export async function readHubGlue(
 export async function readGlueFile(
   bytes: Uint8Array,
   { task, path }: { readonly task: string; readonly path: string },
-): Promise<DataSet> {
+): Promise<DataSet<LabelKind>> {
   const entry = glueEntry(task);
   return readSplit(bytes, entry, { name: entry.name, path });
 }
 
 async function assemble(
   entry: GlueEntry,
-  read: (split: GlueDev) => Promise<DataSet>,
+  read: (split: GlueDev) => Promise<DataSet<LabelKind>>,
   { split = 'official', seed }: PublishedTaskOptions,
-): Promise<Task> {
+): Promise<Task<LabelKind>> {
   const [first, ...others] = entry.devs as [GlueDev, ...GlueDev[]];
   const task = taskOf(entry.name, await read(train), await read(first), entry.metrics);
   const also = await Promise.all(others.map(async (dev) => [dev.file.replace('dev_', ''), await read(dev)] as const));
@@ -71,7 +71,11 @@ async function assemble(
   return applySplit(whole, split, { halved: entry.halved, seed });
 }
 
-async function readSplit(bytes: Uint8Array, entry: GlueEntry, at: { name: string; path: string }): Promise<DataSet> {
+async function readSplit(
+  bytes: Uint8Array,
+  entry: GlueEntry,
+  at: { name: string; path: string },
+): Promise<DataSet<LabelKind>> {
   const { classes, columns, header, hub, skipsBrokenLines } = entry;
   if (at.path.endsWith('.parquet')) {
     const layout = { ...hub, label: 'label', classes };

@@ -1,12 +1,20 @@
-export { createDataSet, selectRows, type DataSet, type Row, type TaskKind } from './data-set.js';
 export {
-  readTable,
-  type ReadTableOptions,
-  type TableFormat,
-  type TableReader,
-  readTask,
-  type ReadTaskOptions,
-} from './read-table.js';
+  createDataSet,
+  selectRows,
+  taskKinds,
+  type DataSet,
+  type LabelKind,
+  type MultiLabelRow,
+  type Row,
+  type RowsByKind,
+  type ScoredRow,
+  type TaggedRow,
+  type TaskKind,
+  type TextsRow,
+} from './data-set.js';
+export type { ColumnOptions } from './columns.js';
+export { readTable, type ReadTableOptions, type TableFormat, type TableReader } from './read-table.js';
+export { readLanguageTask, readTask, type LanguageTaskFiles, type ReadTaskOptions } from './read-task.js';
 export type { Table, TableRecord } from './table.js';
 export { embeddedTasks, type EmbeddedTask, type ReadPackageFile } from './embedded.js';
 export {
@@ -28,29 +36,44 @@ export {
   type HalfDevOptions,
   type PublishedSplit,
 } from './published.js';
-export { sliceRows, splitSelection, type SelectionSplit, sliceCausal, splitCausal, type CausalSplit } from './split.js';
+export {
+  holdOutDev,
+  sliceRows,
+  splitSelection,
+  type SelectionSplit,
+  sliceCausal,
+  splitCausal,
+  type CausalSplit,
+} from './split.js';
 export {
   encodeRows,
+  encodeTexts,
   type EncodedData,
+  type EncodedMultiLabelRow,
   type EncodedRow,
+  type EncodedRowsByKind,
+  type EncodedScoredRow,
+  type EncodedTaggedRow,
+  type EncodedText,
+  type EncodedTextsRow,
   type EncodeOptions,
   type TokenIds,
   type Tokenizer,
   type Truncation,
+  type WordTokens,
   fittingTokens,
+  rowLength,
 } from './encode.js';
 export {
   areChats,
   areTexts,
   languageSet,
   readLanguageSet,
-  readLanguageTask,
   type ChatRow,
   type DocumentEnd,
   type LanguageSet,
   type LanguageSetOptions,
   type LanguageTask,
-  type LanguageTaskFiles,
   type Message,
   type PromptRow,
   type Role,
@@ -66,6 +89,7 @@ export {
   type CausalData,
   type CausalRow,
 } from './encode-language.js';
+export { evaluationData, type EvaluationOptions, type LabelledEvaluation } from './evaluation.js';
 export {
   causalEvaluation,
   type CausalEvaluation,
@@ -73,11 +97,8 @@ export {
   perplexity,
   tokenLoss,
   type TokenLoss,
-  evaluationData,
-  type EvaluationOptions,
-  type LabelledEvaluation,
-} from './evaluation.js';
-export { paddingShare, trainingData, type BatchOptions, type TrainingOptions } from './batches.js';
+} from './causal-evaluation.js';
+export { inputBatches, paddingShare, trainingData, type BatchOptions, type TrainingOptions } from './batches.js';
 export { accuracy, f1, macroF1, matthewsCorrelation, meanSquaredError, pearson, spearman } from './metrics/values.js';
 export {
   entityF1,
@@ -96,4 +117,4 @@ export {
   retrievalMetrics,
   type Ranking,
 } from './metrics/retrieval.js';
-export { metricsFor, type Metric, type MetricSet, type Task } from './task.js';
+export { metricsFor, type Metric, type MetricSet, type PredictionsByKind, type Task } from './task.js';

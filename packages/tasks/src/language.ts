@@ -1,7 +1,7 @@
-import type { Storage } from '@peftjs/core';
 import { DataError } from '@peftjs/core/method';
 import { fingerprintOf } from './data-set.js';
-import { fileStem, readBytes } from './read-table.js';
+import { type ColumnOptions, isTableHeader } from './columns.js';
+import { fileStem } from './read-table.js';
 import { decodeText, errorAt, excerpt, type JsonLine, jsonLines } from './table.js';
 
 /** A text to learn whole. */
@@ -67,19 +67,6 @@ export function areChats({ rows }: Pick<LanguageSet, 'rows'>): boolean {
   return rows[0] !== undefined && 'messages' in rows[0];
 }
 
-/** The files of a language task. */
-export interface LanguageTaskFiles {
-  /** Path of the training file. */
-  readonly train: string;
-  /** Path of the file that results are reported on. */
-  readonly dev: string;
-  readonly storage: Storage;
-  /** Default: the name of the training file. */
-  readonly name?: string | undefined;
-  /** Of text files. Default 'file'. */
-  readonly documentEnd?: DocumentEnd | undefined;
-}
-
 const roles: readonly unknown[] = ['system', 'user', 'assistant', 'tool'] satisfies Role[];
 
 /**
@@ -97,16 +84,6 @@ export async function readLanguageSet(bytes: Uint8Array, options: LanguageSetOpt
 /** A set of rows with the fingerprint of its content. */
 export async function languageSet(name: string, rows: LanguageSet['rows']): Promise<LanguageSet> {
   return { name, rows, fingerprint: await fingerprintOf(['causal-lm', rows.length], rows) };
-}
-
-/**
- * Reads a user's own language task: two files in the forms of `readLanguageSet`.
- * @throws DataError when a file is missing or malformed.
- */
-export async function readLanguageTask(files: LanguageTaskFiles): Promise<LanguageTask> {
-  const { train, dev, storage, name, documentEnd } = files;
-  const read = async (path: string) => readLanguageSet(await readBytes(storage, path), { path, documentEnd });
-  return { name: name ?? fileStem(train), kind: 'causal-lm', train: await read(train), dev: await read(dev) };
 }
 
 function isJsonLines(path: string): boolean {
@@ -185,25 +162,25 @@ function shown(value: unknown): string {
 
 /** Fields that a row of `readLanguageSet` has, and none of a table. */
 const LANGUAGE_FIELDS = ['text', 'messages', 'prompt', 'completion'];
-/** Columns that make a row one of `readTable`, whatever else it has. */
-const TABLE_FIELDS = ['label', 'text_a', 'text_b'];
 
 /**
- * Whether a file is one of `readLanguageSet` and no table of `readTable`: `.txt`, or JSON lines without labels. The first line
+ * Whether a file is one of `readLanguageSet` and no table of `readTable`: `.txt`, or JSON lines without labels or pairs. The first line
  * decides; what is no JSON is left to the reader of tables, which says so.
  * @param head the beginning of the file, with the first line: at most 4 MB
+ * @param columns what is asked for of a table: where a column is named, JSON lines are one
  * @throws DataError for JSON lines that are neither.
  */
-export function isLanguageFile(head: Uint8Array, path: string): boolean {
+export function isLanguageFile(head: Uint8Array, path: string, columns: ColumnOptions = {}): boolean {
   const lower = path.toLowerCase();
   if (!lower.endsWith('.jsonl')) return lower.endsWith('.txt');
+  if ([columns.textColumn, columns.pairColumn, columns.labelColumn].some((name) => name !== undefined)) return false;
   const lines = new TextDecoder().decode(head).split('\n');
   const first = lines.findIndex((content) => content.trim());
   const fields = fieldsOf(lines[first] ?? '');
-  if (fields === undefined || TABLE_FIELDS.some((name) => fields.includes(name))) return false;
+  if (fields === undefined || isTableHeader(fields)) return false;
   if (LANGUAGE_FIELDS.some((name) => fields.includes(name))) return true;
   const came = fields.slice(0, 12).map(excerpt).join(', ') || 'an empty object';
-  const forms = '"text" alone, "prompt" and "completion", or "messages" for a language model';
+  const forms = '"text" alone, "prompt" and "completion", or "messages" for a language model, or columns that you name';
   throw errorAt(path, first + 1, `expected "text" and "label", or ${forms}, got ${came}`);
 }
 

@@ -1,9 +1,9 @@
 import type { Storage } from '@peftjs/core';
 import { DataError } from '@peftjs/core/method';
 import { mersenne } from 'pure-rand/generator/mersenne';
-import { createDataSet, type DataSet, type Row, selectRows } from './data-set.js';
+import { createDataSet, type DataSet, type LabelKind, type Row, selectRows, type TaskKind } from './data-set.js';
 import type { Task } from './task.js';
-import { numberOf } from './read-table.js';
+import { numberOf } from './rows.js';
 import { errorAt, excerpt, type Table, type TableRecord } from './table.js';
 
 /**
@@ -23,7 +23,11 @@ export interface HalfDevOptions {
 const selectionRows = 1000;
 
 /** The task, split so. @throws DataError when it has too few rows for it. */
-export async function applySplit(task: Task, split: PublishedSplit, options: HalfDevOptions): Promise<Task> {
+export async function applySplit<K extends TaskKind>(
+  task: Task<K>,
+  split: PublishedSplit,
+  options: HalfDevOptions,
+): Promise<Task<K>> {
   return split === 'half-dev' ? halfDev(task, options) : task;
 }
 
@@ -34,7 +38,10 @@ export async function applySplit(task: Task, split: PublishedSplit, options: Hal
  * and the development set is reported whole. The rows are the same ones as there, and in the same order.
  * @throws DataError when there are too few rows.
  */
-export async function halfDev(task: Task, { halved, seed = 42 }: HalfDevOptions): Promise<Task> {
+export async function halfDev<K extends TaskKind>(
+  task: Task<K>,
+  { halved, seed = 42 }: HalfDevOptions,
+): Promise<Task<K>> {
   if (halved === 'train') {
     const { first, rest } = await shuffledParts(task.train, selectionRows, seed);
     return { ...task, selection: first, train: rest };
@@ -49,11 +56,11 @@ export async function halfDev(task: Task, { halved, seed = 42 }: HalfDevOptions)
   return { ...half, alsoReported: Object.fromEntries(await Promise.all(others)) };
 }
 
-async function shuffledParts(
-  dataSet: DataSet,
+async function shuffledParts<K extends TaskKind>(
+  dataSet: DataSet<K>,
   count: number,
   seed: number,
-): Promise<{ first: DataSet; rest: DataSet }> {
+): Promise<{ first: DataSet<K>; rest: DataSet<K> }> {
   const { name, rows } = dataSet;
   if (count < 1 || count >= rows.length) {
     throw new DataError(`${name}: expected more than ${Math.max(1, count)} rows to split, got ${rows.length}`, name);
@@ -101,7 +108,7 @@ export async function publishedRows(
   table: Table,
   layout: PublishedLayout,
   { name, path }: { readonly name: string; readonly path: string },
-): Promise<DataSet> {
+): Promise<DataSet<LabelKind>> {
   const columns = [layout.text, layout.pair, layout.label].filter((column) => column !== undefined);
   const missing = columns.find((column) => !table.columns.includes(column));
   if (missing !== undefined) {

@@ -1,24 +1,14 @@
 import { PeftError, type Storage } from '@peftjs/core';
-import { CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
-import { createDataSet, type DataSet, type Row, type TaskKind } from './data-set.js';
-import { metricsFor, metricsLedBy, type Task, taskOf } from './task.js';
+import { assertOneOf, CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
+import { assertColumnOptions, assertRecords, type ColumnOptions, knownColumns, layoutOf } from './columns.js';
+import { parseConll } from './conll.js';
+import { createDataSet, type DataSet, type RowsByKind, type TaskKind, taskKinds } from './data-set.js';
 import { parseParquet } from './parquet.js';
-import {
-  checkSize,
-  columnNames,
-  decodeText,
-  errorAt,
-  excerpt,
-  parseCsv,
-  parseJsonLines,
-  parseTsv,
-  type RawRow,
-  rawRows,
-  type Table,
-} from './table.js';
+import { rowsOf } from './rows.js';
+import { checkSize, decodeText, excerpt, parseCsv, parseJsonLines, parseTsv, type Table } from './table.js';
 
 /** The forms of a table that `readTable` knows. */
-export type TableFormat = 'tsv' | 'csv' | 'jsonl' | 'parquet';
+export type TableFormat = 'tsv' | 'csv' | 'jsonl' | 'conll' | 'parquet';
 
 /** A form of table that this package does not have. */
 export interface TableReader {
@@ -33,36 +23,68 @@ export interface TableReader {
 }
 
 /** What `readTable` needs to know beside the bytes. */
-export interface ReadTableOptions {
+export interface ReadTableOptions<K extends TaskKind = TaskKind> extends ColumnOptions {
   /** Named in errors; its extension says the format. */
   readonly path: string;
   readonly format?: TableFormat | undefined;
   /** Forms beside those of this package: a file is held against them first, unless `format` says what it is. */
   readonly readers?: readonly TableReader[] | undefined;
-  /** Default: regression if all labels are numbers and one has decimals. */
-  readonly kind?: TaskKind | undefined;
+  /** Default: what the columns say; of texts with one label regression if all labels are numbers and one has decimals. */
+  readonly kind?: K | undefined;
   /** The training set whose kind, classes and number of texts this file must share. */
-  readonly like?: DataSet | undefined;
+  readonly like?: DataSet<K> | undefined;
 }
 
-const parsers: Readonly<Record<Exclude<TableFormat, 'parquet'>, (text: string, path: string) => Table>> = {
+const parsers: Readonly<Record<Exclude<TableFormat, 'parquet'>, (text: string, path: string) => Table<unknown>>> = {
   tsv: parseTsv,
   csv: parseCsv,
   jsonl: parseJsonLines,
+  conll: parseConll,
+};
+
+/** What files end in, by format. */
+const EXTENSIONS: Readonly<Record<string, TableFormat>> = {
+  tsv: 'tsv',
+  csv: 'csv',
+  jsonl: 'jsonl',
+  parquet: 'parquet',
+  conll: 'conll',
+  bio: 'conll',
+  iob: 'conll',
 };
 
 /**
- * Reads labelled rows from the bytes of a TSV, CSV, JSONL or Parquet file with the columns `text` (or `text_a` and `text_b`) and
- * `label`; other columns are ignored, cells are trimmed, blank lines are skipped. Other forms are read by `readers` of your own.
- * @throws DataError for the first thing that is wrong, in one line with the path and the line number; ConfigError for what is no reader.
+ * Reads rows from the bytes of a TSV, CSV, JSONL, CoNLL or Parquet file. Its columns say of which kind they are:
+ *
+ * | columns | kind |
+ * | --- | --- |
+ * | `text`, or `text_a` and `text_b`; `label` | classification or regression |
+ * | the same; `labels`, a list or cut at `labelSeparator` | multi-label |
+ * | the lists `tokens` and `ner_tags` (or `tags`); CoNLL | token-classification |
+ * | `anchor` and `positive`; with `negative` | pairs; triplets |
+ * | `text_a` and `text_b`; `score` | scored-pairs |
+ *
+ * Other columns are ignored, cells are trimmed, blank lines are skipped. Other forms are read by `readers` of your own.
+ * @throws DataError for the first thing that is wrong, in one line with the path and the line number; ConfigError for an impossible option.
  */
-export async function readTable(bytes: Uint8Array, options: ReadTableOptions): Promise<DataSet> {
-  const { path, like } = options;
-  const raw = rawRows(await tableOf(bytes, options), path);
-  const scheme = like ?? labelScheme(raw, path, options.kind);
-  const rows = labelledRows(raw, scheme, path);
-  if (like) checkTexts(like, { paired: rows[0]?.pair !== undefined, path });
-  return createDataSet({ name: fileStem(path), kind: scheme.kind, classes: scheme.classes, rows });
+export async function readTable<K extends TaskKind = TaskKind>(
+  bytes: Uint8Array,
+  options: ReadTableOptions<K>,
+): Promise<DataSet<K>> {
+  const { path, like, kind = like?.kind, labelSeparator, scoreScale } = options;
+  assertColumnOptions(options);
+  assertKind(kind);
+  const table = await tableOf(bytes, options);
+  const layout = layoutOf(table, { ...options, kind }, path);
+  assertRecords(table, path);
+  const read = rowsOf(table, { layout, kind, like, labelSeparator, scoreScale, path });
+  if (like) checkTexts(like.rows[0], read.rows[0], path);
+  return createDataSet({ name: fileStem(path), ...read } as Omit<DataSet<K>, 'fingerprint'>);
+}
+
+/** @throws ConfigError for a kind that there is not. */
+function assertKind(kind: TaskKind | undefined): void {
+  if (kind !== undefined) assertOneOf('kind', kind, taskKinds);
 }
 
 /** The name of a file without its folders and its extension. */
@@ -71,12 +93,18 @@ export function fileStem(path: string): string {
   return name.replace(/\.[^.]+$/, '');
 }
 
-async function tableOf(bytes: Uint8Array, { path, format: given, readers = [] }: ReadTableOptions): Promise<Table> {
+async function tableOf(bytes: Uint8Array, options: ReadTableOptions): Promise<Table<unknown>> {
+  const { path, format: given, readers = [] } = options;
   assertReaders(readers);
   const own = given ? undefined : readers.find((reader) => reader.recognises(path, bytes.subarray(0, HEAD_BYTES)));
   if (own) return readBy(own, bytes, path);
   const format = given ?? formatOf(path, readers);
-  return format === 'parquet' ? parseParquet(bytes, path, columnNames) : parsers[format](decodeText(bytes, path), path);
+  const named = [options.textColumn, options.pairColumn, options.labelColumn].filter((name) => name !== undefined);
+  if (format === 'parquet') return parseParquet(bytes, path, [...knownColumns, ...named]);
+  if (format === 'conll' && named.length > 0) {
+    throw new ConfigError(`${path}: the columns of a CoNLL file have no names: leave ${excerpt(named[0] ?? '')} out`);
+  }
+  return parsers[format](decodeText(bytes, path), path);
 }
 
 /** What a form is recognised by. */
@@ -102,110 +130,24 @@ async function readBy(reader: TableReader, bytes: Uint8Array, path: string): Pro
 
 function formatOf(path: string, readers: readonly TableReader[]): TableFormat {
   const extension = /\.([^./\\]+)$/.exec(path)?.[1]?.toLowerCase() ?? '';
-  if (extension === 'parquet' || Object.hasOwn(parsers, extension)) return extension as TableFormat;
+  const format = Object.hasOwn(EXTENSIONS, extension) ? EXTENSIONS[extension] : undefined;
+  if (format) return format;
   const others = readers.map(({ name }) => `, or ${name}`).join('');
-  throw new DataError(`${path}: expected a file that ends in .tsv, .csv, .jsonl or .parquet${others}`, path);
+  throw new DataError(`${path}: expected a file that ends in .tsv, .csv, .jsonl, .conll or .parquet${others}`, path);
 }
 
-function checkTexts(like: DataSet, { paired, path }: { paired: boolean; path: string }): void {
-  if (paired === (like.rows[0]?.pair !== undefined)) return;
-  const [expected, came] = paired ? ['"text"', '"text_a", "text_b"'] : ['"text_a", "text_b"', '"text"'];
-  throw new DataError(`${path}: expected the text columns of the training file, ${expected}, got ${came}`, path);
-}
-
-/** How the label texts of a file become numbers. */
-interface LabelScheme {
-  readonly kind: TaskKind;
-  readonly classes: readonly string[];
-}
-
-/**
- * The scheme of a training file: regression where every label is a number and one has decimals, or where the caller says so;
- * else the distinct labels, as numbers if all are, else by code point.
- * @throws DataError when all rows have one label.
- */
-function labelScheme(rows: readonly RawRow[], path: string, kind?: TaskKind): LabelScheme {
-  const labels = [...new Set(rows.map(({ label }) => className(label)))];
-  const [only = ''] = labels;
-  if (labels.length < 2) {
-    throw new DataError(`${path}: expected at least two different labels, got only ${excerpt(only)}`, path);
-  }
-  const numeric = labels.every(isNumeric);
-  const decimals = numeric && labels.some((label) => !Number.isInteger(Number(label)));
-  if (kind === 'regression' || (kind === undefined && decimals)) return { kind: 'regression', classes: [] };
-  const order = numeric ? (a: string, b: string) => Number(a) - Number(b) || byCodePoint(a, b) : byCodePoint;
-  return { kind: 'classification', classes: labels.sort(order) };
-}
-
-/**
- * The rows with their labels as numbers.
- * @throws DataError for a label that is no number, or none of the classes.
- */
-function labelledRows(rows: readonly RawRow[], { kind, classes }: LabelScheme, path: string): Row[] {
-  const numbers = new Map(classes.map((name, index) => [name, index]));
-  return rows.map(({ line, text, pair, label: came }) => {
-    const label = kind === 'regression' ? numberOf(came) : numbers.get(className(came));
-    if (label === undefined) {
-      const expected = kind === 'regression' ? 'a number' : `one of the training classes ${listed(classes)}`;
-      throw errorAt(path, line, `expected the label to be ${expected}, got ${excerpt(came)}`);
-    }
-    return pair === undefined ? { text, label } : { text, pair, label };
-  });
-}
-
-/** Texts in the order of their Unicode code points, whatever the locale. */
-function byCodePoint(a: string, b: string): number {
-  const [left, right] = [Array.from(a), Array.from(b)];
-  const at = left.findIndex((character, index) => character !== right[index]);
-  if (at === -1) return left.length - right.length;
-  return (left[at]?.codePointAt(0) ?? 0) - (right[at]?.codePointAt(0) ?? -1);
-}
-
-/** One name for `1`, `1.0` and `+1`, which tools write alike. */
-function className(label: string): string {
-  const number = numberOf(label);
-  return Number.isSafeInteger(number) ? String((number as number) + 0) : label;
-}
-
-/** The number that a text says; undefined where it says none. */
-export function numberOf(label: string): number | undefined {
-  return isNumeric(label) ? Number(label) : undefined;
-}
-
-function isNumeric(label: string): boolean {
-  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(label) && Number.isFinite(Number(label));
-}
-
-function listed(classes: readonly string[]): string {
-  const shown = classes.slice(0, 10).map(excerpt).join(', ');
-  return classes.length > 10 ? `${shown}, … (${classes.length})` : shown;
-}
-
-/** The files of a task. */
-export interface ReadTaskOptions {
-  /** Path of the training file. */
-  readonly train: string;
-  /** Path of the file that results are reported on. */
-  readonly dev: string;
-  readonly storage: Storage;
-  /** Default: the name of the training file. */
-  readonly name?: string | undefined;
-  readonly kind?: TaskKind | undefined;
-  /** Name of the metric that selects a checkpoint, e.g. 'f1'. Default: that of the kind. */
-  readonly metric?: string | undefined;
-  /** Forms of table beside those of `readTable`. */
-  readonly readers?: readonly TableReader[] | undefined;
-}
-
-/**
- * Reads the user's own task: two tables in the forms of `readTable`.
- * @throws DataError when a file is missing, malformed, or does not fit the other; ConfigError for a metric that does not fit.
- */
-export async function readTask({ train, dev, storage, name, kind, metric, readers }: ReadTaskOptions): Promise<Task> {
-  const trainSet = await readTable(await readBytes(storage, train), { path: train, kind, readers });
-  const devSet = await readTable(await readBytes(storage, dev), { path: dev, like: trainSet, readers });
-  const metrics = metric === undefined ? metricsFor(trainSet.kind) : metricsLedBy(metric, trainSet);
-  return taskOf(name ?? fileStem(train), trainSet, devSet, metrics);
+/** A text, or a pair of them: the other file must have the same. */
+function checkTexts(
+  expected: RowsByKind[TaskKind] | undefined,
+  came: RowsByKind[TaskKind] | undefined,
+  path: string,
+): void {
+  const isPair = (row: RowsByKind[TaskKind] | undefined): boolean =>
+    row !== undefined && 'text' in row && row.pair !== undefined;
+  if (isPair(expected) === isPair(came)) return;
+  const [two, one] = ['two, "text_a", "text_b"', 'one, "text"'];
+  const columns = isPair(expected) ? `${two}, got ${one}` : `${one}, got ${two}`;
+  throw new DataError(`${path}: expected as many text columns as in the training file, ${columns}`, path);
 }
 
 /** A file's bytes. @throws DataError when it is missing. */

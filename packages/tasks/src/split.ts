@@ -1,13 +1,18 @@
 import { ConfigError, createRng, DataError, type Rng } from '@peftjs/core/method';
-import { type DataSet, type Row, selectRows } from './data-set.js';
+import { type DataSet, type Row, type RowsByKind, selectRows, type TaskKind, textsKey } from './data-set.js';
 import { type CausalData, type CausalRow, countTruncated } from './encode-language.js';
 import { checkPositive } from './encode.js';
+import { type LanguageSet, languageSet } from './language.js';
 
 /**
  * `count` rows drawn by a seed, each class in proportion, in the order of the data set; the data set itself if it has no more.
  * @throws ConfigError when `count` is no positive integer.
  */
-export async function sliceRows(dataSet: DataSet, count: number, seed: number): Promise<DataSet> {
+export async function sliceRows<K extends TaskKind>(
+  dataSet: DataSet<K>,
+  count: number,
+  seed: number,
+): Promise<DataSet<K>> {
   if (!Number.isInteger(count) || count < 1) {
     throw new ConfigError(`expected the number of rows to be a positive integer, got ${count}`, 'count');
   }
@@ -18,11 +23,11 @@ export async function sliceRows(dataSet: DataSet, count: number, seed: number): 
 }
 
 /** A training set cut in two. */
-export interface SelectionSplit {
+export interface SelectionSplit<K extends TaskKind = TaskKind> {
   /** The rows to train on. */
-  readonly train: DataSet;
+  readonly train: DataSet<K>;
   /** The rows that select a checkpoint. */
-  readonly selection: DataSet;
+  readonly selection: DataSet<K>;
 }
 
 /**
@@ -30,41 +35,90 @@ export interface SelectionSplit {
  * on the same side.
  * @throws ConfigError for a share outside (0, 1), DataError when one side would be empty, or one class be left to train on.
  */
-export async function splitSelection(
-  dataSet: DataSet,
+export async function splitSelection<K extends TaskKind>(
+  dataSet: DataSet<K>,
   { share = 0.1, seed }: { readonly share?: number | undefined; readonly seed: number },
-): Promise<SelectionSplit> {
-  checkShare(share);
-  const count = Math.max(1, Math.round(share * dataSet.rows.length));
-  const rng = createRng(seed).fork('selection');
-  const { drawn, rest } = splitOff(dataSet.rows, count, { stratumOf: stratumByLabel(dataSet), rng });
-  if (drawn.length === 0 || rest.length === 0) {
-    const came = `${dataSet.rows.length} rows, too few or too alike`;
-    throw new DataError(`${dataSet.name}: expected rows to set a share of ${share} aside, got ${came}`, dataSet.name);
+): Promise<SelectionSplit<K>> {
+  const { train, aside } = await setAside(dataSet, 'selection', share, createRng(seed).fork('selection'));
+  return { train, selection: aside };
+}
+
+/** Share of the rows that are reported on, where no file is for them, and the seed that draws them. */
+const DEV_SHARE = 0.1;
+const DEV_SEED = 0;
+
+/**
+ * Holds a tenth of the rows of a file out to report results on: always the same ones, each class in proportion, rows with the same
+ * texts on the same side.
+ * @throws DataError when one side would be empty, or one class be left to train on.
+ */
+export async function holdOutDev<K extends TaskKind>(
+  dataSet: DataSet<K>,
+): Promise<Record<'train' | 'dev', DataSet<K>>> {
+  const { train, aside } = await setAside(dataSet, 'dev', DEV_SHARE, createRng(DEV_SEED).fork('dev'));
+  return { train, dev: aside };
+}
+
+/**
+ * Holds a tenth of the rows of a language set out to report results on: always the same ones, equal rows on the same side.
+ * @throws DataError when one side would be empty, as of a text file that is one document.
+ */
+export async function holdOutLanguage(set: LanguageSet): Promise<Record<'train' | 'dev', LanguageSet>> {
+  const { name, rows } = set;
+  const equal = grouped(rows.keys(), (row) => JSON.stringify(rows[row]));
+  const units = Array.from(equal.values(), (members) => ({ stratum: 0, rows: members }));
+  const count = Math.max(1, Math.round(DEV_SHARE * rows.length));
+  const drawn = new Set(drawRows(units, count, createRng(DEV_SEED).fork('dev')));
+  if (drawn.size === 0 || drawn.size === rows.length) {
+    const way = 'give a development file, or cut a text into documents';
+    throw new DataError(`${name}: expected rows to hold a tenth of them out, got ${rows.length}; ${way}`, name);
   }
-  assertClasses(dataSet, rest);
+  const part = (isDrawn: boolean) => rows.filter((_, row) => drawn.has(row) === isDrawn) as LanguageSet['rows'];
+  return { train: await languageSet(name, part(false)), dev: await languageSet(`${name}/dev`, part(true)) };
+}
+
+async function setAside<K extends TaskKind>(
+  dataSet: DataSet<K>,
+  what: 'selection' | 'dev',
+  share: number,
+  rng: Rng,
+): Promise<Record<'train' | 'aside', DataSet<K>>> {
+  checkShare(share);
+  const { name, rows } = dataSet;
+  const count = Math.max(1, Math.round(share * rows.length));
+  const { drawn, rest } = splitOff(rows, count, { stratumOf: stratumByLabel(dataSet), rng });
+  if (drawn.length === 0 || rest.length === 0) {
+    const came = `${rows.length} rows, too few or too alike`;
+    throw new DataError(`${name}: expected rows to set a share of ${share} aside, got ${came}`, name);
+  }
+  assertClasses(dataSet, rest, what);
   return {
-    train: await selectRows(dataSet, rest, `${dataSet.name}/train`),
-    selection: await selectRows(dataSet, drawn, `${dataSet.name}/selection`),
+    train: await selectRows(dataSet, rest, `${name}/train`),
+    aside: await selectRows(dataSet, drawn, `${name}/${what}`),
   };
 }
 
 /** @throws DataError when rows of several classes leave only one of them to train on. */
-function assertClasses({ name, kind, classes, rows }: DataSet, training: readonly number[]): void {
+function assertClasses(
+  { name, kind, classes, rows: all }: DataSet<TaskKind>,
+  training: readonly number[],
+  what: 'selection' | 'dev',
+): void {
   if (kind !== 'classification') return;
+  const rows = all as readonly Row[];
   const [left, ...others] = new Set(training.map((row) => (rows[row] as Row).label));
   if (left === undefined || others.length > 0) return;
   const lost = classes.filter((_, label) => label !== left && rows.some((row) => row.label === label));
   if (lost.length === 0) return;
   const gone = lost.map((label) => `every row of ${JSON.stringify(label)}`).join(', ');
   throw new DataError(
-    `${name}: expected two classes to train on, got only ${JSON.stringify(classes[left])}: of ${rows.length} rows, selection takes ${gone}; add rows`,
+    `${name}: expected two classes to train on, got only ${JSON.stringify(classes[left])}: of ${rows.length} rows, ${what} takes ${gone}; add rows`,
     name,
   );
 }
 
 /** Classes are strata; numbers are not. */
-function stratumByLabel({ kind, rows }: DataSet): (row: number) => number {
+function stratumByLabel({ kind, rows }: DataSet<TaskKind>): (row: number) => number {
   return kind === 'classification' ? (row) => (rows[row] as Row).label : () => 0;
 }
 
@@ -146,11 +200,11 @@ function drawRows(units: readonly Unit[], count: number, rng: Rng): number[] {
  * @returns row numbers of both sides, ascending
  */
 export function splitOff(
-  rows: readonly Row[],
+  rows: readonly RowsByKind[TaskKind][],
   count: number,
   { stratumOf, rng }: { readonly stratumOf: (row: number) => string | number; readonly rng: Rng },
 ): { drawn: number[]; rest: number[] } {
-  const sameTexts = grouped(rows.keys(), (row) => textsOf(rows[row] as Row));
+  const sameTexts = grouped(rows.keys(), (row) => textsKey(rows[row] as RowsByKind[TaskKind]));
   const units = Array.from(sameTexts.values(), (members) => ({ stratum: stratumOf(members[0] ?? 0), rows: members }));
   const drawn = drawRows(units, count, rng);
   const taken = new Set(drawn);
@@ -188,10 +242,6 @@ function fill(units: readonly Unit[], quota: number, rng: Rng): number[] {
 
 function sizeOf(units: readonly Unit[]): number {
   return units.reduce((size, { rows }) => size + rows.length, 0);
-}
-
-function textsOf({ text, pair }: Row): string {
-  return JSON.stringify([text, pair]);
 }
 
 /** Items by key; keys and items in the order in which they came. */

@@ -1,45 +1,18 @@
 import { DataError } from '@peftjs/core/method';
 import Papa from 'papaparse';
 
-/** The columns that a table of the user's may have. */
-export const columnNames: readonly string[] = ['text', 'text_a', 'text_b', 'label'];
-
 /** A table as it was read: the names of its columns, and the cells of its rows. */
-export interface Table {
+export interface Table<Cell = string> {
   readonly columns: readonly string[];
   /** Line that names the columns, from 1. */
   readonly line: number;
-  readonly records: readonly TableRecord[];
+  readonly records: readonly TableRecord<Cell>[];
 }
 
 /** The cells of a row by column; an absent cell is missing. */
-export interface TableRecord {
+export interface TableRecord<Cell = string> {
   readonly line: number;
-  readonly cells: ReadonlyMap<string, string>;
-}
-
-/** A row with its texts found and its label still a text. */
-export interface RawRow {
-  readonly line: number;
-  readonly text: string;
-  readonly pair?: string;
-  readonly label: string;
-}
-
-/**
- * The rows of a table with the columns `text` (or `text_a` and `text_b`) and `label`.
- * @throws DataError for other columns, a row with a missing cell, or no rows.
- */
-export function rawRows(table: Table, path: string): RawRow[] {
-  const { text, pair } = textColumns(table, path);
-  if (table.records.length === 0) {
-    throw new DataError(`${path}: expected rows below the header, got none`, path);
-  }
-  return table.records.map((record) => {
-    const cell = (column: string) => required(record, column, path);
-    const row = { line: record.line, text: cell(text), label: cell('label') };
-    return pair === undefined ? row : { ...row, pair: cell(pair) };
-  });
+  readonly cells: ReadonlyMap<string, Cell>;
 }
 
 /** An error at a line of a file, as compilers write it. */
@@ -50,34 +23,6 @@ export function errorAt(path: string, line: number, message: string, cause?: unk
 /** The beginning of a text from a file, safe to show in one line. */
 export function excerpt(text: string): string {
   return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
-}
-
-function textColumns({ columns, line }: Table, path: string): { text: string; pair?: string } {
-  const repeated = firstRepeated(columns);
-  if (repeated !== undefined) {
-    throw errorAt(path, line, `expected each column once, got ${excerpt(repeated)} twice`);
-  }
-  if (columns.includes('label')) {
-    if (columns.includes('text')) return { text: 'text' };
-    if (columns.includes('text_a') && columns.includes('text_b')) return { text: 'text_a', pair: 'text_b' };
-  }
-  const came = columns.slice(0, 12).map(excerpt).join(', ');
-  throw errorAt(path, line, `expected the columns "label" and "text" (or "text_a" and "text_b"), got ${came}`);
-}
-
-function firstRepeated(names: readonly string[]): string | undefined {
-  const seen = new Set<string>();
-  return names.find((name) => {
-    const isRepeated = seen.has(name);
-    seen.add(name);
-    return isRepeated;
-  });
-}
-
-function required({ line, cells }: TableRecord, column: string, path: string): string {
-  const value = cells.get(column)?.trim();
-  if (value) return value;
-  throw errorAt(path, line, `the row has no ${column}; fill it in or remove the row`);
 }
 
 /** Largest file that is read: its text must fit one string. */
@@ -172,7 +117,8 @@ export function parseTsv(text: string, path: string, { columns, skipsBrokenLines
 }
 
 /**
- * Comma-separated values by RFC 4180: quoted cells may hold commas, quotes (doubled) and line ends.
+ * Comma-separated values by RFC 4180: quoted cells may hold commas, quotes (doubled) and line ends. Files of spreadsheets that are set to
+ * another language have semicolons, or tabs, in the place of commas; the header tells.
  * @throws DataError for broken quotes, and for a line with more or fewer cells than the header.
  */
 export function parseCsv(text: string, path: string): Table {
@@ -180,7 +126,7 @@ export function parseCsv(text: string, path: string): Table {
   let line = 1;
   let position = 0;
   Papa.parse<string[]>(text, {
-    delimiter: ',',
+    delimiter: delimiterOf(text),
     newline: '\n',
     step({ data, errors: [error], meta }) {
       if (error) throw errorAt(path, line, `${error.message}; close each quote and double the quotes inside a cell`);
@@ -190,6 +136,13 @@ export function parseCsv(text: string, path: string): Table {
     },
   });
   return withHeader(lines, path);
+}
+
+/** What cuts the header into most cells; a comma where others cut it into no more. */
+function delimiterOf(text: string): string {
+  const header = text.slice(text.search(/\S/)).split('\n', 1)[0] as string;
+  const cells = (delimiter: string): number => Papa.parse<string[]>(header, { delimiter }).data[0]?.length ?? 0;
+  return [',', ';', '\t'].reduce((best, delimiter) => (cells(delimiter) > cells(best) ? delimiter : best));
 }
 
 /** The lines that have a cell for each column. */
@@ -230,16 +183,16 @@ export interface JsonLine {
 }
 
 /**
- * One JSON object a line; the first one names the columns. A label may be a string, a number or a boolean.
- * @throws DataError for a line that is too long, is no JSON object, or has a value of another type.
+ * One JSON object a line; the first one names the columns. Cells are JSON values.
+ * @throws DataError for a line that is too long or no JSON object.
  */
-export function parseJsonLines(text: string, path: string): Table {
+export function parseJsonLines(text: string, path: string): Table<unknown> {
   const objects = jsonLines(text, path);
   const [first] = objects as [JsonLine, ...JsonLine[]];
   return {
     columns: Object.keys(first.object),
     line: first.line,
-    records: objects.map(({ object, line }) => recordOfObject(object, line, path)),
+    records: objects.map(({ object, line }) => ({ line, cells: new Map(Object.entries(object)) })),
   };
 }
 
@@ -272,20 +225,4 @@ function parseJson(content: string, line: number, path: string): unknown {
   } catch (cause) {
     throw errorAt(path, line, `expected a JSON object, got ${excerpt(content)}, which is not JSON`, cause);
   }
-}
-
-function recordOfObject(object: object, line: number, path: string): TableRecord {
-  const cells = new Map<string, string>();
-  const values = new Map<string, unknown>(Object.entries(object));
-  for (const name of columnNames) {
-    const value = values.get(name);
-    if (value !== undefined && value !== null) cells.set(name, cellOf(value, name, line, path));
-  }
-  return { line, cells };
-}
-
-function cellOf(value: unknown, name: string, line: number, path: string): string {
-  if (typeof value === 'string') return value;
-  if (name === 'label' && (typeof value === 'number' || typeof value === 'boolean')) return String(value);
-  throw errorAt(path, line, `expected ${name} to be a string, got ${excerpt(JSON.stringify(value))}`);
 }

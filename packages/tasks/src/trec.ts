@@ -1,5 +1,5 @@
 import type { Storage } from '@peftjs/core';
-import { type DataSet } from './data-set.js';
+import type { DataSet, LabelKind } from './data-set.js';
 import { type Task, taskOf } from './task.js';
 import { parseParquet } from './parquet.js';
 import { applySplit, firstFile, publishedRows, type PublishedTaskOptions, type ReadHubFile } from './published.js';
@@ -25,7 +25,11 @@ type Split = keyof typeof files;
  * with `TREC.train.all` and `TREC.test.all`, also below `TREC/`. `dev` is the published test set.
  * @throws DataError for a file that is missing or malformed.
  */
-export async function trecTask(folder: string, storage: Storage, options: PublishedTaskOptions = {}): Promise<Task> {
+export async function trecTask(
+  folder: string,
+  storage: Storage,
+  options: PublishedTaskOptions = {},
+): Promise<Task<LabelKind>> {
   return assemble(async (split) => {
     const path = await firstFile(
       ['TREC/', ''].flatMap((inside) => files[split].map((file) => inside + file)),
@@ -41,7 +45,7 @@ export async function trecTask(folder: string, storage: Storage, options: Publis
  * @param readFile gets a file of that branch
  * @throws DataError for a malformed file; what `readFile` throws passes through.
  */
-export async function readHubTrec(readFile: ReadHubFile, options: PublishedTaskOptions = {}): Promise<Task> {
+export async function readHubTrec(readFile: ReadHubFile, options: PublishedTaskOptions = {}): Promise<Task<LabelKind>> {
   return assemble(async (split) => {
     const path = files[split][2];
     return readSplit(await readFile(path), { name: `trec/${split}`, path });
@@ -49,14 +53,14 @@ export async function readHubTrec(readFile: ReadHubFile, options: PublishedTaskO
 }
 
 async function assemble(
-  read: (split: Split) => Promise<DataSet>,
+  read: (split: Split) => Promise<DataSet<LabelKind>>,
   { split = 'official', seed }: PublishedTaskOptions,
-): Promise<Task> {
+): Promise<Task<LabelKind>> {
   const task = taskOf('trec', await read('train'), await read('test'));
   return applySplit(task, split, { halved: 'dev', seed });
 }
 
-async function readSplit(bytes: Uint8Array, at: { name: string; path: string }): Promise<DataSet> {
+async function readSplit(bytes: Uint8Array, at: { name: string; path: string }): Promise<DataSet<LabelKind>> {
   if (at.path.endsWith('.parquet')) {
     const layout = { text: 'text', label: 'coarse_label', classes };
     return publishedRows(await parseParquet(bytes, at.path, [layout.text, layout.label]), layout, at);

@@ -1,17 +1,17 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { embeddedTasks, type DataSet, type ReadPackageFile, type Task } from '@peftjs/tasks';
+import { embeddedTasks, type DataSet, type ReadPackageFile, type Task, type LabelKind } from '@peftjs/tasks';
 import { bytesOf, expectDataError, readInstalled } from './files.js';
 
-function load(name: string, read: ReadPackageFile = readInstalled): Promise<Task> {
+function load(name: string, read: ReadPackageFile = readInstalled): Promise<Task<LabelKind>> {
   const task = embeddedTasks.get(name);
   return task ? task.load(read) : Promise.reject(new TypeError(name));
 }
 
-function rowsByClass({ classes, rows }: DataSet): Record<string, number> {
+function rowsByClass({ classes, rows }: DataSet<LabelKind>): Record<string, number> {
   return Object.fromEntries(classes.map((name, label) => [name, rows.filter((row) => row.label === label).length]));
 }
 
-function sharedTexts({ train, dev }: Task): string[] {
+function sharedTexts({ train, dev }: Task<LabelKind>): string[] {
   const known = new Set(train.rows.map(({ text }) => text));
   return dev.rows.map(({ text }) => text).filter((text) => known.has(text));
 }
@@ -27,7 +27,7 @@ describe('embeddedTasks', () => {
 });
 
 describe('uci-sentiment', () => {
-  let task: Task;
+  let task: Task<LabelKind>;
   beforeAll(async () => {
     task = await load('uci-sentiment');
   });
@@ -71,7 +71,7 @@ describe('uci-sentiment', () => {
 });
 
 describe('wordnet-supersense', () => {
-  let task: Task;
+  let task: Task<LabelKind>;
   beforeAll(async () => {
     task = await load('wordnet-supersense');
   });

@@ -4,7 +4,14 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
-import { createDataSet, type DataSet, type EncodedData, type ReadPackageFile, type Tokenizer } from '@peftjs/tasks';
+import {
+  createDataSet,
+  type DataSet,
+  type EncodedData,
+  type ReadPackageFile,
+  type Tokenizer,
+  type LabelKind,
+} from '@peftjs/tasks';
 
 const { resolve } = createRequire(import.meta.url);
 
@@ -40,17 +47,24 @@ export function wordTokenizer(): Tokenizer {
 }
 
 /** Encoded rows of the given lengths, whose tokens tell the row. */
-export function encodedRows(lengths: readonly number[], kind: EncodedData['kind'] = 'classification'): EncodedData {
+export function encodedRows(
+  lengths: readonly number[],
+  kind: EncodedData<LabelKind>['kind'] = 'classification',
+): EncodedData<LabelKind> {
   return {
     name: 'lengths',
     kind,
+    classes: ['a', 'b'],
     rows: lengths.map((length, row) => ({ ids: new Int32Array(length).fill(row + 1), label: row % 2 })),
     maxTokens: 512,
     truncated: 0,
   };
 }
 
-export function classified(labels: readonly number[], textOf = (row: number) => `text ${row}`): Promise<DataSet> {
+export function classified(
+  labels: readonly number[],
+  textOf = (row: number) => `text ${row}`,
+): Promise<DataSet<LabelKind>> {
   const rows = labels.map((label, row) => ({ text: textOf(row), label }));
   return createDataSet({ name: 'rows', kind: 'classification', classes: ['a', 'b', 'c'], rows });
 }

@@ -11,14 +11,15 @@ import {
   type DataSet,
   type GlueName,
   type Task,
+  type LabelKind,
 } from '@peftjs/tasks';
 import { bytesOf, expectDataError, fixture, fixtureFolder } from './files.js';
 
 const folder = `${fixtureFolder}/glue`;
 const names = [...glueTasks.keys()];
 const readFixture = (path: string) => fixture(`hub/${path}`);
-const labelsOf = ({ rows }: DataSet) => rows.map(({ label }) => label);
-const setsOf = ({ train, dev, alsoReported = {} }: Task) => [train, dev, ...Object.values(alsoReported)];
+const labelsOf = ({ rows }: DataSet<LabelKind>) => rows.map(({ label }) => label);
+const setsOf = ({ train, dev, alsoReported = {} }: Task<LabelKind>) => [train, dev, ...Object.values(alsoReported)];
 
 describe('the tasks of the suite', () => {
   it('are nine, and MNLI reported on either development set', () => {

@@ -10,6 +10,7 @@ import {
   trecTask,
   type GlueName,
   type Task,
+  type LabelKind,
 } from '@peftjs/tasks';
 import { bytesOf, expectDataError, fixture, fixtureFolder } from './files.js';
 
@@ -25,7 +26,7 @@ interface Golden {
 const golden = JSON.parse(readFileSync(`${fixtureFolder}/torch-permutation.json`, 'utf8')) as Golden;
 
 /** A task whose rows tell their number. */
-async function numbered(trainRows: number, devRows: number): Promise<Task> {
+async function numbered(trainRows: number, devRows: number): Promise<Task<LabelKind>> {
   const lines = (rows: number) => Array.from({ length: rows }, (_, row) => `${row}\t${row % 2}\n`).join('');
   const files = new Map(
     Object.entries({ train: trainRows, dev: devRows }).map(([split, rows]) => [
@@ -36,7 +37,7 @@ async function numbered(trainRows: number, devRows: number): Promise<Task> {
   return glueTask('sst2', '.', memoryStorage(new Map([...files].map(([path, bytes]) => [`./${path}`, bytes]))));
 }
 
-const numbersOf = (set: Task['dev'] | undefined) => set?.rows.map(({ text }) => Number(text)) ?? [];
+const numbersOf = (set: Task<LabelKind>['dev'] | undefined) => set?.rows.map(({ text }) => Number(text)) ?? [];
 
 describe('the half-dev split', () => {
   const halved = golden.cases.filter(({ length }) => length >= 2 * 24 && length < 2000);

@@ -108,6 +108,18 @@ describe('readLanguageTask', () => {
 });
 
 describe('isLanguageFile', () => {
+  it.each([
+    ['labels of Hugging Face', '{"text": "a", "labels": [0, 3]}'],
+    ['tags', '{"text": "a b", "tokens": ["a", "b"], "ner_tags": [0, 1]}'],
+    ['pairs', '{"text": "a", "question": "q", "answer": "p"}'],
+  ])('takes %s for a table, never for texts of a language model', (_, text) => {
+    expect(isLanguageFile(bytesOf(text), 'a.jsonl')).toBe(false);
+  });
+
+  it('takes lines whose columns are named for a table', () => {
+    expect(isLanguageFile(bytesOf('{"text": "a", "genre": "b"}'), 'a.jsonl', { labelColumn: 'genre' })).toBe(false);
+  });
+
   const told = (text: string, path = 'a.jsonl') => isLanguageFile(bytesOf(text), path);
 
   it.each([

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { readTable } from '@peftjs/tasks';
+import { type LabelKind, readTable } from '@peftjs/tasks';
 import { expectDataError, fixture } from './files.js';
 
-const readFixture = async (name: string) => readTable(await fixture(`parquet/${name}`), { path: name });
+const readFixture = async (name: string) => readTable<LabelKind>(await fixture(`parquet/${name}`), { path: name });
 
 /** As written by the maker of the fixtures. */
 const texts = ['good', 'bad', 'naïve 日本 😀', 'good', 'bad, "very"\tbad', 'fine'];

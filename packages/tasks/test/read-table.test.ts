@@ -1,11 +1,13 @@
 import { DataError } from '@peftjs/core/method';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { readTable, type DataSet, type ReadTableOptions, type TableFormat } from '@peftjs/tasks';
+import { readTable, type DataSet, type LabelKind, type ReadTableOptions, type TableFormat } from '@peftjs/tasks';
 import { bytesOf, expectDataError } from './files.js';
 
-const read = (text: string, path = 'train.tsv', options: Omit<ReadTableOptions, 'path'> = {}) =>
-  readTable(bytesOf(text), { path, ...options });
+type Options = Omit<ReadTableOptions<LabelKind>, 'path'>;
+
+const read = (text: string, path = 'train.tsv', options: Options = {}) =>
+  readTable<LabelKind>(bytesOf(text), { path, ...options });
 
 type TextFormat = Exclude<TableFormat, 'parquet'>;
 
@@ -64,7 +66,7 @@ describe('formats', () => {
 });
 
 describe('labels', () => {
-  const labelled = (labels: readonly (string | number)[], options: Omit<ReadTableOptions, 'path'> = {}) =>
+  const labelled = (labels: readonly (string | number)[], options: Options = {}) =>
     read(`text\tlabel\n${labels.map((label, row) => `row ${row}\t${label}`).join('\n')}`, 'train.tsv', options);
   const numbers = async (...args: Parameters<typeof labelled>) =>
     (await labelled(...args)).rows.map(({ label }) => label);
@@ -156,7 +158,6 @@ describe('errors', () => {
     ['columns.tsv', 'sentence\tscore\na\t1\n', 'columns.tsv:1', '"sentence", "score"', '"text_a"'],
     ['no label.tsv', 'text\na\n', 'no label.tsv:1', '"label"'],
     ['half a pair.tsv', 'text_a\tlabel\na\t1\n', 'half a pair.tsv:1', '"text_b"'],
-    ['semicolons.csv', 'text;label\na;1\n', 'semicolons.csv:1', '"text;label"'],
     ['repeated.tsv', 'text\tlabel\tlabel\na\t1\t1\n', 'repeated.tsv:1', 'twice'],
     ['few cells.tsv', 'text\tlabel\na\t0\n\nb\n', 'few cells.tsv:4', 'expected 2 cells', 'got 1'],
     ['many cells.tsv', 'text\tlabel\na\t0\nb\tc\t1\n', 'many cells.tsv:3', 'got 3'],
@@ -171,12 +172,11 @@ describe('errors', () => {
     ['array.jsonl', '{"text":"a","label":1}\n[1]\n', 'array.jsonl:2', 'JSON object'],
     ['null.jsonl', 'null\n', 'null.jsonl:1', 'JSON object'],
     ['type.jsonl', '{"text":"a","label":1}\n{"text":5,"label":0}\n', 'type.jsonl:2', 'string', '5'],
-    ['label.jsonl', '{"text":"a","label":[1]}\n', 'label.jsonl:1', 'label', '[1]'],
     ['absent.jsonl', '{"text":"a","label":1}\n{"label":0}\n', 'absent.jsonl:2', 'no text'],
     ['keys.jsonl', '{"sentence":"a","label":1}\n', 'keys.jsonl:1', '"sentence"'],
     ['prototype.jsonl', '{"__proto__":{"text":"a"},"label":1}\n', 'prototype.jsonl:1', '"__proto__"'],
     ['long.jsonl', `{"text":"${'a'.repeat(1_000_001)}","label":1}`, 'long.jsonl:1', '1000000'],
-    ['unknown.txt', 'text\tlabel\na\t0\n', 'unknown.txt', '.tsv, .csv, .jsonl or .parquet'],
+    ['unknown.txt', 'text\tlabel\na\t0\n', 'unknown.txt', '.tsv, .csv, .jsonl, .conll or .parquet'],
   ])('refuses %s', async (path, text, ...parts) => {
     await expectDataError(read(text, path), ...parts);
   });
@@ -198,8 +198,8 @@ describe('errors', () => {
 
   it('reads any text, or refuses it with a DataError', async () => {
     const tokens = ['text', 'label', '\t', ',', '\n', '\r\n', '"', '{"text":"a","label":1}', '1', ' ', 'é', '\0'];
-    const headers: Record<TextFormat, string> = { tsv: 'text\tlabel\n', csv: 'text,label\n', jsonl: '' };
-    const formats = fc.constantFrom<TextFormat>('tsv', 'csv', 'jsonl');
+    const headers: Record<TextFormat, string> = { tsv: 'text\tlabel\n', csv: 'text,label\n', jsonl: '', conll: '' };
+    const formats = fc.constantFrom<TextFormat>('tsv', 'csv', 'jsonl', 'conll');
     await fc.assert(
       fc.asyncProperty(fc.array(fc.constantFrom(...tokens), { maxLength: 30 }), formats, async (parts, format) => {
         const outcome = await read(headers[format] + parts.join(''), 'any', { format }).catch(

@@ -1,15 +1,23 @@
 import { memoryStorage } from '@peftjs/core';
 import { ConfigError, UnsupportedError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
-import { readTable, readTask, type ReadTaskOptions, type Table, type TableReader } from '@peftjs/tasks';
+import {
+  type LabelKind,
+  readLanguageTask,
+  readTable,
+  readTask,
+  type ReadTaskOptions,
+  type Table,
+  type TableReader,
+} from '@peftjs/tasks';
 import { bytesOf, expectDataError } from './files.js';
 
 const train = 'text\tlabel\ngood\tpos\nbad\tneg\nfine\tpos\n';
 
-function task(files: Record<string, string>, options: Partial<ReadTaskOptions> = {}) {
+function task(files: Record<string, string>, options: Partial<ReadTaskOptions<LabelKind>> = {}) {
   const storage = memoryStorage(new Map(Object.entries(files).map(([path, text]) => [path, bytesOf(text)])));
   const [trainPath = '', devPath = ''] = Object.keys(files);
-  return readTask({ train: trainPath, dev: devPath, storage, ...options });
+  return readTask<LabelKind>({ train: trainPath, dev: devPath, storage, ...options });
 }
 
 describe('readTask', () => {
@@ -72,6 +80,47 @@ describe('readTask', () => {
   it('passes other failures of the storage on', async () => {
     const storage = { ...memoryStorage(), read: () => Promise.reject(new UnsupportedError('no disk')) };
     await expect(task({ 'a.tsv': train }, { storage })).rejects.toBeInstanceOf(UnsupportedError);
+  });
+});
+
+describe('a task without a development file', () => {
+  const table = ['text\tlabel', ...Array.from({ length: 60 }, (_, row) => `text ${row % 50}\t${(row % 50) % 3}`)].join(
+    '\n',
+  );
+
+  it('holds a tenth of its rows out, the same ones each time, equal texts on one side, each class in proportion', async () => {
+    const read = await task({ 'a.tsv': table }, { dev: undefined });
+    expect([read.train.rows.length, read.dev.rows.length]).toEqual([54, 6]);
+    expect(read.classes).toEqual(['0', '1', '2']);
+    expect(read.dev).toMatchObject({ name: 'a/dev', kind: 'classification', classes: ['0', '1', '2'] });
+    for (const label of [0, 1, 2]) expect(read.dev.rows.filter((row) => row.label === label)).toHaveLength(2);
+    const texts = new Set(read.train.rows.map(({ text }) => text));
+    for (const { text } of read.dev.rows) expect(texts.has(text)).toBe(false);
+    expect((await task({ 'a.tsv': table }, { dev: undefined })).dev.fingerprint).toBe(read.dev.fingerprint);
+  });
+
+  it('is refused where too few rows or classes are left', async () => {
+    const same = 'text\tlabel\na\t0\na\t1\n';
+    await expectDataError(task({ 'a.tsv': same }, { dev: undefined }), 'a:', '2 rows, too few or too alike');
+    const rare = 'text\tlabel\na\t0\nb\t1\n';
+    await expectDataError(task({ 'a.tsv': rare }, { dev: undefined }), 'got only', 'dev takes every row of');
+  });
+});
+
+describe('a language task without a development file', () => {
+  const documents = Array.from({ length: 20 }, (_, row) => JSON.stringify({ text: `text ${row % 15}` })).join('\n');
+  const read = (path: string, text: string) =>
+    readLanguageTask({ train: path, storage: memoryStorage(new Map([[path, bytesOf(text)]])) });
+
+  it('holds a tenth of its rows out, equal ones on one side', async () => {
+    const { train: kept, dev } = await read('a.jsonl', documents);
+    expect([kept.rows.length, dev.rows.length]).toEqual([18, 2]);
+    for (const row of dev.rows) expect(kept.rows).not.toContainEqual(row);
+    expect((await read('a.jsonl', documents)).dev.fingerprint).toBe(dev.fingerprint);
+  });
+
+  it('is refused where it is one document', async () => {
+    await expectDataError(read('a.txt', 'One.\n\nTwo.'), 'a:', 'got 1', 'cut a text into documents');
   });
 });
 

@@ -1,13 +1,13 @@
 import { ConfigError, DataError } from '@peftjs/core/method';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createDataSet, sliceRows, splitSelection, type DataSet } from '@peftjs/tasks';
+import { createDataSet, sliceRows, splitSelection, type DataSet, type LabelKind } from '@peftjs/tasks';
 import { classified } from './files.js';
 
 const labelsOf = fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 20, maxLength: 120 });
 const seeds = fc.integer({ min: 0, max: 2 ** 31 });
-const textsOf = ({ rows }: DataSet) => rows.map(({ text }) => text);
-const classSizes = ({ classes, rows }: DataSet) =>
+const textsOf = ({ rows }: DataSet<LabelKind>) => rows.map(({ text }) => text);
+const classSizes = ({ classes, rows }: DataSet<LabelKind>) =>
   classes.map((_, label) => rows.filter((row) => row.label === label).length);
 
 describe('sliceRows', () => {

@@ -2,10 +2,17 @@ import { availableParallelism } from 'node:os';
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { ConfigError, didYouMean, warnOnce } from '@peftjs/core/method';
-import type { DocumentEnd } from '@peftjs/tasks';
+import { taskKinds, type DocumentEnd, type TaskKind } from '@peftjs/tasks';
 import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
 import { offeredMethods } from '../registry/methods.js';
-import { areLanguageTasks, publishedTasksIn, taskName, type DataSource } from '../registry/tasks.js';
+import {
+  areLanguageTasks,
+  columnFlags,
+  publishedTasksIn,
+  taskName,
+  type DataSource,
+  type Reading,
+} from '../registry/tasks.js';
 import { presetNamed, presets } from '../study/presets.js';
 import {
   composeStudy,
@@ -32,6 +39,12 @@ export interface StudyFlags {
   readonly train?: string;
   readonly dev?: string;
   readonly documentEnd?: string;
+  readonly kind?: string;
+  readonly textColumn?: string;
+  readonly pairColumn?: string;
+  readonly labelColumn?: string;
+  readonly labelSeparator?: string;
+  readonly scoreScale?: number;
   readonly epochs?: number;
   readonly batchSize?: number;
   readonly maxTokens?: number;
@@ -62,10 +75,16 @@ export function withStudyFlags(command: Command): Command {
     )
     .option(
       '--train <file>',
-      'your training file: TSV, CSV or JSONL with columns text (or text_a, text_b) and label; for a language model .txt, or ' +
-        'JSONL with text, with prompt and completion, or with messages',
+      'your training file: TSV, CSV or JSONL with columns text (or text_a, text_b) and label, with anchor and positive, or ' +
+        'with tokens and ner_tags; CoNLL; for a language model .txt, or JSONL with text, with prompt and completion, or with messages',
     )
-    .option('--dev <file>', 'the file that results are reported on')
+    .option('--dev <file>', 'the file that results are reported on: a tenth of the training rows without it')
+    .addOption(choice('--kind <name>', 'what the rows are, where their columns do not say it', taskKinds))
+    .option('--text-column <name>', 'the column of the text, or of the first of two: text, text_a')
+    .option('--pair-column <name>', 'the column of the second text: text_b')
+    .option('--label-column <name>', 'the column of the label, the labels, the tags or the score: label')
+    .option('--label-separator <text>', 'what stands between several labels of a cell, e.g. "|"')
+    .option('--score-scale <number>', 'what the scores of pairs are divided by, e.g. 5: 1', amount)
     .addOption(
       choice('--document-end <what>', 'what ends a document of a .txt file: file (the default)', DOCUMENT_ENDS),
     )
@@ -189,26 +208,46 @@ async function tasksOf(data: DataSource): Promise<string[] | undefined> {
   return published.length > 0 ? published : [basename(resolve(data.folder))];
 }
 
-function dataSource({ data, train, dev, task, documentEnd: end }: StudyFlags): DataSource {
-  const documentEnd = optional('documentEnd', end as DocumentEnd | undefined);
-  if (train !== undefined || dev !== undefined) {
-    if (train === undefined || dev === undefined) {
-      throw new ConfigError(
-        `--train and --dev go together; --${train === undefined ? 'train' : 'dev'} is missing`,
-        'train',
-      );
-    }
+function dataSource(flags: StudyFlags): DataSource {
+  const { data, train, dev, task } = flags;
+  const reading = readingOf(flags);
+  if (train !== undefined) {
     if (data !== undefined || task !== undefined) {
       throw new ConfigError(
-        `--train and --dev are a task of their own; leave out --${data === undefined ? 'task' : 'data'}`,
+        `--train is a task of its own; leave out --${data === undefined ? 'task' : 'data'}`,
         'train',
       );
     }
-    return { kind: 'files', train, dev, ...documentEnd };
+    return { kind: 'files', train, ...optional('dev', dev), ...reading };
   }
-  if (data !== undefined) return { kind: 'folder', folder: data, ...documentEnd };
-  if (end === undefined) return { kind: 'embedded' };
-  throw new ConfigError('--document-end cuts your own .txt files; name them by --train and --dev, or --data', 'train');
+  if (data !== undefined) return { kind: 'folder', folder: data, ...reading };
+  if (reading.documentEnd !== undefined) {
+    throw new ConfigError(
+      '--document-end cuts your own .txt files; name them by --train and --dev, or --data',
+      'train',
+    );
+  }
+  if (reading.columns === undefined) return { kind: 'embedded' };
+  throw new ConfigError(
+    `${columnFlags(reading.columns).join(', ')}: columns are of your own files; name them by --train, or --data`,
+    'train',
+  );
+}
+
+function readingOf(flags: StudyFlags): Reading {
+  const { kind, textColumn, pairColumn, labelColumn, labelSeparator, scoreScale } = flags;
+  const columns = {
+    ...optional('kind', kind as TaskKind | undefined),
+    ...optional('textColumn', textColumn),
+    ...optional('pairColumn', pairColumn),
+    ...optional('labelColumn', labelColumn),
+    ...optional('labelSeparator', labelSeparator),
+    ...optional('scoreScale', scoreScale),
+  };
+  return {
+    ...optional('documentEnd', flags.documentEnd as DocumentEnd | undefined),
+    ...(Object.keys(columns).length > 0 && { columns }),
+  };
 }
 
 /** The items of a flag that is a list. @throws ConfigError for an empty or repeated one. */

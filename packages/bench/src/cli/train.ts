@@ -1,22 +1,25 @@
 import type { Command } from 'commander';
 import { countParameters, describeParameters, savePretrained } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
+import { lossNames, type LossName } from '../registry/losses.js';
 import { planRun } from '../run/plan-run.js';
 import { trialPreparer } from '../run/prepare.js';
 import { openProgress } from '../run/progress.js';
 import { runTrial } from '../run/trial.js';
 import { planTrials } from '../study/trials.js';
-import { count, studyFromFlags, withStudyFlags, type StudyFlags } from './flags.js';
+import { choice, count, studyFromFlags, withStudyFlags, type StudyFlags } from './flags.js';
 import { checkOut, withOutFlags, type OutFlags } from './out-folder.js';
 
 interface TrainFlags extends StudyFlags, OutFlags {
   readonly seed: number;
+  readonly loss?: LossName;
 }
 
 /** `peft-bench train`: one trial, saved as an adapter in PEFT's format. */
 export function addTrainCommand(program: Command): void {
   const command = withStudyFlags(program.command('train').description('train one adapter and save it in PEFT format'));
   command.options.find(({ long }) => long === '--method')?.makeOptionMandatory();
+  command.addOption(choice('--loss <name>', 'what is minimised: what suits the rows', lossNames));
   command.option('--seed <n>', 'seed of initial values and of the order of rows', count, 1);
   withOutFlags(command, 'where the adapter goes').action(trainOne);
 }
@@ -26,7 +29,10 @@ async function trainOne(flags: TrainFlags): Promise<void> {
     if (flags[flag]?.includes(',')) throw new ConfigError(`train takes one --${flag}, got '${flags[flag]}'`, flag);
   }
   checkOut(flags, 'adapter');
-  const composed = await studyFromFlags(flags, { seeds: flags.seed });
+  const composed = await studyFromFlags(flags, {
+    seeds: flags.seed,
+    ...(flags.loss !== undefined && { protocol: { loss: flags.loss } }),
+  });
   const { plan } = await planRun(composed);
   const trial = planTrials(plan).find(({ seed }) => seed === flags.seed);
   if (!trial) throw new ConfigError(`there is no trial of seed ${flags.seed}`, 'seed');

@@ -12,26 +12,43 @@ import {
   readLanguageTask,
   readTask,
   trecTask,
+  type ColumnOptions,
   type DocumentEnd,
   type LanguageTask,
   type PublishedSplit,
   type Task,
+  type TaskKind,
 } from '@peftjs/tasks';
 import { readPackageFile } from './packages.js';
 
-/** Where the data of a run come from; `documentEnd` cuts text files. */
+/** Where the data of a run come from. */
 export type DataSource =
   | { readonly kind: 'embedded' }
-  | (TaskFiles & { readonly kind: 'files'; readonly documentEnd?: DocumentEnd })
-  | { readonly kind: 'folder'; readonly folder: string; readonly documentEnd?: DocumentEnd };
+  | (TaskFiles & Reading & { readonly kind: 'files' })
+  | (Reading & { readonly kind: 'folder'; readonly folder: string });
+
+/** How the user's own files are read. */
+export interface Reading {
+  /** What cuts text files into documents. */
+  readonly documentEnd?: DocumentEnd;
+  /** What the columns of tables mean, where their names do not say it. */
+  readonly columns?: TableColumns;
+}
+
+/** What the columns of tables mean, and of which kind their rows are. */
+export interface TableColumns extends ColumnOptions {
+  readonly kind?: TaskKind | undefined;
+}
 
 /** What a report says of where a task is from. */
 interface Origin {
   readonly source: string;
   readonly licence: string;
+  /** Whether the reported rows are a part of the training file. */
+  readonly heldOut?: boolean;
 }
 
-/** A task of texts with labels. */
+/** A task of rows from tables: labelled texts or words, or texts to embed. */
 export type LabelledTask = Task & Origin;
 
 /** A task of texts for a language model. */
@@ -62,14 +79,17 @@ export async function loadTask(
   }
   if (data.kind === 'embedded') return embedded(name);
   const files = data.kind === 'files' ? data : await filesIn(folderOf(name, data.folder));
-  const origin = {
-    source: `${basename(files.train)} and ${basename(files.dev)}, given by the user`,
-    licence: "the user's own",
-  };
-  if (await areLanguageFiles(files))
-    return { ...(await readLanguageFiles(name, files, data.documentEnd, storage)), ...origin };
+  const origin = originOf(files);
+  if (await areLanguageFiles(files, data))
+    return { ...(await readLanguageFiles(name, files, data, storage)), ...origin };
   const { train, dev } = files;
-  return withLabels({ ...(await readTask({ train, dev, name, storage })), ...origin }, data);
+  return withLabels({ ...(await readTask({ train, dev, name, storage, ...data.columns })), ...origin }, data);
+}
+
+function originOf({ train, dev }: TaskFiles): Origin {
+  const licence = "the user's own";
+  if (dev !== undefined) return { source: `${basename(train)} and ${basename(dev)}, given by the user`, licence };
+  return { source: `${basename(train)}, given by the user, of which a tenth is held out`, licence, heldOut: true };
 }
 
 /** Whether tasks are for a language model. Files that are not there count as none: `loadTask` says so. @throws ConfigError for both kinds. */
@@ -83,17 +103,17 @@ export async function areLanguageTasks(names: readonly string[], data: DataSourc
 
 async function isLanguageTask(name: string, data: DataSource): Promise<boolean> {
   if (data.kind === 'embedded' || (data.kind === 'folder' && isPublished(name))) return false;
-  if (data.kind === 'files') return areLanguageFiles(data);
+  if (data.kind === 'files') return areLanguageFiles(data, data);
   const folder = folderOf(name, data.folder);
   const [train, dev] = [await fileIn(folder, 'train'), await fileIn(folder, 'dev')];
-  return train !== undefined && dev !== undefined && areLanguageFiles({ train, dev });
+  return train !== undefined && areLanguageFiles({ train, dev }, data);
 }
 
 /** @throws ConfigError for an option of language tasks. */
 function withLabels(task: LabelledTask, data: DataSource): LabelledTask {
   if (data.kind === 'embedded' || data.documentEnd === undefined) return task;
   throw new ConfigError(
-    `--document-end cuts .txt files for a language model; '${task.name}' is a ${task.kind} of texts with labels`,
+    `--document-end cuts .txt files for a language model; '${task.name}' is data for ${task.kind}`,
     'document-end',
   );
 }
@@ -153,22 +173,19 @@ async function embedded(name: string): Promise<LabelledTask> {
 }
 
 /** What files of a task may end in; of several the first is taken. */
-const EXTENSIONS = ['tsv', 'csv', 'jsonl', 'parquet', 'txt'];
+const EXTENSIONS = ['tsv', 'csv', 'jsonl', 'conll', 'bio', 'iob', 'parquet', 'txt'];
 
 /** A task's own folder, or the one that is given. */
 function folderOf(name: string, folder: string): string {
   return existsSync(join(folder, name)) ? join(folder, name) : folder;
 }
 
-/** @throws DataError where one of them is missing. */
+/** @throws DataError where there is no training file. */
 async function filesIn(folder: string): Promise<TaskFiles> {
-  const found = async (stem: string): Promise<string> => {
-    const file = await fileIn(folder, stem);
-    if (file !== undefined) return file;
-    const names = EXTENSIONS.map((extension) => `${stem}.${extension}`);
-    throw new DataError(`--data ${folder}: expected ${names.slice(0, -1).join(', ')} or ${names.at(-1)} there`, folder);
-  };
-  return { train: await found('train'), dev: await found('dev') };
+  const [train, dev] = [await fileIn(folder, 'train'), await fileIn(folder, 'dev')];
+  if (train !== undefined) return { train, dev };
+  const names = EXTENSIONS.map((extension) => `train.${extension}`);
+  throw new DataError(`--data ${folder}: expected ${names.slice(0, -1).join(', ')} or ${names.at(-1)} there`, folder);
 }
 
 async function fileIn(folder: string, stem: string): Promise<string | undefined> {
@@ -177,10 +194,10 @@ async function fileIn(folder: string, stem: string): Promise<string | undefined>
   return name === undefined ? undefined : join(folder, name);
 }
 
-/** A training file and the one that results are reported on. */
+/** A training file and the one that results are reported on: without one, a tenth of the training rows is. */
 interface TaskFiles {
   readonly train: string;
-  readonly dev: string;
+  readonly dev?: string | undefined;
 }
 
 /** As much of a file as its first line can take. */
@@ -190,8 +207,10 @@ const HEAD_BYTES = 4 * 2 ** 20;
  * Whether two files are for a language model: text, or JSON lines without labels.
  * @throws DataError where one of them is and the other is not, or cannot be read.
  */
-async function areLanguageFiles({ train, dev }: TaskFiles): Promise<boolean> {
-  const [isTrain, isDev] = [await isLanguage(train), await isLanguage(dev)];
+async function areLanguageFiles({ train, dev }: TaskFiles, { columns }: Reading): Promise<boolean> {
+  const isTrain = await isLanguage(train, columns);
+  if (dev === undefined) return isTrain;
+  const isDev = await isLanguage(dev, columns);
   if (isTrain === isDev) return isTrain;
   const [language, table] = isTrain ? [train, dev] : [dev, train];
   throw new DataError(
@@ -200,14 +219,23 @@ async function areLanguageFiles({ train, dev }: TaskFiles): Promise<boolean> {
   );
 }
 
-/** Reads a language task. @throws ConfigError for a `documentEnd` that neither file has, DataError for a malformed file. */
+/**
+ * Reads a language task.
+ * @throws ConfigError for a `documentEnd` that neither file has, and for what is of tables; DataError for a malformed file.
+ */
 async function readLanguageFiles(
   name: string,
   { train, dev }: TaskFiles,
-  documentEnd: DocumentEnd | undefined,
+  { documentEnd, columns }: Reading,
   storage: Storage,
 ): Promise<LanguageTask> {
-  const isText = (path: string): boolean => extname(path).toLowerCase() === '.txt';
+  const isText = (path: string | undefined): boolean => path !== undefined && extname(path).toLowerCase() === '.txt';
+  if (columns !== undefined) {
+    throw new ConfigError(
+      `${basename(train)} is for a language model, and has no columns; leave out ${columnFlags(columns).join(', ')}`,
+      'train',
+    );
+  }
   if (documentEnd !== undefined && !isText(train) && !isText(dev)) {
     throw new ConfigError(
       `--document-end cuts .txt files; every line of ${basename(train)} is a document already`,
@@ -217,10 +245,14 @@ async function readLanguageFiles(
   return readLanguageTask({ name, train, dev, documentEnd, storage });
 }
 
-async function isLanguage(path: string): Promise<boolean> {
-  return extname(path).toLowerCase() === '.jsonl'
-    ? isLanguageFile(await headOf(path), path)
-    : isLanguageFile(new Uint8Array(), path);
+async function isLanguage(path: string, columns: TableColumns = {}): Promise<boolean> {
+  const isJson = extname(path).toLowerCase() === '.jsonl';
+  return isLanguageFile(isJson ? await headOf(path) : new Uint8Array(), path, columns);
+}
+
+/** What columns were named by: `--text-column` for `textColumn`. */
+export function columnFlags(columns: TableColumns): string[] {
+  return Object.keys(columns).map((option) => `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`);
 }
 
 async function headOf(path: string): Promise<Uint8Array> {

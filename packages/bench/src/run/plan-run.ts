@@ -1,6 +1,8 @@
-import { ConfigError, UnsupportedError, type PeftMethod } from '@peftjs/core/method';
+import { ConfigError, UnsupportedError, warnOnce, type PeftMethod } from '@peftjs/core/method';
+import { assertReads } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
+import { lossNamed } from '../registry/losses.js';
 import { isHeadAlone, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
@@ -10,6 +12,7 @@ import { budgetsOf, type ArmSettings, type ComposedStudy, type Study } from '../
 import { numericVersions, type TrialContext } from '../study/trials.js';
 import { dataFingerprint } from './as-planned.js';
 import { plannedTokens } from './planned-tokens.js';
+import { modelTaskOf } from './prepare.js';
 import { assertStarts } from './processes.js';
 
 /** What a run's trials are planned from, after everything that can be checked beforehand has been. */
@@ -30,11 +33,16 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   const arms = Object.values(study.methods);
   const methods = await resolveAll(arms.map(({ method }) => method));
   const tasks = new Map<string, LoadedTask>();
-  for (const name of study.tasks) tasks.set(name, await loadTask(name, data, study.protocol.split));
+  for (const name of study.tasks) {
+    const task = await loadTask(name, data, study.protocol.split);
+    if (study.protocol.loss !== undefined) assertReads(lossNamed(study.protocol.loss), task.kind);
+    tasks.set(name, task);
+  }
   const model = await modelFor([...tasks.values()], study.model, engine);
   tryConfigs(study, methods, model);
   const maxTokens: Record<string, number> = {};
   for (const [name, task] of tasks) maxTokens[name] = await plannedTokens(task, model, study.protocol);
+  for (const task of tasks.values()) sayHeldOut(task);
   const namesOf = (has: (method: PeftMethod) => boolean): ReadonlySet<string> =>
     new Set([...methods].filter(([, { method }]) => has(method)).map(([name]) => name));
   const plan: TrialContext = {
@@ -83,19 +91,39 @@ function assertWritable(method: string, config: object): void {
   );
 }
 
-/** The model of a study, for tasks of one kind. @throws UnsupportedError for a language task where it predicts no next token. */
+/** Says which rows are reported where no file is for them. */
+function sayHeldOut({ name, train, dev, heldOut }: LoadedTask): void {
+  if (!heldOut) return;
+  const all = train.rows.length + dev.rows.length;
+  warnOnce(
+    `${name}: there is no development file: ${dev.rows.length} of ${all} rows, always the same ones, are held out to report on; --dev FILE reports on others`,
+  );
+}
+
+/**
+ * The model of a study.
+ * @throws ConfigError for tasks that need different ones, UnsupportedError for a task that it has no head for.
+ */
 async function modelFor(tasks: readonly LoadedTask[], name: string, engine: EnginePlan): Promise<PretrainedModel> {
-  const options = { resolvePackage: packageFolder, dtype: weightDtype(engine) };
-  const language = tasks.find(({ kind }) => kind === 'causal-lm');
-  if (!language) return fromPretrained(name, options);
-  return fromPretrained(name, { ...options, task: 'causal-lm' }).catch((error: unknown) => {
-    if (!(error instanceof UnsupportedError)) throw error;
-    throw new UnsupportedError(
-      `'${language.name}' is for a language model, and ${name} is none (${error.message}); name a decoder by --model, or give files with labels`,
-      'model',
-      error,
+  const [first] = tasks as readonly [LoadedTask];
+  const task = modelTaskOf(first);
+  const other = tasks.find((each) => modelTaskOf(each) !== task);
+  if (other) {
+    throw new ConfigError(
+      `'${first.name}' needs a model for ${task} and '${other.name}' one for ${modelTaskOf(other)}; run them apart`,
+      'task',
     );
-  });
+  }
+  return fromPretrained(name, { resolvePackage: packageFolder, dtype: weightDtype(engine), task }).catch(
+    (error: unknown) => {
+      if (!(error instanceof UnsupportedError)) throw error;
+      const way =
+        task === 'causal-lm'
+          ? `is for a language model, and ${name} is none (${error.message}); name a decoder by --model, or give files with labels`
+          : `is for ${task}, which ${name} cannot do (${error.message}); name another model by --model`;
+      throw new UnsupportedError(`'${first.name}' ${way}`, 'model', error);
+    },
+  );
 }
 
 async function resolveAll(names: readonly string[]): Promise<Map<string, ResolvedMethod>> {

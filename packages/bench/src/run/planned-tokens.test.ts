@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { onWarning } from '@peftjs/core';
 import type { PretrainedModel } from '@peftjs/models';
-import { createDataSet, languageSet, metricsFor, type DataSet, type LanguageSet } from '@peftjs/tasks';
+import { createDataSet, languageSet, metricsFor, type DataSet, type LanguageSet, type LabelKind } from '@peftjs/tasks';
 import type { LabelledTask, LoadedLanguageTask } from '../registry/tasks.js';
 import { composeStudy, type StudyProtocol } from '../study/study.js';
 import { plannedTokens } from './planned-tokens.js';
@@ -34,9 +34,9 @@ const protocol = (changed: Partial<StudyProtocol> = {}): StudyProtocol =>
     .protocol;
 
 /** Rows of so many tokens. */
-const rowsOf = (lengths: readonly number[]): DataSet['rows'] =>
+const rowsOf = (lengths: readonly number[]): DataSet<LabelKind>['rows'] =>
   lengths.map((length, row) => ({ text: String(row).padEnd(length - 1, '.'), label: row % 2 }));
-const setOf = (lengths: readonly number[]): Promise<DataSet> =>
+const setOf = (lengths: readonly number[]): Promise<DataSet<LabelKind>> =>
   createDataSet({ name: 'rows', kind: 'classification', classes: ['a', 'b'], rows: rowsOf(lengths) });
 
 async function labelled(train: readonly number[]): Promise<LabelledTask> {

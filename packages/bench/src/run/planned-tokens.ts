@@ -1,6 +1,15 @@
 import { warnOnce } from '@peftjs/core/method';
 import type { PretrainedModel } from '@peftjs/models';
-import { areChats, areTexts, chatML, encodeLanguage, encodeRows, fittingTokens } from '@peftjs/tasks';
+import {
+  areChats,
+  areTexts,
+  chatML,
+  encodeLanguage,
+  encodeRows,
+  fittingTokens,
+  rowLength,
+  type DataSet,
+} from '@peftjs/tasks';
 import type { LoadedLanguageTask, LoadedTask } from '../registry/tasks.js';
 import type { StudyProtocol } from '../study/study.js';
 import { describeLosses, encodeLabelledTask, encodeLanguageTask, splitRows, type SplitRows } from './prepare.js';
@@ -48,10 +57,7 @@ function languageTokens({ name, train }: LoadedLanguageTask, { tokenizer }: Read
 
 function labelledTokens({ train }: SplitRows, { tokenizer }: Reader, most: number): number {
   const { rows } = encodeRows(train, tokenizer, { maxTokens: most });
-  return fittingTokens(
-    rows.map(({ ids }) => ids.length),
-    most,
-  );
+  return fittingTokens(rows.map(rowLength), most);
 }
 
 /** A line about conversations that are written in a form which the model may not know. */
@@ -62,14 +68,22 @@ function describeTemplate({ name, train, dev }: LoadedLanguageTask, { tokenizer 
 
 /** A line about classes that selection has and training lost to it; undefined where there is none. */
 function describeLostClasses(task: string, { train, selection }: SplitRows): string | undefined {
-  if (train.kind !== 'classification') return undefined;
-  const learnt = new Set(train.rows.map(({ label }) => label));
-  const lost = train.classes.filter(
-    (_, label) => !learnt.has(label) && selection.rows.some((row) => row.label === label),
-  );
+  const [learnt, selecting] = [classesIn(train), classesIn(selection)];
+  const lost = train.classes.filter((_, label) => !learnt.has(label) && selecting.has(label));
   if (lost.length === 0) return undefined;
   const names = lost.map((name) => JSON.stringify(name)).join(', ');
   return `${task}: no training row is left of ${names}: the rows set aside for selection have them all; add rows`;
+}
+
+/** The numbers of the classes, labels or tags that some rows have. */
+function classesIn({ rows }: DataSet): Set<number> {
+  return new Set(
+    rows.flatMap((row) => {
+      if ('label' in row) return [row.label];
+      if ('labels' in row) return row.labels;
+      return 'tags' in row ? row.tags : [];
+    }),
+  );
 }
 
 function warnOf(line: string | undefined): void {

@@ -1,4 +1,5 @@
 import type { EvaluationData, TrainingData } from '@peftjs/core';
+import type { Task as ModelTask } from '@peftjs/core/method';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import {
   areTexts,
@@ -65,10 +66,34 @@ export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
 
 const MOST_TASKS = 4;
 
-/** Gives a network for tasks of a kind. */
-type LoadNetwork = (task: 'causal-lm' | 'sequence-classification') => Promise<PretrainedModel>;
+/** Gives a network with what a task needs. */
+type LoadNetwork = (task: ModelTask) => Promise<PretrainedModel>;
 
-function loadNetwork({ model, engine }: Trial, task: Parameters<LoadNetwork>[0]): Promise<PretrainedModel> {
+/** What a model is for that learns rows of a kind. */
+const modelTasks: Readonly<Record<LoadedTask['kind'], ModelTask>> = {
+  classification: 'sequence-classification',
+  regression: 'sequence-classification',
+  'multi-label': 'sequence-classification',
+  'token-classification': 'token-classification',
+  'causal-lm': 'causal-lm',
+  pairs: 'feature-extraction',
+  triplets: 'feature-extraction',
+  'scored-pairs': 'feature-extraction',
+};
+
+/** What a model is for that learns a task. */
+export function modelTaskOf({ kind }: Pick<LoadedTask, 'kind'>): ModelTask {
+  return modelTasks[kind];
+}
+
+/** A network with a head for the classes of a task; as it is where it has no head. */
+function withHead(network: PretrainedModel, { kind, classes }: LabelledTask): PretrainedModel {
+  if (kind === 'regression') return network.withLabels(1);
+  if (kind === 'multi-label') return network.withLabels(classes, { problemType: 'multi_label_classification' });
+  return modelTasks[kind] === 'feature-extraction' ? network : network.withLabels(classes);
+}
+
+function loadNetwork({ model, engine }: Trial, task: ModelTask): Promise<PretrainedModel> {
   return fromPretrained(model, { task, resolvePackage: packageFolder, dtype: weightDtype(engine) });
 }
 
@@ -88,8 +113,7 @@ function keptIn<T>(kept: Map<string, Promise<T>>, key: string, make: () => Promi
 
 /** The model with a head for a task's labels, and its rows in tokens. */
 async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadNetwork): Promise<TrialData> {
-  const network = await load('sequence-classification');
-  const model = network.withLabels(task.kind === 'regression' ? 1 : task.classes);
+  const model = withHead(await load(modelTaskOf(task)), task);
   const { dataSeed: seed, batchSize, evaluationBatchSize } = protocol;
   const split = await splitRows(task, protocol);
   const encoded = encodeLabelledTask(split, model, protocol);

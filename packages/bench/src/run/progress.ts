@@ -41,9 +41,9 @@ export function renderOutcome(
   const name = label ? nameOf(label) : printable(event.id);
   switch (event.type) {
     case 'trial-done': {
-      const metrics = Object.entries(event.metrics).map(
-        ([metric, value]) => `${printable(metric)} ${formatMetric(value)}`,
-      );
+      const metrics = Object.entries(event.metrics)
+        .filter(([metric]) => !metric.startsWith('f1.')) // of each label: for the result file
+        .map(([metric, value]) => `${printable(metric)} ${formatMetric(value)}`);
       const parts = metrics.map((text, index): Part => ({ text, dispensable: index + 1 }));
       return line(
         [

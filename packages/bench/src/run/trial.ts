@@ -15,6 +15,7 @@ import {
 import { optimizerStateBytes, TrainingError, type ConfiguredMethod, type MatchOn } from '@peftjs/core/method';
 import type { Checkpoint } from '@peftjs/core/runtime';
 import { openExecutor } from '../registry/executors.js';
+import { lossNamed } from '../registry/losses.js';
 import { isHeadAlone, resolveMethod } from '../registry/methods.js';
 import { RESULT_FORMAT, type DoneTrial, type FailedTrial, type Protocol } from '../results/schema.js';
 import { fitConfig, type FittedConfig } from '../study/budgets.js';
@@ -88,7 +89,7 @@ export async function runTrial(
 
 /** The untrained adapter; where its start is computed from data, from the first training batches. */
 async function attachCalibrated(
-  { seed, settings: { head } }: Trial,
+  { seed, protocol, settings: { head } }: Trial,
   { model, train }: PreparedTrial,
   configured: ConfiguredMethod,
   executor: Executor,
@@ -99,7 +100,7 @@ async function attachCalibrated(
   return attach(model, configured, {
     seed,
     trainHead,
-    calibration: await calibrate(model, configured, train, { executor, seed }),
+    calibration: await calibrate(model, configured, train, { executor, seed, ...lossOf(protocol) }),
   });
 }
 
@@ -120,7 +121,7 @@ function metricOf({
 /** How every step is taken. */
 type Optimization = Pick<
   TrainOptions,
-  'schedule' | 'warmupRatio' | 'finalRatio' | 'optimizer' | 'clipNorm' | 'learningRate' | 'learningRates'
+  'schedule' | 'warmupRatio' | 'finalRatio' | 'optimizer' | 'clipNorm' | 'learningRate' | 'learningRates' | 'loss'
 >;
 
 /** A training run; in stages, if the arm is. */
@@ -157,6 +158,7 @@ function trainTrial(
 function optimization({ protocol, settings }: Trial): Optimization {
   const { schedule, warmupRatio, finalRatio, clipNorm } = protocol;
   return {
+    ...lossOf(protocol),
     schedule,
     warmupRatio,
     finalRatio,
@@ -165,6 +167,11 @@ function optimization({ protocol, settings }: Trial): Optimization {
     learningRate: settings.learningRate ?? protocol.learningRate,
     learningRates: { head: protocol.learningRate, ...settings.learningRates }, // the head is trained alike for all
   };
+}
+
+/** The loss that a protocol names. */
+function lossOf({ loss }: TrialProtocol): Pick<TrainOptions, 'loss'> {
+  return loss === undefined ? {} : { loss: lossNamed(loss) };
 }
 
 /** A trial that tunes is judged on the rows that select: nothing is chosen by what is reported. */

@@ -41,6 +41,7 @@ describe('composeStudy', () => {
     [{ budgets: ['r=2', 'r=2'] }, 'budgets'],
     [{ protocol: { matchOn: 'counted' } }, 'protocol.matchOn'],
     [{ protocol: { epochs: 0 } }, 'protocol.epochs'],
+    [{ protocol: { loss: 'cross entropy' as never } }, 'protocol.loss'],
     [{ protocol: { selectionShare: 0 } }, 'protocol.selectionShare'],
     [{ seeds: 1.5 }, 'seeds'],
     [{ methods: { sora: { learningRate: -1 } } }, 'methods.sora.learningRate'],

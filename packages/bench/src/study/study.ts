@@ -11,6 +11,7 @@ import {
 } from '@peftjs/core/method';
 import { sparsifyingLevels } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
+import { lossNames } from '../registry/losses.js';
 import type { DataSource } from '../registry/tasks.js';
 import { MAX_STAGES } from '../results/schema.js';
 
@@ -123,6 +124,8 @@ const protocolEntries = {
   evaluations: v.optional(integerFrom(1), 3),
   weightDecay: v.optional(nonNegative, 0),
   clipNorm: v.nullish(positive, 1),
+  /** What is minimised, by name. Left out, what suits the rows. */
+  loss: v.exactOptional(v.picklist(lossNames)),
 };
 
 const tuningEntries = {

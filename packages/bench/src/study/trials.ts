@@ -109,7 +109,7 @@ export function trialOf(
 function withId(trial: Omit<Trial, 'id'>): Trial {
   // The content of the files counts, not where they lie, and the rate, not how it was found.
   const { data: _paths, tuning: _tuning, ...content } = trial;
-  // The loss follows from the data, whose content is hashed.
+  // The loss is part of the protocol where it is named; else it follows from the data, whose content is hashed.
   const training = {
     optimizer: plainNamed(optimizerOf(trial.protocol)),
     schedule: plainNamed(resolveSchedule(trial.protocol.schedule)),

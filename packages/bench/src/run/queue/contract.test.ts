@@ -50,12 +50,20 @@ describe('readJob', () => {
     expect(readJob('a-1', job)).toEqual(job);
   });
 
+  it('takes data without a development file, and columns by name', () => {
+    const columns = { kind: 'multi-label', textColumn: 'a', labelColumn: 'b', labelSeparator: '|' };
+    const own = { ...job, data: { kind: 'files', train: 'train/a.csv', columns } };
+    expect(readJob('a-1', own)).toEqual(own);
+  });
+
   it.each<[string, unknown]>([
     ['nothing', null],
     ['a path that leaves the folder', { ...job, files: [{ path: '../a.tsv', sha256: hash, bytes: 3 }] }],
     ['an absolute path', { ...job, files: [{ path: '/etc/passwd', sha256: hash, bytes: 3 }] }],
     ['a path of another system', { ...job, files: [{ path: 'a\\b', sha256: hash, bytes: 3 }] }],
     ['data outside of their folder', { ...job, data: { kind: 'files', train: '../../a.tsv', dev: 'dev/b.tsv' } }],
+    ['a lone file outside of its folder', { ...job, data: { kind: 'files', train: '../a.tsv' } }],
+    ['columns of an unknown kind', { ...job, data: { ...data, columns: { kind: 'x' } } }],
     ['an id that is a path', { ...job, trial: { ...job.trial, id: '../x' } }],
     ['another trial', { ...job, trial: { ...job.trial, id: 'a-2' } }],
     ['a hash that is none', { ...job, files: [{ path: 'a', sha256: '../../x', bytes: 3 }] }],

@@ -4,6 +4,7 @@ import type { JobsOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import * as v from 'valibot';
 import { ConfigError, DataError } from '@peftjs/core/method';
+import { taskKinds } from '@peftjs/tasks';
 import type { DataSource } from '../../registry/tasks.js';
 import { anyNumber, canonical } from '../../results/json.js';
 import { trialResultSchema, type DoneTrial } from '../../results/schema.js';
@@ -89,10 +90,21 @@ const isInside = (path: string): boolean =>
 const inside = v.pipe(v.string(), v.maxLength(1_000), v.check(isInside));
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const documentEnd = v.exactOptional(v.picklist(['file', 'paragraph', 'line']));
+const columns = v.exactOptional(
+  v.strictObject({
+    kind: v.optional(v.picklist(taskKinds)),
+    textColumn: v.optional(text),
+    pairColumn: v.optional(text),
+    labelColumn: v.optional(text),
+    labelSeparator: v.optional(text),
+    scoreScale: v.optional(v.number()),
+  }),
+);
+const reading = { documentEnd, columns };
 const dataSource = v.variant('kind', [
   v.object({ kind: v.literal('embedded') }),
-  v.object({ kind: v.literal('files'), train: text, dev: text, documentEnd }),
-  v.object({ kind: v.literal('folder'), folder: text, documentEnd }),
+  v.object({ kind: v.literal('files'), train: text, dev: v.optional(text), ...reading }),
+  v.object({ kind: v.literal('folder'), folder: text, ...reading }),
 ]);
 
 const jobSchema = v.pipe(
@@ -104,7 +116,8 @@ const jobSchema = v.pipe(
     checkpointEvery: v.exactOptional(count),
   }),
   v.check(
-    ({ data, files }) => files.length === 0 || data.kind !== 'files' || [data.train, data.dev].every(isInside),
+    ({ data, files }) =>
+      files.length === 0 || data.kind !== 'files' || [data.train, data.dev ?? data.train].every(isInside),
     'data that travel must stay in their folder',
   ),
   v.check(

@@ -10,14 +10,15 @@ const { protocol } = composeStudy([
   { model: 'any', tasks: ['any'], methods: ['any'], budgets: ['r=1'], seeds: 1, protocol: {} },
 ]);
 const rows = 'text\tlabel\nso good\t1\nso bad\t0\nfine\t1\nno\t0\n';
+const whole = `text\tlabel\n${Array.from({ length: 20 }, (_, row) => `text ${row}\t${row % 2}\n`).join('')}`;
 
 let folder = '';
 const file = (name: string): string => join(folder, name);
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-travel-'));
-  for (const name of ['a/rows.tsv', 'b/rows.tsv', 'tasks/mine/train.tsv', 'tasks/mine/dev.tsv']) {
+  for (const name of ['a/rows.tsv', 'b/rows.tsv', 'c/rows.tsv', 'tasks/mine/train.tsv', 'tasks/mine/dev.tsv']) {
     await mkdir(join(file(name), '..'), { recursive: true });
-    await writeFile(file(name), name.startsWith('b') ? `${rows}good\t1\n` : rows);
+    await writeFile(file(name), name.startsWith('b') ? `${rows}good\t1\n` : name.startsWith('c') ? whole : rows);
   }
   await writeFile(file('tasks/mine/not-asked-for.tsv'), rows);
 });
@@ -32,6 +33,17 @@ describe('packData', () => {
       ['train/rows.tsv', rows.length],
       ['dev/rows.tsv', rows.length + 7],
     ]);
+  });
+
+  it('takes a training file without a development file, and what its columns mean', async () => {
+    const columns = { textColumn: 'text' };
+    const packed = await packData({
+      task: 'rows',
+      data: { kind: 'files', train: file('c/rows.tsv'), columns },
+      protocol,
+    });
+    expect(packed.data).toEqual({ kind: 'files', train: 'train/rows.tsv', columns });
+    expect(packed.files.map(({ path }) => path)).toEqual(['train/rows.tsv']);
   });
 
   it('takes what the task reads of a folder, and sends equal files once', async () => {

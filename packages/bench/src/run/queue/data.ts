@@ -63,9 +63,7 @@ export async function unpackData(redis: Redis, { data, files }: TrialJob, folder
   if (files.length === 0 || data.kind === 'embedded') return data;
   const folder = await folders.folderOf(hashOf(Buffer.from(JSON.stringify(files))).slice(0, 32));
   for (const file of files) await fetchFile(redis, file, join(folder, file.path));
-  return data.kind === 'files'
-    ? { ...data, train: join(folder, data.train), dev: join(folder, data.dev) }
-    : { ...data, folder };
+  return data.kind === 'files' ? { ...data, ...filesAt(data, (path) => join(folder, path)) } : { ...data, folder };
 }
 
 async function fetchFile(redis: Redis, { path, sha256, bytes }: TravellingFile, target: string): Promise<void> {
@@ -109,19 +107,26 @@ function travellingPaths(source: Exclude<DataSource, { kind: 'embedded' }>): {
       name: (path) => relative(source.folder, path).split(sep).join('/'),
     };
   }
-  const train = `train/${basename(source.train)}`;
-  const dev = source.dev === source.train ? train : `dev/${basename(source.dev)}`;
-  return { data: { ...source, train, dev }, name: (path) => (path === source.train ? train : dev) };
+  const name = (path: string): string => `${path === source.train ? 'train' : 'dev'}/${basename(path)}`;
+  return { data: { ...source, ...filesAt(source, name) }, name };
 }
 
 function inPlace(data: Exclude<DataSource, { kind: 'embedded' }>): Exclude<DataSource, { kind: 'embedded' }> {
   return data.kind === 'folder'
     ? { ...data, folder: resolve(data.folder) }
-    : { ...data, train: resolve(data.train), dev: resolve(data.dev) };
+    : { ...data, ...filesAt(data, (path) => resolve(path)) };
+}
+
+/** The files of a task elsewhere. */
+function filesAt(
+  { train, dev }: { readonly train: string; readonly dev?: string | undefined },
+  place: (path: string) => string,
+): { readonly train: string; readonly dev?: string } {
+  return { train: place(train), ...(dev !== undefined && { dev: place(dev) }) };
 }
 
 function placeOf(data: Exclude<DataSource, { kind: 'embedded' }>): string {
-  return data.kind === 'folder' ? data.folder : `${data.train} and ${data.dev}`;
+  return data.kind === 'folder' ? data.folder : [data.train, data.dev ?? []].flat().join(' and ');
 }
 
 function hashOf(content: Uint8Array): string {

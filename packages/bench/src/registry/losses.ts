@@ -1,0 +1,35 @@
+import {
+  binaryCrossEntropy,
+  contrastive,
+  cosineSimilarity,
+  crossEntropy,
+  multipleNegativesRanking,
+  nextToken,
+  squaredError,
+  tokenCrossEntropy,
+  triplet,
+} from '@peftjs/core';
+import type { Loss } from '@peftjs/core/runtime';
+
+const losses = {
+  'cross-entropy': crossEntropy,
+  'binary-cross-entropy': binaryCrossEntropy,
+  'squared-error': squaredError,
+  'token-cross-entropy': tokenCrossEntropy,
+  'next-token': nextToken,
+  'multiple-negatives-ranking': multipleNegativesRanking,
+  'cosine-similarity': cosineSimilarity,
+  triplet,
+  contrastive,
+} satisfies Readonly<Record<string, () => Loss>>;
+
+/** The name of a loss on the command line and in a study. */
+export type LossName = keyof typeof losses;
+
+/** Every loss that has a name. */
+export const lossNames = Object.keys(losses) as LossName[];
+
+/** A loss with its default settings. */
+export function lossNamed(name: LossName): Loss {
+  return losses[name]();
+}

@@ -1,0 +1,198 @@
+import { ConfigError, DataError, didYouMean } from '@peftjs/core/method';
+import type { TaskKind } from './data-set.js';
+import { TAGS, TOKENS } from './conll.js';
+import { errorAt, excerpt, type Table } from './table.js';
+
+/** How the rows of a table are read where its columns do not say it by their names. */
+export interface ColumnOptions {
+  /** The column of the text, of the first of two texts, or of a sentence's words. */
+  readonly textColumn?: string | undefined;
+  /** The column of the second text. */
+  readonly pairColumn?: string | undefined;
+  /** The column of the label, the labels, the tags or the score. */
+  readonly labelColumn?: string | undefined;
+  /** What stands between the labels of a cell, e.g. `'|'`: the rows then have any number of labels. */
+  readonly labelSeparator?: string | undefined;
+  /** What scores of pairs are divided by, e.g. 5 where the most similar pair has 5. Default 1. */
+  readonly scoreScale?: number | undefined;
+}
+
+/** The columns that rows are read from. */
+export interface Layout {
+  /** `'labelled'`: classification, regression or multi-label, as the labels say. */
+  readonly form: 'labelled' | Exclude<TaskKind, 'classification' | 'regression' | 'multi-label'>;
+  readonly texts: readonly string[];
+  readonly label?: string;
+}
+
+/** Names of columns that are known; the first that a table has counts. */
+const WORDS = [TOKENS, 'words'];
+const TAG_LISTS = [TAGS, 'tags'];
+const LABELS = ['label', 'labels'];
+const PAIRS = [
+  ['text_a', 'text_b'],
+  ['sentence1', 'sentence2'],
+] as const;
+const ANCHORS = ['anchor', 'query', 'question'];
+const POSITIVES = ['positive', 'answer'];
+const NEGATIVE = 'negative';
+const SCORE = 'score';
+
+/** Every name of a column that is read without being asked for. */
+export const knownColumns: readonly string[] = [
+  'text',
+  ...PAIRS.flat(),
+  ...LABELS,
+  ...[SCORE, ...ANCHORS, ...POSITIVES, NEGATIVE],
+  ...WORDS,
+  ...TAG_LISTS,
+];
+
+/** Whether JSON lines with these fields are rows of a table: language data have neither labels nor pairs. */
+export function isTableHeader(fields: readonly string[]): boolean {
+  const has = (name: string): boolean => fields.includes(name);
+  const isPair = ANCHORS.some(has) && POSITIVES.some(has);
+  return [...LABELS, ...TAG_LISTS, ...PAIRS.flat()].some(has) || isPair;
+}
+
+/** @throws ConfigError for an option that cannot be meant. */
+export function assertColumnOptions(options: ColumnOptions): void {
+  const { textColumn, pairColumn, labelColumn, labelSeparator, scoreScale } = options;
+  const named = { textColumn, pairColumn, labelColumn };
+  for (const [option, column] of Object.entries(named)) {
+    if (column === undefined || (typeof column === 'string' && column.trim() !== '')) continue;
+    throw new ConfigError(`option '${option}' must be the name of a column, got ${JSON.stringify(column)}`, option);
+  }
+  const columns = Object.values(named).filter((column) => column !== undefined);
+  if (new Set(columns).size < columns.length) {
+    throw new ConfigError(`each of ${Object.keys(named).join(', ')} must be another column, got ${columns.join(', ')}`);
+  }
+  if (labelSeparator !== undefined && (typeof labelSeparator !== 'string' || labelSeparator === '')) {
+    throw new ConfigError(`option 'labelSeparator' must be what stands between labels, e.g. '|'`, 'labelSeparator');
+  }
+  if (scoreScale === undefined || (Number.isFinite(scoreScale) && scoreScale > 0)) return;
+  throw new ConfigError(`option 'scoreScale' must be a positive number, got ${scoreScale}`, 'scoreScale');
+}
+
+/**
+ * Finds the columns that the rows of a table are read from, by their names and by what was asked for.
+ * @throws DataError for a column that is asked for and not there, and where nothing fits.
+ */
+export function layoutOf(
+  table: Table<unknown>,
+  options: ColumnOptions & { readonly kind?: TaskKind | undefined },
+  path: string,
+): Layout {
+  const { columns, line } = table;
+  assertDistinct(columns, line, path);
+  for (const column of [options.textColumn, options.pairColumn, options.labelColumn]) {
+    if (column === undefined || columns.includes(column)) continue;
+    const hint = didYouMean(column, columns);
+    throw errorAt(path, line, `expected a column ${excerpt(column)}${hint}, got ${listed(columns)}`);
+  }
+  const layout = found(table, options);
+  if (layout && (options.kind === undefined || fits(layout, options.kind))) return layout;
+  throw errorAt(path, line, `expected ${expectation(options)}, got ${listed(columns)}`);
+}
+
+/** The layout that columns and options make; undefined where they make none. */
+function found(
+  table: Table<unknown>,
+  { kind, textColumn, pairColumn, labelColumn }: Parameters<typeof layoutOf>[1],
+): Layout | undefined {
+  const { columns } = table;
+  const firstOf = (names: readonly string[]): string | undefined => names.find((name) => columns.includes(name));
+  const texts =
+    textColumn !== undefined || pairColumn !== undefined
+      ? givenTexts(textColumn ?? firstOf(['text']), pairColumn)
+      : knownTexts(columns, kind);
+  if (!texts) return undefined;
+  const label = labelColumn ?? firstOf(LABELS);
+  const [first] = texts;
+  if (texts.length === 1) {
+    if (!isListOf(table, first)) return label === undefined ? undefined : { form: 'labelled', texts, label };
+    const tags = labelColumn ?? firstOf([...TAG_LISTS, ...LABELS]);
+    return tags === undefined ? undefined : { form: 'token-classification', texts, label: tags };
+  }
+  const embedded = embeddedLayout(texts, columns);
+  if (kind === 'pairs') return { form: 'pairs', texts };
+  if (kind === 'triplets') return embedded;
+  if (kind === 'scored-pairs') return scored(texts, labelColumn ?? firstOf([SCORE, ...LABELS]));
+  if (label !== undefined && (labelColumn !== undefined || !isAnchored(texts)))
+    return { form: 'labelled', texts, label };
+  return scored(texts, firstOf([SCORE])) ?? embedded;
+}
+
+function givenTexts(text: string | undefined, pair: string | undefined): readonly string[] | undefined {
+  if (text === undefined) return undefined;
+  return pair === undefined ? [text] : [text, pair];
+}
+
+/** The columns of texts that have a name which is known. */
+function knownTexts(columns: readonly string[], kind: TaskKind | undefined): readonly string[] | undefined {
+  const has = (name: string): boolean => columns.includes(name);
+  const words = WORDS.find(has);
+  if (words !== undefined && (TAG_LISTS.some(has) || kind === 'token-classification' || !has('text'))) return [words];
+  if (has('text')) return ['text'];
+  const pair = PAIRS.find((names) => names.every(has));
+  if (pair) return pair;
+  const [anchor, positive] = [ANCHORS.find(has), POSITIVES.find(has)];
+  return anchor === undefined || positive === undefined ? undefined : [anchor, positive];
+}
+
+/** Columns that are called so belong to a pair which is a pair without a label. */
+function isAnchored([first, second]: readonly string[]): boolean {
+  return ANCHORS.includes(first ?? '') && POSITIVES.includes(second ?? '');
+}
+
+function embeddedLayout(texts: readonly string[], columns: readonly string[]): Layout {
+  return columns.includes(NEGATIVE) && !texts.includes(NEGATIVE)
+    ? { form: 'triplets', texts: [...texts, NEGATIVE] }
+    : { form: 'pairs', texts };
+}
+
+function scored(texts: readonly string[], label: string | undefined): Layout | undefined {
+  return label === undefined ? undefined : { form: 'scored-pairs', texts, label };
+}
+
+function isListOf({ records }: Table<unknown>, column: string | undefined): boolean {
+  return column !== undefined && Array.isArray(records[0]?.cells.get(column));
+}
+
+function fits({ form }: Layout, kind: TaskKind): boolean {
+  return form === 'labelled' ? ['classification', 'regression', 'multi-label'].includes(kind) : form === kind;
+}
+
+const LABELLED = 'the columns "label" and "text" (or "text_a" and "text_b")';
+const expectations: Readonly<Record<TaskKind, string>> = {
+  classification: LABELLED,
+  regression: LABELLED,
+  'multi-label': LABELLED,
+  'token-classification': 'the lists "tokens" and "ner_tags" (or "tags")',
+  pairs: 'the columns "anchor" and "positive"',
+  triplets: 'the columns "anchor", "positive" and "negative"',
+  'scored-pairs': 'the columns "text_a", "text_b" and "score"',
+};
+
+/** What columns were looked for. */
+function expectation({ kind, textColumn, labelColumn }: Parameters<typeof layoutOf>[1]): string {
+  if (kind !== undefined) return expectations[kind];
+  if (textColumn !== undefined) return 'the columns of the text and of its label, "label" unless you name it';
+  if (labelColumn !== undefined) return 'the column "text" (or "text_a" and "text_b"), or the one that you name';
+  return `${LABELLED}, "tokens" and "ner_tags", or "anchor" and "positive"`;
+}
+
+function assertDistinct(columns: readonly string[], line: number, path: string): void {
+  const seen = new Set<string>();
+  const repeated = columns.find((name) => seen.size === seen.add(name).size);
+  if (repeated !== undefined) throw errorAt(path, line, `expected each column once, got ${excerpt(repeated)} twice`);
+}
+
+function listed(columns: readonly string[]): string {
+  return columns.slice(0, 12).map(excerpt).join(', ') || 'no columns';
+}
+
+/** @throws DataError where a table has only a header. */
+export function assertRecords({ records }: Table<unknown>, path: string): void {
+  if (records.length === 0) throw new DataError(`${path}: expected rows below the header, got none`, path);
+}

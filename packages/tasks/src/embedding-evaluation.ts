@@ -1,0 +1,97 @@
+import type { EvaluationData } from '@peftjs/core';
+import { type BatchOptions, inputBatches } from './batches.js';
+import type { EncodedData, EncodedText, EncodedTextsRow } from './encode.js';
+
+/** What outputs are computed of, and what they predict: rows for `PredictionsByKind`. */
+export interface Judged extends Pick<EvaluationData, 'batches' | 'summarise'> {
+  predicted(outputs: readonly Float32Array[]): readonly unknown[];
+  readonly actual: readonly unknown[];
+}
+
+/** How many of the texts that are nearest to an anchor its metrics look at. */
+const NEAREST = 10;
+
+/** The cosine of each pair of texts, and the score that it should have. */
+export function textCosines(data: EncodedData<'scored-pairs'>, options: BatchOptions): Judged {
+  const { texts, numberOf } = distinctTexts(data.rows);
+  const pairs = data.rows.map((row) => row.texts.map(numberOf));
+  return {
+    batches: inputBatches(texts, options),
+    predicted(outputs) {
+      const units = outputs.map(unit);
+      return pairs.map(([a = 0, b = 0]) => dot(units[a] as Float64Array, units[b] as Float64Array));
+    },
+    actual: data.rows.map(({ score }) => score),
+  };
+}
+
+/**
+ * The positives and negatives that are nearest to each anchor by their cosine, and its positives, both by number. An anchor that is
+ * also a positive of another one does not find itself.
+ */
+export function nearestTexts(data: EncodedData<'pairs' | 'triplets'>, options: BatchOptions): Judged {
+  const { texts, numberOf } = distinctTexts(data.rows);
+  const positives = new Map<number, Set<number>>();
+  const candidates = new Set<number>();
+  for (const row of data.rows) {
+    const [anchor = 0, positive = 0, ...negatives] = row.texts.map(numberOf);
+    positives.set(anchor, (positives.get(anchor) ?? new Set()).add(positive));
+    for (const candidate of [positive, ...negatives]) candidates.add(candidate);
+  }
+  const ordered = [...candidates];
+  return {
+    batches: inputBatches(texts, options),
+    predicted(outputs) {
+      const units = outputs.map(unit);
+      return [...positives].map(([anchor, own]) => {
+        const others = ordered.filter((candidate) => candidate !== anchor || own.has(anchor));
+        return nearest(units[anchor] as Float64Array, others, units);
+      });
+    },
+    actual: [...positives.values()].map((own) => [...own]),
+  };
+}
+
+/** Every text once, in the order in which they come; the same tokens are the same text to a model. */
+function distinctTexts(rows: readonly EncodedTextsRow[]): {
+  readonly texts: readonly EncodedText[];
+  numberOf(text: EncodedText): number;
+} {
+  const numbers = new Map<string, number>();
+  const texts: EncodedText[] = [];
+  const keyOf = ({ ids }: EncodedText): string => ids.join();
+  for (const text of rows.flatMap((row) => row.texts)) {
+    const key = keyOf(text);
+    if (numbers.has(key)) continue;
+    numbers.set(key, texts.length);
+    texts.push(text);
+  }
+  return { texts, numberOf: (text) => numbers.get(keyOf(text)) as number };
+}
+
+/** The numbers of the candidates with the largest products, the largest first; of equal ones that which comes first. */
+function nearest(anchor: Float64Array, candidates: readonly number[], units: readonly Float64Array[]): number[] {
+  const best: { readonly candidate: number; readonly cosine: number }[] = [];
+  for (const candidate of candidates) {
+    const product = dot(anchor, units[candidate] as Float64Array);
+    const cosine = Number.isNaN(product) ? -Infinity : product;
+    if (best.length === NEAREST && cosine <= (best.at(-1)?.cosine ?? 0)) continue;
+    const place = best.findIndex((other) => cosine > other.cosine);
+    best.splice(place === -1 ? best.length : place, 0, { candidate, cosine });
+    best.length = Math.min(best.length, NEAREST);
+  }
+  return best.map(({ candidate }) => candidate);
+}
+
+/** x / ||x||; zeros stay zeros. */
+function unit(output: Float32Array): Float64Array {
+  const x = Float64Array.from(output);
+  const length = Math.sqrt(dot(x, x)) || 1;
+  return x.map((value) => value / length);
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let sum = 0;
+  for (let at = 0; at < a.length; at++) sum += (a[at] as number) * (b[at] as number);
+  return sum;
+}

@@ -1,0 +1,65 @@
+import type { Storage } from '@peftjs/core';
+import type { ColumnOptions } from './columns.js';
+import type { TaskKind } from './data-set.js';
+import { type DocumentEnd, type LanguageTask, readLanguageSet } from './language.js';
+import { fileStem, readBytes, readTable, type TableReader } from './read-table.js';
+import { holdOutDev, holdOutLanguage } from './split.js';
+import { metricsFor, metricsLedBy, type Task, taskOf } from './task.js';
+
+/** The files of a task, and how they are read. */
+export interface ReadTaskOptions<K extends TaskKind = TaskKind> extends ColumnOptions {
+  /** Path of the training file. */
+  readonly train: string;
+  /** Path of the file that results are reported on. Default: a tenth of the training rows, see `holdOutDev`. */
+  readonly dev?: string | undefined;
+  readonly storage: Storage;
+  /** Default: the name of the training file. */
+  readonly name?: string | undefined;
+  /** Default: what the columns and labels of the training file say. */
+  readonly kind?: K | undefined;
+  /** Name of the metric that selects a checkpoint, e.g. 'f1'. Default: that of the kind. */
+  readonly metric?: string | undefined;
+  /** Forms of table beside those of `readTable`. */
+  readonly readers?: readonly TableReader[] | undefined;
+}
+
+/**
+ * Reads the user's own task: one or two files in the forms of `readTable`.
+ * @throws DataError when a file is missing, malformed, or does not fit the other; ConfigError for a metric that does not fit.
+ */
+export async function readTask<K extends TaskKind = TaskKind>(options: ReadTaskOptions<K>): Promise<Task<K>> {
+  const { train: trainPath, dev: devPath, storage, name, kind, metric, ...reading } = options;
+  const read = async (path: string, like?: Awaited<ReturnType<typeof readTable<K>>>) =>
+    readTable(await readBytes(storage, path), { ...reading, path, kind, like });
+  const whole = await read(trainPath);
+  const { train, dev } =
+    devPath === undefined ? await holdOutDev(whole) : { train: whole, dev: await read(devPath, whole) };
+  const { classes } = train;
+  const metrics = metric === undefined ? metricsFor(train.kind, classes) : metricsLedBy(metric, train);
+  return taskOf(name ?? fileStem(trainPath), train, dev, metrics);
+}
+
+/** The files of a language task. */
+export interface LanguageTaskFiles {
+  /** Path of the training file. */
+  readonly train: string;
+  /** Path of the file that results are reported on. Default: a tenth of the training rows, see `holdOutLanguage`. */
+  readonly dev?: string | undefined;
+  readonly storage: Storage;
+  /** Default: the name of the training file. */
+  readonly name?: string | undefined;
+  /** Of text files. Default 'file'. */
+  readonly documentEnd?: DocumentEnd | undefined;
+}
+
+/**
+ * Reads a user's own language task: one or two files in the forms of `readLanguageSet`.
+ * @throws DataError when a file is missing or malformed, or has too few rows to hold some out.
+ */
+export async function readLanguageTask(files: LanguageTaskFiles): Promise<LanguageTask> {
+  const { train: trainPath, dev: devPath, storage, name, documentEnd } = files;
+  const read = async (path: string) => readLanguageSet(await readBytes(storage, path), { path, documentEnd });
+  const whole = await read(trainPath);
+  const sets = devPath === undefined ? await holdOutLanguage(whole) : { train: whole, dev: await read(devPath) };
+  return { name: name ?? fileStem(trainPath), kind: 'causal-lm', ...sets };
+}

@@ -1,0 +1,233 @@
+import { ConfigError, DataError } from '@peftjs/core/method';
+import type { ColumnOptions, Layout } from './columns.js';
+import type { DataSet, MultiLabelRow, Row, RowsByKind, ScoredRow, TaggedRow, TaskKind, TextsRow } from './data-set.js';
+import { errorAt, excerpt, type Table, type TableRecord } from './table.js';
+
+/** A row whose labels are still texts. */
+interface RawRow {
+  readonly line: number;
+  readonly texts: readonly string[];
+  readonly labels: readonly string[];
+}
+
+/** What the labels of a file mean. */
+type Scheme = Pick<DataSet<TaskKind>, 'kind' | 'classes'>;
+
+/** Whose labels are read, and where they are. */
+interface Reading extends Pick<ColumnOptions, 'labelSeparator' | 'scoreScale'> {
+  readonly layout: Layout;
+  /** Default: what the columns and the labels say. */
+  readonly kind?: TaskKind | undefined;
+  /** The training set whose kind and classes hold. */
+  readonly like?: DataSet<TaskKind> | undefined;
+  readonly path: string;
+}
+
+/**
+ * The rows of a table, and what their labels mean.
+ * @throws DataError for the first row that is not as the columns say, or labels that nothing can be learnt from.
+ */
+export function rowsOf(table: Table<unknown>, reading: Reading): Scheme & Pick<DataSet<TaskKind>, 'rows'> {
+  const { layout, path } = reading;
+  const kind = kindOf(table, reading);
+  const { records } = table;
+  if (kind === 'pairs' || kind === 'triplets') {
+    return { kind, classes: [], rows: records.map((record): TextsRow => ({ texts: textsOf(record, layout, path) })) };
+  }
+  if (kind === 'scored-pairs') {
+    return { kind, classes: [], rows: records.map((record) => scoredRow(record, reading)) };
+  }
+  const raw = records.map((record) => rawRow(record, kind, reading));
+  const scheme = reading.like ?? schemeOf(raw, kind, path);
+  const numbered = numbering(scheme, path);
+  return { kind: scheme.kind, classes: scheme.classes, rows: raw.map((row) => labelled(row, scheme.kind, numbered)) };
+}
+
+/** The kind of a table, undefined where its labels decide between classes and numbers. */
+function kindOf(
+  { records }: Table<unknown>,
+  { layout: { form, label = '' }, kind, labelSeparator, path }: Reading,
+): TaskKind | undefined {
+  if (form !== 'labelled') return form;
+  const isList = Array.isArray(records[0]?.cells.get(label));
+  if (kind === 'multi-label' && labelSeparator === undefined && !isList) {
+    const way = `lists of labels in ${excerpt(label)}, or texts with a separator that you name (labelSeparator, --label-separator)`;
+    throw new DataError(`${path}: expected ${way}, got ${shown(records[0]?.cells.get(label))}`, path);
+  }
+  if (isList || labelSeparator !== undefined) {
+    if (kind === undefined || kind === 'multi-label') return 'multi-label';
+    throw new ConfigError(`several labels a row are of the kind 'multi-label', not of '${kind}'`, 'kind');
+  }
+  return kind;
+}
+
+function rawRow(record: TableRecord<unknown>, kind: TaskKind | undefined, reading: Reading): RawRow {
+  const { layout, path, labelSeparator } = reading;
+  const { line } = record;
+  const label = layout.label ?? 'label';
+  if (kind === 'token-classification') {
+    const [words, labels] = [listOf(record, layout.texts[0] ?? '', path), listOf(record, label, path)];
+    if (words.length === 0) throw errorAt(path, line, `expected tokens, got an empty list; remove the row`);
+    if (labels.length !== words.length) {
+      throw errorAt(path, line, `expected a tag for each of ${words.length} tokens, got ${labels.length}`);
+    }
+    if (!labels.includes('')) return { line, texts: words, labels };
+    throw errorAt(path, line, `expected a tag for each token, got an empty text; write O for a token of no entity`);
+  }
+  const texts = textsOf(record, layout, path);
+  if (kind !== 'multi-label') return { line, texts, labels: [oneLabel(record, label, path)] };
+  const labels = severalLabels(record, label, labelSeparator, path);
+  if (new Set(labels).size === labels.length) return { line, texts, labels };
+  const came = shown(record.cells.get(label));
+  throw errorAt(path, line, `expected each label once, got ${came}; list the labels that hold, not a 0 or 1 for each`);
+}
+
+function textsOf(record: TableRecord<unknown>, { texts }: Layout, path: string): string[] {
+  return texts.map((column) => {
+    const value = present(record, column, path);
+    if (typeof value === 'string') return value.trim();
+    throw errorAt(path, record.line, `expected ${column} to be a string, got ${shown(value)}`);
+  });
+}
+
+function oneLabel(record: TableRecord<unknown>, column: string, path: string): string {
+  const value = present(record, column, path);
+  if (isScalar(value)) return String(value).trim();
+  throw errorAt(path, record.line, `expected ${column} to be a string, got ${shown(value)}`);
+}
+
+function severalLabels(
+  record: TableRecord<unknown>,
+  column: string,
+  separator: string | undefined,
+  path: string,
+): string[] {
+  const value = record.cells.get(column);
+  if (separator === undefined || typeof value !== 'string') return listOf(record, column, path).map(className);
+  if (value.trim() === '') return [];
+  const labels = value.split(separator).map((label) => label.trim());
+  if (!labels.includes('')) return labels.map(className);
+  throw errorAt(
+    path,
+    record.line,
+    `expected a label on both sides of each ${excerpt(separator)}, got ${excerpt(value)}`,
+  );
+}
+
+/** The items of a list as texts, numbers as they are written. */
+function listOf(record: TableRecord<unknown>, column: string, path: string): string[] {
+  const value = record.cells.get(column);
+  if (value === undefined || value === null) throw missing(record, column, path);
+  if (Array.isArray(value) && value.every(isScalar)) return value.map(String);
+  throw errorAt(path, record.line, `expected ${column} to be a list of texts or numbers, got ${shown(value)}`);
+}
+
+function scoredRow(record: TableRecord<unknown>, { layout, scoreScale = 1, path }: Reading): ScoredRow {
+  const texts = textsOf(record, layout, path);
+  const column = layout.label ?? 'score';
+  const came = oneLabel(record, column, path);
+  const number = numberOf(came);
+  if (number === undefined) throw errorAt(path, record.line, `expected ${column} to be a number, got ${excerpt(came)}`);
+  const score = number / scoreScale;
+  if (Math.abs(score) <= 1) return { texts, score };
+  const way = 'divide the scores by the largest possible one (scoreScale, --score-scale)';
+  throw errorAt(path, record.line, `expected ${column} to lie between -1 and 1, as cosines do, got ${score}; ${way}`);
+}
+
+/** A cell with something in it. */
+function present(record: TableRecord<unknown>, column: string, path: string): unknown {
+  const value = record.cells.get(column);
+  if (value === undefined || value === null || (typeof value === 'string' && value.trim() === '')) {
+    throw missing(record, column, path);
+  }
+  return value;
+}
+
+function missing({ line }: TableRecord<unknown>, column: string, path: string): DataError {
+  return errorAt(path, line, `the row has no ${column}; fill it in or remove the row`);
+}
+
+function isScalar(value: unknown): value is string | number | boolean {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
+}
+
+function shown(value: unknown): string {
+  const json = value === undefined ? 'nothing' : JSON.stringify(value);
+  return json.length > 60 ? `${json.slice(0, 60)}…` : json;
+}
+
+/**
+ * The scheme of a training file: regression where every label is a number and one has decimals, or where the caller says so; else the
+ * distinct labels, as numbers if all are, else by code point.
+ * @throws DataError when all rows have one label, or none has any.
+ */
+function schemeOf(rows: readonly RawRow[], kind: TaskKind | undefined, path: string): Scheme {
+  const names = [...new Set(rows.flatMap(({ labels }) => labels.map(className)))];
+  const [only] = names;
+  if (kind === 'multi-label' && only === undefined) {
+    throw new DataError(`${path}: expected a row with a label, got only rows without any`, path);
+  }
+  if (kind !== 'multi-label' && names.length < 2) {
+    const what = kind === 'token-classification' ? 'tags' : 'labels';
+    throw new DataError(`${path}: expected at least two different ${what}, got only ${excerpt(only ?? '')}`, path);
+  }
+  const numeric = names.every(isNumeric);
+  const decimals = numeric && names.some((label) => !Number.isInteger(Number(label)));
+  if (kind === 'regression' || (kind === undefined && decimals)) return { kind: 'regression', classes: [] };
+  const order = numeric ? (a: string, b: string) => Number(a) - Number(b) || byCodePoint(a, b) : byCodePoint;
+  return { kind: kind ?? 'classification', classes: names.sort(order) };
+}
+
+/** @param what the label is of, for messages */
+type Numbering = (label: string, line: number, what?: string) => number;
+
+/** Labels to numbers. @throws DataError for a label that is no number, or none of the classes. */
+function numbering({ kind, classes }: Scheme, path: string): Numbering {
+  const numbers = new Map(classes.map((name, index) => [name, index]));
+  return (label, line, what = 'label') => {
+    const number = kind === 'regression' ? numberOf(label) : numbers.get(className(label));
+    if (number !== undefined) return number;
+    const expected = kind === 'regression' ? 'a number' : `one of the training classes ${listed(classes)}`;
+    throw errorAt(path, line, `expected the ${what} to be ${expected}, got ${excerpt(label)}`);
+  };
+}
+
+function labelled({ line, texts, labels }: RawRow, kind: TaskKind, numbered: Numbering): RowsByKind[TaskKind] {
+  if (kind === 'token-classification') {
+    const tags = labels.map((tag, word) => numbered(tag, line, `tag of ${excerpt(texts[word] ?? '')}`));
+    return { words: texts, tags } satisfies TaggedRow;
+  }
+  const numbers = labels.map((label) => numbered(label, line));
+  const [text = '', pair] = texts;
+  const own = pair === undefined ? { text } : { text, pair };
+  if (kind === 'multi-label') return { ...own, labels: numbers.sort((a, b) => a - b) } satisfies MultiLabelRow;
+  return { ...own, label: numbers[0] as number } satisfies Row;
+}
+
+/** Texts in the order of their Unicode code points, whatever the locale. */
+function byCodePoint(a: string, b: string): number {
+  const [left, right] = [Array.from(a), Array.from(b)];
+  const at = left.findIndex((character, index) => character !== right[index]);
+  if (at === -1) return left.length - right.length;
+  return (left[at]?.codePointAt(0) ?? 0) - (right[at]?.codePointAt(0) ?? -1);
+}
+
+/** One name for `1`, `1.0` and `+1`, which tools write alike. */
+function className(label: string): string {
+  const number = numberOf(label);
+  return Number.isSafeInteger(number) ? String((number as number) + 0) : label;
+}
+
+/** The number that a text says; undefined where it says none. */
+export function numberOf(label: string): number | undefined {
+  return isNumeric(label) ? Number(label) : undefined;
+}
+
+function isNumeric(label: string): boolean {
+  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(label) && Number.isFinite(Number(label));
+}
+
+function listed(classes: readonly string[]): string {
+  const shown = classes.slice(0, 10).map(excerpt).join(', ');
+  return classes.length > 10 ? `${shown}, … (${classes.length})` : shown;
+}

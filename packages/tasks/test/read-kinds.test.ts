@@ -1,0 +1,295 @@
+import { ConfigError, DataError } from '@peftjs/core/method';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { readTable, type DataSet, type ReadTableOptions } from '@peftjs/tasks';
+import { bytesOf, expectDataError } from './files.js';
+
+type Options = Omit<ReadTableOptions, 'path'>;
+
+const read = (path: string, text: string, options: Options = {}): Promise<DataSet> =>
+  readTable(bytesOf(text), { path, ...options });
+const jsonl = (...rows: readonly unknown[]): string => rows.map((row) => JSON.stringify(row)).join('\n');
+
+describe('several labels a row', () => {
+  const rows = [
+    { text: 'a', labels: [0, 1] },
+    { text: 'b', labels: [] },
+    { text: 'c', labels: [1] },
+  ];
+
+  it.each([
+    ['label', 'a.jsonl'],
+    ['labels', 'a.jsonl'],
+  ])('are lists of JSON in %s', async (column, path) => {
+    const lists = [['spam', 'ad'], [], ['spam']].map((labels, row) => ({ text: 'abc'[row], [column]: labels }));
+    expect(await read(path, jsonl(...lists))).toMatchObject({ kind: 'multi-label', classes: ['ad', 'spam'], rows });
+  });
+
+  it('are lists of integers, which are ordered by value', async () => {
+    const { classes } = await read('a.jsonl', jsonl({ text: 'a', labels: [10, 9] }, { text: 'b', labels: [2] }));
+    expect(classes).toEqual(['2', '9', '10']);
+  });
+
+  it.each([
+    ['a.tsv', 'text\tlabel\na\tspam|ad\nb\t\nc\tspam\n'],
+    ['a.csv', 'text,labels\na,"spam | ad"\nb,\nc,spam\n'],
+  ])('are cut at a separator in %s', async (path, text) => {
+    const found = await read(path, text, { labelSeparator: '|' });
+    expect(found).toMatchObject({ kind: 'multi-label', classes: ['ad', 'spam'], rows });
+  });
+
+  it('may be of pairs', async () => {
+    const { rows: pairs } = await read('a.jsonl', jsonl({ text_a: 'a', text_b: 'b', labels: ['x'] }));
+    expect(pairs).toEqual([{ text: 'a', pair: 'b', labels: [0] }]);
+  });
+
+  it('have the classes of the training set', async () => {
+    const train = await read('a.jsonl', jsonl({ text: 'a', labels: ['x', 'y'] }));
+    const dev = await read('b.jsonl', jsonl({ text: 'b', labels: ['y'] }), { like: train });
+    expect(dev).toMatchObject({ classes: ['x', 'y'], rows: [{ labels: [1] }] });
+    const odd = read('b.jsonl', jsonl({ text: 'b', labels: [] }, { text: 'c', labels: ['z'] }), { like: train });
+    await expectDataError(odd, 'b.jsonl:2', 'one of the training classes "x", "y", got "z"');
+  });
+
+  it.each<[string, string, Options, ...string[]]>([
+    ['a 0 or 1 for each', jsonl({ text: 'a', labels: [0, 1, 0] }), {}, 'a.jsonl:1', '[0,1,0]', 'not a 0 or 1 for each'],
+    [
+      'one label without a list',
+      jsonl({ text: 'a', labels: ['x'] }, { text: 'b', labels: 'y' }),
+      {},
+      'a.jsonl:2',
+      'a list',
+      '"y"',
+    ],
+    ['a label that is no text', jsonl({ text: 'a', labels: [{}] }), {}, 'a.jsonl:1', 'a list', '[{}]'],
+    ['no labels', jsonl({ text: 'a', labels: ['x'] }, { text: 'b' }), {}, 'a.jsonl:2', 'no labels'],
+    ['no label anywhere', jsonl({ text: 'a', labels: [] }), {}, 'a.jsonl', 'a row with a label'],
+    ['an empty label', jsonl({ text: 'a', label: 'x||y' }), { labelSeparator: '|' }, 'a.jsonl:1', '"x||y"'],
+    [
+      'no list where they are asked for',
+      jsonl({ text: 'a', label: 'x' }),
+      { kind: 'multi-label' },
+      'a.jsonl',
+      '--label-separator',
+    ],
+  ])('are refused: %s', async (_, text, options, ...parts) => {
+    await expectDataError(read('a.jsonl', text, options), ...parts);
+  });
+
+  it('are of no other kind', async () => {
+    const reading = read('a.jsonl', jsonl({ text: 'a', labels: ['x'] }), { kind: 'classification' });
+    await expect(reading).rejects.toThrow(
+      "several labels a row are of the kind 'multi-label', not of 'classification'",
+    );
+  });
+});
+
+describe('tagged words', () => {
+  const rows = [
+    { words: ['EU', 'rejects', 'German'], tags: [1, 2, 0] },
+    { words: ['Peter'], tags: [2] },
+  ];
+  const classes = ['B-MISC', 'B-ORG', 'O'];
+  const conll =
+    '-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\nGerman JJ B-NP B-MISC\n\n\nPeter NNP B-NP O\n';
+
+  it.each([
+    ['a.conll', conll],
+    ['crlf.conll', conll.replaceAll('\n', '\r\n')],
+    ['a.bio', conll.trimEnd()],
+    ['a.iob', conll.replaceAll(' ', '\t')],
+    ['trailing.conll', conll.replaceAll(/(\S)\n/g, '$1 \n')],
+    ['comments.conll', '# id 5f domain=en\nEU B-ORG\nrejects O\nGerman B-MISC\n\n# text = Peter\nPeter O\n'],
+    [
+      'a.jsonl',
+      jsonl(
+        { tokens: ['EU', 'rejects', 'German'], ner_tags: ['B-ORG', 'O', 'B-MISC'] },
+        { tokens: ['Peter'], ner_tags: ['O'] },
+      ),
+    ],
+    [
+      'tags.jsonl',
+      jsonl(
+        { id: 1, tokens: ['EU', 'rejects', 'German'], tags: ['B-ORG', 'O', 'B-MISC'] },
+        { tokens: ['Peter'], tags: ['O'] },
+      ),
+    ],
+    [
+      'text.jsonl',
+      jsonl(
+        { text: 'EU ..', tokens: ['EU', 'rejects', 'German'], ner_tags: ['B-ORG', 'O', 'B-MISC'] },
+        { tokens: ['Peter'], ner_tags: ['O'] },
+      ),
+    ],
+  ])('are read from %s', async (path, text) => {
+    expect(await read(path, text)).toMatchObject({ kind: 'token-classification', classes, rows });
+  });
+
+  it('have a fingerprint that the form of the file does not change', async () => {
+    const [a, b] = [
+      await read('a.conll', 'a O\nb B-X\n'),
+      await read('b.jsonl', jsonl({ tokens: ['a', 'b'], tags: ['O', 'B-X'] })),
+    ];
+    expect(a.fingerprint).toBe(b.fingerprint);
+    expect((await read('a.conll', 'a O\n\nb B-X\n')).fingerprint).not.toBe(a.fingerprint);
+  });
+
+  it('name integers by their numbers', async () => {
+    const found = await read('a.jsonl', jsonl({ tokens: ['a', 'b', 'c'], ner_tags: [10, 0, 9] }));
+    expect(found).toMatchObject({ classes: ['0', '9', '10'], rows: [{ tags: [2, 0, 1] }] });
+  });
+
+  it('take the columns that are named', async () => {
+    const options = { textColumn: 'words', labelColumn: 'pos_tags' };
+    const found = await read('a.jsonl', jsonl({ words: ['a', 'b'], pos_tags: ['N', 'V'], tags: ['O', 'O'] }), options);
+    expect(found).toMatchObject({ kind: 'token-classification', classes: ['N', 'V'] });
+  });
+
+  it('keep tokens that are marks, and blanks that are no spaces', async () => {
+    const { rows: [row] } = await read('a.conll', '# O\n\u00a0 O\n"a B-X\n'); // prettier-ignore
+    expect(row).toMatchObject({ words: ['#', '\u00a0', '"a'] });
+  });
+
+  it.each<[string, string, ...string[]]>([
+    ['one.conll', 'EU B-ORG\nrejects\n', 'one.conll:2', 'its tag', '"rejects"'],
+    ['columns.conll', 'EU N B-ORG\n\nrejects O\n', 'columns.conll:3', 'expected 3 columns', 'got 2'],
+    ['empty.conll', '-DOCSTART- -X- O O\n\n', 'empty.conll', 'sentences'],
+    ['same.conll', 'a O\nb O\n', 'same.conll', 'two different tags', '"O"'],
+    ['cut.jsonl', jsonl({ tokens: ['a', 'b'], tags: ['O'] }), 'cut.jsonl:1', 'a tag for each of 2 tokens, got 1'],
+    ['none.jsonl', jsonl({ tokens: ['a'], tags: ['O'] }, { tokens: [], tags: [] }), 'none.jsonl:2', 'empty list'],
+    [
+      'text.jsonl',
+      jsonl({ tokens: ['a'], tags: ['O'] }, { tokens: 'a', tags: ['O'] }),
+      'text.jsonl:2',
+      'a list',
+      '"a"',
+    ],
+    ['blank.jsonl', jsonl({ tokens: ['a'], tags: [''] }), 'blank.jsonl:1', 'write O'],
+    ['tagless.jsonl', jsonl({ tokens: ['a'] }), 'tagless.jsonl:1', '"ner_tags"'],
+  ])('are refused from %s', async (path, text, ...parts) => {
+    await expectDataError(read(path, text), ...parts);
+  });
+
+  it('name the word whose tag training does not have', async () => {
+    const train = await read('a.conll', conll);
+    await expectDataError(
+      read('b.conll', 'x O\n\ny O\nParis B-LOC\n', { like: train }),
+      'b.conll:3',
+      'tag of "Paris"',
+      '"B-LOC"',
+    );
+  });
+
+  it('have no named columns in CoNLL', async () => {
+    await expect(read('a.conll', conll, { labelColumn: 'pos' })).rejects.toThrow(ConfigError);
+  });
+
+  it('are read from any text of tokens, or refused with a DataError', async () => {
+    const parts = fc.array(fc.constantFrom('a', 'O', 'B-X', ' ', '\t', '\n', '-DOCSTART-', '# id ', '\u00a0', '\0'), {
+      maxLength: 30,
+    });
+    await fc.assert(
+      fc.asyncProperty(parts, async (text) => {
+        const outcome = await read('a.conll', `x O\ny B-Y\n${text.join('')}`).catch((reason: unknown) => reason);
+        const rows = outcome instanceof DataError ? [] : (outcome as DataSet<'token-classification'>).rows;
+        expect(rows.every(({ words, tags }) => words.length > 0 && tags.length === words.length)).toBe(true);
+      }),
+    );
+  });
+});
+
+describe('texts to embed', () => {
+  it.each([
+    ['a.tsv', 'anchor\tpositive\nq\tp\n'],
+    ['query.csv', 'query,positive\nq,p\n'],
+    ['answers.jsonl', jsonl({ question: 'q', answer: 'p', id: 7 })],
+    ['with a label.csv', 'anchor,positive,label\nq,p,1\n'],
+  ])('are pairs in %s', async (path, text) => {
+    expect(await read(path, text)).toMatchObject({ kind: 'pairs', classes: [], rows: [{ texts: ['q', 'p'] }] });
+  });
+
+  it('are triplets with a negative', async () => {
+    const found = await read('a.tsv', 'anchor\tnegative\tpositive\nq\tn\tp\n');
+    expect(found).toMatchObject({ kind: 'triplets', rows: [{ texts: ['q', 'p', 'n'] }] });
+  });
+
+  it.each([
+    ['a.tsv', 'text_a\ttext_b\tscore\na\tb\t.5\n'],
+    ['sentences.jsonl', jsonl({ sentence1: 'a', sentence2: 'b', score: 0.5, genre: 'x' })],
+  ])('have a score in %s', async (path, text) => {
+    expect(await read(path, text)).toMatchObject({ kind: 'scored-pairs', rows: [{ texts: ['a', 'b'], score: 0.5 }] });
+  });
+
+  it('have scores on another scale', async () => {
+    const text = 'text_a\ttext_b\tscore\na\tb\t5\nc\td\t1.25\n';
+    const { rows } = await read('a.tsv', text, { scoreScale: 5 });
+    expect(rows).toMatchObject([{ score: 1 }, { score: 0.25 }]);
+    await expectDataError(read('a.tsv', text), 'a.tsv:2', 'between -1 and 1', 'got 5', 'scoreScale');
+  });
+
+  it('are what is asked for', async () => {
+    const labelled = 'text_a\ttext_b\tlabel\na\tb\t0\nc\td\t1\n';
+    expect(await read('a.tsv', labelled)).toMatchObject({ kind: 'classification' });
+    expect(await read('a.tsv', labelled, { kind: 'pairs' })).toMatchObject({ rows: [{ texts: ['a', 'b'] }, {}] });
+    expect(await read('a.tsv', labelled, { kind: 'scored-pairs' })).toMatchObject({
+      rows: [{ score: 0 }, { score: 1 }],
+    });
+    const columns = { textColumn: 'q', pairColumn: 'a' };
+    expect(await read('a.tsv', 'q\ta\nx\ty\n', columns)).toMatchObject({ kind: 'pairs' });
+    expect(await read('a.tsv', 'q\ta\tnegative\nx\ty\tz\n', columns)).toMatchObject({ kind: 'triplets' });
+    expect(await read('a.tsv', 'q\ta\tlabel\nx\ty\tz\nx\ty\tw\n', columns)).toMatchObject({ kind: 'classification' });
+    await expectDataError(read('a.tsv', labelled, { kind: 'triplets' }), 'a.tsv:1', '"negative"');
+  });
+
+  it.each<[string, string, ...string[]]>([
+    ['no positive', 'anchor\tpositive\nq\tp\nq\t\n', 'a.tsv:3', 'no positive'],
+    ['a score that is no number', 'text_a\ttext_b\tscore\na\tb\thigh\n', 'a.tsv:2', 'a number', '"high"'],
+    ['one column', 'anchor\nq\n', 'a.tsv:1', '"anchor"', '"positive"'],
+  ])('are refused: %s', async (_, text, ...parts) => {
+    await expectDataError(read('a.tsv', text), ...parts);
+  });
+});
+
+describe('columns', () => {
+  it('are cut at semicolons, or tabs, where the header is', async () => {
+    const rows = [{ text: 'a, b; c', label: 1 }, { text: 'd', label: 0 }]; // prettier-ignore
+    expect((await read('a.csv', 'text;label\n"a, b; c";1\nd;0\n')).rows).toEqual(rows);
+    expect((await read('a.csv', 'text\tlabel\na, b; c\t1\nd\t0\n')).rows).toEqual(rows);
+    expect((await read('a.csv', '\n"text",label\n"a, b; c",1\nd,0\n')).rows).toEqual(rows);
+    await expectDataError(read('a.csv', 'text;label\n"a;1\nd;0\n'), 'a.csv:2', 'quote');
+  });
+
+  it('are found by the names that are given', async () => {
+    const table = 'sentence,category,text\ngood,x,1\nbad,y,2\n';
+    const found = await read('a.csv', table, { textColumn: 'sentence', labelColumn: 'category' });
+    expect(found).toMatchObject({ classes: ['x', 'y'], rows: [{ text: 'good' }, { text: 'bad' }] });
+    expect(await read('a.csv', table, { labelColumn: 'category' })).toMatchObject({
+      rows: [{ text: '1' }, { text: '2' }],
+    });
+  });
+
+  it('have labels under the name that Hugging Face gives them', async () => {
+    const found = await read('a.jsonl', jsonl({ text: 'a', labels: 1 }, { text: 'b', labels: 0 }));
+    expect(found).toMatchObject({ kind: 'classification', classes: ['0', '1'] });
+  });
+
+  it('are told of where one is not there', async () => {
+    const reading = read('a.csv', 'sentence,label\na,b\n', { textColumn: 'sentense' });
+    await expectDataError(reading, 'a.csv:1', '"sentense" (did you mean \'sentence\'?), got "sentence", "label"');
+    await expectDataError(read('a.csv', 'sentence,category\na,b\n', { textColumn: 'sentence' }), 'a.csv:1', '"label"');
+    await expectDataError(read('a.csv', 'sentence,category\na,b\n', { labelColumn: 'category' }), 'a.csv:1', '"text"');
+  });
+
+  it.each<[string, Options]>([
+    ['textColumn', { textColumn: ' ' }],
+    ['labelColumn', { labelColumn: 5 as never }],
+    ['must be another column', { textColumn: 'a', labelColumn: 'a' }],
+    ['labelSeparator', { labelSeparator: '' }],
+    ['scoreScale', { scoreScale: 0 }],
+    ["kind is 'pair' (did you mean 'pairs'?)", { kind: 'pair' as never }],
+  ])('are refused where they cannot be: %s', async (part, options) => {
+    const reading = read('a.csv', 'a,label\nx,1\ny,0\n', options);
+    await expect(reading).rejects.toThrow(ConfigError);
+    await expect(reading).rejects.toThrow(part);
+  });
+});
