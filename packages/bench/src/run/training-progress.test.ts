@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { trainingProgress } from './training-progress.js';
 
 /** A stream that keeps what it is given. */
-function kept(isTTY: boolean) {
+function kept(isTTY: boolean, rows = 24) {
   let text = '';
   const stream = new Writable({
     write(chunk, _, done) {
@@ -13,7 +13,7 @@ function kept(isTTY: boolean) {
       done();
     },
   });
-  const terminal = { isTTY, columns: 120, rows: 24, hasColors: () => false };
+  const terminal = { isTTY, columns: 120, rows, hasColors: () => false };
   return { stream: Object.assign(stream, terminal) as unknown as NodeJS.WriteStream, text: () => text };
 }
 
@@ -52,8 +52,11 @@ describe('trainingProgress', () => {
     expect(text()).not.toContain('\u001b[?25l');
   });
 
-  it('writes plain lines elsewhere: one for each evaluation and the last step', () => {
-    const { stream, text } = kept(false);
+  it.each([
+    ['elsewhere', false, 24],
+    ['on a terminal of unknown size', true, 0],
+  ])('writes plain lines %s: one for each evaluation and the last step', (_, isTTY, rows) => {
+    const { stream, text } = kept(isTTY, rows);
     const { onStep, onEvaluation } = trainingProgress({ stream });
     for (let at = 1; at <= 10; at++) {
       onStep(step(at, at === 9 ? { ranks: { query: 1, value: 1 } } : {}));

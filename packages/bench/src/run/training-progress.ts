@@ -30,7 +30,8 @@ const PLAIN_INTERVAL_MS = 10_000;
  */
 export function trainingProgress(options: TrainingProgressOptions = {}): TrainingProgress {
   const { name, stream = process.stderr } = parseOptions('trainingProgress', optionEntries, options);
-  const [show, intervalMs] = stream.isTTY ? [liveLine(stream), FRAME_MS] : [plainLines(stream), PLAIN_INTERVAL_MS];
+  const isLive = stream.isTTY && stream.rows > 0; // some terminals do not say how large they are
+  const [show, intervalMs] = isLive ? [liveLine(stream), FRAME_MS] : [plainLines(stream), PLAIN_INTERVAL_MS];
   const head: Part = { text: printable(name), tone: 'bold', dispensable: 0 };
   let known: Pick<RunDetails, 'metric' | 'rank'> = {};
   let last: StepEvent | undefined;
@@ -48,7 +49,7 @@ export function trainingProgress(options: TrainingProgressOptions = {}): Trainin
       const now = performance.now();
       if (!first) {
         first = { step: event.step, at: now };
-        if (!stream.isTTY) quietUntil = now + intervalMs;
+        if (!isLive) quietUntil = now + intervalMs;
       }
       last = event;
       if (event.ranks) known = { ...known, rank: meanRank(event.ranks) };
