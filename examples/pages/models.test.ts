@@ -308,4 +308,5 @@ async function adapted() {
   return { model, peft: attach(model, lora({ r: 2 }), { seed: 1 }), data };
 }
 
-const rowsOf = (batches: Iterable<Pick<Batch, 'rows'>>): number => [...batches].reduce((sum, { rows }) => sum + rows.length, 0);
+const rowsOf = (batches: Iterable<Pick<Batch, 'rows'>>): number =>
+  [...batches].reduce((sum, { rows }) => sum + rows.length, 0);

@@ -77,7 +77,13 @@ export async function exercise(): Promise<Exercised> {
   const plain = await eager({ backend: 'cpu' });
   const model = await fromPretrained('bag', { storage, modelTypes: [softBagType] });
   const other = await fromPretrained('own', { storage, formats: [softBagFormat] });
-  const task = await readTask({ train: 'train.colon', dev: 'dev.colon', kind: 'classification', storage, readers: [colonReader] });
+  const task = await readTask({
+    train: 'train.colon',
+    dev: 'dev.colon',
+    kind: 'classification',
+    storage,
+    readers: [colonReader],
+  });
   const encoded = encodeRows(task.train, model.tokenizer, { maxTokens: model.maxTokens });
   const data = trainingData(encoded, { batchSize: 8, seed: 1 }); // one batch an epoch
   const [batch] = data.epoch(0);

@@ -31,6 +31,7 @@ export { actingParts, type ActingParts } from './adapter/acting.js';
 export { forward, type ForwardTensors } from './adapter/scope.js';
 export { plainNamed, type Named, type Settings } from './settings.js';
 export { assertReads, type Loss, type LossBatch, type LossFunction } from './losses/loss.js';
+export type { MarginOptions, MultipleNegativesRankingOptions } from './losses/embeddings.js';
 export type { BinaryCrossEntropyOptions, CrossEntropyOptions } from './losses/losses.js';
 export { lossFor } from './losses/losses.js';
 export type { CarriedKind, CarriedLike, CarrySlot, Optimizer, OptimizerStep, Slot } from './optimizers/optimizer.js';

@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import { describe } from '../config.js';
+import { ConfigError } from '../errors.js';
 import type { Loss, LossBatch } from './loss.js';
 import { weightedMean } from './means.js';
 
@@ -11,6 +13,23 @@ import { weightedMean } from './means.js';
  *
  * Values are those of sentence-transformers' losses of the same names.
  */
+
+/** Options of `multipleNegativesRanking`. */
+export interface MultipleNegativesRankingOptions {
+  /** What cosines are multiplied by, 1 / temperature. Default 20. */
+  readonly scale?: number;
+}
+
+/** Options of `triplet` and `contrastive`. */
+export interface MarginOptions {
+  /** How much further apart what does not belong together is to be: a distance above 0. */
+  readonly margin?: number;
+}
+
+function assertPositive(option: string, value: number): void {
+  if (Number.isFinite(value) && value > 0) return;
+  throw new ConfigError(`${option} must be a number above 0, got ${describe(value)}`, option);
+}
 
 /** The embeddings of each column, `[rows, width]`. */
 function columnsOf(outputs: Tensor, { rowWeights }: LossBatch): Tensor[] {
@@ -44,9 +63,9 @@ const NEVER = -1e9;
  * Multiple negatives ranking (Henderson et al., 2017, arXiv 1705.00652, eq. 4): rows are (anchor, positive), or (anchor, positive, negative ..).
  * An anchor is to find its positive among the positives and negatives of all rows of the batch: the cross-entropy of
  * scale * cos(anchor, candidate). Labels are not read.
- * @param options.scale 1 / temperature. Default 20.
  */
-export function multipleNegativesRanking({ scale = 20 }: { readonly scale?: number } = {}): Loss {
+export function multipleNegativesRanking({ scale = 20 }: MultipleNegativesRankingOptions = {}): Loss {
+  assertPositive('scale', scale);
   return {
     name: 'multiple-negatives-ranking',
     labels: ['pairs', 'triplets'],
@@ -78,10 +97,10 @@ export function cosineSimilarity(): Loss {
 
 /**
  * max(||anchor - positive|| - ||anchor - negative|| + margin, 0) of triplets, averaged over the rows that count (Schroff et al., 2015, arXiv
- * 1503.03832, without the squares). Labels are not read.
- * @param options.margin Default 5.
+ * 1503.03832, without the squares). Labels are not read. The margin is 5 by default.
  */
-export function triplet({ margin = 5 }: { readonly margin?: number } = {}): Loss {
+export function triplet({ margin = 5 }: MarginOptions = {}): Loss {
+  assertPositive('margin', margin);
   return {
     name: 'triplet',
     labels: 'triplets',
@@ -96,10 +115,10 @@ export function triplet({ margin = 5 }: { readonly margin?: number } = {}): Loss
 
 /**
  * Contrastive (Hadsell et al., 2006, eq. 4) with the distance d = 1 - cos: d^2 / 2 of pairs labelled 1, max(margin - d, 0)^2 / 2 of those
- * labelled 0, averaged over the rows that count.
- * @param options.margin how far pairs labelled 0 are to be apart. Default 0.5.
+ * labelled 0, averaged over the rows that count. The margin is 0.5 by default.
  */
-export function contrastive({ margin = 0.5 }: { readonly margin?: number } = {}): Loss {
+export function contrastive({ margin = 0.5 }: MarginOptions = {}): Loss {
+  assertPositive('margin', margin);
   return {
     name: 'contrastive',
     labels: 'scored-pairs',

@@ -127,3 +127,11 @@ describe('weights of classes', () => {
     );
   });
 });
+
+it.each([
+  [() => multipleNegativesRanking({ scale: 0 }), 'scale must be a number above 0, got 0'],
+  [() => triplet({ margin: NaN }), 'margin must be a number above 0, got NaN'],
+  [() => contrastive({ margin: -1 }), 'margin must be a number above 0, got -1'],
+])('the losses of embeddings refuse what is out of their range: %s', (make, message) => {
+  expect(make).toThrow(message);
+});
