@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -72,6 +72,26 @@ describe('predict says of texts', () => {
   });
 });
 
+describe('predict --chat', () => {
+  const turn = '{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}: {% endif %}';
+  const written = async (text: string): Promise<unknown> =>
+    (await json(path('decoder'), text, '--max-new-tokens', '4'))[0]?.['generated'];
+
+  it('answers a message in the chat template of the model, else as ChatML, as train writes it', async () => {
+    const tokenizer = JSON.parse(await readFile(path('decoder/tokenizer.json'), 'utf8')) as { added_tokens: object[] };
+    const marks = ['<|im_start|>', '<|im_end|>'].map((content, index) => ({ id: 77 + index, content, special: true }));
+    tokenizer.added_tokens.push(...marks);
+    await writeFile(path('decoder/tokenizer.json'), JSON.stringify(tokenizer));
+    const chat = [path('decoder'), 'after 1', '--chat', '--max-new-tokens', '4'];
+    const [plain] = await json(...chat);
+    expect(plain?.['generated']).toBe(await written('<|im_start|>user\nafter 1<|im_end|>\n<|im_start|>assistant\n'));
+    const settings = { model_max_length: 48, chat_template: turn };
+    await writeFile(path('decoder/tokenizer_config.json'), JSON.stringify(settings));
+    const [own] = await json(...chat);
+    expect(own).toEqual({ text: 'after 1', generated: await written('after 1: ') });
+  });
+});
+
 describe('predict of an adapter', () => {
   it('is a table for people, a text in each line', async () => {
     const table = await predicted(path('adapter'), 'a cat is here', 'a \u001b[31mdog');
@@ -118,7 +138,6 @@ describe('predict answers with exit code 2 and one clear line to', () => {
     ['a flag of another task', ['@adapter', 'a', '--chat'], /--chat is for text-generation; .* is for text-class/],
     ['--top-k 0', ['@adapter', 'a', '--top-k', '0'], /top-k.*'0'/],
     ['a threshold that is no number', ['@adapter', 'a', '--threshold', 'high'], /threshold.*'high'.*number/],
-    ['a conversation without a template', ['@decoder', 'a', '--chat'], /the model has no chat template/],
   ])('%s', async (_, args, message) => {
     await writeFile(path('bytes'), Uint8Array.of(0x61, 0x0a, 0xff, 0xfe));
     await writeFile(path('lines'), 'a\tb\n\nc\n'.replace('\n\n', '\n'));

@@ -45,7 +45,8 @@ function lines(
   if (first !== undefined) {
     return `${padded(first, width)}${GAP}${fitted(text, Math.max(20, columns - width - GAP.length))}\n`;
   }
-  if ('entities' in answer) return `${text}\n${answer.entities.map(entityLine).join('')}`;
+  if ('entities' in answer)
+    return `${text}\n${answer.entities.map((entity) => entityLine(entity, answer.text)).join('')}`;
   const generated = 'generated' in answer ? printableLines(answer.generated.trimEnd()) : '';
   return `${text}\n${generated.replace(/^/gm, GAP)}\n`;
 }
@@ -63,8 +64,8 @@ function firstColumn(answer: Answer): string | undefined {
   return `[${embedding.slice(0, 3).map(number).join(', ')}, .. ${embedding.length}]`;
 }
 
-function entityLine({ entity_group: group, word, score, start, end }: EntityGroup): string {
-  return `${GAP}${printable(group)}${GAP}${printable(word)}${GAP}${start}-${end}${GAP}${number(score)}\n`;
+function entityLine({ entity_group: group, score, start, end }: EntityGroup, text: string): string {
+  return `${GAP}${printable(group)}${GAP}${printable(text.slice(start, end))}${GAP}${start}-${end}${GAP}${number(score)}\n`;
 }
 
 function number(value: number): string {

@@ -1,8 +1,16 @@
 import { availableParallelism } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
-import { CheckpointError, ConfigError, problemTypeIn } from '@peftjs/core/method';
+import { CheckpointError, ConfigError, problemTypeIn, UnsupportedError } from '@peftjs/core/method';
 import { isHubId, openFolder, type Folder } from '@peftjs/models';
-import { pipeline, type EntityGroup, type LabelScore, type Pipelines } from '@peftjs/pipelines';
+import {
+  pipeline,
+  type EntityGroup,
+  type LabelScore,
+  type Pipelines,
+  type TextGenerationOptions,
+  type TextGenerationPipeline,
+} from '@peftjs/pipelines';
+import { chatML, type Message } from '@peftjs/tasks';
 import { engineFromFlags, openExecutor } from '../registry/executors.js';
 import { everyMethod } from '../registry/methods.js';
 import { findPackage, packageFolder } from '../registry/packages.js';
@@ -229,24 +237,35 @@ const OPENERS: Readonly<Record<PredictTask, (subject: Subject, flags: PredictFla
     };
   },
   async 'text-generation'(subject, flags) {
-    const write = await opened('text-generation', subject, flags);
+    const generate = await opened('text-generation', subject, flags);
     const { maxNewTokens, chat = false } = flags;
     const options = { returnFullText: false, ...(maxNewTokens !== undefined && { maxNewTokens }) };
+    const generated = async (text: string): Promise<string> => {
+      if (chat) return answered(generate, text, options);
+      const [{ generated_text: next }] = await generate(text, options);
+      return next;
+    };
     return {
       async answer(texts) {
         const answers: Answer[] = [];
-        for (const { text } of texts) {
-          if (chat) {
-            const [{ generated_text: messages }] = await write([{ role: 'user', content: text }], options);
-            answers.push({ generated: messages.at(-1)?.content ?? '' });
-          } else {
-            const [{ generated_text: generated }] = await write(text, options);
-            answers.push({ generated });
-          }
-        }
+        for (const { text } of texts) answers.push({ generated: await generated(text) });
         return answers;
       },
-      dispose: write.dispose,
+      dispose: generate.dispose,
     };
   },
 };
+
+/** The answer to a message, in the model's own chat template; where it has none, in the form that `train` writes conversations in then. */
+async function answered(
+  generate: TextGenerationPipeline,
+  text: string,
+  options: TextGenerationOptions,
+): Promise<string> {
+  const messages = [{ role: 'user', content: text }];
+  const [{ generated_text: turns }] = await generate(messages, options).catch((error: unknown) => {
+    if (!(error instanceof UnsupportedError && error.path === 'template')) throw error;
+    return generate(messages, { ...options, template: (given, how) => chatML(given as readonly Message[], how) });
+  });
+  return turns.at(-1)?.content ?? '';
+}
