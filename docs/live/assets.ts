@@ -3,7 +3,7 @@ import { copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { embeddedTasks, sliceRows, type DataSet, type Task } from '@peftjs/tasks';
+import { embeddedTasks, sliceRows, type DataSet, type LabelKind, type Task } from '@peftjs/tasks';
 import { LESSON, MODEL, type FileSizes } from './lesson-files.js';
 import type { Sentences } from './messages.js';
 
@@ -30,7 +30,7 @@ export async function writeLesson(folder: string): Promise<void> {
 async function sentences(): Promise<Sentences> {
   const task = (await embeddedTasks
     .get('uci-sentiment')
-    ?.load((name, path) => readFile(resolve(`${name}/${path}`)))) as Task;
+    ?.load((name, path) => readFile(resolve(`${name}/${path}`)))) as Task<LabelKind>;
   return {
     train: asTable(await sliceRows(task.train, ROWS.train, ROWS.seed)),
     heldOut: asTable(await sliceRows(task.dev, ROWS.heldOut, ROWS.seed)),
@@ -38,7 +38,7 @@ async function sentences(): Promise<Sentences> {
 }
 
 /** TSV with the columns `label` and `text`. */
-function asTable({ rows, classes }: DataSet): string {
+function asTable({ rows, classes }: DataSet<LabelKind>): string {
   const lines = rows.map(({ text, label }) => `${classes[label] ?? ''}\t${text.replaceAll(/\s+/g, ' ')}`);
   return ['label\ttext', ...lines, ''].join('\n');
 }

@@ -34,6 +34,6 @@ export function expectRight(found: Exercised): void {
     schedule: expect.stringMatching(/^resume: schedule was "halving" and is now "linear"\. Resume/) as string,
     kernel: expect.stringMatching(/'TheirSoftsign'/) as string,
     modelType: expect.stringMatching(/unknown 'model_type' "soft-bag".*pass others as modelTypes$/) as string,
-    reader: 'train.colon: expected a file that ends in .tsv, .csv, .jsonl or .parquet',
+    reader: 'train.colon: expected a file that ends in .tsv, .csv, .jsonl, .conll or .parquet',
   });
 }

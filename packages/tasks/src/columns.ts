@@ -17,6 +17,15 @@ export interface ColumnOptions {
   readonly scoreScale?: number | undefined;
 }
 
+/** The names of these options. */
+export const COLUMN_OPTIONS = [
+  'textColumn',
+  'pairColumn',
+  'labelColumn',
+  'labelSeparator',
+  'scoreScale',
+] as const satisfies readonly (keyof ColumnOptions)[];
+
 /** The columns that rows are read from. */
 export interface Layout {
   /** `'labelled'`: classification, regression or multi-label, as the labels say. */
@@ -38,15 +47,15 @@ const POSITIVES = ['positive', 'answer'];
 const NEGATIVE = 'negative';
 const SCORE = 'score';
 
-/** Every name of a column that is read without being asked for. */
-export const knownColumns: readonly string[] = [
-  'text',
-  ...PAIRS.flat(),
-  ...LABELS,
-  ...[SCORE, ...ANCHORS, ...POSITIVES, NEGATIVE],
-  ...WORDS,
-  ...TAG_LISTS,
-];
+/**
+ * The columns of a table that may be read: those of a known name, and those that are named. Lists of words are not where there are labelled
+ * texts.
+ */
+export function readColumns(columns: readonly string[], named: readonly string[]): readonly string[] {
+  const has = (name: string): boolean => columns.includes(name);
+  const plain = ['text', ...PAIRS.flat(), ...LABELS, SCORE, ...ANCHORS, ...POSITIVES, NEGATIVE, ...named];
+  return has('text') && LABELS.some(has) ? plain : [...plain, ...WORDS, ...TAG_LISTS];
+}
 
 /** Whether JSON lines with these fields are rows of a table: language data have neither labels nor pairs. */
 export function isTableHeader(fields: readonly string[]): boolean {

@@ -80,7 +80,7 @@ async function readSplit(
   if (at.path.endsWith('.parquet')) {
     const layout = { ...hub, label: 'label', classes };
     const wanted = [layout.text, layout.pair, layout.label].filter((column) => column !== undefined);
-    return publishedRows(await parseParquet(bytes, at.path, wanted), layout, at);
+    return publishedRows(await parseParquet(bytes, at.path, () => wanted), layout, at);
   }
   const table = parseTsv(decodeText(bytes, at.path), at.path, { columns: header, skipsBrokenLines });
   return publishedRows(table, { ...columns, classes }, at);

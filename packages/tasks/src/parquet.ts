@@ -12,11 +12,15 @@ import { parquetHeader } from 'hyparquet/src/column.js';
 import { checkSize, errorAt, excerpt, type Table, type TableRecord } from './table.js';
 
 /**
- * The named columns of a Parquet file, its values as texts; rows are counted from 1. Pages are compressed with snappy or not at
+ * The columns of a Parquet file that are wanted of those it has, its values as texts; rows are counted from 1. Pages are compressed with snappy or not at
  * all, as the hub has them. A float32 becomes the shortest text that rounds to it.
  * @throws DataError for a file that is no Parquet, is cut off, or claims what cannot be
  */
-export async function parseParquet(bytes: Uint8Array, path: string, wanted: readonly string[]): Promise<Table> {
+export async function parseParquet(
+  bytes: Uint8Array,
+  path: string,
+  wantedOf: (columns: readonly string[]) => readonly string[],
+): Promise<Table> {
   checkSize(bytes, path);
   try {
     const metadata = readFooter(bytes, path);
@@ -24,6 +28,7 @@ export async function parseParquet(bytes: Uint8Array, path: string, wanted: read
     if (elements.some(({ name }) => typeof name !== 'string')) {
       throw new DataError(`${path}: expected a name for each column, got none; the file is broken`, path);
     }
+    const wanted = wantedOf(elements.map(({ name }) => name));
     const columns = elements.filter(({ name }) => wanted.includes(name)).map((element) => flatColumn(element, path));
     if (columns.length > 0) checkPages(bytes, metadata, { columns, path });
     const rows = columns.length > 0 ? await readRows(bytes, metadata, columns) : [];

@@ -1,6 +1,13 @@
 import { PeftError, type Storage } from '@peftjs/core';
-import { assertOneOf, CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
-import { assertColumnOptions, assertRecords, type ColumnOptions, knownColumns, layoutOf } from './columns.js';
+import { assertKnownOptions, assertOneOf, CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
+import {
+  assertColumnOptions,
+  assertRecords,
+  COLUMN_OPTIONS,
+  type ColumnOptions,
+  layoutOf,
+  readColumns,
+} from './columns.js';
 import { parseConll } from './conll.js';
 import { createDataSet, type DataSet, type RowsByKind, type TaskKind, taskKinds } from './data-set.js';
 import { parseParquet } from './parquet.js';
@@ -72,6 +79,7 @@ export async function readTable<K extends TaskKind = TaskKind>(
   options: ReadTableOptions<K>,
 ): Promise<DataSet<K>> {
   const { path, like, kind = like?.kind, labelSeparator, scoreScale } = options;
+  assertKnownOptions('readTable', options, [...COLUMN_OPTIONS, 'path', 'format', 'readers', 'kind', 'like']);
   assertColumnOptions(options);
   assertKind(kind);
   const table = await tableOf(bytes, options);
@@ -100,7 +108,7 @@ async function tableOf(bytes: Uint8Array, options: ReadTableOptions): Promise<Ta
   if (own) return readBy(own, bytes, path);
   const format = given ?? formatOf(path, readers);
   const named = [options.textColumn, options.pairColumn, options.labelColumn].filter((name) => name !== undefined);
-  if (format === 'parquet') return parseParquet(bytes, path, [...knownColumns, ...named]);
+  if (format === 'parquet') return parseParquet(bytes, path, (columns) => readColumns(columns, named));
   if (format === 'conll' && named.length > 0) {
     throw new ConfigError(`${path}: the columns of a CoNLL file have no names: leave ${excerpt(named[0] ?? '')} out`);
   }

@@ -1,5 +1,6 @@
 import type { Storage } from '@peftjs/core';
-import type { ColumnOptions } from './columns.js';
+import { assertKnownOptions } from '@peftjs/core/method';
+import { COLUMN_OPTIONS, type ColumnOptions } from './columns.js';
 import type { TaskKind } from './data-set.js';
 import { type DocumentEnd, type LanguageTask, readLanguageSet } from './language.js';
 import { fileStem, readBytes, readTable, type TableReader } from './read-table.js';
@@ -23,11 +24,14 @@ export interface ReadTaskOptions<K extends TaskKind = TaskKind> extends ColumnOp
   readonly readers?: readonly TableReader[] | undefined;
 }
 
+const OF_FILES = ['train', 'dev', 'storage', 'name'];
+
 /**
  * Reads the user's own task: one or two files in the forms of `readTable`.
- * @throws DataError when a file is missing, malformed, or does not fit the other; ConfigError for a metric that does not fit.
+ * @throws DataError when a file is missing, malformed, or does not fit the other; ConfigError for an unknown option, or a metric that does not fit.
  */
 export async function readTask<K extends TaskKind = TaskKind>(options: ReadTaskOptions<K>): Promise<Task<K>> {
+  assertKnownOptions('readTask', options, [...COLUMN_OPTIONS, ...OF_FILES, 'kind', 'metric', 'readers']);
   const { train: trainPath, dev: devPath, storage, name, kind, metric, ...reading } = options;
   const read = async (path: string, like?: Awaited<ReturnType<typeof readTable<K>>>) =>
     readTable(await readBytes(storage, path), { ...reading, path, kind, like });
@@ -57,6 +61,7 @@ export interface LanguageTaskFiles {
  * @throws DataError when a file is missing or malformed, or has too few rows to hold some out.
  */
 export async function readLanguageTask(files: LanguageTaskFiles): Promise<LanguageTask> {
+  assertKnownOptions('readLanguageTask', files, [...OF_FILES, 'documentEnd']);
   const { train: trainPath, dev: devPath, storage, name, documentEnd } = files;
   const read = async (path: string) => readLanguageSet(await readBytes(storage, path), { path, documentEnd });
   const whole = await read(trainPath);

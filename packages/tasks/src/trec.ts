@@ -63,7 +63,7 @@ async function assemble(
 async function readSplit(bytes: Uint8Array, at: { name: string; path: string }): Promise<DataSet<LabelKind>> {
   if (at.path.endsWith('.parquet')) {
     const layout = { text: 'text', label: 'coarse_label', classes };
-    return publishedRows(await parseParquet(bytes, at.path, [layout.text, layout.label]), layout, at);
+    return publishedRows(await parseParquet(bytes, at.path, () => [layout.text, layout.label]), layout, at);
   }
   return publishedRows(questions(bytes, at.path), { text: 'text', label: 'label', classes }, at);
 }

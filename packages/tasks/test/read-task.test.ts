@@ -73,6 +73,11 @@ describe('readTask', () => {
     await expectDataError(task({ 'a.tsv': train, 'b.tsv': dev }), 'b.tsv', '"text_a", "text_b"');
   });
 
+  it('refuses an option that it does not have, with the nearest', async () => {
+    const reading = task({ 'a.tsv': train, 'b.tsv': train }, { labelColum: 'x' } as never);
+    await expect(reading).rejects.toThrow("readTask: option 'labelColum' is unknown (did you mean 'labelColumn'?)");
+  });
+
   it('refuses a missing file', async () => {
     await expectDataError(task({ 'a.tsv': train }, { dev: 'nowhere.tsv' }), 'nowhere.tsv');
   });

@@ -70,7 +70,10 @@ export async function loadTask(
   storage = diskStorage(),
 ): Promise<LoadedTask> {
   const published = data.kind === 'folder' ? await fromPublished(name, data.folder, split, storage) : undefined;
-  if (published) return withLabels(published, data);
+  if (published) {
+    assertOwnColumns(name, data);
+    return withLabels(published, data);
+  }
   if (split !== 'official') {
     throw new ConfigError(
       `the split '${split}' is of GLUE tasks and trec in a folder (--data), not of '${name}'`,
@@ -107,6 +110,16 @@ async function isLanguageTask(name: string, data: DataSource): Promise<boolean> 
   const folder = folderOf(name, data.folder);
   const [train, dev] = [await fileIn(folder, 'train'), await fileIn(folder, 'dev')];
   return train !== undefined && areLanguageFiles({ train, dev }, data);
+}
+
+/** @throws ConfigError for columns that are named of a published task, whose files have their own. */
+function assertOwnColumns(name: string, data: DataSource): void {
+  if (data.kind === 'embedded' || data.columns === undefined) return;
+  const flags = columnFlags(data.columns).join(', ');
+  throw new ConfigError(
+    `${flags}: '${name}' is a published task, whose columns are known; give files by --train`,
+    'train',
+  );
 }
 
 /** @throws ConfigError for an option of language tasks. */
