@@ -1,10 +1,10 @@
-import { attach, savePretrained, type PeftModel } from '@peftjs/core';
+import { addAdapter, attach, savePretrained, setAdapter, type PeftModel } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { pipeline, type Pipelines } from '@peftjs/pipelines';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { expected, inMemory, methods } from './tiny.js';
+import { counting, expected, inMemory, methods } from './tiny.js';
 
 const executor = compiled({ threads: 1 });
 const { texts } = expected;
@@ -122,6 +122,23 @@ describe('an adapter for embeddings', () => {
     expectClose(mixed.data.slice(0, 16), data.slice(0, 16));
     expectClose(mixed.data.slice(16, 32), (await sentences(texts)).data.slice(16, 32));
     await Promise.all([embed.dispose(), inHand.dispose()]);
+  });
+
+  it('acts as it stands at each call, token by token, too, and is compiled once for each', async () => {
+    const { executor: counted, compiles } = counting();
+    const model = await fromPretrained('sentences', { storage, task: 'feature-extraction' });
+    const live = attach(model, lora({ r: 2, initLoraWeights: false }), { seed: 1, adapterName: 'one' });
+    addAdapter(live, lora({ r: 2, initLoraWeights: false }), { seed: 2, adapterName: 'two' });
+    const embed = await pipeline('feature-extraction', live, { methods, executor: counted });
+    const one = await embed(texts, { pooling: 'none' });
+    expect((await embed(texts, { pooling: 'none', adapter: 'one' })).data).toEqual(one.data);
+    expect(compiles()).toBe(1);
+    setAdapter(live, 'two');
+    const two = await embed(texts, { pooling: 'none' });
+    expect(two.data).not.toEqual(one.data);
+    expect((await embed(texts, { pooling: 'none', adapter: 'two' })).data).toEqual(two.data);
+    expect(compiles()).toBe(2);
+    await embed.dispose();
   });
 
   it('is not taken for a classifier, nor a classifier for it', async () => {

@@ -3,7 +3,13 @@ import { ConfigError, DataError } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
-import { pipeline, type PipelineOptions, type Pipelines } from '@peftjs/pipelines';
+import {
+  pipeline,
+  type ClassifyOptions,
+  type LabelScore,
+  type PipelineOptions,
+  type Pipelines,
+} from '@peftjs/pipelines';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { counting, expected, fixture, methods } from './tiny.js';
 
@@ -48,6 +54,14 @@ describe('labels of texts', () => {
     expect(await classify([])).toEqual([]);
   });
 
+  it('are lists or not by options that are known later', async () => {
+    const known: ClassifyOptions = { topK: 2 };
+    const found: LabelScore[] | LabelScore[][] = await classify(texts, known);
+    expect(found.flat().length).toBe(2 * texts.length);
+    const flat: LabelScore[] = await classify(texts, { functionToApply: 'none' });
+    expect(flat.length).toBe(texts.length);
+  });
+
   it('are those with at least a threshold', async () => {
     const all = await classify(texts, { topK: null });
     const threshold = 0.1;
@@ -56,6 +70,8 @@ describe('labels of texts', () => {
     expect(found.flat().length).toBeLessThan(all.flat().length);
     expect(await classify(texts[0] as string, { threshold, topK: 1 })).toEqual(all[0]?.slice(0, 1));
     expect(await classify(texts[0] as string, { threshold: 1 })).toEqual([]);
+    const lists: LabelScore[][] = await classify(texts, { threshold, topK: 1 });
+    expect(lists).toEqual(found.map((list) => list.slice(0, 1)));
   });
 
   it('are scored by another function on request', async () => {

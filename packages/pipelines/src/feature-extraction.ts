@@ -5,15 +5,7 @@ import type { PoolingMode, PretrainedModel } from '@peftjs/models';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
 import { embeddings, normalized, pool, type Embeddings } from './embeddings.js';
-import {
-  asList,
-  chosenAdapters,
-  encoded,
-  openInference,
-  type Acting,
-  type CallOptions,
-  type Inference,
-} from './inference.js';
+import { asList, chosenAdapters, encoded, openInference, type CallOptions, type Inference } from './inference.js';
 
 /** How texts are embedded. */
 export interface EmbedOptions extends CallOptions {
@@ -50,7 +42,7 @@ export function openEmbedding(inference: Inference): {
 } {
   const { model } = actingParts(inference.acting);
   const own = (model as Partial<PretrainedModel>).pooling ?? { pooling: 'mean', normalize: false };
-  let tokens: Inference | undefined;
+  const tokens = openTokens(inference);
   return {
     async embed(input, options) {
       const { adapter, ...given } = callOptions(inference.task, options, OPTIONS);
@@ -64,27 +56,57 @@ export function openEmbedding(inference: Inference): {
       if (pooling === own.pooling && (normalize || !own.normalize)) {
         return finished(await inference.outputs(texts, choice), [], normalize);
       }
-      tokens ??= openInference({ ...inference, acting: ofTokens(inference.acting) });
-      const outputs = await tokens.outputs(texts, choice);
+      const rows = await tokens.outputs(texts, choice);
       const lengths = texts.map(({ ids }) => ids.length);
       const longest = Math.max(...lengths);
-      const width = (outputs[lengths.indexOf(longest)] as Float32Array).length / longest; // padded to itself alone
-      if (pooling !== 'none') {
-        const pooled = outputs.map((rows, text) => pool(rows, lengths[text] as number, width, pooling));
-        return finished(pooled, [], normalize);
-      }
-      const padded = outputs.map((rows, text) => {
-        const all = new Float32Array(longest * width);
-        all.set(rows.subarray(0, (lengths[text] as number) * width));
-        return all;
-      });
-      return finished(padded, [longest], normalize);
+      const width = (rows[lengths.indexOf(longest)] as Float32Array).length / longest; // padded to itself alone
+      if (pooling === 'none') return finished(filled(rows, lengths, longest, width), [longest], normalize);
+      const pooled = rows.map((row, text) => pool(row, lengths[text] as number, width, pooling));
+      return finished(pooled, [], normalize);
     },
     async release() {
-      await tokens?.release();
+      await tokens.release();
       await inference.release();
     },
   };
+}
+
+/** The outputs of a model for each token in the place of those for each text. */
+function openTokens(inference: Inference): Pick<Inference, 'outputs' | 'release'> {
+  const { acting } = inference;
+  let network: Model | undefined;
+  let held: Inference | undefined;
+  return {
+    async outputs(texts, choice) {
+      network ??= withTokens('adapters' in acting ? acting.model : acting);
+      held ??= openInference({ ...inference, acting: network });
+      held.model(undefined); // stays prepared from call to call
+      const now = openInference({
+        ...inference,
+        acting: 'adapters' in acting ? { ...acting, model: network } : network,
+      });
+      try {
+        return await now.outputs(texts, choice);
+      } finally {
+        await now.release();
+      }
+    },
+    release: async () => held?.release(),
+  };
+}
+
+/** The tokens of each text, filled up with zeros to the longest. */
+function filled(
+  rows: readonly Float32Array[],
+  lengths: readonly number[],
+  longest: number,
+  width: number,
+): Float32Array[] {
+  return rows.map((row, text) => {
+    const all = new Float32Array(longest * width);
+    all.set(row.subarray(0, (lengths[text] as number) * width));
+    return all;
+  });
 }
 
 /** Embeddings of rows that have these axes before the last one. */
@@ -99,12 +121,10 @@ function finished(rows: readonly Float32Array[], axes: readonly number[], isNorm
 }
 
 /** The model with the embeddings of tokens as its outputs. @throws UnsupportedError where it does not tell them. */
-function ofTokens(acting: Acting): Acting {
-  if ('adapters' in acting) return { ...acting, model: ofTokens(acting.model) as Model };
-  const { tokenEmbeddings } = acting;
-  if (tokenEmbeddings) return { ...acting, forward: tokenEmbeddings };
+function withTokens(model: Model): Model {
+  if (model.tokenEmbeddings) return { ...model, forward: model.tokenEmbeddings };
   throw new UnsupportedError(
-    `'${acting.name}' gives embeddings of texts alone: leave 'pooling' and 'normalize' out`,
+    `'${model.name}' gives embeddings of texts alone: leave 'pooling' and 'normalize' out`,
     'pooling',
   );
 }

@@ -31,22 +31,27 @@ export interface ClassifyOptions extends CallOptions {
 }
 
 /** The result for a list of texts: a label for each text where one is asked for, else a list for each. */
-type OfList<O extends ClassifyOptions> = O extends { readonly topK: infer K }
-  ? K extends 1
-    ? LabelScore[]
-    : number extends K
+type OfList<O extends ClassifyOptions> = O extends { readonly threshold: number }
+  ? LabelScore[][]
+  : O extends { readonly topK: infer K }
+    ? K extends 1
+      ? LabelScore[]
+      : number extends K
+        ? LabelScore[] | LabelScore[][]
+        : LabelScore[][]
+    : ClassifyOptions extends O
       ? LabelScore[] | LabelScore[][]
-      : LabelScore[][]
-  : O extends { readonly threshold: number }
-    ? LabelScore[][]
-    : LabelScore[];
+      : LabelScore[];
 
 /** Labels for texts. */
 export interface TextClassifier {
   /** The labels of a text, the best first. */
   (text: TextInput, options?: ClassifyOptions): Promise<LabelScore[]>;
   /** The label of each text; with `topK` other than 1, or `threshold`, a list for each. */
-  <const O extends ClassifyOptions = object>(texts: readonly TextInput[], options?: O): Promise<OfList<O>>;
+  <const O extends ClassifyOptions = { readonly topK: 1 }>(
+    texts: readonly TextInput[],
+    options?: O,
+  ): Promise<OfList<O>>;
   /** Gives up what is held of the model, once running calls have ended. */
   dispose(): Promise<void>;
 }
