@@ -98,16 +98,17 @@ await write('words', 'tsv', words, ({ definition, word }) => `${definition}\t${w
 
 const byParent = new Map<string, string[]>();
 for (const { word, parent } of words) byParent.set(parent, [...(byParent.get(parent) ?? []), word]);
-const choices = words.map(({ word, definition, parent }) => {
-  const siblings = byParent.get(parent)?.filter((other) => other !== word) ?? [];
-  return { word, definition, siblings: siblings.slice(0, 3) };
+const choices = words.flatMap(({ word, definition, parent }, index) => {
+  const sibling = byParent.get(parent)?.find((other) => other !== word);
+  const others = [3001, 7001].map((offset) => words[(index + offset) % words.length]?.word);
+  return sibling === undefined ? [] : [{ word, definition, wrong: [sibling, ...others] }];
 });
 await write(
   'choices',
   'tsv',
-  choices.filter(({ siblings }) => siblings.length === 3),
-  ({ definition, word, siblings }) =>
-    [`${definition}\t${word}\tright\n`, ...siblings.map((other) => `${definition}\t${other}\twrong\n`)].join(''),
+  choices,
+  ({ definition, word, wrong }) =>
+    `${definition}\t${word}\t1\n${wrong.map((other) => `${definition}\t${other}\t0\n`).join('')}`,
   'text_a\ttext_b\tlabel\n',
 );
 

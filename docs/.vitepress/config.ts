@@ -20,7 +20,7 @@ const contents = sections().map(({ text, items }) => ({ text, items: [...items] 
 
 /** What the bar at the top has room for on a tablet: where to begin. The sidebar has every page. */
 const bar = ['Tutorials', 'Methods', 'Reference', 'API', 'Benchmarks'];
-const nav = contents.flatMap(({ text, items: [first] }) =>
+const pages = contents.flatMap(({ text, items: [first] }) =>
   first && bar.includes(text) ? [{ text, link: first.link, activeMatch: `^${dirname(first.link)}/(?!api/)` }] : [],
 );
 
@@ -44,7 +44,7 @@ export default defineConfig({
   },
   themeConfig: {
     logo: '/logo.svg',
-    nav,
+    nav: [{ text: 'Live', link: '/live' }, ...pages],
     sidebar: contents,
     outline: { level: [2, 3] },
     search: { provider: 'local' },

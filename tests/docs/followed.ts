@@ -23,15 +23,19 @@ export function shortened(commands: string): string {
     .replace(/(peft-bench (?:run|manifest)\b)(?![^\n]*--preset)/g, '$1 --preset smoke')
     .replace(/--preset \w+/g, '--preset smoke')
     .replace(/--(seeds|epochs) \d+/g, '--$1 1')
-    .replace(/--rows \d+/g, '--rows 64');
+    .replace(/--rows \d+/g, '--rows 64')
+    .replace(/\bROWS=\d+/g, 'ROWS=64');
 }
 
+/** Variables of the environment, by name. */
+export type Variables = Readonly<Record<string, string>>;
+
 /** Does what a page says, in a folder that is empty but for what the page installs; what was printed. */
-export async function follow(page: string, folder: string): Promise<string> {
+export async function follow(page: string, folder: string, variables: Variables = {}): Promise<string> {
   const printed: string[] = [];
   for (const action of actionsOf(textOf(page))) {
     if ('file' in action) await copyFile(join(root, dirname(page), action.file), join(folder, basename(action.file)));
-    else printed.push(await type(action.commands, folder));
+    else printed.push(await type(action.commands, folder, variables));
   }
   return printed.join('\n');
 }
@@ -45,12 +49,12 @@ const compiled = packed !== undefined || process.env.PEFTJS_BUILT === '1';
 const registries = [...(packed === undefined ? [] : [packed]), root].map((project) => join(project, 'node_modules'));
 
 /** Types commands in a folder. What `npm install` names is linked, with what it needs in turn. */
-async function type(commands: string, folder: string): Promise<string> {
+async function type(commands: string, folder: string, variables: Variables): Promise<string> {
   const typed = shortened(commands).split('\n');
   for (const [, names = ''] of typed.map((line) => /^npm install (.+)$/.exec(line) ?? [])) await install(names, folder);
   const script = typed.filter((line) => !/^(?:npm (?:install|ci)|mkdir .* && cd) /.test(line)).join('\n');
   const sources = compiled ? {} : { NODE_OPTIONS: '--conditions=@peftjs/source' };
-  const options = { cwd: folder, env: { ...process.env, ...quick, ...sources } };
+  const options = { cwd: folder, env: { ...process.env, ...quick, ...variables, ...sources } };
   const { stdout, stderr } = await promisify(execFile)('bash', ['--norc', '-euo', 'pipefail', '-c', script], options);
   return stdout + stderr;
 }

@@ -3,28 +3,65 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { characterDecoder } from '../models/characters.js';
 import { filesBelow, root } from '../workspace/repository.js';
-import { follow, install } from './followed.js';
+import { follow, install, type Variables } from './followed.js';
 
 /** What the reader sees in the end, by tutorial. */
 const seen: Readonly<Record<string, RegExp>> = {
   adalora: /encoder\S* +█+ \d+$/m,
   'adapter-to-transformers-js': /farthest logits, relatively: \d/,
   'compare-methods': /report\.html/,
+  chat: /^\[.*"role":"assistant","content":/m,
   'compiled-training': /found 1\.00 2\.00 -1\.00 -?0\.00 0\.50 3\.00/,
+  'long-training': /Stopped\. [^]*accuracy: \d/,
   lora: /^(good|bad ) I could not put it down\.$/m,
   'own-layers-model': /merged 0\.\d+/,
   'own-model': /trainable params: [\d,]+/,
+  rerank: /^[01]\.\d{3} \w+$/m,
+  retrieval: /heron -?\d\.\d\d/,
   'scale-out': /kind: "?Job/,
+  serve: /^lola \{"error":".*\(did you mean 'lora'\?\).*\np50 [\d.]+ ms, p99 [\d.]+ ms$/m,
   sora: /^ +6 +\d+ +\d+ /m,
+  'tag-entities': /entityF1: \d/,
   'write-a-method': /trainable params: [\d,]+/,
+};
+
+/** A small random encoder of the reader's own; a trained one where there is one. */
+const encoder = process.env.PEFTJS_MINILM ?? join(root, 'tests/models/fixtures/bert-tiny');
+
+/** What programs read of the environment: models in place of those of the hub, a free port, a run long enough to be stopped. */
+const variables: Readonly<Record<string, Variables>> = {
+  chat: { MODEL: 'small-decoder' },
+  'long-training': { ROWS: '400', EPOCHS: '12' },
+  rerank: { MODEL: encoder },
+  serve: { PORT: '0' },
+  'tag-entities': { MODEL: encoder },
 };
 
 /** What a tutorial finds in its folder: a model of the reader's own. */
 const given: Readonly<Record<string, (folder: string) => Promise<void>>> = {
+  chat: async (folder) => writeDecoder(join(folder, 'small-decoder')),
   'own-model': (folder) =>
     cp(join(root, 'tests/models/fixtures/bert-tiny'), join(folder, 'models/my-bert'), { recursive: true }),
 };
+
+/** A small random Llama that reads and writes characters, with a chat template. */
+async function writeDecoder(folder: string): Promise<void> {
+  const decoder = await characterDecoder('llama', 'abcdefghijklmnopqrstuvwxyz "?.\n', ['<|im_start|>', '<|im_end|>']);
+  await mkdir(folder);
+  for (const name of ['model.safetensors', 'tokenizer.json']) {
+    await writeFile(join(folder, name), await decoder.read(`tiny/${name}`));
+  }
+  const config = JSON.parse(new TextDecoder().decode(await decoder.read('tiny/config.json'))) as object;
+  await writeFile(join(folder, 'config.json'), JSON.stringify({ ...config, max_position_embeddings: 256 }));
+  await writeFile(join(folder, 'chat_template.jinja'), CHATML);
+}
+
+const CHATML = `{% for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}`;
 
 const tutorials = filesBelow('docs/tutorials').filter((path) => path.endsWith('.md'));
 
@@ -40,7 +77,7 @@ describe('each tutorial, followed from an empty folder', () => {
     const own = join(folder, name);
     await mkdir(own);
     await given[name]?.(own);
-    expect(await follow(page, own)).toMatch(seen[name] ?? /(?!)/);
+    expect(await follow(page, own, variables[name])).toMatch(seen[name] ?? /(?!)/);
   });
 });
 

@@ -100,15 +100,8 @@ export {
 } from './causal-evaluation.js';
 export { inputBatches, paddingShare, trainingData, type BatchOptions, type TrainingOptions } from './batches.js';
 export { accuracy, f1, macroF1, matthewsCorrelation, meanSquaredError, pearson, spearman } from './metrics/values.js';
-export {
-  entityF1,
-  entityMetrics,
-  entityScores,
-  type EntityScore,
-  type EntityScores,
-  type Taggings,
-} from './metrics/entities.js';
-export { f1OfLabels, macroF1OfLabels, microF1, multiLabelMetrics, type LabelRows } from './metrics/labels.js';
+export { entityF1, entityScores, type EntityScore, type EntityScores, type Taggings } from './metrics/entities.js';
+export { f1OfLabels, macroF1OfLabels, microF1, type LabelRows } from './metrics/labels.js';
 export {
   meanReciprocalRank,
   ndcgAt,

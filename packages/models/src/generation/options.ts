@@ -34,7 +34,7 @@ export interface GenerateOptions {
   /** Whether a text, given what was written after its prompt and the prompt's number, is to end here. Asked after every token. */
   readonly stoppingCriteria?: (ids: readonly number[], prompt: number) => boolean;
   /** Told of every token as it is written; waited for. */
-  readonly onToken?: (token: WrittenToken) => void | Promise<void>;
+  readonly onToken?: (token: WrittenToken) => unknown;
   /** Ends the writing by throwing its reason. */
   readonly signal?: AbortSignal;
 }

