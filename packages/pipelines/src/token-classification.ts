@@ -27,14 +27,19 @@ type Found<O extends TagOptions> = O extends { readonly aggregationStrategy: inf
     : AggregationStrategy extends S
       ? TokenEntity[] | EntityGroup[]
       : EntityGroup[]
-  : TokenEntity[];
+  : TagOptions extends O
+    ? TokenEntity[] | EntityGroup[]
+    : TokenEntity[];
+
+/** What is asked for without options. */
+type Single = { readonly aggregationStrategy: 'none' };
 
 /** Entities in texts. */
 export interface TokenClassifier {
   /** The tokens or entities of a text, in its order. */
-  <const O extends TagOptions = object>(text: string, options?: O): Promise<Found<O>>;
+  <const O extends TagOptions = Single>(text: string, options?: O): Promise<Found<O>>;
   /** Those of each text. */
-  <const O extends TagOptions = object>(texts: readonly string[], options?: O): Promise<Found<O>[]>;
+  <const O extends TagOptions = Single>(texts: readonly string[], options?: O): Promise<Found<O>[]>;
   /** Gives up what is held of the model, once running calls have ended. */
   dispose(): Promise<void>;
 }
