@@ -116,7 +116,7 @@ describe('an adapter folder', () => {
       'lost/adapter_config.json',
       new TextEncoder().encode('{"peft_type": "LORA", "base_model_name_or_path": "gone/", "task_type": "SEQ_CLS"}'),
     );
-    await expect(open('lost')).rejects.toThrow(/^the base model of lost: .*; the option 'model' says where it is$/);
+    await expect(open('lost')).rejects.toThrow(/^the base model of lost: .*; say where it is by 'model' \(--model\)$/);
   });
 
   it('gives what its merged folder gives, and a model in hand, as it stands', async () => {

@@ -186,6 +186,7 @@ export {
   type LoadOptions,
   type SaveOptions,
 } from './files/pretrained.js';
+export { taskIn } from './files/adapter-file.js';
 export type { ConvertOptions } from './files/convert.js';
 export type { StateDictOptions } from './files/state-dict.js';
 export type { CombinationType, WeightedAdapterOptions } from './files/weighted.js';

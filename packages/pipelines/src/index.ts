@@ -1,5 +1,5 @@
 export { pipeline, type Pipelines, type PipelineOptions } from './pipeline.js';
-export type { PipelineSource } from './source.js';
+export { openSource, type OpenedSource, type PipelineSource, type SourceSettings } from './source.js';
 export type { CallOptions, TextInput } from './inference.js';
 export type { ClassifyOptions, LabelScore, TextClassifier } from './text-classification.js';
 export type { ScoreFunction } from './scores.js';

@@ -9,6 +9,7 @@ import {
   outputsOf,
   problemTypeIn,
   readAdapterConfig,
+  taskIn,
   UnsupportedError,
   type PeftMethod,
   type Task,
@@ -32,16 +33,20 @@ export type PipelineSource = string | Model | PeftModel;
 
 /** Where a source and what it needs are looked for. */
 export interface SourceSettings {
+  /** The methods that adapters may have been made with. */
   readonly methods: readonly PeftMethod[];
+  /** The base model of an adapter. Default: the one that the adapter names. */
   readonly model?: string | Model | undefined;
+  /** Adapters beside the source's own, by name: folders or hub ids. */
   readonly adapters: Readonly<Record<string, string>>;
+  /** Default: that of the model. */
   readonly tokenizer?: Tokenizer | undefined;
   /** Options of `fromPretrained`. */
   readonly loading: PretrainedOptions;
 }
 
-/** A source that is loaded. */
-export interface Opened {
+/** A source that is loaded: a model, or one with adapters. */
+export interface OpenedSource {
   readonly acting: Acting;
   readonly tokenizer: Tokenizer;
 }
@@ -58,12 +63,12 @@ interface Found {
 const DEFAULT = 'default';
 
 /**
- * Loads a source for a task.
+ * Loads a source for a task as `pipeline` does: an adapter with its base model, which gets a head like the adapter's, or a model.
  * @throws ConfigError for a source that is none, and for one of another task.
  * @throws CheckpointError for anything missing or broken.
  * @throws UnsupportedError for a model without a tokenizer.
  */
-export async function openSource(task: Task, source: PipelineSource, settings: SourceSettings): Promise<Opened> {
+export async function openSource(task: Task, source: PipelineSource, settings: SourceSettings): Promise<OpenedSource> {
   const { revision, subfolder, ...loading } = settings.loading;
   const found = typeof source === 'string' ? await adapterIn(DEFAULT, source, settings.loading) : undefined;
   const others = await namedAdapters(settings.adapters, loading);
@@ -107,14 +112,6 @@ function notASource(source: unknown): ConfigError {
   return new ConfigError(`expected a folder, a package, a hub id or a model, got ${describe(source)}`, 'source');
 }
 
-/** What PEFT calls the tasks. */
-const TASK_TYPES: Readonly<Record<Task, string>> = {
-  'sequence-classification': 'SEQ_CLS',
-  'token-classification': 'TOKEN_CLS',
-  'causal-lm': 'CAUSAL_LM',
-  'feature-extraction': 'FEATURE_EXTRACTION',
-};
-
 /** The pipeline of each task. */
 const PIPELINES: Readonly<Record<Task, string>> = {
   'sequence-classification': "'text-classification' or 'text-ranking'",
@@ -125,7 +122,7 @@ const PIPELINES: Readonly<Record<Task, string>> = {
 
 /** @throws ConfigError for an adapter that says it is for another task. */
 function assertTask(task: Task, { source, config }: Found): void {
-  const own = (Object.keys(TASK_TYPES) as Task[]).find((one) => TASK_TYPES[one] === config.task_type);
+  const own = taskIn(config.task_type);
   if (own !== undefined && own !== task) throw otherTask(source, own);
 }
 
@@ -147,7 +144,7 @@ function baseOf({ source, config }: Found, model: string | Model | undefined, lo
   const { base_model_name_or_path: named, revision } = config;
   if (model !== undefined) return { model, loading };
   if (typeof named !== 'string' || named === '') {
-    throw new ConfigError(`${source} does not say which model it is for: name it by the option 'model'`, 'model');
+    throw new ConfigError(`${source} does not say which model it is for: name it by 'model' (--model)`, 'model');
   }
   return { model: named, of: source, loading: typeof revision === 'string' ? { ...loading, revision } : loading };
 }
@@ -187,7 +184,7 @@ function explained(error: unknown, { model, of }: Base): unknown {
   const message =
     of === undefined
       ? `expected an adapter, with ${ADAPTER_CONFIG}, or a model: ${error.message}`
-      : `the base model of ${of}: ${error.message}; the option 'model' says where it is`;
+      : `the base model of ${of}: ${error.message}; say where it is by 'model' (--model)`;
   return new CheckpointError(message, error.path, error);
 }
 

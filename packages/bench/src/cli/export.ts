@@ -1,20 +1,13 @@
 import type { Command } from 'commander';
-import {
-  activeAdapter,
-  loadPretrained,
-  mergeAndUnload,
-  savePretrained,
-  withAdapter,
-  type Model,
-  type PeftModel,
-} from '@peftjs/core';
-import { assertLabelNames, CheckpointError, ConfigError, meaningOf, outputsOf } from '@peftjs/core/method';
+import { activeAdapter, mergeAndUnload, savePretrained, withAdapter, type Model, type PeftModel } from '@peftjs/core';
+import { assertLabelNames, ConfigError, meaningOf, outputsOf } from '@peftjs/core/method';
 import { checkOnnx, exportOnnx, type TextInput } from '@peftjs/engine';
-import { fromPretrained, openFolder, saveMerged, saveOnnx, type Folder, type PretrainedModel } from '@peftjs/models';
+import { openFolder, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
+import { openSource } from '@peftjs/pipelines';
 import { everyMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { choice } from './flags.js';
-import { adapterConfig, taskOf, withTensors } from './inspect.js';
+import { adapterConfig, taskOf } from './inspect.js';
 import { checkOut, withOutFlags, type OutFlags } from './out-folder.js';
 
 interface ExportFlags extends OutFlags {
@@ -77,12 +70,16 @@ function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
 
 async function exportAdapter(adapter: string, { model: base, format, labels, out, force }: ExportFlags): Promise<void> {
   checkOut({ out, ...(force && { force }) }, 'export');
-  const folder = await openFolder(adapter);
-  const model = await baseModel(folder, base);
-  const { path, storage } = folder;
-  const loaded = await loadPretrained(model, path, { storage, methods: await everyMethod() });
+  const { task_type: type } = await adapterConfig(await openFolder(adapter));
+  const opened = await openSource(taskOf(type), adapter, {
+    methods: await everyMethod(),
+    model: base,
+    adapters: {},
+    loading: { resolvePackage: packageFolder },
+  });
+  const loaded = opened.acting as PeftModel;
   const peft = labels === undefined ? loaded : labelled(loaded, labels.split(','));
-  const written = await WRITERS[format]({ model, peft, out });
+  const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out });
   process.stderr.write(`wrote ${written} to ${out}\n`);
 }
 
@@ -103,34 +100,4 @@ function labelled(peft: PeftModel, labels: readonly string[]): PeftModel {
       'leave --labels out, or rename them in adapter_config.json',
     'labels',
   );
-}
-
-/** The model that an adapter is for, with as many outputs as the head that the adapter brings. */
-async function baseModel(folder: Folder, base: string | undefined): Promise<PretrainedModel> {
-  const config = await adapterConfig(folder);
-  const name = base ?? config.base_model_name_or_path;
-  if (typeof name !== 'string' || name === '') {
-    throw new ConfigError(`${folder.path} does not say which model it is for; name it by --model`, 'model');
-  }
-  const options = { task: taskOf(config.task_type), resolvePackage: packageFolder };
-  const model = await fromPretrained(name, options).catch((error: unknown) => {
-    throw base === undefined && error instanceof CheckpointError
-      ? new CheckpointError(`the base model of ${folder.path}: ${error.message}; --model says where it is`, name, error)
-      : error;
-  });
-  const outputs = await headOutputs(folder, model);
-  return outputs === undefined || outputs === outputsOf(model)
-    ? model
-    : fromPretrained(name, { ...options, numLabels: outputs });
-}
-
-/** How many outputs the head in an adapter has; undefined where there is none. */
-async function headOutputs(folder: Folder, { sites, head }: PretrainedModel): Promise<number | undefined> {
-  const last = sites.findLast(({ role }) => role === 'head');
-  if (last === undefined || head.length === 0) return undefined;
-  const key = `base_model.model.${last.path}.weight`;
-  return withTensors(folder, (file) => {
-    const name = file.names.find((stored) => stored.replace('.modules_to_save.', '.') === key);
-    return name === undefined ? undefined : file.spec(name).shape[0];
-  });
 }

@@ -7,6 +7,7 @@ import {
   labelsIn,
   readAdapterConfig,
   sizeOf,
+  taskIn,
   type Site,
   type Task,
 } from '@peftjs/core/method';
@@ -116,19 +117,13 @@ export function adapterConfig({ path, storage }: Folder): Promise<Readonly<Recor
   return readAdapterConfig(path, storage);
 }
 
-const TASKS: Readonly<Record<string, Task>> = {
-  TOKEN_CLS: 'token-classification',
-  CAUSAL_LM: 'causal-lm',
-  FEATURE_EXTRACTION: 'feature-extraction',
-};
-
 /** What PEFT calls the tasks; what it leaves open is taken for the classification of texts. */
 export function taskOf(type: unknown): Task {
-  return TASKS[String(type)] ?? 'sequence-classification';
+  return taskIn(type) ?? 'sequence-classification';
 }
 
 /** What `use` makes of an adapter's tensors. @throws CheckpointError or SafetensorsError when they are missing or broken. */
-export async function withTensors<T>({ path, storage }: Folder, use: (file: SafetensorsFile) => T): Promise<T> {
+async function withTensors<T>({ path, storage }: Folder, use: (file: SafetensorsFile) => T): Promise<T> {
   const name = `${path}/${ADAPTER_WEIGHTS}`;
   const source = (await storage.open?.(name)) ?? bytesSource(await storage.read(name));
   const file = await openSafetensors(source).catch((cause: unknown) => {

@@ -72,13 +72,18 @@ function storedLabels(id2label: unknown, model: Model): readonly string[] {
   );
 }
 
-/** What PEFT calls the tasks. */
+/** What PEFT calls the tasks, in the `task_type` of an adapter. */
 const TASK_TYPES: Readonly<Record<Task, string>> = {
   'sequence-classification': 'SEQ_CLS',
   'token-classification': 'TOKEN_CLS',
   'causal-lm': 'CAUSAL_LM',
   'feature-extraction': 'FEATURE_EXTRACTION',
 };
+
+/** The task that a `task_type` names; undefined for one that is none here, and where it is left out. */
+export function taskIn(taskType: unknown): Task | undefined {
+  return (Object.keys(TASK_TYPES) as Task[]).find((task) => TASK_TYPES[task] === taskType);
+}
 
 /** The modules trained whole, those of the head by its own names. */
 function savedNames(model: Model, paths: readonly string[]): readonly string[] | null {
