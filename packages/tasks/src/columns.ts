@@ -188,7 +188,7 @@ function expectation({ kind, textColumn, labelColumn }: Parameters<typeof layout
   if (kind !== undefined) return expectations[kind];
   if (textColumn !== undefined) return 'the columns of the text and of its label, "label" unless you name it';
   if (labelColumn !== undefined) return 'the column "text" (or "text_a" and "text_b"), or the one that you name';
-  return `${LABELLED}, "tokens" and "ner_tags", or "anchor" and "positive"`;
+  return `${LABELLED}, "anchor" and "positive", or the lists "tokens" and "ner_tags"`;
 }
 
 function assertDistinct(columns: readonly string[], line: number, path: string): void {

@@ -86,8 +86,16 @@ export async function readTable<K extends TaskKind = TaskKind>(
   const layout = layoutOf(table, { ...options, kind }, path);
   assertRecords(table, path);
   const read = rowsOf(table, { layout, kind, like, labelSeparator, scoreScale, path });
+  assertUsed('labelSeparator', labelSeparator, read.kind, 'multi-label');
+  assertUsed('scoreScale', scoreScale, read.kind, 'scored-pairs');
   if (like) checkTexts(like.rows[0], read.rows[0], path);
   return createDataSet({ name: fileStem(path), ...read } as Omit<DataSet<K>, 'fingerprint'>);
+}
+
+/** @throws ConfigError for an option of another kind of rows. */
+function assertUsed(option: string, value: unknown, kind: TaskKind, of: TaskKind): void {
+  if (value === undefined || kind === of) return;
+  throw new ConfigError(`option '${option}' is of ${of} rows, and these are ${kind}; leave it out`, option);
 }
 
 /** @throws ConfigError for a kind that there is not. */

@@ -251,6 +251,23 @@ describe('texts to embed', () => {
 });
 
 describe('columns', () => {
+  it.each<[string, string, Options]>([
+    [
+      "'labelSeparator' is of multi-label rows, and these are pairs",
+      'anchor\tpositive\na\tb\n',
+      { labelSeparator: '|' },
+    ],
+    [
+      "'scoreScale' is of scored-pairs rows, and these are classification",
+      'text\tlabel\na\t1\nb\t2\n',
+      { scoreScale: 5 },
+    ],
+  ])('have no option of other rows: %s', async (message, text, options) => {
+    const reading = read('a.tsv', text, options);
+    await expect(reading).rejects.toThrow(ConfigError);
+    await expect(reading).rejects.toThrow(message);
+  });
+
   it('are cut at semicolons, or tabs, where the header is', async () => {
     const rows = [{ text: 'a, b; c', label: 1 }, { text: 'd', label: 0 }]; // prettier-ignore
     expect((await read('a.csv', 'text;label\n"a, b; c";1\nd;0\n')).rows).toEqual(rows);
