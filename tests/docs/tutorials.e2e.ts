@@ -15,7 +15,7 @@ const seen: Readonly<Record<string, RegExp>> = {
   chat: /^\[.*"role":"assistant","content":/m,
   'compiled-training': /found 1\.00 2\.00 -1\.00 -?0\.00 0\.50 3\.00/,
   'long-training': /Stopped\. [^]*accuracy: \d/,
-  lora: /^(good|bad ) I could not put it down\.$/m,
+  lora: /^(good|bad ) \d\.\d\d I could not put it down\.$/m,
   'own-layers-model': /merged 0\.\d+/,
   'own-model': /trainable params: [\d,]+/,
   rerank: /^[01]\.\d{3} \w+$/m,

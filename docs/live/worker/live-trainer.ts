@@ -17,7 +17,7 @@ export interface Device extends DeviceReport {
 /** What the trainer finds around it: a browser's worker, or a test. */
 export interface Surroundings {
   openDevice(): Promise<Device>;
-  loadModel(numLabels: number): Promise<PretrainedModel>;
+  loadModel(labels: readonly string[]): Promise<PretrainedModel>;
 }
 
 /** What has been learnt: the frozen encoder with a head, and the adapter. */
@@ -62,7 +62,7 @@ export function liveTrainer(
     signal.throwIfAborted();
     const { executor: own, ...report } = await openDevice();
     tell({ kind: 'device', device: report });
-    const model = await surroundings.loadModel(data.train.classes.length);
+    const model = await surroundings.loadModel(data.train.classes);
     const lesson = prepareLesson(data, model, request.seed);
     learnt = { lesson };
     const { epochs, seed } = request;

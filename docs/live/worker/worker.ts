@@ -12,18 +12,18 @@ function tell(message: FromWorker): void {
   self.postMessage(message, { transfer: message.kind === 'adapter' ? [message.zip.buffer] : [] });
 }
 
-/** The model that was loaded last, and for how many classes. */
-let newest: { readonly numLabels: number; readonly model: PretrainedModel } | undefined;
+/** The model that was loaded last. */
+let newest: PretrainedModel | undefined;
 
-async function loadModel(numLabels: number): Promise<PretrainedModel> {
-  if (newest?.numLabels === numLabels) return newest.model;
+async function loadModel(labels: readonly string[]): Promise<PretrainedModel> {
+  if (newest?.labels?.join('\n') === labels.join('\n')) return newest;
   const sizes = JSON.parse(new TextDecoder().decode(await fetchBytes(new URL(LESSON.sizes, root)))) as FileSizes;
   const model = await fromPretrained(MODEL, {
-    numLabels,
+    labels,
     storage: siteFiles(new URL(LESSON.models, root), sizes),
     onProgress: ({ loadedBytes, totalBytes }) => tell({ kind: 'loading', loadedBytes, totalBytes }),
   });
-  newest = { numLabels, model };
+  newest = model;
   return model;
 }
 
