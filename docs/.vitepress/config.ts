@@ -18,10 +18,10 @@ function linkOut(md: MarkdownRenderer): void {
 
 const contents = sections().map(({ text, items }) => ({ text, items: [...items] }));
 
-/** What the bar at the top has room for on a tablet: where to begin. The sidebar has every page. */
-const bar = ['Tutorials', 'Methods', 'Reference', 'API', 'Benchmarks'];
+/** What the bar at the top has room for on a tablet, beside the live page: where to begin. The sidebar has every page. */
+const bar = ['Tutorials', 'Methods', 'Reference', 'Benchmarks'];
 const pages = contents.flatMap(({ text, items: [first] }) =>
-  first && bar.includes(text) ? [{ text, link: first.link, activeMatch: `^${dirname(first.link)}/(?!api/)` }] : [],
+  first && bar.includes(text) ? [{ text, link: first.link, activeMatch: `^${dirname(first.link)}/` }] : [],
 );
 
 export default defineConfig({
