@@ -21,10 +21,7 @@ export const parityNetworks: readonly ParityNetwork[] = [
   network('gpt2', 'next'),
   network('llama', 'next'),
   network('qwen2', 'classes'),
-  severalLabels('roberta'),
-  embedder('distilbert', 'pairs'),
-  embedder('electra', 'triplets'),
-  embedder('deberta-v3', 'scored-pairs'),
+  pairs('distilbert'),
 ];
 
 function network(name: Network, head: HeadName): ParityNetwork {
@@ -37,35 +34,19 @@ function network(name: Network, head: HeadName): ParityNetwork {
   };
 }
 
-/** A head for any number of three labels. */
-function severalLabels(name: Network): ParityNetwork {
+/** A network that embeds rows of two texts. */
+function pairs(name: Network): ParityNetwork {
   return {
-    name: `${name} for several labels`,
-    async load() {
-      const from = tiny(name);
-      const model = await load(from, 'classes', { problemType: 'multi_label_classification' });
-      const labels = hostTensor(Float32Array.of(1, 0, 0, 1, 1, 0, 0, 0, 0), [3, 3]);
-      return { model, batch: { ...batchOf(from, 1), labels }, kind: 'multi-label' };
-    },
-  };
-}
-
-/** A network that embeds rows of several texts. */
-function embedder(name: Network, kind: keyof typeof columns): ParityNetwork {
-  return {
-    name: `${name} for ${kind}`,
+    name: `${name} for pairs`,
     async load() {
       const from = tiny(name);
       const model = await load(from, 'tokens', { task: 'feature-extraction', normalize: true });
-      return { model, batch: textsOf(batchOf(from, 1), columns[kind]), kind };
+      return { model, batch: textsOf(batchOf(from, 1), 2), kind: 'pairs' };
     },
   };
 }
 
-/** Texts of a row. */
-const columns = { pairs: 2, triplets: 3, 'scored-pairs': 2 };
-
-/** Rows of several texts out of the three of a batch: column after column, each begins one text later. */
+/** Rows of several texts out of the texts of a batch: column after column, each begins one text later. */
 export function textsOf({ inputs, rowWeights, rows }: Batch, columns: number): Batch {
   const turned = (column: number, { data, shape: [texts = 0, tokens = 0] }: HostTensor): number[] =>
     Array.from({ length: texts * tokens }, (_, at) => data[(at + column * tokens) % (texts * tokens)] as number);
@@ -79,7 +60,10 @@ export function textsOf({ inputs, rowWeights, rows }: Batch, columns: number): B
   return {
     columns,
     inputs: Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, repeated(tensor)])),
-    labels: hostTensor(Float32Array.of(0.9, 0.1, 0.4), [rows.length]),
+    labels: hostTensor(
+      Float32Array.from(rows, (row) => (row % 5) / 4),
+      [rows.length],
+    ),
     rowWeights,
     rows,
   };

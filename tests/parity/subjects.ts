@@ -1,10 +1,10 @@
-import { attach, calibrate, type PeftModel } from '@peftjs/core';
+import { attach, calibrate, hostTensor, type PeftModel } from '@peftjs/core';
 import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { lora } from '@peftjs/lora';
 import type { Subject } from './measured.js';
 import type { Found } from './executors.js';
 import { oneOfEachFamily, parityMethods, type ParityMethod } from './methods.js';
-import { parityNetworks, type ParityNetwork } from './networks.js';
+import { parityNetworks, textsOf, type ParityNetwork } from './networks.js';
 
 const SEED = 5;
 const toyData = toyTrainingData(SEED, 5);
@@ -41,9 +41,40 @@ export async function networkSubject({ name, load }: ParityNetwork, loraDropout 
   };
 }
 
-/** The methods that an executor is held to. */
+/** Kinds of data that no network here has, on the toy encoder: rows of any number of labels, and of several texts. */
+function kindSubjects(): Subject[] {
+  const batches = toyData.epoch(0);
+  const attached = (): Promise<PeftModel> => Promise.resolve(attach(toyModel(), lora({ r: 2 }), { seed: SEED }));
+  const labels = (rows: number) =>
+    hostTensor(
+      Float32Array.from({ length: rows * 3 }, (_, place) => Number(place % 2 === 0)),
+      [rows, 3],
+    );
+  return [
+    {
+      name: 'lora for several labels',
+      kind: 'multi-label',
+      batches: batches.map((batch) => ({ ...batch, labels: labels(batch.rows.length) })),
+      attach: attached,
+    },
+    {
+      name: 'lora for triplets',
+      kind: 'triplets',
+      batches: batches.map((batch) => textsOf(batch, 3)),
+      attach: attached,
+    },
+    {
+      name: 'lora for scored pairs',
+      kind: 'scored-pairs',
+      batches: batches.map((batch) => textsOf(batch, 2)),
+      attach: attached,
+    },
+  ];
+}
+
+/** The methods and kinds of data that an executor is held to. */
 export function methodSubjects({ cases }: Found): Subject[] {
-  return (cases === 'all' ? parityMethods : oneOfEachFamily).map(methodSubject);
+  return [...(cases === 'all' ? parityMethods : oneOfEachFamily).map(methodSubject), ...kindSubjects()];
 }
 
 /** Every network. */
