@@ -1,6 +1,16 @@
 // A training that ends when it no longer improves, stops at Ctrl-C or after MINUTES, and goes on from there when it is started again.
-import { readSnapshot, writeSnapshot } from '@peftjs/core/runtime';
-import { attach, compiled, diskStorage, evaluate, fromPretrained, lora, savePretrained, train } from 'peftjs';
+import {
+  attach,
+  compiled,
+  diskStorage,
+  evaluate,
+  fromPretrained,
+  lora,
+  readSnapshot,
+  savePretrained,
+  train,
+  writeSnapshot,
+} from 'peftjs';
 import { reviews } from './reviews.js';
 
 const { EPOCHS = '20', MINUTES = '60' } = process.env;

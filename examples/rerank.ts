@@ -1,5 +1,4 @@
 // Trains a cross-encoder, which reads a definition and a word together, and lets it put candidates in order.
-import { retrievalMetrics, type Row } from '@peftjs/tasks';
 import {
   attach,
   compiled,
@@ -9,9 +8,11 @@ import {
   lora,
   pipeline,
   readTask,
+  retrievalMetrics,
   savePretrained,
   train,
   trainingData,
+  type Row,
 } from 'peftjs';
 
 const { MODEL = 'sentence-transformers/all-MiniLM-L6-v2', EPOCHS = '3' } = process.env;

@@ -46,6 +46,15 @@ export {
   type TrainingData,
   type TrainOptions,
 } from '@peftjs/core';
+export {
+  readSnapshot,
+  writeSnapshot,
+  type EvaluationEvent,
+  type Loss,
+  type LossFunction,
+  type StepEvent,
+  type TrainingSnapshot,
+} from '@peftjs/core/runtime';
 export { sora } from '@peftjs/sora';
 export { lora, truncatedLora } from '@peftjs/lora';
 export { adalora } from '@peftjs/adalora';
@@ -85,6 +94,7 @@ export {
   splitSelection,
   trainingData,
   type DataSet,
+  type Row,
   type Task,
 } from '@peftjs/tasks';
 export { pipeline, type PipelineOptions } from './pipeline.js';
