@@ -12,6 +12,7 @@ import {
   savePretrained,
   train,
   type Batch,
+  type TrainingData,
 } from '@peftjs/core';
 import { tensorAt } from '@peftjs/core/method';
 import { checkOnnx, compiled, exportOnnx } from '@peftjs/engine';
@@ -236,7 +237,8 @@ describe('the engine', () => {
   });
 
   it.skipIf(withoutWebgpu)(`trains it on a GPU${withoutWebgpu ? ` (${withoutWebgpu})` : ''}`, async () => {
-    const { peft, data } = await adapted();
+    const { peft, data: all } = await adapted();
+    const data: TrainingData = { kind: all.kind, batchesPerEpoch: 1, epoch: (index) => all.epoch(index).slice(0, 1) }; // a machine's GPU may be its processor
     const before = activeAdapter(peft).values;
     // #region webgpu
     const executor = compiled({ executionProviders: ['webgpu'] });

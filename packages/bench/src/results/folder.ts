@@ -85,7 +85,7 @@ export async function removeFinishedCheckpoints(folder: string, done: ReadonlySe
 }
 
 /** What `diskStorage` names a file that it has not finished. */
-const HALF_WRITTEN = /\.(?:json|html|md|csv|safetensors)\.[a-z0-9]+\.tmp$/;
+export const HALF_WRITTEN = /\.(?:json|html|md|csv|safetensors)\.[a-z0-9]+\.tmp$/;
 
 async function removeHalfWritten(folder: string): Promise<void> {
   for (const file of await filesIn(folder)) {
