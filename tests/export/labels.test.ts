@@ -132,5 +132,7 @@ describe('what outputs mean', () => {
     await expect(fromPretrained(bertFolder, ofTokens)).rejects.toThrow("option 'problemType' is for another task");
     await expect(loadedWith({ problem_type: 'multilabel' })).rejects.toThrow("problem_type is 'multilabel'");
     expect(await loadedWith({ problem_type: null })).toBeUndefined();
+    await expect(loadedWith({ id2label: false })).rejects.toThrow('id2label is false');
+    await expect(loadedWith({ problem_type: '' })).rejects.toThrow("problem_type is ''");
   });
 });

@@ -7,7 +7,16 @@
  *
  *   npm install --ignore-scripts --prefix DIR @huggingface/transformers@4.3.1
  */
-import { attach, diskStorage, mergeAndUnload, predict, savePretrained, type Model, type PeftModel } from '@peftjs/core';
+import {
+  attach,
+  diskStorage,
+  mergeAndUnload,
+  PeftError,
+  predict,
+  savePretrained,
+  type Model,
+  type PeftModel,
+} from '@peftjs/core';
 import { compiled, exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged, saveOnnx } from '@peftjs/models';
@@ -108,7 +117,9 @@ try {
   const distances = known.flatMap((scores, text) =>
     scores.map(({ label, score }, place) => {
       const mine = own[text]?.[place];
-      if (mine?.label !== label) throw new Error(`'${TEXTS[text]}': expected the label ${label}, got ${mine?.label}`);
+      if (mine?.label !== label) {
+        throw new PeftError('PEFT_PERF', `'${TEXTS[text]}': expected the label ${label}, got ${mine?.label}`);
+      }
       return Math.abs(mine.score - score);
     }),
   );

@@ -21,11 +21,13 @@ export function outputsOf({ outputs, sites }: Pick<Model, 'outputs' | 'sites'>):
 export type OutputMeaning = Pick<Model, 'labels' | 'problemType'>;
 
 /** The meaning of something's outputs alone, as far as it is known. */
-export function meaningOf({ labels, problemType }: Partial<Record<keyof OutputMeaning, unknown>>): OutputMeaning {
-  return {
-    ...(labels !== undefined && { labels }),
-    ...(problemType !== undefined && { problemType }),
-  } as OutputMeaning;
+export function meaningOf({
+  labels,
+  problemType,
+}: {
+  readonly [K in keyof OutputMeaning]: OutputMeaning[K] | undefined;
+}): OutputMeaning {
+  return { ...(labels && { labels }), ...(problemType && { problemType }) };
 }
 
 /** What the outputs of a classifier of texts mean: what it says, else regression for one output and one label of several. */

@@ -7,8 +7,7 @@
  * and, where they are normalised, v / max(|v|, 1e-12).
  */
 import { ConfigError, type Scope, type Tensors } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import { l2Normalize } from '@peftjs/core/nn';
 import { batchInput, type Features } from './architecture.js';
 import { shown } from './json.js';
 import { firstToken, onlyToken, tokenMean } from './reading.js';
@@ -42,15 +41,6 @@ export function pooled(tokens: Features, { pooling, normalize }: Pooling): Featu
   return (scope: Scope, inputs: Tensors) => {
     const x = tokens(scope, inputs);
     const text = pooling === 'cls' ? onlyToken(firstToken(x)) : tokenMean(x, batchInput(inputs, 'attentionMask'));
-    return normalize ? normalized(text) : text;
+    return normalize ? l2Normalize(text) : text;
   };
-}
-
-/** The smallest length that is divided by, as in torch. */
-const LEAST_NORM = 1e-12;
-
-/** Rows of length 1: [batch, width] -> [batch, width]; a row of zeros stays one. */
-function normalized(x: Tensor): Tensor {
-  const squares = tf.sum(tf.square(x), -1, true); // [batch, 1]
-  return tf.mul(x, tf.rsqrt(tf.maximum(squares, LEAST_NORM ** 2)));
 }

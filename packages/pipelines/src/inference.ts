@@ -1,16 +1,16 @@
-import { hostTensor, predict, type Executor, type InputBatch, type Model, type PeftModel } from '@peftjs/core';
+import { predict, type Executor, type Model, type PeftModel } from '@peftjs/core';
 import {
   ConfigError,
   DataError,
   describe,
   didYouMean,
-  hostIntegers,
   outputsOf,
   problemTypeOf,
   type ProblemType,
 } from '@peftjs/core/method';
 import { actingParts, openRuntime, releaseRuntimes } from '@peftjs/core/runtime';
 import type { Encoding, Tokenizer } from '@peftjs/models';
+import { inputBatches } from '@peftjs/tasks';
 
 /** A text, or a pair of texts that the model reads together, e.g. a premise and a hypothesis. */
 export type TextInput = string | { readonly text: string; readonly textPair: string };
@@ -83,7 +83,11 @@ export function openInference(parts: Parts): Inference {
       const [one, ...others] = typeof choice === 'object' ? new Set(choice) : [choice];
       const isMixed = others.length > 0;
       const own = model(isMixed ? undefined : one); // alone an adapter takes less than in a mixed batch
-      const batches = batchesOf(texts, batchSize, tokenizer.padTokenId);
+      const rows = texts.map(({ ids, typeIds }) => ({
+        ids: Int32Array.from(ids),
+        ...(typeIds && { typeIds: Int32Array.from(typeIds) }),
+      }));
+      const batches = inputBatches(rows, { batchSize, padId: tokenizer.padTokenId });
       return predict(own, batches, { executor, ...(isMixed && { adapterNames: choice as readonly string[] }) });
     },
     async release() {
@@ -105,45 +109,8 @@ function withOne(acting: Acting, adapter: string): Acting {
   return { ...acting, enabled: true, active: [adapter], merged: [], mergedWeights: NONE_MERGED };
 }
 
-/** Batches of texts of similar length, each padded to its longest. */
-function batchesOf(texts: readonly Encoding[], batchSize: number, padId = 0): InputBatch[] {
-  const byLength = [...texts.keys()].sort((a, b) => lengthOf(texts, a) - lengthOf(texts, b));
-  return Array.from({ length: Math.ceil(texts.length / batchSize) }, (_, batch) => {
-    const rows = byLength.slice(batch * batchSize, (batch + 1) * batchSize);
-    const inputs = inputsOf(
-      rows.map((row) => texts[row] as Encoding),
-      padId,
-    );
-    return { inputs, rows, rowWeights: hostTensor(new Float32Array(rows.length).fill(1), [rows.length]) };
-  });
-}
-
-function lengthOf(texts: readonly Encoding[], row: number): number {
-  return (texts[row] as Encoding).ids.length;
-}
-
-/** `inputIds`, `attentionMask` and, where the model tells texts apart, `tokenTypeIds`: each [texts, tokens]. */
-function inputsOf(texts: readonly Encoding[], padId: number): InputBatch['inputs'] {
-  const tokens = Math.max(...texts.map(({ ids }) => ids.length));
-  const shape = [texts.length, tokens];
-  const inputIds = new Int32Array(texts.length * tokens).fill(padId);
-  const attentionMask = new Float32Array(texts.length * tokens);
-  const tokenTypeIds = new Int32Array(texts.length * tokens);
-  texts.forEach(({ ids, typeIds = [] }, place) => {
-    inputIds.set(ids, place * tokens);
-    tokenTypeIds.set(typeIds, place * tokens);
-    attentionMask.fill(1, place * tokens, place * tokens + ids.length);
-  });
-  const isTyped = texts.some(({ typeIds }) => typeIds !== undefined);
-  return {
-    inputIds: hostIntegers(inputIds, shape),
-    attentionMask: hostTensor(attentionMask, shape),
-    ...(isTyped && { tokenTypeIds: hostIntegers(tokenTypeIds, shape) }),
-  };
-}
-
 /** What the outputs of a model with this adapter mean. */
-export function meaningOf(acting: Acting, adapter: string | undefined): Meaning {
+export function outputMeaning(acting: Acting, adapter: string | undefined): Meaning {
   const { model } = actingParts(acting);
   const own = 'adapters' in acting ? acting.adapters.get(adapter ?? acting.active[0] ?? '') : undefined;
   const outputs = outputsOf(model) ?? 0;

@@ -1,7 +1,7 @@
 import { ConfigError, DataError, describe, integerFrom, parseOptions } from '@peftjs/core/method';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
-import { chosenAdapters, encoded, meaningOf, type CallOptions, type Inference } from './inference.js';
+import { chosenAdapters, encoded, outputMeaning, type CallOptions, type Inference } from './inference.js';
 import { bestFirst, scoresOf, type ScoreFunction } from './scores.js';
 
 /** A document in its place. */
@@ -64,7 +64,7 @@ export async function rank(
 
 /** @throws ConfigError for a model that is no cross-encoder: one of other than one or two outputs. */
 export function assertCrossEncoder({ acting }: Inference): void {
-  const { labels } = meaningOf(acting, undefined);
+  const { labels } = outputMeaning(acting, undefined);
   if (labels.length <= 2) return;
   throw new ConfigError(
     `text-ranking: expected a model of one output, or of two of which the second is relevance; it has ${labels.length}: ${labels.join(', ')}`,

@@ -9,7 +9,7 @@ import {
   type ScoredToken,
   type TokenEntity,
 } from './entities.js';
-import { asList, chosenAdapters, encoded, meaningOf, type CallOptions, type Inference } from './inference.js';
+import { asList, chosenAdapters, encoded, outputMeaning, type CallOptions, type Inference } from './inference.js';
 import { scoresOf } from './scores.js';
 
 /** How tokens are tagged. */
@@ -63,7 +63,7 @@ export async function tag(inference: Inference, input: unknown, options: unknown
   const texts = encoded(inference, list, { spans: true });
   const outputs = await inference.outputs(texts, choice);
   const results = texts.map((text, place) => {
-    const { labels } = meaningOf(inference.acting, typeof choice === 'object' ? choice[place] : choice);
+    const { labels } = outputMeaning(inference.acting, typeof choice === 'object' ? choice[place] : choice);
     const tokens = scored(text, outputs[place] as Float32Array, labels.length);
     const found = entitiesOf(tokens, aggregationStrategy, { labels, join: inference.tokenizer.join });
     return found.filter((one) => !ignoreLabels.includes('entity' in one ? one.entity : one.entity_group));

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { PeftError } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { regionsOf, runRegions, unrunPrograms } from '../../../tests/docs/regions.js';
 
@@ -16,7 +17,7 @@ async function run(command: string, args: readonly string[], cwd: string): Promi
     return (await execute(command, [...args], { cwd })).stdout;
   } catch (error) {
     const { stdout, stderr } = error as { stdout: string; stderr: string };
-    throw new Error(stdout + stderr, { cause: error });
+    throw new PeftError('PEFT_GENERATOR', stdout + stderr, { cause: error });
   }
 }
 

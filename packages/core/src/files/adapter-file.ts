@@ -51,9 +51,13 @@ export function storedMeaning({ id2label, problem_type: problemType }: ConfigFie
   const { task = 'sequence-classification' } = model;
   if (task === 'causal-lm' || task === 'feature-extraction') return {};
   return meaningOf({
-    labels: (id2label ?? undefined) && storedLabels(id2label, model),
-    problemType: (problemType ?? undefined) && storedProblemType(problemType),
+    labels: isLeftOut(id2label) ? undefined : storedLabels(id2label, model),
+    problemType: isLeftOut(problemType) ? undefined : storedProblemType(problemType),
   });
+}
+
+function isLeftOut(field: unknown): boolean {
+  return field === undefined || field === null;
 }
 
 function storedProblemType(value: unknown): ProblemType {

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { describe } from '../config.js';
 import { ConfigError } from '../errors.js';
+import { l2Normalize } from '../nn/l2-normalize.js';
 import type { Loss, LossBatch } from './loss.js';
 import { weightedMean } from './means.js';
 
@@ -37,18 +38,9 @@ function columnsOf(outputs: Tensor, { rowWeights }: LossBatch): Tensor[] {
   return tf.split(outputs, outputs.shape[0] / rows, 0);
 }
 
-/** x / ||x|| of every row; a row of zeros stays one. */
-function normalized(x: Tensor): Tensor {
-  const squares = tf.sum(tf.square(x), -1, true); // [rows, 1]
-  return tf.mul(x, tf.rsqrt(tf.maximum(squares, LEAST_NORM ** 2)));
-}
-
-/** What torch divides by at least. */
-const LEAST_NORM = 1e-12;
-
 /** cos(x, y) of the rows of two matrices, `[rows]`. */
 function cosines(x: Tensor, y: Tensor): Tensor {
-  return tf.sum(tf.mul(normalized(x), normalized(y)), -1);
+  return tf.sum(tf.mul(l2Normalize(x), l2Normalize(y)), -1);
 }
 
 /** ||x - y + 1e-6|| of the rows of two matrices, `[rows]`: torch's pairwise distance, which has a gradient at x = y. */
@@ -73,7 +65,7 @@ export function multipleNegativesRanking({ scale = 20 }: MultipleNegativesRankin
     loss(outputs, batch) {
       const [anchors, ...candidates] = columnsOf(outputs, batch) as [Tensor, ...Tensor[]];
       const rows = anchors.shape[0];
-      const scores = tf.mul(tf.matMul(normalized(anchors), normalized(tf.concat(candidates)), false, true), scale);
+      const scores = tf.mul(tf.matMul(l2Normalize(anchors), l2Normalize(tf.concat(candidates)), false, true), scale);
       const isText = tf.tile(batch.rowWeights, [candidates.length]); // [candidates]
       const offered = tf.where(tf.greater(isText, 0), scores, tf.fill(scores.shape, NEVER)); // [rows, candidates]
       const own = tf.oneHot(tf.range(0, rows, 1, 'int32'), rows * candidates.length);

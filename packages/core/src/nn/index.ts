@@ -5,6 +5,7 @@ export { dropout } from './dropout.js';
 export { embedding } from './embedding.js';
 export { frozenLinear } from './frozen-linear.js';
 export { gelu, geluTanh } from './gelu.js';
+export { l2Normalize } from './l2-normalize.js';
 export { frozenLayerNorm, layerNorm } from './layer-norm.js';
 export { fromRows, linear, toRows } from './linear.js';
 export { dequantized, quantizedLinear } from './quantized.js';

@@ -1,15 +1,13 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { attach, defineMethod } from '../adapter/attach.js';
-import { fullModule } from '../adapter/layers.js';
-import { targetEntries } from '../adapter/targets.js';
-import { parseOptions } from '../config.js';
 import type { Executor } from '../contracts/executor.js';
 import type { Controller, PeftMethod, TrainPlan } from '../contracts/method.js';
 import type { Batch, TrainingData } from '../contracts/model.js';
-import { ConfigError, DataError, TrainingError, UnsupportedError } from '../errors.js';
+import { ConfigError, DataError, TrainingError } from '../errors.js';
 import { floats, hostIntegers, hostTensor, hostZeros, tensorAt, type HostTensors } from '../tensors.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
+import { wholeModules } from '../testing/whole-modules.js';
 import { predict } from './evaluate.js';
 import type { TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
@@ -25,32 +23,11 @@ const ROWS = 9;
 const BIAS = 'encoder.layer.0.attention.query.bias';
 
 /** Trains modules whole, with a controller that holds nine rows out. */
-function probing(own: (plan: TrainPlan) => Partial<Controller>): PeftMethod {
-  const still: Controller = {
-    probeRows: ROWS,
-    scalars: () => ({}),
-    reads: () => [],
-    afterStep: () => undefined,
-    holdsBudget: () => true,
-    snapshot: () => ({}),
-    restore: () => undefined,
-  };
-  const onlyTrained = (): never => {
-    throw new UnsupportedError('only trained here');
-  };
-  return {
-    name: 'probing',
-    capabilities: { mergeable: false, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
-    parseConfig: (input) => parseOptions('probing', targetEntries, input),
-    atSparsity: (config) => config,
-    adapt: (sites, _, init) =>
-      Object.fromEntries(sites.map((site) => [site.path, fullModule(site, init.frozen(site.path), 'default')])),
-    controller: (_layers, _config, plan) => ({ ...still, ...own(plan) }),
-    peftTypes: [],
-    toFile: onlyTrained,
-    fromFile: onlyTrained,
-  };
-}
+const probing = (own: (plan: TrainPlan) => Partial<Controller>): PeftMethod => ({
+  ...wholeModules((plan) => ({ probeRows: ROWS, ...own(plan) })),
+  name: 'probing',
+  atSparsity: (config) => config,
+});
 
 const toy = (own: (plan: TrainPlan) => Partial<Controller>, seed = 1) =>
   attach(toyModel(), defineMethod(probing(own))({ targetModules: ['query'] }), { seed });

@@ -1,12 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { attach, defineMethod } from '../adapter/attach.js';
-import { fullModule } from '../adapter/layers.js';
-import { targetEntries } from '../adapter/targets.js';
-import { parseOptions } from '../config.js';
 import type { Executor } from '../contracts/executor.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
 import { EngineError, UnsupportedError } from '../errors.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
+import { wholeModules } from '../testing/whole-modules.js';
 import { hostIntegers } from '../tensors.js';
 import { calibrate } from './calibrate.js';
 import { evaluate, predict } from './evaluate.js';
@@ -25,20 +23,13 @@ const idle: Executor = {
 };
 
 function impossible(): never {
-  throw new UnsupportedError('only trained here');
+  throw new UnsupportedError('never called');
 }
 
 const whole = defineMethod({
-  name: 'whole',
-  capabilities: { mergeable: false, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
-  parseConfig: (input) => parseOptions('whole', targetEntries, input),
+  ...wholeModules(),
   calibration: () => 'gradients',
   atSparsity: (config) => config,
-  adapt: (sites, _, init) =>
-    Object.fromEntries(sites.map((site) => [site.path, fullModule(site, init.frozen(site.path), 'default')])),
-  peftTypes: [],
-  toFile: impossible,
-  fromFile: impossible,
 });
 const model = toyModel();
 const peft = attach(model, whole({ targetModules: ['query'] }), {});
