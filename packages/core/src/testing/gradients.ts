@@ -3,8 +3,8 @@ import type { Scalar } from '@tensorflow/tfjs';
 import { forward } from '../adapter/scope.js';
 import { activeAdapter, allLayers, valuesOf, type PeftModel } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
-import { createRng } from '../rng.js';
-import { floats, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
+import { createRng, type Rng } from '../rng.js';
+import { floats, mapValues, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
 import { lossFor } from '../losses/losses.js';
 import { stepContext } from '../runtime/context.js';
 import { modelInputs } from '../runtime/inputs.js';
@@ -14,10 +14,11 @@ import { trainedTensors } from '../train/step.js';
 import { tensorsOf } from './single-layer.js';
 import { toyTrainingData } from './toy-model.js';
 
-/** The slope of the loss along a direction of length 1 of one tensor, measured. */
+/** The slope of the loss, measured, along a direction of length 1 in all tensors of one kind, e.g. every `loraA` of a linear module. */
 export interface Slope {
-  readonly name: string;
-  readonly direction: Float32Array;
+  readonly kind: string;
+  /** By the tensors' keys. */
+  readonly direction: Readonly<Record<string, Float32Array>>;
   readonly value: number;
 }
 
@@ -35,7 +36,7 @@ export function gradientsByTape(peft: PeftModel): Record<string, Float32Array> {
 }
 
 /**
- * The loss's slope along a drawn direction of each tensor, which all of its elements have a part in: by differences over four points,
+ * The loss's slope along a drawn direction that every element of a kind of tensor has a part in: by differences over four points,
  * whose error is of the fourth order in the step.
  */
 export function slopesByDifferences(peft: PeftModel): Slope[] {
@@ -44,18 +45,34 @@ export function slopesByDifferences(peft: PeftModel): Slope[] {
   return tf.tidy(() => {
     const loss = toyLoss(peft);
     const { values: all } = activeAdapter(peft);
-    return trainedTensors(allLayers(activeAdapter(peft))).map(({ key }) => {
-      const tensor = all[key] as HostTensor;
-      const drawn = floats(tensor, key).map(() => rng.normal());
-      const length = Math.hypot(...drawn);
-      const direction = drawn.map((value) => value / length);
-      const at = (shift: number): number => {
-        const data = floats(tensor, key).map((value, place) => value + shift * (direction[place] as number));
-        return lossAt(loss, { ...all, [key]: { ...tensor, data } });
-      };
+    return Object.entries(trainedKinds(peft)).map(([kind, keys]) => {
+      const direction = drawnDirection(keys, all, rng);
+      const at = (shift: number): number => lossAt(loss, { ...all, ...moved(direction, all, shift) });
       const slope = (width: number): number => (at(width) - at(-width)) / (2 * width);
-      return { name: key, direction, value: (4 * slope(step / 2) - slope(step)) / 3 };
+      return { kind, direction, value: (4 * slope(step / 2) - slope(step)) / 3 };
     });
+  });
+}
+
+/** The keys of the trained tensors of one name in one kind of module. */
+function trainedKinds(peft: PeftModel): Record<string, string[]> {
+  const kinds: Record<string, string[]> = {};
+  for (const { key, name, layer } of trainedTensors(allLayers(activeAdapter(peft)))) {
+    (kinds[`${name} of ${layer.site.kind}`] ??= []).push(key);
+  }
+  return kinds;
+}
+
+function drawnDirection(keys: readonly string[], values: HostTensors, rng: Rng): Record<string, Float32Array> {
+  const drawn = keys.map((key) => floats(tensorAt(values, key), key).map(() => rng.normal()));
+  const length = Math.hypot(...drawn.flatMap((part) => [...part]));
+  return Object.fromEntries(keys.map((key, index) => [key, (drawn[index] as Float32Array).map((x) => x / length)]));
+}
+
+function moved(direction: Slope['direction'], values: HostTensors, shift: number): HostTensors {
+  return mapValues(direction, (part, key) => {
+    const tensor = tensorAt(values, key);
+    return { ...tensor, data: floats(tensor, key).map((value, place) => value + shift * (part[place] as number)) };
   });
 }
 

@@ -27,7 +27,7 @@ export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
       const peft = await attached(fitted, { model });
       const judged: number[] = [];
       const { last } = await trainToy(peft, fitted, {
-        epochs: method.controller ? 5 : 1, // without one nothing is chosen on the way
+        epochs: method.controller ? 3 : 1, // without one nothing is chosen on the way
         selection: { data: toyEvaluationData(2, 1), evaluations: 5 },
         onEvaluation({ storedParameters: stored, best }) {
           if (best) judged.push(stored);
