@@ -82,6 +82,35 @@ describe('settings that ask for another network', () => {
     expect((error as CheckpointError).message).toMatch(message);
   });
 
+  it.each([
+    [
+      'ELECTRA',
+      'electra',
+      { generator_size: '0.25', position_embedding_type: 'absolute', gradient_checkpointing: false },
+    ],
+    ['DistilBERT', 'distilbert', { tie_weights_: true, output_past: true, _num_labels: 5, is_decoder: false }],
+    ['DeBERTa', 'deberta-v3', { legacy: true, conv_act: 'gelu', pooler_dropout: 0, z_steps: null }],
+    [
+      'GPT-2',
+      'gpt2',
+      { n_ctx: 1024, task_specific_params: { 'text-generation': { max_length: 50 } }, summary_type: 'mean' },
+    ],
+    ['SmolLM', 'llama', { is_llama_config: true, rope_interleaved: false, pretraining_tp: 1, torch_dtype: 'bfloat16' }],
+    ['Qwen2.5', 'qwen2', { max_window_layers: 28, sliding_window: 131_072, use_mrope: false, rope_theta: 1e6 }],
+  ] as const)('take what else the config.json of %s holds', async (_, network, config) => {
+    const other = await load(tiny(network), 'classes', {}, { config });
+    expect(other.fingerprint).toBe((await load(tiny(network), 'classes')).fingerprint);
+  });
+
+  it('refuse what they do not know, at the top and within others', async () => {
+    const settings = { logit_softcap: 30, rope_parameters: { rope_type: 'default', rope_theta: 10_000, mscale: 2 } };
+    const unknown = load(tiny('llama'), 'classes', {}, { config: settings });
+    await expect(unknown).rejects.toThrow(CheckpointError);
+    await expect(unknown).rejects.toThrow(/llama does not know 'rope_parameters\.mscale', 'logit_softcap', which may/);
+    const decoder = load(tiny('distilbert'), 'classes', {}, { config: { add_cross_attention: true } });
+    await expect(decoder).rejects.toThrow(/'add_cross_attention' must be false, got true/);
+  });
+
   it('are those that change what is computed: each of them changes the fingerprint', async () => {
     const others: readonly (readonly [Network, Record<string, unknown>])[] = [
       ['roberta', { num_attention_heads: 2 }],
@@ -110,5 +139,31 @@ describe('settings that ask for another network', () => {
       const long = predict(model, [batchOf(tiny(network), 2, { further: 9 })], { executor });
       await expect(long).rejects.toThrow(`reads at most ${most} tokens, got 49: cut the sequences`);
     }
+  });
+});
+
+describe('weights that a network does not have', () => {
+  it.each([
+    ['llama', 'classes', 'model.layers.0.self_attn.q_norm.weight'],
+    ['llama', 'classes', 'layers.1.self_attn.q_proj.bias'],
+    ['llama', 'classes', 'score.bias'],
+    ['qwen2', 'next', 'lm_head.bias'],
+    ['distilbert', 'tokens', 'distilbert.adapter.weight'],
+  ] as const)('%s with its head for %s refuses %s', async (network, head, unknown) => {
+    const isBare = unknown.startsWith('layers');
+    const rename = (key: string) => (isBare ? key.replace(/^model\./, '') : key);
+    const loading = load(tiny(network), head, {}, { rename, besides: [unknown] });
+    await expect(loading).rejects.toThrow(CheckpointError);
+    await expect(loading).rejects.toThrow(`'${unknown}' is no weight of ${network}`);
+  });
+
+  it.each([
+    ['gpt2', ['transformer.h.0.attn.bias', 'transformer.h.0.attn.masked_bias', 'lm_head.weight']],
+    ['llama', ['model.layers.0.self_attn.rotary_emb.inv_freq', 'lm_head.weight']],
+    ['roberta', ['roberta.embeddings.position_ids', 'roberta.pooler.dense.weight', 'lm_head.dense.weight']],
+    ['deberta-v3', ['deberta.embeddings.position_embeddings.weight', 'mask_predictions.dense.weight']],
+  ] as const)('are no buffers and no other heads: %s', async (network, besides) => {
+    const model = await load(tiny(network), 'classes', {}, { besides });
+    expect(model.fingerprint).toBe((await load(tiny(network), 'classes')).fingerprint);
   });
 });

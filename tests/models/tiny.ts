@@ -76,6 +76,8 @@ export interface Changes {
   readonly config?: Readonly<Record<string, unknown>>;
   /** What a weight is called; it is left out where this gives undefined. */
   readonly rename?: (key: string) => string | undefined;
+  /** Weights that are there besides, of one value. */
+  readonly besides?: readonly string[];
 }
 
 /** The folder `tiny` in memory, as transformers saves the class of a head. */
@@ -85,6 +87,9 @@ export function folder({ config, weights, heads: others, keys }: Tiny, head: Hea
     const name = changes.rename ? changes.rename(key) : key;
     return tensor && name !== undefined ? [[name, tensor] as const] : [];
   });
+  const besides = (changes.besides ?? []).map(
+    (name) => [name, { dtype: 'F32', shape: [1], data: Float32Array.of(1) }] as const,
+  );
   const architectures = (config.architectures as string[]).map((name) =>
     name.replace('ForSequenceClassification', heads[head].suffix),
   );
@@ -92,7 +97,10 @@ export function folder({ config, weights, heads: others, keys }: Tiny, head: Hea
   return memoryStorage(
     new Map([
       ['tiny/config.json', bytes({ ...config, architectures, ...changes.config })],
-      ['tiny/model.safetensors', writeSafetensors(new Map(entries), { format: 'pt' })],
+      [
+        'tiny/model.safetensors',
+        writeSafetensors(new Map<string, StoredTensor>([...entries, ...besides]), { format: 'pt' }),
+      ],
       ['tiny/tokenizer.json', bytes(tokenizer)],
     ]),
   );

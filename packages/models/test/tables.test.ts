@@ -28,8 +28,9 @@ describe('frequencies of rotary positions', () => {
 
   it.each(tables)('are those of transformers: $rope.rope_type', ({ rope, values }) => {
     const { rope_theta, rope_type, ...factors } = rope;
-    const today = { file: 'config.json', settings: { rope_parameters: rope } };
-    const before = { file: 'config.json', settings: { rope_theta, rope_scaling: { type: rope_type, ...factors } } };
+    const today = { file: 'config.json', settings: { rope_parameters: rope }, read: new Set<string>() };
+    const earlier = { rope_theta, rope_scaling: { type: rope_type, ...factors } };
+    const before = { file: 'config.json', settings: earlier, read: new Set<string>() };
     for (const config of [today, before]) {
       const frequencies = ropeFrequencies(ropeSettings(config), 64);
       expect(frequencies).toHaveLength(32);

@@ -72,6 +72,14 @@ export const bertType: ModelType = {
   name: 'bert',
   savedBy: 'BertModel or BertForSequenceClassification',
   prefix: 'bert.',
+  inert: [
+    'directionality',
+    'pooler_fc_size',
+    'pooler_num_attention_heads',
+    'pooler_num_fc_layers',
+    'pooler_size_per_head',
+    'pooler_type',
+  ],
   architecture,
 };
 

@@ -35,13 +35,14 @@ import {
   type Features,
 } from '../architecture.js';
 import { afterAttention, bertLayerNames, layerSites, type LayerConfig, type LayerPlace } from '../encoder.js';
-import { field, shown } from '../json.js';
+import { shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from '../reading.js';
 import {
   boolean,
   positiveInteger,
   positiveNumber,
   refuseUnless,
+  setting,
   wholeNumber,
   type ConfigFile,
   type ModelType,
@@ -258,6 +259,8 @@ export const debertaV2Type: ModelType = {
   name: 'deberta-v2',
   savedBy: 'DebertaV2Model or DebertaV2ForSequenceClassification',
   prefix: 'deberta.',
+  inert: ['conv_act', 'conv_groups', 'legacy'], // of the convolution, which is refused, and of the head for masked words
+  unread: ['embeddings.position_embeddings.weight'], // also where `position_biased_input` is false
   architecture: (config, task) => debertaV2(settings(config), task),
 };
 
@@ -297,11 +300,11 @@ function distancesOf(
   maxPositionEmbeddings: number,
 ): Pick<DebertaV2Config, 'positionBuckets' | 'maxRelativePositions'> {
   const given = (name: string, least: number): number | null => {
-    const value = field(config.settings, name);
+    const value = setting(config, name);
     return typeof value === 'number' && value < 1 ? null : positiveInteger(config, name, least);
   };
   const maxRelativePositions = given('max_relative_positions', maxPositionEmbeddings) ?? maxPositionEmbeddings;
-  const isGiven = field(config.settings, 'position_buckets') !== undefined;
+  const isGiven = setting(config, 'position_buckets') !== undefined;
   const positionBuckets = isGiven ? given('position_buckets', 1) : null;
   const most = 2 * (maxRelativePositions - 1) - 1; // half of them are distances of their own, the others lie between it and the last
   if (positionBuckets === null || (positionBuckets >= 2 && positionBuckets <= most)) {
@@ -326,7 +329,7 @@ function attentionTerms(config: ConfigFile): readonly string[] {
 
 /** A setting that is a list of words, or several with a bar between them. */
 function parts(config: ConfigFile, name: string, fallback: string): string[] {
-  const value = field(config.settings, name) ?? fallback;
+  const value = setting(config, name) ?? fallback;
   const words: unknown[] =
     typeof value === 'string' ? value.toLowerCase().split('|') : Array.isArray(value) ? value : [];
   const texts = words.flatMap((word) => (typeof word === 'string' ? [word.trim()] : []));

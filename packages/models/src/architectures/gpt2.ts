@@ -169,11 +169,22 @@ function transformerLayer(
   return tf.add(a, scope.linear(`${path}.mlp.c_proj`, inner)); // [B, Q, H]
 }
 
+/** Settings of a head that is not here, GPT2DoubleHeadsModel's. */
+const SUMMARY = [
+  'summary_activation',
+  'summary_first_dropout',
+  'summary_proj_to_labels',
+  'summary_type',
+  'summary_use_proj',
+];
+
 /** GPT-2 as transformers saves it: `GPT2Model`, `GPT2LMHeadModel`, `GPT2ForSequenceClassification` and others. */
 export const gpt2Type: ModelType = {
   name: 'gpt2',
   savedBy: 'GPT2Model, GPT2LMHeadModel or GPT2ForSequenceClassification',
   prefix: 'transformer.',
+  inert: ['n_ctx', 'reorder_and_upcast_attn', ...SUMMARY],
+  unread: ['attn.bias', 'attn.masked_bias'],
   architecture,
 };
 

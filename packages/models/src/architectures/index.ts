@@ -43,6 +43,8 @@ export {
   positiveInteger,
   positiveNumber,
   refuseUnless,
+  section,
+  setting,
   wholeNumber,
   type ConfigFile,
   type ModelType,

@@ -31,13 +31,13 @@ import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, type Architecture, type Network } from '../architecture.js';
 import type { Context } from '../context.js';
 import { decoder } from '../decoder.js';
-import { field } from '../json.js';
 import { checkTokens, lastToken, type LastToken } from '../reading.js';
 import {
   boolean,
   positiveInteger,
   positiveNumber,
   refuseUnless,
+  setting,
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';
@@ -230,6 +230,7 @@ export const llamaType: ModelType = {
   name: 'llama',
   savedBy: 'LlamaModel, LlamaForCausalLM or LlamaForSequenceClassification',
   prefix: 'model.',
+  inert: ['pretraining_tp', 'is_llama_config', 'max_sequence_length'],
   architecture,
 };
 
@@ -256,7 +257,7 @@ type OwnSettings =
 export function llamaSettings(config: ConfigFile): Omit<LlamaConfig, OwnSettings> {
   refuseUnless(config, 'hidden_act', 'silu');
   const hiddenSize = positiveInteger(config, 'hidden_size', 4096);
-  const isSized = (field(config.settings, 'head_dim') ?? null) !== null;
+  const isSized = (setting(config, 'head_dim') ?? null) !== null;
   const divides = isSized ? {} : { divides: hiddenSize };
   const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 32, divides);
   const headDim = positiveInteger(config, 'head_dim', hiddenSize / numAttentionHeads);

@@ -6,7 +6,14 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { CheckpointError } from '@peftjs/core/method';
 import { field, shown } from '../json.js';
-import { positiveInteger, positiveNumber, refuseUnless, type ConfigFile } from '../transformers/config.js';
+import {
+  positiveInteger,
+  positiveNumber,
+  refuseUnless,
+  section,
+  setting,
+  type ConfigFile,
+} from '../transformers/config.js';
 
 /** How the frequencies are made. */
 export interface RopeConfig {
@@ -56,16 +63,18 @@ export function ropeAngles(frequencies: Float32Array, positions: number): { cos:
  * @throws CheckpointError for a kind of scaling that is not computed here, naming it.
  */
 export function ropeSettings(config: ConfigFile): RopeConfig {
-  const given = field(config.settings, 'rope_scaling') ?? field(config.settings, 'rope_parameters') ?? {};
-  const rope: ConfigFile = { file: config.file, settings: given };
+  const earlier = section(config, 'rope_scaling');
+  const later = section(config, 'rope_parameters');
+  const rope = field(config.settings, 'rope_scaling') ? earlier : later;
   for (const place of [config, rope]) refuseUnless(place, 'partial_rotary_factor', 1);
   refuseUnless(config, 'rope_interleaved', false);
-  const theta = positiveNumber(field(given, 'rope_theta') === undefined ? config : rope, 'rope_theta', 10_000);
+  const outside = positiveNumber(config, 'rope_theta', 10_000);
+  const theta = positiveNumber(rope, 'rope_theta', outside);
   return { theta, scaling: scalingOf(rope) };
 }
 
 function scalingOf(rope: ConfigFile): RopeScaling {
-  const kind = field(rope.settings, 'rope_type') ?? field(rope.settings, 'type') ?? 'default';
+  const kind = setting(rope, 'rope_type') ?? setting(rope, 'type') ?? 'default';
   if (kind === 'default') return { kind };
   if (kind === 'linear') return { kind, factor: positiveNumber(rope, 'factor') };
   if (kind === 'llama3') {

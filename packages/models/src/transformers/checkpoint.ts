@@ -4,7 +4,7 @@ import type { Checkpoint, CheckpointFormat, SourceFiles, WeightDtype } from '../
 import { readChatTemplate, readEosTokenIds, readTokenizer, TOKENIZER_FILES } from './tokenizer.js';
 import type { ModelFolder } from '../folder.js';
 import { field, shown } from '../json.js';
-import { CONFIG_FILE, readConfig, refuseUnless, type ConfigFile, type ModelType } from './config.js';
+import { CONFIG_FILE, readConfig, refuseUnless, refuseUnread, type ConfigFile, type ModelType } from './config.js';
 import { modelTypes } from '../architectures/model-types.js';
 import { architectureFor } from './bare.js';
 import { readEmbeddingSettings } from './sentence-transformers.js';
@@ -53,6 +53,7 @@ async function readTransformers(
   refuseUnless(config, 'quantization_config', undefined);
   const embedding = task === 'feature-extraction' ? await readEmbeddingSettings(folder) : undefined;
   const architecture = cutTo(embedding?.maxTokens, architectureFor(modelType, config, task));
+  refuseUnread(config, modelType.name, modelType.inert);
   const holdsHead = isFor(config, task);
   const { decoding } = architecture;
   const chatTemplate = decoding && (await readChatTemplate(folder));

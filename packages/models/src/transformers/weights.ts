@@ -89,6 +89,7 @@ async function weightsIn(
   const network = { ...architecture, sites: [...architecture.sites, ...headSites] };
   const stored = storedWeights(file, network, modelType, reading.path);
   checkShapes(network, mapped(stored, declared), reading.path);
+  refuseUnread(file, network, stored, { modelType, path: reading.path });
   const all = await readAll(file, stored, precisionOf(dtype, architecture), reading);
   const isOfHead = (name: string): boolean => headSites.some((site) => name.startsWith(`${site.path}.`));
   const apart = (wanted: boolean) =>
@@ -141,6 +142,44 @@ function spellings(name: string, prefix: string): string[] {
   const old = name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
   return [name, old].flatMap((key) => [key, key.startsWith(prefix) ? key.slice(prefix.length) : prefix + key]);
 }
+
+/**
+ * Refuses weights of the network that it does not have here: their checkpoint is of a network that computes more. Other heads and the
+ * buffers of torch are left alone.
+ * @throws CheckpointError naming them.
+ */
+function refuseUnread(
+  file: SafetensorsFile,
+  { name, sites }: Network,
+  stored: Readonly<Record<string, StoredWeight>>,
+  { modelType: { prefix, unread = [] }, path }: Pick<Expected, 'modelType'> & Pick<Reading, 'path'>,
+): void {
+  const read = new Set(Object.values(stored).map(({ key }) => key));
+  const below = (key: string): string => (key.startsWith(prefix) ? key.slice(prefix.length) : key);
+  const rootOf = (key: string): string | undefined => below(key).split('.', 1)[0];
+  const isBare = !file.names.some((key) => key.startsWith(prefix));
+  const roots = new Set(sites.map((site) => rootOf(site.path)));
+  const isOwn = (key: string): boolean =>
+    (key.startsWith(prefix) && rootOf(key) !== POOLER) ||
+    (isBare && roots.has(rootOf(key))) ||
+    sites.some((site) => key.startsWith(`${site.path}.`));
+  const isKnown = (key: string): boolean =>
+    read.has(key) || BUFFER.test(key) || unread.some((end) => key.endsWith(end));
+  const unknown = file.names.filter((key) => isOwn(key) && !isKnown(key));
+  if (unknown.length === 0) return;
+  const [first = ''] = unknown;
+  const more = unknown.length > 1 ? ` and ${unknown.length - 1} more` : '';
+  throw new CheckpointError(
+    `${path}: '${first}'${more} is no weight of ${name}, and would change what it computes; expected a checkpoint of ${name} alone`,
+    first,
+  );
+}
+
+/** What torch keeps beside weights: positions, token types and the frequencies of rotary positions. */
+const BUFFER = /(?:^|\.)(?:position_ids|token_type_ids|(?:\w+_)?inv_freq)$/;
+
+/** What stands on many encoders, and only some heads read. */
+const POOLER = 'pooler';
 
 /** The weight as the architecture asks for it. */
 function declared({ dtype, shape, transposed }: StoredWeight): DeclaredWeight {
