@@ -1,0 +1,223 @@
+/** What peftjs makes of a checkpoint that tools/golden/random_checkpoints.py wrote, beside what transformers and PEFT made of it. */
+import { readFileSync } from 'node:fs';
+import {
+  activeAdapter,
+  adamW,
+  hostTensor,
+  loadPretrained,
+  memoryStorage,
+  savePretrained,
+  train,
+  withAdapter,
+  type Batch,
+  type Executor,
+  type PeftModel,
+} from '@peftjs/core';
+import {
+  ADAPTER_WEIGHTS,
+  floats,
+  hostIntegers,
+  type DataKind,
+  type HostTensor,
+  type HostTensors,
+} from '@peftjs/core/method';
+import type { TrainingSnapshot } from '@peftjs/core/runtime';
+import { farthestTensor } from '@peftjs/core/testing';
+import { lora } from '@peftjs/lora';
+import { fromPretrained, generate, type PretrainedModel } from '@peftjs/models';
+import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
+import { outputsOf, tokenRows, withoutHead } from '../models/tiny.js';
+
+/** A case.json. */
+interface Case {
+  readonly head: keyof typeof heads;
+  readonly labels: number;
+  /** Whether the checkpoint is without a head; the adapter brings one then. */
+  readonly isBare: boolean;
+  readonly losses: readonly number[];
+}
+
+const heads = {
+  classes: { task: 'sequence-classification', kind: 'classification' },
+  labels: { task: 'sequence-classification', kind: 'multi-label' },
+  number: { task: 'sequence-classification', kind: 'regression' },
+  tokens: { task: 'token-classification', kind: 'token-classification' },
+  next: { task: 'causal-lm', kind: 'causal-lm' },
+} as const;
+
+/** The batches that outputs are of, and those of them that are trained on, in turn. */
+const BATCHES = [0, 1, 2, 3];
+const TRAINED_ON = [1, 2, 3];
+
+/** How far each of the things compared is from the reference; max |a - b| / max |b| of outputs, ||a - b|| / ||b|| of tensors. */
+export type Errors = Readonly<Partial<Record<(typeof MEASURES)[number], number>>>;
+
+export const MEASURES = ['hidden', 'logits', 'loss', 'gradients', 'tensors', 'tokens'] as const;
+
+/** Reads the folder of a case and computes it all again. Rejects with the error of what is refused. */
+export async function checkpointErrors(folder: string, executor: Executor): Promise<Errors> {
+  const own = JSON.parse(readFileSync(`${folder}/case.json`, 'utf8')) as Case;
+  const expected = tensorsIn(`${folder}/expected.safetensors`);
+  const { task, kind } = heads[own.head];
+  const model = await fromPretrained(folder, {
+    task,
+    ...(own.isBare && task !== 'causal-lm' && { numLabels: own.labels }),
+  });
+  const tagger =
+    task === 'token-classification' ? model : await fromPretrained(folder, { task: 'token-classification' });
+  const errors: Record<string, number> = { hidden: 0 };
+  for (const number of BATCHES) {
+    const batch = batchOf(expected, number);
+    const hidden = await outputsOf(withoutHead(tagger), batch, executor);
+    raise(
+      errors,
+      'hidden',
+      largestDifference(tokenRows(hidden, batch), tokenRows(values(expected, `${number}/hidden`), batch)),
+    );
+    if (own.isBare) continue;
+    const logits = await outputsOf(model, batch, executor);
+    const [actual, theirs] = [logits, values(expected, `${number}/logits`)].map((each) =>
+      task === 'sequence-classification' ? each : tokenRows(each, batch),
+    );
+    raise(errors, 'logits', largestDifference(actual ?? [], theirs ?? []));
+  }
+  if (own.head === 'next') errors.tokens = await wrongTokens(model, expected, executor);
+  const peft = await loadPretrained(model, `${folder}/adapter`, { methods: [lora] });
+  const course = await trained(peft, expected, { kind, executor, steps: own.losses.length });
+  errors.loss = largestDifference(course.losses, own.losses);
+  errors.gradients = farthestTensor(course.gradients, within(expected, 'gradient/')).distance;
+  errors.tensors = farthestTensor(course.tensors, within(expected, 'trained/')).distance;
+  return errors;
+}
+
+function raise(errors: Record<string, number>, name: string, error: number): void {
+  errors[name] = Math.max(errors[name] ?? 0, error);
+}
+
+/** max |a - b| / max |b|; infinite for another number of values. */
+function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  if (a.length !== b.length) return Infinity;
+  let [difference, size] = [0, 0];
+  for (let index = 0; index < a.length; index++) {
+    const each = Math.abs((a[index] as number) - (b[index] as number));
+    if (!(each <= difference)) difference = each;
+    size = Math.max(size, Math.abs(b[index] as number));
+  }
+  return difference === 0 ? 0 : difference / (size || Number.MIN_VALUE);
+}
+
+/** The tensors of a safetensors file, whole numbers as int32. */
+function tensorsIn(path: string): HostTensors {
+  const tensors = [...readSafetensors(new Uint8Array(readFileSync(path)))];
+  return Object.fromEntries(
+    tensors.map(([name, tensor]) => [
+      name,
+      tensor.dtype === 'I32'
+        ? hostIntegers(Int32Array.from(tensor.data), tensor.shape)
+        : hostTensor(toFloat32(tensor), tensor.shape),
+    ]),
+  );
+}
+
+/** Those whose names begin with a prefix, without it. */
+function within(tensors: HostTensors, prefix: string): HostTensors {
+  const entries = Object.entries(tensors).filter(([name]) => name.startsWith(prefix));
+  return Object.fromEntries(entries.map(([name, tensor]) => [name.slice(prefix.length), tensor]));
+}
+
+function tensorNamed(tensors: HostTensors, name: string): HostTensor {
+  const tensor = tensors[name];
+  if (!tensor) throw new RangeError(`there is no '${name}'`);
+  return tensor;
+}
+
+function values(tensors: HostTensors, name: string): Float32Array {
+  return floats(tensorNamed(tensors, name), name);
+}
+
+/** A batch of a case, with its labels where it has them. */
+function batchOf(expected: HostTensors, number: number): Batch {
+  const mask = tensorNamed(expected, `${number}/attention_mask`);
+  const types = expected[`${number}/token_type_ids`];
+  const rows = mask.shape[0] ?? 0;
+  return {
+    inputs: {
+      inputIds: tensorNamed(expected, `${number}/input_ids`),
+      attentionMask: hostTensor(Float32Array.from(mask.data), mask.shape),
+      ...(types && { tokenTypeIds: types }),
+    },
+    labels: expected[`${number}/labels`] ?? hostIntegers(new Int32Array(rows), [rows]),
+    rowWeights: hostTensor(new Float32Array(rows).fill(1), [rows]),
+    rows: Array.from({ length: rows }, (_, row) => row),
+  };
+}
+
+/** How many tokens of greedy texts differ from what transformers is certain of. */
+async function wrongTokens(model: PretrainedModel, expected: HostTensors, executor: Executor): Promise<number> {
+  const prompts = Object.values(within(expected, 'prompt/')).map(({ data }) => data);
+  const theirs = Object.values(within(expected, 'written/')).map(({ data }) => [...data]);
+  const written = await generate(model, prompts, { executor, maxNewTokens: 24, eosTokenId: [] });
+  return theirs
+    .map((ids, prompt) => ids.filter((id, place) => id !== written[prompt]?.ids[place]).length)
+    .reduce((sum, wrong) => sum + wrong, 0);
+}
+
+interface Course {
+  readonly losses: readonly number[];
+  /** Of the first step, and all that is trained after the last, by the names that PEFT has on disk. */
+  readonly gradients: HostTensors;
+  readonly tensors: HostTensors;
+}
+
+const BETA1 = 0.9;
+
+/** The gradients are those that Adam's first moment holds after the first step. */
+async function trained(
+  peft: PeftModel,
+  expected: HostTensors,
+  { kind, executor, steps }: { kind: DataKind; executor: Executor; steps: number },
+): Promise<Course> {
+  const batches = TRAINED_ON.map((number) => batchOf(expected, number));
+  const losses: number[] = [];
+  const snapshots: TrainingSnapshot[] = [];
+  await train(
+    peft,
+    { kind, batchesPerEpoch: batches.length, epoch: () => batches },
+    {
+      executor,
+      epochs: steps / batches.length,
+      learningRate: 2e-3,
+      schedule: 'constant',
+      warmupRatio: 0,
+      optimizer: adamW({ weightDecay: 0.1, beta1: BETA1 }),
+      clipNorm: null,
+      saveEvery: (step) => step === 1,
+      onSnapshot: (snapshot) => void snapshots.push(snapshot),
+      onStep: ({ loss }) => losses.push(loss),
+    },
+  );
+  const moments = snapshots[0]?.slots.moment1 ?? {};
+  const gradients = Object.fromEntries(
+    Object.entries(moments).map(([name, { data, shape }]) => [
+      name,
+      hostTensor(
+        Float32Array.from(data, (moment) => moment / (1 - BETA1)),
+        shape,
+      ),
+    ]),
+  );
+  const { values } = activeAdapter(peft);
+  return {
+    losses,
+    gradients: await onDisk(withAdapter(peft, { values: { ...values, ...gradients } })),
+    tensors: await onDisk(peft),
+  };
+}
+
+/** The tensors of an adapter as its file holds them. */
+async function onDisk(peft: PeftModel): Promise<HostTensors> {
+  const storage = memoryStorage();
+  await savePretrained(peft, 'adapter', { storage, pruned: false });
+  const tensors = [...readSafetensors(await storage.read(`adapter/${ADAPTER_WEIGHTS}`))];
+  return Object.fromEntries(tensors.map(([name, tensor]) => [name, hostTensor(toFloat32(tensor), tensor.shape)]));
+}

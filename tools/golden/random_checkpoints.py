@@ -1,0 +1,196 @@
+"""Writes random checkpoints with transformers, and what transformers and PEFT say of them. Run by random-checkpoints.ts, which checks
+what peftjs makes of the same files.
+
+    venv/bin/python tools/golden/random_checkpoints.py FOLDER FIRST_SEED COUNT FAMILY..
+
+Each FOLDER/<family>-<seed> holds
+
+    config.json, model.safetensors   the network, in one of three precisions, now and then in shards or without its head
+    adapter/                         PEFT's LoRA on it, before training
+    case.json                        what the case is, and the losses of 30 steps of torch's AdamW
+    expected.safetensors             batches, hidden states, logits, gradients, and every tensor of the adapter after these steps
+"""
+
+import sys
+from pathlib import Path
+
+# safetensors.py beside this script would hide the library.
+sys.path.append(sys.path.pop(0))
+
+import copy
+import json
+import shutil
+import warnings
+
+import torch
+import transformers
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from safetensors.torch import save_file
+
+from peft_steps import on_disk, parameter_groups, trained_parameters
+from random_models import (
+    AUTO,
+    BATCHES,
+    FAMILIES,
+    OF_TEXTS,
+    STD,
+    batch,
+    config_of,
+    drawing,
+    heads_of,
+    labels_of,
+    linear_names,
+    network,
+    noise,
+)
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+warnings.filterwarnings("ignore")
+
+STEPS = 30
+TRAINED_ON = [1, 2, 3]
+OPTIMIZER = {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "foreach": False}
+TASKS = {"tokens": TaskType.TOKEN_CLS, "next": TaskType.CAUSAL_LM}
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+PROMPTS = [1, 5, 12]
+NEW_TOKENS = 24
+# A token is certain where its logit is further above the next best than rounding reaches.
+MARGIN = 1e-3
+
+
+def tokenizer(config):
+    """Of as many words as the network has."""
+    words = {f"w{number}": number for number in range(config.vocab_size)}
+    return {
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": None,
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": words, "unk_token": "w0"},
+    }
+
+
+def write_checkpoint(folder, case, model):
+    """Writes the network, and returns it as it is then read in single precision."""
+    saved = copy.deepcopy(model.base_model if case["isBare"] else model)
+    saved.to(DTYPES[case["dtype"]]).save_pretrained(folder, **({"max_shard_size": "20KB"} if case["isSharded"] else {}))
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer(model.config)))
+    rounded = type(saved).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    if not case["isBare"]:
+        return rounded
+    model.base_model.load_state_dict(rounded.state_dict(), strict=False)  # read alone, it may have a pooler
+    return model
+
+
+def drawn_case(family, seed):
+    draw = drawing(family, seed)
+    config = config_of(family, draw)
+    heads = heads_of(family, config)
+    head = draw.choice([*heads, "next"]) if "next" in heads else draw.choice(heads)
+    is_free = head != "next" or config.tie_word_embeddings
+    return config, {
+        "family": family,
+        "seed": seed,
+        "head": head,
+        "labels": {"number": 1}.get(head, draw.randint(2, 5)),
+        "dtype": draw.choice(list(DTYPES)),
+        "isSharded": draw.random() < 0.25,
+        "isBare": is_free and draw.random() < 0.25,
+    }
+
+
+def lora(case, model):
+    """On some of the modules of every layer, A and B drawn, and the head where PEFT trains it."""
+    draw = drawing("lora", case["family"], case["seed"])
+    names = linear_names(model)
+    config = LoraConfig(
+        task_type=TASKS.get(case["head"], TaskType.SEQ_CLS),
+        r=draw.randint(1, 4),
+        lora_alpha=draw.choice([1, 3, 8]),
+        use_rslora=draw.random() < 0.3,
+        target_modules=draw.sample(names, draw.randint(1, len(names))),
+    )
+    adapted = get_peft_model(model, config).eval()
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(STD * noise(parameter.shape, case["seed"], name))
+    return adapted
+
+
+def train(case, model):
+    """Gradients of the first step, losses of all, and the tensors after the last."""
+    trained = trained_parameters(model)
+    optimizer = torch.optim.AdamW(parameter_groups(trained), **OPTIMIZER)
+    losses, expected = [], {}
+    for step in range(STEPS):
+        number = TRAINED_ON[step % len(TRAINED_ON)]
+        inputs = batch(model.config, number, case["seed"])
+        labels = labels_of(case["head"], case["labels"], inputs, f"{case['seed']}/{number}")
+        expected[f"{number}/labels"] = labels
+        loss = model(**inputs, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        if step == 0:
+            expected.update({f"gradient/{name}": each.grad.clone() for name, each in trained.items() if each.grad is not None})
+        optimizer.step()
+        losses.append(loss.item())
+    expected.update({f"trained/{name}": each.detach() for name, each in trained.items()})
+    return losses, expected
+
+
+def outputs(case, model):
+    """Hidden states of the network's last layer, and the logits of its head where the checkpoint holds it."""
+    expected = {}
+    for number in range(len(BATCHES)):
+        inputs = batch(model.config, number, case["seed"])
+        expected.update({f"{number}/{name}": tensor for name, tensor in inputs.items()})
+        with torch.no_grad():
+            expected[f"{number}/hidden"] = model.base_model(**inputs).last_hidden_state
+            if not case["isBare"]:
+                expected[f"{number}/logits"] = model(**inputs).logits
+    return expected
+
+
+def written(case, model):
+    """What a decoder writes after some prompts: tokens up to the first that is not certain."""
+    expected = {}
+    for number, length in enumerate(PROMPTS):
+        inputs = batch(model.config, 2, f"{case['seed']}/prompt/{number}")
+        prompt = inputs["input_ids"][:1, :length]
+        with torch.no_grad():
+            ids = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=NEW_TOKENS,
+                                 eos_token_id=[], output_logits=True, return_dict_in_generate=True)  # fmt: skip
+        best = torch.stack(ids.logits)[:, 0].topk(2).values
+        unsure = ((best[:, 0] - best[:, 1]) < MARGIN * best.abs().amax()).nonzero()
+        certain = int(unsure[0]) if len(unsure) else NEW_TOKENS
+        expected[f"prompt/{number}"] = prompt[0]
+        expected[f"written/{number}"] = ids.sequences[0, length : length + certain]
+    return expected
+
+
+def write(folder, family, seed):
+    config, case = drawn_case(family, seed)
+    shutil.rmtree(folder, ignore_errors=True)
+    model = write_checkpoint(folder, case, network(config, case["head"], case["labels"], seed))
+    expected = outputs(case, model)
+    if case["head"] == "next":
+        expected.update(written(case, model))
+    adapted = lora(case, model)
+    adapted.save_pretrained(folder / "adapter")
+    case["losses"], trained = train(case, adapted)
+    expected.update(trained)
+    small = {name: tensor.to(torch.int32) if tensor.dtype == torch.int64 else tensor for name, tensor in expected.items()}
+    save_file({name: tensor.contiguous().clone() for name, tensor in small.items()}, folder / "expected.safetensors")
+    (folder / "case.json").write_text(json.dumps(case) + "\n")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    into, first, count, *families = sys.argv[1:]
+    for each in families if families != ["all"] else FAMILIES:
+        for number in range(int(first), int(first) + int(count)):
+            write(Path(into) / f"{each}-{number}", each, number)
