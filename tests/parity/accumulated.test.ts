@@ -12,7 +12,7 @@ const TOLERANCE = 1e-4;
 const executor = compiled({ threads: 1 });
 /** Dropout is drawn for each batch by itself, so that it cannot be that of a larger one. */
 const dry = parityMethods.filter(({ name }) => /^(full|houlsby|lora|lora-fa|adalora|sora|dora from .*)$/.test(name));
-const ofTokens = parityNetworks.filter(({ name }) => /roberta|gpt2/.test(name));
+const ofTokens = parityNetworks.filter(({ name }) => /^(roberta|gpt2) /.test(name));
 const subjects = [
   ...dry.map(methodSubject),
   ...(await Promise.all(ofTokens.map((network) => networkSubject(network, 0)))),

@@ -5,7 +5,7 @@ import { compiled, eager, type OrtRuntime } from '@peftjs/engine';
 export interface Tolerance {
   readonly outputs: number;
   readonly gradients: number;
-  /** Values and both moments after five steps, and the losses on the way. */
+  /** Values and both moments after the steps, and the losses on the way. */
   readonly steps: number;
 }
 
@@ -13,7 +13,7 @@ export interface Tolerance {
 interface ParityExecutor {
   readonly name: string;
   readonly tolerance: Tolerance;
-  /** All cases, or for a slow one every network with LoRA and one case of each family of methods. */
+  /** All cases, or for a slow one one of each family of methods and of networks. */
   readonly cases: 'all' | 'one of each family';
   /** Whether it takes what a machine may lack. It is then skipped by name, with the reason. */
   readonly isOptional?: boolean;

@@ -26,7 +26,7 @@ export interface Subject {
   readonly name: string;
   /** A model with an adapter of its own; called once for each executor. */
   attach(): Promise<PeftModel>;
-  /** Of five batches. */
+  /** A step each; at least two. */
   readonly batches: readonly Batch[];
   readonly kind: DataKind;
 }
@@ -34,7 +34,7 @@ export interface Subject {
 /** What an executor makes of a subject. */
 export type Measured = Readonly<Record<keyof Tolerance, HostTensors>>;
 
-/** Outputs of the first batch, its gradients, and where five steps lead. */
+/** Outputs of the first batch, its gradients, and where a step for each batch leads. */
 export async function measure({ attach, batches, kind }: Subject, executor: Executor): Promise<Measured> {
   const peft = moved(await attach());
   const [first] = batches as [Batch];

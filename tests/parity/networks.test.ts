@@ -7,7 +7,7 @@ import { networkSubjects } from './subjects.js';
 
 const subjects = await networkSubjects();
 
-await testParity(await findExecutors({ isOptional: false }), () => subjects);
+await testParity(await findExecutors({ isOptional: false }), subjects);
 
 it('has a case for every network that there are weights of', async () => {
   const folders = await readdir(new URL('../models/fixtures/', import.meta.url));

@@ -7,26 +7,29 @@ import { batchOf, heads, load, tiny, type HeadName, type Network } from '../mode
 /** A small random network under one of its heads, and a batch for it. */
 export interface ParityNetwork {
   readonly name: string;
+  /** The first of a family stands for it where an executor is slow. */
+  readonly family: 'encoder' | 'relative' | 'decoder' | 'rotary' | 'pairs';
   load(): Promise<{ readonly model: Model; readonly batch: Batch; readonly kind: DataKind }>;
 }
 
 /** Every architecture, and every kind at least once. One line is all that a new one takes. */
 export const parityNetworks: readonly ParityNetwork[] = [
-  { name: 'bert for classification', load: bert },
-  network('distilbert', 'classes'),
-  network('roberta', 'tokens'),
-  network('electra', 'number'),
-  network('deberta-v2', 'classes'),
-  network('deberta-v3', 'tokens'),
-  network('gpt2', 'next'),
-  network('llama', 'next'),
-  network('qwen2', 'classes'),
+  { name: 'bert for classification', family: 'encoder', load: bert },
+  network('distilbert', 'classes', 'encoder'),
+  network('roberta', 'tokens', 'encoder'),
+  network('electra', 'number', 'encoder'),
+  network('deberta-v2', 'classes', 'relative'),
+  network('deberta-v3', 'tokens', 'relative'),
+  network('gpt2', 'next', 'decoder'),
+  network('llama', 'next', 'rotary'),
+  network('qwen2', 'classes', 'rotary'),
   pairs('distilbert'),
 ];
 
-function network(name: Network, head: HeadName): ParityNetwork {
+function network(name: Network, head: HeadName, family: ParityNetwork['family']): ParityNetwork {
   return {
     name: `${name} for ${heads[head].kind}`,
+    family,
     async load() {
       const from = tiny(name);
       return { model: await load(from, head), batch: batchOf(from, 1, { head }), kind: heads[head].kind };
@@ -38,6 +41,7 @@ function network(name: Network, head: HeadName): ParityNetwork {
 function pairs(name: Network): ParityNetwork {
   return {
     name: `${name} for pairs`,
+    family: 'pairs',
     async load() {
       const from = tiny(name);
       const model = await load(from, 'tokens', { task: 'feature-extraction', normalize: true });

@@ -21,7 +21,7 @@ export async function testParity(
       it.skip(`${name}: ${skipped}`);
       continue;
     }
-    describe(`${name}, ${found.cases}: forward, gradients and five steps are the reference's`, () => {
+    describe(`${name}, ${found.cases}: forward, gradients and steps are the reference's`, () => {
       it.each(subjectsFor(found).map((subject) => [subject.name, subject] as const))('%s', async (_, subject) => {
         const actual = await measure(subject, executor);
         expect(tooFar(actual, await expected(subject), tolerance)).toEqual([]);

@@ -36,7 +36,7 @@ export async function networkSubject({ name, load }: ParityNetwork, loraDropout 
   return {
     name,
     kind,
-    batches: Array.from({ length: 5 }, () => batch),
+    batches: [batch, batch],
     attach: () => Promise.resolve(attach(model, lora({ r: 2, loraAlpha: 4, loraDropout }), { seed: SEED })),
   };
 }
@@ -77,7 +77,13 @@ export function methodSubjects({ cases }: Found): Subject[] {
   return [...(cases === 'all' ? parityMethods : oneOfEachFamily).map(methodSubject), ...kindSubjects()];
 }
 
-/** Every network. */
-export function networkSubjects(): Promise<Subject[]> {
-  return Promise.all(parityNetworks.map((network) => networkSubject(network)));
+/** The networks that an executor is held to. */
+export async function networkSubjects(): Promise<(found: Found) => Subject[]> {
+  const subjects = await Promise.all(
+    parityNetworks.map(async (network) => ({ network, subject: await networkSubject(network) })),
+  );
+  const isFirst = ({ family }: ParityNetwork, index: number): boolean =>
+    parityNetworks.findIndex((other) => other.family === family) === index;
+  return ({ cases }) =>
+    subjects.filter(({ network }, index) => cases === 'all' || isFirst(network, index)).map(({ subject }) => subject);
 }
