@@ -8,7 +8,7 @@ const executor = await referenceExecutor();
 
 describe('settings that ask for another network', () => {
   const bert = {
-    hidden_act: ['relu', /'hidden_act' must be "gelu", got "relu", which is not supported/],
+    hidden_act: ['prelu', /'hidden_act' must be one of gelu, .*tanh, got "prelu"/],
     position_embedding_type: ['relative_key', /'position_embedding_type' must be "absolute"/],
     is_decoder: [true, /'is_decoder' must be false/],
     num_attention_heads: [5, /'num_attention_heads' must be an integer from 1 to 16777216 that divides 32, got 5/],
@@ -30,7 +30,7 @@ describe('settings that ask for another network', () => {
   } as const;
   const refused: Partial<Record<Network, Record<string, readonly [unknown, RegExp, object?]>>> = {
     distilbert: {
-      activation: ['relu', /'activation' must be "gelu"/],
+      activation: ['toString', /'activation' must be one of gelu, /],
       n_heads: [5, /'n_heads' must be an integer from 1 to 16777216 that divides 32, got 5/],
       n_layers: [1e9, /'n_layers' must be an integer from 1 to 1000, got 1000000000/],
     },
@@ -41,7 +41,7 @@ describe('settings that ask for another network', () => {
       num_attention_heads: bert.num_attention_heads,
       conv_kernel_size: [3, /'conv_kernel_size' must be 0, got 3/],
       relative_attention: [null, /'relative_attention' must be true, got false/],
-      pooler_hidden_act: ['tanh', /'pooler_hidden_act' must be "gelu"/],
+      pooler_hidden_act: ['xielu', /'pooler_hidden_act' must be one of gelu, /],
       embedding_size: [16, /'embedding_size' must be 32, got 16/],
       attention_head_size: [4, /'attention_head_size' must be 8, got 4/],
       pos_att_type: ['p2p|c2p', /'pos_att_type' must be made of "c2p" and "p2c", got "p2p"/],
@@ -52,7 +52,7 @@ describe('settings that ask for another network', () => {
       type_vocab_size: [-1, /'type_vocab_size' must be an integer from 0/],
     },
     gpt2: {
-      activation_function: ['gelu', /'activation_function' must be "gelu_new"/],
+      activation_function: ['GELU', /'activation_function' must be one of gelu, /],
       scale_attn_by_inverse_layer_idx: [true, /'scale_attn_by_inverse_layer_idx' must be false/],
       scale_attn_weights: [false, /'scale_attn_weights' must be true/],
       add_cross_attention: [true, /'add_cross_attention' must be false/],
@@ -114,9 +114,12 @@ describe('settings that ask for another network', () => {
   it('are those that change what is computed: each of them changes the fingerprint', async () => {
     const others: readonly (readonly [Network, Record<string, unknown>])[] = [
       ['roberta', { num_attention_heads: 2 }],
+      ['distilbert', { activation: 'relu' }],
+      ['deberta-v3', { hidden_act: 'gelu_new' }],
       ['deberta-v3', { max_relative_positions: 30 }],
       ['deberta-v2', { layer_norm_eps: 1e-3 }],
       ['gpt2', { n_head: 2 }],
+      ['gpt2', { activation_function: 'gelu' }],
       ['llama', { rope_parameters: { rope_type: 'linear', factor: 2, rope_theta: 10_000 } }],
       ['llama', { rope_scaling: null, rope_parameters: null, rope_theta: 500_000 }],
       ['qwen2', { rms_norm_eps: 1e-3 }],

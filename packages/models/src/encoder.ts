@@ -8,11 +8,12 @@
  * Every W has a bias.
  */
 import { embeddingSite, layerNormSite, linearSite, type Scope, type Site, type Tensors } from '@peftjs/core/method';
-import { attention, gelu, maskBias } from '@peftjs/core/nn';
+import { activations, attention, maskBias, type ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, type Features, type Network } from './architecture.js';
 import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from './reading.js';
+import { ownActivation } from './transformers/config.js';
 
 /** What the encoder computes with. */
 export interface EncoderConfig extends LayerConfig {
@@ -39,12 +40,17 @@ export interface EncoderConfig extends LayerConfig {
 
 /** The network of a configuration, for any head. */
 export function encoderNetwork(config: EncoderConfig): Network {
-  const { root, typeVocabSize, numAttentionHeads, layerNormEps, firstPosition = 0 } = config;
+  const { root, typeVocabSize, numAttentionHeads, layerNormEps, firstPosition = 0, hiddenAct = 'gelu' } = config;
   return {
     name: root,
     maxTokens: maxTokens(config),
     ...(typeVocabSize !== undefined && { tokenTypes: typeVocabSize }),
-    settings: { numAttentionHeads, layerNormEps, ...(firstPosition > 0 && { firstPosition }) },
+    settings: {
+      numAttentionHeads,
+      layerNormEps,
+      ...(firstPosition > 0 && { firstPosition }),
+      ...ownActivation(hiddenAct, 'gelu'),
+    },
     sites: [
       ...embeddingSites(config),
       ...Array.from({ length: config.numHiddenLayers }, (_, layer) =>
@@ -151,7 +157,7 @@ function transformerLayer(
  * A post-norm transformer layer, whatever its attention is. x: hidden states, c: what the attention makes of them.
  *
  *   a  = LN(x + c W_o)
- *   x' = LN(a + gelu(a W_i) W_f)     gelu(z) = z Phi(z)
+ *   x' = LN(a + act(a W_i) W_f)     act: gelu(z) = z Phi(z) unless config.json names another
  *
  * Every W has a bias.
  */
@@ -187,6 +193,8 @@ export interface LayerConfig {
   readonly hiddenSize: number;
   readonly intermediateSize: number;
   readonly layerNormEps: number;
+  /** Default 'gelu'. */
+  readonly hiddenAct?: ActivationName;
 }
 
 /** Where a layer stands. */
@@ -214,12 +222,12 @@ export function layerSites({ path, names }: LayerPlace, config: LayerConfig, lay
 export function afterAttention(
   scope: Scope,
   { path, names }: LayerPlace,
-  { layerNormEps }: LayerConfig,
+  { layerNormEps, hiddenAct = 'gelu' }: LayerConfig,
   { x, context }: { readonly x: Tensor; readonly context: Tensor },
 ): Tensor {
   const mixed = scope.linear(`${path}.${names.output}`, context);
   const attended = scope.layerNorm(`${path}.${names.outputNorm}`, tf.add(x, mixed), layerNormEps);
-  const inner = gelu(scope.linear(`${path}.${names.inner}`, attended)); // [B, Q, intermediate]
+  const inner = activations[hiddenAct](scope.linear(`${path}.${names.inner}`, attended)); // [B, Q, intermediate]
   const outer = scope.linear(`${path}.${names.outer}`, inner); // [B, Q, H]
   return scope.layerNorm(`${path}.${names.outerNorm}`, tf.add(attended, outer), layerNormEps);
 }

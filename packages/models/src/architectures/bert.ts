@@ -7,10 +7,12 @@
  *   encode      mean over tokens of x_L
  */
 import { linearSite, type Task } from '@peftjs/core/method';
+import type { ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import { headFor, linearHead, noHead, type Architecture } from '../architecture.js';
 import { bertLayerNames, encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
 import {
+  activation,
   positiveInteger,
   positiveNumber,
   refuseUnless,
@@ -29,6 +31,7 @@ export interface BertConfig {
   readonly maxPositionEmbeddings: number;
   readonly typeVocabSize: number;
   readonly layerNormEps: number;
+  readonly hiddenAct: ActivationName;
 }
 
 /** What RoBERTa and ELECTRA share with BERT: names, and the modules that are adapted unless others are named. */
@@ -100,7 +103,6 @@ export function bertSettings(
   config: ConfigFile,
   { hiddenSize, intermediateSize, numAttentionHeads }: BertSizes,
 ): BertConfig {
-  refuseUnless(config, 'hidden_act', 'gelu');
   refuseUnless(config, 'position_embedding_type', 'absolute');
   refuseUnless(config, 'is_decoder', false);
   return {
@@ -112,5 +114,6 @@ export function bertSettings(
     maxPositionEmbeddings: positiveInteger(config, 'max_position_embeddings', 512),
     typeVocabSize: positiveInteger(config, 'type_vocab_size', 2),
     layerNormEps: positiveNumber(config, 'layer_norm_eps', 1e-12),
+    hiddenAct: activation(config, 'hidden_act', 'gelu'),
   };
 }

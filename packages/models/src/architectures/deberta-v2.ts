@@ -6,7 +6,7 @@
  *   x0 = LN(w + p + t)                   rows of the word table; of positions and token types where there are tables of them
  *   c  = softmax(s q k^T + b) v          in each head; b: deberta-v2-relative.ts, of relative positions r = LN(R)
  *   x' = the rest of a layer, of x and c: encoder.ts
- *   of a text   gelu(x_L[first token] W_d) W_c     W_d: pooler.dense
+ *   of a text   act(x_L[first token] W_d) W_c     W_d: pooler.dense
  *   of tokens   x_L W_c
  *   encode      mean over tokens of x_L
  *
@@ -22,7 +22,7 @@ import {
   type Task,
   type Tensors,
 } from '@peftjs/core/method';
-import { attention, gelu, maskBias } from '@peftjs/core/nn';
+import { activations, attention, maskBias, type ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import {
@@ -38,7 +38,9 @@ import { afterAttention, bertLayerNames, layerSites, type LayerConfig, type Laye
 import { shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from '../reading.js';
 import {
+  activation,
   boolean,
+  ownActivation,
   positiveInteger,
   positiveNumber,
   refuseUnless,
@@ -75,6 +77,9 @@ interface DebertaV2Config extends LayerConfig, RelativeConfig {
   readonly shareAttKey: boolean;
   /** Whether the table of relative positions is normalised. */
   readonly normalisedPositions: boolean;
+  readonly hiddenAct: ActivationName;
+  /** Of the head for texts. */
+  readonly poolerHiddenAct: ActivationName;
 }
 
 const EMBEDDINGS = 'deberta.embeddings';
@@ -93,7 +98,12 @@ function debertaV2(config: DebertaV2Config, task: Task): Architecture {
   const { hiddenSize, typeVocabSize } = config;
   const first: Features = (scope, inputs) => onlyToken(lastHidden(config, scope, inputs, firstToken));
   const every: Features = (scope, inputs) => lastHidden(config, scope, inputs, everyToken);
-  const pooled = { trained: ['pooler', 'classifier'], dense: 'pooler.dense', activation: gelu, out: 'classifier' };
+  const pooled = {
+    trained: ['pooler', 'classifier'],
+    dense: 'pooler.dense',
+    activation: activations[config.poolerHiddenAct],
+    out: 'classifier',
+  };
   const heads = {
     'sequence-classification': denseHead(pooled, hiddenSize, first),
     'token-classification': linearHead({ path: 'classifier' }, hiddenSize, every),
@@ -119,7 +129,14 @@ function debertaV2(config: DebertaV2Config, task: Task): Architecture {
 function settingsOf(config: DebertaV2Config): Record<string, number> {
   const { numAttentionHeads, layerNormEps, positionBuckets, maxRelativePositions } = config;
   const terms = { contentToPosition: +config.contentToPosition, positionToContent: +config.positionToContent };
-  return { numAttentionHeads, layerNormEps, positionBuckets: positionBuckets ?? 0, maxRelativePositions, ...terms };
+  return {
+    numAttentionHeads,
+    layerNormEps,
+    positionBuckets: positionBuckets ?? 0,
+    maxRelativePositions,
+    ...terms,
+    ...ownActivation(config.hiddenAct, 'gelu'),
+  };
 }
 
 function embeddingSites(config: DebertaV2Config): Site[] {
@@ -266,8 +283,6 @@ export const debertaV2Type: ModelType = {
 
 /** What a config.json leaves out is as transformers has it, but that relative attention must be asked for. */
 function settings(config: ConfigFile): DebertaV2Config {
-  refuseUnless(config, 'hidden_act', 'gelu');
-  refuseUnless(config, 'pooler_hidden_act', 'gelu');
   refuseUnless(config, 'conv_kernel_size', 0);
   refuseUnless(config, 'relative_attention', true, false);
   const hiddenSize = positiveInteger(config, 'hidden_size', 1536);
@@ -283,6 +298,8 @@ function settings(config: ConfigFile): DebertaV2Config {
     numAttentionHeads,
     intermediateSize: positiveInteger(config, 'intermediate_size', 6144),
     layerNormEps: positiveNumber(config, 'layer_norm_eps', 1e-7),
+    hiddenAct: activation(config, 'hidden_act', 'gelu'),
+    poolerHiddenAct: activation(config, 'pooler_hidden_act', 'gelu'),
     maxPositionEmbeddings,
     typeVocabSize: wholeNumber(config, 'type_vocab_size', 0),
     positionBiasedInput: boolean(config, 'position_biased_input', true),

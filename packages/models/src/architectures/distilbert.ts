@@ -7,10 +7,11 @@
  *   encode      mean over tokens of x_L
  */
 import type { Task } from '@peftjs/core/method';
+import type { ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import { denseHead, headFor, linearHead, noHead, type Architecture } from '../architecture.js';
 import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
-import { positiveInteger, refuseUnless, type ConfigFile, type ModelType } from '../transformers/config.js';
+import { activation, positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 
 /** The settings of config.json that the network depends on, under their names there. */
 interface DistilbertConfig {
@@ -21,6 +22,7 @@ interface DistilbertConfig {
   readonly nHeads: number;
   readonly hiddenDim: number;
   readonly maxPositionEmbeddings: number;
+  readonly activation: ActivationName;
 }
 
 const LAYER_NORM_EPSILON = 1e-12;
@@ -50,6 +52,7 @@ function distilbert(config: DistilbertConfig, task: Task): Architecture {
     intermediateSize: config.hiddenDim,
     maxPositionEmbeddings: config.maxPositionEmbeddings,
     layerNormEps: LAYER_NORM_EPSILON,
+    hiddenAct: config.activation,
     defaultTargetModules: ['q_lin', 'v_lin'],
   };
   const names = { trained: ['pre_classifier', 'classifier'], dense: 'pre_classifier', out: 'classifier' };
@@ -72,7 +75,6 @@ export const distilbertType: ModelType = {
 
 /** What a config.json leaves out is as in distilbert-base-uncased, as transformers has it. Sinusoidal positions are a table too. */
 function architecture(config: ConfigFile, task: Task): Architecture {
-  refuseUnless(config, 'activation', 'gelu');
   const dim = positiveInteger(config, 'dim', 768);
   return distilbert(
     {
@@ -82,6 +84,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
       nHeads: positiveInteger(config, 'n_heads', 12, { divides: dim }),
       hiddenDim: positiveInteger(config, 'hidden_dim', 3072),
       maxPositionEmbeddings: positiveInteger(config, 'max_position_embeddings', 512),
+      activation: activation(config, 'activation', 'gelu'),
     },
     task,
   );

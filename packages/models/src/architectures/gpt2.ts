@@ -4,7 +4,7 @@
  *
  *   x0 = w + p
  *   a  = x + Attention(LN(x)) W_o     softmax(q k^T / sqrt(H / heads)) v in each head; q, k, v = LN(x) W_qkv
- *   x' = a + gelu(LN(a) W_i) W_f      gelu by its tanh approximation
+ *   x' = a + act(LN(a) W_i) W_f       act: gelu by its tanh approximation, unless config.json names another
  *   h  = LN(x_L)
  *   of a text       h[last token] W_s
  *   of tokens       h W_c
@@ -23,7 +23,7 @@ import {
   type Task,
   type Tensors,
 } from '@peftjs/core/method';
-import { attention, geluTanh } from '@peftjs/core/nn';
+import { activations, attention, type ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, type Architecture, type Network } from '../architecture.js';
@@ -31,7 +31,9 @@ import type { Context } from '../context.js';
 import { decoder } from '../decoder.js';
 import { checkTokens, everyToken, lastToken, positionIds, type Reader } from '../reading.js';
 import {
+  activation,
   boolean,
+  ownActivation,
   positiveInteger,
   positiveNumber,
   refuseUnless,
@@ -49,6 +51,7 @@ interface Gpt2Config {
   readonly nHead: number;
   readonly nInner: number;
   readonly layerNormEpsilon: number;
+  readonly activationFunction: ActivationName;
   readonly tieWordEmbeddings: boolean;
 }
 
@@ -81,7 +84,7 @@ function network(config: Gpt2Config): Omit<Network, 'encode'> {
   return {
     name: 'gpt2',
     maxTokens: nPositions,
-    settings: { nHead, layerNormEpsilon },
+    settings: { nHead, layerNormEpsilon, ...ownActivation(config.activationFunction, 'gelu_new') },
     sites: [
       embeddingSite(WORDS, vocabSize, nEmbd),
       embeddingSite(POSITIONS, nPositions, nEmbd),
@@ -151,7 +154,7 @@ interface LayerInputs {
 
 /** x [B, S, H] -> [B, Q, H] */
 function transformerLayer(
-  { nEmbd, nHead, layerNormEpsilon }: Gpt2Config,
+  { nEmbd, nHead, layerNormEpsilon, activationFunction }: Gpt2Config,
   scope: Scope,
   layer: number,
   { x, context, read }: LayerInputs,
@@ -165,7 +168,7 @@ function transformerLayer(
   const attended = attention(readBy(q), keys, values, { heads: nHead, maskBias }); // [B, Q, H]
   const a = tf.add(readBy(x), scope.linear(`${path}.attn.c_proj`, attended));
   const normed = scope.layerNorm(`${path}.ln_2`, a, layerNormEpsilon);
-  const inner = geluTanh(scope.linear(`${path}.mlp.c_fc`, normed)); // [B, Q, inner]
+  const inner = activations[activationFunction](scope.linear(`${path}.mlp.c_fc`, normed)); // [B, Q, inner]
   return tf.add(a, scope.linear(`${path}.mlp.c_proj`, inner)); // [B, Q, H]
 }
 
@@ -190,7 +193,6 @@ export const gpt2Type: ModelType = {
 
 /** What a config.json leaves out is as in gpt2, as transformers has it. */
 function architecture(config: ConfigFile, task: Task): Architecture {
-  refuseUnless(config, 'activation_function', 'gelu_new');
   refuseUnless(config, 'scale_attn_weights', true);
   refuseUnless(config, 'scale_attn_by_inverse_layer_idx', false);
   refuseUnless(config, 'add_cross_attention', false);
@@ -204,6 +206,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
       nHead: positiveInteger(config, 'n_head', 12, { divides: nEmbd }),
       nInner: positiveInteger(config, 'n_inner', 4 * nEmbd),
       layerNormEpsilon: positiveNumber(config, 'layer_norm_epsilon', 1e-5),
+      activationFunction: activation(config, 'activation_function', 'gelu_new'),
       tieWordEmbeddings: boolean(config, 'tie_word_embeddings', true),
     },
     task,

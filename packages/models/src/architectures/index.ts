@@ -39,7 +39,9 @@ export {
 } from '../reading.js';
 export { createTokenizer, type TokenizerDefinition } from '../tokenizer.js';
 export {
+  activation,
   boolean,
+  ownActivation,
   positiveInteger,
   positiveNumber,
   refuseUnless,

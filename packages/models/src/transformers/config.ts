@@ -1,4 +1,5 @@
 import { CheckpointError, incompleteSave, type Task } from '@peftjs/core/method';
+import { activations, type ActivationName } from '@peftjs/core/nn';
 import type { Architecture } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
 import { field, shown } from '../json.js';
@@ -111,6 +112,19 @@ export function positiveNumber(config: ConfigFile, name: string, fallback?: numb
   const value = setting(config, name) ?? fallback;
   if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value;
   throw new CheckpointError(`${config.file}: '${name}' must be a number above 0, got ${shown(value)}`, config.file);
+}
+
+/** An activation of transformers by its name. @throws CheckpointError for a name that has none here. */
+export function activation(config: ConfigFile, name: string, fallback: ActivationName): ActivationName {
+  const value = setting(config, name) ?? fallback;
+  if (typeof value === 'string' && Object.hasOwn(activations, value)) return value as ActivationName;
+  const known = Object.keys(activations).join(', ');
+  throw new CheckpointError(`${config.file}: '${name}' must be one of ${known}, got ${shown(value)}`, config.file);
+}
+
+/** An activation among the settings that a network's identity is made of: `usual` is none of them. */
+export function ownActivation(name: ActivationName, usual: ActivationName): Readonly<Record<string, number>> {
+  return name === usual ? {} : { [`activation.${name}`]: 1 };
 }
 
 /**
