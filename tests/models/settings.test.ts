@@ -14,7 +14,7 @@ describe('settings that ask for another network', () => {
     num_attention_heads: [5, /'num_attention_heads' must be an integer from 1 to 16777216 that divides 32, got 5/],
   } as const;
   const llama = {
-    hidden_act: ['gelu', /'hidden_act' must be "silu"/],
+    hidden_act: ['sine', /'hidden_act' must be "silu" or "gelu_pytorch_tanh", got "sine"/],
     num_key_value_heads: [3, /'num_key_value_heads' must be .* divides 4, got 3/],
     head_dim: [7, /'head_dim' must be even, got 7/],
     rms_norm_eps: [0, /'rms_norm_eps' must be a number above 0, got 0/],
@@ -22,8 +22,8 @@ describe('settings that ask for another network', () => {
     rope_interleaved: [true, /'rope_interleaved' must be false/],
     partial_rotary_factor: [0.5, /'partial_rotary_factor' must be 1, got 0\.5/],
     rope_parameters: [
-      { rope_type: 'yarn', factor: 4 },
-      /'rope_type' must be "default", "linear" or "llama3", got "yarn"/,
+      { rope_type: 'proportional', factor: 4 },
+      /'rope_type' must be one of "default", "linear", "dynamic", "llama3", "yarn", "longrope", got "proportional"/,
     ],
     rope_scaling: [{ type: 'linear' }, /'factor' must be a number above 0, got nothing/],
     rope_theta: [-1, /'rope_theta' must be a number above 0, got -1/, { rope_parameters: null }],
@@ -64,8 +64,10 @@ describe('settings that ask for another network', () => {
     },
     qwen2: {
       ...llama,
-      use_sliding_window: [true, /'use_sliding_window' must be false/],
-      layer_types: [['full_attention', 'sliding_attention'], /'layer_types' must all be "full_attention"/],
+      layer_types: [
+        ['full_attention', 'sliding_attention'],
+        /'layer_types' has "sliding_attention", but there is no window/,
+      ],
     },
   };
   const table = Object.entries(refused).flatMap(([network, settings]) =>

@@ -53,6 +53,8 @@ export interface Decoding {
   readonly words: number;
   /** Tokens of a text that it reads, at most. */
   readonly maxTokens: number;
+  /** Once the longest text has so many tokens, all are read anew from their beginning; left out where that is never so. */
+  readonly rereadAt?: number;
   /** What is kept of a batch of texts of at most `capacity` tokens, by name. */
   kept(batch: Axis, capacity: number): Readonly<Record<string, InputSpec>>;
   /**

@@ -1,7 +1,8 @@
 /**
  * What the tokens of a decoder's pass attend to: of a whole text, or, where keys and values are kept, of one token more.
  *
- *   softmax(q k^T + bias) v     bias is 0 where a token may look: at itself and those before it, and -1e9 elsewhere
+ *   softmax(q k^T + bias) v     bias is 0 where a token may look: at itself and those before it (or, with a window of w, the w - 1
+ *                               before it), and -1e9 or less elsewhere
  *
  * A kept layer has room for `capacity` tokens, [B, capacity, width], in which a token's place is its position; what is not written
  * yet is 0, so that a token is written by adding it. Padding at the end of a prompt is thus overwritten by what follows.
@@ -11,6 +12,7 @@ import type { Tensor } from '@tensorflow/tfjs';
 import type { Tensors } from '@peftjs/core/method';
 import { causalBias, maskBias } from '@peftjs/core/nn';
 import { batchInput } from './architecture.js';
+import { lastToken } from './reading.js';
 
 /** Keys and values of a layer's tokens: [B, tokens, width] each. */
 export interface KeysAndValues {
@@ -18,16 +20,24 @@ export interface KeysAndValues {
   readonly values: Tensor;
 }
 
+/** What is added to attention scores. */
+export interface Biases {
+  /** To those of all tokens: [B, 1, S, keys]. */
+  readonly bias: Tensor;
+  /** To those of the last token of each row: [B, 1, 1, keys]. */
+  readonly lastBias: Tensor;
+}
+
 /** Where the tokens of a pass stand, and what they attend to. */
-export interface Context {
+export interface Context extends Biases {
   /** The position of each token, int32 [B, S]; 0, 1, .. when left out. */
   readonly positions?: Tensor;
   /** How many positions there are. */
   readonly reach: number;
-  /** Added to the scores of all tokens: [B, 1, S, keys]. */
-  readonly bias: Tensor;
-  /** Added to those of the last token of each row: [B, 1, 1, keys]. */
-  readonly lastBias: Tensor;
+  /** The biases where a token attends to the last `window` tokens alone, itself among them. */
+  within(window: number): Biases;
+  /** How many tokens the longest text has so far, those of this pass among them: one number. */
+  length(): Tensor;
   /** What a layer's tokens attend to, [B, keys, width], given what is their own, [B, S, width]. */
   attended(layer: number, own: KeysAndValues): KeysAndValues;
 }
@@ -41,11 +51,19 @@ export function wholeText(
   keep: (layer: number, own: KeysAndValues) => void = () => undefined,
 ): Context {
   const tokens = batchInput(inputs, 'inputIds').shape[1] as number;
-  const lastBias = maskBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, 1, S]
+  const mask = batchInput(inputs, 'attentionMask'); // [B, S]
+  const lastBias = maskBias(mask); // [B, 1, 1, S]
+  const places = (first: number): Tensor => tf.range(first, first + tokens, 1, 'float32'); // [S]
   return {
     reach: tokens,
     bias: tf.add(causalBias(tokens), lastBias), // [1, 1, S, S] + [B, 1, 1, S]
     lastBias,
+    within(window) {
+      const last = tf.cast(lastToken(mask).positions, 'float32'); // [B, 1]
+      const isNear = tf.cast(tf.greater(places(0), tf.sub(last, window)), 'float32'); // [B, S]
+      return { bias: tf.add(causalBias(tokens, window), lastBias), lastBias: tf.add(lastBias, maskBias(isNear)) };
+    },
+    length: () => tf.max(tf.mul(mask, places(1))),
     attended(layer, own) {
       keep(layer, own);
       return own;
@@ -76,7 +94,8 @@ export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Con
   const places = tf.range(0, capacity, 1, 'float32'); // [capacity]
   const at = tf.cast(positions, 'float32');
   const isOwn = tf.expandDims(tf.cast(tf.equal(places, at), 'float32'), 2); // [B, capacity, 1]
-  const bias = maskBias(tf.cast(tf.lessEqual(places, at), 'float32')); // [B, 1, 1, capacity]
+  const isThere = tf.lessEqual(places, at); // [B, capacity]
+  const bias = maskBias(tf.cast(isThere, 'float32')); // [B, 1, 1, capacity]
   const written = (name: string, own: Tensor): Tensor =>
     (kept[name] = tf.add(batchInput(inputs, name), tf.mul(isOwn, own))); // [B, capacity, 1] x [B, 1, width]
   return {
@@ -84,6 +103,12 @@ export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Con
     reach: capacity,
     bias,
     lastBias: bias,
+    within(window) {
+      const isSeen = tf.logicalAnd(isThere, tf.greater(places, tf.sub(at, window)));
+      const near = maskBias(tf.cast(isSeen, 'float32'));
+      return { bias: near, lastBias: near };
+    },
+    length: () => tf.add(tf.max(at), 1),
     attended(layer, { keys, values }) {
       const names = keptNames(layer);
       return { keys: written(names.keys, keys), values: written(names.values, values) };

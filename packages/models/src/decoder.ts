@@ -30,13 +30,22 @@ interface DecoderHeads {
   readonly layers: number;
   /** Features of a token's keys in a layer; its values have as many. */
   readonly keyWidth: number;
-  /** Where the head for tokens is. */
-  readonly ofTokens: string;
+  /** Where the head for texts is; null where transformers has none. Default 'score'. */
+  readonly ofTexts?: string | null;
+  /** Where the head for tokens is; null where transformers has none. */
+  readonly ofTokens: string | null;
   /** The table of words. */
   readonly table: string;
   readonly words: number;
   /** Whether the table is the head of the language model too; else that is the module `lm_head`. */
   readonly tied: boolean;
+  /** What becomes of the language model's logits in the end. Default: they stay as they are. */
+  readonly finish?: (logits: Tensor) => Tensor;
+  /**
+   * The length at which transformers reads a text that is being written anew, for its angles of positions are others from there on:
+   * what was kept of its tokens no longer holds.
+   */
+  readonly rereadAt?: number;
 }
 
 const LANGUAGE_MODEL_HEAD = 'lm_head';
@@ -46,16 +55,20 @@ const LANGUAGE_MODEL_HEAD = 'lm_head';
  * frozen one of the language model.
  */
 export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task: Task): Architecture {
-  const { width, ofTokens } = heads;
+  const { width, ofTexts = 'score', ofTokens } = heads;
   const last: Features = (scope, inputs) => onlyToken(heads.last(scope, inputs, wholeText(inputs)));
   const every: Features = (scope, inputs) => heads.every(scope, inputs, wholeText(inputs));
   const network: Network = { ...body, encode: last };
   const make: Partial<Record<Task, () => Architecture>> = {
-    'sequence-classification': () => ({
-      ...network,
-      head: linearHead({ path: 'score', hasBias: false }, width, last),
+    ...(ofTexts !== null && {
+      'sequence-classification': () => ({
+        ...network,
+        head: linearHead({ path: ofTexts, hasBias: false }, width, last),
+      }),
     }),
-    'token-classification': () => ({ ...network, head: linearHead({ path: ofTokens }, width, every) }),
+    ...(ofTokens !== null && {
+      'token-classification': () => ({ ...network, head: linearHead({ path: ofTokens }, width, every) }),
+    }),
     'causal-lm': () => languageModel(network, heads, every),
   };
   return headFor<() => Architecture>(network.name, make, task)();
@@ -63,9 +76,11 @@ export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task
 
 /** A tied table enters the step whole: its rows are not looked up on the host then. */
 function languageModel(network: Network, heads: DecoderHeads, every: Features): Architecture {
-  const { width, table, words, tied } = heads;
-  const headOn = (features: Features): Head =>
-    tied ? tiedHead({ table, words }, features) : frozenHead(LANGUAGE_MODEL_HEAD, words, features);
+  const { width, table, words, tied, finish = (logits: Tensor): Tensor => logits } = heads;
+  const headOn = (features: Features): Head => {
+    const head = tied ? tiedHead({ table, words }, features) : frozenHead(LANGUAGE_MODEL_HEAD, words, features);
+    return { ...head, forward: (scope, inputs) => finish(head.forward(scope, inputs)) };
+  };
   const model = { ...network, head: headOn(every), decoding: decoding(network, heads, headOn) };
   if (tied) return { ...model, lookups: [], tied: [table] };
   const site = { ...linearSite(LANGUAGE_MODEL_HEAD, width, words, { role: 'head' }), hasBias: false };
@@ -73,12 +88,13 @@ function languageModel(network: Network, heads: DecoderHeads, every: Features): 
 }
 
 function decoding({ maxTokens }: Network, heads: DecoderHeads, headOn: (features: Features) => Head): Decoding {
-  const { last, every, layers, keyWidth, words } = heads;
+  const { last, every, layers, keyWidth, words, rereadAt } = heads;
   const logits = (scope: Scope, inputs: Tensors, hidden: Tensor): Tensor =>
     onlyToken(headOn(() => hidden).forward(scope, inputs)); // [B, 1, width] -> [B, words]
   return {
     words,
     maxTokens,
+    ...(rereadAt !== undefined && { rereadAt }),
     kept(batch, capacity) {
       const spec: InputSpec = { dtype: 'float32', shape: [batch, capacity, keyWidth] };
       const names = Array.from({ length: layers }, (_, layer) => Object.values(keptNames(layer))).flat();

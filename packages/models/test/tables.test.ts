@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { relativeRow } from '../src/architectures/deberta-v2-relative.js';
-import { ropeFrequencies, ropeSettings } from '../src/architectures/rope.js';
+import { ropeFrequencies, ropeSettings } from '../src/rope.js';
 
 /** Made by tools/golden/architectures.py with transformers. */
 function golden(name: string): unknown {
@@ -32,7 +32,7 @@ describe('frequencies of rotary positions', () => {
     const earlier = { rope_theta, rope_scaling: { type: rope_type, ...factors } };
     const before = { file: 'config.json', settings: earlier, read: new Set<string>() };
     for (const config of [today, before]) {
-      const frequencies = ropeFrequencies(ropeSettings(config), 64);
+      const frequencies = ropeFrequencies(ropeSettings(config, { headDim: 64, maxPositionEmbeddings: 131_072 }), 64);
       expect(frequencies).toHaveLength(32);
       frequencies.forEach((frequency, index) => {
         expect(frequency / (values[index] as number)).toBeCloseTo(1, 6);

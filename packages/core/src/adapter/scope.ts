@@ -93,12 +93,13 @@ export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: Fo
         );
       return layer ? adapted(layer, x, run) : run({});
     },
-    rmsNorm(path, x, epsilon) {
+    rmsNorm(path, x, epsilon, offset = 0) {
       const layer = layers[path];
+      const gain = (own: Tensor): Tensor => (offset === 0 ? own : tf.add(own, offset));
       const run: Operation = (instead) =>
         instead.weight
-          ? nn.rmsNorm(instead.x ?? x, instead.weight, epsilon)
-          : nn.frozenRmsNorm(instead.x ?? x, weight(`${path}.weight`), epsilon);
+          ? nn.rmsNorm(instead.x ?? x, gain(instead.weight), epsilon)
+          : nn.frozenRmsNorm(instead.x ?? x, gain(weight(`${path}.weight`)), epsilon);
       return layer ? adapted(layer, x, run) : run({});
     },
   };

@@ -78,8 +78,8 @@ export interface Scope {
   embedding(path: string, ids: Tensor): Tensor;
   /** Normalised over the last axis, scaled and shifted by the module at `path`. */
   layerNorm(path: string, x: Tensor, epsilon: number): Tensor;
-  /** Divided by its root mean square over the last axis and scaled by the module at `path`. */
-  rmsNorm(path: string, x: Tensor, epsilon: number): Tensor;
+  /** Divided by its root mean square over the last axis and scaled by the module at `path`: by its weight plus `offset`, 0 by default. */
+  rmsNorm(path: string, x: Tensor, epsilon: number, offset?: number): Tensor;
   /** A frozen tensor by its whole name. */
   weight(name: string): Tensor;
 }

@@ -11,10 +11,13 @@ export interface AttentionOptions {
   readonly maskBias?: Tensor;
   /** Factor of the scores; 1 / sqrt(features of a head) when left out. */
   readonly scale?: number;
+  /** Soft-capping: scores s become softcap tanh(s / softcap) before the bias is added; not done when left out. */
+  readonly softcap?: number;
 }
 
 /**
- * Multi-head scaled dot-product attention, softmax(scale q k^T + maskBias) v within each head.
+ * Multi-head scaled dot-product attention, softmax(scale q k^T + maskBias) v within each head; with a softcap c,
+ * softmax(c tanh(scale q k^T / c) + maskBias) v (Gemma Team, 2024).
  *
  * @param q `[batch, queries, heads * size]`
  * @param k `[batch, keys, keyHeads * size]`
@@ -23,10 +26,11 @@ export interface AttentionOptions {
  * @throws ShapeError when the features do not divide into heads, or the heads of q into those of k.
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
-  const { heads, keyHeads = heads, maskBias } = options;
+  const { heads, keyHeads = heads, maskBias, softcap } = options;
   const queries = splitHeads(q, heads); // [batch, heads, queries, size]
   const scale = options.scale ?? 1 / Math.sqrt(queries.shape.at(-1) ?? 1);
-  const scores = tf.mul(perKeyHead(queries, splitHeads(k, keyHeads), true), scale); // [batch, heads, queries, keys]
+  const products = perKeyHead(queries, splitHeads(k, keyHeads), true); // [batch, heads, queries, keys]
+  const scores = softcap === undefined ? tf.mul(products, scale) : softCapped(tf.mul(products, scale), softcap);
   const weights = tf.softmax(maskBias === undefined ? scores : tf.add(scores, maskBias));
   return mergeHeads(perKeyHead(weights, splitHeads(v, keyHeads), false)); // [batch, heads, queries, size]
 }
@@ -66,9 +70,19 @@ export function maskBias(mask: Tensor): Tensor {
   return tf.mul(tf.sub(1, tf.reshape(mask, [batch, 1, 1, keys])), -1e9);
 }
 
-/** What to add to the scores so that no token looks ahead: `[1, 1, tokens, tokens]`. */
-export function causalBias(tokens: number): Tensor {
+/**
+ * What to add to the scores so that no token looks ahead, nor, with a window, further back than the last `window` tokens, itself
+ * among them: `[1, 1, tokens, tokens]`.
+ */
+export function causalBias(tokens: number, window?: number): Tensor {
   const places = tf.range(0, tokens, 1, 'float32'); // [tokens]
-  const isAhead = tf.greater(places, tf.expandDims(places, 1)); // [tokens, tokens]
-  return tf.mul(tf.cast(tf.reshape(isAhead, [1, 1, tokens, tokens]), 'float32'), -1e9);
+  const own = tf.expandDims(places, 1); // [tokens, 1]
+  const isAhead = tf.greater(places, own); // [tokens, tokens]
+  const isHidden = window === undefined ? isAhead : tf.logicalOr(isAhead, tf.lessEqual(places, tf.sub(own, window)));
+  return tf.mul(tf.cast(tf.reshape(isHidden, [1, 1, tokens, tokens]), 'float32'), -1e9);
+}
+
+/** c tanh(x / c): x itself while it is small, and never beyond c. */
+export function softCapped(x: Tensor, c: number): Tensor {
+  return tf.mul(tf.tanh(tf.div(x, c)), c);
 }

@@ -1,6 +1,6 @@
 export { activations } from './activations.js';
 export type { ActivationName } from './activations.js';
-export { attention, causalBias, maskBias, mergeHeads, splitHeads } from './attention.js';
+export { attention, causalBias, maskBias, mergeHeads, softCapped, splitHeads } from './attention.js';
 export type { AttentionOptions } from './attention.js';
 export { softmaxCrossEntropy } from './cross-entropy.js';
 export { dropout } from './dropout.js';

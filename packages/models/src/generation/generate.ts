@@ -189,15 +189,23 @@ async function writeAll(
   });
   const longest = Math.max(...prompts.map(({ length }) => length));
   const capacity = roomFor(Math.min(longest + settings.maxNewTokens - 1, decoding.maxTokens), decoding);
-  let { logits, kept } = await readPrompts(writer, prompts, roomFor(longest, decoding), capacity);
+  const readAll = (rows: readonly ArrayLike<number>[], tokens: number): Promise<Passed> =>
+    readPrompts(writer, rows, roomFor(tokens, decoding), capacity);
+  let { logits, kept } = await readAll(prompts, longest);
   try {
-    for (;;) {
+    for (let tokens = longest + 1; ; tokens++) {
       options.signal?.throwIfAborted();
       for (const text of texts) {
         if (!text.ended) await writeOne(text, logits(text.prompt), writer, settings, options);
       }
       if (texts.every(({ ended }) => ended)) break;
-      const next = await readTokens(writer, texts, kept, capacity);
+      const next =
+        tokens === decoding.rereadAt
+          ? await readAll(
+              texts.map(({ ids }) => ids),
+              tokens,
+            )
+          : await readTokens(writer, texts, kept, capacity);
       releaseAll(executor, kept);
       ({ logits, kept } = next);
     }

@@ -41,7 +41,7 @@ function bareScope(scope: Scope, bare: (path: string) => string): Scope {
     linear: (path, x) => scope.linear(bare(path), x),
     embedding: (path, ids) => scope.embedding(bare(path), ids),
     layerNorm: (path, x, epsilon) => scope.layerNorm(bare(path), x, epsilon),
-    rmsNorm: (path, x, epsilon) => scope.rmsNorm(bare(path), x, epsilon),
+    rmsNorm: (path, x, ...rest) => scope.rmsNorm(bare(path), x, ...rest),
     weight: (name) => scope.weight(bare(name)),
   };
 }

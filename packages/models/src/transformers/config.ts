@@ -100,6 +100,31 @@ function integer(
   );
 }
 
+/** A setting that counts something, or null for none. @throws CheckpointError unless it is a positive integer or null. */
+export function positiveIntegerOrNull(config: ConfigFile, name: string, fallback: number | null): number | null {
+  const value = setting(config, name);
+  if (value === null || (value === undefined && fallback === null)) return null;
+  return positiveInteger(config, name, fallback ?? undefined);
+}
+
+/**
+ * A setting with a value for each of `length` places.
+ * @throws CheckpointError unless it is a list of that length whose values are all as `isValue` has them, `expected` in words.
+ */
+export function listOf<T>(
+  config: ConfigFile,
+  name: string,
+  length: number,
+  { isValue, expected }: { readonly isValue: (value: unknown) => value is T; readonly expected: string },
+): readonly T[] {
+  const values = setting(config, name);
+  if (Array.isArray(values) && values.length === length && values.every(isValue)) return values;
+  throw new CheckpointError(
+    `${config.file}: '${name}' must be a list of ${length} ${expected}, got ${shown(values)}`,
+    config.file,
+  );
+}
+
 /** A setting that is on or off. @throws CheckpointError unless it is one. */
 export function boolean(config: ConfigFile, name: string, fallback: boolean): boolean {
   const value = setting(config, name) ?? fallback;
@@ -125,6 +150,13 @@ export function activation(config: ConfigFile, name: string, fallback: Activatio
 /** An activation among the settings that a network's identity is made of: `usual` is none of them. */
 export function ownActivation(name: ActivationName, usual: ActivationName): Readonly<Record<string, number>> {
   return name === usual ? {} : { [`activation.${name}`]: 1 };
+}
+
+/** A setting above 0, or null for none. @throws CheckpointError unless it is one. */
+export function positiveNumberOrNull(config: ConfigFile, name: string, fallback: number | null): number | null {
+  const value = setting(config, name);
+  if (value === null || (value === undefined && fallback === null)) return null;
+  return positiveNumber(config, name, fallback ?? undefined);
 }
 
 /**

@@ -1,0 +1,73 @@
+import type { Task } from '@peftjs/core/method';
+import type { Architecture } from '../architecture.js';
+import { rotaryDecoder } from '../rotary-decoder.js';
+import { ropeIn, type RopeConfig, type TurnedHeads } from '../rope.js';
+import {
+  positiveInteger,
+  refuseUnless,
+  section,
+  setting,
+  type ConfigFile,
+  type ModelType,
+} from '../transformers/config.js';
+import { decoderSettings, layerTypes, typedLayers, type LayerType } from './decoder-settings.js';
+import { gemma2Settings, gemmaSettings } from './gemma.js';
+
+/**
+ * The text model of Gemma 3 as transformers saves it (Gemma Team, 2025): Gemma 2 with norms of each head's queries and keys in the
+ * place of soft-capped scores, and frequencies of their own for layers with a window, which are five of six.
+ */
+export const gemma3TextType: ModelType = {
+  name: 'gemma3_text',
+  savedBy: 'Gemma3TextModel, Gemma3ForCausalLM or Gemma3TextForSequenceClassification',
+  prefix: 'model.',
+  inert: ['hidden_act', 'cache_implementation'], // transformers reads `hidden_activation`
+  architecture,
+};
+
+/** What a config.json leaves out is as transformers has it. */
+function architecture(config: ConfigFile, task: Task): Architecture {
+  const settings = decoderSettings(config, {
+    vocabSize: 262_208,
+    hiddenSize: 2304,
+    intermediateSize: 9216,
+    numHiddenLayers: 26,
+    numAttentionHeads: 8,
+    numKeyValueHeads: 4,
+    headDim: 256,
+    maxPositionEmbeddings: 131_072,
+    tieWordEmbeddings: true,
+  });
+  refuseUnless(config, 'attn_logit_softcapping', null);
+  const pattern = positiveInteger(config, 'sliding_window_pattern', 6);
+  const types = layerTypes(config, settings, (layer) =>
+    (layer + 1) % pattern === 0 ? 'full_attention' : 'sliding_attention',
+  );
+  const window = positiveInteger(config, 'sliding_window', 4096);
+  const ropes = ropesOf(config, settings);
+  return rotaryDecoder(
+    {
+      ...gemmaSettings(config, settings),
+      ...gemma2Settings(config, null),
+      name: 'gemma3_text',
+      queryKeyNorm: 'head',
+      classifies: { texts: true, tokens: false },
+      layers: typedLayers(config, settings, { types, window, rope: (type) => ropes[type] }),
+    },
+    task,
+  );
+}
+
+/** One for each type of layer. The earlier form has a scaling for those that attend to all tokens, and the base of the others apart. */
+function ropesOf(config: ConfigFile, heads: TurnedHeads): Readonly<Record<LayerType, RopeConfig>> {
+  const rope = (own: ConfigFile, theta: number, thetaName: string): RopeConfig => {
+    refuseUnless(own, 'truncate', true); // transformers does not find it there
+    return ropeIn(own, { config, heads, defaults: { theta, thetaName } });
+  };
+  const [earlier, later] = [section(config, 'rope_scaling'), section(config, 'rope_parameters')];
+  const [all, near] = [section(later, 'full_attention'), section(later, 'sliding_attention')];
+  return {
+    full_attention: rope(setting(config, 'rope_scaling') ? earlier : all, 1_000_000, 'rope_theta'),
+    sliding_attention: rope(near, 10_000, 'rope_local_base_freq'),
+  };
+}

@@ -1,0 +1,46 @@
+import type { Task } from '@peftjs/core/method';
+import type { Architecture } from '../architecture.js';
+import { rotaryDecoder } from '../rotary-decoder.js';
+import { ropeSettings } from '../rope.js';
+import {
+  activation,
+  positiveIntegerOrNull,
+  refuseUnless,
+  type ConfigFile,
+  type ModelType,
+} from '../transformers/config.js';
+import { decoderSettings, evenLayers, PRE_NORMS } from './decoder-settings.js';
+
+/** Mistral as transformers saves it: Llama's network, whose tokens attend to a window (Jiang et al., 2023), or to all where it is null. */
+export const mistralType: ModelType = {
+  name: 'mistral',
+  savedBy: 'MistralModel, MistralForCausalLM or MistralForSequenceClassification',
+  prefix: 'model.',
+  architecture,
+};
+
+/** What a config.json leaves out is as in Mistral 7B v0.1, as transformers has it. */
+function architecture(config: ConfigFile, task: Task): Architecture {
+  const settings = decoderSettings(config, {
+    vocabSize: 32_000,
+    hiddenSize: 4096,
+    intermediateSize: 14_336,
+    numHiddenLayers: 32,
+    numAttentionHeads: 32,
+    numKeyValueHeads: 8,
+    maxPositionEmbeddings: 131_072,
+  });
+  refuseUnless(config, 'attention_bias', false);
+  const rope = ropeSettings(config, settings);
+  const window = positiveIntegerOrNull(config, 'sliding_window', 4096);
+  return rotaryDecoder(
+    {
+      ...settings,
+      name: 'mistral',
+      norms: PRE_NORMS,
+      hiddenAct: activation(config, 'hidden_act', 'silu'),
+      layers: evenLayers(config, settings, { rope, window }),
+    },
+    task,
+  );
+}

@@ -1,0 +1,43 @@
+import type { Task } from '@peftjs/core/method';
+import type { Architecture } from '../architecture.js';
+import { rotaryDecoder } from '../rotary-decoder.js';
+import { ropeSettings } from '../rope.js';
+import { activation, type ConfigFile, type ModelType } from '../transformers/config.js';
+import { attentionBiases, decoderSettings, evenLayers } from './decoder-settings.js';
+
+/**
+ * OLMo 2 as transformers saves it (OLMo Team, 2025): Llama's network with norms after attention and the feed-forward module in the
+ * place of before them, and norms of all queries and of all keys.
+ */
+export const olmo2Type: ModelType = {
+  name: 'olmo2',
+  savedBy: 'Olmo2Model, Olmo2ForCausalLM or Olmo2ForSequenceClassification',
+  prefix: 'model.',
+  architecture,
+};
+
+/** What a config.json leaves out is as in OLMo 2 7B, as transformers has it. */
+function architecture(config: ConfigFile, task: Task): Architecture {
+  const settings = decoderSettings(config, {
+    vocabSize: 50_304,
+    hiddenSize: 4096,
+    intermediateSize: 11_008,
+    numHiddenLayers: 32,
+    numAttentionHeads: 32,
+    maxPositionEmbeddings: 2048,
+    rmsNormEps: 1e-5,
+  });
+  return rotaryDecoder(
+    {
+      ...settings,
+      name: 'olmo2',
+      norms: { afterAttention: 'post_attention_layernorm', afterFeedForward: 'post_feedforward_layernorm' },
+      queryKeyNorm: 'all',
+      ...attentionBiases(config),
+      hiddenAct: activation(config, 'hidden_act', 'silu'),
+      classifies: { texts: true, tokens: false },
+      layers: evenLayers(config, settings, { rope: ropeSettings(config, settings) }),
+    },
+    task,
+  );
+}

@@ -1,0 +1,60 @@
+import type { Task } from '@peftjs/core/method';
+import type { Architecture } from '../architecture.js';
+import { rotaryDecoder } from '../rotary-decoder.js';
+import { ropeSettings } from '../rope.js';
+import {
+  activation,
+  positiveIntegerOrNull,
+  refuseUnless,
+  type ConfigFile,
+  type ModelType,
+} from '../transformers/config.js';
+import { decoderSettings, evenLayers, PRE_NORMS } from './decoder-settings.js';
+
+/**
+ * Phi-3 and Phi-4 as transformers saves them (Abdin et al., 2024): Llama's network with queries, keys and values in one module, the
+ * gate and what it opens in another, and longrope.
+ */
+export const phi3Type: ModelType = {
+  name: 'phi3',
+  savedBy: 'Phi3Model, Phi3ForCausalLM or Phi3ForSequenceClassification',
+  prefix: 'model.',
+  inert: ['original_max_position_embeddings', 'interpolate_factor', 'full_attn_mod'], // the first is of longrope alone
+  architecture,
+};
+
+/** Earlier files call longrope otherwise. */
+const ROPE_KINDS = { default: 'default', longrope: 'longrope', su: 'longrope', yarn: 'longrope' } as const;
+
+/** What a config.json leaves out is as in Phi-3 mini, as transformers has it. */
+function architecture(config: ConfigFile, task: Task): Architecture {
+  const settings = decoderSettings(config, {
+    vocabSize: 32_064,
+    hiddenSize: 3072,
+    intermediateSize: 8192,
+    numHiddenLayers: 32,
+    numAttentionHeads: 32,
+    maxPositionEmbeddings: 4096,
+    rmsNormEps: 1e-5,
+  });
+  for (const name of ['attention_bias', 'mlp_bias', 'lm_head_bias']) refuseUnless(config, name, false);
+  const rope = ropeSettings(config, settings, {
+    isPartial: true,
+    kinds: ROPE_KINDS,
+    originalMaxPositionEmbeddings: 4096,
+  });
+  const window = positiveIntegerOrNull(config, 'sliding_window', null);
+  const { scaling } = rope;
+  return rotaryDecoder(
+    {
+      ...settings,
+      name: 'phi3',
+      norms: PRE_NORMS,
+      isFused: true,
+      hiddenAct: activation(config, 'hidden_act', 'silu'),
+      layers: evenLayers(config, settings, { rope, window }),
+      ...(scaling.kind === 'longrope' && { rereadAt: scaling.originalMaxPositionEmbeddings + 1 }),
+    },
+    task,
+  );
+}

@@ -1,0 +1,78 @@
+import type { Task } from '@peftjs/core/method';
+import type { Architecture } from '../architecture.js';
+import { rotaryDecoder, type RotaryLayer } from '../rotary-decoder.js';
+import { ropeSettings } from '../rope.js';
+import {
+  activation,
+  boolean,
+  listOf,
+  positiveInteger,
+  positiveIntegerOrNull,
+  setting,
+  type ConfigFile,
+  type ModelType,
+} from '../transformers/config.js';
+import {
+  attentionBiases,
+  decoderSettings,
+  layerTypes,
+  PRE_NORMS,
+  typedLayers,
+  type DecoderSettings,
+} from './decoder-settings.js';
+
+/** SmolLM3 as transformers saves it: Llama's network, in which every fourth layer knows no positions (NoPE; Yang et al., 2025). */
+export const smollm3Type: ModelType = {
+  name: 'smollm3',
+  savedBy: 'SmolLM3Model, SmolLM3ForCausalLM or SmolLM3ForSequenceClassification',
+  prefix: 'model.',
+  inert: ['max_window_layers', 'pretraining_tp'],
+  architecture,
+};
+
+/** What a config.json leaves out is as in SmolLM3 3B, as transformers has it. */
+function architecture(config: ConfigFile, task: Task): Architecture {
+  const settings = decoderSettings(config, {
+    vocabSize: 128_256,
+    hiddenSize: 2048,
+    intermediateSize: 11_008,
+    numHiddenLayers: 36,
+    numAttentionHeads: 16,
+    numKeyValueHeads: 4,
+    maxPositionEmbeddings: 32_768,
+    tieWordEmbeddings: true,
+  });
+  return rotaryDecoder(
+    {
+      ...settings,
+      name: 'smollm3',
+      norms: PRE_NORMS,
+      ...attentionBiases(config),
+      mlpBias: boolean(config, 'mlp_bias', false),
+      hiddenAct: activation(config, 'hidden_act', 'silu'),
+      layers: layersOf(config, settings),
+    },
+    task,
+  );
+}
+
+function layersOf(config: ConfigFile, settings: DecoderSettings): RotaryLayer[] {
+  const rope = ropeSettings(config, settings, { theta: 2_000_000 });
+  const turns = turningLayers(config, settings);
+  const window = positiveIntegerOrNull(config, 'sliding_window', null);
+  const slides = boolean(config, 'use_sliding_window', false) && window !== null;
+  const types = layerTypes(config, settings, (layer) =>
+    slides && turns[layer] === 0 ? 'sliding_attention' : 'full_attention',
+  );
+  return typedLayers(config, settings, { types, window, rope: (_, layer) => (turns[layer] === 1 ? rope : undefined) });
+}
+
+/** 1 for each layer that turns queries and keys: `no_rope_layers`, in spite of its name, or all but every n-th one. */
+function turningLayers(config: ConfigFile, { numHiddenLayers }: DecoderSettings): readonly number[] {
+  const interval = positiveInteger(config, 'no_rope_layer_interval', 4);
+  if ((setting(config, 'no_rope_layers') ?? null) === null) {
+    return Array.from({ length: numHiddenLayers }, (_, layer) => ((layer + 1) % interval === 0 ? 0 : 1));
+  }
+  const isValue = (value: unknown): value is number => value === 0 || value === 1;
+  return listOf(config, 'no_rope_layers', numHiddenLayers, { isValue, expected: 'times 0 or 1' });
+}

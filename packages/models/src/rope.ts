@@ -1,0 +1,319 @@
+/**
+ * Angles of rotary position embeddings (Su et al., 2021): position times theta^(-2 i / n), i = 0 .. n / 2 - 1, for the first n
+ * features of a head. For texts longer than those of pretraining these frequencies may be lowered, and the cosines and sines
+ * multiplied by an attention factor m:
+ *
+ *   linear     f / factor
+ *   llama3     f / factor for low frequencies, with a smooth passage to the high ones
+ *   yarn       f / factor for low frequencies, with a linear passage to the high ones; m = 0.1 ln(factor) + 1 (Peng et al., 2023)
+ *   longrope   f / short_i, or f / long_i for texts longer than those of pretraining; m = sqrt(1 + ln(factor) / ln(original length))
+ *              (Ding et al., 2024)
+ *   dynamic    f itself up to `max_position_embeddings` tokens, and longer texts are not read here
+ */
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import { CheckpointError } from '@peftjs/core/method';
+import type { RotaryOptions } from '@peftjs/core/nn';
+import type { Context } from './context.js';
+import { shown } from './json.js';
+import {
+  boolean,
+  listOf,
+  positiveInteger,
+  positiveNumber,
+  refuseUnless,
+  section,
+  setting,
+  type ConfigFile,
+} from './transformers/config.js';
+
+/** How the angles are made. */
+export interface RopeConfig {
+  readonly theta: number;
+  readonly scaling: RopeScaling;
+  /** The share of a head's features that are turned: the first ones. Default 1. */
+  readonly partialRotaryFactor?: number;
+}
+
+type RopeScaling =
+  | { readonly kind: 'default' }
+  | { readonly kind: 'linear'; readonly factor: number }
+  | {
+      readonly kind: 'llama3';
+      readonly factor: number;
+      readonly lowFreqFactor: number;
+      readonly highFreqFactor: number;
+      readonly originalMaxPositionEmbeddings: number;
+    }
+  | {
+      readonly kind: 'yarn';
+      readonly factor: number;
+      readonly attentionFactor: number;
+      readonly betaFast: number;
+      readonly betaSlow: number;
+      readonly originalMaxPositionEmbeddings: number;
+      /** Whether the passage begins and ends at whole features. */
+      readonly truncate: boolean;
+    }
+  | {
+      readonly kind: 'longrope';
+      readonly attentionFactor: number;
+      readonly shortFactor: readonly number[];
+      readonly longFactor: readonly number[];
+      readonly originalMaxPositionEmbeddings: number;
+    };
+
+/** Features of a head of `size` that are turned. */
+export function rotaryWidth({ partialRotaryFactor = 1 }: RopeConfig, size: number): number {
+  return Math.floor(size * partialRotaryFactor);
+}
+
+/** The frequencies of `width` features: [width / 2], float32 as in transformers. */
+export function ropeFrequencies({ theta, scaling }: RopeConfig, width: number, isLong = false): Float32Array {
+  const change = changeOf(scaling, { theta, width, isLong });
+  return Float32Array.from({ length: width / 2 }, (_, index) =>
+    change(Math.fround(1 / Math.fround(theta ** Math.fround((2 * index) / width))), index),
+  );
+}
+
+/** What becomes of the frequency of each pair of features. */
+type Change = (frequency: number, index: number) => number;
+
+interface Rotation {
+  readonly theta: number;
+  readonly width: number;
+  /** Whether the text is longer than those of pretraining. */
+  readonly isLong: boolean;
+}
+
+function changeOf(scaling: RopeScaling, rotation: Rotation): Change {
+  switch (scaling.kind) {
+    case 'default':
+      return (frequency) => frequency;
+    case 'linear':
+      return (frequency) => frequency / scaling.factor;
+    case 'llama3':
+      return llama3Change(scaling);
+    case 'yarn':
+      return yarnChange(scaling, rotation);
+    case 'longrope':
+      return (frequency, index) =>
+        frequency / ((rotation.isLong ? scaling.longFactor : scaling.shortFactor)[index] as number);
+  }
+}
+
+function llama3Change(scaling: RopeScaling & { readonly kind: 'llama3' }): Change {
+  const { factor, lowFreqFactor, highFreqFactor, originalMaxPositionEmbeddings } = scaling;
+  return (frequency) => {
+    const wavesInContext = (originalMaxPositionEmbeddings * frequency) / (2 * Math.PI);
+    if (wavesInContext > highFreqFactor) return frequency;
+    if (wavesInContext < lowFreqFactor) return frequency / factor;
+    const smooth = (wavesInContext - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
+    return ((1 - smooth) * frequency) / factor + smooth * frequency;
+  };
+}
+
+function yarnChange(scaling: RopeScaling & { readonly kind: 'yarn' }, { theta, width }: Rotation): Change {
+  const { factor, betaFast, betaSlow, originalMaxPositionEmbeddings, truncate } = scaling;
+  /** The pair of features that turns so many times over the texts of pretraining. */
+  const pairOf = (turns: number): number =>
+    (width * Math.log(originalMaxPositionEmbeddings / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  const [fast, slow] = [pairOf(betaFast), pairOf(betaSlow)];
+  const low = Math.max(truncate ? Math.floor(fast) : fast, 0);
+  const high = Math.min(truncate ? Math.ceil(slow) : slow, width - 1);
+  const span = low === high ? 0.001 : high - low;
+  return (frequency, index) => {
+    const lowered = Math.min(Math.max((index - low) / span, 0), 1);
+    return (frequency / factor) * lowered + frequency * (1 - lowered);
+  };
+}
+
+/**
+ * Cosines and sines of the angles of all positions that a pass may meet, [positions, width / 2] each, for heads of `size` features:
+ * computed in the step, in float32 as in transformers.
+ */
+export function ropeAngles(rope: RopeConfig, size: number, context: Context): RotaryOptions {
+  const width = rotaryWidth(rope, size);
+  const places = tf.expandDims(tf.range(0, context.reach, 1, 'float32'), 1); // [positions, 1]
+  const angles = tf.mul(places, frequencyTensor(rope, width, context)); // [positions, width / 2]
+  const [cos, sin] = [tf.cos(angles), tf.sin(angles)];
+  const factor = attentionFactorOf(rope);
+  return factor === 1 ? { cos, sin } : { cos: tf.mul(cos, factor), sin: tf.mul(sin, factor) };
+}
+
+/** [width / 2] */
+function frequencyTensor(rope: RopeConfig, width: number, context: Context): Tensor {
+  const frequencies = tf.tensor1d(ropeFrequencies(rope, width));
+  const { scaling } = rope;
+  if (scaling.kind !== 'longrope') return frequencies;
+  const isLong = tf.cast(tf.greater(context.length(), scaling.originalMaxPositionEmbeddings), 'float32');
+  const long = tf.tensor1d(ropeFrequencies(rope, width, true));
+  return tf.add(tf.mul(long, isLong), tf.mul(frequencies, tf.sub(1, isLong)));
+}
+
+function attentionFactorOf({ scaling }: RopeConfig): number {
+  return 'attentionFactor' in scaling ? scaling.attentionFactor : 1;
+}
+
+/** What an identity is made of: every number of a rope by name. */
+export function ropeNumbers({ theta, scaling, partialRotaryFactor }: RopeConfig): Record<string, number> {
+  const { kind: _, ...settings } = scaling;
+  const entries = Object.entries(settings).flatMap(([name, value]: [string, number | boolean | readonly number[]]) =>
+    typeof value === 'object'
+      ? value.map((each, index) => [`${name}.${index}`, each] as const)
+      : [[name, Number(value)] as const],
+  );
+  return {
+    ropeTheta: theta,
+    ...Object.fromEntries(entries),
+    ...(partialRotaryFactor !== undefined && { partialRotaryFactor }),
+  };
+}
+
+/** The heads that are turned, and the most tokens of a text. */
+export interface TurnedHeads {
+  readonly headDim: number;
+  readonly maxPositionEmbeddings: number;
+}
+
+/** A way to scale frequencies. */
+type RopeKind = RopeScaling['kind'] | 'dynamic';
+
+/** What a network has of its own. */
+export interface RopeDefaults {
+  /** Where config.json leaves it out. Default 10000. */
+  readonly theta?: number;
+  /** What config.json calls it outside of the scaling. Default 'rope_theta'. */
+  readonly thetaName?: string;
+  /** Whether a part of a head's features may be left as they are. Default: none. */
+  readonly isPartial?: boolean;
+  /** The length of the texts of pretraining, where config.json has none outside of the scaling. */
+  readonly originalMaxPositionEmbeddings?: number;
+  /** What the scalings are called that it reads. Default: {@link EVERY_KIND}. */
+  readonly kinds?: Readonly<Record<string, RopeKind>>;
+}
+
+const EVERY_KIND: Readonly<Record<string, RopeKind>> = {
+  default: 'default',
+  linear: 'linear',
+  dynamic: 'dynamic',
+  llama3: 'llama3',
+  yarn: 'yarn',
+  longrope: 'longrope',
+};
+
+/** What the settings of a rope are read with. */
+interface Around {
+  /** What they stand in. */
+  readonly config: ConfigFile;
+  readonly heads: TurnedHeads;
+  readonly defaults: RopeDefaults;
+}
+
+/**
+ * The settings of config.json, in today's form (`rope_parameters`) or the earlier one (`rope_theta`, `rope_scaling`).
+ * @throws CheckpointError for a kind of scaling that is not computed here, naming it.
+ */
+export function ropeSettings(config: ConfigFile, heads: TurnedHeads, defaults: RopeDefaults = {}): RopeConfig {
+  const [earlier, later] = [section(config, 'rope_scaling'), section(config, 'rope_parameters')];
+  return ropeIn(setting(config, 'rope_scaling') ? earlier : later, { config, heads, defaults });
+}
+
+/** The same of settings that lie anywhere in a config.json. */
+export function ropeIn(rope: ConfigFile, around: Around): RopeConfig {
+  const { config, heads, defaults } = around;
+  const { theta = 10_000, thetaName = 'rope_theta', isPartial = false } = defaults;
+  refuseUnless(config, 'rope_interleaved', false);
+  if (!isPartial) for (const place of [config, rope]) refuseUnless(place, 'partial_rotary_factor', 1);
+  const share = isPartial ? partialFactor(rope, around) : 1;
+  const base = positiveNumber(config, thetaName, theta);
+  const turned = {
+    theta: positiveNumber(rope, 'rope_theta', base),
+    ...(share !== 1 && { partialRotaryFactor: share }),
+  };
+  return { ...turned, scaling: scalingOf(rope, around, Math.floor(heads.headDim * share)) };
+}
+
+function partialFactor(rope: ConfigFile, { config, heads: { headDim } }: Around): number {
+  const name = 'partial_rotary_factor';
+  const factor = positiveNumber(rope, name, positiveNumber(config, name, 1));
+  const width = Math.floor(headDim * factor);
+  if (factor <= 1 && width > 0 && width % 2 === 0) return factor;
+  throw new CheckpointError(
+    `${rope.file}: '${name}' must be a share of at most 1 that makes an even number of ${headDim} features, got ${factor}`,
+    rope.file,
+  );
+}
+
+function scalingOf(rope: ConfigFile, around: Around, width: number): RopeScaling {
+  const kind = kindOf(rope, around.defaults.kinds ?? EVERY_KIND);
+  if (kind === 'default') return { kind };
+  if (kind === 'longrope') return longrope(rope, around, width);
+  const factor = positiveNumber(rope, 'factor');
+  if (kind === 'dynamic') return { kind: 'default' };
+  if (kind === 'linear') return { kind, factor };
+  const originalMaxPositionEmbeddings = originalLength(rope, around);
+  if (kind === 'yarn') return yarn(rope, { factor, originalMaxPositionEmbeddings });
+  return {
+    kind,
+    factor,
+    lowFreqFactor: positiveNumber(rope, 'low_freq_factor'),
+    highFreqFactor: positiveNumber(rope, 'high_freq_factor'),
+    originalMaxPositionEmbeddings,
+  };
+}
+
+function kindOf(rope: ConfigFile, kinds: Readonly<Record<string, RopeKind>>): RopeKind {
+  const [today, before] = [setting(rope, 'rope_type'), setting(rope, 'type')];
+  const name = today ?? before ?? 'default';
+  const kind = typeof name === 'string' && Object.hasOwn(kinds, name) ? kinds[name] : undefined;
+  if (kind) return kind;
+  const known = Object.keys(kinds).map((each) => shown(each));
+  throw new CheckpointError(
+    `${rope.file}: 'rope_type' must be one of ${known.join(', ')}, got ${shown(name)}, which is not supported`,
+    rope.file,
+  );
+}
+
+/** What stands beside the scaling comes before what stands within it. */
+function originalLength(rope: ConfigFile, { config, heads: { maxPositionEmbeddings }, defaults }: Around): number {
+  const name = 'original_max_position_embeddings';
+  const within = positiveInteger(rope, name, maxPositionEmbeddings);
+  return positiveInteger(config, name, defaults.originalMaxPositionEmbeddings ?? within);
+}
+
+type Lengths = Readonly<Record<'factor' | 'originalMaxPositionEmbeddings', number>>;
+
+function yarn(rope: ConfigFile, { factor, originalMaxPositionEmbeddings }: Lengths): RopeScaling {
+  const scale = (weight: number): number => (factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1);
+  const weighted = (name: string): number => scale(positiveNumber(rope, name));
+  const scales = ['mscale', 'mscale_all_dim'].map((name) => Boolean(setting(rope, name)));
+  const usual = scales.every(Boolean) ? weighted('mscale') / weighted('mscale_all_dim') : scale(1);
+  return {
+    kind: 'yarn',
+    factor,
+    attentionFactor: positiveNumber(rope, 'attention_factor', usual),
+    betaFast: positiveNumber(rope, 'beta_fast', 32),
+    betaSlow: positiveNumber(rope, 'beta_slow', 1),
+    originalMaxPositionEmbeddings,
+    truncate: boolean(rope, 'truncate', true),
+  };
+}
+
+function longrope(rope: ConfigFile, around: Around, width: number): RopeScaling {
+  const originalMaxPositionEmbeddings = originalLength(rope, around);
+  const factor = positiveNumber(rope, 'factor', around.heads.maxPositionEmbeddings / originalMaxPositionEmbeddings);
+  const usual = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalMaxPositionEmbeddings));
+  return {
+    kind: 'longrope',
+    attentionFactor: positiveNumber(rope, 'attention_factor', usual),
+    shortFactor: factors(rope, 'short_factor', width),
+    longFactor: factors(rope, 'long_factor', width),
+    originalMaxPositionEmbeddings,
+  };
+}
+
+function factors(rope: ConfigFile, name: string, width: number): readonly number[] {
+  const isValue = (value: unknown): value is number => typeof value === 'number' && value > 0 && Number.isFinite(value);
+  return listOf(rope, name, width / 2, { isValue, expected: 'numbers above 0' });
+}

@@ -1,0 +1,389 @@
+/**
+ * Decoders of the form of Llama (Touvron et al., 2023): words, then transformer layers with rotary positions of which no token looks
+ * ahead, and the heads of transformers. What one of them has of its own (a norm more, a window, a factor) is a setting.
+ *
+ *   x0 = e w                                             rows of the table of words
+ *   a  = x + r N2(Attention(N1(x)) W_o)                  softmax(s q' k'^T + bias) v in each head; q' = R Nq(q), k' = R Nk(k),
+ *                                                        where R turns by the position
+ *   x' = a + r N4((act(m W_g) * m W_u) W_d)              m = N3(a)
+ *   h  = N(x_L)                                          N(x) = x / rms(x) * (gain + offset), or x itself where there is no norm
+ *   of a text       h[last token] W_s
+ *   of tokens       h W_c + b_c
+ *   the next token  cap(h W_l / d)                       W_l: lm_head, or the transposed table of words; cap(z) = c tanh(z / c)
+ *   encode          h[last token]
+ *
+ * Heads of keys and values may be shared by several heads of queries. Which W have a bias is a setting.
+ */
+import {
+  embeddingSite,
+  layerNormSite,
+  linearSite,
+  type Place,
+  type Scope,
+  type Site,
+  type Task,
+  type Tensors,
+} from '@peftjs/core/method';
+import { activations, attention, rotary, softCapped, type ActivationName, type RotaryOptions } from '@peftjs/core/nn';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import { batchInput, type Architecture, type Network } from './architecture.js';
+import { ropeAngles, ropeNumbers, type RopeConfig } from './rope.js';
+import type { Biases, Context } from './context.js';
+import { decoder } from './decoder.js';
+import { checkTokens, lastToken, type LastToken } from './reading.js';
+import { ownActivation } from './transformers/config.js';
+
+/** The settings of config.json that the network depends on, under their names there, and what is fixed for an architecture. */
+export interface RotaryDecoderConfig {
+  /** What the network is called. */
+  readonly name: string;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly numAttentionHeads: number;
+  /** Divides `numAttentionHeads`. */
+  readonly numKeyValueHeads: number;
+  /** An even number. */
+  readonly headDim: number;
+  readonly maxPositionEmbeddings: number;
+  readonly rmsNormEps: number;
+  readonly tieWordEmbeddings: boolean;
+  /** Between the two parts of a feed-forward module. */
+  readonly hiddenAct: ActivationName;
+  /** Each layer, the first one first. */
+  readonly layers: readonly RotaryLayer[];
+  /** The norms of a layer. */
+  readonly norms: LayerNorms;
+  /** Added to the gain of every norm. Default 0. */
+  readonly normOffset?: number;
+  /** What is normalised of queries and keys, before they are turned: each head, or all together. Default: nothing. */
+  readonly queryKeyNorm?: 'head' | 'all';
+  /** Whether queries, keys and values have a bias. Default false. */
+  readonly qkvBias?: boolean;
+  /** Whether the attention's output has one. Default false. */
+  readonly outputBias?: boolean;
+  /** Whether the feed-forward modules have one. Default false. */
+  readonly mlpBias?: boolean;
+  /** Whether q, k and v are one module, `qkv_proj`, and the gate and what it opens another, `gate_up_proj`. Default false. */
+  readonly isFused?: boolean;
+  /** s, the factor of the scores. Default 1 / sqrt(headDim). */
+  readonly attentionScale?: number;
+  /** Where the scores are capped. Default: nowhere. */
+  readonly attentionSoftcap?: number;
+  /** c, where the language model's logits are capped. Default: nowhere. */
+  readonly logitSoftcap?: number;
+  /** d, which divides the language model's logits. Default 1. */
+  readonly logitDivisor?: number;
+  /** e, the factor of the words. Default 1. */
+  readonly embeddingScale?: number;
+  /** r, the factor of what a layer adds. Default 1. */
+  readonly residualScale?: number;
+  /** Which classifiers transformers has. Default: of texts and of tokens. */
+  readonly classifies?: { readonly texts: boolean; readonly tokens: boolean };
+  /** The length from which on a text that is being written is read anew, as {@link decoder} has it. */
+  readonly rereadAt?: number;
+}
+
+/** What layers differ in. */
+export interface RotaryLayer {
+  /** How many tokens each one attends to, itself and those before it. Default: all of them. */
+  readonly window?: number;
+  /** How queries and keys are turned. Default: not at all. */
+  readonly rope?: RopeConfig;
+}
+
+/** The names of a layer's norms, N1 to N4; what has no name is not normalised. */
+export interface LayerNorms {
+  readonly beforeAttention?: string;
+  readonly afterAttention?: string;
+  readonly beforeFeedForward?: string;
+  readonly afterFeedForward?: string;
+}
+
+const WORDS = 'model.embed_tokens';
+const FINAL_NORM = 'model.norm';
+
+/** The network of a configuration for a task. */
+export function rotaryDecoder(config: RotaryDecoderConfig, task: Task): Architecture {
+  const { hiddenSize, layers, numKeyValueHeads, headDim, vocabSize, tieWordEmbeddings, rereadAt } = config;
+  const { texts, tokens } = config.classifies ?? { texts: true, tokens: true };
+  return decoder(
+    network(config),
+    {
+      width: hiddenSize,
+      last: (...pass) => lastTokenHidden(config, ...pass),
+      every: (...pass) => everyHidden(config, ...pass),
+      layers: layers.length,
+      keyWidth: numKeyValueHeads * headDim,
+      ofTexts: texts ? 'score' : null,
+      ofTokens: tokens ? 'score' : null,
+      table: WORDS,
+      words: vocabSize,
+      tied: tieWordEmbeddings,
+      finish: (logits) => finished(config, logits),
+      ...(rereadAt !== undefined && { rereadAt }),
+    },
+    task,
+  );
+}
+
+function network(config: RotaryDecoderConfig): Omit<Network, 'encode'> {
+  const { name, vocabSize, hiddenSize, maxPositionEmbeddings, layers, isFused } = config;
+  return {
+    name,
+    maxTokens: maxPositionEmbeddings,
+    settings: numbersOf(config),
+    sites: [
+      embeddingSite(WORDS, vocabSize, hiddenSize),
+      ...layers.flatMap((_, layer) => layerSites(config, layer)),
+      rmsNormSite(FINAL_NORM, hiddenSize),
+    ],
+    encodeOnly: [],
+    defaultTargetModules: isFused ? ['qkv_proj'] : ['q_proj', 'v_proj'],
+    lookups: [{ site: WORDS, ids: 'inputIds' }],
+  };
+}
+
+/** What an identity is made of: the numbers that no shape shows. The first layer's rope is told once. */
+function numbersOf(config: RotaryDecoderConfig): Record<string, number> {
+  const { numAttentionHeads, headDim, rmsNormEps, layers } = config;
+  const usual = layers.find(({ rope }) => rope)?.rope;
+  const own = layers.flatMap(({ window, rope }, layer) => [
+    ...(window === undefined ? [] : [[`window.${layer}`, window] as const]),
+    ...(rope === usual ? [] : Object.entries(rope ? ropeNumbers(rope) : { ropeTheta: 0 })).map(
+      ([name, value]) => [`${name}.${layer}`, value] as const,
+    ),
+  ]);
+  const optional = [
+    'normOffset',
+    'attentionScale',
+    'attentionSoftcap',
+    'logitSoftcap',
+    'logitDivisor',
+    'embeddingScale',
+    'residualScale',
+  ] as const;
+  return {
+    numAttentionHeads,
+    headDim,
+    rmsNormEps,
+    ...(usual && ropeNumbers(usual)),
+    ...ownActivation(config.hiddenAct, 'silu'),
+    ...Object.fromEntries(optional.flatMap((name) => (config[name] === undefined ? [] : [[name, config[name]]]))),
+    ...Object.fromEntries(own),
+  };
+}
+
+function layerSites(config: RotaryDecoderConfig, layer: number): Site[] {
+  const { hiddenSize, intermediateSize, isFused, queryKeyNorm, outputBias = false, mlpBias = false } = config;
+  const { beforeAttention, afterAttention, beforeFeedForward, afterFeedForward } = config.norms;
+  const path = layerPath(layer);
+  const [queries, keys] = widths(config);
+  const norm = (name: string | undefined, width = hiddenSize): Site[] =>
+    name === undefined ? [] : [rmsNormSite(`${path}.${name}`, width, { layer })];
+  const linear = (name: string, sizes: readonly [number, number], role: Place['role'], hasBias: boolean): Site => ({
+    ...linearSite(`${path}.${name}`, ...sizes, { role, layer } as Place),
+    hasBias,
+  });
+  const qkv = (name: string, width: number, role: Place['role']): Site =>
+    linear(`self_attn.${name}`, [hiddenSize, width], role, config.qkvBias ?? false);
+  const inner = (name: string, width: number): Site => linear(`mlp.${name}`, [hiddenSize, width], 'ffn.in', mlpBias);
+  const isByHead = queryKeyNorm === 'head';
+  return [
+    ...norm(beforeAttention),
+    ...(isFused
+      ? [qkv('qkv_proj', queries + 2 * keys, 'attention.qkv')]
+      : [
+          qkv('q_proj', queries, 'attention.query'),
+          qkv('k_proj', keys, 'attention.key'),
+          qkv('v_proj', keys, 'attention.value'),
+        ]),
+    ...(queryKeyNorm
+      ? [
+          ...norm('self_attn.q_norm', isByHead ? config.headDim : queries),
+          ...norm('self_attn.k_norm', isByHead ? config.headDim : keys),
+        ]
+      : []),
+    linear('self_attn.o_proj', [queries, hiddenSize], 'attention.output', outputBias),
+    ...norm(afterAttention),
+    ...norm(beforeFeedForward),
+    ...(isFused
+      ? [inner('gate_up_proj', 2 * intermediateSize)]
+      : [inner('gate_proj', intermediateSize), inner('up_proj', intermediateSize)]),
+    linear('mlp.down_proj', [intermediateSize, hiddenSize], 'ffn.out', mlpBias),
+    ...norm(afterFeedForward),
+  ];
+}
+
+/** Features of all heads of queries, and of all heads of keys. */
+function widths({ numAttentionHeads, numKeyValueHeads, headDim }: RotaryDecoderConfig): readonly [number, number] {
+  return [numAttentionHeads * headDim, numKeyValueHeads * headDim];
+}
+
+/** A norm that scales and does not shift. */
+function rmsNormSite(path: string, width: number, place: Place = {}): Site {
+  return { ...layerNormSite(path, width, place), hasBias: false };
+}
+
+function layerPath(layer: number): string {
+  return `model.layers.${layer}`;
+}
+
+/** inputIds [B, S] int32 -> [B, S, H] */
+function everyHidden(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, context: Context): Tensor {
+  const below = belowLast(config, scope, inputs, context);
+  return normed(config, scope, FINAL_NORM, transformerLayer(config, scope, config.layers.length - 1, below));
+}
+
+/** The last layer but for its keys and values is computed for the last token alone: [B, S] -> [B, 1, H]. */
+function lastTokenHidden(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, context: Context): Tensor {
+  const below = belowLast(config, scope, inputs, context);
+  const only = lastToken(batchInput(inputs, 'attentionMask'));
+  const last = transformerLayer(config, scope, config.layers.length - 1, { ...below, only });
+  return normed(config, scope, FINAL_NORM, last);
+}
+
+/** What the last layer is given. */
+function belowLast(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, context: Context): LayerInputs {
+  const ids = batchInput(inputs, 'inputIds');
+  checkTokens(config.name, ids, config.maxPositionEmbeddings);
+  const pass = passOf(config, context);
+  let x = scaled(scope.embedding(WORDS, ids), config.embeddingScale); // [B, S, H]
+  for (let layer = 0; layer < config.layers.length - 1; layer++) {
+    x = transformerLayer(config, scope, layer, { x, pass });
+  }
+  return { x, pass };
+}
+
+/** What layers share: computed once in a pass. */
+interface Pass {
+  readonly context: Context;
+  readonly angles: ReadonlyMap<RopeConfig, RotaryOptions>;
+  readonly within: ReadonlyMap<number, Biases>;
+}
+
+function passOf({ layers, headDim }: RotaryDecoderConfig, context: Context): Pass {
+  const ropes = new Set(layers.flatMap(({ rope }) => (rope ? [rope] : [])));
+  const windows = new Set(layers.flatMap(({ window }) => (window === undefined ? [] : [window])));
+  return {
+    context,
+    angles: new Map(Array.from(ropes, (rope) => [rope, ropeAngles(rope, headDim, context)])),
+    within: new Map(Array.from(windows, (window) => [window, context.within(window)])),
+  };
+}
+
+/** What a layer computes with. */
+interface LayerInputs {
+  /** All tokens: [B, S, H]. */
+  readonly x: Tensor;
+  readonly pass: Pass;
+  /** The token that it is computed for; left out, it is computed for all of them. */
+  readonly only?: LastToken;
+}
+
+/** x [B, S, H] -> [B, Q, H] */
+function transformerLayer(config: RotaryDecoderConfig, scope: Scope, layer: number, inputs: LayerInputs): Tensor {
+  const { x, only } = inputs;
+  const { beforeAttention, afterAttention, beforeFeedForward, afterFeedForward } = config.norms;
+  const path = layerPath(layer);
+  const norm = (name: string | undefined, states: Tensor): Tensor =>
+    name === undefined ? states : normed(config, scope, `${path}.${name}`, states);
+  const added = (states: Tensor, change: Tensor): Tensor => tf.add(states, scaled(change, config.residualScale));
+  const context = attended(config, scope, layer, { ...inputs, x: norm(beforeAttention, x) }); // [B, Q, heads * size]
+  const mixed = norm(afterAttention, scope.linear(`${path}.self_attn.o_proj`, context)); // [B, Q, H]
+  const a = added(only ? only.read(x) : x, mixed);
+  const inner = gated(config, scope, path, norm(beforeFeedForward, a)); // [B, Q, intermediate]
+  return added(a, norm(afterFeedForward, scope.linear(`${path}.mlp.down_proj`, inner))); // [B, Q, H]
+}
+
+/** m [B, Q, H] -> act(m W_g) * m W_u, [B, Q, intermediate] */
+function gated(config: RotaryDecoderConfig, scope: Scope, path: string, m: Tensor): Tensor {
+  const { hiddenAct, isFused } = config;
+  const activation = activations[hiddenAct];
+  if (!isFused) {
+    const gate = activation(scope.linear(`${path}.mlp.gate_proj`, m));
+    return tf.mul(gate, scope.linear(`${path}.mlp.up_proj`, m));
+  }
+  const [gate, up] = tf.split(scope.linear(`${path}.mlp.gate_up_proj`, m), 2, 2) as [Tensor, Tensor];
+  return tf.mul(activation(gate), up);
+}
+
+/** Normalised x [B, S, H] -> what its tokens read of those that they attend to, [B, Q, heads * size]. */
+function attended(config: RotaryDecoderConfig, scope: Scope, layer: number, inputs: LayerInputs): Tensor {
+  const { numAttentionHeads, numKeyValueHeads, attentionScale, attentionSoftcap } = config;
+  const { context, angles, within } = inputs.pass;
+  const { window, rope } = config.layers[layer] as RotaryLayer;
+  const turned = (states: Tensor, positions = context.positions): Tensor => {
+    const own = rope && angles.get(rope);
+    return own ? turnedHeads(config, states, { ...own, ...(positions && { positions }) }) : states;
+  };
+  const { q, k, v } = projected(config, scope, layer, inputs);
+  const { keys, values } = context.attended(layer, { keys: turned(k), values: v }); // [B, keys, keyHeads * size]
+  const { bias, lastBias } = window === undefined ? context : (within.get(window) as Biases);
+  return attention(turned(q, inputs.only?.positions), keys, values, {
+    heads: numAttentionHeads,
+    keyHeads: numKeyValueHeads,
+    maskBias: inputs.only ? lastBias : bias,
+    ...(attentionScale !== undefined && { scale: attentionScale }),
+    ...(attentionSoftcap !== undefined && { softcap: attentionSoftcap }),
+  });
+}
+
+/** Queries [B, Q, heads * size], keys and values [B, S, keyHeads * size], not yet turned. */
+function projected(
+  config: RotaryDecoderConfig,
+  scope: Scope,
+  layer: number,
+  { x, only }: LayerInputs,
+): Readonly<Record<'q' | 'k' | 'v', Tensor>> {
+  const path = `${layerPath(layer)}.self_attn`;
+  const read = (states: Tensor): Tensor => (only ? only.read(states) : states);
+  const norm = (name: string, states: Tensor): Tensor =>
+    config.queryKeyNorm ? normedHeads(config, scope, `${path}.${name}`, states) : states;
+  if (config.isFused) {
+    const [queries, keys] = widths(config);
+    const qkv = scope.linear(`${path}.qkv_proj`, x); // [B, S, (heads + 2 keyHeads) * size]
+    const [q, k, v] = tf.split(qkv, [queries, keys, keys], 2) as [Tensor, Tensor, Tensor];
+    return { q: norm('q_norm', read(q)), k: norm('k_norm', k), v };
+  }
+  return {
+    q: norm('q_norm', scope.linear(`${path}.q_proj`, read(x))),
+    k: norm('k_norm', scope.linear(`${path}.k_proj`, x)),
+    v: scope.linear(`${path}.v_proj`, x),
+  };
+}
+
+/** [B, S, heads * size], each head by itself or all together. */
+function normedHeads(config: RotaryDecoderConfig, scope: Scope, path: string, states: Tensor): Tensor {
+  if (config.queryKeyNorm === 'all') return normed(config, scope, path, states);
+  const [batch, tokens, features] = states.shape as [number, number, number];
+  const heads = tf.reshape(states, [batch, tokens, features / config.headDim, config.headDim]);
+  return tf.reshape(normed(config, scope, path, heads), states.shape);
+}
+
+/** Of every head the first features, as many as there are angles for: [B, S, heads * size]. */
+function turnedHeads({ headDim }: RotaryDecoderConfig, states: Tensor, angles: RotaryOptions): Tensor {
+  const width = 2 * (angles.cos.shape[1] as number);
+  if (width === headDim) return rotary(states, angles);
+  const [batch, tokens, features] = states.shape as [number, number, number];
+  const count = features / headDim;
+  const heads = tf.reshape(states, [batch, tokens, count, headDim]);
+  const [first, rest] = tf.split(heads, [width, headDim - width], 3) as [Tensor, Tensor];
+  const turned = rotary(tf.reshape(first, [batch, tokens, count * width]), angles);
+  return tf.reshape(tf.concat([tf.reshape(turned, [batch, tokens, count, width]), rest], 3), states.shape);
+}
+
+function normed({ rmsNormEps, normOffset }: RotaryDecoderConfig, scope: Scope, path: string, x: Tensor): Tensor {
+  return scope.rmsNorm(path, x, rmsNormEps, normOffset);
+}
+
+/** The language model's logits in the end: [.., words]. */
+function finished({ logitDivisor, logitSoftcap }: RotaryDecoderConfig, logits: Tensor): Tensor {
+  const divided = logitDivisor === undefined ? logits : tf.div(logits, logitDivisor);
+  return logitSoftcap === undefined ? divided : softCapped(divided, logitSoftcap);
+}
+
+function scaled(x: Tensor, factor?: number): Tensor {
+  return factor === undefined ? x : tf.mul(x, factor);
+}
