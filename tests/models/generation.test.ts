@@ -22,7 +22,9 @@ import { describe, expect, it } from 'vitest';
 import { load, tiny } from './tiny.js';
 
 const networks = ['gpt2', 'llama', 'qwen2'] as const;
-type Network = (typeof networks)[number];
+/** Of Llama's form, with norms of heads, windows, two kinds of angles, and angles that change with the length. */
+const decoders = ['qwen3', 'mistral', 'gemma3', 'phi3'] as const;
+type Network = (typeof networks | typeof decoders)[number];
 
 const executors: Record<string, Executor> = {
   'the reference': await referenceExecutor(),
@@ -30,9 +32,10 @@ const executors: Record<string, Executor> = {
   WebAssembly: await eager({ backend: 'wasm' }),
 };
 const engine = executors['the compiled engine'] as Executor;
-const cases = networks.flatMap((network) =>
-  Object.entries(executors).map(([name, executor]) => ({ network, name, executor })),
-);
+const cases = [
+  ...networks.flatMap((network) => Object.entries(executors).map(([name, executor]) => ({ network, name, executor }))),
+  ...decoders.map((network) => ({ network, name: 'the compiled engine', executor: engine })),
+];
 
 /** As tools/golden/generation.py had it. */
 const PENALTY = 2;
@@ -122,6 +125,7 @@ describe.each(cases)('$network on $name', ({ network, executor }) => {
     const own = await model(network);
     const logits = await stepLogits(own, expected.prompts, executor);
     expect(relativeDistance(logits, expected.logits)).toBeLessThan(1e-5);
+    if (network === 'phi3') return; // the length of the longest text of a batch decides how all of them are turned
     const [prompt = [], written = []] = [expected.prompts[2], expected.written[2]];
     const anew = await textLogits(own, [...prompt, ...written.slice(0, -1)], executor);
     const words = logits.length / 3 / NEW_TOKENS;

@@ -18,6 +18,19 @@ export const networks = [
   'qwen2',
 ] as const;
 
+/** Decoders of the same form as Llama, each with what it has of its own. */
+export const decoders = [
+  'qwen3',
+  'mistral',
+  'smollm3',
+  'phi3',
+  'gemma',
+  'gemma2',
+  'gemma3',
+  'olmo2',
+  'granite',
+] as const;
+
 /** The heads of a network, as the files name them. */
 export const heads = {
   classes: { task: 'sequence-classification', kind: 'classification', suffix: 'ForSequenceClassification' },
@@ -26,7 +39,7 @@ export const heads = {
   next: { task: 'causal-lm', kind: 'causal-lm', suffix: 'ForCausalLM' },
 } as const satisfies Record<string, { task: Task; kind: DataKind; suffix: string }>;
 
-export type Network = (typeof networks)[number];
+export type Network = (typeof networks)[number] | (typeof decoders)[number];
 export type HeadName = keyof typeof heads;
 
 /** A network's files, and what transformers and PEFT say of it. */
@@ -55,9 +68,9 @@ export function tiny(network: Network): Tiny {
   };
 }
 
-/** The heads that a network has. */
-export function headsOf({ keys }: Tiny): HeadName[] {
-  return Object.keys(keys) as HeadName[];
+/** The heads that a network has, that of its weights first. */
+export function headsOf({ keys }: Tiny): readonly [HeadName, ...HeadName[]] {
+  return Object.keys(keys) as [HeadName, ...HeadName[]];
 }
 
 /** A tokenizer of a few words; these tests give token ids. */
@@ -163,9 +176,10 @@ export async function outputsOf(model: Model, batch: Batch, executor: Executor):
   return Float32Array.from(rows.flatMap((row) => [...row]));
 }
 
-/** The model with what its head reads in the place of what it gives, for a head of one module. */
+/** The model with what its head reads in the place of what it gives, for a head of one module or a table that is tied. */
 export function withoutHead(model: Model): Model {
   const [path] = model.sites.filter(({ role }) => role === 'head').map((site) => site.path);
+  const norm = model.sites.findLast(({ kind }) => kind === 'layerNorm')?.path;
   return {
     ...model,
     forward(scope, inputs) {
@@ -174,7 +188,12 @@ export function withoutHead(model: Model): Model {
         if (at === path) read = x;
         return scope.linear(at, x);
       };
-      model.forward({ ...scope, linear }, inputs);
+      const rmsNorm: typeof scope.rmsNorm = (at, ...rest) => {
+        const normed = scope.rmsNorm(at, ...rest);
+        if (path === undefined && at === norm) read = normed;
+        return normed;
+      };
+      model.forward({ ...scope, linear, rmsNorm }, inputs);
       return read as Tensor;
     },
   };

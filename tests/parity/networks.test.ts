@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { expect, it } from 'vitest';
 import { findExecutors } from './executors.js';
-import { parityNetworks } from './networks.js';
+import { moreNetworks, parityNetworks } from './networks.js';
 import { testParity } from './parity.js';
 import { networkSubjects } from './subjects.js';
 
@@ -12,5 +12,6 @@ await testParity(await findExecutors({ isOptional: false }), subjects);
 it('has a case for every network that there are weights of', async () => {
   const folders = await readdir(new URL('../models/fixtures/', import.meta.url));
   const networks = folders.filter((folder) => folder.endsWith('-tiny')).map((folder) => folder.replace('-tiny', ''));
-  expect(parityNetworks.map(({ name }) => name.split(' ')[0])).toEqual(expect.arrayContaining(networks));
+  const cases = [...parityNetworks, ...moreNetworks];
+  expect(cases.map(({ name }) => name.split(' ')[0])).toEqual(expect.arrayContaining(networks));
 });

@@ -1,6 +1,7 @@
 import { findExecutors } from './executors.js';
 import { testParity } from './parity.js';
+import { moreNetworks, parityNetworks } from './networks.js';
 import { methodSubjects, networkSubjects } from './subjects.js';
 
-const networks = await networkSubjects();
+const networks = await networkSubjects([...parityNetworks, ...moreNetworks]);
 await testParity(await findExecutors({ isOptional: true }), (found) => [...methodSubjects(found), ...networks(found)]);

@@ -78,12 +78,12 @@ export function methodSubjects({ cases }: Found): Subject[] {
 }
 
 /** The networks that an executor is held to. */
-export async function networkSubjects(): Promise<(found: Found) => Subject[]> {
+export async function networkSubjects(networks = parityNetworks): Promise<(found: Found) => Subject[]> {
   const subjects = await Promise.all(
-    parityNetworks.map(async (network) => ({ network, subject: await networkSubject(network) })),
+    networks.map(async (network) => ({ network, subject: await networkSubject(network) })),
   );
   const isFirst = ({ family }: ParityNetwork, index: number): boolean =>
-    parityNetworks.findIndex((other) => other.family === family) === index;
+    networks.findIndex((other) => other.family === family) === index;
   return ({ cases }) =>
     subjects.filter(({ network }, index) => cases === 'all' || isFirst(network, index)).map(({ subject }) => subject);
 }

@@ -35,23 +35,56 @@ from transformers import (
     ElectraConfig,
     ElectraForSequenceClassification,
     ElectraForTokenClassification,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma2ForSequenceClassification,
+    Gemma2ForTokenClassification,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    Gemma3TextForSequenceClassification,
+    GemmaConfig,
+    GemmaForCausalLM,
+    GemmaForSequenceClassification,
+    GemmaForTokenClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
     GPT2ForTokenClassification,
     GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
     LlamaForTokenClassification,
+    MistralConfig,
+    MistralForCausalLM,
+    MistralForSequenceClassification,
+    MistralForTokenClassification,
+    Olmo2Config,
+    Olmo2ForCausalLM,
+    Olmo2ForSequenceClassification,
+    Phi3Config,
+    Phi3ForCausalLM,
+    Phi3ForSequenceClassification,
+    Phi3ForTokenClassification,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen2ForSequenceClassification,
     Qwen2ForTokenClassification,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3ForSequenceClassification,
+    Qwen3ForTokenClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
     RobertaForTokenClassification,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
+    SmolLM3ForSequenceClassification,
+    SmolLM3ForTokenClassification,
 )
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 transformers.utils.logging.set_verbosity_error()
@@ -155,8 +188,110 @@ NETWORKS = {
     ),
 }
 
-# PEFT has no default modules for it.
-TARGETS = {"distilbert": ["q_lin", "v_lin"]}
+# Of the form of Llama, with sizes that are no powers of two and windows that the longer batches go beyond.
+DECODER = {
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": 48,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 40,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": PADDING,
+}
+SLIDING = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 5}
+FACTORS = {
+    "short_factor": [1.0, 1.1, 1.3, 1.6, 2.0],
+    "long_factor": [1.0, 1.7, 3.1, 4.3, 6.0],
+}
+
+DECODERS = {
+    "qwen3": (
+        Qwen3Config(
+            head_dim=10,
+            tie_word_embeddings=True,
+            use_sliding_window=True,
+            sliding_window=6,
+            max_window_layers=1,
+            **DECODER,
+        ),
+        (Qwen3ForSequenceClassification, Qwen3ForTokenClassification, Qwen3ForCausalLM),
+    ),
+    "mistral": (
+        MistralConfig(sliding_window=5, **DECODER),
+        (MistralForSequenceClassification, MistralForTokenClassification, MistralForCausalLM),
+    ),
+    # The second layer knows no positions, and has a window.
+    "smollm3": (
+        SmolLM3Config(no_rope_layers=[1, 0], use_sliding_window=True, sliding_window=7, **DECODER),
+        (SmolLM3ForSequenceClassification, SmolLM3ForTokenClassification, SmolLM3ForCausalLM),
+    ),
+    # Ten of the sixteen features of a head are turned.
+    "phi3": (
+        Phi3Config(
+            original_max_position_embeddings=16,
+            sliding_window=20,
+            rope_parameters={"rope_type": "longrope", "partial_rotary_factor": 0.625, "rope_theta": 10000.0, **FACTORS},
+            **{**DECODER, "hidden_size": 64, "intermediate_size": 24},
+        ),
+        (Phi3ForSequenceClassification, Phi3ForTokenClassification, Phi3ForCausalLM),
+    ),
+    "gemma": (
+        GemmaConfig(head_dim=10, **{**DECODER, "num_key_value_heads": 1}),
+        (GemmaForSequenceClassification, GemmaForTokenClassification, GemmaForCausalLM),
+    ),
+    "gemma2": (
+        Gemma2Config(
+            head_dim=10,
+            query_pre_attn_scalar=7,
+            attn_logit_softcapping=1.5,
+            final_logit_softcapping=2.5,
+            **SLIDING,
+            **DECODER,
+        ),
+        (Gemma2ForSequenceClassification, Gemma2ForTokenClassification, Gemma2ForCausalLM),
+    ),
+    "gemma3": (
+        Gemma3TextConfig(
+            head_dim=10,
+            query_pre_attn_scalar=7,
+            rope_parameters={
+                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+                "full_attention": {"rope_type": "linear", "rope_theta": 1000.0, "factor": 3.0},
+            },
+            **SLIDING,
+            **DECODER,
+        ),
+        (Gemma3TextForSequenceClassification, None, Gemma3ForCausalLM),
+    ),
+    "olmo2": (
+        Olmo2Config(**DECODER),
+        (Olmo2ForSequenceClassification, None, Olmo2ForCausalLM),
+    ),
+    "granite": (
+        GraniteConfig(
+            embedding_multiplier=3.0,
+            attention_multiplier=0.3,
+            residual_multiplier=0.6,
+            logits_scaling=1.7,
+            attention_bias=True,
+            mlp_bias=True,
+            **DECODER,
+        ),
+        (None, None, GraniteForCausalLM),
+    ),
+}
+
+NETWORKS |= DECODERS
+
+# PEFT has no default modules for them.
+TARGETS = {
+    "distilbert": ["q_lin", "v_lin"],
+    "phi3": ["qkv_proj"],
+    **{name: ["q_proj", "v_proj"] for name in ("smollm3", "olmo2", "granite")},
+}
 
 # What the heads are called in the files, the class of each, its labels and its type in PEFT.
 HEADS = {
@@ -174,6 +309,13 @@ def draw(name, shape, centre=0.0):
     return values.to(torch.bfloat16).float()
 
 
+def heads_of(name):
+    """The heads that transformers has for a network, the one that its folder is saved with first; a decoder's new ones are few."""
+    classes = NETWORKS[name][1]
+    heads = [head for head, (kind, *_) in HEADS.items() if kind < len(classes) and classes[kind] is not None]
+    return [head for head in heads if head != "number" or name not in DECODERS]
+
+
 def network(name, head):
     """A network with drawn weights, in evaluation mode: nothing is dropped."""
     config, classes = NETWORKS[name]
@@ -181,11 +323,12 @@ def network(name, head):
     config = type(config).from_dict({**config.to_dict(), **({"num_labels": labels} if labels else {})})
     config._attn_implementation = "eager"
     model = classes[kind](config).eval()
+    centre = 0.0 if name.startswith("gemma") else 1.0  # Gemma adds the 1 itself
     norms = {key for key, module in model.named_modules() if "norm" in type(module).__name__.lower()}
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             is_gain = key.endswith("weight") and key.rsplit(".", 1)[0] in norms
-            parameter.copy_(draw(key, parameter.shape, 1.0 if is_gain else 0.0))
+            parameter.copy_(draw(key, parameter.shape, centre if is_gain else 0.0))
     return model
 
 
@@ -229,7 +372,7 @@ def outputs(name, head):
 
 def hidden_states(name):
     """<batch>/hidden: what the last layer, and the norm after it, leave of each token; 0 for padding."""
-    body = network(name, "tokens").base_model
+    body = network(name, heads_of(name)[-1]).base_model
     hidden = {}
     for number in range(len(BATCHES)):
         inputs = batch(name, number)
@@ -273,10 +416,10 @@ def contiguous(tensors):
 def write(name):
     folder = FIXTURES / f"{name}-tiny"
     folder.mkdir(parents=True, exist_ok=True)
-    model = network(name, "classes")
+    heads = heads_of(name)
+    model = network(name, heads[0])
     model.to(torch.bfloat16).save_pretrained(folder)
     own = model.state_dict()
-    heads = [head for head, (kind, *_) in HEADS.items() if kind < len(NETWORKS[name][1])]
     others, expected, keys = {}, hidden_states(name), {}
     for number in range(len(BATCHES)):
         expected.update({f"{number}/{key}": tensor for key, tensor in batch(name, number).items()})
@@ -284,9 +427,11 @@ def write(name):
         state = network(name, head).state_dict()
         keys[head] = {key: list(tensor.shape) for key, tensor in state.items()}
         for key, tensor in state.items():
-            if head != "classes" and (key not in own or own[key].shape != tensor.shape):
+            if head != heads[0] and (key not in own or own[key].shape != tensor.shape):
                 others[f"{head}/{key}"] = tensor.to(torch.bfloat16)
         expected.update(outputs(name, head))
+        if head == "tokens" and name in DECODERS:
+            continue  # the gradients under its other heads pass through the same network
         expected.update({f"{head}/labels": labels(head, batch(name, GRADIENTS))})
         expected.update(gradients(name, head))
     if NETWORKS[name][0].tie_word_embeddings:
@@ -311,12 +456,42 @@ ROPES = [
         "original_max_position_embeddings": 8192,
     },
     {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
+    {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0},
+    # As Qwen3 has it for long texts.
+    {"rope_type": "yarn", "rope_theta": 1000000.0, "factor": 4.0, "original_max_position_embeddings": 32768},
+    {
+        "rope_type": "yarn",
+        "rope_theta": 10000.0,
+        "factor": 40.0,
+        "original_max_position_embeddings": 4096,
+        "beta_fast": 20,
+        "beta_slow": 2,
+        "mscale": 0.707,
+        "mscale_all_dim": 0.5,
+        "truncate": False,
+    },
+    {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "original_max_position_embeddings": 4096,
+        "short_factor": [1 + place / 40 for place in range(32)],
+        "long_factor": [1 + place * place / 20 for place in range(32)],
+    },
 ]
+LONGEST = 131072
 
 
 def frequencies(rope):
-    config = LlamaConfig(hidden_size=2048, num_attention_heads=32, max_position_embeddings=131072, rope_parameters=rope)
-    return {"rope": rope, "values": [float(f"{x:.9g}") for x in LlamaRotaryEmbedding(config).inv_freq]}
+    """Of heads of 64 features, with the factor of cosines and sines; where they differ for the longest texts, theirs too."""
+    given = dict(rope)
+    config = LlamaConfig(hidden_size=2048, num_attention_heads=32, max_position_embeddings=LONGEST, rope_parameters=rope)
+    embedding = LlamaRotaryEmbedding(config)
+    shown = lambda values: [float(f"{x:.9g}") for x in values]
+    table = {"rope": given, "values": shown(embedding.inv_freq), "factor": float(f"{embedding.attention_scaling:.9g}")}
+    if rope["rope_type"] == "longrope":
+        long, _ = ROPE_INIT_FUNCTIONS["longrope"](config, seq_len=LONGEST)
+        table["long"] = shown(long)
+    return table
 
 
 def rows(buckets, most):

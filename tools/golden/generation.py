@@ -32,7 +32,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-NETWORKS = ("gpt2", "llama", "qwen2")
+NETWORKS = ("gpt2", "llama", "qwen2", "qwen3", "mistral", "gemma3", "phi3")
 LENGTHS = (1, 9, 5)
 LONGEST = 1
 # Of prompts after which every network writes several words, none of them nearly as likely as another.
@@ -97,7 +97,8 @@ def write(name):
     expected["ended/eos"] = torch.tensor(eos)
     expected["ended/ids"] = written(model, [rows[LONGEST]], eos_token_id=eos)[0][0]
     expected["long/prompt"], expected["long/ids"] = long, written(model, [long], POSITIONS - LONG + 1)[0][0]
-    for number in range(len(rows)):
+    # With longrope the longest text of a batch decides how all of them are turned.
+    for number in range(len(rows)) if name != "phi3" else []:
         assert expected["batch/ids"][number].tolist() == expected[f"alone/{number}/ids"].tolist(), (name, number)
     first, second = expected["batch/logits"].topk(2, -1).values.unbind(-1)
     assert (first - second).min() > MARGIN, name
@@ -133,5 +134,5 @@ def write_sampling():
 if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     write_sampling()
-    for each in NETWORKS:
+    for each in sys.argv[1:] or NETWORKS:
         write(each)

@@ -151,7 +151,8 @@ function frequencyTensor(rope: RopeConfig, width: number, context: Context): Ten
   return tf.add(tf.mul(long, isLong), tf.mul(frequencies, tf.sub(1, isLong)));
 }
 
-function attentionFactorOf({ scaling }: RopeConfig): number {
+/** m, the factor of cosines and sines. */
+export function attentionFactorOf({ scaling }: RopeConfig): number {
   return 'attentionFactor' in scaling ? scaling.attentionFactor : 1;
 }
 

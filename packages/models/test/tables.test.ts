@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { relativeRow } from '../src/architectures/deberta-v2-relative.js';
-import { ropeFrequencies, ropeSettings } from '../src/rope.js';
+import { attentionFactorOf, ropeFrequencies, ropeSettings } from '../src/rope.js';
 
 /** Made by tools/golden/architectures.py with transformers. */
 function golden(name: string): unknown {
@@ -24,19 +24,31 @@ describe('rows of the table of relative positions', () => {
 });
 
 describe('frequencies of rotary positions', () => {
-  const tables = golden('rope') as { rope: Record<string, unknown>; values: number[] }[];
+  const tables = golden('rope') as {
+    rope: Record<string, unknown>;
+    values: number[];
+    factor: number;
+    long?: number[];
+  }[];
+  const heads = { headDim: 64, maxPositionEmbeddings: 131_072 };
 
-  it.each(tables)('are those of transformers: $rope.rope_type', ({ rope, values }) => {
+  it.each(tables)('are those of transformers: $rope.rope_type', ({ rope, values, factor, long }) => {
     const { rope_theta, rope_type, ...factors } = rope;
     const today = { file: 'config.json', settings: { rope_parameters: rope }, read: new Set<string>() };
     const earlier = { rope_theta, rope_scaling: { type: rope_type, ...factors } };
     const before = { file: 'config.json', settings: earlier, read: new Set<string>() };
     for (const config of [today, before]) {
-      const frequencies = ropeFrequencies(ropeSettings(config, { headDim: 64, maxPositionEmbeddings: 131_072 }), 64);
-      expect(frequencies).toHaveLength(32);
-      frequencies.forEach((frequency, index) => {
-        expect(frequency / (values[index] as number)).toBeCloseTo(1, 6);
-      });
+      const own = ropeSettings(config, heads);
+      expectClose(ropeFrequencies(own, 64), values);
+      expect(attentionFactorOf(own)).toBeCloseTo(factor, 6);
+      if (long) expectClose(ropeFrequencies(own, 64, true), long);
     }
   });
+
+  function expectClose(frequencies: Float32Array, expected: readonly number[]): void {
+    expect(frequencies).toHaveLength(32);
+    frequencies.forEach((frequency, index) => {
+      expect(frequency / (expected[index] as number)).toBeCloseTo(1, 6);
+    });
+  }
 });
