@@ -261,7 +261,7 @@ describe('broken folders', () => {
       withTemplate([sequenceOf('A', 2)], [sequenceOf('A', 0), sequenceOf('B', 1)]),
       /token types must be 0 to 1, got 2/,
     ],
-    'a tokenizer that cannot read a pair': [withTemplate([sequenceOf('A', 0)]), /not a tokenizer: TypeError/],
+    'a tokenizer that cannot read a pair': [withTemplate([sequenceOf('A', 0)]), /'pair' must be a list/],
   };
 
   it.each(Object.entries(cases))('%s', async (_, [storage, message, path]) => {

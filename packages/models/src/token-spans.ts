@@ -1,8 +1,10 @@
 /**
- * Which characters of a text each of its tokens covers. The tokenizer library does not say, so the tokens are found again in the text:
+ * Which characters of a text each of its tokens covers. Tokens do not say, so they are found again in the text:
  * both are taken as bytes, each byte of the normalised text knows the characters that it came from, and the tokens are read off one
  * after the other. Spans are those of Hugging Face's tokenizers, in UTF-16 units.
  */
+import { byteOf } from './tokenizer/byte-level.js';
+import type { Normalizer } from './tokenizer/normalizers.js';
 
 /** A token of a text. */
 export interface TokenSpan {
@@ -18,19 +20,12 @@ export interface TokenSpan {
   readonly continuesWord: boolean;
 }
 
-/** What is read of a tokenizer of the library. */
+/** What is read of a tokenizer. */
 export interface SpanTokenizer {
-  readonly model: { readonly unk_token_id?: number | undefined };
+  readonly unknownId: number | undefined;
   readonly normalizer: Normalizer | null;
-  token_to_id(token: string): number | undefined;
-  get_added_tokens_decoder(): ReadonlyMap<number, { readonly content: string }>;
-}
-
-interface Normalizer {
-  readonly config?: { readonly type?: string };
-  /** Of a sequence. */
-  readonly normalizers?: readonly (Normalizer | null)[];
-  normalize(text: string): string;
+  readonly added: ReadonlySet<string>;
+  idOf(token: string): number | undefined;
 }
 
 /** The parts of `tokenizer.json` that are read. */
@@ -76,15 +71,14 @@ export function spanFinder(
   tokenizer: SpanTokenizer,
   definition: Definition,
 ): (text: string, tokens: readonly string[]) => TokenSpan[] {
-  const added = new Set([...tokenizer.get_added_tokens_decoder().values()].map(({ content }) => content));
+  const { added, unknownId } = tokenizer;
   const { continuing_subword_prefix: mark } = definition.model;
   const prefix = typeof mark === 'string' ? mark : '';
   const isWordPiece = definition.model.type === 'WordPiece';
-  const unknownId = tokenizer.model.unk_token_id;
   const isUnknown = (token: string): boolean =>
-    unknownId !== undefined && (tokenizer.token_to_id(token) ?? unknownId) === unknownId;
+    unknownId !== undefined && (tokenizer.idOf(token) ?? unknownId) === unknownId;
   // Some vocabularies give an unknown piece of text itself, others their token for it.
-  const standsForUnknown = (token: string): boolean => tokenizer.token_to_id(token) !== undefined && isUnknown(token);
+  const standsForUnknown = (token: string): boolean => tokenizer.idOf(token) !== undefined && isUnknown(token);
   const { normalised, before } = partwise(tokenizer.normalizer);
   const bytesOf = surfaces(definition, prefix);
   const trim = trimmer(definition);
@@ -118,12 +112,11 @@ function count(text: string): number {
 
 /** The normaliser of a tokenizer for parts of a text, and what it puts before a whole one. */
 function partwise(normalizer: Normalizer | null): { normalised: (part: string) => string; before: string } {
-  const steps = (normalizer?.normalizers ?? [normalizer]).filter((step) => step !== null);
-  const ofEnds = ['Strip', 'Prepend'];
-  const ofParts = steps.filter(({ config }) => !ofEnds.includes(config?.type ?? ''));
+  const steps = normalizer?.normalizers ?? (normalizer ? [normalizer] : []);
+  const ofParts = steps.filter(({ type }) => type !== 'Strip' && type !== 'Prepend');
   return {
     normalised: (part) => ofParts.reduce((text, step) => step.normalize(text), part),
-    before: steps.find(({ config }) => config?.type === 'Prepend')?.normalize('') ?? '',
+    before: steps.find(({ prefix }) => prefix !== undefined)?.prefix ?? '',
   };
 }
 
@@ -203,26 +196,6 @@ function surfaces({ model, normalizer, pre_tokenizer: cut }: Definition, prefix:
     return [...encoder.encode(blank(prefix !== '' && token.startsWith(prefix) ? token.slice(prefix.length) : token))];
   };
   return Object.assign(bytesOf, { blank });
-}
-
-/** The byte of a character in a vocabulary of bytes: those that cannot be seen are written by characters from 256 on. */
-function byteOf(character: string): number {
-  return BYTES.get(character) ?? -1;
-}
-
-const BYTES = new Map<string, number>();
-for (let byte = 0, unseen = 256; byte < 256; byte++) {
-  const isUnseen = byte <= 32 || (byte >= 127 && byte <= 160) || byte === 173;
-  BYTES.set(String.fromCodePoint(isUnseen ? unseen++ : byte), byte);
-}
-
-/** The text of tokens in a vocabulary of bytes; a piece that is no such token is a text. */
-export function bytesJoined(pieces: readonly string[]): string {
-  const bytes = pieces.flatMap((piece) => {
-    const own = Array.from(piece, byteOf);
-    return own.includes(-1) ? [...encoder.encode(piece)] : own;
-  });
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(bytes));
 }
 
 /** Where a text goes on after blanks. */

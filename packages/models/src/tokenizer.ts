@@ -1,9 +1,10 @@
-import * as huggingFace from '@huggingface/tokenizers';
 import { CheckpointError } from '@peftjs/core/method';
 import type { ChatTemplate } from './chat-template.js';
 import { sha256 } from './fingerprint.js';
 import { field, reasonOf } from './json.js';
-import { bytesJoined, spanFinder, type SpanTokenizer, type TokenSpan } from './token-spans.js';
+import { spanFinder, type TokenSpan } from './token-spans.js';
+import type { Sequence } from './tokenizer/post-processors.js';
+import { openTextTokenizer, type TextTokenizer } from './tokenizer/text-tokenizer.js';
 import { checkPatterns } from './tokenizer-patterns.js';
 
 /** What a model reads of a text. */
@@ -102,31 +103,6 @@ export interface TokenizerLimits {
   readonly file: string;
 }
 
-/** Ids of a text and its pair in one sequence, and the names of the special tokens around them. */
-interface Sequence {
-  readonly tokens: (number | string)[];
-  readonly tokens_pair?: (number | string)[] | null;
-  readonly token_type_ids?: number[];
-}
-
-interface TextTokenizer extends SpanTokenizer {
-  readonly decoder: ((tokens: string[]) => string) | null;
-  readonly post_processor: { post_process(text: number[], pair: number[] | null): Sequence } | null;
-  tokenize(text: string): string[];
-  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
-}
-
-/** Typed here: the package's own declarations name their files without extensions, which NodeNext does not follow. */
-const { Tokenizer: TextTokenizer } = huggingFace as unknown as {
-  readonly Tokenizer: new (definition: TokenizerDefinition, config: object) => TextTokenizer;
-};
-
-/** As the tokens say it: no blank is taken away before a full stop. */
-const DECODING = { skip_special_tokens: true, clean_up_tokenization_spaces: false };
-
-/** Far more than a token covers (the longest word piece has 16): what comes after could not be read, but would be paid for. */
-const CHARACTERS_PER_TOKEN = 64;
-
 /** Most words whose tokens are kept, and their longest: a text has most of its words in common with those before it. */
 const KEPT_WORDS = 2 ** 16;
 const KEPT_CHARACTERS = 32;
@@ -137,24 +113,22 @@ const KEPT_CHARACTERS = 32;
  * could run without end.
  */
 export async function createTokenizer(definition: TokenizerDefinition, limits: TokenizerLimits): Promise<Tokenizer> {
-  const { maxTokens, vocabularySize, tokenTypes = 1, special = {}, file } = limits;
+  const { maxTokens, tokenTypes = 1, vocabularySize, special = {}, file } = limits;
   const { tokenizer, content } = built(definition, limits);
   checkSpecialTokens(tokenizer, limits);
   const fingerprint = await sha256(new TextEncoder().encode(content));
-  const mostCharacters = maxTokens * CHARACTERS_PER_TOKEN;
   const idOf = (token: string): number => idIn(tokenizer, token, file);
-  const inOnePiece = (text: string): number[] => tokenizer.tokenize(text).map(idOf);
-  const tokenIds = cutsAtBlanks(definition) ? byWords(inOnePiece) : inOnePiece;
-  const idsOf = (text: string): number[] => tokenIds(text.slice(0, mostCharacters));
-  const tokensAround = [null, []].map((second) => sequence(tokenizer, [], second).tokens.length);
-  const isOfBytes = (definition.decoder as { type?: unknown } | null | undefined)?.type === 'ByteLevel';
+  const inOnePiece: IdReader = (text, most) => idsOfWords(tokenizer.words(text), idOf, most);
+  const read = cutsAtBlanks(definition) ? byWords(inOnePiece) : inOnePiece;
+  const tokensAround = [null, []].map((second) => tokenizer.around([], second).tokens.length);
   const findSpans = spanFinder(tokenizer, definition);
-  const spansOf = (text: string): TokenSpan[] => {
-    const read = text.slice(0, mostCharacters);
-    return findSpans(read, tokenizer.tokenize(read));
-  };
+  const spansOf = (text: string, count: number): TokenSpan[] => findSpans(text, firstTokens(tokenizer, text, count));
   const blank = blankBeforeWords(definition);
-  const isUnread = (text = ''): boolean => text.length > mostCharacters && text.slice(mostCharacters).trim() !== '';
+  const finished = ({ tokens, types, truncated }: Shortened): Encoding => ({
+    ids: tokens.map((token) => (typeof token === 'number' ? token : idOf(token))),
+    ...(tokenTypes > 1 && { typeIds: types }),
+    truncated,
+  });
   return {
     fingerprint,
     vocabularySize,
@@ -163,38 +137,74 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
     padTokenId: special.padTokenId ?? special.eosTokenId,
     specialTokens: specialTokensOf(definition),
     truncations: ['longest_first', 'only_first', 'only_second'],
-    tokenIds,
-    decode: (ids) => (ids.length === 0 ? '' : tokenizer.decode([...ids], DECODING)),
-    join: (pieces) => (isOfBytes ? bytesJoined(pieces) : (tokenizer.decoder?.([...pieces]) ?? pieces.join(' '))),
+    tokenIds: (text) => read(text, Infinity),
+    decode: (ids) => tokenizer.decode(ids),
+    join: (pieces) => tokenizer.join(pieces),
     encode(text, pair, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
       const special = tokensAround[pair ? 1 : 0] as number;
       const limit = { most, special, truncation: options.truncation ?? 'longest_first' };
-      const kept = shortened(tokenizer, idsOf(text), pair ? idsOf(pair) : null, limit);
-      const { tokens, types, counts } = kept;
-      const truncated = kept.truncated || isUnread(text) || isUnread(pair);
-      const ids = tokens.map((token) => (typeof token === 'number' ? token : idOf(token)));
+      const [first, second] = readPair(read, [text, pair], limit);
+      const kept = shortened(tokenizer, first, second, limit);
       return {
-        ids,
-        ...(types && tokenTypes > 1 && { typeIds: types }),
-        truncated,
-        ...(options.spans && { spans: around(tokens, keptSpans([text, pair], counts, spansOf)) }),
+        ...finished(kept),
+        ...(options.spans && { spans: around(kept.tokens, keptSpans([text, pair], kept.counts, spansOf)) }),
       };
     },
     encodeWords(words, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
-      const idsOfWords = words.map((word) => idsOf(`${blank}${word}`));
+      const ids: number[] = [];
+      const wordOf: number[] = [];
+      words.forEach((word, place) => {
+        if (ids.length > most) return;
+        for (const id of read(`${blank}${word}`, most)) {
+          ids.push(id);
+          wordOf.push(place);
+        }
+      });
       const limit = { most, special: tokensAround[0] as number, truncation: 'longest_first' } as const;
-      const { tokens, types, truncated } = shortened(tokenizer, idsOfWords.flat(), null, limit);
-      const wordOf = idsOfWords.flatMap((own, word) => own.map(() => word));
-      return {
-        ids: tokens.map((token) => (typeof token === 'number' ? token : idOf(token))),
-        ...(types && tokenTypes > 1 && { typeIds: types }),
-        truncated: truncated || words.some(isUnread),
-        words: around(tokens, wordOf).map((word) => word ?? undefined),
-      };
+      const kept = shortened(tokenizer, ids, null, limit);
+      return { ...finished(kept), words: around(kept.tokens, wordOf).map((word) => word ?? undefined) };
     },
   };
+}
+
+/** The ids of a text; once there are more than `most` the rest is not read. */
+type IdReader = (text: string, most: number) => number[];
+
+function idsOfWords(words: Iterable<readonly string[]>, idOf: (token: string) => number, most: number): number[] {
+  const ids: number[] = [];
+  for (const tokens of words) {
+    for (const token of tokens) ids.push(idOf(token));
+    if (ids.length > most) break;
+  }
+  return ids;
+}
+
+/** The first tokens of a text, so many at least where it has them. */
+function firstTokens(tokenizer: TextTokenizer, text: string, count: number): string[] {
+  const tokens: string[] = [];
+  for (const own of tokenizer.words(text)) {
+    tokens.push(...own);
+    if (tokens.length >= count) break;
+  }
+  return tokens;
+}
+
+/**
+ * The ids of a text and its pair, as far as they decide what is kept: which of two long texts is the longer one may decide who keeps a
+ * token more, and a text that may not be cut is read whole.
+ */
+function readPair(
+  read: IdReader,
+  [text, pair]: readonly [string, string | undefined],
+  { most, truncation }: Limit,
+): [number[], number[] | null] {
+  if (!pair) return [read(text, truncation === 'only_second' ? Infinity : most), null];
+  const first = read(text, truncation === 'only_second' ? Infinity : most);
+  const second = read(pair, truncation === 'only_first' ? Infinity : most);
+  const areBothLong = truncation === 'longest_first' && first.length > most && second.length > most;
+  return areBothLong ? [read(text, Infinity), read(pair, Infinity)] : [first, second];
 }
 
 /** What a word begins with: the tokens of byte-level tokenizers have the blank before a word, unless they put one there themselves. */
@@ -232,23 +242,42 @@ function cutsAtBlanks({ model, normalizer, pre_tokenizer: cut, added_tokens: add
 }
 
 /** The ids of a text by its words, of which each is tokenised when it is first seen. */
-function byWords(inOnePiece: (text: string) => number[]): (text: string) => number[] {
+function byWords(inOnePiece: IdReader): IdReader {
   const known = new Map<string, readonly number[]>();
-  const idsOf = (word: string): readonly number[] => {
+  const idsOf = (word: string, most: number): readonly number[] => {
     const kept = known.get(word);
     if (kept) return kept;
-    const ids = inOnePiece(word);
+    const ids = inOnePiece(word, most);
     if (word.length <= KEPT_CHARACTERS) {
       if (known.size === KEPT_WORDS) known.clear();
       known.set(word, ids);
     }
     return ids;
   };
-  return (text) => {
+  return (text, most) => {
     const ids: number[] = [];
-    for (const word of text.split(' ')) for (const id of idsOf(word)) ids.push(id);
+    for (let start = 0; start <= text.length && ids.length <= most;) {
+      const blank = text.indexOf(' ', start);
+      const end = blank < 0 ? text.length : blank;
+      for (const id of idsOf(text.slice(start, end), most)) ids.push(id);
+      start = end + 1;
+    }
     return ids;
   };
+}
+
+/** How long a sequence may be. */
+interface Limit {
+  readonly most: number;
+  /** Tokens put around the texts. */
+  readonly special: number;
+  readonly truncation: Truncation;
+}
+
+/** A sequence, whether tokens were left out of it, and how many of each text stay. */
+interface Shortened extends Sequence {
+  readonly truncated: boolean;
+  readonly counts: readonly [number, number];
 }
 
 /** The sequence of a text and its pair in at most `most` tokens, or as near as a text that may not be cut lets it come. */
@@ -256,15 +285,15 @@ function shortened(
   tokenizer: TextTokenizer,
   first: number[],
   second: number[] | null,
-  { most, special, truncation }: { most: number; special: number; truncation: Truncation },
-): { tokens: Sequence['tokens']; types: number[] | undefined; truncated: boolean; counts: readonly [number, number] } {
+  { most, special, truncation }: Limit,
+): Shortened {
   const room = Math.max(0, most - special);
   const [keptFirst, keptSecond] = keptLengths[truncation](first.length, second?.length ?? 0, room);
-  const kept = sequence(tokenizer, first.slice(0, keptFirst), second && second.slice(0, keptSecond));
+  const kept = tokenizer.around(first.slice(0, keptFirst), second && second.slice(0, keptSecond));
   const end = truncation === 'longest_first' ? most : kept.tokens.length;
   return {
     tokens: kept.tokens.slice(0, end),
-    types: kept.token_type_ids?.slice(0, end),
+    types: kept.types.slice(0, end),
     truncated: first.length + (second?.length ?? 0) + special > most,
     counts: [keptFirst, keptSecond],
   };
@@ -274,9 +303,12 @@ function shortened(
 function keptSpans(
   texts: readonly (string | undefined)[],
   counts: readonly number[],
-  spansOf: (text: string) => TokenSpan[],
+  spansOf: (text: string, count: number) => TokenSpan[],
 ): TokenSpan[] {
-  return texts.flatMap((text, place) => (text ? spansOf(text).slice(0, counts[place]) : []));
+  return texts.flatMap((text, place) => {
+    const count = counts[place] ?? 0;
+    return text ? spansOf(text, count).slice(0, count) : [];
+  });
 }
 
 /** What belongs to each token of a text, null for those around it, which stand there by name. */
@@ -298,20 +330,14 @@ function longestFirst(first: number, second: number, room: number): [first: numb
   return first > second ? [longer, shorter] : [shorter, longer];
 }
 
-function sequence(tokenizer: TextTokenizer, first: number[], second: number[] | null): Sequence {
-  const both = tokenizer.post_processor?.post_process(first, second);
-  // A post-processor that adds no tokens, as GPT-2's, hands the second text back beside the first.
-  return { ...both, tokens: [...(both?.tokens ?? first), ...(both ? (both.tokens_pair ?? []) : (second ?? []))] };
-}
-
 /** Whether a text is begun with a token. */
 function begins(tokenizer: TextTokenizer, id: number | undefined): boolean {
-  const [first] = sequence(tokenizer, [0], null).tokens;
-  return id !== undefined && typeof first === 'string' && tokenizer.token_to_id(first) === id;
+  const [first] = tokenizer.around([0], null).tokens;
+  return id !== undefined && typeof first === 'string' && tokenizer.idOf(first) === id;
 }
 
 function idIn(tokenizer: TextTokenizer, token: string, file: string): number {
-  const id = tokenizer.token_to_id(token) ?? tokenizer.model.unk_token_id;
+  const id = tokenizer.idOf(token) ?? tokenizer.unknownId;
   if (id !== undefined) return id;
   throw new CheckpointError(
     `${file}: the vocabulary has no ${JSON.stringify(token)} and nothing for unknown tokens`,
@@ -321,14 +347,14 @@ function idIn(tokenizer: TextTokenizer, token: string, file: string): number {
 
 /** @throws CheckpointError when what is put around a text has no id, or a type that the model does not know. */
 function checkSpecialTokens(tokenizer: TextTokenizer, { tokenTypes = 1, file }: TokenizerLimits): void {
-  const around = [sequence(tokenizer, [0], null), sequence(tokenizer, [0], [0])];
+  const around = [tokenizer.around([0], null), tokenizer.around([0], [0])];
   const special = around.flatMap(({ tokens }) => tokens).filter((token) => typeof token === 'string');
-  const unknown = special.find((token) => tokenizer.token_to_id(token) === undefined);
+  const unknown = special.find((token) => tokenizer.idOf(token) === undefined);
   if (unknown !== undefined) {
     throw new CheckpointError(`${file}: the special token ${JSON.stringify(unknown)} has no id`, file);
   }
   if (tokenTypes === 1) return;
-  const types = around.flatMap(({ token_type_ids }) => token_type_ids ?? []);
+  const types = around.flatMap((own) => own.types);
   const odd = types.find((type) => !Number.isInteger(type) || type < 0 || type >= tokenTypes);
   if (odd === undefined) return;
   throw new CheckpointError(`${file}: token types must be 0 to ${tokenTypes - 1}, got ${odd}`, file);
@@ -339,14 +365,15 @@ function built(
   { maxTokens, file }: TokenizerLimits,
 ): { tokenizer: TextTokenizer; content: string } {
   checkPatterns(definition, file);
+  // The second text of a pair was once dropped where nothing is put around it: results of then are not those of now.
+  const keepsPairs = field(definition.post_processor, 'type') === 'ByteLevel';
   try {
-    const tokenizer = new TextTokenizer(definition, {});
-    tokenizer.tokenize('a'); // what is broken breaks here
-    for (const pair of [null, []]) sequence(tokenizer, [0], pair);
-    // The second text of a pair was once dropped where a post-processor hands it back: results of then are not those of now.
-    const pairs = tokenizer.post_processor?.post_process([0], [0]).tokens_pair;
-    return { tokenizer, content: JSON.stringify({ definition, maxTokens, ...(pairs && { pairs: 'both' }) }) };
+    const content = JSON.stringify({ definition, maxTokens, ...(keepsPairs && { pairs: 'both' }) });
+    const tokenizer = openTextTokenizer(definition, file);
+    firstTokens(tokenizer, 'a', 1); // what is broken breaks here
+    return { tokenizer, content };
   } catch (cause) {
+    if (cause instanceof CheckpointError) throw cause;
     throw new CheckpointError(`${file}: not a tokenizer: ${reasonOf(cause)}`, file, cause);
   }
 }

@@ -1,0 +1,125 @@
+/** How a tokenizer.json makes a text of tokens again, as Hugging Face's tokenizers 0.23 does. */
+import { field, listField } from '../json.js';
+import { bytesJoined } from './byte-level.js';
+import { compiledPattern, unknownPart } from './parts.js';
+
+/** Changes tokens to pieces of the text, which are then put together. */
+export type Decoder = (tokens: readonly string[]) => readonly string[];
+
+/** Null for a tokenizer without one. @throws CheckpointError for one that is not known or broken. */
+export function decoderOf(definition: unknown, file: string): Decoder | null {
+  if (definition === null || definition === undefined) return null;
+  const type = String(field(definition, 'type'));
+  if (type === 'Sequence') {
+    const steps = listField(definition, 'decoders', file).map((one) => decoderOf(one, file));
+    return (tokens) => steps.reduce((now, step) => step?.(now) ?? now, tokens);
+  }
+  const make = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
+  if (!make) throw unknownPart('decoder', type, Object.keys(KINDS), file);
+  return make(definition, file);
+}
+
+const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Decoder>> = {
+  BPEDecoder(definition) {
+    const suffix = text(definition, 'suffix', '</w>');
+    return (tokens) => tokens.map((token, at) => token.replaceAll(suffix, at === tokens.length - 1 ? '' : ' '));
+  },
+  ByteFallback: () => byteFallback,
+  ByteLevel: () => (tokens) => [bytesJoined(tokens)],
+  CTC(definition) {
+    const [pad, delimiter] = [text(definition, 'pad_token', '<pad>'), text(definition, 'word_delimiter_token', '|')];
+    const cleans = field(definition, 'cleanup') !== false;
+    return (tokens) =>
+      tokens
+        .filter((token, at) => token !== tokens[at - 1])
+        .map((token) => token.replaceAll(pad, ''))
+        .map((token) => (cleans ? cleaned(token).replaceAll(delimiter, ' ') : token));
+  },
+  Fuse: () => (tokens) => [tokens.join('')],
+  Metaspace(definition) {
+    const mark = text(definition, 'replacement', '▁');
+    const putsNone = field(definition, 'prepend_scheme') === 'never' || field(definition, 'add_prefix_space') === false;
+    return (tokens) => tokens.map((token, at) => token.replaceAll(mark, at === 0 && !putsNone ? '' : ' '));
+  },
+  Replace(definition, file) {
+    const pattern = compiledPattern(field(definition, 'pattern'), file);
+    const content = text(definition, 'content', '');
+    return (tokens) => tokens.map((token) => token.replace(pattern, () => content));
+  },
+  Strip(definition) {
+    const content = text(definition, 'content', ' ');
+    const [start, stop] = ['start', 'stop'].map((side) => Number(field(definition, side) ?? 0)) as [number, number];
+    return (tokens) => tokens.map((token) => stripped(Array.from(token), content, start, stop));
+  },
+  WordPiece(definition) {
+    const prefix = text(definition, 'prefix', '##');
+    const cleans = field(definition, 'cleanup') !== false;
+    return (tokens) =>
+      tokens.map((token, at) => {
+        const goesOn = token.startsWith(prefix);
+        const piece = at === 0 ? token : goesOn ? token.slice(prefix.length) : ` ${token}`;
+        return cleans ? cleaned(piece) : piece;
+      });
+  },
+};
+
+function text(definition: unknown, name: string, otherwise: string): string {
+  const value = field(definition, name);
+  return typeof value === 'string' ? value : otherwise;
+}
+
+/** Tokens of bytes in a row are a text in UTF-8, or, where they are none, each an unknown character. */
+function byteFallback(tokens: readonly string[]): string[] {
+  const pieces: string[] = [];
+  let bytes: number[] = [];
+  const flush = (): void => {
+    if (bytes.length > 0) pieces.push(utf8(bytes) ?? '\ufffd'.repeat(bytes.length));
+    bytes = [];
+  };
+  for (const token of tokens) {
+    const byte = /^<0x([0-9A-Fa-f]{2})>$/.exec(token)?.[1];
+    if (byte !== undefined) bytes.push(Number.parseInt(byte, 16));
+    else {
+      flush();
+      pieces.push(token);
+    }
+  }
+  flush();
+  return pieces;
+}
+
+function utf8(bytes: readonly number[]): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Uint8Array.from(bytes));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Without so many of a character at either end. */
+function stripped(characters: readonly string[], content: string, start: number, stop: number): string {
+  let from = 0;
+  while (from < start && characters[from] === content) from++;
+  let to = characters.length;
+  while (to > from && to > characters.length - stop && characters[to - 1] === content) to--;
+  return characters.slice(from, to).join('');
+}
+
+/** English without the blanks that cutting it into words has left. */
+function cleaned(piece: string): string {
+  return CLEANED.reduce((now, [from, to]) => now.replaceAll(from, to), piece);
+}
+
+const CLEANED: readonly (readonly [string, string])[] = [
+  [' .', '.'],
+  [' ?', '?'],
+  [' !', '!'],
+  [' ,', ','],
+  [" ' ", "'"],
+  [" n't", "n't"],
+  [" 'm", "'m"],
+  [' do not', " don't"],
+  [" 's", "'s"],
+  [" 've", "'ve"],
+  [" 're", "'re"],
+];

@@ -1,0 +1,96 @@
+/** What a tokenizer.json puts around a text and its pair, as Hugging Face's tokenizers 0.23 does. */
+import { CheckpointError } from '@peftjs/core/method';
+import { field, listField, shown } from '../json.js';
+
+/** Ids of a text and its pair in one sequence, and the names of the special tokens around them. */
+export interface Sequence {
+  readonly tokens: readonly (number | string)[];
+  readonly types: number[];
+}
+
+/** Puts a text and its pair, null where there is none, in one sequence. */
+export type PostProcessor = (first: readonly number[], second: readonly number[] | null) => Sequence;
+
+/** A place in a sequence: a special token by name, a text, or its pair; and its type. */
+interface Place {
+  readonly item: string | { readonly text: 0 | 1 };
+  readonly type: number;
+}
+
+interface Templates {
+  readonly single: readonly Place[];
+  readonly pair: readonly Place[];
+}
+
+const PLAIN: Templates = {
+  single: [{ item: { text: 0 }, type: 0 }],
+  pair: [
+    { item: { text: 0 }, type: 0 },
+    { item: { text: 1 }, type: 1 },
+  ],
+};
+
+/** Without one a pair stands behind its text. @throws CheckpointError for one that is not known or broken. */
+export function postProcessorOf(definition: unknown, file: string): PostProcessor {
+  const { single, pair } = templatesOf(definition, file) ?? PLAIN;
+  return (first, second) => {
+    const tokens: (number | string)[] = [];
+    const types: number[] = [];
+    for (const { item, type } of second ? pair : single) {
+      if (typeof item === 'string') tokens.push(item);
+      else for (const id of (item.text === 0 ? first : second) ?? []) tokens.push(id);
+      while (types.length < tokens.length) types.push(type);
+    }
+    return { tokens, types };
+  };
+}
+
+/** Undefined for what puts nothing around a text. */
+function templatesOf(definition: unknown, file: string): Templates | undefined {
+  if (definition === null || definition === undefined) return undefined;
+  const type = String(field(definition, 'type'));
+  if (type === 'Sequence') {
+    const steps = listField(definition, 'processors', file).map((one) => templatesOf(one, file));
+    const [only, ...others] = steps.filter((step) => step !== undefined);
+    if (others.length === 0) return only;
+    throw new CheckpointError(`${file}: a post_processor that puts tokens around a text twice is not supported`, file);
+  }
+  if (type === 'ByteLevel') return undefined;
+  if (type === 'TemplateProcessing') return written(definition, file);
+  if (type === 'BertProcessing' || type === 'RobertaProcessing') return classic(definition, type, file);
+  throw new CheckpointError(
+    `${file}: not a tokenizer: unknown post_processor '${type}'; known ones are BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing`,
+    file,
+  );
+}
+
+/** BERT: cls A sep, then B sep of type 1; RoBERTa: cls A sep, then sep B sep, all of type 0. */
+function classic(definition: unknown, type: string, file: string): Templates {
+  const [cls, sep] = ['cls', 'sep'].map((name) => {
+    const token = field(definition, name);
+    if (Array.isArray(token) && typeof token[0] === 'string') return token[0];
+    throw new CheckpointError(`${file}: not a tokenizer: expected a token '${name}', got ${shown(token)}`, file);
+  }) as [string, string];
+  const own: readonly Place['item'][] = [cls, { text: 0 }, sep];
+  const others: readonly Place['item'][] = type === 'BertProcessing' ? [{ text: 1 }, sep] : [sep, { text: 1 }, sep];
+  const placed = (items: readonly Place['item'][], type: number): Place[] => items.map((item) => ({ item, type }));
+  const single = placed(own, 0);
+  return { single, pair: [...single, ...placed(others, type === 'BertProcessing' ? 1 : 0)] };
+}
+
+function written(definition: unknown, file: string): Templates {
+  const special = field(definition, 'special_tokens');
+  const places = (name: string): Place[] =>
+    listField(definition, name, file).flatMap((place): Place[] => {
+      const [own, text] = [field(place, 'SpecialToken'), field(place, 'Sequence')];
+      const type = Number(field(own ?? text, 'type_id') ?? 0);
+      const id = field(own ?? text, 'id');
+      if (own !== undefined) {
+        const tokens = field(field(special, String(id)), 'tokens') ?? [id];
+        return (tokens as unknown[]).map((token) => ({ item: String(token), type }));
+      }
+      if (id === 'A' || id === 'B') return [{ item: { text: id === 'A' ? 0 : 1 }, type }];
+      throw new CheckpointError(`${file}: not a tokenizer: unknown place ${shown(place)} in '${name}'`, file);
+    });
+  return { single: places('single'), pair: places('pair') };
+}

@@ -1,0 +1,170 @@
+/** How a tokenizer.json cuts a normalised text into words, as Hugging Face's tokenizers 0.23 does. */
+import { CheckpointError } from '@peftjs/core/method';
+import { field, listField, shown } from '../json.js';
+import { bytesAsCharacters } from './byte-level.js';
+import { compiledPattern, unknownPart, WORD } from './parts.js';
+
+/** A piece of a text, and whether the text that was given begins with it. */
+interface Piece {
+  readonly text: string;
+  readonly isFirst: boolean;
+}
+
+/** Cuts a text into words. */
+export type PreTokenizer = (piece: Piece) => Iterable<string>;
+
+type Cut = (piece: Piece) => readonly string[];
+
+/** Without one a text is a word. @throws CheckpointError for one that is not known or broken. */
+export function preTokenizerOf(definition: unknown, file: string): PreTokenizer {
+  if (definition === null || definition === undefined) return ({ text }) => [text];
+  const type = String(field(definition, 'type'));
+  if (type === 'Sequence') {
+    return inARow(listField(definition, 'pretokenizers', file).map((one) => preTokenizerOf(one, file)));
+  }
+  const make = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
+  if (!make) throw unknownPart('pre_tokenizer', type, Object.keys(KINDS), file);
+  return make(definition, file);
+}
+
+/** One after the other, word by word, so that a reader who has enough stops them all. */
+function inARow([cut, ...others]: readonly PreTokenizer[]): PreTokenizer {
+  if (!cut) return ({ text }) => [text];
+  if (others.length === 0) return cut;
+  const rest = inARow(others);
+  return function* (piece) {
+    let isFirst = piece.isFirst;
+    for (const text of cut(piece)) {
+      yield* rest({ text, isFirst });
+      isFirst = false;
+    }
+  };
+}
+
+const PUNCTUATION = /[\p{P}!-/:-@[-`{-~]/gu;
+
+const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Cut>> = {
+  BertPreTokenizer() {
+    const words = /[^\p{White_Space}\p{P}!-/:-@[-`{-~]+|[\p{P}!-/:-@[-`{-~]/gu;
+    return ({ text }) => text.match(words) ?? [];
+  },
+  ByteLevel(definition, file) {
+    const addsBlank = field(definition, 'add_prefix_space') !== false;
+    const cut = field(definition, 'use_regex') === false ? undefined : compiledPattern({ Regex: GPT2 }, file);
+    return ({ text }) => {
+      const whole = addsBlank && !text.startsWith(' ') ? ` ${text}` : text;
+      return (cut ? isolated(whole, cut) : [whole]).map(bytesAsCharacters);
+    };
+  },
+  CharDelimiterSplit(definition) {
+    const delimiter = String(field(definition, 'delimiter'));
+    return ({ text }) => text.split(delimiter).filter((word) => word !== '');
+  },
+  Digits(definition) {
+    const one = field(definition, 'individual_digits') === true;
+    return ({ text }) => isolated(text, one ? /\p{N}/gu : /\p{N}+/gu);
+  },
+  FixedLength(definition) {
+    const length = Number(field(definition, 'length') ?? 5);
+    const words = new RegExp(`.{1,${Math.max(1, length)}}`, 'gsu');
+    return ({ text }) => text.match(words) ?? [];
+  },
+  Metaspace: metaspace,
+  Punctuation: (definition, file) => split(PUNCTUATION, field(definition, 'behavior') ?? 'Isolated', false, file),
+  Split(definition, file) {
+    const pattern = compiledPattern(field(definition, 'pattern'), file);
+    return split(pattern, field(definition, 'behavior'), field(definition, 'invert') === true, file);
+  },
+  Whitespace() {
+    const words = new RegExp(`[${WORD}]+|[^${WORD}\\p{White_Space}]+`, 'gu');
+    return ({ text }) => text.match(words) ?? [];
+  },
+  WhitespaceSplit: () => (piece) => piece.text.match(/\P{White_Space}+/gu) ?? [],
+};
+
+/** How GPT-2 cuts. */
+const GPT2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+
+/** Blanks written as `▁`, each the beginning of a word, and one put before the text. */
+function metaspace(definition: unknown, file: string): Cut {
+  const own = field(definition, 'replacement');
+  const mark = typeof own === 'string' ? own : '▁';
+  const scheme =
+    field(definition, 'prepend_scheme') ?? (field(definition, 'add_prefix_space') === false ? 'never' : 'always');
+  if (scheme !== 'always' && scheme !== 'first' && scheme !== 'never') {
+    throw new CheckpointError(
+      `${file}: expected the prepend_scheme always, first or never, got ${shown(scheme)}`,
+      file,
+    );
+  }
+  const cut =
+    field(definition, 'split') === false
+      ? undefined
+      : split(new RegExp(escaped(mark), 'gu'), 'MergedWithNext', false, file);
+  return ({ text, isFirst }) => {
+    const marked = text.replaceAll(' ', () => mark);
+    const isPut = !marked.startsWith(mark) && (scheme === 'always' || (scheme === 'first' && isFirst));
+    const whole = isPut ? mark + marked : marked;
+    return cut ? cut({ text: whole, isFirst }) : [whole];
+  };
+}
+
+function escaped(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
+}
+
+/** The matches of a pattern and what is between them, each a word. */
+function isolated(text: string, pattern: RegExp): string[] {
+  return partsOf(text, pattern).map(({ text: part }) => part);
+}
+
+/** A part of a text: a match of a pattern, or what is between two. */
+interface Part {
+  readonly text: string;
+  readonly isMatch: boolean;
+}
+
+function partsOf(text: string, pattern: RegExp, invert = false): Part[] {
+  const parts: Part[] = [];
+  const add = (part: string, isMatch: boolean): void => {
+    if (part !== '') parts.push({ text: part, isMatch: isMatch !== invert });
+  };
+  let at = 0;
+  for (const { 0: match, index } of text.matchAll(pattern)) {
+    add(text.slice(at, index), false);
+    add(match, true);
+    at = index + match.length;
+  }
+  add(text.slice(at), false);
+  return parts;
+}
+
+/** What becomes of a match: it is removed, a word, or goes with its neighbours. @throws CheckpointError for an unknown behaviour. */
+function split(pattern: RegExp, behavior: unknown, invert: boolean, file: string): Cut {
+  const name = String(behavior).toLowerCase();
+  const join = Object.hasOwn(BEHAVIOURS, name) ? BEHAVIOURS[name] : undefined;
+  if (!join) {
+    const known = Object.keys(BEHAVIOURS).join(', ');
+    throw new CheckpointError(`${file}: expected the behavior of a split ${known}, got ${shown(behavior)}`, file);
+  }
+  return ({ text }) => join(partsOf(text, pattern, invert));
+}
+
+const BEHAVIOURS: Readonly<Record<string, (parts: readonly Part[]) => string[]>> = {
+  isolated: (parts) => parts.map(({ text }) => text),
+  removed: (parts) => parts.filter(({ isMatch }) => !isMatch).map(({ text }) => text),
+  contiguous: (parts) => joined(parts, (part, before) => part.isMatch === before.isMatch),
+  mergedwithprevious: (parts) => joined(parts, (part, before) => part.isMatch && !before.isMatch),
+  mergedwithnext: (parts) => joined(parts, (part, before) => before.isMatch && !part.isMatch),
+};
+
+/** The parts, each with the one before it where they belong together. */
+function joined(parts: readonly Part[], together: (part: Part, before: Part) => boolean): string[] {
+  const words: string[] = [];
+  parts.forEach((part, place) => {
+    const before = parts[place - 1];
+    if (before && together(part, before)) words.push((words.pop() ?? '') + part.text);
+    else words.push(part.text);
+  });
+  return words;
+}

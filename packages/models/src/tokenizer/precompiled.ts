@@ -1,0 +1,76 @@
+/**
+ * SentencePiece's table of replacements: `precompiled_charsmap`, in base64. It holds the size of a trie in bytes, the trie as a double
+ * array of 32-bit units (Darts), and texts that end with a zero byte, by their place.
+ *
+ * As in Hugging Face's tokenizers, a grapheme of fewer than 6 bytes becomes what its *shortest* beginning in the table stands for, and
+ * what follows in it is lost; other graphemes are replaced character by character. SentencePiece itself takes the longest beginning.
+ */
+import { CheckpointError } from '@peftjs/core/method';
+import { shown } from '../json.js';
+
+/** Makes the function that replaces. Without a table nothing is. @throws CheckpointError for a broken table. */
+export function precompiled(charsmap: unknown, file: string): (text: string) => string {
+  if (charsmap === null || charsmap === undefined || charsmap === '') return (text) => text;
+  const replacementOf = tableOf(charsmap, file);
+  const known = new Map<string, string>();
+  const replaced = (grapheme: string): string => {
+    const kept = known.get(grapheme);
+    if (kept !== undefined) return kept;
+    const bytes = encoder.encode(grapheme);
+    const whole = bytes.length < 6 ? replacementOf(bytes) : undefined;
+    const text = whole ?? Array.from(grapheme, (one) => replacementOf(encoder.encode(one)) ?? one).join('');
+    if (known.size === MOST_KEPT) known.clear();
+    known.set(grapheme, text);
+    return text;
+  };
+  const segmenter = new Intl.Segmenter('en', { granularity: 'grapheme' });
+  return (text) => {
+    if (/^[ -~]*$/.test(text)) return text.replace(/./g, replaced);
+    return Array.from(segmenter.segment(text), ({ segment }) => replaced(segment)).join('');
+  };
+}
+
+const encoder = new TextEncoder();
+/** Graphemes whose replacements are kept, at most. */
+const MOST_KEPT = 2 ** 14;
+
+/** What the shortest beginning of bytes that the table has stands for. */
+function tableOf(charsmap: unknown, file: string): (bytes: Uint8Array) => string | undefined {
+  const bytes = typeof charsmap === 'string' ? fromBase64(charsmap) : undefined;
+  const size = bytes && bytes.length >= 4 ? new DataView(bytes.buffer).getUint32(0, true) : 0;
+  if (!bytes || size === 0 || size % 4 !== 0 || 4 + size > bytes.length) {
+    throw new CheckpointError(`${file}: expected a precompiled_charsmap in base64, got ${shown(charsmap)}`, file);
+  }
+  const view = new DataView(bytes.buffer, 4, size);
+  const unit = (at: number): number => (at >= 0 && at < size / 4 ? view.getUint32(4 * at, true) : 0);
+  const texts = bytes.subarray(4 + size);
+  const decoder = new TextDecoder();
+  return (key) => {
+    let node = offsetOf(unit(0));
+    for (const byte of key) {
+      if (byte === 0) return undefined;
+      node ^= byte;
+      const here = unit(node);
+      if ((here & 0x800000ff) >>> 0 !== byte) return undefined;
+      node ^= offsetOf(here);
+      if (((here >>> 8) & 1) === 0) continue;
+      const start = unit(node) & 0x7fffffff;
+      const end = texts.indexOf(0, start);
+      return decoder.decode(texts.subarray(start, end < 0 ? texts.length : end));
+    }
+    return undefined;
+  };
+}
+
+/** Where a unit's children are, relative to it. */
+function offsetOf(unit: number): number {
+  return (unit >>> 10) << ((unit & (1 << 9)) >>> 6);
+}
+
+function fromBase64(text: string): Uint8Array<ArrayBuffer> | undefined {
+  try {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  } catch {
+    return undefined;
+  }
+}

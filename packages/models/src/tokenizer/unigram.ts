@@ -1,0 +1,101 @@
+/**
+ * SentencePiece's unigram model (Kudo, 2018): of all ways to cut a word into pieces of the vocabulary the one whose scores, logarithms of
+ * probabilities, have the largest sum; of equal ones that with the longer pieces at the end. A character without a piece scores 10 less
+ * than the worst piece.
+ */
+import { CheckpointError } from '@peftjs/core/method';
+import { field, shown } from '../json.js';
+import type { TokenModel } from './models.js';
+
+const UNKNOWN_PENALTY = 10;
+
+/** @throws CheckpointError for pieces without a score. */
+export function unigram(definition: unknown, file: string): TokenModel {
+  const pieces = piecesOf(definition, file);
+  const unk = field(definition, 'unk_id');
+  const unknownId = typeof unk === 'number' ? unk : undefined;
+  const ids = new Map(pieces.map(([piece], id) => [piece, id]));
+  const scores = Float64Array.from(pieces, ([, score]) => score);
+  const unknownScore = scores.reduce((least, score) => Math.min(least, score), Infinity) - UNKNOWN_PENALTY;
+  const longest = longestByStart(pieces);
+  const fallsBack = field(definition, 'byte_fallback') === true;
+  const fuses = field(definition, 'fuse_unk') !== false;
+
+  /** Where the pieces of a word begin, and whether each is of the vocabulary. */
+  const cuts = (word: string): readonly (readonly [text: string, isKnown: boolean])[] => {
+    const best = new Float64Array(word.length + 1).fill(-Infinity);
+    const starts = new Int32Array(word.length + 1).fill(-1);
+    const known = new Uint8Array(word.length + 1);
+    best[0] = 0;
+    const offer = (from: number, to: number, score: number, isKnown: number): void => {
+      const total = (best[from] as number) + score;
+      if (starts[to] !== -1 && total <= (best[to] as number)) return;
+      best[to] = total;
+      starts[to] = from;
+      known[to] = isKnown;
+    };
+    for (let at = 0; at < word.length;) {
+      const code = word.codePointAt(at) as number;
+      const size = code > 0xffff ? 2 : 1;
+      let isAlone = false;
+      const end = Math.min(word.length, at + (longest.get(code) ?? 0));
+      for (let to = at + size; to <= end; to++) {
+        const id = ids.get(word.slice(at, to));
+        if (id === undefined) continue;
+        offer(at, to, scores[id] as number, Number(id !== unknownId));
+        isAlone ||= to === at + size;
+      }
+      if (!isAlone) offer(at, at + size, unknownScore, 0);
+      at += size;
+    }
+    const found: (readonly [string, boolean])[] = [];
+    for (let to = word.length; to > 0; to = starts[to] as number) {
+      found.push([word.slice(starts[to], to), known[to] === 1]);
+    }
+    return found.reverse();
+  };
+
+  const bytesOf = (text: string): string[] | undefined => {
+    const bytes = Array.from(new TextEncoder().encode(text), (byte) => `<0x${hex(byte)}>`);
+    return bytes.every((byte) => ids.has(byte)) ? bytes : undefined;
+  };
+
+  return {
+    ids,
+    unknownId,
+    tokensOf(word) {
+      const tokens: string[] = [];
+      let wasUnknown = false;
+      for (const [text, isKnown] of cuts(word)) {
+        if (!isKnown && wasUnknown && fuses) tokens.push((tokens.pop() ?? '') + text);
+        else tokens.push(text);
+        wasUnknown = !isKnown;
+      }
+      return fallsBack ? tokens.flatMap((token) => (ids.has(token) ? [token] : (bytesOf(token) ?? [token]))) : tokens;
+    },
+  };
+}
+
+function hex(byte: number): string {
+  return byte.toString(16).toUpperCase().padStart(2, '0');
+}
+
+function piecesOf(definition: unknown, file: string): readonly (readonly [string, number])[] {
+  const vocabulary = field(definition, 'vocab');
+  const isPiece = (entry: unknown): boolean =>
+    Array.isArray(entry) && typeof entry[0] === 'string' && typeof entry[1] === 'number';
+  if (Array.isArray(vocabulary) && vocabulary.length > 0 && vocabulary.every(isPiece)) {
+    return vocabulary as [string, number][];
+  }
+  throw new CheckpointError(`${file}: not a tokenizer: expected pieces with scores, got ${shown(vocabulary)}`, file);
+}
+
+/** The length of the longest piece, by the character it begins with. */
+function longestByStart(pieces: readonly (readonly [string, number])[]): Map<number, number> {
+  const longest = new Map<number, number>();
+  for (const [piece] of pieces) {
+    const first = piece.codePointAt(0);
+    if (first !== undefined) longest.set(first, Math.max(longest.get(first) ?? 0, piece.length));
+  }
+  return longest;
+}

@@ -1,0 +1,47 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { createTokenizer, type TokenizerDefinition } from '../src/tokenizer.js';
+
+/** What Hugging Face's tokenizers make of a text: ids, start and end of each token, and the text of the ids. */
+interface Row {
+  readonly ids: readonly number[];
+  readonly spans: readonly number[];
+  readonly decoded: string;
+}
+
+interface Golden {
+  readonly texts: readonly string[];
+  readonly pairs: readonly (readonly [string, string])[];
+  readonly tokenizers: Readonly<
+    Record<
+      string,
+      {
+        readonly definition: TokenizerDefinition;
+        readonly rows: readonly Row[];
+        readonly pairs: readonly { readonly ids: readonly number[]; readonly types: readonly number[] }[];
+      }
+    >
+  >;
+}
+
+/** tools/golden/tokenizers.py says how to make a larger file. */
+const file = process.env.PEFTJS_TOKENIZERS ?? new URL('fixtures/tokenizers.json', import.meta.url);
+const { texts, pairs, tokenizers } = JSON.parse(readFileSync(file, 'utf8')) as Golden;
+
+describe.each(Object.entries(tokenizers))('%s', async (_, { definition, rows, pairs: encodedPairs }) => {
+  const limits = { maxTokens: 100_000, vocabularySize: 10_000, tokenTypes: 2, file: 'tokenizer.json' };
+  const tokenizer = await createTokenizer(definition, limits);
+
+  it('reads random texts as Hugging Face does', () => {
+    expect(texts.map((text) => tokenizer.tokenIds(text))).toEqual(rows.map(({ ids }) => ids));
+  });
+
+  it('makes a text of their ids', () => {
+    expect(rows.map(({ ids }) => tokenizer.decode(ids))).toEqual(rows.map(({ decoded }) => decoded));
+  });
+
+  it('gives the types of the tokens of pairs', () => {
+    const encoded = pairs.map(([text, pair]) => tokenizer.encode(text, pair));
+    expect(encoded.map(({ ids, typeIds }) => ({ ids, types: typeIds }))).toEqual(encodedPairs);
+  });
+});
