@@ -54,6 +54,22 @@ describe.each(all.map((one) => [one.name, one] as const))('%s, merged', (name, o
 describe('a folder of transformers', () => {
   const [bert] = all as [Case];
   const decoder = tiny('gpt2');
+
+  it('keeps the point of whole numbers, which Python tells from integers', async () => {
+    const source = folder(tiny('modernbert'), 'classes');
+    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    const settings = text(await source.read('tiny/config.json')).replace(
+      /("initializer_cutoff_factor":)[\d.]+/,
+      '$12.0',
+    );
+    await source.write('tiny/config.json', new TextEncoder().encode(settings));
+    const storage = memoryStorage();
+    await saveMerged(await fromPretrained('tiny', { storage: source }), 'out', { storage, sourceStorage: source });
+    const saved = text(await storage.read('out/config.json'));
+    expect(saved).toMatch(/"initializer_cutoff_factor": 2\.0,\n/);
+    expect(saved).toMatch(/"hidden_size": 32,\n/);
+  });
+
   const written = async (one: Case, options = {}): Promise<Record<string, unknown>> => {
     const storage = memoryStorage();
     await saveMerged(one.merged, 'out', { source: one.source, storage, ...options });

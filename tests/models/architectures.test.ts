@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { activeAdapter, adamW, attach, train, type Batch, type PeftModel } from '@peftjs/core';
 import { floats, replaceAdapter, tensorAt, transposed, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import type { TrainingSnapshot } from '@peftjs/core/runtime';
@@ -5,6 +6,7 @@ import { relativeDistance } from '@peftjs/core/testing';
 import { full } from '@peftjs/baselines';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
+import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
 import { describe, expect, it } from 'vitest';
 import {
   batchOf,
@@ -18,6 +20,7 @@ import {
   outputsOf,
   tiny,
   tokenRows,
+  variants,
   withoutHead,
   type HeadName,
   type Tiny,
@@ -33,7 +36,12 @@ const BATCHES = [0, 1, 2];
 /** The batch that PEFT's gradients are of. */
 const GRADIENTS = 1;
 
-describe.each([...networks, ...decoders])('%s', (network) => {
+/** Made by tools/golden/left_padding.py. */
+const leftPadding = readSafetensors(
+  new Uint8Array(readFileSync(new URL('fixtures/left-padding.safetensors', import.meta.url))),
+);
+
+describe.each([...networks, ...decoders, ...variants])('%s', (network) => {
   const from = tiny(network);
 
   it.each(headsOf(from))("has the logits of transformers under its head for '%s'", async (head) => {
@@ -73,6 +81,13 @@ describe.each([...networks, ...decoders])('%s', (network) => {
     }
   });
 
+  it.runIf(from.keys.classes)('has the logits of transformers for rows with padding before them', async () => {
+    const batch = paddedBefore(batchOf(from, 2, { filler: from.config.pad_token_id as number }));
+    const expected = toFloat32(leftPadding.get(`${network}/logits`) ?? expect.fail(network));
+    const actual = await outputsOf(await load(from, 'classes'), batch, executor);
+    expect(relativeDistance(actual, expected)).toBeLessThan(TOLERANCE);
+  });
+
   it('gives the same, whatever stands in padding and however much of it', async () => {
     const [head] = headsOf(from);
     const model = await load(from, head);
@@ -94,6 +109,23 @@ it.each(['gpt2', 'llama'] as const)('%s trains a tied table at both of its ends'
   const actual = floats(tensorAt(gradients, `${table?.path}.weight`));
   expect(relativeDistance(actual, goldenValues(from, 'next/gradient/table'))).toBeLessThan(GRADIENT_TOLERANCE);
 });
+
+/** A batch with what follows the tokens of each row before them. */
+function paddedBefore({ inputs, ...batch }: Batch): Batch {
+  const mask = tensorAt(inputs, 'attentionMask');
+  const [rows = 0, tokens = 0] = mask.shape;
+  const lengths = Array.from({ length: rows }, (_, row) =>
+    [...mask.data.slice(row * tokens, (row + 1) * tokens)].reduce((sum, isToken) => sum + isToken, 0),
+  );
+  const moved = ({ data, ...spec }: HostTensor): HostTensor => {
+    const places = data.map((_, at) => {
+      const [row, token] = [Math.floor(at / tokens), at % tokens];
+      return row * tokens + ((token + (lengths[row] as number)) % tokens);
+    });
+    return { ...spec, data: data.map((_, at) => data[places[at] as number] as number) };
+  };
+  return { ...batch, inputs: Object.fromEntries(Object.entries(inputs).map(([name, rows]) => [name, moved(rows)])) };
+}
 
 /** PEFT's key for a tensor of ours. */
 function inPeft(name: string): string {

@@ -14,8 +14,9 @@ import {
 import { ConfigError, floats, hostIntegers, replaceAdapter, tensorAt, UnsupportedError } from '@peftjs/core/method';
 import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
 import { lora } from '@peftjs/lora';
+import { saveMerged } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
-import { batchOf, load, tiny, type Network } from './tiny.js';
+import { batchOf, folder, goldenValues, load, outputsOf, tiny, type Network } from './tiny.js';
 
 describe('a head', () => {
   it('keeps what fits of several modules, and only the others are drawn anew', async () => {
@@ -121,9 +122,42 @@ describe('a head', () => {
     }
   });
 
+  it('of XLM-RoBERTa and CamemBERT is RoBERTa, under the names of their own classes', async () => {
+    const executor = await referenceExecutor();
+    const from = tiny('roberta');
+    for (const [type, stem] of [
+      ['xlm-roberta', 'XLMRoberta'],
+      ['camembert', 'Camembert'],
+    ] as const) {
+      const config = { model_type: type, architectures: [`${stem}ForSequenceClassification`] };
+      const model = await load(from, 'classes', {}, { config });
+      expect(model.pretrainedHead).toBe(true);
+      const logits = await outputsOf(model, batchOf(from, 1), executor);
+      expect(relativeDistance(logits, goldenValues(from, 'classes/1/logits')), type).toBeLessThan(1e-5);
+      const storage = memoryStorage();
+      await saveMerged(model, 'out', { storage, sourceStorage: folder(from, 'classes', { config }) });
+      const saved: unknown = JSON.parse(new TextDecoder().decode(await storage.read('out/config.json')));
+      expect(saved).toMatchObject(config);
+    }
+  });
+
+  it("of ModernBERT is the checkpoint's for masked words where there is none for texts", async () => {
+    const rename = (key: string) => (key.startsWith('classifier') ? undefined : key);
+    const masked = await load(tiny('modernbert'), 'classes', {}, { rename });
+    expect(masked.pretrainedHead).toEqual(['head.dense', 'head.norm']);
+    const none = await load(
+      tiny('modernbert'),
+      'classes',
+      {},
+      { rename: (key) => (/^(?:classifier|head)/.test(key) ? undefined : key) },
+    );
+    expect(none.pretrainedHead).toBe(false);
+    expect(new Set(floats(tensorAt(none.weights, 'head.norm.weight')))).toEqual(new Set([1]));
+  });
+
   it('is refused for a task that the network has none for', async () => {
     const causal = { task: 'causal-lm' } as const;
-    for (const network of ['distilbert', 'roberta', 'electra', 'deberta-v3'] as const) {
+    for (const network of ['distilbert', 'roberta', 'electra', 'deberta-v3', 'mpnet', 'modernbert'] as const) {
       const refused = load(tiny(network), 'classes', causal);
       await expect(refused, network).rejects.toThrow(UnsupportedError);
       await expect(refused).rejects.toThrow(

@@ -13,6 +13,8 @@ export const networks = [
   'electra',
   'deberta-v3',
   'deberta-v2',
+  'mpnet',
+  'modernbert',
   'gpt2',
   'llama',
   'qwen2',
@@ -30,6 +32,8 @@ export const decoders = [
   'olmo2',
   'granite',
 ] as const;
+/** Networks of the same kinds with every other setting: what differs is compared with transformers, and no more. */
+export const variants = ['modernbert-biased'] as const;
 
 /** The heads of a network, as the files name them. */
 export const heads = {
@@ -39,7 +43,7 @@ export const heads = {
   next: { task: 'causal-lm', kind: 'causal-lm', suffix: 'ForCausalLM' },
 } as const satisfies Record<string, { task: Task; kind: DataKind; suffix: string }>;
 
-export type Network = (typeof networks)[number] | (typeof decoders)[number];
+export type Network = (typeof networks | typeof decoders | typeof variants)[number];
 export type HeadName = keyof typeof heads;
 
 /** A network's files, and what transformers and PEFT say of it. */

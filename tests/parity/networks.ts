@@ -20,9 +20,11 @@ export const parityNetworks: readonly ParityNetwork[] = [
   network('electra', 'number', 'encoder'),
   network('deberta-v2', 'classes', 'relative'),
   network('deberta-v3', 'tokens', 'relative'),
+  network('mpnet', 'tokens', 'relative'),
   network('gpt2', 'next', 'decoder'),
   network('llama', 'next', 'rotary'),
   network('qwen2', 'classes', 'rotary'),
+  network('modernbert', 'classes', 'rotary'),
   pairs('distilbert'),
 ];
 

@@ -67,6 +67,12 @@ from transformers import (
     Phi3ForCausalLM,
     Phi3ForSequenceClassification,
     Phi3ForTokenClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+    ModernBertForTokenClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
+    MPNetForTokenClassification,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen2ForSequenceClassification,
@@ -86,6 +92,7 @@ from transformers import (
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -155,6 +162,54 @@ NETWORKS = {
             **BERT,
         ),
         (DebertaV2ForSequenceClassification, DebertaV2ForTokenClassification),
+    ),
+    "mpnet": (
+        MPNetConfig(vocab_size=VOCABULARY, max_position_embeddings=42, **BERT),
+        (MPNetForSequenceClassification, MPNetForTokenClassification),
+    ),
+    # As ModernBERT-base has them; the longest row is longer than the window.
+    "modernbert": (
+        ModernBertConfig(
+            vocab_size=VOCABULARY,
+            max_position_embeddings=48,
+            local_attention=14,
+            initializer_cutoff_factor=2.5,
+            pad_token_id=PADDING,
+            bos_token_id=1,
+            eos_token_id=2,
+            cls_token_id=1,
+            sep_token_id=2,
+            **BERT,
+        ),
+        (ModernBertForSequenceClassification, ModernBertForTokenClassification),
+    ),
+    # Every other setting: a mean, biases, another activation, layers of either kind in another order.
+    "modernbert-biased": (
+        ModernBertConfig(
+            vocab_size=VOCABULARY,
+            max_position_embeddings=48,
+            local_attention=5,
+            initializer_cutoff_factor=2.5,
+            layer_types=["sliding_attention", "full_attention"],
+            rope_parameters={
+                "full_attention": {"rope_type": "default", "rope_theta": 1000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+            },
+            norm_bias=True,
+            attention_bias=True,
+            mlp_bias=True,
+            classifier_bias=True,
+            classifier_pooling="mean",
+            hidden_activation="silu",
+            classifier_activation="relu",
+            pad_token_id=PADDING,
+            bos_token_id=1,
+            eos_token_id=2,
+            cls_token_id=1,
+            sep_token_id=2,
+            **BERT,
+        ),
+        (ModernBertForSequenceClassification, ModernBertForTokenClassification),
     ),
     "gpt2": (
         GPT2Config(
@@ -286,9 +341,12 @@ DECODERS = {
 
 NETWORKS |= DECODERS
 
-# PEFT has no default modules for them.
+# PEFT has no default modules for these.
 TARGETS = {
     "distilbert": ["q_lin", "v_lin"],
+    "mpnet": ["q", "v"],
+    "modernbert": ["Wqkv"],
+    "modernbert-biased": ["Wqkv"],
     "phi3": ["qkv_proj"],
     **{name: ["q_proj", "v_proj"] for name in ("smollm3", "olmo2", "granite")},
 }
@@ -504,6 +562,8 @@ def write_tables():
     for name, values in {
         # The rows of the table of relative positions for the distances -600 to 600, first as deberta-v3-base has them.
         "relative": {"tables": [rows(buckets, most) for buckets, most in ((256, 512), (8, 32), (5, 20))]},
+        # The buckets of MPNet for the distances -600 to 600.
+        "mpnet-buckets": {"tables": MPNetEncoder.relative_position_bucket(torch.arange(-600, 601)).tolist()},
         # The frequencies of heads of 64 features, the second as Llama 3.2 1B has them.
         "rope": {"tables": [frequencies(rope) for rope in ROPES]},
     }.items():

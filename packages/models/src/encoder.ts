@@ -12,7 +12,16 @@ import { activations, attention, maskBias, type ActivationName } from '@peftjs/c
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, type Features, type Network } from './architecture.js';
-import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from './reading.js';
+import {
+  checkTokens,
+  everyToken,
+  firstToken,
+  onlyToken,
+  positionIds,
+  positionsOfTokens,
+  tokenMean,
+  type Reader,
+} from './reading.js';
 import { ownActivation } from './transformers/config.js';
 
 /** What the encoder computes with. */
@@ -28,8 +37,10 @@ export interface EncoderConfig extends LayerConfig {
   readonly numAttentionHeads: number;
   /** Rows of the table of positions. */
   readonly maxPositionEmbeddings: number;
-  /** The row of the first token. Default 0. */
-  readonly firstPosition?: number;
+  /** Where positions count the tokens that are none of padding: the id of padding, which is its row too. Default: 0, 1, .. */
+  readonly padTokenId?: number;
+  /** What is added to the scores of every layer for the distance between two tokens. */
+  readonly relativeBias?: RelativeBias;
   /** Rows of the table of token types; left out where there is none. */
   readonly typeVocabSize?: number;
   /** Width of the tables. Default `hiddenSize`. */
@@ -38,9 +49,16 @@ export interface EncoderConfig extends LayerConfig {
   readonly defaultTargetModules: readonly string[];
 }
 
+/** A table of distances between tokens, and what a row of tokens reads of it. */
+export interface RelativeBias {
+  readonly site: Site;
+  /** [1, heads, tokens, tokens] */
+  scores(scope: Scope, tokens: number): Tensor;
+}
+
 /** The network of a configuration, for any head. */
 export function encoderNetwork(config: EncoderConfig): Network {
-  const { root, typeVocabSize, numAttentionHeads, layerNormEps, firstPosition = 0, hiddenAct = 'gelu' } = config;
+  const { root, typeVocabSize, numAttentionHeads, layerNormEps, padTokenId, hiddenAct = 'gelu' } = config;
   return {
     name: root,
     maxTokens: maxTokens(config),
@@ -48,7 +66,7 @@ export function encoderNetwork(config: EncoderConfig): Network {
     settings: {
       numAttentionHeads,
       layerNormEps,
-      ...(firstPosition > 0 && { firstPosition }),
+      ...(padTokenId !== undefined && { firstPosition: padTokenId + 1 }),
       ...ownActivation(hiddenAct, 'gelu'),
     },
     sites: [
@@ -75,8 +93,8 @@ export function everyTokenOf(config: EncoderConfig): Features {
   return (scope, inputs) => lastHidden(config, scope, inputs, everyToken);
 }
 
-function maxTokens({ maxPositionEmbeddings, firstPosition = 0 }: EncoderConfig): number {
-  return maxPositionEmbeddings - firstPosition;
+function maxTokens({ maxPositionEmbeddings, padTokenId = -1 }: EncoderConfig): number {
+  return maxPositionEmbeddings - (padTokenId + 1);
 }
 
 function placeOf({ root, layers, names }: EncoderConfig, layer: number): LayerPlace {
@@ -94,6 +112,7 @@ function embeddingSites(config: EncoderConfig): Site[] {
       : [embeddingSite(`${path}.token_type_embeddings`, typeVocabSize, embeddingSize)]),
     layerNormSite(`${path}.LayerNorm`, embeddingSize),
     ...(embeddingSize === hiddenSize ? [] : [linearSite(`${root}.embeddings_project`, embeddingSize, hiddenSize)]),
+    ...(config.relativeBias ? [config.relativeBias.site] : []),
   ];
 }
 
@@ -102,22 +121,31 @@ function embeddingSites(config: EncoderConfig): Site[] {
  * inputIds and tokenTypeIds [B, S] int32, attentionMask [B, S] float32 -> [B, Q, H]
  */
 function lastHidden(config: EncoderConfig, scope: Scope, inputs: Tensors, read: Reader): Tensor {
-  const bias = maskBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, 1, S]
+  const mask = maskBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, 1, S]
   const last = config.numHiddenLayers - 1;
   let x = embed(config, scope, inputs); // [B, S, H]
+  const relative = config.relativeBias?.scores(scope, x.shape[1] as number); // [1, heads, S, S]
+  const bias = relative ? tf.add(mask, relative) : mask; // [B, heads or 1, S or 1, S]
   for (let layer = 0; layer < last; layer++) x = transformerLayer(config, scope, layer, { queries: x, keys: x, bias });
-  return transformerLayer(config, scope, last, { queries: read(x), keys: x, bias });
+  const own = relative ? tf.add(mask, readRows(relative, read)) : mask; // [B, heads or 1, Q or 1, S]
+  return transformerLayer(config, scope, last, { queries: read(x), keys: x, bias: own });
+}
+
+/** The rows of scores of the tokens that are read: [1, heads, S, S] -> [1, heads, Q, S]. */
+function readRows(scores: Tensor, read: Reader): Tensor {
+  return tf.expandDims(read(tf.squeeze(scores, [0])), 0); // a reader reads the second of three axes
 }
 
 /** Words, positions and token types, which are 0 where the batch has none: [B, S] -> [B, S, H]. */
 function embed(config: EncoderConfig, scope: Scope, inputs: Tensors): Tensor {
-  const { root, firstPosition, hiddenSize, embeddingSize = hiddenSize } = config;
+  const { root, padTokenId, hiddenSize, embeddingSize = hiddenSize } = config;
   const path = `${root}.embeddings`;
   const ids = batchInput(inputs, 'inputIds');
   checkTokens(root, ids, maxTokens(config));
   const tokens = ids.shape[1] as number;
   const words = scope.embedding(`${path}.word_embeddings`, ids); // [B, S, embedding]
-  const positions = scope.embedding(`${path}.position_embeddings`, positionIds(tokens, firstPosition)); // [1, S, embedding]
+  const rows = padTokenId === undefined ? positionIds(tokens) : positionsOfTokens(ids, padTokenId); // [1 or B, S]
+  const positions = scope.embedding(`${path}.position_embeddings`, rows); // [1 or B, S, embedding]
   const places = config.typeVocabSize === undefined ? positions : tf.add(positions, types(scope, path, inputs, tokens));
   const x = scope.layerNorm(`${path}.LayerNorm`, tf.add(words, places), config.layerNormEps);
   return embeddingSize === hiddenSize ? x : scope.linear(`${root}.embeddings_project`, x);
@@ -132,7 +160,7 @@ function types(scope: Scope, path: string, { tokenTypeIds }: Tensors, tokens: nu
 interface LayerInputs {
   readonly queries: Tensor;
   readonly keys: Tensor;
-  /** [B, 1, 1, S] */
+  /** [B, 1, 1, S], or of every pair [B, heads, Q, S] */
   readonly bias: Tensor;
 }
 

@@ -53,7 +53,7 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
     throw new UnsupportedError(`transformers knows no model like '${model.name}'; export it as ONNX`, model.name);
   }
   const head = described(model, options.labels);
-  const config = encodeJson(mergedSettings(transformers, head));
+  const config = encodeJson(mergedSettings(transformers, head), transformers.config.floats);
   const weights = writeSafetensors(storedWeights(model, transformers, head), { format: 'pt' });
   const others = [[WEIGHTS_FILE, weights] as const, ...files, ...sentenceFiles(model)];
   await writeFolder(storage, {
@@ -177,7 +177,7 @@ export async function saveOnnx(
 ): Promise<void> {
   const { storage = diskStorage(), maxTokens } = options;
   const source = await readSource(model, options);
-  const config = encodeJson(settings(source, described(model, options.labels)));
+  const config = encodeJson(settings(source, described(model, options.labels)), source.transformers?.config.floats);
   const own = [...withEndings(source.tokenizer, model, source.transformers?.config), ...sentenceFiles(model)];
   const files = new Map(own).set(TOKENIZER_CONFIG, encodeJson(tokenizerSettings(source, maxTokens)));
   await writeFolder(storage, {

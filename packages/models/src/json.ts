@@ -9,9 +9,21 @@ export function parseJson(bytes: Uint8Array, file: string): unknown {
   }
 }
 
-/** A value as a JSON file. */
-export function encodeJson(value: unknown): Uint8Array {
-  return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+/**
+ * A value as a JSON file.
+ * @param floats names of fields whose whole numbers are written with a point, e.g. 2.0: Python tells them from integers
+ */
+export function encodeJson(value: unknown, floats: ReadonlySet<string> = new Set()): Uint8Array {
+  const text = JSON.stringify(value, null, 2).replace(/"(\w+)": (-?\d+)(?=[,\n])/g, (all: string, name: string) =>
+    floats.has(name) ? `${all}.0` : all,
+  );
+  return new TextEncoder().encode(`${text}\n`);
+}
+
+/** The names of the fields that a JSON file gives whole numbers with a point. */
+export function floatFields(bytes: Uint8Array): ReadonlySet<string> {
+  const found = new TextDecoder().decode(bytes).matchAll(/"(\w+)"\s*:\s*-?\d+\.0+(?=[\s,}])/g);
+  return new Set(Array.from(found, ([, name]) => name as string));
 }
 
 /** What was thrown, on one line and without what a terminal takes for a command: it may quote a file. */

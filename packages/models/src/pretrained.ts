@@ -203,7 +203,7 @@ function outputsOf(head: Head, trained: HostTensors): number | undefined {
 
 /** Whether a checkpoint's head has a module with as many outputs. */
 function isTrained(site: Site, trained: HostTensors): boolean {
-  return trained[`${site.path}.weight`]?.shape[1] === site.outFeatures;
+  return trained[`${site.path}.weight`]?.shape.at(-1) === site.outFeatures;
 }
 
 function modulesWeights({ path }: Site, trained: HostTensors): HostTensors {
@@ -216,6 +216,7 @@ function newModule(site: Site): HostTensors {
   return Object.fromEntries(
     Object.entries(weightShapes({ sites: [site], encodeOnly: [] })).map(([name, shape]) => {
       if (name.endsWith('.bias')) return [name, hostZeros(shape)];
+      if (site.kind === 'layerNorm') return [name, hostTensor(new Float32Array(sizeOf(shape)).fill(1), shape)];
       return [
         name,
         hostTensor(

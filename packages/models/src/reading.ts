@@ -35,9 +35,19 @@ export function onlyToken(x: Tensor): Tensor {
   return tf.reshape(x, [batch, width]);
 }
 
-/** 0, 1, .. as a row of positions, from `first` on: int32 [1, tokens]. */
-export function positionIds(tokens: number, first = 0): Tensor {
-  return tf.expandDims(tf.range(first, first + tokens, 1, 'int32'), 0);
+/** 0, 1, .. as a row of positions: int32 [1, tokens]. */
+export function positionIds(tokens: number): Tensor {
+  return tf.expandDims(tf.range(0, tokens, 1, 'int32'), 0);
+}
+
+/**
+ * Positions that count the tokens of a row, from the one after `padTokenId` on; a token of that id is at that position, wherever it
+ * stands. ids int32 [B, S] -> int32 [B, S]
+ */
+export function positionsOfTokens(ids: Tensor, padTokenId: number): Tensor {
+  const isToken = tf.cast(tf.notEqual(ids, tf.scalar(padTokenId, 'int32')), 'float32');
+  const counted = tf.mul(tf.cumsum(isToken, 1), isToken);
+  return tf.cast(tf.add(counted, padTokenId), 'int32');
 }
 
 /** Holds a batch to what a network reads. @throws ShapeError when a batch [B, S] has longer rows than the network reads. */

@@ -128,11 +128,14 @@ function yarnChange(scaling: RopeScaling & { readonly kind: 'yarn' }, { theta, w
   };
 }
 
+/** How far a pass reaches. */
+type Reach = Pick<Context, 'reach' | 'length'>;
+
 /**
  * Cosines and sines of the angles of all positions that a pass may meet, [positions, width / 2] each, for heads of `size` features:
  * computed in the step, in float32 as in transformers.
  */
-export function ropeAngles(rope: RopeConfig, size: number, context: Context): RotaryOptions {
+export function ropeAngles(rope: RopeConfig, size: number, context: Reach): RotaryOptions {
   const width = rotaryWidth(rope, size);
   const places = tf.expandDims(tf.range(0, context.reach, 1, 'float32'), 1); // [positions, 1]
   const angles = tf.mul(places, frequencyTensor(rope, width, context)); // [positions, width / 2]
@@ -142,7 +145,7 @@ export function ropeAngles(rope: RopeConfig, size: number, context: Context): Ro
 }
 
 /** [width / 2] */
-function frequencyTensor(rope: RopeConfig, width: number, context: Context): Tensor {
+function frequencyTensor(rope: RopeConfig, width: number, context: Reach): Tensor {
   const frequencies = tf.tensor1d(ropeFrequencies(rope, width));
   const { scaling } = rope;
   if (scaling.kind !== 'longrope') return frequencies;

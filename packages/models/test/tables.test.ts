@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { relativeRow } from '../src/architectures/deberta-v2-relative.js';
+import { relativeBucket } from '../src/architectures/mpnet.js';
 import { attentionFactorOf, ropeFrequencies, ropeSettings } from '../src/rope.js';
 
 /** Made by tools/golden/architectures.py with transformers. */
@@ -21,6 +22,11 @@ describe('rows of the table of relative positions', () => {
     const config = { positionBuckets: null, maxRelativePositions: 3 };
     expect([-4, -3, -2, 0, 2, 3, 4].map((distance) => relativeRow(distance, config))).toEqual([0, 0, 1, 3, 5, 5, 5]);
   });
+});
+
+it("the buckets of MPNet's distances are those of transformers", () => {
+  const buckets = golden('mpnet-buckets') as number[];
+  expect(Array.from(buckets, (_, at) => relativeBucket(at - 600))).toEqual(buckets);
 });
 
 describe('frequencies of rotary positions', () => {

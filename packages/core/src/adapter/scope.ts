@@ -88,7 +88,7 @@ export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: Fo
         (instead.weight || instead.bias ? nn.layerNorm : nn.frozenLayerNorm)(
           instead.x ?? x,
           instead.weight ?? weight(`${path}.weight`),
-          instead.bias ?? weight(`${path}.bias`),
+          instead.bias ?? bias(path) ?? tf.zeros([x.shape.at(-1) as number]),
           epsilon,
         );
       return layer ? adapted(layer, x, run) : run({});

@@ -76,7 +76,7 @@ export interface Scope {
   linear(path: string, x: Tensor): Tensor;
   /** Rows of the table at `path`; ids `[.., ]` -> `[.., dim]`. */
   embedding(path: string, ids: Tensor): Tensor;
-  /** Normalised over the last axis, scaled and shifted by the module at `path`. */
+  /** Normalised over the last axis, scaled by the module at `path`, and shifted by its bias if it has one. */
   layerNorm(path: string, x: Tensor, epsilon: number): Tensor;
   /** Divided by its root mean square over the last axis and scaled by the module at `path`: by its weight plus `offset`, 0 by default. */
   rmsNorm(path: string, x: Tensor, epsilon: number, offset?: number): Tensor;

@@ -22,7 +22,7 @@ import {
   type Task,
   type Tensors,
 } from '@peftjs/core/method';
-import { activations, attention, maskBias, type ActivationName } from '@peftjs/core/nn';
+import { activations, attention, type ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import {
@@ -187,7 +187,7 @@ const POSITION_PROJECTIONS = ['attention.self.pos_key_proj', 'attention.self.pos
  * inputIds and tokenTypeIds [B, S] int32, attentionMask [B, S] float32 -> [B, Q, H]
  */
 function lastHidden(config: DebertaV2Config, scope: Scope, inputs: Tensors, read: Reader): Tensor {
-  const mask = maskBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, 1, S]
+  const mask = pairBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, S, S]
   const last = config.numHiddenLayers - 1;
   let x = embed(config, scope, inputs); // [B, S, H]
   const [tokens, most] = [x.shape[1] as number, config.maxPositionEmbeddings];
@@ -197,10 +197,18 @@ function lastHidden(config: DebertaV2Config, scope: Scope, inputs: Tensors, read
   }
   const queries = read(x); // [B, Q, H]
   const few = positionRows(config, scope, distances(tokens, queries.shape[1] as number, most, config));
-  return transformerLayer(config, scope, last, { queries, keys: x, mask, positions: few });
+  const ofQueries = tf.expandDims(read(tf.squeeze(mask, [1])), 1); // [B, 1, Q, S]
+  return transformerLayer(config, scope, last, { queries, keys: x, mask: ofQueries, positions: few });
 }
 
-/** Words, and positions and types where they have tables: [B, S] -> [B, S, H]. */
+/** No token attends to padding, and padding to all alike, as the first token of a row may be: [B, S] -> [B, 1, S, S]. */
+function pairBias(mask: Tensor): Tensor {
+  const [batch, tokens] = mask.shape as [number, number];
+  const pairs = tf.mul(tf.reshape(mask, [batch, 1, tokens, 1]), tf.reshape(mask, [batch, 1, 1, tokens]));
+  return tf.mul(tf.sub(1, pairs), -1e30); // so low that no score shows beside it
+}
+
+/** Words, and positions and types where they have tables, and zeros for padding: [B, S] -> [B, S, H]. */
 function embed(config: DebertaV2Config, scope: Scope, inputs: Tensors): Tensor {
   const ids = batchInput(inputs, 'inputIds');
   checkTokens('deberta-v2', ids, config.maxPositionEmbeddings);
@@ -213,7 +221,8 @@ function embed(config: DebertaV2Config, scope: Scope, inputs: Tensors): Tensor {
     const types = inputs.tokenTypeIds ?? tf.zeros([1, tokens], 'int32');
     x = tf.add(x, scope.embedding(`${EMBEDDINGS}.token_type_embeddings`, types)); // [B or 1, S, H]
   }
-  return scope.layerNorm(`${EMBEDDINGS}.LayerNorm`, x, config.layerNormEps);
+  const mask = tf.expandDims(batchInput(inputs, 'attentionMask'), 2); // [B, S, 1]
+  return tf.mul(scope.layerNorm(`${EMBEDDINGS}.LayerNorm`, x, config.layerNormEps), mask);
 }
 
 /** Rows of relative positions, as a layer reads them: [R, H]. */
@@ -234,7 +243,7 @@ function positionRows(config: DebertaV2Config, scope: Scope, { toKeys, toQueries
 interface LayerInputs {
   readonly queries: Tensor;
   readonly keys: Tensor;
-  /** [B, 1, 1, S] */
+  /** [B, 1, Q, S] */
   readonly mask: Tensor;
   readonly positions: PositionRows;
 }

@@ -10,11 +10,13 @@ import { gpt2Type } from './gpt2.js';
 import { graniteType } from './granite.js';
 import { llamaType } from './llama.js';
 import { mistralType } from './mistral.js';
+import { modernbertType } from './modernbert.js';
+import { mpnetType } from './mpnet.js';
 import { olmo2Type } from './olmo2.js';
 import { phi3Type } from './phi3.js';
 import { qwen2Type } from './qwen2.js';
 import { qwen3Type } from './qwen3.js';
-import { robertaType } from './roberta.js';
+import { camembertType, robertaType, xlmRobertaType } from './roberta.js';
 import { smollm3Type } from './smollm3.js';
 
 /** Every `model_type` that is read. */
@@ -22,6 +24,10 @@ export const modelTypes: readonly ModelType[] = [
   bertType,
   distilbertType,
   robertaType,
+  xlmRobertaType,
+  camembertType,
+  mpnetType,
+  modernbertType,
   electraType,
   debertaV2Type,
   gpt2Type,

@@ -1,6 +1,7 @@
 /**
- * RoBERTa (Liu et al., 2019): the encoder of encoder.ts, x_L being what it ends with, whose positions begin after that of padding,
- * and the heads of transformers. Module paths are those of RobertaForSequenceClassification and RobertaForTokenClassification.
+ * RoBERTa (Liu et al., 2019), and XLM-RoBERTa (Conneau et al., 2020) and CamemBERT (Martin et al., 2020), which are RoBERTa trained on
+ * other texts: the encoder of encoder.ts, x_L being what it ends with, whose positions begin after that of padding, and the heads of
+ * transformers. Module paths are those of RobertaForSequenceClassification and RobertaForTokenClassification.
  *
  *   of a text   tanh(x_L[first token] W_d) W_o      W_d, W_o: classifier.dense, classifier.out_proj
  *   of tokens   x_L W_c
@@ -8,40 +9,46 @@
  */
 import type { Task } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
-import { denseHead, headFor, linearHead, noHead, type Architecture } from '../architecture.js';
+import { denseHead, headFor, linearHead, noHead, type Architecture, type Head } from '../architecture.js';
 import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
 import { positiveInteger, wholeNumber, type ConfigFile, type ModelType } from '../transformers/config.js';
-import { bertFamily, bertSettings, type BertConfig } from './bert.js';
+import { bertFamily, bertSettings } from './bert.js';
 
-/** The settings of config.json that the network depends on, under their names there. */
-interface RobertaConfig extends BertConfig {
-  readonly padTokenId: number;
-}
-
-/** The network of a configuration for a task. @throws UnsupportedError for a task that it has no head for. */
-function roberta({ padTokenId, ...config }: RobertaConfig, task: Task): Architecture {
-  const encoder: EncoderConfig = { ...config, ...bertFamily, root: 'roberta', firstPosition: padTokenId + 1 };
+/** A network on which RoBERTa's heads stand. @throws UnsupportedError for a task that it has no head for. */
+export function withRobertaHead(name: string, encoder: EncoderConfig, task: Task): Architecture {
+  const { hiddenSize } = encoder;
   const names = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj' };
-  const heads = {
-    'sequence-classification': denseHead({ ...names, activation: tf.tanh }, config.hiddenSize, firstTokenOf(encoder)),
-    'token-classification': linearHead({ path: 'classifier' }, config.hiddenSize, everyTokenOf(encoder)),
+  const heads: Partial<Record<Task, Head>> = {
+    'sequence-classification': denseHead({ ...names, activation: tf.tanh }, hiddenSize, firstTokenOf(encoder)),
+    'token-classification': linearHead({ path: 'classifier' }, hiddenSize, everyTokenOf(encoder)),
     'feature-extraction': noHead(everyTokenOf(encoder)),
   };
-  return { ...encoderNetwork(encoder), head: headFor('roberta', heads, task) };
+  return { ...encoderNetwork(encoder), name, head: headFor(name, heads, task) };
 }
 
 /** RoBERTa as transformers saves it: `RobertaModel`, `RobertaForSequenceClassification` and what else holds the encoder. */
-export const robertaType: ModelType = {
-  name: 'roberta',
-  savedBy: 'RobertaModel or RobertaForSequenceClassification',
-  prefix: 'roberta.',
-  architecture,
-};
+export const robertaType = robertaLike('roberta', 'Roberta');
+
+/** XLM-RoBERTa as transformers saves it: also multilingual E5 and BGE-M3. */
+export const xlmRobertaType = robertaLike('xlm-roberta', 'XLMRoberta');
+
+/** CamemBERT as transformers saves it. */
+export const camembertType = robertaLike('camembert', 'Camembert');
+
+/** A type whose network, and the prefix of its modules, are RoBERTa's. */
+function robertaLike(name: string, stem: string): ModelType {
+  return {
+    name,
+    savedBy: `${stem}Model or ${stem}ForSequenceClassification`,
+    prefix: 'roberta.',
+    architecture: (config, task) => withRobertaHead(name, encoderConfig(config), task),
+  };
+}
 
 /** What a config.json leaves out is as transformers has it. */
-function architecture(config: ConfigFile, task: Task): Architecture {
+function encoderConfig(config: ConfigFile): EncoderConfig {
   const hiddenSize = positiveInteger(config, 'hidden_size', 768);
   const settings = bertSettings(config, { hiddenSize, intermediateSize: 3072, numAttentionHeads: 12 });
   const most = settings.maxPositionEmbeddings - 2; // a row of the table of positions is left for a token
-  return roberta({ ...settings, padTokenId: wholeNumber(config, 'pad_token_id', 1, { most }) }, task);
+  return { ...settings, ...bertFamily, root: 'roberta', padTokenId: wholeNumber(config, 'pad_token_id', 1, { most }) };
 }

@@ -3,7 +3,7 @@ import type { Architecture } from '../architecture.js';
 import type { Checkpoint, CheckpointFormat, SourceFiles, WeightDtype } from '../checkpoint.js';
 import { readChatTemplate, readEosTokenIds, readTokenizer, TOKENIZER_FILES } from './tokenizer.js';
 import type { ModelFolder } from '../folder.js';
-import { field, shown } from '../json.js';
+import { field, floatFields, shown } from '../json.js';
 import { CONFIG_FILE, readConfig, refuseUnless, refuseUnread, type ConfigFile, type ModelType } from './config.js';
 import { modelTypes } from '../architectures/model-types.js';
 import { architectureFor } from './bare.js';
@@ -100,7 +100,7 @@ function isFor({ settings }: ConfigFile, task: Task): boolean {
 }
 
 async function transformersFiles(folder: ModelFolder, known: readonly ModelType[]): Promise<SourceFiles> {
-  const config = await readConfig(folder);
+  const config = { ...(await readConfig(folder)), floats: floatFields(await folder.bytes(CONFIG_FILE)) };
   const tokenizer = new Map<string, Uint8Array>();
   for (const file of TOKENIZER_FILES) {
     if (await folder.exists(file)) tokenizer.set(file, await folder.bytes(file));

@@ -40,6 +40,8 @@ export interface ConfigFile {
   readonly settings: unknown;
   /** The names of the settings that were read; those of a {@link section} follow its name and a dot. What is left is refused. */
   readonly read: Set<string>;
+  /** Names of settings that stand as floats though they are whole numbers, where the file is written anew. */
+  readonly floats?: ReadonlySet<string>;
   /** What the names of a {@link section} begin with in `read`. */
   readonly within?: string;
 }

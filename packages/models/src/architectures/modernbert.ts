@@ -1,0 +1,308 @@
+/**
+ * ModernBERT (Warner et al., 2024): words, then pre-norm transformer layers with rotary positions, of which some attend to all tokens
+ * and others to those nearby, and the heads of transformers. Module paths are those of ModernBertForSequenceClassification and
+ * ModernBertForTokenClassification.
+ *
+ *   x0 = LN(w)                                     rows of the table of words
+ *   a  = x + Attention(LN(x)) W_o                  softmax(R q (R k)^T / sqrt(H / heads)) v; in the first layer without LN
+ *   x' = a + (act(m W_1) * m W_2) W_f              m = LN(a); W_1 and W_2 are the halves of mlp.Wi
+ *   h  = LN(x_L)
+ *   of a text   LN(act(p W_d)) W_c                 p: h[first token], or the mean of h over tokens; W_d, LN: head.dense, head.norm
+ *   of tokens   LN(act(h W_d)) W_c
+ *   encode      mean over tokens of h
+ *
+ * R turns by the position, by other angles in layers of either kind; a layer that slides attends to the tokens that are at most half a
+ * window away. Which W have a bias, and whether LN shifts, are settings.
+ */
+import {
+  CheckpointError,
+  embeddingSite,
+  layerNormSite,
+  linearSite,
+  type Place,
+  type Scope,
+  type Site,
+  type Task,
+  type Tensors,
+} from '@peftjs/core/method';
+import { activations, attention, maskBias, rotary, type ActivationName, type RotaryOptions } from '@peftjs/core/nn';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import { batchInput, headFor, noHead, type Architecture, type Features, type Head } from '../architecture.js';
+import { shown } from '../json.js';
+import { checkTokens, everyToken, firstToken, onlyToken, tokenMean, type Reader } from '../reading.js';
+import {
+  activation,
+  boolean,
+  ownActivation,
+  positiveInteger,
+  positiveNumber,
+  refuseUnless,
+  section,
+  setting,
+  type ConfigFile,
+  type ModelType,
+} from '../transformers/config.js';
+import { ropeAngles } from '../rope.js';
+
+/** Whether a layer attends to all tokens or to those nearby. */
+type LayerType = 'full_attention' | 'sliding_attention';
+
+/** The settings of config.json that the network depends on, under their names there. */
+interface ModernBertConfig {
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  /** Divides `hiddenSize`. */
+  readonly numAttentionHeads: number;
+  readonly maxPositionEmbeddings: number;
+  readonly normEps: number;
+  readonly normBias: boolean;
+  readonly attentionBias: boolean;
+  readonly mlpBias: boolean;
+  readonly hiddenActivation: ActivationName;
+  readonly layerTypes: readonly LayerType[];
+  /** The window of layers that slide. */
+  readonly localAttention: number;
+  readonly ropeTheta: Readonly<Record<LayerType, number>>;
+  readonly classifierPooling: 'cls' | 'mean';
+  readonly classifierBias: boolean;
+  readonly classifierActivation: ActivationName;
+}
+
+const WORDS = 'model.embeddings.tok_embeddings';
+const FIRST_NORM = 'model.embeddings.norm';
+const FINAL_NORM = 'model.final_norm';
+
+/** The network of a configuration for a task. @throws UnsupportedError for a task that it has no head for. */
+function modernbert(config: ModernBertConfig, task: Task): Architecture {
+  const { vocabSize, hiddenSize, layerTypes } = config;
+  const every: Features = (scope, inputs) => lastHidden(config, scope, inputs, everyToken);
+  const mean: Features = (scope, inputs) => tokenMean(every(scope, inputs), batchInput(inputs, 'attentionMask'));
+  const first: Features = (scope, inputs) => onlyToken(lastHidden(config, scope, inputs, firstToken));
+  const heads: Partial<Record<Task, Head>> = {
+    'sequence-classification': predictionHead(config, config.classifierPooling === 'cls' ? first : mean),
+    'token-classification': predictionHead(config, every),
+    'feature-extraction': noHead(every),
+  };
+  return {
+    name: 'modernbert',
+    maxTokens: config.maxPositionEmbeddings,
+    settings: settingsOf(config),
+    sites: [
+      embeddingSite(WORDS, vocabSize, hiddenSize),
+      normSite(config, FIRST_NORM),
+      ...layerTypes.flatMap((_, layer) => layerSites(config, layer)),
+      normSite(config, FINAL_NORM),
+    ],
+    encodeOnly: [],
+    defaultTargetModules: ['Wqkv'],
+    lookups: [{ site: WORDS, ids: 'inputIds' }],
+    encode: mean,
+    head: headFor('modernbert', heads, task),
+  };
+}
+
+function settingsOf(config: ModernBertConfig): Record<string, number> {
+  const { numAttentionHeads, normEps, localAttention, ropeTheta, layerTypes, hiddenActivation, classifierPooling } =
+    config;
+  const full = layerTypes.flatMap((type, layer) => (type === 'full_attention' ? [[`full.${layer}`, 1] as const] : []));
+  return {
+    numAttentionHeads,
+    normEps,
+    localAttention,
+    fullTheta: ropeTheta.full_attention,
+    slidingTheta: ropeTheta.sliding_attention,
+    ...Object.fromEntries(full),
+    ...(classifierPooling === 'mean' && { meanPooling: 1 }),
+    ...ownActivation(hiddenActivation, 'gelu'),
+  };
+}
+
+function normSite({ hiddenSize, normBias }: ModernBertConfig, path: string, place: Place = {}): Site {
+  return { ...layerNormSite(path, hiddenSize, place), hasBias: normBias };
+}
+
+function layerPath(layer: number): string {
+  return `model.layers.${layer}`;
+}
+
+function layerSites(config: ModernBertConfig, layer: number): Site[] {
+  const { hiddenSize, intermediateSize, attentionBias, mlpBias } = config;
+  const path = layerPath(layer);
+  const linear = (name: string, [from, to]: [number, number], role: Site['role'], hasBias: boolean): Site => ({
+    ...linearSite(`${path}.${name}`, from, to, { role, layer }),
+    hasBias,
+  });
+  return [
+    ...(layer === 0 ? [] : [normSite(config, `${path}.attn_norm`, { layer })]),
+    linear('attn.Wqkv', [hiddenSize, 3 * hiddenSize], 'attention.qkv', attentionBias),
+    linear('attn.Wo', [hiddenSize, hiddenSize], 'attention.output', attentionBias),
+    normSite(config, `${path}.mlp_norm`, { layer }),
+    linear('mlp.Wi', [hiddenSize, 2 * intermediateSize], 'ffn.in', mlpBias),
+    linear('mlp.Wo', [intermediateSize, hiddenSize], 'ffn.out', mlpBias),
+  ];
+}
+
+/** The head of transformers on features [.., H]: a dense module and a norm, which the head for masked words has too, and a linear one. */
+function predictionHead(config: ModernBertConfig, features: Features): Head {
+  const { hiddenSize, classifierBias, classifierActivation, normEps } = config;
+  const role = 'head';
+  return {
+    trained: ['head', 'classifier'],
+    sites: (outputs) => [
+      { ...linearSite('head.dense', hiddenSize, hiddenSize, { role }), hasBias: classifierBias },
+      normSite(config, 'head.norm', { role }),
+      linearSite('classifier', hiddenSize, outputs, { role }),
+    ],
+    forward(scope, inputs) {
+      const dense = activations[classifierActivation](scope.linear('head.dense', features(scope, inputs)));
+      return scope.linear('classifier', scope.layerNorm('head.norm', dense, normEps));
+    },
+  };
+}
+
+/**
+ * The last layer and the norm after it at the tokens that are read.
+ * inputIds [B, S] int32, attentionMask [B, S] float32 -> [B, Q, H]
+ */
+function lastHidden(config: ModernBertConfig, scope: Scope, inputs: Tensors, read: Reader): Tensor {
+  const { layerTypes, normEps } = config;
+  const ids = batchInput(inputs, 'inputIds');
+  checkTokens('modernbert', ids, config.maxPositionEmbeddings);
+  const kinds = kindsOf(config, batchInput(inputs, 'attentionMask'));
+  const last = layerTypes.length - 1;
+  let x = scope.layerNorm(FIRST_NORM, scope.embedding(WORDS, ids), normEps); // [B, S, H]
+  layerTypes.forEach((type, layer) => {
+    x = transformerLayer(config, scope, layer, { x, read: layer === last ? read : everyToken, ...kinds[type] });
+  });
+  return scope.layerNorm(FINAL_NORM, x, normEps);
+}
+
+/** What tells layers of one kind from those of the other. */
+interface LayerKind {
+  /** [S, size / 2] */
+  readonly angles: RotaryOptions;
+  /** Added to the scores: [B, 1, S, S]. */
+  readonly bias: Tensor;
+}
+
+/** mask [B, S] */
+function kindsOf(
+  { hiddenSize, numAttentionHeads, ropeTheta, localAttention }: ModernBertConfig,
+  mask: Tensor,
+): Record<LayerType, LayerKind> {
+  const [batch, tokens] = mask.shape as [number, number];
+  const text = { reach: tokens, length: () => tf.scalar(tokens) };
+  const angles = (theta: number): RotaryOptions =>
+    ropeAngles({ theta, scaling: { kind: 'default' } }, hiddenSize / numAttentionHeads, text);
+  const places = tf.range(0, tokens, 1, 'float32'); // [S]
+  const distances = tf.abs(tf.sub(places, tf.expandDims(places, 1))); // [S, S]
+  const isNear = tf.cast(tf.lessEqual(distances, Math.floor(localAttention / 2)), 'float32');
+  const seen = tf.mul(isNear, tf.reshape(mask, [batch, 1, 1, tokens])); // [B, 1, S, S]
+  return {
+    full_attention: { angles: angles(ropeTheta.full_attention), bias: maskBias(mask) },
+    // So low that no score shows beside it: a token that is far from all others attends to all alike.
+    sliding_attention: { angles: angles(ropeTheta.sliding_attention), bias: tf.mul(tf.sub(1, seen), -1e30) },
+  };
+}
+
+/** x [B, S, H] -> [B, Q, H] */
+function transformerLayer(
+  config: ModernBertConfig,
+  scope: Scope,
+  layer: number,
+  { x, read, angles, bias }: LayerKind & { readonly x: Tensor; readonly read: Reader },
+): Tensor {
+  const { normEps, numAttentionHeads: heads } = config;
+  const path = layerPath(layer);
+  const normed = layer === 0 ? x : scope.layerNorm(`${path}.attn_norm`, x, normEps);
+  const [q, k, v] = tf.split(scope.linear(`${path}.attn.Wqkv`, normed), 3, 2) as [Tensor, Tensor, Tensor]; // [B, S, H]
+  const own = bias.shape[2] === 1 ? bias : tf.expandDims(read(tf.squeeze(bias, [1])), 1); // [B, 1, Q or 1, S]
+  const context = attention(read(rotary(q, angles)), rotary(k, angles), v, { heads, maskBias: own }); // [B, Q, H]
+  const a = tf.add(read(x), scope.linear(`${path}.attn.Wo`, context));
+  const wide = scope.linear(`${path}.mlp.Wi`, scope.layerNorm(`${path}.mlp_norm`, a, normEps)); // [B, Q, 2 intermediate]
+  const [input, gate] = tf.split(wide, 2, 2) as [Tensor, Tensor];
+  const inner = tf.mul(activations[config.hiddenActivation](input), gate);
+  return tf.add(a, scope.linear(`${path}.mlp.Wo`, inner));
+}
+
+/** ModernBERT as transformers saves it: `ModernBertModel`, `ModernBertForMaskedLM` and others. */
+export const modernbertType: ModelType = {
+  name: 'modernbert',
+  savedBy: 'ModernBertModel or ModernBertForSequenceClassification',
+  prefix: 'model.',
+  inert: [
+    ...['decoder_bias', 'sparse_prediction', 'sparse_pred_ignore_index'], // of the head for masked words
+    ...['deterministic_flash_attn', 'reference_compile', 'repad_logits_with_grad'], // how it is computed
+    ...['initializer_cutoff_factor', 'layer_norm_eps', 'mlp_dropout', 'position_embedding_type'],
+  ],
+  architecture: (config, task) => modernbert(settings(config), task),
+};
+
+/** What a config.json leaves out is as in ModernBERT-base, as transformers has it. */
+function settings(config: ConfigFile): ModernBertConfig {
+  const hiddenSize = positiveInteger(config, 'hidden_size', 768);
+  const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 12, { divides: hiddenSize });
+  if ((hiddenSize / numAttentionHeads) % 2 !== 0) {
+    throw new CheckpointError(
+      `${config.file}: 'hidden_size' must be even for each head, got ${hiddenSize}`,
+      config.file,
+    );
+  }
+  return {
+    vocabSize: positiveInteger(config, 'vocab_size', 50_368),
+    hiddenSize,
+    intermediateSize: positiveInteger(config, 'intermediate_size', 1152),
+    numAttentionHeads,
+    maxPositionEmbeddings: positiveInteger(config, 'max_position_embeddings', 8192),
+    normEps: positiveNumber(config, 'norm_eps', 1e-5),
+    normBias: boolean(config, 'norm_bias', false),
+    attentionBias: boolean(config, 'attention_bias', false),
+    mlpBias: boolean(config, 'mlp_bias', false),
+    hiddenActivation: activation(config, 'hidden_activation', 'gelu'),
+    layerTypes: layerTypes(config, positiveInteger(config, 'num_hidden_layers', 22, { most: 1000 })),
+    localAttention: positiveInteger(config, 'local_attention', 128),
+    ropeTheta: ropeThetas(config),
+    classifierPooling: classifierPooling(config),
+    classifierBias: boolean(config, 'classifier_bias', false),
+    classifierActivation: activation(config, 'classifier_activation', 'gelu'),
+  };
+}
+
+/** The kind of each layer: as listed, or every so many of them, the first among them, attend to all tokens. */
+function layerTypes(config: ConfigFile, layers: number): LayerType[] {
+  const every = positiveInteger(config, 'global_attn_every_n_layers', 3);
+  const usual = Array.from({ length: layers }, (_, layer) => (layer % every ? 'sliding_attention' : 'full_attention'));
+  const types = setting(config, 'layer_types') ?? usual;
+  const isKind = (type: unknown): boolean => type === 'full_attention' || type === 'sliding_attention';
+  if (Array.isArray(types) && types.length === layers && types.every(isKind)) return types as LayerType[];
+  throw new CheckpointError(
+    `${config.file}: 'layer_types' must be ${layers} times "full_attention" or "sliding_attention", got ${shown(types)}`,
+    config.file,
+  );
+}
+
+/** In today's form (`rope_parameters` of each kind) or the earlier one (`global_rope_theta`, `local_rope_theta`). */
+function ropeThetas(config: ConfigFile): Record<LayerType, number> {
+  refuseUnless(config, 'rope_scaling', undefined);
+  const given = section(config, 'rope_parameters');
+  const theta = (type: LayerType, earlier: string, usual: number): number => {
+    const rope = section(given, type);
+    refuseUnless(rope, 'rope_type', 'default');
+    return positiveNumber(rope, 'rope_theta', positiveNumber(config, earlier, usual));
+  };
+  return {
+    full_attention: theta('full_attention', 'global_rope_theta', 160_000),
+    sliding_attention: theta('sliding_attention', 'local_rope_theta', 10_000),
+  };
+}
+
+function classifierPooling(config: ConfigFile): 'cls' | 'mean' {
+  const pooling = setting(config, 'classifier_pooling') ?? 'cls';
+  if (pooling === 'cls' || pooling === 'mean') return pooling;
+  throw new CheckpointError(
+    `${config.file}: 'classifier_pooling' must be "cls" or "mean", got ${shown(pooling)}`,
+    config.file,
+  );
+}

@@ -1,0 +1,98 @@
+/**
+ * MPNet (Song et al., 2020): the encoder of encoder.ts, x_L being what it ends with, whose positions begin after that of padding, and
+ * whose scores have a term for the distance of two tokens, the same in every layer; the heads of RoBERTa. Module paths are those of
+ * MPNetForSequenceClassification and MPNetForTokenClassification.
+ *
+ *   softmax(q_i k_j^T / sqrt(H / heads) + b[bucket(j - i)]) v     b: encoder.relative_attention_bias, a number for each head
+ *
+ * Distances up to 7 have a bucket each, those from 8 to 127 share eight, and all beyond share the last, on either side (T5's buckets,
+ * Raffel et al., 2020).
+ */
+import { embeddingSite } from '@peftjs/core/method';
+import * as tf from '@tensorflow/tfjs';
+import { bertLayerNames, type EncoderConfig, type RelativeBias } from '../encoder.js';
+import {
+  activation,
+  positiveInteger,
+  positiveNumber,
+  refuseUnless,
+  type ConfigFile,
+  type ModelType,
+} from '../transformers/config.js';
+import { withRobertaHead } from './roberta.js';
+
+/** Buckets of both sides: transformers computes with as many, whatever config.json says. */
+const BUCKETS = 32;
+/** All distances from here on share a bucket. */
+const FARTHEST = 128;
+/** The id of padding, whatever config.json says. */
+const PADDING = 1;
+
+const RELATIVE = 'mpnet.encoder.relative_attention_bias';
+
+/** MPNet as transformers saves it: also all-mpnet-base-v2 and others of sentence-transformers. */
+export const mpnetType: ModelType = {
+  name: 'mpnet',
+  savedBy: 'MPNetModel or MPNetForSequenceClassification',
+  prefix: 'mpnet.',
+  architecture: (config, task) => withRobertaHead('mpnet', encoderConfig(config), task),
+};
+
+/** What a config.json leaves out is as transformers has it. */
+function encoderConfig(config: ConfigFile): EncoderConfig {
+  refuseUnless(config, 'relative_attention_num_buckets', BUCKETS);
+  const hiddenSize = positiveInteger(config, 'hidden_size', 768);
+  const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 12, { divides: hiddenSize });
+  const maxPositionEmbeddings = positiveInteger(config, 'max_position_embeddings', 512);
+  return {
+    root: 'mpnet',
+    layers: 'encoder.layer',
+    names: {
+      ...bertLayerNames,
+      query: 'attention.attn.q',
+      key: 'attention.attn.k',
+      value: 'attention.attn.v',
+      output: 'attention.attn.o',
+      outputNorm: 'attention.LayerNorm',
+    },
+    vocabSize: positiveInteger(config, 'vocab_size', 30_527),
+    hiddenSize,
+    numHiddenLayers: positiveInteger(config, 'num_hidden_layers', 12, { most: 1000 }),
+    numAttentionHeads,
+    intermediateSize: positiveInteger(config, 'intermediate_size', 3072),
+    maxPositionEmbeddings,
+    padTokenId: PADDING,
+    layerNormEps: positiveNumber(config, 'layer_norm_eps', 1e-12),
+    hiddenAct: activation(config, 'hidden_act', 'gelu'),
+    relativeBias: relativeBias(numAttentionHeads, maxPositionEmbeddings),
+    defaultTargetModules: ['q', 'v'],
+  };
+}
+
+/** @param most tokens of the longest row */
+function relativeBias(heads: number, most: number): RelativeBias {
+  return {
+    site: { ...embeddingSite(RELATIVE, BUCKETS, heads), readsShared: true },
+    scores(scope, tokens) {
+      const all = Int32Array.from({ length: 2 * most - 1 }, (_, at) => relativeBucket(at - (most - 1)));
+      const buckets = tf.slice(tf.tensor1d(all, 'int32'), [most - tokens], [2 * tokens - 1]); // of 1 - S, .., S - 1
+      const rows = scope.embedding(RELATIVE, buckets); // [2 S - 1, heads]
+      const places = tf.range(0, tokens, 1, 'int32'); // [S]
+      const distances = tf.add(tf.sub(places, tf.expandDims(places, 1)), tokens - 1); // [S, S], from 0 on
+      const scores = tf.gather(rows, tf.cast(distances, 'int32')); // [S, S, heads]
+      return tf.expandDims(tf.transpose(scores, [2, 0, 1]), 0);
+    },
+  };
+}
+
+/** The bucket of a distance j - i, computed in float32 as it is in transformers: near the edges the last digit decides. */
+export function relativeBucket(distance: number): number {
+  const ofSide = BUCKETS / 2;
+  const exact = ofSide / 2;
+  const size = Math.abs(distance);
+  const side = distance > 0 ? ofSide : 0;
+  if (size < exact) return side + size;
+  const log = Math.fround(Math.log(size / exact));
+  const share = Math.fround(Math.fround(log / Math.fround(Math.log(FARTHEST / exact))) * (ofSide - exact));
+  return side + Math.min(exact + Math.trunc(share), ofSide - 1);
+}
