@@ -1,9 +1,10 @@
 import {
   adaptedPaths,
+  allocatedRanks,
   assertFeatures,
+  assertKnownVariant,
   CheckpointError,
   describe,
-  allocatedRanks,
   hostZeros,
   loraFile,
   matrixOf,
@@ -13,12 +14,12 @@ import {
   placeColumns,
   placeRows,
   readLoraFile,
+  refuseOtherTensors,
   scaled,
   tensorAt,
   transposed,
   UnsupportedError,
   valuesOf,
-  warnOfUnknownTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensor,
@@ -97,11 +98,12 @@ export function adaloraFile(
 export function readAdaloraFile(file: AdapterFile): { config: Partial<AdaloraConfig>; values: HostTensors } {
   const { config, tensors } = file;
   if (config.peft_type === 'LORA') return readDoublets(file);
+  assertKnownVariant(config);
   const options = readOptions(config);
   const parsed = parseAdaloraConfig(options);
   const { suffixes } = FORMATS[parsed.parametrization];
   const paths = adaptedPaths(tensors, suffixes);
-  warnOfUnknownTensors(tensors, paths, suffixes);
+  refuseOtherTensors(tensors, paths, suffixes);
   assertFewMasked(tensors, paths, parsed.initR);
   const values = Object.assign({}, ...paths.map((path) => readModule(file, path, parsed))) as HostTensors;
   return { config: { ...options, targetModules: paths }, values };

@@ -4,9 +4,9 @@ import {
   CheckpointError,
   defineMethod,
   parseOptions,
+  refuseOtherTensors,
   targetEntries,
   tensorAt,
-  warnOfUnknownTensors,
   type AdapterContents,
   type AdapterFile,
   type CallableMethod,
@@ -71,7 +71,7 @@ function bitfitFile({ layers, values }: AdapterContents): AdapterFile {
 
 function readBitfitFile({ tensors }: AdapterFile): { config: Partial<BitfitConfig>; values: HostTensors } {
   const paths = adaptedPaths(tensors, [SUFFIX]);
-  warnOfUnknownTensors(tensors, paths, [SUFFIX]);
+  refuseOtherTensors(tensors, paths, [SUFFIX]);
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
   const values = Object.fromEntries(paths.map((path) => [path + SUFFIX, tensorAt(tensors, path + SUFFIX)]));
   return { config: { targetModules: paths }, values };

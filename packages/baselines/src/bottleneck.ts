@@ -15,13 +15,13 @@ import {
   patternValue,
   positive,
   ranksForBudget,
+  refuseOtherTensors,
   sitesForBudget,
   targetEntries,
   tensorAt,
   tensorsAt,
   trained,
   transposed,
-  warnOfUnknownTensors,
   type AdapterContents,
   type AdapterFile,
   type AdapterLayer,
@@ -257,7 +257,7 @@ function readBottleneckFile(file: AdapterFile): {
 } {
   const { config, tensors } = file;
   const paths = adaptedPaths(tensors, SUFFIXES);
-  warnOfUnknownTensors(tensors, paths, SUFFIXES);
+  refuseOtherTensors(tensors, paths, SUFFIXES);
   const withoutBias = Array.isArray(config.without_bias) ? (config.without_bias as unknown[]) : [];
   const values: HostTensors = {};
   const widths: Record<string, number> = {};

@@ -4,10 +4,10 @@ import {
   defineMethod,
   fullModule,
   parseOptions,
+  refuseOtherTensors,
   targetEntries,
   tensorAt,
   transposed,
-  warnOfUnknownTensors,
   type AdapterContents,
   type AdapterFile,
   type CallableMethod,
@@ -68,7 +68,7 @@ function fullFile({ layers, values }: AdapterContents): AdapterFile {
 
 function readFullFile({ config, tensors }: AdapterFile): { config: Partial<FullConfig>; values: HostTensors } {
   const paths = adaptedPaths(tensors, [WEIGHT]);
-  warnOfUnknownTensors(tensors, paths, [WEIGHT, BIAS]);
+  refuseOtherTensors(tensors, paths, [WEIGHT, BIAS]);
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${WEIGHT}'`, WEIGHT);
   const tables = Array.isArray(config.embedding_modules) ? (config.embedding_modules as unknown[]) : [];
   const values: HostTensors = {};

@@ -7,10 +7,10 @@ import {
   matches,
   matrixOf,
   parseOptions,
+  refuseOtherTensors,
   sizeOf,
   targetEntries,
   tensorAt,
-  warnOfUnknownTensors,
   warnOnce,
   type AdapterContents,
   type AdapterFile,
@@ -170,7 +170,7 @@ function ia3File({ config, layers, values }: AdapterContents<Ia3Config>): Adapte
 /** Which modules have their input scaled is seen by their tensors' shapes. */
 function readIa3File({ tensors }: AdapterFile): { config: Partial<Ia3Config>; values: HostTensors } {
   const paths = adaptedPaths(tensors, [SUFFIX]);
-  warnOfUnknownTensors(tensors, paths, [SUFFIX]);
+  refuseOtherTensors(tensors, paths, [SUFFIX]);
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
   const values = Object.fromEntries(paths.map((path) => [`${path}.ia3L`, vectorOf(tensors, path + SUFFIX)]));
   const feedforwardModules = paths.filter((path) => tensorAt(tensors, path + SUFFIX).shape[0] === 1);

@@ -30,6 +30,9 @@ export function warnOnce(message: string): void {
 /** An integer of at least `least`. */
 export const integerFrom = (least: number) => v.pipe(v.number(), v.integer(), v.minValue(least));
 
+/** Any number that a file can hold. */
+export const finite = v.pipe(v.number(), v.finite());
+
 /** A number above zero. */
 export const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
 

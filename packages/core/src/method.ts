@@ -15,6 +15,7 @@ export {
   assertOneOf,
   describe,
   dropoutRate,
+  finite,
   integerFrom,
   nonNegative,
   parseOptions,
@@ -98,7 +99,7 @@ export {
 } from './head.js';
 export { adaptedSites, defineMethod, type AttachOptions } from './adapter/attach.js';
 export {
-  isWithin,
+  isTrainedWhole,
   matches,
   narrowedTo,
   patternValue,
@@ -170,15 +171,14 @@ export {
 export {
   adaptedPaths,
   assertFeatures,
-  gatedLoraFiles,
+  assertKnownVariant,
   loraFile,
   matrixOf,
   readLoraFile,
-  warnOfUnknownTensors,
-  type GatedFiles,
-  type GatedFormat,
+  refuseOtherTensors,
   type LoraFileContents,
 } from './files/lora-file.js';
+export { gatedLoraFiles, type GatedFiles, type GatedFormat } from './files/gated-lora-file.js';
 export {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,

@@ -1,6 +1,7 @@
 import {
   ConfigError,
   dropoutRate,
+  finite,
   integerFrom,
   parseOptions,
   patternValue,
@@ -15,7 +16,7 @@ import * as v from 'valibot';
 export interface LoraConfig extends TargetConfig {
   /** Rank of the change of a weight. Default 8. */
   readonly r: number;
-  /** The change is scaled by `loraAlpha / r`. Default 8. */
+  /** The change is scaled by `loraAlpha / r`; at 0 there is none, below 0 it is taken away. Default 8. */
   readonly loraAlpha: number;
   /** Scale by `loraAlpha / sqrt(r)` instead (rsLoRA), which keeps the output's size as `r` grows. Default false. */
   readonly useRslora: boolean;
@@ -90,6 +91,8 @@ export const plainEntries = {
 
 const entries = {
   ...plainEntries,
+  loraAlpha: v.optional(finite, 8),
+  alphaPattern: v.optional(v.record(v.string(), finite), {}),
   useRslora: v.optional(v.boolean(), false),
   initLoraWeights: v.optional(
     v.pipe(
@@ -163,7 +166,9 @@ function unused(field: string, options: unknown): null {
 }
 
 /** @throws ConfigError naming one of two options that exclude each other. */
-function assertCompatible({ initLoraWeights: init, useDora, loraBias, loraFa, r }: LoraConfig): void {
+function assertCompatible(config: LoraConfig): void {
+  const { initLoraWeights: init, useDora, loraBias, loraFa, r } = config;
+  assertDivisible(config);
   if (loraBias && useDora) throw new ConfigError('lora: loraBias cannot be combined with useDora', 'loraBias');
   if (loraBias && typeof init !== 'boolean') {
     throw new ConfigError(`lora: loraBias needs initLoraWeights true or false, got '${init}'`, 'loraBias');
@@ -183,6 +188,22 @@ function assertCompatible({ initLoraWeights: init, useDora, loraBias, loraFa, r 
   if (init === 'orthogonal' && r % 2 !== 0) {
     throw new ConfigError(`lora: initLoraWeights 'orthogonal' needs an even rank, got r = ${r}`, 'r');
   }
+}
+
+/** @throws ConfigError for an alpha of 0 or less where the scaling is divided by. */
+function assertDivisible({ initLoraWeights: init, loraFa, loraAlpha, alphaPattern }: LoraConfig): void {
+  const alphas = Object.entries({ loraAlpha, ...alphaPattern });
+  const [field, alpha] = alphas.find(([, value]) => value <= 0) ?? [];
+  const needs = loraFa
+    ? 'loraFa'
+    : isPartOfWeight(init) || init === 'lora_ga' || init === 'stored'
+      ? String(init)
+      : null;
+  if (alpha === undefined || needs === null) return;
+  throw new ConfigError(
+    `lora: ${needs} divides by the scaling and needs an alpha above 0; '${field}' is ${alpha}`,
+    'loraAlpha',
+  );
 }
 
 /** Rank and alpha of a module. */

@@ -3,7 +3,6 @@ import {
   readLoraFile,
   tensorAt,
   transposed,
-  UnsupportedError,
   type AdapterContents,
   type AdapterFile,
   type AdapterLayer,
@@ -27,31 +26,12 @@ const OF_OTHERS = { '.bias': 'bias' };
 /** Where A and B started: matrices, transposed on disk. */
 const STARTS = { '.start_A.weight': 'startA', '.start_B.weight': 'startB' };
 
-/** The frozen twin that PEFT writes, with `bias: 'all'`, of a module that is trained whole. */
-const FROZEN_TWIN = '.original_module.';
-
 /** Options on disk that only further training needs. */
 const TRAINING_FIELDS = {
   lora_dropout: 'loraDropout',
   loraplus_lr_ratio: 'loraplusLrRatio',
   lora_fa: 'loraFa',
 } as const satisfies Record<string, keyof LoraConfig>;
-
-/** Starts of PEFT's that leave another frozen weight than the model's, which cannot be computed anew. */
-const LOST_STARTS: readonly unknown[] = ['corda', 'loftq'];
-
-/** What PEFT can do with a LORA adapter and is not done here: the outputs would be others. */
-const UNKNOWN_VARIANTS = [
-  'alora_invocation_tokens',
-  'arrow_config',
-  'kasa_config',
-  'layer_replication',
-  'monteclora_config',
-  'target_parameters',
-  'trainable_token_indices',
-  'use_bdlora',
-  'use_qalora',
-];
 
 /**
  * Pruned: PEFT's LORA, where A and B that were taken out of the weight are written as the change s (A B - A0 B0) of rank 2 r.
@@ -91,7 +71,6 @@ export function readLoraAdapterFile(file: AdapterFile): {
   values: HostTensors;
 } {
   const { config, tensors } = file;
-  assertKnown(config);
   const { factors, beside } = apart(config, tensors);
   const plain = { ...config, use_dora: false, lora_bias: false };
   const { values, ...read } = readLoraFile({ ...file, config: plain, tensors: factors });
@@ -159,7 +138,6 @@ function apart(config: AdapterFile['config'], tensors: HostTensors): { factors: 
     startB: config.peft_type === LORA_GA,
   };
   for (const [key, tensor] of Object.entries(tensors)) {
-    if (key.includes(FROZEN_TWIN)) continue;
     const [suffix, name] = Object.entries(KNOWN).find(([each]) => key.endsWith(each)) ?? [];
     if (suffix === undefined || name === undefined || !expected[name]) factors[key] = tensor;
     else beside[`${key.slice(0, -suffix.length)}.${name}`] = suffix in STARTS ? transposed(tensor) : tensor;
@@ -179,19 +157,4 @@ function inverses(factors: HostTensors, values: HostTensors): HostTensors {
     return r > inFeatures ? [] : [[`${path}.${GRAM_INVERSE}`, gramInverse(loraA)] as const];
   });
   return Object.fromEntries(entries);
-}
-
-/** @throws UnsupportedError naming the field of what would give other outputs here than in PEFT. */
-function assertKnown(config: AdapterFile['config']): void {
-  const variant = UNKNOWN_VARIANTS.find((field) => config[field]);
-  if (variant !== undefined) {
-    throw new UnsupportedError(`the adapter uses '${variant}', which is not supported`, variant);
-  }
-  const init = config.init_lora_weights;
-  if (LOST_STARTS.includes(init)) {
-    throw new UnsupportedError(
-      `init_lora_weights is '${String(init)}', which changed the model's weights; let PEFT convert the adapter to plain LoRA`,
-      'init_lora_weights',
-    );
-  }
 }

@@ -4,7 +4,7 @@ import {
   ConfigError,
   floats,
   hostZeros,
-  isWithin,
+  isTrainedWhole,
   loraDelta,
   rankCost,
   rowNorms,
@@ -160,7 +160,7 @@ function withTrainedBias(layer: LoraLayer, initial: HostTensor): LoraLayer {
 
 /** A layer for the bias of every module that is neither adapted nor trained whole. */
 export function biasLayers(adapted: AdapterLayers, config: LoraConfig, init: Init): AdapterLayers {
-  const saved = (path: string): boolean => (config.modulesToSave ?? []).some((name) => isWithin(path, name));
+  const saved = (path: string): boolean => (config.modulesToSave ?? []).some((name) => isTrainedWhole(path, name));
   const layers: Record<string, AdapterLayer> = {};
   for (const site of init.sites) {
     if (!site.hasBias || site.path in adapted || saved(site.path)) continue;

@@ -4,10 +4,11 @@ import {
   CheckpointError,
   describe,
   matrixOf,
+  refuseOtherTensors,
   sizeOf,
   tensorAt,
   transposed,
-  warnOfUnknownTensors,
+  UnsupportedError,
   type AdapterContents,
   type AdapterFile,
   type HostTensor,
@@ -56,15 +57,17 @@ export function veraFile({ config, layers, values }: AdapterContents<VeraConfig>
 /**
  * Reads VERA. Without `vera_A` and `vera_B` they are drawn anew from the seed.
  * @throws CheckpointError naming the tensor or field at fault.
+ * @throws UnsupportedError for trained biases.
  */
 export function readVeraFile(file: AdapterFile): { config: Partial<VeraConfig>; values: HostTensors } {
   const { config, tensors } = file;
+  assertNoBias(config);
   const paths = adaptedPaths(tensors, SUFFIXES);
   if (paths.length === 0) {
     throw new CheckpointError(`the file holds no tensor '<module>${OF_MODULE.veraLambdaD}'`, OF_MODULE.veraLambdaD);
   }
   const { vera_A: veraA, vera_B: veraB, ...own } = tensors;
-  warnOfUnknownTensors(own, paths, SUFFIXES);
+  refuseOtherTensors(own, paths, SUFFIXES);
   const values: HostTensors = {};
   for (const path of paths) {
     const [d, b] = [vectorOf(own, path + OF_MODULE.veraLambdaD), vectorOf(own, path + OF_MODULE.veraLambdaB)];
@@ -78,6 +81,15 @@ export function readVeraFile(file: AdapterFile): { config: Partial<VeraConfig>; 
   const present = Object.entries(FIELDS).filter(([field]) => config[field] !== undefined);
   const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])); // checked with the others
   return { config: { ...options, r, targetModules: paths }, values };
+}
+
+/** @throws UnsupportedError for trained biases. */
+function assertNoBias({ bias = 'none' }: AdapterFile['config']): void {
+  if (bias === 'none') return;
+  throw new UnsupportedError(
+    `the adapter was trained with bias ${describe(bias)}; of VeRA only 'none' is read`,
+    'bias',
+  );
 }
 
 /** The rank that all modules have, from the length of d. @throws CheckpointError when one has another, or `r` says another. */

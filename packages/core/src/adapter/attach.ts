@@ -17,7 +17,7 @@ import { hostTensor, hostZeros, mapValues, sizeOf } from '../tensors.js';
 import { createRng, type Rng } from '../rng.js';
 import { baseParameters } from './accounting.js';
 import { assertWithinModules, assertWithinBase } from './budget.js';
-import { isWithin, reportTargets, selectSites, type TargetReport } from './targets.js';
+import { isTrainedWhole, reportTargets, selectSites, type TargetReport } from './targets.js';
 import { fullModule } from './layers.js';
 import { isOfHead, isPretrained, meaningOf } from '../head.js';
 import { allLayers, BASE, initialValues, peftModel, type Adapter, type PeftModel } from './peft-model.js';
@@ -68,19 +68,25 @@ export function newAdapter<C extends TargetConfig>(
   return createAdapter(model, configured, options);
 }
 
-/** A method's adapter for a model, with its initial values. @throws what `attach` throws. */
+/**
+ * A method's adapter for a model, with its initial values.
+ * @param ofHead modules of the head that are adapted instead of trained whole: PEFT has no such head, but for the last of its modules
+ * @throws what `attach` throws.
+ */
 export function createAdapter<C extends TargetConfig>(
   model: Model,
   { method, config }: ConfiguredMethod<C>,
   options: AttachOptions = {},
+  ofHead: readonly string[] = [],
 ): Adapter<C> {
   assertKnownOptions('attach', options, OPTIONS);
   const { seed = 0, adapterName = 'default', strict = false, trainHead = true, calibration } = options;
   assertAdapterName(adapterName);
   const rng = createRng(seed);
-  const targets = adaptedSites(model, method, config);
+  const targets = adaptedSites(model, method, config, ofHead);
   reportTargets(targets, model.sites, { strict });
-  const saved = savedModules(model, config, rng, trainHead);
+  const whole = savedModules(model, config, rng, trainHead);
+  const saved = Object.fromEntries(Object.entries(whole).filter(([path]) => !ofHead.includes(path)));
   const layers = method.adapt(targets.matched, config, initFor(model, saved, rng, calibration));
   const values = initialValues(allLayers({ layers, saved }));
   return { name: adapterName, method, config, targets, layers, saved, values, ...meaningOf(model) };
@@ -113,11 +119,19 @@ function initFor(model: Model, saved: AdapterLayers, rng: Rng, calibration: Cali
 
 /**
  * Returns the modules of a model that a method acts on with this configuration.
+ * @param ofHead as `createAdapter` takes it
  * @throws TargetModuleError when the configuration matches none.
  */
-export function adaptedSites<C extends TargetConfig>(model: Model, method: PeftMethod<C>, config: C): TargetReport {
+export function adaptedSites<C extends TargetConfig>(
+  model: Model,
+  method: PeftMethod<C>,
+  config: C,
+  ofHead: readonly string[] = [],
+): TargetReport {
   const { kinds } = method.capabilities;
-  return selectSites(model.sites, config, { kinds, head: model.head, defaults: model.defaultTargetModules });
+  const { sites, defaultTargetModules: defaults } = model;
+  const whole = sites.filter(({ path }) => isOfHead(model, path) && !ofHead.includes(path));
+  return selectSites(sites, config, { kinds, head: whole.map(({ path }) => path), defaults });
 }
 
 /** The frozen weight and bias of a module. @throws TargetModuleError when the model has none at `path`. */
@@ -131,7 +145,7 @@ export function frozenModule(model: Model, path: string): FrozenModule {
 /** The head, and the modules of `modulesToSave`, trained whole; a head that is not trained is only kept. @throws ConfigError for an unknown one. */
 export function savedModules(model: Model, config: TargetConfig, rng: Rng, trainHead = true): AdapterLayers {
   const names = config.modulesToSave ?? [];
-  const unknown = names.find((name) => !model.sites.some(({ path }) => isWithin(path, name)));
+  const unknown = names.find((name) => !model.sites.some(({ path }) => isTrainedWhole(path, name)));
   if (unknown !== undefined) {
     const paths = model.sites.map(({ path }) => path);
     throw new ConfigError(
@@ -142,7 +156,7 @@ export function savedModules(model: Model, config: TargetConfig, rng: Rng, train
   const saved: Record<string, AdapterLayer> = {};
   for (const site of model.sites) {
     const isHead = isOfHead(model, site.path);
-    if (!isHead && !names.some((name) => isWithin(site.path, name))) continue;
+    if (!isHead && !names.some((name) => isTrainedWhole(site.path, name))) continue;
     const initial = isHead ? initialHead(model, site, rng) : frozenModule(model, site.path);
     const layer = fullModule(site, initial, 'head');
     saved[site.path] = isHead && !trainHead ? untrained(layer) : layer;

@@ -44,6 +44,7 @@ export function foldDiagonal(factors: LoraFactors, diagonal: HostTensor): LoraFa
  * scaling is the first one's; the second one's goes into its B. With a second scaling below zero it is the difference.
  */
 export function joinFactors(first: LoraFactors, second: LoraFactors): LoraFactors {
+  if (first.scaling === 0) return joinFactors({ ...first, loraB: scaled(first.loraB, 0), scaling: 1 }, second);
   const loraB = scaled(second.loraB, second.scaling / first.scaling);
   return {
     loraA: transposed(stackRows(transposed(first.loraA), transposed(second.loraA))),

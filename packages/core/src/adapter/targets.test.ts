@@ -42,6 +42,12 @@ describe('selectSites', () => {
     expect(paths(config)).toEqual(expected);
   });
 
+  it('takes nothing that is trained whole, by the end of a name as PEFT has it', () => {
+    expect(paths({ targetModules: ['in', 'out'], modulesToSave: ['fn.in', '0.ffn'] })).toEqual([
+      'encoder.layer.1.ffn.out',
+    ]);
+  });
+
   it('takes every linear module but the head by all-linear, in any case of letters', () => {
     expect(paths({ targetModules: 'ALL-Linear' })).toHaveLength(10);
     expect(paths({ targetModules: 'all-linear' })).not.toContain('classifier');
@@ -74,6 +80,9 @@ describe('patternValue', () => {
     ['layer\\.[01]\\.ffn\\.in', 7],
   ])('finds a module by %s', (pattern, value) => {
     expect(patternValue({ [pattern]: value }, 'encoder.layer.0.ffn.in')).toBe(value);
+  });
+  it("reads Python's flags, names of groups and comments", () => {
+    expect(patternValue({ '(?i)(?P<block>FFN)(?#.)\\.in': 9 }, 'encoder.layer.0.ffn.in')).toBe(9);
   });
   it('does not find it by a part of a name', () => {
     expect(patternValue({ in: 2 }, 'encoder.layer.0.ffn.main')).toBeUndefined();

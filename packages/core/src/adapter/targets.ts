@@ -49,7 +49,7 @@ export function selectSites(sites: readonly Site[], config: TargetConfig, from: 
       matches(site, wanted) &&
       (wanted.includes(site.path) || isChosenLayer(site, config)) &&
       !(config.excludeModules && matches(site, config.excludeModules)) &&
-      !config.modulesToSave?.some((name) => isWithin(site.path, name)),
+      !config.modulesToSave?.some((name) => isTrainedWhole(site.path, name)),
   );
   if (matched.length === 0 && from.kinds.length > 0) throw nothingMatches(adaptable, wanted, from.kinds);
   const named = typeof config.targetModules === 'string' || from.kinds.length === 0 ? [] : config.targetModules;
@@ -71,9 +71,12 @@ function isNamed(path: string, name: string): boolean {
   return path === name || path.endsWith(`.${name}`);
 }
 
-/** Whether a name is that of a module or of one that it is part of. */
-export function isWithin(path: string, name: string): boolean {
-  return `.${path}.`.includes(`.${name}.`);
+/**
+ * Whether a name of `modulesToSave` means a module, by PEFT's rule: it ends the path of the module or of one that this is part of, in
+ * the middle of a word, too. So 'norm' means every norm of a Llama, and 'classifier' also 'pre_classifier'.
+ */
+export function isTrainedWhole(path: string, name: string): boolean {
+  return `${path}.`.includes(`${name}.`);
 }
 
 /** Whether a site is meant by a name list or a pattern. @throws ConfigError for a broken pattern. */
@@ -108,7 +111,7 @@ function layerIndex(path: string, pattern: string | readonly string[] | null = n
 }
 
 function isPattern(pattern: string, path: string): boolean {
-  return path === pattern || fullMatch(`(?:.*\\.)?(?:${pattern})`).test(path);
+  return path === pattern || fullMatch(pattern, '(?:.*\\.)?').test(path);
 }
 
 function isChosenLayer({ path, layer }: Site, { layersToTransform, layersPattern }: TargetConfig): boolean {
@@ -132,9 +135,16 @@ function checkTargets(config: TargetConfig, wanted: string | readonly string[]):
   }
 }
 
-function fullMatch(pattern: string): RegExp {
+/** The whole of what stands behind `before` matches; Python's flags at the beginning, names of groups and comments are read too. */
+function fullMatch(pattern: string, before = ''): RegExp {
+  const [flags = ''] = /^\(\?[aimsu]+\)/.exec(pattern) ?? [];
+  const body = pattern
+    .slice(flags.length)
+    .replaceAll('(?P<', '(?<')
+    .replace(/\(\?P=(\w+)\)/g, '\\k<$1>')
+    .replace(/\(\?#[^)]*\)/g, '');
   try {
-    return new RegExp(`^(?:${pattern})$`);
+    return new RegExp(`^${before}(?:${body})$`, flags.includes('i') ? 'i' : '');
   } catch (cause) {
     throw new ConfigError(`'${pattern}' is not a regular expression`, 'targetModules', cause);
   }

@@ -28,7 +28,10 @@ export interface TargetConfig {
   readonly layersToTransform: number | readonly number[] | null;
   /** What the list of these layers is called in the paths. Default: the first number after a dotted name is the index. */
   readonly layersPattern?: string | readonly string[] | null;
-  /** Modules trained whole and saved with the adapter, those within a named one among them; the head is one unnamed. */
+  /**
+   * Modules trained whole and saved with the adapter, by PEFT's rule: all whose path, or that of one they are part of, ends in a name,
+   * so that 'norm' is every norm of a Llama. The head is one unnamed.
+   */
   readonly modulesToSave: readonly string[] | null;
 }
 

@@ -7,7 +7,7 @@ import type { Model, ProblemType, Task } from '../contracts/model.js';
 import { tensorKey, valuesOf, type Adapter } from '../adapter/peft-model.js';
 import { incompleteSave } from '../storage.js';
 import { floats, hostTensor, transposed, type HostTensor, type HostTensors } from '../tensors.js';
-import { isWithin } from '../adapter/targets.js';
+import { isTrainedWhole } from '../adapter/targets.js';
 import type { Site } from '../contracts/site.js';
 
 /*
@@ -92,7 +92,8 @@ export function taskIn(taskType: unknown): Task | undefined {
 /** The modules trained whole, those of the head by its own names. */
 function savedNames(model: Model, paths: readonly string[]): readonly string[] | null {
   const others = paths.filter((path) => !isOfHead(model, path));
-  const names = [...others, ...(others.length < paths.length ? model.head : [])];
+  const heads = model.head.filter((name) => paths.some((path) => isOfHead({ head: [name] }, path)));
+  const names = [...others, ...heads];
   return names.length === 0 ? null : names;
 }
 
@@ -183,15 +184,31 @@ export function withPrefix(tensors: HostTensors): HostTensors {
   );
 }
 
+/** What PEFT's `bias: 'all'` writes of a module trained whole a second time: the frozen twin, and the copy with an adapter's name. */
+const FROZEN_TWIN = '.original_module.';
+const TRAINED_COPY = '.modules_to_save.';
+
 /** Tensors under PEFT's names, those of old versions included, by module path and suffix or by a name without a dot. */
 export function withoutPrefix(tensors: HostTensors): HostTensors {
-  return Object.fromEntries(
+  const named = Object.fromEntries(
     Object.entries(tensors).map(([key, tensor]) => {
       const prefix = [OF_MODULE, OF_ADAPTER].find((each) => key.startsWith(each)) ?? '';
-      const name = key.slice(prefix.length);
-      return [name.replace('.modules_to_save.', '.'), tensor];
+      return [key.slice(prefix.length), tensor];
     }),
   );
+  return Object.fromEntries(
+    Object.entries(named).flatMap(([name, tensor]) => {
+      if (name.includes(FROZEN_TWIN) || withoutCopy(name).some((plain) => plain in named)) return [];
+      return [[name.replace(TRAINED_COPY, '.'), tensor]];
+    }),
+  );
+}
+
+/** What the tensor of a copy is called without the copy, with or without the adapter's name behind it; nothing of another tensor. */
+function withoutCopy(name: string): string[] {
+  const [path, rest] = name.split(TRAINED_COPY);
+  if (rest === undefined) return [];
+  return [rest, rest.slice(rest.indexOf('.') + 1)].map((suffix) => `${path}.${suffix}`);
 }
 
 /** A safetensors file of float32 tensors. @throws CheckpointError for a value that is not finite. */
@@ -268,7 +285,9 @@ export interface SplitTensors {
 
 /** Takes the modules trained whole, the head and those that `names` name, out of the tensors of a file. */
 export function splitSaved(tensors: HostTensors, model: Model, names: readonly string[]): SplitTensors {
-  const sites = model.sites.filter(({ path }) => [...model.head, ...names].some((name) => isWithin(path, name)));
+  const sites = model.sites.filter(
+    ({ path }) => isOfHead(model, path) || names.some((name) => isTrainedWhole(path, name)),
+  );
   const saved: HostTensors = {};
   const paths = new Set<string>();
   for (const site of sites) {

@@ -1,5 +1,4 @@
-import { beforeEach, describe, expect, it } from 'vitest';
-import { onWarning } from '../config.js';
+import { describe, expect, it } from 'vitest';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import { loraDelta, normalValues } from '../adapter/factors.js';
 import { loraFile, readLoraFile } from './lora-file.js';
@@ -85,12 +84,6 @@ describe('readLoraFile', () => {
     'q.lora_B.weight': hostZeros([5, rank]),
   });
   const config = { peft_type: 'LORA', r: 8, lora_alpha: 16 };
-  let warnings: string[];
-  beforeEach(() => {
-    warnings = [];
-    return onWarning((message) => warnings.push(message));
-  });
-
   it('takes ranks from the tensors, not from r', () => {
     expect(readLoraFile({ config, tensors: pair(2) })).toMatchObject({ r: 2, loraAlpha: 16, rankPattern: {} });
   });
@@ -100,11 +93,13 @@ describe('readLoraFile', () => {
     expect(read.loraAlpha / read.r).toBeCloseTo(16 / Math.sqrt(4), 12);
   });
 
-  it('warns once of tensors it does not know', () => {
+  it('refuses tensors and variants that it does not know', () => {
     const tensors = { ...pair(), 'q.unheard_of': hostZeros([1]) };
-    readLoraFile({ config, tensors });
-    readLoraFile({ config, tensors });
-    expect(warnings).toEqual(['the adapter holds tensors that are not known and left out: q.unheard_of']);
+    expect(() => readLoraFile({ config, tensors })).toThrow(/holds 'q\.unheard_of', which this method does not read/);
+    expect(() => readLoraFile({ config: { ...config, kasa_config: {} }, tensors: pair() })).toThrow(/'kasa_config'/);
+    expect(() => readLoraFile({ config: { ...config, init_lora_weights: 'corda' }, tensors: pair() })).toThrow(
+      /'corda'/,
+    );
   });
 
   it.each([

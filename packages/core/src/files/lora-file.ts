@@ -1,28 +1,11 @@
 import { valuesOf } from '../adapter/peft-model.js';
 import { compactPattern } from '../adapter/budget.js';
-import { describe, warnOnce } from '../config.js';
+import { describe } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
-import type {
-  AdapterContents,
-  AdapterFile,
-  AdapterLayer,
-  LoraFactors,
-  PeftMethod,
-  TargetConfig,
-} from '../contracts/method.js';
+import type { AdapterContents, AdapterFile, AdapterLayer, LoraFactors, PeftMethod } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
-import {
-  hostTensor,
-  hostZeros,
-  mapValues,
-  sizeOf,
-  tensorAt,
-  transposed,
-  type HostTensor,
-  type HostTensors,
-} from '../tensors.js';
+import { hostZeros, mapValues, sizeOf, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { patternTable } from './module-pattern.js';
-import { allocatedRanks, rankedPaths } from '../adapter/ranks.js';
 
 /** PEFT's type of the format in which every low-rank change of weights is exchanged. */
 export const LORA = 'LORA';
@@ -45,6 +28,22 @@ const SUFFIXES = [OF_LINEAR, OF_EMBEDDING].flatMap(({ loraA, loraB }) => [loraA,
 /** What PEFT can put beside A and B and changes the outputs; a method that has it takes it out before A and B are read. */
 const BESIDES = /\.(lora_magnitude_vector|bias)$/;
 const ANNOUNCEMENTS = ['use_dora', 'lora_bias'];
+
+/** What PEFT can do with LoRA and no method here does: the outputs would be others. */
+const UNKNOWN_VARIANTS = [
+  'alora_invocation_tokens',
+  'arrow_config',
+  'kasa_config',
+  'layer_replication',
+  'monteclora_config',
+  'target_parameters',
+  'use_bdlora',
+  'use_qalora',
+  'velora_config',
+];
+
+/** Starts of PEFT's that leave another frozen weight than the model's, which cannot be computed anew. */
+const LOST_STARTS: readonly unknown[] = ['corda', 'loftq'];
 
 /**
  * An adapter whose layers have `toLora` as PEFT's LORA. PEFT computes a module's scaling as alpha / rank, so alpha is
@@ -83,16 +82,15 @@ export interface LoraFileContents {
 }
 
 /**
- * Reads PEFT's LORA of linear modules, convolutions and embeddings. Ranks come from the tensors' shapes; unknown tensors are warned of
- * once.
+ * Reads PEFT's LORA of linear modules, convolutions and embeddings. Ranks come from the tensors' shapes.
  * @throws CheckpointError naming the tensor or field that is missing or has an impossible shape.
- * @throws UnsupportedError when the outputs depend on more than A and B: a magnitude, a bias.
+ * @throws UnsupportedError when the outputs depend on more than A and B: a magnitude, a bias, a variant of PEFT's.
  */
 export function readLoraFile(file: AdapterFile): LoraFileContents {
   const { config, tensors } = file;
   assertReadable(config, tensors);
   const paths = adaptedPaths(tensors, SUFFIXES);
-  warnOfUnknownTensors(tensors, paths, SUFFIXES);
+  refuseOtherTensors(tensors, paths, SUFFIXES);
   const { loraA: needed } = OF_LINEAR;
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${needed}'`, needed);
   const values: HostTensors = {};
@@ -155,15 +153,35 @@ export function assertFeatures(
   );
 }
 
-/** Warns once of tensors other than those that the modules at `paths` have. */
-export function warnOfUnknownTensors(
-  tensors: HostTensors,
-  paths: readonly string[],
-  suffixes: readonly string[],
-): void {
+/**
+ * Holds a file to have no tensors but those that the modules at `paths` have: what is left out would change the outputs.
+ * @throws UnsupportedError naming the first one.
+ */
+export function refuseOtherTensors(tensors: HostTensors, paths: readonly string[], suffixes: readonly string[]): void {
   const known = new Set(paths.flatMap((path) => suffixes.map((suffix) => path + suffix)));
-  const unknown = Object.keys(tensors).filter((key) => !known.has(key));
-  if (unknown.length > 0) warnOnce(`the adapter holds tensors that are not known and left out: ${unknown.join(', ')}`);
+  const other = Object.keys(tensors).find((key) => !known.has(key));
+  if (other === undefined) return;
+  throw new UnsupportedError(
+    `the adapter holds '${other}', which this method does not read: without it the outputs would be others`,
+    other,
+  );
+}
+
+/**
+ * Holds a configuration of PEFT's LoRA, or of a method that extends it, to ask for nothing that no method here does.
+ * @throws UnsupportedError naming the field.
+ */
+export function assertKnownVariant(config: AdapterFile['config']): void {
+  const variant = UNKNOWN_VARIANTS.find((field) => config[field]);
+  if (variant !== undefined) {
+    throw new UnsupportedError(`the adapter uses '${variant}', which is not supported`, variant);
+  }
+  const init = config.init_lora_weights;
+  if (!LOST_STARTS.includes(init)) return;
+  throw new UnsupportedError(
+    `init_lora_weights is '${String(init)}', which changed the model's weights; let PEFT convert the adapter to plain LoRA`,
+    'init_lora_weights',
+  );
 }
 
 function loraConfig(kept: Readonly<Record<string, LoraFactors>>, all: readonly string[]): AdapterFile['config'] {
@@ -256,6 +274,7 @@ function numberTable(config: AdapterFile['config'], field: string): Record<strin
 }
 
 function assertReadable(config: AdapterFile['config'], tensors: HostTensors): void {
+  assertKnownVariant(config);
   const field = ANNOUNCEMENTS.find((name) => config[name] === true);
   const found = field ?? Object.keys(tensors).find((key) => BESIDES.test(key));
   if (found === undefined) return;
@@ -263,110 +282,6 @@ function assertReadable(config: AdapterFile['config'], tensors: HostTensors): vo
     `the adapter has '${found}', which this method does not read; it reads A and B alone`,
     found,
   );
-}
-
-/** What a configuration of a low-rank method with gates has. */
-interface GatedConfig extends TargetConfig {
-  readonly r: number;
-  readonly loraAlpha: number;
-}
-
-/** How a method that has a gate [r] on the ranks of A and B is written while it trains. */
-export interface GatedFormat<C extends GatedConfig> {
-  readonly peftType: string;
-  /** What follows the path of a module in the name of its gate, e.g. `.gate`. */
-  readonly suffix: string;
-  /** Options that only further training needs, by their fields on disk. */
-  readonly fields: Readonly<Record<string, keyof C & string>>;
-  /** Tensors [r] beside the gate that no file holds: they are read as ones. */
-  readonly ones: readonly string[];
-  /** What a module's change is scaled by, whatever ranks it holds. */
-  scaling(site: Site, config: C): number;
-}
-
-/** What reads and writes the files of such a method. */
-export interface GatedFiles<C extends GatedConfig> {
-  /**
-   * Pruned: PEFT's LORA, without the zero gates' ranks. Otherwise A, B and gates as they are, but for an adapter whose ranks have
-   * all been removed, which holds nothing to train further.
-   */
-  toFile(adapter: AdapterContents<C>, options: { readonly pruned: boolean }): AdapterFile;
-  /** Reads both; LORA with gates of one. @throws CheckpointError naming the tensor or field at fault. */
-  fromFile(file: AdapterFile): { config: Partial<C>; values: HostTensors };
-}
-
-/** The files of a low-rank method with gates. Layers call their gate `gate`. */
-export function gatedLoraFiles<C extends GatedConfig>(format: GatedFormat<C>): GatedFiles<C> {
-  const { peftType, suffix, fields, ones } = format;
-  return {
-    toFile: (adapter, { pruned }) =>
-      pruned || rankedPaths(adapter.layers).length === 0 ? loraFile(adapter) : unprunedFile(adapter, format),
-    fromFile({ config, tensors, ...file }) {
-      const isOurs = config.peft_type === peftType;
-      const entries = Object.entries(tensors);
-      const factors = Object.fromEntries(entries.filter(([key]) => !(isOurs && key.endsWith(suffix))));
-      const { values, ...lora } = readLoraFile({ ...file, config, tensors: factors });
-      for (const path of lora.targetModules) {
-        const r = tensorAt(values, `${path}.loraA`).shape[1] as number;
-        values[`${path}.gate`] = isOurs ? readGate(tensors, path, suffix, r) : onesOf(r);
-        for (const name of ones) values[`${path}.${name}`] = onesOf(r);
-      }
-      const present = Object.entries(fields).filter(([field]) => config[field] !== undefined);
-      const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
-      return { config: { ...lora, ...options } as Partial<C> & Omit<LoraFileContents, 'values'>, values };
-    },
-  };
-}
-
-function unprunedFile<C extends GatedConfig>(
-  { config, layers, values }: AdapterContents<C>,
-  { peftType, suffix, fields, scaling }: GatedFormat<C>,
-): AdapterFile {
-  const paths = rankedPaths(layers);
-  const tensors: HostTensors = {};
-  for (const path of paths) {
-    tensors[`${path}.lora_A.weight`] = transposed(tensorAt(values, `${path}.loraA`)); // [in, r] -> [r, in]
-    tensors[`${path}.lora_B.weight`] = transposed(tensorAt(values, `${path}.loraB`)); // [r, out] -> [out, r]
-    tensors[path + suffix] = tensorAt(values, `${path}.gate`); // [r]
-  }
-  const ranked = paths.map((path) => tensorAt(layers, path));
-  const ranks = Object.fromEntries(ranked.map((layer) => [layer.site.path, allocatedRanks(layer)]));
-  // A file's scaling is alpha / rank: where ranks have been removed, alpha goes with them. Rounding's last digits are left out.
-  const alphas = Object.fromEntries(
-    ranked.map((layer) => [
-      layer.site.path,
-      Number((scaling(layer.site, config) * allocatedRanks(layer)).toPrecision(12)),
-    ]),
-  );
-  const removed = Object.keys(layers).filter((path) => !paths.includes(path));
-  return {
-    config: {
-      peft_type: peftType,
-      r: config.r,
-      lora_alpha: config.loraAlpha,
-      rank_pattern: compactPattern(ranks, config.r),
-      alpha_pattern: compactPattern(alphas, config.loraAlpha),
-      target_modules: paths,
-      exclude_modules: removed.length === 0 ? null : removed,
-      ...Object.fromEntries(Object.entries(fields).map(([field, option]) => [field, config[option]])),
-    },
-    tensors,
-  };
-}
-
-function readGate(tensors: HostTensors, path: string, suffix: string, r: number): HostTensor {
-  const key = path + suffix;
-  const gate = tensors[key];
-  if (!gate) throw new CheckpointError(`the tensor '${key}' is missing`, key);
-  if (gate.shape.join() === String(r)) return gate;
-  throw new CheckpointError(
-    `'${key}' has shape [${gate.shape.join(', ')}]; '${path}.lora_A.weight' asks for [${r}]`,
-    key,
-  );
-}
-
-function onesOf(r: number): HostTensor {
-  return hostTensor(new Float32Array(r).fill(1), [r]);
 }
 
 /*

@@ -23,16 +23,29 @@ describe('patternTable', () => {
     'layer.\\d{1,}.f{2,3}n.in',
     '(([\\w.])+)+',
     'ffn.in|other',
+    '(?i:FFN).in',
+    '(?P<block>ffn|mlp)\\.in',
+    'ffn(?#the first).in\\Z',
   ])('finds a module by %s', (pattern) => {
     expect(isMatch(pattern)).toBe(true);
   });
 
-  it.each(['in.', 'n', 'ffn', 'encoder', '^ffn.in', 'layer.\\d.ffn.in', 'f{3}n.in', '(([\\w.])+)+!', '[^n]*', 'i|n'])(
-    'does not find it by %s',
-    (pattern) => {
-      expect(isMatch(pattern)).toBe(false);
-    },
-  );
+  it.each([
+    'in.',
+    'n',
+    'ffn',
+    'encoder',
+    '^ffn.in',
+    'layer.\\d.ffn.in',
+    'f{3}n.in',
+    '(([\\w.])+)+!',
+    '[^n]*',
+    'i|n',
+    '(?i:f(?-i:FN)).in',
+    'FFN.in',
+  ])('does not find it by %s', (pattern) => {
+    expect(isMatch(pattern)).toBe(false);
+  });
 
   it('takes the first of several', () => {
     expect(patternTable('alpha_pattern', { out: 1, '.*in': 2, 'ffn.in': 3 })(PATH)).toBe(2);

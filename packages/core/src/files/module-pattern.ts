@@ -122,6 +122,7 @@ class Compiler {
   readonly #program: Instruction[] = [];
   #at = 0;
   #depth = 0;
+  #ignoresCase = false;
 
   constructor(field: string, pattern: string) {
     this.#field = field;
@@ -165,24 +166,53 @@ class Compiler {
   #atom(): void {
     const character = this.#next();
     if (character === '(') this.#group();
-    else if (character === '[') this.#emit({ op: 'character', accepts: this.#set() });
-    else if (character === '.') this.#emit({ op: 'character', accepts: () => true });
+    else if (character === '[') this.#emitCharacter(this.#set());
+    else if (character === '.') this.#emitCharacter(() => true);
     else if (character === '^') this.#emit({ op: 'start' });
     else if (character === '$') this.#emit({ op: 'end' });
-    else if (character === '\\') this.#emit({ op: 'character', accepts: this.#escape() });
+    else if (character === '\\') this.#emitEscape();
     else if ('*+?{'.includes(character)) throw this.#error(`has a '${character}' that repeats nothing`);
-    else this.#emit({ op: 'character', accepts: (given) => given === character });
+    else this.#emitCharacter((given) => given === character);
+  }
+
+  #emitEscape(): void {
+    if (this.#takes('A')) this.#emit({ op: 'start' });
+    else if (this.#takes('Z')) this.#emit({ op: 'end' });
+    else this.#emitCharacter(this.#escape());
+  }
+
+  #emitCharacter(accepts: (character: string) => boolean): void {
+    this.#emit({
+      op: 'character',
+      accepts: this.#ignoresCase
+        ? (character) => accepts(character.toLowerCase()) || accepts(character.toUpperCase())
+        : accepts,
+    });
   }
 
   #group(): void {
-    if (this.#takes('?')) {
-      const rest = this.#pattern.slice(this.#at);
-      if (/^<?[=!]/.test(rest)) throw this.#error('looks ahead or behind, which takes more than linear time');
-      if (!rest.startsWith(':')) throw this.#error('has a group that begins with (?');
-      this.#at++;
-    }
+    const before = this.#ignoresCase;
+    if (this.#takes('?') && !this.#opening()) return;
     this.#alternatives();
+    this.#ignoresCase = before;
     if (!this.#takes(')')) throw this.#error("has a '(' that is not closed");
+  }
+
+  /**
+   * What stands behind Python's `(?` before the group itself: `:`, a name or flags; false for a comment, which is no group. That `.`, `^`
+   * and `$` have other meanings at ends of lines does not matter to a path.
+   */
+  #opening(): boolean {
+    const rest = this.#pattern.slice(this.#at);
+    if (/^<?[=!]/.test(rest)) throw this.#error('looks ahead or behind, which takes more than linear time');
+    if (rest.startsWith('P=')) throw this.#error('refers back to a group, which takes more than linear time');
+    const [comment] = /^#[^)]*\)/.exec(rest) ?? [];
+    const [found, on = '', off = ''] = /^(?:P<\w+>|([aimsu]*)(?:-([ims]+))?:)/.exec(rest) ?? [];
+    if (comment === undefined && found === undefined) throw this.#error('has a group that begins with (?');
+    this.#at += (comment ?? found ?? '').length;
+    if (on.includes('i')) this.#ignoresCase = true;
+    if (off.includes('i')) this.#ignoresCase = false;
+    return comment === undefined;
   }
 
   /** What `*`, `+`, `?` or `{m,n}` make of the instructions from `start`; that one is lazy does not matter to a whole match. */

@@ -29,7 +29,7 @@ import {
 import { createAdapter } from '../adapter/attach.js';
 import { isOfHead, isPretrained, meaningOf, type OutputMeaning } from '../head.js';
 import { warnOnce } from '../config.js';
-import { CheckpointError } from '../errors.js';
+import { CheckpointError, UnsupportedError } from '../errors.js';
 import { tensorsAt, type HostTensors } from '../tensors.js';
 import { baseParameters, storedParameters } from '../adapter/accounting.js';
 
@@ -144,10 +144,25 @@ export async function readAdapter(
   const source = `${folder}/${ADAPTER_WEIGHTS}`;
   const config = await readAdapterConfig(folder, storage);
   const method = methodFor(config, methods, folder);
-  const tensors = withoutPrefix(decodeTensors(await storage.read(source), source));
+  const tensors = withoutPrefix(decodeTensors(await readWeights(folder, storage), source));
   const { own, saved, paths } = splitSaved(tensors, model, stringList(config.modules_to_save));
   const meaning = storedMeaning(config, model);
   return { name: adapterName, method, file: { config, tensors: own }, saved, savedPaths: paths, ...meaning, source };
+}
+
+/** The bytes of a folder's tensors. @throws UnsupportedError where they are in the format that older versions of PEFT wrote. */
+async function readWeights(folder: string, storage: Storage): Promise<Uint8Array> {
+  try {
+    return await storage.read(`${folder}/${ADAPTER_WEIGHTS}`);
+  } catch (error) {
+    const pickle = `${folder}/adapter_model.bin`;
+    if (!(await storage.exists(pickle).catch(() => false))) throw error;
+    throw new UnsupportedError(
+      `${pickle} is a pickle, which can run code and is not read: open the adapter in PEFT and save_pretrained it, which writes ${ADAPTER_WEIGHTS}`,
+      pickle,
+      error,
+    );
+  }
 }
 
 /** What an adapter is made from again. */
@@ -170,7 +185,7 @@ export interface StoredAdapter extends OutputMeaning {
  */
 export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter): Adapter {
   const { method, file, saved, source } = stored;
-  const targetModules = modulesOf(file.tensors, model, source);
+  const targetModules = modulesOf(file, model, source);
   const read = method.fromFile({ ...file, sites: model.sites });
   const modulesToSave = stored.savedPaths.filter((path) => !isOfHead(model, path));
   const config = method.parseConfig({
@@ -178,12 +193,10 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
     ...(modulesToSave.length > 0 && { modulesToSave }),
     ...read.config,
   });
-  const created = createAdapter(model, { method, config }, { seed, adapterName: stored.name });
+  const ofHead = adaptedHead(model, targetModules, source);
+  const created = createAdapter(model, { method, config }, { seed, adapterName: stored.name }, ofHead);
   const adapter = { ...created, ...meaningOf(stored), layers: layersFitting(created, read.values) };
-  const missing = Object.keys(adapter.saved).filter(
-    (path) => isOfHead(model, path) && !stored.savedPaths.includes(path),
-  );
-  const initial = initialHead(model, adapter, missing, source);
+  const initial = initialHead(model, adapter, saved, source);
   return { ...adapter, values: fittingValues(adapter, { ...initial, ...read.values, ...saved }, source) };
 }
 
@@ -218,34 +231,58 @@ export function fittingValues(adapter: Adapter, values: HostTensors, source: str
  * The paths of the modules that a file has tensors of: whatever `target_modules` and `exclude_modules` say, these are adapted.
  * @throws CheckpointError when a tensor belongs to no module of the model.
  */
-function modulesOf(tensors: HostTensors, { sites }: Model, source: string): string[] {
-  const known = new Set(sites.map(({ path }) => path));
+function modulesOf({ tensors, config }: AdapterFile, model: Model, source: string): string[] {
+  const known = new Set(model.sites.map(({ path }) => path));
   const found = new Set<string>();
   for (const key of Object.keys(tensors)) {
     if (!key.includes('.')) continue; // shared by all modules
     let path = key;
     while (path !== '' && !known.has(path)) path = path.slice(0, Math.max(0, path.lastIndexOf('.')));
-    if (path === '') throw new CheckpointError(`${source}: '${key}' belongs to no module of this model`, key);
+    if (path === '' || isOfAnotherHead(key, path)) throw otherBase(key, model, config, source);
     found.add(path);
   }
   return [...found];
 }
 
-/** The modules of the head that an adapter was saved without. */
-function initialHead(
-  model: Model,
-  { saved, values }: Adapter,
-  missing: readonly string[],
-  source: string,
-): HostTensors {
-  const drawn = missing.filter((path) => !isPretrained(model, path));
+/** Whether a tensor is a weight or bias of a module within what is a single module here, e.g. 'classifier.dense.bias'. */
+function isOfAnotherHead(key: string, path: string): boolean {
+  return /^\.(dense|out_proj)\.(weight|bias)$/.test(key.slice(path.length));
+}
+
+function otherBase(key: string, { name }: Model, config: AdapterFile['config'], source: string): CheckpointError {
+  const base = config.base_model_name_or_path;
+  const made = typeof base === 'string' && base !== '' ? ` was made for '${base}', and` : '';
+  return new CheckpointError(
+    `${source}${made} holds '${key}', which belongs to no module of '${name}': load the model, with the task, that it was trained on`,
+    key,
+  );
+}
+
+/** The tensors of the head that an adapter was saved without. */
+function initialHead(model: Model, { saved, values }: Adapter, stored: HostTensors, source: string): HostTensors {
+  const layers = Object.values(saved).filter(({ site }) => isOfHead(model, site.path));
+  const missing = layers.flatMap((layer) =>
+    Object.keys(layer.params).flatMap((name) => (tensorKey(layer, name) in stored ? [] : { layer, name })),
+  );
+  const paths = new Set(missing.map(({ layer }) => layer.site.path));
+  const drawn = [...paths].filter((path) => !isPretrained(model, path));
   if (drawn.length > 0) {
     warnOnce(`${source} holds no '${drawn.join("', '")}' and the model came without a trained one: it is drawn anew`);
   }
-  const layers = missing.flatMap((path) => saved[path] ?? []);
-  return tensorsAt(
-    values,
-    ...layers.flatMap((layer) => Object.keys(layer.params).map((name) => tensorKey(layer, name))),
+  return tensorsAt(values, ...missing.map(({ layer, name }) => tensorKey(layer, name)));
+}
+
+/**
+ * The modules of the head that a file adapts, as PEFT can those before the last one.
+ * @throws CheckpointError for one whose frozen weights the model came without.
+ */
+function adaptedHead(model: Model, targetModules: readonly string[], source: string): string[] {
+  const paths = targetModules.filter((path) => isOfHead(model, path));
+  const untrained = paths.find((path) => !isPretrained(model, path));
+  if (untrained === undefined) return paths;
+  throw new CheckpointError(
+    `${source} adapts '${untrained}', whose weights '${model.name}' came without: load the checkpoint that the adapter was trained on`,
+    untrained,
   );
 }
 

@@ -25,6 +25,7 @@ import {
  */
 export function modelInputs(model: Model, layers: AdapterLayers, batch: Pick<InputBatch, 'inputs'>): HostTensors {
   assertLength(model, batch.inputs);
+  assertTypes(model, batch.inputs);
   const inputs: HostTensors = { ...batch.inputs };
   for (const { site, ids } of hostLookups(model, layers)) {
     const numbers = batch.inputs[ids];
@@ -41,6 +42,15 @@ function assertLength({ name, maxTokens = Infinity }: Model, { inputIds, attenti
     if (tokens <= maxTokens) continue;
     throw new ShapeError(`${name} reads at most ${maxTokens} tokens, got ${tokens}: cut the sequences`, input);
   }
+}
+
+/** The table of token types is in the graph, whose own error would not say what is wrong. */
+function assertTypes({ name, sites }: Model, { tokenTypeIds }: HostTensors): void {
+  const table = sites.find(({ path, kind }) => kind === 'embedding' && /(^|\.)token_type_embeddings$/.test(path));
+  if (!table || !tokenTypeIds) return;
+  const odd = tokenTypeIds.data.find((type) => type < 0 || type >= table.inFeatures);
+  if (odd === undefined) return;
+  throw new ShapeError(`${name} has token types 0 to ${table.inFeatures - 1}, got ${odd}`, 'tokenTypeIds');
 }
 
 /** The embeddings whose rows are gathered on the host: those that no layer acts on. */
