@@ -174,6 +174,7 @@ export {
   assertKnownVariant,
   loraFile,
   matrixOf,
+  moduleTable,
   readLoraFile,
   refuseOtherTensors,
   type LoraFileContents,

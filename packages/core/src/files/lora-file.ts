@@ -96,7 +96,7 @@ export function readLoraFile(file: AdapterFile): LoraFileContents {
   const values: HostTensors = {};
   const ranks: Record<string, number> = {};
   const alphas: Record<string, number> = {};
-  const alphaPattern = patternTable('alpha_pattern', numberTable(config, 'alpha_pattern'));
+  const alphaPattern = moduleTable(config, 'alpha_pattern');
   const matrices = mapValues(tensors, factorMatrix);
   for (const path of paths) {
     const { loraA, loraB, rank } = readModule({ ...file, tensors: matrices }, path);
@@ -261,14 +261,19 @@ function alphaOf(config: AdapterFile['config'], own: number | undefined, rank: n
   return config.use_rslora === true ? alpha * Math.sqrt(rank) : alpha;
 }
 
-function numberTable(config: AdapterFile['config'], field: string): Record<string, number> {
+/**
+ * A table of numbers by module of a file's configuration, e.g. `alpha_pattern`.
+ * @returns what a module's path is looked up with; undefined where the table does not name it
+ * @throws CheckpointError when it is no table of numbers, or a pattern in it is refused: see `patternTable`.
+ */
+export function moduleTable(config: AdapterFile['config'], field: string): (path: string) => number | undefined {
   const table = config[field] ?? {};
   if (
     typeof table === 'object' &&
     !Array.isArray(table) &&
     Object.values(table).every((value) => typeof value === 'number')
   ) {
-    return table as Record<string, number>;
+    return patternTable(field, table as Record<string, number>);
   }
   throw new CheckpointError(`${field} is ${describe(table)}; expected numbers by module`, field);
 }
