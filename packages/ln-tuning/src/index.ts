@@ -1,0 +1,97 @@
+import {
+  adaptedPaths,
+  CheckpointError,
+  defineMethod,
+  fullModule,
+  parseOptions,
+  targetEntries,
+  tensorAt,
+  UnsupportedError,
+  warnOfUnknownTensors,
+  type AdapterContents,
+  type AdapterFile,
+  type AdapterLayers,
+  type CallableMethod,
+  type HostTensors,
+  type Init,
+  type Site,
+  type TargetConfig,
+} from '@peftjs/core/method';
+
+/*
+ * LayerNorm tuning (Zhao et al., 2024, arXiv 2312.11420): the scale and the shift of every normalisation are trained, nothing else.
+ *
+ *   y = g * n(x) + b      n(x): x normalised, [rows, width]   g, b [width], from the model's own values
+ *
+ * Of an RMS norm, which has no shift, g alone.
+ */
+
+/** Options of LN tuning: which normalisations, by the rules of every method. Default: all of them. */
+export type LnTuningConfig = TargetConfig;
+
+/** What stands for `targetModules: null`: every normalisation is offered. */
+const EVERY_MODULE = '.*';
+
+/** PEFT's names of g and b, after the path of their module: those of a copy of the module. */
+const SUFFIXES = { weight: '.ln_tuning_layers.weight', bias: '.ln_tuning_layers.bias' } as const;
+
+/**
+ * LN tuning: trains the normalisation layers of a network and nothing else (Zhao et al., 2024).
+ *
+ * @example attach(model, lnTuning())
+ */
+export const lnTuning: CallableMethod<LnTuningConfig> = defineMethod<LnTuningConfig>({
+  name: 'ln-tuning',
+  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['layerNorm'] },
+  parseConfig(input): LnTuningConfig {
+    const config = parseOptions('ln-tuning', targetEntries, input);
+    return { ...config, targetModules: config.targetModules ?? EVERY_MODULE };
+  },
+  adapt,
+  peftTypes: ['LN_TUNING'],
+  toFile,
+  fromFile,
+});
+
+function adapt(sites: readonly Site[], _config: LnTuningConfig, { frozen }: Init): AdapterLayers {
+  return Object.fromEntries(sites.map((site) => [site.path, fullModule(site, frozen(site.path), 'default')]));
+}
+
+/** PEFT's LN_TUNING: g and b of each module, `[width]`. */
+function toFile({ layers, values }: AdapterContents<LnTuningConfig>): AdapterFile {
+  const tensors: HostTensors = {};
+  for (const [path, { params }] of Object.entries(layers)) {
+    for (const [name, suffix] of Object.entries(SUFFIXES)) {
+      if (name in params) tensors[path + suffix] = tensorAt(values, `${path}.${name}`);
+    }
+  }
+  return {
+    config: { peft_type: 'LN_TUNING', target_modules: Object.keys(layers), exclude_modules: null },
+    tensors,
+  };
+}
+
+/** @throws UnsupportedError for a module that is no normalisation, CheckpointError for a file without one. */
+function fromFile({ tensors, sites }: AdapterFile): { config: Partial<LnTuningConfig>; values: HostTensors } {
+  const suffixes = Object.values(SUFFIXES);
+  const paths = adaptedPaths(tensors, suffixes);
+  if (paths.length === 0) {
+    throw new CheckpointError(`the file holds no tensor '<module>${SUFFIXES.weight}'`, SUFFIXES.weight);
+  }
+  const other = sites?.find(({ path, kind }) => paths.includes(path) && kind !== 'layerNorm');
+  if (other) {
+    throw new UnsupportedError(
+      `the adapter trains '${other.path}' whole, which is ${other.kind}; ln-tuning trains normalisation layers alone`,
+      other.path,
+    );
+  }
+  warnOfUnknownTensors(tensors, paths, suffixes);
+  const values: HostTensors = {};
+  for (const path of paths) {
+    for (const [name, suffix] of Object.entries(SUFFIXES)) {
+      const tensor = tensors[path + suffix];
+      if (tensor) values[`${path}.${name}`] = tensor;
+    }
+  }
+  return { config: { targetModules: paths }, values };
+}
