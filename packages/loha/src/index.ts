@@ -1,0 +1,39 @@
+import {
+  defineMethod,
+  narrowedTo,
+  ranksForBudget,
+  sitesForBudget,
+  type CallableMethod,
+  type Site,
+} from '@peftjs/core/method';
+import { parseLohaConfig, type LohaConfig } from './config.js';
+import { lohaFile, readLohaFile } from './file.js';
+import { lohaCost, lohaLayer } from './layer.js';
+
+/**
+ * LoHa: the change of a weight is the entrywise product of two low-rank matrices, so that it reaches rank r * r with the parameters of
+ * rank 2 r (FedPara: Hyeon-Woo et al., 2022; LyCORIS: Yeh et al., 2024).
+ *
+ * @example attach(model, loha({ r: 8 }))
+ */
+export const loha: CallableMethod<LohaConfig> = defineMethod<LohaConfig>({
+  name: 'loha',
+  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+  parseConfig: parseLohaConfig,
+  fitBudget,
+  adapt: (sites, config, { rng }) =>
+    Object.fromEntries(sites.map((site) => [site.path, lohaLayer(site, config, rng.fork(site.path))])),
+  peftTypes: ['LOHA'],
+  toFile: lohaFile,
+  fromFile: readLohaFile,
+});
+
+/** Ranks that store `budget` parameters together, and fewer modules where one rank for each is too much. */
+function fitBudget(sites: readonly Site[], budget: number, config: LohaConfig): LohaConfig {
+  const kept = sitesForBudget(sites, budget, lohaCost);
+  const least = kept.reduce((sum, site) => sum + lohaCost(site), 0);
+  const { r, rankPattern } = ranksForBudget(kept, Math.max(budget, least), lohaCost);
+  return { ...narrowedTo(kept, config, sites), r, rankPattern };
+}
+
+export type { LohaConfig } from './config.js';

@@ -1,0 +1,126 @@
+import { hostTensor } from '@peftjs/core';
+import {
+  floats,
+  hostZeros,
+  kaimingUniform,
+  rankCost,
+  tensorsAt,
+  trained,
+  type AdapterLayer,
+  type HostTensor,
+  type HostTensors,
+  type Rng,
+  type Site,
+  type StepContext,
+} from '@peftjs/core/method';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import { rankAt, type LohaConfig } from './config.js';
+
+/*
+ * LoHa, low-rank Hadamard product (FedPara: Hyeon-Woo et al., 2022, arXiv 2108.06098, Proposition 1; as a change of a weight LyCORIS:
+ * Yeh et al., 2024, arXiv 2309.14859), in row vectors:
+ *
+ *   dW = s (B1 A1) * (B2 A2)      B1, B2 [in, r]   A1, A2 [r, out]   * entry by entry   s = alpha / r
+ *   y  = x W0 + b + x dW          forward          x [rows, in]
+ *
+ * On disk A1 is `hada_w1_a` [out, r], B1 `hada_w1_b` [r, in], and so on. B2 starts at zero, the others uniform within 1 / sqrt(fan),
+ * the fan of torch's `kaiming_uniform_`: r for A1 and A2, in for B1.
+ *
+ * The entrywise product of two matrices of rank r has rank r^2 at most, and is a LoRA of that rank (toLora):
+ *
+ *   dW = s L R    L[i, r a + c] = B1[i, a] B2[i, c]   R[r a + c, j] = A1[a, j] A2[c, j]
+ */
+
+/** The tensors of a layer. */
+const TENSORS = ['hadaW1A', 'hadaW1B', 'hadaW2A', 'hadaW2B'] as const;
+
+/** LoHa at one site. */
+export function lohaLayer(site: Site, config: LohaConfig, rng: Rng): AdapterLayer {
+  const { r, alpha } = rankAt(config, site.path);
+  const scaling = alpha / r;
+  const initial = initialTensors(site, r, config, rng);
+  return {
+    site,
+    params: Object.fromEntries(Object.entries(initial).map(([name, tensor]) => [name, trained(tensor)])),
+    ...noiseOf(config),
+    forward(x, p, at) {
+      const { hadaW1A, hadaW1B, hadaW2A, hadaW2B } = tensorsAt(p, ...TENSORS);
+      const delta = tf.mul(tf.matMul(hadaW1B, hadaW1A), tf.matMul(hadaW2B, hadaW2A)); // [in, out]
+      const change = tf.mul(tf.matMul(x, delta), scaling); // [rows, out]
+      return tf.add(at.base(), dropped(change, site, config, at.ctx));
+    },
+    toLora(values) {
+      const { hadaW1A, hadaW1B, hadaW2A, hadaW2B } = tensorsAt(values, ...TENSORS);
+      return { loraA: columnProducts(hadaW1B, hadaW2B), loraB: rowProducts(hadaW1A, hadaW2A), scaling };
+    },
+    counted: [],
+    storedParameters: () => r * lohaCost(site),
+    rank: () => r,
+  };
+}
+
+/** What one rank of a module stores: a row of A and a column of B, twice. */
+export function lohaCost(site: Site): number {
+  return 2 * rankCost(site);
+}
+
+function initialTensors(site: Site, r: number, { initWeights }: LohaConfig, rng: Rng): HostTensors {
+  const { inFeatures, outFeatures } = site;
+  return {
+    hadaW1A: kaimingUniform(rng.fork('hadaW1A'), r, outFeatures),
+    hadaW1B: kaimingUniform(rng.fork('hadaW1B'), inFeatures, r),
+    hadaW2A: kaimingUniform(rng.fork('hadaW2A'), r, outFeatures),
+    hadaW2B: initWeights ? hostZeros([inFeatures, r]) : kaimingUniform(rng.fork('hadaW2B'), inFeatures, r),
+  };
+}
+
+/** `[rows, a]` and `[rows, c]` -> `[rows, a c]`: in each row every product of an entry of the one and an entry of the other. */
+function columnProducts(first: HostTensor, second: HostTensor): HostTensor {
+  const [rows, a] = first.shape as [number, number];
+  const c = second.shape[1] as number;
+  const [left, right] = [floats(first), floats(second)];
+  const products = Float32Array.from({ length: rows * a * c }, (_, index) => {
+    const row = Math.floor(index / (a * c));
+    return (left[Math.floor(index / c)] as number) * (right[row * c + (index % c)] as number);
+  });
+  return hostTensor(products, [rows, a * c]);
+}
+
+/** `[a, columns]` and `[c, columns]` -> `[a c, columns]`: every product of a row of the one and a row of the other. */
+function rowProducts(first: HostTensor, second: HostTensor): HostTensor {
+  const [a, columns] = first.shape as [number, number];
+  const c = second.shape[0] as number;
+  const [left, right] = [floats(first), floats(second)];
+  const products = Float32Array.from({ length: a * c * columns }, (_, index) => {
+    const [pair, column] = [Math.floor(index / columns), index % columns];
+    return (left[Math.floor(pair / c) * columns + column] as number) * (right[(pair % c) * columns + column] as number);
+  });
+  return hostTensor(products, [a * c, columns]);
+}
+
+/*
+ * Dropout as LyCORIS has it: of outputs and of whole modules, drawn anew at every step, for all rows alike.
+ */
+const RANK_DROPOUT = 'rankDropout';
+const MODULE_DROPOUT = 'moduleDropout';
+
+function noiseOf({ rankDropout, moduleDropout }: LohaConfig): Pick<AdapterLayer, 'noise'> {
+  const noise = [...(rankDropout > 0 ? [RANK_DROPOUT] : []), ...(moduleDropout > 0 ? [MODULE_DROPOUT] : [])];
+  return noise.length > 0 ? { noise } : {};
+}
+
+/** What is left of a change `[rows, out]`. Outputs that are left are scaled by the share of them; whole modules are not. */
+function dropped(change: Tensor, { path, outFeatures }: Site, config: LohaConfig, ctx: StepContext): Tensor {
+  const { rankDropout, moduleDropout } = config;
+  const kept = (name: string, size: number, rate: number): Tensor =>
+    tf.cast(tf.greater(ctx.dropout(`${path}.${name}`, tf.ones([1, size]), rate), 0), 'float32'); // 0 or 1 [1, size]
+  let rest = change;
+  if (ctx.training && rankDropout > 0) {
+    const outputs = kept(RANK_DROPOUT, outFeatures, rankDropout);
+    const share = tf.div(tf.maximum(tf.sum(outputs), 1), outFeatures);
+    rest = tf.mul(rest, tf.div(outputs, share));
+  }
+  if (ctx.training && moduleDropout > 0) rest = tf.mul(rest, kept(MODULE_DROPOUT, 1, moduleDropout));
+  return rest;
+}
