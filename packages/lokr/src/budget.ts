@@ -1,0 +1,74 @@
+import {
+  compactPattern,
+  ConfigError,
+  isNearBudget,
+  narrowedTo,
+  selectWithinBudget,
+  sitesForBudget,
+  type Site,
+} from '@peftjs/core/method';
+import type { LokrConfig } from './config.js';
+import { sidesOf, storedAt } from './shapes.js';
+
+/** Smaller first factors, tried where the factors of the configuration are too small for a budget: the second one grows with each. */
+const FACTORS = [16, 8, 4, 2, 1];
+
+/** The least share of a budget that is worth calling it fitted. */
+const LEAST = 0.9;
+
+/** A configuration and what it stores. */
+interface Fitted {
+  readonly config: LokrConfig;
+  readonly stored: number;
+}
+
+/**
+ * The configuration that stores `budget` parameters: a rank for all modules and one more for some. Where even whole factors store less
+ * than the budget, `decomposeFactor` is lowered, which makes W2 larger; where rank 1 everywhere stores more, there are fewer modules.
+ * @throws ConfigError for a budget that one module exceeds at rank 1, or that all modules cannot hold.
+ */
+export function fitBudget(sites: readonly Site[], budget: number, config: LokrConfig): LokrConfig {
+  const { decomposeFactor } = config;
+  const lower = FACTORS.filter((factor) => decomposeFactor === -1 || factor < decomposeFactor);
+  let best: Fitted | undefined;
+  for (const factor of [decomposeFactor, ...lower]) {
+    const fitted = fittedWith(sites, budget, { ...config, decomposeFactor: factor });
+    if (!best || fitted.stored > best.stored) best = fitted;
+    if (isNearBudget(best.stored, budget)) return best.config;
+  }
+  if (best && best.stored >= LEAST * budget) return best.config;
+  throw new ConfigError(
+    `budget is ${budget}; LoKr stores at most ${best?.stored ?? 0} parameters in these ${sites.length} modules: ask for less, or adapt more modules`,
+    'budget',
+  );
+}
+
+/** The most that fits into the budget, with the factors of the configuration. */
+function fittedWith(sites: readonly Site[], budget: number, config: LokrConfig): Fitted {
+  const cost = (site: Site, r: number): number => storedAt(site, r, config);
+  const kept = sitesForBudget(sites, budget, (site) => cost(site, 1));
+  const total = (r: number): number => kept.reduce((sum, site) => sum + cost(site, r), 0);
+  let [r, stored] = [1, total(1)];
+  for (let next = 2; next <= largestRank(kept, config); next++) {
+    const nextStored = total(next);
+    if (nextStored <= budget && nextStored > stored) [r, stored] = [next, nextStored];
+  }
+  const raised = kept
+    .map((site) => ({ path: site.path, cost: cost(site, r + 1) - cost(site, r), value: 1 }))
+    .filter((item) => item.cost > 0);
+  const chosen = selectWithinBudget(raised, Math.max(0, budget - stored));
+  const above = raised.filter((_, index) => chosen[index]);
+  const ranks = Object.fromEntries(
+    kept.map(({ path }) => [path, above.some((item) => item.path === path) ? r + 1 : r]),
+  );
+  return {
+    config: { ...narrowedTo(kept, config, sites), r, rankPattern: compactPattern(ranks, r) },
+    stored: above.reduce((sum, item) => sum + item.cost, stored),
+  };
+}
+
+/** The rank from which on every factor is whole. */
+function largestRank(sites: readonly Site[], config: LokrConfig): number {
+  const sides = sites.flatMap((site) => Object.values(sidesOf(site, config)) as number[]);
+  return Math.ceil(Math.max(...sides) / 2);
+}

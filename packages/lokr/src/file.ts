@@ -1,0 +1,94 @@
+import {
+  adaptedPaths,
+  CheckpointError,
+  describe,
+  matrixOf,
+  moduleTable,
+  tensorAt,
+  transposed,
+  warnOfUnknownTensors,
+  type AdapterContents,
+  type AdapterFile,
+  type HostTensors,
+} from '@peftjs/core/method';
+import { patternsOf, rankAt, type LokrConfig, type Rank } from './config.js';
+import type { TensorName } from './shapes.js';
+
+/** PEFT's names of the tensors, after the path of their module; transposed. */
+const SUFFIXES: Readonly<Record<TensorName, string>> = {
+  lokrW1: '.lokr_w1', // [l, m]
+  lokrW1A: '.lokr_w1_a', // [l, r]
+  lokrW1B: '.lokr_w1_b', // [r, m]
+  lokrW2: '.lokr_w2', // [k, n]
+  lokrW2A: '.lokr_w2_a', // [k, r]
+  lokrW2B: '.lokr_w2_b', // [r, n]
+};
+
+/** Options on disk beside ranks and alphas, in PEFT's names. */
+const FIELDS = {
+  decompose_both: 'decomposeBoth',
+  decompose_factor: 'decomposeFactor',
+  rank_dropout: 'rankDropout',
+  rank_dropout_scale: 'rankDropoutScale',
+  module_dropout: 'moduleDropout',
+  init_weights: 'initWeights',
+} as const satisfies Record<string, keyof LokrConfig>;
+
+/** PEFT's LOKR. */
+export function lokrFile({ config, layers, values }: AdapterContents<LokrConfig>): AdapterFile {
+  const tensors: HostTensors = {};
+  for (const [path, { params }] of Object.entries(layers)) {
+    for (const [name, suffix] of Object.entries(SUFFIXES)) {
+      if (name in params) tensors[path + suffix] = transposed(tensorAt(values, `${path}.${name}`));
+    }
+  }
+  const modules = Object.fromEntries(Object.keys(layers).map((path) => [path, rankAt(config, path)]));
+  const { rankPattern, alphaPattern } = patternsOf(modules, config);
+  return {
+    config: {
+      peft_type: 'LOKR',
+      r: config.r,
+      alpha: config.alpha,
+      rank_pattern: rankPattern,
+      alpha_pattern: alphaPattern,
+      ...Object.fromEntries(Object.entries(FIELDS).map(([field, option]) => [field, config[option]])),
+      target_modules: Object.keys(layers),
+      exclude_modules: null,
+      use_effective_conv2d: false, // of convolutions
+    },
+    tensors,
+  };
+}
+
+/**
+ * Reads LOKR. A factor that is whole does not show its rank, so ranks come from the configuration; the shapes that follow from them are
+ * compared with the file's when the layers are made.
+ * @throws CheckpointError naming the tensor or field at fault.
+ */
+export function readLokrFile({ config, tensors }: AdapterFile): { config: Partial<LokrConfig>; values: HostTensors } {
+  const suffixes = Object.values(SUFFIXES);
+  const paths = adaptedPaths(tensors, suffixes);
+  if (paths.length === 0) {
+    throw new CheckpointError(`the file holds no tensor '<module>${SUFFIXES.lokrW1}'`, SUFFIXES.lokrW1);
+  }
+  warnOfUnknownTensors(tensors, paths, suffixes);
+  const values: HostTensors = {};
+  for (const path of paths) {
+    for (const [name, suffix] of Object.entries(SUFFIXES)) {
+      if (path + suffix in tensors) values[`${path}.${name}`] = transposed(matrixOf(tensors, path + suffix));
+    }
+  }
+  const [ranks, alphas] = [moduleTable(config, 'rank_pattern'), moduleTable(config, 'alpha_pattern')];
+  const usual = { r: numberIn(config, 'r'), alpha: numberIn(config, 'alpha') };
+  const modules: Record<string, Rank> = {};
+  for (const path of paths) modules[path] = { r: ranks(path) ?? usual.r, alpha: alphas(path) ?? usual.alpha };
+  const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
+  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])); // checked with the others
+  return { config: { ...options, ...usual, ...patternsOf(modules, usual), targetModules: paths }, values };
+}
+
+function numberIn(config: AdapterFile['config'], field: string): number {
+  const value = config[field];
+  if (typeof value === 'number') return value;
+  throw new CheckpointError(`${field} is ${describe(value)}; expected a number`, field);
+}

@@ -1,0 +1,25 @@
+import { defineMethod, type CallableMethod } from '@peftjs/core/method';
+import { fitBudget } from './budget.js';
+import { parseLokrConfig, type LokrConfig } from './config.js';
+import { lokrFile, readLokrFile } from './file.js';
+import { lokrLayer } from './layer.js';
+
+/**
+ * LoKr: the change of a weight is the Kronecker product of two small matrices, of which the larger one may be of low rank
+ * (LyCORIS: Yeh et al., 2024).
+ *
+ * @example attach(model, lokr({ r: 8, decomposeFactor: 8 }))
+ */
+export const lokr: CallableMethod<LokrConfig> = defineMethod<LokrConfig>({
+  name: 'lokr',
+  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+  parseConfig: parseLokrConfig,
+  fitBudget,
+  adapt: (sites, config, { rng }) =>
+    Object.fromEntries(sites.map((site) => [site.path, lokrLayer(site, config, rng.fork(site.path))])),
+  peftTypes: ['LOKR'],
+  toFile: lokrFile,
+  fromFile: readLokrFile,
+});
+
+export type { LokrConfig } from './config.js';

@@ -1,0 +1,126 @@
+import { hostTensor } from '@peftjs/core';
+import {
+  floats,
+  hostZeros,
+  kaimingUniform,
+  loraDelta,
+  tensorAt,
+  trained,
+  type AdapterLayer,
+  type HostTensor,
+  type HostTensors,
+  type Rng,
+  type Site,
+  type StepContext,
+  type Tensors,
+} from '@peftjs/core/method';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import { rankAt, type LokrConfig } from './config.js';
+import { shapesOf, sidesOf, storedAt, type Shapes, type TensorName } from './shapes.js';
+
+/*
+ * LoKr, low-rank Kronecker product (LyCORIS: Yeh et al., 2024, arXiv 2309.14859), in row vectors:
+ *
+ *   dW = s W1 (x) W2               dW [m n, l k]   W1 [m, l]   W2 [n, k]   (x) Kronecker's product   s = alpha / r
+ *   y  = x W0 + b + x dW           forward         x [rows, m n]
+ *   W2 = W2B W2A                   where r < max(n, k) / 2    W2B [n, r]   W2A [r, k]
+ *   W1 = W1B W1A                   likewise, with `decomposeBoth`
+ *
+ * x dW needs no dW: with X [m, n] a row of x, it is W1^T X W2 [l, k], row by row.
+ * On disk W1 is `lokr_w1` [l, m], W1A `lokr_w1_a` [l, r], W1B `lokr_w1_b` [r, m], and so on.
+ */
+
+/** LoKr at one site. */
+export function lokrLayer(site: Site, config: LokrConfig, rng: Rng): AdapterLayer {
+  const { r, alpha } = rankAt(config, site.path);
+  const scaling = alpha / r;
+  const initial = initialTensors(shapesOf(site, r, config), config, rng);
+  const { m, l, n, k } = sidesOf(site, config);
+  return {
+    site,
+    params: Object.fromEntries(Object.entries(initial).map(([name, tensor]) => [name, trained(tensor)])),
+    ...noiseOf(config),
+    forward(x, p, at) {
+      const byW2 = times(tf.reshape(x, [-1, n]), p, 'lokrW2'); // [rows m, n] -> [rows m, k]
+      const turned = tf.transpose(tf.reshape(byW2, [-1, m, k]), [0, 2, 1]); // [rows, k, m]
+      const byBoth = times(tf.reshape(turned, [-1, m]), p, 'lokrW1'); // [rows k, m] -> [rows k, l]
+      const change = tf.reshape(tf.transpose(tf.reshape(byBoth, [-1, k, l]), [0, 2, 1]), [-1, l * k]); // [rows, out]
+      return tf.add(at.base(), dropped(tf.mul(change, scaling), site, config, at.ctx));
+    },
+    deltaWeight: (values) => kronecker(factorOf(values, 'lokrW1'), factorOf(values, 'lokrW2'), scaling),
+    counted: [],
+    storedParameters: () => storedAt(site, r, config),
+  };
+}
+
+/** x W, W whole or as the product of two. */
+function times(x: Tensor, p: Tensors, factor: 'lokrW1' | 'lokrW2'): Tensor {
+  const whole = p[factor];
+  return whole ? tf.matMul(x, whole) : tf.matMul(tf.matMul(x, tensorAt(p, `${factor}B`)), tensorAt(p, `${factor}A`));
+}
+
+/** W, whole or as the product of two, at rest. */
+function factorOf(values: HostTensors, factor: 'lokrW1' | 'lokrW2'): HostTensor {
+  const whole = values[factor];
+  if (whole) return whole;
+  const [loraA, loraB] = [tensorAt(values, `${factor}B`), tensorAt(values, `${factor}A`)];
+  const shape = [loraA.shape[0] as number, loraB.shape[1] as number];
+  return hostTensor(loraDelta({ loraA, loraB, scaling: 1 }), shape);
+}
+
+/** s W1 (x) W2: entry [i n + j, a k + c] is s W1[i, a] W2[j, c]. */
+function kronecker(first: HostTensor, second: HostTensor, scaling: number): Float32Array {
+  const [m, l] = first.shape as [number, number];
+  const [n, k] = second.shape as [number, number];
+  const [w1, w2] = [floats(first), floats(second)];
+  return Float32Array.from({ length: m * n * l * k }, (_, index) => {
+    const [row, column] = [Math.floor(index / (l * k)), index % (l * k)];
+    const left = w1[Math.floor(row / n) * l + Math.floor(column / k)] as number;
+    return scaling * left * (w2[(row % n) * k + (column % k)] as number);
+  });
+}
+
+/** What starts at zero for each `initWeights`: one tensor is enough for a change of zero. */
+const ZERO: Readonly<Record<string, readonly TensorName[]>> = {
+  true: ['lokrW1', 'lokrW1A'],
+  lycoris: ['lokrW2', 'lokrW2B'],
+  false: [],
+};
+
+/** Zeros, and else uniform within 1 / sqrt(fan), the fan of torch's `kaiming_uniform_`: what a row of a tensor on disk is summed over. */
+function initialTensors(shapes: Shapes, { initWeights }: LokrConfig, rng: Rng): HostTensors {
+  const zero = ZERO[String(initWeights)] ?? [];
+  return Object.fromEntries(
+    Object.entries(shapes).map(([name, shape]) => [
+      name,
+      zero.includes(name as TensorName) ? hostZeros(shape) : kaimingUniform(rng.fork(name), ...shape),
+    ]),
+  );
+}
+
+/*
+ * Dropout as LyCORIS has it: of outputs and of whole modules, drawn anew at every step, for all rows alike.
+ */
+const RANK_DROPOUT = 'rankDropout';
+const MODULE_DROPOUT = 'moduleDropout';
+
+function noiseOf({ rankDropout, moduleDropout }: LokrConfig): Pick<AdapterLayer, 'noise'> {
+  const noise = [...(rankDropout > 0 ? [RANK_DROPOUT] : []), ...(moduleDropout > 0 ? [MODULE_DROPOUT] : [])];
+  return noise.length > 0 ? { noise } : {};
+}
+
+/** What is left of a change `[rows, out]`. With `rankDropoutScale` outputs that are left are scaled by the share of them. */
+function dropped(change: Tensor, { path, outFeatures }: Site, config: LokrConfig, ctx: StepContext): Tensor {
+  const { rankDropout, rankDropoutScale, moduleDropout } = config;
+  const kept = (name: string, size: number, rate: number): Tensor =>
+    tf.cast(tf.greater(ctx.dropout(`${path}.${name}`, tf.ones([1, size]), rate), 0), 'float32'); // 0 or 1 [1, size]
+  let rest = change;
+  if (ctx.training && rankDropout > 0) {
+    const outputs = kept(RANK_DROPOUT, outFeatures, rankDropout);
+    const share = rankDropoutScale ? tf.div(tf.maximum(tf.sum(outputs), 1), outFeatures) : 1;
+    rest = tf.mul(rest, tf.div(outputs, share));
+  }
+  if (ctx.training && moduleDropout > 0) rest = tf.mul(rest, kept(MODULE_DROPOUT, 1, moduleDropout));
+  return rest;
+}
