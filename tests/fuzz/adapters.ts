@@ -4,7 +4,11 @@ import { attach, loadPretrained, memoryStorage, PeftError, savePretrained } from
 import type { ConfiguredMethod, PeftMethod } from '@peftjs/core/method';
 import { toyModel } from '@peftjs/core/testing';
 import { l1ra } from '@peftjs/l1ra';
+import { lnTuning } from '@peftjs/ln-tuning';
+import { loha } from '@peftjs/loha';
+import { lokr } from '@peftjs/lokr';
 import { lora, truncatedLora } from '@peftjs/lora';
+import { oft } from '@peftjs/oft';
 import { sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
 import fc from 'fast-check';
@@ -19,7 +23,19 @@ export interface AdapterFiles {
 export type Damaged = keyof AdapterFiles;
 
 const model = toyModel();
-const methods: readonly PeftMethod[] = [lora, truncatedLora, adalora, sora, l1ra, vera, ...Object.values(baselines)];
+const methods: readonly PeftMethod[] = [
+  lora,
+  truncatedLora,
+  adalora,
+  sora,
+  l1ra,
+  vera,
+  loha,
+  lokr,
+  oft,
+  lnTuning,
+  ...Object.values(baselines),
+];
 
 const configured: readonly ConfiguredMethod[] = [
   ...methods.map((method) => ({ method, config: method.parseConfig({}) })),
@@ -29,6 +45,8 @@ const configured: readonly ConfiguredMethod[] = [
   lora({ initLoraWeights: 'pissa', r: 4 }),
   adalora({ parametrization: 'lora', compact: true }),
   vera({ saveProjection: false, r: 6 }),
+  lokr({ r: 1, decomposeBoth: true }),
+  oft({ oftBlockSize: 4, coft: true, useCayleyNeumann: false, targetModules: ['embeddings', 'query'] }),
 ] as readonly ConfiguredMethod[];
 
 /** One adapter of each method, as it is published and as it is trained further. */

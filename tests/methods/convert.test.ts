@@ -9,7 +9,11 @@ import {
   toyModel,
   toyTrainingData,
 } from '@peftjs/core/testing';
+import { lnTuning } from '@peftjs/ln-tuning';
+import { loha } from '@peftjs/loha';
+import { lokr } from '@peftjs/lokr';
 import { lora } from '@peftjs/lora';
+import { oft } from '@peftjs/oft';
 import { sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
 import { describe, expect, it } from 'vitest';
@@ -35,6 +39,9 @@ describe('an adapter as a LoRA', () => {
     ['AdaLoRA', adalora({ initR: 4, targetR: 2 })],
     ['SoRA', sora({ r: 4, sparseLambda: 2 })],
     ['VeRA', vera({ r: 6 })],
+    ['LoHa', loha({ r: 2, targetModules: ['query', 'ffn.in'] })],
+    ['LoKr', lokr({ r: 1, targetModules: ['query', 'ffn.in'] })],
+    ['OFT', oft({ oftBlockSize: 4, targetModules: ['query', 'embeddings'] })],
     ['DoRA', lora({ r: 2, useDora: true })],
     ['PiSSA', lora({ r: 2, initLoraWeights: 'pissa' })],
     ['LoRA with all biases', lora({ r: 2, bias: 'all' })],
@@ -58,7 +65,7 @@ describe('an adapter as a LoRA', () => {
     expect(distances[2]).toBeLessThan(1e-4);
   });
 
-  it.each([houlsby(), pfeiffer(), head(), bitfit({ targetModules: ['norm'] })])(
+  it.each([houlsby(), pfeiffer(), head(), bitfit({ targetModules: ['norm'] }), lnTuning()])(
     'is refused of what changes no matrix',
     async (configured) => {
       const peft = await trained(configured);

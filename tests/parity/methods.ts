@@ -1,8 +1,12 @@
 import type { ConfiguredMethod } from '@peftjs/core/method';
 import { adalora } from '@peftjs/adalora';
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
-import { lora, truncatedLora } from '@peftjs/lora';
 import { l1ra } from '@peftjs/l1ra';
+import { lnTuning } from '@peftjs/ln-tuning';
+import { loha } from '@peftjs/loha';
+import { lokr } from '@peftjs/lokr';
+import { lora, truncatedLora } from '@peftjs/lora';
+import { oft } from '@peftjs/oft';
 import { sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
 import { offeredMethods, resolveMethod } from '../../packages/bench/src/registry/methods.js';
@@ -48,6 +52,12 @@ const known: readonly ParityMethod[] = [
   { name: 'sora as released', family: 'sora', configured: sora({ r: 4, thresholdMode: 'constant', proximal: 'reference', sparseLambda: 2e-3, l1Weight: 0.1 }) },
   { name: 'sora without its dead ranks', family: 'sora', configured: sora({ r: 4, sparseLambda: 10, compactEvery: 1 }) },
   { name: 'l1ra', family: 'l1ra', configured: l1ra({ r: 4, etaC: 0.1, l1raLambda: 0.5, rankUpdateRatio: 1, loraDropout: 0.2 }) },
+  { name: 'ln-tuning', family: 'whole modules', configured: lnTuning() },
+  { name: 'loha', family: 'loha', configured: loha({ r: 2, rankDropout: 0.2, moduleDropout: 0.2 }) },
+  { name: 'lokr', family: 'lokr', configured: lokr({ r: 1, decomposeBoth: true, rankDropout: 0.2, rankDropoutScale: true, moduleDropout: 0.2 }) },
+  { name: 'lokr of whole factors', family: 'lokr', configured: lokr({ initWeights: 'lycoris', rankDropout: 0.2 }) },
+  { name: 'oft', family: 'oft', configured: oft({ oftBlockSize: 4, coft: true, eps: 0.1, targetModules: ['query', 'ffn.in', 'embeddings'] }) },
+  { name: 'oft by the transform', family: 'oft', configured: oft({ r: 2, blockShare: true, useCayleyNeumann: false }) },
   { name: 'vera', family: 'vera', configured: vera({ r: 6, veraDropout: 0.2 }) },
 ];
 

@@ -3,7 +3,11 @@ import { adalora } from '@peftjs/adalora';
 import { activeAdapter, attach, hostTensor, savePretrained, withAdapter, type PeftModel } from '@peftjs/core';
 import { createRng, floats, type ConfiguredMethod, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { l1ra } from '@peftjs/l1ra';
+import { lnTuning } from '@peftjs/ln-tuning';
+import { loha } from '@peftjs/loha';
+import { lokr } from '@peftjs/lokr';
 import { lora } from '@peftjs/lora';
+import { oft } from '@peftjs/oft';
 import { sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
 import { logitsOf, model } from './bert.js';
@@ -62,6 +66,19 @@ const configurations: Readonly<Record<string, ConfiguredMethod>> = {
   'sora-dead': sora({ r: 2, targetModules: ['query', 'key'] }),
   l1ra: l1ra({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   vera: vera({ r: 8, targetModules: ['query', 'output.dense'] }),
+  'ln-tuning': lnTuning({ modulesToSave: ['pooler.dense'] }),
+  loha: loha({
+    r: 2,
+    alpha: 3,
+    targetModules: ['query', 'intermediate.dense'],
+    rankPattern: { 'intermediate.dense': 1 },
+    alphaPattern: { [`${LAYER}.1.attention.self.query`]: -2 },
+  }),
+  lokr: lokr({ r: 1, targetModules: ['query', 'intermediate.dense'], rankPattern: { query: 4 } }),
+  'lokr-both': lokr({ r: 1, decomposeBoth: true, decomposeFactor: 4, targetModules: ['value', 'output.dense'] }),
+  oft: oft({ oftBlockSize: 4, targetModules: ['query', 'output.dense', 'word_embeddings'] }),
+  'oft-transform': oft({ r: 2, blockShare: true, useCayleyNeumann: false, targetModules: ['value'] }),
+  'oft-near': oft({ oftBlockSize: 4, coft: true, eps: 1, numCayleyNeumannTerms: 3, targetModules: ['key'] }),
 };
 
 /** The model with names for its three classes. */

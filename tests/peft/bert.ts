@@ -6,8 +6,12 @@ import { hostTensor, predict, type Batch, type Model, type PeftModel, type Train
 import { hostIntegers, type HostTensors, type PeftMethod } from '@peftjs/core/method';
 import { referenceExecutor } from '@peftjs/core/testing';
 import { l1ra } from '@peftjs/l1ra';
+import { lnTuning } from '@peftjs/ln-tuning';
+import { loha } from '@peftjs/loha';
+import { lokr } from '@peftjs/lokr';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
+import { oft } from '@peftjs/oft';
 import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
 import { sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
@@ -22,7 +26,18 @@ export const fixtures = fileURLToPath(new URL('fixtures', import.meta.url));
 const bertFolder = fileURLToPath(new URL('../models/fixtures/bert-tiny', import.meta.url));
 
 /** Every method there is. */
-export const methods: readonly PeftMethod[] = [lora, adalora, sora, l1ra, vera, ...Object.values(baselines)];
+export const methods: readonly PeftMethod[] = [
+  lora,
+  adalora,
+  sora,
+  l1ra,
+  vera,
+  lnTuning,
+  loha,
+  lokr,
+  oft,
+  ...Object.values(baselines),
+];
 
 export const executor = await referenceExecutor();
 /** Named as in the fixtures, wherever the repository lies. */

@@ -15,7 +15,18 @@ sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide
 import shutil
 
 import torch
-from peft import AdaLoraConfig, IA3Config, LoraConfig, PeftModel, VeraConfig, get_peft_model
+from peft import (
+    AdaLoraConfig,
+    IA3Config,
+    LNTuningConfig,
+    LoHaConfig,
+    LoKrConfig,
+    LoraConfig,
+    OFTConfig,
+    PeftModel,
+    VeraConfig,
+    get_peft_model,
+)
 
 from peft_bert import BATCHES, FIXTURES, VERSIONS, batches, bert, logits, relative_distance, values, write_json
 
@@ -110,6 +121,47 @@ CONFIGS = {
         target_modules=["key", "intermediate.dense"],
         projection_prng_key=3,
         save_projection=False,
+    ),
+    "ln-tuning": LNTuningConfig(task_type="SEQ_CLS", target_modules=["LayerNorm"], exclude_modules=["embeddings.LayerNorm"]),
+    "loha": LoHaConfig(
+        task_type="SEQ_CLS",
+        r=2,
+        alpha=3,
+        target_modules=["query", "intermediate.dense"],
+        rank_pattern={f"{LAYER}.0.attention.self.query": 1},
+        alpha_pattern={r"layer\.[12]\.intermediate\.dense": -5},
+        rank_dropout=0.1,
+        module_dropout=0.2,
+    ),
+    "lokr": LoKrConfig(
+        task_type="SEQ_CLS",
+        r=2,
+        alpha=3,
+        target_modules=["query", "intermediate.dense"],
+        rank_pattern={"query": 5},
+        alpha_pattern={r"layer\.[12]\.intermediate\.dense": 5},
+    ),
+    "lokr-both": LoKrConfig(
+        task_type="SEQ_CLS",
+        r=1,
+        decompose_both=True,
+        decompose_factor=4,
+        init_weights="lycoris",
+        target_modules=["value", "output.dense"],
+        rank_dropout=0.1,
+        rank_dropout_scale=True,
+    ),
+    "oft": OFTConfig(
+        task_type="SEQ_CLS", oft_block_size=4, target_modules=["query", "output.dense", "word_embeddings"], module_dropout=0.1
+    ),
+    "oft-transform": OFTConfig(
+        task_type="SEQ_CLS", r=2, oft_block_size=0, use_cayley_neumann=False, target_modules=["key", "word_embeddings"]
+    ),
+    "oft-shared": OFTConfig(
+        task_type="SEQ_CLS", oft_block_size=8, block_share=True, num_cayley_neumann_terms=7, target_modules=["value"]
+    ),
+    "oft-near": OFTConfig(
+        task_type="SEQ_CLS", oft_block_size=4, coft=True, eps=0.9, num_cayley_neumann_terms=4, target_modules=["value", "query"]
     ),
 }
 

@@ -38,6 +38,7 @@ def opened(folder):
         warnings.simplefilter("error", UserWarning)
         warnings.simplefilter("error", RuntimeWarning)
         warnings.filterwarnings("ignore", r"Unexpected keyword arguments \['id2label', 'label2id'\]")  # told, and left out
+        warnings.filterwarnings("ignore", "Unsupported layer type .*LayerNorm")  # of LN_TUNING, which adapts nothing else
         warnings.filterwarnings("ignore", "The following rank_pattern keys .*lora_E")  # of AdaLoRA, its own as well
         model = PeftModel.from_pretrained(bert(), folder).eval()
     [result] = results

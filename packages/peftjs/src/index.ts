@@ -60,6 +60,10 @@ export { lora, truncatedLora } from '@peftjs/lora';
 export { adalora } from '@peftjs/adalora';
 export { l1ra } from '@peftjs/l1ra';
 export { vera } from '@peftjs/vera';
+export { loha } from '@peftjs/loha';
+export { lokr } from '@peftjs/lokr';
+export { oft } from '@peftjs/oft';
+export { lnTuning } from '@peftjs/ln-tuning';
 export { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
 export { methods } from './methods.js';
 export {

@@ -2,7 +2,11 @@ import { adalora } from '@peftjs/adalora';
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
 import type { PeftMethod } from '@peftjs/core/method';
 import { l1ra } from '@peftjs/l1ra';
+import { lnTuning } from '@peftjs/ln-tuning';
+import { loha } from '@peftjs/loha';
+import { lokr } from '@peftjs/lokr';
 import { lora, truncatedLora } from '@peftjs/lora';
+import { oft } from '@peftjs/oft';
 import { sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
 
@@ -17,6 +21,10 @@ export const methods: readonly PeftMethod[] = [
   adalora,
   l1ra,
   vera,
+  loha,
+  lokr,
+  oft,
+  lnTuning,
   truncatedLora,
   houlsby,
   pfeiffer,
