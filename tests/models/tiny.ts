@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Tensor } from '@tensorflow/tfjs';
-import { hostTensor, memoryStorage, predict, type Batch, type Executor, type Model, type Storage } from '@peftjs/core';
+import { hostTensor, memoryStorage, predict, type Batch, type Executor, type Model, type PeftModel, type Storage } from '@peftjs/core';
 import { floats, hostIntegers, tensorAt, type HostTensor, type DataKind, type Task } from '@peftjs/core/method';
 import { fromPretrained, type PretrainedModel, type PretrainedOptions } from '@peftjs/models';
 import { readSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
@@ -175,7 +175,7 @@ export function batchOf(from: Tiny, number: number, { further = 0, filler = 0, h
 }
 
 /** What a model gives for a batch, row after row. */
-export async function outputsOf(model: Model, batch: Batch, executor: Executor): Promise<Float32Array> {
+export async function outputsOf(model: Model | PeftModel, batch: Batch, executor: Executor): Promise<Float32Array> {
   const rows = await predict(model, [batch], { executor });
   return Float32Array.from(rows.flatMap((row) => [...row]));
 }

@@ -37,12 +37,13 @@ interface Case {
   readonly losses: readonly number[];
 }
 
-const heads = {
+export const heads = {
   classes: { task: 'sequence-classification', kind: 'classification' },
   labels: { task: 'sequence-classification', kind: 'multi-label' },
   number: { task: 'sequence-classification', kind: 'regression' },
   tokens: { task: 'token-classification', kind: 'token-classification' },
   next: { task: 'causal-lm', kind: 'causal-lm' },
+  embeddings: { task: 'feature-extraction', kind: 'pairs' },
 } as const;
 
 /** The batches that outputs are of, and those of them that are trained on, in turn. */
@@ -95,7 +96,7 @@ function raise(errors: Record<string, number>, name: string, error: number): voi
 }
 
 /** max |a - b| / max |b|; infinite for another number of values. */
-function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) return Infinity;
   let [difference, size] = [0, 0];
   for (let index = 0; index < a.length; index++) {
@@ -107,7 +108,7 @@ function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
 }
 
 /** The tensors of a safetensors file, whole numbers as int32. */
-function tensorsIn(path: string): HostTensors {
+export function tensorsIn(path: string): HostTensors {
   const tensors = [...readSafetensors(new Uint8Array(readFileSync(path)))];
   return Object.fromEntries(
     tensors.map(([name, tensor]) => [
@@ -136,7 +137,7 @@ function values(tensors: HostTensors, name: string): Float32Array {
 }
 
 /** A batch of a case, with its labels where it has them. */
-function batchOf(expected: HostTensors, number: number): Batch {
+export function batchOf(expected: HostTensors, number: number): Batch {
   const mask = tensorNamed(expected, `${number}/attention_mask`);
   const types = expected[`${number}/token_type_ids`];
   const rows = mask.shape[0] ?? 0;

@@ -1,0 +1,204 @@
+/**
+ * Exchanges random adapters with PEFT in both directions: those that PEFT wrote are opened here, and on the same networks others are
+ * trained here for PEFT to open. Their outputs must be PEFT's, unmerged and merged, within 1e-4, or the adapter must be refused in one
+ * line. Prints a line for each adapter and direction, then the worst errors of each family and type.
+ *
+ *   python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
+ *   PEFTJS_PYTHON=venv/bin/python npx tsx --conditions @peftjs/source tools/golden/random-adapters.ts --families bert,llama --seeds 0-9
+ *
+ * Families are those of random_models.py; by default all of them, with the seeds 0 to 299. With --keep FOLDER the adapters stay there.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { activeAdapter, attach, hostTensor, savePretrained, train, withAdapter, type PeftModel } from '@peftjs/core';
+import { ConfigError, createRng, tensorAt, tensorKey, type HostTensors } from '@peftjs/core/method';
+import { compiled } from '@peftjs/engine';
+import { writeSafetensors } from '@peftjs/safetensors';
+import { methods } from 'peftjs';
+import { outputsOf } from '../../tests/models/tiny.js';
+import { adapterOutcome, BATCHES, openCase, reasonOf, type AdapterCase } from '../../tests/random/adapter.js';
+import { batchOf, heads, tensorsIn } from '../../tests/random/checkpoint.js';
+import { drawnAdapter } from './random-options.js';
+
+const TOLERANCE = 1e-4;
+const STEPS = 4;
+
+const { values: options } = parseArgs({
+  options: {
+    families: { type: 'string', default: 'all' },
+    seeds: { type: 'string', default: '0-299' },
+    keep: { type: 'string' },
+  },
+});
+const python = process.env.PEFTJS_PYTHON;
+if (python === undefined)
+  throw new ConfigError('PEFTJS_PYTHON: name a Python with transformers and PEFT', 'PEFTJS_PYTHON');
+const [first = 0, last = first] = options.seeds.split('-').map(Number);
+const folder = options.keep ?? (await mkdtemp(join(tmpdir(), 'peftjs-random-')));
+const executor = compiled({ threads: 1 });
+
+/** What became of an adapter: how far outputs are from PEFT's, or why there are none. */
+interface Outcome {
+  readonly family: string;
+  readonly kind: string;
+  readonly direction: 'written by PEFT' | 'written here';
+  readonly errors: readonly number[];
+  readonly reason?: string;
+}
+
+inPython('write', String(first), String(last - first + 1), ...options.families.split(','));
+const names = readdirSync(folder).filter((name) => existsSync(join(folder, name, 'case.json')));
+const outcomes: Outcome[] = [];
+const ours = new Map<string, { own: AdapterCase; kind: string; settings: string }>();
+for (const name of names) await checkCase(name);
+inPython('open');
+for (const [name, each] of ours) checkOpened(name, each);
+summarise();
+if (options.keep === undefined) await rm(folder, { recursive: true });
+
+function inPython(...parameters: readonly string[]): void {
+  const script = fileURLToPath(new URL('random_adapters.py', import.meta.url));
+  const [what = '', ...rest] = parameters;
+  const environment = { ...process.env, PYTHONHASHSEED: '0' };
+  const { status } = spawnSync(python ?? '', [script, what, folder, ...rest], { stdio: 'inherit', env: environment });
+  if (status !== 0) throw new ConfigError(`${script} ended with ${status}`, script);
+}
+
+/** Opens PEFT's adapter of a case, and writes one for PEFT. */
+async function checkCase(name: string): Promise<void> {
+  const path = join(folder, name);
+  const own = JSON.parse(readFileSync(join(path, 'case.json'), 'utf8')) as AdapterCase;
+  const { family, kind, options: settings } = own;
+  try {
+    const { unmerged, merged, warnings } = await adapterOutcome(path, { methods, executor });
+    const errors = [unmerged, merged].filter((each) => typeof each === 'number');
+    const reason = [unmerged, merged].find((each) => typeof each === 'string');
+    const told = reason ?? (warnings.length > 0 ? `warned: ${warnings.join('; ')}` : undefined);
+    report(
+      name,
+      { family, kind, direction: 'written by PEFT', errors, ...(told !== undefined && { reason: told }) },
+      settings,
+    );
+    await writeOurs(path, name);
+  } catch (error) {
+    report(
+      name,
+      { family, kind, direction: 'written by PEFT', errors: [Infinity], reason: String((error as Error).stack) },
+      settings,
+    );
+  }
+}
+
+async function writeOurs(path: string, name: string): Promise<void> {
+  const { own, model } = await openCase(path);
+  const { method, options: drawn } = drawnAdapter(Number(name.slice(0, 3)), model, methods);
+  const settings = JSON.stringify(drawn);
+  try {
+    const peft = await trained(attach(model, { method, config: method.parseConfig(drawn) }, { seed: 1 }), path, own);
+    await savePretrained(peft, join(path, 'ours'));
+    const expected = tensorsIn(join(path, 'expected.safetensors'));
+    const outputs = new Map();
+    for (const number of BATCHES) {
+      const data = await outputsOf(peft, batchOf(expected, number), executor);
+      outputs.set(String(number), { dtype: 'F32', shape: [data.length], data });
+    }
+    writeFileSync(join(path, 'ours.safetensors'), writeSafetensors(outputs));
+    ours.set(name, { own, kind: method.name, settings });
+  } catch (error) {
+    report(
+      name,
+      { family: own.family, kind: method.name, direction: 'written here', errors: [], reason: reasonOf(error) },
+      settings,
+    );
+  }
+}
+
+/** A few steps; without labels, values that are drawn. */
+async function trained(peft: PeftModel, path: string, { head }: AdapterCase): Promise<PeftModel> {
+  const { kind } = heads[head];
+  if (kind === 'pairs') return moved(peft);
+  const expected = tensorsIn(join(path, 'expected.safetensors'));
+  const batches = [batchOf(expected, 1), batchOf(expected, 2)];
+  await train(
+    peft,
+    { kind, batchesPerEpoch: batches.length, epoch: () => batches },
+    { executor, epochs: STEPS / batches.length, learningRate: 0.05 },
+  );
+  return peft;
+}
+
+/** What is trained away from where it starts. */
+function moved(peft: PeftModel): PeftModel {
+  const { layers, saved, values } = activeAdapter(peft);
+  const rng = createRng(1);
+  const changed: HostTensors = { ...values };
+  for (const layer of Object.values({ ...layers, ...saved })) {
+    for (const name of Object.keys(layer.params)) {
+      const { data, shape } = tensorAt(values, tensorKey(layer, name));
+      changed[tensorKey(layer, name)] = hostTensor(
+        Float32Array.from(data, (value) => value + 0.1 * rng.normal()),
+        shape,
+      );
+    }
+  }
+  return withAdapter(peft, { values: changed });
+}
+
+function checkOpened(
+  name: string,
+  { own, kind, settings }: { own: AdapterCase; kind: string; settings: string },
+): void {
+  const opened = JSON.parse(readFileSync(join(folder, name, 'opened.json'), 'utf8')) as Record<string, number | string>;
+  const { error, ...errors } = opened;
+  const failed = typeof error === 'string';
+  const found = failed ? [Infinity] : (Object.values(errors) as number[]);
+  report(
+    name,
+    { family: own.family, kind, direction: 'written here', errors: found, ...(failed && { reason: error }) },
+    settings,
+  );
+}
+
+function report(name: string, outcome: Outcome, settings: string): void {
+  outcomes.push(outcome);
+  const { direction, kind, errors, reason = '' } = outcome;
+  const verdict = errors.length === 0 ? 'refused  ' : isEqual(outcome) ? 'equal    ' : 'DIFFERENT';
+  const shown = errors.map((error) => error.toExponential(1)).join(', ');
+  print(
+    `${verdict} ${name.padEnd(16)} ${direction}, ${kind} ${shown} ${reason}${isEqual(outcome) ? '' : `\n          ${settings}`}`,
+  );
+}
+
+function isEqual({ errors }: Outcome): boolean {
+  return errors.every((error) => error < TOLERANCE);
+}
+
+function summarise(): void {
+  for (const direction of ['written by PEFT', 'written here'] as const) {
+    const own = outcomes.filter((outcome) => outcome.direction === direction);
+    print(`\n${direction}: ${told(own)}`);
+    for (const by of ['family', 'kind'] as const) {
+      for (const value of new Set(own.map((outcome) => outcome[by]).sort())) {
+        print(`  ${value.padEnd(16)} ${told(own.filter((outcome) => outcome[by] === value))}`);
+      }
+    }
+  }
+  if (!outcomes.every(isEqual)) process.exitCode = 1;
+}
+
+function told(own: readonly Outcome[]): string {
+  const computed = own.filter(({ errors }) => errors.length > 0);
+  const equal = computed.filter(isEqual);
+  const worst = Math.max(0, ...equal.flatMap(({ errors }) => errors));
+  const different = computed.length - equal.length;
+  return `${equal.length} equal (worst ${worst.toExponential(1)}), ${own.length - computed.length} refused, ${different} different`;
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
