@@ -15,13 +15,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { activeAdapter, attach, hostTensor, savePretrained, train, withAdapter, type PeftModel } from '@peftjs/core';
-import { ConfigError, createRng, tensorAt, tensorKey, type HostTensors } from '@peftjs/core/method';
+import {
+  activeAdapter,
+  attach,
+  hostTensor,
+  mergeAndUnload,
+  PeftError,
+  savePretrained,
+  train,
+  withAdapter,
+  type Model,
+  type PeftModel,
+} from '@peftjs/core';
+import { ConfigError, createRng, tensorAt, tensorKey, UnsupportedError, type HostTensors } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
-import { writeSafetensors } from '@peftjs/safetensors';
+import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { methods } from 'peftjs';
 import { outputsOf } from '../../tests/models/tiny.js';
-import { adapterOutcome, BATCHES, openCase, reasonOf, type AdapterCase } from '../../tests/random/adapter.js';
+import { adapterOutcome, BATCHES, openCase, type AdapterCase } from '../../tests/random/adapter.js';
 import { batchOf, heads, tensorsIn } from '../../tests/random/checkpoint.js';
 import { drawnAdapter } from './random-options.js';
 
@@ -71,50 +82,65 @@ function inPython(...parameters: readonly string[]): void {
 
 /** Opens PEFT's adapter of a case, and writes one for PEFT. */
 async function checkCase(name: string): Promise<void> {
-  const path = join(folder, name);
-  const own = JSON.parse(readFileSync(join(path, 'case.json'), 'utf8')) as AdapterCase;
-  const { family, kind, options: settings } = own;
+  const own = JSON.parse(readFileSync(join(folder, name, 'case.json'), 'utf8')) as AdapterCase;
+  await attempt(name, { family: own.family, kind: own.kind, direction: 'written by PEFT' }, own.options, async () => {
+    const { unmerged, merged, warnings } = await adapterOutcome(join(folder, name), { methods, executor });
+    const told = [merged, ...warnings].filter((each) => typeof each === 'string').join('; ');
+    return { errors: [unmerged, merged].filter((each) => typeof each === 'number'), reason: told };
+  });
+  await writeOurs(name);
+}
+
+/** Reports what was computed, or the one line of what is refused; anything else is a fault. */
+async function attempt(
+  name: string,
+  what: Pick<Outcome, 'family' | 'kind' | 'direction'>,
+  settings: string,
+  compute: () => Promise<Pick<Outcome, 'errors' | 'reason'> | undefined>,
+): Promise<void> {
   try {
-    const { unmerged, merged, warnings } = await adapterOutcome(path, { methods, executor });
-    const errors = [unmerged, merged].filter((each) => typeof each === 'number');
-    const reason = [unmerged, merged].find((each) => typeof each === 'string');
-    const told = reason ?? (warnings.length > 0 ? `warned: ${warnings.join('; ')}` : undefined);
-    report(
-      name,
-      { family, kind, direction: 'written by PEFT', errors, ...(told !== undefined && { reason: told }) },
-      settings,
-    );
-    await writeOurs(path, name);
+    const computed = await compute();
+    if (computed) report(name, { ...what, ...computed }, settings);
   } catch (error) {
-    report(
-      name,
-      { family, kind, direction: 'written by PEFT', errors: [Infinity], reason: String((error as Error).stack) },
-      settings,
-    );
+    const isRefused = error instanceof PeftError && !error.message.includes('\n');
+    const reason = isRefused ? error.message : String((error as Error).stack);
+    report(name, { ...what, errors: isRefused ? [] : [Infinity], reason }, settings);
   }
 }
 
-async function writeOurs(path: string, name: string): Promise<void> {
-  const { own, model } = await openCase(path);
+/** Trains an adapter on the network of a case and writes it with its outputs, unmerged and, where it can be merged, merged. */
+async function writeOurs(name: string): Promise<void> {
+  const path = join(folder, name);
+  const { own, model } = await openCase(path).catch(() => ({ own: undefined, model: undefined }));
+  if (!own) return; // told of already
   const { method, options: drawn } = drawnAdapter(Number(name.slice(0, 3)), model, methods);
   const settings = JSON.stringify(drawn);
-  try {
+  await attempt(name, { family: own.family, kind: method.name, direction: 'written here' }, settings, async () => {
     const peft = await trained(attach(model, { method, config: method.parseConfig(drawn) }, { seed: 1 }), path, own);
     await savePretrained(peft, join(path, 'ours'));
-    const expected = tensorsIn(join(path, 'expected.safetensors'));
-    const outputs = new Map();
-    for (const number of BATCHES) {
-      const data = await outputsOf(peft, batchOf(expected, number), executor);
-      outputs.set(String(number), { dtype: 'F32', shape: [data.length], data });
-    }
-    writeFileSync(join(path, 'ours.safetensors'), writeSafetensors(outputs));
+    const tensors = { ...(await outputsFor(path, peft, 'unmerged')), ...(await mergedOutputs(path, peft)) };
+    writeFileSync(join(path, 'ours.safetensors'), writeSafetensors(new Map(Object.entries(tensors))));
     ours.set(name, { own, kind: method.name, settings });
+    return undefined;
+  });
+}
+
+async function outputsFor(path: string, model: PeftModel | Model, kind: string): Promise<Record<string, StoredTensor>> {
+  const expected = tensorsIn(join(path, 'expected.safetensors'));
+  const outputs: Record<string, StoredTensor> = {};
+  for (const number of BATCHES) {
+    const data = await outputsOf(model, batchOf(expected, number), executor);
+    outputs[`${kind}/${number}`] = { dtype: 'F32', shape: [data.length], data };
+  }
+  return outputs;
+}
+
+async function mergedOutputs(path: string, peft: PeftModel): Promise<Record<string, StoredTensor>> {
+  try {
+    return await outputsFor(path, mergeAndUnload(peft), 'merged');
   } catch (error) {
-    report(
-      name,
-      { family: own.family, kind: method.name, direction: 'written here', errors: [], reason: reasonOf(error) },
-      settings,
-    );
+    if (error instanceof UnsupportedError) return {};
+    throw error;
   }
 }
 

@@ -180,7 +180,7 @@ def decoder(draw, own_head_dim=True):
     is_own = own_head_dim and draw.random() < 0.5
     return {
         "vocab_size": draw.randint(50, 130),
-        "hidden_size": draw.choice([20, 30, 36]) * (heads if heads == 3 else 1) if is_own and heads < 6 else heads * size,
+        "hidden_size": heads * (draw.choice([5, 7, 9]) if is_own else size),
         "num_hidden_layers": draw.randint(1, 4),
         "num_attention_heads": heads,
         "num_key_value_heads": divisor(draw, heads),
