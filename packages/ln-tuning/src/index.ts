@@ -7,7 +7,7 @@ import {
   targetEntries,
   tensorAt,
   UnsupportedError,
-  warnOfUnknownTensors,
+  refuseOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type AdapterLayers,
@@ -85,7 +85,7 @@ function fromFile({ tensors, sites }: AdapterFile): { config: Partial<LnTuningCo
       other.path,
     );
   }
-  warnOfUnknownTensors(tensors, paths, suffixes);
+  refuseOtherTensors(tensors, paths, suffixes);
   const values: HostTensors = {};
   for (const path of paths) {
     for (const [name, suffix] of Object.entries(SUFFIXES)) {

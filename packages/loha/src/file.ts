@@ -7,7 +7,7 @@ import {
   moduleTable,
   tensorAt,
   transposed,
-  warnOfUnknownTensors,
+  refuseOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
@@ -67,7 +67,7 @@ export function readLohaFile(file: AdapterFile): { config: Partial<LohaConfig>; 
   if (paths.length === 0) {
     throw new CheckpointError(`the file holds no tensor '<module>${SUFFIXES.hadaW1A}'`, SUFFIXES.hadaW1A);
   }
-  warnOfUnknownTensors(tensors, paths, suffixes);
+  refuseOtherTensors(tensors, paths, suffixes);
   const alphaPattern = moduleTable(config, 'alpha_pattern');
   const values: HostTensors = {};
   const modules: Record<string, Rank> = {};

@@ -6,7 +6,7 @@ import {
   moduleTable,
   tensorAt,
   transposed,
-  warnOfUnknownTensors,
+  refuseOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
@@ -71,7 +71,7 @@ export function readLokrFile({ config, tensors }: AdapterFile): { config: Partia
   if (paths.length === 0) {
     throw new CheckpointError(`the file holds no tensor '<module>${SUFFIXES.lokrW1}'`, SUFFIXES.lokrW1);
   }
-  warnOfUnknownTensors(tensors, paths, suffixes);
+  refuseOtherTensors(tensors, paths, suffixes);
   const values: HostTensors = {};
   for (const path of paths) {
     for (const [name, suffix] of Object.entries(SUFFIXES)) {

@@ -5,7 +5,7 @@ import {
   matrixOf,
   tensorAt,
   UnsupportedError,
-  warnOfUnknownTensors,
+  refuseOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
@@ -64,7 +64,7 @@ export function readOftFile({ config, tensors }: AdapterFile): { config: Partial
   assertReadable(config, tensors);
   const paths = adaptedPaths(tensors, SUFFIXES);
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
-  warnOfUnknownTensors(tensors, paths, SUFFIXES);
+  refuseOtherTensors(tensors, paths, SUFFIXES);
   const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
   const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])); // checked with the others
   const values: HostTensors = {};
