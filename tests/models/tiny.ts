@@ -1,7 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Tensor } from '@tensorflow/tfjs';
-import { hostTensor, memoryStorage, predict, type Batch, type Executor, type Model, type PeftModel, type Storage } from '@peftjs/core';
+import {
+  hostTensor,
+  memoryStorage,
+  predict,
+  type Batch,
+  type Executor,
+  type Model,
+  type PeftModel,
+  type Storage,
+} from '@peftjs/core';
 import { floats, hostIntegers, tensorAt, type HostTensor, type DataKind, type Task } from '@peftjs/core/method';
 import { fromPretrained, type PretrainedModel, type PretrainedOptions } from '@peftjs/models';
 import { readSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
