@@ -61,7 +61,8 @@ describe.each(networks)('%s', (network) => {
 
   it.each(headsOf(from))("reaches all of its modules under its head for '%s'", async (head) => {
     const model = await load(from, head);
-    expect([...(await reached(model, network)).keys()].sort()).toEqual(model.sites.map(({ path }) => path).sort());
+    const sites = [...model.sites, ...(model.tied ?? []).map((tied) => tied.site)];
+    expect([...(await reached(model, network)).keys()].sort()).toEqual(sites.map(({ path }) => path).sort());
   });
 
   it('adapts the modules that PEFT adapts when none are named', async () => {

@@ -6,6 +6,7 @@ import {
   parseOptions,
   positive,
   targetEntries,
+  tokenEntries,
   type TargetConfig,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
@@ -67,6 +68,7 @@ const smoothing = v.pipe(v.number(), v.gtValue(0), v.ltValue(1));
 
 const entries = {
   ...targetEntries,
+  ...tokenEntries,
   parametrization: v.optional(v.picklist(['svd', 'lora']), 'svd'),
   initR: v.optional(integerFrom(1), 12),
   targetR: v.optional(integerFrom(1), 8),

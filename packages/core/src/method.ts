@@ -49,7 +49,7 @@ export {
   takesQuantized,
   type QuantizedTensor,
 } from './quantized.js';
-export type { DataKind, Lookup, ProblemType, Scope, Task } from './contracts/model.js';
+export type { DataKind, Lookup, ProblemType, Scope, Task, TiedModule } from './contracts/model.js';
 export {
   embeddingSite,
   layerNormSite,
@@ -105,6 +105,7 @@ export {
   patternValue,
   selectSites,
   targetEntries,
+  tokenEntries,
   type TargetReport,
 } from './adapter/targets.js';
 export { biasLayer, fullModule } from './adapter/layers.js';

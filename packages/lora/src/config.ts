@@ -7,6 +7,7 @@ import {
   patternValue,
   positive,
   targetEntries,
+  tokenEntries,
   warnOnce,
   type TargetConfig,
 } from '@peftjs/core/method';
@@ -91,6 +92,7 @@ export const plainEntries = {
 
 const entries = {
   ...plainEntries,
+  ...tokenEntries,
   loraAlpha: v.optional(finite, 8),
   alphaPattern: v.optional(v.record(v.string(), finite), {}),
   useRslora: v.optional(v.boolean(), false),

@@ -10,9 +10,9 @@ import {
   type Site,
   type Task,
   type Tensors,
+  type TiedModule,
 } from '@peftjs/core/method';
 import type { Axis, InputSpec } from '@peftjs/core/runtime';
-import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { tokenMean } from './reading.js';
 
@@ -34,8 +34,8 @@ export interface Network {
   readonly encodeOnly: readonly Site[];
   readonly defaultTargetModules: readonly string[];
   readonly lookups: readonly Lookup[];
-  /** Modules whose weight the head reads too. */
-  readonly tied?: readonly string[];
+  /** Modules that have a table of the network for a weight. */
+  readonly tied?: readonly TiedModule[];
   /** The sentence embedding that the network was published for: [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
 }
@@ -200,30 +200,7 @@ export function noHead(tokens: Features): Head {
   };
 }
 
-/** What a vocabulary's logits come from. */
-interface VocabularyHead {
-  /** The table of words [words, width]; as it is frozen, so is the head. */
-  readonly table: string;
-  readonly words: number;
-}
-
-/** The table of words itself as a head: the logit of a word is the product of the features with its row. */
-export function tiedHead({ table, words }: VocabularyHead, features: Features): Head {
-  return {
-    trained: [],
-    outputs: words,
-    sites: () => [],
-    forward(scope, inputs) {
-      const x = features(scope, inputs); // [batch, tokens, width]
-      const [batch, tokens, width] = x.shape as [number, number, number];
-      const rows = tf.reshape(x, [batch * tokens, width]);
-      const logits = tf.matMul(rows, scope.weight(`${table}.weight`), false, true); // [batch * tokens, words]
-      return tf.reshape(logits, [batch, tokens, words]);
-    },
-  };
-}
-
-/** A frozen module of the network as a head. */
+/** A frozen module of the network as a head, or one that has the table of words for a weight. */
 export function frozenHead(path: string, words: number, features: Features): Head {
   return {
     trained: [],

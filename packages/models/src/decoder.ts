@@ -5,7 +5,6 @@ import {
   frozenHead,
   headFor,
   linearHead,
-  tiedHead,
   type Architecture,
   type Decoding,
   type Features,
@@ -78,12 +77,12 @@ export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task
 function languageModel(network: Network, heads: DecoderHeads, every: Features): Architecture {
   const { width, table, words, tied, finish = (logits: Tensor): Tensor => logits } = heads;
   const headOn = (features: Features): Head => {
-    const head = tied ? tiedHead({ table, words }, features) : frozenHead(LANGUAGE_MODEL_HEAD, words, features);
+    const head = frozenHead(LANGUAGE_MODEL_HEAD, words, features);
     return { ...head, forward: (scope, inputs) => finish(head.forward(scope, inputs)) };
   };
   const model = { ...network, head: headOn(every), decoding: decoding(network, heads, headOn) };
-  if (tied) return { ...model, lookups: [], tied: [table] };
   const site = { ...linearSite(LANGUAGE_MODEL_HEAD, width, words, { role: 'head' }), hasBias: false };
+  if (tied) return { ...model, lookups: [], tied: [{ site, table }] };
   return { ...model, sites: [...network.sites, site] };
 }
 

@@ -238,14 +238,22 @@ export interface ExportOptions extends SourceOptions {
  * @throws HubError when the model is of the hub, which cannot be reached.
  */
 async function readSource(
-  model: Pick<Model, 'name' | 'sites'>,
+  model: Pick<Model, 'name' | 'sites' | 'tied'>,
   { source = model.name, sourceStorage, storage: _, ...options }: ExportOptions,
 ): Promise<SourceFiles> {
   const from = sourceStorage ? { ...options, storage: sourceStorage } : options;
   const { path, format, storage } = await locate(source, from);
   const folder = modelFolder(path, storage);
-  if (format.files) return format.files(folder, model);
+  if (format.files) return untied(await format.files(folder, model), model);
   throw new CheckpointError(`${path}: models of ${format.name} cannot be exported`, path);
+}
+
+/** The files with settings of a head of its own, where merging has given the model one in the place of the table of words. */
+function untied(files: SourceFiles, { tied }: Pick<Model, 'tied'>): SourceFiles {
+  const { transformers } = files;
+  if (!transformers || tied?.length !== 0) return files;
+  const settings = { ...settingsOf(transformers.config), tie_word_embeddings: false };
+  return { ...files, transformers: { ...transformers, config: { ...transformers.config, settings } } };
 }
 
 /** The settings of a config.json. @throws CheckpointError when it holds something else. */

@@ -1,5 +1,5 @@
 import type { AdapterContents, AdapterLayer, AdapterLayers } from '../contracts/method.js';
-import type { Model } from '../contracts/model.js';
+import { allSites, type Model } from '../contracts/model.js';
 import { sizeOf, type HostTensors } from '../tensors.js';
 import { isOfHead } from '../head.js';
 import { activeAdapter, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
@@ -119,7 +119,7 @@ export interface ModelStatus {
  */
 export function layerStatus(peft: PeftModel): LayerStatus[] {
   const adapters = [...peft.adapters.values()];
-  return peft.model.sites.flatMap(({ path, kind }) => {
+  return allSites(peft.model).flatMap(({ path, kind }) => {
     const own = adapters.filter(({ layers }) => path in layers);
     if (own.length === 0) return [];
     const available = own.map(({ name }) => name);

@@ -225,23 +225,26 @@ function deltaLayer(site: Site): AdapterLayer {
 
 /** The parts one after the other: what one of them finds as `base()` is the output of those before. */
 function chained(parts: readonly Part[]): AdapterLayer {
-  return composite(parts, (x, p, at) =>
-    parts.reduce((base, part) => () => part.layer.forward(x, ownTensors(part, p), { ...at, base }), at.base)(),
-  );
+  return composite(parts, inChain);
 }
+
+const inChain: Joined = (parts) => (x, p, at) =>
+  parts.reduce((base, part) => () => part.layer.forward(x, ownTensors(part, p), { ...at, base }), at.base)();
 
 /** Each row of a mixed batch by the part that its adapter has here, or by the module alone. Rows of x go through the batch first. */
 function routed(parts: readonly Part[]): AdapterLayer {
-  return composite(parts, (x, p, at) => {
-    const own = parts.map((part) => ({
-      mask: at.ctx.rowsOf(part.adapter), // [batch, 1]
-      y: part.layer.forward(x, ownTensors(part, p), at),
-    }));
-    const rest = own.reduce((left, { mask }) => tf.sub(left, mask), tf.onesLike((own[0] as { mask: Tensor }).mask));
-    const masked = [{ mask: rest, y: at.base() }, ...own].map(({ mask, y }) => keptRows(y, mask));
-    return masked.reduce((sum, y) => tf.add(sum, y));
-  });
+  return composite(parts, byRows);
 }
+
+const byRows: Joined = (parts) => (x, p, at) => {
+  const own = parts.map((part) => ({
+    mask: at.ctx.rowsOf(part.adapter), // [batch, 1]
+    y: part.layer.forward(x, ownTensors(part, p), at),
+  }));
+  const rest = own.reduce((left, { mask }) => tf.sub(left, mask), tf.onesLike((own[0] as { mask: Tensor }).mask));
+  const masked = [{ mask: rest, y: at.base() }, ...own].map(({ mask, y }) => keptRows(y, mask));
+  return masked.reduce((sum, y) => tf.add(sum, y));
+};
 
 /** Zeros in the rows that a mask `[batch, 1]` leaves out: y `[batch * .., features]`, or of one row for the whole batch. */
 function keptRows(y: Tensor, mask: Tensor): Tensor {
@@ -259,8 +262,15 @@ function compositeValues(parts: readonly Part[]): HostTensors {
   return Object.fromEntries(entries);
 }
 
-function composite(parts: readonly Part[], forward: AdapterLayer['forward']): AdapterLayer {
+/** What the forwards of several parts make together. */
+type Joined = (parts: readonly Part[]) => AdapterLayer['forward'];
+
+function composite(parts: readonly Part[], joined: Joined): AdapterLayer {
   const [first] = parts as readonly [Part, ...Part[]];
+  const onHead = parts.flatMap((part) => {
+    const { tiedForward } = part.layer;
+    return tiedForward ? [{ ...part, layer: { ...part.layer, forward: tiedForward } }] : [];
+  });
   const params: Record<string, ParamSpec> = {};
   for (const { adapter, values } of parts) {
     for (const [name, initial] of Object.entries(values)) {
@@ -270,7 +280,8 @@ function composite(parts: readonly Part[], forward: AdapterLayer['forward']): Ad
   return {
     site: first.layer.site,
     params,
-    forward,
+    forward: joined(parts),
+    ...(onHead.length > 0 && { tiedForward: joined(onHead) }),
     storedParameters: () => parts.reduce((sum, { layer, values }) => sum + layer.storedParameters(values), 0),
   };
 }

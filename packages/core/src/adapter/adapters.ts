@@ -142,8 +142,18 @@ export function mergeAndUnload(peft: PeftModel, { safeMerge = true, adapterNames
   const [first] = peft.active;
   const headOf = first === undefined ? undefined : adapterNamed(peft, first);
   const folded = foldedWeights(peft.model, [...(headOf ? savedOf(headOf) : []), ...layersOf(peft, names)], safeMerge);
-  const weights = { ...peft.model.weights, ...folded };
-  return { ...peft.model, weights, pretrainedHead: true, ...(headOf && meaningOf(headOf)) };
+  const { model } = peft;
+  const untied = (model.tied ?? []).filter(({ site }) => `${site.path}.weight` in folded);
+  return {
+    ...model,
+    ...(untied.length > 0 && {
+      sites: [...model.sites, ...untied.map(({ site }) => site)],
+      tied: model.tied?.filter((each) => !untied.includes(each)) ?? [],
+    }),
+    weights: { ...model.weights, ...folded },
+    pretrainedHead: true,
+    ...(headOf && meaningOf(headOf)),
+  };
 }
 
 /** Returns the change of a layer's weight, `[in, out]`. @throws UnsupportedError when the layer does not have one. */
@@ -164,17 +174,8 @@ function layersOf(peft: PeftModel, names: readonly string[]): Part[] {
     if (!method.capabilities.mergeable) {
       throw new UnsupportedError(`${method.name} cannot be merged: it is more than a change of weights`);
     }
-    for (const layer of Object.values(layers)) assertUntied(peft.model, layer);
     return Object.values(layers).map((layer) => partOf(adapter, layer));
   });
-}
-
-function assertUntied({ tied = [] }: Model, { site, replacesModule }: AdapterLayer): void {
-  if (replacesModule || !tied.includes(site.path)) return;
-  throw new UnsupportedError(
-    `'${site.path}' is the model's head too, which its adapter leaves as it is: merged, it would change both`,
-    site.path,
-  );
 }
 
 function savedOf(adapter: Adapter): Part[] {
@@ -213,7 +214,18 @@ function foldedWeights(model: Model, parts: readonly Part[], safeMerge: boolean)
     weights[`${path}.weight`] = folded.weight;
     if (folded.bias) weights[`${path}.bias`] = folded.bias;
   }
-  return weights;
+  return { ...untiedHeads(model, parts), ...weights };
+}
+
+/** The weights of heads whose tables are changed and they are not: from then on they have their own. */
+function untiedHeads(model: Model, parts: readonly Part[]): HostTensors {
+  const isLeftBehind = ({ layer }: Part): boolean => !layer.replacesModule && !layer.tiedForward;
+  const left = (model.tied ?? []).filter(({ table }) =>
+    parts.some((part) => part.layer.site.path === table && isLeftBehind(part)),
+  );
+  return Object.fromEntries(
+    left.map(({ site }) => [`${site.path}.weight`, frozenModule(model, site.path).weight] as const),
+  );
 }
 
 /** A module's weight and bias with one more layer folded in. */

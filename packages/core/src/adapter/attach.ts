@@ -1,5 +1,5 @@
 import { assertKnownOptions } from '../config.js';
-import { ConfigError, nearestPaths, TargetModuleError } from '../errors.js';
+import { ConfigError, nearestPaths, TargetModuleError, UnsupportedError } from '../errors.js';
 import type {
   AdapterLayer,
   AdapterLayers,
@@ -12,13 +12,14 @@ import type {
   TargetConfig,
 } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
-import type { Model } from '../contracts/model.js';
-import { hostTensor, hostZeros, mapValues, sizeOf } from '../tensors.js';
+import { allSites, type Model } from '../contracts/model.js';
+import { hostTensor, hostZeros, mapValues, sizeOf, transposed, type HostTensor } from '../tensors.js';
 import { createRng, type Rng } from '../rng.js';
 import { baseParameters } from './accounting.js';
 import { assertWithinModules, assertWithinBase } from './budget.js';
 import { isTrainedWhole, reportTargets, selectSites, type TargetReport } from './targets.js';
 import { fullModule } from './layers.js';
+import { tokenLayers } from './token-rows.js';
 import { isOfHead, isPretrained, meaningOf } from '../head.js';
 import { allLayers, BASE, initialValues, peftModel, type Adapter, type PeftModel } from './peft-model.js';
 
@@ -84,9 +85,12 @@ export function createAdapter<C extends TargetConfig>(
   assertAdapterName(adapterName);
   const rng = createRng(seed);
   const targets = adaptedSites(model, method, config, ofHead);
-  reportTargets(targets, model.sites, { strict });
+  reportTargets(targets, allSites(model), { strict });
   const whole = savedModules(model, config, rng, trainHead);
-  const saved = Object.fromEntries(Object.entries(whole).filter(([path]) => !ofHead.includes(path)));
+  const tokens = tokenLayers(model, config, (path) => frozenModule(model, path));
+  assertApart(model, { targets: targets.matched, whole, tokens }, config);
+  const kept = Object.fromEntries(Object.entries(whole).filter(([path]) => !ofHead.includes(path)));
+  const saved = { ...kept, ...tokens };
   const layers = method.adapt(targets.matched, config, initFor(model, saved, rng, calibration));
   const values = initialValues(allLayers({ layers, saved }));
   return { name: adapterName, method, config, targets, layers, saved, values, ...meaningOf(model) };
@@ -131,37 +135,87 @@ export function adaptedSites<C extends TargetConfig>(
   const { kinds } = method.capabilities;
   const { sites, defaultTargetModules: defaults } = model;
   const whole = sites.filter(({ path }) => isOfHead(model, path) && !ofHead.includes(path));
-  return selectSites(sites, config, { kinds, head: whole.map(({ path }) => path), defaults });
+  const offered = config.targetModules === EVERY_MODULE ? sites : allSites(model);
+  return selectSites(offered, config, { kinds, head: whole.map(({ path }) => path), defaults });
+}
+
+/** A pattern that names nothing: it does not take a head apart from the table that it has for a weight. */
+const EVERY_MODULE = '.*';
+
+/** @throws ConfigError for a module, or a table and the head that has it for a weight, that is changed in two ways at once. */
+function assertApart(
+  model: Model,
+  { targets, whole, tokens }: { targets: readonly Site[]; whole: AdapterLayers; tokens: AdapterLayers },
+  { ensureWeightTying = false }: TargetConfig,
+): void {
+  const isChanged = (path: string): boolean => path in whole || targets.some((site) => site.path === path);
+  for (const [path, { tiedForward }] of Object.entries(tokens)) {
+    const heads = tiedForward ? (model.tied ?? []).filter(({ table }) => table === path) : [];
+    const both = [path, ...heads.map(({ site }) => site.path)].find(isChanged);
+    if (both === undefined) continue;
+    throw new ConfigError(
+      `'${both}' is changed by trainableTokenIndices and by targetModules or modulesToSave: name it in one of them`,
+      'trainableTokenIndices',
+    );
+  }
+  const tied = (model.tied ?? []).flatMap(({ site, table }) => [site.path, table]);
+  const target = ensureWeightTying ? targets.find(({ path }) => tied.includes(path)) : undefined;
+  if (target === undefined) return;
+  throw new UnsupportedError(
+    `ensureWeightTying with '${target.path}' in targetModules would change the table and the head together, which is not supported`,
+    'ensureWeightTying',
+  );
 }
 
 /** The frozen weight and bias of a module. @throws TargetModuleError when the model has none at `path`. */
 export function frozenModule(model: Model, path: string): FrozenModule {
-  const weight = model.weights[`${path}.weight`];
+  const weight = model.weights[`${path}.weight`] ?? tiedWeight(model, path);
   const bias = model.weights[`${path}.bias`];
   if (!weight) throw new TargetModuleError(`${model.name} has no weight at '${path}'`, path);
   return bias ? { weight, bias } : { weight };
 }
 
+/** The weight of a module that has another's; undefined where the model has no such module at `path`. */
+function tiedWeight({ tied = [], weights }: Model, path: string): HostTensor | undefined {
+  const table = weights[`${tied.find(({ site }) => site.path === path)?.table}.weight`];
+  return table && transposed(table);
+}
+
 /** The head, and the modules of `modulesToSave`, trained whole; a head that is not trained is only kept. @throws ConfigError for an unknown one. */
 export function savedModules(model: Model, config: TargetConfig, rng: Rng, trainHead = true): AdapterLayers {
   const names = config.modulesToSave ?? [];
-  const unknown = names.find((name) => !model.sites.some(({ path }) => isTrainedWhole(path, name)));
+  const sites = allSites(model);
+  const unknown = names.find((name) => !sites.some(({ path }) => isTrainedWhole(path, name)));
   if (unknown !== undefined) {
-    const paths = model.sites.map(({ path }) => path);
+    const paths = sites.map(({ path }) => path);
     throw new ConfigError(
       `modulesToSave: ${model.name} has no module '${unknown}'; the nearest are ${nearestPaths(paths, [unknown]).join(', ')}`,
       'modulesToSave',
     );
   }
   const saved: Record<string, AdapterLayer> = {};
-  for (const site of model.sites) {
+  for (const site of sites) {
     const isHead = isOfHead(model, site.path);
     if (!isHead && !names.some((name) => isTrainedWhole(site.path, name))) continue;
     const initial = isHead ? initialHead(model, site, rng) : frozenModule(model, site.path);
     const layer = fullModule(site, initial, 'head');
     saved[site.path] = isHead && !trainHead ? untrained(layer) : layer;
   }
-  return saved;
+  return withTied(model, saved, config);
+}
+
+/** Tables and the heads that have them for a weight: both are trained as one, or each by itself beside the frozen other. */
+function withTied(model: Model, saved: AdapterLayers, { ensureWeightTying = false }: TargetConfig): AdapterLayers {
+  let layers = saved;
+  for (const { site, table } of model.tied ?? []) {
+    const { [site.path]: ofHead, ...others } = layers;
+    const own = others[table];
+    if (ensureWeightTying && (own ?? ofHead)) {
+      const words = model.sites.find(({ path }) => path === table) as Site;
+      layers = { ...others, [table]: own ?? fullModule(words, frozenModule(model, table), 'head') };
+    } else if (own) layers = { ...layers, [table]: { ...own, replacesModule: false } };
+  }
+  return layers;
 }
 
 function untrained(layer: AdapterLayer): AdapterLayer {

@@ -17,6 +17,9 @@ export interface ForwardTensors {
   readonly adapter: Tensors;
 }
 
+/** What a scope needs of a model: which modules have another's weight. */
+type Tying = Pick<Model, 'tied'>;
+
 /** Under which name the scales of a frozen weight in 8 bits are among the frozen tensors; its bytes have the weight's. */
 export function scaleOf(name: string): string {
   return `${name}_scale`;
@@ -27,11 +30,12 @@ type Operation = ForwardContext['run'];
 
 /** The model's output with an adapter on it: logits `[batch, classes]`. */
 export function forward(model: Model, layers: AdapterLayers, tensors: ForwardTensors, ctx: StepContext): Tensor {
-  return model.forward(peftScope(layers, tensors, ctx), tensors.inputs);
+  return model.forward(peftScope(model, layers, tensors, ctx), tensors.inputs);
 }
 
 /** A scope in which the layers act at their sites and everything else is frozen. */
-export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: ForwardTensors, ctx: StepContext): Scope {
+export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardTensors, ctx: StepContext): Scope {
+  const { inputs, frozen, adapter } = tensors;
   const tensorOf = (name: string): Tensor => {
     const tensor = frozen[name] ?? adapter[name]; // the table of a tied head may be trained whole
     if (!tensor) throw new ShapeError(`the forward pass asks for '${name}', which the model does not have`, name);
@@ -41,7 +45,11 @@ export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: Fo
     const scale = frozen[scaleOf(name)];
     return scale ? nn.dequantized({ values: tensorOf(name), scale }) : tensorOf(name);
   };
+  const tableOf = (path: string): string | undefined => tiedTable(model, frozen, path);
   const multiply = (path: string, x: Tensor, bias: Tensor | undefined): Tensor => {
+    const table = tableOf(path);
+    if (table !== undefined)
+      return nn.fromRows(tf.matMul(nn.toRows(x), weight(`${table}.weight`), false, true), x.shape);
     const name = `${path}.weight`;
     const scale = frozen[scaleOf(name)];
     if (scale) return nn.quantizedLinear(x, { values: tensorOf(name), scale }, bias);
@@ -50,12 +58,13 @@ export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: Fo
   const bias = (path: string): Tensor | undefined => frozen[`${path}.bias`];
   const adapted = (layer: AdapterLayer, x: Tensor, run: Operation): Tensor => {
     const { path } = layer.site;
+    const table = tableOf(path);
     let own: Tensor | undefined; // a layer may read the module's output twice
     const runOnce: Operation = (instead) => (Object.keys(instead).length > 0 ? run(instead) : (own ??= run({})));
     return layer.forward(x, valuesOf(layer, adapter), {
       base: () => runOnce({}),
       run: runOnce,
-      weight: () => weight(`${path}.weight`),
+      weight: () => (table === undefined ? weight(`${path}.weight`) : tf.transpose(weight(`${table}.weight`))),
       bias: () => bias(path),
       ctx,
     });
@@ -63,7 +72,7 @@ export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: Fo
   return {
     weight,
     linear(path, x) {
-      const layer = layers[path];
+      const layer = layers[path] ?? onHead(layers[tableOf(path) ?? '']);
       if (!layer) return multiply(path, x, bias(path)); // [.., in] -> [.., out]
       const rows = nn.toRows(x); // [.., in] -> [rows, in]
       const run: Operation = (instead) => {
@@ -103,4 +112,14 @@ export function peftScope(layers: AdapterLayers, { inputs, frozen, adapter }: Fo
       return layer ? adapted(layer, x, run) : run({});
     },
   };
+}
+
+/** The table that is a module's weight, where it has none of its own. */
+function tiedTable({ tied = [] }: Tying, frozen: Tensors, path: string): string | undefined {
+  return `${path}.weight` in frozen ? undefined : tied.find(({ site }) => site.path === path)?.table;
+}
+
+/** A table's layer as it acts on the head that has the table for a weight; undefined where it does not. */
+function onHead(layer: AdapterLayer | undefined): AdapterLayer | undefined {
+  return layer?.tiedForward && { ...layer, forward: layer.tiedForward };
 }

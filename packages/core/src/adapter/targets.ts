@@ -16,6 +16,14 @@ export const targetEntries = {
   modulesToSave: v.nullish(v.array(v.string()), null),
 };
 
+const tokens = v.array(integerFrom(0));
+
+/** The schema entries of single tokens that are trained, and of tables that stay tied, for methods that PEFT has them for. */
+export const tokenEntries = {
+  trainableTokenIndices: v.nullish(v.union([tokens, v.record(v.string(), tokens)]), null),
+  ensureWeightTying: v.optional(v.boolean(), false),
+};
+
 /** Which sites a configuration matches, and which of its names match none. */
 export interface TargetReport {
   readonly matched: readonly Site[];

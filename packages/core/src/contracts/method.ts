@@ -33,6 +33,13 @@ export interface TargetConfig {
    * so that 'norm' is every norm of a Llama. The head is one unnamed.
    */
   readonly modulesToSave: readonly string[] | null;
+  /**
+   * Tokens whose rows of the table of words are trained while its other rows stay frozen, or tokens by the end of a table's path.
+   * Where the head of a language model has the same table, it has the same rows, unless it is named with tokens of its own.
+   */
+  readonly trainableTokenIndices?: readonly number[] | Readonly<Record<string, readonly number[]>> | null;
+  /** Whether a table trained whole by `modulesToSave` stays the head of a language model where it is that; else only one changes. */
+  readonly ensureWeightTying?: boolean;
 }
 
 /** The contract of a method of parameter-efficient fine-tuning. Make one with `defineMethod`. */
@@ -152,6 +159,8 @@ export interface AdapterLayer {
   readonly noise?: readonly string[];
   /** The module's output `[rows, out]` for x `[rows, in]` (an embedding's x is its row numbers). */
   forward(x: Tensor, p: Tensors, at: ForwardContext): Tensor;
+  /** What the layer makes of a head that has its table for a weight: x `[rows, in]`. Left out where the head stays as it is. */
+  readonly tiedForward?: AdapterLayer['forward'];
   /** A term of the loss that this layer adds. */
   loss?(p: Tensors, ctx: StepContext): Scalar;
   /** A parameter's gradient, before clipping and the optimizer. */

@@ -27,10 +27,10 @@ export interface Model {
   /** Embeddings whose rows are gathered on the host while they are frozen: the table never enters the graph. */
   readonly lookups: readonly Lookup[];
   /**
-   * Modules whose weight is read in a second place, as a language model's head reads the table of words. An adapter's change acts
-   * in the first alone, and so cannot be merged; a module trained whole is trained for both.
+   * Modules that have another's weight instead of their own, as a language model's head has the table of words. Methods act on them
+   * where a configuration names them, and each of the two is then changed on its own, as in PEFT.
    */
-  readonly tied?: readonly string[];
+  readonly tied?: readonly TiedModule[];
   /** The same model with its own float32 weights, where these are held in 8 bits. See `fullPrecision`. */
   readonly fullPrecision?: () => Promise<Model>;
   /** What its outputs are for. Default 'sequence-classification'. */
@@ -56,6 +56,19 @@ export interface Model {
   forward(scope: Scope, inputs: Tensors): Tensor;
   /** The embeddings of tokens `[batch, tokens, width]` that `forward` pools, for feature extraction: transformers.js pools by itself. */
   tokenEmbeddings?(scope: Scope, inputs: Tensors): Tensor;
+}
+
+/** A module without a weight of its own. */
+export interface TiedModule {
+  /** As methods see it, e.g. `lm_head`: linear, without a bias. */
+  readonly site: Site;
+  /** The path of the embedding whose table [outFeatures, inFeatures] is its weight, transposed. */
+  readonly table: string;
+}
+
+/** The modules that a method may act on: those with weights of their own before the others. */
+export function allSites({ sites, tied = [] }: Pick<Model, 'sites' | 'tied'>): readonly Site[] {
+  return tied.length === 0 ? sites : [...sites, ...tied.map(({ site }) => site)];
 }
 
 /** A label for a text (or a number, for one class), for each of its tokens, the token that comes next, or an embedding of the text. */

@@ -1,12 +1,14 @@
 import { readSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { describe } from '../config.js';
-import { CheckpointError } from '../errors.js';
+import { CheckpointError, UnsupportedError } from '../errors.js';
 import { isOfHead, labelFields, labelsIn, meaningOf, outputsOf, problemTypeIn, type OutputMeaning } from '../head.js';
-import type { AdapterContents, AdapterFile, PeftMethod, TargetConfig } from '../contracts/method.js';
-import type { Model, ProblemType, Task } from '../contracts/model.js';
+import type { AdapterContents, AdapterFile, AdapterLayers, PeftMethod, TargetConfig } from '../contracts/method.js';
+import { allSites, type Model, type ProblemType, type Task } from '../contracts/model.js';
+import { frozenModule } from '../adapter/attach.js';
+import { TOKEN_ROWS, trainsTokens } from '../adapter/token-rows.js';
 import { tensorKey, valuesOf, type Adapter } from '../adapter/peft-model.js';
 import { incompleteSave } from '../storage.js';
-import { floats, hostTensor, transposed, type HostTensor, type HostTensors } from '../tensors.js';
+import { floats, hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { isTrainedWhole } from '../adapter/targets.js';
 import type { Site } from '../contracts/site.js';
 
@@ -33,13 +35,22 @@ export function configFields(
     auto_mapping: null,
     base_model_name_or_path: model.name,
     inference_mode: true,
-    modules_to_save: savedNames(model, Object.keys(saved)),
+    modules_to_save: savedNames(model, saved),
     revision: null,
     task_type: TASK_TYPES[model.task ?? 'sequence-classification'],
     ...(labels && labelFields(labels)), // PEFT has no such fields, and ignores them with a warning
     ...(problemType && { problem_type: problemType }),
+    ...tokenFields(config),
     ...file,
     ...('exclude_modules' in file && { exclude_modules: excludedModules(config, file) }),
+  };
+}
+
+/** What a configuration says of single tokens and tied tables, in PEFT's names; nothing where it has neither. */
+export function tokenFields({ trainableTokenIndices, ensureWeightTying }: TargetConfig): ConfigFields {
+  return {
+    ...(trainableTokenIndices && { trainable_token_indices: trainableTokenIndices }),
+    ...(ensureWeightTying && { ensure_weight_tying: true }),
   };
 }
 
@@ -90,7 +101,8 @@ export function taskIn(taskType: unknown): Task | undefined {
 }
 
 /** The modules trained whole, those of the head by its own names. */
-function savedNames(model: Model, paths: readonly string[]): readonly string[] | null {
+function savedNames(model: Model, saved: AdapterLayers): readonly string[] | null {
+  const paths = Object.keys(saved).filter((path) => !trainsTokens(tensorAt(saved, path)));
   const others = paths.filter((path) => !isOfHead(model, path));
   const heads = model.head.filter((name) => paths.some((path) => isOfHead({ head: [name] }, path)));
   const names = [...others, ...heads];
@@ -259,16 +271,27 @@ function parsed(bytes: Uint8Array, path: string): ReturnType<typeof readSafetens
   }
 }
 
-/** The modules of an adapter that are trained whole, as torch holds them: `<path>.weight`, `<path>.bias`. */
-export function savedModuleTensors({
-  saved,
-  values,
-}: Pick<Adapter, 'saved'> & Pick<AdapterContents, 'values'>): HostTensors {
+/** What stands on disk behind the path of a table of which single rows are trained. */
+const TOKEN_SUFFIX = '.token_adapter.trainable_tokens_delta';
+
+/**
+ * The modules of an adapter that are trained whole, as torch holds them: `<path>.weight`, `<path>.bias`; and the trained rows of tables.
+ * A table that stays the head of its model is written for both, as PEFT does.
+ */
+export function savedModuleTensors(
+  { tied = [] }: Pick<Model, 'tied'>,
+  { saved, values, config }: Pick<Adapter, 'saved' | 'config'> & Pick<AdapterContents, 'values'>,
+): HostTensors {
   const tensors: HostTensors = {};
   for (const layer of Object.values(saved)) {
     for (const [name, value] of Object.entries(valuesOf(layer, values))) {
-      tensors[tensorKey(layer, name)] = turned(layer.site, name, value);
+      const key = name === TOKEN_ROWS ? layer.site.path + TOKEN_SUFFIX : tensorKey(layer, name);
+      tensors[key] = turned(layer.site, name, value);
     }
+  }
+  for (const { site, table } of config.ensureWeightTying ? tied : []) {
+    const weight = tensors[`${table}.weight`]; // [words, width], as a linear module's is on disk
+    if (weight) tensors[`${site.path}.weight`] = weight;
   }
   return tensors;
 }
@@ -285,22 +308,54 @@ export interface SplitTensors {
 
 /** Takes the modules trained whole, the head and those that `names` name, out of the tensors of a file. */
 export function splitSaved(tensors: HostTensors, model: Model, names: readonly string[]): SplitTensors {
-  const sites = model.sites.filter(
-    ({ path }) => isOfHead(model, path) || names.some((name) => isTrainedWhole(path, name)),
-  );
   const saved: HostTensors = {};
   const paths = new Set<string>();
-  for (const site of sites) {
+  for (const site of allSites(model)) {
+    const { path } = site;
+    const rows = tensors[path + TOKEN_SUFFIX];
+    if (rows) saved[`${path}.${TOKEN_ROWS}`] = rows;
+    if (!isOfHead(model, path) && !names.some((name) => isTrainedWhole(path, name))) continue;
     for (const name of ['weight', 'bias']) {
-      const tensor = tensors[`${site.path}.${name}`];
+      const tensor = tensors[`${path}.${name}`];
       if (!tensor) continue;
-      saved[`${site.path}.${name}`] = turned(site, name, tensor);
-      paths.add(site.path);
+      saved[`${path}.${name}`] = turned(site, name, tensor);
+      paths.add(path);
     }
   }
-  const own = Object.fromEntries(Object.entries(tensors).filter(([key]) => !(key in saved)));
+  const own = Object.fromEntries(
+    Object.entries(tensors).filter(([key]) => !(key in saved) && !key.endsWith(TOKEN_SUFFIX)),
+  );
   return { own, saved, paths: [...paths] };
 }
+
+/** Without the copies of tables that are written for heads which stay tied to them. */
+export function withoutTied(tensors: HostTensors, { tied = [] }: Pick<Model, 'tied'>): HostTensors {
+  const copies = tied.map(({ site }) => `${site.path}.weight`);
+  return Object.fromEntries(Object.entries(tensors).filter(([key]) => !copies.includes(key)));
+}
+
+/**
+ * Takes copies of frozen weights out of a method's own tensors: PEFT writes those of tables and language models' heads that it adapts.
+ * @throws UnsupportedError for one that differs from the model's, e.g. because the vocabulary was resized.
+ */
+export function withoutBaseWeights(own: HostTensors, model: Model): HostTensors {
+  const entries = Object.entries(own).filter(([key, tensor]) => {
+    const site = allSites(model).find(({ path }) => key === `${path}${BASE_WEIGHT}`);
+    if (!site) return true;
+    const weight = turned(site, 'weight', frozenModule(model, site.path).weight);
+    const isSame =
+      weight.shape.join() === tensor.shape.join() && tensor.data.every((value, at) => value === weight.data[at]);
+    if (isSame) return false;
+    throw new UnsupportedError(
+      `the adapter brings '${key}', which differs from the weight of '${model.name}': load the model that it was trained on`,
+      key,
+    );
+  });
+  return Object.fromEntries(entries);
+}
+
+/** What stands on disk behind the path of an adapted module for its frozen weight. */
+const BASE_WEIGHT = '.base_layer.weight';
 
 /** torch's orientation from ours, and ours from torch's: only a linear module's weight differs, and no Conv1D's. */
 function turned({ kind, fanInFanOut }: Site, name: string, tensor: HostTensor): HostTensor {

@@ -18,6 +18,7 @@ import { hostTensor, hostZeros, type HostTensor, type HostTensors } from '../ten
 import { lowRankLayer } from '../adapter/layers.js';
 import { frozenModule } from '../adapter/attach.js';
 import { LORA, loraFile, readsLora } from './lora-file.js';
+import { tokenFields } from './adapter-file.js';
 import { restoreAdapter } from './pretrained.js';
 
 /** Which adapter becomes a LoRA, and of how many ranks. */
@@ -116,7 +117,8 @@ export function loraAdapter(
   if (!readsLora(method)) {
     throw new UnsupportedError(`${method.name} does not read PEFT's ${LORA}: give a method that does`, 'method');
   }
-  const file = factorsFile(modules);
+  const { config, ...factors } = factorsFile(modules);
+  const file = { ...factors, config: { ...config, ...tokenFields(savedFrom.config) } };
   const hasBiases = modules.some(({ bias }) => bias !== undefined);
   return restoreAdapter(model, seed, {
     name,

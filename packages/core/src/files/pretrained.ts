@@ -8,8 +8,8 @@ import {
   type Adapter,
   type PeftModel,
 } from '../adapter/peft-model.js';
-import type { AdapterFile, PeftMethod } from '../contracts/method.js';
-import type { Model } from '../contracts/model.js';
+import type { AdapterFile, PeftMethod, TargetConfig } from '../contracts/method.js';
+import { allSites, type Model } from '../contracts/model.js';
 import { diskStorage, writeFolder, type Storage } from '../storage.js';
 import {
   configFields,
@@ -22,12 +22,15 @@ import {
   splitSaved,
   storedMeaning,
   stringList,
+  withoutBaseWeights,
   withoutPrefix,
+  withoutTied,
   withPrefix,
   type ConfigFields,
 } from './adapter-file.js';
 import { createAdapter } from '../adapter/attach.js';
 import { isOfHead, isPretrained, meaningOf, type OutputMeaning } from '../head.js';
+import { TOKEN_ROWS } from '../adapter/token-rows.js';
 import { warnOnce } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import { tensorsAt, type HostTensors } from '../tensors.js';
@@ -78,7 +81,7 @@ async function writeAdapter(
 ): Promise<void> {
   const file = adapter.method.toFile(adapter, { pruned });
   const fields = configFields(model, adapter, file.config);
-  const tensors = withPrefix({ ...file.tensors, ...savedModuleTensors(adapter) });
+  const tensors = withPrefix({ ...file.tensors, ...savedModuleTensors(model, adapter) });
   const card = modelCard(model, adapter, String(fields.peft_type));
   await writeFolder(storage, {
     config: { path: `${folder}/${ADAPTER_CONFIG}`, bytes: encodeConfig(fields) },
@@ -145,9 +148,13 @@ export async function readAdapter(
   const config = await readAdapterConfig(folder, storage);
   const method = methodFor(config, methods, folder);
   const tensors = withoutPrefix(decodeTensors(await readWeights(folder, storage), source));
-  const { own, saved, paths } = splitSaved(tensors, model, stringList(config.modules_to_save));
-  const meaning = storedMeaning(config, model);
-  return { name: adapterName, method, file: { config, tensors: own }, saved, savedPaths: paths, ...meaning, source };
+  const { own, saved, paths } = splitSaved(
+    config.ensure_weight_tying === true ? withoutTied(tensors, model) : tensors,
+    model,
+    stringList(config.modules_to_save),
+  );
+  const file = { config, tensors: withoutBaseWeights(own, model) };
+  return { name: adapterName, method, file, saved, savedPaths: paths, ...storedMeaning(config, model), source };
 }
 
 /** The bytes of a folder's tensors. @throws UnsupportedError where they are in the format that older versions of PEFT wrote. */
@@ -186,11 +193,14 @@ export interface StoredAdapter extends OutputMeaning {
 export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter): Adapter {
   const { method, file, saved, source } = stored;
   const targetModules = modulesOf(file, model, source);
-  const read = method.fromFile({ ...file, sites: model.sites });
-  const modulesToSave = stored.savedPaths.filter((path) => !isOfHead(model, path));
+  const read = method.fromFile({ ...file, sites: allSites(model) });
+  const modulesToSave = stored.savedPaths.filter(
+    (path) => !isOfHead(model, path) && !(`${path}.${TOKEN_ROWS}` in saved),
+  );
   const config = method.parseConfig({
     ...(targetModules.length > 0 && { targetModules }),
     ...(modulesToSave.length > 0 && { modulesToSave }),
+    ...tokenOptions(stored),
     ...read.config,
   });
   const ofHead = adaptedHead(model, targetModules, source);
@@ -198,6 +208,22 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
   const adapter = { ...created, ...meaningOf(stored), layers: layersFitting(created, read.values) };
   const initial = initialHead(model, adapter, saved, source);
   return { ...adapter, values: fittingValues(adapter, { ...initial, ...read.values, ...saved }, source) };
+}
+
+/**
+ * What a file says of single tokens and tied tables, as options.
+ * @throws UnsupportedError where the method has no such options.
+ */
+function tokenOptions({ file: { config }, method, source }: StoredAdapter): Partial<TargetConfig> {
+  const { trainable_token_indices: tokens, ensure_weight_tying: isTied } = config;
+  const options = {
+    ...(tokens != null && { trainableTokenIndices: tokens as readonly number[] }),
+    ...(isTied === true && { ensureWeightTying: true }),
+  };
+  const [option] = Object.keys(options);
+  if (option === undefined || option in method.parseConfig({})) return options;
+  const field = tokens != null ? 'trainable_token_indices' : 'ensure_weight_tying';
+  throw new UnsupportedError(`${source}: '${method.name}' does not have '${field}', which this adapter uses`, field);
 }
 
 /** The values, when they are just those of the adapter. @throws CheckpointError for a missing, unknown or mis-shaped one. */
@@ -232,7 +258,7 @@ export function fittingValues(adapter: Adapter, values: HostTensors, source: str
  * @throws CheckpointError when a tensor belongs to no module of the model.
  */
 function modulesOf({ tensors, config }: AdapterFile, model: Model, source: string): string[] {
-  const known = new Set(model.sites.map(({ path }) => path));
+  const known = new Set(allSites(model).map(({ path }) => path));
   const found = new Set<string>();
   for (const key of Object.keys(tensors)) {
     if (!key.includes('.')) continue; // shared by all modules

@@ -12,7 +12,7 @@ import {
 import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
 import { hostZeros, tensorAt, type HostTensors } from '../tensors.js';
 import { fittingValues, readAdapter, restoreAdapter, type LoadOptions } from './pretrained.js';
-import { savedModuleTensors, splitSaved, withoutPrefix, withPrefix } from './adapter-file.js';
+import { savedModuleTensors, splitSaved, withoutPrefix, withoutTied, withPrefix } from './adapter-file.js';
 import { placeColumns, placeRows, scaled } from '../adapter/factors.js';
 import type { AdapterLayer } from '../contracts/method.js';
 
@@ -33,7 +33,10 @@ export function getPeftModelStateDict(
   { pruned = false, ...options }: StateDictOptions & { readonly pruned?: boolean } = {},
 ): HostTensors {
   const adapter = adapterOf(peft, options);
-  return withPrefix({ ...adapter.method.toFile(adapter, { pruned }).tensors, ...savedModuleTensors(adapter) });
+  return withPrefix({
+    ...adapter.method.toFile(adapter, { pruned }).tensors,
+    ...savedModuleTensors(peft.model, adapter),
+  });
 }
 
 /**
@@ -44,7 +47,13 @@ export function getPeftModelStateDict(
 export function setPeftModelStateDict(peft: PeftModel, tensors: HostTensors, options: StateDictOptions = {}): void {
   const adapter = adapterOf(peft, options);
   assertNotMerged(peft, adapter.name);
-  const { own, saved } = splitSaved(withoutPrefix(tensors), peft.model, Object.keys(adapter.saved));
+  const { model } = peft;
+  const named = withoutPrefix(tensors);
+  const { own, saved } = splitSaved(
+    adapter.config.ensureWeightTying ? withoutTied(named, model) : named,
+    model,
+    Object.keys(adapter.saved),
+  );
   const { config } = adapter.method.toFile(adapter, { pruned: false });
   const read = adapter.method.fromFile({ config, tensors: own });
   const kept = Object.entries(adapter.values).filter(([key]) => isSaved(adapter, key));
@@ -86,6 +95,7 @@ export async function hotswapAdapter(
   const stored = await readAdapter(peft.model, folder, options);
   const incoming = restoreAdapter(peft.model, peft.seed, stored);
   assertSubset(current, incoming, stored.source);
+  assertSameTokens(current, incoming, stored.source);
   const values = Object.assign(
     {},
     ...Object.values(current.layers).map((layer) => swapped(current, incoming, layer, stored.source)),
@@ -99,6 +109,12 @@ function assertSubset(current: Adapter, incoming: Adapter, source: string): void
   const extra = Object.keys(allLayers(incoming)).find((path) => !(path in known));
   if (extra === undefined) return;
   throw new CheckpointError(`${source} adapts '${extra}', which the adapter '${current.name}' does not`, extra);
+}
+
+function assertSameTokens(current: Adapter, incoming: Adapter, source: string): void {
+  const [own, other] = [current, incoming].map(({ config }) => JSON.stringify(config.trainableTokenIndices ?? null));
+  if (own === other) return;
+  throw new CheckpointError(`${source} trains the tokens ${other}, the adapter '${current.name}' ${own}`);
 }
 
 /** The values of one layer: the incoming factors in its own ranks and scaling, or a B of zeros. */

@@ -1,6 +1,7 @@
 import { assertFreeName, insertAdapter } from '../adapter/adapters.js';
 import { adapterNamed, allLayers, valuesOf, type Adapter, type PeftModel } from '../adapter/peft-model.js';
 import { ConfigError, ShapeError, UnsupportedError } from '../errors.js';
+import { allSites } from '../contracts/model.js';
 import type { AdapterLayer, LoraFactors } from '../contracts/method.js';
 import { loraAdapter, type ModuleFactors } from './convert.js';
 import { floats, hostTensor, type HostTensor } from '../tensors.js';
@@ -41,7 +42,7 @@ export function addWeightedAdapter(peft: PeftModel, options: WeightedAdapterOpti
     options.modulesFrom === undefined ? sharedModules(adapters) : adapterNamed(peft, options.modulesFrom);
   const factors = adapters.map((adapter) => factorsOf(adapter));
   const combination = combinationOptions(options, factors);
-  const modules = peft.model.sites.flatMap((site): ModuleFactors[] => {
+  const modules = allSites(peft.model).flatMap((site): ModuleFactors[] => {
     const parts = factors.flatMap((own, index) => {
       const each = own.get(site.path);
       return each ? [{ factors: each, weight: options.weights[index] as number }] : [];

@@ -146,7 +146,7 @@ function makeShared(model: Model, executor: Executor): Shared {
     const signature = JSON.stringify([pass.name, pass.holdsFrozen, open]);
     const at = passes.findIndex((kept) => kept.signature === signature && sameLayers(kept.layers, layers));
     const [found] = at < 0 ? [] : passes.splice(at, 1);
-    const ready = found ?? preparePass(executor, { signature, layers, pass, open, frozen: frozen(layers) });
+    const ready = found ?? preparePass(executor, model, { signature, layers, pass, open, frozen: frozen(layers) });
     passes.push(ready);
     // No caller awaits this release, so an error would be an unhandled rejection.
     if (passes.length > PASSES)
@@ -176,6 +176,7 @@ interface KeptPass extends ReadyPass {
 
 function preparePass(
   executor: Executor,
+  model: Model,
   given: Pick<KeptPass, 'signature' | 'layers'> & {
     readonly pass: Pass;
     readonly open: PassSpecs;
@@ -187,7 +188,7 @@ function preparePass(
     executor,
     ({ inputs, kept, rows, ...tensors }: PassInputs) => {
       const all = { ...inputs, ...kept };
-      return pass.compute(peftScope(layers, { ...tensors, inputs: all }, stepContext(rows, 0, false)), all);
+      return pass.compute(peftScope(model, layers, { ...tensors, inputs: all }, stepContext(rows, 0, false)), all);
     },
     { ...open, frozen: frozen.specs, adapter: layerSpecs(layers).all },
     pass.holdsFrozen ? { frozen: frozen.values } : {},

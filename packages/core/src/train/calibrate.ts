@@ -98,7 +98,7 @@ function measuring(kind: CalibrationKind, measured: Measured): Measure {
 /** X^T X `[in, in]` of the rows that count among those that each module reads, by path, and their number. */
 function secondMoments({ model, saved, paths }: Measured, { batch, frozen, adapter }: Parameters<Measure>[0]): Tensors {
   const { inputs } = batch;
-  const scope = peftScope(saved, { inputs, frozen, adapter }, stepContext({}, 0, false));
+  const scope = peftScope(model, saved, { inputs, frozen, adapter }, stepContext({}, 0, false));
   const sums: Tensors = {};
   const add = (name: string, value: Tensor): void => {
     sums[name] = sums[name] ? tf.add(sums[name], value) : value;

@@ -7,7 +7,6 @@ export {
   frozenHead,
   headFor,
   linearHead,
-  tiedHead,
   weightShapes,
 } from '../architecture.js';
 export type { Checkpoint, CheckpointFormat, SourceFiles } from '../checkpoint.js';

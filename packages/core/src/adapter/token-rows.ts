@@ -1,0 +1,152 @@
+import * as tf from '@tensorflow/tfjs';
+import { describe } from '../config.js';
+import { ConfigError, nearestPaths } from '../errors.js';
+import type { AdapterLayer, AdapterLayers, FrozenModule, TargetConfig } from '../contracts/method.js';
+import { allSites, type Model } from '../contracts/model.js';
+import type { Site } from '../contracts/site.js';
+import { isOfHead } from '../head.js';
+import * as nn from '../nn/index.js';
+import { floats, tensorAt, transposed, type HostTensor } from '../tensors.js';
+import { pickRows } from './factors.js';
+
+/*
+ * Single tokens whose rows are trained while the rest of the table stays frozen, PEFT's `trainable_token_indices`. With D [k, width] the
+ * rows of the k tokens, from where the table has them:
+ *
+ *   the table       a trained token gives its row of D, every other one its own
+ *   the head        y = x W^T, W with the rows of D in the place of its own: h [rows, width] -> [rows, words]
+ */
+
+/** What the rows are called among a layer's tensors. */
+export const TOKEN_ROWS = 'trainableTokensDelta';
+
+/** Whether a layer trains rows of a table. */
+export function trainsTokens({ params }: AdapterLayer): boolean {
+  return TOKEN_ROWS in params;
+}
+
+/**
+ * The layers of the tokens that a configuration trains, by the module's path. A list means the table of words. Where that is the head
+ * of a language model too, the head has the same rows, unless it is given tokens of its own.
+ * @param frozen the weight of a module
+ * @throws ConfigError for an unknown module, one that is no table of words, or a token that it does not have.
+ */
+export function tokenLayers(model: Model, config: TargetConfig, frozen: (path: string) => FrozenModule): AdapterLayers {
+  const tokens = tokensByPath(model, config);
+  const layers: Record<string, AdapterLayer> = {};
+  for (const [path, indices] of tokens) {
+    const site = allSites(model).find((each) => each.path === path) as Site;
+    assertTokens(site, indices);
+    const heads = (model.tied ?? []).filter(({ table }) => table === path).map((tied) => tied.site.path);
+    layers[path] = tokenLayer(site, frozen(path), indices, !heads.some((head) => tokens.has(head)));
+  }
+  return layers;
+}
+
+function tokensByPath(model: Model, config: TargetConfig): Map<string, readonly number[]> {
+  const { trainableTokenIndices: wanted = null, ensureWeightTying = false } = config;
+  const tokens = new Map<string, readonly number[]>();
+  if (wanted === null) return tokens;
+  for (const [name, indices] of Object.entries(isList(wanted) ? { [tableOf(model)]: wanted } : wanted)) {
+    for (const path of namedTables(model, name)) tokens.set(path, indices);
+  }
+  for (const { site, table } of model.tied ?? []) {
+    const [own, ofTable] = [tokens.get(site.path)?.join(), tokens.get(table)?.join()];
+    if (own === undefined || ofTable === undefined) continue;
+    if (own === ofTable)
+      tokens.delete(site.path); // the table's rows are the head's
+    else if (ensureWeightTying) {
+      throw new ConfigError(
+        `ensureWeightTying needs the same tokens for '${table}' and '${site.path}', got ${ofTable} and ${own}`,
+        'trainableTokenIndices',
+      );
+    }
+  }
+  return tokens;
+}
+
+function isList(wanted: object): wanted is readonly number[] {
+  return Array.isArray(wanted);
+}
+
+/** The table of words: the first embedding that the model reads. */
+function tableOf({ name, sites }: Model): string {
+  const table = sites.find(({ kind }) => kind === 'embedding');
+  if (table) return table.path;
+  throw new ConfigError(`trainableTokenIndices: ${name} has no table of words`, 'trainableTokenIndices');
+}
+
+/** By PEFT's rule: the paths that end in a name. */
+function namedTables(model: Model, name: string): string[] {
+  const sites = allSites(model).filter(({ path }) => path.endsWith(name));
+  const odd = sites.find(({ path, kind, hasBias }) => {
+    return isOfHead(model, path) || hasBias || !(kind === 'embedding' || kind === 'linear');
+  });
+  if (sites.length > 0 && !odd) return sites.map(({ path }) => path);
+  const paths = allSites(model).map(({ path }) => path);
+  throw new ConfigError(
+    odd
+      ? `trainableTokenIndices: '${odd.path}' is no table of words`
+      : `trainableTokenIndices: ${model.name} has no module '${name}'; the nearest are ${nearestPaths(paths, [name]).join(', ')}`,
+    'trainableTokenIndices',
+  );
+}
+
+function assertTokens({ path, kind, inFeatures, outFeatures }: Site, indices: readonly number[]): void {
+  const words = kind === 'embedding' ? inFeatures : outFeatures;
+  const odd = indices.find((token, at) => token >= words || indices.indexOf(token) !== at);
+  if (odd === undefined && indices.length > 0) return;
+  throw new ConfigError(
+    `trainableTokenIndices of '${path}' are ${describe(indices)}; expected different tokens from 0 to ${words - 1}`,
+    'trainableTokenIndices',
+  );
+}
+
+function tokenLayer(site: Site, frozen: FrozenModule, indices: readonly number[], actsOnHead: boolean): AdapterLayer {
+  const isTable = site.kind === 'embedding';
+  const width = isTable ? site.outFeatures : site.inFeatures;
+  const rows = pickRows(isTable ? frozen.weight : transposed(frozen.weight), indices); // [k, width]
+  const ofHead = headForward(indices);
+  return {
+    site,
+    params: { [TOKEN_ROWS]: { initial: rows, trainable: true, group: 'head', decay: true } },
+    forward: isTable ? tableForward(indices) : ofHead,
+    ...(isTable && actsOnHead && { tiedForward: ofHead }),
+    deltaWeight: (values, { weight }) => change(site, weight, tensorAt(values, TOKEN_ROWS), indices),
+    counted: [],
+    storedParameters: () => indices.length * width,
+  };
+}
+
+function tableForward(indices: readonly number[]): AdapterLayer['forward'] {
+  return (ids, p, at) => {
+    const isToken = tf.cast(tf.equal(tf.expandDims(ids, -1), tf.tensor1d([...indices], 'int32')), 'float32'); // [.., k]
+    const own = nn.linear(isToken, tensorAt(p, TOKEN_ROWS)); // [.., width]
+    return tf.add(tf.mul(at.base(), tf.sub(1, tf.sum(isToken, -1, true))), own);
+  };
+}
+
+function headForward(indices: readonly number[]): AdapterLayer['forward'] {
+  return (x, p, at) => {
+    const base = at.base(); // [rows, words]
+    const words = base.shape[1] as number;
+    const places = tf.oneHot(tf.tensor1d([...indices], 'int32'), words); // [k, words]
+    const own = tf.matMul(x, tensorAt(p, TOKEN_ROWS), false, true); // [rows, width] -> [rows, k]
+    return tf.add(tf.mul(base, tf.sub(1, tf.sum(places, 0))), tf.matMul(own, tf.cast(places, 'float32')));
+  };
+}
+
+/** D less the rows of the weight, and zeros: [in, out]. */
+function change(site: Site, weight: HostTensor, rows: HostTensor, indices: readonly number[]): Float32Array {
+  const isTable = site.kind === 'embedding';
+  const [own, before] = [floats(rows), floats(weight)];
+  const [columns = 0, width = 0] = [weight.shape[1], rows.shape[1]];
+  const delta = new Float32Array(before.length);
+  indices.forEach((token, row) => {
+    for (let at = 0; at < width; at++) {
+      const place = isTable ? token * columns + at : at * columns + token;
+      delta[place] = (own[row * width + at] as number) - (before[place] as number);
+    }
+  });
+  return delta;
+}

@@ -1,0 +1,145 @@
+import { readFileSync } from 'node:fs';
+import { adalora } from '@peftjs/adalora';
+import {
+  attach,
+  getPeftModelStateDict,
+  loadPretrained,
+  memoryStorage,
+  mergeAndUnload,
+  onWarning,
+  predict,
+  savePretrained,
+  setPeftModelStateDict,
+  type Model,
+  type PeftModel,
+} from '@peftjs/core';
+import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { lora } from '@peftjs/lora';
+import { fromPretrained, saveMerged } from '@peftjs/models';
+import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
+import { sora } from '@peftjs/sora';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { batchOf, folder, load, tiny, type HeadName, type Network } from '../models/tiny.js';
+import { fixtures, readJson, TOLERANCE } from './bert.js';
+
+/** Made by tools/golden/peft_families.py. */
+const { adapters } = readJson('families/expected.json') as {
+  adapters: Record<string, { network: Network; head: HeadName | 'body' }>;
+};
+const expected = readSafetensors(new Uint8Array(readFileSync(`${fixtures}/families/expected.safetensors`)));
+const BATCH = 1;
+
+/** Of PEFT's, refused by name. */
+const refused: Readonly<Record<string, RegExp>> = {
+  'tied-lora-together': /ensureWeightTying with 'model\.embed_tokens' in targetModules/,
+  'tokens-alone': /holds a TRAINABLE_TOKENS adapter/,
+};
+const read = Object.entries(adapters).filter(([name]) => !(name in refused));
+
+const executor = await referenceExecutor();
+const methods = [lora, adalora];
+
+function network(name: Network, head: HeadName | 'body'): Promise<Model> {
+  return head === 'body' ? load(tiny(name), 'classes', { task: 'feature-extraction' }) : load(tiny(name), head);
+}
+
+/** How far the outputs of a model are from PEFT's for an adapter. */
+async function distance(name: string, model: Model | PeftModel, family: Network): Promise<number> {
+  const golden = expected.get(name) ?? expect.fail(name);
+  const perRow = golden.shape.slice(1).reduce((product, size) => product * size, 1);
+  const rows = await predict(model, [batchOf(tiny(family), BATCH)], { executor });
+  return relativeDistance(
+    rows.flatMap((row) => [...row.slice(0, perRow)]),
+    [...toFloat32(golden)],
+  );
+}
+
+describe.each(read)('%s, written by PEFT', (name, { network: family, head }) => {
+  const warnings: string[] = [];
+  beforeEach(() => {
+    warnings.length = 0;
+    return onWarning((message) => warnings.push(message));
+  });
+
+  it('has the outputs that it has in PEFT, merged and written again too', async () => {
+    const model = await network(family, head);
+    const peft = await loadPretrained(model, `${fixtures}/families/${name}`, { methods });
+    expect(await distance(name, peft, family)).toBeLessThan(TOLERANCE);
+    expect(await distance(name, mergeAndUnload(peft), family)).toBeLessThan(TOLERANCE);
+    const storage = memoryStorage();
+    await savePretrained(peft, 'again', { storage });
+    const again = await loadPretrained(model, 'again', { methods, storage });
+    expect(getPeftModelStateDict(again)).toEqual(getPeftModelStateDict(peft));
+    expect(warnings).toEqual([]);
+  });
+});
+
+it.each(Object.entries(refused))('%s is refused', async (name, message) => {
+  const { network: family, head } = adapters[name] ?? expect.fail(name);
+  const model = await network(family, head);
+  await expect(loadPretrained(model, `${fixtures}/families/${name}`, { methods })).rejects.toThrow(message);
+});
+
+it('is written for transformers with a head of its own where the two ends of a tied table differ', async () => {
+  const name = 'tokens-apart';
+  const files = folder(tiny('gpt2'), 'next');
+  const model = await load(tiny('gpt2'), 'next');
+  const peft = await loadPretrained(model, `${fixtures}/families/${name}`, { methods });
+  const storage = memoryStorage();
+  await saveMerged(mergeAndUnload(peft), 'merged', { sourceStorage: files, storage });
+  const config = JSON.parse(new TextDecoder().decode(await storage.read('merged/config.json'))) as object;
+  expect(config).toMatchObject({ tie_word_embeddings: false });
+  const merged = await fromPretrained('merged', { storage, task: 'causal-lm' });
+  expect(await distance(name, merged, 'gpt2')).toBeLessThan(TOLERANCE);
+});
+
+describe('single tokens', () => {
+  it('start where the table has them, and are what a state dict sets', async () => {
+    const model = await load(tiny('llama'), 'next');
+    const peft = attach(model, lora({ r: 1, targetModules: ['q_proj'], trainableTokenIndices: [7, 3, 40] }));
+    const [own, plain] = await Promise.all(
+      [peft, model].map((each) => predict(each, [batchOf(tiny('llama'), BATCH)], { executor })),
+    );
+    expect(own).toEqual(plain);
+    const theirs = await loadPretrained(model, `${fixtures}/families/tokens-tied`, { methods });
+    setPeftModelStateDict(peft, getPeftModelStateDict(theirs));
+    expect(getPeftModelStateDict(peft)).toEqual(getPeftModelStateDict(theirs));
+  });
+
+  it.each([
+    [{ trainableTokenIndices: [80] }, /different tokens from 0 to 79/],
+    [{ trainableTokenIndices: [3, 3] }, /different tokens/],
+    [{ trainableTokenIndices: { nothing: [3] } }, /has no module 'nothing'/],
+    [{ trainableTokenIndices: { 'model.norm': [3] } }, /'model\.norm' is no table of words/],
+    [
+      { trainableTokenIndices: [3], modulesToSave: ['lm_head'] },
+      /'lm_head' is changed by trainableTokenIndices and by/,
+    ],
+    [{ trainableTokenIndices: { embed_tokens: [3], lm_head: [4] }, ensureWeightTying: true }, /needs the same tokens/],
+  ])('are refused as %j', async (options, message) => {
+    const model = await load(tiny('llama'), 'next');
+    expect(() => attach(model, lora({ targetModules: ['q_proj'], ...options }))).toThrow(message);
+  });
+
+  it('are refused by a method that has none', async () => {
+    const model = await load(tiny('electra'), 'classes');
+    const loading = loadPretrained(model, `${fixtures}/families/tokens`, { methods: [sora] });
+    await expect(loading).rejects.toThrow(/'sora' does not have 'trainable_token_indices'/);
+  });
+});
+
+describe('a folder that cannot be read', () => {
+  it('says how a pickle is converted', async () => {
+    const storage = memoryStorage();
+    const bytes = readFileSync(`${fixtures}/families/tokens/adapter_config.json`);
+    await storage.write('old/adapter_config.json', new Uint8Array(bytes));
+    await storage.write('old/adapter_model.bin', new Uint8Array([1]));
+    const loading = loadPretrained(await load(tiny('electra'), 'classes'), 'old', { methods, storage });
+    await expect(loading).rejects.toThrow(/adapter_model\.bin is a pickle, .* save_pretrained it/);
+  });
+
+  it('says what it was made for', async () => {
+    const loading = loadPretrained(await load(tiny('electra'), 'tokens'), `${fixtures}/families/tokens`, { methods });
+    await expect(loading).rejects.toThrow(/holds 'classifier\.dense\.\w+', which belongs to no module of 'tiny'/);
+  });
+});
