@@ -100,7 +100,7 @@ describe.each([...networks, ...decoders, ...variants])('%s', (network) => {
   });
 });
 
-it.each(['gpt2', 'llama'] as const)('%s trains a tied table at both of its ends', async (network) => {
+it.each(['gpt2', 'llama', 'gemma2'] as const)('%s trains a tied table at both of its ends', async (network) => {
   const from = tiny(network);
   const model = await load(from, 'next');
   const [table] = model.sites;
@@ -126,6 +126,15 @@ function paddedBefore({ inputs, ...batch }: Batch): Batch {
   };
   return { ...batch, inputs: Object.fromEntries(Object.entries(inputs).map(([name, rows]) => [name, moved(rows)])) };
 }
+
+it('gemma2 trains a norm whose gain is one more than its weight', async () => {
+  const from = tiny('gemma2');
+  const peft = attach(await load(from, 'next'), full({ targetModules: ['model.norm'] }));
+  const { gradients } = await firstStep(peft, from, 'next');
+  const expected = goldenValues(from, 'next/gradient/norm');
+  const actual = floats(tensorAt(gradients, 'model.norm.weight'));
+  expect(relativeDistance(actual, expected)).toBeLessThan(GRADIENT_TOLERANCE);
+});
 
 /** PEFT's key for a tensor of ours. */
 function inPeft(name: string): string {

@@ -467,6 +467,14 @@ def tied_gradient(name):
     return {"next/gradient/table": model.get_input_embeddings().weight.grad}
 
 
+def norm_gradient(name):
+    """The gradient of the last norm's weight, which is not the gain itself in every network."""
+    model = network(name, "next")
+    inputs = batch(name, GRADIENTS)
+    model(**inputs, labels=labels("next", inputs)).loss.backward()
+    return {"next/gradient/norm": model.base_model.norm.weight.grad}
+
+
 def contiguous(tensors):
     return {key: tensor.detach().clone().contiguous() for key, tensor in tensors.items()}
 
@@ -496,6 +504,8 @@ def write(name):
         others.pop("next/lm_head.weight", None)
         if "next" in heads:
             expected.update(tied_gradient(name))
+    if name == "gemma2":
+        expected.update(norm_gradient(name))
     save_file(contiguous(others), folder / "heads.safetensors", metadata={"format": "pt"})
     small = {key: tensor.to(torch.int32) if tensor.dtype == torch.int64 else tensor for key, tensor in expected.items()}
     save_file(contiguous(small), folder / "expected.safetensors", metadata={"format": "pt"})

@@ -64,7 +64,7 @@ type RopeScaling =
     };
 
 /** Features of a head of `size` that are turned. */
-export function rotaryWidth({ partialRotaryFactor = 1 }: RopeConfig, size: number): number {
+function rotaryWidth({ partialRotaryFactor = 1 }: RopeConfig, size: number): number {
   return Math.floor(size * partialRotaryFactor);
 }
 

@@ -94,7 +94,7 @@ export interface RotaryLayer {
 }
 
 /** The names of a layer's norms, N1 to N4; what has no name is not normalised. */
-export interface LayerNorms {
+interface LayerNorms {
   readonly beforeAttention?: string;
   readonly afterAttention?: string;
   readonly beforeFeedForward?: string;

@@ -276,6 +276,26 @@ describe('attention', () => {
     expectClose(tf.slice(causal, [0, 0, 0], [1, 2, 4]), short);
   });
 
+  it('does not look further back than a window', () => {
+    const x = random([1, 5, 4], 1);
+    const near = attention(x, x, x, { heads: 2, maskBias: causalBias(5, 2) });
+    const pairs = [1, 2, 3, 4].map((last) => {
+      const pair = tf.slice(x, [0, last - 1, 0], [1, 2, 4]);
+      return attention(tf.slice(pair, [0, 1, 0], [1, 1, 4]), pair, pair, { heads: 2 });
+    });
+    expectClose(tf.slice(near, [0, 1, 0], [1, 4, 4]), tf.concat(pairs, 1));
+  });
+
+  it('caps its scores by c tanh(s / c)', () => {
+    const [q, k, v] = [random([1, 2, 2], 1), random([1, 3, 2], 2), random([1, 3, 2], 3)];
+    const scores = tf.matMul(q, k, false, true);
+    const capped = tf.mul(tf.tanh(tf.div(scores, 0.7)), 0.7);
+    const f = (...[q, k, v]: Tensor[]): Tensor =>
+      attention(q as Tensor, k as Tensor, v as Tensor, { heads: 1, scale: 1, softcap: 0.7 });
+    expectClose(f(q, k, v), tf.matMul(tf.softmax(capped), v));
+    expect(gradientError(f, [q, k, v])).toBeLessThan(1e-3);
+  });
+
   it('merges what it split, and refuses heads that do not divide the features', () => {
     const x = random([2, 3, 8], 1);
     expect(splitHeads(x, 4).shape).toEqual([2, 4, 3, 2]);
