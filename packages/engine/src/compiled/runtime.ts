@@ -63,9 +63,35 @@ export async function openGraph(
     return await runtime.InferenceSession.create(writeModel(graph), options);
   } catch (cause) {
     if (cause instanceof EngineError) throw cause;
+    const unfused = isMisfused(cause) && (await openUnfused(runtime, graph, options));
+    if (unfused) return unfused;
     await assertProviderStarts(runtime, options);
     const message = `ONNX Runtime refused a graph of ${graph.nodes.length} nodes: ${reasonOf(cause)}`;
     throw new EngineError(message, undefined, cause);
+  }
+}
+
+/**
+ * ONNX Runtime (1.30) moves factors into the products that read them, and may drop a node that others read too, e.g. on the way back
+ * through a layer's factor in Granite and LoRA's scaling behind it. It then calls the graph that it has made of ours invalid.
+ */
+function isMisfused(cause: unknown): boolean {
+  return /Invalid model\. Node input '.*' is not a graph input, initializer, or output of a previous node/.test(
+    reasonOf(cause),
+  );
+}
+
+/** Without that optimisation: undefined where it was not to blame. */
+async function openUnfused(
+  runtime: OrtRuntime,
+  graph: ModelGraph,
+  options: ort.InferenceSession.SessionOptions,
+): Promise<OrtSession | undefined> {
+  const extra = { ...options.extra, optimization: { disable_specified_optimizers: 'MatMulScaleFusion' } };
+  try {
+    return await runtime.InferenceSession.create(writeModel(graph), { ...options, extra });
+  } catch {
+    return undefined;
   }
 }
 
