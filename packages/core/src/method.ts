@@ -49,7 +49,7 @@ export {
   takesQuantized,
   type QuantizedTensor,
 } from './quantized.js';
-export type { DataKind, Lookup, ProblemType, Scope, Task, TiedModule } from './contracts/model.js';
+export type { DataKind, Lookup, PastDecoding, ProblemType, Scope, Task, TiedModule } from './contracts/model.js';
 export {
   embeddingSite,
   layerNormSite,
@@ -89,6 +89,7 @@ export {
 } from './contracts/method.js';
 export {
   assertLabelNames,
+  isOfHead,
   labelFields,
   labelsIn,
   meaningOf,

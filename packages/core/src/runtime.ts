@@ -28,7 +28,7 @@ export { modelInputs, openSpecs, type BatchSizes } from './runtime/inputs.js';
 export { stepContext } from './runtime/context.js';
 export { drawNoise } from './runtime/noise.js';
 export { actingParts, type ActingParts } from './adapter/acting.js';
-export { forward, type ForwardTensors } from './adapter/scope.js';
+export { forward, peftScope, type ForwardTensors } from './adapter/scope.js';
 export { plainNamed, type Named, type Settings } from './settings.js';
 export { assertReads, type Loss, type LossBatch, type LossFunction } from './losses/loss.js';
 export type { MarginOptions, MultipleNegativesRankingOptions } from './losses/embeddings.js';

@@ -1,7 +1,7 @@
 import { Tensor } from '@tensorflow/tfjs';
 import { EngineError, ShapeError, sizeOf, type HostTensor, type Tensors } from '@peftjs/core/method';
 import type { Axis } from '@peftjs/core/runtime';
-import { axisNames, namedAxis, type Sizes, type Specs } from './axes.js';
+import { axisNames, namedAxes, type Sizes, type Specs } from './axes.js';
 
 /** @throws ShapeError when a spec has a type that is none of `types`, or an axis that is neither a size nor a name. */
 export function checkSpecs(specs: Specs, types: readonly string[] = Object.keys(MEMORY)): void {
@@ -90,7 +90,8 @@ interface Bound {
 
 /** @throws ShapeError when the name has another size already. */
 function bind(sizes: Map<string, Bound>, axis: string, { size, input }: Bound): void {
-  const { name, factor } = namedAxis(axis);
+  const [{ name, factor }, ...others] = namedAxes(axis);
+  if (others.length > 0) return; // the sizes of a sum follow from its terms, which other inputs have
   const own = { size: size / factor, input };
   const known = sizes.get(name) ?? own;
   sizes.set(name, known);

@@ -17,10 +17,10 @@ export type {
   ValueType,
 } from './compiled/graph.js';
 export type { Kernel, KernelTable } from './compiled/kernels/kernel.js';
-export { exportOnnx } from './export/export-onnx.js';
+export { exportOnnx, exportOnnxFiles } from './export/export-onnx.js';
 export { checkOnnx } from './export/check-onnx.js';
 export type { OnnxCheckOptions } from './export/check-onnx.js';
-export type { OnnxOptions, TextInput } from './export/export-onnx.js';
+export type { OnnxDtype, OnnxFiles, OnnxFilesOptions, OnnxOptions, TextInput } from './export/export-onnx.js';
 export { eager } from './eager/eager.js';
 export type { EagerOptions } from './eager/eager.js';
 export type { EagerBackend } from './eager/backends.js';

@@ -6,6 +6,7 @@ import {
   type HostTensor,
   type HostTensors,
   type Lookup,
+  type PastDecoding,
   type Scope,
   type Site,
   type Task,
@@ -64,6 +65,8 @@ export interface Decoding {
   readPrompt(scope: Scope, inputs: Tensors, capacity: number): Tensors;
   /** Reads one token more of each text: `inputIds` and `positions`, int32 [batch, 1], and what was kept. Gives the same. */
   readToken(scope: Scope, inputs: Tensors, capacity: number): Tensors;
+  /** The same as exported graphs do it; without it they give the logits of whole texts alone. */
+  readonly withPast?: PastDecoding;
 }
 
 /** An input of the batch. @throws ShapeError when the batch has none of that name. */

@@ -10,7 +10,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import type { Tensors } from '@peftjs/core/method';
-import { causalBias, maskBias } from '@peftjs/core/nn';
+import { causalBias, maskBias, mergeHeads, splitHeads } from '@peftjs/core/nn';
 import { batchInput } from './architecture.js';
 import { lastToken } from './reading.js';
 
@@ -113,6 +113,39 @@ export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Con
       const names = keptNames(layer);
       return { keys: written(names.keys, keys), values: written(names.values, values) };
     },
+  };
+}
+
+/**
+ * The context of tokens that follow others: inputs `positions` [B, S], `attentionMask` [B, P + S] and the past of each layer
+ * [B, keyHeads, P, size]. Past and own ones together, which the next tokens are to be given, go to `present`.
+ */
+export function afterPast(inputs: Tensors, keyHeads: number, present: Tensors): Context {
+  const mask = batchInput(inputs, 'attentionMask'); // [B, T], T = P + S
+  const total = mask.shape[1] as number;
+  const tokens = batchInput(inputs, 'inputIds').shape[1] as number;
+  const positions = batchInput(inputs, 'positions');
+  const lastBias = maskBias(mask); // [B, 1, 1, T]
+  /** Of the last S tokens, and of the last one. */
+  const biasesOf = (causal: Tensor): Biases => {
+    const rows = (count: number): Tensor => tf.slice(causal, [0, 0, total - count, 0], [1, 1, count, total]);
+    return { bias: tf.add(rows(tokens), lastBias), lastBias: tf.add(rows(1), lastBias) };
+  };
+  const joined = (name: string, own: Tensor): Tensor => {
+    const all = tf.concat([batchInput(inputs, `past_key_values.${name}`), splitHeads(own, keyHeads)], 2);
+    present[`present.${name}`] = all; // [B, keyHeads, T, size]
+    return mergeHeads(all); // [B, T, width]
+  };
+  return {
+    ...biasesOf(causalBias(total)),
+    positions,
+    reach: total + 1, // transformers.js counts the positions of Gemma 3 from 1
+    within: (window) => biasesOf(causalBias(total, window)),
+    length: () => tf.add(tf.max(tf.cast(positions, 'float32')), 1),
+    attended: (layer, { keys, values }) => ({
+      keys: joined(`${layer}.key`, keys),
+      values: joined(`${layer}.value`, values),
+    }),
   };
 }
 

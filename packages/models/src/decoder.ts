@@ -11,7 +11,7 @@ import {
   type Head,
   type Network,
 } from './architecture.js';
-import { keptNames, keptPrompt, nextToken, wholeText, type Context } from './context.js';
+import { afterPast, keptNames, keptPrompt, nextToken, wholeText, type Context } from './context.js';
 import { onlyToken } from './reading.js';
 
 /** Hidden states of a decoder's tokens. */
@@ -27,8 +27,10 @@ interface DecoderHeads {
   readonly every: Hidden;
   /** How many layers there are. */
   readonly layers: number;
-  /** Features of a token's keys in a layer; its values have as many. */
-  readonly keyWidth: number;
+  /** Heads of keys in a layer, and of values. */
+  readonly keyHeads: number;
+  /** Features of such a head. */
+  readonly headDim: number;
   /** Where the head for texts is; null where transformers has none. Default 'score'. */
   readonly ofTexts?: string | null;
   /** Where the head for tokens is; null where transformers has none. */
@@ -87,27 +89,36 @@ function languageModel(network: Network, heads: DecoderHeads, every: Features): 
 }
 
 function decoding({ maxTokens }: Network, heads: DecoderHeads, headOn: (features: Features) => Head): Decoding {
-  const { last, every, layers, keyWidth, words, rereadAt } = heads;
-  const logits = (scope: Scope, inputs: Tensors, hidden: Tensor): Tensor =>
-    onlyToken(headOn(() => hidden).forward(scope, inputs)); // [B, 1, width] -> [B, words]
+  const { last, every, layers, keyHeads, headDim, words, rereadAt } = heads;
+  const logits = (scope: Scope, inputs: Tensors, hidden: Tensor): Tensor => headOn(() => hidden).forward(scope, inputs); // [B, Q, width] -> [B, Q, words]
   return {
     words,
     maxTokens,
     ...(rereadAt !== undefined && { rereadAt }),
     kept(batch, capacity) {
-      const spec: InputSpec = { dtype: 'float32', shape: [batch, capacity, keyWidth] };
+      const spec: InputSpec = { dtype: 'float32', shape: [batch, capacity, keyHeads * headDim] };
       const names = Array.from({ length: layers }, (_, layer) => Object.values(keptNames(layer))).flat();
       return Object.fromEntries(names.map((name) => [name, spec]));
     },
     readPrompt(scope, inputs, capacity) {
       const kept: Tensors = {};
       const hidden = last(scope, inputs, keptPrompt(inputs, capacity, kept));
-      return { logits: logits(scope, inputs, hidden), ...kept };
+      return { logits: onlyToken(logits(scope, inputs, hidden)), ...kept };
     },
     readToken(scope, inputs, capacity) {
       const kept: Tensors = {};
       const hidden = every(scope, inputs, nextToken(inputs, capacity, kept));
-      return { logits: logits(scope, inputs, hidden), ...kept };
+      return { logits: onlyToken(logits(scope, inputs, hidden)), ...kept };
+    },
+    withPast: {
+      layers,
+      keyHeads,
+      headDim,
+      forward(scope, inputs) {
+        const present: Tensors = {};
+        const hidden = every(scope, inputs, afterPast(inputs, keyHeads, present));
+        return { logits: logits(scope, inputs, hidden), ...present };
+      },
     },
   };
 }

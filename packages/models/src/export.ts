@@ -148,7 +148,8 @@ export interface OnnxFolderOptions extends ExportOptions {
 }
 
 /** Where transformers.js looks for a graph. */
-const GRAPH_FILE = 'onnx/model.onnx';
+const GRAPH_FOLDER = 'onnx';
+const GRAPH_FILE = 'model.onnx';
 const TOKENIZER_FILE = 'tokenizer.json';
 const TOKENIZER_CONFIG = 'tokenizer_config.json';
 
@@ -159,10 +160,11 @@ const TOKENIZER_CONFIG = 'tokenizer_config.json';
 const CLASSIFIER_TYPE = 'bert';
 
 /**
- * Writes a model as the folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json, tokenizer_config.json.
+ * Writes a model as the folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json, tokenizer_config.json. With
+ * graphs of both dtypes it takes the one in float32 in Node, and the one in 8 bits in a page, unless it is told which.
  * A save that is cut short leaves a folder that says so when it is opened, never files of two saves.
  *
- * @param graph what `exportOnnx` of @peftjs/engine gives
+ * @param graph what `exportOnnx` of @peftjs/engine gives, in float32; or the files of `exportOnnxFiles`, of one dtype or of several
  * @throws ConfigError for labels that are not as many as the outputs.
  * @throws CheckpointError when the files that the model came from are gone, or nothing can be written.
  * @example
@@ -171,22 +173,27 @@ const CLASSIFIER_TYPE = 'bert';
  */
 export async function saveOnnx(
   model: Model,
-  graph: Uint8Array,
+  graph: Uint8Array | ReadonlyMap<string, Uint8Array>,
   folder: string,
   options: OnnxFolderOptions,
 ): Promise<void> {
   const { storage = diskStorage(), maxTokens } = options;
   const source = await readSource(model, options);
-  const config = encodeJson(settings(source, described(model, options.labels)), source.transformers?.config.floats);
+  const graphs = graph instanceof Uint8Array ? new Map([[GRAPH_FILE, graph]]) : graph;
+  const written = settings(source, described(model, options.labels), [...graphs.keys()]);
+  const config = encodeJson(written, source.transformers?.config.floats);
   const own = [...withEndings(source.tokenizer, model, source.transformers?.config), ...sentenceFiles(model)];
-  const files = new Map(own).set(TOKENIZER_CONFIG, encodeJson(tokenizerSettings(source, maxTokens)));
+  const files = new Map(own).set(TOKENIZER_CONFIG, encodeJson(tokenizerSettings(source, model, maxTokens)));
   await writeFolder(storage, {
     config: { path: joined(folder, CONFIG_FILE), bytes: config },
-    others: [[GRAPH_FILE, graph] as const, ...files].map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
+    others: [...[...graphs].map(([file, bytes]) => [`${GRAPH_FOLDER}/${file}`, bytes] as const), ...files].map(
+      ([file, bytes]) => ({ path: joined(folder, file), bytes }),
+    ),
   });
 }
 
-function settings({ transformers }: SourceFiles, head: Described): Record<string, unknown> {
+/** @param graphs the names of the graphs and of the files with their weights */
+function settings({ transformers }: SourceFiles, head: Described, graphs: readonly string[]): Record<string, unknown> {
   const own = transformers
     ? mergedSettings(transformers, head)
     : { model_type: CLASSIFIER_TYPE, ...headSettings(head) };
@@ -194,12 +201,32 @@ function settings({ transformers }: SourceFiles, head: Described): Record<string
   return {
     ...own,
     ...(isUnknown && { model_type: CLASSIFIER_TYPE }),
-    'transformers.js_config': { dtype: 'fp32' }, // in a page it would look for a quantised graph
+    ...graphSettings(graphs),
   };
 }
 
+/** What transformers.js must know of the files of graphs: which there are, and those of the weights that are not in them. */
+function graphSettings(files: readonly string[]): Record<string, unknown> {
+  const graphs = files.filter((file) => file.endsWith('.onnx'));
+  const counts = graphs.map(
+    (graph) => [graph, files.filter((file) => file.startsWith(`${graph}_data`)).length] as const,
+  );
+  const external = counts.filter(([, count]) => count > 0);
+  const dtype = graphs.includes(GRAPH_FILE) ? 'fp32' : 'q8';
+  const own = {
+    // Where there are both, it takes float32 in Node, and 8 bits in a page.
+    ...(graphs.length === 1 && { dtype }),
+    ...(external.length > 0 && { use_external_data_format: Object.fromEntries(external) }),
+  };
+  return Object.keys(own).length > 0 ? { 'transformers.js_config': own } : {};
+}
+
 /** The settings beside tokenizer.json, made up where the source has none: token types are given to a graph that asks for them. */
-function tokenizerSettings({ tokenizer, transformers }: SourceFiles, maxTokens: number): Record<string, unknown> {
+function tokenizerSettings(
+  { tokenizer, transformers }: SourceFiles,
+  { task }: Pick<Model, 'task'>,
+  maxTokens: number,
+): Record<string, unknown> {
   const bytes = tokenizer.get(TOKENIZER_CONFIG);
   const own = bytes
     ? parseJson(bytes, TOKENIZER_CONFIG)
@@ -211,7 +238,12 @@ function tokenizerSettings({ tokenizer, transformers }: SourceFiles, maxTokens: 
     throw new CheckpointError(`${TOKENIZER_CONFIG}: expected settings of a tokenizer`, TOKENIZER_CONFIG);
   }
   const longest = field(own, 'model_max_length');
-  return { ...own, model_max_length: typeof longest === 'number' ? Math.min(longest, maxTokens) : maxTokens };
+  const pad = field(own, 'pad_token') ?? (task === 'causal-lm' ? field(own, 'eos_token') : undefined); // prompts of a batch are padded
+  return {
+    ...own,
+    ...(pad !== undefined && { pad_token: pad }),
+    model_max_length: typeof longest === 'number' ? Math.min(longest, maxTokens) : maxTokens,
+  };
 }
 
 function paddingToken(tokenizer: SourceFiles['tokenizer'], id: unknown): { pad_token?: unknown } {

@@ -167,7 +167,7 @@ function withHead(
   { task, numLabels, labels = own.labels, problemType: asked }: Wanted,
   identity: Pick<Model, 'name' | 'fingerprint'>,
 ): Omit<PretrainedModel, 'withLabels'> {
-  const { head } = architecture;
+  const { head, decoding } = architecture;
   const outputs = head.outputs ?? numLabels ?? outputsOf(head, trained) ?? DEFAULT_LABELS;
   const problemType = asked ?? (outputs === outputsOf(head, trained) ? own.problemType : undefined);
   const sites = head.sites(outputs);
@@ -188,7 +188,7 @@ function withHead(
     defaultTargetModules: architecture.defaultTargetModules,
     lookups: architecture.lookups,
     ...(architecture.tied && { tied: architecture.tied }),
-    ...(architecture.decoding && { decoding: architecture.decoding }),
+    ...(decoding && { decoding, ...(decoding.withPast && { withPast: decoding.withPast }) }),
     ...(eosTokenIds && { eosTokenIds }),
     forward: (scope, inputs) => head.forward(scope, inputs),
     encode: (scope, inputs) => architecture.encode(scope, inputs),

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { activeAdapter, mergeAndUnload, savePretrained, withAdapter, type Model, type PeftModel } from '@peftjs/core';
 import { assertLabelNames, ConfigError, meaningOf, outputsOf } from '@peftjs/core/method';
-import { checkOnnx, exportOnnx, type TextInput } from '@peftjs/engine';
+import { checkOnnx, exportOnnxFiles, type OnnxDtype, type TextInput } from '@peftjs/engine';
 import { openFolder, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
 import { openSource } from '@peftjs/pipelines';
 import { everyMethod } from '../registry/methods.js';
@@ -14,7 +14,15 @@ interface ExportFlags extends OutFlags {
   readonly model?: string;
   readonly format: keyof typeof WRITERS;
   readonly labels?: string;
+  readonly dtype: keyof typeof DTYPES;
 }
+
+/** What `--dtype` asks for. */
+const DTYPES: Readonly<Record<'fp32' | 'q8' | 'both', readonly OnnxDtype[]>> = {
+  fp32: ['fp32'],
+  q8: ['q8'],
+  both: ['fp32', 'q8'],
+};
 
 /** `peft-bench export`: an adapter for others, or the model that it makes. */
 export function addExportCommand(program: Command): void {
@@ -28,6 +36,11 @@ export function addExportCommand(program: Command): void {
       '--labels <label,..>',
       'names of the classes in the order of the outputs, for an adapter that was saved without',
     );
+  command.addOption(
+    choice('--dtype <dtype>', 'weights of ONNX: float32, 8 bits (q8), or a file of each', Object.keys(DTYPES)).default(
+      'fp32',
+    ),
+  );
   withOutFlags(command, 'where it goes').action(exportAdapter);
 }
 
@@ -36,6 +49,7 @@ interface Exported {
   readonly model: PretrainedModel;
   readonly peft: PeftModel;
   readonly out: string;
+  readonly dtypes: readonly OnnxDtype[];
 }
 
 const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) => Promise<string>>> = {
@@ -47,18 +61,28 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
     await saveMerged(mergeAndUnload(peft), out, { resolvePackage: packageFolder });
     return 'the merged model';
   },
-  async onnx({ model, peft, out }) {
+  async onnx({ model, peft, out, dtypes }) {
     const isMergeable = activeAdapter(peft).method.capabilities.mergeable;
     const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // else its layers are part of the graph
     const maxTokens = Math.min(model.maxTokens, MOST_TOKENS);
-    const graph = await exportOnnx(source, { inputs: inputsOf(model) });
-    const distance = await checkOnnx(graph, source, { maxTokens });
+    const graphs = new Map<string, Uint8Array>();
+    const distances: string[] = [];
+    for (const dtype of dtypes) {
+      const files = await exportOnnxFiles(source, { inputs: inputsOf(model), dtype });
+      distances.push(shownDistance(dtype, await checkOnnx(files, source, { maxTokens, dtype })));
+      for (const [file, bytes] of files) graphs.set(file, bytes);
+    }
     const meant = { ...peft.model, ...meaningOf(activeAdapter(peft)) };
-    await saveOnnx('adapters' in source ? meant : source, graph, out, { maxTokens, resolvePackage: packageFolder });
-    const difference = distance === 0 ? 'the same as ours' : `within ${distance.toExponential(0)} of ours`;
-    return `the model as ONNX, its outputs ${difference},`;
+    await saveOnnx('adapters' in source ? meant : source, graphs, out, { maxTokens, resolvePackage: packageFolder });
+    return `the model as ONNX, ${distances.join(' and ')},`;
   },
 };
+
+/** How far the outputs of a graph are from those of the model. */
+function shownDistance(dtype: OnnxDtype, distance: number): string {
+  if (dtype === 'q8') return `in 8 bits its outputs ${(100 * distance).toPrecision(2)} % away from ours`;
+  return `its outputs ${distance === 0 ? 'the same as ours' : `within ${distance.toExponential(0)} of ours`}`;
+}
 
 /** What a graph knows of positions grows with them. */
 const MOST_TOKENS = 4096;
@@ -68,7 +92,16 @@ function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
   return ['inputIds', 'attentionMask', ...(tokenizer.encode('a').typeIds ? (['tokenTypeIds'] as const) : [])];
 }
 
-async function exportAdapter(adapter: string, { model: base, format, labels, out, force }: ExportFlags): Promise<void> {
+async function exportAdapter(
+  adapter: string,
+  { model: base, format, labels, dtype, out, force }: ExportFlags,
+): Promise<void> {
+  if (dtype !== 'fp32' && format !== 'onnx') {
+    throw new ConfigError(
+      `--dtype ${dtype} is for --format onnx; ${format} is written in float32: leave --dtype out`,
+      'dtype',
+    );
+  }
   checkOut({ out, ...(force && { force }) }, 'export');
   const { task_type: type } = await adapterConfig(await openFolder(adapter));
   const opened = await openSource(taskOf(type), adapter, {
@@ -79,7 +112,7 @@ async function exportAdapter(adapter: string, { model: base, format, labels, out
   });
   const loaded = opened.acting as PeftModel;
   const peft = labels === undefined ? loaded : labelled(loaded, labels.split(','));
-  const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out });
+  const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out, dtypes: DTYPES[dtype] });
   process.stderr.write(`wrote ${written} to ${out}\n`);
 }
 

@@ -54,6 +54,8 @@ export interface Model {
    * `[batch, width]` for feature extraction.
    */
   forward(scope: Scope, inputs: Tensors): Tensor;
+  /** How a causal language model reads tokens that follow others; exported graphs write texts by it. */
+  readonly withPast?: PastDecoding;
   /** The embeddings of tokens `[batch, tokens, width]` that `forward` pools, for feature extraction: transformers.js pools by itself. */
   tokenEmbeddings?(scope: Scope, inputs: Tensors): Tensor;
 }
@@ -69,6 +71,23 @@ export interface TiedModule {
 /** The modules that a method may act on: those with weights of their own before the others. */
 export function allSites({ sites, tied = [] }: Pick<Model, 'sites' | 'tied'>): readonly Site[] {
   return tied.length === 0 ? sites : [...sites, ...tied.map(({ site }) => site)];
+}
+
+/** How a language model reads tokens that follow others, of which it is given the keys and values alone. */
+export interface PastDecoding {
+  /** Layers that have keys and values. */
+  readonly layers: number;
+  /** Heads of keys in each of them; there are as many of values. */
+  readonly keyHeads: number;
+  /** Features of such a head. */
+  readonly headDim: number;
+  /**
+   * Inputs: `inputIds` and `positions`, int32 [batch, tokens]; `attentionMask`, float32 [batch, past + tokens]; of each layer
+   * `past_key_values.<layer>.key` and `.value`, [batch, keyHeads, past, headDim]. Padding may stand anywhere: positions and mask
+   * say what it is. Gives `logits` [batch, tokens, words], and as `present.<layer>.key` and `.value`, [batch, keyHeads,
+   * past + tokens, headDim], what the next tokens are to be given.
+   */
+  forward(scope: Scope, inputs: Tensors): Tensors;
 }
 
 /** A label for a text (or a number, for one class), for each of its tokens, the token that comes next, or an embedding of the text. */

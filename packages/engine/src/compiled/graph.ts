@@ -91,6 +91,7 @@ export class GraphBuilder {
   readonly #constants = new Map<string, GraphConstant>();
   readonly #constantsByContent = new Map<string, GraphConstant[]>();
   readonly #beforeReshape = new Map<string, Value>();
+  readonly #beforeTranspose = new Map<string, { readonly value: Value; readonly perm: readonly number[] }>();
   readonly #outputsBySignature = new Map<string, readonly string[]>();
   /** Names of what nodes compute, up to those that are outputs already. */
   readonly #computed = new Set<string>();
@@ -170,6 +171,17 @@ export class GraphBuilder {
     if (shape.length < 3 || last === 0) return this.#reshaped(x, shape);
     // A view again: elementwise operators and products take the matrix, the others make it whole from where it came.
     return { ...this.#reshaped(x, [sizeOf(shape) / last, last]), shape };
+  }
+
+  /** The same elements with the axes in another order. One that undoes another leaves what was there before. */
+  transpose(x: Value, perm: readonly number[]): Value {
+    const whole = this.whole(x);
+    const before = this.#beforeTranspose.get(whole.name);
+    if (before && perm.every((axis, place) => before.perm[axis] === place)) return before.value;
+    const shape = perm.map((axis) => x.shape[axis] ?? 1);
+    const made = this.node('Transpose', [whole], shape, { attributes: { perm } });
+    this.#beforeTranspose.set(made.name, { value: whole, perm });
+    return made;
   }
 
   /** `[.., features]` as a matrix `[rows, features]`. */

@@ -19,29 +19,87 @@ export interface ModelPort extends Pick<GraphPort, 'name' | 'dtype'> {
  * The graph as an ONNX model, written field by field (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Large constants
  * are copied once, into the file.
  */
-export function writeModel({ nodes, constants, inputs, outputs }: ModelGraph): Uint8Array {
-  const written = (write: (to: BinaryWriter) => void): Uint8Array => {
+export function writeModel(model: ModelGraph): Uint8Array {
+  return written(model, new Map());
+}
+
+/** A model without its weights, and the files that these are in, by name. */
+export interface ExternalModel {
+  readonly model: Uint8Array;
+  readonly data: ReadonlyMap<string, Uint8Array>;
+}
+
+/** Where a constant's bytes are. */
+interface Place {
+  readonly file: string;
+  readonly offset: number;
+}
+
+/** Constants of fewer bytes stay in the model, where ONNX Runtime looks for shapes. */
+const SMALL_BYTES = 1024;
+
+/** Offsets that a system maps into memory as they are. */
+const PAGE_BYTES = 4096;
+
+/**
+ * The same with the large constants in files beside it, named as transformers.js looks for them: `<file>_data`, `<file>_data_1`, ..
+ * @param maxBytes those of a file, unless one constant has more
+ */
+export function writeExternally(graph: ModelGraph, file: string, maxBytes: number): ExternalModel {
+  const places = new Map<string, Place>();
+  const parts: { readonly constant: GraphConstant; readonly offset: number }[][] = [[]];
+  let end = 0;
+  for (const constant of graph.constants) {
+    const { byteLength } = constant.data;
+    if (byteLength < SMALL_BYTES) continue;
+    if (end > 0 && end + byteLength > maxBytes) {
+      parts.push([]);
+      end = 0;
+    }
+    places.set(constant.name, { file: dataFile(file, parts.length - 1), offset: end });
+    parts.at(-1)?.push({ constant, offset: end });
+    end = Math.ceil((end + byteLength) / PAGE_BYTES) * PAGE_BYTES;
+  }
+  const data = parts.map((own, index) => {
+    const last = own.at(-1);
+    const bytes = new Uint8Array(last ? last.offset + last.constant.data.byteLength : 0);
+    for (const { constant, offset } of own) bytes.set(memoryOf(constant), offset);
+    return [dataFile(file, index), bytes] as const;
+  });
+  return { model: written(graph, places), data: new Map(data) };
+}
+
+function dataFile(file: string, index: number): string {
+  return `${file}_data${index === 0 ? '' : `_${index}`}`;
+}
+
+function written({ nodes, constants, inputs, outputs }: ModelGraph, places: ReadonlyMap<string, Place>): Uint8Array {
+  const part = (write: (to: BinaryWriter) => void): Uint8Array => {
     const to = new BinaryWriter();
     write(to);
     return to.finish();
   };
   const graph = [
-    written((to) => {
+    part((to) => {
       for (const node of nodes) message(to, 1, (body) => writeNode(body, node));
       text(to, 2, 'step');
     }),
-    ...constants.flatMap((constant) => sized(5, [written((to) => writeHead(to, constant)), memoryOf(constant)])),
-    written((to) => {
+    ...constants.flatMap((constant) => {
+      const place = places.get(constant.name);
+      const head = part((to) => writeHead(to, constant, place));
+      return sized(5, place ? [head] : [head, memoryOf(constant)]);
+    }),
+    part((to) => {
       for (const port of inputs) message(to, 11, (body) => writePort(body, port));
       for (const port of outputs) message(to, 12, (body) => writePort(body, port));
     }),
   ];
-  const head = written((to) => {
+  const head = part((to) => {
     int(to, 1, IR_VERSION);
     text(to, 2, 'peftjs');
   });
   const domains = new Set(['', ...nodes.map(({ domain }) => domain)]);
-  const opsets = written((to) => {
+  const opsets = part((to) => {
     for (const [domain, version] of OPSETS)
       if (domains.has(domain)) message(to, 8, (set) => writeOpset(set, domain, version));
   });
@@ -113,12 +171,26 @@ function writeAttribute(to: BinaryWriter, name: string, value: Attribute): void 
   }
 }
 
-/** A constant up to its numbers: these come last, as they are. */
-function writeHead(to: BinaryWriter, { name, dtype, shape, data }: GraphConstant): void {
+/** TensorProto.DataLocation. */
+const EXTERNAL = 1;
+
+/** A constant up to its numbers: these come last, as they are, or are in a file of their own. */
+function writeHead(to: BinaryWriter, { name, dtype, shape, data }: GraphConstant, place: Place | undefined): void {
   for (const dim of shape) int(to, 1, dim);
   int(to, 2, ELEMENT_NUMBERS[dtype]);
   text(to, 8, name);
-  to.tag(9, WireType.LengthDelimited).uint32(data.byteLength);
+  if (place === undefined) {
+    to.tag(9, WireType.LengthDelimited).uint32(data.byteLength);
+    return;
+  }
+  const entries = { location: place.file, offset: String(place.offset), length: String(data.byteLength) };
+  for (const [key, value] of Object.entries(entries)) {
+    message(to, 13, (entry) => {
+      text(entry, 1, key);
+      text(entry, 2, value);
+    });
+  }
+  int(to, 14, EXTERNAL);
 }
 
 function memoryOf({ data }: GraphConstant): Uint8Array {

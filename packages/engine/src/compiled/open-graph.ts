@@ -1,5 +1,5 @@
 import { EngineError } from '@peftjs/core/method';
-import { namedAxis, type Sizes, type Specs } from '../axes.js';
+import { namedAxes, type Sizes, type Specs } from '../axes.js';
 import { ELEMENT_NUMBERS } from './graph.js';
 import type { ConstantData, ElementType, GraphConstant, GraphNode } from './graph.js';
 import type { ModelPort } from './onnx.js';
@@ -140,8 +140,10 @@ export class OpenGraph {
   #source(name: string): Source {
     const all = Object.entries(this.#specs).flatMap(([key, { shape }]) =>
       shape.flatMap((axis, place) => {
-        const named = typeof axis === 'string' ? namedAxis(axis) : undefined;
-        return named?.name === name ? [{ key, axis: place, factor: named.factor, isRead: this.#inputs.has(key) }] : [];
+        const [named, ...others] = typeof axis === 'string' ? namedAxes(axis) : [];
+        return named?.name === name && others.length === 0
+          ? [{ key, axis: place, factor: named.factor, isRead: this.#inputs.has(key) }]
+          : [];
       }),
     );
     const rank = (isRead: boolean, factor: number): number => (isRead ? 0 : 1e9) + factor;

@@ -1,7 +1,7 @@
 /** A pure function as a graph: traced once, or, where it has named axes, at several sizes that are then merged. */
 import { EngineError } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
-import { axisNames, namedAxis, sizedSpecs, type Sizes, type Specs } from '../axes.js';
+import { axisNames, namedAxes, sizedSpecs, type Sizes, type Specs } from '../axes.js';
 import { checkFunction, checkSpecs } from '../checks.js';
 import { Digest } from './digest.js';
 import { shownAttributes } from './graph.js';
@@ -128,7 +128,10 @@ async function openTraces(tracing: Tracing, fn: PureFunction, specs: Specs, name
 function isTaken(specs: Specs): (size: number) => boolean {
   const axes = Object.values(specs).flatMap(({ shape }) => shape);
   const taken = new Set(axes);
-  const factors = [1, ...axes.flatMap((axis) => (typeof axis === 'string' ? namedAxis(axis).factor : []))];
+  const factors = [
+    1,
+    ...axes.flatMap((axis) => (typeof axis === 'string' ? namedAxes(axis).map(({ factor }) => factor) : [])),
+  ];
   return (size) => factors.some((factor) => taken.has(factor * size));
 }
 

@@ -16,6 +16,8 @@ export type OrtData = Exclude<ort.Tensor.DataType, string[]>;
 export interface OrtSession {
   readonly inputNames: readonly string[];
   readonly outputNames: readonly string[];
+  /** Names and shapes of the inputs; an axis without a size of its own has a name. */
+  readonly inputMetadata?: readonly { readonly name: string; readonly shape?: readonly (number | string)[] }[];
   run(feeds: Readonly<Record<string, OrtTensor>>): Promise<Readonly<Record<string, OrtTensor>>>;
   release(): Promise<void>;
 }

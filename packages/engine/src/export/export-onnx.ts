@@ -2,16 +2,21 @@ import type { Model, PeftModel } from '@peftjs/core';
 import {
   assertFullPrecision,
   EngineError,
+  isOfHead,
   specOf,
+  takesQuantized,
   type DType,
   type HostTensors,
+  type PastDecoding,
+  type Scope,
   type Tensors,
 } from '@peftjs/core/method';
 import {
   actingParts,
-  forward,
   frozenWeights,
+  peftScope,
   stepContext,
+  type Axis,
   type InputSpec,
   type PureFunction,
 } from '@peftjs/core/runtime';
@@ -19,9 +24,17 @@ import type { GraphNode } from '../compiled/graph.js';
 import { standardTable } from '../compiled/kernels/table.js';
 import { ELEMENT_NUMBERS } from '../compiled/graph.js';
 import { NotOpen } from '../compiled/open-graph.js';
-import { writeModel } from '../compiled/onnx.js';
+import { writeExternally, writeModel, type ModelGraph } from '../compiled/onnx.js';
 import { prepare } from '../compiled/prepare.js';
 import type { RunGraph } from '../compiled/merge.js';
+import { quantizedGraph } from './quantize.js';
+
+/** Names of the open axes, as exporters of transformers have them: transformers.js makes an empty past by the first. */
+const AXES = ['batch_size', 'sequence_length'];
+const PAST = 'past_sequence_length';
+
+/** What the positions of tokens are called that follow others. */
+export const POSITIONS = 'position_ids';
 
 /** What a text model may read, [batch, tokens], and what transformers calls it. */
 export const TEXT_INPUTS = {
@@ -33,17 +46,36 @@ export const TEXT_INPUTS = {
 /** An input of a text model. */
 export type TextInput = keyof typeof TEXT_INPUTS;
 
+/** What the weights of a file are: float32, or those of frozen linear modules and embeddings in 8 bits. */
+export type OnnxDtype = 'fp32' | 'q8';
+
 /** How a model is exported. */
 export interface OnnxOptions {
   /** What the graph takes, as far as the model reads it. Default: ids, mask and token types. */
   readonly inputs?: readonly TextInput[];
+  /** Default 'fp32'. With 'q8' the file is a quarter of the size, and for ONNX Runtime alone; its outputs are rounded ones. */
+  readonly dtype?: OnnxDtype;
 }
+
+/** How a model is exported into several files. */
+export interface OnnxFilesOptions extends OnnxOptions {
+  /** Bytes of a file, at most: of a larger model the weights go into files beside it. Default: what an ONNX file can hold, 2 GB. */
+  readonly maxFileBytes?: number;
+}
+
+/** ONNX files by name: a graph and, where its weights are not in it, the files that they are in. */
+export type OnnxFiles = ReadonlyMap<string, Uint8Array>;
+
+/** Where transformers.js looks for a graph. */
+const FILES: Readonly<Record<OnnxDtype, string>> = { fp32: 'model.onnx', q8: 'model_quantized.onnx' };
 
 /**
  * A text model with its adapters as an ONNX file: inputs `input_ids`, `attention_mask` and `token_type_ids` int64 [batch, tokens] of
  * any size, as far as the model reads them, output `logits` float32; of a model for embeddings `last_hidden_state` [batch, tokens, width],
- * which transformers.js pools. It has operators of the ONNX standard alone (opset 20) and all weights in float32. What is merged is in
- * the weights; other adapters come as nodes of their own.
+ * which transformers.js pools. A causal language model takes `position_ids` and the keys and values of the tokens before,
+ * `past_key_values.<layer>.key` and `.value` [batch, heads, past, size], which may be empty, and its mask is of these tokens too; it
+ * gives `present.<layer>.key` and `.value` for the next call. In float32 the file has operators of the ONNX standard alone (opset 20).
+ * What is merged is in the weights; other adapters come as nodes of their own.
  *
  * @param source a model with adapters, of which the active ones act, or a plain one, e.g. a merged one.
  * @throws UnsupportedError when weights are held in 8 bits: see `fullPrecision`.
@@ -51,37 +83,100 @@ export interface OnnxOptions {
  * @example
  * const bytes = await exportOnnx(mergeAndUnload(peft));
  */
-export async function exportOnnx(
+export async function exportOnnx(source: PeftModel | Model, options: OnnxOptions = {}): Promise<Uint8Array> {
+  return oneFile(await modelGraph(source, options));
+}
+
+/** @throws EngineError when it would exceed what a file can hold. */
+function oneFile(graph: ModelGraph): Uint8Array {
+  const bytes = storedBytes(graph);
+  if (bytes <= LARGEST_FILE) return writeModel(graph);
+  throw new EngineError(
+    `an ONNX file holds at most 2 GB, and these weights have ${(bytes / 2 ** 30).toFixed(1)} GB; take exportOnnxFiles, which writes several files`,
+    'weights',
+  );
+}
+
+/**
+ * The same as files of the names by which transformers.js finds them, `model.onnx` or `model_quantized.onnx`: for `saveOnnx`, and for
+ * models of more than 2 GB, whose weights go into `model.onnx_data`, `model.onnx_data_1`, ..
+ *
+ * @throws UnsupportedError and EngineError as `exportOnnx`, but for the size.
+ * @example
+ * const files = [await exportOnnxFiles(merged), await exportOnnxFiles(merged, { dtype: 'q8' })];
+ * await saveOnnx(merged, new Map(files.flatMap((each) => [...each])), 'for-the-web', { maxTokens });
+ */
+export async function exportOnnxFiles(
   source: PeftModel | Model,
-  { inputs = Object.keys(TEXT_INPUTS) as TextInput[] }: OnnxOptions = {},
-): Promise<Uint8Array> {
+  { maxFileBytes = LARGEST_FILE, ...options }: OnnxFilesOptions = {},
+): Promise<OnnxFiles> {
+  const file = FILES[options.dtype ?? 'fp32'];
+  const graph = await modelGraph(source, options);
+  if (storedBytes(graph) <= maxFileBytes) return new Map([[file, writeModel(graph)]]);
+  const { model, data } = writeExternally(graph, file, maxFileBytes);
+  return new Map([[file, model], ...data]);
+}
+
+async function modelGraph(
+  source: PeftModel | Model,
+  { inputs = Object.keys(TEXT_INPUTS) as TextInput[], dtype = 'fp32' }: OnnxOptions,
+): Promise<ModelGraph> {
   assertFullPrecision('adapters' in source ? source.model : source);
+  const { model } = actingParts(source);
   const taken = Object.fromEntries(inputs.map((input) => [input, TEXT_INPUTS[input]]));
-  return exportFunction({ ...inference(source), inputs: taken });
+  const { weights, fn } = inference(source);
+  const graph = await functionGraph({
+    fn,
+    weights,
+    inputs: { ...taken, ...(model.withPast && pastInputs(model.withPast)) },
+  });
+  return dtype === 'fp32' ? graph : quantizedGraph(graph, roundable(model, weights));
+}
+
+/** The weights that take little harm from 8 bits: those of frozen linear modules and embeddings, not of a head that is trained. */
+function roundable(model: Model, weights: HostTensors): HostTensors {
+  const own = model.sites.filter(
+    (site) => site.kind === 'embedding' || (takesQuantized(site) && !isOfHead(model, site.path)),
+  );
+  const names = new Set(own.map(({ path }) => `${path}.weight`));
+  return Object.fromEntries(Object.entries(weights).filter(([name]) => names.has(name)));
+}
+
+function storedBytes({ constants }: ModelGraph): number {
+  return constants.reduce((sum, { data }) => sum + data.byteLength, 0);
+}
+
+/** What a graph that writes texts takes besides ids. */
+function pastInputs({ layers, keyHeads, headDim }: PastDecoding): Record<string, OpenInput> {
+  const shape = ['batch_size', keyHeads, PAST, headDim];
+  const names = Array.from({ length: layers }, (_, layer) =>
+    ['key', 'value'].map((kind) => `past_key_values.${layer}.${kind}`),
+  );
+  return {
+    attentionMask: { ...TEXT_INPUTS.attentionMask, shape: ['batch_size', `${PAST} + sequence_length`] },
+    positions: { name: POSITIONS, dtype: 'int32' },
+    ...Object.fromEntries(names.flat().map((name) => [name, { name, dtype: 'float32', shape, isFloat: true }])),
+  };
 }
 
 /** The model's outputs as a pure function of its inputs and all that it holds. */
 function inference(source: PeftModel | Model): { fn: PureFunction; weights: HostTensors } {
   const { model, layers, values } = actingParts(source);
-  const { tokenEmbeddings, forward: own } = model;
-  const whole = { ...model, forward: tokenEmbeddings ?? own, lookups: [] }; // the tables are part of the graph
-  const frozen = frozenWeights(whole, layers);
+  const frozen = frozenWeights({ ...model, lookups: [] }, layers); // the tables are part of the graph
   const adapter = Object.fromEntries(Object.entries(values).map(([name, value]) => [`${ADAPTER}${name}`, value]));
   const context = stepContext({}, Object.keys(layers).length, false);
-  const fn: PureFunction = (all) => ({
-    [tokenEmbeddings ? TOKEN_EMBEDDINGS : LOGITS]: forward(
-      whole,
-      layers,
-      { inputs: all, frozen: all, adapter: ofAdapter(all) },
-      context,
-    ),
-  });
+  const outputs = outputsOf(model);
+  const fn: PureFunction = (all) =>
+    outputs(peftScope(layers, { inputs: all, frozen: all, adapter: ofAdapter(all) }, context), all);
   return { fn, weights: { ...frozen, ...adapter } };
 }
 
-/** What the output is called, as exporters of transformers name it: that of a head, or of a network without one. */
-const LOGITS = 'logits';
-const TOKEN_EMBEDDINGS = 'last_hidden_state';
+/** What a graph gives, as exporters of transformers name it: what a head says, or what a network without one does. */
+function outputsOf({ withPast, tokenEmbeddings, forward }: Model): (scope: Scope, inputs: Tensors) => Tensors {
+  if (withPast) return (...pass) => withPast.forward(...pass);
+  if (tokenEmbeddings) return (...pass) => ({ last_hidden_state: tokenEmbeddings(...pass) });
+  return (...pass) => ({ logits: forward(...pass) });
+}
 
 /** Before the names of an adapter's tensors: a module trained whole has one of the same name as the weight that it replaces. */
 const ADAPTER = 'adapter:';
@@ -94,33 +189,37 @@ function ofAdapter(all: Tensors): Tensors {
 /** A pure function of batches of any size, and what else it reads. */
 export interface OpenFunction {
   readonly fn: PureFunction;
-  /** The inputs [batch, tokens] that may be read, by the names that the function has for them. */
+  /** The inputs that may be read, by the names that the function has for them. */
   readonly inputs: Readonly<Record<string, OpenInput>>;
   /** The tensors that are the same in every run: they are stored in the file. */
   readonly weights: HostTensors;
 }
 
 interface OpenInput {
-  /** What the graph calls it. It takes int64 there. */
+  /** What the graph calls it. */
   readonly name: string;
   /** What the function reads. */
   readonly dtype: DType;
+  /** Default: [batch, tokens]. */
+  readonly shape?: readonly Axis[];
+  /** Whether the graph takes what the function reads. Default: it takes int64. */
+  readonly isFloat?: boolean;
 }
-
-/** Names of the open axes, as exporters of transformers have them. */
-const AXES = ['batch_size', 'sequence_length'];
 
 /** What protobuf, and with it an ONNX file, can hold. */
 const LARGEST_FILE = 2 ** 31 - 1;
 
 /**
- * The function as an ONNX file with inputs [batch, tokens] of any size.
+ * The function as an ONNX file with inputs of any size.
  * @throws EngineError when a step of it cannot be written for any size, naming it, or the file would exceed 2 GB.
  */
-export async function exportFunction({ fn, inputs, weights }: OpenFunction): Promise<Uint8Array> {
-  checkSize(weights);
+export async function exportFunction(open: OpenFunction): Promise<Uint8Array> {
+  return oneFile(await functionGraph(open));
+}
+
+async function functionGraph({ fn, inputs, weights }: OpenFunction): Promise<ModelGraph> {
   const specs: Record<string, InputSpec> = {};
-  for (const [key, { dtype }] of Object.entries(inputs)) specs[key] = { dtype, shape: AXES };
+  for (const [key, { dtype, shape = AXES }] of Object.entries(inputs)) specs[key] = { dtype, shape };
   for (const [key, tensor] of Object.entries(weights)) specs[key] = specOf(tensor);
   const graph = await openGraph(fn, specs);
   const taken = graph.inputs.flatMap(({ key, name }) => (inputs[key] ? [{ ...inputs[key], value: name }] : []));
@@ -129,13 +228,16 @@ export async function exportFunction({ fn, inputs, weights }: OpenFunction): Pro
     weights[key] ? [{ key, value: name, tensor: weights[key] }] : [],
   );
   const renamed = new Map([
+    ...taken.flatMap(({ name, value, isFloat }) => (isFloat ? [[value, name] as const] : [])),
     ...stored.map(({ key, value }) => [value, key] as const),
     ...graph.outputs.map(({ key, name }) => [name, key] as const),
   ]);
   const nameOf = (name: string): string => renamed.get(name) ?? name;
-  return writeModel({
+  return {
     nodes: [
-      ...taken.map(({ name, dtype, value }) => cast(name, value, ELEMENT_NUMBERS[dtype])),
+      ...taken.flatMap(({ name, dtype, value, isFloat }) =>
+        isFloat ? [] : [cast(name, value, ELEMENT_NUMBERS[dtype])],
+      ),
       ...graph.nodes.map((node) => ({
         ...node,
         inputs: node.inputs.map(nameOf),
@@ -143,9 +245,9 @@ export async function exportFunction({ fn, inputs, weights }: OpenFunction): Pro
       })),
     ],
     constants: [...stored.map(({ key, tensor }) => ({ ...tensor, name: key })), ...graph.constants],
-    inputs: taken.map(({ name }) => ({ name, dtype: 'int64', shape: AXES })),
+    inputs: taken.map(({ name, dtype, shape = AXES, isFloat }) => ({ name, dtype: isFloat ? dtype : 'int64', shape })),
     outputs: graph.outputs.map((port) => ({ ...port, name: port.key })),
-  });
+  };
 }
 
 async function openGraph(fn: PureFunction, specs: Record<string, InputSpec>): Promise<RunGraph> {
@@ -161,13 +263,4 @@ async function openGraph(fn: PureFunction, specs: Record<string, InputSpec>): Pr
 
 function cast(from: string, to: string, type: number): GraphNode {
   return { op: 'Cast', domain: '', inputs: [from], outputs: [to], attributes: { to: type } };
-}
-
-function checkSize(weights: HostTensors): void {
-  const bytes = Object.values(weights).reduce((sum, { data }) => sum + data.byteLength, 0);
-  if (bytes <= LARGEST_FILE) return;
-  throw new EngineError(
-    `an ONNX file holds at most 2 GB, and these weights have ${(bytes / 2 ** 30).toFixed(1)} GB; export the merged folder instead`,
-    'weights',
-  );
 }

@@ -61,7 +61,7 @@ const FINAL_NORM = 'transformer.ln_f';
 
 /** The network of a configuration for a task. */
 function gpt2(config: Gpt2Config, task: Task): Architecture {
-  const { nEmbd, nLayer, vocabSize, tieWordEmbeddings } = config;
+  const { nEmbd, nHead, nLayer, vocabSize, tieWordEmbeddings } = config;
   return decoder(
     network(config),
     {
@@ -69,7 +69,8 @@ function gpt2(config: Gpt2Config, task: Task): Architecture {
       last: (...pass) => lastTokenHidden(config, ...pass),
       every: (...pass) => everyHidden(config, ...pass),
       layers: nLayer,
-      keyWidth: nEmbd,
+      keyHeads: nHead,
+      headDim: nEmbd / nHead,
       ofTokens: 'classifier',
       table: WORDS,
       words: vocabSize,

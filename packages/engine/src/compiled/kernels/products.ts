@@ -5,7 +5,6 @@ import type { GraphBuilder, Value } from '../graph.js';
 import { activate, clip } from './elementwise.js';
 import { indices } from './kernel.js';
 import type { Binary, KernelTable } from './kernel.js';
-import { transposed } from './shape.js';
 
 /** Matrix products. */
 export const products: KernelTable = {
@@ -23,7 +22,7 @@ function matMul(g: GraphBuilder, a: Value, b: Value): Value {
 /** The last two axes exchanged. ONNX Runtime folds the node into the product that reads it. */
 function swapped(g: GraphBuilder, x: Value): Value {
   const rank = x.shape.length;
-  return transposed(g, x, [...indices(rank - 2), rank - 1, rank - 2]);
+  return g.transpose(x, [...indices(rank - 2), rank - 1, rank - 2]);
 }
 
 interface FusedMatMulInputs extends Binary {

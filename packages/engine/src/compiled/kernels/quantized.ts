@@ -9,13 +9,12 @@
  */
 import type { GraphBuilder, Value } from '../graph.js';
 import type { KernelTable } from './kernel.js';
-import { transposed } from './shape.js';
 
 /** Kernels that take a weight in 8 bits; no other does. */
 export const quantized: KernelTable = {
   PeftInt8MatMul: (g, { x, values, scale }: QuantizedInputs<'x'>) => integerProduct(g, x, values, scale),
   PeftInt8MatMulGrad: (g, { dy, values, scale }: QuantizedInputs<'dy'>) =>
-    integerProduct(g, g.zip('Mul', dy, scale), transposed(g, values, [1, 0]), g.scalar(1)),
+    integerProduct(g, g.zip('Mul', dy, scale), g.transpose(values, [1, 0]), g.scalar(1)),
   PeftDequantize: (g, { values, scale }: QuantizedInputs<never>) => g.zip('Mul', signed(g, values), scale),
 };
 

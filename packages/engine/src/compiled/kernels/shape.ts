@@ -34,7 +34,7 @@ export const shape: KernelTable = {
     g.reshape(x, tf.util.inferFromImplicitShape(at.shape, tf.util.sizeFromShape([...x.shape]))),
   ExpandDims: (g, { input }: { readonly input: Value }, { dim }: ExpandDimsAttrs) =>
     g.reshape(input, input.shape.toSpliced(positive(dim, input.shape.length + 1), 0, 1)),
-  Transpose: (g, { x }: Unary, { perm }: TransposeAttrs) => transposed(g, x, perm),
+  Transpose: (g, { x }: Unary, { perm }: TransposeAttrs) => g.transpose(x, perm),
   Tile: tile,
 
   // parts
@@ -54,12 +54,6 @@ export const shape: KernelTable = {
   ScatterNd: scatterNd,
   UnsortedSegmentSum: segmentSum,
 };
-
-/** `x` with its axes in another order. */
-export function transposed(g: GraphBuilder, x: Value, perm: readonly number[]): Value {
-  const shape = perm.map((axis) => x.shape[axis] ?? 1);
-  return g.node('Transpose', [x], shape, { attributes: { perm } });
-}
 
 /** A repetition of axes of length 1 is a broadcast and costs nothing. */
 function tile(g: GraphBuilder, { x }: Unary, { reps }: TileAttrs): Value {
