@@ -25,9 +25,10 @@ import type { SourceFiles } from './checkpoint.js';
 import { joined, modelFolder } from './folder.js';
 import { encodeJson, field, parseJson } from './json.js';
 import { locate, type SourceOptions } from './source.js';
+import { modesOf, type PoolingMode } from './pooling.js';
 import type { PretrainedModel } from './pretrained.js';
 import { architectureFor } from './transformers/bare.js';
-import { embeddingFiles } from './transformers/sentence-transformers.js';
+import { embeddingFiles, PROMPTS_FILE, type Prompts } from './transformers/sentence-transformers.js';
 import { CONFIG_FILE, type ConfigFile, type ModelType } from './transformers/config.js';
 import { GENERATION_CONFIG_FILE } from './transformers/tokenizer.js';
 import { WEIGHTS_FILE } from './transformers/weights.js';
@@ -63,11 +64,13 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
 }
 
 /** What sentence-transformers reads of a model for embeddings; nothing of others. */
-function sentenceFiles(model: Model & Partial<Pick<PretrainedModel, 'pooling'>>): Map<string, Uint8Array> {
-  const { pooling, sites, maxTokens = Infinity } = model;
+function sentenceFiles(
+  model: Model & Partial<Pick<PretrainedModel, 'pooling' | keyof Prompts>>,
+): Map<string, Uint8Array> {
+  const { pooling, includePrompt = true, sites, weights, maxTokens = Infinity } = model;
   if (!pooling) return new Map();
   const width = sites.findLast(({ kind }) => kind === 'layerNorm')?.outFeatures ?? 0;
-  return embeddingFiles(pooling, { width, maxTokens });
+  return embeddingFiles({ ...pooling, includePrompt, width, maxTokens, weights });
 }
 
 type Transformers = NonNullable<SourceFiles['transformers']>;
@@ -166,6 +169,7 @@ const CLASSIFIER_TYPE = 'bert';
  *
  * @param graph what `exportOnnx` of @peftjs/engine gives, in float32; or the files of `exportOnnxFiles`, of one dtype or of several
  * @throws ConfigError for labels that are not as many as the outputs.
+ * @throws UnsupportedError for embeddings that transformers.js cannot make: see `Pooling`.
  * @throws CheckpointError when the files that the model came from are gone, or nothing can be written.
  * @example
  * const { maxTokens } = model;
@@ -178,6 +182,7 @@ export async function saveOnnx(
   options: OnnxFolderOptions,
 ): Promise<void> {
   const { storage = diskStorage(), maxTokens } = options;
+  refuseUnpooled(model);
   const source = await readSource(model, options);
   const graphs = graph instanceof Uint8Array ? new Map([[GRAPH_FILE, graph]]) : graph;
   const written = settings(source, described(model, options.labels), [...graphs.keys()]);
@@ -190,6 +195,20 @@ export async function saveOnnx(
       ([file, bytes]) => ({ path: joined(folder, file), bytes }),
     ),
   });
+}
+
+/** How transformers.js can pool the tokens that a graph gives. */
+const POOLED_THERE: readonly unknown[] = ['mean', 'cls'] satisfies PoolingMode[];
+
+/** @throws UnsupportedError for a model whose embeddings transformers.js cannot make of those of its tokens. */
+function refuseUnpooled({ name, pooling: own }: Model & Partial<Pick<PretrainedModel, 'pooling'>>): void {
+  const { pooling, modules = [] } = own ?? { pooling: 'mean' };
+  const odd = modules[0]?.kind ?? (POOLED_THERE.includes(pooling) ? undefined : modesOf(pooling).join(' and '));
+  if (odd === undefined) return;
+  throw new UnsupportedError(
+    `'${name}' embeds with ${odd}, which transformers.js does not compute after its graph; export the merged folder`,
+    'pooling',
+  );
 }
 
 /** @param graphs the names of the graphs and of the files with their weights */
@@ -270,13 +289,13 @@ export interface ExportOptions extends SourceOptions {
  * @throws HubError when the model is of the hub, which cannot be reached.
  */
 async function readSource(
-  model: Pick<Model, 'name' | 'sites' | 'tied'>,
+  model: Pick<Model, 'name' | 'sites' | 'task' | 'tied'>,
   { source = model.name, sourceStorage, storage: _, ...options }: ExportOptions,
 ): Promise<SourceFiles> {
   const from = sourceStorage ? { ...options, storage: sourceStorage } : options;
   const { path, format, storage } = await locate(source, from);
   const folder = modelFolder(path, storage);
-  if (format.files) return untied(await format.files(folder, model), model);
+  if (format.files) return ofTask(untied(await format.files(folder, model), model), model.task);
   throw new CheckpointError(`${path}: models of ${format.name} cannot be exported`, path);
 }
 
@@ -286,6 +305,12 @@ function untied(files: SourceFiles, { tied }: Pick<Model, 'tied'>): SourceFiles 
   if (!transformers || tied?.length !== 0) return files;
   const settings = { ...settingsOf(transformers.config), tie_word_embeddings: false };
   return { ...files, transformers: { ...transformers, config: { ...transformers.config, settings } } };
+}
+
+/** Without the prompts, where a model embeds nothing. */
+function ofTask(files: SourceFiles, task: Model['task']): SourceFiles {
+  if (task === 'feature-extraction') return files;
+  return { ...files, tokenizer: new Map([...files.tokenizer].filter(([file]) => file !== PROMPTS_FILE)) };
 }
 
 /** The settings of a config.json. @throws CheckpointError when it holds something else. */

@@ -1,6 +1,7 @@
 export { fromPretrained, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
 export type { WeightDtype } from './checkpoint.js';
-export type { Pooling, PoolingMode } from './pooling.js';
+export type { EmbeddingModule, Pooling, PoolingMode } from './pooling.js';
+export type { Prompts } from './transformers/sentence-transformers.js';
 export { generate, generateChat, generateText, openGenerator, type TextGenerator } from './generation/generate.js';
 export type { Generated, GenerateOptions, WrittenToken } from './generation/options.js';
 export type { GenerateChatOptions, GenerateTextOptions } from './generation/text.js';

@@ -1,46 +1,157 @@
 /**
- * Embeddings of texts from those of their tokens, as sentence-transformers makes them (Reimers and Gurevych, 2019):
+ * Embeddings of texts from those of their tokens x_1 .. x_n, as sentence-transformers makes them (Reimers and Gurevych, 2019):
  *
- *   mean   the mean over a text's tokens
- *   cls    its first token
+ *   mean                   sum x_i / n
+ *   cls                    x_1
+ *   max                    the largest of each feature
+ *   mean_sqrt_len_tokens   sum x_i / sqrt(n)
+ *   weightedmean           sum i x_i / sum i
+ *   lasttoken              x_n
  *
- * and, where they are normalised, v / max(|v|, 1e-12).
+ * or several of them side by side; then its modules `Dense`, f(x W + b), `LayerNorm` and `Normalize`, v / max(|v|, 1e-12).
  */
 import { ConfigError, type Scope, type Tensors } from '@peftjs/core/method';
-import { l2Normalize } from '@peftjs/core/nn';
+import { gelu, l2Normalize, layerNorm, linear, silu } from '@peftjs/core/nn';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, type Features } from './architecture.js';
 import { shown } from './json.js';
-import { firstToken, onlyToken, tokenMean } from './reading.js';
+import { firstToken, lastToken, onlyToken, tokenMean } from './reading.js';
 
-/** What an embedding of a text is made of its tokens': their mean, or the first one. */
-export type PoolingMode = 'mean' | 'cls';
+/** What an embedding of a text is made of its tokens'. */
+export type PoolingMode = 'mean' | 'cls' | 'max' | 'mean_sqrt_len_tokens' | 'weightedmean' | 'lasttoken';
+
+/** The modes in the order in which sentence-transformers puts them side by side where its files have a switch for each. */
+export const POOLING_MODES: readonly PoolingMode[] = [
+  'cls',
+  'max',
+  'mean',
+  'mean_sqrt_len_tokens',
+  'weightedmean',
+  'lasttoken',
+];
 
 /** How tokens become one embedding. */
 export interface Pooling {
-  readonly pooling: PoolingMode;
+  /** One mode, or several whose embeddings stand side by side. */
+  readonly pooling: PoolingMode | readonly PoolingMode[];
   /** Whether embeddings have length 1. */
   readonly normalize: boolean;
+  /** What comes after the pooling and before `normalize`, in order. */
+  readonly modules?: readonly EmbeddingModule[];
 }
 
-const MODES: readonly unknown[] = ['mean', 'cls'] satisfies PoolingMode[];
+/**
+ * A module of sentence-transformers after the pooling. Its weights are among the model's, by its `path`: `<path>.linear.weight` [in, out]
+ * and `.bias`, `<path>.residual.weight` [in, out], `<path>.norm.weight` and `.bias` [features]. They are frozen, as they are for PEFT.
+ */
+export type EmbeddingModule =
+  | {
+      readonly kind: 'Dense';
+      readonly path: string;
+      readonly inFeatures: number;
+      readonly outFeatures: number;
+      readonly bias: boolean;
+      /** A class of torch.nn, e.g. `Tanh`. */
+      readonly activation: string;
+      /** Whether the input is added to what comes out. */
+      readonly residual: boolean;
+    }
+  | { readonly kind: 'LayerNorm'; readonly path: string; readonly features: number }
+  | { readonly kind: 'Normalize' };
+
+/** The activations of a Dense module, by their class in torch.nn, with torch's settings. */
+export const ACTIVATIONS: Readonly<Record<string, (x: Tensor) => Tensor>> = {
+  ELU: (x) => tf.elu(x),
+  GELU: gelu,
+  Identity: (x) => x,
+  LeakyReLU: (x) => tf.leakyRelu(x, 0.01),
+  ReLU: (x) => tf.relu(x),
+  ReLU6: (x) => tf.relu6(x),
+  SELU: (x) => tf.selu(x),
+  SiLU: silu,
+  Sigmoid: (x) => tf.sigmoid(x),
+  Softplus: (x) => tf.softplus(x),
+  Tanh: (x) => tf.tanh(x),
+};
+
+/** The modes of a pooling. */
+export function modesOf(pooling: Pooling['pooling']): readonly PoolingMode[] {
+  return typeof pooling === 'string' ? [pooling] : pooling;
+}
 
 /** What is asked for laid over what a model's folder says; without either the mean, as it is. @throws ConfigError for an unknown one. */
-export function poolingOf(asked: Partial<Record<keyof Pooling, unknown>>, own: Partial<Pooling> = {}): Pooling {
+export function poolingOf(
+  asked: Partial<Record<'pooling' | 'normalize', unknown>>,
+  own: Partial<Pooling> = {},
+): Pooling {
   const { pooling = own.pooling ?? 'mean', normalize = own.normalize ?? false } = asked;
-  if (!MODES.includes(pooling)) {
-    throw new ConfigError(`option 'pooling' is ${shown(pooling)}; expected one of ${MODES.join(', ')}`, 'pooling');
+  const modes: readonly unknown[] = Array.isArray(pooling) ? pooling : [pooling];
+  const isKnown = modes.length > 0 && modes.every((mode) => (POOLING_MODES as readonly unknown[]).includes(mode));
+  if (!isKnown) {
+    throw new ConfigError(
+      `option 'pooling' is ${shown(pooling)}; expected one of ${POOLING_MODES.join(', ')}, or a list of them`,
+      'pooling',
+    );
   }
   if (typeof normalize !== 'boolean') {
     throw new ConfigError(`option 'normalize' is ${shown(normalize)}; expected true or false`, 'normalize');
   }
-  return { pooling: pooling as PoolingMode, normalize };
+  const { modules = [] } = own;
+  if (modules.length > 0 && modes.length !== modesOf(own.pooling ?? 'mean').length) {
+    throw new ConfigError(
+      `option 'pooling' has ${modes.length} modes; the model's modules after it read ${modesOf(own.pooling ?? 'mean').length}`,
+      'pooling',
+    );
+  }
+  const only = modes.length === 1 ? modes[0] : modes;
+  return { pooling: only as Pooling['pooling'], normalize, ...(modules.length > 0 && { modules }) };
 }
 
-/** Pools tokens [batch, tokens, width], by `attentionMask`, to [batch, width]. */
-export function pooled(tokens: Features, { pooling, normalize }: Pooling): Features {
+/** Pools tokens [batch, tokens, width], by `attentionMask`, to [batch, features]. */
+export function pooled(tokens: Features, { pooling, normalize, modules = [] }: Pooling): Features {
   return (scope: Scope, inputs: Tensors) => {
     const x = tokens(scope, inputs);
-    const text = pooling === 'cls' ? onlyToken(firstToken(x)) : tokenMean(x, batchInput(inputs, 'attentionMask'));
-    return normalize ? l2Normalize(text) : text;
+    const mask = batchInput(inputs, 'attentionMask');
+    const [first, ...others] = modesOf(pooling).map((mode) => POOLED[mode](x, mask)) as [Tensor, ...Tensor[]];
+    const text = others.length === 0 ? first : tf.concat([first, ...others], 1); // [batch, modes * width]
+    const out = modules.reduce((now, module) => applied(module, scope, now), text);
+    return normalize ? l2Normalize(out) : out;
   };
 }
+
+/** x [batch, tokens, width], mask [batch, tokens] of 1 and 0 -> [batch, width] */
+const POOLED: Readonly<Record<PoolingMode, (x: Tensor, mask: Tensor) => Tensor>> = {
+  cls: (x) => onlyToken(firstToken(x)),
+  lasttoken: (x, mask) => onlyToken(lastToken(mask).read(x)),
+  max: (x, mask) => tf.max(tf.add(x, tf.mul(tf.expandDims(tf.sub(mask, 1), 2), ABSENT)), 1),
+  mean: tokenMean,
+  mean_sqrt_len_tokens: (x, mask) => tf.mul(tokenMean(x, mask), tf.sqrt(tf.sum(mask, 1, true))),
+  weightedmean(x, mask) {
+    const places = tf.range(1, (mask.shape[1] as number) + 1, 1, 'float32'); // [tokens]
+    const weights = tf.mul(mask, places);
+    const shares = tf.div(weights, tf.maximum(tf.sum(weights, 1, true), 1));
+    return onlyToken(tf.matMul(tf.expandDims(shares, 1), x)); // [B, 1, S] x [B, S, H]
+  },
+};
+
+/** Added to what is padding, far below any feature. */
+const ABSENT = 1e30;
+
+/** text [batch, in] -> [batch, out] */
+function applied(module: EmbeddingModule, scope: Scope, text: Tensor): Tensor {
+  if (module.kind === 'Normalize') return l2Normalize(text);
+  const weight = (name: string): Tensor => scope.weight(`${module.path}.${name}`);
+  if (module.kind === 'LayerNorm') return layerNorm(text, weight('norm.weight'), weight('norm.bias'), TORCH_EPSILON);
+  const { activation, bias, residual, inFeatures, outFeatures } = module;
+  const activate = ACTIVATIONS[activation] as (x: Tensor) => Tensor;
+  const out = activate(linear(text, weight('linear.weight'), bias ? weight('linear.bias') : undefined));
+  if (!residual) return out;
+  return tf.add(
+    out,
+    inFeatures === outFeatures ? text : tf.matMul(text as tf.Tensor2D, weight('residual.weight') as tf.Tensor2D),
+  );
+}
+
+/** torch's for a LayerNorm. */
+const TORCH_EPSILON = 1e-5;

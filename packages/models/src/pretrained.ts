@@ -22,12 +22,13 @@ import { modelFingerprint } from './fingerprint.js';
 import { freeMemory, modelFolder, type LoadProgress } from './folder.js';
 import { shown } from './json.js';
 import { parsedDtype, type Checkpoint, type WeightDtype } from './checkpoint.js';
-import { pooled, poolingOf, type Pooling, type PoolingMode } from './pooling.js';
+import { modesOf, pooled, poolingOf, type Pooling, type PoolingMode } from './pooling.js';
+import type { Prompts } from './transformers/sentence-transformers.js';
 import { locate, type SourceOptions } from './source.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** A pretrained network with a head for a task, and the tokenizer that belongs to it. */
-export interface PretrainedModel extends Model {
+export interface PretrainedModel extends Model, Prompts {
   readonly task: Task;
   readonly tokenizer: Tokenizer;
   /** Longest sequence the network reads. */
@@ -65,8 +66,8 @@ export interface PretrainedOptions extends SourceOptions {
   readonly labels?: readonly string[];
   /** What the outputs of a classifier of texts mean. Default: what the checkpoint says of as many outputs; see `Model.problemType`. */
   readonly problemType?: ProblemType;
-  /** For 'feature-extraction': what an embedding is made of. Default: what a folder of sentence-transformers says, else 'mean'. */
-  readonly pooling?: PoolingMode;
+  /** For 'feature-extraction': what an embedding is made of; of several modes the embeddings stand side by side. Default: what a folder of sentence-transformers says, else 'mean'. */
+  readonly pooling?: PoolingMode | readonly PoolingMode[];
   /** For 'feature-extraction': whether embeddings have length 1. Default: what a folder of sentence-transformers says, else false. */
   readonly normalize?: boolean;
   /** Called as weights are read. */
@@ -124,6 +125,7 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
   const headed = (own: PretrainedOptions): PretrainedModel => ({
     ...withHead(checkpoint, parsedTask(own), { name: source, fingerprint }),
     ...(pooling && embedding(architecture.head, pooling)),
+    ...(checkpoint.embedding && promptsOf(checkpoint.embedding)),
     withLabels,
     ...(dtype !== 'fp32' && { fullPrecision: () => fromPretrained(source, { ...own, dtype: 'fp32' }) }),
   });
@@ -131,8 +133,13 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
 }
 
 /** How an embedding is made is part of what a model is. */
-function withSettings(architecture: Architecture, { pooling, normalize }: Pooling): Architecture {
-  const settings = { ...architecture.settings, [`pooling.${pooling}`]: 1, normalize: Number(normalize) };
+function withSettings(architecture: Architecture, { pooling, normalize, modules = [] }: Pooling): Architecture {
+  const settings = {
+    ...architecture.settings,
+    [`pooling.${modesOf(pooling).join('+')}`]: 1,
+    normalize: Number(normalize),
+    ...Object.fromEntries(modules.map((module, place) => [`module.${place}.${JSON.stringify(module)}`, 1])),
+  };
   return { ...architecture, settings };
 }
 
@@ -142,6 +149,14 @@ function embedding(
   pooling: Pooling,
 ): Required<Pick<PretrainedModel, 'pooling' | 'forward' | 'tokenEmbeddings'>> | undefined {
   return tokens && { pooling, tokenEmbeddings: tokens, forward: pooled(tokens, pooling) };
+}
+
+function promptsOf({ prompts, defaultPromptName, includePrompt }: Prompts): Prompts {
+  return {
+    ...(prompts && { prompts }),
+    ...(defaultPromptName !== undefined && { defaultPromptName }),
+    ...(includePrompt === false && { includePrompt }),
+  };
 }
 
 /** @throws ConfigError for a limit that is none. */

@@ -20,12 +20,34 @@ function nested(data: Float32Array, [count = 0, ...inner]: readonly number[]): u
   return Array.from({ length: count }, (_, row) => nested(data.subarray(row * size, (row + 1) * size), inner));
 }
 
-/** Pools the tokens of a text, the first `tokens` rows of `width` numbers. */
-export function pool(outputs: Float32Array, tokens: number, width: number, pooling: PoolingMode): Float32Array {
-  if (pooling === 'cls') return outputs.slice(0, width);
-  const sum = new Float64Array(width);
-  for (let at = 0; at < tokens * width; at++) sum[at % width] = (sum[at % width] as number) + (outputs[at] as number);
-  return Float32Array.from(sum, (value) => value / tokens);
+/** Pools the tokens of a text, the first `tokens` rows of `width` numbers, as `Pooling` of @peftjs/models says; several modes side by side. */
+export function pool(
+  outputs: Float32Array,
+  tokens: number,
+  width: number,
+  pooling: PoolingMode | readonly PoolingMode[],
+): Float32Array {
+  const modes = typeof pooling === 'string' ? [pooling] : pooling;
+  return Float32Array.from(modes.flatMap((mode) => [...pooledBy(mode, outputs, tokens, width)]));
+}
+
+function pooledBy(mode: PoolingMode, outputs: Float32Array, tokens: number, width: number): Float32Array {
+  if (mode === 'cls') return outputs.slice(0, width);
+  if (mode === 'lasttoken') return outputs.slice((tokens - 1) * width, tokens * width);
+  const isLargest = mode === 'max';
+  const result = new Float64Array(width).fill(isLargest ? -Infinity : 0);
+  for (let at = 0; at < tokens * width; at++) {
+    const [own, value] = [result[at % width] as number, outputs[at] as number];
+    const weight = mode === 'weightedmean' ? Math.floor(at / width) + 1 : 1;
+    result[at % width] = isLargest ? Math.max(own, value) : own + weight * value;
+  }
+  const total = {
+    max: 1,
+    mean: tokens,
+    mean_sqrt_len_tokens: Math.sqrt(tokens),
+    weightedmean: (tokens * (tokens + 1)) / 2,
+  };
+  return Float32Array.from(result, (value) => value / total[mode]);
 }
 
 /** The smallest length that is divided by, as in torch. */

@@ -1,7 +1,7 @@
 import type { Model } from '@peftjs/core';
-import { parseOptions, UnsupportedError } from '@peftjs/core/method';
+import { ConfigError, describe, parseOptions, UnsupportedError } from '@peftjs/core/method';
 import { actingParts } from '@peftjs/core/runtime';
-import type { PoolingMode, PretrainedModel } from '@peftjs/models';
+import type { Pooling, PoolingMode, PretrainedModel, Prompts } from '@peftjs/models';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
 import { embeddings, normalized, pool, type Embeddings } from './embeddings.js';
@@ -10,12 +10,16 @@ import { asList, chosenAdapters, encoded, openInference, type CallOptions, type 
 /** How texts are embedded. */
 export interface EmbedOptions extends CallOptions {
   /**
-   * What an embedding is made of those of the tokens: their mean, the first one, or nothing, which gives one for each token. Default: the
-   * model's own, which a folder of sentence-transformers says; else 'mean'.
+   * What an embedding is made of those of the tokens, or 'none', which gives one for each token. Default: the model's own, which a folder
+   * of sentence-transformers says; else 'mean'.
    */
   readonly pooling?: 'none' | PoolingMode;
   /** Whether embeddings have length 1. Default: the model's own with its own pooling, else false. */
   readonly normalize?: boolean;
+  /** What is put before each text, e.g. `query: `. Default: the prompt of `promptName`. */
+  readonly prompt?: string;
+  /** One of the model's own prompts. Default: the one that a folder of sentence-transformers says; else none. */
+  readonly promptName?: string;
 }
 
 /** Embeddings of texts. */
@@ -28,11 +32,15 @@ export interface FeatureExtractor {
   dispose(): Promise<void>;
 }
 
-const OPTIONS = ['pooling', 'normalize', 'adapter'];
+const OPTIONS = ['pooling', 'normalize', 'prompt', 'promptName', 'adapter'];
+
+const MODES = ['none', 'mean', 'cls', 'max', 'mean_sqrt_len_tokens', 'weightedmean', 'lasttoken'] as const;
 
 const settings = {
-  pooling: v.optional(v.picklist(['none', 'mean', 'cls'])),
+  pooling: v.optional(v.picklist(MODES)),
   normalize: v.optional(v.boolean()),
+  prompt: v.optional(v.string()),
+  promptName: v.optional(v.string()),
 };
 
 /** Makes the function that embeds. The embeddings of single tokens are prepared when they are first asked for. */
@@ -41,7 +49,8 @@ export function openEmbedding(inference: Inference): {
   readonly release: () => Promise<void>;
 } {
   const { model } = actingParts(inference.acting);
-  const own = (model as Partial<PretrainedModel>).pooling ?? { pooling: 'mean', normalize: false };
+  const embedder = model as Model & Partial<Pick<PretrainedModel, 'pooling' | keyof Prompts>>;
+  const own: Pooling = embedder.pooling ?? { pooling: 'mean', normalize: false };
   const tokens = openTokens(inference);
   return {
     async embed(input, options) {
@@ -51,11 +60,12 @@ export function openEmbedding(inference: Inference): {
       const { normalize = pooling !== 'none' && own.normalize } = asked;
       const { list } = asList(input);
       const choice = chosenAdapters(inference, adapter, list.length);
-      const texts = encoded(inference, list);
+      const texts = encoded(inference, list, { prompt: promptOf(embedder, asked) });
       if (texts.length === 0) return embeddings(new Float32Array(), [0, 0]);
       if (pooling === own.pooling && (normalize || !own.normalize)) {
         return finished(await inference.outputs(texts, choice), [], normalize);
       }
+      if (own.modules && pooling !== 'none') throw fixedPooling(embedder.name, own.modules);
       const rows = await tokens.outputs(texts, choice);
       const lengths = texts.map(({ ids }) => ids.length);
       const longest = Math.max(...lengths);
@@ -69,6 +79,37 @@ export function openEmbedding(inference: Inference): {
       await inference.release();
     },
   };
+}
+
+/**
+ * What is put before texts.
+ * @throws ConfigError for a name that the model has no prompt of.
+ * @throws UnsupportedError for a model whose prompts are not pooled.
+ */
+function promptOf(
+  { name, prompts = {}, defaultPromptName, includePrompt }: Pick<Model, 'name'> & Prompts,
+  asked: { readonly [Option in 'prompt' | 'promptName']?: string | undefined },
+): string {
+  const { promptName = defaultPromptName } = asked;
+  const named = promptName === undefined ? '' : prompts[promptName];
+  const prompt = asked.prompt ?? named;
+  if (prompt === undefined) {
+    const known = Object.keys(prompts).join(', ') || 'none';
+    throw new ConfigError(`option 'promptName' is ${describe(promptName)}; '${name}' has ${known}`, 'promptName');
+  }
+  if (prompt === '' || includePrompt !== false) return prompt;
+  throw new UnsupportedError(
+    `'${name}' leaves the tokens of prompts out of its embeddings, which is not supported: embed without one, prompt: ''`,
+    'prompt',
+  );
+}
+
+function fixedPooling(name: string, modules: NonNullable<Pooling['modules']>): UnsupportedError {
+  const kinds = modules.map(({ kind }) => kind).join(', ');
+  return new UnsupportedError(
+    `'${name}' has modules after its pooling (${kinds}): leave 'pooling' and 'normalize' out, or ask for pooling 'none'`,
+    'pooling',
+  );
 }
 
 /** The outputs of a model for each token in the place of those for each text. */

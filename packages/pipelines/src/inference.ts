@@ -146,11 +146,11 @@ export function chosenAdapters({ task, acting }: Parts, adapter: unknown, texts:
 export function encoded(
   { task, tokenizer, maxTokens }: Parts,
   texts: readonly unknown[],
-  options: { readonly spans?: boolean } = {},
+  { prompt = '', ...options }: { readonly spans?: boolean; readonly prompt?: string } = {},
 ): Encoding[] {
   return texts.map((given, place) => {
     const { text, textPair } = textsOf(task, given, place);
-    const encoding = tokenizer.encode(text, textPair, { maxTokens, ...options });
+    const encoding = tokenizer.encode(prompt + text, textPair, { maxTokens, ...options });
     if (encoding.ids.length > 0) return encoding;
     throw new DataError(`${task}: text ${place + 1}, ${describe(text)}, has no token that the model knows`, 'texts');
   });

@@ -167,7 +167,7 @@ function inference(source: PeftModel | Model): { fn: PureFunction; weights: Host
   const context = stepContext({}, Object.keys(layers).length, false);
   const outputs = outputsOf(model);
   const fn: PureFunction = (all) =>
-    outputs(peftScope(layers, { inputs: all, frozen: all, adapter: ofAdapter(all) }, context), all);
+    outputs(peftScope(model, layers, { inputs: all, frozen: all, adapter: ofAdapter(all) }, context), all);
   return { fn, weights: { ...frozen, ...adapter } };
 }
 

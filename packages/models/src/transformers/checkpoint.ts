@@ -1,4 +1,12 @@
-import { CheckpointError, ConfigError, labelsIn, meaningOf, problemTypeIn, type Task } from '@peftjs/core/method';
+import {
+  CheckpointError,
+  ConfigError,
+  labelsIn,
+  meaningOf,
+  problemTypeIn,
+  UnsupportedError,
+  type Task,
+} from '@peftjs/core/method';
 import type { Architecture } from '../architecture.js';
 import type { Checkpoint, CheckpointFormat, SourceFiles, WeightDtype } from '../checkpoint.js';
 import { readChatTemplate, readEosTokenIds, readTokenizer, TOKENIZER_FILES } from './tokenizer.js';
@@ -7,7 +15,8 @@ import { field, floatFields, shown } from '../json.js';
 import { CONFIG_FILE, readConfig, refuseUnless, refuseUnread, type ConfigFile, type ModelType } from './config.js';
 import { modelTypes } from '../architectures/model-types.js';
 import { architectureFor } from './bare.js';
-import { readEmbeddingSettings } from './sentence-transformers.js';
+import { PROMPTS_FILE, readEmbeddingSettings } from './sentence-transformers.js';
+import type { Tokenizer } from '../tokenizer.js';
 import { readWeights } from './weights.js';
 
 /**
@@ -59,15 +68,27 @@ async function readTransformers(
   const chatTemplate = decoding && (await readChatTemplate(folder));
   const plain = await readTokenizer(folder, architecture, config);
   const tokenizer = chatTemplate ? { ...plain, chatTemplate } : plain;
+  if (embedding?.lowercase) refuseUnlessLowercase(tokenizer, folder.path);
   const eosTokenIds = decoding && (await readEosTokenIds(folder, config, { words: decoding.words, tokenizer }));
+  const read = await readWeights(folder, architecture, { modelType, holdsHead, dtype });
   return {
     architecture,
     tokenizer,
     ...(eosTokenIds && { eosTokenIds }),
     ...(holdsHead && ownMeaning(config)),
     ...(embedding && { embedding }),
-    ...(await readWeights(folder, architecture, { modelType, holdsHead, dtype })),
+    ...read,
+    ...(embedding && { weights: { ...read.weights, ...embedding.weights } }),
   };
+}
+
+/** @throws UnsupportedError for a tokenizer that tells capitals apart where sentence-transformers takes them away. */
+function refuseUnlessLowercase(tokenizer: Tokenizer, path: string): void {
+  if (tokenizer.tokenIds('ABC Def').join() === tokenizer.tokenIds('abc def').join()) return;
+  throw new UnsupportedError(
+    `${path}: sentence_bert_config.json has 'do_lower_case' true, and tokenizer.json keeps capitals: put a Lowercase normalizer there`,
+    'do_lower_case',
+  );
 }
 
 /** An architecture that reads fewer tokens. */
@@ -102,7 +123,7 @@ function isFor({ settings }: ConfigFile, task: Task): boolean {
 async function transformersFiles(folder: ModelFolder, known: readonly ModelType[]): Promise<SourceFiles> {
   const config = { ...(await readConfig(folder)), floats: floatFields(await folder.bytes(CONFIG_FILE)) };
   const tokenizer = new Map<string, Uint8Array>();
-  for (const file of TOKENIZER_FILES) {
+  for (const file of [...TOKENIZER_FILES, PROMPTS_FILE]) {
     if (await folder.exists(file)) tokenizer.set(file, await folder.bytes(file));
   }
   return { tokenizer, transformers: { config, type: modelTypeOf(config, known) } };

@@ -1,44 +1,93 @@
 /** The files that sentence-transformers puts beside those of transformers: which modules follow the network, and how they are set. */
-import { CheckpointError, UnsupportedError } from '@peftjs/core/method';
+import {
+  CheckpointError,
+  tensorAt,
+  transposed,
+  UnsupportedError,
+  type HostTensor,
+  type HostTensors,
+} from '@peftjs/core/method';
+import { hostTensor } from '@peftjs/core';
+import { openSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
+import { checkFinite } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
 import { encodeJson, field, shown } from '../json.js';
-import type { Pooling, PoolingMode } from '../pooling.js';
+import {
+  ACTIVATIONS,
+  modesOf,
+  POOLING_MODES,
+  type EmbeddingModule,
+  type Pooling,
+  type PoolingMode,
+} from '../pooling.js';
 
 const MODULES_FILE = 'modules.json';
 const POOLING_FILE = '1_Pooling/config.json';
 const LENGTH_FILE = 'sentence_bert_config.json';
+const TOKENIZER_SETTINGS = 'tokenizer_config.json';
 const SETTINGS_BYTES = 2 ** 20;
 
+/** What says which texts are put before others; a tokenizer's settings in other versions. */
+export const PROMPTS_FILE = 'config_sentence_transformers.json';
+
+/** Texts that are put before those to embed, e.g. `query: `. */
+export interface Prompts {
+  /** Texts by name. */
+  readonly prompts?: Readonly<Record<string, string>>;
+  /** The one that is used where a call names none. */
+  readonly defaultPromptName?: string;
+  /** Whether the tokens of a prompt are pooled with the others. Default true. */
+  readonly includePrompt?: boolean;
+}
+
 /** What a folder of sentence-transformers says of embeddings. */
-export interface EmbeddingSettings extends Pooling {
+export interface EmbeddingSettings extends Pooling, Prompts {
   /** Texts are cut there. */
   readonly maxTokens?: number;
+  /** Whether texts are to be in lower case before the tokenizer reads them. */
+  readonly lowercase?: boolean;
+  /** The weights of `modules`. */
+  readonly weights: HostTensors;
 }
 
 /**
  * How the model of a folder embeds texts; undefined where it is none of sentence-transformers.
- * @throws UnsupportedError for modules other than a pooling and a normalisation after the network, naming them.
- * @throws CheckpointError for settings that are broken.
+ * @throws UnsupportedError for modules that are not computed here, and settings that ask for something else, naming them.
+ * @throws CheckpointError for settings and weights that are broken.
  */
 export async function readEmbeddingSettings(folder: ModelFolder): Promise<EmbeddingSettings | undefined> {
   if (!(await folder.exists(MODULES_FILE))) return undefined;
   const file = folder.pathOf(MODULES_FILE);
-  const modules = await folder.json(MODULES_FILE, SETTINGS_BYTES);
-  if (!Array.isArray(modules)) throw new CheckpointError(`${file}: expected a list of modules`, file);
-  const kinds = modules.map((module) => kindOf(module, file));
-  if (!ORDERS.includes(kinds.join())) {
-    const known = ORDERS.map((order) => order.replaceAll(',', ', ')).join('; or ');
-    throw new UnsupportedError(`${file}: expected the modules ${known}; got ${kinds.join(', ')}`, file);
+  const list = await folder.json(MODULES_FILE, SETTINGS_BYTES);
+  if (!Array.isArray(list)) throw new CheckpointError(`${file}: expected a list of modules`, file);
+  const kinds = list.map((module) => kindOf(module, file));
+  const after = kinds.slice(2);
+  if (kinds[0] !== 'Transformer' || kinds[1] !== 'Pooling' || !after.every((kind) => Object.hasOwn(READERS, kind))) {
+    throw new UnsupportedError(
+      `${file}: expected the modules Transformer, Pooling, then any of ${Object.keys(READERS).join(', ')}; got ${kinds.join(', ')}`,
+      file,
+    );
   }
-  const maxTokens = await readLength(folder);
+  const normalize = after.at(-1) === 'Normalize';
+  const modules: EmbeddingModule[] = [];
+  for (const [place, kind] of (normalize ? after.slice(0, -1) : after).entries()) {
+    const path = kind === 'Normalize' ? '' : pathOf(list[place + 2], file);
+    modules.push(await READERS[kind as keyof typeof READERS](folder, path));
+  }
+  const own = await readPooling(folder, pathOf(list[1], file), modules);
+  const weights: Record<string, HostTensor> = {};
+  for (const module of modules) {
+    if (module.kind !== 'Normalize') Object.assign(weights, await readModule(folder, module));
+  }
   return {
-    pooling: await readPooling(folder, pathOf(modules[1], file)),
-    normalize: kinds.includes('Normalize'),
-    ...(maxTokens !== undefined && { maxTokens }),
+    ...own,
+    normalize,
+    ...(modules.length > 0 && { modules }),
+    weights,
+    ...(await readLength(folder)),
+    ...(await readPrompts(folder)),
   };
 }
-
-const ORDERS: readonly string[] = ['Transformer,Pooling', 'Transformer,Pooling,Normalize'];
 
 /** The class of a module: the end of its path in Python, which versions move. */
 function kindOf(module: unknown, file: string): string {
@@ -51,60 +100,248 @@ function kindOf(module: unknown, file: string): string {
 function pathOf(module: unknown, file: string): string {
   const path = field(module, 'path');
   if (typeof path === 'string' && /^[\w-]+$/.test(path)) return path;
-  throw new CheckpointError(`${file}: expected the pooling's 'path' to be a folder here, got ${shown(path)}`, file);
+  throw new CheckpointError(`${file}: expected a module's 'path' to be a folder here, got ${shown(path)}`, file);
 }
 
-const POOLED: Readonly<Record<string, PoolingMode>> = { mean: 'mean', cls: 'cls' };
+/** How the settings of each module are read. */
+const READERS = {
+  async Dense(folder: ModelFolder, path: string): Promise<EmbeddingModule> {
+    const { file, settings } = await settingsOf(folder, path);
+    for (const name of ['module_input_name', 'module_output_name']) {
+      refuseUnless(file, settings, name, ['sentence_embedding', null, undefined]);
+    }
+    const type = field(settings, 'activation_function') ?? 'torch.nn.modules.activation.Tanh';
+    const [, activation = ''] = typeof type === 'string' ? (/^torch\.nn\.(?:\w+\.)*(\w+)$/.exec(type) ?? []) : [];
+    if (!Object.hasOwn(ACTIVATIONS, activation)) {
+      throw new UnsupportedError(
+        `${file}: 'activation_function' is ${shown(type)}; expected one of torch.nn: ${Object.keys(ACTIVATIONS).join(', ')}`,
+        file,
+      );
+    }
+    return {
+      kind: 'Dense',
+      path,
+      inFeatures: count(file, settings, 'in_features'),
+      outFeatures: count(file, settings, 'out_features'),
+      bias: field(settings, 'bias') !== false,
+      activation,
+      residual: field(settings, 'use_residual') === true,
+    };
+  },
+  async LayerNorm(folder: ModelFolder, path: string): Promise<EmbeddingModule> {
+    const { file, settings } = await settingsOf(folder, path);
+    return { kind: 'LayerNorm', path, features: count(file, settings, 'dimension') };
+  },
+  Normalize: (): Promise<EmbeddingModule> => Promise.resolve({ kind: 'Normalize' }),
+};
 
-/** Settings since version 6 name the mode; those before have a switch for each. */
-async function readPooling(folder: ModelFolder, path: string): Promise<PoolingMode> {
+async function settingsOf(folder: ModelFolder, path: string): Promise<{ file: string; settings: unknown }> {
   const name = `${path}/config.json`;
-  const file = folder.pathOf(name);
-  const settings = await folder.json(name, SETTINGS_BYTES);
-  const switches = Object.entries(typeof settings === 'object' && settings !== null ? settings : {})
-    .filter(([key, value]) => key.startsWith('pooling_mode_') && value === true)
-    .map(([key]) => key.replace(/^pooling_mode_/, '').replace(/_tokens?$/, ''));
-  const named = field(settings, 'pooling_mode');
-  const modes: readonly unknown[] = named === undefined ? switches : [named].flat();
-  const [mode] = modes;
-  const known = modes.length === 1 && typeof mode === 'string' ? POOLED[mode] : undefined;
-  if (known) return known;
-  throw new UnsupportedError(
-    `${file}: expected one pooling mode, mean or cls; got ${modes.join(', ') || 'none'}`,
-    file,
-  );
+  return { file: folder.pathOf(name), settings: await folder.json(name, SETTINGS_BYTES) };
 }
 
-async function readLength(folder: ModelFolder): Promise<number | undefined> {
-  if (!(await folder.exists(LENGTH_FILE))) return undefined;
-  const length = field(await folder.json(LENGTH_FILE, SETTINGS_BYTES), 'max_seq_length');
-  return Number.isInteger(length) && (length as number) > 0 ? (length as number) : undefined;
+function count(file: string, settings: unknown, name: string): number {
+  const value = field(settings, name);
+  if (Number.isInteger(value) && (value as number) > 0) return value as number;
+  throw new CheckpointError(`${file}: '${name}' must be a positive integer, got ${shown(value)}`, file);
 }
 
-/** The files for a network that embeds in `width` numbers, as all versions of sentence-transformers read them, by name. */
-export function embeddingFiles(
-  { pooling, normalize }: Pooling,
-  { width, maxTokens }: Readonly<Record<'width' | 'maxTokens', number>>,
-): Map<string, Uint8Array> {
-  const names = ['Transformer', 'Pooling', ...(normalize ? ['Normalize'] : [])];
-  const modules = names.map((name, idx) => ({
-    idx,
-    name: String(idx),
-    path: idx === 0 ? '' : `${idx}_${name}`,
-    type: `sentence_transformers.models.${name}`,
-  }));
-  return new Map([
-    [MODULES_FILE, encodeJson(modules)],
+function refuseUnless(file: string, settings: unknown, name: string, known: readonly unknown[]): void {
+  const value = field(settings, name);
+  if (known.includes(value)) return;
+  throw new UnsupportedError(`${file}: '${name}' is ${shown(value)}; expected ${shown(known[0])}`, file);
+}
+
+/** The weights of a module and their shapes, as torch has them: linear ones are [out, in]. */
+function shapesOf(module: Exclude<EmbeddingModule, { kind: 'Normalize' }>): Record<string, readonly number[]> {
+  if (module.kind === 'LayerNorm') return { 'norm.weight': [module.features], 'norm.bias': [module.features] };
+  const { inFeatures, outFeatures, bias, residual } = module;
+  return {
+    'linear.weight': [outFeatures, inFeatures],
+    ...(bias && { 'linear.bias': [outFeatures] }),
+    ...(residual && inFeatures !== outFeatures && { 'residual.weight': [outFeatures, inFeatures] }),
+  };
+}
+
+async function readModule(
+  folder: ModelFolder,
+  module: Exclude<EmbeddingModule, { kind: 'Normalize' }>,
+): Promise<Record<string, HostTensor>> {
+  const name = `${module.path}/model.safetensors`;
+  const path = folder.pathOf(name);
+  if (!(await folder.exists(name))) {
+    throw new CheckpointError(`there is no ${path}: save the model as safetensors; pickled weights are not read`, path);
+  }
+  const stored = await openSafetensors(await folder.source(name));
+  try {
+    const weights: Record<string, HostTensor> = {};
+    for (const [key, shape] of Object.entries(shapesOf(module))) {
+      const found = stored.names.includes(key) ? stored.spec(key).shape : undefined;
+      if (found?.join() !== shape.join()) {
+        const got = found ? `[${found.join(', ')}]` : 'nothing';
+        throw new CheckpointError(`${path}: weight '${key}' must be [${shape.join(', ')}], got ${got}`, key);
+      }
+      const tensor = hostTensor(toFloat32(await stored.read(key)).slice(), shape);
+      weights[`${module.path}.${key}`] = shape.length === 2 ? transposed(tensor) : tensor;
+    }
+    checkFinite(weights, path);
+    return weights;
+  } finally {
+    await stored.close();
+  }
+}
+
+const SWITCHES: Readonly<Record<PoolingMode, string>> = {
+  cls: 'pooling_mode_cls_token',
+  max: 'pooling_mode_max_tokens',
+  mean: 'pooling_mode_mean_tokens',
+  mean_sqrt_len_tokens: 'pooling_mode_mean_sqrt_len_tokens',
+  weightedmean: 'pooling_mode_weightedmean_tokens',
+  lasttoken: 'pooling_mode_lasttoken',
+};
+
+/** Settings since version 6 name the modes; those before have a switch for each. Without any it is the mean. */
+async function readPooling(
+  folder: ModelFolder,
+  path: string,
+  modules: readonly EmbeddingModule[],
+): Promise<Pick<EmbeddingSettings, 'pooling' | 'includePrompt'>> {
+  const { file, settings } = await settingsOf(folder, path);
+  const switched = POOLING_MODES.filter((mode) => field(settings, SWITCHES[mode]) === true);
+  const named = field(settings, 'pooling_mode') ?? (switched.length === 0 ? ['mean'] : switched);
+  const modes = [named].flat() as unknown[];
+  if (modes.length === 0 || !modes.every((mode) => (POOLING_MODES as readonly unknown[]).includes(mode))) {
+    throw new UnsupportedError(
+      `${file}: expected pooling modes of ${POOLING_MODES.join(', ')}; got ${modes.map(String).join(', ') || 'none'}`,
+      file,
+    );
+  }
+  const [first, ...others] = modes as [PoolingMode, ...PoolingMode[]];
+  const width = field(settings, 'embedding_dimension') ?? field(settings, 'word_embedding_dimension');
+  checkWidths(typeof width === 'number' ? width * modes.length : undefined, modules, file);
+  return {
+    pooling: others.length === 0 ? first : [first, ...others],
+    ...(field(settings, 'include_prompt') === false && { includePrompt: false }),
+  };
+}
+
+/** Holds each module to reading what the one before it gives. @throws CheckpointError naming the first that does not. */
+function checkWidths(pooledWidth: number | undefined, modules: readonly EmbeddingModule[], file: string): void {
+  let width = pooledWidth;
+  for (const module of modules) {
+    if (module.kind === 'Normalize') continue;
+    const reads = module.kind === 'Dense' ? module.inFeatures : module.features;
+    if (width !== undefined && width !== reads) {
+      throw new CheckpointError(`${file}: '${module.path}' reads ${reads} features, and gets ${width}`, module.path);
+    }
+    width = module.kind === 'Dense' ? module.outFeatures : width;
+  }
+}
+
+/** Most tokens, by the settings of the network, since version 6 by those of the tokenizer. @throws UnsupportedError for other networks. */
+async function readLength(folder: ModelFolder): Promise<Pick<EmbeddingSettings, 'maxTokens' | 'lowercase'>> {
+  const own = (await folder.exists(LENGTH_FILE)) ? await folder.json(LENGTH_FILE, SETTINGS_BYTES) : {};
+  const file = folder.pathOf(LENGTH_FILE);
+  refuseUnless(file, own, 'transformer_task', ['feature-extraction', undefined]);
+  refuseUnless(file, own, 'module_output_name', ['token_embeddings', undefined]);
+  const output = field(field(field(own, 'modality_config'), 'text'), 'method_output_name');
+  refuseUnless(file, { method_output_name: output }, 'method_output_name', ['last_hidden_state', undefined]);
+  const hasTokenizer = await folder.exists(TOKENIZER_SETTINGS);
+  const ofTokenizer = hasTokenizer ? await folder.json(TOKENIZER_SETTINGS, 32 * SETTINGS_BYTES) : {};
+  const length = field(own, 'max_seq_length') ?? field(ofTokenizer, 'model_max_length');
+  const isCount = Number.isSafeInteger(length) && (length as number) > 0;
+  return {
+    ...(isCount && { maxTokens: length as number }),
+    ...(field(own, 'do_lower_case') === true && { lowercase: true }),
+  };
+}
+
+async function readPrompts(folder: ModelFolder): Promise<Prompts> {
+  if (!(await folder.exists(PROMPTS_FILE))) return {};
+  const file = folder.pathOf(PROMPTS_FILE);
+  const settings = await folder.json(PROMPTS_FILE, SETTINGS_BYTES);
+  const named = field(settings, 'prompts') ?? {};
+  const entries = Object.entries(named).filter(([, prompt]) => prompt !== null && prompt !== '');
+  if (!entries.every(([, prompt]) => typeof prompt === 'string')) {
+    throw new CheckpointError(`${file}: 'prompts' must be texts by name, got ${shown(named)}`, file);
+  }
+  const prompts = Object.fromEntries(entries) as Record<string, string>;
+  const name = field(settings, 'default_prompt_name');
+  if (typeof name === 'string' && !Object.hasOwn(named, name)) {
+    throw new CheckpointError(`${file}: there is no prompt of the 'default_prompt_name' ${shown(name)}`, file);
+  }
+  return {
+    ...(entries.length > 0 && { prompts }),
+    ...(typeof name === 'string' && Object.hasOwn(prompts, name) && { defaultPromptName: name }),
+  };
+}
+
+/** What `embeddingFiles` writes. */
+interface Embedder extends Pooling, Prompts {
+  /** Features of a token. */
+  readonly width: number;
+  readonly maxTokens: number;
+  readonly weights: HostTensors;
+}
+
+/** The files of a model that embeds, as all versions of sentence-transformers read them, by name. */
+export function embeddingFiles(embedder: Embedder): Map<string, Uint8Array> {
+  const { pooling, normalize, modules = [], width, maxTokens, weights } = embedder;
+  const all = [...modules, ...(normalize ? [{ kind: 'Normalize' } as const] : [])];
+  const kinds = ['Transformer', 'Pooling', ...all.map(({ kind }) => kind)];
+  const folders = kinds.map((kind, place) => (place === 0 ? '' : `${place}_${kind}`));
+  const files = new Map([
     [
-      POOLING_FILE,
-      encodeJson({
-        word_embedding_dimension: width,
-        pooling_mode_cls_token: pooling === 'cls',
-        pooling_mode_mean_tokens: pooling === 'mean',
-        pooling_mode_max_tokens: false,
-        pooling_mode_mean_sqrt_len_tokens: false,
-      }),
+      MODULES_FILE,
+      encodeJson(
+        kinds.map((kind, idx) => ({
+          idx,
+          name: String(idx),
+          path: folders[idx],
+          type: `sentence_transformers.models.${kind}`,
+        })),
+      ),
     ],
+    [POOLING_FILE, encodeJson(poolingSettings(modesOf(pooling), width, embedder.includePrompt))],
     [LENGTH_FILE, encodeJson({ max_seq_length: maxTokens, do_lower_case: false })],
   ]);
+  modules.forEach((module, place) => {
+    if (module.kind === 'Normalize') return;
+    const folder = folders[place + 2] as string;
+    files.set(`${folder}/config.json`, encodeJson(moduleSettings(module)));
+    const tensors = Object.entries(shapesOf(module)).map(([key, shape]): [string, StoredTensor] => {
+      const tensor = tensorAt(weights, `${module.path}.${key}`);
+      const { data } = shape.length === 2 ? transposed(tensor) : tensor;
+      return [key, { dtype: 'F32', shape: [...shape], data: data as Float32Array }];
+    });
+    files.set(`${folder}/model.safetensors`, writeSafetensors(new Map(tensors), { format: 'pt' }));
+  });
+  return files;
+}
+
+/** Switches, which all versions read; modes in another order than theirs by name, which those since version 6 read. */
+function poolingSettings(modes: readonly PoolingMode[], width: number, includePrompt = true): Record<string, unknown> {
+  const isInOrder = modes.join() === POOLING_MODES.filter((mode) => modes.includes(mode)).join();
+  const always: readonly PoolingMode[] = ['cls', 'mean', 'max', 'mean_sqrt_len_tokens'];
+  const shownModes = [...always, ...modes.filter((mode) => !always.includes(mode))];
+  return {
+    word_embedding_dimension: width,
+    ...(isInOrder
+      ? Object.fromEntries(shownModes.map((mode) => [SWITCHES[mode], modes.includes(mode)]))
+      : { pooling_mode: modes }),
+    ...(!includePrompt && { include_prompt: false }),
+  };
+}
+
+function moduleSettings(module: Exclude<EmbeddingModule, { kind: 'Normalize' }>): Record<string, unknown> {
+  if (module.kind === 'LayerNorm') return { dimension: module.features };
+  const { inFeatures, outFeatures, bias, activation, residual } = module;
+  const where = activation === 'Identity' ? 'linear' : 'activation';
+  return {
+    in_features: inFeatures,
+    out_features: outFeatures,
+    bias,
+    activation_function: `torch.nn.modules.${where}.${activation}`,
+    ...(residual && { use_residual: true }),
+  };
 }
