@@ -69,6 +69,7 @@ describe.each(read)('%s, written by PEFT', (name, { network: family, head }) => 
     const storage = memoryStorage();
     await savePretrained(peft, 'again', { storage });
     const again = await loadPretrained(model, 'again', { methods, storage });
+    if (process.env.WRITE_FAMILIES) await savePretrained(peft, `${process.env.WRITE_FAMILIES}/${name}`);
     expect(getPeftModelStateDict(again)).toEqual(getPeftModelStateDict(peft));
     expect(warnings).toEqual([]);
   });

@@ -4,6 +4,11 @@ way in which a family of models or an option of PEFT makes a file special, and t
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
     PYTHONHASHSEED=0 venv/bin/python tools/golden/peft_families.py && npx prettier --write tests/peft/fixtures/families
 
+What peftjs writes of the same adapters is opened by PEFT with
+
+    WRITE_FAMILIES=/tmp/families npx vitest run tests/peft/families.test.ts
+    venv/bin/python tools/golden/peft_families.py /tmp/families
+
 The versions that made the committed files stand in expected.json. Every trained tensor is moved away from where PEFT starts it.
 """
 
@@ -20,7 +25,7 @@ import warnings
 
 import torch
 from peft import AdaLoraConfig, LoraConfig, PeftModel, TrainableTokensConfig, get_peft_model
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 here = Path(__file__).resolve().parent
 specification = importlib.util.spec_from_file_location("architectures", here / "architectures.py")
@@ -156,5 +161,20 @@ def main():
     (FOLDER / "expected.json").write_text(json.dumps(facts) + "\n")
 
 
+def check(folder):
+    """Opens what peftjs wrote of the same adapters: the outputs must be those of the fixtures, and no warning of keys."""
+    expected = load_file(FOLDER / "expected.safetensors")
+    for name, (family, head, _) in ADAPTERS.items():
+        if not (folder / name).exists():
+            continue
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = PeftModel.from_pretrained(network(family, head), folder / name).eval()
+        told = [str(each.message) for each in caught if "keys" in str(each.message) or "fan_in" in str(each.message)]
+        distance = torch.linalg.norm(outputs(model, family) - expected[name]) / torch.linalg.norm(expected[name])
+        print(f"{name}: {distance:.1e}", *told)
+        assert distance < 1e-5, name
+
+
 if __name__ == "__main__":
-    main()
+    check(Path(sys.argv[1])) if len(sys.argv) > 1 else main()

@@ -5,6 +5,7 @@ import {
   assertKnownVariant,
   CheckpointError,
   describe,
+  fanInFanOut,
   hostZeros,
   loraFile,
   matrixOf,
@@ -22,6 +23,7 @@ import {
   valuesOf,
   type AdapterContents,
   type AdapterFile,
+  type AdapterLayers,
   type HostTensor,
   type HostTensors,
   type Site,
@@ -86,7 +88,7 @@ export function adaloraFile(
     rankPattern[path + FORMATS[config.parametrization].ranked] = kept;
   }
   const complete = triplets && !pruned && Object.values(rankPattern).flat().every(Boolean);
-  return { config: fileConfig(config, Object.keys(layers), complete ? null : rankPattern, pruned), tensors };
+  return { config: fileConfig(config, layers, complete ? null : rankPattern, pruned), tensors };
 }
 
 /**
@@ -133,7 +135,7 @@ function asColumn(vector: HostTensor): HostTensor {
 
 function fileConfig(
   config: AdaloraConfig,
-  paths: readonly string[],
+  layers: AdapterLayers,
   rankPattern: Readonly<Record<string, readonly boolean[]>> | null,
   pruned: boolean,
 ): AdapterFile['config'] {
@@ -146,10 +148,10 @@ function fileConfig(
     tfinal,
     total_step: config.totalStep ?? leastTotal(tinit, tfinal),
     rank_pattern: rankPattern,
-    target_modules: paths,
+    target_modules: Object.keys(layers),
     exclude_modules: null,
     bias: 'none',
-    fan_in_fan_out: false,
+    fan_in_fan_out: fanInFanOut(Object.values(layers).map(({ site }) => site)),
   };
 }
 

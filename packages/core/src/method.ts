@@ -174,6 +174,7 @@ export {
   adaptedPaths,
   assertFeatures,
   assertKnownVariant,
+  fanInFanOut,
   loraFile,
   matrixOf,
   moduleTable,

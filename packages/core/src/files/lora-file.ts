@@ -2,9 +2,16 @@ import { valuesOf } from '../adapter/peft-model.js';
 import { compactPattern } from '../adapter/budget.js';
 import { describe } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
-import type { AdapterContents, AdapterFile, AdapterLayer, LoraFactors, PeftMethod } from '../contracts/method.js';
+import type {
+  AdapterContents,
+  AdapterFile,
+  AdapterLayer,
+  AdapterLayers,
+  LoraFactors,
+  PeftMethod,
+} from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
-import { hostZeros, mapValues, sizeOf, transposed, type HostTensor, type HostTensors } from '../tensors.js';
+import { hostZeros, mapValues, sizeOf, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { patternTable } from './module-pattern.js';
 
 /** PEFT's type of the format in which every low-rank change of weights is exchanged. */
@@ -65,7 +72,7 @@ export function loraFile({ layers, values }: Pick<AdapterContents, 'layers' | 'v
     tensors[path + names.loraA] = convolutionA(transposed(loraA), kernel); // [in, r] -> [r, in]
     tensors[path + names.loraB] = convolutionB(transposed(loraB), kernel); // [r, out] -> [out, r]
   }
-  return { config: loraConfig(kept, Object.keys(factors)), tensors };
+  return { config: loraConfig(kept, layers), tensors };
 }
 
 /** What a LORA file says, in the names of code. */
@@ -184,11 +191,16 @@ export function assertKnownVariant(config: AdapterFile['config']): void {
   );
 }
 
-function loraConfig(kept: Readonly<Record<string, LoraFactors>>, all: readonly string[]): AdapterFile['config'] {
+/** PEFT's `fan_in_fan_out`: whether the last linear module that it adapts has its weight as [in, out] on disk. */
+export function fanInFanOut(sites: readonly Site[]): boolean {
+  return sites.findLast(({ kind }) => kind === 'linear')?.fanInFanOut ?? false;
+}
+
+function loraConfig(kept: Readonly<Record<string, LoraFactors>>, layers: AdapterLayers): AdapterFile['config'] {
   const entries = Object.entries(kept);
   const ranks = Object.fromEntries(entries.map(([path, factors]) => [path, rankOf(factors)]));
   const alphas = Object.fromEntries(entries.map(([path, factors]) => [path, alphaFor(factors)]));
-  const dropped = all.filter((path) => !(path in kept));
+  const dropped = Object.keys(layers).filter((path) => !(path in kept));
   const [r, alpha] = [mostCommon(ranks), mostCommon(alphas)];
   return {
     peft_type: LORA,
@@ -202,7 +214,7 @@ function loraConfig(kept: Readonly<Record<string, LoraFactors>>, all: readonly s
     use_rslora: false,
     use_dora: false,
     bias: 'none',
-    fan_in_fan_out: false,
+    fan_in_fan_out: fanInFanOut(Object.keys(kept).map((path) => tensorAt(layers, path).site)),
     init_lora_weights: true,
   };
 }
