@@ -141,18 +141,19 @@ describe('a head', () => {
     }
   });
 
-  it("of ModernBERT is the checkpoint's for masked words where there is none for texts", async () => {
+  it('of ModernBERT is frozen but for its last module, as in PEFT, where the checkpoint has the others', async () => {
     const rename = (key: string) => (key.startsWith('classifier') ? undefined : key);
-    const masked = await load(tiny('modernbert'), 'classes', {}, { rename });
+    const of = (name: string) => ({ architectures: [`ModernBert${name}`] });
+    const masked = await load(tiny('modernbert'), 'classes', {}, { rename, config: of('ForMaskedLM') });
     expect(masked.pretrainedHead).toEqual(['head.dense', 'head.norm']);
-    const none = await load(
-      tiny('modernbert'),
-      'classes',
-      {},
-      { rename: (key) => (/^(?:classifier|head)/.test(key) ? undefined : key) },
-    );
-    expect(none.pretrainedHead).toBe(false);
-    expect(new Set(floats(tensorAt(none.weights, 'head.norm.weight')))).toEqual(new Set([1]));
+    expect(masked.head).toEqual(['classifier']);
+    const { layers } = activeAdapter(attach(masked, lora({ r: 2, targetModules: 'all-linear' })));
+    expect(layers).toHaveProperty(['head.dense']);
+    const bare = await load(tiny('modernbert'), 'classes', {}, { rename, config: of('Model') });
+    expect(bare.head).toEqual(['head', 'classifier']);
+    const other = await load(tiny('modernbert'), 'tokens', { task: 'sequence-classification' });
+    expect(other.pretrainedHead).toBe(false);
+    expect(new Set(floats(tensorAt(other.weights, 'head.norm.weight')))).toEqual(new Set([1]));
   });
 
   it('is refused for a task that the network has none for', async () => {

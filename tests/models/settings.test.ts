@@ -52,7 +52,7 @@ describe('settings that ask for another network', () => {
       type_vocab_size: [-1, /'type_vocab_size' must be an integer from 0/],
     },
     mpnet: {
-      relative_attention_num_buckets: [64, /'relative_attention_num_buckets' must be 32, got 64/],
+      relative_attention_num_buckets: [16, /'relative_attention_num_buckets' must be at least 32, got 16/],
       hidden_act: bert.hidden_act,
     },
     modernbert: {

@@ -189,9 +189,9 @@ export async function outputsOf(model: Model | PeftModel, batch: Batch, executor
   return Float32Array.from(rows.flatMap((row) => [...row]));
 }
 
-/** The model with what its head reads in the place of what it gives, for a head of one module or a table that is tied. */
+/** The model with what its head reads in the place of what it gives, by the first of its modules, or a table that is tied. */
 export function withoutHead(model: Model): Model {
-  const [path] = model.sites.filter(({ role }) => role === 'head').map((site) => site.path);
+  const { path } = model.sites.find((site) => site.role === 'head' || site.path.startsWith('head.')) ?? {};
   const norm = model.sites.findLast(({ kind }) => kind === 'layerNorm')?.path;
   return {
     ...model,

@@ -68,6 +68,8 @@ interface ModernBertConfig {
   readonly classifierPooling: 'cls' | 'mean';
   readonly classifierBias: boolean;
   readonly classifierActivation: ActivationName;
+  /** Whether the checkpoint's head for masked words, or for the task, is that of the task: it stays frozen then. */
+  readonly isHeadThere: boolean;
 }
 
 const WORDS = 'model.embeddings.tok_embeddings';
@@ -144,16 +146,19 @@ function layerSites(config: ModernBertConfig, layer: number): Site[] {
   ];
 }
 
-/** The head of transformers on features [.., H]: a dense module and a norm, which the head for masked words has too, and a linear one. */
+/**
+ * The head of transformers on features [.., H]: a dense module and a norm, which the head for masked words has too, and a linear one.
+ * As in PEFT the first two stay frozen; where the checkpoint has none, they are trained.
+ */
 function predictionHead(config: ModernBertConfig, features: Features): Head {
-  const { hiddenSize, classifierBias, classifierActivation, normEps } = config;
-  const role = 'head';
+  const { hiddenSize, classifierBias, classifierActivation, normEps, isHeadThere } = config;
+  const place: Place = { role: isHeadThere ? 'other' : 'head' };
   return {
-    trained: ['head', 'classifier'],
+    trained: isHeadThere ? ['classifier'] : ['head', 'classifier'],
     sites: (outputs) => [
-      { ...linearSite('head.dense', hiddenSize, hiddenSize, { role }), hasBias: classifierBias },
-      normSite(config, 'head.norm', { role }),
-      linearSite('classifier', hiddenSize, outputs, { role }),
+      { ...linearSite('head.dense', hiddenSize, hiddenSize, place), hasBias: classifierBias },
+      normSite(config, 'head.norm', place),
+      linearSite('classifier', hiddenSize, outputs, { role: 'head' }),
     ],
     forward(scope, inputs) {
       const dense = activations[classifierActivation](scope.linear('head.dense', features(scope, inputs)));
@@ -237,11 +242,11 @@ export const modernbertType: ModelType = {
     ...['deterministic_flash_attn', 'reference_compile', 'repad_logits_with_grad'], // how it is computed
     ...['initializer_cutoff_factor', 'layer_norm_eps', 'mlp_dropout', 'position_embedding_type'],
   ],
-  architecture: (config, task) => modernbert(settings(config), task),
+  architecture: (config, task) => modernbert(settings(config, task), task),
 };
 
 /** What a config.json leaves out is as in ModernBERT-base, as transformers has it. */
-function settings(config: ConfigFile): ModernBertConfig {
+function settings(config: ConfigFile, task: Task): ModernBertConfig {
   const hiddenSize = positiveInteger(config, 'hidden_size', 768);
   const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 12, { divides: hiddenSize });
   if ((hiddenSize / numAttentionHeads) % 2 !== 0) {
@@ -267,7 +272,15 @@ function settings(config: ConfigFile): ModernBertConfig {
     classifierPooling: classifierPooling(config),
     classifierBias: boolean(config, 'classifier_bias', false),
     classifierActivation: activation(config, 'classifier_activation', 'gelu'),
+    isHeadThere: isHeadThere(config, task),
   };
+}
+
+/** By the class that the checkpoint was saved from. */
+function isHeadThere(config: ConfigFile, task: Task): boolean {
+  const classes = setting(config, 'architectures');
+  const ofTask = task === 'token-classification' ? 'TokenClassification' : 'SequenceClassification';
+  return Array.isArray(classes) && ['MaskedLM', ofTask].some((name) => classes[0] === `ModernBertFor${name}`);
 }
 
 /** The kind of each layer: as listed, or every so many of them, the first among them, attend to all tokens. */

@@ -8,20 +8,19 @@
  * Distances up to 7 have a bucket each, those from 8 to 127 share eight, and all beyond share the last, on either side (T5's buckets,
  * Raffel et al., 2020).
  */
-import { embeddingSite } from '@peftjs/core/method';
+import { CheckpointError, embeddingSite, type Site } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import { bertLayerNames, type EncoderConfig, type RelativeBias } from '../encoder.js';
 import {
   activation,
   positiveInteger,
   positiveNumber,
-  refuseUnless,
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';
 import { withRobertaHead } from './roberta.js';
 
-/** Buckets of both sides: transformers computes with as many, whatever config.json says. */
+/** Buckets of both sides that are computed with, whatever config.json says: a longer table has rows that are never read. */
 const BUCKETS = 32;
 /** All distances from here on share a bucket. */
 const FARTHEST = 128;
@@ -40,7 +39,13 @@ export const mpnetType: ModelType = {
 
 /** What a config.json leaves out is as transformers has it. */
 function encoderConfig(config: ConfigFile): EncoderConfig {
-  refuseUnless(config, 'relative_attention_num_buckets', BUCKETS);
+  const rows = positiveInteger(config, 'relative_attention_num_buckets', BUCKETS);
+  if (rows < BUCKETS) {
+    throw new CheckpointError(
+      `${config.file}: 'relative_attention_num_buckets' must be at least ${BUCKETS}, got ${rows}`,
+      config.file,
+    );
+  }
   const hiddenSize = positiveInteger(config, 'hidden_size', 768);
   const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 12, { divides: hiddenSize });
   const maxPositionEmbeddings = positiveInteger(config, 'max_position_embeddings', 512);
@@ -64,15 +69,15 @@ function encoderConfig(config: ConfigFile): EncoderConfig {
     padTokenId: PADDING,
     layerNormEps: positiveNumber(config, 'layer_norm_eps', 1e-12),
     hiddenAct: activation(config, 'hidden_act', 'gelu'),
-    relativeBias: relativeBias(numAttentionHeads, maxPositionEmbeddings),
+    relativeBias: relativeBias(embeddingSite(RELATIVE, rows, numAttentionHeads), maxPositionEmbeddings),
     defaultTargetModules: ['q', 'v'],
   };
 }
 
 /** @param most tokens of the longest row */
-function relativeBias(heads: number, most: number): RelativeBias {
+function relativeBias(site: Site, most: number): RelativeBias {
   return {
-    site: { ...embeddingSite(RELATIVE, BUCKETS, heads), readsShared: true },
+    site: { ...site, readsShared: true },
     scores(scope, tokens) {
       const all = Int32Array.from({ length: 2 * most - 1 }, (_, at) => relativeBucket(at - (most - 1)));
       const buckets = tf.slice(tf.tensor1d(all, 'int32'), [most - tokens], [2 * tokens - 1]); // of 1 - S, .., S - 1
