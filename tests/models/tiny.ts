@@ -185,8 +185,20 @@ export function batchOf(from: Tiny, number: number, { further = 0, filler = 0, h
 
 /** What a model gives for a batch, row after row. */
 export async function outputsOf(model: Model | PeftModel, batch: Batch, executor: Executor): Promise<Float32Array> {
-  const rows = await predict(model, [batch], { executor });
-  return Float32Array.from(rows.flatMap((row) => [...row]));
+  const [outputs] = await outputsOfAll(model, [batch], executor);
+  return outputs ?? new Float32Array();
+}
+
+/** The same of batches of any sizes, on one graph. */
+export async function outputsOfAll(
+  model: Model | PeftModel,
+  batches: readonly Batch[],
+  executor: Executor,
+): Promise<readonly Float32Array[]> {
+  let count = 0;
+  const numbered = batches.map((batch) => ({ ...batch, rows: batch.rows.map(() => count++) }));
+  const rows = await predict(model, numbered, { executor });
+  return numbered.map((batch) => Float32Array.from(batch.rows.flatMap((row) => [...(rows[row] ?? [])])));
 }
 
 /** The model with what its head reads in the place of what it gives, by the first of its modules, or a table that is tied. */
