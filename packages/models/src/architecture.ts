@@ -44,6 +44,11 @@ export interface Network {
 /** A network with its head for a task. */
 export interface Architecture extends Network {
   readonly head: Head;
+  /**
+   * Its module on the first token, which checkpoints of masked language models lack: where it is among `sites`, a classifier reads it, and
+   * gets a new one, trained with the head; else it only comes along to where the model is written.
+   */
+  readonly pooler?: Site;
   /** How it goes on with a text, where it is one for the next token. */
   readonly decoding?: Decoding;
 }
@@ -149,6 +154,20 @@ export interface Head {
   forward(scope: Scope, inputs: Tensors): Tensor;
   /** For 'feature-extraction': the embeddings of tokens [batch, tokens, width], where they may be pooled in any way. */
   readonly tokens?: Features;
+}
+
+/** The architecture for a checkpoint without its pooler: a new one is part of the head. */
+export function withNewPooler(architecture: Architecture, pooler: Site): Architecture {
+  const { head, sites } = architecture;
+  return {
+    ...architecture,
+    sites: sites.filter(({ path }) => path !== pooler.path),
+    head: {
+      ...head,
+      trained: [pooler.path.replace(/\.\w+$/, ''), ...head.trained],
+      sites: (outputs) => [{ ...pooler, role: 'head' }, ...head.sites(outputs)],
+    },
+  };
 }
 
 /** What a head reads of a batch: [batch, width], or [batch, tokens, width] for a task of tokens. */

@@ -21,6 +21,8 @@ export interface Checkpoint {
   readonly architecture: Architecture;
   readonly weights: HostTensors;
   readonly tokenizer: Tokenizer;
+  /** Weights that the network does not read, and that a model is written with. */
+  readonly carried?: HostTensors;
   /** The weights of those modules of the head that were trained with it, as many outputs as they have. */
   readonly head: HostTensors;
   /** Names of the classes of a head for the task, where the folder has names for them. */

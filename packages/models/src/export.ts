@@ -120,8 +120,9 @@ function storedWeights(
   { config, type }: Transformers,
   { task, outputs }: Described,
 ): Map<string, StoredTensor> {
-  const { head, ...network } = architectureFor(type, config, task);
-  const sites = [...network.sites, ...head.sites(outputs)];
+  const { head, pooler, ...network } = architectureFor(type, config, task);
+  const carried = pooler && weights[`${pooler.path}.weight`] && task === 'feature-extraction' ? [pooler] : [];
+  const sites = [...network.sites, ...carried, ...head.sites(outputs)];
   checkShapes({ ...network, sites }, specsOf(weights), config.file);
   return new Map(
     sites.flatMap((site) =>

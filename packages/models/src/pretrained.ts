@@ -178,7 +178,7 @@ interface Wanted {
 }
 
 function withHead(
-  { architecture, weights, tokenizer, head: trained, eosTokenIds, ...own }: Checkpoint,
+  { architecture, weights, tokenizer, head: trained, eosTokenIds, carried, ...own }: Checkpoint,
   { task, numLabels, labels = own.labels, problemType: asked }: Wanted,
   identity: Pick<Model, 'name' | 'fingerprint'>,
 ): Omit<PretrainedModel, 'withLabels'> {
@@ -197,7 +197,7 @@ function withHead(
     ...(task === 'sequence-classification' && problemType && { problemType }),
     maxTokens: architecture.maxTokens,
     sites: [...architecture.sites, ...sites],
-    weights: Object.assign({}, weights, ...modules) as HostTensors,
+    weights: Object.assign({}, weights, carried, ...modules) as HostTensors,
     head: head.trained,
     pretrainedHead: fitting.length === sites.length || (fitting.length > 0 && fitting.map(({ path }) => path)),
     defaultTargetModules: architecture.defaultTargetModules,

@@ -91,7 +91,7 @@ function promptOf(
   asked: { readonly [Option in 'prompt' | 'promptName']?: string | undefined },
 ): string {
   const { promptName = defaultPromptName } = asked;
-  const named = promptName === undefined ? '' : prompts[promptName];
+  const named = promptName === undefined ? '' : new Map(Object.entries(prompts)).get(promptName);
   const prompt = asked.prompt ?? named;
   if (prompt === undefined) {
     const known = Object.keys(prompts).join(', ') || 'none';

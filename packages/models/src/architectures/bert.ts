@@ -41,30 +41,30 @@ export const bertFamily: Pick<EncoderConfig, 'layers' | 'names'> & Pick<Architec
   defaultTargetModules: ['query', 'value'],
 };
 
-const POOLER = 'bert.pooler.dense';
-
 /** The network of a configuration for a task. @throws UnsupportedError for a task that it has no head for. */
 function bert(config: BertConfig, task: Task): Architecture {
   const { hiddenSize } = config;
   const encoder: EncoderConfig = { ...config, ...bertFamily, root: 'bert' };
   const network = encoderNetwork(encoder);
   const first = firstTokenOf(encoder);
+  const pooler = linearSite('bert.pooler.dense', hiddenSize, hiddenSize);
   const pooled = linearHead({ path: 'classifier' }, hiddenSize, (scope, inputs) =>
-    tf.tanh(scope.linear(POOLER, first(scope, inputs))),
+    tf.tanh(scope.linear(pooler.path, first(scope, inputs))),
   );
   return headFor<Architecture>(
     'bert',
     {
       'sequence-classification': {
         ...network,
-        sites: [...network.sites, linearSite(POOLER, hiddenSize, hiddenSize)],
+        sites: [...network.sites, pooler],
         head: pooled,
+        pooler,
       },
       'token-classification': {
         ...network,
         head: linearHead({ path: 'classifier' }, hiddenSize, everyTokenOf(encoder)),
       },
-      'feature-extraction': { ...network, head: noHead(everyTokenOf(encoder)) },
+      'feature-extraction': { ...network, head: noHead(everyTokenOf(encoder)), pooler },
     },
     task,
   );

@@ -22,6 +22,7 @@ function withoutPrefix(architecture: Architecture, prefix: string): Architecture
     ...architecture,
     sites: architecture.sites.map(site),
     encodeOnly: architecture.encodeOnly.map(site),
+    ...(architecture.pooler && { pooler: site(architecture.pooler) }),
     lookups: architecture.lookups.map((lookup) => ({ ...lookup, site: bare(lookup.site) })),
     encode: (scope, inputs) => architecture.encode(within(scope), inputs),
     head: bareHead(head, within),

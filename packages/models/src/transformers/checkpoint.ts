@@ -72,7 +72,6 @@ async function readTransformers(
   const eosTokenIds = decoding && (await readEosTokenIds(folder, config, { words: decoding.words, tokenizer }));
   const read = await readWeights(folder, architecture, { modelType, holdsHead, dtype });
   return {
-    architecture,
     tokenizer,
     ...(eosTokenIds && { eosTokenIds }),
     ...(holdsHead && ownMeaning(config)),

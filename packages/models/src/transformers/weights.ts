@@ -8,11 +8,12 @@ import {
   type TensorSpec,
 } from '@peftjs/safetensors';
 import { hostTensor } from '@peftjs/core';
-import { CheckpointError, transposed, type HostTensor, type Site } from '@peftjs/core/method';
+import { CheckpointError, transposed, warnOnce, type HostTensor, type Site } from '@peftjs/core/method';
 import {
   checkFinite,
   checkShapes,
   weightShapes,
+  withNewPooler,
   type Architecture,
   type DeclaredWeight,
   type Network,
@@ -42,6 +43,9 @@ interface Expected {
   readonly dtype: WeightDtype;
 }
 
+/** What is read of a checkpoint, and for which architecture: see `Architecture.pooler`. */
+type ReadWeights = Pick<Checkpoint, 'architecture' | 'weights' | 'head' | 'carried'>;
+
 /**
  * The weights of a network by module path, [in, out], and those of its head that the checkpoint has.
  * @throws CheckpointError for weights that are missing, broken, of another shape or not finite.
@@ -50,7 +54,7 @@ export async function readWeights(
   folder: ModelFolder,
   architecture: Architecture,
   expected: Expected,
-): Promise<Pick<Checkpoint, 'weights' | 'head'>> {
+): Promise<ReadWeights> {
   const name = await weightsFile(folder);
   const path = folder.pathOf(name);
   return inCheckpoint(path, async () => {
@@ -81,20 +85,47 @@ interface Reading {
 
 async function weightsIn(
   file: SafetensorsFile,
-  architecture: Architecture,
+  wanted: Architecture,
   { modelType, holdsHead, dtype }: Expected,
   reading: Reading,
-): Promise<Pick<Checkpoint, 'weights' | 'head'>> {
+): Promise<ReadWeights> {
+  const { architecture, carried } = withPooler(file, wanted, modelType, reading.path);
   const headSites = holdsHead ? storedHead(file, architecture) : [];
-  const network = { ...architecture, sites: [...architecture.sites, ...headSites] };
+  const network = { ...architecture, sites: [...architecture.sites, ...headSites, ...carried] };
   const stored = storedWeights(file, network, modelType, reading.path);
   checkShapes(network, mapped(stored, declared), reading.path);
   refuseUnread(file, network, stored, { modelType, path: reading.path });
   const all = await readAll(file, stored, precisionOf(dtype, architecture), reading);
-  const isOfHead = (name: string): boolean => headSites.some((site) => name.startsWith(`${site.path}.`));
-  const apart = (wanted: boolean) =>
-    Object.fromEntries(Object.entries(all).filter(([name]) => isOfHead(name) === wanted));
-  return { weights: apart(false), head: apart(true) };
+  const of = (sites: readonly Site[]) => (name: string) => sites.some((site) => name.startsWith(`${site.path}.`));
+  const [isOfHead, isCarried] = [of(headSites), of(carried)];
+  const some = (isWanted: (name: string) => boolean) =>
+    Object.fromEntries(Object.entries(all).filter(([name]) => isWanted(name)));
+  return {
+    architecture,
+    weights: some((name) => !isOfHead(name) && !isCarried(name)),
+    head: some(isOfHead),
+    carried: some(isCarried),
+  };
+}
+
+/** The architecture whose pooler is new where the checkpoint has none, and the pooler that a network carries along without reading it. */
+function withPooler(
+  file: SafetensorsFile,
+  architecture: Architecture,
+  { prefix }: ModelType,
+  path: string,
+): { architecture: Architecture; carried: readonly Site[] } {
+  const { pooler, sites } = architecture;
+  if (!pooler) return { architecture, carried: [] };
+  const isThere = ['weight', 'bias']
+    .flatMap((end) => spellings(`${pooler.path}.${end}`, prefix))
+    .some((key) => file.names.includes(key));
+  const isRead = sites.some((site) => site.path === pooler.path);
+  if (isThere || !isRead) return { architecture, carried: isThere && !isRead ? [pooler] : [] };
+  warnOnce(
+    `${path} has no '${pooler.path}', which a classifier of texts reads: it begins with random values, and is trained and saved with the head`,
+  );
+  return { architecture: withNewPooler(architecture, pooler), carried: [] };
 }
 
 async function weightsFile(folder: ModelFolder): Promise<string> {
