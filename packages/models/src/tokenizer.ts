@@ -121,8 +121,7 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
   const inOnePiece: IdReader = (text, most) => idsOfWords(tokenizer.words(text), idOf, most);
   const read = cutsAtBlanks(definition) ? byWords(inOnePiece) : inOnePiece;
   const tokensAround = [null, []].map((second) => tokenizer.around([], second).tokens.length);
-  const findSpans = spanFinder(tokenizer, definition);
-  const spansOf = (text: string, count: number): TokenSpan[] => findSpans(text, firstTokens(tokenizer, text, count));
+  const spansOf = spanFinder(tokenizer, definition);
   const blank = blankBeforeWords(definition);
   const finished = ({ tokens, types, truncated }: Shortened): Encoding => ({
     ids: tokens.map((token) => (typeof token === 'number' ? token : idOf(token))),
@@ -179,16 +178,6 @@ function idsOfWords(words: Iterable<readonly string[]>, idOf: (token: string) =>
     if (ids.length > most) break;
   }
   return ids;
-}
-
-/** The first tokens of a text, so many at least where it has them. */
-function firstTokens(tokenizer: TextTokenizer, text: string, count: number): string[] {
-  const tokens: string[] = [];
-  for (const own of tokenizer.words(text)) {
-    tokens.push(...own);
-    if (tokens.length >= count) break;
-  }
-  return tokens;
 }
 
 /**
@@ -307,7 +296,7 @@ function keptSpans(
 ): TokenSpan[] {
   return texts.flatMap((text, place) => {
     const count = counts[place] ?? 0;
-    return text ? spansOf(text, count).slice(0, count) : [];
+    return text ? spansOf(text, count) : [];
   });
 }
 
@@ -370,7 +359,7 @@ function built(
   try {
     const content = JSON.stringify({ definition, maxTokens, ...(keepsPairs && { pairs: 'both' }) });
     const tokenizer = openTextTokenizer(definition, file);
-    firstTokens(tokenizer, 'a', 1); // what is broken breaks here
+    Array.from(tokenizer.words('a')); // what is broken breaks here
     return { tokenizer, content };
   } catch (cause) {
     if (cause instanceof CheckpointError) throw cause;

@@ -36,6 +36,14 @@ describe.each(Object.entries(tokenizers))('%s', async (_, { definition, rows, pa
     expect(texts.map((text) => tokenizer.tokenIds(text))).toEqual(rows.map(({ ids }) => ids));
   });
 
+  it('finds the tokens in them', () => {
+    const spansOf = (text: string) =>
+      (tokenizer.encode(text, undefined, { spans: true }).spans ?? []).flatMap((span) =>
+        span ? [span.start, span.end] : [],
+      );
+    expect(texts.map(spansOf)).toEqual(rows.map(({ spans }) => spans));
+  });
+
   it('makes a text of their ids', () => {
     expect(rows.map(({ ids }) => tokenizer.decode(ids))).toEqual(rows.map(({ decoded }) => decoded));
   });

@@ -10,6 +10,8 @@ export interface TokenModel {
   readonly unknownId: number | undefined;
   /** The tokens of a word; a text that is none stands for an unknown one. */
   tokensOf(word: string): readonly string[];
+  /** Where each of these tokens ends in the word, in its units; the next one begins there. */
+  endsOf(word: string, tokens: readonly string[]): readonly number[];
 }
 
 /** @throws CheckpointError for a model that is not known or broken. */
@@ -38,20 +40,70 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Toke
       throw new CheckpointError(`${file}: '${name}' ${shown(value)} of a BPE model is not supported`, file);
     }
     const words = new library.BPE(definition);
-    return { ...vocabularyOf(definition), tokensOf: (word) => words([word]) };
+    const vocabulary = vocabularyOf(definition);
+    const suffix = field(definition, 'end_of_word_suffix');
+    return {
+      ...vocabulary,
+      tokensOf: (word) => words([word]),
+      endsOf: (word, tokens) =>
+        endsInWord(word, typeof suffix === 'string' ? tokens.map((token) => token.replace(suffix, '')) : tokens, {
+          isKnown: (character) => vocabulary.ids.has(character),
+          isFused: field(definition, 'fuse_unk') === true,
+        }),
+    };
   },
   Unigram: unigram,
   WordLevel(definition) {
     const vocabulary = vocabularyOf(definition);
     const unknown = field(definition, 'unk_token');
     const absent = typeof unknown === 'string' ? [unknown] : [];
-    return { ...vocabulary, tokensOf: (word) => (vocabulary.ids.has(word) ? [word] : absent) };
+    return {
+      ...vocabulary,
+      tokensOf: (word) => (vocabulary.ids.has(word) ? [word] : absent),
+      endsOf: (word, tokens) => tokens.map(() => word.length),
+    };
   },
   WordPiece(definition) {
     const words = new library.WordPiece(definition);
-    return { ...vocabularyOf(definition), tokensOf: (word) => words([word]) };
+    const mark = field(definition, 'continuing_subword_prefix');
+    const marked = typeof mark === 'string' ? mark : '##';
+    return {
+      ...vocabularyOf(definition),
+      tokensOf: (word) => words([word]),
+      endsOf(word, tokens) {
+        if (tokens.length === 1) return [word.length]; // the word, or what stands for an unknown one
+        let at = 0;
+        return tokens.map((token, place) => (at += token.length - (place === 0 ? 0 : marked.length)));
+      },
+    };
   },
 };
+
+/** Where tokens end that are texts of the word, bytes of its characters, or stand for unknown characters. */
+function endsInWord(
+  word: string,
+  tokens: readonly string[],
+  { isKnown, isFused }: { isKnown: (character: string) => boolean; isFused: boolean },
+): number[] {
+  let at = 0;
+  let bytes = 0; // of the character at `at` that tokens have already had
+  const characterAt = (): string => String.fromCodePoint(word.codePointAt(at) as number);
+  return tokens.map((token) => {
+    while (at < word.length && bytes === 0 && !word.startsWith(token, at)) {
+      if (/^<0x[0-9A-F]{2}>$/.test(token)) break;
+      const character = characterAt();
+      at += character.length;
+      if (isFused && at < word.length && !isKnown(characterAt())) continue;
+      if (!isKnown(character)) return at;
+    }
+    if (word.startsWith(token, at) && bytes === 0) return (at += token.length);
+    if (at >= word.length) return at;
+    const character = characterAt();
+    if (++bytes < new TextEncoder().encode(character).length) return at + character.length;
+    bytes = 0;
+    return (at += character.length);
+  });
+}
 
 function vocabularyOf(definition: unknown): Pick<TokenModel, 'ids' | 'unknownId'> {
   const ids = new Map(Object.entries(field(definition, 'vocab') as Record<string, number>));

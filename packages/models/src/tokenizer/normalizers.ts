@@ -3,72 +3,88 @@
  * may count as another kind of mark or punctuation there: its tables are of Unicode 8.
  */
 import { field, listField } from '../json.js';
+import { byCharacter, inForm, part, withPrefix, withReplaced, type Aligned } from './aligned.js';
 import { precompiled } from './precompiled.js';
 import { compiledPattern, unknownPart } from './parts.js';
 
 /** Changes a text before it is cut into words. */
 export interface Normalizer {
-  readonly type: string;
-  /** Of a sequence. */
-  readonly normalizers?: readonly Normalizer[];
-  /** What is put before a text. */
-  readonly prefix?: string;
   normalize(text: string): string;
+  /** The same, of a text that knows where it is from. */
+  aligned(text: Aligned): Aligned;
 }
-
-type Change = Normalizer['normalize'];
 
 /** @throws CheckpointError for one that is not known or broken. */
 export function normalizerOf(definition: unknown, file: string): Normalizer | null {
   if (definition === null || definition === undefined) return null;
   const type = String(field(definition, 'type'));
   if (type === 'Sequence') {
-    const normalizers = listField(definition, 'normalizers', file)
-      .map((one) => normalizerOf(one, file))
-      .filter((one) => one !== null);
-    return { type, normalizers, normalize: (text) => normalizers.reduce((now, one) => one.normalize(now), text) };
+    const steps = listField(definition, 'normalizers', file).map((one) => normalizerOf(one, file));
+    return inARow(steps.filter((step) => step !== null));
   }
   const make = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
   if (!make) throw unknownPart('normalizer', type, Object.keys(KINDS), file);
-  const prefix = field(definition, 'prepend');
-  return { type, normalize: make(definition, file), ...(typeof prefix === 'string' && { prefix }) };
+  return make(definition, file);
 }
 
-const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Change>> = {
+function inARow(steps: readonly Normalizer[]): Normalizer {
+  return {
+    normalize: (text) => steps.reduce((now, step) => step.normalize(now), text),
+    aligned: (text) => steps.reduce((now, step) => step.aligned(now), text),
+  };
+}
+
+/** Each character becomes what it would alone. */
+function characterwise(normalize: Normalizer['normalize']): Normalizer {
+  return { normalize, aligned: (text) => byCharacter(text, normalize) };
+}
+
+function form(name: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'): Normalizer {
+  return { normalize: (text) => text.normalize(name), aligned: (text) => inForm(text, name) };
+}
+
+const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Normalizer>> = {
   BertNormalizer: bertNormalizer,
-  Lowercase: () => lowercased,
-  NFC: () => (text) => text.normalize('NFC'),
-  NFD: () => (text) => text.normalize('NFD'),
-  NFKC: () => (text) => text.normalize('NFKC'),
-  NFKD: () => (text) => text.normalize('NFKD'),
-  Nmt: () => nmt,
+  Lowercase: () => characterwise(lowercased),
+  NFC: () => form('NFC'),
+  NFD: () => form('NFD'),
+  NFKC: () => form('NFKC'),
+  NFKD: () => form('NFKD'),
+  Nmt: () => characterwise(nmt),
   Precompiled: (definition, file) => precompiled(field(definition, 'precompiled_charsmap'), file),
   Prepend(definition) {
     const prefix = String(field(definition, 'prepend'));
-    return (text) => (text === '' ? '' : prefix + text);
+    return {
+      normalize: (text) => (text === '' ? '' : prefix + text),
+      aligned: (text) => (text.text === '' ? text : withPrefix(text, prefix)),
+    };
   },
   Replace(definition, file) {
     const pattern = compiledPattern(field(definition, 'pattern'), file);
     const content = String(field(definition, 'content'));
-    return (text) => text.replace(pattern, () => content);
+    return {
+      normalize: (text) => text.replace(pattern, () => content),
+      aligned: (text) => withReplaced(text, pattern, content),
+    };
   },
   Strip(definition) {
     const [left, right] = ['strip_left', 'strip_right'].map((side) => field(definition, side) === true);
-    return (text) => {
-      const begun = left ? text.replace(/^\p{White_Space}+/u, '') : text;
-      return right ? withoutEnd(begun) : begun;
+    const kept = (text: string): [from: number, to: number] => {
+      const from = left ? (/^\p{White_Space}+/u.exec(text)?.[0].length ?? 0) : 0;
+      return [from, right ? Math.max(from, endOf(text)) : text.length];
     };
+    return { normalize: (text) => text.slice(...kept(text)), aligned: (text) => part(text, ...kept(text.text)) };
   },
-  StripAccents: () => (text) => text.replace(/\p{M}/gu, ''),
+  StripAccents: () => characterwise((text) => text.replace(/\p{M}/gu, '')),
 };
 
 const BLANK = /\p{White_Space}/u;
 
-/** Cut from the end by hand: a regular expression would begin anew at every blank. */
-function withoutEnd(text: string): string {
+/** Where a text ends without blanks; a regular expression would begin anew at every blank. */
+function endOf(text: string): number {
   let end = text.length;
   while (end > 0 && BLANK.test(text.charAt(end - 1))) end--;
-  return text.slice(0, end);
+  return end;
 }
 
 /** Character by character: a sigma that ends a word is one like others. */
@@ -84,17 +100,16 @@ const CONTROLS = /(?![\t\n\r\u0890\u0891\u08e2\u{110cd}\u{13430}-\u{1343f}])[\uf
 const IDEOGRAPHS =
   /[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]/gu;
 
-function bertNormalizer(definition: unknown): Change {
+function bertNormalizer(definition: unknown): Normalizer {
   const isOn = (name: string, otherwise = true): boolean => (field(definition, name) ?? otherwise) === true;
   const lowers = isOn('lowercase');
-  const steps: readonly (readonly [boolean, Change])[] = [
-    [isOn('clean_text'), (text) => text.replace(CONTROLS, '').replace(/\p{White_Space}/gu, ' ')],
-    [isOn('handle_chinese_chars'), (text) => text.replace(IDEOGRAPHS, ' $& ')],
-    [isOn('strip_accents', lowers), (text) => text.normalize('NFD').replace(/\p{Mn}/gu, '')],
-    [lowers, lowercased],
+  const steps: readonly (readonly [boolean, ...Normalizer[]])[] = [
+    [isOn('clean_text'), characterwise((text) => text.replace(CONTROLS, '').replace(/\p{White_Space}/gu, ' '))],
+    [isOn('handle_chinese_chars'), characterwise((text) => text.replace(IDEOGRAPHS, ' $& '))],
+    [isOn('strip_accents', lowers), form('NFD'), characterwise((text) => text.replace(/\p{Mn}/gu, ''))],
+    [lowers, characterwise(lowercased)],
   ];
-  const changes = steps.filter(([on]) => on).map(([, change]) => change);
-  return (text) => changes.reduce((now, change) => change(now), text);
+  return inARow(steps.flatMap(([on, ...changes]) => (on ? changes : [])));
 }
 
 /* eslint-disable-next-line no-control-regex -- these are what is removed */

@@ -1,6 +1,7 @@
 /** How a tokenizer.json cuts a normalised text into words, as Hugging Face's tokenizers 0.23 does. */
 import { CheckpointError } from '@peftjs/core/method';
 import { field, listField, shown } from '../json.js';
+import { byCharacter, part, withPrefix, type Aligned } from './aligned.js';
 import { bytesAsCharacters } from './byte-level.js';
 import { compiledPattern, unknownPart, WORD } from './parts.js';
 
@@ -11,34 +12,69 @@ interface Piece {
 }
 
 /** Cuts a text into words. */
-export type PreTokenizer = (piece: Piece) => Iterable<string>;
+export interface PreTokenizer {
+  words(piece: Piece): Iterable<string>;
+  /** The same words, which know where they are from. */
+  aligned(piece: Aligned & Pick<Piece, 'isFirst'>): readonly Aligned[];
+}
 
 type Cut = (piece: Piece) => readonly string[];
 
 /** Without one a text is a word. @throws CheckpointError for one that is not known or broken. */
 export function preTokenizerOf(definition: unknown, file: string): PreTokenizer {
-  if (definition === null || definition === undefined) return ({ text }) => [text];
+  if (definition === null || definition === undefined) return inARow([]);
   const type = String(field(definition, 'type'));
   if (type === 'Sequence') {
     return inARow(listField(definition, 'pretokenizers', file).map((one) => preTokenizerOf(one, file)));
   }
   const make = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
   if (!make) throw unknownPart('pre_tokenizer', type, Object.keys(KINDS), file);
-  return make(definition, file);
+  const cut = make(definition, file);
+  const place = type === 'ByteLevel' ? placedBytes : type === 'Metaspace' ? placedAfterPrefix : placed;
+  return { words: cut, aligned: (piece) => place(piece, cut(piece)) };
 }
 
 /** One after the other, word by word, so that a reader who has enough stops them all. */
-function inARow([cut, ...others]: readonly PreTokenizer[]): PreTokenizer {
-  if (!cut) return ({ text }) => [text];
-  if (others.length === 0) return cut;
+function inARow([step, ...others]: readonly PreTokenizer[]): PreTokenizer {
+  if (!step) return { words: ({ text }) => [text], aligned: (piece) => [piece] };
+  if (others.length === 0) return step;
   const rest = inARow(others);
-  return function* (piece) {
-    let isFirst = piece.isFirst;
-    for (const text of cut(piece)) {
-      yield* rest({ text, isFirst });
-      isFirst = false;
-    }
+  return {
+    *words(piece) {
+      let isFirst = piece.isFirst;
+      for (const text of step.words(piece)) {
+        yield* rest.words({ text, isFirst });
+        isFirst = false;
+      }
+    },
+    aligned: (piece) =>
+      step.aligned(piece).flatMap((word, at) => rest.aligned({ ...word, isFirst: piece.isFirst && at === 0 })),
   };
+}
+
+/** Words of a text in their order. */
+function placed(piece: Aligned, words: readonly string[]): Aligned[] {
+  let at = 0;
+  return words.map((word) => {
+    const from = piece.text.indexOf(word, at);
+    at = from + word.length;
+    return part(piece, from, at);
+  });
+}
+
+/** Words that are all of a text, with a mark put before it or not, and other characters in the place of blanks. */
+function placedAfterPrefix(piece: Aligned, words: readonly string[]): Aligned[] {
+  const text = words.join('');
+  const put = text.length - piece.text.length;
+  const { starts, ends } = put > 0 ? withPrefix(piece, text.slice(0, put)) : piece;
+  return placed({ text, starts, ends }, words);
+}
+
+/** Words in bytes that are all of a text, with a blank put before it or not. */
+function placedBytes(piece: Aligned, words: readonly string[]): Aligned[] {
+  const text = words.join('');
+  const own = byCharacter(piece, bytesAsCharacters);
+  return placed(text.length > own.text.length ? withPrefix(own, text.slice(0, 1)) : own, words);
 }
 
 const PUNCTUATION = /[\p{P}!-/:-@[-`{-~]/gu;

@@ -7,27 +7,59 @@
  */
 import { CheckpointError } from '@peftjs/core/method';
 import { shown } from '../json.js';
+import { transformed, type Change } from './aligned.js';
+import type { Normalizer } from './normalizers.js';
 
-/** Makes the function that replaces. Without a table nothing is. @throws CheckpointError for a broken table. */
-export function precompiled(charsmap: unknown, file: string): (text: string) => string {
-  if (charsmap === null || charsmap === undefined || charsmap === '') return (text) => text;
+/** Makes the normaliser. Without a table nothing is replaced. @throws CheckpointError for a broken table. */
+export function precompiled(charsmap: unknown, file: string): Normalizer {
+  if (charsmap === null || charsmap === undefined || charsmap === '') {
+    return { normalize: (text) => text, aligned: (text) => text };
+  }
   const replacementOf = tableOf(charsmap, file);
-  const known = new Map<string, string>();
-  const replaced = (grapheme: string): string => {
+  const known = new Map<string, readonly Part[]>();
+  const partsOf = (grapheme: string): readonly Part[] => {
     const kept = known.get(grapheme);
     if (kept !== undefined) return kept;
     const bytes = encoder.encode(grapheme);
     const whole = bytes.length < 6 ? replacementOf(bytes) : undefined;
-    const text = whole ?? Array.from(grapheme, (one) => replacementOf(encoder.encode(one)) ?? one).join('');
+    const parts: readonly Part[] =
+      whole === undefined
+        ? Array.from(grapheme, (one) => ({ old: one, text: replacementOf(encoder.encode(one)) }))
+        : [{ old: grapheme, text: whole }];
     if (known.size === MOST_KEPT) known.clear();
-    known.set(grapheme, text);
-    return text;
+    known.set(grapheme, parts);
+    return parts;
   };
   const segmenter = new Intl.Segmenter('en', { granularity: 'grapheme' });
-  return (text) => {
-    if (/^[ -~]*$/.test(text)) return text.replace(/./g, replaced);
-    return Array.from(segmenter.segment(text), ({ segment }) => replaced(segment)).join('');
+  const graphemes = (text: string): string[] =>
+    /^[ -~]*$/.test(text) ? Array.from(text) : Array.from(segmenter.segment(text), ({ segment }) => segment);
+  const parts = (text: string): Part[] => graphemes(text).flatMap(partsOf);
+  return {
+    normalize: (text) =>
+      parts(text)
+        .map(({ old, text: own }) => own ?? old)
+        .join(''),
+    aligned: (text) => transformed(text, changesOf(parts(text.text))),
   };
+}
+
+/** A part of a text, and what stands in its place; nothing where it stays. */
+interface Part {
+  readonly old: string;
+  readonly text: string | undefined;
+}
+
+/** Characters more than before are put in; those fewer are taken with the last one. */
+function changesOf(parts: readonly Part[]): Change[] {
+  const changes: Change[] = [];
+  for (const { old, text } of parts) {
+    const before = Array.from(old).length;
+    const characters = Array.from(text ?? old);
+    characters.forEach((character, place) => changes.push([character, place < before ? 0 : 1]));
+    const last = changes.pop();
+    if (last) changes.push([last[0], last[1] + Math.min(0, characters.length - before)]);
+  }
+  return changes;
 }
 
 const encoder = new TextEncoder();

@@ -60,18 +60,28 @@ export function unigram(definition: unknown, file: string): TokenModel {
     return bytes.every((byte) => ids.has(byte)) ? bytes : undefined;
   };
 
+  const textsOf = (word: string): string[] => {
+    const texts: string[] = [];
+    let wasUnknown = false;
+    for (const [text, isKnown] of cuts(word)) {
+      if (!isKnown && wasUnknown && fuses) texts.push((texts.pop() ?? '') + text);
+      else texts.push(text);
+      wasUnknown = !isKnown;
+    }
+    return texts;
+  };
+  const tokensOfText = (text: string): string[] => (fallsBack && !ids.has(text) ? (bytesOf(text) ?? [text]) : [text]);
+
   return {
     ids,
     unknownId,
-    tokensOf(word) {
-      const tokens: string[] = [];
-      let wasUnknown = false;
-      for (const [text, isKnown] of cuts(word)) {
-        if (!isKnown && wasUnknown && fuses) tokens.push((tokens.pop() ?? '') + text);
-        else tokens.push(text);
-        wasUnknown = !isKnown;
-      }
-      return fallsBack ? tokens.flatMap((token) => (ids.has(token) ? [token] : (bytesOf(token) ?? [token]))) : tokens;
+    tokensOf: (word) => (fallsBack ? textsOf(word).flatMap(tokensOfText) : textsOf(word)),
+    endsOf(word) {
+      let at = 0;
+      return textsOf(word).flatMap((text) => {
+        at += text.length;
+        return tokensOfText(text).map(() => at);
+      });
     },
   };
 }
