@@ -6,7 +6,8 @@
  *   python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
  *   PEFTJS_PYTHON=venv/bin/python npx tsx --conditions @peftjs/source tools/golden/random-adapters.ts --families bert,llama --seeds 0-9
  *
- * Families are those of random_models.py; by default all of them, with the seeds 0 to 299. With --keep FOLDER the adapters stay there.
+ * Families are those of random_models.py; by default all of them, with the seeds 0 to 299. With --keep FOLDER the adapters stay
+ * there, and those that are there already are not made again.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';

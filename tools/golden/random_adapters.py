@@ -3,7 +3,7 @@
     venv/bin/python tools/golden/random_adapters.py write FOLDER FIRST_SEED COUNT FAMILY..
     venv/bin/python tools/golden/random_adapters.py open FOLDER
 
-`write` makes FOLDER/<seed>-<family> with
+`write` makes FOLDER/<seed>-<family>, unless it is there, with
 
     config.json, model.safetensors   a random network with its head
     adapter/                         an adapter on it, every trained value drawn
@@ -324,7 +324,8 @@ def drawn_case(families, seed):
 def write(into, families, seed):
     config, case = drawn_case(families, seed)
     folder = into / f"{seed:03}-{case['family']}"
-    shutil.rmtree(folder, ignore_errors=True)
+    if (folder / "case.json").exists():
+        return
     model = network(config, case["head"], case["labels"], seed)
     model.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer(config)))

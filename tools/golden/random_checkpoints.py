@@ -3,7 +3,7 @@ what peftjs makes of the same files.
 
     venv/bin/python tools/golden/random_checkpoints.py FOLDER FIRST_SEED COUNT FAMILY..
 
-Each FOLDER/<family>-<seed> holds
+Each FOLDER/<family>-<seed>, which is made unless it is there, holds
 
     config.json, model.safetensors   the network, in one of three precisions, now and then in shards or without its head
     adapter/                         PEFT's LoRA on it, before training
@@ -19,7 +19,6 @@ sys.path.append(sys.path.pop(0))
 
 import copy
 import json
-import shutil
 import warnings
 
 import torch
@@ -204,7 +203,8 @@ def written(case, model):
 
 def write(folder, family, seed):
     config, case = drawn_case(family, seed)
-    shutil.rmtree(folder, ignore_errors=True)
+    if (folder / "case.json").exists():
+        return
     model = write_checkpoint(folder, case, network(config, case["head"], case["labels"], seed))
     expected = outputs(case, model)
     if case["head"] == "next":
