@@ -77,8 +77,15 @@ const configurations: Readonly<Record<string, ConfiguredMethod>> = {
   lokr: lokr({ r: 1, targetModules: ['query', 'intermediate.dense'], rankPattern: { query: 4 } }),
   'lokr-both': lokr({ r: 1, decomposeBoth: true, decomposeFactor: 4, targetModules: ['value', 'output.dense'] }),
   oft: oft({ oftBlockSize: 4, targetModules: ['query', 'output.dense', 'word_embeddings'] }),
-  'oft-transform': oft({ r: 2, blockShare: true, useCayleyNeumann: false, targetModules: ['value'] }),
-  'oft-near': oft({ oftBlockSize: 4, coft: true, eps: 1, numCayleyNeumannTerms: 3, targetModules: ['key'] }),
+  'oft-transform': oft({ r: 2, blockShare: true, useCayleyNeumann: false, bias: 'all', targetModules: ['value'] }),
+  'oft-near': oft({
+    oftBlockSize: 4,
+    coft: true,
+    eps: 1,
+    numCayleyNeumannTerms: 3,
+    bias: 'oft_only',
+    targetModules: ['key'],
+  }),
 };
 
 /** The model with names for its three classes. */

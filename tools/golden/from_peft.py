@@ -155,10 +155,10 @@ CONFIGS = {
         task_type="SEQ_CLS", oft_block_size=4, target_modules=["query", "output.dense", "word_embeddings"], module_dropout=0.1
     ),
     "oft-transform": OFTConfig(
-        task_type="SEQ_CLS", r=2, oft_block_size=0, use_cayley_neumann=False, target_modules=["key", "word_embeddings"]
+        task_type="SEQ_CLS", r=2, oft_block_size=0, use_cayley_neumann=False, target_modules=["key", "word_embeddings"], bias="all"
     ),
     "oft-shared": OFTConfig(
-        task_type="SEQ_CLS", oft_block_size=8, block_share=True, num_cayley_neumann_terms=7, target_modules=["value"]
+        task_type="SEQ_CLS", oft_block_size=8, block_share=True, num_cayley_neumann_terms=7, target_modules=["value"], bias="oft_only"
     ),
     "oft-near": OFTConfig(
         task_type="SEQ_CLS", oft_block_size=4, coft=True, eps=0.9, num_cayley_neumann_terms=4, target_modules=["value", "query"]

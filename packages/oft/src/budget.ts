@@ -14,10 +14,16 @@ interface Fitted {
 /**
  * The configuration that stores `budget` parameters. A block size must divide what modules read, so there are few of them: where none
  * comes within 2 % over all modules, a larger one is taken in as many as come near, and else what comes nearest.
- * @throws ConfigError for a budget that one module exceeds with blocks of two, or that all modules cannot hold.
+ * @throws ConfigError for `bias: 'all'`, which stores what no rotation can make up for, for a budget that one module exceeds with blocks of two, or that all modules cannot hold.
  */
 export function fitBudget(sites: readonly Site[], budget: number, config: OftConfig): OftConfig {
-  const most = sites.reduce((sum, site) => sum + storedIn({ count: 1, size: rotatedFeatures(site) }, config), 0);
+  if (config.bias === 'all') {
+    throw new ConfigError(
+      "oft: bias 'all' trains modules that are not adapted: no budget is kept by rotations",
+      'bias',
+    );
+  }
+  const most = sites.reduce((sum, site) => sum + storedAt(site, rotatedFeatures(site), config), 0);
   if (most < LEAST * budget) {
     throw new ConfigError(
       `budget is ${budget}; OFT stores at most ${most} parameters in these ${sites.length} modules: ask for less, or adapt more modules`,
@@ -45,10 +51,16 @@ function sizesOf(sites: readonly Site[]): number[] {
 /** The modules that a block size divides, as many of them as the budget pays for; nothing where it pays for none. */
 function fittedWith(sites: readonly Site[], budget: number, size: number, config: OftConfig): Fitted[] {
   const divided = sites.filter((site) => rotatedFeatures(site) % size === 0);
-  const cost = (site: Site): number => storedIn({ count: rotatedFeatures(site) / size, size }, config);
+  const cost = (site: Site): number => storedAt(site, size, config);
   if (Math.min(...divided.map(cost)) > budget) return [];
   const kept = sitesForBudget(divided, budget, cost);
   return [{ size, kept, stored: kept.reduce((sum, site) => sum + cost(site), 0) }];
+}
+
+/** What a module stores with blocks of one size, its bias included where that is trained. */
+function storedAt(site: Site, size: number, config: OftConfig): number {
+  const bias = config.bias !== 'none' && site.hasBias ? site.outFeatures : 0;
+  return bias + storedIn({ count: rotatedFeatures(site) / size, size }, config);
 }
 
 /** Those near the budget first, of them those of most modules; then those that store most. */

@@ -28,6 +28,8 @@ export interface OftConfig extends TargetConfig {
   readonly numCayleyNeumannTerms: number;
   /** Whether the rotations start as the identity; else at random, which changes the outputs. Default true. */
   readonly initWeights: boolean;
+  /** Which biases of the model are trained: `'oft_only'` are those of adapted modules. Default 'none'. */
+  readonly bias: 'none' | 'all' | 'oft_only';
 }
 
 const entries = {
@@ -40,6 +42,7 @@ const entries = {
   useCayleyNeumann: v.optional(v.boolean(), true),
   numCayleyNeumannTerms: v.optional(v.pipe(integerFrom(2), v.maxValue(64)), 5),
   initWeights: v.optional(v.boolean(), true),
+  bias: v.optional(v.picklist(['none', 'all', 'oft_only']), 'none'),
 };
 
 /** Fills in OFT's defaults. @throws ConfigError naming the field, also when both or none of `r` and `oftBlockSize` are given. */
@@ -99,7 +102,7 @@ function nearestDivisor(features: number, wanted: number): number {
   return wanted - lower <= higher - wanted ? lower : higher;
 }
 
-/** The numbers that a module with these blocks stores: those above the diagonal of each. */
+/** The numbers that the rotations of a module store: those above the diagonal of each. */
 export function storedIn({ count, size }: Blocks, { blockShare }: Pick<OftConfig, 'blockShare'>): number {
   return ((blockShare ? 1 : count) * size * (size - 1)) / 2;
 }

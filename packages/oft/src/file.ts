@@ -18,6 +18,9 @@ import { projectedAtRest } from './rotation.js';
 const SUFFIX = '.oft_R.weight';
 const OF_EMBEDDING = '.oft_embedding_R.weight';
 const SUFFIXES = [SUFFIX, OF_EMBEDDING];
+/** And of a trained bias: of an adapted module, and of another one. */
+const BIAS = '.base_layer.bias';
+const OTHER_BIAS = '.bias';
 
 /** Options on disk, in PEFT's names. */
 const FIELDS = {
@@ -29,6 +32,7 @@ const FIELDS = {
   use_cayley_neumann: 'useCayleyNeumann',
   num_cayley_neumann_terms: 'numCayleyNeumannTerms',
   init_weights: 'initWeights',
+  bias: 'bias',
 } as const satisfies Record<string, keyof OftConfig>;
 
 /** The version of PEFT from which on its series is the one that is computed here. */
@@ -37,18 +41,21 @@ const FIRST_WITH_SERIES: readonly [number, number] = [0, 18];
 /** PEFT's OFT: the numbers above the diagonal of each block. */
 export function oftFile({ config, layers, values }: AdapterContents<OftConfig>): AdapterFile {
   const tensors: HostTensors = {};
-  for (const [path, { site }] of Object.entries(layers)) {
-    tensors[path + (site.kind === 'embedding' ? OF_EMBEDDING : SUFFIX)] = tensorAt(values, `${path}.${TENSOR}`);
+  const adapted = Object.keys(layers).filter((path) => TENSOR in tensorAt(layers, path).params);
+  for (const [path, { site, params }] of Object.entries(layers)) {
+    const isAdapted = TENSOR in params;
+    const suffix = site.kind === 'embedding' ? OF_EMBEDDING : SUFFIX;
+    if (isAdapted) tensors[path + suffix] = tensorAt(values, `${path}.${TENSOR}`);
+    if ('bias' in params) tensors[path + (isAdapted ? BIAS : OTHER_BIAS)] = tensorAt(values, `${path}.bias`);
   }
   return {
     config: {
       peft_type: 'OFT',
       peft_version: '0.21.2', // below 0.18 PEFT warns of another series
       ...Object.fromEntries(Object.entries(FIELDS).map(([field, option]) => [field, config[option]])),
-      target_modules: Object.keys(layers),
+      target_modules: adapted,
       exclude_modules: null,
       module_dropout: 0,
-      bias: 'none',
       fan_in_fan_out: false,
     },
     tensors,
@@ -58,16 +65,17 @@ export function oftFile({ config, layers, values }: AdapterContents<OftConfig>):
 /**
  * Reads OFT. `module_dropout` is left out: PEFT 0.21.2 keeps it and applies it nowhere.
  * @throws CheckpointError naming the tensor or field at fault.
- * @throws UnsupportedError for trained biases, and for what old versions of PEFT computed otherwise.
+ * @throws UnsupportedError for what old versions of PEFT computed otherwise.
  */
 export function readOftFile({ config, tensors }: AdapterFile): { config: Partial<OftConfig>; values: HostTensors } {
   assertReadable(config, tensors);
   const paths = adaptedPaths(tensors, SUFFIXES);
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
-  refuseOtherTensors(tensors, paths, SUFFIXES);
+  const { biases, rotations } = apart(config, tensors, paths);
+  refuseOtherTensors(rotations, paths, SUFFIXES);
   const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
   const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])); // checked with the others
-  const values: HostTensors = {};
+  const values: HostTensors = biases;
   for (const path of paths) {
     const vectors = matrixOf(tensors, path + (path + SUFFIX in tensors ? SUFFIX : OF_EMBEDDING));
     values[`${path}.${TENSOR}`] = config.coft === true ? projectedAtRest(vectors, radiusIn(config)) : vectors;
@@ -81,11 +89,25 @@ function radiusIn({ eps }: AdapterFile['config']): number {
   throw new CheckpointError(`eps is ${describe(eps)}; expected a number of at least 0`, 'eps');
 }
 
-function assertReadable(config: AdapterFile['config'], tensors: HostTensors): void {
-  const { bias = 'none' } = config;
-  if (bias !== 'none' && bias !== null) {
-    throw new UnsupportedError(`bias is ${describe(bias)}; OFT adapters are read here with 'none' alone`, 'bias');
+/** A file's tensors: the rotations, and as values here the biases that its configuration speaks of. */
+function apart(
+  { bias }: AdapterFile['config'],
+  tensors: HostTensors,
+  adapted: readonly string[],
+): { biases: HostTensors; rotations: HostTensors } {
+  const [biases, rotations]: [HostTensors, HostTensors] = [{}, {}];
+  const isTrained = bias === 'all' || bias === 'oft_only';
+  for (const [key, tensor] of Object.entries(tensors)) {
+    const suffix = key.endsWith(BIAS) ? BIAS : OTHER_BIAS;
+    const path = key.slice(0, -suffix.length);
+    if (isTrained && key.endsWith(suffix) && adapted.includes(path) === (suffix === BIAS)) {
+      biases[`${path}.bias`] = tensor;
+    } else rotations[key] = tensor;
   }
+  return { biases, rotations };
+}
+
+function assertReadable(config: AdapterFile['config'], tensors: HostTensors): void {
   const old = Object.keys(tensors).find((key) => key.includes('.oft_r.'));
   if (old !== undefined || config.oft_block_size === undefined) {
     const found = old ?? 'oft_block_size';

@@ -1,8 +1,15 @@
-import { defineMethod, type CallableMethod } from '@peftjs/core/method';
+import {
+  defineMethod,
+  type AdapterLayer,
+  type AdapterLayers,
+  type CallableMethod,
+  type Init,
+  type Site,
+} from '@peftjs/core/method';
 import { fitBudget } from './budget.js';
 import { parseOftConfig, type OftConfig } from './config.js';
 import { oftFile, readOftFile } from './file.js';
-import { oftLayer } from './layer.js';
+import { oftLayer, otherBiases } from './layer.js';
 
 /**
  * OFT: what a module reads is rotated, in blocks of features, and nothing is added to its weight (Qiu et al., 2023).
@@ -14,11 +21,16 @@ export const oft: CallableMethod<OftConfig> = defineMethod<OftConfig>({
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear', 'embedding'] },
   parseConfig: parseOftConfig,
   fitBudget,
-  adapt: (sites, config, { rng }) =>
-    Object.fromEntries(sites.map((site) => [site.path, oftLayer(site, config, rng.fork(site.path))])),
+  adapt,
   peftTypes: ['OFT'],
   toFile: oftFile,
   fromFile: readOftFile,
 });
+
+function adapt(sites: readonly Site[], config: OftConfig, init: Init): AdapterLayers {
+  const layer = (site: Site): AdapterLayer => oftLayer(site, config, init.rng.fork(site.path), init.frozen(site.path));
+  const adapted = Object.fromEntries(sites.map((site) => [site.path, layer(site)]));
+  return config.bias === 'all' ? { ...adapted, ...otherBiases(adapted, init) } : adapted;
+}
 
 export type { OftConfig } from './config.js';

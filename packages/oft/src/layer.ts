@@ -1,12 +1,16 @@
 import {
+  biasLayer,
   floats,
   hostZeros,
   normalValues,
   tensorAt,
   trained,
   type AdapterLayer,
+  type AdapterLayers,
+  type FrozenModule,
   type HostTensor,
   type HostTensors,
+  type Init,
   type Rng,
   type Site,
   type Tensors,
@@ -37,8 +41,31 @@ export const TENSOR = 'oftR';
 /** Standard deviation of the numbers with `initWeights: false`. */
 const STD = 0.1;
 
-/** OFT at one site. */
-export function oftLayer(site: Site, config: OftConfig, rng: Rng): AdapterLayer {
+/** OFT at one site, and where the configuration says so its trained bias. */
+export function oftLayer(site: Site, config: OftConfig, rng: Rng, frozen: FrozenModule): AdapterLayer {
+  const layer = rotation(site, config, rng);
+  return config.bias !== 'none' && frozen.bias ? withTrainedBias(layer, frozen.bias) : layer;
+}
+
+/** The layer with the module's own bias trained. */
+function withTrainedBias(layer: AdapterLayer, initial: HostTensor): AdapterLayer {
+  return {
+    ...layer,
+    params: { ...layer.params, bias: trained(initial, { decay: false }) },
+    forward: (x, p, at) =>
+      layer.forward(x, p, { ...at, run: (instead) => at.run({ ...instead, bias: tensorAt(p, 'bias') }) }),
+    mergedBias: (values) => tensorAt(values, 'bias'),
+    storedParameters: (values) => layer.storedParameters(values) + layer.site.outFeatures,
+  };
+}
+
+/** A layer for the bias of every module that is neither adapted nor trained whole. */
+export function otherBiases(adapted: AdapterLayers, { sites, frozen }: Init): AdapterLayers {
+  const others = sites.filter(({ path, hasBias }) => hasBias && !(path in adapted));
+  return Object.fromEntries(others.map((site) => [site.path, biasLayer(site, frozen(site.path), 'default')]));
+}
+
+function rotation(site: Site, config: OftConfig, rng: Rng): AdapterLayer {
   const { size, count } = blocksAt(site, config);
   const shape = [config.blockShare ? 1 : count, (size * (size - 1)) / 2];
   const start = config.initWeights ? hostZeros(shape) : normalValues(rng.fork(TENSOR), shape, STD);

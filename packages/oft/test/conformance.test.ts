@@ -8,6 +8,7 @@ testMethod(oft, {
       r: 2,
       blockShare: true,
       useCayleyNeumann: false,
+      bias: 'all',
       targetModules: ['query'],
     },
   },
@@ -22,6 +23,7 @@ testMethod(oft, {
     { options: { coft: 'yes' }, field: 'coft' },
     { options: { blockShare: 1 }, field: 'blockShare' },
     { options: { useCayleyNeumann: null }, field: 'useCayleyNeumann' },
+    { options: { bias: 'lora_only' }, field: 'bias' },
     { options: { initWeights: 'yes' }, field: 'initWeights' },
   ],
 });

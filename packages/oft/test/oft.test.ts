@@ -180,7 +180,6 @@ describe('a file is refused', () => {
   const config = { peft_type: 'OFT', oft_block_size: 3, peft_version: '0.21.2' };
 
   it.each<[object, string]>([
-    [{ bias: 'oft_only' }, 'bias'],
     [{ oft_block_size: undefined }, 'oft_block_size'],
     [{ use_cayley_neumann: true, peft_version: undefined }, 'peft_version'],
     [{ use_cayley_neumann: true, peft_version: '0.17.1' }, 'peft_version'],
