@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { adalora } from '@peftjs/adalora';
 import {
+  adamW,
   attach,
   getPeftModelStateDict,
   loadPretrained,
@@ -10,6 +11,7 @@ import {
   predict,
   savePretrained,
   setPeftModelStateDict,
+  train,
   type Model,
   type PeftModel,
 } from '@peftjs/core';
@@ -19,12 +21,12 @@ import { fromPretrained, saveMerged } from '@peftjs/models';
 import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
 import { sora } from '@peftjs/sora';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { batchOf, folder, load, tiny, type HeadName, type Network } from '../models/tiny.js';
+import { batchOf, folder, heads, load, tiny, type HeadName, type Network } from '../models/tiny.js';
 import { fixtures, readJson, TOLERANCE } from './bert.js';
 
 /** Made by tools/golden/peft_families.py. */
 const { adapters } = readJson('families/expected.json') as {
-  adapters: Record<string, { network: Network; head: HeadName | 'body' }>;
+  adapters: Record<string, { network: Network; head: HeadName | 'body'; losses?: number[] }>;
 };
 const expected = readSafetensors(new Uint8Array(readFileSync(`${fixtures}/families/expected.safetensors`)));
 const BATCH = 1;
@@ -61,11 +63,13 @@ describe.each(read)('%s, written by PEFT', (name, { network: family, head }) => 
     return onWarning((message) => warnings.push(message));
   });
 
-  it('has the outputs that it has in PEFT, merged and written again too', async () => {
+  it('has the outputs that it has in PEFT, merged where that is special, and is written as it was read', async () => {
     const model = await network(family, head);
     const peft = await loadPretrained(model, `${fixtures}/families/${name}`, { methods });
     expect(await distance(name, peft, family)).toBeLessThan(TOLERANCE);
-    expect(await distance(name, mergeAndUnload(peft), family)).toBeLessThan(TOLERANCE);
+    if (/^(tied|tokens)/.test(name)) {
+      expect(await distance(name, mergeAndUnload(peft), family)).toBeLessThan(TOLERANCE);
+    }
     const storage = memoryStorage();
     await savePretrained(peft, 'again', { storage });
     const again = await loadPretrained(model, 'again', { methods, storage });
@@ -73,6 +77,31 @@ describe.each(read)('%s, written by PEFT', (name, { network: family, head }) => 
     expect(getPeftModelStateDict(again)).toEqual(getPeftModelStateDict(peft));
     expect(warnings).toEqual([]);
   });
+});
+
+const trained = Object.entries(adapters).flatMap(([name, { network: family, head, losses }]) =>
+  losses && head !== 'body' ? [{ name, family, head, losses }] : [],
+);
+
+it.each(trained)('$name has the losses that it has in PEFT, step by step', async ({ name, family, head, losses }) => {
+  const peft = await loadPretrained(await load(tiny(family), head), `${fixtures}/families/${name}`, { methods });
+  const batch = batchOf(tiny(family), BATCH, { head });
+  const course: number[] = [];
+  await train(
+    peft,
+    { kind: heads[head].kind, batchesPerEpoch: losses.length, epoch: () => losses.map(() => batch) },
+    {
+      executor,
+      epochs: 1,
+      learningRate: 0.01,
+      schedule: 'constant',
+      warmupRatio: 0,
+      clipNorm: null,
+      optimizer: adamW({ weightDecay: 0 }),
+      onStep: ({ loss }) => void course.push(loss),
+    },
+  );
+  expect(relativeDistance(course, losses)).toBeLessThan(1e-6);
 });
 
 it.each(Object.entries(refused))('%s is refused', async (name, message) => {

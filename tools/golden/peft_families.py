@@ -115,6 +115,11 @@ ADAPTERS = {
 }
 
 
+# Of these the first steps of a training are kept.
+TRAINED = ("tokens-tied", "tied-head-lora", "tied-together")
+STEPS, RATE = 3, 0.01
+
+
 def network(name, head):
     if head != "body":
         return architectures.network(name, head)
@@ -141,6 +146,23 @@ def move_away(model, generator):
             parameter.data = (parameter.data + noise).to(torch.bfloat16)
 
 
+def losses(name):
+    """Those of the first steps of AdamW on one batch, from an adapter's files: they hold the gradients."""
+    family, head, _ = ADAPTERS[name]
+    model = PeftModel.from_pretrained(network(family, head), FOLDER / name, is_trainable=True).eval()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0)
+    batch = architectures.batch(family, BATCH)
+    course = []
+    for _ in range(STEPS):
+        loss = model(**batch, labels=architectures.labels(head, batch)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        course.append(loss.item())
+    return course
+
+
 def main():
     warnings.simplefilter("ignore")
     generator = torch.Generator().manual_seed(0)
@@ -157,6 +179,8 @@ def main():
         assert torch.linalg.norm(expected[name] - base) > 0.01 * torch.linalg.norm(base), name
         made_of[name] = {"network": family, "head": head}
     save_file({name: tensor.contiguous() for name, tensor in expected.items()}, FOLDER / "expected.safetensors")
+    for name in TRAINED:
+        made_of[name]["losses"] = losses(name)
     facts = {"maker": "tools/golden/peft_families.py", "versions": architectures.VERSIONS, "adapters": made_of}
     (FOLDER / "expected.json").write_text(json.dumps(facts) + "\n")
 
