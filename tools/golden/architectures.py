@@ -351,6 +351,9 @@ TARGETS = {
     **{name: ["q_proj", "v_proj"] for name in ("smollm3", "olmo2", "granite")},
 }
 
+# A head for a number is one for classes with another width: the first networks have shown it.
+WITHOUT_NUMBER = {"mpnet", "modernbert", "modernbert-biased", *DECODERS}
+
 # What the heads are called in the files, the class of each, its labels and its type in PEFT.
 HEADS = {
     "classes": (0, 3, TaskType.SEQ_CLS),
@@ -368,10 +371,10 @@ def draw(name, shape, centre=0.0):
 
 
 def heads_of(name):
-    """The heads that transformers has for a network, the one that its folder is saved with first; a decoder's new ones are few."""
+    """The heads that transformers has for a network, the one that its folder is saved with first."""
     classes = NETWORKS[name][1]
     heads = [head for head, (kind, *_) in HEADS.items() if kind < len(classes) and classes[kind] is not None]
-    return [head for head in heads if head != "number" or name not in DECODERS]
+    return [head for head in heads if head != "number" or name not in WITHOUT_NUMBER]
 
 
 def network(name, head):
