@@ -267,6 +267,12 @@ def smollm3(draw):
     }
 
 
+def gemma(draw):
+    own = {**finished_rope(draw, decoder(draw)), "attention_bias": draw.choice([False, False, True])}
+    # transformers takes "gelu" for its approximation, which "gelu_pytorch_tanh" says outright.
+    return {**own, "hidden_act": draw.choice(["gelu", "gelu_pytorch_tanh", "gelu_pytorch_tanh", "silu"])}
+
+
 def gemma2(draw):
     own = decoder(draw)
     own.pop("hidden_act")
@@ -352,6 +358,7 @@ DECODERS = {
     "qwen2": qwen2,
     "qwen3": qwen3,
     "smollm3": smollm3,
+    "gemma": gemma,
     "gemma2": gemma2,
     "gemma3_text": gemma3,
     "phi3": phi3,

@@ -10,7 +10,15 @@ export {
   weightShapes,
 } from '../architecture.js';
 export type { Checkpoint, CheckpointFormat, SourceFiles } from '../checkpoint.js';
-export { keptNames, keptPrompt, nextToken, wholeText, type Context, type KeysAndValues } from '../context.js';
+export {
+  keptNames,
+  keptPrompt,
+  nextToken,
+  wholeText,
+  type Biases,
+  type Context,
+  type KeysAndValues,
+} from '../context.js';
 export { decoder } from '../decoder.js';
 export {
   afterAttention,
@@ -36,13 +44,18 @@ export {
   type LastToken,
   type Reader,
 } from '../reading.js';
+export { ropeSettings, type RopeConfig, type RopeDefaults } from '../rope.js';
+export { rotaryDecoder, type RotaryDecoderConfig, type RotaryLayer } from '../rotary-decoder.js';
 export { createTokenizer, type TokenizerDefinition } from '../tokenizer.js';
 export {
   activation,
   boolean,
+  listOf,
   ownActivation,
   positiveInteger,
+  positiveIntegerOrNull,
   positiveNumber,
+  positiveNumberOrNull,
   refuseUnless,
   section,
   setting,
