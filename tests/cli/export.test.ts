@@ -33,8 +33,8 @@ async function json(file: string): Promise<unknown> {
 describe('peft-bench export', () => {
   it.each([
     ['peft', ['README.md', 'adapter_config.json', 'adapter_model.safetensors']],
-    ['merged', ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']],
-    ['onnx', ['config.json', 'onnx', 'tokenizer.json', 'tokenizer_config.json']],
+    ['merged', ['README.md', 'config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']],
+    ['onnx', ['README.md', 'config.json', 'onnx', 'tokenizer.json', 'tokenizer_config.json']],
   ])('--format %s writes what belongs to it', async (format, files) => {
     const { code, stdout, stderr } = await peftBench(
       ['export', pruned, '--model', bert, '--format', format, '--out', path(format)],

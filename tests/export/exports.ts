@@ -125,10 +125,13 @@ export function rowsOf({ inputs }: Batch): Record<string, number[][]> {
   );
 }
 
-/** The SHA-256 of each file. */
+/** The SHA-256 of each file that is not for people. */
 export function hashesOf(files: ReadonlyMap<string, Uint8Array>): Record<string, string> {
   return Object.fromEntries(
-    [...files].sort().map(([name, bytes]) => [name, createHash('sha256').update(bytes).digest('hex')]),
+    [...files]
+      .filter(([name]) => name !== 'README.md')
+      .sort()
+      .map(([name, bytes]) => [name, createHash('sha256').update(bytes).digest('hex')]),
   );
 }
 

@@ -49,8 +49,8 @@ describe('peft-bench takes ids of the hub', () => {
 
   it.each([
     ['peft', ['README.md', 'adapter_config.json', 'adapter_model.safetensors']],
-    ['merged', ['config.json', 'model.safetensors', 'tokenizer.json']],
-    ['onnx', ['config.json', 'onnx', 'tokenizer.json', 'tokenizer_config.json']],
+    ['merged', ['README.md', 'config.json', 'model.safetensors', 'tokenizer.json']],
+    ['onnx', ['README.md', 'config.json', 'onnx', 'tokenizer.json', 'tokenizer_config.json']],
   ])('to export an adapter as %s, its model from the hub as well', async (format, files) => {
     const { code, stderr } = await run('export', ADAPTER, '--format', format, '--out', 'out');
     expect([code, stderr]).toEqual([0, expect.stringMatching(/^wrote the .* to out\n$/)]);

@@ -52,6 +52,8 @@ export interface Hub {
   pageSize: number;
   /** Where the next page of a list is said to be, if not here. */
   nextPageAt: string | undefined;
+  /** Who may write where: organisations by token. */
+  readonly writers: Readonly<Record<string, string>>;
   /** Replaces a list of files. */
   listing: ((files: readonly object[]) => unknown) | undefined;
   /** Disturbs the next requests, each once, whose path matches. */
@@ -98,6 +100,7 @@ export async function startHub(repos: Repo[]): Promise<Hub> {
     repos,
     pageSize: 1000,
     nextPageAt: undefined,
+    writers: { hf_ofMe: 'me' },
     listing: undefined,
     disturb: (path, ...how) => void disturbances.push(...how.map((one) => ({ path, how: one }))),
     calm() {
@@ -108,8 +111,17 @@ export async function startHub(repos: Repo[]): Promise<Hub> {
     },
   };
 
+  const uploaded = new Map<string, Uint8Array>();
   const store = createServer((request, response) => {
     const { pathname: path } = new URL(request.url ?? '', 'http://store');
+    if (request.method === 'PUT') {
+      note('store', request, path);
+      void bodyOf(request).then((bytes) => {
+        uploaded.set(path.slice(1), bytes);
+        response.writeHead(hashesOf(bytes).sha256 === path.slice(1) ? 200 : 400).end();
+      });
+      return;
+    }
     const bytes = contentOf(repos, path.slice(1));
     const one = note('store', request, path);
     if (bytes) sendFile(response, { request, one, bytes, etag: 'of-the-store', how: disturbance(path) });
@@ -120,10 +132,84 @@ export async function startHub(repos: Repo[]): Promise<Hub> {
     const one = note('hub', request, decodeURIComponent(url.pathname));
     const how = disturbance(one.path);
     if (how && 'status' in how) response.writeHead(how.status, how.headers).end(how.body ?? '');
-    else answer(hub, { request, response, one, url, how, store: addressOf(store) });
+    else if (request.method === 'POST') {
+      void bodyOf(request).then((body) => {
+        const answered = written(hub, { one, store: addressOf(store), uploaded }, Buffer.from(body).toString());
+        if (typeof answered === 'number') refuse(response, answered, {});
+        else sendJson(response, answered);
+      });
+    } else answer(hub, { request, response, one, url, how, store: addressOf(store) });
   });
   await Promise.all([listen(front), listen(store)]);
   return Object.assign(hub, { url: addressOf(front) });
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for await (const part of request) parts.push(part as Uint8Array);
+  return new Uint8Array(Buffer.concat(parts));
+}
+
+interface Writing extends Pick<Exchange, 'one' | 'store'> {
+  /** Large files that have come, by their SHA-256. */
+  readonly uploaded: ReadonlyMap<string, Uint8Array>;
+}
+
+/** A line of a commit. */
+interface CommitLine {
+  readonly key: 'header' | 'file' | 'lfsFile';
+  readonly value: { readonly path: string; readonly content: string; readonly oid: string };
+}
+
+/** Makes a repository, says where its files go, and takes commits: the answer, or the status of a refusal. */
+function written(hub: Hub, { one, store, uploaded }: Writing, body: string): object | number {
+  const namespace = hub.writers[one.authorization?.replace('Bearer ', '') ?? ''];
+  const create = one.path === '/api/repos/create' ? (JSON.parse(body) as Record<string, string>) : undefined;
+  const asked =
+    /^\/(?:api\/models\/)?([^/]+)\/([^/]+?)(?:\.git\/info\/lfs\/objects\/batch|\/(preupload|commit)\/([^/]+))$/.exec(
+      one.path,
+    );
+  const [, owner = create?.organization ?? '', name = create?.name ?? '', kind, revision = 'main'] = asked ?? [];
+  if (namespace === undefined) return 401;
+  if (namespace !== owner) return 403;
+  const at = hub.repos.findIndex((repo) => repo.name === `${owner}/${name}`);
+  if (create) {
+    if (at >= 0) return 409;
+    hub.repos.push({
+      type: 'model',
+      name: `${owner}/${name}`,
+      refs: {},
+      commits: {},
+      ...(create.visibility === 'private' && { token: 'hf_ofMe' }),
+    });
+    return { url: `${hub.url}/${owner}/${name}`, id: 'x' };
+  }
+  const repo = hub.repos[at];
+  if (repo === undefined) return 404;
+  if (kind === 'preupload') {
+    const { files } = JSON.parse(body) as { files: { path: string; size: number }[] };
+    const modes = files.map(({ path, size }) => ({ path, uploadMode: size >= LARGE_BYTES ? 'lfs' : 'regular' }));
+    return { files: modes };
+  }
+  if (kind === 'commit') {
+    const lines = body
+      .split('\n')
+      .map((line) => JSON.parse(line) as CommitLine)
+      .filter(({ key }) => key !== 'header');
+    const files = lines.map(({ key, value }): [string, Uint8Array] => [
+      value.path,
+      key === 'lfsFile'
+        ? (uploaded.get(value.oid) as Uint8Array)
+        : new Uint8Array(Buffer.from(value.content, 'base64')),
+    ]);
+    const commitOid = createHash('sha1').update(body).digest('hex');
+    repo.commits[commitOid] = { ...repo.commits[repo.refs[revision] ?? ''], ...Object.fromEntries(files) };
+    repo.refs[revision] = commitOid;
+    return { commitOid, commitUrl: `${hub.url}/${repo.name}/commit/${commitOid}` };
+  }
+  const { objects } = JSON.parse(body) as { objects: { oid: string; size: number }[] };
+  const actions = (oid: string) => (uploaded.has(oid) ? {} : { actions: { upload: { href: `${store}/${oid}` } } });
+  return { transfer: 'basic', objects: objects.map((object) => ({ ...object, ...actions(object.oid) })) };
 }
 
 interface Exchange {

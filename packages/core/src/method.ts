@@ -198,3 +198,4 @@ export { incompleteSave, writeFolder, type FolderFiles } from './storage.js';
 export { qr, type QrFactors } from './linalg/qr.js';
 export { symmetricInverse, type InverseOptions } from './linalg/matrix.js';
 export { truncatedSvd, type SvdOptions, type TruncatedSvd } from './linalg/truncated-svd.js';
+export { cardHeader, type CardFields } from './files/model-card.js';

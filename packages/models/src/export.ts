@@ -3,6 +3,7 @@ import { diskStorage, type Model, type Storage } from '@peftjs/core';
 import {
   assertFullPrecision,
   assertLabelNames,
+  cardHeader,
   CheckpointError,
   ConfigError,
   floats,
@@ -56,11 +57,26 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
   const head = described(model, options.labels);
   const config = encodeJson(mergedSettings(transformers, head), transformers.config.floats);
   const weights = writeSafetensors(storedWeights(model, transformers, head), { format: 'pt' });
-  const others = [[WEIGHTS_FILE, weights] as const, ...files, ...sentenceFiles(model)];
+  const card = encoded(cardOf(model, 'transformers'));
+  const others = [[WEIGHTS_FILE, weights] as const, ...files, ...sentenceFiles(model), [CARD_FILE, card] as const];
   await writeFolder(storage, {
     config: { path: joined(folder, CONFIG_FILE), bytes: config },
     others: others.map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
   });
+}
+
+/** The model card, which the hub shows and finds a folder by. */
+const CARD_FILE = 'README.md';
+
+function encoded(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+function cardOf({ name, task }: Model, library: 'transformers' | 'transformers.js'): string {
+  return `${cardHeader({ baseModel: name, library, task })}# ${name}, adapted
+
+Made with peftjs, for ${library}.
+`;
 }
 
 /** What sentence-transformers reads of a model for embeddings; nothing of others. */
@@ -189,7 +205,10 @@ export async function saveOnnx(
   const written = settings(source, described(model, options.labels), [...graphs.keys()]);
   const config = encodeJson(written, source.transformers?.config.floats);
   const own = [...withEndings(source.tokenizer, model, source.transformers?.config), ...sentenceFiles(model)];
-  const files = new Map(own).set(TOKENIZER_CONFIG, encodeJson(tokenizerSettings(source, model, maxTokens)));
+  const files = new Map([...own, [CARD_FILE, encoded(cardOf(model, 'transformers.js'))] as const]).set(
+    TOKENIZER_CONFIG,
+    encodeJson(tokenizerSettings(source, model, maxTokens)),
+  );
   await writeFolder(storage, {
     config: { path: joined(folder, CONFIG_FILE), bytes: config },
     others: [...[...graphs].map(([file, bytes]) => [`${GRAPH_FOLDER}/${file}`, bytes] as const), ...files].map(

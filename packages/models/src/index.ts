@@ -10,6 +10,7 @@ export type { TokenSpan } from './token-spans.js';
 export type { ChatMessage, ChatTemplate } from './chat-template.js';
 export type { LoadProgress } from './folder.js';
 export { openFolder, type Folder, type ResolvePackage, type SourceOptions } from './source.js';
+export { pushSettings, pushToHub, type Pushed, type PushOptions } from './hub/push.js';
 export { hubFiles, type HubFiles, type HubFilesOptions } from './hub/files.js';
 export type { RepoFile } from './hub/snapshot.js';
 export { isHubId, type RepoType } from './hub/request.js';

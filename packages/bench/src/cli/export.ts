@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { activeAdapter, mergeAndUnload, savePretrained, withAdapter, type Model, type PeftModel } from '@peftjs/core';
 import { assertLabelNames, ConfigError, meaningOf, outputsOf } from '@peftjs/core/method';
 import { checkOnnx, exportOnnxFiles, type OnnxDtype, type TextInput } from '@peftjs/engine';
-import { openFolder, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
+import { openFolder, pushSettings, pushToHub, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
 import { openSource } from '@peftjs/pipelines';
 import { everyMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
@@ -15,6 +15,8 @@ interface ExportFlags extends OutFlags {
   readonly format: keyof typeof WRITERS;
   readonly labels?: string;
   readonly dtype: keyof typeof DTYPES;
+  readonly push?: string;
+  readonly private?: boolean;
 }
 
 /** What `--dtype` asks for. */
@@ -41,6 +43,9 @@ export function addExportCommand(program: Command): void {
       'fp32',
     ),
   );
+  command
+    .option('--push <repo>', 'also to the Hugging Face hub, organisation/name, with the token of HF_TOKEN')
+    .option('--private', 'with --push: a new repository is seen by its owners alone');
   withOutFlags(command, 'where it goes').action(exportAdapter);
 }
 
@@ -94,7 +99,7 @@ function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
 
 async function exportAdapter(
   adapter: string,
-  { model: base, format, labels, dtype, out, force }: ExportFlags,
+  { model: base, format, labels, dtype, out, force, push, private: isPrivate }: ExportFlags,
 ): Promise<void> {
   if (dtype !== 'fp32' && format !== 'onnx') {
     throw new ConfigError(
@@ -102,6 +107,9 @@ async function exportAdapter(
       'dtype',
     );
   }
+  if (isPrivate && push === undefined)
+    throw new ConfigError('--private says how --push makes a repository; add --push', 'private');
+  if (push !== undefined) pushSettings(push);
   checkOut({ out, ...(force && { force }) }, 'export');
   const { task_type: type } = await adapterConfig(await openFolder(adapter));
   const opened = await openSource(taskOf(type), adapter, {
@@ -114,6 +122,9 @@ async function exportAdapter(
   const peft = labels === undefined ? loaded : labelled(loaded, labels.split(','));
   const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out, dtypes: DTYPES[dtype] });
   process.stderr.write(`wrote ${written} to ${out}\n`);
+  if (push === undefined) return;
+  const { url, commit } = await pushToHub(out, push, { ...(isPrivate && { private: true }) });
+  process.stderr.write(`pushed it to ${url} as commit ${commit.slice(0, 12)}\n`);
 }
 
 /**

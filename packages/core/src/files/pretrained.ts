@@ -34,7 +34,7 @@ import { TOKEN_ROWS } from '../adapter/token-rows.js';
 import { warnOnce } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import { tensorsAt, type HostTensors } from '../tensors.js';
-import { baseParameters, storedParameters } from '../adapter/accounting.js';
+import { adapterCard } from './model-card.js';
 
 /** The file of an adapter folder that says what it is, as PEFT calls it. */
 export const ADAPTER_CONFIG = 'adapter_config.json';
@@ -82,7 +82,7 @@ async function writeAdapter(
   const file = adapter.method.toFile(adapter, { pruned });
   const fields = configFields(model, adapter, file.config);
   const tensors = withPrefix({ ...file.tensors, ...savedModuleTensors(model, adapter) });
-  const card = modelCard(model, adapter, String(fields.peft_type));
+  const card = adapterCard(model, adapter, String(fields.peft_type));
   await writeFolder(storage, {
     config: { path: `${folder}/${ADAPTER_CONFIG}`, bytes: encodeConfig(fields) },
     others: [
@@ -310,28 +310,4 @@ function adaptedHead(model: Model, targetModules: readonly string[], source: str
     `${source} adapts '${untrained}', whose weights '${model.name}' came without: load the checkpoint that the adapter was trained on`,
     untrained,
   );
-}
-
-/** The README.md of an adapter folder, with the front matter that the hub reads. */
-function modelCard(model: Model, { method, layers, saved, values, labels }: Adapter, peftType: string): string {
-  const stored = storedParameters(layers, values);
-  const whole = Object.keys(saved).map((path) => `\`${path}\``);
-  return `---
-base_model: ${JSON.stringify(model.name)}
-library_name: peft
-tags:
-- ${method.name}
----
-
-# An adapter for ${model.name}
-
-Made with peftjs by the method \`${method.name}\`, saved as \`${peftType}\`: ${stored.toLocaleString('en-US')} parameters
-on ${Object.keys(layers).length} modules (${((100 * stored) / baseParameters(model)).toFixed(3)} % of the base), and the modules ${whole.join(', ') || 'none'} trained whole.
-${labels ? classList(labels) : ''}`;
-}
-
-/** The names may come from a stranger's file: quoted, each of them is one line and nothing but code. */
-function classList(labels: readonly string[]): string {
-  const items = labels.map((label, index) => `${index}. \`${JSON.stringify(label).replaceAll('`', "'")}\``);
-  return `\n## Classes\n\n${items.join('\n')}\n`;
 }

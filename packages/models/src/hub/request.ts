@@ -29,13 +29,22 @@ export function hubFetch(settings: HubSettings, subject: Subject): typeof fetch 
       if (response?.ok) return response;
       const wait = response ? secondsAsked(response.headers, Date.now()) : undefined;
       if (response) {
-        await response.body?.cancel();
-        const isFinal = !PASSING.includes(response.status) || attempt === ATTEMPTS;
-        if (isFinal || (wait ?? 0) > LONGEST_WAIT_SECONDS) throw refusal(response, wait, { settings, subject });
+        const isFinal =
+          !PASSING.includes(response.status) || attempt === ATTEMPTS || (wait ?? 0) > LONGEST_WAIT_SECONDS;
+        const said = isFinal && subject.isWritten ? await whatItSays(response) : undefined;
+        if (said === undefined) await response.body?.cancel();
+        if (isFinal) throw refusal(response, wait, { settings, subject, said });
       }
       await pause(wait ?? waitBefore(attempt));
     }
   };
+}
+
+/** The reason that the hub gives in an answer, as one short line. */
+async function whatItSays(response: Response): Promise<string> {
+  const text = await response.text().catch(() => '');
+  const reason = /"(?:error|message)"\s*:\s*"((?:[^"\\]|\\.){1,300})/.exec(text.slice(0, 10_000))?.[1] ?? '';
+  return reason.replaceAll(/\\[nrt]|\s+/g, ' ').trim();
 }
 
 /** Waits that double. */
@@ -101,11 +110,13 @@ function secondsAsked(headers: Headers, now: number): number | undefined {
 function refusal(
   response: Response,
   wait: number | undefined,
-  { settings, subject }: Omit<Asking, 'attempt'>,
+  { settings, subject, said }: Omit<Asking, 'attempt'> & { readonly said: string | undefined },
 ): PeftError {
   const { status } = response;
   const path = labelOf(subject);
-  const why = reasonOf(status, wait, { settings, subject, code: response.headers.get('x-error-code') });
+  const refused = { settings, subject, code: response.headers.get('x-error-code') };
+  const reason = (subject.isWritten && whyNotWritten(status, subject)) || reasonOf(status, wait, refused);
+  const why = said ? `${reason} (it says: ${said})` : reason;
   return new HubError(`${path}: the hub at ${settings.endpoint} answers ${status}: ${why}`, { path, status });
 }
 
@@ -137,6 +148,27 @@ function reasonOf(status: number, wait: number | undefined, { settings, subject,
       return PASSING.includes(status)
         ? `it failed ${ATTEMPTS} times; try again later`
         : 'expected a file; is HF_ENDPOINT a hub?';
+  }
+}
+
+/** Why files are refused; undefined for what is no matter of writing. */
+function whyNotWritten(status: number, { repo, revision }: Subject): string | undefined {
+  switch (status) {
+    case 400:
+      return 'it refuses the files or their model card';
+    case 401:
+      return 'HF_TOKEN is not valid: make one that may write';
+    case 403:
+      return `HF_TOKEN may not write to ${repo}: give it that right, or push to a name of your own`;
+    case 404:
+      return `there is no such repository, or no branch '${revision}', or HF_TOKEN may not see it`;
+    case 409:
+    case 412:
+      return `'${revision}' has changed meanwhile: push again`;
+    case 413:
+      return 'a file is larger than it takes';
+    default:
+      return undefined;
   }
 }
 
@@ -174,6 +206,8 @@ export interface Subject {
   /** 'model' or 'data set'. */
   readonly what: string;
   readonly revision: string;
+  /** Whether it is written to. */
+  readonly isWritten?: boolean;
   /** The file, where it is one. */
   readonly file?: string;
 }
