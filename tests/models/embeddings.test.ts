@@ -27,9 +27,9 @@ function expected(from: Tiny, number: number, { pooling, normalize }: Pooling): 
   const mask = batchOf(from, number).inputs.attentionMask?.data ?? expect.fail('no mask');
   const [rows = 0, tokens = 0, width = 0] = hidden.shape;
   return Array.from({ length: rows }, (_, row) => {
-    const weights = Array.from({ length: tokens }, (__, token) =>
-      pooling === 'cls' ? Number(token === 0) : (mask[row * tokens + token] as number),
-    );
+    const own = Array.from({ length: tokens }, (__, token) => mask[row * tokens + token] as number);
+    const only = pooling === 'cls' ? 0 : own.lastIndexOf(1);
+    const weights = own.map((weight, token) => (pooling === 'mean' ? weight : Number(token === only)));
     const total = weights.reduce((sum, weight) => sum + weight, 0);
     const text = Array.from({ length: width }, (__, at) =>
       weights.reduce(
@@ -71,6 +71,28 @@ describe.each(encoders)('%s as an embedder', (network) => {
     expect(await outputsOf(mergeAndUnload(again), batch, executor)).not.toEqual(
       await outputsOf(model, batch, executor),
     );
+  });
+});
+
+describe.each(['gpt2', 'qwen2'] as const)('%s as an embedder', (network) => {
+  it('pools the hidden states of transformers, and is written and read as the class without a head', async () => {
+    const from = tiny(network);
+    const pooling = { pooling: 'lasttoken', normalize: true } as const;
+    const model = await load(from, 'tokens', { ...options, ...pooling });
+    for (const number of [0, 1, 2]) {
+      const actual = await outputsOf(model, batchOf(from, number), executor);
+      expect(relativeDistance(actual, expected(from, number, pooling)), `batch ${number}`).toBeLessThan(TOLERANCE);
+    }
+    const storage = memoryStorage();
+    const peft = attach(model, lora({ r: 2 }), { seed: 3 });
+    await savePretrained(peft, 'adapter', { storage });
+    const stored = new TextDecoder('latin1').decode(await storage.read('adapter/adapter_model.safetensors'));
+    expect(stored).toMatch(/"base_model\.model\.(h|layers)\.0\.[\w.]+\.lora_A\.weight"/);
+    await saveMerged(mergeAndUnload(peft), 'tiny', { source: 'tiny', sourceStorage: folder(from, 'tokens'), storage });
+    const again = await fromPretrained('tiny', { ...options, storage });
+    expect(again.pooling).toEqual(pooling);
+    const batch = batchOf(from, 2);
+    expect(relativeDistance(await outputsOf(again, batch, executor), await outputsOf(model, batch, executor))).toBe(0);
   });
 });
 
@@ -162,10 +184,7 @@ describe('a folder of sentence-transformers', () => {
   });
 });
 
-it('is not asked of what has none, and neither is pooling of a classifier', async () => {
-  await expect(load(tiny('gpt2'), 'tokens', options)).rejects.toThrow(
-    "gpt2 has no head for the task 'feature-extraction'",
-  );
+it('is not asked of a classifier', async () => {
   await expect(load(tiny('roberta'), 'classes', { pooling: 'cls' })).rejects.toThrow(
     "option 'pooling' is for another task",
   );

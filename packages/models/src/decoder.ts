@@ -5,6 +5,7 @@ import {
   frozenHead,
   headFor,
   linearHead,
+  noHead,
   type Architecture,
   type Decoding,
   type Features,
@@ -52,8 +53,8 @@ interface DecoderHeads {
 const LANGUAGE_MODEL_HEAD = 'lm_head';
 
 /**
- * A decoder with the head of transformers for a task: `score` on the last token of a text, one for each of its tokens, or the
- * frozen one of the language model.
+ * A decoder with the head of transformers for a task: `score` on the last token of a text, one for each of its tokens, the frozen one
+ * of the language model, or none, whose tokens are pooled.
  */
 export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task: Task): Architecture {
   const { width, ofTexts = 'score', ofTokens } = heads;
@@ -71,6 +72,7 @@ export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task
       'token-classification': () => ({ ...network, head: linearHead({ path: ofTokens }, width, every) }),
     }),
     'causal-lm': () => languageModel(network, heads, every),
+    'feature-extraction': () => ({ ...network, head: noHead(every) }),
   };
   return headFor<() => Architecture>(network.name, make, task)();
 }

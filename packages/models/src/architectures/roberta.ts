@@ -7,7 +7,7 @@
  *   of tokens   x_L W_c
  *   encode      mean over tokens of x_L
  */
-import type { Task } from '@peftjs/core/method';
+import { linearSite, type Task } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import { denseHead, headFor, linearHead, noHead, type Architecture, type Head } from '../architecture.js';
 import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
@@ -23,7 +23,9 @@ export function withRobertaHead(name: string, encoder: EncoderConfig, task: Task
     'token-classification': linearHead({ path: 'classifier' }, hiddenSize, everyTokenOf(encoder)),
     'feature-extraction': noHead(everyTokenOf(encoder)),
   };
-  return { ...encoderNetwork(encoder), name, head: headFor(name, heads, task) };
+  const pooler = linearSite(`${encoder.root}.pooler.dense`, hiddenSize, hiddenSize);
+  const network = { ...encoderNetwork(encoder), name, head: headFor(name, heads, task) };
+  return task === 'feature-extraction' ? { ...network, pooler } : network;
 }
 
 /** RoBERTa as transformers saves it: `RobertaModel`, `RobertaForSequenceClassification` and what else holds the encoder. */
