@@ -101,6 +101,13 @@ describe('the tokenizer of BERT', async () => {
     expect(tokenizer.encode('water '.repeat(63)).truncated).toBe(true);
   });
 
+  it('gives no types of tokens where its settings leave them out', async () => {
+    const settings = new TextEncoder().encode('{"model_input_names": ["input_ids", "attention_mask"]}');
+    const plain = await fromPretrained('bert', { storage: bertInMemory({ 'tokenizer_config.json': settings }) });
+    expect(plain.tokenizer.encode('water', 'boils')).not.toHaveProperty('typeIds');
+    expect(tokenizer.encode('water', 'boils')).toHaveProperty('typeIds');
+  });
+
   it('never gives more tokens than asked for, be it fewer than it puts around a text', () => {
     for (const maxTokens of [1, 2, 3, 64, 1000]) {
       const { ids, typeIds } = tokenizer.encode('water '.repeat(100), 'boils', { maxTokens });

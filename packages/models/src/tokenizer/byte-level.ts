@@ -16,7 +16,7 @@ export function bytesAsCharacters(text: string): string {
 }
 
 /** The byte of a character in a vocabulary of bytes; -1 for a character that stands for none. */
-export function byteOf(character: string): number {
+function byteOf(character: string): number {
   return BYTES.get(character) ?? -1;
 }
 

@@ -1,18 +1,8 @@
 /** The models of a tokenizer.json: the tokens of a word. */
 import { CheckpointError } from '@peftjs/core/method';
 import { field, shown } from '../json.js';
-import { library } from './parts.js';
+import { library, type TokenModel } from './parts.js';
 import { unigram } from './unigram.js';
-
-/** A vocabulary, and how a word is made of it. */
-export interface TokenModel {
-  readonly ids: Map<string, number>;
-  readonly unknownId: number | undefined;
-  /** The tokens of a word; a text that is none stands for an unknown one. */
-  tokensOf(word: string): readonly string[];
-  /** Where each of these tokens ends in the word, in its units; the next one begins there. */
-  endsOf(word: string, tokens: readonly string[]): readonly number[];
-}
 
 /** @throws CheckpointError for a model that is not known or broken. */
 export function modelOf(definition: unknown, file: string): TokenModel {

@@ -3,16 +3,9 @@
  * may count as another kind of mark or punctuation there: its tables are of Unicode 8.
  */
 import { field, listField } from '../json.js';
-import { byCharacter, inForm, part, withPrefix, withReplaced, type Aligned } from './aligned.js';
+import { byCharacter, inForm, part, withPrefix, withReplaced } from './aligned.js';
 import { precompiled } from './precompiled.js';
-import { compiledPattern, unknownPart } from './parts.js';
-
-/** Changes a text before it is cut into words. */
-export interface Normalizer {
-  normalize(text: string): string;
-  /** The same, of a text that knows where it is from. */
-  aligned(text: Aligned): Aligned;
-}
+import { compiledPattern, unknownPart, type Normalizer } from './parts.js';
 
 /** @throws CheckpointError for one that is not known or broken. */
 export function normalizerOf(definition: unknown, file: string): Normalizer | null {
@@ -96,7 +89,10 @@ function lowercased(text: string): string {
 /** Characters that are removed, but for tab and newlines; those that Unicode has since 2016 stay. */
 const CONTROLS = /(?![\t\n\r\u0890\u0891\u08e2\u{110cd}\u{13430}-\u{1343f}])[\ufffd\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
 
-/** Ideographs, each of them a word; the range from U+2B920 on is Hugging Face's. */
+/**
+ * Ideographs, each of them a word; the range from U+2B920 on is Hugging Face's. (The BertNormalizer of @huggingface/tokenizers 0.2.0 looks for
+ * them with `charCodeAt` in single UTF-16 units, and so finds none above U+FFFF: `for (const char of text)` and `codePointAt` would.)
+ */
 const IDEOGRAPHS =
   /[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]/gu;
 

@@ -2,6 +2,7 @@
 import * as huggingFace from '@huggingface/tokenizers';
 import { CheckpointError } from '@peftjs/core/method';
 import { shown } from '../json.js';
+import type { Aligned } from './aligned.js';
 
 /** The models and regular expressions of a library, typed here: its own declarations name files in a way that NodeNext does not follow. */
 export const library = huggingFace as unknown as {
@@ -12,6 +13,23 @@ export const library = huggingFace as unknown as {
 
 /** A model of the library: the tokens of words. */
 export type LibraryModel = (words: string[]) => string[];
+
+/** Changes a text before it is cut into words. */
+export interface Normalizer {
+  normalize(text: string): string;
+  /** The same, of a text that knows where it is from. */
+  aligned(text: Aligned): Aligned;
+}
+
+/** A vocabulary, and how a word is made of it. */
+export interface TokenModel {
+  readonly ids: Map<string, number>;
+  readonly unknownId: number | undefined;
+  /** The tokens of a word; a text that is none stands for an unknown one. */
+  tokensOf(word: string): readonly string[];
+  /** Where each of these tokens ends in the word, in its units; the next one begins there. */
+  endsOf(word: string, tokens: readonly string[]): readonly number[];
+}
 
 /** A pattern of text or of a regular expression in Oniguruma's syntax. @throws CheckpointError for none. */
 export function compiledPattern(pattern: unknown, file: string): RegExp {

@@ -8,7 +8,7 @@
 import { CheckpointError } from '@peftjs/core/method';
 import { shown } from '../json.js';
 import { transformed, type Change } from './aligned.js';
-import type { Normalizer } from './normalizers.js';
+import type { Normalizer } from './parts.js';
 
 /** Makes the normaliser. Without a table nothing is replaced. @throws CheckpointError for a broken table. */
 export function precompiled(charsmap: unknown, file: string): Normalizer {

@@ -5,7 +5,7 @@
  */
 import { CheckpointError } from '@peftjs/core/method';
 import { field, shown } from '../json.js';
-import type { TokenModel } from './models.js';
+import type { TokenModel } from './parts.js';
 
 const UNKNOWN_PENALTY = 10;
 

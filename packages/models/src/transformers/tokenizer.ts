@@ -44,10 +44,18 @@ export async function readTokenizer(folder: ModelFolder, network: Network, confi
   const definition = await folder.json(TOKENIZER_FILE, TOKENIZER_BYTES);
   const rows = network.sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 0;
   const ids = checkedIds(definition, rows, file);
-  const { maxTokens, tokenTypes } = network;
+  const { maxTokens } = network;
+  const tokenTypes = (await readsTokenTypes(folder)) ? network.tokenTypes : undefined;
   const vocabularySize = 1 + [...ids.values()].reduce((largest, id) => Math.max(largest, id), -1);
   const special = await readSpecialIds(folder, config, { ids, rows });
   return createTokenizer(definition as TokenizerDefinition, { maxTokens, vocabularySize, tokenTypes, special, file });
+}
+
+/** Whether the tokenizer gives types of tokens to a network that has some; where it does not, all of them are of type 0. */
+async function readsTokenTypes(folder: ModelFolder): Promise<boolean> {
+  const [settings] = await readTokenizerSettings(folder);
+  const inputs = field(settings, 'model_input_names');
+  return !Array.isArray(inputs) || inputs.includes('token_type_ids');
 }
 
 /** Every token and its id, which is a row of the embedding table. */
