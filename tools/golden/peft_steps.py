@@ -24,7 +24,7 @@ FOLDER = FIXTURES / "steps"
 RECORDED = (1, 5, 10)
 OPTIMIZER = {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8}
 WEIGHT_DECAY = 0.1
-NOT_DECAYED = (".bias",)
+NOT_DECAYED = (".bias", "norm.weight")
 
 COMMON = {
     "task_type": "SEQ_CLS",
@@ -41,7 +41,7 @@ CONFIGS = {
 
 
 def parameter_groups(trained):
-    """What decays here is what peftjs decays: all but biases."""
+    """What decays here is what peftjs decays: all but biases and norms."""
     groups = {WEIGHT_DECAY: [], 0.0: []}
     for name, parameter in trained.items():
         groups[0.0 if name.endswith(NOT_DECAYED) else WEIGHT_DECAY].append(parameter)

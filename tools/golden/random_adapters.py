@@ -31,7 +31,7 @@ import transformers
 from peft import PeftModel, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from random_checkpoints import tokenizer
+from random_checkpoints import save_adapter, tokenizer
 from random_models import AUTO, ENCODERS, FAMILIES, STD, batch, config_of, drawing, heads_of, labels_of, linear_names, network, noise
 
 transformers.utils.logging.set_verbosity_error()
@@ -260,7 +260,7 @@ def write_adapter(folder, base, case, draw):
             model = get_peft_model(base(), config(**options)).eval()
             move(model, case)
             shutil.rmtree(folder / "adapter", ignore_errors=True)
-            model.save_pretrained(folder / "adapter")
+            save_adapter(model, folder)
             expected = opened_outputs(base, folder / "adapter", case)
         except Exception as error:
             case["refusedByPeft"] = [*case.get("refusedByPeft", []), f"{kind} {options}: {error}"[:300]]

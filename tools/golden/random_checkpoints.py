@@ -108,8 +108,8 @@ def lora(case, model, attempt):
     """On some of the modules of every layer, A and B drawn, and the head where PEFT trains it."""
     draw = drawing("lora", case["family"], case["seed"], attempt)
     names = linear_names(model)
-    # peftjs trains DeBERTa's pooler with every head for texts.
-    head = ["pooler"] if case["family"] == "deberta-v2" and case["head"] in OF_TEXTS else None
+    # peftjs trains all of a head, PEFT its last module unless it is told.
+    head = {"deberta-v2": ["pooler"] if case["head"] in OF_TEXTS else None, "modernbert": ["head"]}.get(case["family"])
     config = LoraConfig(
         task_type=TASKS.get(case["head"], TaskType.SEQ_CLS),
         r=draw.randint(1, 4),
@@ -138,12 +138,19 @@ def write_training(folder, case, model):
     """The first drawn adapter whose training does not blow up roundings: of others no two programs agree after 30 steps."""
     for attempt in range(ATTEMPTS):
         adapted = lora(case, copy.deepcopy(model), attempt)
-        adapted.save_pretrained(folder / "adapter")
+        save_adapter(adapted, folder)
         losses, expected = train(case, adapted)
         _, others = train(case, nudged(lora(case, copy.deepcopy(model), attempt)))
         if all(distance(others[name], tensor) < STABLE for name, tensor in expected.items() if name.startswith("trained/")):
             return losses, expected
     raise RuntimeError(f"{folder}: no training is stable")
+
+
+def save_adapter(model, folder):
+    """Without where on this machine the network lies."""
+    model.peft_config["default"].base_model_name_or_path = folder.name
+    model.save_pretrained(folder / "adapter")
+    (folder / "adapter/README.md").unlink()
 
 
 def distance(a, b):
