@@ -182,7 +182,7 @@ export {
   refuseOtherTensors,
   type LoraFileContents,
 } from './files/lora-file.js';
-export { gatedLoraFiles, type GatedFiles, type GatedFormat } from './files/gated-lora-file.js';
+export { gatedLoraFiles, type GatedFiles, type GatedFormat } from './files/lora-gates.js';
 export {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
