@@ -111,7 +111,10 @@ function trainingFields(config: LoraConfig, keepsStarts: boolean): AdapterFile['
   const { initLoraWeights } = config;
   return {
     ...Object.fromEntries(fields),
-    ...(isPartOfWeight(initLoraWeights) && { init_lora_weights: initLoraWeights }),
+    // PEFT draws 'pissa_niter_N' by chance at every load; here it is 'pissa'.
+    ...(isPartOfWeight(initLoraWeights) && {
+      init_lora_weights: initLoraWeights === 'olora' ? initLoraWeights : 'pissa',
+    }),
     ...(keepsStarts && { peft_type: LORA_GA }),
   };
 }

@@ -126,6 +126,11 @@ describe('a file', () => {
     expect(lora.fromFile(file)).toMatchObject({ config: { initLoraWeights }, values: adapter.values });
   });
 
+  it('unpruned of pissa_niter_N is that of pissa, which PEFT computes exactly too', () => {
+    const file = lora.toFile(adapterOf({ r: 2, initLoraWeights: 'pissa_niter_4' }), { pruned: false });
+    expect(file.config).toMatchObject({ init_lora_weights: 'pissa' });
+  });
+
   it('unpruned is one that PEFT refuses where it would take it for something else: LoRA-GA with A0 and B0', () => {
     const adapter = adapterOf({ r: 1, initLoraWeights: 'lora_ga' });
     const file = lora.toFile(adapter, { pruned: false });

@@ -97,9 +97,11 @@ describe('readLoraFile', () => {
     const tensors = { ...pair(), 'q.unheard_of': hostZeros([1]) };
     expect(() => readLoraFile({ config, tensors })).toThrow(/holds 'q\.unheard_of', which this method does not read/);
     expect(() => readLoraFile({ config: { ...config, kasa_config: {} }, tensors: pair() })).toThrow(/'kasa_config'/);
-    expect(() => readLoraFile({ config: { ...config, init_lora_weights: 'corda' }, tensors: pair() })).toThrow(
-      /'corda'/,
-    );
+    for (const init of ['corda', 'pissa_niter_4']) {
+      expect(() => readLoraFile({ config: { ...config, init_lora_weights: init }, tensors: pair() })).toThrow(
+        `'${init}', which changed the model's weights`,
+      );
+    }
   });
 
   it.each([

@@ -49,8 +49,8 @@ const UNKNOWN_VARIANTS = [
   'velora_config',
 ];
 
-/** Starts of PEFT's that leave another frozen weight than the model's, which cannot be computed anew. */
-const LOST_STARTS: readonly unknown[] = ['corda', 'loftq'];
+/** Starts of PEFT's that leave another frozen weight than the model's, which cannot be computed anew: PEFT draws the last by chance at every load. */
+const LOST_START = /^(corda|loftq|pissa_niter_\d+)$/;
 
 /**
  * An adapter whose layers have `toLora` as PEFT's LORA. PEFT computes a module's scaling as alpha / rank, so alpha is
@@ -184,9 +184,9 @@ export function assertKnownVariant(config: AdapterFile['config']): void {
     throw new UnsupportedError(`the adapter uses '${variant}', which is not supported`, variant);
   }
   const init = config.init_lora_weights;
-  if (!LOST_STARTS.includes(init)) return;
+  if (typeof init !== 'string' || !LOST_START.test(init)) return;
   throw new UnsupportedError(
-    `init_lora_weights is '${String(init)}', which changed the model's weights; let PEFT convert the adapter to plain LoRA`,
+    `init_lora_weights is '${init}', which changed the model's weights; let PEFT convert the adapter to plain LoRA`,
     'init_lora_weights',
   );
 }
