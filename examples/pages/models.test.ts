@@ -15,7 +15,7 @@ import {
   type TrainingData,
 } from '@peftjs/core';
 import { tensorAt } from '@peftjs/core/method';
-import { checkOnnx, compiled, exportOnnx } from '@peftjs/engine';
+import { checkOnnx, compiled, exportOnnx, exportOnnxFiles } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import {
   fromPretrained,
@@ -24,6 +24,7 @@ import {
   generateText,
   hubFiles,
   openFolder,
+  pushToHub,
   saveMerged,
   saveOnnx,
 } from '@peftjs/models';
@@ -297,9 +298,20 @@ describe('the engine', () => {
     const graph = await exportOnnx(merged);
     await checkOnnx(graph, peft, { maxTokens }); // throws when the two differ
     await saveOnnx(merged, graph, 'web', { maxTokens });
+
+    const both = [await exportOnnxFiles(merged), await exportOnnxFiles(merged, { dtype: 'q8' })]; // files by name
+    await saveOnnx(merged, new Map(both.flatMap((files) => [...files])), 'web-of-both', { maxTokens });
     // #endregion export
     expect(await readdir('merged')).toContain('model.safetensors');
     expect(await readdir('web/onnx')).toEqual(['model.onnx']);
+    expect((await readdir('web-of-both/onnx')).sort()).toEqual(['model.onnx', 'model_quantized.onnx']);
+
+    process.env.HF_TOKEN = 'hf_ofMe';
+    // #region push
+    const { url, commit } = await pushToHub('web', 'me/my-model', { private: true });
+    // #endregion push
+    expect(url).toBe(`${use.hub.url}/me/my-model`);
+    expect(use.hub.repos.at(-1)?.refs.main).toBe(commit);
   });
 });
 

@@ -1,5 +1,5 @@
 // What the page on pipelines and the README of their package show.
-import { cp } from 'node:fs/promises';
+import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attach, savePretrained } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
@@ -93,6 +93,27 @@ it('embeddings come pooled or token by token', async () => {
   const vectors = (await embed(texts, { pooling: 'mean', normalize: true })).tolist(); // nested lists
   // #endregion embed
   expect([dims, data.length, tokens.dims.length, vectors.length]).toEqual([[2, 16], 32, 3, 2]);
+});
+
+it('embeddings come with a prompt before the text', async () => {
+  const write = (file: string, content: unknown) => writeFile(join('base-model', file), JSON.stringify(content));
+  const modules = [
+    ['Transformer', ''],
+    ['Pooling', '1_Pooling'],
+  ].map(([type = '', path], idx) => ({ idx, name: String(idx), path, type: `sentence_transformers.models.${type}` }));
+  await mkdir('base-model/1_Pooling');
+  await write('1_Pooling/config.json', { word_embedding_dimension: 16, pooling_mode_mean_tokens: true });
+  await write('modules.json', modules);
+  await write('config_sentence_transformers.json', { prompts: { query: 'query: ' }, default_prompt_name: null });
+  const embed = await pipeline('feature-extraction', 'my-embedder', { methods, executor });
+  const plain = await embed('where is it?');
+  // #region prompts
+  await embed('where is it?', { promptName: 'query' }); // one of the model's own prompts
+  await embed('where is it?', { prompt: 'query: ' }); // any text; '' for none
+  // #endregion prompts
+  const { data } = await embed('where is it?', { promptName: 'query' });
+  expect(data).toEqual((await embed('where is it?', { prompt: 'query: ' })).data);
+  expect(data).not.toEqual(plain.data);
 });
 
 it('texts go on, and conversations', async () => {

@@ -45,7 +45,7 @@ testMethod(lora, {
     { options: { initLoraWeights: 3 }, field: 'initLoraWeights' },
     { options: { initLoraWeights: 'pissa_niter_many' }, field: 'initLoraWeights' },
     { options: { rankPattern: { value: -1 } }, field: 'rankPattern.value' },
-    { options: { alphaPattern: { value: 0 } }, field: 'alphaPattern.value' },
+    { options: { alphaPattern: { value: Infinity } }, field: 'alphaPattern.value' },
     { options: { initLoraWeights: 'eva', evaConfig: { rho: 0.5 } }, field: 'evaConfig.rho' },
     { options: { initLoraWeights: 'lora_ga', loraGaConfig: { scale: 'much' } }, field: 'loraGaConfig.scale' },
     { options: { loraplusLrRatio: 0 }, field: 'loraplusLrRatio' },

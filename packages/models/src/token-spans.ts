@@ -1,4 +1,5 @@
 /** Which characters of a text each of its tokens covers: the offsets of Hugging Face's tokenizers, in UTF-16 units. */
+import { field } from './json.js';
 import type { PlacedToken, TextTokenizer } from './tokenizer/text-tokenizer.js';
 
 /** A token of a text. */
@@ -62,17 +63,18 @@ function count(text: string): number {
   return Array.from(text).length;
 }
 
+/** Post-processors that take the blanks from spans. */
+const TRIMMING: readonly unknown[] = ['ByteLevel', 'RobertaProcessing'];
+
 /** Takes the blanks at its ends from a span, where the tokenizer says that spans are without. */
 function trimmer({ post_processor: step }: Definition): (span: Span, token: string, index: number) => Span {
-  const steps = [step, ...((step as { processors?: unknown[] } | null)?.processors ?? [])] as (Record<
-    string,
-    unknown
-  > | null)[];
-  const own = steps.find((one) => one !== null && (one.type === 'ByteLevel' || one.type === 'RobertaProcessing'));
-  if (!own || own.trim_offsets === false) return (span) => span;
+  const within = field(step, 'processors');
+  const steps = [step, ...(Array.isArray(within) ? (within as unknown[]) : [])];
+  const own = steps.find((one) => TRIMMING.includes(field(one, 'type')));
+  if (own === undefined || field(own, 'trim_offsets') === false) return (span) => span;
   return ({ start, end }, token, index) => {
     const [leading = '', trailing = ''] = [/^[Ġ\s]*/u, /[Ġ\s]*$/u].map((blanks) => blanks.exec(token)?.[0]);
-    const isPutFirst = own.add_prefix_space !== false && (index === 0 || start === 0) && leading !== '';
+    const isPutFirst = field(own, 'add_prefix_space') !== false && (index === 0 || start === 0) && leading !== '';
     const from = Math.min(start + leading.length - Number(isPutFirst), end);
     return { start: from, end: trailing === '' ? end : Math.max(end - trailing.length, from) };
   };
