@@ -1,4 +1,5 @@
 import {
+  activeAdapter,
   attach,
   loadPretrained,
   memoryStorage,
@@ -78,4 +79,21 @@ it('comes along where a merged embedder is written', async () => {
   const name = 'pooler.dense.weight';
   const written = readSafetensors(await storage.read('merged/model.safetensors'));
   expect(written.get(name)?.data).toEqual(readSafetensors(weightsFile).get(`bert.${name}`)?.data);
+});
+
+it('is left out of an adapter for embeddings, which do not depend on it', async () => {
+  const storage = bertInMemory();
+  const model = await fromPretrained('bert', { storage, task: 'feature-extraction' });
+  const peft = attach(model, lora({ r: 2, targetModules: ['query'] }), { seed: 1 });
+  await savePretrained(peft, 'adapter', { storage });
+  const file = 'adapter/adapter_model.safetensors';
+  const written = readSafetensors(await storage.read(file));
+  const extra = ['lora_A', 'lora_B'].map((name) => {
+    const own = written.get(`base_model.model.encoder.layer.0.attention.self.query.${name}.weight`);
+    return [`base_model.model.pooler.dense.${name}.weight`, own ?? expect.fail(name)] as const;
+  });
+  await storage.write(file, writeSafetensors(new Map([...written, ...extra])));
+  const loaded = await loadPretrained(model, 'adapter', { methods: [lora], storage });
+  expect(warnings).toEqual([expect.stringContaining("also adapts 'pooler.dense', which no output of")]);
+  expect(activeAdapter(loaded).values).toEqual(activeAdapter(peft).values);
 });

@@ -182,11 +182,12 @@ function withHead(
   { task, numLabels, labels = own.labels, problemType: asked }: Wanted,
   identity: Pick<Model, 'name' | 'fingerprint'>,
 ): Omit<PretrainedModel, 'withLabels'> {
-  const { head, decoding } = architecture;
+  const { head, decoding, pooler } = architecture;
   const outputs = head.outputs ?? numLabels ?? outputsOf(head, trained) ?? DEFAULT_LABELS;
   const problemType = asked ?? (outputs === outputsOf(head, trained) ? own.problemType : undefined);
   const sites = head.sites(outputs);
   const fitting = sites.filter((site) => isTrained(site, trained));
+  const isUnread = pooler && ![...architecture.sites, ...sites].some(({ path }) => path === pooler.path);
   const modules = sites.map((site) => (fitting.includes(site) ? modulesWeights(site, trained) : newModule(site)));
   return {
     ...identity,
@@ -203,6 +204,7 @@ function withHead(
     defaultTargetModules: architecture.defaultTargetModules,
     lookups: architecture.lookups,
     ...(architecture.tied && { tied: architecture.tied }),
+    ...(isUnread && { unread: [pooler.path] }),
     ...(decoding && { decoding, ...(decoding.withPast && { withPast: decoding.withPast }) }),
     ...(eosTokenIds && { eosTokenIds }),
     forward: (scope, inputs) => head.forward(scope, inputs),

@@ -31,6 +31,11 @@ export interface Model {
    * where a configuration names them, and each of the two is then changed on its own, as in PEFT.
    */
   readonly tied?: readonly TiedModule[];
+  /**
+   * Modules that no output depends on, such as the pooler of a network for embeddings, so that they are no sites. PEFT can adapt
+   * them; what an adapter has for them is left out, with a warning.
+   */
+  readonly unread?: readonly string[];
   /** The same model with its own float32 weights, where these are held in 8 bits. See `fullPrecision`. */
   readonly fullPrecision?: () => Promise<Model>;
   /** What its outputs are for. Default 'sequence-classification'. */

@@ -1,5 +1,5 @@
 import { readSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
-import { describe } from '../config.js';
+import { describe, warnOnce } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import { isOfHead, labelFields, labelsIn, meaningOf, outputsOf, problemTypeIn, type OutputMeaning } from '../head.js';
 import type { AdapterContents, AdapterFile, AdapterLayers, PeftMethod, TargetConfig } from '../contracts/method.js';
@@ -332,6 +332,18 @@ export function splitSaved(tensors: HostTensors, model: Model, names: readonly s
 export function withoutTied(tensors: HostTensors, { tied = [] }: Pick<Model, 'tied'>): HostTensors {
   const copies = tied.map(({ site }) => `${site.path}.weight`);
   return Object.fromEntries(Object.entries(tensors).filter(([key]) => !copies.includes(key)));
+}
+
+/** Without what an adapter has for modules that no output depends on; warns of it. */
+export function withoutUnread(tensors: HostTensors, { name, unread = [] }: Model, source: string): HostTensors {
+  const moduleOf = (key: string) => unread.find((path) => key.startsWith(`${path}.`));
+  const dropped = new Set(Object.keys(tensors).flatMap((key) => moduleOf(key) ?? []));
+  for (const path of dropped) {
+    warnOnce(
+      `${source} also adapts '${path}', which no output of '${name}' depends on: this part is left out, also where the adapter is saved again or merged`,
+    );
+  }
+  return Object.fromEntries(Object.entries(tensors).filter(([key]) => moduleOf(key) === undefined));
 }
 
 /**

@@ -25,6 +25,7 @@ import {
   withoutBaseWeights,
   withoutPrefix,
   withoutTied,
+  withoutUnread,
   withPrefix,
   type ConfigFields,
 } from './adapter-file.js';
@@ -147,7 +148,8 @@ export async function readAdapter(
   const source = `${folder}/${ADAPTER_WEIGHTS}`;
   const config = await readAdapterConfig(folder, storage);
   const method = methodFor(config, methods, folder);
-  const tensors = withoutPrefix(decodeTensors(await readWeights(folder, storage), source));
+  const decoded = withoutPrefix(decodeTensors(await readWeights(folder, storage), source));
+  const tensors = withoutUnread(decoded, model, source);
   const { own, saved, paths } = splitSaved(
     config.ensure_weight_tying === true ? withoutTied(tensors, model) : tensors,
     model,
