@@ -3,6 +3,7 @@ import * as ort from 'onnxruntime-node';
 import { houlsby } from '@peftjs/baselines';
 import {
   attach,
+  diskStorage,
   hostTensor,
   mergeAndUnload,
   memoryStorage,
@@ -19,6 +20,7 @@ import { lora } from '@peftjs/lora';
 import { fromPretrained, saveOnnx } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
+import { load, tiny } from '../models/tiny.js';
 import { drawnValues } from '../peft/adapters.js';
 import { cases, executor, onnxFiles, TOLERANCE, type Case } from './exports.js';
 
@@ -244,6 +246,20 @@ describe.each(all.filter(({ head }) => head === 'next').map((one) => [one.name, 
   },
 );
 
+it('Phi-3 with longrope goes on to the length of pretraining, from where transformers reads a text anew', async () => {
+  const model = await load(tiny('phi3'), 'next');
+  const graph = await exportOnnx(model);
+  expect(await checkOnnx(graph, model, model)).toBeLessThan(TOLERANCE);
+  const session = await ort.InferenceSession.create(graph, { logSeverityLevel: 4 });
+  const longest = model.withPast?.maxTokens ?? 0;
+  expect(longest).toBe(16);
+  const first = await outputsOf(session, batch(model, 1, longest));
+  const { inputs, ...next } = batch(model, 1, 1);
+  const attentionMask = hostTensor(new Float32Array(longest + 1).fill(1), [1, longest + 1]);
+  await expect(outputsOf(session, { ...next, inputs: { ...inputs, attentionMask } }, first)).rejects.toThrow(/bounds/);
+  await session.release();
+});
+
 describe('in 8 bits', () => {
   // These networks are small and their weights drawn: what is rounded there weighs more than in a trained one.
   it.each(['deberta-v3-classes', 'gpt2-next', 'llama-next'])(
@@ -321,6 +337,25 @@ describe('a folder of transformers.js', () => {
     await expect(saveOnnx(merged, new Uint8Array(1), 'out', { ...from, maxTokens: 8, labels: [] })).rejects.toThrow(
       ConfigError,
     );
+  });
+
+  it('is refused where a graph of an earlier save would stay beside the new one', async () => {
+    const { merged, source } = caseOf('bert-lora');
+    const storage = memoryStorage();
+    const saved = (file: string): Promise<void> =>
+      saveOnnx(merged, new Map([[file, new Uint8Array(1)]]), 'out', {
+        source,
+        sourceStorage: diskStorage(),
+        storage,
+        maxTokens: 8,
+      });
+    await saved('model.onnx');
+    const before = [...storage.files];
+    await expect(saved('model_quantized.onnx')).rejects.toThrow(
+      'out/onnx/model.onnx is of an earlier save and would stay beside the new model_quantized.onnx',
+    );
+    expect([...storage.files]).toEqual(before);
+    await saved('model.onnx');
   });
 
   it('of the Universal Sentence Encoder gives its logits, with a tokenizer that transformers.js knows', async () => {

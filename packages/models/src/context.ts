@@ -119,8 +119,9 @@ export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Con
 /**
  * The context of tokens that follow others: inputs `positions` [B, S], `attentionMask` [B, P + S] and the past of each layer
  * [B, keyHeads, P, size]. Past and own ones together, which the next tokens are to be given, go to `present`.
+ * @param maxTokens most tokens of a text, where there is a limit: a later position has no angle
  */
-export function afterPast(inputs: Tensors, keyHeads: number, present: Tensors): Context {
+export function afterPast(inputs: Tensors, keyHeads: number, present: Tensors, maxTokens?: number): Context {
   const mask = batchInput(inputs, 'attentionMask'); // [B, T], T = P + S
   const total = mask.shape[1] as number;
   const tokens = batchInput(inputs, 'inputIds').shape[1] as number;
@@ -139,7 +140,7 @@ export function afterPast(inputs: Tensors, keyHeads: number, present: Tensors): 
   return {
     ...biasesOf(causalBias(total)),
     positions,
-    reach: total + 1, // transformers.js counts the positions of Gemma 3 from 1
+    reach: maxTokens ?? total + 1, // transformers.js counts the positions of Gemma 3 from 1
     within: (window) => biasesOf(causalBias(total, window)),
     length: () => tf.add(tf.max(tf.cast(positions, 'float32')), 1),
     attended: (layer, { keys, values }) => ({

@@ -116,9 +116,10 @@ function decoding({ maxTokens }: Network, heads: DecoderHeads, headOn: (features
       layers,
       keyHeads,
       headDim,
+      ...(rereadAt !== undefined && { maxTokens: rereadAt - 1 }), // who goes on from a past does not read it anew
       forward(scope, inputs) {
         const present: Tensors = {};
-        const hidden = every(scope, inputs, afterPast(inputs, keyHeads, present));
+        const hidden = every(scope, inputs, afterPast(inputs, keyHeads, present, rereadAt && rereadAt - 1));
         return { logits: logits(scope, inputs, hidden), ...present };
       },
     },

@@ -170,6 +170,7 @@ export interface OnnxFolderOptions extends ExportOptions {
 /** Where transformers.js looks for a graph. */
 const GRAPH_FOLDER = 'onnx';
 const GRAPH_FILE = 'model.onnx';
+const QUANTIZED_FILE = 'model_quantized.onnx';
 const TOKENIZER_FILE = 'tokenizer.json';
 const TOKENIZER_CONFIG = 'tokenizer_config.json';
 
@@ -182,10 +183,11 @@ const CLASSIFIER_TYPE = 'bert';
 /**
  * Writes a model as the folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json, tokenizer_config.json. With
  * graphs of both dtypes it takes the one in float32 in Node, and the one in 8 bits in a page, unless it is told which.
- * A save that is cut short leaves a folder that says so when it is opened, never files of two saves.
+ * A save that is cut short leaves a folder that says so when it is opened, never files of two saves; nor is a graph written beside one
+ * of an earlier save, which would stay.
  *
  * @param graph what `exportOnnx` of @peftjs/engine gives, in float32; or the files of `exportOnnxFiles`, of one dtype or of several
- * @throws ConfigError for labels that are not as many as the outputs.
+ * @throws ConfigError for labels that are not as many as the outputs, and for a folder with a graph that is not among these.
  * @throws UnsupportedError for embeddings that transformers.js cannot make: see `Pooling`.
  * @throws CheckpointError when the files that the model came from are gone, or nothing can be written.
  * @example
@@ -200,14 +202,15 @@ export async function saveOnnx(
 ): Promise<void> {
   const { storage = diskStorage(), maxTokens } = options;
   refuseUnpooled(model);
-  const source = await readSource(model, options);
   const graphs = graph instanceof Uint8Array ? new Map([[GRAPH_FILE, graph]]) : graph;
+  await refuseOlderGraphs(storage, folder, graphs);
+  const source = await readSource(model, options);
   const written = settings(source, described(model, options.labels), [...graphs.keys()]);
   const config = encodeJson(written, source.transformers?.config.floats);
   const own = [...withEndings(source.tokenizer, model, source.transformers?.config), ...sentenceFiles(model)];
   const files = new Map([...own, [CARD_FILE, encoded(cardOf(model, 'transformers.js'))] as const]).set(
     TOKENIZER_CONFIG,
-    encodeJson(tokenizerSettings(source, model, maxTokens)),
+    encodeJson(tokenizerSettings(source, model, Math.min(maxTokens, model.withPast?.maxTokens ?? Infinity))),
   );
   await writeFolder(storage, {
     config: { path: joined(folder, CONFIG_FILE), bytes: config },
@@ -215,6 +218,23 @@ export async function saveOnnx(
       ([file, bytes]) => ({ path: joined(folder, file), bytes }),
     ),
   });
+}
+
+/** @throws ConfigError where a graph of another dtype would be left as an earlier save wrote it. */
+async function refuseOlderGraphs(
+  storage: Storage,
+  folder: string,
+  graphs: ReadonlyMap<string, Uint8Array>,
+): Promise<void> {
+  for (const file of [GRAPH_FILE, QUANTIZED_FILE].filter((name) => !graphs.has(name))) {
+    const path = joined(folder, `${GRAPH_FOLDER}/${file}`);
+    if (!(await storage.exists(path))) continue;
+    throw new ConfigError(
+      `${path} is of an earlier save and would stay beside the new ${[...graphs.keys()].join(', ')}; ` +
+        'delete it, save both together, or name another folder',
+      'folder',
+    );
+  }
 }
 
 /** How transformers.js can pool the tokens that a graph gives. */

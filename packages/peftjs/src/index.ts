@@ -72,6 +72,7 @@ export {
   generateChat,
   generateText,
   openGenerator,
+  pushToHub,
   saveMerged,
   saveOnnx,
   type ChatMessage,
@@ -80,6 +81,7 @@ export {
   type GenerateTextOptions,
   type PretrainedModel,
   type PretrainedOptions,
+  type PushOptions,
   type TextGenerator,
 } from '@peftjs/models';
 export {

@@ -79,7 +79,9 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
     }
     const meant = { ...peft.model, ...meaningOf(activeAdapter(peft)) };
     await saveOnnx('adapters' in source ? meant : source, graphs, out, { maxTokens, resolvePackage: packageFolder });
-    return `the model as ONNX, ${distances.join(' and ')},`;
+    const { maxTokens: longest } = model.withPast ?? {};
+    const limit = longest === undefined ? '' : ` for texts of at most ${longest} tokens, prompts included,`;
+    return `the model as ONNX, ${distances.join(' and ')},${limit}`;
   },
 };
 

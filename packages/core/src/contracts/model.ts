@@ -86,6 +86,8 @@ export interface PastDecoding {
   readonly keyHeads: number;
   /** Features of such a head. */
   readonly headDim: number;
+  /** Most tokens of a text, where past and new ones together may be fewer than the model reads at once. */
+  readonly maxTokens?: number;
   /**
    * Inputs: `inputIds` and `positions`, int32 [batch, tokens]; `attentionMask`, float32 [batch, past + tokens]; of each layer
    * `past_key_values.<layer>.key` and `.value`, [batch, keyHeads, past, headDim]. Padding may stand anywhere: positions and mask

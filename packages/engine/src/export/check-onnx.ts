@@ -40,9 +40,10 @@ export async function checkOnnx(
   const ort = runtime ?? (await loadRuntime());
   const session = await openFiles(ort, graph);
   const executor = compiled(runtime && { runtime });
+  const longest = Math.min(maxTokens, baseOf(source).withPast?.maxTokens ?? Infinity);
   try {
     let worst = 0;
-    for (const [rows, tokens] of SHAPES.filter(([, tokens]) => tokens <= maxTokens)) {
+    for (const [rows, tokens] of SHAPES.filter(([, tokens]) => tokens <= longest)) {
       const batch = drawnBatch(source, rows, tokens);
       const expected = await predict(unpooled(source), [batch], { executor });
       const halves = takesPast(session) && tokens > 1 ? [[tokens], [Math.ceil(tokens / 2), tokens]] : [[tokens]];
@@ -117,6 +118,10 @@ function emptyPast({ Tensor }: OrtRuntime, { inputMetadata = [] }: Session, rows
   );
 }
 
+function baseOf(source: PeftModel | Model): Model {
+  return 'adapters' in source ? source.model : source;
+}
+
 /** A model that gives what its graph does: of an embedder the embeddings of tokens. */
 function unpooled(source: PeftModel | Model): PeftModel | Model {
   if ('adapters' in source) return { ...source, model: unpooled(source.model) as Model };
@@ -125,7 +130,7 @@ function unpooled(source: PeftModel | Model): PeftModel | Model {
 
 /** Rows of drawn ids, each shorter than the one before. */
 function drawnBatch(source: PeftModel | Model, rows: number, tokens: number): InputBatch {
-  const { sites } = 'adapters' in source ? source.model : source;
+  const { sites } = baseOf(source);
   const words = sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 1;
   const rng = createRng(0);
   const shape = [rows, tokens];

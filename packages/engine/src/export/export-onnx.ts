@@ -74,7 +74,8 @@ const FILES: Readonly<Record<OnnxDtype, string>> = { fp32: 'model.onnx', q8: 'mo
  * any size, as far as the model reads them, output `logits` float32; of a model for embeddings `last_hidden_state` [batch, tokens, width],
  * which transformers.js pools. A causal language model takes `position_ids` and the keys and values of the tokens before,
  * `past_key_values.<layer>.key` and `.value` [batch, heads, past, size], which may be empty, and its mask is of these tokens too; it
- * gives `present.<layer>.key` and `.value` for the next call. In float32 the file has operators of the ONNX standard alone (opset 20).
+ * gives `present.<layer>.key` and `.value` for the next call. With `longrope` (Phi-3) texts end at the length of pretraining, where
+ * transformers reads them anew: the runtime refuses a position beyond. In float32 the file has operators of the ONNX standard alone (opset 20).
  * What is merged is in the weights; other adapters come as nodes of their own.
  *
  * @param source a model with adapters, of which the active ones act, or a plain one, e.g. a merged one.

