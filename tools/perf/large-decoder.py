@@ -25,7 +25,9 @@ def main(folder):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     said = {"loadSeconds": time.perf_counter() - start, "loadPeakMegabytes": peak()}
     said["heldMegabytes"] = sum(each.numel() * each.element_size() for each in model.parameters()) / 2**20
-    peft = get_peft_model(model, LoraConfig(r=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"))
+    with open("/proc/self/statm", encoding="ascii") as file:
+        said["loadedMegabytes"] = int(file.read().split()[1]) * resource.getpagesize() / 2**20
+    peft = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
     optimizer = torch.optim.AdamW([each for each in peft.parameters() if each.requires_grad], lr=1e-4)
     ids = torch.randint(0, model.config.vocab_size, (ROWS, TOKENS))
     times = []

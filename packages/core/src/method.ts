@@ -45,6 +45,7 @@ export {
   assertFullPrecision,
   isQuantized,
   quantized,
+  quantizedColumns,
   quantizedModel,
   takesQuantized,
   type QuantizedTensor,

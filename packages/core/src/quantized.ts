@@ -35,11 +35,39 @@ export function quantized(weight: HostTensor): QuantizedTensor {
   const values = new Int8Array(from.length);
   for (let row = 0, at = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++, at++) {
-      const step = scale[column] as number;
-      values[at] = step === 0 ? 0 : Math.round((from[at] as number) / step);
+      values[at] = rounded(from[at] as number, scale[column] as number);
     }
   }
   return quantizedTensor(values, scale, weight.shape);
+}
+
+/** A matrix `[in, out]` that is held in 8 bits as its columns come: its float32 values are never there as a whole. */
+export interface QuantizedColumns {
+  readonly weight: QuantizedTensor;
+  /** Takes whole columns, one after the other in `columns`, of which `start` is the first. */
+  add(columns: Float32Array, start: number): void;
+}
+
+/** Begins a matrix in 8 bits; with all of its columns its `weight` is what `quantized` makes of them. */
+export function quantizedColumns(inFeatures: number, outFeatures: number): QuantizedColumns {
+  const values = new Int8Array(inFeatures * outFeatures);
+  const scale = new Float32Array(outFeatures);
+  return {
+    weight: quantizedTensor(values, scale, [inFeatures, outFeatures]),
+    add(columns, start) {
+      const count = columns.length / inFeatures;
+      for (let column = 0; column < count; column++) {
+        const own = columns.subarray(column * inFeatures, (column + 1) * inFeatures);
+        scale.set(columnScales(own, inFeatures, 1), start + column);
+      }
+      for (let row = 0; row < inFeatures; row++) {
+        for (let column = 0; column < count; column++) {
+          const value = columns[column * inFeatures + row] as number;
+          values[row * outFeatures + start + column] = rounded(value, scale[start + column] as number);
+        }
+      }
+    },
+  };
 }
 
 /** Whether a tensor at rest is held in 8 bits. */
@@ -73,6 +101,10 @@ export function assertFullPrecision({ weights }: Pick<Model, 'weights'>): void {
 /** Whether a module multiplies by a matrix that can be held in 8 bits. */
 export function takesQuantized({ kind, kernel }: Site): boolean {
   return kind === 'linear' && kernel === undefined;
+}
+
+function rounded(value: number, step: number): number {
+  return step === 0 ? 0 : Math.round(value / step);
 }
 
 function columnScales(from: Float32Array, rows: number, columns: number): Float32Array {

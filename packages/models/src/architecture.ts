@@ -125,17 +125,18 @@ export function checkShapes(
 /** Holds weights to be finite. @throws CheckpointError naming the first weight that holds a NaN or an infinite value. */
 export function checkFinite(weights: HostTensors, file: string): void {
   for (const [name, tensor] of Object.entries(weights)) {
-    const position = firstNotFinite(tensor);
-    if (position >= 0) {
-      throw new CheckpointError(
-        `${file}: weight '${name}' holds ${tensor.data[position]} at position ${position}`,
-        name,
-      );
-    }
+    const position = firstNotFinite(tensor.data);
+    if (position >= 0) throw notFinite(file, name, position, tensor.data[position]);
   }
 }
 
-function firstNotFinite({ data }: HostTensor): number {
+/** The error for a weight that holds a value that is not finite. */
+export function notFinite(file: string, name: string, position: number, value: number | undefined): CheckpointError {
+  return new CheckpointError(`${file}: weight '${name}' holds ${value} at position ${position}`, name);
+}
+
+/** The position of the first value that is not finite; -1 where all are. */
+export function firstNotFinite(data: HostTensor['data']): number {
   for (let position = 0; position < data.length; position++) {
     if (!Number.isFinite(data[position])) return position;
   }

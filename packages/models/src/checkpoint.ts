@@ -72,6 +72,8 @@ const DTYPES: readonly string[] = ['fp32', 'q8'] satisfies WeightDtype[];
 
 /** What becomes of a network's weights as they are read. */
 export interface Precision {
+  /** Whether a weight is held in 8 bits. */
+  quantizes(name: string): boolean;
   /** The memory that a weight takes. */
   bytes(name: string, shape: readonly number[]): number;
   /** A weight as it is held. */
@@ -87,6 +89,7 @@ export function precisionOf(
   const names = new Set(own.map(({ path }) => `${path}.weight`));
   const scales = (shape: readonly number[]): number => (shape.at(-1) ?? 0) * Float32Array.BYTES_PER_ELEMENT;
   return {
+    quantizes: (name) => names.has(name),
     bytes: (name, shape) =>
       names.has(name) ? sizeOf(shape) + scales(shape) : sizeOf(shape) * Float32Array.BYTES_PER_ELEMENT,
     hold: (name, weight) => (names.has(name) ? quantized(weight) : weight),

@@ -2,6 +2,14 @@ import { inFile, quote, reason, SafetensorsError } from './errors.js';
 import { headerLength, parseHeader, PREFIX_BYTES, type Header, type TensorPlace } from './header.js';
 import { tensorOver, type StoredTensor, type TensorSpec } from './tensor.js';
 
+/** Some rows of a tensor. */
+export interface TensorPiece {
+  /** The first of its rows. */
+  readonly start: number;
+  /** The rows as a tensor of their own; a scalar is one piece. */
+  readonly rows: StoredTensor;
+}
+
 /** An open file, or a model of several: its header is in memory, its tensors are read one at a time. */
 export interface SafetensorsFile {
   /** Names of the tensors in the order of their bytes; of a model of several files, one file after the other. */
@@ -12,6 +20,11 @@ export interface SafetensorsFile {
   spec(name: string): TensorSpec;
   /** Reads one tensor. @throws SafetensorsError when there is no such tensor, the file is closed or reading fails. */
   read(name: string): Promise<StoredTensor>;
+  /**
+   * Reads one tensor in pieces of whole rows of its outermost axis, about 1 MB each. The next piece overwrites the memory of the one
+   * before it. @throws SafetensorsError as `read` does.
+   */
+  pieces(name: string): AsyncIterable<TensorPiece>;
   /** Gives the file back; may be called again. */
   close(): Promise<void>;
 }
@@ -44,12 +57,24 @@ async function readHeader(source: ByteSource): Promise<{ header: Header; dataSta
   return { header: parseHeader(json, source.size - dataStart), dataStart };
 }
 
+/** Bytes of a piece of a tensor, where a row has no more. */
+const PIECE_BYTES = 2 ** 20;
+
 function lazyFile(source: ByteSource, header: Header, dataStart: number, label: string | undefined): SafetensorsFile {
   let open = true;
   const placeOf = (name: string): TensorPlace => {
     const place = header.places.get(name);
     if (place) return place;
     throw inFile(label, new SafetensorsError(`there is no tensor ${quote(name)} among ${header.places.size}`, name));
+  };
+  const readPlace = async (name: string, place: TensorPlace, memory?: Uint8Array): Promise<StoredTensor> => {
+    try {
+      if (!open) throw new SafetensorsError(`cannot read tensor ${quote(name)}: the file is closed`, name);
+      const length = place.end - place.begin;
+      return tensorOver(place, await readExactly(source, dataStart + place.begin, length, memory));
+    } catch (error) {
+      throw inFile(label, error);
+    }
   };
   return {
     names: [...header.places.keys()],
@@ -58,13 +83,17 @@ function lazyFile(source: ByteSource, header: Header, dataStart: number, label: 
       const { dtype, shape } = placeOf(name);
       return { dtype, shape };
     },
-    async read(name) {
-      const place = placeOf(name);
-      try {
-        if (!open) throw new SafetensorsError(`cannot read tensor ${quote(name)}: the file is closed`, name);
-        return tensorOver(place, await readExactly(source, dataStart + place.begin, place.end - place.begin));
-      } catch (error) {
-        throw inFile(label, error);
+    read: async (name) => readPlace(name, placeOf(name)),
+    async *pieces(name) {
+      const { dtype, shape, begin, end } = placeOf(name);
+      const [count = 1, ...row] = shape;
+      const rowBytes = (end - begin) / count;
+      const most = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+      const memory = new Uint8Array(Math.min(count, most) * rowBytes);
+      for (let start = 0; start < count; start += most) {
+        const rows = Math.min(most, count - start);
+        const place = { dtype, shape: shape.length === 0 ? [] : [rows, ...row], begin: begin + start * rowBytes };
+        yield { start, rows: await readPlace(name, { ...place, end: place.begin + rows * rowBytes }, memory) };
       }
     },
     async close() {
@@ -94,8 +123,11 @@ export function readSafetensors(bytes: Uint8Array): Map<string, StoredTensor> {
 export interface ByteSource {
   /** Number of bytes. */
   readonly size: number;
-  /** Exactly `length` bytes from `offset` on, which both lie within `size`. */
-  read(offset: number, length: number): Promise<Uint8Array>;
+  /**
+   * Exactly `length` bytes from `offset` on, which both lie within `size`. They may be put at the beginning of `memory`, where that is
+   * given, in place of new memory.
+   */
+  read(offset: number, length: number, memory?: Uint8Array): Promise<Uint8Array>;
   close?(): Promise<void>;
 }
 
@@ -121,8 +153,8 @@ export async function fileSource(path: string): Promise<ByteSource> {
     return {
       size: status.size,
       close: () => file.close(),
-      async read(offset, length) {
-        const bytes = new Uint8Array(length);
+      async read(offset, length, memory = new Uint8Array(length)) {
+        const bytes = memory.subarray(0, length);
         const filled = await fill(bytes, (at, most) => file.read(bytes, at, most, offset + at));
         return bytes.subarray(0, filled);
       },
@@ -133,17 +165,22 @@ export async function fileSource(path: string): Promise<ByteSource> {
 }
 
 /** Reads from a source and holds it to its promise. @throws SafetensorsError when it fails or gives another number of bytes. */
-export async function readExactly(source: ByteSource, offset: number, length: number): Promise<Uint8Array> {
-  const bytes = await attempt(source, offset, length);
+export async function readExactly(
+  source: ByteSource,
+  offset: number,
+  length: number,
+  memory?: Uint8Array,
+): Promise<Uint8Array> {
+  const bytes = await attempt(source, offset, length, memory);
   if (bytes.byteLength === length) return bytes;
   throw new SafetensorsError(
     `expected ${length} bytes from byte ${offset} on, got ${bytes.byteLength}: the file changed`,
   );
 }
 
-async function attempt(source: ByteSource, offset: number, length: number): Promise<Uint8Array> {
+async function attempt(source: ByteSource, offset: number, length: number, memory?: Uint8Array): Promise<Uint8Array> {
   try {
-    return await source.read(offset, length);
+    return await source.read(offset, length, memory);
   } catch (cause) {
     const range = `${length} bytes from byte ${offset} on`;
     throw new SafetensorsError(`cannot read ${range}: ${reason(cause)}`, undefined, cause);
@@ -151,7 +188,7 @@ async function attempt(source: ByteSource, offset: number, length: number): Prom
 }
 
 /** Most bytes that one call of the operating system reads everywhere. */
-const PIECE_BYTES = 2 ** 30;
+const MOST_BYTES = 2 ** 30;
 
 async function fill(
   bytes: Uint8Array,
@@ -159,7 +196,7 @@ async function fill(
 ): Promise<number> {
   let at = 0;
   while (at < bytes.byteLength) {
-    const { bytesRead } = await readPiece(at, Math.min(bytes.byteLength - at, PIECE_BYTES));
+    const { bytesRead } = await readPiece(at, Math.min(bytes.byteLength - at, MOST_BYTES));
     if (bytesRead === 0) break;
     at += bytesRead;
   }

@@ -110,6 +110,9 @@ function joined(
     metadata,
     spec: (name) => home(name).spec(name),
     read: async (name) => home(name).read(name),
+    async *pieces(name) {
+      yield* home(name).pieces(name);
+    },
     close: () => closeAll(files),
   };
 }

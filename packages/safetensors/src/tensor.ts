@@ -140,18 +140,21 @@ export function tensorOver({ dtype, shape }: TensorSpec, bytes: Uint8Array): Sto
 
 /**
  * The values of a floating-point tensor. Exact for F32, whose own `data` comes back, F16 and BF16; F64 is rounded to nearest.
+ * @param memory Where the values are put, from its beginning on, in place of new memory; F32 needs none.
  * @throws SafetensorsError for integers and booleans, which a float32 may not hold exactly: read their `data`.
  */
-export function toFloat32(tensor: StoredTensor): Float32Array {
+export function toFloat32(tensor: StoredTensor, memory?: Float32Array): Float32Array {
+  const { length } = tensor.data;
+  const values = (): Float32Array => memory?.subarray(0, length) ?? new Float32Array(length);
   switch (tensor.dtype) {
     case 'F32':
       return tensor.data;
     case 'F16':
-      return halvesToFloat32(tensor.data);
+      return halvesToFloat32(tensor.data, values());
     case 'BF16':
-      return brainFloatsToFloat32(tensor.data);
+      return brainFloatsToFloat32(tensor.data, values());
     case 'F64':
-      return new Float32Array(tensor.data);
+      return doublesToFloat32(tensor.data, values());
     default:
       throw new SafetensorsError(
         `expected a tensor of F32, F16, BF16 or F64, got ${tensor.dtype}: use its data as it is`,
@@ -162,9 +165,13 @@ export function toFloat32(tensor: StoredTensor): Float32Array {
 /** binary16 has 5 exponent bits with bias 15, binary32 8 with bias 127. */
 const EXPONENT_SHIFT = 2 ** (127 - 15);
 
-function halvesToFloat32(halves: Uint16Array): Float32Array {
-  const values = new Float32Array(halves.length);
-  const bits = new Uint32Array(values.buffer);
+function doublesToFloat32(doubles: Float64Array, values: Float32Array): Float32Array {
+  values.set(doubles);
+  return values;
+}
+
+function halvesToFloat32(halves: Uint16Array, values: Float32Array): Float32Array {
+  const bits = bitsOf(values);
   halves.forEach((half, i) => {
     const sign = (half & 0x8000) << 16;
     const magnitude = (half & 0x7fff) << 13;
@@ -177,10 +184,12 @@ function halvesToFloat32(halves: Uint16Array): Float32Array {
 }
 
 /** bfloat16 is the upper half of a binary32. */
-function brainFloatsToFloat32(uppers: Uint16Array): Float32Array {
-  const bits = new Uint32Array(uppers.length);
-  uppers.forEach((upper, i) => {
-    bits[i] = upper << 16;
-  });
-  return new Float32Array(bits.buffer);
+function brainFloatsToFloat32(uppers: Uint16Array, values: Float32Array): Float32Array {
+  const bits = bitsOf(values);
+  for (let i = 0; i < uppers.length; i++) bits[i] = (uppers[i] as number) << 16;
+  return values;
+}
+
+function bitsOf(values: Float32Array): Uint32Array {
+  return new Uint32Array(values.buffer, values.byteOffset, values.length);
 }

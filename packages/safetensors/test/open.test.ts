@@ -63,6 +63,44 @@ describe('a file of the disk', () => {
   });
 });
 
+describe('a tensor in pieces', () => {
+  const values = Float32Array.from({ length: 3 * 2 ** 18 }, (_, i) => i);
+  const large = writeSafetensors({
+    large: { dtype: 'F32', shape: [3, 2 ** 18], data: values },
+    scalar: { dtype: 'BF16', shape: [], data: Uint16Array.of(0x3f80) },
+    empty: { dtype: 'F32', shape: [0, 2], data: new Float32Array(0) },
+  });
+
+  test('comes row by row in one memory', async () => {
+    const path = join(folder, 'large.safetensors');
+    await writeFile(path, large);
+    const file = await openSafetensors(path);
+    const read = new Float32Array(values.length);
+    const memories = new Set<unknown>();
+    for await (const { start, rows } of file.pieces('large')) {
+      expect(rows.shape).toEqual([1, 2 ** 18]);
+      memories.add(rows.data.buffer);
+      read.set(toFloat32(rows), start * 2 ** 18);
+    }
+    await file.close();
+    expect(Buffer.compare(Buffer.from(read.buffer), Buffer.from(values.buffer))).toBe(0);
+    expect(memories.size).toBe(1);
+  });
+
+  test('is one piece for a scalar, none without rows, and needs an open file', async () => {
+    const file = await openSafetensors(bytesSource(large));
+    const piecesOf = async (name: string) => {
+      const found = [];
+      for await (const { rows } of file.pieces(name)) found.push({ shape: rows.shape, values: toFloat32(rows) });
+      return found;
+    };
+    expect(await piecesOf('scalar')).toEqual([{ shape: [], values: Float32Array.of(1) }]);
+    expect(await piecesOf('empty')).toEqual([]);
+    await file.close();
+    await expect(piecesOf('large')).rejects.toThrow(/the file is closed/);
+  });
+});
+
 describe('a source', () => {
   test('is asked for the header and the wanted tensor only', async () => {
     const reads: [number, number][] = [];

@@ -1,16 +1,7 @@
 /** Reads the weights of transformers: safetensors with torch's names and orientation, in one file or in shards. */
+import { openSafetensors, openSharded, SafetensorsError, type SafetensorsFile } from '@peftjs/safetensors';
+import { CheckpointError, warnOnce, type HostTensor, type Site } from '@peftjs/core/method';
 import {
-  openSafetensors,
-  openSharded,
-  SafetensorsError,
-  toFloat32,
-  type SafetensorsFile,
-  type TensorSpec,
-} from '@peftjs/safetensors';
-import { hostTensor } from '@peftjs/core';
-import { CheckpointError, transposed, warnOnce, type HostTensor, type Site } from '@peftjs/core/method';
-import {
-  checkFinite,
   checkShapes,
   weightShapes,
   withNewPooler,
@@ -21,6 +12,7 @@ import {
 import { precisionOf, type Checkpoint, type Precision, type WeightDtype } from '../checkpoint.js';
 import type { ModelFolder } from '../folder.js';
 import type { ModelType } from './config.js';
+import { readWeight, type StoredWeight } from './pieces.js';
 
 /** The file with all weights of a model that is not cut into shards. */
 export const WEIGHTS_FILE = 'model.safetensors';
@@ -28,12 +20,6 @@ const INDEX_FILE = 'model.safetensors.index.json';
 
 /** Stored types that become float32. */
 const FLOATS: readonly string[] = ['F32', 'F16', 'BF16', 'F64'];
-
-/** A weight as the file holds it; that of a linear module is [out, in] there, but in transformers' Conv1D. */
-interface StoredWeight extends TensorSpec {
-  readonly key: string;
-  readonly transposed: boolean;
-}
 
 /** What is known of a checkpoint before its weights are opened. */
 interface Expected {
@@ -229,21 +215,11 @@ async function readAll(
   const weights: Record<string, HostTensor> = {};
   let loadedBytes = 0;
   for (const [name, storedWeight] of Object.entries(stored)) {
-    const weight = await readWeight(file, storedWeight);
-    checkFinite({ [name]: weight }, path);
-    weights[name] = precision.hold(name, weight);
+    weights[name] = await readWeight(file, storedWeight, { name, path, precision });
     loadedBytes += bytes[name] as number;
     onRead(loadedBytes, totalBytes);
   }
   return weights;
-}
-
-/** Values that share their memory with a whole file are copied, so that it can go. */
-async function readWeight(file: SafetensorsFile, weight: StoredWeight): Promise<HostTensor> {
-  const values = toFloat32(await file.read(weight.key));
-  if (weight.transposed) return transposed(hostTensor(values, weight.shape)); // [out, in] -> [in, out]
-  const isAlone = values.byteLength === values.buffer.byteLength;
-  return hostTensor(isAlone ? values : values.slice(), weight.shape);
 }
 
 /** The safetensors reader names what is wrong with a file; as a model it is a checkpoint. */
