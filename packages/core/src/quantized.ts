@@ -42,7 +42,7 @@ export function quantized(weight: HostTensor): QuantizedTensor {
 }
 
 /** A matrix `[in, out]` that is held in 8 bits as its columns come: its float32 values are never there as a whole. */
-export interface QuantizedColumns {
+interface QuantizedColumns {
   readonly weight: QuantizedTensor;
   /** Takes whole columns, one after the other in `columns`, of which `start` is the first. */
   add(columns: Float32Array, start: number): void;
