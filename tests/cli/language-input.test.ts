@@ -169,8 +169,7 @@ describe('peft-bench answers with exit code 2 and one clear line to', () => {
       .trim()
       .split('\n')
       .filter((text) => !isProgress(text));
-    expect(lines).toHaveLength(1);
-    expect(lines[0]).toMatch(message);
+    expect(lines).toEqual([expect.stringMatching(message)]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(await readdir(folder)).not.toContain('out');
   });

@@ -313,7 +313,8 @@ describe('a schedule that was interrupted', () => {
       [1, 5],
       [2, 5],
     ]);
-    for (const { stages, training } of snapshots) {
+    const inFirstAndLast = snapshots.filter((_, index) => index === 1 || index === 4);
+    for (const { stages, training } of inFirstAndLast) {
       const again = fresh(options);
       const resume = {
         stages: JSON.parse(JSON.stringify(stages)) as StageRecord[],
