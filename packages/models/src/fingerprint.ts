@@ -36,7 +36,7 @@ export async function hexDigest(
   bytes: Uint8Array | Float32Array | Int32Array,
 ): Promise<string> {
   const view = new Uint8Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);
-  const crypto = await nodeCrypto();
+  const crypto = nodeCrypto();
   if (crypto) return crypto.createHash(algorithm).update(view).digest('hex');
   const subtle = (globalThis.crypto as Partial<typeof globalThis.crypto>).subtle;
   if (!subtle) {
@@ -49,10 +49,7 @@ export async function hexDigest(
 }
 
 /** Node's own hashes, which read bytes where they lie: Web Crypto copies them, the largest weight of a model too. */
-async function nodeCrypto(): Promise<typeof import('node:crypto') | undefined> {
-  try {
-    return await import(/* @vite-ignore */ 'node:crypto');
-  } catch {
-    return undefined;
-  }
+function nodeCrypto(): typeof import('node:crypto') | undefined {
+  const { process } = globalThis as { process?: Partial<NodeJS.Process> };
+  return process?.getBuiltinModule?.('node:crypto');
 }
