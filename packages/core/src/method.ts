@@ -170,6 +170,9 @@ export {
   sitesForBudget,
   type BudgetItem,
   type RankTable,
+  moduleRank,
+  rankPatterns,
+  type ModuleRank,
 } from './adapter/budget.js';
 export {
   adaptedPaths,

@@ -1,12 +1,4 @@
-import {
-  compactPattern,
-  dropoutRate,
-  integerFrom,
-  parseOptions,
-  patternValue,
-  targetEntries,
-  type TargetConfig,
-} from '@peftjs/core/method';
+import { dropoutRate, integerFrom, parseOptions, targetEntries, type TargetConfig } from '@peftjs/core/method';
 import * as v from 'valibot';
 
 /** Options of LoHa, in PEFT's names and with PEFT's defaults. */
@@ -43,28 +35,4 @@ const entries = {
 /** Fills in LoHa's defaults. @throws ConfigError naming the field. */
 export function parseLohaConfig(input: unknown): LohaConfig {
   return parseOptions('loha', entries, input);
-}
-
-/** What a configuration gives the module at `path`. */
-export function rankAt({ r, alpha, rankPattern, alphaPattern }: LohaConfig, path: string): Rank {
-  return { r: patternValue(rankPattern, path) ?? r, alpha: patternValue(alphaPattern, path) ?? alpha };
-}
-
-/** Rank and alpha of a module. */
-export interface Rank {
-  readonly r: number;
-  readonly alpha: number;
-}
-
-/** Tables by exact path that give modules these ranks and alphas, where they differ from the usual ones. */
-export function patternsOf(
-  modules: Readonly<Record<string, Rank>>,
-  usual: Rank,
-): Pick<LohaConfig, 'rankPattern' | 'alphaPattern'> {
-  const column = (key: keyof Rank): Record<string, number> =>
-    Object.fromEntries(Object.entries(modules).map(([path, rank]) => [path, rank[key]]));
-  return {
-    rankPattern: compactPattern(column('r'), usual.r),
-    alphaPattern: compactPattern(column('alpha'), usual.alpha),
-  };
 }

@@ -4,15 +4,18 @@ import {
   CheckpointError,
   describe,
   matrixOf,
+  moduleRank,
   moduleTable,
+  rankPatterns,
   tensorAt,
   transposed,
   refuseOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
+  type ModuleRank,
 } from '@peftjs/core/method';
-import { patternsOf, rankAt, type LohaConfig, type Rank } from './config.js';
+import type { LohaConfig } from './config.js';
 
 /** PEFT's names of the tensors, after the path of their module. */
 const SUFFIXES = {
@@ -32,14 +35,14 @@ const FIELDS = {
 /** PEFT's LOHA. */
 export function lohaFile({ config, layers, values }: AdapterContents<LohaConfig>): AdapterFile {
   const tensors: HostTensors = {};
-  const modules: Record<string, Rank> = {};
+  const modules: Record<string, ModuleRank> = {};
   for (const path of Object.keys(layers)) {
-    modules[path] = rankAt(config, path);
+    modules[path] = moduleRank(config, path);
     for (const [name, suffix] of Object.entries(SUFFIXES)) {
       tensors[path + suffix] = transposed(tensorAt(values, `${path}.${name}`));
     }
   }
-  const { rankPattern, alphaPattern } = patternsOf(modules, config);
+  const { rankPattern, alphaPattern } = rankPatterns(modules, config);
   return {
     config: {
       peft_type: 'LOHA',
@@ -70,14 +73,14 @@ export function readLohaFile(file: AdapterFile): { config: Partial<LohaConfig>; 
   refuseOtherTensors(tensors, paths, suffixes);
   const alphaPattern = moduleTable(config, 'alpha_pattern');
   const values: HostTensors = {};
-  const modules: Record<string, Rank> = {};
+  const modules: Record<string, ModuleRank> = {};
   for (const path of paths) {
     modules[path] = { r: readModule(file, path, values), alpha: alphaOf(config, alphaPattern(path)) };
   }
-  const usual = { ...(Object.values(modules)[0] as Rank), ...numbersIn(config) };
+  const usual = { ...(Object.values(modules)[0] as ModuleRank), ...numbersIn(config) };
   const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
   const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])); // checked with the others
-  return { config: { ...options, ...usual, ...patternsOf(modules, usual), targetModules: paths }, values };
+  return { config: { ...options, ...usual, ...rankPatterns(modules, usual), targetModules: paths }, values };
 }
 
 /** Puts a module's tensors among `values`. @returns their rank */
@@ -106,6 +109,6 @@ function alphaOf(config: AdapterFile['config'], own: number | undefined): number
 }
 
 /** The usual rank and alpha, where the file says them: what it is written with again. */
-function numbersIn({ r, alpha }: AdapterFile['config']): Partial<Rank> {
+function numbersIn({ r, alpha }: AdapterFile['config']): Partial<ModuleRank> {
   return { ...(typeof r === 'number' && { r }), ...(typeof alpha === 'number' && { alpha }) };
 }

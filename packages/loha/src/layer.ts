@@ -6,6 +6,7 @@ import {
   rankCost,
   tensorsAt,
   trained,
+  moduleRank,
   type AdapterLayer,
   type HostTensor,
   type HostTensors,
@@ -15,7 +16,7 @@ import {
 } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { rankAt, type LohaConfig } from './config.js';
+import type { LohaConfig } from './config.js';
 
 /*
  * LoHa, low-rank Hadamard product (FedPara: Hyeon-Woo et al., 2022, arXiv 2108.06098, Proposition 1; as a change of a weight LyCORIS:
@@ -37,7 +38,7 @@ const TENSORS = ['hadaW1A', 'hadaW1B', 'hadaW2A', 'hadaW2B'] as const;
 
 /** LoHa at one site. */
 export function lohaLayer(site: Site, config: LohaConfig, rng: Rng): AdapterLayer {
-  const { r, alpha } = rankAt(config, site.path);
+  const { r, alpha } = moduleRank(config, site.path);
   const scaling = alpha / r;
   const initial = initialTensors(site, r, config, rng);
   return {

@@ -1,12 +1,4 @@
-import {
-  compactPattern,
-  dropoutRate,
-  integerFrom,
-  parseOptions,
-  patternValue,
-  targetEntries,
-  type TargetConfig,
-} from '@peftjs/core/method';
+import { dropoutRate, integerFrom, parseOptions, targetEntries, type TargetConfig } from '@peftjs/core/method';
 import * as v from 'valibot';
 
 /** Options of LoKr, in PEFT's names and with PEFT's defaults. */
@@ -52,28 +44,4 @@ const entries = {
 /** Fills in LoKr's defaults. @throws ConfigError naming the field. */
 export function parseLokrConfig(input: unknown): LokrConfig {
   return parseOptions('lokr', entries, input);
-}
-
-/** Rank and alpha of a module. */
-export interface Rank {
-  readonly r: number;
-  readonly alpha: number;
-}
-
-/** What a configuration gives the module at `path`. */
-export function rankAt({ r, alpha, rankPattern, alphaPattern }: LokrConfig, path: string): Rank {
-  return { r: patternValue(rankPattern, path) ?? r, alpha: patternValue(alphaPattern, path) ?? alpha };
-}
-
-/** Tables by exact path that give modules these ranks and alphas, where they differ from the usual ones. */
-export function patternsOf(
-  modules: Readonly<Record<string, Rank>>,
-  usual: Rank,
-): Pick<LokrConfig, 'rankPattern' | 'alphaPattern'> {
-  const column = (key: keyof Rank): Record<string, number> =>
-    Object.fromEntries(Object.entries(modules).map(([path, rank]) => [path, rank[key]]));
-  return {
-    rankPattern: compactPattern(column('r'), usual.r),
-    alphaPattern: compactPattern(column('alpha'), usual.alpha),
-  };
 }

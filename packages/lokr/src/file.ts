@@ -3,15 +3,18 @@ import {
   CheckpointError,
   describe,
   matrixOf,
+  moduleRank,
   moduleTable,
+  rankPatterns,
   tensorAt,
   transposed,
   refuseOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
+  type ModuleRank,
 } from '@peftjs/core/method';
-import { patternsOf, rankAt, type LokrConfig, type Rank } from './config.js';
+import type { LokrConfig } from './config.js';
 import type { TensorName } from './shapes.js';
 
 /** PEFT's names of the tensors, after the path of their module; transposed. */
@@ -42,8 +45,8 @@ export function lokrFile({ config, layers, values }: AdapterContents<LokrConfig>
       if (name in params) tensors[path + suffix] = transposed(tensorAt(values, `${path}.${name}`));
     }
   }
-  const modules = Object.fromEntries(Object.keys(layers).map((path) => [path, rankAt(config, path)]));
-  const { rankPattern, alphaPattern } = patternsOf(modules, config);
+  const modules = Object.fromEntries(Object.keys(layers).map((path) => [path, moduleRank(config, path)]));
+  const { rankPattern, alphaPattern } = rankPatterns(modules, config);
   return {
     config: {
       peft_type: 'LOKR',
@@ -80,11 +83,11 @@ export function readLokrFile({ config, tensors }: AdapterFile): { config: Partia
   }
   const [ranks, alphas] = [moduleTable(config, 'rank_pattern'), moduleTable(config, 'alpha_pattern')];
   const usual = { r: numberIn(config, 'r'), alpha: numberIn(config, 'alpha') };
-  const modules: Record<string, Rank> = {};
+  const modules: Record<string, ModuleRank> = {};
   for (const path of paths) modules[path] = { r: ranks(path) ?? usual.r, alpha: alphas(path) ?? usual.alpha };
   const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
   const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])); // checked with the others
-  return { config: { ...options, ...usual, ...patternsOf(modules, usual), targetModules: paths }, values };
+  return { config: { ...options, ...usual, ...rankPatterns(modules, usual), targetModules: paths }, values };
 }
 
 function numberIn(config: AdapterFile['config'], field: string): number {

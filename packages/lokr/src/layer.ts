@@ -6,6 +6,7 @@ import {
   loraDelta,
   tensorAt,
   trained,
+  moduleRank,
   type AdapterLayer,
   type HostTensor,
   type HostTensors,
@@ -16,7 +17,7 @@ import {
 } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { rankAt, type LokrConfig } from './config.js';
+import type { LokrConfig } from './config.js';
 import { shapesOf, sidesOf, storedAt, type Shapes, type TensorName } from './shapes.js';
 
 /*
@@ -33,7 +34,7 @@ import { shapesOf, sidesOf, storedAt, type Shapes, type TensorName } from './sha
 
 /** LoKr at one site. */
 export function lokrLayer(site: Site, config: LokrConfig, rng: Rng): AdapterLayer {
-  const { r, alpha } = rankAt(config, site.path);
+  const { r, alpha } = moduleRank(config, site.path);
   const scaling = alpha / r;
   const initial = initialTensors(shapesOf(site, r, config), config, rng);
   const { m, l, n, k } = sidesOf(site, config);

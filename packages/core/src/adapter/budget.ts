@@ -198,6 +198,36 @@ export function compactPattern(values: Readonly<Record<string, number>>, usual: 
   );
 }
 
+/** Rank and alpha of a module. */
+export interface ModuleRank {
+  readonly r: number;
+  readonly alpha: number;
+}
+
+/** Tables of ranks and alphas by module. */
+interface RankPatterns {
+  readonly rankPattern: Readonly<Record<string, number>>;
+  readonly alphaPattern: Readonly<Record<string, number>>;
+}
+
+/** What a configuration gives the module at `path`. */
+export function moduleRank(
+  { r, alpha, rankPattern, alphaPattern }: ModuleRank & RankPatterns,
+  path: string,
+): ModuleRank {
+  return { r: patternValue(rankPattern, path) ?? r, alpha: patternValue(alphaPattern, path) ?? alpha };
+}
+
+/** Tables by exact path that give modules these ranks and alphas, where they differ from the usual ones. */
+export function rankPatterns(modules: Readonly<Record<string, ModuleRank>>, usual: ModuleRank): RankPatterns {
+  const column = (key: keyof ModuleRank): Record<string, number> =>
+    Object.fromEntries(Object.entries(modules).map(([path, rank]) => [path, rank[key]]));
+  return {
+    rankPattern: compactPattern(column('r'), usual.r),
+    alphaPattern: compactPattern(column('alpha'), usual.alpha),
+  };
+}
+
 /** Ranks beyond `r` for each site, as few as come near to what is left of the budget. */
 function extraRanks(
   sites: readonly Site[],

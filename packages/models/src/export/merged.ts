@@ -1,0 +1,85 @@
+/** Writes a model as `save_pretrained` of transformers does. */
+import { diskStorage, type Model } from '@peftjs/core';
+import {
+  assertFullPrecision,
+  floats,
+  specOf,
+  tensorAt,
+  transposed,
+  UnsupportedError,
+  writeFolder,
+  type HostTensor,
+  type HostTensors,
+  type Site,
+} from '@peftjs/core/method';
+import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
+import { checkFinite, checkShapes, weightShapes } from '../architecture.js';
+import { joined } from '../folder.js';
+import { encodeJson } from '../json.js';
+import { architectureFor } from '../transformers/bare.js';
+import { CONFIG_FILE } from '../transformers/config.js';
+import { WEIGHTS_FILE } from '../transformers/weights.js';
+import { described, mergedSettings, type Described, type Transformers } from './settings.js';
+import { CARD_FILE, cardOf, readSource, sentenceFiles, withEndings, type ExportOptions } from './files.js';
+
+/**
+ * Writes a model, e.g. what `mergeAndUnload` gives, as a folder that transformers opens: model.safetensors in float32 under the
+ * keys of transformers, config.json with the class and the labels of the head, and the files of the tokenizer. A save that is
+ * cut short leaves a folder that says so when it is opened, never files of two saves.
+ *
+ * @throws UnsupportedError for a model that transformers does not know, or whose weights are held in 8 bits.
+ * @throws ConfigError for labels that are not as many as the outputs.
+ * @throws CheckpointError when the files that the model came from are not its own any more, or nothing can be written.
+ * @example
+ * await saveMerged(mergeAndUnload(peft), 'merged', { labels: ['bad', 'good'] });
+ */
+export async function saveMerged(model: Model, folder: string, options: ExportOptions = {}): Promise<void> {
+  const { storage = diskStorage() } = options;
+  assertFullPrecision(model);
+  checkFinite(model.weights, model.name);
+  const { tokenizer, transformers } = await readSource(model, options);
+  const files = withEndings(tokenizer, model, transformers?.config);
+  if (transformers === undefined) {
+    throw new UnsupportedError(`transformers knows no model like '${model.name}'; export it as ONNX`, model.name);
+  }
+  const head = described(model, options.labels);
+  const config = encodeJson(mergedSettings(transformers, head), transformers.config.floats);
+  const weights = writeSafetensors(storedWeights(model, transformers, head), { format: 'pt' });
+  const card = cardOf(model, 'transformers');
+  const others = [[WEIGHTS_FILE, weights] as const, ...files, ...sentenceFiles(model), [CARD_FILE, card] as const];
+  await writeFolder(storage, {
+    config: { path: joined(folder, CONFIG_FILE), bytes: config },
+    others: others.map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
+  });
+}
+
+/** The weights as torch holds them. @throws CheckpointError when the settings are those of another model. */
+function storedWeights(
+  { weights }: Model,
+  { config, type }: Transformers,
+  { task, outputs }: Described,
+): Map<string, StoredTensor> {
+  const { head, pooler, ...network } = architectureFor(type, config, task);
+  const carried = pooler && weights[`${pooler.path}.weight`] && task === 'feature-extraction' ? [pooler] : [];
+  const sites = [...network.sites, ...carried, ...head.sites(outputs)];
+  checkShapes({ ...network, sites }, specsOf(weights), config.file);
+  return new Map(
+    sites.flatMap((site) =>
+      Object.keys(weightShapes({ sites: [site], encodeOnly: [] })).map((name) => [
+        name,
+        stored(site, name, tensorAt(weights, name)),
+      ]),
+    ),
+  );
+}
+
+function specsOf(weights: HostTensors): Record<string, ReturnType<typeof specOf>> {
+  return Object.fromEntries(Object.entries(weights).map(([name, weight]) => [name, specOf(weight)]));
+}
+
+/** [in, out] -> [out, in] for the weight of a linear module, but in transformers' Conv1D. */
+function stored({ path, kind, fanInFanOut }: Site, name: string, tensor: HostTensor): StoredTensor {
+  const isTurned = kind === 'linear' && !fanInFanOut && name === `${path}.weight`;
+  const { shape, ...turned } = isTurned ? transposed(tensor) : tensor;
+  return { dtype: 'F32', shape, data: floats({ shape, ...turned }, name) };
+}
