@@ -3,7 +3,15 @@ export { PeftError } from './errors.js';
 export { onWarning } from './config.js';
 export { hostTensor } from './tensors.js';
 export type { Executor } from './contracts/executor.js';
-export type { Batch, EvaluationData, InputBatch, Model, TrainingData } from './contracts/model.js';
+export type {
+  Batch,
+  EvaluationData,
+  InputBatch,
+  Model,
+  RowPredictions,
+  RowValue,
+  TrainingData,
+} from './contracts/model.js';
 export { diskStorage, memoryStorage, type Storage } from './storage.js';
 export { attach } from './adapter/attach.js';
 export { activeAdapter, withAdapter, type PeftModel } from './adapter/peft-model.js';

@@ -58,7 +58,7 @@ export {
 export type { EarlyStopping, EvaluationEvent, Interval, Selection, StepEvent } from './train/options.js';
 export type { TrainResult } from './train/train.js';
 export type { CalibrateOptions } from './train/calibrate.js';
-export type { EvaluateOptions, PredictOptions } from './train/evaluate.js';
+export { evaluationOutputs, type EvaluateOptions, type PredictOptions } from './train/evaluate.js';
 export {
   readSnapshot,
   writeSnapshot,

@@ -1,11 +1,11 @@
-import type { EvaluationData } from '@peftjs/core';
+import type { EvaluationData, RowValue } from '@peftjs/core';
 import { type BatchOptions, inputBatches } from './batches.js';
 import type { EncodedData, EncodedText, EncodedTextsRow } from './encode.js';
 
 /** What outputs are computed of, and what they predict: rows for `PredictionsByKind`. */
 export interface Judged extends Pick<EvaluationData, 'batches' | 'summarise'> {
-  predicted(outputs: readonly Float32Array[]): readonly unknown[];
-  readonly actual: readonly unknown[];
+  predicted(outputs: readonly Float32Array[]): readonly RowValue[];
+  readonly actual: readonly RowValue[];
 }
 
 /** How many of the texts that are nearest to an anchor its metrics look at. */

@@ -1,4 +1,4 @@
-import type { Batch, EvaluationData } from '@peftjs/core';
+import type { Batch, EvaluationData, RowValue } from '@peftjs/core';
 import { ShapeError } from '@peftjs/core/method';
 import { type BatchOptions, batchesByLength } from './batches.js';
 import type { LabelKind, TaskKind } from './data-set.js';
@@ -33,16 +33,24 @@ export function evaluationData(data: EncodedData, options: EvaluationOptions): E
   checkPositive('batchSize', options.batchSize);
   const { predicted, actual, ...computed } = judged(data, options);
   const expected = computed.batches.reduce((sum, { rows }) => sum + rows.length, 0);
+  const predictionsOf = (outputs: readonly Float32Array[]): readonly RowValue[] => {
+    if (outputs.length === expected) return predicted(outputs);
+    throw new ShapeError(`${data.name}: expected the outputs of ${expected} rows, got ${outputs.length}`);
+  };
+  const scored = (of: readonly RowValue[], are: readonly RowValue[]): Record<string, number> => {
+    const [found, wanted] = [of, are] as [readonly never[], readonly never[]]; // of the kind of the metrics
+    return Object.fromEntries(Object.entries(metrics.metrics).map(([name, metric]) => [name, metric(found, wanted)]));
+  };
   return {
     ...computed,
     primaryMetric: metrics.primary,
-    score(outputs) {
-      if (outputs.length !== expected) {
-        throw new ShapeError(`${data.name}: expected the outputs of ${expected} rows, got ${outputs.length}`);
-      }
-      const [of, are] = [predicted(outputs), actual] as [readonly never[], readonly never[]]; // of the kind of the metrics
-      return Object.fromEntries(Object.entries(metrics.metrics).map(([name, metric]) => [name, metric(of, are)]));
-    },
+    score: (outputs) => scored(predictionsOf(outputs), actual),
+    predictions: (outputs) => ({ predicted: predictionsOf(outputs), actual }),
+    scoreRows: (of, rows) =>
+      scored(
+        rows.map((row) => of.predicted[row] as RowValue),
+        rows.map((row) => of.actual[row] as RowValue),
+      ),
   };
 }
 

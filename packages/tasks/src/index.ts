@@ -110,4 +110,4 @@ export {
   retrievalMetrics,
   type Ranking,
 } from './metrics/retrieval.js';
-export { metricsFor, type Metric, type MetricSet, type PredictionsByKind, type Task } from './task.js';
+export { metricNamed, metricsFor, type Metric, type MetricSet, type PredictionsByKind, type Task } from './task.js';

@@ -141,6 +141,22 @@ function haveOwn(classes: readonly string[]): readonly string[] {
   return classes.length <= MOST_OWN && classes.every(({ length }) => length <= MOST_OWN) ? classes : [];
 }
 
+const ofRows: Readonly<Record<string, Metric<never>>> = {
+  ...known,
+  ...retrieval.metrics,
+  microF1,
+  entityF1,
+  tokenAccuracy,
+};
+
+/**
+ * A metric of rows by the name that `score` gives it, to judge stored predictions again; undefined for one that is no function of them, as
+ * perplexity is none. `macroF1` is that of classes.
+ */
+export function metricNamed(name: string): Metric<never> | undefined {
+  return Object.hasOwn(ofRows, name) ? ofRows[name] : undefined;
+}
+
 /** F1 over all labels, its mean, and that of each. */
 function ofLabels(labels: readonly string[]): MetricSet<readonly number[]> {
   const column = (rows: LabelRows, label: number): number[] => rows.map((row) => row[label] as number);

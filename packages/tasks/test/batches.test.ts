@@ -7,6 +7,7 @@ import {
   embeddedTasks,
   encodeRows,
   evaluationData,
+  metricNamed,
   paddingShare,
   trainingData,
   type Tokenizer,
@@ -195,6 +196,16 @@ describe('evaluationData', () => {
     ].map((logits) => Float32Array.from(logits));
     expect(primaryMetric).toBe('accuracy');
     expect(score(outputs)).toEqual({ accuracy: 0.75, macroF1: (2 / 3 + 4 / 5) / 2 });
+  });
+
+  it('has the prediction of every row, and scores some of them again', () => {
+    const data = evaluationData(encodedRows([3, 4, 5]), { batchSize: 2 });
+    const outputs = [Float32Array.of(2, 1), Float32Array.of(3, 1), Float32Array.of(0, 1)];
+    const rows = data.predictions?.(outputs) ?? { predicted: [], actual: [] };
+    expect(rows).toEqual({ predicted: [0, 0, 1], actual: [0, 1, 0] });
+    expect(data.scoreRows?.(rows, [0, 0, 2])['accuracy']).toBe(2 / 3);
+    expect(metricNamed(data.primaryMetric)?.(rows.predicted as never, rows.actual as never)).toBe(1 / 3);
+    expect(metricNamed('perplexity')).toBeUndefined();
   });
 
   it('counts a row without finite logits as wrong', () => {

@@ -184,6 +184,15 @@ interface HeldOut {
   readonly heldOut: readonly Batch[];
 }
 
+/** A prediction, or what is right: a class by its number, a value, or a list of 0 and 1 by label, of tags, or of documents by number. */
+export type RowValue = number | string | readonly (number | string)[];
+
+/** What was predicted for every row of some data, and what is right, in the order of the rows. */
+export interface RowPredictions {
+  readonly predicted: readonly RowValue[];
+  readonly actual: readonly RowValue[];
+}
+
 /** Batches to judge a model by. */
 export interface EvaluationData {
   /** Labels are checked where there are some; `score` has its own. */
@@ -195,6 +204,10 @@ export interface EvaluationData {
   summarise?(row: number, outputs: Float32Array): Float32Array;
   /** Metrics of the outputs `[rows, classes]`, row after row as in the data set; with `summarise` of what it made of them. */
   score(outputs: readonly Float32Array[]): Record<string, number>;
+  /** What is predicted for every row, beside what is right. Left out where rows are not judged one by one. */
+  predictions?(outputs: readonly Float32Array[]): RowPredictions;
+  /** The metrics of some of these rows, by number, each as often as it is named: what resampling of rows needs. Left out likewise. */
+  scoreRows?(of: RowPredictions, rows: readonly number[]): Record<string, number>;
   /** The metric that selects a checkpoint; higher is better, unless `lowerIsBetter`. */
   readonly primaryMetric: string;
   /** Whether less of `primaryMetric` is better, as of a perplexity. Default false. */

@@ -61,12 +61,21 @@ export async function evaluate(
   options: EvaluateOptions,
 ): Promise<Record<string, number>> {
   assertKnownOptions('evaluate', options, ['executor']);
+  return data.score(await evaluationOutputs(model, data, options));
+}
+
+/**
+ * What `evaluate` scores: the outputs of every row, or what the data summarise them to. For metrics and predictions of one pass.
+ * @throws DataError for a label that no output of the model represents, before anything is computed.
+ */
+export async function evaluationOutputs(
+  model: PeftModel | Model,
+  data: EvaluationData,
+  { executor }: EvaluateOptions,
+): Promise<Float32Array[]> {
   const parts = actingParts(model);
   assertLabels(parts.model, data.batches);
-  const outputs = await onRuntime(parts, options.executor, (runtime, values) =>
-    outputsWith(runtime, parts.layers, values, data),
-  );
-  return data.score(outputs);
+  return onRuntime(parts, executor, (runtime, values) => outputsWith(runtime, parts.layers, values, data));
 }
 
 /**
