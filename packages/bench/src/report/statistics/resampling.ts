@@ -1,0 +1,131 @@
+import type { RowPredictions } from '@peftjs/core';
+import { createRng } from '@peftjs/core/method';
+import { sampleVariance } from 'simple-statistics';
+import { primaryMetric, type DoneTrial } from '../../results/schema.js';
+import { weightedMetric } from './row-metrics.js';
+
+/** Resamples of the rows of a task: the same ones for every trial that was judged on these rows. */
+export const ROW_RESAMPLES = 2000;
+
+/** The primary metric of some trials, or its paired differences, by seed. */
+export interface Sample {
+  readonly values: readonly number[];
+  /** The values of each seed on every resample of the rows; null where the files do not hold the rows. */
+  readonly onRows: readonly Float64Array[] | null;
+  /** Rows that were judged; 0 where they are not known. */
+  readonly rows: number;
+}
+
+/** The primary metric of trials on the same rows. */
+export function scoresOf(trials: readonly DoneTrial[]): Sample {
+  return sampleOf(
+    trials.map(primaryMetric),
+    trials.map((trial) => judgedRows(trial)),
+    (rows) => rows.scores,
+  );
+}
+
+/** The primary metric of `a` minus that of `b`, for each seed that both have. */
+export function differencesOf(a: readonly DoneTrial[], b: readonly DoneTrial[]): Sample {
+  const pairs = a.flatMap((trial) => {
+    const twin = b.find(({ seed }) => seed === trial.seed);
+    return twin ? [[trial, twin] as const] : [];
+  });
+  const rowsOfTwins = pairs.map(([, twin]) => judgedRows(twin));
+  const differences = pairs.map(([trial, twin]) => primaryMetric(trial) - primaryMetric(twin));
+  const rowsOfPairs = pairs.map(([trial], index) => {
+    const [ours, theirs] = [judgedRows(trial), rowsOfTwins[index]];
+    return ours && theirs && ours.actual === theirs.actual ? ours : undefined;
+  });
+  return sampleOf(differences, rowsOfPairs, ({ scores }, index) => {
+    const theirs = rowsOfTwins[index] as JudgedRows;
+    return scores.map((score, resample) => score - (theirs.scores[resample] as number));
+  });
+}
+
+/**
+ * The standard error of the mean paired difference of the primary metric of two arms, `a` minus `b`, over the seeds that both have and over
+ * the rows that they were judged on: the root of the sum of both variances. That of the rows comes of resampling them, the same rows for
+ * all seeds and both arms; it is left out where the result files do not hold the same rows. That of the seeds is left out of one seed.
+ * NaN where neither is known.
+ */
+export function pairedStandardError(a: readonly DoneTrial[], b: readonly DoneTrial[]): number {
+  const { seeds, rows } = variancesOf(differencesOf(a, b));
+  return seeds === null && rows === null ? NaN : Math.sqrt((seeds ?? 0) + (rows ?? 0));
+}
+
+/** What the mean of a sample would vary by, had there been other seeds, and other rows; null where that is not known. */
+export function variancesOf({ values, onRows }: Sample): { seeds: number | null; rows: number | null } {
+  return {
+    seeds: values.length < 2 ? null : sampleVariance([...values]) / values.length,
+    rows: onRows && sampleVariance(Array.from({ length: ROW_RESAMPLES }, (_, resample) => meanOn(onRows, resample))),
+  };
+}
+
+function meanOn(onRows: readonly Float64Array[], resample: number): number {
+  return onRows.reduce((sum, scores) => sum + (scores[resample] as number), 0) / onRows.length;
+}
+
+/** A sample with its rows where every value has the same ones. */
+function sampleOf(
+  values: readonly number[],
+  judged: readonly (JudgedRows | undefined)[],
+  scored: (rows: JudgedRows, index: number) => Float64Array,
+): Sample {
+  const known = judged.filter((rows) => rows !== undefined);
+  const [first] = known;
+  const isShared = first && known.length === values.length && known.every(({ actual }) => actual === first.actual);
+  return isShared ? { values, onRows: known.map(scored), rows: first.rows } : { values, onRows: null, rows: 0 };
+}
+
+/** What a trial's rows say. */
+interface JudgedRows {
+  readonly rows: number;
+  /** What the rows are: equal where two trials were judged on the same ones. */
+  readonly actual: string;
+  /** The primary metric on each resample. */
+  readonly scores: Float64Array;
+}
+
+const judgedRowsOf = new WeakMap<DoneTrial, JudgedRows | null>();
+
+/** The rows of a trial, resampled once; undefined where its file has none, or not those behind its metric. */
+function judgedRows(trial: DoneTrial): JudgedRows | undefined {
+  const known = judgedRowsOf.get(trial);
+  if (known !== undefined) return known ?? undefined;
+  const found = resampled(trial);
+  judgedRowsOf.set(trial, found ?? null);
+  return found;
+}
+
+function resampled(trial: DoneTrial & { readonly rows?: RowPredictions }): JudgedRows | undefined {
+  const { task, selection, rows } = trial;
+  const metric = rows && weightedMetric(selection.metric, rows);
+  if (!metric) return undefined;
+  const count = rows.actual.length;
+  const whole = metric(new Uint8Array(count).fill(1));
+  if (Math.abs(whole - primaryMetric(trial)) > 1e-6) return undefined;
+  const weights = weightsOf(task, count);
+  const scores = Float64Array.from({ length: ROW_RESAMPLES }, (_, resample) =>
+    metric(weights.subarray(resample * count, (resample + 1) * count)),
+  );
+  return { rows: count, actual: JSON.stringify(rows.actual), scores };
+}
+
+let drawn = { key: '', weights: new Uint8Array() };
+
+/** How often each resample takes each row, [ROW_RESAMPLES x rows]. Kept for one task: trials come task by task. */
+function weightsOf(task: string, rows: number): Uint8Array {
+  const key = `${rows} rows of ${task}`;
+  if (drawn.key === key) return drawn.weights;
+  const rng = createRng(0).fork(key);
+  const weights = new Uint8Array(ROW_RESAMPLES * rows);
+  for (let start = 0; start < weights.length; start += rows) {
+    for (let draw = 0; draw < rows; draw++) {
+      const at = start + rng.integer(rows);
+      weights[at] = (weights[at] as number) + 1;
+    }
+  }
+  drawn = { key, weights };
+  return weights;
+}

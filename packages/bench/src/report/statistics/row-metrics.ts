@@ -1,0 +1,194 @@
+import type { RowPredictions, RowValue } from '@peftjs/core';
+import { entityScores, metricNamed, type Metric, type Taggings } from '@peftjs/tasks';
+
+/** A metric of some rows, each as often as its weight says: one weight a row, as many in all as there are rows. */
+export type WeightedMetric = (weights: Uint8Array) => number;
+
+/**
+ * A metric as a function of how often each row is taken, which a bootstrap over rows asks for thousands of times: what rows contribute is
+ * computed once. Values are those of `metricNamed` on the rows themselves. Undefined for a metric that rows do not make up.
+ */
+export function weightedMetric(name: string, { predicted, actual }: RowPredictions): WeightedMetric | undefined {
+  const metric = metricNamed(name) as Metric<RowValue> | undefined;
+  if (!metric) return undefined;
+  const parts = partsByMetric[name];
+  if (parts) return ratioOfSums(predicted.map((value, row) => parts(value, actual[row] as RowValue, metric)));
+  if (name === 'pearson') return correlation(predicted as number[], actual as number[], weightedMoments);
+  if (name === 'spearman') return correlation(predicted as number[], actual as number[], weightedRanks);
+  if (name === 'matthewsCorrelation') return ofConfusion(predicted, actual, matthews);
+  if (name === 'macroF1' && !predicted.some(Array.isArray)) return ofConfusion(predicted, actual, macroF1);
+  return undefined;
+}
+
+/** What a row adds to the numerator and to the denominator of a metric that is a ratio of sums; 0 where the latter is 0. */
+type Parts = (predicted: RowValue, actual: RowValue, metric: Metric<RowValue>) => readonly [number, number];
+
+type Texts = readonly (string | number)[];
+
+/** A metric that is a mean over rows, or over queries that have an answer. */
+const meanOfRows: Parts = (predicted, actual, metric) =>
+  Array.isArray(actual) && actual.length === 0 ? [0, 0] : [metric([predicted], [actual]), 1];
+
+const partsByMetric: Readonly<Record<string, Parts>> = {
+  accuracy: (predicted, actual) => [Number(predicted === actual), 1],
+  meanSquaredError: meanOfRows,
+  ndcgAt10: meanOfRows,
+  mrr: meanOfRows,
+  recallAt1: meanOfRows,
+  recallAt10: meanOfRows,
+  f1: (predicted, actual) => f1Parts([predicted as number], [actual as number]),
+  microF1: (predicted, actual) => f1Parts(predicted as Texts, actual as Texts),
+  entityF1: (predicted, actual) => entityParts([predicted] as Taggings, [actual] as Taggings),
+  tokenAccuracy: (predicted, actual) => {
+    const tags = actual as Texts;
+    return [tags.filter((tag, word) => (predicted as Texts)[word] === tag).length, tags.length];
+  },
+};
+
+function f1Parts(predicted: Texts, actual: Texts): readonly [number, number] {
+  const truePositives = predicted.filter((value, index) => value === 1 && actual[index] === 1).length;
+  return [2 * truePositives, ones(predicted) + ones(actual)];
+}
+
+function entityParts(predicted: Taggings, actual: Taggings): readonly [number, number] {
+  const { recall, support } = entityScores(predicted, actual);
+  return [2 * Math.round(recall * support), entityScores(predicted, predicted).support + support];
+}
+
+function ones(values: Texts): number {
+  return values.filter((value) => value === 1).length;
+}
+
+function ratioOfSums(parts: readonly (readonly [number, number])[]): WeightedMetric {
+  const numerator = weightedSum(parts.map(([of]) => of));
+  const denominator = weightedSum(parts.map(([, over]) => over));
+  return (weights) => {
+    const over = denominator(weights);
+    return over === 0 ? 0 : numerator(weights) / over;
+  };
+}
+
+/** The sum over rows; most metrics have few rows that differ from the most common value, and only those are visited. */
+function weightedSum(values: readonly number[]): WeightedMetric {
+  const common = mostCommon(values);
+  const rows = Int32Array.from([...values.keys()].filter((row) => values[row] !== common));
+  const rest = Float64Array.from(rows, (row) => (values[row] as number) - common);
+  const whole = common * values.length;
+  return (weights) => {
+    let sum = whole;
+    for (let index = 0; index < rows.length; index++)
+      sum += (weights[rows[index] as number] as number) * (rest[index] as number);
+    return sum;
+  };
+}
+
+function mostCommon(values: readonly number[]): number {
+  const counts = new Map<number, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].reduce((most, one) => (one[1] > most[1] ? one : most), [0, 0])[0];
+}
+
+/** How often each of `classes` was predicted for each, [actual x predicted]. */
+type OfConfusion = (counts: Float64Array, classes: number) => number;
+
+function ofConfusion(predicted: readonly RowValue[], actual: readonly RowValue[], of: OfConfusion): WeightedMetric {
+  const names = [...new Set([...predicted, ...actual])];
+  const classes = names.length;
+  const numbers = new Map(names.map((name, index) => [name, index] as const));
+  const cells = Int32Array.from(
+    actual,
+    (value, row) => classes * (numbers.get(value) ?? 0) + (numbers.get(predicted[row] as RowValue) ?? 0),
+  );
+  const counts = new Float64Array(classes ** 2);
+  return (weights) => {
+    counts.fill(0);
+    for (let row = 0; row < cells.length; row++) {
+      const cell = cells[row] as number;
+      counts[cell] = (counts[cell] as number) + (weights[row] as number);
+    }
+    return of(counts, classes);
+  };
+}
+
+/** Rows that are of each class and rows that are predicted to be, and those of which both hold. */
+function totals(counts: Float64Array, classes: number): { actual: number; predicted: number; both: number }[] {
+  return Array.from({ length: classes }, (_, name) => {
+    let [actual, predicted] = [0, 0];
+    for (let other = 0; other < classes; other++) {
+      actual += counts[classes * name + other] as number;
+      predicted += counts[classes * other + name] as number;
+    }
+    return { actual, predicted, both: counts[(classes + 1) * name] as number };
+  });
+}
+
+function matthews(counts: Float64Array, classes: number): number {
+  let [rows, right, agreement, squaresA, squaresP] = [0, 0, 0, 0, 0];
+  for (const { actual, predicted, both } of totals(counts, classes)) {
+    rows += actual;
+    right += both;
+    agreement += actual * predicted;
+    squaresA += actual ** 2;
+    squaresP += predicted ** 2;
+  }
+  const scale = (rows ** 2 - squaresP) * (rows ** 2 - squaresA);
+  return scale === 0 ? 0 : (right * rows - agreement) / Math.sqrt(scale);
+}
+
+function macroF1(counts: Float64Array, classes: number): number {
+  const seen = totals(counts, classes).filter(({ actual, predicted }) => actual + predicted > 0);
+  return seen.reduce((sum, { actual, predicted, both }) => sum + (2 * both) / (actual + predicted), 0) / seen.length;
+}
+
+/** Values that are the same whatever the weights, or ranks that follow from them; written into `into`. */
+type Valued = (values: readonly number[]) => (weights: Uint8Array) => Float64Array;
+
+/** The values themselves, around their mean, so that sums of squares lose nothing. */
+const weightedMoments: Valued = (values) => {
+  const centre = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const centred = Float64Array.from(values, (value) => value - centre);
+  return () => centred;
+};
+
+/** Ranks among the rows that are taken, equal values sharing their average rank; those of rows that are not taken mean nothing. */
+const weightedRanks: Valued = (values) => {
+  const order = Int32Array.from(values.keys()).sort((a, b) => (values[a] as number) - (values[b] as number));
+  const ranks = new Float64Array(values.length);
+  return (weights) => {
+    let taken = 0;
+    for (let start = 0; start < order.length;) {
+      let [end, tied] = [start, 0];
+      const value = values[order[start] as number];
+      while (end < order.length && values[order[end] as number] === value)
+        tied += weights[order[end++] as number] as number;
+      // Around the mean rank, so that sums of squares lose nothing.
+      const rank = taken + (tied - values.length) / 2;
+      for (; start < end; start++) ranks[order[start] as number] = rank;
+      taken += tied;
+    }
+    return ranks;
+  };
+};
+
+/** Pearson's correlation of weighted rows; 0 where either side is constant. */
+function correlation(predicted: readonly number[], actual: readonly number[], valued: Valued): WeightedMetric {
+  const [ofPredicted, ofActual] = [valued(predicted), valued(actual)];
+  const rows = actual.length;
+  return (weights) => {
+    const [a, b] = [ofPredicted(weights), ofActual(weights)];
+    let [sumA, sumB, squaresA, squaresB, products] = [0, 0, 0, 0, 0];
+    for (let row = 0; row < rows; row++) {
+      const weight = weights[row] as number;
+      const [x, y] = [a[row] as number, b[row] as number];
+      sumA += weight * x;
+      sumB += weight * y;
+      squaresA += weight * x * x;
+      squaresB += weight * y * y;
+      products += weight * x * y;
+    }
+    const [spreadA, spreadB] = [squaresA - sumA ** 2 / rows, squaresB - sumB ** 2 / rows];
+    // What is left of a constant side is rounding.
+    if (spreadA <= 1e-12 * squaresA || spreadB <= 1e-12 * squaresB) return 0;
+    return (products - (sumA * sumB) / rows) / Math.sqrt(spreadA * spreadB);
+  };
+}
