@@ -21,6 +21,7 @@ interface Result {
   readonly budget: { requested: number | null; met: boolean };
   readonly parameters: { stored: number };
   readonly metrics: { accuracy: number };
+  readonly rows: { readonly predicted: readonly number[]; readonly actual: readonly number[] };
   readonly ranks: Record<string, number>;
   readonly history: readonly { readonly step: number; readonly metrics?: object; readonly ranks?: object }[];
 }
@@ -50,6 +51,10 @@ describe('peft-bench run --preset smoke', () => {
     expect(first.code).toBe(0);
     const results = await resultsIn<Result>(out);
     expect(results.map(({ method }) => method).sort()).toEqual(['adalora', 'head', 'lora', 'sora']);
+    for (const { metrics, rows } of results) {
+      const right = rows.predicted.filter((label, row) => label === rows.actual[row]);
+      expect(right.length / 64).toBe(metrics.accuracy);
+    }
     for (const { method, budget, parameters } of results) {
       if (method === 'head') expect(budget.requested).toBeNull();
       else {

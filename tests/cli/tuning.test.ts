@@ -89,7 +89,7 @@ describe('peft-bench run of a study that tunes', () => {
       arms: (Tried & { arm: string })[];
     };
     expect(arms).toMatchObject([
-      { arm: 'lora', task: 'train', budget: 'r=2', seeds: [1001], metric: 'accuracy', chosen: 0.01 },
+      { arm: 'lora', tasks: ['train'], budget: 'r=2', seeds: [1001], metric: 'accuracy', chosen: 0.01 },
       { arm: 'wild', chosen: null },
     ]);
   });

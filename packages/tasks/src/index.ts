@@ -38,6 +38,7 @@ export {
 } from './published.js';
 export {
   holdOutDev,
+  flipLabels,
   sliceRows,
   splitSelection,
   type SelectionSplit,

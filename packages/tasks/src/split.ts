@@ -1,5 +1,13 @@
 import { ConfigError, createRng, DataError, type Rng } from '@peftjs/core/method';
-import { type DataSet, type Row, type RowsByKind, selectRows, type TaskKind, textsKey } from './data-set.js';
+import {
+  createDataSet,
+  type DataSet,
+  type Row,
+  type RowsByKind,
+  selectRows,
+  type TaskKind,
+  textsKey,
+} from './data-set.js';
 import { type CausalData, type CausalRow, countTruncated } from './encode-language.js';
 import { checkPositive } from './encode.js';
 import { type LanguageSet, languageSet } from './language.js';
@@ -41,6 +49,31 @@ export async function splitSelection<K extends TaskKind>(
 ): Promise<SelectionSplit<K>> {
   const { train, aside } = await setAside(dataSet, 'selection', share, createRng(seed).fork('selection'));
   return { train, selection: aside };
+}
+
+/**
+ * A data set in which a share of the rows have another class: seeded, of each class in proportion, every other class as likely. What a
+ * model learns of them it learns by heart.
+ * @throws ConfigError for a share outside (0, 1), or a data set without classes.
+ */
+export async function flipLabels<K extends TaskKind>(
+  dataSet: DataSet<K>,
+  { share, seed }: { readonly share: number; readonly seed: number },
+): Promise<DataSet<K>> {
+  checkShare(share);
+  const { name, kind, classes, rows } = dataSet;
+  if (kind !== 'classification' || classes.length < 2) {
+    throw new ConfigError(`${name}: only a class can be flipped, and its rows are for ${kind}`, 'flippedLabels');
+  }
+  const rng = createRng(seed).fork('flip');
+  const stratumOf = stratumByLabel(dataSet);
+  const units = rows.map((_, row) => ({ stratum: stratumOf(row), rows: [row] }));
+  const drawn = new Set(drawRows(units, Math.round(share * rows.length), rng));
+  const flipped = rows.map((row, number) => {
+    if (!drawn.has(number) || !('label' in row)) return row;
+    return { ...row, label: (row.label + 1 + rng.integer(classes.length - 1)) % classes.length };
+  });
+  return createDataSet({ name, kind, classes, rows: flipped });
 }
 
 /** Share of the rows that are reported on, where no file is for them, and the seed that draws them. */

@@ -1,7 +1,7 @@
 import { ConfigError, DataError } from '@peftjs/core/method';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createDataSet, sliceRows, splitSelection, type DataSet, type LabelKind } from '@peftjs/tasks';
+import { createDataSet, flipLabels, sliceRows, splitSelection, type DataSet, type LabelKind } from '@peftjs/tasks';
 import { classified } from './files.js';
 
 const labelsOf = fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 20, maxLength: 120 });
@@ -47,6 +47,27 @@ describe('sliceRows', () => {
 
   it.each([0, -1, 1.5, NaN])('refuses %s rows', async (count) => {
     await expect(sliceRows(await classified([0, 1]), count, 1)).rejects.toBeInstanceOf(ConfigError);
+  });
+});
+
+describe('flipLabels', () => {
+  it('gives a share of each class another one, by the seed, and keeps every text in its place', async () => {
+    const all = await classified(Array.from({ length: 300 }, (_, row) => row % 3));
+    const flipped = await flipLabels(all, { share: 0.2, seed: 1 });
+    const changed = flipped.rows.filter(({ label }, row) => label !== all.rows[row]?.label);
+    expect(changed).toHaveLength(60);
+    expect(textsOf(flipped)).toEqual(textsOf(all));
+    const moves = new Set(flipped.rows.map(({ label }, row) => `${all.rows[row]?.label} ${label}`));
+    expect(moves.size).toBe(9);
+    const [again, other] = await Promise.all([1, 2].map((seed) => flipLabels(all, { share: 0.2, seed })));
+    expect(again?.fingerprint).toBe(flipped.fingerprint);
+    expect(other?.fingerprint).not.toBe(flipped.fingerprint);
+  });
+
+  it('refuses rows without classes', async () => {
+    const rows = [{ text: 'a', label: 0.5 }];
+    const numbers = await createDataSet({ name: 'numbers', kind: 'regression', classes: [], rows });
+    await expect(flipLabels(numbers, { share: 0.2, seed: 1 })).rejects.toBeInstanceOf(ConfigError);
   });
 });
 

@@ -133,7 +133,9 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   const preset = presetLayers(flags, data);
   const file = flags.config === undefined ? {} : await readStudyFile(flags.config);
   const method = await spelledMethods(flags.method, [...preset, file]);
-  const over = [file, await flagInput({ ...flags, method }, data), above];
+  const { study: named, needsData } = presetNamed(flags.preset);
+  const usual = needsData ? (named.tasks ?? []) : [];
+  const over = [file, await flagInput({ ...flags, method }, data, usual), above];
   const labelled = composeStudy([...preset, ...over]);
   const isLanguage = await areLanguageTasks(labelled.tasks, data);
   const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
@@ -159,11 +161,11 @@ function withoutOwnBudgets(study: Study): Study {
     const budgets = settings.budgets?.length === 0 ? [] : null;
     return [arm, { ...settings, budgets }] as const;
   });
-  return { ...study, methods: Object.fromEntries(arms) };
+  return { ...study, methods: Object.fromEntries(arms), claims: [] }; // claims are of budgets that are not run
 }
 
 /** The user's own data count whole, whatever a preset takes of the rows that come along, and of their tokens. */
-const WHOLE: StudyInput = { protocol: { rows: null, devRows: null, maxTokens: null } };
+const WHOLE: StudyInput = { protocol: { rows: null, devRows: null, maxTokens: null, selectionRows: null } };
 
 /** @throws ConfigError for a preset that there is not, or not in a full size, or not without data. */
 function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, data: DataSource): StudyInput[] {
@@ -181,8 +183,9 @@ function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, dat
   );
 }
 
-async function flagInput(flags: StudyFlags, data: DataSource): Promise<StudyInput> {
-  const tasks = list('task', flags.task) ?? (await tasksOf(data));
+/** @param usual the tasks of a preset that is for a folder of them */
+async function flagInput(flags: StudyFlags, data: DataSource, usual: readonly string[]): Promise<StudyInput> {
+  const tasks = list('task', flags.task) ?? (await tasksOf(data, usual));
   const { epochs, batchSize, maxTokens, learningRate, rows, split } = flags;
   return {
     ...(flags.model === undefined ? {} : { model: flags.model }),
@@ -200,11 +203,16 @@ async function flagInput(flags: StudyFlags, data: DataSource): Promise<StudyInpu
   };
 }
 
-/** The tasks that data of the user's are, where no flag names them: published ones of a folder, or the folder itself. */
-async function tasksOf(data: DataSource): Promise<string[] | undefined> {
+/**
+ * The tasks that data of the user's are, where no flag names them: published ones of a folder, of which those that the preset is about
+ * come alone, or the folder itself.
+ */
+async function tasksOf(data: DataSource, usual: readonly string[]): Promise<string[] | undefined> {
   if (data.kind === 'embedded') return undefined;
   if (data.kind === 'files') return [taskName(data.train)];
   const published = await publishedTasksIn(data.folder);
+  const meant = usual.filter((task) => published.includes(task));
+  if (meant.length > 0) return meant;
   return published.length > 0 ? published : [basename(resolve(data.folder))];
 }
 

@@ -11,7 +11,7 @@ import {
   leftOutNotes,
   ofNewestNumerics,
   readResults,
-  referenceIn,
+  runFileIn,
   writeRunFile,
   type Poolable,
 } from '../results/files.js';
@@ -96,7 +96,7 @@ async function runPlanned(
   try {
     const foreign = await foreignNumerics(out);
     if (foreign !== undefined) process.stderr.write(`${commandName}: ${foreign}\n`);
-    await writeRunFile(out, { reference: referenceOf(plan) });
+    await writeRunFile(out, { reference: referenceOf(plan), margin: plan.study.margin, claims: plan.study.claims });
     const all = planTrials(plan, await tune(plan, context));
     const trials = shard ? shardOf(all, shard) : all;
     const results = await runTrials(out, trials, { ...context, ...(json ? { onResult: printResult } : {}) });
@@ -191,7 +191,9 @@ async function reportOn(folder: string, { reference, against }: ReportOptions = 
   const pooled = await existingResults(folder);
   const { results } = pooled;
   const other = against === undefined ? undefined : (await existingResults(against)).results;
-  const summary = summarise(results, { reference: reference ?? (await referenceIn(folder)) ?? firstBudgeted(results) });
+  const summary = summarise(results, {
+    reference: reference ?? (await runFileIn(folder))?.reference ?? firstBudgeted(results),
+  });
   const whole = {
     ...summary,
     notes: [...leftOutNotes(pooled), ...summary.notes],

@@ -2,10 +2,11 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { RowPredictions } from '@peftjs/core';
 import { DataError } from '@peftjs/core/method';
 import { failedTrial, syntheticTrial } from '../../test/synthetic-results.js';
-import { readResults, resultPath, writeResult } from './files.js';
-import { boundedHistory, type TrialResult } from './schema.js';
+import { readResults, resultPath, runFileIn, writeResult, writeRunFile } from './files.js';
+import { boundedHistory, storablePredictions, type TrialResult } from './schema.js';
 
 const trial = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed: 1 });
 let dir: string;
@@ -88,6 +89,52 @@ describe('readResults', () => {
     await writeFile(resultPath(dir, trial.id), content);
     const [result] = await readResults(dir);
     expect(Object.getPrototypeOf((result as typeof trial).metrics)).toBe(Object.prototype);
+  });
+});
+
+describe('run.json', () => {
+  const run = {
+    reference: 'lora',
+    margin: 0.01,
+    claims: [{ arm: 'sora', budget: '700', noWorseThan: 'lora', itsBudget: 'r=4', margin: 0.02 }],
+  };
+
+  it('holds what a study stated before it was run', async () => {
+    await writeRunFile(dir, run);
+    expect(await runFileIn(dir)).toEqual(run);
+  });
+
+  it('may be from before there were claims, and of older folders the summary names the reference', async () => {
+    expect(await runFileIn(dir)).toBeUndefined();
+    const bare = { reference: 'lora', margin: null, claims: [] };
+    await writeFile(`${dir}/summary.json`, JSON.stringify({ reference: 'lora', claims: ['an answer'] }));
+    expect(await runFileIn(dir)).toEqual(bare);
+    await writeFile(`${dir}/run.json`, '{"reference":"lora"}');
+    expect(await runFileIn(dir)).toEqual(bare);
+  });
+});
+
+describe('storablePredictions', () => {
+  const rows = (count: number, value: number | string[]) => Array.from({ length: count }, () => value);
+
+  it('keeps classes, values and lists', () => {
+    const all = { predicted: [1, 0.5, ['B-LOC', 'O']], actual: [0, 0.25, ['O', 'O']] };
+    expect(storablePredictions(all)).toEqual(all);
+  });
+
+  it('leaves out too many rows, lists that are too long together, and what is no number', () => {
+    const of = (predicted: RowPredictions['predicted']) => storablePredictions({ predicted, actual: predicted });
+    expect(of(rows(20_001, 1))).toBeUndefined();
+    expect(
+      of(
+        rows(
+          100,
+          Array.from({ length: 1001 }, () => 'O'),
+        ),
+      ),
+    ).toBeUndefined();
+    expect(of([NaN])).toBeUndefined();
+    expect(storablePredictions(undefined)).toBeUndefined();
   });
 });
 

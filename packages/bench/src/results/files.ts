@@ -120,15 +120,38 @@ function encoded(value: unknown): Uint8Array {
   return new TextEncoder().encode(`${toJson(value, 2)}\n`);
 }
 
+const text = v.pipe(v.string(), v.maxLength(1_000));
+const margin = v.pipe(v.number(), v.finite(), v.gtValue(0));
+
 /** What DIR/run.json holds of the last run into a folder: what its results do not say and a report needs. */
-export interface RunFile {
+const runFile = v.object({
   /** The arm that differences are taken to. */
-  readonly reference: string;
-}
+  reference: text,
+  /** Within which difference in the primary metric two arms count as equivalent; null where the study says nothing of it. */
+  margin: v.nullish(margin, null),
+  /** What the study stated before it was run: `arm` is not worse than `noWorseThan`, each at its budget as typed. */
+  claims: v.optional(
+    v.pipe(
+      v.array(
+        v.object({
+          arm: text,
+          budget: v.nullable(text),
+          noWorseThan: text,
+          itsBudget: v.nullable(text),
+          /** Left out, that of the run. */
+          margin: v.exactOptional(margin),
+        }),
+      ),
+      v.maxLength(1_000),
+    ),
+    [],
+  ),
+});
+
+/** What a run's folder says of the study beyond its results. */
+export type RunFile = v.InferOutput<typeof runFile>;
 
 const MAX_RUN_FILE_BYTES = 64 * 1024 * 1024;
-
-const runFile = v.object({ reference: v.pipe(v.string(), v.maxLength(1_000)) });
 
 /** Writes DIR/run.json, complete or not at all. @throws CheckpointError when the folder cannot be written. */
 export async function writeRunFile(dir: string, run: RunFile, storage: Storage = diskStorage()): Promise<void> {
@@ -136,25 +159,30 @@ export async function writeRunFile(dir: string, run: RunFile, storage: Storage =
 }
 
 /**
- * The reference of the run that filled a folder. Folders from before there was a run.json have it in their summary; undefined where
- * there is neither.
+ * What the run that filled a folder asked for. Folders from before there was a run.json have the reference in their summary; undefined
+ * where there is neither.
  * @throws DataError for such a file that is broken.
  */
-export async function referenceIn(dir: string): Promise<string | undefined> {
-  for (const path of [`${dir}/run.json`, `${dir}/summary.json`]) {
-    if (existsSync(path)) return (await readRunFile(path)).reference;
-  }
-  return undefined;
+export async function runFileIn(dir: string): Promise<RunFile | undefined> {
+  const [run, summary] = [`${dir}/run.json`, `${dir}/summary.json`];
+  if (existsSync(run)) return readRunFile(run, runFile);
+  return existsSync(summary) ? readRunFile(summary, referenceOnly) : undefined;
 }
 
-async function readRunFile(path: string): Promise<RunFile> {
+/** A summary's own `claims` are answers. */
+const referenceOnly = v.pipe(
+  v.object({ reference: text }),
+  v.transform((summary): RunFile => ({ ...summary, margin: null, claims: [] })),
+);
+
+async function readRunFile(path: string, schema: v.GenericSchema<unknown, RunFile>): Promise<RunFile> {
   try {
     const file = await stat(path);
     if (!file.isFile() || file.size > MAX_RUN_FILE_BYTES)
       throw new DataError('it is no regular file, or too long', path);
-    return v.parse(runFile, JSON.parse(await readFile(path, 'utf8')));
+    return v.parse(schema, JSON.parse(await readFile(path, 'utf8')));
   } catch (cause) {
-    throw new DataError(`${path} names no reference (${(cause as Error).message}); delete it`, path, cause);
+    throw new DataError(`${path} cannot be read (${(cause as Error).message}); delete it`, path, cause);
   }
 }
 

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import type { RowPredictions } from '@peftjs/core';
 import { anyNumber } from './json.js';
 
 /** The layout of the result files that this version writes. */
@@ -30,6 +31,8 @@ const id = v.pipe(
 export const MAX_STAGES = 100;
 /** Rows a result file keeps at most. */
 const HISTORY_ROWS = 400;
+/** Rows whose predictions a result file keeps at most, and the values of lists among them. */
+const MAX_PREDICTIONS = { rows: 20_000, values: 200_000 };
 /** Longest message of a failed trial, in characters. */
 export const MAX_MESSAGE = 10_000;
 const message = v.pipe(v.string(), v.maxLength(MAX_MESSAGE));
@@ -140,9 +143,20 @@ const trial = {
 /** How the learning rate was chosen; null where it was given. */
 const tuning = v.object({
   tried: v.pipe(
-    v.array(v.object({ learningRate: amount, score: v.nullable(finite), error: v.exactOptional(message) })),
+    v.array(
+      v.object({
+        learningRate: amount,
+        /** The mean over tasks and seeds of the primary metric on the selection rows; null where a trial failed. */
+        score: v.nullable(finite),
+        /** Of the paired difference to the best rate; null for that one, and where it is unknown. */
+        standardError: v.exactOptional(v.nullable(amount)),
+        error: v.exactOptional(message),
+      }),
+    ),
     v.maxLength(100),
   ),
+  /** The rates within one standard error of the best one, the middle of which is chosen. */
+  tied: v.exactOptional(v.pipe(v.array(amount), v.maxLength(100))),
   chosen: v.nullable(amount),
 });
 
@@ -170,6 +184,22 @@ const parameters = v.object({
   optimizerBytes: count,
 });
 
+/** A class by its number, a value, or a list of 0 and 1 by label, of tags, or of documents by number. */
+const rowValue = v.union([
+  finite,
+  v.pipe(v.string(), v.maxLength(MAX_NAME)),
+  v.pipe(v.array(v.union([finite, v.pipe(v.string(), v.maxLength(MAX_NAME))])), v.maxLength(MAX_PREDICTIONS.values)),
+]);
+const rowValues = v.pipe(v.array(rowValue), v.maxLength(MAX_PREDICTIONS.rows));
+
+const predictions = v.pipe(
+  v.object({ predicted: rowValues, actual: rowValues }),
+  v.check(
+    ({ predicted, actual }) => predicted.length === actual.length,
+    'expected as many predictions as rows have what is right',
+  ),
+);
+
 const doneTrial = v.object({
   ...trial,
   parameters,
@@ -184,6 +214,8 @@ const doneTrial = v.object({
   memory: v.object({ peakRssBytes: count }),
   /** Of a trial that was trained in stages: what each ended with. */
   stages: v.exactOptional(v.pipe(v.array(sparsityStage), v.maxLength(MAX_STAGES))),
+  /** What was predicted for each of the rows that `metrics` are of; absent where rows are not judged one by one, or are too many. */
+  rows: v.exactOptional(predictions),
   ...circumstances,
   status: v.literal('done'),
 });
@@ -221,6 +253,16 @@ export type HistoryRow = v.InferOutput<typeof historyRow>;
 
 /** Budgets, batches, splits and sources: what a reader must know to judge a number. */
 export type Protocol = v.InferOutput<typeof protocol>;
+
+/** Predictions as a result file can hold them; undefined for those that are too many, or no numbers. */
+export function storablePredictions(rows: RowPredictions | undefined): DoneTrial['rows'] {
+  if (rows === undefined) return undefined;
+  const { predicted, actual } = rows;
+  const values = [...predicted, ...actual].reduce((sum: number, row) => sum + (Array.isArray(row) ? row.length : 1), 0);
+  if (values > MAX_PREDICTIONS.values) return undefined;
+  const result = v.safeParse(predictions, { predicted, actual });
+  return result.success ? result.output : undefined;
+}
 
 /** The metric that selected the checkpoint, on the reported split. */
 export function primaryMetric(result: DoneTrial): number {

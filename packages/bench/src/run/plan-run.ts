@@ -35,6 +35,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   const tasks = new Map<string, LoadedTask>();
   for (const name of study.tasks) {
     const task = await loadTask(name, data, study.protocol.split);
+    assertFlips(task, study.protocol);
     if (study.protocol.loss !== undefined) assertReads(lossNamed(study.protocol.loss), task.kind);
     tasks.set(name, task);
   }
@@ -60,6 +61,15 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
     },
   };
   return { engine, plan, tasks };
+}
+
+/** @throws ConfigError for labels to be flipped of rows that have no class. */
+function assertFlips({ name, kind }: LoadedTask, { flippedLabels }: Study['protocol']): void {
+  if (flippedLabels == null || kind === 'classification') return;
+  throw new ConfigError(
+    `protocol.flippedLabels gives rows another class, and '${name}' is for ${kind}; leave it out`,
+    'protocol.flippedLabels',
+  );
 }
 
 /** The budgets that an arm has in a study, that of the tuning among them. */

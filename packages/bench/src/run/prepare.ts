@@ -8,6 +8,7 @@ import {
   encodeLanguage,
   encodeRows,
   evaluationData,
+  flipLabels,
   sliceCausal,
   sliceRows,
   splitCausal,
@@ -16,6 +17,7 @@ import {
   type CausalData,
   type DataSet,
   type EncodedData,
+  type SelectionSplit,
 } from '@peftjs/tasks';
 import { weightDtype } from '../registry/executors.js';
 import { packageFolder } from '../registry/packages.js';
@@ -143,16 +145,39 @@ export interface SplitRows {
   readonly alsoReported: Readonly<Record<string, DataSet>>;
 }
 
-/** @throws DataError when there are too few rows to set some aside. */
+/**
+ * @throws DataError when there are too few rows to set some aside.
+ * @throws ConfigError for labels to be flipped of rows without classes.
+ */
 export async function splitRows(
   { train, selection, dev, alsoReported = {} }: LabelledTask,
-  { rows, devRows, selectionShare: share, dataSeed: seed }: StudyProtocol | TrialProtocol,
+  protocol: StudyProtocol | TrialProtocol,
 ): Promise<SplitRows> {
+  const { devRows, dataSeed: seed, flippedLabels } = protocol;
   const sliced = async (set: DataSet, count: number | null): Promise<DataSet> =>
     count === null ? set : sliceRows(set, count, seed);
-  const training = await sliced(train, rows);
-  const split = selection ? { train: training, selection } : await splitSelection(training, { share, seed });
-  return { ...split, dev: await sliced(dev, devRows), alsoReported };
+  const split = selection
+    ? { train: await sliced(train, protocol.rows), selection }
+    : await setAside(await sliced(train, rowsToSplit(protocol)), protocol);
+  const learnt = flippedLabels == null ? split.train : await flipLabels(split.train, { share: flippedLabels, seed });
+  return { ...split, train: learnt, dev: await sliced(dev, devRows), alsoReported };
+}
+
+function setAside(training: DataSet, protocol: StudyProtocol | TrialProtocol): Promise<SelectionSplit> {
+  return splitSelection(training, {
+    share: selectionShare(training.rows.length, protocol),
+    seed: protocol.dataSeed,
+  });
+}
+
+/** Rows that a protocol takes of a training file, both to train and to select on; null for all. */
+function rowsToSplit({ rows, selectionRows }: StudyProtocol | TrialProtocol): number | null {
+  return rows === null ? null : rows + (selectionRows ?? 0);
+}
+
+/** The share of so many rows that a protocol selects on. */
+function selectionShare(rows: number, { selectionRows, selectionShare: share }: StudyProtocol | TrialProtocol): number {
+  return selectionRows == null ? share : Math.min(0.5, selectionRows / rows);
 }
 
 /** The rows of a labelled task in tokens. */
@@ -200,8 +225,9 @@ async function languageData({ protocol }: Trial, task: LoadedLanguageTask, load:
 export function encodeLanguageTask(
   task: LoadedLanguageTask,
   { tokenizer, maxTokens: most }: Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>,
-  { dataSeed: seed, maxTokens, selectionShare: share, ...protocol }: TrialProtocol,
+  protocol: TrialProtocol,
 ): EncodedTask<CausalData> {
+  const { dataSeed: seed, maxTokens } = protocol;
   const encode = (name: 'train' | 'dev', count: number | null): CausalData => {
     const set = { ...task[name], name: `${task.name}/${name}` };
     const template = tokenizer.chatTemplate?.render ?? chatML; // which of the two is said when a run is planned
@@ -209,7 +235,8 @@ export function encodeLanguageTask(
     const whole = areTexts(set) ? { ...rows, leftOut: 0 } : rows; // the last token of packed texts is no loss
     return count === null ? whole : sliceCausal(whole, count, seed);
   };
-  const split = splitCausal(encode('train', protocol.rows), { share, seed });
+  const training = encode('train', rowsToSplit(protocol));
+  const split = splitCausal(training, { share: selectionShare(training.rows.length, protocol), seed });
   return { ...split, dev: encode('dev', protocol.devRows), alsoReported: {} };
 }
 

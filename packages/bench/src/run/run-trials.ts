@@ -7,7 +7,7 @@ import { datedAfter, numericsOf, readResults, writeJson, writeResult } from '../
 import { removeCheckpoint, tuningFolder } from '../results/folder.js';
 import { MAX_MESSAGE, type DoneTrial, type TrialResult } from '../results/schema.js';
 import type { Trial, TrialContext, TunedArm } from '../study/trials.js';
-import { chooseRates, planTuning } from '../study/tuning.js';
+import { chooseRates, planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
 import { openProgress, showWarningsBy, type Progress } from './progress.js';
 import { failureOf, type TrialEvents, type TrialRunner, type WorkerFailure } from './runner.js';
 import { describeCircumstances } from './trial.js';
@@ -148,13 +148,24 @@ function failedResult(trial: Trial, error: WorkerFailure, task: LoadedTask, star
  * @returns nothing where the study tunes nothing, or the run was stopped.
  */
 export async function tune(plan: TrialContext, run: RunContext): Promise<TunedArm[]> {
-  const candidates = planTuning(plan);
-  const trials = candidates.flatMap(({ rates }) => rates.flatMap((rate) => rate.trials));
-  if (trials.length === 0) return [];
-  process.stderr.write(`${commandName}: tuning the learning rate on the selection rows: ${trials.length} trials\n`);
-  const results = await runTrials(tuningFolder(run.out), trials, run);
+  let candidates = planTuning(plan);
+  if (candidates.length === 0) return [];
+  const results: TrialResult[] = [];
+  const tryOut = async (what: string, of: readonly Candidates[]): Promise<TunedArm[]> => {
+    const known = new Set(results.map(({ id }) => id));
+    const trials = trialsOf(of).filter(({ id }) => !known.has(id));
+    process.stderr.write(`${commandName}: ${what}: ${trials.length} trials\n`);
+    results.push(...(await runTrials(tuningFolder(run.out), trials, run)));
+    return chooseRates(of, results);
+  };
+  let tuned = await tryOut('tuning the learning rate on the selection rows', candidates);
+  for (let left = plan.study.tuning?.extensions ?? 0; left > 0 && !run.signal.aborted; left--) {
+    const wider = widened(plan, candidates, tuned);
+    if (!wider) break;
+    candidates = wider;
+    tuned = await tryOut('a best learning rate lies at the edge of its grid, every arm gets one more', candidates);
+  }
   if (run.signal.aborted) return [];
-  const tuned = chooseRates(candidates, results);
   await writeJson(`${run.out}/tuning.json`, { arms: tuned });
   return tuned;
 }

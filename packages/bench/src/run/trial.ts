@@ -4,7 +4,6 @@ import {
   attach,
   calibrate,
   countParameters,
-  evaluate,
   train,
   withAdapter,
   type EvaluationData,
@@ -13,11 +12,17 @@ import {
   type TrainOptions,
 } from '@peftjs/core';
 import { optimizerStateBytes, TrainingError, type ConfiguredMethod, type MatchOn } from '@peftjs/core/method';
-import type { Checkpoint } from '@peftjs/core/runtime';
+import { evaluationOutputs, type Checkpoint } from '@peftjs/core/runtime';
 import { openExecutor } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
 import { isHeadAlone, resolveMethod } from '../registry/methods.js';
-import { RESULT_FORMAT, type DoneTrial, type FailedTrial, type Protocol } from '../results/schema.js';
+import {
+  RESULT_FORMAT,
+  storablePredictions,
+  type DoneTrial,
+  type FailedTrial,
+  type Protocol,
+} from '../results/schema.js';
 import { fitConfig, type FittedConfig } from '../study/budgets.js';
 import type { Stages } from '../study/study.js';
 import { optimizerOf, type Trial, type TrialProtocol } from '../study/trials.js';
@@ -82,6 +87,7 @@ export async function runTrial(
     time: recorder.time(trained.compileMs),
     memory: { peakRssBytes: recorder.peakRssBytes() },
     ...(trained.stages && { stages: trained.stages }),
+    ...(judged.rows && { rows: judged.rows }),
     status: 'done',
   };
   return { result, peft };
@@ -181,6 +187,12 @@ function judgedRows({ judgedOn }: Trial, { selection, dev, alsoReported }: Prepa
 
 type JudgedRows = Pick<PreparedTrial, 'dev' | 'alsoReported'>;
 
+/** What a trial is judged by: of the selected checkpoint the prediction of every reported row, too. */
+interface Judgement extends Pick<DoneTrial, 'rows'> {
+  readonly selected: Record<string, number>;
+  readonly last: Record<string, number>;
+}
+
 /**
  * The reported metrics of the selected checkpoint and of the last one; `<metric>.<set>` of sets reported beside.
  * @throws TrainingError for one that is no number.
@@ -190,20 +202,26 @@ async function judge(
   { dev, alsoReported }: JudgedRows,
   executor: Executor,
   { selected, last }: TrainedWhole,
-): Promise<{ selected: Record<string, number>; last: Record<string, number> }> {
-  const metricsOf = async ({ layers, values }: Checkpoint): Promise<Record<string, number>> => {
+): Promise<Judgement> {
+  const judged = async ({ layers, values }: Checkpoint) => {
     const model = withAdapter(peft, { layers, values });
-    const metrics = await evaluate(model, dev, { executor });
+    const outputs = await evaluationOutputs(model, dev, { executor });
+    const metrics = dev.score(outputs);
     for (const [set, data] of Object.entries(alsoReported)) {
-      const own = Object.entries(await evaluate(model, data, { executor }));
+      const own = Object.entries(data.score(await evaluationOutputs(model, data, { executor })));
       for (const [name, value] of own) metrics[`${name}.${set}`] = value;
     }
     const [broken] = Object.entries(metrics).filter(([, value]) => !Number.isFinite(value));
-    if (!broken) return metrics;
+    if (!broken) return { metrics, outputs };
     throw new TrainingError(`${broken[0]} of the reported rows is ${broken[1]}: lower the learning rate`, broken[0]);
   };
-  const best = await metricsOf(selected);
-  return { selected: best, last: selected.step === last.step ? best : await metricsOf(last) };
+  const { metrics: best, outputs } = await judged(selected);
+  const rows = storablePredictions(dev.predictions?.(outputs));
+  return {
+    selected: best,
+    last: selected.step === last.step ? best : (await judged(last)).metrics,
+    ...(rows && { rows }),
+  };
 }
 
 /** How near the adapter came to its budget, in the parameters that the protocol counts. */
@@ -237,7 +255,7 @@ export function describeCircumstances(
     task,
     seed,
     judgedOn,
-    tuning: tuning && { tried: [...tuning.tried], chosen: tuning.chosen },
+    tuning: tuning && { tried: [...tuning.tried], tied: [...tuning.tied], chosen: tuning.chosen },
     engine,
     versions: { ...versions },
     learningRate: settings.learningRate ?? protocol.learningRate,

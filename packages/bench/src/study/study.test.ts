@@ -32,7 +32,20 @@ describe('composeStudy', () => {
     expect(methods).toMatchObject({ hard: { method: 'sora', options: { r: 2 } }, head: { method: 'head' } });
   });
 
+  it('keeps the claims whose arms are run', () => {
+    const claims = [{ arm: 'sora', noWorseThan: 'lora' }];
+    expect(composeStudy([preset, { claims } as object]).claims).toEqual([
+      { arm: 'sora', budget: null, noWorseThan: 'lora', itsBudget: null },
+    ]);
+    expect(composeStudy([preset, { claims } as object, { methods: ['lora'] }]).claims).toEqual([]);
+  });
+
   it.each<[object, string]>([
+    [{ claims: [{ arm: 'sora', noWorseThan: 'lroa' }] }, 'claims.0.noWorseThan'],
+    [{ claims: [{ arm: 'sora', noWorseThan: 'lora', margin: 0 }] }, 'claims.0.margin'],
+    [{ margin: -0.1 }, 'margin'],
+    [{ protocol: { selectionRows: 0 } }, 'protocol.selectionRows'],
+    [{ protocol: { flippedLabels: 1 } }, 'protocol.flippedLabels'],
     [{ methods: { sora: { learningrate: 1 } } }, 'methods.sora.learningrate'],
     [{ methods: { 'so ra': {} } }, 'methods.so ra'],
     [{ methods: [] }, 'methods'],
@@ -108,6 +121,13 @@ describe('planTrials', () => {
   it('gives the same trials the same names', () => {
     expect(shared({})).toBe(28);
     expect(shared({ data: { kind: 'folder', folder: 'elsewhere' } })).toBe(28);
+  });
+
+  it('keeps the names from before settings that are not used', () => {
+    const unused = { selectionRows: null, flippedLabels: null };
+    expect(shared({ study: composeStudy([preset, { budgets: ['r=2', 'r=4'], margin: 0.01, protocol: unused }]) })).toBe(
+      28,
+    );
   });
 
   it('gives new names to what a change touches, and to nothing else', () => {

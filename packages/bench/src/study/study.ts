@@ -115,6 +115,10 @@ const protocolEntries = {
   split: v.optional(v.picklist(['official', 'half-dev']), 'official'),
   /** Share of the training rows that checkpoints are selected on, where the split does not name such rows. */
   selectionShare: v.optional(v.pipe(share, v.gtValue(0)), 0.1),
+  /** So many rows in its place, beside the `rows` to train on; at most half of the training file. Null for the share. */
+  selectionRows: v.exactOptional(v.nullable(integerFrom(1))),
+  /** Share of the training rows that are given another class, drawn by the seed of the data; null for none. Others keep theirs. */
+  flippedLabels: v.exactOptional(v.nullable(v.pipe(share, v.gtValue(0)))),
   /** Seed of slices and splits: the same for every trial. */
   dataSeed: v.optional(integerFrom(0), 0),
   learningRate: v.optional(positive, 2e-3),
@@ -135,9 +139,23 @@ const tuningEntries = {
   budget: v.nullish(name, null),
   /** Seeds behind a score; none of them is a seed of the study. */
   seeds: v.optional(integerFrom(1), 1),
-  /** The task that rates are chosen on; null for each task on its own. */
-  task: v.nullish(name, null),
+  /** The tasks that rates are chosen on, by their mean score, for all tasks; null for each task on its own. */
+  tasks: v.nullish(names, null),
+  /** How often every arm gets one more rate because some arm's best one lies at the edge of its grid. */
+  extensions: v.optional(v.pipe(integerFrom(0), v.maxValue(5)), 0),
 };
+
+/** A statement that is made before a run: an arm is not worse than another one by a margin or more. */
+const claim = closed({
+  arm: v.string(),
+  /** The budget of `arm`, as typed; null where it has none. */
+  budget: v.nullish(v.string(), null),
+  noWorseThan: v.string(),
+  /** The budget of that other arm. */
+  itsBudget: v.nullish(v.string(), null),
+  /** In the primary metric; left out, the study's. */
+  margin: v.exactOptional(positive),
+});
 
 const studyEntries = {
   model: v.pipe(v.string(), v.minLength(1), v.maxLength(1_000)),
@@ -150,6 +168,9 @@ const studyEntries = {
   ),
   /** The arm that differences are taken to; null for the first that takes a budget. */
   reference: v.nullish(v.string(), null),
+  /** Within which difference in the primary metric two arms count as equivalent, said before anything is run; null for none. */
+  margin: v.nullish(positive, null),
+  claims: v.optional(v.array(claim), []),
   budgets: names,
   seeds: v.pipe(integerFrom(1), v.maxValue(MAX_SEEDS)),
   /** How learning rates are chosen, on rows that nothing is reported on; null where they are given. */
@@ -221,7 +242,36 @@ export function composeStudy(layers: readonly StudyInput[]): Study {
   );
   const study = parseOptions('study', studyEntries, merged);
   assertEqualTuning(study);
-  return study;
+  return chosenOnly(study, layers);
+}
+
+/**
+ * A study whose claims and tasks to tune on are among what is run: flags may have picked some of a preset's arms and tasks.
+ * @throws ConfigError for names that are in no layer.
+ */
+function chosenOnly(study: Study, layers: readonly StudyInput[]): Study {
+  const { methods, tasks, tuning, claims } = study;
+  const arms = [...new Set(layers.flatMap((layer) => Object.keys(methodsOver({}, layer.methods))))];
+  const everyTask = [...new Set(layers.flatMap((layer) => layer.tasks ?? []))];
+  claims.forEach(({ arm, noWorseThan }, index) => {
+    assertKnown(arm, arms, `claims.${index}.arm`);
+    assertKnown(noWorseThan, arms, `claims.${index}.noWorseThan`);
+  });
+  for (const task of tuning?.tasks ?? []) assertKnown(task, everyTask, 'tuning.tasks');
+  const tunedOn = tuning?.tasks?.filter((task) => tasks.includes(task)) ?? [];
+  return {
+    ...study,
+    claims: claims.filter(({ arm, noWorseThan }) => arm in methods && noWorseThan in methods),
+    tuning: tuning && { ...tuning, tasks: tunedOn.length > 0 ? tunedOn : null },
+  };
+}
+
+function assertKnown(name: string, known: readonly string[], path: string): void {
+  if (known.includes(name)) return;
+  throw new ConfigError(
+    `study: '${path}' has '${name}'${didYouMean(name, known)}; expected one of ${known.join(', ')}`,
+    path,
+  );
 }
 
 /** The budgets of an arm whose method takes one; null stands for none, as for an arm in stages. */
@@ -235,10 +285,10 @@ export function gridOf({ tuning }: ArmSettings, { learningRates }: Tuning): read
   return tuning?.learningRates ?? learningRates;
 }
 
-/** Tuning is fair where every arm has as many tries, and possible where its task is one of the study's. */
-function assertEqualTuning({ methods, tasks, tuning }: Study): void {
+/** Tuning is fair where every arm has as many tries. */
+function assertEqualTuning({ methods, tuning }: Study): void {
   if (!tuning) return;
-  const { learningRates, task } = tuning;
+  const { learningRates } = tuning;
   for (const [arm, settings] of Object.entries(methods)) {
     const rates = gridOf(settings, tuning).length;
     if (settings.stages) {
@@ -253,11 +303,6 @@ function assertEqualTuning({ methods, tasks, tuning }: Study): void {
       `methods.${arm}.tuning.learningRates`,
     );
   }
-  if (task === null || tasks.includes(task)) return;
-  throw new ConfigError(
-    `study: 'tuning.task' is '${task}'${didYouMean(task, tasks)}; expected one of its tasks: ${tasks.join(', ')}`,
-    'tuning.task',
-  );
 }
 
 /** Arms that are named, with the settings of the layers below where the one above says nothing. */

@@ -108,7 +108,8 @@ export function trialOf(
 
 function withId(trial: Omit<Trial, 'id'>): Trial {
   // The content of the files counts, not where they lie, and the rate, not how it was found.
-  const { data: _paths, tuning: _tuning, ...content } = trial;
+  const { data: _paths, tuning: _tuning, protocol, ...rest } = trial;
+  const content = { ...rest, protocol: withoutNew(protocol) };
   // The loss is part of the protocol where it is named; else it follows from the data, whose content is hashed.
   const training = {
     optimizer: plainNamed(optimizerOf(trial.protocol)),
@@ -119,6 +120,15 @@ function withId(trial: Omit<Trial, 'id'>): Trial {
     .digest('hex');
   const prefix = [trial.arm, trial.task, trial.budget ?? 'any', `s${trial.seed}`].map(plain).join('-');
   return { id: `${prefix.slice(0, 120)}-${digest.slice(0, 12)}`, ...trial };
+}
+
+/** A protocol without what it does not use of settings that came later: trials from before have the same names. */
+function withoutNew({ selectionRows, flippedLabels, ...protocol }: TrialProtocol): TrialProtocol {
+  return {
+    ...protocol,
+    ...(selectionRows != null && { selectionRows }),
+    ...(flippedLabels != null && { flippedLabels }),
+  };
 }
 
 /** The optimizer that trains under a protocol. */
@@ -133,8 +143,10 @@ function plain(text: string): string {
 /** A learning rate that was tried. */
 export interface TriedRate {
   readonly learningRate: number;
-  /** The mean over the seeds of the primary metric on the selection rows; null where a trial failed, which is worse than any score. */
+  /** The mean over tasks and seeds of the primary metric on the selection rows; null where a trial failed, which is worse than any score. */
   readonly score: number | null;
+  /** The standard error of its paired difference to the best rate; null for that one, and where there is nothing to tell it by. */
+  readonly standardError: number | null;
   /** Why the first trial that failed did. */
   readonly error?: string;
 }
@@ -143,27 +155,36 @@ export interface TriedRate {
 export interface TunedRate {
   /** From the smallest rate. */
   readonly tried: readonly TriedRate[];
-  /** The best one, of equals the smallest; null where every one failed. */
+  /** The rates within one standard error of the best one, itself among them: of more than one noise has decided. */
+  readonly tied: readonly number[];
+  /** The middle one of `tied`, of an even number the lower one of the two; null where every rate failed. */
   readonly chosen: number | null;
 }
 
 /** What tuning found for an arm. */
 export interface TunedArm extends TunedRate {
   readonly arm: string;
-  /** The task it was found on, and whether it is for all of them. */
-  readonly task: string;
+  readonly tried: readonly (TriedRate & {
+    /** What `score` is the mean of. */
+    readonly scores: readonly { readonly task: string; readonly seed: number; readonly score: number }[];
+  })[];
+  /** The tasks it was found on, and whether it is for all of them. */
+  readonly tasks: readonly string[];
   readonly forAllTasks: boolean;
   /** As typed; null for a method that takes none. */
   readonly budget: string | null;
   readonly seeds: readonly number[];
+  /** Null where tasks have different ones. */
   readonly metric: string | null;
   readonly lowerIsBetter: boolean;
 }
 
 /** What was found for an arm that is to be run on a task; null where it was not tuned. */
 function tunedRate(tuned: readonly TunedArm[], arm: string, task: string): TunedRate | null {
-  const found = tuned.find((row) => row.arm === arm && (row.forAllTasks || row.task === task));
-  return found ? { tried: found.tried, chosen: found.chosen } : null;
+  const found = tuned.find((row) => row.arm === arm && (row.forAllTasks || row.tasks.includes(task)));
+  if (!found) return null;
+  const { tried, tied, chosen } = found;
+  return { tried: tried.map(({ scores: _, ...rate }) => rate), tied, chosen };
 }
 
 /** What numbers depend on: `NUMERICS` of core, and the versions of Node and of packages by name. */

@@ -3,8 +3,8 @@ import { ConfigError } from '@peftjs/core/method';
 import { failedTrial, syntheticTrial } from '../../test/synthetic-results.js';
 import type { TrialResult } from '../results/schema.js';
 import { composeStudy, type StudyInput } from './study.js';
-import { planTrials, type TrialContext } from './trials.js';
-import { chooseRates, planTuning, type Candidates } from './tuning.js';
+import { planTrials, type TrialContext, type TunedArm } from './trials.js';
+import { chooseRates, countTuning, planTuning, widened, type Candidates } from './tuning.js';
 
 const study: StudyInput = {
   model: 'model',
@@ -28,15 +28,21 @@ const context = (above: StudyInput = {}): TrialContext => ({
 
 /** What is tried for an arm on a task. */
 function candidatesFor(of: TrialContext, arm: string, task: string): Candidates {
-  return planTuning(of).find((row) => row.arm === arm && row.task === task) ?? expect.fail(`${arm} is not tuned`);
+  return (
+    planTuning(of).find((row) => row.arm === arm && row.tasks.includes(task)) ?? expect.fail(`${arm} is not tuned`)
+  );
 }
 
-/** Results of what is tried for one arm: a score for each rate, null for a failure. */
-function resultsOf({ rates }: Candidates, scores: readonly (number | null)[], lowerIsBetter = false): TrialResult[] {
+/** What is scored: the same for every task and seed, or one for each of the trials; null for a failure. */
+type Score = number | null | readonly number[];
+
+/** Results of what is tried for one arm: a score for each rate. */
+function resultsOf({ rates }: Candidates, scores: readonly Score[], lowerIsBetter = false): TrialResult[] {
   return rates.flatMap(({ trials }, index) =>
-    trials.map(({ id, seed }): TrialResult => {
-      const trial = { ...syntheticTrial({ task: 'a', method: 'lora', rank: 4, seed }), id };
-      const score = scores[index];
+    trials.map(({ id, seed, task }, position): TrialResult => {
+      const trial = { ...syntheticTrial({ task, method: 'lora', rank: 4, seed }), id };
+      const of = scores[index] ?? null;
+      const score = typeof of === 'object' && of !== null ? of[position] : of;
       if (score == null) return failedTrial(trial, `the loss is NaN at rate ${index}`);
       return { ...trial, metrics: { accuracy: score }, selection: { ...trial.selection, lowerIsBetter } };
     }),
@@ -46,11 +52,11 @@ function resultsOf({ rates }: Candidates, scores: readonly (number | null)[], lo
 describe('planTuning', () => {
   it('tries as many rates for every arm, at one budget, with seeds that are not reported and on the selection rows', () => {
     const rows = planTuning(context());
-    expect(rows.map(({ arm, task, budget }) => [arm, task, budget])).toEqual([
-      ['lora', 'a', 'r=4'],
-      ['hard', 'a', 'r=4'],
-      ['lora', 'b', 'r=4'],
-      ['hard', 'b', 'r=4'],
+    expect(rows.map(({ arm, tasks, budget }) => [arm, tasks, budget])).toEqual([
+      ['lora', ['a'], 'r=4'],
+      ['hard', ['a'], 'r=4'],
+      ['lora', ['b'], 'r=4'],
+      ['hard', ['b'], 'r=4'],
     ]);
     expect(rows.map(({ rates }) => rates.map(({ learningRate }) => learningRate))).toEqual([
       [0.01, 0.02],
@@ -65,16 +71,29 @@ describe('planTuning', () => {
     expect(new Set(planTrials(context()).map(({ judgedOn }) => judgedOn))).toEqual(new Set(['dev']));
   });
 
-  it('tunes on one task for all where the study says so, and at the first budget where it names none', () => {
-    const of = context({ tuning: { learningRates: [0.1, 0.2], task: 'b', seeds: 2 } });
-    expect(planTuning(of).map(({ task, budget, seeds }) => [task, budget, seeds])).toEqual([
-      ['b', 'r=2', [1001, 1002]],
-      ['b', 'r=2', [1001, 1002]],
+  it('tunes on some tasks for all where the study says so, and at the first budget where it names none', () => {
+    const of = context({ tuning: { learningRates: [0.1, 0.2], tasks: ['b', 'a'], seeds: 2 } });
+    expect(planTuning(of).map(({ tasks, budget, seeds }) => [tasks, budget, seeds])).toEqual([
+      [['b', 'a'], 'r=2', [1001, 1002]],
+      [['b', 'a'], 'r=2', [1001, 1002]],
     ]);
     const row = candidatesFor(of, 'lora', 'b');
+    expect(row.rates[0]?.trials.map(({ task, seed }) => [task, seed])).toEqual([
+      ['b', 1001],
+      ['b', 1002],
+      ['a', 1001],
+      ['a', 1002],
+    ]);
     const trials = planTrials(of, chooseRates([row], resultsOf(row, [0.5, 0.6])));
     expect(rateOf(trials, 'lora', 'a')).toEqual([0.2]);
     expect(rateOf(trials, 'hard', 'a')).toEqual([null]);
+  });
+
+  it('counts its trials, and the most that wider grids can make of them', () => {
+    expect(countTuning(context())).toEqual({ planned: 8, most: 8 });
+    const wide = { learningRates: [0.01, 0.02], seeds: 3, extensions: 2 };
+    expect(countTuning(context({ tuning: wide }))).toEqual({ planned: 24, most: 24 + 2 * 2 * 2 * 3 });
+    expect(countTuning(context({ tuning: null }))).toEqual({ planned: 0, most: 0 });
   });
 
   it('tries nothing where the study tunes nothing', () => {
@@ -93,11 +112,31 @@ describe('chooseRates', () => {
   const choice = (scores: readonly (number | null)[], lowerIsBetter?: boolean) =>
     chooseRates([row], resultsOf(row, scores, lowerIsBetter))[0];
 
-  it('takes the best score, of equals the smaller rate, and the lowest where less is better', () => {
-    expect(choice([0.1, 0.3, 0.2])?.chosen).toBe(0.02);
-    expect(choice([0.1, 0.3, 0.3])?.chosen).toBe(0.02);
-    expect(choice([0.2, 0.2, 0.2])?.chosen).toBe(0.01);
-    expect(choice([0.1, 0.3, 0.2], true)?.chosen).toBe(0.01);
+  it('takes the best score, the lowest where less is better', () => {
+    expect(choice([0.1, 0.3, 0.2])).toMatchObject({ chosen: 0.02, tied: [0.02] });
+    expect(choice([0.1, 0.3, 0.2], true)).toMatchObject({ chosen: 0.01, tied: [0.01] });
+  });
+
+  it('takes the middle one of equals, of two the lower one', () => {
+    expect(choice([0.1, 0.3, 0.3])).toMatchObject({ chosen: 0.02, tied: [0.02, 0.04] });
+    expect(choice([0.2, 0.2, 0.2])?.chosen).toBe(0.02);
+  });
+
+  it('counts rates within one paired standard error of the best as equal to it', () => {
+    const of = context({ tuning: { learningRates: [0.01, 0.02, 0.04, 0.08], seeds: 3 }, methods: ['lora'] });
+    const three = candidatesFor(of, 'lora', 'a');
+    const best = [0.7, 0.8, 0.9];
+    const [near, far] = [
+      [0.69, 0.81, 0.88], // differs by -.01, .01, -.02: the mean -.0067 is within the error .0088
+      [0.69, 0.79, 0.89], // differs by -.01 each time, which is no noise
+    ];
+    const [tuned] = chooseRates([three], resultsOf(three, [far, near, best, near]));
+    expect(tuned).toMatchObject({ chosen: 0.04, tied: [0.02, 0.04, 0.08] });
+    const [first, second, third] = tuned?.tried ?? [];
+    expect(first?.standardError).toBeCloseTo(0, 12);
+    expect(second?.standardError).toBeCloseTo(0.0152752523 / Math.sqrt(3), 9);
+    expect(third?.standardError).toBeNull();
+    expect(second?.scores).toEqual(near.map((score, index) => ({ task: 'a', seed: 1001 + index, score })));
   });
 
   it('counts a failed trial as worse than any score', () => {
@@ -131,17 +170,67 @@ describe('chooseRates', () => {
   });
 });
 
+describe('widened', () => {
+  const of = context({
+    tuning: { learningRates: [0.01, 0.02, 0.04], tasks: ['a', 'b'], extensions: 2 },
+    methods: { lora: {}, hard: { method: 'sora', tuning: { learningRates: [0.1, 0.3, 0.9] } } },
+  });
+  const rows = planTuning(of);
+  const tuned = (...scores: readonly (readonly Score[])[]): TunedArm[] =>
+    chooseRates(
+      rows,
+      rows.flatMap((row, index) => resultsOf(row, scores[index] ?? [])),
+    );
+  const gridsAfter = (...scores: readonly (readonly Score[])[]) =>
+    widened(of, rows, tuned(...scores))?.map(({ rates }) => rates.map(({ learningRate }) => learningRate));
+
+  it('gives every arm one more rate where the best one of any lies at the edge, each on its own side', () => {
+    expect(gridsAfter([0.1, 0.2, 0.3], [0.3, 0.4, 0.2])).toEqual([
+      [0.01, 0.02, 0.04, 0.08],
+      [0.0333333333333, 0.1, 0.3, 0.9],
+    ]);
+    expect(gridsAfter([0.3, 0.2, 0.1], [0.2, 0.4, 0.3])).toEqual([
+      [0.005, 0.01, 0.02, 0.04],
+      [0.1, 0.3, 0.9, 2.7],
+    ]);
+  });
+
+  it('leaves grids as they are where every best rate, or one as good, is inside', () => {
+    expect(gridsAfter([0.1, 0.3, 0.3], [0.3, 0.4, 0.2])).toBeUndefined();
+  });
+
+  it('goes to smaller rates where every rate of an arm failed', () => {
+    expect(gridsAfter([null, null, null], [0.3, 0.4, 0.2])?.[0]).toEqual([0.005, 0.01, 0.02, 0.04]);
+  });
+
+  it('makes trials only of the new rate', () => {
+    const wide = widened(of, rows, tuned([0.1, 0.2, 0.3], [0.3, 0.4, 0.2])) ?? [];
+    const ids = (of: readonly Candidates[]) =>
+      of.flatMap(({ rates }) => rates.flatMap(({ trials }) => trials.map(({ id }) => id)));
+    const before = new Set(ids(rows));
+    expect(ids(wide).filter((id) => !before.has(id))).toHaveLength(4);
+    expect(ids(wide).filter((id) => before.has(id))).toHaveLength(before.size);
+  });
+});
+
 describe('composeStudy', () => {
   it.each<[unknown, StudyInput, string]>([
     [{ learningRates: [] }, {}, 'tuning.learningRates'],
     [{ learningRates: [0.1, 0.1] }, {}, 'tuning.learningRates'],
     [{ learningRates: [0.1, 0] }, {}, 'tuning.learningRates.1'],
-    [{ learningRates: [0.1], task: 'c' }, { methods: ['lora'] }, 'tuning.task'],
+    [{ learningRates: [0.1], tasks: ['c'] }, { methods: ['lora'] }, 'tuning.tasks'],
     [{ learningRates: [0.1] }, {}, 'methods.hard.tuning.learningRates'],
     [{ learningRates: [0.1], rates: 3 }, {}, 'tuning.rates'],
   ])('refuses to tune by %j', (tuning, above, path) => {
     const compose = () => composeStudy([study, { ...above, tuning }]);
     expect(compose).toThrow(ConfigError);
     expect(compose).toThrow(expect.objectContaining({ path }));
+  });
+
+  it('tunes on those of the named tasks that are run, and on each for itself where none is', () => {
+    const tunedOn = (...tasks: string[]) =>
+      composeStudy([study, { methods: ['lora'], tuning: { learningRates: [0.1], tasks: ['a'] } }, { tasks }]).tuning;
+    expect(tunedOn('b', 'a')?.tasks).toEqual(['a']);
+    expect(tunedOn('b')?.tasks).toBeNull();
   });
 });
