@@ -1,4 +1,3 @@
-import type { RowPredictions } from '@peftjs/core';
 import { createRng } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
 import { syntheticTrial } from '../../../test/synthetic-results.js';
@@ -13,11 +12,10 @@ function trialOn(arm: string, seed: number, { rows = true, share = 0.8 } = {}): 
   const rng = createRng(seed).fork(arm);
   const predicted = actual.map((value) => (rng.uniform() < share ? value : 1 - value));
   const right = predicted.filter((value, row) => value === actual[row]).length;
-  const predictions: { rows?: RowPredictions } = rows ? { rows: { predicted, actual } } : {};
   return {
     ...syntheticTrial({ task: 'uci-sentiment', method: arm, rank: 4, seed }),
     metrics: { accuracy: right / ROWS },
-    ...predictions,
+    ...(rows && { rows: { predicted, actual } }),
   };
 }
 
@@ -39,7 +37,9 @@ describe('pairedStandardError', () => {
   it('of one seed is that of the rows: the differences row by row', () => {
     const [a, b] = [arm('a', [1]), arm('b', [1])];
     const right = ([trial]: DoneTrial[]): number[] =>
-      (trial as DoneTrial & { rows: RowPredictions }).rows.predicted.map((value, row) => Number(value === actual[row]));
+      (trial as DoneTrial & { rows: NonNullable<DoneTrial['rows']> }).rows.predicted.map((value, row) =>
+        Number(value === actual[row]),
+      );
     const [ofA, ofB] = [right(a), right(b)];
     const expected = standardError(ofA.map((value, row) => value - (ofB[row] as number)));
     expect(Math.abs(pairedStandardError(a, b) / expected - 1)).toBeLessThan(0.05);
