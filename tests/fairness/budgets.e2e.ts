@@ -43,6 +43,7 @@ const arms: Record<string, Arm> = {
   'random gates': { method: 'sora', options: { selection: 'random' }, tolerance: 0.01 },
   'truncated-lora': { method: 'truncated-lora', tolerance: 0.01 },
   l1ra: { method: 'l1ra', tolerance: 0.01 },
+  'bayes-lora': { method: 'bayes-lora' },
   houlsby: { method: 'houlsby' },
   pfeiffer: { method: 'pfeiffer' },
 };

@@ -1,0 +1,16 @@
+import { testMethod } from '@peftjs/core/testing';
+import { bayesLora } from '@peftjs/bayes-lora';
+
+testMethod(bayesLora, {
+  // A greater alpha makes the start's small B visible, a greater klScale the divergence's gradient.
+  configs: { 'ranks that go': { r: 4, loraAlpha: 32, klScale: 1e-3, logAlphaThreshold: 0 } },
+  invalid: [
+    { options: { r: 0 }, field: 'r' },
+    { options: { loraAlpha: -1 }, field: 'loraAlpha' },
+    { options: { klScale: -1 }, field: 'klScale' },
+    { options: { initLogSigma2: NaN }, field: 'initLogSigma2' },
+    { options: { logAlphaThreshold: 'high' }, field: 'logAlphaThreshold' },
+    { options: { pruneEvents: 1.5 }, field: 'pruneEvents' },
+    { options: { budget: -1 }, field: 'budget' },
+  ],
+});

@@ -1,0 +1,13 @@
+import { activeAdapter, attach } from '@peftjs/core';
+import { toyModel } from '@peftjs/core/testing';
+import { bayesLora } from '@peftjs/bayes-lora';
+import { expect, it } from 'vitest';
+
+const model = toyModel();
+
+it('is attached as the README shows', () => {
+  // #region attach
+  const peft = attach(model, bayesLora({ r: 8, targetModules: 'all-linear' }));
+  // #endregion attach
+  expect(activeAdapter(peft).method.name).toBe('bayes-lora');
+});
