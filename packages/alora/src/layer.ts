@@ -1,0 +1,84 @@
+import { hostTensor } from '@peftjs/core';
+import {
+  foldDiagonal,
+  hostZeros,
+  kaimingUniform,
+  nonZeros,
+  patternValue,
+  rankCost,
+  tensorAt,
+  tensorsAt,
+  trained,
+  type AdapterLayer,
+  type HostTensors,
+  type Rng,
+  type Site,
+} from '@peftjs/core/method';
+import * as tf from '@tensorflow/tfjs';
+import type { AloraConfig } from './config.js';
+
+/*
+ * ALoRA (Liu et al., 2024, arXiv 2403.16187), in row vectors:
+ *
+ *   y  = x W0 + b + s ((d(x) A) * g) B      forward     x [rows, in]   A [in, r]   g [r]   B [r, out]   d: dropout
+ *   s  = alpha / r, r the rank that the module starts with
+ *   dW = s A diag(g) B                      toLora
+ *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, g = 1, also of a rank that a module is given later: controller.ts
+ *
+ * Gates are not trained: they are ones, but for a rank that a probe leaves out.
+ */
+
+/** What the dropout of a module's input is called among its noise. */
+const DROPOUT = 'loraDropout';
+
+/**
+ * ALoRA at one site.
+ * @param initial `loraA` [in, ranks], `loraB` [ranks, out], `gate` [ranks]: g
+ */
+export function aloraLayer(site: Site, config: AloraConfig, initial: HostTensors): AdapterLayer {
+  const { loraA, loraB, gate } = tensorsAt(initial, 'loraA', 'loraB', 'gate');
+  const { loraDropout } = config;
+  const scaling = scalingOf(site, config);
+  return {
+    site,
+    params: { loraA: trained(loraA), loraB: trained(loraB) },
+    state: { gate: { initial: gate } },
+    ...(loraDropout > 0 && { noise: [DROPOUT] }),
+    forward(x, p, at) {
+      const { loraA, gate, loraB } = tensorsAt(p, 'loraA', 'gate', 'loraB');
+      const dropped = at.ctx.dropout(`${site.path}.${DROPOUT}`, x, loraDropout);
+      const hidden = tf.mul(tf.matMul(dropped, loraA), gate); // [rows, in] -> [rows, ranks]
+      return tf.add(at.base(), tf.mul(tf.matMul(hidden, loraB), scaling)); // [rows, out]
+    },
+    toLora(values) {
+      const { gate, ...factors } = tensorsAt(values, 'loraA', 'loraB', 'gate');
+      return foldDiagonal({ ...factors, scaling }, gate);
+    },
+    counted: ['gate'],
+    storedParameters: (values) => liveGates(values) * rankCost(site),
+    rank: liveGates,
+  };
+}
+
+/** The tensors of ranks that are new to a site. */
+export function newRanks({ inFeatures, outFeatures }: Site, count: number, rng: Rng): HostTensors {
+  return {
+    loraA: kaimingUniform(rng, inFeatures, count), // [in, count]
+    loraB: hostZeros([count, outFeatures]),
+    gate: hostTensor(new Float32Array(count).fill(1), [count]),
+  };
+}
+
+/** The rank that a site starts with. */
+export function startingRank(site: Site, { r, rankPattern }: AloraConfig): number {
+  return patternValue(rankPattern, site.path) ?? r;
+}
+
+/** alpha / r of a site. */
+export function scalingOf(site: Site, config: AloraConfig): number {
+  return (patternValue(config.alphaPattern, site.path) ?? config.loraAlpha) / startingRank(site, config);
+}
+
+function liveGates(values: HostTensors): number {
+  return nonZeros(tensorAt(values, 'gate')).length;
+}
