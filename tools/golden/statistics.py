@@ -13,6 +13,7 @@ import scipy
 import statsmodels
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import ttost_paired
 
 # Paired differences of accuracies on 300 rows: multiples of 1/300, so that ties are common.
 rng = numpy.random.default_rng(20231)
@@ -67,6 +68,36 @@ def percentile_interval(values):
     return [float(interval.low), float(interval.high)]
 
 
+# Paired differences and margins, equivalent and not; margins at which p is near 5 % among them.
+TO_MARGINS = [(sample, margin) for sample in SAMPLES if numpy.std(sample) > 0 for margin in (0.005, 0.02)]
+
+
+def equivalence(differences, margin):
+    p, (_, above, _), (_, below, _) = ttost_paired(numpy.array(differences), numpy.zeros(len(differences)), -margin, margin)
+    inside = stats.ttest_1samp(differences, 0).confidence_interval(0.9)
+    return {
+        "differences": differences,
+        "margin": margin,
+        "p": float(p),
+        "notBelow": float(above),
+        "notAbove": float(below),
+        "smallestMargin": float(max(-inside.low, inside.high)),
+    }
+
+
+def equivalence_over_tasks(by_task, margin):
+    # The mean of k means with the degrees of freedom of Welch and Satterthwaite: of two tasks scipy has it as the two-sample test.
+    first, second = (numpy.array(task) for task in by_task)
+    tests = [
+        stats.ttest_ind(first + 2 * side, -second, equal_var=False, alternative=alternative).pvalue
+        for side, alternative in ((margin, "greater"), (-margin, "less"))
+    ]
+    return {"byTask": by_task, "margin": margin, "p": float(max(tests))}
+
+
+T_VALUES = [(t, degrees) for t in (0.0, 0.3, -1.5, 2.015, 12.0) for degrees in (1.0, 2.7, 5.0, 20.3, 1499.0)]
+TAILS = [(tail, degrees) for tail in (0.05, 0.025, 0.05 / 105) for degrees in (1.0, 2.7, 5.0, 20.3, 1499.0)]
+
 json.dump(
     {
         "madeBy": {
@@ -78,6 +109,15 @@ json.dump(
         "signFlip": [{"differences": sample, "p": sign_flip_p(sample)} for sample in SAMPLES],
         "signFlipOverTasks": [{"byTask": by_task, "p": sign_flip_p_over_tasks(by_task)} for by_task in BY_TASK],
         "holm": [{"p": ps, "adjusted": multipletests(ps, method="holm")[1].tolist()} for ps in FAMILIES],
+        "studentTail": [{"t": t, "degrees": df, "p": float(stats.t.sf(t, df))} for t, df in T_VALUES],
+        "studentQuantile": [{"tail": p, "degrees": df, "t": float(stats.t.isf(p, df))} for p, df in TAILS],
+        "equivalence": [equivalence(sample, margin) for sample, margin in TO_MARGINS],
+        "equivalenceOverTasks": [
+            equivalence_over_tasks(by_task, margin)
+            for by_task in BY_TASK
+            if len(by_task) == 2 and min(map(len, by_task)) > 1
+            for margin in (0.01, 0.03)
+        ],
         "bootstrap": [{"values": sample, "interval": percentile_interval(sample)} for sample in SAMPLES[-4:]],
     },
     sys.stdout,

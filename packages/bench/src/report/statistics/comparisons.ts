@@ -1,6 +1,14 @@
 import { canonical } from '../../results/json.js';
-import { primaryMetric, type DoneTrial, type TrialResult } from '../../results/schema.js';
-import { estimate, estimateOverTasks, holm, signFlipTest, type Estimate } from './estimates.js';
+import type { DoneTrial, TrialResult } from '../../results/schema.js';
+import {
+  holmOfBothSides,
+  meanWithError,
+  testEquivalence,
+  type Equivalence,
+  type UnadjustedEquivalence,
+} from './equivalence.js';
+import { estimate, holm, signFlipTest, type Estimate } from './estimates.js';
+import { differencesOf, estimateOf, type Sample } from './resampling.js';
 
 /** Trials that differ in nothing but their seed. */
 export interface Arm {
@@ -15,7 +23,10 @@ export interface Arm {
 /** Sorts finished trials into arms. */
 export function armsOf(results: readonly TrialResult[]): Arm[] {
   const done = results.filter((result) => result.status === 'done').sort(byDate);
-  const contests = grouped(done, ({ model, task, arm, budget }) => [model, task, arm, budget.spec]);
+  // Task by task, whose rows are resampled alike.
+  const contests = grouped(done, ({ model, task }) => [model, task]).flatMap((onTask) =>
+    grouped(onTask, ({ arm, budget }) => [arm, budget.spec]),
+  );
   return contests.flatMap((contest) => {
     const variants = grouped(contest, fixedFacts);
     return variants.map((trials, index) => ({
@@ -73,7 +84,10 @@ export interface PairedDifference extends Estimate {
   readonly p: number;
 }
 
-/** Two arms at one budget: the primary metric of `a` minus that of `b`. */
+/**
+ * Two arms at one budget, or one of them or both without a budget: the primary metric of `a` minus that of `b`. Arms without a budget
+ * are compared at every one.
+ */
 export interface Comparison extends PairedDifference {
   readonly model: string;
   readonly budget: string;
@@ -84,34 +98,56 @@ export interface Comparison extends PairedDifference {
   /** Labels of the arms. */
   readonly a: string;
   readonly b: string;
-  /** `p` by Holm's method: on a task, over the tasks for this pair and budget; over tasks, over the pairs of this budget. */
+  /** `p` by Holm's method over the pairs at this budget, on this task or over the tasks. */
   readonly pHolm: number;
+  /** Null where no margin was stated, or an arm has one seed. */
+  readonly equivalence: Equivalence | null;
 }
 
-type Unadjusted = Omit<Comparison, 'pHolm'>;
+type Unadjusted = Omit<Comparison, 'pHolm' | 'equivalence'> & { readonly equivalence: UnadjustedEquivalence | null };
 
-/** Every pair of arms that was trained at the same budget, on each task and, of several, over them. */
-export function compareArms(inAnyOrder: readonly Arm[]): Comparison[] {
-  const arms = [...inAnyOrder].sort(byBudgetAndLabel);
-  const onTasks = grouped(arms, ({ trials: [{ model, task, budget }] }) => [model, budget.spec, task]).flatMap(
-    (contest) => pairsOf(contest).flatMap(([a, b]) => onTask(a, b)),
-  );
-  const overTasks = grouped(arms, ({ trials: [{ model, budget }] }) => [model, budget.spec]).flatMap((contest) =>
-    pairsOf(grouped(contest, ({ label }) => label)).flatMap(([a, b]) => overAllTasks(a, b, contest)),
-  );
-  return [
-    ...adjusted(onTasks, ({ model, budget, a, b }) => [model, budget, a, b]),
-    ...adjusted(overTasks, ({ model, budget }) => [model, budget]),
-  ];
+/** What is compared at one budget, on one task or on several. */
+interface Contest {
+  readonly model: string;
+  readonly budget: string;
+  readonly arms: readonly Arm[];
 }
 
-/** The primary metric of `a` minus that of `b`, for each seed that both have. */
-export function differencesBySeed(a: Arm, b: Arm): number[] {
-  const valuesOfB = new Map(b.trials.map((trial) => [trial.seed, primaryMetric(trial)]));
-  return a.trials.flatMap((trial) => {
-    const other = valuesOfB.get(trial.seed);
-    return other === undefined ? [] : [primaryMetric(trial) - other];
+/**
+ * Every pair of arms at each budget, on each task and, of several, over them.
+ * @param margin within which arms count as equivalent, in the primary metric; null where none was stated
+ */
+export function compareArms(inAnyOrder: readonly Arm[], margin: number | null = null): Comparison[] {
+  const contests = contestsOf([...inAnyOrder].sort(byBudgetAndLabel));
+  const onTasks = contests.flatMap((contest) =>
+    grouped(contest.arms, ({ trials: [{ task }] }) => task).map((arms) =>
+      pairsOf(arms).flatMap(([a, b]) => onTask(a, b, contest, margin)),
+    ),
+  );
+  const overTasks = contests.map((contest) =>
+    pairsOf(grouped(contest.arms, ({ label }) => label)).flatMap(([a, b]) => overAllTasks(a, b, contest, margin)),
+  );
+  return [...onTasks, ...overTasks].flatMap(adjusted);
+}
+
+/** The arms of each model and budget, with those that have no budget; of a model without budgets all of them. */
+function contestsOf(arms: readonly Arm[]): Contest[] {
+  return grouped(arms, ({ trials: [{ model }] }) => model).flatMap((ofModel) => {
+    const [{ model, budget }] = ofModel[0].trials;
+    const open = ofModel.filter(({ trials: [trial] }) => trial.budget.requested === null);
+    const budgeted = ofModel.filter((arm) => !open.includes(arm));
+    if (budgeted.length === 0) return [{ model, budget: budget.spec, arms: open }];
+    return grouped(budgeted, ({ trials: [trial] }) => trial.budget.spec).map((atBudget): Contest => {
+      const labels = new Set(atBudget.map(({ label }) => label));
+      const others = open.map((arm) => (labels.has(arm.label) ? withSpec(arm) : arm));
+      return { model, budget: atBudget[0].trials[0].budget.spec, arms: [...others, ...atBudget].sort(byTaskAndLabel) };
+    });
   });
+}
+
+/** An arm that is at this budget, too, such as SoRA of a given size beside SoRA that chooses its own. */
+function withSpec(arm: Arm): Arm {
+  return { ...arm, label: `${arm.label} (${arm.trials[0].budget.spec})` };
 }
 
 /** What paired differences say. */
@@ -120,54 +156,79 @@ export function pairedDifference(differences: readonly number[]): PairedDifferen
 }
 
 /**
- * What paired differences on several tasks say of the mean of the tasks' means: under the null hypothesis each seed of each task
+ * What paired differences on one or several tasks say of the mean of the tasks' means: under the null hypothesis each seed of each task
  * could as well have had the other sign.
  */
-export function pairedDifferenceOverTasks(byTask: readonly (readonly number[])[]): PairedDifference {
-  const weighted = byTask.flatMap((differences) =>
-    differences.map((difference) => difference / differences.length / byTask.length),
-  );
-  return { pairs: weighted.length, ...estimateOverTasks(byTask), p: signFlipTest(weighted) };
+export function pairedDifferenceOverTasks(byTask: readonly Sample[]): PairedDifference {
+  const weighted = byTask.flatMap(({ values }) => values.map((value) => value / values.length / byTask.length));
+  return { pairs: weighted.length, ...estimateOf(byTask), p: signFlipTest(weighted) };
 }
 
-function onTask(a: Arm, b: Arm): Unadjusted[] {
+function onTask(a: Arm, b: Arm, contest: Contest, margin: number | null): Unadjusted[] {
   const [trial] = a.trials;
-  const differences = comparable(trial, b.trials[0]) ? differencesBySeed(a, b) : [];
-  if (differences.length === 0) return [];
-  const { model, task, budget, selection } = trial;
-  return [
-    {
-      ...{ model, budget: budget.spec, task, lowerIsBetter: selection.lowerIsBetter ?? false, a: a.label, b: b.label },
-      ...pairedDifference(differences),
-    },
-  ];
+  if (!comparable(trial, b.trials[0])) return [];
+  return compared([a, b], [differencesOf(a.trials, b.trials)], { ...contest, task: trial.task }, margin);
 }
 
 /** One comparison where both arms were trained, under the same circumstances, on every task of the contest. */
-function overAllTasks(a: readonly [Arm, ...Arm[]], b: readonly [Arm, ...Arm[]], contest: readonly Arm[]): Unadjusted[] {
-  const tasks = [...new Set(contest.map(({ trials: [{ task }] }) => task))].sort();
-  const directions = new Set(contest.map(({ trials: [{ selection }] }) => selection.lowerIsBetter ?? false));
+function overAllTasks(
+  a: readonly [Arm, ...Arm[]],
+  b: readonly [Arm, ...Arm[]],
+  contest: Contest,
+  margin: number | null,
+): Unadjusted[] {
+  const tasks = [...new Set(contest.arms.map(({ trials: [{ task }] }) => task))].sort();
+  const directions = new Set(contest.arms.map(({ trials: [{ selection }] }) => selection.lowerIsBetter ?? false));
   if (tasks.length < 2 || directions.size > 1) return []; // metrics of which more and less is better have no mean
-  const byTask = tasks.map((task) => {
+  const byTask = tasks.flatMap((task) => {
     const [ofA, ofB] = [a, b].map((arms) => arms.find(({ trials: [trial] }) => trial.task === task));
-    return ofA && ofB && comparable(ofA.trials[0], ofB.trials[0]) ? differencesBySeed(ofA, ofB) : [];
+    return ofA && ofB && comparable(ofA.trials[0], ofB.trials[0]) ? [differencesOf(ofA.trials, ofB.trials)] : [];
   });
-  if (byTask.some(({ length }) => length === 0)) return [];
-  const [{ model, budget, selection }] = a[0].trials;
-  const lowerIsBetter = selection.lowerIsBetter ?? false;
+  return byTask.length < tasks.length ? [] : compared([a[0], b[0]], byTask, { ...contest, task: null }, margin);
+}
+
+function compared(
+  [a, b]: readonly [Arm, Arm],
+  byTask: readonly Sample[],
+  { model, budget, task }: Pick<Comparison, 'model' | 'budget' | 'task'>,
+  margin: number | null,
+): Unadjusted[] {
+  if (byTask.some(({ values }) => values.length === 0)) return [];
+  const lowerIsBetter = a.trials[0].selection.lowerIsBetter ?? false;
+  const difference = margin === null ? null : meanWithError(byTask);
   return [
     {
-      ...{ model, budget: budget.spec, task: null, lowerIsBetter, a: a[0].label, b: b[0].label },
+      ...{ model, budget, task, lowerIsBetter, a: a.label, b: b.label },
       ...pairedDifferenceOverTasks(byTask),
+      equivalence: difference && margin !== null ? testEquivalence(difference, margin, lowerIsBetter) : null,
     },
   ];
 }
 
-function adjusted(comparisons: readonly Unadjusted[], family: (comparison: Unadjusted) => unknown): Comparison[] {
-  return grouped(comparisons, family).flatMap((members) => {
-    const ps = holm(members.map(({ p }) => p));
-    return members.map((member, index) => ({ ...member, pHolm: ps[index] as number }));
+/** A family of comparisons, adjusted for how many there are; what could not be tested counts as one that failed. */
+function adjusted(family: readonly Unadjusted[]): Comparison[] {
+  const ps = holm(family.map(({ p }) => p));
+  const equivalent = holm(family.map(({ equivalence }) => equivalence?.p ?? 1));
+  const sides = holmOfBothSides(
+    family.map(({ equivalence }) => [equivalence?.aNoWorse ?? 1, equivalence?.bNoWorse ?? 1]),
+  );
+  return family.map(({ equivalence, ...member }, index) => {
+    const [a, b] = sides[index] as [number, number];
+    return {
+      ...member,
+      pHolm: ps[index] as number,
+      equivalence: equivalence && {
+        ...equivalence,
+        pHolm: equivalent[index] as number,
+        aNoWorse: { p: equivalence.aNoWorse, pHolm: a },
+        bNoWorse: { p: equivalence.bNoWorse, pHolm: b },
+      },
+    };
   });
+}
+
+function byTaskAndLabel(a: Arm, b: Arm): number {
+  return a.trials[0].task.localeCompare(b.trials[0].task, 'en') || a.label.localeCompare(b.label, 'en');
 }
 
 function byBudgetAndLabel(a: Arm, b: Arm): number {

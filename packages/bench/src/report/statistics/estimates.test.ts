@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { pairedDifference, pairedDifferenceOverTasks } from './comparisons.js';
-import { bootstrapInterval, estimate, estimateOverTasks, holm, jackknifeInterval, signFlipTest } from './estimates.js';
+import { bootstrapInterval, estimate, holm, jackknifeInterval, seedsToReach, signFlipTest } from './estimates.js';
+import { estimateOf, type Sample } from './resampling.js';
 
 interface Golden {
   readonly signFlip: readonly { differences: number[]; p: number }[];
@@ -14,6 +15,10 @@ interface Golden {
 const golden = JSON.parse(
   readFileSync(new URL('../../../test/fixtures/statistics.json', import.meta.url), 'utf8'),
 ) as Golden;
+/** Differences on tasks whose rows are not known. */
+const samples = (byTask: readonly (readonly number[])[]): Sample[] =>
+  byTask.map((values) => ({ values, onRows: null, rows: 0 }));
+
 /** Accuracies on 300 rows: whole multiples, so that ties are common. */
 const scores = (atLeast: number): fc.Arbitrary<number[]> =>
   fc.array(
@@ -42,10 +47,11 @@ describe('signFlipTest', () => {
     expect(signFlipTest([0.3, -0.1, -0.2])).toBe(1);
   });
 
-  it('draws patterns beyond 20 pairs, close to the exact p', () => {
-    const many = Array.from({ length: 24 }, (_, index) => (index % 3 === 0 ? -1 : 1));
-    // 8 of 24 are negative: P(|sum| >= 8) of a fair coin, twice the tail of Binomial(24, 1/2) up to 8.
-    expect(signFlipTest(many)).toBeCloseTo(0.1516, 2);
+  it('is exact beyond 20 pairs, and draws patterns beyond 40', () => {
+    const ofSigns = (pairs: number, negative: number): number =>
+      signFlipTest(Array.from({ length: pairs }, (_, index) => (index < negative ? -1 : 1)));
+    expect(ofSigns(24, 8)).toBeCloseTo(2 * 0.0757949, 6); // the tail of Binomial(24, 1/2) up to 8
+    expect(ofSigns(42, 14)).toBeCloseTo(2 * 0.0217793, 2);
   });
 
   it('is 1 where two methods scored alike in every seed', () => {
@@ -81,22 +87,30 @@ describe('signFlipTest', () => {
 
 describe('pairedDifferenceOverTasks', () => {
   it.each(golden.signFlipOverTasks)('gives the p of scipy: $p', ({ byTask, p }) => {
-    expect(pairedDifferenceOverTasks(byTask).p).toBeCloseTo(p, 12);
+    expect(pairedDifferenceOverTasks(samples(byTask)).p).toBeCloseTo(p, 12);
   });
 
   it('counts each task alike, however many seeds it has', () => {
-    const overall = pairedDifferenceOverTasks([
-      [0.1, 0.1, 0.1, 0.1],
-      [-0.1, -0.1],
-    ]);
+    const overall = pairedDifferenceOverTasks(
+      samples([
+        [0.1, 0.1, 0.1, 0.1],
+        [-0.1, -0.1],
+      ]),
+    );
     expect(overall.mean).toBeCloseTo(0, 15);
     expect(overall).toMatchObject({ pairs: 6, p: 1, sd: null });
   });
 
   it('is the test of the one task where there is one', () => {
     const differences = [0.1, -0.2, 0.3, 0.05];
-    expect(pairedDifferenceOverTasks([differences]).p).toBe(signFlipTest(differences));
+    expect(pairedDifferenceOverTasks(samples([differences])).p).toBe(signFlipTest(differences));
   });
+});
+
+it.each([1, 2, 78])('seeds reach significance in a family of %i where one fewer do not', (family) => {
+  const seeds = seedsToReach(family);
+  expect((family * 2) / 2 ** seeds).toBeLessThan(0.05);
+  expect((family * 2) / 2 ** (seeds - 1)).toBeGreaterThanOrEqual(0.05);
 });
 
 describe('holm', () => {
@@ -160,7 +174,7 @@ describe('estimate', () => {
   });
 
   it('over tasks is the mean of means, without an interval where a task has one seed', () => {
-    expect(estimateOverTasks([[1, 2, 3], [4]])).toEqual({ mean: 3, sd: null, interval: null });
+    expect(estimateOf(samples([[1, 2, 3], [4]]))).toEqual({ mean: 3, sd: null, interval: null });
   });
 });
 

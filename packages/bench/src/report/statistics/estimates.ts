@@ -1,5 +1,6 @@
 import { mean, quantileSorted, sampleStandardDeviation } from 'simple-statistics';
 import { createRng } from '@peftjs/core/method';
+import { studentQuantile } from './student.js';
 
 /** Resamples behind every interval. */
 export const RESAMPLES = 10_000;
@@ -25,13 +26,6 @@ export function estimate(values: readonly number[]): Estimate {
   return { mean: mean(sample), sd: sampleStandardDeviation(sample), interval: bootstrapInterval([sample]) };
 }
 
-/** The mean of the tasks' means, each task counting alike; its interval is of other seeds, not of other tasks. */
-export function estimateOverTasks(byTask: readonly (readonly number[])[]): Estimate {
-  const means = byTask.map((values) => mean([...values]));
-  const interval = byTask.every(({ length }) => length > 1) ? bootstrapInterval(byTask) : null;
-  return { mean: mean(means), sd: null, interval };
-}
-
 /**
  * The percentile bootstrap of a mean of strata's means: 95 % of what comes of samples drawn with replacement within each stratum.
  * Samples of one size are resampled alike, so that the interval of `b - a` is that of `a - b` turned round.
@@ -54,7 +48,7 @@ export function bootstrapInterval(strata: readonly (readonly number[])[]): Inter
 const resamples = new Map<string, Uint16Array>();
 
 /** Which values the resamples take, [RESAMPLES x size]: the same for every sample of a size. */
-function resamplesOf(size: number, stratum: number): Uint16Array {
+export function resamplesOf(size: number, stratum: number): Uint16Array {
   const key = `${stratum} of ${size}`;
   const known = resamples.get(key);
   if (known) return known;
@@ -72,53 +66,67 @@ export function jackknifeInterval(whole: number, without: readonly number[]): In
   const units = without.length;
   const center = mean([...without]);
   const squares = without.reduce((sum, value) => sum + (value - center) ** 2, 0);
-  const reach = studentQuantile(units - 1) * Math.sqrt(((units - 1) / units) * squares);
+  const reach = studentQuantile(0.025, units - 1) * Math.sqrt(((units - 1) / units) * squares);
   return { low: whole - reach, high: whole + reach };
 }
 
-/**
- * The 97.5 % quantile of Student's t by its expansion around the normal one (Abramowitz and Stegun 26.7.5), off by 0.8 % at two degrees
- * of freedom and less at more.
- */
-function studentQuantile(degrees: number): number {
-  const z = 1.959963984540054;
-  const terms = [
-    z,
-    (z ** 3 + z) / 4,
-    (5 * z ** 5 + 16 * z ** 3 + 3 * z) / 96,
-    (3 * z ** 7 + 19 * z ** 5 + 17 * z ** 3 - 15 * z) / 384,
-    (79 * z ** 9 + 776 * z ** 7 + 1482 * z ** 5 - 1920 * z ** 3 - 945 * z) / 92_160,
-  ];
-  return terms.reduce((sum, term, power) => sum + term / degrees ** power, 0);
-}
-
 /** Up to this many pairs every one of the 2^n sign patterns is counted. */
-const EXACT_PAIRS = 20;
+const EXACT_PAIRS = 40;
 const SAMPLED_FLIPS = 100_000;
 /** Signs that one draw of 32 bits gives. */
 const SIGNS_PER_DRAW = 32;
 
-/** The fewest paired seeds whose smallest possible p, 2 / 2^n, is below 0.05. */
-export const PAIRS_FOR_SIGNIFICANCE = 6;
+/** The fewest pairs whose smallest possible p, 2 / 2^n, is below 0.05 where Holm's correction counts a family in full. */
+export function seedsToReach(family: number): number {
+  return Math.floor(Math.log2((2 * family) / 0.05)) + 1;
+}
 
 /**
  * Two-sided sign-flip permutation test: were the two methods alike, each paired difference could as well have had the
- * other sign. p = the share of sign patterns whose sum is at least as far from zero as the one seen. Exact up to 20 pairs;
+ * other sign. p = the share of sign patterns whose sum is at least as far from zero as the one seen. Exact up to 40 pairs;
  * beyond, 100,000 patterns, the same for the same number of pairs (with the one seen counted in, so p is never zero).
  */
 export function signFlipTest(differences: readonly number[]): number {
   const size = differences.reduce((sum, difference) => sum + Math.abs(difference), 0);
   // Sums that are equal but for rounding are ties.
   const seen = Math.abs(differences.reduce((sum, difference) => sum + difference, 0)) - 1e-12 * size;
-  const isAsFar = (sum: number): boolean => Math.abs(sum) >= seen;
-  if (differences.length <= EXACT_PAIRS) return countPatterns(differences, 0, 0, isAsFar) / 2 ** differences.length;
-  return (1 + countSampled(differences, isAsFar)) / (SAMPLED_FLIPS + 1);
+  if (seen <= 0) return 1;
+  if (differences.length <= EXACT_PAIRS) return (2 * countAtLeast(seen, differences)) / 2 ** differences.length;
+  return (1 + countSampled(differences, (sum) => Math.abs(sum) >= seen)) / (SAMPLED_FLIPS + 1);
 }
 
-function countPatterns(values: readonly number[], from: number, sum: number, holds: (sum: number) => boolean): number {
-  const value = values[from];
-  if (value === undefined) return holds(sum) ? 1 : 0;
-  return countPatterns(values, from + 1, sum + value, holds) + countPatterns(values, from + 1, sum - value, holds);
+/**
+ * The sign patterns whose sum is at least `seen`: each is a pattern of the first half and one of the second, and of both the sums are in
+ * order, so that 2 x 2^(n/2) sums are looked at in place of 2^n.
+ */
+function countAtLeast(seen: number, values: readonly number[]): number {
+  const half = values.length >> 1;
+  const [first, second] = [signedSums(values.slice(0, half)), signedSums(values.slice(half))];
+  let found = 0;
+  let reach = second.length;
+  for (const sum of first) {
+    while (reach > 0 && sum + (second[reach - 1] as number) >= seen) reach--;
+    found += second.length - reach;
+  }
+  return found;
+}
+
+/** The sums of all 2^n sign patterns, ascending. */
+function signedSums(values: readonly number[]): Float64Array {
+  return values.reduce<Float64Array>((sums, value) => merged(sums, Math.abs(value)), new Float64Array(1));
+}
+
+/** Every sum minus and plus a size, ascending. */
+function merged(sums: Float64Array, size: number): Float64Array {
+  const both = new Float64Array(2 * sums.length);
+  let [lower, upper] = [0, 0];
+  for (let at = 0; at < both.length; at++) {
+    const [minus, plus] = [(sums[lower] ?? Infinity) - size, (sums[upper] as number) + size];
+    both[at] = minus <= plus ? minus : plus;
+    if (minus <= plus) lower++;
+    else upper++;
+  }
+  return both;
 }
 
 function countSampled(values: readonly number[], holds: (sum: number) => boolean): number {

@@ -1,7 +1,8 @@
 import type { RowPredictions } from '@peftjs/core';
 import { createRng } from '@peftjs/core/method';
-import { sampleVariance } from 'simple-statistics';
+import { mean, quantileSorted, sampleStandardDeviation, sampleVariance } from 'simple-statistics';
 import { primaryMetric, type DoneTrial } from '../../results/schema.js';
+import { bootstrapInterval, resamplesOf, type Estimate, type Interval } from './estimates.js';
 import { weightedMetric } from './row-metrics.js';
 
 /** Resamples of the rows of a task: the same ones for every trial that was judged on these rows. */
@@ -52,6 +53,39 @@ export function differencesOf(a: readonly DoneTrial[], b: readonly DoneTrial[]):
 export function pairedStandardError(a: readonly DoneTrial[], b: readonly DoneTrial[]): number {
   const { seeds, rows } = variancesOf(differencesOf(a, b));
   return seeds === null && rows === null ? NaN : Math.sqrt((seeds ?? 0) + (rows ?? 0));
+}
+
+/**
+ * The mean of the means of samples, of one or of several tasks, each counting alike. The 95 % interval is of other seeds and, of tasks
+ * whose rows are known, of other rows: a percentile bootstrap that draws both anew, independently (Owen, Annals of Applied Statistics 2007).
+ */
+export function estimateOf(samples: readonly Sample[]): Estimate {
+  const [{ values }] = samples as readonly [Sample, ...Sample[]];
+  const isSpread = samples.every((sample) => sample.values.length > 1);
+  const isOne = samples.length === 1;
+  return {
+    mean: mean(samples.map((sample) => mean([...sample.values]))),
+    sd: isOne && isSpread ? sampleStandardDeviation([...values]) : null,
+    interval: isSpread ? intervalOf(samples) : null,
+  };
+}
+
+function intervalOf(samples: readonly Sample[]): Interval {
+  if (samples.every(({ onRows }) => onRows === null)) return bootstrapInterval(samples.map(({ values }) => values));
+  const means = new Float64Array(ROW_RESAMPLES);
+  for (const [task, { values, onRows }] of samples.entries()) {
+    const drawn = resamplesOf(values.length, task);
+    for (let resample = 0; resample < ROW_RESAMPLES; resample++) {
+      let sum = 0;
+      for (let draw = 0; draw < values.length; draw++) {
+        const seed = drawn[resample * values.length + draw] as number;
+        sum += (onRows ? onRows[seed]?.[resample] : values[seed]) as number;
+      }
+      means[resample] = (means[resample] as number) + sum / values.length / samples.length;
+    }
+  }
+  const sorted = Array.from(means.sort());
+  return { low: quantileSorted(sorted, 0.025), high: quantileSorted(sorted, 0.975) };
 }
 
 /** What the mean of a sample would vary by, had there been other seeds, and other rows; null where that is not known. */

@@ -1,7 +1,8 @@
 import { mean } from 'simple-statistics';
 import type { DoneTrial } from '../../results/schema.js';
 import { grouped, type Comparison, type PairedDifference } from './comparisons.js';
-import { estimateOverTasks, type Estimate } from './estimates.js';
+import type { Estimate } from './estimates.js';
+import { estimateOf, type Sample } from './resampling.js';
 
 /**
  * The paired difference of the primary metric to the reference: this arm minus the reference, seed by seed. Where less of
@@ -10,7 +11,7 @@ import { estimateOverTasks, type Estimate } from './estimates.js';
 export interface Difference extends PairedDifference {
   /** Label of the reference. */
   readonly to: string;
-  /** `p` by Holm's method over the tasks. */
+  /** `p` by Holm's method over the pairs of this task and budget. */
   readonly pHolm: number;
 }
 
@@ -36,6 +37,8 @@ export interface SummaryRow {
   readonly values: readonly number[];
   readonly score: Estimate;
   readonly difference: Difference | null;
+  /** Rows of the task that the intervals are resampled from beside the seeds; 0 where the result files do not hold them. */
+  readonly resampledRows: number;
   /** Place among the rows of the same task and budget; null where `unranked` says why. */
   readonly rank: number | null;
   readonly unranked: string | null;
@@ -83,54 +86,68 @@ export interface OverallRow {
   readonly stored: number;
 }
 
+interface OverTasksOptions {
+  readonly comparisons: readonly Comparison[];
+  readonly reference: string;
+  /** What a row's estimate is made of. */
+  readonly scores: (row: SummaryRow) => Sample;
+}
+
 type Unplaced = OverallRow & { readonly isRanked: boolean };
 
 /** Means over tasks of the arms that were trained on all of them, in the rows' order of budgets, best first. */
 export function overTasks(
   rows: readonly SummaryRow[],
-  comparisons: readonly Comparison[],
-  reference: string,
+  { comparisons, reference, scores }: OverTasksOptions,
 ): OverallRow[] {
   return grouped(rows, ({ model }) => model).flatMap((ofModel) => {
     const tasks = new Set(ofModel.map(({ task }) => task)).size;
     const directions = new Set(ofModel.map(({ lowerIsBetter }) => lowerIsBetter)).size;
     if (tasks < 2 || directions > 1) return [];
+    // A row without a budget has a difference for each budget of a reference that has some.
+    const isOpen = ofModel.some((row) => row.label === reference && row.budget.requested === null);
     const unplaced = grouped(ofModel, ({ label, budget }) => [label, budget.spec])
       .filter((byTask) => byTask.length === tasks)
-      .map((byTask) => overallRow(byTask, comparisons, reference));
+      .map((byTask) => overallRow(byTask, { comparisons, reference, scores, isOpen }));
     return unplaced.map((row) => placed(row, unplaced)).sort(inReadingOrder);
   });
 }
 
 function overallRow(
   byTask: readonly [SummaryRow, ...SummaryRow[]],
-  comparisons: readonly Comparison[],
-  reference: string,
+  { comparisons, reference, scores, isOpen }: OverTasksOptions & { readonly isOpen: boolean },
 ): Unplaced {
   const [{ model, lowerIsBetter, label, budget }] = byTask;
+  const isComparable = isOpen || budget.requested !== null;
   return {
     ...{ model, lowerIsBetter, label },
     tasks: byTask.map(({ task }) => task),
     metrics: [...new Set(byTask.map(({ metric }) => metric))],
     budget: { ...budget, met: byTask.every((row) => row.budget.met) },
     baseline: byTask.every(({ baseline }) => baseline),
-    score: estimateOverTasks(byTask.map(({ values }) => values)),
-    difference: differenceTo(reference, byTask[0], comparisons),
+    score: estimateOf(byTask.map(scores)),
+    difference: isComparable ? differenceTo(reference, byTask[0], null, comparisons) : null,
     rank: null,
     isRanked: byTask.every(({ rank }) => rank !== null),
     stored: mean(byTask.map(({ parameters }) => parameters.stored)),
   };
 }
 
-function differenceTo(
+/**
+ * A row's difference to the reference, on its task or (null) over the tasks. One between two arms without a budget is compared at every
+ * budget, and has the largest adjusted p of those.
+ */
+export function differenceTo(
   reference: string,
-  { model, budget, label }: SummaryRow,
+  { model, budget, label }: Pick<SummaryRow, 'model' | 'budget' | 'label'>,
+  task: string | null,
   comparisons: readonly Comparison[],
 ): Difference | null {
-  const ofBudget = comparisons.filter(
-    (each) => each.task === null && each.model === model && each.budget === budget.spec,
-  );
-  const found = ofBudget.find(({ a, b }) => (a === label && b === reference) || (a === reference && b === label));
+  const [found] = comparisons
+    .filter((each) => each.task === task && each.model === model)
+    .filter((each) => budget.requested === null || each.budget === budget.spec)
+    .filter(({ a, b }) => (a === label && b === reference) || (a === reference && b === label))
+    .sort((a, b) => b.pHolm - a.pHolm);
   if (!found) return null;
   const { mean: difference, sd, interval, pairs, p, pHolm } = found.a === label ? found : reversed(found);
   return { to: reference, pairs, mean: difference, sd, interval, p, pHolm };
@@ -138,12 +155,13 @@ function differenceTo(
 
 /** The same comparison seen from the other side. */
 export function reversed(comparison: Comparison): Comparison {
-  const { a, b, mean: difference, interval } = comparison;
+  const { a, b, mean: difference, interval, equivalence } = comparison;
   return {
     ...comparison,
     a: b,
     b: a,
     mean: 0 - difference,
+    equivalence: equivalence && { ...equivalence, aNoWorse: equivalence.bNoWorse, bNoWorse: equivalence.aNoWorse },
     interval: interval && { low: 0 - interval.high, high: 0 - interval.low },
   };
 }

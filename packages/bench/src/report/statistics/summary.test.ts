@@ -148,16 +148,16 @@ describe('summarise', () => {
     expect(overall.find(({ label }) => label === 'twin')?.difference).toMatchObject({ ...nothing, pairs: 12 });
   });
 
-  it('finds a planted difference; Holm is over the tasks of a pair, and over the pairs where tasks are joined', () => {
+  it('finds a planted difference; Holm is over the pairs of a budget, on each task and over the tasks', () => {
     const trials = syntheticResults({ methods: ['lora', 'adalora', 'sora'], seeds: 6 }).map((trial) =>
       trial.arm === 'sora' ? { ...trial, metrics: { accuracy: primaryMetric(trial) + 0.2 } } : trial,
     );
     const { comparisons, rows, overall } = summarise(trials, { reference });
     const found = comparisons.filter(({ a, b }) => a === 'lora' && b === 'sora');
     expect(found.map(({ p }) => p)).toEqual([2 / 2 ** 6, 2 / 2 ** 6, 2 / 2 ** 12]);
-    expect(found.map(({ pHolm }) => pHolm)).toEqual([4 / 2 ** 6, 4 / 2 ** 6, 6 / 2 ** 12]);
+    expect(found.map(({ pHolm }) => pHolm)).toEqual([6 / 2 ** 6, 6 / 2 ** 6, 6 / 2 ** 12]);
     const { difference } = rowOf(rows, 'sora');
-    expect(difference).toMatchObject({ p: 2 / 2 ** 6, pHolm: 4 / 2 ** 6 });
+    expect(difference).toMatchObject({ p: 2 / 2 ** 6, pHolm: 6 / 2 ** 6 });
     expect(difference?.mean).toBeCloseTo(-(found[0]?.mean ?? 0), 12);
     expect(difference?.interval?.low).toBeCloseTo(-(found[0]?.interval?.high ?? 0), 12);
     expect(overall.find(({ label }) => label === 'sora')).toMatchObject({
@@ -178,17 +178,36 @@ describe('summarise', () => {
     expect(summarise(mixed, { reference }).notes.join(' ')).toContain('no mean over tasks');
   });
 
-  it('compares every pair of a budget, whatever the order of the files', () => {
+  it('compares every pair of a budget, and the arms without one at each, whatever the order of the files', () => {
     const trials = syntheticResults({ ranks: [2, 4], seeds: 3 });
     const { comparisons } = summarise(trials, { reference });
-    expect(comparisons).toHaveLength(2 * 3 * 3); // budgets x pairs x (tasks and over them)
+    expect(comparisons).toHaveLength(2 * 6 * 3); // budgets x pairs x (tasks and over them)
+    expect(comparisons.filter(({ a, b }) => a === 'head' && b === 'lora').map(({ budget }) => budget)).toEqual(
+      ['r=2', 'r=2', 'r=4', 'r=4', 'r=2', 'r=4'], // on tasks, then over them
+    );
     expect(summarise([...trials].reverse(), { reference }).comparisons).toEqual(comparisons);
   });
 
-  it('says what six seeds and two tasks cannot show', () => {
+  it('tells an arm that chooses its size from the one at a budget', () => {
+    const auto = results
+      .filter(({ arm }) => arm === 'sora')
+      .map((trial) => ({
+        ...trial,
+        id: `auto-${trial.id}`,
+        budget: { ...trial.budget, requested: null, spec: 'auto' },
+      }));
+    const { comparisons } = summarise([...results, ...auto], { reference });
+    expect(comparisons).toHaveLength(10);
+    expect(comparisons.find(({ a, b }) => a === 'sora' && b === 'sora (auto)')).toMatchObject({
+      mean: 0,
+      budget: 'r=4',
+    });
+  });
+
+  it('says what six seeds cannot show on a single task', () => {
     const notes = summarise(syntheticResults({ seeds: 6 }), { reference }).notes.join(' ');
-    expect(notes).toContain('0.0625 where Holm');
-    expect(notes).toContain('takes 7 seeds');
+    expect(notes).toContain('is 0.03125, and 0.1875 over 6 pairs');
+    expect(notes).toContain('takes 8 seeds');
   });
 
   it('is the same for the same results, and valid JSON', () => {

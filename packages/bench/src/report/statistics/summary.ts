@@ -1,24 +1,24 @@
 import { mean } from 'simple-statistics';
 import { canonical } from '../../results/json.js';
 import { primaryMetric, type TrialResult } from '../../results/schema.js';
-import {
-  armsOf,
-  comparable,
-  compareArms,
-  differencesBySeed,
-  grouped,
-  pairedDifference,
-  type Arm,
-  type Comparison,
-} from './comparisons.js';
-import { estimate, holm, PAIRS_FOR_SIGNIFICANCE, RESAMPLES } from './estimates.js';
-import { meritOf, overTasks, type Difference, type Failure, type OverallRow, type SummaryRow } from './rows.js';
+import { testClaims, type Claim, type ClaimOutcome } from './claims.js';
+import { armsOf, comparable, compareArms, grouped, type Arm, type Comparison } from './comparisons.js';
+import { LEVEL } from './equivalence.js';
+import { RESAMPLES, seedsToReach } from './estimates.js';
+import { estimateOf, ROW_RESAMPLES, scoresOf, type Sample } from './resampling.js';
+import { differenceTo, meritOf, overTasks, type Failure, type OverallRow, type SummaryRow } from './rows.js';
 import { stabilityOf, type StabilityRow } from './stability.js';
 import type { RunComparison } from './two-runs.js';
 
 /** What DIR/summary.json holds. */
 export interface Summary {
   readonly reference: string;
+  /** Within which difference in the primary metric two arms count as equivalent, stated before the run; null where none was. */
+  readonly margin: number | null;
+  /** What the study stated before the run, and whether the results show it. */
+  readonly claims: readonly ClaimOutcome[];
+  /** What the intervals are of: other seeds, or other seeds and other rows; `mixed` where only some files hold their rows. */
+  readonly resampled: 'seeds' | 'seeds and rows' | 'mixed';
   /** By model, task and budget; best first. */
   readonly rows: readonly SummaryRow[];
   /** The same over all tasks, each counting alike; none of a single task. */
@@ -36,30 +36,46 @@ export interface Summary {
 
 type Unplaced = Omit<SummaryRow, 'rank' | 'unranked'>;
 
-/** Statistics per arm, budget and task; `reference` is the arm that the others are compared with. */
-export function summarise(results: readonly TrialResult[], { reference }: { reference: string }): Summary {
+/** What a study says before it is run, which its results do not hold. */
+export interface Stated {
+  /** The arm that the others are compared with. */
+  readonly reference: string;
+  /** Default null. */
+  readonly margin?: number | null;
+  readonly claims?: readonly Claim[];
+}
+
+/** Statistics per arm, budget and task, over the tasks, and of every pair. */
+export function summarise(results: readonly TrialResult[], { reference, margin = null, claims = [] }: Stated): Summary {
   const arms = armsOf(results);
-  const unplaced = withHolm(arms.map((arm) => rowOf(arm, referenceOf(arm, arms, reference))));
+  const scores = new Map(arms.map(({ trials }) => [trials[0].id, scoresOf(trials)]));
+  const scoresIn = (id: string | undefined): Sample => scores.get(id ?? '') as Sample;
+  const comparisons = compareArms(arms, margin);
+  const unplaced = arms.map((arm): Unplaced => {
+    const row = rowOf(arm, scoresIn(arm.trials[0].id));
+    const to = referenceOf(arm, arms, reference);
+    return { ...row, difference: to ? differenceTo(to.label, row, row.task, comparisons) : null };
+  });
   const rows = unplaced.map((row) => placed(row, unplaced)).sort(inReadingOrder);
-  const comparisons = compareArms(arms);
-  const overall = overTasks(rows, comparisons, reference);
+  const overall = overTasks(rows, { comparisons, reference, scores: ({ trials: [first] }) => scoresIn(first) });
   const failed = results.flatMap((result): Failure[] =>
     result.status === 'done' ? [] : [{ ...pick(result), budget: result.budget.spec, message: result.error.message }],
   );
-  return {
-    reference,
-    rows,
-    overall,
-    comparisons,
-    stability: stabilityOf(arms),
-    failed,
-    notes: notesOn({ reference, rows, overall, comparisons, failed }),
+  const noted: Noted = {
+    ...{ reference, margin, claims: testClaims(claims, arms, margin), resampled: resampledIn(rows) },
+    ...{ rows, overall, comparisons, failed },
   };
+  return { ...noted, stability: stabilityOf(arms), notes: notesOn(noted) };
 }
 
-function rowOf(arm: Arm, reference: Arm | undefined): Unplaced {
+function resampledIn(rows: readonly SummaryRow[]): Summary['resampled'] {
+  const known = rows.filter(({ resampledRows }) => resampledRows > 0).length;
+  if (known === 0) return 'seeds';
+  return known === rows.length ? 'seeds and rows' : 'mixed';
+}
+
+function rowOf(arm: Arm, scores: Sample): Unplaced {
   const [first] = arm.trials;
-  const values = arm.trials.map(primaryMetric);
   return {
     model: first.model,
     task: first.task,
@@ -78,9 +94,10 @@ function rowOf(arm: Arm, reference: Arm | undefined): Unplaced {
     baseline: arm.trials.every(({ parameters, stages }) => parameters.stored === 0 && !stages),
     trials: arm.trials.map(({ id }) => id),
     seeds: arm.trials.map(({ seed }) => seed),
-    values,
-    score: estimate(values),
-    difference: reference ? differenceOf(arm, reference) : null,
+    values: arm.trials.map(primaryMetric),
+    score: estimateOf([scores]),
+    difference: null,
+    resampledRows: scores.rows,
     parameters: meansOf(arm.trials.map(({ parameters }) => parameters)),
     learningRate: first.learningRate,
     time: meansOf(arm.trials.map(({ time }) => time)),
@@ -100,29 +117,6 @@ function referenceOf(arm: Arm, arms: readonly Arm[], reference: string): Arm | u
   );
   const protocol = canonical(trial.protocol);
   return candidates.find(({ trials }) => canonical(trials[0].protocol) === protocol) ?? candidates[0];
-}
-
-function differenceOf(arm: Arm, reference: Arm): Difference | null {
-  const differences = differencesBySeed(arm, reference);
-  if (differences.length === 0) return null;
-  const paired = pairedDifference(differences);
-  return { to: reference.label, ...paired, pHolm: paired.p };
-}
-
-/** Holm over the tasks, for each arm, budget and reference. */
-function withHolm(rows: readonly Unplaced[]): Unplaced[] {
-  const families = grouped(rows, ({ model, label, budget, difference }) => [
-    model,
-    label,
-    budget.spec,
-    difference?.to ?? null,
-  ]);
-  return families.flatMap((members) => {
-    const ps = holm(members.flatMap(({ difference }) => difference?.p ?? []));
-    return members.map((row, index) =>
-      row.difference ? { ...row, difference: { ...row.difference, pHolm: ps[index] as number } } : row,
-    );
-  });
 }
 
 function placed(row: Unplaced, rows: readonly Unplaced[]): SummaryRow {
@@ -174,68 +168,74 @@ function pick({ id, arm, method, task, seed }: TrialResult): Pick<Failure, 'id' 
 }
 
 /** What notes are about. */
-type Noted = Omit<Summary, 'notes' | 'stability'>;
+type Noted = Omit<Summary, 'notes' | 'stability' | 'against'>;
 
 /** What a reader must bear in mind about a summary, one sentence each. */
 function notesOn(summary: Noted): string[] {
   const { rows, failed } = summary;
   return [
-    ...seedNotes(rows),
+    ...seedNotes(summary),
     ...comparisonNotes(summary),
+    ...equivalenceNotes(summary),
     ...overallNotes(summary),
     ...budgetNotes(rows),
     ...failureNotes(failed),
   ];
 }
 
-function seedNotes(rows: readonly SummaryRow[]): string[] {
+function seedNotes({ rows, resampled }: Noted): string[] {
   const fewest = Math.min(...rows.map(({ seeds }) => seeds.length));
   if (rows.length === 0) return ['No trial has finished.'];
   if (fewest === 1) return ['Some rows rest on one seed: they have no spread and no interval.'];
-  if (fewest > 3)
-    return [`Intervals are 95 % percentile bootstrap intervals of the mean over seeds (${RESAMPLES} resamples).`];
-  return [
-    `Intervals are 95 % percentile bootstrap intervals of the mean over seeds (${RESAMPLES} resamples); with ${fewest} seeds they are little more than the range seen.`,
-  ];
+  const of = {
+    seeds: `the mean over seeds (${RESAMPLES} resamples); what other rows would give they do not say`,
+    'seeds and rows': `the mean: seeds and judged rows are drawn anew, the same rows for all arms of a task (${ROW_RESAMPLES} resamples)`,
+    mixed: `the mean over seeds and, of tasks whose result files hold their rows, over rows`,
+  };
+  const few = fewest > 3 ? '' : ` With ${fewest} seeds they are little more than the range seen.`;
+  return [`Intervals are 95 % percentile bootstrap intervals of ${of[resampled]}.${few}`];
 }
 
 function comparisonNotes({ rows, comparisons, reference }: Noted): string[] {
   const isRival = ({ arm, baseline }: SummaryRow): boolean => !baseline && arm !== reference;
   const isAlone = rows.some(isRival) && rows.every(({ difference }) => difference === null);
   const alone = isAlone ? [`No row can be compared with '${reference}' seed by seed.`] : [];
-  const onTasks = [
-    ...rows.flatMap(({ difference }) => difference ?? []),
-    ...comparisons.filter(({ task }) => task !== null),
-  ];
-  if (onTasks.length === 0) return alone;
-  const tasks = new Set(rows.map(({ task }) => task)).size;
+  const ofTasks = comparisons.filter(({ task }) => task !== null);
+  if (ofTasks.length === 0) return alone;
+  const family = Math.max(...onTasks(comparisons).map((contest) => contest.length));
   return [
     ...alone,
-    `Differences are paired by seed; p is the exact two-sided sign-flip permutation p. ${familyNote(tasks)}`,
-    ...reachNotes(Math.min(...onTasks.map(({ pairs }) => pairs)), tasks),
+    'Differences are paired by seed; p is the exact two-sided sign-flip permutation p. ' +
+      `The adjusted p is Holm's over the ${count(family, 'pair')} of arms at a budget on a task; the numbers of tasks and of budgets are not corrected for.`,
+    ...reachNotes(Math.min(...ofTasks.map(({ pairs }) => pairs)), family),
   ];
 }
 
-function familyNote(tasks: number): string {
-  const open = 'the numbers of arms and of budgets are not corrected for';
-  return tasks > 1
-    ? `The adjusted p is Holm's over the ${tasks} tasks, for each pair of arms at a budget; ${open}.`
-    : `There is one task, so Holm's correction over tasks changes nothing; ${open}.`;
+/** The families of comparisons that are of one task. */
+function onTasks(comparisons: readonly Comparison[]): Comparison[][] {
+  const single = comparisons.filter(({ task }) => task !== null);
+  return grouped(single, ({ model, budget, task }) => [model, budget, task]);
 }
 
 /** What the number of seeds cannot show. */
-function reachNotes(pairs: number, tasks: number): string[] {
-  const least = 2 / 2 ** pairs;
-  if (pairs < PAIRS_FOR_SIGNIFICANCE) {
+function reachNotes(seeds: number, family: number): string[] {
+  const least = 2 / 2 ** seeds;
+  if (seeds < seedsToReach(1)) {
     return [
-      `With ${count(pairs, 'paired seed')} the smallest possible p is ${least}: p < 0.05 cannot be reached with fewer than ${PAIRS_FOR_SIGNIFICANCE} seeds.`,
+      `With ${count(seeds, 'paired seed')} the smallest possible p is ${least}: p < 0.05 cannot be reached with fewer than ${seedsToReach(1)} seeds.`,
     ];
   }
-  const adjusted = tasks * least;
-  if (adjusted < 0.05) return [];
-  const needed = Math.ceil(Math.log2((2 * tasks) / 0.05));
+  if (family * least < LEVEL) return [];
   return [
-    `With ${pairs} paired seeds and ${tasks} tasks the smallest possible p on a task is ${least}, and ${adjusted} where Holm's correction counts in full: it takes ${needed} seeds for that to be below 0.05.`,
+    `On a single task ${seeds} paired seeds cannot pass Holm's correction: the smallest possible p is ${least}, and ${Math.min(1, family * least)} over ${count(family, 'pair')}. It takes ${seedsToReach(family)} seeds, or a claim over tasks.`,
+  ];
+}
+
+function equivalenceNotes({ margin, comparisons, resampled }: Noted): string[] {
+  if (margin === null || comparisons.every(({ equivalence }) => equivalence === null)) return [];
+  const rows = resampled === 'seeds' ? '' : ', with the variance of the rows added to that of the seeds';
+  return [
+    `Equivalence within ${margin}, the margin stated before the run, is tested by two one-sided t tests at 5 % on differences paired by seed${rows}; its adjusted p is Holm's over the pairs of a budget. A difference that is not found is no equivalence.`,
   ];
 }
 

@@ -1,0 +1,78 @@
+import { comparable, pairedDifferenceOverTasks, type Arm, type PairedDifference } from './comparisons.js';
+import { LEVEL, meanWithError, testEquivalence, type NonInferiority } from './equivalence.js';
+import { holm } from './estimates.js';
+import { differencesOf, type Sample } from './resampling.js';
+
+/** What a study states before it is run: `arm` is not worse than `noWorseThan` by the margin or more. */
+export interface Claim {
+  readonly arm: string;
+  /** As typed; null for an arm without a budget. */
+  readonly budget: string | null;
+  readonly noWorseThan: string;
+  readonly itsBudget: string | null;
+  /** In the primary metric; left out, that of the study. */
+  readonly margin?: number;
+}
+
+/** What the results say of a claim, over all tasks that any arm was trained on, each counting alike. */
+export interface ClaimOutcome extends Omit<Claim, 'margin'> {
+  readonly margin: number | null;
+  readonly tasks: readonly string[];
+  readonly lowerIsBetter: boolean;
+  /** The primary metric of `arm` minus that of `noWorseThan`; null where `untested` says why. */
+  readonly difference: PairedDifference | null;
+  /** The one-sided test, adjusted over the claims of the study. */
+  readonly test: NonInferiority | null;
+  /** Whether the claim is shown: its adjusted p is at most 5 %. Where it is not, it is not refuted either. */
+  readonly shown: boolean;
+  readonly untested: string | null;
+}
+
+/** Tests what was stated before the run. A claim that cannot be tested counts in Holm's family as one that failed. */
+export function testClaims(claims: readonly Claim[], arms: readonly Arm[], margin: number | null): ClaimOutcome[] {
+  const outcomes = claims.map((claim) => outcomeOf({ ...claim, margin: claim.margin ?? margin }, arms));
+  const adjusted = holm(outcomes.map(({ test }) => test?.p ?? 1));
+  return outcomes.map((outcome, index) => {
+    const pHolm = adjusted[index] as number;
+    return outcome.test ? { ...outcome, test: { ...outcome.test, pHolm }, shown: pHolm <= LEVEL } : outcome;
+  });
+}
+
+function outcomeOf(
+  claim: Omit<Claim, 'margin'> & { readonly margin: number | null },
+  arms: readonly Arm[],
+): ClaimOutcome {
+  const tasks = [...new Set(arms.map(({ trials: [{ task }] }) => task))].sort();
+  const directions = new Set(arms.map(({ trials: [{ selection }] }) => selection.lowerIsBetter ?? false));
+  const lowerIsBetter = directions.has(true);
+  const outcome = { ...claim, tasks, lowerIsBetter };
+  const refused = (untested: string): ClaimOutcome => ({
+    ...outcome,
+    ...{ difference: null, test: null, shown: false, untested },
+  });
+  if (claim.margin === null) return refused('no margin was stated');
+  if (directions.size > 1) return refused('of some metrics more is better, of others less');
+  const byTask: Sample[] = [];
+  for (const task of tasks) {
+    const [ours, theirs] = [
+      newest(arms, task, claim.arm, claim.budget),
+      newest(arms, task, claim.noWorseThan, claim.itsBudget),
+    ];
+    if (!ours || !theirs) return refused(`${ours ? claim.noWorseThan : claim.arm} has no result on ${task}`);
+    if (!comparable(ours.trials[0], theirs.trials[0])) return refused(`the circumstances on ${task} are not the same`);
+    byTask.push(differencesOf(ours.trials, theirs.trials));
+  }
+  const mean = meanWithError(byTask);
+  if (!mean) return refused('it takes two seeds that both arms have');
+  const { aNoWorse: p } = testEquivalence(mean, claim.margin, lowerIsBetter);
+  const difference = pairedDifferenceOverTasks(byTask);
+  return { ...outcome, difference, test: { p, pHolm: p }, shown: false, untested: null };
+}
+
+/** The arm of a name at a budget on a task; of several configurations the newest. */
+function newest(arms: readonly Arm[], onTask: string, name: string, budget: string | null): Arm | undefined {
+  return arms.findLast(({ trials: [{ task, arm, budget: of }] }) => {
+    const isAtBudget = budget === null ? of.requested === null : of.spec === budget;
+    return task === onTask && arm === name && isAtBudget;
+  });
+}
