@@ -191,8 +191,10 @@ async function reportOn(folder: string, { reference, against }: ReportOptions = 
   const pooled = await existingResults(folder);
   const { results } = pooled;
   const other = against === undefined ? undefined : (await existingResults(against)).results;
+  const stated = await runFileIn(folder);
   const summary = summarise(results, {
-    reference: reference ?? (await runFileIn(folder))?.reference ?? firstBudgeted(results),
+    ...stated,
+    reference: reference ?? stated?.reference ?? firstBudgeted(results),
   });
   const whole = {
     ...summary,

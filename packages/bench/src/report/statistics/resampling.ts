@@ -1,4 +1,3 @@
-import type { RowPredictions } from '@peftjs/core';
 import { createRng } from '@peftjs/core/method';
 import { mean, quantileSorted, sampleStandardDeviation, sampleVariance } from 'simple-statistics';
 import { primaryMetric, type DoneTrial } from '../../results/schema.js';
@@ -132,7 +131,7 @@ function judgedRows(trial: DoneTrial): JudgedRows | undefined {
   return found;
 }
 
-function resampled(trial: DoneTrial & { readonly rows?: RowPredictions }): JudgedRows | undefined {
+function resampled(trial: DoneTrial): JudgedRows | undefined {
   const { task, selection, rows } = trial;
   const metric = rows && weightedMetric(selection.metric, rows);
   if (!metric) return undefined;

@@ -1,0 +1,57 @@
+import { expect, it } from 'vitest';
+import { syntheticResults } from '../../../test/synthetic-results.js';
+import { primaryMetric, type DoneTrial } from '../../results/schema.js';
+import { testClaims, type Claim } from './claims.js';
+import { armsOf } from './comparisons.js';
+
+const results = syntheticResults({ methods: ['head', 'lora', 'sora'], seeds: 4 });
+
+/** SoRA that is `by` better than LoRA in every seed, give or take a little. */
+const soraBetterBy = (by: number): DoneTrial[] =>
+  results.map((trial) => {
+    const twin = results.find(
+      ({ arm, task, seed }) => arm === 'lora' && task === trial.task && seed === trial.seed,
+    ) as DoneTrial;
+    if (trial.arm !== 'sora') return trial;
+    const accuracy = primaryMetric(twin) + by + 0.0005 * (trial.seed % 2);
+    return { ...trial, metrics: { ...trial.metrics, accuracy } };
+  });
+
+const claim: Claim = { arm: 'sora', budget: 'r=4', noWorseThan: 'lora', itsBudget: 'r=4' };
+
+it.each([
+  ['is shown where the arm is worse by less than the margin', -0.005, true],
+  ['is not where it is worse by more', -0.02, false],
+])('a claim %s', (_, by, shown) => {
+  const [outcome] = testClaims([claim], armsOf(soraBetterBy(by)), 0.01);
+  expect(outcome).toMatchObject({
+    shown,
+    margin: 0.01,
+    untested: null,
+    tasks: ['uci-sentiment', 'wordnet-supersense'],
+  });
+  expect(outcome?.difference?.mean).toBeCloseTo(by + 0.00025, 10);
+});
+
+it('a margin of its own counts before that of the study, and Holm over all claims', () => {
+  const claims = [{ ...claim, margin: 0.03 }, claim, { ...claim, arm: 'gone' }];
+  const [wide, narrow, gone] = testClaims(claims, armsOf(soraBetterBy(-0.02)), 0.01);
+  expect([wide?.shown, narrow?.shown, gone?.shown]).toEqual([true, false, false]);
+  expect(wide?.test?.pHolm).toBeCloseTo(3 * (wide?.test?.p ?? 0), 12);
+});
+
+it('an arm without a budget is found without one', () => {
+  const [outcome] = testClaims([{ ...claim, noWorseThan: 'head', itsBudget: null }], armsOf(results), 0.01);
+  expect(outcome).toMatchObject({ shown: true, untested: null });
+});
+
+it('a claim that cannot be tested says why', () => {
+  const arms = armsOf(results);
+  const why = (of: Partial<Claim>, margin: number | null = 0.01): string | null | undefined =>
+    testClaims([{ ...claim, ...of }], arms, margin)[0]?.untested;
+  expect(why({}, null)).toContain('no margin');
+  expect(why({ itsBudget: 'r=8' })).toBe('lora has no result on uci-sentiment');
+  expect(testClaims([claim], armsOf(results.filter(({ seed }) => seed === 1)), 0.01)[0]?.untested).toContain(
+    'two seeds',
+  );
+});
