@@ -95,16 +95,18 @@ function ofConfusion(predicted: readonly RowValue[], actual: readonly RowValue[]
   const names = [...new Set([...predicted, ...actual])];
   const classes = names.length;
   const numbers = new Map(names.map((name, index) => [name, index] as const));
-  const cells = Int32Array.from(
-    actual,
+  const cells = actual.map(
     (value, row) => classes * (numbers.get(value) ?? 0) + (numbers.get(predicted[row] as RowValue) ?? 0),
+  );
+  const rowsIn = [...new Set(cells)].map(
+    (cell) => [cell, Int32Array.from([...cells.keys()].filter((row) => cells[row] === cell))] as const,
   );
   const counts = new Float64Array(classes ** 2);
   return (weights) => {
-    counts.fill(0);
-    for (let row = 0; row < cells.length; row++) {
-      const cell = cells[row] as number;
-      counts[cell] = (counts[cell] as number) + (weights[row] as number);
+    for (const [cell, rows] of rowsIn) {
+      let sum = 0;
+      for (let index = 0; index < rows.length; index++) sum += weights[rows[index] as number] as number;
+      counts[cell] = sum;
     }
     return of(counts, classes);
   };
@@ -152,20 +154,25 @@ const weightedMoments: Valued = (values) => {
 
 /** Ranks among the rows that are taken, equal values sharing their average rank; those of rows that are not taken mean nothing. */
 const weightedRanks: Valued = (values) => {
-  const order = Int32Array.from(values.keys()).sort((a, b) => (values[a] as number) - (values[b] as number));
+  const distinct = [...new Set(values)].sort((a, b) => a - b);
+  const places = new Map(distinct.map((value, place) => [value, place] as const));
+  const placeOf = Int32Array.from(values, (value) => places.get(value) as number);
   const ranks = new Float64Array(values.length);
+  const ofPlace = new Float64Array(distinct.length);
   return (weights) => {
+    ofPlace.fill(0);
+    for (let row = 0; row < placeOf.length; row++) {
+      const place = placeOf[row] as number;
+      ofPlace[place] = (ofPlace[place] as number) + (weights[row] as number);
+    }
     let taken = 0;
-    for (let start = 0; start < order.length;) {
-      let [end, tied] = [start, 0];
-      const value = values[order[start] as number];
-      while (end < order.length && values[order[end] as number] === value)
-        tied += weights[order[end++] as number] as number;
+    for (let place = 0; place < ofPlace.length; place++) {
+      const tied = ofPlace[place] as number;
       // Around the mean rank, so that sums of squares lose nothing.
-      const rank = taken + (tied - values.length) / 2;
-      for (; start < end; start++) ranks[order[start] as number] = rank;
+      ofPlace[place] = taken + (tied - values.length) / 2;
       taken += tied;
     }
+    for (let row = 0; row < ranks.length; row++) ranks[row] = ofPlace[placeOf[row] as number] as number;
     return ranks;
   };
 };
@@ -175,16 +182,23 @@ function correlation(predicted: readonly number[], actual: readonly number[], va
   const [ofPredicted, ofActual] = [valued(predicted), valued(actual)];
   const rows = actual.length;
   return (weights) => {
-    const [a, b] = [ofPredicted(weights), ofActual(weights)];
-    let [sumA, sumB, squaresA, squaresB, products] = [0, 0, 0, 0, 0];
+    const a = ofPredicted(weights);
+    const b = ofActual(weights);
+    let sumA = 0;
+    let sumB = 0;
+    let squaresA = 0;
+    let squaresB = 0;
+    let products = 0;
     for (let row = 0; row < rows; row++) {
-      const weight = weights[row] as number;
-      const [x, y] = [a[row] as number, b[row] as number];
-      sumA += weight * x;
-      sumB += weight * y;
-      squaresA += weight * x * x;
-      squaresB += weight * y * y;
-      products += weight * x * y;
+      const x = a[row] as number;
+      const y = b[row] as number;
+      const weightedX = (weights[row] as number) * x;
+      const weightedY = (weights[row] as number) * y;
+      sumA += weightedX;
+      sumB += weightedY;
+      squaresA += weightedX * x;
+      squaresB += weightedY * y;
+      products += weightedX * y;
     }
     const [spreadA, spreadB] = [squaresA - sumA ** 2 / rows, squaresB - sumB ** 2 / rows];
     // What is left of a constant side is rounding.
