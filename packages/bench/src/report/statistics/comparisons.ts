@@ -7,7 +7,7 @@ import {
   type Equivalence,
   type UnadjustedEquivalence,
 } from './equivalence.js';
-import { estimate, holm, signFlipTest, type Estimate } from './estimates.js';
+import { estimate, holm, signFlipTest, signFlipTestOverTasks, type Estimate } from './estimates.js';
 import { differencesOf, estimateOf, type Sample } from './resampling.js';
 
 /** Trials that differ in nothing but their seed. */
@@ -160,8 +160,8 @@ export function pairedDifference(differences: readonly number[]): PairedDifferen
  * could as well have had the other sign.
  */
 export function pairedDifferenceOverTasks(byTask: readonly Sample[]): PairedDifference {
-  const weighted = byTask.flatMap(({ values }) => values.map((value) => value / values.length / byTask.length));
-  return { pairs: weighted.length, ...estimateOf(byTask), p: signFlipTest(weighted) };
+  const values = byTask.map((sample) => sample.values);
+  return { pairs: values.flat().length, ...estimateOf(byTask), p: signFlipTestOverTasks(values) };
 }
 
 function onTask(a: Arm, b: Arm, contest: Contest, margin: number | null): Unadjusted[] {
@@ -242,6 +242,6 @@ function byBudgetAndLabel(a: Arm, b: Arm): number {
 }
 
 /** Each pair once, the items in their order. */
-function pairsOf<Item>(items: readonly Item[]): [Item, Item][] {
+export function pairsOf<Item>(items: readonly Item[]): [Item, Item][] {
   return items.flatMap((first, index) => items.slice(index + 1).map((second): [Item, Item] => [first, second]));
 }

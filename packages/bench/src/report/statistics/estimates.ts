@@ -104,8 +104,9 @@ function countAtLeast(seen: number, values: readonly number[]): number {
   const [first, second] = [signedSums(values.slice(0, half)), signedSums(values.slice(half))];
   let found = 0;
   let reach = second.length;
-  for (const sum of first) {
-    while (reach > 0 && sum + (second[reach - 1] as number) >= seen) reach--;
+  for (let at = 0; at < first.length; at++) {
+    const missing = seen - (first[at] as number);
+    while (reach > 0 && (second[reach - 1] as number) >= missing) reach--;
     found += second.length - reach;
   }
   return found;
@@ -119,14 +120,20 @@ function signedSums(values: readonly number[]): Float64Array {
 /** Every sum minus and plus a size, ascending. */
 function merged(sums: Float64Array, size: number): Float64Array {
   const both = new Float64Array(2 * sums.length);
-  let [lower, upper] = [0, 0];
-  for (let at = 0; at < both.length; at++) {
-    const [minus, plus] = [(sums[lower] ?? Infinity) - size, (sums[upper] as number) + size];
-    both[at] = minus <= plus ? minus : plus;
-    if (minus <= plus) lower++;
-    else upper++;
+  let at = 0;
+  let upper = 0;
+  for (let lower = 0; lower < sums.length; lower++) {
+    const minus = (sums[lower] as number) - size;
+    while (upper < lower && (sums[upper] as number) + size < minus) both[at++] = (sums[upper++] as number) + size;
+    both[at++] = minus;
   }
+  while (upper < sums.length) both[at++] = (sums[upper++] as number) + size;
   return both;
+}
+
+/** The sign-flip test of the mean of tasks' means: each seed of each task could as well have had the other sign. */
+export function signFlipTestOverTasks(byTask: readonly (readonly number[])[]): number {
+  return signFlipTest(byTask.flatMap((values) => values.map((value) => value / values.length / byTask.length)));
 }
 
 function countSampled(values: readonly number[], holds: (sum: number) => boolean): number {
