@@ -185,12 +185,11 @@ const parameters = v.object({
 });
 
 /** A class by its number, a value, or a list of 0 and 1 by label, of tags, or of documents by number. */
-const rowValue = v.union([
-  finite,
-  v.pipe(v.string(), v.maxLength(MAX_NAME)),
-  v.pipe(v.array(v.union([finite, v.pipe(v.string(), v.maxLength(MAX_NAME))])), v.maxLength(MAX_PREDICTIONS.values)),
-]);
-const rowValues = v.pipe(v.array(rowValue), v.maxLength(MAX_PREDICTIONS.rows));
+const shortText = v.pipe(v.string(), v.maxLength(MAX_NAME));
+const listOf = <const S extends v.GenericSchema>(value: S, most: number) =>
+  v.pipe(v.array(value), v.maxLength(most), v.readonly());
+const rowValue = v.union([finite, shortText, listOf(v.union([finite, shortText]), MAX_PREDICTIONS.values)]);
+const rowValues = listOf(rowValue, MAX_PREDICTIONS.rows);
 
 const predictions = v.pipe(
   v.object({ predicted: rowValues, actual: rowValues }),

@@ -7,7 +7,8 @@ import { datedAfter, numericsOf, readResults, writeJson, writeResult } from '../
 import { removeCheckpoint, tuningFolder } from '../results/folder.js';
 import { MAX_MESSAGE, type DoneTrial, type TrialResult } from '../results/schema.js';
 import type { Trial, TrialContext, TunedArm } from '../study/trials.js';
-import { chooseRates, planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
+import { planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
+import { chooseRates } from './choose-rates.js';
 import { openProgress, showWarningsBy, type Progress } from './progress.js';
 import { failureOf, type TrialEvents, type TrialRunner, type WorkerFailure } from './runner.js';
 import { describeCircumstances } from './trial.js';

@@ -2,9 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError } from '@peftjs/core/method';
 import { failedTrial, syntheticTrial } from '../../test/synthetic-results.js';
 import type { TrialResult } from '../results/schema.js';
-import { composeStudy, type StudyInput } from './study.js';
-import { planTrials, type TrialContext, type TunedArm } from './trials.js';
-import { chooseRates, countTuning, planTuning, widened, type Candidates } from './tuning.js';
+import { composeStudy, type StudyInput } from '../study/study.js';
+import { planTrials, type TrialContext, type TunedArm } from '../study/trials.js';
+import { countTuning, planTuning, widened, type Candidates } from '../study/tuning.js';
+import { chooseRates } from './choose-rates.js';
 
 const study: StudyInput = {
   model: 'model',

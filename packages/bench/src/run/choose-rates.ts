@@ -1,0 +1,69 @@
+import { mean } from 'simple-statistics';
+import { pairedStandardError } from '../report/statistics/resampling.js';
+import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
+import type { TriedRate, TunedArm } from '../study/trials.js';
+import { meritOf, type Candidates } from '../study/tuning.js';
+
+/**
+ * A learning rate for every arm, by the results of what was tried. The best rate is that with the best mean score; among those within
+ * one paired standard error of it the middle one is chosen. A rate of which a trial failed is worse than any other.
+ */
+export function chooseRates(candidates: readonly Candidates[], results: readonly TrialResult[]): TunedArm[] {
+  const byId = new Map(results.map((result) => [result.id, result] as const));
+  return candidates.map(({ rates, ...arm }) => {
+    const outcomes = rates.map(({ learningRate, trials }) => ({
+      learningRate,
+      results: trials.flatMap(({ id }) => byId.get(id) ?? []),
+    }));
+    const selections = outcomes.flatMap((outcome) => outcome.results.filter(isDone)).map(({ selection }) => selection);
+    const metrics = new Set(selections.map(({ metric }) => metric));
+    const [metric = null] = metrics.size === 1 ? metrics : [];
+    const lowerIsBetter = selections[0]?.lowerIsBetter ?? false;
+    return { ...arm, metric, lowerIsBetter, ...chosenOf(outcomes, { lowerIsBetter }) };
+  });
+}
+
+/** A rate and what became of its trials. */
+interface Outcome {
+  readonly learningRate: number;
+  readonly results: readonly TrialResult[];
+}
+
+function chosenOf(
+  outcomes: readonly Outcome[],
+  direction: Pick<TunedArm, 'lowerIsBetter'>,
+): Pick<TunedArm, 'tried' | 'tied' | 'chosen'> {
+  const scored = outcomes.map((outcome) => ({ outcome, rate: triedRate(outcome) }));
+  const merit = (rate: Pick<TriedRate, 'score'>): number => meritOf(rate, direction);
+  const best = scored.reduce((winner, each) => (merit(each.rate) > merit(winner.rate) ? each : winner));
+  const tried = scored.map(({ outcome, rate }) => ({
+    ...rate,
+    standardError: rate.score === null || outcome === best.outcome ? null : standardError(outcome, best.outcome),
+  }));
+  const isTied = (rate: TriedRate): boolean => merit(best.rate) - merit(rate) <= (rate.standardError ?? 0);
+  const tied = tried.filter((rate) => rate.score !== null && isTied(rate)).map(({ learningRate }) => learningRate);
+  return { tried, tied, chosen: tied[Math.floor((tied.length - 1) / 2)] ?? null };
+}
+
+function triedRate({ learningRate, results }: Outcome): Omit<TunedArm['tried'][number], 'standardError'> {
+  const scores = results
+    .filter(isDone)
+    .map((result) => ({ task: result.task, seed: result.seed, score: primaryMetric(result) }));
+  const failed = results.find((result) => result.status === 'failed');
+  if (failed) return { learningRate, score: null, error: failed.error.message, scores };
+  return { learningRate, score: mean(scores.map(({ score }) => score)), scores };
+}
+
+/** The standard error of the mean over tasks of the paired difference of two rates; null where it cannot be told. */
+function standardError(a: Outcome, b: Outcome): number | null {
+  const tasks = [...new Set(a.results.map(({ task }) => task))];
+  const ofTask = ({ results }: Outcome, task: string): DoneTrial[] =>
+    results.filter(isDone).filter((result) => result.task === task);
+  const errors = tasks.map((task) => pairedStandardError(ofTask(a, task), ofTask(b, task)));
+  const whole = Math.sqrt(errors.reduce((sum, error) => sum + error ** 2, 0)) / tasks.length;
+  return Number.isFinite(whole) ? whole : null;
+}
+
+function isDone(result: TrialResult): result is DoneTrial {
+  return result.status === 'done';
+}
