@@ -16,7 +16,7 @@ import { lastStage, stageSummaries, stageTable } from './stages.js';
 import type { Comparison } from './statistics/comparisons.js';
 import type { Summary } from './statistics/summary.js';
 import type { RunComparison } from './statistics/two-runs.js';
-import { choiceOf, ratesOf, scoreOf, tunedRows } from './tuning.js';
+import { choiceOf, noiseNote, ratesOf, scoreOf, tunedRows } from './tuning.js';
 import { changedFacts, RUN_COLUMNS, unpairedNames } from './two-runs.js';
 
 /** The report as Markdown: the tables and what one must know to read them. */
@@ -134,7 +134,11 @@ function tuning(results: readonly TrialResult[]): string[] {
     ...rates.map((rate) => scoreOf(row, rate)),
     choiceOf(row),
   ]);
-  return ['## Learning rates tried', markdownTable(['arm', 'tasks', ...rates.map(formatSmall), 'chosen'], cells)];
+  return [
+    '## Learning rates tried',
+    markdownTable(['arm', 'tasks', ...rates.map(formatSmall), 'chosen'], cells),
+    ...noiseNote(rows),
+  ];
 }
 
 function table(panel: Panel, reference: string): string {

@@ -1,4 +1,5 @@
 import type { TrialResult } from '../results/schema.js';
+import { tuningChart } from './charts/tuning.js';
 import { formatMetric, formatSmall } from './format.js';
 import { html, name, type Markup } from './html.js';
 import { grouped } from './statistics/comparisons.js';
@@ -30,41 +31,83 @@ export function scoreOf({ tried }: TunedRow, rate: number): string {
   return found.score === null ? 'failed' : formatMetric(found.score);
 }
 
+/** Whether the best rate could not be told from others, so that the middle one was taken. */
+function isByNoise({ tied = [] }: TunedRow): boolean {
+  return tied.length > 1;
+}
+
 /** The choice, in words. */
-export function choiceOf({ chosen }: TunedRow): string {
-  return chosen === null ? 'none: every one failed' : formatSmall(chosen);
+export function choiceOf(row: TunedRow): string {
+  if (row.chosen === null) return 'none: every one failed';
+  const chosen = formatSmall(row.chosen);
+  const { length } = row.tied ?? [];
+  return isByNoise(row)
+    ? `${chosen}, the ${length === 2 ? 'lower' : 'middle'} of ${length} that noise does not tell apart`
+    : chosen;
+}
+
+/** Where noise decided, in a sentence; nothing for files from before it was told. */
+export function noiseNote(rows: readonly TunedRow[]): string[] {
+  if (rows.every(({ tied }) => tied === undefined)) return [];
+  if (!rows.some(isByNoise))
+    return ['Noise decided no choice: every best rate is better than the others by more than one standard error.'];
+  const { length } = rows.filter(isByNoise);
+  return [
+    `Noise decided ${length === rows.length ? 'every choice' : `${length} of ${rows.length} choices`}: there the best rate is no more than ` +
+      'one standard error better than others, paired over seeds and rows, and the middle one of these was taken.',
+  ];
 }
 
 /** The learning rates that were tried for each arm, and the one that was chosen; nothing where none was tuned. */
 export function tuningSection(results: readonly TrialResult[]): Markup | null {
   const rows = tunedRows(results);
   if (rows.length === 0) return null;
-  const rates = ratesOf(rows);
   return html`<section>
     <h2>Learning rates tried</h2>
     <p class="note">
-      As many for every arm, scored on the rows that select, with seeds of their own. Framed is the one that was chosen.
+      As many for every arm, scored on the rows that select, with seeds of their own. The large circle is the one that
+      was chosen, full ones may be as good as the best: their bar, one standard error of the difference to it, reaches
+      the line at its score. ${noiseNote(rows).join(' ')}
     </p>
-    <div class="card scroll">
-      <table class="matrix">
-        <thead>
-          <tr>
-            <td></td>
-            ${rates.map((rate) => html`<th scope="col">${formatSmall(rate)}</th>`)}
-            <th scope="col">chosen</th>
-          </tr>
-        </thead>
-        <tbody>
-          ${rows.map(
-            (row) =>
-              html`<tr>
-                <th scope="row">${name(row.label)}<small>${name(row.tasks.join(', '))}</small></th>
-                ${rates.map((rate) => html`<td class="${rate === row.chosen ? 'chosen' : 'tried'}">${scoreOf(row, rate)}</td>`)}
-                <td>${choiceOf(row)}</td>
-              </tr>`,
-          )}
-        </tbody>
-      </table>
+    <div class="grid small">
+      ${rows.map(
+        (row) =>
+          html`<figure>
+            <figcaption>
+              <strong>${name(row.label)}</strong><span>${name(row.tasks.join(', '))}: ${choiceOf(row)}</span>
+            </figcaption>
+            ${tuningChart(row)}
+          </figure>`,
+      )}
     </div>
+    <details>
+      <summary>Every score</summary>
+      ${scoreTable(rows)}
+    </details>
   </section>`;
+}
+
+function scoreTable(rows: readonly TunedRow[]): Markup {
+  const rates = ratesOf(rows);
+  return html`<div class="card scroll">
+    <table class="matrix">
+      <thead>
+        <tr>
+          <td></td>
+          ${rates.map((rate) => html`<th scope="col">${formatSmall(rate)}</th>`)}
+          <th scope="col">chosen</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${rows.map(
+          (row) =>
+            html`<tr>
+              <th scope="row">${name(row.label)}<small>${name(row.tasks.join(', '))}</small></th>
+              ${rates.map((rate) => html`<td class="${rate === row.chosen ? 'chosen' : 'tried'}">${scoreOf(row, rate)}</td>`)}
+              <td>${choiceOf(row)}</td>
+            </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
 }

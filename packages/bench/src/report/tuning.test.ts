@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest';
+import { syntheticTrial } from '../../test/synthetic-results.js';
+import type { DoneTrial } from '../results/schema.js';
+import { noiseNote, tunedRows, tuningSection } from './tuning.js';
+
+const tried = [
+  { learningRate: 0.001, score: 0.81, standardError: 0.02 },
+  { learningRate: 0.002, score: 0.86, standardError: 0.01 },
+  { learningRate: 0.004, score: 0.87, standardError: null },
+  { learningRate: 0.008, score: null, standardError: null, error: 'NaN' },
+];
+const told = { tried, tied: [0.004], chosen: 0.004 };
+const byNoise = { tried, tied: [0.002, 0.004], chosen: 0.002 };
+const tuned = (tuning: DoneTrial['tuning'], method = 'lora'): DoneTrial => ({
+  ...syntheticTrial({ task: 'uci-sentiment', method, rank: 4, seed: 1 }),
+  tuning,
+});
+const section = (...trials: DoneTrial[]): string => tuningSection(trials)?.text ?? '';
+
+describe('the chart of an arm', () => {
+  it('marks the chosen rate, what noise does not tell from the best one, and what failed', () => {
+    const chart = section(tuned(byNoise));
+    expect(
+      chart.match(/<circle[^>]*>/g)?.map((circle) => /r="([\d.]+)" fill="var\(--(\w+)\)"/.exec(circle)?.slice(1)),
+    ).toEqual([
+      ['3.5', 'paper'],
+      ['6', 'strong'],
+      ['3.5', 'strong'],
+    ]);
+    expect(chart.match(/stroke="var\(--bad\)"/g)).toHaveLength(1);
+    expect(chart).toContain(
+      'aria-label="lora by learning rate: 0.001 0.810, 0.002 0.860, 0.004 0.870, 0.008 failed; chosen 0.002"',
+    );
+    expect(chart).toContain('0.002, the lower of 2 that noise does not tell apart');
+  });
+
+  it('has a bar of one standard error that reaches the line where the rate may be as good', () => {
+    const chart = section(tuned(byNoise));
+    const [line] = /(?<=M52,)[\d.]+(?=H)/.exec(chart)?.map(Number) ?? [];
+    const bars = [...chart.matchAll(/M[\d.]+,([\d.]+)V([\d.]+)/g)].map(([, low, high]) => [Number(low), Number(high)]);
+    expect(bars.map(([, high = NaN]) => high <= (line ?? NaN))).toEqual([false, true]);
+  });
+
+  it('is there for an arm of which every rate failed, too', () => {
+    const failed = tried.map((rate) => ({ ...rate, score: null }));
+    expect(section(tuned({ tried: failed, tied: [], chosen: null })).match(/stroke="var\(--bad\)"/g)).toHaveLength(4);
+  });
+});
+
+describe('noiseNote', () => {
+  it('says how many choices noise decided', () => {
+    const note = (...trials: DoneTrial[]) => noiseNote(tunedRows(trials)).join();
+    expect(note(tuned(byNoise), tuned(told, 'sora'))).toMatch(/^Noise decided 1 of 2 choices/);
+    expect(note(tuned(byNoise))).toMatch(/^Noise decided every choice/);
+    expect(note(tuned(told))).toMatch(/^Noise decided no choice/);
+    expect(note(tuned({ tried, chosen: 0.004 }))).toBe('');
+  });
+});
