@@ -101,6 +101,16 @@ describe('rows of data of the user', () => {
   });
 });
 
+describe('a folder of published tasks', () => {
+  it('gives a preset its own tasks, where it has some of them', async () => {
+    for (const task of ['RTE', 'WNLI']) await cp(at('glue', 'RTE'), at('more', task), { recursive: true });
+    const tasksOf = async (name: string) =>
+      (await studyFromFlags(flagsOf(presetNamed(name), { data: at('more') }))).study.tasks;
+    expect(await tasksOf('glue')).toEqual(['rte']);
+    expect(await tasksOf('sparsity')).toEqual(['rte', 'wnli']);
+  });
+});
+
 describe('peft-bench run --help', () => {
   it('names every preset and what it is', async () => {
     const { stdout, code } = await peftBench(['run', '--help']);
