@@ -1,8 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Summary } from '@peftjs/bench';
 import { expect, it } from 'vitest';
-import { scoresOf, withScores } from './scores.js';
+import { newPage, withRegions, type Published } from './regions.js';
 import { standaloneSvg } from './standalone-svg.js';
 
 const benchmarks = fileURLToPath(new URL('../../docs/benchmarks/', import.meta.url));
@@ -14,10 +13,10 @@ it('finds what is published', () => {
   expect(published).toContain('standard');
 });
 
-it.each(published)("the page of '%s' has the scores of its run", (name) => {
+it.each(published)("the page of '%s' says what its run says", (name) => {
   const page = readFileSync(`${benchmarks}${name}.md`, 'utf8');
-  const summary = JSON.parse(readFileSync(`${benchmarks}results/${name}/summary.json`, 'utf8')) as Summary;
-  expect(page).toBe(withScores(page, scoresOf(summary)));
+  const summary = JSON.parse(readFileSync(`${benchmarks}results/${name}/summary.json`, 'utf8')) as Published;
+  expect(page).toBe(withRegions(page, summary));
   expect(page).toContain(`](results/${name}/report.html)`);
 });
 
@@ -30,6 +29,17 @@ it('makes a chart of a report a file of its own, with all the colours that it na
   expect(() => standaloneSvg(report, 'A chart that is not there')).toThrow(/got none/);
 });
 
-it('does not write scores into a page without a place for them', () => {
-  expect(() => withScores('# A page\n', '')).toThrow(/expected .* in the page/);
+it('writes verdict and scores into a new page, and nothing into a page without a place for them', () => {
+  const summary = JSON.parse(readFileSync(`${benchmarks}results/standard/summary.json`, 'utf8')) as Published;
+  const verdict = { model: 'm', task: null, budget: 'r=4', sentences: ['No reliable winner.', 'a_b is first.'] };
+  const judged = { ...summary, claims: [], verdicts: [{ ...verdict, ...NOTHING }] };
+  const page = withRegions(newPage('standard', ['pareto']), judged);
+  expect(page).toContain('**No reliable winner.** a\\_b is first.\n');
+  expect(page).toContain('| houlsby |');
+  expect(withRegions(page, judged)).toBe(page);
+  expect(() => withRegions('# A page\n', judged)).toThrow(/expected .* in the page/);
 });
+
+const NOTHING = {
+  ...{ best: null, isReliable: false, equivalent: [], open: [], worse: [], aboveBaseline: [], smallest: null },
+};

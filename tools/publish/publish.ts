@@ -2,15 +2,15 @@
  * npx tsx --conditions @peftjs/source tools/publish/publish.ts RUN NAME [--chart FILE=DESCRIPTION]..
  *
  * Publishes a run that has ended: its report, tables and packed result files go to docs/benchmarks/results/NAME, charts of the report
- * (those whose descriptions begin so) beside them, and the scores into docs/benchmarks/NAME.md, between its marks.
+ * (those whose descriptions begin so) beside them, and verdict and scores into docs/benchmarks/NAME.md, between its marks. A page that is
+ * not there yet is begun, and lacks its prose.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { PeftError } from '@peftjs/core';
-import type { Summary } from '@peftjs/bench';
-import { scoresOf, withScores } from './scores.js';
+import { newPage, withRegions, type Published } from './regions.js';
 import { standaloneSvg } from './standalone-svg.js';
 
 const COPIED = ['report.html', 'summary.json', 'summary.csv', 'results.csv', 'tuning.json'];
@@ -36,14 +36,20 @@ async function publish(from: string, page: string): Promise<void> {
   const plain = ['--sort=name', '--owner=0', '--group=0', '--numeric-owner', '--mtime=@0'];
   execFileSync('tar', ['-czf', `${into}/run.tar.gz`, ...plain, '-C', from, ...packed]);
   await writeCharts(await readFile(`${from}/report.html`, 'utf8'), into);
-  const summary = JSON.parse(await readFile(`${from}/summary.json`, 'utf8')) as Summary;
+  const summary = JSON.parse(await readFile(`${from}/summary.json`, 'utf8')) as Published;
   const path = `docs/benchmarks/${page}.md`;
-  await writeFile(path, withScores(await readFile(path, 'utf8'), scoresOf(summary)));
+  const text = existsSync(path) ? await readFile(path, 'utf8') : newPage(page, flags.chart.map(fileOf));
+  await writeFile(path, withRegions(text, summary));
 }
 
 async function writeCharts(report: string, into: string): Promise<void> {
   for (const chart of flags.chart) {
-    const [file = '', description = ''] = chart.split('=');
-    await writeFile(`${into}/${file}.svg`, `${standaloneSvg(report, description)}\n`);
+    const file = fileOf(chart);
+    await writeFile(`${into}/${file}.svg`, `${standaloneSvg(report, chart.slice(file.length + 1))}\n`);
   }
+}
+
+/** The name of a chart's file, in `FILE=DESCRIPTION`. */
+function fileOf(chart: string): string {
+  return chart.split('=')[0] ?? '';
 }

@@ -1,24 +1,10 @@
-import { PeftError } from '@peftjs/core';
 import type { Summary } from '@peftjs/bench';
-
-const START = '<!-- scores: written by tools/publish -->';
-const END = '<!-- /scores -->';
 
 /** Scores of one task, or over all of them: a row of the summary, whatever it is taken over. */
 type Scored = Pick<Summary['overall'][number], 'label' | 'budget' | 'score' | 'difference' | 'baseline'>;
 
-/** A page with the scores between its marks. @throws PeftError where it has no marks. */
-export function withScores(page: string, scores: string): string {
-  const [before, rest] = page.split(START);
-  const after = rest?.split(END)[1];
-  if (before === undefined || after === undefined) {
-    throw new PeftError('PEFT_PUBLISH', `expected "${START}" and "${END}" in the page, got a page without them`);
-  }
-  return `${before}${START}\n<!-- prettier-ignore-start -->\n\n${scores}\n\n<!-- prettier-ignore-end -->\n${END}${after}`;
-}
-
 /** The tables of a run: over all tasks where there are several, then of each task. */
-export function scoresOf({ rows, overall }: Summary): string {
+export function scoresOf({ rows, overall }: Pick<Summary, 'rows' | 'overall'>): string {
   const tasks = [...new Set(rows.map(({ task }) => task))].map((task) => rows.filter((row) => row.task === task));
   const sections = tasks.map((ofTask) => {
     const [{ task, metric, lowerIsBetter } = { task: '', metric: '', lowerIsBetter: false }] = ofTask;

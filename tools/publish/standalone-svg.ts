@@ -1,9 +1,15 @@
 import { PeftError } from '@peftjs/core';
 
-/** The chart of a report whose description begins so, as a file of its own that is light or dark like its reader's screen. */
+/**
+ * The chart of a report whose description begins so, as a file of its own that is light or dark like its reader's screen; of one that the
+ * report has in two widths the narrow one, which a page's column holds.
+ */
 export function standaloneSvg(report: string, description: string): string {
-  const chart = [...report.matchAll(/<svg .*?<\/svg>/gs)].map(([svg]) => svg);
-  const found = chart.find((svg) => svg.includes(`aria-label="${description}`));
+  const widthOf = (svg: string): number => Number(/width="(\d+)"/.exec(svg)?.[1]);
+  const [found] = [...report.matchAll(/<svg .*?<\/svg>/gs)]
+    .map(([svg]) => svg)
+    .filter((svg) => svg.includes(`aria-label="${description}`))
+    .sort((a, b) => widthOf(a) - widthOf(b));
   if (!found)
     throw new PeftError('PEFT_PUBLISH', `expected a chart described as "${description}" in the report, got none`);
   const [, width = '', height = ''] = /width="(\d+)" height="(\d+)"/.exec(found) ?? [];

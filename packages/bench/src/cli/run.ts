@@ -202,9 +202,8 @@ async function reportOn(folder: string, { reference, against }: ReportOptions = 
     ...(against !== undefined && other && { against: compareRuns(results, other, against) }),
   };
   await writeReport(folder, results, whole);
-  process.stderr.write(
-    `\n${renderTable(whole, { columns: process.stderr.isTTY ? process.stderr.columns : 140 })}\n\nreport: ${folder}/report.html\n`,
-  );
+  const table = renderTable(whole, { columns: process.stderr.isTTY ? process.stderr.columns : 140 });
+  process.stderr.write(`\n${[table, ...leftOutNotes(pooled), `report: ${folder}/report.html`].join('\n\n')}\n`);
 }
 
 /** The results of a folder that can be pooled. @throws DataError when there are none. */

@@ -13,14 +13,15 @@ import {
   formatSmall,
   metricTitle,
 } from './format.js';
+import { looksOf, NEUTRAL, type Look } from './palette.js';
 import { grouped } from './statistics/comparisons.js';
 import type { Difference, SummaryRow } from './statistics/rows.js';
 import type { Summary } from './statistics/summary.js';
 
-/** How one method looks in every chart: an index into the palette, the shapes and the dashes; 0 is the frozen baseline's. */
+/** What one arm is called and how it looks in every chart. */
 export interface Series {
   readonly label: string;
-  readonly look: number;
+  readonly look: Look;
 }
 
 /** A row with what lies behind it. */
@@ -85,7 +86,8 @@ export function panelsOf(results: readonly TrialResult[], summary: Summary): Pan
 
 /** The same items in the order of the palette. */
 export function bySeries<Item extends { readonly series: Series }>(items: readonly Item[]): Item[] {
-  return [...items].sort((a, b) => a.series.look - b.series.look);
+  const place = ({ series: { look } }: Item): number => look.hue * 100 + look.shape;
+  return [...items].sort((a, b) => place(a) - place(b));
 }
 
 /** Each series once, in the order of the palette. */
@@ -93,11 +95,11 @@ export function seriesOfEntries(entries: readonly Entry[]): Series[] {
   return [...new Map(bySeries(entries).map(({ series }) => [series.label, series])).values()];
 }
 
-/** The baseline is the neutral one; the others take colours in the order of their names, the same in every chart. */
+/** The baseline is the neutral one; the others look as they do everywhere. */
 export function seriesByLabel(rows: readonly SummaryRow[]): (label: string) => Series {
   const baselines = new Set(rows.filter(({ baseline }) => baseline).map(({ label }) => label));
-  const others = [...new Set(rows.map(({ label }) => label))].filter((label) => !baselines.has(label)).sort();
-  return (label) => ({ label, look: others.indexOf(label) + 1 });
+  const looks = looksOf(rows.filter(({ label }) => !baselines.has(label)));
+  return (label) => ({ label, look: looks.get(label) ?? NEUTRAL });
 }
 
 /** What a cell says: the figure, and what belongs to it in smaller type. */
@@ -129,7 +131,7 @@ export function columnsFor(metric: Parameters<typeof metricTitle>[0], reference:
         row.arm === reference ? { main: 'reference' } : row.difference ? differenceCell(row.difference) : NONE,
     },
     { key: 'stored', title: 'stored', cell: storedCell },
-    { key: 'trained', title: 'trained', cell: trainedCell },
+    { key: 'trained', title: 'trained at the start', cell: trainedCell },
     { key: 'rate', title: 'learning rate', cell: (row) => ({ main: formatSmall(row.learningRate) }) },
     {
       key: 'time',
@@ -162,13 +164,13 @@ function storedCell({ parameters: { stored, storedMean, base } }: SummaryRow): C
   const [end, mean] = [formatCount(stored), formatCount(storedMean)];
   const details = [
     ...(stored > 0 && base > 0 ? [`${formatShare(stored / base)} of the base`] : []),
-    ...(mean === end ? [] : [`${mean} on average while training`]),
+    ...(mean === end ? [] : [`${mean} on average`]),
   ];
   return withDetail(end, details.length > 0 ? details.join('; ') : undefined);
 }
 
 function trainedCell({ parameters: { trainableAtStart, optimizerBytes } }: SummaryRow): Cell {
-  return { main: formatCount(trainableAtStart), detail: `at the start; ${formatBytes(optimizerBytes)} of moments` };
+  return { main: formatCount(trainableAtStart), detail: `${formatBytes(optimizerBytes)} of moments` };
 }
 
 function budgetCell({ budget }: SummaryRow): Cell {

@@ -1,14 +1,5 @@
 import type { DoneTrial, TrialResult } from '../results/schema.js';
-import type { Panel } from './contents.js';
-import {
-  formatCount,
-  formatMebibytes,
-  formatMetric,
-  formatP,
-  formatSigned,
-  formatSmall,
-  formatValue,
-} from './format.js';
+import { formatCount, formatMebibytes, formatSmall, formatValue } from './format.js';
 import { grouped } from './statistics/comparisons.js';
 
 /** A term and what is to be said about it. */
@@ -133,26 +124,6 @@ function lostRows({ truncated = {}, leftOut = {} }: DoneTrial['protocol']['data'
     ...(cut === '' ? [] : [`rows longer than ${formatValue(maxTokens)} tokens were cut: ${cut}`]),
     ...(out === '' ? [] : [`rows left out, with nothing to learn in ${formatValue(maxTokens)} tokens: ${out}`]),
   ].join('; ');
-}
-
-/** The outcome in a sentence per task and budget. */
-export function outcomesOf(panel: Panel): string[] {
-  return panel.budgets.flatMap(({ requested, spec, entries }) => {
-    const best = entries.find(({ row }) => row.rank === 1)?.row;
-    if (requested === null || !best) return [];
-    const { baseline } = panel;
-    const [extreme, word] = panel.lowerIsBetter ? ['lowest', 'against'] : ['highest', 'over'];
-    const over = baseline
-      ? `, ${formatSigned(best.score.mean - baseline.row.score.mean)} ${word} ${baseline.row.label}`
-      : '';
-    const { difference } = best;
-    const against = difference
-      ? `, ${formatSigned(difference.mean)} against ${difference.to} (${formatP(difference.p)})`
-      : '';
-    return [
-      `At ${spec}, ${best.label} has the ${extreme} mean ${panel.metric}, ${formatMetric(best.score.mean)}, with ${formatCount(best.parameters.stored)} stored parameters${over}${against}.`,
-    ];
-  });
 }
 
 /** One value for all trials, or each value with the trials that have it, named as briefly as keeps them apart. */

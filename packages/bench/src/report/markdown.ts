@@ -1,6 +1,7 @@
 import type { TrialResult } from '../results/schema.js';
+import { contestsOf, LEVEL } from './contest.js';
 import { columnsFor, panelsOf, type Cell, type Panel } from './contents.js';
-import { outcomesOf, protocolOf, scopeOf, sourcesOf, versionsOf, type Fact } from './facts.js';
+import { protocolOf, scopeOf, sourcesOf, versionsOf, type Fact } from './facts.js';
 import {
   formatAdjustedP,
   formatInterval,
@@ -11,13 +12,14 @@ import {
   formatSmall,
   printable,
 } from './format.js';
+import { isEquivalent, nothingDiffers } from './pairs.js';
 import { STABILITY_NOTE, STABILITY_TITLE, stabilityColumns } from './stability.js';
 import { lastStage, stageSummaries, stageTable } from './stages.js';
-import type { Comparison } from './statistics/comparisons.js';
 import type { Summary } from './statistics/summary.js';
 import type { RunComparison } from './statistics/two-runs.js';
 import { choiceOf, noiseNote, ratesOf, scoreOf, tunedRows } from './tuning.js';
 import { changedFacts, RUN_COLUMNS, unpairedNames } from './two-runs.js';
+import { verdictParagraphs } from './verdict.js';
 
 /** The report as Markdown: the tables and what one must know to read them. */
 export function renderMarkdown(results: readonly TrialResult[], summary: Summary): string {
@@ -34,15 +36,15 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
   return [
     '# Which method at this budget?',
     factList(scopeOf(results)),
+    verdictMarkdown(summary),
     ...(summary.against ? twoRuns(summary.against) : []),
     ...overTasks(summary),
     ...stability(summary),
     ...panels.flatMap((panel) => [
       `## ${escaped(panel.title)}`,
-      ...outcomesOf(panel).map(escaped),
       table(panel, summary.reference),
       ...stageTables(panel),
-      ...whoDiffers(summary.comparisons.filter(({ model, task }) => model === panel.model && task === panel.task)),
+      ...whoDiffers(summary, panel.model, panel.task),
     ]),
     ...tuning(results),
     '## What to bear in mind',
@@ -59,7 +61,15 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
     .concat('\n');
 }
 
-function overTasks({ overall, comparisons }: Summary): string[] {
+/** What the run says, as paragraphs of Markdown. */
+export function verdictMarkdown(summary: Parameters<typeof verdictParagraphs>[0]): string {
+  return verdictParagraphs(summary)
+    .map(([first = '', ...others]) => `**${escaped(first)}** ${escaped(others.join(' '))}`.trim())
+    .join('\n\n');
+}
+
+function overTasks(summary: Summary): string[] {
+  const { overall } = summary;
   if (overall.length === 0) return [];
   const rows = overall.map(({ model, label, budget, score, difference }) => [
     ...[model, label, budget.spec, formatMetric(score.mean)],
@@ -71,7 +81,7 @@ function overTasks({ overall, comparisons }: Summary): string[] {
   return [
     '## Over all tasks',
     markdownTable(['model', 'arm', 'budget', 'mean over tasks', 'interval', 'against the reference'], rows),
-    ...whoDiffers(comparisons.filter(({ task }) => task === null)),
+    ...[...new Set(overall.map(({ model }) => model))].flatMap((model) => whoDiffers(summary, model, null)),
   ];
 }
 
@@ -89,17 +99,23 @@ function stability({ stability: rows }: Summary): string[] {
   ];
 }
 
-/** The pairs that differ by chance in less than one case of twenty, once for both orders. */
-function whoDiffers(comparisons: readonly Comparison[]): string[] {
-  const found = comparisons.filter(({ p }) => p < 0.05);
-  if (found.length === 0) return comparisons.length === 0 ? [] : ['No pair of arms differs with p < 0.05.'];
-  const rows = found.map(({ budget, a, b, mean, p, pHolm }) => [
-    ...[budget, a, b, formatSigned(mean), formatPlainP(p), formatPlainP(pHolm)],
-  ]);
-  return [
-    `Pairs of arms with p < 0.05, ${found.length} of ${comparisons.length}:`,
-    markdownTable(['budget', 'arm', 'minus', 'difference', 'p', 'adjusted p'], rows),
-  ];
+/** The pairs that differ by chance in less than one case of twenty, once for both orders; else what is to be said of all. */
+function whoDiffers(summary: Summary, model: string, task: string | null): string[] {
+  const contests = contestsOf(summary).filter((each) => each.model === model && each.task === task);
+  return contests.flatMap(({ budget, pairs }) => {
+    const nothing = nothingDiffers(pairs);
+    if (nothing !== null) return [escaped(`${budget.requested === null ? '' : `At ${budget.spec}: `}${nothing}`)];
+    const told = pairs.filter((pair) => pair.p < LEVEL || isEquivalent(pair));
+    const rows = told.map((pair) => [
+      ...[budget.spec, pair.a, pair.b, formatSigned(pair.mean), formatPlainP(pair.p), formatPlainP(pair.pHolm)],
+      isEquivalent(pair) ? 'yes' : '',
+    ]);
+    if (rows.length === 0) return [];
+    return [
+      `Pairs of arms with p < 0.05 or equivalent, ${told.length} of ${pairs.length}:`,
+      markdownTable(['budget', 'arm', 'minus', 'difference', 'p', 'adjusted p', 'equivalent'], rows),
+    ];
+  });
 }
 
 function twoRuns({ against, rows, changed, unpaired }: RunComparison): string[] {

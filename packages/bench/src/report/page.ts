@@ -1,14 +1,15 @@
 import { createHash } from 'node:crypto';
 import type { DoneTrial, TrialResult } from '../results/schema.js';
 import { panelsOf, type Panel } from './contents.js';
-import { configurationsOf, outcomesOf, protocolOf, scopeOf, sourcesOf, versionsOf } from './facts.js';
+import { configurationsOf, protocolOf, scopeOf, sourcesOf, versionsOf } from './facts.js';
 import { factList, html, name, trusted, type Markup } from './html.js';
-import { overallSections, taskSection } from './sections.js';
+import { overallSections, taskSection, verdictCard } from './sections.js';
 import { stabilitySection } from './stability.js';
 import type { Summary } from './statistics/summary.js';
 import { STYLE } from './style.js';
 import { tuningSection } from './tuning.js';
 import { twoRunsSection } from './two-runs.js';
+import { verdictParagraphs } from './verdict.js';
 
 /** Whole, because the policy names what stands between the tags by its hash. */
 const STYLE_BLOCK = trusted(`<style>${STYLE}</style>`);
@@ -23,7 +24,7 @@ export async function renderReport(results: readonly TrialResult[], summary: Sum
   const sections = [
     ...(summary.against ? [twoRunsSection(summary.against)] : []),
     ...(await overallSections(summary)),
-    stabilitySection(summary.stability),
+    stabilitySection(results, summary),
   ];
   for (const panel of panels) sections.push(await taskSection(panel, summary));
   return `<!doctype html>\n${
@@ -41,7 +42,7 @@ export async function renderReport(results: readonly TrialResult[], summary: Sum
           <ul class="scope">
             ${scopeOf(results).map(({ term, value }) => html`<li>${term} <b>${name(value)}</b></li>`)}
           </ul>
-          <div class="card short">${panels.map(shortOutcome)}</div>
+          ${verdictCard(verdictParagraphs(summary))}
         </header>
         <main>${sections}${tuningSection(results)}${protocolSection(done, summary)}</main>
         <footer>
@@ -54,15 +55,6 @@ export async function renderReport(results: readonly TrialResult[], summary: Sum
 
 function titleOf(panels: readonly Panel[]): string {
   return panels.length === 0 ? 'No finished trial' : 'Which method at this budget?';
-}
-
-function shortOutcome(panel: Panel): Markup {
-  const outcomes = outcomesOf(panel);
-  const sentences = outcomes.length === 0 ? ['No row can be ranked.'] : outcomes;
-  return html`<p><strong>${name(panel.title)}</strong></p>
-    <ul>
-      ${sentences.map((sentence) => html`<li>${name(sentence)}</li>`)}
-    </ul>`;
 }
 
 /** Nothing may load; the one style block is named by its hash. */

@@ -1,4 +1,6 @@
 import { hasBands, lossChart, metricChart, parameterChart } from './charts/curves.js';
+import { figure, grid, wideFigure, type Chart } from './charts/draw.js';
+import { domainOf, forestChart } from './charts/forest.js';
 import { gateCharts, rankCharts } from './charts/ranks.js';
 import { overallChart, scoreChart, showsSeeds } from './charts/scores.js';
 import { memoryChart, stepTimeChart, trialTimeChart } from './charts/times.js';
@@ -12,53 +14,110 @@ import {
   type Entry,
   type Panel,
 } from './contents.js';
-import { formatAdjustedP, formatCount, formatInterval, formatMetric, formatPlainP, formatSigned } from './format.js';
-import { figure, grid } from './charts/draw.js';
+import { contestsOf, type Contest } from './contest.js';
+import { formatAdjustedP, formatCount, formatInterval, formatMetric, formatSigned, formatSmall } from './format.js';
 import { disclosure, html, name, type Markup } from './html.js';
 import { stageFigures } from './stages.js';
-import { grouped, type Comparison } from './statistics/comparisons.js';
-import { meritOf, reversed, type OverallRow } from './statistics/rows.js';
+import { pairsPart } from './pairs.js';
+import { grouped } from './statistics/comparisons.js';
+import { meritOf, type OverallRow, type SummaryRow } from './statistics/rows.js';
 import type { Summary } from './statistics/summary.js';
+import { isOnTop, mainVerdicts, type Verdict } from './verdict.js';
 
 /** On a phone up to this many rows are shown as a card each; more of them stay a table that scrolls. */
 const MOST_CARDS = 12;
 
 /** Everything about one task: its table and its charts. */
-export async function taskSection(panel: Panel, { reference, comparisons }: Summary): Promise<Markup> {
+export async function taskSection(panel: Panel, summary: Summary): Promise<Markup> {
+  const scope = scopeOf(summary, panel.model, panel.task);
   const budgeted = panel.budgets.filter(({ requested }) => requested !== null);
   const groups = budgeted.length > 0 ? budgeted : panel.budgets;
-  const figures = await Promise.all([
-    figure('Quality against size', scoreCaption(panel), [], scoreChart(panel)),
-    ...timeFigures(panel),
-  ]);
+  const size = await wideFigure('Quality against size', scoreCaption(panel), (each) =>
+    scoreChart(panel, scope.verdicts, each),
+  );
+  const table = resultsTable(panel, columnsFor(panel, summary.reference), scope.verdicts);
   const stages = await stageFigures(panel);
-  const parts = await Promise.all(groups.map((group) => budgetPart(panel, group, comparisons)));
+  const times = await Promise.all(timeFigures(panel));
+  const parts = await Promise.all(groups.map(async (group) => grid(await budgetFigures(panel, group))));
   return html`<section>
     <h2>${name(panel.title)}</h2>
-    <div class="card scroll">${resultsTable(panel, columnsFor(panel, reference))}</div>
-    ${grid([...figures, ...stages])}
-    ${groups.map((group, index) => disclosure(budgetTitle(group), parts[index] as Markup, index === groups.length - 1))}
+    ${taskVerdict(scope)} ${disclosure('Every arm', html`<div class="card scroll">${table}</div>`, scope.isMain)}
+    ${size}${await forestFigures(scope, summary)}${stages.length > 0 ? grid(stages) : null}
+    ${disclosure('Statistical detail', html`${scope.contests.map(pairsPart)}`, false)}
+    ${disclosure('Time and memory', grid(times), false)}
+    ${groups.map((group, index) => disclosure(`Training at ${budgetTitle(group)}`, parts[index] as Markup, false))}
   </section>`;
 }
 
-/** Everything about one budget: who differs, and how they trained. */
-async function budgetPart(panel: Panel, group: BudgetGroup, comparisons: readonly Comparison[]): Promise<Markup> {
-  const row = group.entries[0].row;
-  const pairs = comparisons.filter(
-    ({ model, task, budget }) => model === row.model && task === row.task && budget === group.spec,
-  );
-  const labels = group.entries.map((entry) => entry.row.label);
-  return html`${
-    pairs.length === 0
-      ? null
-      : html`<div class="card">
-          <p class="note">${significanceCaption(false)}</p>
-          ${significanceTable(labels, pairs)}
-        </div>`
-  }${grid(await budgetFigures(panel, group))}`;
+/** What the summary says of one task of a model, or over all of them. */
+interface Scope {
+  readonly contests: readonly Contest[];
+  readonly verdicts: readonly Verdict[];
+  /** Whether its verdicts are those of the whole run. */
+  readonly isMain: boolean;
 }
 
-function resultsTable(panel: Panel, columns: readonly Column[]): Markup {
+function scopeOf(summary: Summary, model: string, task: string | null): Scope {
+  const isHere = (each: { readonly model: string; readonly task: string | null }): boolean =>
+    each.model === model && each.task === task;
+  const verdicts = summary.verdicts.filter(isHere);
+  const main = mainVerdicts(summary.verdicts);
+  return {
+    contests: contestsOf(summary).filter(isHere),
+    verdicts,
+    isMain: verdicts.every((verdict) => main.includes(verdict)),
+  };
+}
+
+/** What was found, in paragraphs that begin with what matters most. */
+export function verdictCard(paragraphs: readonly (readonly string[])[]): Markup {
+  return html`<div class="card short">
+    ${paragraphs.map(
+      ([first = '', ...others]) => html`<p><strong>${name(first)}</strong> ${name(others.join(' '))}</p>`,
+    )}
+  </div>`;
+}
+
+/** What was found on a task besides what was found over all of them. */
+function taskVerdict({ verdicts, isMain }: Scope): Markup | null {
+  if (isMain) return null;
+  const isOpen = verdicts.every(
+    ({ worse, equivalent, aboveBaseline }) => worse.length + equivalent.length + aboveBaseline.length === 0,
+  );
+  return isOpen
+    ? html`<p>On this task alone no method is told from another, at any budget.</p>`
+    : verdictCard(verdicts.map(({ sentences }) => sentences));
+}
+
+/** The arms of every budget in one chart each, side by side; of a single budget across the page. */
+async function forestFigures({ contests, verdicts }: Scope, { rows, margin }: Summary): Promise<Markup> {
+  const seriesOf = seriesByLabel(rows);
+  const domain = domainOf(contests);
+  const shown = contests.map((contest, index) => {
+    const verdict = verdicts[index] as Verdict;
+    const title = contest.budget.requested === null ? 'Scores' : `Scores at ${contest.budget.spec}`;
+    const chart = (width: number): Chart => forestChart(contest, verdict, { seriesOf, domain, width });
+    return { title, caption: forestCaption(verdict, margin), chart };
+  });
+  const [only] = shown;
+  if (only && shown.length === 1) return wideFigure(only.title, only.caption, ({ width }) => only.chart(width));
+  const figures = shown.map(({ title, caption, chart }) => figure(title, caption, [], chart(FOREST_WIDTH)));
+  return html`<div class="grid small">${await Promise.all(figures)}</div>`;
+}
+
+/** Four stand side by side on a desk. */
+const FOREST_WIDTH = 300;
+
+function forestCaption({ equivalent, worse, best }: Verdict, margin: number | null): string {
+  return [
+    'Mean and 95 % interval.',
+    equivalent.length === 0 ? '' : `On one band (≈): equivalent within ${formatSmall(margin ?? NaN)}.`,
+    worse.length === 0 ? '' : `Faint: reliably worse than ${best ?? ''}.`,
+  ].join(' ');
+}
+
+function resultsTable(panel: Panel, columns: readonly Column[], verdicts: readonly Verdict[]): Markup {
+  const isTop = ({ label, budget }: SummaryRow): boolean => isOnTop(verdicts, label, budget.spec);
   return html`<table class="${panel.entries.length > MOST_CARDS ? 'results' : 'results cards'}">
     <thead>
       <tr>
@@ -77,7 +136,7 @@ function resultsTable(panel: Panel, columns: readonly Column[]): Markup {
           }
           ${group.entries.map(
             ({ row }) =>
-              html`<tr class="${row.rank === 1 ? 'best' : 'row'}">
+              html`<tr class="${isTop(row) ? 'best' : 'row'}">
                 ${columns.map((column) => tableCell(column, column.cell(row)))}
               </tr>`,
           )}
@@ -164,7 +223,7 @@ function scoreCaption(panel: Panel): string {
   return [
     `The mean and its 95 % interval${showsSeeds(panel) ? '; small: single seeds' : ''}.`,
     several
-      ? 'The steps join the best mean at each size; what is under them is faded.'
+      ? 'The steps join the best mean at each size, told apart or not; faint is what is reliably worse than the best at its budget.'
       : 'At one budget the arms stand side by side.',
     baseline
       ? `Dotted: the frozen model${baseline.row.parameters.trainableAtStart > 0 ? ' with a trained head' : ''}.`
@@ -185,17 +244,17 @@ function budgetTitle({ spec, requested, matchedOn }: BudgetGroup): string {
 }
 
 /** The mean over the tasks of each model that has several. */
-export async function overallSections({ rows: all, overall, comparisons, reference }: Summary): Promise<Markup[]> {
+export async function overallSections(summary: Summary): Promise<Markup[]> {
+  const { rows: all, overall, reference } = summary;
   const seriesOf = seriesByLabel(all);
   const ofModels = grouped(overall, ({ model }) => model);
   return Promise.all(
     ofModels.map(async (rows) => {
       const [{ model, tasks }] = rows;
+      const scope = scopeOf(summary, model, null);
       const title = ofModels.length > 1 ? `Over all tasks · ${model}` : 'Over all tasks';
-      const pairs = comparisons.filter((each) => each.task === null && each.model === model);
-      const budgets = grouped(
-        rows.filter(({ budget }) => budget.requested !== null),
-        ({ budget }) => budget.spec,
+      const size = await wideFigure('Mean quality against size', CHART_CAPTION, (each) =>
+        overallChart(rows, seriesOf, scope.verdicts, each),
       );
       return html`<section>
         <h2>${name(title)}</h2>
@@ -203,31 +262,19 @@ export async function overallSections({ rows: all, overall, comparisons, referen
           The mean of ${tasks.length} tasks, each counting alike: ${name(tasks.join(', '))}. Below it, its interval, and
           the difference to ${name(reference)} with p adjusted over the pairs of the budget.
         </p>
-        <div class="pair">
-          <div class="card scroll">${overallTable(rows)}</div>
-          ${await figure('Mean quality against size', CHART_CAPTION, [], overallChart(rows, seriesOf))}
-        </div>
-        ${budgets.map(([first, ...others], index) => {
-          const labels = [first, ...others].map(({ label }) => label);
-          const ofBudget = pairs.filter(({ budget }) => budget === first.budget.spec);
-          const content = html`<div class="card">
-            <p class="note">${significanceCaption(true)}</p>
-            ${significanceTable(labels, ofBudget)}
-          </div>`;
-          return ofBudget.length === 0
-            ? null
-            : disclosure(`Who differs at ${first.budget.spec}`, content, index === budgets.length - 1);
-        })}
+        <div class="card scroll">${overallTable(rows, scope.verdicts)}</div>
+        ${size}${await forestFigures(scope, summary)}
+        ${disclosure('Statistical detail', html`${scope.contests.map(pairsPart)}`, false)}
       </section>`;
     }),
   );
 }
 
 const CHART_CAPTION =
-  'Mean over the tasks with its 95 % interval. The steps join the best mean at each size; what is under them is faded.';
+  'Mean over the tasks with its 95 % interval. The steps join the best mean at each size, whether or not it is told apart from others; faint is what is reliably worse than the best at its budget, on one band what is equivalent.';
 
 /** Arms down, budgets across. */
-function overallTable(rows: readonly OverallRow[]): Markup {
+function overallTable(rows: readonly OverallRow[], verdicts: readonly Verdict[]): Markup {
   const [free, asked] = [true, false].map((isFree) =>
     rows.filter(({ budget }) => (budget.requested === null) === isFree),
   );
@@ -256,73 +303,20 @@ function overallTable(rows: readonly OverallRow[]): Markup {
         (label) =>
           html`<tr>
             <th scope="row">${name(label)}</th>
-            ${budgets.map(({ spec }) => overallCell(rowOf(label, spec)))}
+            ${budgets.map(({ spec }) => overallCell(rowOf(label, spec), isOnTop(verdicts, label, spec)))}
           </tr>`,
       )}
     </tbody>
   </table>`;
 }
 
-function overallCell(row: OverallRow | undefined): Markup {
+function overallCell(row: OverallRow | undefined, isTop: boolean): Markup {
   if (!row) return html`<td></td>`;
-  const { score, difference, rank } = row;
-  return html`<td class="${rank === 1 ? 'first' : 'other'}">
-    ${formatMetric(score.mean)}${score.interval ? html` <small>${formatInterval(score.interval)}</small>` : null}${
+  const { score, difference } = row;
+  return html`<td class="${isTop ? 'first' : 'other'}">
+    <span>${formatMetric(score.mean)}</span
+    >${score.interval ? html` <small>${formatInterval(score.interval)}</small>` : null}${
       difference ? html`<small>${formatSigned(difference.mean)}, ${formatAdjustedP(difference.pHolm)}</small>` : null
     }
   </td>`;
-}
-
-/** What p must be below for a pair to be called different. */
-const LEVEL = 0.05;
-
-/**
- * Every pair of arms in a table: the mean difference, row minus column, over p and its Holm-adjusted form. The colour
- * says which way, as the sign does, and how far to trust it, as both p do.
- */
-function significanceTable(labels: readonly string[], comparisons: readonly Comparison[]): Markup {
-  return html`<div class="scroll">
-    <table class="matrix">
-      <thead>
-        <tr>
-          <td></td>
-          ${labels.map((label) => html`<th scope="col">${name(label)}</th>`)}
-        </tr>
-      </thead>
-      <tbody>
-        ${labels.map(
-          (row) =>
-            html`<tr>
-              <th scope="row">${name(row)}</th>
-              ${labels.map((column) => pairCell(comparisonOf(comparisons, row, column)))}
-            </tr>`,
-        )}
-      </tbody>
-    </table>
-  </div>`;
-}
-
-/** How to read the table. */
-function significanceCaption(isOverTasks: boolean): string {
-  const family = isOverTasks ? 'the pairs of this table' : 'the tasks';
-  return `Row minus column, the p of this difference, and p adjusted by Holm over ${family}. Blue where the row is better and orange where the column is: pale where p is below ${LEVEL}, full where the adjusted p is, too.`;
-}
-
-function comparisonOf(comparisons: readonly Comparison[], row: string, column: string): Comparison | undefined {
-  const found = comparisons.find(({ a, b }) => (a === row && b === column) || (a === column && b === row));
-  return found && found.a !== row ? reversed(found) : found;
-}
-
-function pairCell(comparison: Comparison | undefined): Markup {
-  if (!comparison) return html`<td class="none">–</td>`;
-  const { mean, p, pHolm } = comparison;
-  return html`<td class="${verdict(comparison)}">
-    ${formatSigned(mean)}<small>p ${formatPlainP(p)}</small><small>adj. ${formatPlainP(pHolm)}</small>
-  </td>`;
-}
-
-function verdict({ mean, p, pHolm, lowerIsBetter }: Comparison): string {
-  const strength = [p, pHolm].filter((each) => each < LEVEL).length;
-  if (strength === 0) return 'open';
-  return `${mean > 0 === lowerIsBetter ? 'worse' : 'better'}-${strength}`;
 }

@@ -1,7 +1,11 @@
+import type { TrialResult } from '../results/schema.js';
+import { choiceMap } from './charts/choices.js';
+import { grid } from './charts/draw.js';
 import type { Cell } from './contents.js';
 import { formatInterval, formatMetric, formatSigned } from './format.js';
-import { html, name, type Markup } from './html.js';
+import { disclosure, html, name, type Markup } from './html.js';
 import type { Agreement, StabilityRow } from './statistics/stability.js';
+import type { Summary } from './statistics/summary.js';
 
 /** What the section is called, in the page and in Markdown. */
 export const STABILITY_TITLE = 'What decides which ranks are kept?';
@@ -63,7 +67,8 @@ function sayingOf({ verdict, betweenSeeds, betweenTasks, seeds }: StabilityRow):
 }
 
 /** Whether the task or the seed decides which ranks are kept, a line for each adaptive arm and budget; nothing without one. */
-export function stabilitySection(rows: readonly StabilityRow[]): Markup | null {
+export function stabilitySection(results: readonly TrialResult[], summary: Summary): Markup | null {
+  const { stability: rows } = summary;
   if (rows.length === 0) return null;
   const columns = stabilityColumns(rows);
   return html`<section>
@@ -86,8 +91,30 @@ export function stabilitySection(rows: readonly StabilityRow[]): Markup | null {
         </tbody>
       </table>
     </div>
+    ${disclosure('Ranks of every trial', choiceMaps(results, summary), true)}
   </section>`;
 }
+
+/** The ranks that every trial ended with, a map for each arm and budget. */
+function choiceMaps(results: readonly TrialResult[], { stability, rows }: Summary): Markup {
+  const done = new Map(results.flatMap((result) => (result.status === 'done' ? [[result.id, result]] : [])));
+  const severalModels = new Set(stability.map(({ model }) => model)).size > 1;
+  const maps = stability.map(({ model, label, budget }) => {
+    const own = rows.filter((row) => row.model === model && row.label === label && row.budget.spec === budget.spec);
+    const trials = own.flatMap((row) => row.trials.flatMap((id) => done.get(id) ?? []));
+    const at = budget.requested === null ? label : `${label}, ${budget.spec}`;
+    const title = severalModels ? `${at} · ${model}` : at;
+    return html`<figure>
+      <figcaption><strong>${name(title)}</strong></figcaption>
+      ${choiceMap(`Ranks by module, task and seed: ${title}`, trials)}
+    </figure>`;
+  });
+  return html`<p class="note">${CHOICE_NOTE}</p>
+    ${grid(maps)}`;
+}
+
+const CHOICE_NOTE =
+  'Modules down, trials across, the seeds of one task side by side: the darker, the more ranks. Columns that are alike within a task follow the task; a pattern that comes again from task to task follows the seed.';
 
 function stabilityCell(title: string, { main, detail }: Cell): Markup {
   return html`<td data-label="${title}">

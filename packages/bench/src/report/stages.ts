@@ -1,9 +1,10 @@
 import { mean } from 'simple-statistics';
 import type { DoneTrial, SparsityStage } from '../results/schema.js';
-import { colorScale, dashScale, HEIGHT, legend, look, renderChart, WIDTH, type Chart } from './charts/draw.js';
+import { colorScale, dashScale, HEIGHT, legend, renderChart, WIDTH, type Chart } from './charts/draw.js';
 import { bySeries, type Cell, type Panel, type Series } from './contents.js';
 import { formatCount, formatInterval, formatMetric, formatShare, formatSmall } from './format.js';
 import { html, name, type Markup } from './html.js';
+import { drawnAs } from './palette.js';
 import { estimate, type Estimate } from './statistics/estimates.js';
 
 /** What a stage of the sparsifying schedule ended with, over the seeds of an arm. */
@@ -113,8 +114,8 @@ function formatPercent(value: number): string {
 }
 
 /** What is followed through the stages, and how it looks in every such chart. */
-const MEMORIZATION: Series = { label: 'memorization', look: 1 };
-const GENERALIZATION: Series = { label: 'generalization', look: 2 };
+const MEMORIZATION: Series = { label: 'memorization', look: { hue: 1, shape: 0 } };
+const GENERALIZATION: Series = { label: 'generalization', look: { hue: 2, shape: 1 } };
 
 /** The curves of the chart. */
 const STAGE_SERIES: readonly Series[] = [MEMORIZATION, GENERALIZATION];
@@ -202,10 +203,10 @@ function lineLayer(): object {
 }
 
 function pointLayer(series: Series): object {
-  const { color, shape } = look(series);
+  const { color, outline } = drawnAs(series.look);
   return {
     transform: [{ filter: { field: 'series', equal: series.label } }],
-    mark: { type: 'point', filled: true, opacity: 1, size: 46, color, shape },
+    mark: { type: 'point', filled: true, opacity: 1, size: 46, color, shape: outline },
     encoding: { y: { field: 'mean', type: 'quantitative' } },
   };
 }

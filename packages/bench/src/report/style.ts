@@ -20,6 +20,7 @@ p,ul{margin:0 0 12px}
 .short p:not(:first-child){margin-top:10px}
 .short ul{margin:0;padding-left:20px}
 .grid{margin-top:16px;display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,392px),1fr));gap:16px;align-items:start}
+.grid.small{grid-template-columns:repeat(auto-fit,minmax(min(100%,300px),1fr))}
 figure svg{display:block;max-width:100%;height:auto;overflow:visible;margin:0 auto}
 figure .legend svg{display:inline-block;margin:0 6px 0 0;vertical-align:-1px}
 figcaption{margin:0 0 8px}
@@ -30,13 +31,12 @@ figcaption:not(:first-child){margin-top:20px}
 .scroll{overflow-x:auto}
 .grid .wide{grid-column:1/-1}
 .beside{display:grid;grid-template-columns:minmax(0,440px) minmax(0,1fr);gap:16px 32px;align-items:start}
-.pair{display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start}
-.pair>.card{flex:1 1 auto;max-width:100%}
-.pair>figure{flex:1 1 400px;max-width:100%}
+.at-phone{display:none}
+section>figure{margin-top:16px}
 .part{margin-top:16px}
 .part summary h3{display:inline;margin:0;color:var(--ink)}
 .part>.card{margin-top:12px}
-.matrix,.overall{width:auto}
+.matrix{width:auto}
 .matrix th,.matrix td,.overall th,.overall td{padding:5px 10px;white-space:nowrap;text-align:right}
 .matrix tbody th,.overall tbody th{text-align:left;font-weight:500;position:sticky;left:0;background:var(--paper)}
 .matrix td.none{color:var(--soft)}
@@ -56,7 +56,10 @@ td small{display:block;font-weight:400}
 .stages thead th{white-space:normal;vertical-align:bottom}
 .stages th:first-child,.stages td:first-child{text-align:left;padding-left:0}
 th small{display:block}
-@media (min-width:1300px){td:is(.score,.difference,.stored,.time) small{white-space:nowrap}}
+@media (min-width:1300px){td:is(.score,.difference,.trained,.time) small{white-space:nowrap}}
+.overall{width:100%}
+.overall td small{white-space:nowrap}
+.overall td span+small{display:inline}
 tbody th[scope=rowgroup]{font-weight:600;padding-top:14px;overflow-wrap:anywhere}
 .best td:first-child,.best td.score{font-weight:650}
 .met{color:var(--good)}
@@ -72,6 +75,8 @@ details dl{margin-top:10px}
 footer{padding:32px 24px 48px;color:var(--soft);font-size:.875rem}
 @media (max-width:1000px){.beside{grid-template-columns:minmax(0,1fr)}}
 @media (max-width:760px){
+.at-desk{display:none}
+.at-phone{display:block}
 main,header,footer{padding-left:14px;padding-right:14px}
 header{padding-top:20px}
 .card,figure{padding:12px}

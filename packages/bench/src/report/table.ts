@@ -1,25 +1,133 @@
 import stringWidth from 'string-width';
 import wrapAnsi from 'wrap-ansi';
-import { columnsFor, type Column } from './contents.js';
-import { fitted, printable, textTable } from './format.js';
+import { columnsFor, type Cell, type Column } from './contents.js';
+import {
+  fitted,
+  formatAdjustedP,
+  formatCount,
+  formatDuration,
+  formatInterval,
+  formatMetric,
+  formatSigned,
+  printable,
+  textTable,
+} from './format.js';
 import { grouped } from './statistics/comparisons.js';
-import type { SummaryRow } from './statistics/rows.js';
+import type { OverallRow, SummaryRow } from './statistics/rows.js';
 import type { Summary } from './statistics/summary.js';
 import type { RunComparison } from './statistics/two-runs.js';
 import { changedFacts, RUN_COLUMNS, unpairedNames } from './two-runs.js';
+import { verdictParagraphs } from './verdict.js';
 
-/** What is left out first where the terminal is narrow. */
-const LEAST_NEEDED: readonly Column['key'][] = ['trained', 'seeds', 'rate', 'time', 'budget', 'difference', 'stored'];
+/** A column of the table, and its cell of a row. */
+interface TextColumn<Row> {
+  /** Columns of the least weight are left out first where the terminal is narrow; those of Infinity never. */
+  readonly weight: number;
+  readonly title: string;
+  cell(row: Row): Cell;
+}
 
-/** The results as a table for the terminal, no line wider than `columns`; then the notes. */
+/** What the run says, the results as a table for the terminal, and how to read it, no line wider than `columns`. */
 export function renderTable(summary: Summary, { columns = 120 }: { columns?: number } = {}): string {
-  const tables = grouped(summary.rows, ({ model, task, metric }) => [model, task, metric]).flatMap((rows) => [
-    fitted(`${printable(rows[0].task)} (${printable(rows[0].model)})`, columns),
-    ...tableLines(rows, columnsFor(rows[0], summary.reference), columns),
+  const models = grouped(summary.rows, ({ model }) => model);
+  const tables = models.flatMap(([{ model }]) => {
+    const overall = summary.overall.filter((row) => row.model === model);
+    const rows = summary.rows.filter((row) => row.model === model);
+    return overall.length > 0
+      ? overallLines(overall, rows, summary.reference, columns)
+      : taskLines(rows, summary.reference, columns);
+  });
+  const verdict = verdictParagraphs(summary).flatMap((sentences) => [
+    ...wrapped(printable(sentences.join(' ')), columns),
     '',
   ]);
   const compared = summary.against ? runLines(summary.against, columns) : [];
-  return [...tables, ...compared, ...summary.notes.flatMap((note) => wrapped(printable(note), columns))].join('\n');
+  return [...verdict, ...tables, ...compared, ...wrapped(readingOf(summary), columns)].join('\n');
+}
+
+/** How to read the table, in a line. */
+function readingOf({ overall, reference, rows }: Summary): string {
+  if (rows.length === 0) return 'No trial has finished.';
+  const interval = overall.length > 0 ? ' [95 % interval]' : ' ± standard deviation';
+  return `Mean over seeds${interval}; against ${printable(reference)}: paired difference and its p${overall.length > 0 ? ', adjusted over the pairs of the budget' : ''}. Every pair, charts and caveats are in the report.`;
+}
+
+const WEIGHTS: Readonly<Partial<Record<Column['key'], number>>> = {
+  ...{ method: Infinity, score: Infinity, stored: 7, difference: 6, budget: 5, time: 4, rate: 3, seeds: 2, trained: 1 },
+};
+
+/** A table for each task. */
+function taskLines(rows: readonly SummaryRow[], reference: string, columns: number): string[] {
+  return grouped(rows, ({ task, metric }) => [task, metric]).flatMap((ofTask) => {
+    const [first] = ofTask;
+    const all = columnsFor(first, reference).map(({ key, title, cell }): TextColumn<SummaryRow> => ({
+      ...{ weight: WEIGHTS[key] ?? 0, title },
+      cell: (row) => (key === 'method' ? withBudget(cell(row), row.budget) : cell(row)),
+    }));
+    return [
+      fitted(`${printable(first.task)} (${printable(first.model)})`, columns),
+      ...tableLines(ofTask, all, columns),
+      '',
+    ];
+  });
+}
+
+/** One table: the mean over the tasks, and the mean on each. */
+function overallLines(
+  overall: readonly OverallRow[],
+  rows: readonly SummaryRow[],
+  reference: string,
+  columns: number,
+): string[] {
+  const [{ model, tasks } = { model: '', tasks: [] }] = overall;
+  const onTask = (row: OverallRow, task: string): SummaryRow | undefined =>
+    rows.find((each) => each.task === task && each.label === row.label && each.budget.spec === row.budget.spec);
+  const all: TextColumn<OverallRow>[] = [
+    { weight: Infinity, title: 'method', cell: ({ label, budget }) => withBudget({ main: label }, budget) },
+    { weight: Infinity, title: 'mean', cell: ({ score }) => scoreCell(score) },
+    { weight: 9, title: `against ${reference}`, cell: (row) => overallDifference(row, reference) },
+    ...tasks.map((task, index): TextColumn<OverallRow> => ({
+      ...{ weight: 6 - index / tasks.length, title: task },
+      cell: (row) => ({ main: formatMetric(onTask(row, task)?.score.mean ?? null) }),
+    })),
+    { weight: 8, title: 'stored', cell: ({ stored }) => ({ main: formatCount(stored) }) },
+    {
+      ...{ weight: 4, title: 'time per trial' },
+      cell: (row) => ({
+        main: formatDuration(meanOf(tasks.flatMap((task) => onTask(row, task)?.time.totalSeconds ?? []))),
+      }),
+    },
+    {
+      weight: 5,
+      title: 'budget',
+      cell: ({ budget }) => ({ main: budget.requested === null ? '–' : budget.met ? 'met' : 'missed' }),
+    },
+  ];
+  return [
+    fitted(`mean over ${tasks.length} tasks (${printable(model)})`, columns),
+    ...tableLines(overall, all, columns),
+    '',
+  ];
+}
+
+function scoreCell({ mean, interval }: OverallRow['score']): Cell {
+  const main = formatMetric(mean);
+  return interval ? { main, brief: formatInterval(interval), detail: formatInterval(interval) } : { main };
+}
+
+function overallDifference({ label, difference }: OverallRow, reference: string): Cell {
+  if (label === reference) return { main: 'reference' };
+  if (!difference) return { main: '–' };
+  const brief = formatAdjustedP(difference.pHolm);
+  return { main: formatSigned(difference.mean), brief, detail: brief };
+}
+
+function withBudget(cell: Cell, { requested, spec }: SummaryRow['budget']): Cell {
+  return requested === null ? cell : { main: `${cell.main} ${spec}` };
+}
+
+function meanOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 function runLines({ against, rows, changed, unpaired }: RunComparison, columns: number): string[] {
@@ -43,27 +151,28 @@ function runLines({ against, rows, changed, unpaired }: RunComparison, columns: 
   ];
 }
 
-function tableLines(rows: readonly SummaryRow[], all: readonly Column[], columns: number): string[] {
+/** The rows with as many columns as fit, whole or in brief. */
+function tableLines<Row>(rows: readonly Row[], all: readonly TextColumn<Row>[], columns: number): string[] {
   const fits = (lines: readonly string[]): boolean => lines.every((text) => stringWidth(text) <= columns);
+  const dispensable = [...all].filter(({ weight }) => weight < Infinity).sort((a, b) => a.weight - b.weight);
   let kept = all;
   let lines = aligned(rows, kept, 'detail');
-  for (const key of [undefined, ...LEAST_NEEDED]) {
+  for (const dropped of [undefined, ...dispensable]) {
     if (fits(lines)) break;
-    kept = kept.filter((column) => column.key !== key);
+    kept = kept.filter((column) => column !== dropped);
     lines = aligned(rows, kept, 'brief');
   }
   return lines.map((text) => fitted(text, columns));
 }
 
-function aligned(rows: readonly SummaryRow[], columns: readonly Column[], part: 'detail' | 'brief'): string[] {
+function aligned<Row>(rows: readonly Row[], columns: readonly TextColumn<Row>[], part: 'detail' | 'brief'): string[] {
   const header = columns.map(({ title }) => printable(title));
-  const cells = rows.map((row) => columns.map((column) => cellText(row, column, part)));
+  const cells = rows.map((row) => columns.map(({ cell }) => cellText(cell(row), part)));
   return textTable(header, cells, []).trimEnd().split('\n');
 }
 
-function cellText(row: SummaryRow, column: Column, part: 'detail' | 'brief'): string {
-  const { main, brief, [part]: small } = column.cell(row);
-  if (column.key === 'method' && row.budget.requested !== null) return printable(`${main} ${row.budget.spec}`);
+function cellText(cell: Cell, part: 'detail' | 'brief'): string {
+  const { main, brief, [part]: small } = cell;
   // What has a brief form matters enough for a line of text.
   return printable(brief !== undefined && small !== undefined ? `${main} ${small}` : main);
 }

@@ -1,6 +1,7 @@
 import type { Config, TopLevelSpec } from 'vega-lite';
 import type { Series } from '../contents.js';
 import { escapeHtml, html, trusted, type Markup } from '../html.js';
+import { drawnAs, HUES } from '../palette.js';
 
 /** A chart to draw: a vega-lite unit or layer without its configuration, and what it shows in words. */
 export interface Chart {
@@ -27,6 +28,16 @@ export async function figure(title: string, caption: string, series: readonly Se
   return html`<figure>
     <figcaption><strong>${title}</strong><span>${caption}</span></figcaption>
     ${series.length > 0 ? legend(series) : null}${await renderChart(chart)}
+  </figure>`;
+}
+
+/** A chart as wide as the page, and a narrower one of the same for a phone. */
+export async function wideFigure(title: string, caption: string, chart: (size: Size) => Chart): Promise<Markup> {
+  const [wide, narrow] = await Promise.all([WIDE, NARROW].map((size) => renderChart(chart(size))));
+  return html`<figure>
+    <figcaption><strong>${title}</strong><span>${caption}</span></figcaption>
+    <div class="at-desk">${wide ?? null}</div>
+    <div class="at-phone">${narrow ?? null}</div>
   </figure>`;
 }
 
@@ -75,6 +86,36 @@ export function spread(
   return places;
 }
 
+/**
+ * Which of some places at a right edge each anchor gets, so that no two straight lines from the anchors to their places cross: two
+ * places are changed as long as that makes the lines shorter, which it does wherever two of them cross.
+ */
+export function uncrossed(
+  anchors: readonly { readonly x: number; readonly y: number }[],
+  places: readonly number[],
+  edge: number,
+): number[] {
+  const taken = places.map((_, index) => index);
+  const length = (anchor: number, place: number): number => {
+    const { x, y } = anchors[anchor] as { x: number; y: number };
+    return Math.hypot(edge - x, (places[place] as number) - y);
+  };
+  const changeOne = (): boolean => {
+    for (let a = 0; a < taken.length; a++) {
+      for (let b = a + 1; b < taken.length; b++) {
+        const [ofA, ofB] = [taken[a] as number, taken[b] as number];
+        if (length(a, ofB) + length(b, ofA) >= length(a, ofA) + length(b, ofB) - 1e-9) continue;
+        taken[a] = ofB;
+        taken[b] = ofA;
+        return true;
+      }
+    }
+    return false;
+  };
+  while (changeOne());
+  return taken;
+}
+
 type Drawing = { readonly vega: typeof import('vega'); readonly compile: (typeof import('vega-lite'))['compile'] };
 
 let drawing: Promise<Drawing> | undefined;
@@ -96,27 +137,15 @@ interface TextMetrics {
 export const WIDTH = 420;
 export const HEIGHT = 264;
 
-/** Okabe and Ito's palette, safe for the colour-blind, tuned for white and for dark paper; 0 is the neutral baseline. */
-const PALETTE: readonly { readonly light: string; readonly dark: string }[] = [
-  { light: '#6b7280', dark: '#9aa3b2' },
-  { light: '#0072b2', dark: '#4ba3e3' },
-  { light: '#d55e00', dark: '#ff8b3d' },
-  { light: '#009e73', dark: '#2fc79a' },
-  { light: '#b5578f', dark: '#e08fbd' },
-  { light: '#b88700', dark: '#f0c232' },
-  { light: '#4a4fb5', dark: '#9d9ff0' },
-  { light: '#7a4b1e', dark: '#c99a6b' },
-];
-const SHAPES = ['circle', 'circle', 'square', 'triangle-up', 'diamond', 'triangle-down', 'cross'];
-const DASHES = [
-  [2, 3],
-  [1, 0],
-  [9, 3],
-  [4, 2],
-  [10, 2, 2, 2],
-  [6, 2, 2, 2, 2, 2],
-  [14, 4],
-];
+/** Width and height of a chart in px, its axes included. */
+export interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** Of a chart across the whole page, and of the same one on a phone. */
+export const WIDE: Size = { width: 1296, height: 440 };
+export const NARROW: Size = { width: WIDTH, height: 400 };
 
 /** The colours of the page and its charts as CSS variables, for light and dark paper. */
 export const COLOR_VARIABLES = {
@@ -132,6 +161,7 @@ export const COLOR_VARIABLES = {
     bad: '#b3261e',
     'better-1': '#d6e8f7',
     'better-2': '#8fc3ea',
+    band: '#e4eef6',
     'worse-1': '#fbe3cf',
     'worse-2': '#f5b27a',
   }),
@@ -147,47 +177,30 @@ export const COLOR_VARIABLES = {
     bad: '#ff8a80',
     'better-1': '#173a56',
     'better-2': '#1f6298',
+    band: '#1d2a38',
     'worse-1': '#4a2f16',
     'worse-2': '#8a4a12',
   }),
 };
 
-/** What a series is drawn with. */
-export function look({ look: index }: Series): { color: string; shape: string; dash: number[] } {
-  return {
-    color: `var(--series-${wrapped(index, PALETTE.length)})`,
-    shape: SHAPES[wrapped(index, SHAPES.length)] as string,
-    dash: DASHES[wrapped(index, DASHES.length)] as number[],
-  };
-}
-
 /** A colour scale over these series. */
 export function colorScale(series: readonly Series[]): { domain: string[]; range: string[] } {
-  return { domain: series.map(({ label }) => label), range: series.map((each) => look(each).color) };
+  return { domain: series.map(({ label }) => label), range: series.map(({ look }) => drawnAs(look).color) };
 }
 
 /** A dash scale over these series. */
 export function dashScale(series: readonly Series[]): { domain: string[]; range: number[][] } {
-  return { domain: series.map(({ label }) => label), range: series.map((each) => look(each).dash) };
+  return { domain: series.map(({ label }) => label), range: series.map(({ look }) => drawnAs(look).dash) };
 }
-
-const SYMBOLS: Readonly<Record<string, string>> = {
-  circle: 'M4,0A4,4,0,1,1,-4,0A4,4,0,1,1,4,0',
-  square: 'M-3.6,-3.6h7.2v7.2h-7.2Z',
-  'triangle-up': 'M0,-4.4L4.4,3.4H-4.4Z',
-  'triangle-down': 'M0,4.4L4.4,-3.4H-4.4Z',
-  diamond: 'M0,-5L4,0L0,5L-4,0Z',
-  cross: 'M-1.5,-4.2h3v2.7h2.7v3h-2.7v2.7h-3v-2.7h-2.7v-3h2.7Z',
-};
 
 /** The key of a chart, in HTML, so that it wraps. */
 export function legend(series: readonly Series[]): Markup {
-  const keys = series.map((each) => {
-    const { color, shape, dash } = look(each);
+  const keys = series.map(({ label, look }) => {
+    const { color, outline, dash } = drawnAs(look);
     return (
       `<li><svg width="30" height="12" viewBox="-15 -6 30 12" aria-hidden="true">` +
       `<path d="M-15,0H15" stroke="${color}" stroke-width="2" stroke-dasharray="${dash.join(' ')}"/>` +
-      `<path d="${SYMBOLS[shape] as string}" fill="${color}"/></svg><bdi>${escapeHtml(each.label)}</bdi></li>`
+      `<path d="${outline}" transform="scale(4)" fill="${color}"/></svg><bdi>${escapeHtml(label)}</bdi></li>`
     );
   });
   return trusted(`<ul class="legend">${keys.join('')}</ul>`);
@@ -219,12 +232,7 @@ const THEME: Config = {
   text: { fontSize: 13, color: 'var(--ink)' },
 };
 
-/** Index 0 stays the baseline's; the others come round again. */
-function wrapped(index: number, length: number): number {
-  return index === 0 ? 0 : ((index - 1) % (length - 1)) + 1;
-}
-
 function variables(side: 'light' | 'dark', named: Readonly<Record<string, string>>): string {
-  const series = PALETTE.map((color, index) => `--series-${index}:${color[side]}`);
+  const series = HUES.map((color, index) => `--series-${index}:${color[side]}`);
   return [...Object.entries(named).map(([key, color]) => `--${key}:${color}`), ...series].join(';');
 }

@@ -4,6 +4,8 @@ import { textWidth, WIDTH, type Chart } from './draw.js';
 
 /** Above this many modules a method gets a grid of its own: layers down, modules across. */
 const MAX_ROWS = 28;
+/** Above this many arms a map is no longer readable. */
+const MAX_COLUMNS = 8;
 
 /** A cell of the heat map. */
 interface ModuleCell {
@@ -30,17 +32,26 @@ export function rankCharts(title: string, entries: readonly Entry[]): RankMap[] 
   if (paths.length > MAX_ROWS && paths.every((path) => layerOf(path) !== undefined)) {
     return ranked.filter(({ ranks }) => !isEven(ranks)).map(({ label, ranks }) => layerMap(title, label, ranks, most));
   }
+  const uneven = ranked.filter(({ ranks }) => !isEven(ranks));
   const labels = shortened(paths);
-  const cells = ranked.flatMap(({ label, ranks }) =>
-    [...ranks].map(([path, rank]) => ({ row: labels.get(path) ?? path, column: label, rank })),
-  );
-  return [
-    {
-      about: 'Rank per module',
+  const chunks = inChunks(uneven.length > 0 ? uneven : ranked, MAX_COLUMNS);
+  return chunks.map((chunk, index) => {
+    const cells = chunk.flatMap(({ label, ranks }) =>
+      [...ranks].map(([path, rank]) => ({ row: labels.get(path) ?? path, column: label, rank })),
+    );
+    return {
+      about: chunks.length > 1 ? `Rank per module (${index + 1} of ${chunks.length})` : 'Rank per module',
       caption: 'modules down, arms across',
       chart: heatMap(`Rank per module and arm on ${title}`, cells, most),
-    },
-  ];
+    };
+  });
+}
+
+/** The items in as few lists as can be, of about the same length. */
+function inChunks<Item>(items: readonly Item[], most: number): Item[][] {
+  const count = Math.ceil(items.length / most);
+  const bound = (chunk: number): number => Math.round((chunk * items.length) / count);
+  return Array.from({ length: count }, (_, chunk) => items.slice(bound(chunk), bound(chunk + 1)));
 }
 
 /** One arm: layers down, modules across. */
@@ -234,7 +245,7 @@ function layerTicks(modules: readonly string[]): object {
 const MAX_LABEL = 30;
 
 /** Splits `encoder.layer.3.attention.query` into layer 3 and the rest; undefined unless exactly one part is a number. */
-function layerOf(path: string): { layer: number; module: string } | undefined {
+export function layerOf(path: string): { layer: number; module: string } | undefined {
   const parts = path.split('.');
   const at = parts.findIndex((part) => /^\d+$/.test(part));
   if (at < 0 || parts.findLastIndex((part) => /^\d+$/.test(part)) !== at) return undefined;
@@ -242,7 +253,7 @@ function layerOf(path: string): { layer: number; module: string } | undefined {
 }
 
 /** Module paths without the parts that all of them begin with, and with the middle left out where they are long. */
-function shortened(paths: readonly string[]): Map<string, string> {
+export function shortened(paths: readonly string[]): Map<string, string> {
   const split = paths.map((path) => path.split('.'));
   const [first = []] = split;
   const differing = first.findIndex((part, index) =>

@@ -1,21 +1,26 @@
-import { bySeries, type Entry, type Panel, type Series } from '../contents.js';
+import type { Entry, Panel, Series } from '../contents.js';
 import { formatMetric, metricTitle } from '../format.js';
+import { drawnAs } from '../palette.js';
 import { meritOf, type OverallRow, type SummaryRow } from '../statistics/rows.js';
-import { look, spread, WIDTH, type Chart } from './draw.js';
+import type { Verdict } from '../verdict.js';
+import { spread, textWidth, uncrossed, type Chart, type Size } from './draw.js';
 
-const HEIGHT = 340;
 /** Height of the axis below the plot, in px. */
 const AXIS = 46;
+/** Width of the axis beside the plot, in px. */
+const Y_AXIS = 62;
 const LABEL_SIZE = 13;
-/** Room for a name at the right edge, in px. */
-const MOST_LABEL = WIDTH / 3;
 const LABEL_DISTANCE = 14;
-/** Sizes this close count as one, as they do for a budget. */
-const SAME_SIZE = 1.02;
+/** Between arms that stand side by side, in px at most. */
+const MOST_DISTANCE = 26;
+/** How much of the way to the next budget arms at one budget take. */
+const CLUSTER = 0.7;
 /** How far past the largest size the front is drawn, so that it passes under points that stand side by side. */
 const PAST_LAST = 1.15;
 /** With more points than this, single seeds would hide them. */
 const MOST_POINTS_WITH_SEEDS = 16;
+/** How strongly an arm is drawn that is reliably worse than the best one at its budget. */
+const FAINT = 0.35;
 
 /** What one arm gets for what it stores. */
 interface Point {
@@ -30,24 +35,37 @@ interface Point {
   readonly values: readonly number[];
 }
 
+/** A point and where it stands. */
+interface Placed extends Point {
+  /** Where on the axis it stands, in parameters: its size, or beside it. */
+  readonly at: number;
+  readonly isFaint: boolean;
+}
+
 /** The metric against what is stored: the mean with its interval, the front of the best ones, the frozen baseline as a line. */
-export function scoreChart(panel: Panel): Chart {
+export function scoreChart(panel: Panel, verdicts: readonly Verdict[], size: Size): Chart {
   const points = panel.entries.filter((entry) => entry !== panel.baseline).map(pointOfEntry);
+  const baseline = panel.baseline && pointOfEntry(panel.baseline);
   return {
     description: `${panel.metric} on ${panel.title} against the number of stored parameters, one point per arm and budget`,
-    spec: chartSpec(points, panel.baseline && pointOfEntry(panel.baseline), metricTitle(panel)),
+    spec: chartSpec(points, baseline, verdicts, { size, yTitle: metricTitle(panel) }),
   };
 }
 
 /** The same for means over tasks; `seriesOf` says how an arm looks. */
-export function overallChart(rows: readonly OverallRow[], seriesOf: (label: string) => Series): Chart {
+export function overallChart(
+  rows: readonly OverallRow[],
+  seriesOf: (label: string) => Series,
+  verdicts: readonly Verdict[],
+  size: Size,
+): Chart {
   const baseline = rows.find((row) => row.baseline);
   const points = rows.filter((row) => row !== baseline).map((row) => pointOfRow(row, seriesOf));
   const [{ metrics, lowerIsBetter } = { metrics: [], lowerIsBetter: false }] = rows;
-  const title = metricTitle({ metric: `mean ${metrics.join(', ')}`, lowerIsBetter });
+  const yTitle = metricTitle({ metric: `mean ${metrics.join(', ')}`, lowerIsBetter });
   return {
     description: `Mean over the tasks against the number of stored parameters, one point per arm and budget`,
-    spec: chartSpec(points, baseline && pointOfRow(baseline, seriesOf), title),
+    spec: chartSpec(points, baseline && pointOfRow(baseline, seriesOf), verdicts, { size, yTitle }),
   };
 }
 
@@ -72,33 +90,75 @@ function pointOfRow(row: OverallRow, seriesOf: (label: string) => Series): Point
   };
 }
 
-function chartSpec(points: readonly Point[], baseline: Point | undefined, yTitle: string): Chart['spec'] {
-  const x = { field: 'stored', type: 'quantitative', title: 'stored parameters', ...parameterAxis(points) };
+function chartSpec(
+  points: readonly Point[],
+  baseline: Point | undefined,
+  verdicts: readonly Verdict[],
+  { size, yTitle }: { readonly size: Size; readonly yTitle: string },
+): Chart['spec'] {
   const [low, high] = valueRange(baseline ? [...points, baseline] : points);
-  const y = { field: 'value', type: 'quantitative', title: yTitle, scale: { domain: [low, high], nice: false } };
-  const labelled = lastOfEachSeries(points);
-  const gap = ((high - low) * 1.2 * LABEL_SIZE) / (HEIGHT - AXIS);
-  const heights = spread(
-    labelled.map(({ value }) => value),
-    { gap, low, high },
+  const axis = parameterAxis(points);
+  const width = plotWidth(points, size);
+  const placed = placedPoints(points, verdicts, { width, axis });
+  const groups = verdicts.flatMap(({ budget, equivalent }) =>
+    equivalent.map((labels) => placed.filter(({ spec, series }) => spec === budget && labels.includes(series.label))),
   );
   return {
-    width: WIDTH,
-    height: HEIGHT,
+    ...size,
     autosize: { type: 'fit', contains: 'padding' }, // the names at the edge count as content
     data: { values: [] },
-    encoding: { x, y },
+    encoding: {
+      x: { field: 'at', type: 'quantitative', title: 'stored parameters', ...axis.encoding },
+      y: { field: 'value', type: 'quantitative', title: yTitle, scale: { domain: [low, high], nice: false } },
+    },
     layer: [
       ...(baseline ? baselineLayers(baseline) : []),
+      bandLayer(groups, (px) => px / width, axis),
       ...frontLayers(points),
-      ...labelled.flatMap((point, index) => labelLayers(point, heights[index] as number, offsetOf(point, points))),
-      ...points.flatMap((point) => pointLayers(point, points)),
+      ...labelLayers(labelsOf(placed, { low, high, width, size, axis })),
+      ...pointLayers(placed, points.length <= MOST_POINTS_WITH_SEEDS),
     ],
   } as Chart['spec'];
 }
 
+/** What the axis and the names leave of the width, in px. */
+function plotWidth(points: readonly Point[], size: Size): number {
+  const names = Math.max(0, ...points.map(({ series }) => textWidth(series.label, LABEL_SIZE)));
+  return size.width - Y_AXIS - LABEL_DISTANCE - Math.min(names, size.width / 3);
+}
+
+/**
+ * Arms at one budget store all but the same number: they stand side by side, those that are equivalent next to one another, else by
+ * their means.
+ */
+function placedPoints(
+  points: readonly Point[],
+  verdicts: readonly Verdict[],
+  { width, axis }: { readonly width: number; readonly axis: ParameterAxis },
+): Placed[] {
+  const requested = [...new Set(points.flatMap((point) => point.requested ?? []))];
+  const budgets = requested.map((size) => axis.place(size) * width).sort((a, b) => a - b);
+  const gaps = budgets.slice(1).map((place, index) => place - (budgets[index] as number));
+  const room = CLUSTER * Math.min(width, ...gaps);
+  return points.map((point): Placed => {
+    if (point.requested === null) return { ...point, at: point.stored, isFaint: false };
+    const { equivalent = [], worse = [] } = verdicts.find(({ budget }) => budget === point.spec) ?? {};
+    const group = ({ series }: Point): number => {
+      const found = equivalent.findIndex((labels) => labels.includes(series.label));
+      return found < 0 ? equivalent.length : found;
+    };
+    const rivals = points
+      .filter(({ spec }) => spec === point.spec)
+      .sort((a, b) => group(a) - group(b) || b.merit - a.merit);
+    const distance = Math.min(MOST_DISTANCE, room / rivals.length);
+    const offset = (rivals.indexOf(point) - (rivals.length - 1) / 2) * distance;
+    const at = axis.sizeAt(axis.place(point.stored) + offset / width);
+    return { ...point, at, isFaint: worse.includes(point.series.label) };
+  });
+}
+
 function baselineLayers({ series, value, interval }: Point): object[] {
-  const { color, dash } = look(series);
+  const { color, dash } = drawnAs(series.look);
   const line = [{ value, low: interval?.low ?? value, high: interval?.high ?? value }];
   const wide = { x: { value: 0 }, x2: { value: 'width' } };
   return [
@@ -116,87 +176,169 @@ function baselineLayers({ series, value, interval }: Point): object[] {
   ];
 }
 
-/** The best mean at each size or below it: what is under the steps costs more and gives less. */
+/** Bands behind the intervals of arms that are equivalent. */
+function bandLayer(
+  groups: readonly (readonly Placed[])[],
+  shareOf: (px: number) => number,
+  { place, sizeAt }: ParameterAxis,
+): object {
+  const margin = shareOf(7);
+  const bands = groups
+    .filter(({ length }) => length > 1)
+    .map((group) => {
+      const ends = group.flatMap(({ value, interval }) => [interval?.low ?? value, interval?.high ?? value]);
+      const places = group.map(({ at }) => place(at));
+      const [at, to] = [Math.min(...places) - margin, Math.max(...places) + margin].map(sizeAt);
+      return { at, to, value: Math.min(...ends), high: Math.max(...ends) };
+    });
+  return {
+    data: { values: bands },
+    mark: { type: 'rect', color: 'var(--band)', cornerRadius: 4 },
+    encoding: { x2: { field: 'to' }, y2: { field: 'high' } },
+  };
+}
+
+/** The best mean at each size or below it. */
 function frontLayers(points: readonly Point[]): object[] {
   if (new Set(points.map(({ spec }) => spec)).size < 2) return [];
+  const isBeaten = ({ stored, merit }: Point): boolean =>
+    points.some((other) => other.merit > merit && other.stored <= stored * 1.02);
   const front = points
-    .filter((point) => !isDominated(point, points))
+    .filter((point) => !isBeaten(point))
     .sort((a, b) => a.stored - b.stored)
-    .map(({ stored, value }) => ({ stored, value }));
+    .map(({ stored, value }) => ({ at: stored, value }));
   const most = Math.max(...points.map(({ stored }) => stored)) * PAST_LAST;
-  const last = front.slice(-1).map(({ value }) => ({ stored: most, value }));
-  const mark = { type: 'line', color: 'var(--ink)', opacity: 0.55, strokeWidth: 1.5, interpolate: 'step-after' };
+  const last = front.slice(-1).map(({ value }) => ({ at: most, value }));
+  const mark = { type: 'line', color: 'var(--ink)', opacity: 0.4, strokeWidth: 1.5, interpolate: 'step-after' };
   return [{ data: { values: [...front, ...last] }, mark }];
 }
 
-/** Whether another one gives more and stores no more than this. */
-function isDominated({ stored, merit }: Point, points: readonly Point[]): boolean {
-  return points.some((other) => other.merit > merit && other.stored <= stored * SAME_SIZE);
+/** A name at the right edge, and the height that it stands at. */
+interface Label {
+  readonly point: Placed;
+  readonly height: number;
 }
 
-function labelLayers({ series, stored, value }: Point, labelAt: number, xOffset: number): object[] {
-  const { color } = look(series);
-  const leader = { type: 'rule', color, opacity: 0.5, strokeWidth: 1, xOffset, x2Offset: 8 };
+/** The names of all series at the right edge, none on another, their lines without a crossing. */
+function labelsOf(
+  points: readonly Placed[],
+  plot: {
+    readonly low: number;
+    readonly high: number;
+    readonly width: number;
+    readonly size: Size;
+    readonly axis: ParameterAxis;
+  },
+): Label[] {
+  const { low, high, width, size, axis } = plot;
+  const labelled = lastOfEachSeries(points);
+  const pxHeight = size.height - AXIS;
+  const y = (value: number): number => ((high - value) / (high - low)) * pxHeight;
+  const heights = spread(
+    labelled.map(({ value }) => value),
+    { gap: ((high - low) * 1.2 * LABEL_SIZE) / pxHeight, low, high },
+  );
+  const anchors = labelled.map(({ at, value }) => ({ x: axis.place(at) * width, y: y(value) }));
+  const taken = uncrossed(anchors, heights.map(y), width);
+  return labelled.map((point, index) => ({ point, height: heights[taken[index] as number] as number }));
+}
+
+/** A field that is drawn as it stands. */
+function plain(field: string, type: 'nominal' | 'quantitative' = 'nominal'): object {
+  return { field, type, scale: null, legend: null };
+}
+
+function labelLayers(labels: readonly Label[]): object[] {
+  const leaders = labels.map(({ point: { series, at, value }, height }) => ({
+    ...{ at, value, labelAt: height, color: drawnAs(series.look).color },
+  }));
   return [
     {
-      data: { values: [{ stored, value, labelAt }] },
-      mark: leader,
-      encoding: { x2: { value: 'width' }, y2: { field: 'labelAt' } },
+      data: { values: leaders },
+      mark: { type: 'rule', opacity: 0.5, strokeWidth: 1, x2Offset: 8 },
+      encoding: { x2: { value: 'width' }, y2: { field: 'labelAt' }, color: plain('color') },
     },
     {
-      data: { values: [{ value: labelAt, text: series.label }] },
-      mark: {
-        type: 'text',
-        align: 'left',
-        baseline: 'middle',
-        dx: LABEL_DISTANCE - 2,
-        limit: MOST_LABEL,
-        fontSize: LABEL_SIZE,
-      },
+      data: { values: labels.map(({ point, height }) => ({ value: height, text: point.series.label })) },
+      mark: { type: 'text', align: 'left', baseline: 'middle', dx: LABEL_DISTANCE - 2, fontSize: LABEL_SIZE },
       encoding: { x: { value: 'width' }, text: { field: 'text' } },
     },
   ];
 }
 
-function pointLayers(point: Point, points: readonly Point[]): object[] {
-  const { series, stored, value, values, interval } = point;
-  const { color, shape } = look(series);
-  const range = interval ? [{ stored, value: interval.low, high: interval.high }] : [];
-  const mark = { color, xOffset: offsetOf(point, points), opacity: isDominated(point, points) ? 0.4 : 1 };
-  const seeds = points.length > MOST_POINTS_WITH_SEEDS ? [] : values.map((each) => ({ stored, value: each }));
+function pointLayers(points: readonly Placed[], isSeeds: boolean): object[] {
+  const drawn = points.map(({ series, at, value, values, interval, isFaint }) => {
+    const { color, outline } = drawnAs(series.look);
+    return { at, value, values, interval, color, outline, opacity: isFaint ? FAINT : 1 };
+  });
+  const seeds = isSeeds ? drawn.flatMap(({ values, ...each }) => values.map((value) => ({ ...each, value }))) : [];
+  const ranges = drawn.flatMap(({ at, interval, color, opacity }) =>
+    interval ? [{ at, value: interval.low, high: interval.high, color, opacity }] : [],
+  );
+  const opacity = plain('opacity', 'quantitative');
   return [
     {
-      data: { values: seeds },
-      mark: { ...mark, type: 'point', shape: 'circle', filled: true, size: 18, opacity: 0.45 },
+      data: { values: seeds.map(({ at, value, color }) => ({ at, value, color })) },
+      mark: { type: 'point', shape: 'circle', filled: true, size: 18, opacity: 0.45 },
+      encoding: { color: plain('color') },
     },
-    { data: { values: range }, mark: { ...mark, type: 'rule', strokeWidth: 2 }, encoding: { y2: { field: 'high' } } },
-    { data: { values: [{ stored, value }] }, mark: { ...mark, type: 'point', shape, filled: true, size: 90 } },
+    {
+      data: { values: ranges },
+      mark: { type: 'rule', strokeWidth: 2 },
+      encoding: { y2: { field: 'high' }, color: plain('color'), opacity },
+    },
+    {
+      data: {
+        values: drawn.map(({ at, value, color, outline, opacity: own }) => ({
+          at,
+          value,
+          color,
+          outline,
+          opacity: own,
+        })),
+      },
+      mark: { type: 'point', filled: true, size: 90 },
+      encoding: { color: plain('color'), shape: plain('outline'), opacity },
+    },
   ];
 }
 
 /** The largest point of each series, which carries its name. */
-function lastOfEachSeries(points: readonly Point[]): Point[] {
+function lastOfEachSeries(points: readonly Placed[]): Placed[] {
   const largest = new Map([...points].sort((a, b) => a.stored - b.stored).map((point) => [point.series.label, point]));
   return [...largest.values()];
 }
 
-/** Arms at one budget store all but the same number: they stand side by side, in px. */
-function offsetOf(point: Point, points: readonly Point[]): number {
-  const alone = points.every(({ spec }) => spec === point.spec);
-  const rivals = bySeries(points.filter(({ spec }) => spec === point.spec));
-  const distance = alone ? Math.min(26, 180 / rivals.length) : Math.min(10, 48 / rivals.length);
-  return (rivals.indexOf(point) - (rivals.length - 1) / 2) * distance;
+/** The axis of sizes. */
+interface ParameterAxis {
+  readonly encoding: object;
+  /** Where on it a size lies, from 0 to 1. */
+  readonly place: (stored: number) => number;
+  /** The size that lies there. */
+  readonly sizeAt: (place: number) => number;
 }
 
-function parameterAxis(points: readonly Point[]): object {
+function parameterAxis(points: readonly Point[]): ParameterAxis {
   const stored = points.map((point) => point.stored).filter((count) => count > 0);
   const [least, most] = stored.length > 0 ? [Math.min(...stored), Math.max(...stored)] : [1, 1];
-  const margin = (most / least) ** 0.16;
   const ticks = [...new Set(points.map((point) => point.requested ?? Math.round(point.stored)))];
   const axis = { format: '.3~s', labelOverlap: 'greedy' };
-  return most / least >= 3
-    ? { scale: { type: 'log', domain: [least / margin, most * margin], nice: false }, axis: { ...axis, values: ticks } }
-    : { scale: { domain: [0, most * 1.4], nice: false }, axis: { ...axis, values: [0, ...ticks] } };
+  if (most / least < 3) {
+    const end = most * 1.4;
+    const scale = { domain: [0, end], nice: false };
+    return {
+      encoding: { scale, axis: { ...axis, values: [0, ...ticks] } },
+      place: (size) => size / end,
+      sizeAt: (place) => place * end,
+    };
+  }
+  const margin = (most / least) ** 0.08 * 1.1;
+  const [from, to] = [least / margin, most * margin];
+  return {
+    encoding: { scale: { type: 'log', domain: [from, to], nice: false }, axis: { ...axis, values: ticks } },
+    place: (size) => Math.log(Math.max(size, from) / from) / Math.log(to / from),
+    sizeAt: (place) => from * (to / from) ** place,
+  };
 }
 
 function valueRange(points: readonly Point[]): [number, number] {

@@ -1,6 +1,7 @@
 import { mean } from 'simple-statistics';
 import { canonical } from '../../results/json.js';
 import { primaryMetric, type TrialResult } from '../../results/schema.js';
+import { verdictsOf, type Verdict } from '../verdict.js';
 import { testClaims, type Claim, type ClaimOutcome } from './claims.js';
 import { armsOf, comparable, compareArms, grouped, type Arm, type Comparison } from './comparisons.js';
 import { LEVEL } from './equivalence.js';
@@ -25,6 +26,8 @@ export interface Summary {
   readonly overall: readonly OverallRow[];
   /** Every pair of arms at each budget, on each task and over them. */
   readonly comparisons: readonly Comparison[];
+  /** What they say, budget by budget: over the tasks, where there are several, and on each. */
+  readonly verdicts: readonly Verdict[];
   /** Of every arm and budget whose modules end with different ranks: whether the task or the seed decides which. */
   readonly stability: readonly StabilityRow[];
   readonly failed: readonly Failure[];
@@ -65,7 +68,7 @@ export function summarise(results: readonly TrialResult[], { reference, margin =
     ...{ reference, margin, claims: testClaims(claims, arms, margin), resampled: resampledIn(rows) },
     ...{ rows, overall, comparisons, failed },
   };
-  return { ...noted, stability: stabilityOf(arms), notes: notesOn(noted) };
+  return { ...noted, verdicts: verdictsOf(noted), stability: stabilityOf(arms), notes: notesOn(noted) };
 }
 
 function resampledIn(rows: readonly SummaryRow[]): Summary['resampled'] {
@@ -168,7 +171,7 @@ function pick({ id, arm, method, task, seed }: TrialResult): Pick<Failure, 'id' 
 }
 
 /** What notes are about. */
-type Noted = Omit<Summary, 'notes' | 'stability' | 'against'>;
+type Noted = Omit<Summary, 'notes' | 'verdicts' | 'stability' | 'against'>;
 
 /** What a reader must bear in mind about a summary, one sentence each. */
 function notesOn(summary: Noted): string[] {

@@ -1,0 +1,83 @@
+import type { DoneTrial } from '../../results/schema.js';
+import { escapeHtml, trusted, type Markup } from '../html.js';
+import { textWidth, WIDTH } from './draw.js';
+import { layerOf, shortened } from './ranks.js';
+
+const LABEL_SIZE = 12;
+/** Up to this many modules each has its name; more are named by layer. */
+const MOST_NAMED = 16;
+/** Between the columns of two tasks, in px. */
+const GAP = 8;
+const TOP = 20;
+
+/** One column: the ranks that one trial ended with. */
+export type Trial = Pick<DoneTrial, 'task' | 'seed' | 'ranks'>;
+
+/**
+ * Which modules keep ranks in every trial of an arm: modules down, trials across, one block of seeds a task; the darker, the more.
+ * Columns that are alike within a block follow the task, columns that repeat from block to block the seed.
+ */
+export function choiceMap(description: string, trials: readonly Trial[]): Markup {
+  const modules = [...new Set(trials.flatMap(({ ranks }) => Object.keys(ranks)))];
+  const columns = [...trials].sort((a, b) => a.task.localeCompare(b.task, 'en') || a.seed - b.seed);
+  const tasks = [...new Set(columns.map(({ task }) => task))];
+  const names = rowNames(modules);
+  const left = 6 + Math.max(0, ...names.map(({ text }) => textWidth(text, LABEL_SIZE)));
+  const [wide, high] = [
+    (WIDTH - left - GAP * (tasks.length - 1)) / columns.length,
+    modules.length > MOST_NAMED ? 8 : 16,
+  ];
+  const height = TOP + high * modules.length;
+  const at = (column: number): number => left + column * wide + GAP * tasks.indexOf(columns[column]?.task ?? '');
+  const most = Math.max(1, ...columns.flatMap(({ ranks }) => Object.values(ranks)));
+  const cells = columns.flatMap(({ ranks }, column) =>
+    modules.map((path, row) => ({ rank: ranks[path] ?? 0, x: at(column), y: TOP + row * high })),
+  );
+  const levels = [...new Set(cells.map(({ rank }) => rank))].sort((a, b) => a - b);
+  const shapes = levels.map((level) => {
+    const outline = cells
+      .filter(({ rank }) => rank === level)
+      .map(({ x, y }) => `M${digits(x)},${digits(y)}h${digits(wide - 1)}v${high - 1}h-${digits(wide - 1)}z`);
+    return `<path d="${outline.join('')}" fill="var(--strong)" fill-opacity="${digits(0.05 + (0.95 * level) / most)}"/>`;
+  });
+  const heads = tasks.map((task) => {
+    const own = columns.flatMap((each, column) => (each.task === task ? [column] : []));
+    const from = at(own[0] ?? 0);
+    return textAt(from, TOP - 6, fitting(task, at(own.at(-1) ?? 0) + wide - from), 'start');
+  });
+  const labels = names.map(({ row, text }) =>
+    textAt(left - 6, TOP + row * high + (modules.length > MOST_NAMED ? 10 : 12), text, 'end'),
+  );
+  return trusted(
+    `<svg role="img" aria-label="${escapeHtml(description)}" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-size="${LABEL_SIZE}">` +
+      `${heads.join('')}${labels.join('')}${shapes.join('')}</svg>`,
+  );
+}
+
+/** A name for each module, or one where a layer begins. */
+function rowNames(modules: readonly string[]): { row: number; text: string }[] {
+  if (modules.length <= MOST_NAMED) {
+    const short = shortened(modules);
+    return modules.map((path, row) => ({ row, text: short.get(path) ?? path }));
+  }
+  const layers = modules.map((path) => layerOf(path)?.layer);
+  return layers.flatMap((layer, row) =>
+    layer !== undefined && layer !== layers[row - 1] ? [{ row, text: `layer ${layer}` }] : [],
+  );
+}
+
+function textAt(x: number, y: number, text: string, anchor: 'start' | 'end'): string {
+  return `<text x="${digits(x)}" y="${y}" text-anchor="${anchor}" fill="var(--soft)">${escapeHtml(text)}</text>`;
+}
+
+/** As much of a text as fits. */
+function fitting(text: string, width: number): string {
+  if (textWidth(text, LABEL_SIZE) <= width) return text;
+  const characters = Array.from(text);
+  while (characters.length > 1 && textWidth(`${characters.join('')}…`, LABEL_SIZE) > width) characters.pop();
+  return `${characters.join('')}…`;
+}
+
+function digits(value: number): string {
+  return String(Number(value.toFixed(2)));
+}

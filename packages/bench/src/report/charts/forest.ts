@@ -1,0 +1,152 @@
+import { candidatesOf, type Contender, type Contest } from '../contest.js';
+import type { Series } from '../contents.js';
+import { formatMetric, metricTitle } from '../format.js';
+import { drawnAs } from '../palette.js';
+import type { Verdict } from '../verdict.js';
+import type { Chart } from './draw.js';
+
+const ROW = 22;
+const LABEL_SIZE = 13;
+/** How strongly an arm is drawn that is reliably worse than the best one. */
+const FAINT = 0.4;
+
+/** The range of scores that charts beside one another share. */
+export type Domain = readonly [number, number];
+
+/** What holds all means and intervals of some contests. */
+export function domainOf(contests: readonly Contest[]): Domain {
+  const ends = contests.flatMap(({ arms }) =>
+    arms.flatMap(({ score: { mean, interval } }) => [mean, interval?.low ?? mean, interval?.high ?? mean]),
+  );
+  const [least, most] = [Math.min(...ends), Math.max(...ends)];
+  const margin = Math.max(0.04 * (most - least), 1e-3);
+  return [least - margin, most + margin];
+}
+
+/** Arms down, best mean first, with their means and intervals; those that are equivalent stand together on one band. */
+export function forestChart(
+  contest: Contest,
+  { equivalent, worse }: Verdict,
+  drawn: { readonly seriesOf: (label: string) => Series; readonly domain: Domain; readonly width: number },
+): Chart {
+  const { seriesOf, domain, width } = drawn;
+  const arms = inGroups(contest, equivalent);
+  const baseline = contest.arms.find((arm) => arm.baseline);
+  const where = contest.task ?? 'the mean over tasks';
+  const shown = arms.map(({ label, score }) => `${label} ${formatMetric(score.mean)}`);
+  return {
+    description: `Scores at ${contest.budget.spec} on ${where}: ${shown.join(', ')}`,
+    spec: {
+      width,
+      height: ROW * arms.length,
+      autosize: { type: 'fit-x', contains: 'padding' },
+      data: { values: [] },
+      encoding: {
+        x: {
+          ...{ field: 'mean', type: 'quantitative', title: titleOf(contest) },
+          ...{ scale: { domain, nice: false }, axis: { grid: true, tickCount: 4 } },
+        },
+        y: {
+          ...{ field: 'label', type: 'nominal', title: null, sort: arms.map(({ label }) => label) },
+          scale: { domain: arms.map(({ label }) => label), padding: 0 },
+          axis: { labelColor: 'var(--ink)', ticks: false, domain: false },
+        },
+      },
+      layer: [
+        ...bandLayers(arms, equivalent),
+        ...(baseline ? baselineLayers(baseline) : []),
+        ...armLayers(arms, seriesOf, worse),
+      ],
+    } as Chart['spec'],
+  };
+}
+
+/** What the axis shows. */
+function titleOf({ task, metric, lowerIsBetter }: Contest): string {
+  return metricTitle({ metric: task === null ? `mean ${metric}` : metric, lowerIsBetter });
+}
+
+/** Equivalent arms next to one another, where the best of them stands; then what does not fit in the budget. */
+function inGroups(contest: Contest, equivalent: Verdict['equivalent']): Contender[] {
+  const candidates = candidatesOf(contest);
+  const grouped = candidates.flatMap((arm) => {
+    const group = equivalent.find((labels) => labels.includes(arm.label));
+    if (!group) return [arm];
+    return group[0] === arm.label ? candidates.filter(({ label }) => group.includes(label)) : [];
+  });
+  return [...grouped, ...contest.arms.filter((arm) => !arm.baseline && !candidates.includes(arm))];
+}
+
+/** A band across the rows of each group, marked at its right. */
+function bandLayers(arms: readonly Contender[], equivalent: Verdict['equivalent']): object[] {
+  return equivalent.flatMap((labels) => {
+    const rows = arms.flatMap(({ label }, index) => (labels.includes(label) ? [index] : []));
+    if (rows.length < 2) return [];
+    const [top, bottom] = [ROW * Math.min(...rows), ROW * (Math.max(...rows) + 1)];
+    return [
+      {
+        data: { values: [{}] },
+        mark: { type: 'rect', color: 'var(--band)', cornerRadius: 4 },
+        encoding: { x: { value: 0 }, x2: { value: 'width' }, y: { value: top + 1 }, y2: { value: bottom - 1 } },
+      },
+      {
+        data: { values: [{ text: '≈' }] },
+        mark: { type: 'text', align: 'left', baseline: 'middle', dx: 4, color: 'var(--soft)', fontSize: 16 },
+        encoding: { x: { value: 'width' }, y: { value: (top + bottom) / 2 }, text: { field: 'text' } },
+      },
+    ];
+  });
+}
+
+/** The frozen baseline: a line across all rows on its interval. */
+function baselineLayers({ label, score: { mean, interval } }: Contender): object[] {
+  const line = [{ mean, low: interval?.low ?? mean, high: interval?.high ?? mean, text: label }];
+  const tall = { y: { value: 0 }, y2: { value: 'height' } };
+  return [
+    {
+      data: { values: line },
+      mark: { type: 'rect', color: 'var(--series-0)', opacity: 0.14 },
+      encoding: { ...tall, x: { field: 'low', type: 'quantitative' }, x2: { field: 'high' } },
+    },
+    {
+      data: { values: line },
+      mark: { type: 'rule', color: 'var(--series-0)', strokeDash: [2, 3], strokeWidth: 1.5 },
+      encoding: tall,
+    },
+    {
+      data: { values: line },
+      mark: { type: 'text', baseline: 'bottom', dy: -3, color: 'var(--soft)', fontSize: LABEL_SIZE },
+      encoding: { y: { value: 0 }, text: { field: 'text' } },
+    },
+  ];
+}
+
+function armLayers(
+  arms: readonly Contender[],
+  seriesOf: (label: string) => Series,
+  worse: readonly string[],
+): object[] {
+  const rows = arms.map(({ label, score: { mean, interval } }) => {
+    const { color, outline } = drawnAs(seriesOf(label).look);
+    const [low, high] = [interval?.low ?? mean, interval?.high ?? mean];
+    return { label, mean, low, high, color, outline, opacity: worse.includes(label) ? FAINT : 1 };
+  });
+  const plain = { scale: null, legend: null };
+  const paint = {
+    color: { field: 'color', type: 'nominal', ...plain },
+    opacity: { field: 'opacity', type: 'quantitative', ...plain },
+  };
+  const x = { field: 'low', type: 'quantitative' };
+  return [
+    {
+      data: { values: rows },
+      mark: { type: 'rule', strokeWidth: 2 },
+      encoding: { ...paint, x, x2: { field: 'high' } },
+    },
+    {
+      data: { values: rows },
+      mark: { type: 'point', filled: true, size: 90 },
+      encoding: { ...paint, shape: { field: 'outline', type: 'nominal', ...plain } },
+    },
+  ];
+}

@@ -1,0 +1,113 @@
+/** How a series is drawn, the same in every chart of every report and page: a colour, a shape and a dash. */
+export interface Look {
+  /** Index into the colours; 0 is the neutral one of the frozen baseline. */
+  readonly hue: number;
+  /** Index into the shapes, and into the dashes of lines. */
+  readonly shape: number;
+}
+
+/**
+ * Okabe and Ito's palette, safe for the colour-blind, tuned for white and for dark paper. Where two of them are close to each other
+ * for some reader, the shapes are not.
+ */
+export const HUES: readonly { readonly light: string; readonly dark: string }[] = [
+  { light: '#6b7280', dark: '#9aa3b2' },
+  { light: '#0072b2', dark: '#4ba3e3' },
+  { light: '#d55e00', dark: '#ff8b3d' },
+  { light: '#009e73', dark: '#3ad3a5' },
+  { light: '#b5578f', dark: '#d97fc6' },
+  { light: '#b88700', dark: '#f0c232' },
+  { light: '#4a4fb5', dark: '#b9aaff' },
+  { light: '#7a4b1e', dark: '#c99a6b' },
+];
+
+/** Outlines of about the same area, in a box from -1 to 1. */
+const SHAPES = [
+  'M1,0A1,1,0,1,1,-1,0A1,1,0,1,1,1,0Z',
+  'M-.9,-.9h1.8v1.8h-1.8Z',
+  'M0,-1.15L1.15,.85H-1.15Z',
+  'M0,-1.3L1,0L0,1.3L-1,0Z',
+  'M0,1.15L1.15,-.85H-1.15Z',
+  'M-.4,-1.1h.8v.7h.7v.8h-.7v.7h-.8v-.7h-.7v-.8h.7Z',
+  'M0,-1.3L.32,-.44L1.24,-.4L.52,.17L.76,1.05L0,.55L-.76,1.05L-.52,.17L-1.24,-.4L-.32,-.44Z',
+  'M1.15,0L-.85,1.15V-1.15Z',
+] as const;
+
+const DASHES: readonly (readonly number[])[] = [
+  [1, 0],
+  [9, 3],
+  [4, 2],
+  [10, 2, 2, 2],
+  [6, 2, 2, 2, 2, 2],
+  [14, 4],
+  [2, 2],
+  [12, 3, 4, 3],
+];
+
+/** Arms by their colour, related ones together; no two of a colour have one shape. */
+const KNOWN: readonly (readonly string[])[] = [
+  ['head'],
+  ['sora', 'sora-paper', 'auto', 'sora-70', 'sora-frozen-head', 'random-gates', 'sora-constant'],
+  ['lora', 'truncated-lora', 'dynamic-dora', 'lora-frozen-head', 'vera'],
+  ['adalora', 'ela-lora', 'houlsby', 'oft'],
+  ['l1ra', 'alora', 'pfeiffer', 'loha'],
+  ['bayes-lora', 'ia3', 'lokr'],
+  ['gora', 'bitfit', 'ln-tuning'],
+  ['full'],
+];
+
+/** The look of the frozen baseline. */
+export const NEUTRAL: Look = { hue: 0, shape: 0 };
+
+/** An arm as a report knows it. */
+export interface Named {
+  readonly label: string;
+  readonly method: string;
+}
+
+/**
+ * The look of every arm, by its label. Known arms look the same wherever they appear; another one takes its method's colour, or the
+ * next one, and a shape that no arm of this colour has.
+ */
+export function looksOf(arms: readonly Named[]): Map<string, Look> {
+  const looks = new Map(arms.flatMap(({ label }) => knownLook(label) ?? []));
+  const strangers = arms.filter(({ label }) => !looks.has(label)).sort((a, b) => (a.label < b.label ? -1 : 1));
+  for (const { label, method } of strangers) {
+    const hue = hueOf(method) ?? 1 + (looks.size % (HUES.length - 1));
+    looks.set(label, { hue, shape: freeShape(hue, [...looks.values()]) });
+  }
+  return looks;
+}
+
+function knownLook(label: string): [string, Look][] | undefined {
+  const hue = hueOf(label);
+  if (hue === undefined) return undefined;
+  return [[label, { hue, shape: shapeAt(hue, KNOWN[hue]?.indexOf(label) ?? 0) }]];
+}
+
+function hueOf(name: string): number | undefined {
+  const hue = KNOWN.findIndex((names) => names.includes(name));
+  return hue < 0 ? undefined : hue;
+}
+
+/** Each colour begins with another shape. */
+function shapeAt(hue: number, place: number): number {
+  return (Math.max(0, hue - 1) + place) % SHAPES.length;
+}
+
+/** The last shape of the colour that neither a known arm of it has nor one of these; round again where all are taken. */
+function freeShape(hue: number, looks: readonly Look[]): number {
+  const taken = new Set(looks.filter((look) => look.hue === hue).map(({ shape }) => shape));
+  const places = SHAPES.map((_, place) => SHAPES.length - 1 - place);
+  const free = places.find((place) => !taken.has(shapeAt(hue, place)));
+  return shapeAt(hue, free ?? taken.size);
+}
+
+/** The colour as a page's variable, the outline, and the dash of lines. */
+export function drawnAs({ hue, shape }: Look): { color: string; outline: string; dash: number[] } {
+  return {
+    color: `var(--series-${hue})`,
+    outline: SHAPES[shape % SHAPES.length] as string,
+    dash: hue === NEUTRAL.hue ? [2, 3] : [...(DASHES[shape % DASHES.length] as readonly number[])],
+  };
+}

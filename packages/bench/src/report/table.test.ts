@@ -1,0 +1,39 @@
+import stringWidth from 'string-width';
+import { describe, expect, it } from 'vitest';
+import { syntheticResults, withNames } from '../../test/synthetic-results.js';
+import { formatMetric } from './format.js';
+import { summarise } from './statistics/summary.js';
+import { renderTable } from './table.js';
+
+const results = syntheticResults({ seeds: 2 });
+const summary = summarise(results, { reference: 'lora' });
+
+describe('renderTable', () => {
+  const [first] = summary.verdicts.filter(({ task }) => task === null);
+
+  it('fits the terminal, says what was found, and keeps the scores', () => {
+    for (const columns of [40, 60, 80, 120, 200]) {
+      const lines = renderTable(summary, { columns }).split('\n');
+      for (const line of lines) expect(stringWidth(line)).toBeLessThanOrEqual(columns);
+      const text = lines.join(' ').replaceAll('\u00a0', ' ');
+      expect(text).toContain(first?.sentences.join(' '));
+      for (const { score } of summary.overall) expect(text).toContain(formatMetric(score.mean));
+      expect(text).toContain('against lora: paired difference');
+    }
+    for (const { score } of summary.rows)
+      expect(renderTable(summary, { columns: 200 })).toContain(formatMetric(score.mean));
+  });
+
+  it('has a table with every column where there is one task', () => {
+    const onOne = summarise(syntheticResults({ tasks: ['uci-sentiment'] }), { reference: 'lora' });
+    expect(renderTable(onOne, { columns: 200 })).toContain('learning rate');
+    expect(renderTable(onOne, { columns: 40 })).toContain(formatMetric(onOne.rows[0]?.score.mean ?? NaN));
+  });
+
+  it('lets no control character through', () => {
+    const named = withNames(results, { task: 'x\u001b[31m\u202e' });
+    const text = renderTable(summarise(named, { reference: 'lora' }));
+    expect(text).not.toContain('\u001b');
+    expect(text).not.toContain('\u202e');
+  });
+});

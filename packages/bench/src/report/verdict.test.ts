@@ -1,0 +1,166 @@
+import { expect, it } from 'vitest';
+import { failedTrial, syntheticTrial } from '../../test/synthetic-results.js';
+import type { DoneTrial, TrialResult } from '../results/schema.js';
+import { summarise, type Stated } from './statistics/summary.js';
+import { mainVerdicts, verdictParagraphs, type Verdict } from './verdict.js';
+
+const TASKS = ['uci-sentiment', 'wordnet-supersense'];
+
+/** An arm as a test needs it. */
+interface Scored {
+  /** A score for each seed, the same on every task. */
+  readonly scores: readonly number[];
+  /** Left out: trained at r = 4. */
+  readonly isFree?: boolean;
+  readonly stored?: number;
+}
+
+/** Trials of arms whose scores are given; `head` stores nothing. */
+function trialsOf(arms: Readonly<Record<string, Scored>>, tasks: readonly string[] = TASKS): DoneTrial[] {
+  return tasks.flatMap((task) =>
+    Object.entries(arms).flatMap(([method, { scores, isFree = false, stored }]) =>
+      scores.map((score, index): DoneTrial => {
+        const trial = syntheticTrial({ task, method, rank: isFree || method === 'head' ? null : 4, seed: index + 1 });
+        const { parameters } = trial;
+        const size = stored === undefined ? {} : { stored, storedMean: stored };
+        return { ...trial, metrics: { accuracy: score }, parameters: { ...parameters, ...size } };
+      }),
+    ),
+  );
+}
+
+/** Six seeds around a mean, up and down in turn. */
+function around(mean: number, spread: number, first = 1): number[] {
+  return [1, -1, 0.5, -0.5, 0.2, -0.2].map((way) => mean + first * way * spread);
+}
+
+const stated: Stated = { reference: 'lora', margin: 0.01 };
+
+function verdictOf(trials: readonly TrialResult[], how: Stated = stated): Verdict {
+  const [verdict, ...others] = mainVerdicts(summarise(trials, how).verdicts);
+  expect(others).toEqual([]);
+  return verdict ?? expect.fail('no verdict');
+}
+
+const HEAD = { scores: around(0.7, 0.002) };
+
+it('names the one reliable winner, and by how much it is ahead', () => {
+  const verdict = verdictOf(
+    trialsOf({ head: HEAD, lora: { scores: around(0.8, 0.003) }, sora: { scores: around(0.85, 0.003, -1) } }),
+  );
+  expect(verdict).toMatchObject({ best: 'sora', isReliable: true, worse: ['lora'], open: [], smallest: 'sora' });
+  expect(verdict.sentences).toEqual([
+    'sora is the reliable winner at r = 4, over 2 tasks: mean accuracy 0.850, ahead of lora by 0.050 (adjusted p ≤ 0.0015).',
+    'Each of them beats head (0.700) by 0.100 to 0.150.',
+    'No method that stores less is shown to be no worse than sora by 0.01 or more.',
+  ]);
+});
+
+it('never takes what is not told apart for equal', () => {
+  const verdict = verdictOf(
+    trialsOf({ head: HEAD, lora: { scores: around(0.8, 0.04) }, sora: { scores: around(0.805, 0.04, -1) } }),
+  );
+  expect(verdict).toMatchObject({ isReliable: false, equivalent: [], open: ['lora'], worse: [] });
+  expect(verdict.sentences[0]).toBe('No reliable winner at r = 4, over 2 tasks.');
+  expect(verdict.sentences[2]).toMatch(
+    /^lora is not told apart from sora; it may differ from it by up to 0\.0[2-6]\d\.$/,
+  );
+  expect(verdict.sentences.join(' ')).not.toMatch(/equal|equivalent|no difference|the same/);
+});
+
+it('groups what is equivalent, and names the smallest method that is no worse', () => {
+  const verdict = verdictOf(
+    trialsOf({
+      head: HEAD,
+      lora: { scores: around(0.8, 0.002) },
+      sora: { scores: around(0.8005, 0.002, -1) },
+      ia3: { scores: around(0.799, 0.002), isFree: true, stored: 5376 },
+      full: { scores: around(0.88, 0.002), isFree: true, stored: 6_800_000 },
+    }),
+  );
+  expect(verdict.equivalent).toEqual([['sora', 'lora', 'ia3']]);
+  expect(verdict.sentences).toEqual([
+    'No reliable winner at r = 4, over 2 tasks.',
+    'The highest mean accuracy, 0.800, is that of sora.',
+    'sora, lora and ia3 are equivalent within 0.01.',
+    'Each of them beats head (0.700) by 0.099 to 0.101.',
+    'Smallest method shown to be no worse than sora by 0.01 or more: ia3 (5,376 parameters).',
+    'Beyond the budget, full (6,800,000 parameters) is reliably better than sora, by 0.080.',
+  ]);
+});
+
+it('says of a difference that is reliable and small that it is both', () => {
+  const { sentences, isReliable } = verdictOf(
+    trialsOf({ lora: { scores: around(0.8, 0.002) }, sora: { scores: around(0.803, 0.002) } }),
+  );
+  expect(isReliable).toBe(true);
+  expect(sentences[0]).toContain('sora is the reliable winner');
+  expect(sentences[1]).toBe('sora and lora are equivalent within 0.01 all the same: what is reliable is small.');
+});
+
+it('says where nothing beats the head, and without a margin nothing of equivalence', () => {
+  const arms = { head: { scores: around(0.8, 0.01) }, lora: { scores: around(0.8, 0.01, -1) } };
+  const { sentences } = verdictOf(trialsOf({ ...arms, sora: { scores: around(0.6, 0.01) } }), { reference: 'lora' });
+  expect(sentences).toContain('Nothing is reliably better than head (0.800).');
+  expect(sentences).toContain('sora is reliably worse than head (0.800), by 0.200.');
+  expect(sentences.join(' ')).not.toMatch(/equivalent|no worse/);
+});
+
+it('says how many seeds it takes, and names a single task', () => {
+  const few = trialsOf({ head: { scores: [0.7, 0.71] }, lora: { scores: [0.8, 0.81] }, sora: { scores: [0.9, 0.91] } });
+  expect(verdictOf(few).sentences[1]).toBe(
+    'Too few seeds: with 2 seeds on 2 tasks the least possible p, corrected for 3 pairs, is 0.38; it takes 4 seeds.',
+  );
+  const onOne = verdictOf(few.filter(({ task }) => task === TASKS[0]));
+  expect(onOne.sentences.slice(0, 2)).toEqual([
+    'No reliable winner at r = 4, on uci-sentiment.',
+    'Too few seeds: with 2 seeds on 1 task the least possible p, corrected for 3 pairs, is 1; it takes 7 seeds.',
+  ]);
+});
+
+it('leaves out who lacks a seed or missed the budget, and counts failed trials', () => {
+  const trials = trialsOf({ lora: { scores: around(0.8, 0.002) }, sora: { scores: around(0.9, 0.002) } });
+  const at = trials.findIndex(({ arm, seed }) => arm === 'sora' && seed === 3);
+  const some: TrialResult[] = trials.map((trial, index) => (index === at ? failedTrial(trial, 'NaN') : trial));
+  const summary = summarise(some, stated);
+  expect(verdictParagraphs(summary)).toEqual([
+    [
+      'lora alone was trained at r = 4, over 2 tasks: mean accuracy 0.800.',
+      'Not ranked: sora (5 of 6 seeds on uci-sentiment).',
+    ],
+    ['1 trial failed and is in no number: sora at r = 4 (1).'],
+  ]);
+  const none = summarise(
+    trials.map((trial) => failedTrial(trial, 'NaN')),
+    stated,
+  );
+  expect(none.verdicts).toEqual([]);
+});
+
+it('takes the lowest mean where less is better', () => {
+  const trials = trialsOf({ lora: { scores: around(5, 0.1) }, sora: { scores: around(4, 0.1, -1) } }).map((trial) => ({
+    ...trial,
+    selection: { ...trial.selection, lowerIsBetter: true },
+  }));
+  const { sentences } = verdictOf(trials, { ...stated, margin: 0.1 });
+  expect(sentences[0]).toMatch(/^sora is the reliable winner .* mean accuracy 4\.000, ahead of lora by 1\.000/);
+});
+
+it('says of what was stated before the run whether it is shown', () => {
+  const trials = trialsOf({ lora: { scores: around(0.8, 0.002) }, sora: { scores: around(0.8, 0.002, -1) } });
+  const claim = { arm: 'sora', budget: 'r=4', noWorseThan: 'lora', itsBudget: 'r=4' };
+  const claims = [claim, { ...claim, margin: 0.0001 }, { ...claim, arm: 'vera' }];
+  const [, kept, open, untested] = verdictParagraphs(summarise(trials, { ...stated, claims }));
+  expect(kept).toEqual([
+    'Stated before the run, and kept:',
+    expect.stringMatching(
+      /^sora at r = 4 is not worse than lora at r = 4 by 0\.01 or more \(difference 0\.000 \[.*\], adjusted p .*, over 2 tasks\)\.$/,
+    ) as string,
+  ]);
+  expect(open?.[0]).toBe('Stated before the run, and not shown:');
+  expect(open?.at(-1)).toBe('That does not show the contrary.');
+  expect(untested).toEqual([
+    'Stated before the run, and not tested:',
+    'vera at r = 4 is not worse than lora at r = 4 by 0.01 or more; vera has no result on uci-sentiment.',
+  ]);
+});

@@ -1,0 +1,334 @@
+import {
+  candidatesOf,
+  contestsOf,
+  equivalentGroups,
+  isSmaller,
+  LEVEL,
+  standing,
+  type Contender,
+  type Contest,
+  type Standing,
+} from './contest.js';
+import { formatCount, formatInterval, formatMetric, formatPlainP, formatSigned, formatSmall } from './format.js';
+import type { ClaimOutcome } from './statistics/claims.js';
+import { grouped } from './statistics/comparisons.js';
+import { seedsToReach } from './statistics/estimates.js';
+import type { Summary } from './statistics/summary.js';
+
+/** What a run says of one budget, on one task or over all of them. */
+export interface Verdict {
+  readonly model: string;
+  /** Null: over all tasks. */
+  readonly task: string | null;
+  readonly budget: string;
+  /** The arm with the best mean; null where none can be ranked. */
+  readonly best: string | null;
+  /** Whether the best mean is reliably better than every other arm's at the budget. */
+  readonly isReliable: boolean;
+  /** Groups of arms of which every pair is equivalent within the margin. */
+  readonly equivalent: readonly (readonly string[])[];
+  /** Neither reliably worse than the best nor shown to be equivalent to it. */
+  readonly open: readonly string[];
+  /** Reliably worse than the best. */
+  readonly worse: readonly string[];
+  /** Reliably better than the frozen baseline. */
+  readonly aboveBaseline: readonly string[];
+  /** The arm with the fewest stored parameters that is shown not to be worse than the best by the margin; null without one. */
+  readonly smallest: string | null;
+  readonly sentences: readonly string[];
+}
+
+type Unjudged = Pick<Summary, 'rows' | 'overall' | 'comparisons'> & { readonly margin: number | null };
+
+/** What a run says, budget by budget: over the tasks, where there are several, and task by task. */
+export function verdictsOf({ margin, ...summary }: Unjudged): Verdict[] {
+  return contestsOf(summary).map((contest) => verdictOn(contest, margin));
+}
+
+/** Those of the whole run: over all tasks of each model that has several, else of its tasks. */
+export function mainVerdicts(verdicts: readonly Verdict[]): Verdict[] {
+  const overTasks = new Set(verdicts.flatMap(({ model, task }) => (task === null ? [model] : [])));
+  return verdicts.filter(({ model, task }) => (task === null) === overTasks.has(model));
+}
+
+/** Whether an arm is the reliable winner at a budget, or one of the group of equivalent arms that has the best mean. */
+export function isOnTop(verdicts: readonly Verdict[], label: string, budget: string): boolean {
+  return verdicts.some(({ best, isReliable, equivalent, budget: spec }) => {
+    const group = equivalent.find((labels) => best !== null && labels.includes(best));
+    return spec === budget && (group ? group.includes(label) : isReliable && label === best);
+  });
+}
+
+/** What a run says, in paragraphs of sentences: of each budget, of what was stated before the run, of what failed. */
+export function verdictParagraphs({ verdicts, claims, failed }: Said): string[][] {
+  const main = mainVerdicts(verdicts);
+  const severalModels = new Set(main.map(({ model }) => model)).size > 1;
+  const said = main.map(({ model, sentences: [first = '', ...others] }) => [
+    severalModels ? `${model}: ${first}` : first,
+    ...others,
+  ]);
+  return [...said, ...claims.map(claimSentences), ...failureSentences(failed)];
+}
+
+type Said = Pick<Summary, 'verdicts' | 'claims' | 'failed'>;
+
+/** What was stated before the run, and whether it is shown. */
+function claimSentences(claim: ClaimOutcome): string[] {
+  const { arm, budget, noWorseThan, itsBudget, margin, tasks, difference, test, shown, untested } = claim;
+  const at = (label: string, spec: string | null): string =>
+    spec === null ? label : `${label} at ${budgetName(spec)}`;
+  const what = `${at(arm, budget)} is not worse than ${at(noWorseThan, itsBudget)}${margin === null ? '' : ` by ${formatSmall(margin)} or more`}`;
+  if (untested !== null || !difference || !test) {
+    return ['Stated before the run, and not tested:', `${what}; ${untested ?? 'there is no difference'}.`];
+  }
+  const interval = difference.interval ? ` ${formatInterval(difference.interval, formatSigned)}` : '';
+  const seen = `difference ${formatSigned(difference.mean)}${interval}, adjusted p ${formatPlainP(test.pHolm)}, over ${counted(tasks.length, 'task')}`;
+  return shown
+    ? ['Stated before the run, and kept:', `${what} (${seen}).`]
+    : ['Stated before the run, and not shown:', `${what} (${seen}).`, 'That does not show the contrary.'];
+}
+
+/** Whose trials failed; nothing where none did. */
+function failureSentences(failed: Summary['failed']): string[][] {
+  if (failed.length === 0) return [];
+  const arms = grouped(failed, ({ arm, budget }) => [arm, budget]).map(
+    (trials) =>
+      `${trials[0].arm}${trials[0].budget === 'none' ? '' : ` at ${budgetName(trials[0].budget)}`} (${trials.length})`,
+  );
+  return [
+    [
+      `${counted(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} in no number: ${listed(arms)}.`,
+    ],
+  ];
+}
+
+/** A contest as its sentences need it. */
+interface Judged {
+  readonly contest: Contest;
+  readonly margin: number | null;
+  readonly best: Contender;
+  /** The others that the budget leaves to choose from, best mean first. */
+  readonly others: readonly Contender[];
+  readonly groups: readonly (readonly [Contender, ...Contender[]])[];
+  /** Which of the others are equivalent to the best one, not told apart from it, reliably worse. */
+  readonly equal: readonly Contender[];
+  readonly open: readonly Contender[];
+  readonly worse: readonly Contender[];
+}
+
+function verdictOn(contest: Contest, margin: number | null): Verdict {
+  const { model, task, budget } = contest;
+  const [best, ...others] = candidatesOf(contest);
+  const base = { model, task, budget: budget.spec };
+  if (!best) {
+    const sentences = [`No arm can be ranked${placeOf(contest)}.`, ...unranked(contest)];
+    return { ...base, ...NOTHING, sentences };
+  }
+  const judged = judge(contest, margin, best, others);
+  const { groups, open, worse } = judged;
+  const labels = (arms: readonly Contender[]): string[] => arms.map(({ label }) => label);
+  return {
+    ...base,
+    best: best.label,
+    isReliable: others.length > 0 && worse.length === others.length,
+    equivalent: groups.map(labels),
+    open: labels(open),
+    worse: labels(worse),
+    aboveBaseline: labels(aboveBaseline(judged)),
+    smallest: smallestNoWorse(judged)?.label ?? null,
+    sentences: [
+      ...headline(judged),
+      ...groups.map((group) => groupSentence(group, judged)),
+      ...openSentence(judged),
+      ...worseSentence(judged),
+      ...baselineSentences(judged),
+      ...smallestSentence(judged),
+      ...largerSentence(judged),
+      ...unranked(contest),
+    ],
+  };
+}
+
+const NOTHING = {
+  ...{ best: null, isReliable: false, equivalent: [], open: [], worse: [], aboveBaseline: [], smallest: null },
+};
+
+function judge(contest: Contest, margin: number | null, best: Contender, others: readonly Contender[]): Judged {
+  const groups = equivalentGroups(contest, [best, ...others]);
+  const equal = (groups.find((group) => group.includes(best)) ?? []).filter((arm) => arm !== best);
+  const worse = others.filter((arm) => standing(contest, arm, best)?.isWorse);
+  const open = others.filter((arm) => !worse.includes(arm) && !equal.includes(arm));
+  return { contest, margin, best, others, groups, equal, open, worse };
+}
+
+/** Where a verdict holds: ` at r = 4, over 4 tasks`. */
+function placeOf({ task, tasks, budget: { spec, requested } }: Contest): string {
+  const where = task === null ? `over ${tasks.length} tasks` : `on ${task}`;
+  if (requested === null) return ` ${where}`;
+  return ` at ${budgetName(spec)}, ${where}`;
+}
+
+/** `r = 4`, `50,000 parameters`. */
+function budgetName(spec: string): string {
+  const count = Number(spec);
+  return Number.isInteger(count) ? `${formatCount(count)} parameters` : spec.replace(/^r=/, 'r = ');
+}
+
+/** Who wins, or why nobody does. */
+function headline(judged: Judged): string[] {
+  const { contest, best, others, worse } = judged;
+  const place = placeOf(contest);
+  const mean = formatMetric(best.score.mean);
+  if (others.length === 0) return [`${best.label} alone was trained${place}: mean ${contest.metric} ${mean}.`];
+  if (worse.length === others.length) {
+    const standings = others.flatMap((arm) => standing(contest, best, arm) ?? []);
+    const p = Math.max(...standings.map(({ pHolm }) => pHolm));
+    const rivals = others.length === 1 ? (others[0]?.label ?? '') : `each of the other ${others.length} methods`;
+    return [
+      `${best.label} is the reliable winner${place}: mean ${contest.metric} ${mean}, ahead of ${rivals} by ${rangeOf(standings)} (adjusted p ${atMost(p)}).`,
+    ];
+  }
+  return [
+    `No reliable winner${place}.`,
+    ...tooFewSeeds(contest),
+    `The ${contest.lowerIsBetter ? 'lowest' : 'highest'} mean ${contest.metric}, ${mean}, is that of ${best.label}.`,
+  ];
+}
+
+/** Why no pair of a contest could be called different; nothing where one could. */
+function tooFewSeeds({ pairs, tasks }: Contest): string[] {
+  if (pairs.length === 0) return ['No two arms can be compared seed by seed.'];
+  const differences = Math.min(...pairs.map((pair) => pair.pairs));
+  const least = Math.min(1, (2 / 2 ** differences) * pairs.length);
+  if (least < LEVEL) return [];
+  const seeds = Math.ceil(differences / tasks.length);
+  const needed = Math.ceil(seedsToReach(pairs.length) / tasks.length);
+  const correction = pairs.length === 1 ? '' : `, corrected for ${pairs.length} pairs,`;
+  return [
+    `Too few seeds: with ${counted(seeds, 'seed')} on ${counted(tasks.length, 'task')} the least possible p${correction} is ${formatPlainP(least)}; it takes ${needed} seeds.`,
+  ];
+}
+
+function groupSentence(group: readonly [Contender, ...Contender[]], { best, margin, worse }: Judged): string {
+  const names = listed(group.map(({ label }) => label));
+  const within = `equivalent within ${formatSmall(margin ?? NaN)}`;
+  const isReliable = group.includes(best) && group.some((arm) => worse.includes(arm));
+  return isReliable ? `${names} are ${within} all the same: what is reliable is small.` : `${names} are ${within}.`;
+}
+
+/** Those of which it is not known whether they differ. */
+function openSentence({ contest, best, open }: Judged): string[] {
+  const standings = open.flatMap((arm) => standing(contest, arm, best) ?? []);
+  const ends = standings.flatMap(({ interval }) => (interval ? [Math.abs(interval.low), Math.abs(interval.high)] : []));
+  if (open.length === 0 || standings.length === 0) return [];
+  const [are, they] = open.length === 1 ? ['is', 'it'] : ['are', 'they'];
+  const bound = ends.length === 0 ? '' : `; ${they} may differ from it by up to ${formatMetric(Math.max(...ends))}`;
+  return [`${listed(open.map(({ label }) => label))} ${are} not told apart from ${best.label}${bound}.`];
+}
+
+function worseSentence({ contest, best, others, worse }: Judged): string[] {
+  if (worse.length === 0 || worse.length === others.length) return [];
+  const standings = worse.flatMap((arm) => standing(contest, best, arm) ?? []);
+  const each = worse.length === 1 ? 'is' : 'are';
+  return [
+    `${listed(worse.map(({ label }) => label))} ${each} reliably worse than ${best.label}, by ${rangeOf(standings)}.`,
+  ];
+}
+
+function aboveBaseline({ contest, best, others }: Judged): Contender[] {
+  const baseline = contest.arms.find((arm) => arm.baseline);
+  return baseline ? [best, ...others].filter((arm) => standing(contest, arm, baseline)?.isBetter) : [];
+}
+
+/** Of more arms than this that are no news only the number is given. */
+const MOST_NAMED = 4;
+
+/** Who beats the frozen baseline. */
+function baselineSentences(judged: Judged): string[] {
+  const { contest, best, others } = judged;
+  const baseline = contest.arms.find((arm) => arm.baseline);
+  const all = baseline ? [best, ...others].filter((arm) => standing(contest, arm, baseline)) : [];
+  if (!baseline || all.length === 0) return [];
+  const head = `${baseline.label} (${formatMetric(baseline.score.mean)})`;
+  const above = aboveBaseline(judged);
+  const below = all.filter((arm) => standing(contest, arm, baseline)?.isWorse);
+  const rest = all.filter((arm) => !above.includes(arm) && !below.includes(arm));
+  const gains = (arms: readonly Contender[]): string =>
+    rangeOf(arms.flatMap((arm) => standing(contest, arm, baseline) ?? []));
+  const worse =
+    below.length === 0
+      ? []
+      : [`${named(below)} ${below.length === 1 ? 'is' : 'are'} reliably worse than ${head}, by ${gains(below)}.`];
+  if (above.length === 0 && tooFewSeeds(contest).length > 0) return worse;
+  if (above.length === 0) return [`Nothing is reliably better than ${head}.`, ...worse];
+  const who = above.length === all.length && all.length > 1 ? 'Each of them' : named(above);
+  const beat = above.length === 1 || above.length === all.length ? 'beats' : 'beat';
+  const unshown = rest.length > MOST_NAMED ? `the other ${rest.length}` : named(rest);
+  const open = rest.length === 0 ? '' : `; of ${unshown} that is not shown`;
+  return [`${who} ${beat} ${head} by ${gains(above)}${open}.`, ...worse];
+}
+
+/** The arm that stores least of those that are shown not to be worse than the best by the margin. */
+function smallestNoWorse({ contest, best, others, margin }: Judged): Contender | undefined {
+  if (margin === null) return undefined;
+  const baseline = contest.arms.filter((arm) => arm.baseline);
+  const shown = [...others, ...baseline].filter((arm) => standing(contest, arm, best)?.isNoWorse);
+  return [best, ...shown].reduce((least, arm) => (isSmaller(arm, least) ? arm : least));
+}
+
+function smallestSentence(judged: Judged): string[] {
+  const { contest, best, margin } = judged;
+  const smallest = smallestNoWorse(judged);
+  if (!smallest || margin === null) return [];
+  const than = `than ${best.label} by ${formatSmall(margin)} or more`;
+  if (smallest !== best) {
+    return [
+      `Smallest method shown to be no worse ${than}: ${smallest.label} (${formatCount(smallest.stored)} parameters).`,
+    ];
+  }
+  const smaller = contest.arms.filter((arm) => isSmaller(arm, best) && standing(contest, arm, best));
+  return smaller.length === 0 ? [] : [`No method that stores less is shown to be no worse ${than}.`];
+}
+
+/** Arms that do not fit in the budget and are better than what does. */
+function largerSentence({ contest, best, others }: Judged): string[] {
+  const larger = contest.arms.filter(
+    (arm) => arm !== best && !arm.baseline && arm.requested === null && !others.includes(arm),
+  );
+  const better = larger.filter((arm) => standing(contest, arm, best)?.isBetter);
+  return better.map((arm) => {
+    const [found] = [standing(contest, arm, best)].flatMap((each) => each ?? []);
+    return `Beyond the budget, ${arm.label} (${formatCount(arm.stored)} parameters) is reliably better than ${best.label}, by ${formatMetric(found?.gain ?? NaN)}.`;
+  });
+}
+
+function unranked({ arms }: Contest): string[] {
+  const left = arms.flatMap(({ label, unranked: reason }) => (reason === null ? [] : [`${label} (${reason})`]));
+  return left.length === 0 ? [] : [`Not ranked: ${listed(left)}.`];
+}
+
+/** How much one is ahead, or behind: `0.010 to 0.030`. */
+function rangeOf(standings: readonly Standing[]): string {
+  const sizes = standings.map(({ gain }) => Math.abs(gain));
+  const [least, most] = [formatMetric(Math.min(...sizes)), formatMetric(Math.max(...sizes))];
+  return least === most ? least : `${least} to ${most}`;
+}
+
+function atMost(p: number): string {
+  return p < 0.001 ? '< 0.001' : `≤ ${formatPlainP(p)}`;
+}
+
+function named(arms: readonly Contender[]): string {
+  return listed(arms.map(({ label }) => label));
+}
+
+const LIST = new Intl.ListFormat('en-GB', { type: 'conjunction' });
+
+/** `a, b and c`. */
+function listed(names: readonly string[]): string {
+  return LIST.format(names);
+}
+
+function counted(amount: number, noun: string): string {
+  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,47 @@
+import { PeftError } from '@peftjs/core';
+import { verdictMarkdown, type Summary } from '@peftjs/bench';
+import { scoresOf } from './scores.js';
+
+/** What a published summary holds; those of before this version have no verdicts. */
+export type Published = Omit<Summary, 'verdicts'> & Partial<Pick<Summary, 'verdicts'>>;
+
+/** A page with what its run says between its marks. @throws PeftError where marks are missing. */
+export function withRegions(page: string, summary: Published): string {
+  const { verdicts } = summary;
+  const withScores = withRegion(page, 'scores', scoresOf(summary));
+  return verdicts ? withRegion(withScores, 'verdict', verdictMarkdown({ ...summary, verdicts })) : withScores;
+}
+
+function withRegion(page: string, name: string, text: string): string {
+  const [start, end] = [`<!-- ${name}: written by tools/publish -->`, `<!-- /${name} -->`];
+  const [before, rest] = page.split(start);
+  const after = rest?.split(end)[1];
+  if (before === undefined || after === undefined) {
+    throw new PeftError('PEFT_PUBLISH', `expected "${start}" and "${end}" in the page, got a page without them`);
+  }
+  return `${before}${start}\n<!-- prettier-ignore-start -->\n\n${text}\n\n<!-- prettier-ignore-end -->\n${end}${after}`;
+}
+
+/** A page that has all but its prose. */
+export function newPage(name: string, charts: readonly string[]): string {
+  const region = (of: string): string => `<!-- ${of}: written by tools/publish -->\n<!-- /${of} -->`;
+  return `# ${name}
+
+${region('verdict')}
+
+${charts.map((file) => `![${file}](results/${name}/${file}.svg)`).join(' ')}
+
+## Scores
+
+The mean of the seeds with its 95 % interval. Bold is the best mean of each budget, whatever the intervals say: what is reliable stands above.
+
+${region('scores')}
+
+The [full report](results/${name}/report.html) has every pair of arms, training curves, ranks, times and memory;
+[summary.csv](results/${name}/summary.csv) and [results.csv](results/${name}/results.csv) have the numbers.
+
+## What was run
+
+## Limitations
+`;
+}
