@@ -44,6 +44,7 @@ const arms: Record<string, Arm> = {
   'truncated-lora': { method: 'truncated-lora', tolerance: 0.01 },
   l1ra: { method: 'l1ra', tolerance: 0.01 },
   'bayes-lora': { method: 'bayes-lora' },
+  'dynamic-dora': { method: 'dynamic-dora' },
   houlsby: { method: 'houlsby' },
   pfeiffer: { method: 'pfeiffer' },
 };

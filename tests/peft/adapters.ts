@@ -2,6 +2,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { adalora } from '@peftjs/adalora';
 import { activeAdapter, attach, hostTensor, savePretrained, withAdapter, type PeftModel } from '@peftjs/core';
 import { createRng, floats, type ConfiguredMethod, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { dynamicDora } from '@peftjs/dynamic-dora';
 import { l1ra } from '@peftjs/l1ra';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { loha } from '@peftjs/loha';
@@ -64,6 +65,7 @@ const configurations: Readonly<Record<string, ConfiguredMethod>> = {
   adalora: adalora({ initR: 4, targetR: 2, loraAlpha: 6, targetModules: ['query', 'value', 'output.dense'] }),
   sora: sora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   'sora-dead': sora({ r: 2, targetModules: ['query', 'key'] }),
+  'dynamic-dora': dynamicDora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   l1ra: l1ra({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   vera: vera({ r: 8, targetModules: ['query', 'output.dense'] }),
   'ln-tuning': lnTuning({ modulesToSave: ['pooler.dense'] }),

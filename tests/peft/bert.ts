@@ -5,6 +5,7 @@ import * as baselines from '@peftjs/baselines';
 import { hostTensor, predict, type Batch, type Model, type PeftModel, type TrainingData } from '@peftjs/core';
 import { hostIntegers, type HostTensors, type PeftMethod } from '@peftjs/core/method';
 import { referenceExecutor } from '@peftjs/core/testing';
+import { dynamicDora } from '@peftjs/dynamic-dora';
 import { l1ra } from '@peftjs/l1ra';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { loha } from '@peftjs/loha';
@@ -30,6 +31,7 @@ export const methods: readonly PeftMethod[] = [
   lora,
   adalora,
   sora,
+  dynamicDora,
   l1ra,
   vera,
   lnTuning,

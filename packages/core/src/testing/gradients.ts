@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar } from '@tensorflow/tfjs';
 import { forward } from '../adapter/scope.js';
-import { activeAdapter, allLayers, valuesOf, type PeftModel } from '../adapter/peft-model.js';
+import { activeAdapter, allLayers, valuesOf, type Adapter, type PeftModel } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import { createRng, type Rng } from '../rng.js';
 import { floats, mapValues, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
@@ -88,7 +88,7 @@ function toyLoss(peft: PeftModel): (values: Tensors) => Scalar {
   const [batch] = toyTrainingData().epoch(0);
   if (!batch) throw new TrainingError('the toy data has no batch');
   const noise = tensorsOf(drawNoise(layers, createRng(7))); // the same dropout at every call
-  const ctx = stepContext(noise, Object.keys(adapter.layers).length, true);
+  const ctx = stepContext({ ...noise, ...firstScalars(adapter) }, Object.keys(adapter.layers).length, true);
   const inputs = tensorsOf(modelInputs(model, layers, batch));
   const frozen = tensorsOf(frozenWeights(model, layers));
   const { labels, rowWeights } = tensorsOf({ labels: batch.labels, rowWeights: batch.rowWeights });
@@ -102,4 +102,12 @@ function toyLoss(peft: PeftModel): (values: Tensors) => Scalar {
     const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, values), ctx) ?? []);
     return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
   };
+}
+
+/** What the adapter's controller feeds at the first step of a run. */
+function firstScalars({ method, config, layers }: Adapter): Tensors {
+  const learningRates = Object.fromEntries(trainedTensors(layers).map(({ group }) => [group, 0.01]));
+  const plan = { totalSteps: 100, warmupSteps: 0, finalSteps: 10 };
+  const scalars = method.controller?.(layers, config, plan)?.scalars(1, learningRates) ?? {};
+  return mapValues(scalars, (value) => tf.scalar(value));
 }

@@ -1,0 +1,87 @@
+import {
+  assertOneRank,
+  defineMethod,
+  gatedLoraFiles,
+  hostZeros,
+  rankUnit,
+  type CallableMethod,
+  type HostTensors,
+  type MatchOn,
+  type Site,
+} from '@peftjs/core/method';
+import { parseDynamicDoraConfig, STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
+import { dynamicDoraController, resumedLayers } from './controller.js';
+import { dynamicDoraLayer, initialTensors, scalingOf, startingRank } from './layer.js';
+
+/** Pruned, it is PEFT's LORA; to be trained further, it is DYNAMIC_DORA, with its gates. */
+const files = gatedLoraFiles<DynamicDoraConfig>({
+  peftType: 'DYNAMIC_DORA',
+  suffix: '.lora_c',
+  fields: {
+    target_r: 'targetR',
+    budget: 'budget',
+    lora_dropout: 'loraDropout',
+    dem_weight: 'demWeight',
+    beta: 'beta',
+    start_ratio: 'startRatio',
+    end_ratio: 'endRatio',
+    rank_update_ratio: 'rankUpdateRatio',
+  },
+  ones: [],
+  scaling: scalingOf,
+});
+
+/**
+ * Dynamic DoRA: LoRA as a sum of components of rank one, each with a gate, of which those that add least to their module's change are
+ * pruned while it trains (Mao et al., 2024). Not the DoRA of magnitudes and directions: that is `lora({ useDora: true })`.
+ *
+ * @example attach(model, dynamicDora({ r: 12, targetR: 8, targetModules: 'all-linear' }))
+ */
+export const dynamicDora: CallableMethod<DynamicDoraConfig> = defineMethod<DynamicDoraConfig>({
+  name: 'dynamic-dora',
+  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
+  parseConfig: parseDynamicDoraConfig,
+  fitBudget,
+  adapt(sites, config, { rng }) {
+    const allRanks = sites.reduce((sum, site) => sum + startingRank(site, config), 0);
+    const layer = (site: Site) =>
+      dynamicDoraLayer(site, config, allRanks, initialTensors(site, config, rng.fork(site.path)));
+    return Object.fromEntries(sites.map((site) => [site.path, layer(site)]));
+  },
+  controller: dynamicDoraController,
+  resumedLayers,
+  peftTypes: ['DYNAMIC_DORA', 'LORA'],
+  ...files,
+  fromFile(file) {
+    const { config, values } = files.fromFile(file);
+    return { config, values: { ...values, ...noScores(values) } };
+  },
+});
+
+/** The scores of adapters from files, which hold none. */
+function noScores(values: HostTensors): HostTensors {
+  const gates = Object.entries(values).filter(([key]) => key.endsWith('.gate'));
+  return Object.fromEntries(gates.map(([key, { shape }]) => [key.replace(/gate$/, 'importance'), hostZeros(shape)]));
+}
+
+/**
+ * Stored: half as many ranks again to start with as the budget pays for. Trained: A, B and gates of the starting ranks are the budget, and
+ * two thirds of what A and B store are kept.
+ */
+function fitBudget(
+  sites: readonly Site[],
+  budget: number,
+  config: DynamicDoraConfig,
+  matchOn: MatchOn = 'stored',
+): DynamicDoraConfig {
+  assertOneRank(sites, budget);
+  const unit = rankUnit(sites);
+  const r =
+    matchOn === 'stored'
+      ? Math.ceil((STARTING_PER_TARGET * budget) / unit)
+      : Math.max(1, Math.round(budget / (unit + sites.length)));
+  const stored = matchOn === 'stored' ? budget : Math.round((r * unit) / STARTING_PER_TARGET);
+  return { ...config, r, rankPattern: {}, targetR: null, budget: stored };
+}
+
+export type { DynamicDoraConfig } from './config.js';

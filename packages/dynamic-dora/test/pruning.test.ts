@@ -1,0 +1,213 @@
+import { activeAdapter, attach, hostTensor, train } from '@peftjs/core';
+import {
+  allocatedRanks,
+  createRng,
+  linearSite,
+  pickColumns,
+  storedParameters,
+  tensorAt,
+  withResized,
+  type HostTensors,
+  type Site,
+  type TrainPlan,
+} from '@peftjs/core/method';
+import type { TrainingSnapshot } from '@peftjs/core/runtime';
+import { layersOf, referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { dynamicDora, type DynamicDoraConfig } from '@peftjs/dynamic-dora';
+import { describe, expect, it } from 'vitest';
+
+const planOf = (totalSteps: number): TrainPlan => ({
+  totalSteps,
+  warmupSteps: 0,
+  finalSteps: Math.floor(0.3 * totalSteps),
+});
+const vector = (values: ArrayLike<number>) => hostTensor(Float32Array.from(values), [values.length]);
+
+/** A controller on some modules, with the scores that it reads. */
+function started(
+  sites: readonly Site[],
+  options: Partial<DynamicDoraConfig>,
+  plan: TrainPlan,
+  layers = layersOf(dynamicDora, sites, options),
+) {
+  const config = dynamicDora.parseConfig(options);
+  const controller = dynamicDora.controller?.(layers, config, plan) ?? expect.fail('no controller');
+  const after = (step: number, score: (path: string, rank: number) => number) => {
+    const read = controller.reads(step).map((name) => {
+      const path = name.slice(0, name.lastIndexOf('.'));
+      const ranks = Array.from({ length: allocatedRanks(tensorAt(layers, path)) }, (_, rank) => rank);
+      return [name, vector(ranks.map((rank) => (name.endsWith('gate') ? 1 : score(path, rank))))] as const;
+    });
+    return controller.afterStep(step, Object.fromEntries(read)) ?? {};
+  };
+  return { layers, controller, after };
+}
+
+const ranksOf = (layers: ReturnType<typeof layersOf>): Record<string, number> =>
+  Object.fromEntries(Object.entries(layers).map(([path, layer]) => [path, allocatedRanks(layer)]));
+
+const eventsOf = (
+  totalSteps: number,
+  options: Partial<DynamicDoraConfig> = {},
+  plan = planOf(totalSteps),
+): number[] => {
+  const { controller } = started([linearSite('m', 4, 6)], options, plan);
+  return Array.from({ length: totalSteps }, (_, index) => index + 1).filter(
+    (step) => controller.reads(step).length > 0,
+  );
+};
+
+describe('the schedule', () => {
+  it('prunes 1, 6, 53, 181 and 288 of 864 components of which two thirds stay, at steps 150 to 500 of 1000', () => {
+    const sites = Array.from({ length: 72 }, (_, index) => linearSite(`m${index}`, 1, 1));
+    const options = { r: 12, targetR: 8, rankUpdateRatio: 0.1 };
+    const { layers, controller, after } = started(sites, options, planOf(1000));
+    const scores = createRng(1);
+    const steps = [150, 250, 350, 450, 500];
+    expect(eventsOf(1000, options)).toEqual(steps);
+    const pruned = steps.map((step) => {
+      const { values = {}, resized } = after(step, () => scores.uniform());
+      const kept = Object.values(withResized(layers, resized)).reduce((sum, layer) => sum + allocatedRanks(layer), 0);
+      const zeros = Object.values(values).flatMap(({ data }) => [...data].filter((gate) => gate === 0)).length;
+      return zeros + 864 - kept;
+    });
+    expect(pruned).toEqual([1, 6, 53, 181, 288]);
+    expect([500, 501].map((step) => controller.holdsBudget(step))).toEqual([true, true]);
+  });
+
+  it('is that of the released example in its 8,025 steps: every 100 from 15 % to half of them', () => {
+    const events = eventsOf(8025);
+    expect(events.slice(0, 3)).toEqual([1204, 1304, 1404]);
+    expect(events.slice(-2)).toEqual([4004, 4012]);
+    expect(events).toHaveLength(30);
+  });
+
+  it('shrinks with the run, waits for the warm-up, and ends with the final steps at the latest', () => {
+    const events = eventsOf(120);
+    expect([events[0], events[1], events.at(-1), events.length]).toEqual([18, 20, 60, 22]);
+    expect(eventsOf(120, { rankUpdateRatio: 0.1 }, { totalSteps: 120, warmupSteps: 30, finalSteps: 72 })).toEqual([
+      30, 42, 48,
+    ]);
+    expect(eventsOf(4, {}, { totalSteps: 4, warmupSteps: 0, finalSteps: 3 })).toEqual([1]);
+  });
+
+  it('says so where no step is left to judge ranks by, and where the choice was passed over', () => {
+    const at = (totalSteps: number, options = {}) => started([linearSite('m', 4, 6)], options, planOf(totalSteps));
+    expect(() => at(4, { endRatio: 0.2, startRatio: 0 })).toThrow(expect.objectContaining({ path: 'endRatio' }));
+    const { controller } = at(100);
+    expect(controller.scalars(50, {})).toEqual({ dem: 1 });
+    expect(() => controller.scalars(51, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
+  });
+});
+
+describe('the components that go', () => {
+  const sites = ['a', 'b', 'c'].map((path) => linearSite(path, 4, 6));
+  const table: Record<string, readonly number[]> = { a: [0.1, 0.9, 0.2], b: [0.3, 0.3, 0.3], c: [0.05, 0.02, 0.4] };
+  const score = (path: string, rank: number): number => table[path]?.[rank] ?? NaN;
+
+  it('are the lowest of all modules together; until the end their gates are zero, then they are gone, moments too', () => {
+    const options = { r: 3, startRatio: 0.2, endRatio: 0.4, rankUpdateRatio: 0.18 };
+    const { layers, controller, after } = started(sites, options, planOf(100));
+    expect(controller.holdsBudget(38)).toBe(false);
+    const { values = {}, resized: none } = after(38, score);
+    expect(none).toBeUndefined();
+    expect(Object.keys(values)).toEqual(['c.gate']);
+    expect([...tensorAt(values, 'c.gate').data]).toEqual([0, 0, 1]); // floor(3 (18 / 20)^3) = 2
+    const { resized = {} } = after(40, score);
+    expect(ranksOf(withResized(layers, resized))).toEqual({ a: 2, b: 3, c: 1 });
+    const moments = hostTensor(
+      Float32Array.from({ length: 12 }, (_, index) => index / 7),
+      [4, 3],
+    );
+    expect(resized.a?.carry('loraA', moments, 'squaredGradient')).toEqual(pickColumns(moments, [1, 2]));
+    expect(resized.c?.carry('importance', vector([0.05, 0.02, 0.4]), 'value')).toEqual(vector([0.4]));
+  });
+
+  it('are exactly as many of equal scores, the last ones', () => {
+    const { layers, after } = started(sites, { r: 3, targetR: 1.4 }, planOf(100));
+    const { resized } = after(50, () => 0);
+    expect(ranksOf(withResized(layers, resized))).toEqual({ a: 3, b: 2, c: 0 });
+    expect(withResized(layers, resized).a?.toLora?.(valuesOfOnes(layers.a)).scaling).toBe(8 / 3);
+    expect(withResized(layers, resized).b?.toLora?.(valuesOfOnes(layers.a)).scaling).toBe(8 / 3);
+  });
+
+  it('are none where all are to stay', () => {
+    const { after } = started(sites, { r: 3, targetR: 3 }, planOf(100));
+    expect([after(18, score).values, after(50, score).resized]).toEqual([{}, {}]);
+  });
+});
+
+function valuesOfOnes(layer: ReturnType<typeof layersOf>[string] | undefined): HostTensors {
+  return Object.fromEntries(
+    Object.entries(layer?.params ?? {}).map(([name, { initial }]) => [
+      name,
+      hostTensor(new Float32Array(initial.data.length).fill(1), initial.shape),
+    ]),
+  );
+}
+
+describe('a budget', () => {
+  const bert = Array.from({ length: 6 }, (_, layer) => [
+    ...['query', 'key', 'value', 'output'].map((name) => linearSite(`${layer}.${name}`, 768, 768)),
+    linearSite(`${layer}.ffn.in`, 768, 3072),
+    linearSite(`${layer}.ffn.out`, 3072, 768),
+    linearSite(`${layer}.small`, 128, 512),
+  ]).flat();
+  const unit = bert.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
+  const preferences: Record<string, (path: string) => number> = {
+    'any modules': () => 1,
+    'the widest': (path) => (path.includes('ffn') ? 100 : 1),
+    'the narrowest': (path) => (path.includes('ffn') ? 0.01 : 1),
+  };
+
+  it.each([1, 2, 4, 8])('of %i ranks is met within 2 percent, whichever modules matter', (ranks) => {
+    const config = dynamicDora.fitBudget?.(bert, ranks * unit, dynamicDora.parseConfig({})) ?? expect.fail('no budget');
+    expect(config.r).toBe(Math.ceil(1.5 * ranks));
+    const layers = layersOf(dynamicDora, bert, config);
+    for (const weight of Object.values(preferences)) {
+      const { after } = started(bert, config, planOf(120), layers);
+      const scores = createRng(ranks);
+      const { resized } = after(60, (path) => weight(path) * scores.uniform());
+      const left = withResized(layers, resized);
+      const values = Object.fromEntries(
+        Object.entries(left).flatMap(([path, { params }]) =>
+          params.gate ? [[`${path}.gate`, vector(Array<number>(params.gate.initial.data.length).fill(1))]] : [],
+        ),
+      );
+      const stored = storedParameters(left, values);
+      expect(stored).toBeLessThanOrEqual(ranks * unit);
+      expect(stored).toBeGreaterThanOrEqual(0.98 * ranks * unit);
+    }
+  });
+
+  it('is filled by giving up the worst of those kept, where the best in turn leave too much of it', () => {
+    const uneven = [linearSite('small', 4, 6), linearSite('wide', 10, 25)];
+    const { layers, after } = started(uneven, { r: 2, budget: 45 }, planOf(100));
+    const { resized } = after(50, (path, rank) => (path === 'small' ? 2 : 1) - rank / 10);
+    expect(ranksOf(withResized(layers, resized))).toEqual({ small: 1, wide: 1 });
+  });
+});
+
+it('goes on from both sides of the choice of ranks as if it had not stopped', async () => {
+  const executor = await referenceExecutor();
+  const run = async (resume?: TrainingSnapshot) => {
+    const options = { r: 3, startRatio: 0.25, endRatio: 0.26, targetModules: ['query', 'in'] };
+    const peft = attach(toyModel(), dynamicDora(options), { seed: 1 });
+    const snapshots: TrainingSnapshot[] = [];
+    const { last } = await train(peft, toyTrainingData(), {
+      executor,
+      epochs: 4,
+      learningRate: 0.02,
+      ...(resume ? { resume } : { saveEvery: 1, onSnapshot: (at: TrainingSnapshot) => void snapshots.push(at) }),
+    });
+    return { values: last.values, snapshots, ranks: ranksOf(activeAdapter(peft).layers) };
+  };
+  const whole = await run();
+  const [before, after] = [3, 4].map((step) => whole.snapshots.find((at) => at.step === step) ?? expect.fail('none'));
+  expect(Object.values(whole.ranks).reduce((sum, ranks) => sum + ranks, 0)).toBe(8); // of 12
+  for (const snapshot of [before, after]) {
+    const resumed = await run(snapshot);
+    expect(resumed.ranks).toEqual(whole.ranks);
+    expect(resumed.values).toEqual(whole.values);
+  }
+});
