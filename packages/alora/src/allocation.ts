@@ -1,7 +1,7 @@
 import { isNearBudget, selectWithinBudget } from '@peftjs/core/method';
 
 /*
- * Who loses ranks and who gets them in a round (Liu et al., 2024, section 3.3):
+ * Who loses ranks and who gets them in a round (Liu et al., 2024):
  *
  *   the n ranks of the lowest scores are pruned, over all modules
  *   n new ranks go to the modules that lost none, as evenly as possible, more of them to those of the higher mean score;

@@ -28,7 +28,7 @@ import type { AloraConfig } from './config.js';
 import { aloraLayer, newRanks } from './layer.js';
 
 /*
- * AB-LoRA, the score of a rank r (Liu et al., 2024, eq. 5), from losses L on rows kept from training, dropout off:
+ * AB-LoRA, the importance score of a rank r (Liu et al., 2024), from losses L on rows kept from training, dropout off:
  *
  *   IS(r) = S(M) - S(M without r) + S(M with r alone)      S = -L
  *
