@@ -43,6 +43,7 @@ const arms: Record<string, Arm> = {
   'random gates': { method: 'sora', options: { selection: 'random' }, tolerance: 0.01 },
   'truncated-lora': { method: 'truncated-lora', tolerance: 0.01 },
   l1ra: { method: 'l1ra', tolerance: 0.01 },
+  alora: { method: 'alora' },
   'bayes-lora': { method: 'bayes-lora' },
   'dynamic-dora': { method: 'dynamic-dora' },
   houlsby: { method: 'houlsby' },
@@ -73,11 +74,14 @@ function countsOf(method: PeftMethod, model: Model, { config }: FittedConfig): R
     const drawn = normalValues(createRng(2).fork(name), tensorAt(values, name).shape, 1);
     return [name, { ...drawn, data: drawn.data.map(Math.abs) }] as const;
   });
-  const changes = seen.length > 0 ? controller?.afterStep(1, Object.fromEntries(seen)) : undefined;
+  const read = Object.fromEntries(seen);
+  const probes = Object.keys(controller?.probes?.(1, read) ?? {});
+  const losses = Object.fromEntries(probes.map((name) => [name, createRng(2).fork(name).uniform()]));
+  const changes = seen.length > 0 ? controller?.afterStep(1, read, losses) : undefined;
   const { values: chosen = {}, resized = {} } = changes ?? {};
-  const after: HostTensors = { ...values, ...Object.fromEntries(seen), ...chosen };
+  const after: HostTensors = { ...values, ...read, ...chosen };
   for (const [path, { layer, carry }] of Object.entries(resized)) {
-    for (const name of Object.keys(layer.params)) {
+    for (const name of Object.keys({ ...layer.params, ...layer.state })) {
       after[`${path}.${name}`] = carry(name, tensorAt(after, `${path}.${name}`), 'value');
     }
   }

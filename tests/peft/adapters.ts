@@ -1,5 +1,6 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { adalora } from '@peftjs/adalora';
+import { alora } from '@peftjs/alora';
 import { activeAdapter, attach, hostTensor, savePretrained, withAdapter, type PeftModel } from '@peftjs/core';
 import { createRng, floats, type ConfiguredMethod, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { dynamicDora } from '@peftjs/dynamic-dora';
@@ -67,6 +68,7 @@ const configurations: Readonly<Record<string, ConfiguredMethod>> = {
   'sora-dead': sora({ r: 2, targetModules: ['query', 'key'] }),
   'dynamic-dora': dynamicDora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   l1ra: l1ra({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
+  alora: alora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   vera: vera({ r: 8, targetModules: ['query', 'output.dense'] }),
   'ln-tuning': lnTuning({ modulesToSave: ['pooler.dense'] }),
   loha: loha({

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { adalora } from '@peftjs/adalora';
+import { alora } from '@peftjs/alora';
 import * as baselines from '@peftjs/baselines';
 import { hostTensor, predict, type Batch, type Model, type PeftModel, type TrainingData } from '@peftjs/core';
 import { hostIntegers, type HostTensors, type PeftMethod } from '@peftjs/core/method';
@@ -33,6 +34,7 @@ export const methods: readonly PeftMethod[] = [
   sora,
   dynamicDora,
   l1ra,
+  alora,
   vera,
   lnTuning,
   loha,
