@@ -1,5 +1,6 @@
 import type { ConfiguredMethod } from '@peftjs/core/method';
 import { adalora } from '@peftjs/adalora';
+import { alora } from '@peftjs/alora';
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
 import { dynamicDora } from '@peftjs/dynamic-dora';
 import { l1ra } from '@peftjs/l1ra';
@@ -54,6 +55,7 @@ const known: readonly ParityMethod[] = [
   { name: 'sora without its dead ranks', family: 'sora', configured: sora({ r: 4, sparseLambda: 10, compactEvery: 1 }) },
   { name: 'dynamic-dora', family: 'dynamic-dora', configured: dynamicDora({ r: 3, endRatio: 0.75, loraDropout: 0.2, targetModules: ['in'] }) },
   { name: 'l1ra', family: 'l1ra', configured: l1ra({ r: 4, etaC: 0.1, l1raLambda: 0.5, rankUpdateRatio: 1, loraDropout: 0.2 }) },
+  { name: 'alora', family: 'alora', configured: alora({ r: 2, rounds: 0, loraDropout: 0.2 }) },
   { name: 'ln-tuning', family: 'whole modules', configured: lnTuning() },
   { name: 'loha', family: 'loha', configured: loha({ r: 2, rankDropout: 0.2, moduleDropout: 0.2 }) },
   { name: 'lokr', family: 'lokr', configured: lokr({ r: 1, decomposeBoth: true, rankDropout: 0.2, rankDropoutScale: true, moduleDropout: 0.2 }) },
