@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { activeAdapter } from '../../adapter/peft-model.js';
-import { attach } from '../../adapter/attach.js';
+import { adaptedSites } from '../../adapter/attach.js';
 import { storedParameters } from '../../adapter/accounting.js';
 import { rankUnit } from '../../adapter/budget.js';
 import type { TargetConfig } from '../../contracts/method.js';
@@ -41,13 +41,13 @@ export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
     }
   });
   it('says so when no adapter is small enough', () => {
-    const { matched } = activeAdapter(attach(toyModel(), method())).targets;
+    const { matched } = adaptedSites(toyModel(), method, method.parseConfig({}));
     expect(() => fitBudget(matched, 1, method.parseConfig(config))).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
     );
   });
   it.each(['stored', 'trained'] as const)('refuses a budget that the modules cannot hold, %s', (matchOn) => {
-    const { matched } = activeAdapter(attach(toyModel(), method())).targets;
+    const { matched } = adaptedSites(toyModel(), method, method.parseConfig({}));
     expect(() => fitBudget(matched, 1e9, method.parseConfig(config), matchOn)).toThrow(
       expect.objectContaining({ path: 'budget', message: expect.stringMatching(/hold at most \d+/) as string }),
     );

@@ -129,7 +129,8 @@ function testWeighted<C extends TargetConfig>(
 
 function testHotSwap<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs): void {
   it('takes the place of another in a running model, where it is A and B alone', async () => {
-    const [peft, other] = [await attached(suite), await trained(suite, 2, 9)];
+    // Of one start: ranks that are chosen by gradients depend on the head, which the seed draws.
+    const [peft, other] = [await attached(suite, { seed: 9 }), await trained(suite, 2, 9)];
     const storage = memoryStorage();
     await savePretrained(other, 'other', { storage, pruned: false });
     const swap = hotswapAdapter(peft, 'other', { methods: [suite.method], storage, adapterName: 'default' });

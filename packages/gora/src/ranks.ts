@@ -1,0 +1,141 @@
+import {
+  ConfigError,
+  floats,
+  isNearBudget,
+  rankCost,
+  rankUnit,
+  selectWithinBudget,
+  type HostTensor,
+  type Site,
+} from '@peftjs/core/method';
+import type { GoraConfig } from './config.js';
+
+/*
+ * How GoRA shares ranks out, from the gradient G of the loss at every frozen weight W0:
+ *
+ *   I_k = mean |W0 * G|                      importanceOf     over the entries of module k's weight
+ *   a_k = I_k / sum I
+ *   t_k = b a_k / sqrt(in + out)             targets          b = sum sqrt(in + out) r
+ *   r_k                                      sharedRanks      near t_k, within [ceil(r / 2), 4 r], and within the budget
+ *
+ * The paper rounds t_k, which may store a tenth more or less than rank r everywhere. Here every module starts from the least rank, and the
+ * one whose target is farthest above its rank gets another, again and again, as long as the budget pays for it.
+ */
+
+/** mean |W0 * G| of a weight and its gradient `[in, out]`. */
+export function importanceOf(weight: HostTensor, gradient: HostTensor): number {
+  const [w, g] = [floats(weight, 'weight'), floats(gradient, 'gradient')];
+  return w.reduce((sum, value, index) => sum + Math.abs(value * (g[index] as number)), 0) / w.length;
+}
+
+/**
+ * The rank of every module.
+ * @param importance of every site, at least zero
+ * @throws ConfigError when there is no gradient anywhere, or when the least ranks exceed the budget, or the greatest do not reach it.
+ */
+export function sharedRanks(
+  sites: readonly Site[],
+  importance: readonly number[],
+  config: Pick<GoraConfig, 'r' | 'minR' | 'maxR' | 'budget'>,
+): number[] {
+  const unit = rankUnit(sites);
+  const budget = config.budget ?? config.r * unit;
+  const reference = budget / unit;
+  const bounds = sites.map((site) => boundsOf(site, reference, config));
+  const wanted = targets(sites, importance, reference);
+  const additions = bounds
+    .flatMap(({ least, most }, site) =>
+      Array.from({ length: most - least }, (_, index) => ({
+        site,
+        cost: rankCost(sites[site] as Site),
+        missing: (wanted[site] as number) - (least + index),
+      })),
+    )
+    .sort((a, b) => b.missing - a.missing); // stable: of equal ones the first module comes first
+  const start = sites.reduce((sum, site, index) => sum + (bounds[index] as Bounds).least * rankCost(site), 0);
+  assertReachable(start, total(additions), budget);
+  const ranks = bounds.map(({ least }) => least);
+  for (const { site } of additionsWithin(additions, budget - start, budget)) ranks[site] = (ranks[site] as number) + 1;
+  return ranks;
+}
+
+/** t of every module, a real number. @throws ConfigError when the gradients are zero or not finite. */
+export function targets(sites: readonly Site[], importance: readonly number[], reference: number): number[] {
+  const sum = importance.reduce((a, b) => a + b, 0);
+  if (!(sum > 0 && sum < Infinity)) {
+    throw new ConfigError(
+      `gora: ranks are shared out by the gradients, and mean |W0 * G| of all modules is ${sum}; calibrate on other batches`,
+      'calibration',
+    );
+  }
+  const roots = sites.map((site) => Math.sqrt(rankCost(site)));
+  const all = roots.reduce((a, b) => a + b, 0) * reference;
+  return roots.map((root, index) => (all * (importance[index] as number)) / sum / root);
+}
+
+/** The least and the greatest rank of a module. */
+interface Bounds {
+  readonly least: number;
+  readonly most: number;
+}
+
+function boundsOf(
+  { inFeatures, outFeatures }: Site,
+  reference: number,
+  { minR, maxR }: Pick<GoraConfig, 'minR' | 'maxR'>,
+): Bounds {
+  const full = Math.min(inFeatures, outFeatures);
+  const least = Math.min(full, minR ?? Math.ceil(reference / 2), maxR ?? Infinity);
+  return { least, most: Math.max(least, Math.min(full, maxR ?? Math.floor(4 * reference))) };
+}
+
+function assertReachable(start: number, more: number, budget: number): void {
+  if (start > budget && !isNearBudget(start, budget)) {
+    throw new ConfigError(`gora: the least ranks store ${start}, the budget is ${budget}; lower minR`, 'minR');
+  }
+  if (start + more < budget && !isNearBudget(start + more, budget)) {
+    throw new ConfigError(
+      `gora: the greatest ranks store ${start + more}, the budget is ${budget}; raise maxR`,
+      'maxR',
+    );
+  }
+}
+
+/** One more rank of a module. */
+interface Addition {
+  /** Its place among the sites. */
+  readonly site: number;
+  readonly cost: number;
+  /** How far the module's target is above the rank that it has before. */
+  readonly missing: number;
+}
+
+/**
+ * The first of the additions that `room` pays for, each that still fits. Where the whole then stays over 2 % short of the budget, the
+ * last of them are given up until others fill what is left.
+ */
+function additionsWithin(additions: readonly Addition[], room: number, budget: number): Addition[] {
+  const walked = fitting(additions, room);
+  for (let count = walked.length; count >= 0; count--) {
+    const held = walked.slice(0, count);
+    const others = additions.filter((each) => !held.includes(each));
+    const items = others.map(({ cost }) => ({ cost, value: 0 }));
+    const filling = selectWithinBudget(items, room - total(held));
+    const chosen = [...held, ...others.filter((_, index) => filling[index])];
+    if (isNearBudget(budget - room + total(chosen), budget)) return chosen;
+  }
+  return walked;
+}
+
+function fitting(additions: readonly Addition[], room: number): Addition[] {
+  let left = room;
+  return additions.filter(({ cost }) => {
+    const fits = cost <= left;
+    if (fits) left -= cost;
+    return fits;
+  });
+}
+
+function total(additions: readonly Addition[]): number {
+  return additions.reduce((sum, { cost }) => sum + cost, 0);
+}
