@@ -81,6 +81,7 @@ export {
   type MatchOn,
   type ParamSpec,
   type PeftMethod,
+  type SizeStages,
   type ResizedLayer,
   type StateSpec,
   type StepContext,

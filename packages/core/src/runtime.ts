@@ -57,6 +57,8 @@ export {
 } from './train/step.js';
 export type { EarlyStopping, EvaluationEvent, Interval, Selection, StepEvent } from './train/options.js';
 export type { TrainResult } from './train/train.js';
+export type { Sizing, SizingProgress } from './train/sizing.js';
+export type { SizingStage } from './train/sizing-reason.js';
 export type { CalibrateOptions } from './train/calibrate.js';
 export { evaluationOutputs, type EvaluateOptions, type PredictOptions } from './train/evaluate.js';
 export {

@@ -44,8 +44,11 @@ export interface SoraConfig extends TargetConfig {
   readonly loraDropout: number;
   /** Weight of the gates' mean absolute value in the loss, which the released code adds to the threshold. Default 0. */
   readonly l1Weight: number;
-  /** Parameters to store in the end, within 1 %; null lets `sparseLambda` decide. */
-  readonly budget: number | null;
+  /**
+   * Parameters to store in the end, within 1 %; null lets `sparseLambda` decide. `'auto'`: the fewest with which the adapter does not
+   * lose against the dense one on the selection data that `train` is given.
+   */
+  readonly budget: number | 'auto' | null;
   /**
    * Which ranks stay within a `budget`: those of most importance for what they store, or, as a control, some drawn at
    * random by the run's seed, without a threshold before. Default 'importance'.
@@ -99,7 +102,7 @@ const entries = {
   separation: v.nullish(v.boolean(), null),
   loraDropout: v.optional(dropoutRate, 0),
   l1Weight: v.optional(nonNegative, 0),
-  budget: v.nullish(positive, null),
+  budget: v.nullish(v.union([positive, v.literal('auto')], "expected a number above 0, 'auto' or null"), null),
   selection: v.optional(v.picklist(['importance', 'random']), 'importance'),
   compactEvery: v.nullish(integerFrom(1), null),
 };

@@ -35,9 +35,9 @@ import { warnOfShortTravel } from './travel.js';
 
 /** Feeds the threshold of the proximal step: as configured, or as a budget demands. Removes dead ranks if told to. */
 export function soraController(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): Controller {
-  return config.budget === null
-    ? fixedController(layers, config, plan)
-    : budgetController(layers, config, config.budget, plan);
+  return typeof config.budget === 'number'
+    ? budgetController(layers, config, config.budget, plan)
+    : fixedController(layers, config, plan);
 }
 
 function fixedController(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): Controller {
@@ -117,18 +117,17 @@ const HOLD = { initial: 0.5, up: 0.5, down: 0.1, most: 4 };
  * prune in.
  */
 function budgetController(layers: AdapterLayers, config: SoraConfig, budget: number, plan: TrainPlan): Controller {
-  const full = allocatedCost(layers);
   assertCuttable(layers, budget, plan);
   const until = cutStep(plan);
   const separation = separationStep(config, plan, until);
-  const course = steeringCourse(separation ?? plan.warmupSteps, until, full, Math.min(budget, full));
+  const course = steeringCourse(separation ?? plan.warmupSteps, until, budget);
   const steers = (step: number): boolean =>
     config.selection === 'importance' &&
     step >= course.from &&
     step < until &&
     (step - course.from) % course.interval === 0;
   warnOfShortTravel(layers, config, plan, until);
-  const memory = { lambda: 0, hold: HOLD.initial, learningRate: 0, taken: 0, frozen: false };
+  const memory = { alive: 0, lambda: 0, hold: HOLD.initial, learningRate: 0, taken: 0, frozen: false };
 
   return {
     scalars(step, rates) {
@@ -165,22 +164,20 @@ interface Course {
   readonly from: number;
   /** Steps between two readings. */
   readonly interval: number;
-  /** What has to go by `until`. */
-  readonly surplus: number;
-  /** What may be alive after a step. */
-  target(step: number): number;
+  readonly budget: number;
+  /** The share of what has to go by `until` that may be alive after a step. */
+  share(step: number): number;
 }
 
-function steeringCourse(from: number, until: number, full: number, budget: number): Course {
+function steeringCourse(from: number, until: number, budget: number): Course {
   const length = Math.max(1, until - from);
-  const surplus = full - budget;
   return {
     from,
     interval: Math.min(MAX_INTERVAL, Math.max(1, Math.round(length / READINGS))),
-    surplus,
-    target(step) {
+    budget,
+    share(step) {
       const progress = Math.min(1, Math.max(0, (step - from) / length));
-      return budget + surplus * 0.5 * (1 + Math.cos(Math.PI * progress));
+      return 0.5 * (1 + Math.cos(Math.PI * progress));
     },
   };
 }
@@ -191,20 +188,32 @@ function worthOf(layers: AdapterLayers, values: HostTensors, config: SoraConfig,
     : drawnWorths(layers, createRng(seed).fork('selection'));
 }
 
-/** lambda (or xi) and `hold` until the next reading. */
+/** What steering remembers from reading to reading. */
+interface Steering {
+  /** What was alive at the first reading; 0 before. A run that goes on from an earlier one may begin with dead gates. */
+  readonly alive: number;
+  /** lambda (or xi). */
+  readonly lambda: number;
+  readonly hold: number;
+}
+
 function steer(
   groups: readonly GateGroup[],
   step: number,
-  { interval, surplus, target }: Course,
-  { hold: before, learningRate }: { readonly hold: number; readonly learningRate: number },
+  { interval, budget, share }: Course,
+  { alive: first, hold: before, learningRate }: Steering & { readonly learningRate: number },
   config: SoraConfig,
-): { lambda: number; hold: number } {
+): Steering {
   const alive = liveCost(groups);
+  const atFirst = first || alive;
+  const surplus = Math.max(0, atFirst - budget);
+  const target = (at: number): number => Math.min(budget, atFirst) + surplus * share(at);
   const error = surplus === 0 ? 0 : (alive - target(step)) / surplus;
   const hold = Math.min(HOLD.most, Math.max(0, before + (error > 0 ? HOLD.up : HOLD.down) * error));
   const forward = shrinkageFor(groups, alive - target(step + interval)) / interval;
   const threshold = surplus === 0 || learningRate === 0 ? 0 : Math.max(hold * learningRate, forward);
-  return { lambda: config.thresholdMode === 'lr' && threshold > 0 ? threshold / learningRate : threshold, hold };
+  const lambda = config.thresholdMode === 'lr' && threshold > 0 ? threshold / learningRate : threshold;
+  return { alive: atFirst, lambda, hold };
 }
 
 /*

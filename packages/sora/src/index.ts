@@ -9,6 +9,7 @@ import {
   type CallableMethod,
   type MatchOn,
   type Site,
+  type SizeStages,
 } from '@peftjs/core/method';
 import { choiceOf, parseSoraConfig, variantOf, type SoraConfig } from './config.js';
 import { resumedLayers, soraController } from './controller.js';
@@ -47,6 +48,7 @@ export const sora: CallableMethod<SoraConfig> = defineMethod<SoraConfig>({
   parseConfig: parseSoraConfig,
   fitBudget,
   atSparsity,
+  sizing,
   adapt(sites, config, { rng }) {
     const gates = gatesAtStart(sites, config);
     const layer = (site: Site) => soraLayer(site, config, gates, initialTensors(site, config, rng.fork(site.path)));
@@ -81,6 +83,14 @@ function atSparsity(config: SoraConfig, level: number): SoraConfig {
   const { budget } = config;
   if (budget === null) return { ...config, sparseLambda: level };
   throw new ConfigError(`a budget (here ${budget}) sets its own levels; sparsify an adapter without one`, 'budget');
+}
+
+/** Of `budget: 'auto'`: each stage has a budget of its own, or lets the ranks live that are alive. */
+function sizing(config: SoraConfig): SizeStages<SoraConfig> | null {
+  if (config.budget !== 'auto') return null;
+  const chosen = { ...config, ...choiceOf(config), variant: variantOf(config) };
+  return (budget) =>
+    budget === null ? { ...chosen, budget, sparseLambda: 0, separation: false } : { ...chosen, budget };
 }
 
 export { rankSizes, type RankSize } from './gates.js';

@@ -64,6 +64,11 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
    * @throws ConfigError when the configuration sets its own levels.
    */
   atSparsity?(config: C, level: number): C;
+  /**
+   * For a configuration that leaves its size to training: the configurations of the stages that find it. Null for any other. As with
+   * `atSparsity`, the layers stay those of the first.
+   */
+  sizing?(config: C): SizeStages<C> | null;
   /** One layer per adapted site; all sites at once, for shared tensors, uneven ranks and placement by role. */
   adapt(sites: readonly Site[], config: C, init: Init): AdapterLayers;
   /** What acts between steps, made anew for every training run; undefined where this configuration needs nothing. */
@@ -77,6 +82,9 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   /** Configuration and values from what a file holds. @throws CheckpointError naming the tensor. */
   fromFile(file: AdapterFile): { config: Partial<C>; values: HostTensors };
 }
+
+/** The configuration of a stage: held to so many stored parameters in the end, or, for null, to the ranks that are alive. */
+export type SizeStages<C extends TargetConfig = TargetConfig> = (budget: number | null) => C;
 
 /** Which parameters a budget counts: those stored in the end, or those trained at the start. */
 export type MatchOn = 'stored' | 'trained';

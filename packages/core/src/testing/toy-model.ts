@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { embeddingSite, layerNormSite, linearSite, type Site } from '../contracts/site.js';
-import type { Batch, EvaluationData, Model, Scope, TrainingData } from '../contracts/model.js';
+import type { Batch, EvaluationData, Model, RowPredictions, Scope, TrainingData } from '../contracts/model.js';
 import { createRng, type Rng } from '../rng.js';
 import { hostIntegers, hostTensor, sizeOf, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
 
@@ -57,14 +57,20 @@ function trainingOn(rows: readonly ToyRow[], seed: number): TrainingData {
 /** Other rows of the same kind, judged by accuracy. */
 export function toyEvaluationData(seed = 2, batches = 4): EvaluationData {
   const made = batchesOf(toyRows(seed, batches));
-  const labels = made.flatMap((batch) => [...batch.labels.data]);
+  const actual = made.flatMap((batch) => [...batch.labels.data]);
+  const predictions = (outputs: readonly Float32Array[]): RowPredictions => ({
+    predicted: outputs.map((logits) => logits.indexOf(Math.max(...logits))),
+    actual,
+  });
+  const scoreRows = ({ predicted }: RowPredictions, rows: readonly number[]): Record<string, number> => ({
+    accuracy: rows.filter((row) => predicted[row] === actual[row]).length / rows.length,
+  });
   return {
     batches: made,
     primaryMetric: 'accuracy',
-    score(outputs) {
-      const right = outputs.filter((logits, row) => logits.indexOf(Math.max(...logits)) === labels[row]);
-      return { accuracy: right.length / outputs.length };
-    },
+    score: (outputs) => scoreRows(predictions(outputs), [...outputs.keys()]),
+    predictions,
+    scoreRows,
   };
 }
 

@@ -31,6 +31,7 @@ export function runDefinition(
     ...within('model', { fingerprint: model.fingerprint, trainedModules: trainedModules(saved) }),
     ...within('data', { kind, batchesPerEpoch }),
     ...(selection && within('selection', { evaluations: selection.evaluations, metric, lowerIsBetter })),
+    ...(selection && selection.margin !== null && within('selection', { margin: selection.margin })),
     ...(earlyStopping && within('earlyStopping', { ...earlyStopping, evaluateEvery })),
   });
 }

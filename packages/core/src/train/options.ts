@@ -3,6 +3,7 @@ import type { EvaluationData } from '../contracts/model.js';
 import type { Loss, LossFunction } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
 import type { Schedule, ScheduleName } from './schedules.js';
+import type { SizingStage } from './sizing-reason.js';
 import type { TrainingSnapshot } from './snapshot.js';
 
 /** How `train` trains. */
@@ -48,6 +49,8 @@ export interface TrainOptions {
   readonly onStep?: (event: StepEvent) => unknown;
   /** Called after every evaluation, and awaited. */
   readonly onEvaluation?: (event: EvaluationEvent) => unknown;
+  /** Called after every stage of an adapter that leaves its size to training, and awaited; `peft` then holds what the stage ended with. */
+  readonly onStage?: (stage: SizingStage) => unknown;
   /**
    * Called with a snapshot when `saveEvery` is due and when `signal` aborts, and awaited; give the snapshot back as `resume` to go on
    * from it.
@@ -100,6 +103,7 @@ const OPTIONS: Readonly<Record<keyof TrainOptions, true>> = {
   earlyStopping: true,
   onStep: true,
   onEvaluation: true,
+  onStage: true,
   onSnapshot: true,
   saveEvery: true,
   resume: true,
@@ -114,6 +118,13 @@ export interface Selection {
   readonly data: EvaluationData;
   /** Number of evaluations spread over the final steps, the last step included. Default 3. */
   readonly evaluations?: number;
+  /**
+   * For an adapter that leaves its size to training: how much worse than the dense one's its score may be. Default null: one standard error
+   * of the difference, over the rows of `data`.
+   */
+  readonly margin?: number | null;
+  /** Likewise: a fixed part of the training rows, on which memorization is measured. Default: it is not. */
+  readonly trainSubset?: EvaluationData;
 }
 
 /** What `train` tells of a step. */
@@ -129,6 +140,8 @@ export interface StepEvent {
   /** What is minimised: `loss` and the terms that the method adds, such as AdaLoRA's orthogonality. */
   readonly objective: number;
   readonly learningRate: number;
+  /** Of an adapter that leaves its size to training: the stage, from 0. */
+  readonly sizingStage?: number;
   /** Of the adapter, as last counted. */
   readonly storedParameters: number;
   /** Live ranks by module path, at the steps at which a method whose ranks change is counted. */

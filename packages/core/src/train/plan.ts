@@ -27,7 +27,7 @@ export interface TrainSettings extends Required<
   readonly loss: Loss;
   readonly schedule: ResolvedSchedule;
   readonly plan: TrainPlan;
-  readonly selection: Required<Selection> | null;
+  readonly selection: Required<Pick<Selection, 'data' | 'evaluations' | 'margin'>> | null;
   /** Steps after which a checkpoint is a candidate. */
   readonly candidateSteps: ReadonlySet<number>;
   /** Steps between two evaluations besides those of candidates; null for none. */
@@ -93,7 +93,7 @@ type WatchSettings = Pick<
 
 /** When a run is looked at. */
 function watchSettings(options: TrainOptions, plan: TrainPlan, stepsPerEpoch: number): WatchSettings {
-  for (const name of ['onStep', 'onEvaluation', 'onSnapshot'] as const) {
+  for (const name of ['onStep', 'onEvaluation', 'onStage', 'onSnapshot'] as const) {
     if (options[name] !== undefined && typeof options[name] !== 'function') {
       throw new ConfigError(`${name} must be a function, got ${describe(options[name])}`, name);
     }
@@ -117,22 +117,23 @@ function watchSettings(options: TrainOptions, plan: TrainPlan, stepsPerEpoch: nu
   };
 }
 
-function selectionSettings({ selection, evaluateEvery, earlyStopping }: TrainOptions): Required<Selection> | null {
+function selectionSettings({ selection, evaluateEvery, earlyStopping }: TrainOptions): TrainSettings['selection'] {
   if (!selection) {
     const waiting = Object.entries({ earlyStopping, evaluateEvery }).find(([, value]) => value !== undefined);
     if (!waiting) return null;
     throw new ConfigError(`${waiting[0]} needs data to evaluate on: give selection: { data }`, 'selection');
   }
-  assertKnownOptions('train: selection', selection, ['data', 'evaluations']);
-  const { data, evaluations = 3 } = selection;
+  assertKnownOptions('train: selection', selection, ['data', 'evaluations', 'margin', 'trainSubset']);
+  const { data, evaluations = 3, margin = null } = selection;
   atLeast('selection.evaluations', evaluations, 1, true);
+  if (margin !== null) atLeast('selection.margin', margin, 0);
   if (!Array.isArray((data as EvaluationData | undefined)?.batches)) {
     throw new ConfigError(
       `selection.data must be evaluation data, with batches and a score, got ${describe(data)}`,
       'selection.data',
     );
   }
-  return { data, evaluations };
+  return { data, evaluations, margin };
 }
 
 function earlyStoppingSettings({ earlyStopping, selection }: TrainOptions): Required<EarlyStopping> | null {

@@ -96,7 +96,7 @@ export function startRun(
       slots: mapValues(resume?.slots ?? emptySlots(settings.optimizer, resumed), (slot) => uploadAll(executor, slot)),
     },
     step: resume?.step ?? 0,
-    savedStep: resume?.step ?? 0,
+    savedStep: resume?.step ?? (plan.stepsBefore > 0 ? -1 : 0), // what earlier runs reached is new, too
     optimizerStart: resume?.optimizerStart ?? 0,
     selected: restored(resume?.selected),
     stopping: {

@@ -2,6 +2,7 @@ import { bytesSource, openSafetensors, toFloat32, writeSafetensors } from '@peft
 import { CheckpointError } from '../errors.js';
 import { NUMERICS } from '../numerics.js';
 import type { AdapterLayers, ControllerState } from '../contracts/method.js';
+import type { SizingProgress } from './sizing.js';
 import { hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
 
 /** An adapter as it stood after a step. */
@@ -52,17 +53,23 @@ export interface TrainingSnapshot {
   readonly storedSum: number;
   /** Milliseconds spent compiling so far. */
   readonly compileMs: number;
+  /** Of a run that chooses its size, after the first stage: what it knows of the stages before. */
+  readonly sizing?: SizingProgress;
 }
 
 const FORMAT = 'peftjs-training-3';
 
 /** A snapshot as one safetensors file; `metadata` stands in its header, beside what is the snapshot's. */
 export function writeSnapshot(
-  { adapter, slots, selected, stopping, ...progress }: TrainingSnapshot,
+  { adapter, slots, selected, stopping, sizing, ...progress }: TrainingSnapshot,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
   const ofSlots = Object.entries(slots).map(([slot, tensors]) => [`slots/${slot}`, tensors] as const);
-  const checkpoints = { selected: selected?.values ?? {}, best: stopping?.best?.values ?? {} };
+  const checkpoints = {
+    selected: selected?.values ?? {},
+    best: stopping?.best?.values ?? {},
+    smallest: sizing?.smallest.values ?? {},
+  };
   const groups = Object.fromEntries([['adapter', adapter], ...Object.entries(checkpoints), ...ofSlots]);
   const tensors = Object.entries(groups).flatMap(([group, members]) =>
     Object.entries(members).map(
@@ -74,6 +81,7 @@ export function writeSnapshot(
     slots: Object.keys(slots),
     selected: withoutValues(selected),
     stopping: stopping && { ...stopping, best: withoutValues(stopping.best) },
+    ...(sizing && { sizing: { ...sizing, smallest: withoutValues(sizing.smallest) } }),
   };
   const run = JSON.stringify(written);
   return writeSafetensors(new Map(tensors), { ...metadata, format: FORMAT, numerics: String(NUMERICS), run });
@@ -87,7 +95,7 @@ export function writeSnapshot(
 export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Promise<TrainingSnapshot> {
   try {
     const file = await openSafetensors(bytesSource(bytes));
-    const { selected, stopping, slots, ...progress } = writtenRun(file.metadata, path);
+    const { selected, stopping, slots, sizing, ...progress } = writtenRun(file.metadata, path);
     const tensors = new Map<string, HostTensor>();
     for (const name of file.names) {
       const tensor = await file.read(name);
@@ -104,6 +112,7 @@ export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Pr
       slots: Object.fromEntries(slots.map((slot) => [slot, group(`slots/${slot}`)])),
       selected: selected && { ...selected, values: group('selected') },
       stopping: stopping && { ...stopping, best: best ? { ...best, values: group('best') } : null },
+      ...(sizing && { sizing: { ...sizing, smallest: { ...sizing.smallest, values: group('smallest') } } }),
     };
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -127,8 +136,8 @@ function writtenRun(metadata: Readonly<Record<string, string | undefined>>, path
   return JSON.parse(run) as Written;
 }
 
-function withoutValues(checkpoint: StoredCheckpoint | null): Judgement | null {
-  if (!checkpoint) return null;
+function withoutValues<C extends StoredCheckpoint | null>(checkpoint: C): Judgement | Extract<C, null> {
+  if (!checkpoint) return null as Extract<C, null>;
   const { values: _, ...judged } = checkpoint;
   return judged;
 }
@@ -136,7 +145,8 @@ function withoutValues(checkpoint: StoredCheckpoint | null): Judgement | null {
 type Judgement = Omit<StoredCheckpoint, 'values'>;
 
 /** What the header holds of a run. */
-type Written = Omit<TrainingSnapshot, 'adapter' | 'slots' | 'selected' | 'stopping'> & {
+type Written = Omit<TrainingSnapshot, 'adapter' | 'slots' | 'selected' | 'stopping' | 'sizing'> & {
+  readonly sizing?: Omit<SizingProgress, 'smallest'> & { readonly smallest: Judgement };
   readonly slots: readonly string[];
   readonly selected: Judgement | null;
   readonly stopping: {

@@ -77,7 +77,10 @@ export interface SparsifySnapshot {
 type NotOfStages = 'selection' | 'evaluateEvery' | 'earlyStopping';
 
 /** How a sparsifying schedule trains. What is not named here is the same for every stage, as in `train`. */
-export interface SparsifyOptions extends Omit<TrainOptions, NotOfStages | 'resume' | 'onStep' | 'onSnapshot'> {
+export interface SparsifyOptions extends Omit<
+  TrainOptions,
+  NotOfStages | 'resume' | 'onStep' | 'onStage' | 'onSnapshot'
+> {
   /** Epochs of stage 0. */
   readonly epochs: number;
   /** A level for each stage: `sparsifyingLevels('linear', 0, 7e-4, 7)`, or a list of one's own. */
@@ -203,7 +206,14 @@ async function measure(peft: PeftModel, data: SparsifyData, executor: Executor):
 }
 
 async function primaryMetric(peft: PeftModel, data: EvaluationData, executor: Executor): Promise<number> {
-  const metrics = await evaluate(peft, data, { executor });
+  return primaryMetricOf(data, await evaluate(peft, data, { executor }));
+}
+
+/** The metric that selects. @throws ConfigError when the scores lack it. */
+export function primaryMetricOf(
+  data: Pick<EvaluationData, 'primaryMetric'>,
+  metrics: Readonly<Record<string, number>>,
+): number {
   const value = metrics[data.primaryMetric];
   if (value !== undefined) return value;
   const found = Object.keys(metrics).join(', ') || 'none';
@@ -224,8 +234,7 @@ function describeStage(
   const { layers, values } = activeAdapter(at.peft);
   const ranks = activeRanks(layers, values);
   const first = at.records[0] ?? measured;
-  const kept = (of: keyof Measured): number | null =>
-    at.lowerIsBetter ? percent(first[of], measured[of]) : percent(measured[of], first[of]);
+  const kept = (of: keyof Measured): number | null => keptPercent(first[of], measured[of], at.lowerIsBetter);
   return {
     stage: at.records.length,
     level: at.level,
@@ -238,6 +247,11 @@ function describeStage(
     memorization: kept('trainMetric'),
     generalization: kept('reportedMetric'),
   };
+}
+
+/** 100 m_i / m_0, or 100 m_0 / m_i of a metric of which less is better; null where the divisor is not above zero. */
+export function keptPercent(first: number, now: number, lowerIsBetter: boolean): number | null {
+  return lowerIsBetter ? percent(first, now) : percent(now, first);
 }
 
 function percent(value: number, whole: number): number | null {

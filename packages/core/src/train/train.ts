@@ -13,6 +13,7 @@ import { trainSettings, type TrainSettings } from './plan.js';
 import { checkpoint, closeRun, compileMs, recount, runController, snapshot, startRun, type Run } from './run.js';
 import { learningRateFactor } from './schedules.js';
 import type { Checkpoint } from './snapshot.js';
+import { trainToSize, type Sizing } from './sizing.js';
 import { trainedTensors } from './step.js';
 import type { StepReport } from './steps.js';
 
@@ -28,18 +29,23 @@ export interface TrainResult {
   /** Stored parameters of the adapter, averaged over the steps. */
   readonly meanParameters: number;
   readonly compileMs: number;
+  /** How the size was chosen, of an adapter that leaves it to training; its `totalSteps` are the most that it might have taken. */
+  readonly sizing?: Sizing;
 }
 
 /**
- * Trains an adapter and the head beside it. Changes `peft` in place: its adapter ends as the selected checkpoint.
+ * Trains an adapter and the head beside it. Changes `peft` in place: its adapter ends as the selected checkpoint. One that leaves its size
+ * to training (`PeftMethod.sizing`) is trained in stages, and ends as the smallest that does not lose against the dense one.
  * @throws ConfigError for unknown or impossible options, and for data of an unknown kind.
  * @throws DataError for a label that no output of the model represents, before the first step of its epoch.
  * @throws CheckpointError for a snapshot of a run that another setting, method, model or kind of data defines; it names them.
  * @throws TrainingError when the loss is not finite; it names the step and the largest gradients.
  * @throws the reason of `signal`, once `onSnapshot` has what was reached; the model is then as it was. What a callback throws, likewise.
  */
-export function train(peft: PeftModel, data: TrainingData, options: TrainOptions): Promise<TrainResult> {
-  return trainAfter(0, peft, data, options);
+export async function train(peft: PeftModel, data: TrainingData, options: TrainOptions): Promise<TrainResult> {
+  const { method, config } = activeAdapter(peft);
+  const stages = method.sizing?.(config);
+  return stages ? trainToSize(peft, data, options, stages, trainAfter) : trainAfter(0, peft, data, options);
 }
 
 /** The same after so many steps of earlier runs: its dropout goes on from there, and repeats none of theirs. */

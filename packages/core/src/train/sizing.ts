@@ -1,0 +1,407 @@
+import { activeRanks, storedParameters } from '../adapter/accounting.js';
+import { rankCost } from '../adapter/budget.js';
+import { allocatedRanks, rankedPaths } from '../adapter/ranks.js';
+import { activeAdapter, layersFitting, replaceAdapter, withAdapter, type PeftModel } from '../adapter/peft-model.js';
+import type { Batch, EvaluationData, RowPredictions, TrainingData } from '../contracts/model.js';
+import type { SizeStages } from '../contracts/method.js';
+import { ConfigError } from '../errors.js';
+import { createRng } from '../rng.js';
+import { tensorAt } from '../tensors.js';
+import { evaluationOutputs } from './evaluate.js';
+import type { Selection, TrainOptions } from './options.js';
+import { trainSettings } from './plan.js';
+import { isDense, reasonOf, type SizingStage, type WithoutRanks } from './sizing-reason.js';
+import type { Checkpoint, StoredCheckpoint, TrainingSnapshot } from './snapshot.js';
+import { keptPercent, primaryMetricOf } from './sparsify.js';
+import type { TrainResult } from './train.js';
+
+/*
+ * The size that chooses itself: the sparsifying schedule over sizes, for a configuration that asks for it (`PeftMethod.sizing`).
+ *
+ *   dense     trains as the options say, without a limit on what is stored
+ *   control   a stage of the same kind as those to come, a quarter as long, with nothing taken away: what a new optimizer and a short run
+ *             do by themselves. Left out where a margin is given
+ *   descent   stages as long; each goes on from the adapter of the one before, held to a quarter of what that stores, down to one
+ *             rank; ends where two in a row have lost
+ *   search    stages between the smallest that has not lost and the next smaller one that has, from the adapter of the former, each at
+ *             their geometric mean
+ *   tuning    a stage at the ranks of the smallest that has not lost; kept where it scores better
+ *
+ * A stage has lost when its score on the selection data is worse than the dense adapter's by more than the standard error of the
+ * difference: both are scored on the same rows, drawn anew with replacement (a paired bootstrap). This is the rule of one standard error
+ * (Breiman et al., 1984), for sizes. Where rows tell less apart than one training from the next, as with labels without noise, twice what
+ * the control lost takes the place of that error.
+ */
+
+/** Of the parameters that a stage of the descent starts with, the share that it may keep. */
+const DESCENT = 1 / 4;
+/** Stages that search between two of the descent, at most: they leave a sixteenth of the ratio of their sizes. */
+const SEARCHES = 4;
+/** Stages of the descent that lose in a row before it ends: one may have lost by chance. */
+const LOSSES = 2;
+/** Steps of a stage: a share of the dense one's, and no fewer than these where it has as many. */
+const STAGE_SHARE = 1 / 4;
+const STAGE_STEPS = 40;
+/** Times the control's loss that another stage may lose. */
+const RESTARTS = 2;
+/** Standard errors within which a model without its ranks is not told apart from the dense adapter. */
+const INDISTINCT = 2;
+/** Draws of the bootstrap: a standard error within about 5 %. */
+const RESAMPLES = 200;
+
+/** How a run chose the size of its adapter. */
+export interface Sizing {
+  /** In the order in which they were trained. */
+  readonly stages: readonly SizingStage[];
+  /** The stage that the adapter ended as. */
+  readonly chosen: number;
+  /** Why this one, in a sentence. */
+  readonly reason: string;
+}
+
+/** What a run that chooses a size keeps between two steps, beside the stage that it is in. */
+export interface SizingProgress {
+  readonly stages: readonly SizingStage[];
+  /** What the dense adapter predicts of the selection rows; null where a margin is given. */
+  readonly dense: RowPredictions | null;
+  /** The smallest adapter that has not lost. */
+  readonly smallest: StoredCheckpoint;
+  readonly compileMs: number;
+}
+
+type TrainStage = (
+  stepsBefore: number,
+  peft: PeftModel,
+  data: TrainingData,
+  options: TrainOptions,
+) => Promise<TrainResult>;
+
+/** A run between two stages. */
+interface SizingRun {
+  readonly peft: PeftModel;
+  readonly data: TrainingData;
+  readonly options: TrainOptions;
+  readonly selection: Selection;
+  readonly lengths: Lengths;
+  readonly stages: SizingStage[];
+  dense: RowPredictions | null;
+  smallest: Checkpoint | null;
+  compileMs: number;
+}
+
+/** Trains in stages; `peft` ends as the chosen one, with its own configuration. */
+export async function trainToSize(
+  peft: PeftModel,
+  data: TrainingData,
+  options: TrainOptions,
+  stagesOf: SizeStages,
+  trainStage: TrainStage,
+): Promise<TrainResult> {
+  const run = startedRun(peft, data, options);
+  const { config, layers, values } = activeAdapter(peft);
+  const unit = Math.max(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
+  let resume = options.resume ?? undefined;
+  try {
+    const following = (): NextStage | null => nextStage(run.stages, { unit, margin: run.selection.margin ?? null });
+    for (let next = following(); next; next = following()) {
+      if (!resume && next.from === 'smallest' && run.smallest) replaceAdapter(peft, partsOf(run.smallest));
+      replaceAdapter(peft, { config: stagesOf(next.budget) });
+      const trained = await trainStage(stepsBefore(run), peft, stageData(run), stageOptions(run, resume));
+      resume = undefined;
+      await judge(run, next, trained);
+      await options.onStage?.(run.stages.at(-1) as SizingStage);
+    }
+  } catch (error) {
+    replaceAdapter(peft, { config, layers, values });
+    throw error;
+  }
+  const chosen = run.smallest as Checkpoint;
+  replaceAdapter(peft, { config, ...partsOf(chosen) });
+  return outcomeOf(run, chosen, await withoutRanks(run));
+}
+
+function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions): SizingRun {
+  const { selection, resume } = options;
+  const { method } = activeAdapter(peft);
+  const { plan } = trainSettings(options, data);
+  assertSizable(method.name, options);
+  const run = { peft, data, options, selection: selection as Selection, lengths: lengthsOf(plan.totalSteps, options) };
+  if (!resume) return { ...run, stages: [], dense: null, smallest: null, compileMs: 0 };
+  const { stages = [], dense = null, smallest = null, compileMs = 0 } = resume.sizing ?? {};
+  const restored = smallest && { ...smallest, layers: layersFitting(activeAdapter(peft), smallest.values) };
+  return { ...run, stages: [...stages], dense, smallest: restored, compileMs };
+}
+
+/** @throws ConfigError for options with which no size can be chosen. */
+function assertSizable(method: string, { selection, earlyStopping }: TrainOptions): void {
+  if (!selection) {
+    throw new ConfigError(
+      `this ${method} chooses its size by scores on data of its own: give selection: { data }`,
+      'selection',
+    );
+  }
+  const { data, margin = null } = selection;
+  if (margin === null && !(data.predictions && data.scoreRows)) {
+    throw new ConfigError(
+      'selection.data cannot score some of their rows, so that there is no standard error to choose a size by: give selection.margin',
+      'selection.margin',
+    );
+  }
+  if (earlyStopping) {
+    throw new ConfigError(
+      `this ${method} trains in stages, whose lengths are fixed: leave out earlyStopping`,
+      'earlyStopping',
+    );
+  }
+}
+
+/** What is trained next. */
+export interface NextStage {
+  readonly kind: SizingStage['kind'];
+  /** Parameters that may be stored; null for no limit. */
+  readonly budget: number | null;
+  /** The adapter that it goes on from. */
+  readonly from: 'last' | 'smallest';
+}
+
+interface Rule {
+  /** What one rank stores. */
+  readonly unit: number;
+  /** As given; null for one standard error. */
+  readonly margin: number | null;
+}
+
+/** The stage after those that are finished; null where there is none. */
+export function nextStage(stages: readonly SizingStage[], { unit, margin }: Rule): NextStage | null {
+  const last = stages.at(-1);
+  if (!last) return { kind: 'dense', budget: null, from: 'last' };
+  if (last.kind === 'dense' && margin === null) return { kind: 'control', budget: null, from: 'last' };
+  if (last.kind === 'tuning') return null;
+  const descent = stages.filter(({ kind }) => kind === 'descent');
+  const hasLost = descent.length >= LOSSES && descent.slice(-LOSSES).every(({ held }) => !held);
+  if (last.kind !== 'search' && !hasLost && last.storedParameters > unit) {
+    return { kind: 'descent', budget: Math.max(unit, Math.round(DESCENT * last.storedParameters)), from: 'last' };
+  }
+  const searches = stages.filter(({ kind }) => kind === 'search').length;
+  const budget = searches < SEARCHES ? between(stages, unit) : null;
+  if (budget !== null) return { kind: 'search', budget, from: 'smallest' };
+  return isDense(smallestHeld(stages)) ? null : { kind: 'tuning', budget: null, from: 'smallest' };
+}
+
+/** A size between the smallest that has not lost and the next smaller one that has; null where no rank fits between them. */
+function between(stages: readonly SizingStage[], unit: number): number | null {
+  const high = smallestHeld(stages).storedParameters;
+  const smaller = stages.filter(({ held, storedParameters: stored }) => !held && stored < high);
+  if (smaller.length === 0) return null;
+  const low = Math.max(...smaller.map(({ storedParameters: stored }) => stored));
+  if (high - low < 2 * unit) return null;
+  return Math.round(Math.min(high - unit, Math.max(low + unit, Math.sqrt(low * high))));
+}
+
+/** Of several of the same size the last one. The dense stage has never lost. */
+function smallestHeld(stages: readonly SizingStage[]): SizingStage {
+  const held = stages.filter((stage) => stage.held);
+  return held.reduce((best, stage) => (stage.storedParameters <= best.storedParameters ? stage : best));
+}
+
+/** Steps of the dense stage and of the others. */
+interface Lengths {
+  readonly dense: number;
+  readonly stage: number;
+  readonly batchesPerStep: number;
+}
+
+function lengthsOf(dense: number, { gradientAccumulationSteps = 1 }: TrainOptions): Lengths {
+  const stage = Math.min(dense, Math.max(Math.ceil(STAGE_SHARE * dense), STAGE_STEPS));
+  return { dense, stage, batchesPerStep: gradientAccumulationSteps };
+}
+
+function stepsBefore({ stages, lengths: { dense, stage } }: Pick<SizingRun, 'stages' | 'lengths'>): number {
+  return stages.length === 0 ? 0 : dense + (stages.length - 1) * stage;
+}
+
+/** All of the data for the dense stage; then one epoch of so many steps, which goes on where the stage before ended. */
+function stageData({ data, options, stages, lengths }: SizingRun): TrainingData {
+  if (stages.length === 0) return data;
+  const count = lengths.stage * lengths.batchesPerStep;
+  return part(data, options.epochs * data.batchesPerEpoch + (stages.length - 1) * count, count);
+}
+
+/** Batches of the endless row of all epochs, as one epoch. */
+function part(data: TrainingData, first: number, count: number): TrainingData {
+  const holdOut = data.holdOut?.bind(data);
+  return {
+    kind: data.kind,
+    batchesPerEpoch: count,
+    epoch() {
+      const batches: Batch[] = [];
+      for (let index = Math.floor(first / data.batchesPerEpoch); batches.length < count; index++) {
+        const skipped = Math.max(0, first - index * data.batchesPerEpoch);
+        batches.push(...data.epoch(index).slice(skipped, skipped + count - batches.length));
+      }
+      return batches;
+    },
+    ...(holdOut && {
+      holdOut(rows) {
+        const { rest, heldOut } = holdOut(rows);
+        return { rest: part(rest, first, count), heldOut };
+      },
+    }),
+  };
+}
+
+/** The most steps that a run may take: its descent ends at one rank, and it searches as often as it may. */
+function mostSteps({ lengths: { dense, stage }, peft }: SizingRun): number {
+  const { layers } = activeAdapter(peft);
+  const ranks = rankedPaths(layers).reduce((sum, path) => sum + allocatedRanks(tensorAt(layers, path)), 0);
+  const descent = Math.ceil(Math.log(Math.max(1, ranks)) / -Math.log(DESCENT)) + 1;
+  return dense + (1 + descent + SEARCHES + 1) * stage;
+}
+
+function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): TrainOptions {
+  const { onStage: _, onStep, onEvaluation, onSnapshot, resume: __, ...shared } = run.options;
+  const [before, totalSteps, stage] = [stepsBefore(run), mostSteps(run), run.stages.length];
+  const epochOf = (step: number): number =>
+    Math.floor(((step - 1) * run.lengths.batchesPerStep) / run.data.batchesPerEpoch);
+  const sizing = progressOf(run);
+  return {
+    ...shared,
+    ...(stage > 0 && { epochs: 1 }),
+    ...(resume && { resume }),
+    ...(onStep && {
+      onStep: (event) => {
+        const step = before + event.step;
+        return onStep({
+          ...event,
+          step,
+          totalSteps,
+          sizingStage: stage,
+          epoch: epochOf(step),
+          epochs: epochOf(totalSteps) + 1,
+        });
+      },
+    }),
+    ...(onEvaluation && { onEvaluation: (event) => onEvaluation({ ...event, step: before + event.step }) }),
+    ...(onSnapshot && { onSnapshot: (training) => onSnapshot(sizing ? { ...training, sizing } : training) }),
+  };
+}
+
+function progressOf({ stages, dense, smallest, compileMs }: SizingRun): SizingProgress | null {
+  if (!smallest) return null;
+  const { layers: _, ...stored } = smallest;
+  return { stages: [...stages], dense, smallest: stored, compileMs };
+}
+
+/** Measures what a stage ended with, beside the dense adapter, and keeps it where it is the smallest that has not lost. */
+async function judge(run: SizingRun, { kind, budget }: NextStage, trained: TrainResult): Promise<void> {
+  const { peft, options, selection, stages } = run;
+  const { data, margin = null, trainSubset } = selection;
+  const { executor } = options;
+  const outputs = await evaluationOutputs(peft, data, { executor });
+  const score = primaryMetricOf(data, data.score(outputs));
+  const trainScore = trainSubset
+    ? primaryMetricOf(trainSubset, trainSubset.score(await evaluationOutputs(peft, trainSubset, { executor })))
+    : null;
+  const predictions = margin === null ? (data.predictions?.(outputs) ?? null) : null;
+  run.dense ??= predictions;
+  run.compileMs += trained.compileMs;
+  const first = stages[0] ?? { score, trainScore };
+  const worse = worseBy(data, first.score, score);
+  const allowed = stages.length === 0 ? 0 : (margin ?? errorOf(run, predictions as RowPredictions));
+  const { layers, values } = activeAdapter(peft);
+  const { lowerIsBetter = false } = data;
+  const previous = stages.length > 0 ? smallestHeld(stages) : null;
+  const takesNothing = kind === 'control' || kind === 'tuning';
+  const improves = previous !== null && worseBy(data, previous.score, score) < 0;
+  const stage: SizingStage = {
+    stage: stages.length,
+    kind,
+    budget,
+    storedParameters: storedParameters(layers, values),
+    meanParameters: trained.meanParameters,
+    ranks: activeRanks(layers, values),
+    score,
+    trainScore,
+    worse,
+    allowed,
+    held: previous === null || (worse <= allowed && (!takesNothing || improves)),
+    memorization:
+      trainScore === null || first.trainScore === null
+        ? null
+        : keptPercent(first.trainScore, trainScore, lowerIsBetter),
+    generalization: keptPercent(first.score, score, lowerIsBetter),
+  };
+  stages.push(stage);
+  if (smallestHeld(stages) !== stage) return;
+  const { selected } = trained;
+  const step = stepsBefore({ ...run, stages: stages.slice(0, -1) }) + selected.step;
+  run.smallest = { ...selected, step, layers, values, storedParameters: stage.storedParameters, ranks: stage.ranks };
+}
+
+/** How much worse than the dense adapter a stage that predicts this may be. */
+function errorOf({ selection: { data }, dense, stages }: SizingRun, predictions: RowPredictions): number {
+  const control = stages.find(({ kind }) => kind === 'control')?.worse ?? 0;
+  return Math.max(pairedError(data, dense as RowPredictions, predictions), RESTARTS * control);
+}
+
+/**
+ * The standard error of the difference of two scores on the same rows: its deviation over rows drawn with replacement, the same for both.
+ * The same draws for every pair.
+ */
+export function pairedError(data: EvaluationData, a: RowPredictions, b: RowPredictions): number {
+  const rng = createRng(0).fork('paired rows');
+  const count = a.actual.length;
+  const differences = Array.from({ length: RESAMPLES }, () => {
+    const rows = Array.from({ length: count }, () => rng.integer(count));
+    const of = (predictions: RowPredictions): number => data.scoreRows?.(predictions, rows)[data.primaryMetric] ?? NaN;
+    return of(a) - of(b);
+  }).filter(Number.isFinite);
+  if (differences.length < 2) return 0;
+  const mean = differences.reduce((sum, value) => sum + value, 0) / differences.length;
+  const squares = differences.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return Math.sqrt(squares / (differences.length - 1));
+}
+
+function partsOf({ layers, values }: Checkpoint): Pick<Checkpoint, 'layers' | 'values'> {
+  return { layers, values };
+}
+
+/** What the chosen adapter scores when none of its ranks acts, but its head does. */
+async function withoutRanks(run: SizingRun): Promise<WithoutRanks> {
+  const { peft, options, selection } = run;
+  const { data, margin = null } = selection;
+  const outputs = await evaluationOutputs(withAdapter(peft, { layers: {} }), data, { executor: options.executor });
+  const score = primaryMetricOf(data, data.score(outputs));
+  const predictions = margin === null ? data.predictions?.(outputs) : undefined;
+  const allowed = predictions ? INDISTINCT * pairedError(data, run.dense as RowPredictions, predictions) : margin;
+  return { score, worse: worseBy(data, run.stages[0]?.score ?? NaN, score), allowed: allowed ?? 0 };
+}
+
+/** How much worse a score is than another. */
+function worseBy(data: EvaluationData, than: number, score: number): number {
+  return (data.lowerIsBetter ? -1 : 1) * (than - score);
+}
+
+function outcomeOf(run: SizingRun, selected: Checkpoint, bare: WithoutRanks): TrainResult {
+  const { stages, lengths, selection } = run;
+  const taken = stepsBefore(run);
+  const steps = (stage: SizingStage): number => (stage.stage === 0 ? lengths.dense : lengths.stage);
+  const chosen = smallestHeld(stages).stage;
+  return {
+    totalSteps: mostSteps(run),
+    stoppedEarly: false,
+    selected,
+    last: { ...selected, step: taken },
+    meanParameters: stages.reduce((sum, stage) => sum + steps(stage) * stage.meanParameters, 0) / taken,
+    compileMs: run.compileMs,
+    sizing: {
+      stages,
+      chosen,
+      reason: reasonOf(stages, chosen, {
+        metric: selection.data.primaryMetric,
+        margin: selection.margin ?? null,
+        bare,
+      }),
+    },
+  };
+}

@@ -1,0 +1,98 @@
+import {
+  activeAdapter,
+  loadPretrained,
+  memoryStorage,
+  savePretrained,
+  type PeftModel,
+  type TrainOptions,
+} from '@peftjs/core';
+import { storedParameters } from '@peftjs/core/method';
+import {
+  readSnapshot,
+  writeSnapshot,
+  type SizingStage,
+  type StepEvent,
+  type TrainingSnapshot,
+} from '@peftjs/core/runtime';
+import { toyEvaluationData, toyModel } from '@peftjs/core/testing';
+import { sora, type SoraConfig } from '@peftjs/sora';
+import { expect, it } from 'vitest';
+import { attached, outputsOf, trainToy } from './harness.js';
+
+const selection = { data: toyEvaluationData(2), evaluations: 1, trainSubset: toyEvaluationData(1) };
+const auto = (): PeftModel<SoraConfig> => attached({ budget: 'auto', r: 2, targetModules: ['query', 'in'] });
+const sized = (peft: PeftModel<SoraConfig>, options: Partial<TrainOptions> = {}) =>
+  trainToy(peft, { epochs: 3, selection, ...options });
+
+it('an adapter that chooses its size is trained in stages, and ends as the one chosen', async () => {
+  const peft = auto();
+  const steps: StepEvent[] = [];
+  const told: SizingStage[] = [];
+  const snapshots: TrainingSnapshot[] = [];
+  const result = await sized(peft, {
+    onStep: (event) => void steps.push(event),
+    onStage: (stage) => void told.push(stage),
+    saveEvery: 5,
+    onSnapshot: (snapshot) => void snapshots.push(snapshot),
+  });
+  const { stages, chosen, reason } = result.sizing ?? expect.fail('no size was chosen');
+  expect(told).toEqual(stages);
+  expect(stages.slice(0, 3).map(({ kind, budget }) => [kind, budget])).toEqual([
+    ['dense', null],
+    ['control', null],
+    ['descent', 36], // of 2 (8 + 8) + 2 (8 + 12), twice
+  ]);
+  expect(steps.map(({ step }) => step)).toEqual(steps.map((_, index) => index + 1));
+  expect(steps).toHaveLength(12 * stages.length);
+  expect(result.last.step).toBe(steps.length);
+  expect(result.totalSteps).toBeGreaterThanOrEqual(steps.length);
+  expect([stages[0]?.memorization, stages[0]?.generalization]).toEqual([100, 100]);
+  const best = stages[chosen] as SizingStage;
+  const held = stages.filter((stage) => stage.held).map((stage) => stage.storedParameters);
+  expect(best.storedParameters).toBe(Math.min(...held));
+  expect(best.worse).toBeLessThanOrEqual(best.allowed);
+  expect(reason).toContain(`${best.storedParameters} parameters`);
+
+  const { layers, values, config } = activeAdapter(peft);
+  expect(storedParameters(layers, values)).toBe(best.storedParameters);
+  expect(config.budget).toBe('auto');
+  const storage = memoryStorage();
+  await savePretrained(peft, 'auto', { storage });
+  const again = await loadPretrained(toyModel(), 'auto', { methods: [sora], storage });
+  const before = await outputsOf(peft);
+  (await outputsOf(again as PeftModel<SoraConfig>)).forEach((value, at) =>
+    expect(value).toBeCloseTo(before[at] ?? NaN, 5),
+  );
+
+  const [middle] = snapshots.filter(({ sizing }) => sizing?.stages.length === 2);
+  const resumed = auto();
+  const resume = await readSnapshot(writeSnapshot(middle ?? expect.fail('no snapshot of the third stage')));
+  expect((await sized(resumed, { resume })).sizing).toEqual(result.sizing);
+  expect(activeAdapter(resumed).values).toEqual(values);
+});
+
+it('a run that is aborted leaves the model as it was', async () => {
+  const peft = auto();
+  const before = activeAdapter(peft);
+  const abort = new AbortController();
+  const saved: TrainingSnapshot[] = [];
+  await expect(
+    sized(peft, {
+      signal: abort.signal,
+      onStage: () => abort.abort(new Error('enough')),
+      onSnapshot: (snapshot) => void saved.push(snapshot),
+    }),
+  ).rejects.toThrow('enough');
+  expect(activeAdapter(peft)).toEqual(before);
+  expect(saved.map(({ step, sizing }) => [step, sizing?.stages.length])).toEqual([[0, 1]]);
+});
+
+it.each([
+  ['selection', { selection: undefined }],
+  ['selection.margin', { selection: { data: { ...selection.data, scoreRows: undefined } } }],
+  ['earlyStopping', { earlyStopping: { patience: 1 } }],
+] as const)('needs data to choose by, and stages of a fixed length: %s', async (path, options) => {
+  await expect(sized(auto(), options as unknown as Partial<TrainOptions>)).rejects.toThrow(
+    expect.objectContaining({ code: 'PEFT_CONFIG', path }) as Error,
+  );
+});
