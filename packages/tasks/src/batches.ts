@@ -24,6 +24,9 @@ const JITTER = 0.04;
 type AnyData = EncodedData<TaskKind> | CausalData;
 type AnyRow = EncodedRowsByKind[TaskKind] | CausalRow;
 
+/** Rows held out in a batch, at most: few rows of similar length have little padding. Of 32 of RTE in one batch it is half. */
+const HELD_OUT_BATCH = 8;
+
 /** How rows become batches. */
 export interface BatchOptions {
   /** Rows of a batch: a positive integer. */
@@ -74,14 +77,20 @@ function trainingOn(
       const order = createRng(seed).fork('held out').permutation(rows.length);
       const heldOut = new Set(Array.from(order.subarray(0, count), (place) => rows[place] as number));
       const part = (isHeldOut: boolean): number[] => rows.filter((row) => heldOut.has(row) === isHeldOut);
-      return { rest: trainingOn(part(false), data, options), heldOut: batchesByLength(part(true), data, options) };
+      const heldOptions = hasNegatives(data) ? options : { ...options, batchSize: Math.min(batchSize, HELD_OUT_BATCH) };
+      return { rest: trainingOn(part(false), data, options), heldOut: batchesByLength(part(true), data, heldOptions) };
     },
   };
 }
 
+/** Whether the texts of a batch are each other's negatives, so that its size is part of the loss. */
+function hasNegatives(data: AnyData): data is EncodedData<'pairs' | 'triplets'> {
+  return data.kind === 'pairs' || data.kind === 'triplets';
+}
+
 /** Of pairs and triplets a batch has each text once, as far as that goes: what is right for one row is wrong for all others. */
 function repeatsApart(data: AnyData): (batches: number[][]) => number[][] {
-  if (data.kind !== 'pairs' && data.kind !== 'triplets') return (batches) => batches;
+  if (!hasNegatives(data)) return (batches) => batches;
   const keys = data.rows.map((row) => [...new Set(encodedTexts(row).map(({ ids }) => ids.join()))]);
   return (batches) => spreadRepeats(batches, (row) => keys[row] ?? []);
 }

@@ -158,6 +158,13 @@ describe('rows held out of training', () => {
     }
   });
 
+  it('are eight to a batch at most, for little padding', () => {
+    const many = trainingData(encodedRows(Array.from({ length: 30 }, (_, row) => 1 + row)), { batchSize: 16, seed: 1 });
+    const { heldOut, rest } = many.holdOut?.(20) ?? expect.unreachable();
+    expect(heldOut.map(({ rows }) => rows.length)).toEqual([8, 8, 4]);
+    expect(rest.epoch(0).map(({ rows }) => rows.length)).toEqual([10]);
+  });
+
   it('are drawn by the seed', () => {
     expect(held(4)).toEqual({ ...held(4), rest: expect.anything() as unknown });
     const drawn = [1, 2, 3, 4].map((seed) =>

@@ -209,6 +209,13 @@ describe('pairs and triplets', async () => {
     expect(trainingData(same, { batchSize: 8, seed: 3 }).epoch(0)).toHaveLength(8);
   });
 
+  it('are held out in batches of the size that they are trained in, each other’s negatives', async () => {
+    const rows = Array.from({ length: 24 }, (_, row) => ({ texts: [`q${row}`, `p${row}`] }));
+    const encoded = encode(await createDataSet({ name: 'p', kind: 'pairs', classes: [], rows }));
+    const held = trainingData(encoded, { batchSize: 12, seed: 3 }).holdOut?.(12);
+    expect(held?.heldOut.map(({ rows: of }) => of.length)).toEqual([12]);
+  });
+
   it('have the negatives among what is found', () => {
     const { batches, score } = evaluationData(encode(triplets), { batchSize: 4 });
     // a?: a, ab, abc, c; its positive is second. c?: c
