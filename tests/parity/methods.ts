@@ -2,7 +2,9 @@ import type { ConfiguredMethod } from '@peftjs/core/method';
 import { adalora } from '@peftjs/adalora';
 import { alora } from '@peftjs/alora';
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
+import { bayesLora } from '@peftjs/bayes-lora';
 import { dynamicDora } from '@peftjs/dynamic-dora';
+import { gora } from '@peftjs/gora';
 import { l1ra } from '@peftjs/l1ra';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { loha } from '@peftjs/loha';
@@ -56,6 +58,8 @@ const known: readonly ParityMethod[] = [
   { name: 'dynamic-dora', family: 'dynamic-dora', configured: dynamicDora({ r: 3, endRatio: 0.75, loraDropout: 0.2, targetModules: ['in'] }) },
   { name: 'l1ra', family: 'l1ra', configured: l1ra({ r: 4, etaC: 0.1, l1raLambda: 0.5, rankUpdateRatio: 1, loraDropout: 0.2 }) },
   { name: 'alora', family: 'alora', configured: alora({ r: 2, rounds: 0, loraDropout: 0.2 }) },
+  { name: 'bayes-lora with a budget', family: 'bayes-lora', configured: bayesLora({ r: 2, budget: 100, klScale: 1e-3, targetModules: ['query', 'ffn.in'] }) },
+  { name: 'gora', family: 'gora', configured: gora({ r: 2 }) },
   { name: 'ln-tuning', family: 'whole modules', configured: lnTuning() },
   { name: 'loha', family: 'loha', configured: loha({ r: 2, rankDropout: 0.2, moduleDropout: 0.2 }) },
   { name: 'lokr', family: 'lokr', configured: lokr({ r: 1, decomposeBoth: true, rankDropout: 0.2, rankDropoutScale: true, moduleDropout: 0.2 }) },
