@@ -46,6 +46,29 @@ describe('peft-bench run --preset smoke', () => {
     first = await peftBench([...smoke, '--json', '--out', out]);
   });
 
+  it('with --plan says what it would take and show, and runs and writes nothing', async () => {
+    const nowhere = join(folder, 'planned');
+    const { code, stdout } = await peftBench([
+      ...smoke,
+      '--plan',
+      '--spread',
+      '.01',
+      '--seeds',
+      '6',
+      '--json',
+      '--out',
+      nowhere,
+    ]);
+    expect(code).toBe(0);
+    const plan = JSON.parse(stdout) as { trials: object; budgets: object[]; measured: { stepMedianMs: number }[] };
+    expect(plan.trials).toEqual({ reported: 24, tuning: 0, tuningAtMost: 0 });
+    expect(plan.budgets).toMatchObject([
+      { budget: 'r=2', arms: 4, pairs: 6, onTask: { difference: null, seedsNeeded: 8 } },
+    ]);
+    expect(plan.measured[0]?.stepMedianMs).toBeGreaterThan(0);
+    await expect(readdir(nowhere)).rejects.toThrow('ENOENT');
+  });
+
   it('trains every method, meets the budgets and says so', async () => {
     expect(first.stderr).toContain('report.html');
     expect(first.code).toBe(0);

@@ -282,7 +282,7 @@ export function countFromZero(text: string): number {
 }
 
 /** Reads a positive number from a flag. @throws InvalidArgumentError for anything else. */
-function amount(text: string): number {
+export function amount(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
   throw new InvalidArgumentError('Expected a positive number.');

@@ -25,6 +25,7 @@ import { runTrials, tune, withoutHopeless } from '../run/run-trials.js';
 import type { TrialRunner } from '../run/runner.js';
 import { assertSharable, parseShard, planTrials, shardOf, type Shard, type TrialContext } from '../study/trials.js';
 import {
+  amount,
   count,
   countFromZero,
   defaultWorkers,
@@ -36,8 +37,9 @@ import {
   type RunFlags,
 } from './flags.js';
 import { checkOut, FORCE, type OutFlags } from './out-folder.js';
+import { checkPlanFlags, planOf, sayPlan, type PlanFlags } from './plan.js';
 
-interface Flags extends RunFlags, OutFlags {
+interface Flags extends RunFlags, OutFlags, PlanFlags {
   readonly workers?: number;
   readonly queue?: string;
   readonly shard?: Shard;
@@ -57,7 +59,10 @@ export function addRunCommand(program: Command): void {
     .option('--shard <i/n>', 'run a share of the trials: 0/4, 1/4, 2/4 and 3/4 are a whole', parseShard)
     .option('--checkpoint-every <steps>', 'steps between two checkpoints of a trial: 50', count)
     .option(...FORCE)
-    .option('--json', 'one JSON line on stdout for each finished trial')
+    .option('--plan', 'say what the study takes and what it can show, from a few measured steps, and run nothing')
+    .option('--spread <sd>', 'for --plan: standard deviation over seeds of the difference of two equal arms', amount)
+    .option('--spread-from <folder>', 'for --plan: an earlier run that tells it; --out, where it has results')
+    .option('--json', 'one JSON line on stdout for each finished trial, or for the plan')
     .action(async (flags: Flags) => {
       process.exitCode = await untilSignal((signal) => run(flags, signal));
     });
@@ -66,6 +71,8 @@ export function addRunCommand(program: Command): void {
 /** The exit code of a run: 0 all done, 1 some failed, 130 interrupted. */
 async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   const { out, shard } = flags;
+  checkPlanFlags(flags);
+  if (flags.plan) return plan(flags, signal);
   checkOut(flags, 'results');
   const openRunner = await runnerFromFlags(flags);
   const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
@@ -84,6 +91,16 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   } finally {
     lock?.release();
   }
+}
+
+/** `--plan`: measures a few steps of the study, and says what it takes and can show. */
+async function plan(flags: Flags, signal: AbortSignal): Promise<number> {
+  const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
+  process.stderr.write(`${commandName}: loading ${composed.study.model}\n`);
+  const { engine, plan: context } = await planRun(composed);
+  const workers = Math.max(1, flags.workers ?? defaultWorkers(engine));
+  sayPlan(await planOf(context, { workers, source: flags, signal }), flags.json ?? false);
+  return 0;
 }
 
 async function runPlanned(
