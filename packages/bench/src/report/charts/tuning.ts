@@ -1,6 +1,6 @@
+import type { TrialResult } from '../../results/schema.js';
 import { formatMetric, formatSmall } from '../format.js';
 import { escapeHtml, trusted, type Markup } from '../html.js';
-import type { TunedRow } from '../tuning.js';
 
 /** Of one chart in px: as wide as three of them stand side by side on a desk. */
 const SIZE = { width: 380, height: 150 };
@@ -8,13 +8,18 @@ const SIZE = { width: 380, height: 150 };
 const MARGIN = { left: 52, right: 16, top: 12, bottom: 26 };
 const LABEL_SIZE = 12;
 
+/** What was tried for an arm. */
+interface TunedArm extends NonNullable<TrialResult['tuning']> {
+  readonly label: string;
+}
+
 /**
  * What every learning rate of an arm scored, from the smallest rate to the largest: the circle of the chosen one is large, those that
  * noise does not tell from the best one are full, a rate that failed is a cross. A line is at the best score; the bar at a rate is one standard
  * error of its difference to the best, so that a bar which reaches the line is a rate that may be as good.
  */
-export function tuningChart(row: TunedRow): Markup {
-  const { tried, tied = [], chosen, label } = row;
+export function tuningChart(arm: TunedArm): Markup {
+  const { tried, tied = [], chosen } = arm;
   const scored = tried.flatMap(({ score, standardError }) =>
     score === null ? [] : [{ score, error: standardError ?? 0 }],
   );
@@ -47,13 +52,13 @@ export function tuningChart(row: TunedRow): Markup {
     ...points,
   ];
   return trusted(
-    `<svg role="img" aria-label="${escapeHtml(described(label, row))}" width="${SIZE.width}" height="${SIZE.height}" ` +
+    `<svg role="img" aria-label="${escapeHtml(described(arm))}" width="${SIZE.width}" height="${SIZE.height}" ` +
       `viewBox="0 0 ${SIZE.width} ${SIZE.height}" font-size="${LABEL_SIZE}" fill="var(--soft)">${parts.join('')}</svg>`,
   );
 }
 
 /** The chart in words. */
-function described(label: string, { tried, chosen }: TunedRow): string {
+function described({ label, tried, chosen }: TunedArm): string {
   const scores = tried.map(
     ({ learningRate, score }) => `${formatSmall(learningRate)} ${score === null ? 'failed' : formatMetric(score)}`,
   );
