@@ -15,7 +15,7 @@ import { peftBench } from './in-process.js';
 
 let folder = '';
 const at = (...names: string[]): string => join(folder, ...names);
-const rows = Array.from({ length: 24 }, (_, row) => (row % 2 ? `1\tso good ${row}` : `0\tso bad ${row}`));
+const rows = Array.from({ length: 48 }, (_, row) => (row % 2 ? `1\tso good ${row}` : `0\tso bad ${row}`));
 const entailments = Array.from(
   { length: 24 },
   (_, row) => `${row}\tso good\tso bad ${row}\t${row % 2 ? 'not_' : ''}entailment`,
@@ -145,5 +145,5 @@ describe('peft-bench run --preset standard', () => {
       );
       expect([arm, protocol.head]).toEqual([`${method}-frozen-head`, 'frozen']);
     }
-  }, 90_000);
+  }, 180_000);
 });
