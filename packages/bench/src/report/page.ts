@@ -21,12 +21,15 @@ const STYLE_BLOCK = trusted(`<style>${STYLE}</style>`);
 export async function renderReport(results: readonly TrialResult[], summary: Summary): Promise<string> {
   const panels = panelsOf(results, summary);
   const done = results.filter((result) => result.status === 'done');
-  const sections = [
+  const sections: (Markup | null)[] = [
     ...(summary.against ? [twoRunsSection(summary.against)] : []),
     ...(await overallSections(summary)),
-    stabilitySection(results, summary),
   ];
+  const stability = stabilitySection(results, summary);
+  const isOverTasks = summary.overall.length > 0;
+  if (isOverTasks) sections.push(stability);
   for (const panel of panels) sections.push(await taskSection(panel, summary));
+  if (!isOverTasks) sections.push(stability);
   return `<!doctype html>\n${
     html`<html lang="en">
       <head>

@@ -100,13 +100,17 @@ async function forestFigures({ contests, verdicts }: Scope, { rows, margin }: Su
     return { title, caption: forestCaption(verdict, margin), chart };
   });
   const [only] = shown;
-  if (only && shown.length === 1) return wideFigure(only.title, only.caption, ({ width }) => only.chart(width));
+  if (only && shown.length === 1) {
+    return wideFigure(only.title, only.caption, ({ width }) => only.chart(width), { width: FOREST_BESIDE, height: 0 });
+  }
   const figures = shown.map(({ title, caption, chart }) => figure(title, caption, [], chart(FOREST_WIDTH)));
   return html`<div class="grid small">${await Promise.all(figures)}</div>`;
 }
 
 /** Four stand side by side on a desk. */
 const FOREST_WIDTH = 300;
+/** Beside the table of the only budget. */
+const FOREST_BESIDE = 820;
 
 function forestCaption({ equivalent, worse, best }: Verdict, margin: number | null): string {
   return [
@@ -256,14 +260,20 @@ export async function overallSections(summary: Summary): Promise<Markup[]> {
       const size = await wideFigure('Mean quality against size', CHART_CAPTION, (each) =>
         overallChart(rows, seriesOf, scope.verdicts, each),
       );
+      const table = html`<div class="card scroll">${overallTable(rows, scope.verdicts)}</div>`;
+      const forests = await forestFigures(scope, summary);
       return html`<section>
         <h2>${name(title)}</h2>
         <p class="note">
           The mean of ${tasks.length} tasks, each counting alike: ${name(tasks.join(', '))}. Below it, its interval, and
           the difference to ${name(reference)} with p adjusted over the pairs of the budget.
         </p>
-        <div class="card scroll">${overallTable(rows, scope.verdicts)}</div>
-        ${size}${await forestFigures(scope, summary)}
+        ${
+          scope.contests.length === 1
+            ? html`<div class="pair">${table}${forests}</div>
+                ${size}`
+            : html`${table}${size}${forests}`
+        }
         ${disclosure('Statistical detail', html`${scope.contests.map(pairsPart)}`, false)}
       </section>`;
     }),

@@ -33,6 +33,7 @@ figcaption:not(:first-child){margin-top:20px}
 .beside{display:grid;grid-template-columns:minmax(0,440px) minmax(0,1fr);gap:16px 32px;align-items:start}
 .at-phone{display:none}
 section>figure{margin-top:16px}
+.pair{display:grid;grid-template-columns:auto minmax(0,1fr);gap:16px;align-items:start}
 .part{margin-top:16px}
 .part summary h3{display:inline;margin:0;color:var(--ink)}
 .part>.card{margin-top:12px}
@@ -73,7 +74,7 @@ details{margin-top:16px}
 summary{cursor:pointer;color:var(--soft)}
 details dl{margin-top:10px}
 footer{padding:32px 24px 48px;color:var(--soft);font-size:.875rem}
-@media (max-width:1000px){.beside{grid-template-columns:minmax(0,1fr)}}
+@media (max-width:1000px){.pair,.beside{grid-template-columns:minmax(0,1fr)}}
 @media (max-width:760px){
 .at-desk{display:none}
 .at-phone{display:block}

@@ -95,7 +95,7 @@ it('says of a difference that is reliable and small that it is both', () => {
   );
   expect(isReliable).toBe(true);
   expect(sentences[0]).toContain('sora is the reliable winner');
-  expect(sentences[1]).toBe('sora and lora are equivalent within 0.01 all the same: what is reliable is small.');
+  expect(sentences[1]).toBe('sora and lora are equivalent within 0.01 all the same: the lead is reliable, and small.');
 });
 
 it('says where nothing beats the head, and without a margin nothing of equivalence', () => {

@@ -29,7 +29,7 @@ export interface Verdict {
   readonly equivalent: readonly (readonly string[])[];
   /** Neither reliably worse than the best nor shown to be equivalent to it. */
   readonly open: readonly string[];
-  /** Reliably worse than the best. */
+  /** Reliably worse than the best, and not equivalent to it. */
   readonly worse: readonly string[];
   /** Reliably better than the frozen baseline. */
   readonly aboveBaseline: readonly string[];
@@ -110,10 +110,12 @@ interface Judged {
   /** The others that the budget leaves to choose from, best mean first. */
   readonly others: readonly Contender[];
   readonly groups: readonly (readonly [Contender, ...Contender[]])[];
-  /** Which of the others are equivalent to the best one, not told apart from it, reliably worse. */
-  readonly equal: readonly Contender[];
-  readonly open: readonly Contender[];
+  /** Which of the others are reliably behind the best one. */
+  readonly behind: readonly Contender[];
+  /** Those behind that are not in its group of equivalent ones. */
   readonly worse: readonly Contender[];
+  /** Neither behind it nor in its group. */
+  readonly open: readonly Contender[];
 }
 
 function verdictOn(contest: Contest, margin: number | null): Verdict {
@@ -125,12 +127,12 @@ function verdictOn(contest: Contest, margin: number | null): Verdict {
     return { ...base, ...NOTHING, sentences };
   }
   const judged = judge(contest, margin, best, others);
-  const { groups, open, worse } = judged;
+  const { groups, open, worse, behind } = judged;
   const labels = (arms: readonly Contender[]): string[] => arms.map(({ label }) => label);
   return {
     ...base,
     best: best.label,
-    isReliable: others.length > 0 && worse.length === others.length,
+    isReliable: others.length > 0 && behind.length === others.length,
     equivalent: groups.map(labels),
     open: labels(open),
     worse: labels(worse),
@@ -155,10 +157,11 @@ const NOTHING = {
 
 function judge(contest: Contest, margin: number | null, best: Contender, others: readonly Contender[]): Judged {
   const groups = equivalentGroups(contest, [best, ...others]);
-  const equal = (groups.find((group) => group.includes(best)) ?? []).filter((arm) => arm !== best);
-  const worse = others.filter((arm) => standing(contest, arm, best)?.isWorse);
-  const open = others.filter((arm) => !worse.includes(arm) && !equal.includes(arm));
-  return { contest, margin, best, others, groups, equal, open, worse };
+  const equal: readonly Contender[] = groups.find((group) => group.includes(best)) ?? [];
+  const behind = others.filter((arm) => standing(contest, arm, best)?.isWorse);
+  const worse = behind.filter((arm) => !equal.includes(arm));
+  const open = others.filter((arm) => !behind.includes(arm) && !equal.includes(arm));
+  return { contest, margin, best, others, groups, behind, worse, open };
 }
 
 /** Where a verdict holds: ` at r = 4, over 4 tasks`. */
@@ -176,11 +179,11 @@ function budgetName(spec: string): string {
 
 /** Who wins, or why nobody does. */
 function headline(judged: Judged): string[] {
-  const { contest, best, others, worse } = judged;
+  const { contest, best, others, behind } = judged;
   const place = placeOf(contest);
   const mean = formatMetric(best.score.mean);
   if (others.length === 0) return [`${best.label} alone was trained${place}: mean ${contest.metric} ${mean}.`];
-  if (worse.length === others.length) {
+  if (behind.length === others.length) {
     const standings = others.flatMap((arm) => standing(contest, best, arm) ?? []);
     const p = Math.max(...standings.map(({ pHolm }) => pHolm));
     const rivals = others.length === 1 ? (others[0]?.label ?? '') : `each of the other ${others.length} methods`;
@@ -209,11 +212,13 @@ function tooFewSeeds({ pairs, tasks }: Contest): string[] {
   ];
 }
 
-function groupSentence(group: readonly [Contender, ...Contender[]], { best, margin, worse }: Judged): string {
-  const names = listed(group.map(({ label }) => label));
-  const within = `equivalent within ${formatSmall(margin ?? NaN)}`;
-  const isReliable = group.includes(best) && group.some((arm) => worse.includes(arm));
-  return isReliable ? `${names} are ${within} all the same: what is reliable is small.` : `${names} are ${within}.`;
+function groupSentence(group: readonly [Contender, ...Contender[]], judged: Judged): string {
+  const { best, margin, others, behind } = judged;
+  const are = `${named(group)} are equivalent within ${formatSmall(margin ?? NaN)}`;
+  if (!group.includes(best) || !group.some((arm) => behind.includes(arm))) return `${are}.`;
+  return behind.length === others.length
+    ? `${are} all the same: the lead is reliable, and small.`
+    : `${are}, though some of them differ reliably.`;
 }
 
 /** Those of which it is not known whether they differ. */
@@ -223,16 +228,14 @@ function openSentence({ contest, best, open }: Judged): string[] {
   if (open.length === 0 || standings.length === 0) return [];
   const [are, they] = open.length === 1 ? ['is', 'it'] : ['are', 'they'];
   const bound = ends.length === 0 ? '' : `; ${they} may differ from it by up to ${formatMetric(Math.max(...ends))}`;
-  return [`${listed(open.map(({ label }) => label))} ${are} not told apart from ${best.label}${bound}.`];
+  return [`${named(open)} ${are} not told apart from ${best.label}${bound}.`];
 }
 
-function worseSentence({ contest, best, others, worse }: Judged): string[] {
-  if (worse.length === 0 || worse.length === others.length) return [];
+function worseSentence({ contest, best, others, behind, worse }: Judged): string[] {
+  if (worse.length === 0 || behind.length === others.length) return [];
   const standings = worse.flatMap((arm) => standing(contest, best, arm) ?? []);
   const each = worse.length === 1 ? 'is' : 'are';
-  return [
-    `${listed(worse.map(({ label }) => label))} ${each} reliably worse than ${best.label}, by ${rangeOf(standings)}.`,
-  ];
+  return [`${named(worse)} ${each} reliably worse than ${best.label}, by ${rangeOf(standings)}.`];
 }
 
 function aboveBaseline({ contest, best, others }: Judged): Contender[] {

@@ -32,8 +32,13 @@ export async function figure(title: string, caption: string, series: readonly Se
 }
 
 /** A chart as wide as the page, and a narrower one of the same for a phone. */
-export async function wideFigure(title: string, caption: string, chart: (size: Size) => Chart): Promise<Markup> {
-  const [wide, narrow] = await Promise.all([WIDE, NARROW].map((size) => renderChart(chart(size))));
+export async function wideFigure(
+  title: string,
+  caption: string,
+  chart: (size: Size) => Chart,
+  onDesk: Size = WIDE,
+): Promise<Markup> {
+  const [wide, narrow] = await Promise.all([onDesk, NARROW].map((size) => renderChart(chart(size))));
   return html`<figure>
     <figcaption><strong>${title}</strong><span>${caption}</span></figcaption>
     <div class="at-desk">${wide ?? null}</div>

@@ -12,7 +12,7 @@ const Y_AXIS = 62;
 const LABEL_SIZE = 13;
 const LABEL_DISTANCE = 14;
 /** Between arms that stand side by side, in px at most. */
-const MOST_DISTANCE = 26;
+const MOST_DISTANCE = 16;
 /** How much of the way to the next budget arms at one budget take. */
 const CLUSTER = 0.7;
 /** How far past the largest size the front is drawn, so that it passes under points that stand side by side. */
