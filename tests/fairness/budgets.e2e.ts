@@ -1,10 +1,12 @@
-import { activeAdapter, attach, countParameters, train, type Model } from '@peftjs/core';
+import { activeAdapter, attach, countParameters, hostTensor, train, type Model } from '@peftjs/core';
 import {
   createRng,
   normalValues,
   storedParameters,
   tensorAt,
+  tensorKey,
   withResized,
+  type AdapterLayers,
   type HostTensors,
   type MatchOn,
   type PeftMethod,
@@ -68,7 +70,8 @@ const targetsOf = (model: string, budget: number): string | undefined =>
 /** What an adapter stores once its ranks are chosen, by values as training might leave them; and what it trains at the start. */
 function countsOf(method: PeftMethod, model: Model, { config }: FittedConfig): Record<MatchOn, number> {
   const peft = attach(model, { method, config }, { seed: 1 });
-  const { layers, values } = activeAdapter(peft);
+  const { layers, values: initial } = activeAdapter(peft);
+  const values = { ...initial, ...afterSteps(layers, initial) };
   const controller = method.controller?.(layers, config, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
   const seen = (controller?.reads(1) ?? []).map((name) => {
     const drawn = normalValues(createRng(2).fork(name), tensorAt(values, name).shape, 1);
@@ -89,6 +92,18 @@ function countsOf(method: PeftMethod, model: Model, { config }: FittedConfig): R
     trained: countParameters(peft).trainable,
     stored: storedParameters(withResized(layers, resized), after),
   };
+}
+
+/** Gates and singular values that start at zero, where training has moved them. */
+function afterSteps(layers: AdapterLayers, values: HostTensors): HostTensors {
+  const counted = Object.values(layers).flatMap((layer) => (layer.counted ?? []).map((name) => tensorKey(layer, name)));
+  const zeros = counted.filter((key) => tensorAt(values, key).data.every((value) => value === 0));
+  return Object.fromEntries(
+    zeros.map((key) => {
+      const { data, shape } = tensorAt(values, key);
+      return [key, hostTensor(new Float32Array(data.length).fill(1), shape)];
+    }),
+  );
 }
 
 /** A method and what fits it to a budget, as a study does. */
