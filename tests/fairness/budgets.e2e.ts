@@ -48,6 +48,7 @@ const arms: Record<string, Arm> = {
   alora: { method: 'alora' },
   'bayes-lora': { method: 'bayes-lora' },
   'dynamic-dora': { method: 'dynamic-dora' },
+  'ela-lora': { method: 'ela-lora' },
   houlsby: { method: 'houlsby' },
   pfeiffer: { method: 'pfeiffer' },
 };

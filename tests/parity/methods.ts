@@ -4,6 +4,7 @@ import { alora } from '@peftjs/alora';
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
 import { bayesLora } from '@peftjs/bayes-lora';
 import { dynamicDora } from '@peftjs/dynamic-dora';
+import { elaLora } from '@peftjs/ela-lora';
 import { gora } from '@peftjs/gora';
 import { l1ra } from '@peftjs/l1ra';
 import { lnTuning } from '@peftjs/ln-tuning';
@@ -56,6 +57,7 @@ const known: readonly ParityMethod[] = [
   { name: 'sora as released', family: 'sora', configured: sora({ r: 4, thresholdMode: 'constant', proximal: 'reference', sparseLambda: 2e-3, l1Weight: 0.1 }) },
   { name: 'sora without its dead ranks', family: 'sora', configured: sora({ r: 4, sparseLambda: 10, compactEvery: 1 }) },
   { name: 'dynamic-dora', family: 'dynamic-dora', configured: dynamicDora({ r: 3, endRatio: 0.75, loraDropout: 0.2, targetModules: ['in'] }) },
+  { name: 'ela-lora', family: 'ela-lora', configured: elaLora({ r: 3, startRatio: 0.2, rankUpdateRatio: 0.4, loraDropout: 0.2, targetModules: ['in'] }) },
   { name: 'l1ra', family: 'l1ra', configured: l1ra({ r: 4, etaC: 0.1, l1raLambda: 0.5, rankUpdateRatio: 1, loraDropout: 0.2 }) },
   { name: 'alora', family: 'alora', configured: alora({ r: 2, rounds: 0, loraDropout: 0.2 }) },
   { name: 'bayes-lora with a budget', family: 'bayes-lora', configured: bayesLora({ r: 2, budget: 100, klScale: 1e-3, targetModules: ['query', 'ffn.in'] }) },

@@ -4,6 +4,7 @@ import { alora } from '@peftjs/alora';
 import { activeAdapter, attach, hostTensor, savePretrained, withAdapter, type PeftModel } from '@peftjs/core';
 import { createRng, floats, type ConfiguredMethod, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { dynamicDora } from '@peftjs/dynamic-dora';
+import { elaLora } from '@peftjs/ela-lora';
 import { l1ra } from '@peftjs/l1ra';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { loha } from '@peftjs/loha';
@@ -67,6 +68,7 @@ const configurations: Readonly<Record<string, ConfiguredMethod>> = {
   sora: sora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   'sora-dead': sora({ r: 2, targetModules: ['query', 'key'] }),
   'dynamic-dora': dynamicDora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
+  'ela-lora': elaLora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   l1ra: l1ra({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   alora: alora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   vera: vera({ r: 8, targetModules: ['query', 'output.dense'] }),

@@ -7,6 +7,7 @@ import { hostTensor, predict, type Batch, type Model, type PeftModel, type Train
 import { hostIntegers, type HostTensors, type PeftMethod } from '@peftjs/core/method';
 import { referenceExecutor } from '@peftjs/core/testing';
 import { dynamicDora } from '@peftjs/dynamic-dora';
+import { elaLora } from '@peftjs/ela-lora';
 import { l1ra } from '@peftjs/l1ra';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { loha } from '@peftjs/loha';
@@ -33,6 +34,7 @@ export const methods: readonly PeftMethod[] = [
   adalora,
   sora,
   dynamicDora,
+  elaLora,
   l1ra,
   alora,
   vera,

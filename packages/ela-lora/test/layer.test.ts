@@ -1,0 +1,119 @@
+import { hostTensor } from '@peftjs/core';
+import { loraDelta, type HostTensors } from '@peftjs/core/method';
+import { contextOf, forwardOf, initialOf, layerOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
+import { elaLora } from '@peftjs/ela-lora';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+beforeAll(async () => {
+  tf.env().set('PROD', true);
+  await tf.setBackend('cpu');
+});
+
+const matrix = (rows: readonly (readonly number[])[]) =>
+  hostTensor(Float32Array.from(rows.flat()), [rows.length, rows[0]?.length ?? 0]);
+const vector = (values: readonly number[]) => hostTensor(Float32Array.from(values), [values.length]);
+
+const factors: HostTensors = {
+  loraA: matrix([
+    [1, 2],
+    [3, 4],
+  ]),
+  gate: vector([0.5, 0.25]),
+  loraB: matrix([
+    [1, 0, 2],
+    [0, 1, 4],
+  ]),
+};
+
+it('adds s ((x A) * E) B to what the module gives', () => {
+  const layer = layerOf(elaLora, { r: 2, loraAlpha: 6 }, [2, 3]);
+  const y = forwardOf(layer, tensorsOf(factors), tf.tensor2d([1, 1], [1, 2]), tf.tensor2d([10, 20, 30], [1, 3]));
+  // x A = (4, 6), times E = (2, 1.5), times B = (2, 1.5, 10), times 6 / 2
+  expect([...y.dataSync()]).toEqual([16, 24.5, 60]);
+});
+
+describe('the term of the loss', () => {
+  it('is the mean norm by which A and B are from orthonormal, not squared', () => {
+    const layer = layerOf(elaLora, { r: 2, orthRegWeight: 0.1 }, [2, 3]);
+    // A^T A = [[10, 14], [14, 20]], B B^T = [[5, 8], [8, 17]]
+    const norms = Math.hypot(9, 14, 14, 19) + Math.hypot(4, 8, 8, 16);
+    const loss = layer.loss?.(tensorsOf(factors), contextOf({}, 3)).dataSync()[0] ?? NaN;
+    expect(loss).toBeCloseTo((0.1 * norms) / (2 * 3), 5);
+    expect(layerOf(elaLora, { orthRegWeight: 0 }).loss).toBeUndefined();
+  });
+
+  it('has a finite gradient at orthonormal factors', () => {
+    const layer = layerOf(elaLora, { r: 1 }, [1, 1]);
+    const slope = tf.grad((a: tf.Tensor) => layer.loss?.({ loraA: a, loraB: tf.ones([1, 1]) }, contextOf()) ?? a);
+    expect(slope(tf.ones([1, 1])).dataSync()[0]).toBe(0);
+  });
+});
+
+describe('the scores', () => {
+  const gradient: HostTensors = {
+    loraA: matrix([
+      [0.1, -0.2],
+      [0.3, 0.1],
+    ]),
+    gate: vector([2, -4]),
+    loraB: matrix([
+      [1, 1, -1],
+      [0.5, 2, 1],
+    ]),
+  };
+  const layer = layerOf(elaLora, { r: 2, beta1: 0.8, beta2: 0.6 }, [2, 3]);
+
+  it('are products of smoothed sensitivities and their uncertainties, those of A and B averaged over a rank', () => {
+    let state: HostTensors = Object.fromEntries(
+      Object.entries(layer.state ?? {}).map(([name, { initial }]) => [name, initial]),
+    );
+    const seen: number[][] = [];
+    for (let step = 0; step < 2; step++) {
+      const at = { previous: tensorsOf({ ...factors, ...state }), gradient: tensorsOf(gradient), ctx: contextOf() };
+      const after = layer.update?.(tensorsOf(factors), at) ?? {};
+      state = Object.fromEntries(
+        Object.entries(after).map(([name, value]) => [
+          name,
+          hostTensor(Float32Array.from(value.dataSync()), value.shape),
+        ]),
+      );
+      seen.push([...(after.importance?.dataSync() ?? [])]);
+    }
+    // Of equal sensitivities I: Ibar = .2 I, Ubar = .4 (I - .2 I) = .32 I; then Ibar = .36 I, Ubar = .6 .32 I + .4 .64 I = .448 I
+    const squares = [1 + (0.01 + 0.81) / 2 + (1 + 0 + 4) / 3, 1 + (0.16 + 0.16) / 2 + (0 + 4 + 16) / 3];
+    expect(
+      relativeDistance(
+        seen[0] ?? [],
+        squares.map((each) => 0.2 * 0.32 * each),
+      ),
+    ).toBeLessThan(1e-6);
+    expect(
+      relativeDistance(
+        seen[1] ?? [],
+        squares.map((each) => 0.36 * 0.448 * each),
+      ),
+    ).toBeLessThan(1e-6);
+  });
+
+  it('take weights after the step with gradients of before it, as the released code does', () => {
+    const previous = tensorsOf({ ...initialOf(layer), gate: vector([9, 9]) });
+    const after = layer.update?.(tensorsOf(factors), { previous, gradient: tensorsOf(gradient), ctx: contextOf() });
+    const smoothed = [...(after?.['smoothedSensitivity.gate']?.dataSync() ?? [])];
+    expect(relativeDistance(smoothed, [0.2 * 0.5 * 2, 0.2 * 0.25 * 4])).toBeLessThan(1e-6);
+  });
+});
+
+it.each([[[]], [[1]], [[0, 1, 2, 3]]])(
+  'is a plain LoRA of the ranks %j whose E is not zero, scaled as at first',
+  (alive) => {
+    const layer = layerOf(elaLora, { r: 4, loraAlpha: 8 }, [6, 10]);
+    const gate = vector([0, 1, 2, 3].map((rank) => (alive.some((each) => each === rank) ? rank - 0.5 : 0)));
+    const values = { ...initialOf(layer), gate };
+    const lora = layer.toLora?.(values) ?? expect.fail('no LoRA');
+    expect([lora.scaling, lora.loraA.shape]).toEqual([2, [6, alive.length]]);
+    expect([layer.rank?.(values), layer.storedParameters(values)]).toEqual([alive.length, 16 * alive.length]);
+    const y = forwardOf(layer, tensorsOf(values), tf.eye(6), tf.zeros([6, 10]));
+    expect(relativeDistance([...y.dataSync()], [...loraDelta(lora)])).toBeLessThan(1e-5);
+  },
+);

@@ -1,0 +1,249 @@
+import { attach, hostTensor, train } from '@peftjs/core';
+import {
+  allocatedCost,
+  allocatedRanks,
+  createRng,
+  linearSite,
+  loraDelta,
+  tensorAt,
+  withResized,
+  type ControllerChanges,
+  type HostTensors,
+  type Site,
+  type TrainPlan,
+} from '@peftjs/core/method';
+import type { TrainingSnapshot } from '@peftjs/core/runtime';
+import { layersOf, referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { elaLora, type ElaLoraConfig } from '@peftjs/ela-lora';
+import { describe, expect, it } from 'vitest';
+
+/** RTE in the released script: 78 rounds over 2,490 rows in batches of 64, the last 500 steps without moves. */
+const rte: TrainPlan = { totalSteps: 1950, warmupSteps: 117, finalSteps: 500 };
+const vector = (values: ArrayLike<number>) => hostTensor(Float32Array.from(values), [values.length]);
+
+type Scores = Readonly<Record<string, readonly number[]>>;
+
+/** A controller on some modules that all begin with as many ranks as they have scores. */
+function started(sites: readonly Site[], options: Partial<ElaLoraConfig>, plan: TrainPlan = rte) {
+  const config = elaLora.parseConfig(options);
+  const layers = layersOf(elaLora, sites, options);
+  const controller = elaLora.controller?.(layers, config, plan) ?? expect.fail('no controller');
+  let held = layers;
+  const values = (scores: Scores): HostTensors =>
+    Object.fromEntries(
+      Object.entries(held).flatMap(([path, { params }]) => [
+        ...Object.entries(params).map(([name, { initial }]) => [`${path}.${name}`, initial] as const),
+        [`${path}.gate`, vector((scores[path] ?? []).map(() => 0.5))] as const,
+        [`${path}.importance`, vector(scores[path] ?? [])] as const,
+      ]),
+    );
+  const after = (step: number, scores: Scores): ControllerChanges => {
+    const all = values(scores);
+    const seen = Object.fromEntries(controller.reads(step).map((name) => [name, tensorAt(all, name)]));
+    const changes = controller.afterStep(step, seen) ?? {};
+    held = withResized(held, changes.resized);
+    return changes;
+  };
+  return { layers, controller, after, values, ranks: () => Object.values(held).map(allocatedRanks), held: () => held };
+}
+
+const stepsOf = (plan: TrainPlan, options: Partial<ElaLoraConfig> = {}): number[] => {
+  const { controller } = started([linearSite('m', 20, 30)], options, plan);
+  return Array.from({ length: plan.totalSteps }, (_, index) => index + 1).filter(
+    (step) => controller.reads(step).length > 0,
+  );
+};
+
+const uneven: Scores = { a: [1, 2, 9], b: [3, 4], c: [5, 6, 7, 8] };
+const unevenSites = Object.keys(uneven).map((path) => linearSite(path, 10, 12));
+const unevenRanks: Partial<ElaLoraConfig> = { rankPattern: { a: 3, b: 2, c: 4 }, movedRanks: 2, candidateRanks: 2 };
+
+describe('ranks', () => {
+  it('move from the lowest to the modules of the highest of those that may move', () => {
+    const { after, ranks } = started(unevenSites, unevenRanks);
+    const { restartsOptimizer } = after(350, uneven);
+    expect(ranks()).toEqual([1, 2, 6]); // of 1, 2, 3, 5 and 6
+    expect(restartsOptimizer).toBe(false);
+    expect(started(unevenSites, { ...unevenRanks, restartsOptimizer: true }).after(350, uneven).restartsOptimizer).toBe(
+      true,
+    );
+  });
+
+  it('go and come in one module, the old one first', () => {
+    const { after, ranks } = started(unevenSites, { ...unevenRanks, movedRanks: 1 });
+    const { resized = {} } = after(350, { a: [5, 8, 9], b: [6, 1], c: [7, 20, 20, 20] });
+    expect(ranks()).toEqual([3, 1, 5]);
+    expect(Object.keys(resized)).toEqual(['b', 'c']);
+    const again = started(unevenSites, { ...unevenRanks, movedRanks: 1 });
+    const { resized: same = {} } = again.after(350, { a: [1, 8, 9], b: [1, 1], c: [0, 20, 20, 20] });
+    expect([Object.keys(same), again.ranks()]).toEqual([['c'], [3, 2, 4]]);
+    expect(same.c?.carry('importance', vector([0, 20, 20, 20]), 'value')).toEqual(vector([20, 20, 20, 0]));
+  });
+
+  it('are exactly as many of equal scores: the last ones go, to the first modules', () => {
+    const { after, ranks } = started(unevenSites, unevenRanks);
+    after(350, { a: [0, 0, 0], b: [0, 0], c: [0, 0, 0, 0] });
+    expect(ranks()).toEqual([5, 2, 2]);
+  });
+
+  it('stay where every module has its last one, and where a module has as many as its smaller side', () => {
+    const bare = started(unevenSites, { r: 1 });
+    expect(bare.after(350, { a: [1], b: [2], c: [3] })).toEqual({});
+    const narrow = started([linearSite('a', 10, 12), linearSite('b', 2, 12)], { r: 2, movedRanks: 1 });
+    narrow.after(350, { a: [1, 2], b: [3, 4] });
+    expect(narrow.ranks()).toEqual([2, 2]);
+  });
+});
+
+describe('the schedule', () => {
+  it('is that of the released script for RTE: 67 moves, from step 350 on every 50 until 1350, fewer and fewer', () => {
+    const sites = ['a', 'b', 'c'].map((path) => linearSite(path, 40, 50));
+    const steps = stepsOf(rte);
+    expect(steps).toEqual(Array.from({ length: 21 }, (_, index) => 350 + 50 * index));
+    const moves = steps.map((step) => {
+      const { after } = started(sites, { candidateRanks: 4 });
+      const gained = after(step, {
+        a: Array<number>(10).fill(2),
+        b: Array<number>(10).fill(1),
+        c: Array<number>(10).fill(3),
+      });
+      return allocatedRanks(tensorAt(gained.resized ?? {}, 'c').layer) - 10;
+    });
+    expect(moves).toEqual([...Array<number>(11).fill(4), 3, 3, 3, 3, 3, 2, 2, 2, 1, 1]);
+    expect(moves.reduce((sum, count) => sum + count, 0)).toBe(67);
+  });
+
+  it('shrinks with the run, and ends before the final steps', () => {
+    const steps = stepsOf({ totalSteps: 120, warmupSteps: 7, finalSteps: 36 });
+    expect([steps[0], steps[1], steps.at(-1), steps.length]).toEqual([21, 24, 81, 21]);
+    const fewer = stepsOf({ totalSteps: 120, warmupSteps: 30, finalSteps: 36 }, { rankUpdateRatio: 0.1 });
+    expect(fewer).toEqual([42, 54, 66, 78]);
+  });
+});
+
+describe('a new rank', () => {
+  const { layers, after, values } = started(unevenSites, unevenRanks);
+  const before = values(uneven);
+  const { resized = {} } = after(350, uneven);
+  const { layer, carry } = tensorAt(resized, 'c');
+  const carried = (name: string) => carry(name, tensorAt(before, `c.${name}`), 'value');
+
+  it('has directions of length 1, orthogonal to those of the module and to each other', () => {
+    const [a, b] = [carried('loraA'), carried('loraB')];
+    const columns = Array.from({ length: 6 }, (_, rank) =>
+      Array.from({ length: 10 }, (_, row) => a.data[row * 6 + rank] ?? NaN),
+    );
+    const rows = Array.from({ length: 6 }, (_, rank) => [...b.data.slice(rank * 12, (rank + 1) * 12)]);
+    const dot = (x: readonly number[], y: readonly number[]): number =>
+      x.reduce((sum, value, index) => sum + value * (y[index] ?? NaN), 0);
+    for (const vectors of [columns, rows]) {
+      for (const [index, each] of vectors.entries()) {
+        for (const [rank, fresh] of vectors.entries()) {
+          if (rank >= 4) expect(dot(each, fresh), `${index}, ${rank}`).toBeCloseTo(index === rank ? 1 : 0, 6);
+        }
+      }
+    }
+  });
+
+  it('changes no output, keeps the others as they are, their moments too, and has no score yet', () => {
+    const old = layers.c?.toLora?.({ ...valuesOf(before), gate: tensorAt(before, 'c.gate') }) ?? expect.fail('no LoRA');
+    const now =
+      layer.toLora?.({ loraA: carried('loraA'), gate: carried('gate'), loraB: carried('loraB') }) ?? expect.fail();
+    expect([old.scaling, now.scaling]).toEqual([4, 4]);
+    const [delta, previous] = [loraDelta(now), loraDelta(old)];
+    expect(Math.max(...delta.map((value, index) => Math.abs(value - (previous[index] ?? NaN))))).toBeLessThan(1e-9);
+    expect([...carried('gate').data].slice(4)).toEqual([1e-13, 1e-13].map(Math.fround));
+    const moments = hostTensor(
+      Float32Array.from({ length: 40 }, (_, index) => index / 7),
+      [10, 4],
+    );
+    const moved = carry('loraA', moments, 'squaredGradient');
+    const row = [...moments.data].slice(0, 4);
+    expect([...moved.data].slice(0, 6)).toEqual([...row, 0, 0]);
+    expect([...carry('importance', vector([5, 6, 7, 8]), 'value').data]).toEqual([5, 6, 7, 8, 0, 0]);
+  });
+
+  function valuesOf(all: HostTensors): HostTensors {
+    return { loraA: tensorAt(all, 'c.loraA'), loraB: tensorAt(all, 'c.loraB') };
+  }
+});
+
+describe('a budget', () => {
+  const bert = Array.from({ length: 6 }, (_, layer) => [
+    ...['query', 'key', 'value', 'output'].map((name) => linearSite(`${layer}.${name}`, 768, 768)),
+    linearSite(`${layer}.ffn.in`, 768, 3072),
+    linearSite(`${layer}.ffn.out`, 3072, 768),
+    linearSite(`${layer}.small`, 128, 512),
+  ]).flat();
+  const unit = bert.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
+
+  it.each([
+    [1, 'ffn'],
+    [2, 'ffn'],
+    [4, 'small'],
+    [8, 'ffn'],
+  ])('of %i ranks holds within 2 percent though all moves go to %s', (ranks, favourite) => {
+    const config = elaLora.fitBudget?.(bert, ranks * unit, elaLora.parseConfig({})) ?? expect.fail('no budget');
+    const { controller, after, held } = started(
+      bert,
+      { ...config, rankUpdateRatio: 0.2 },
+      { totalSteps: 120, warmupSteps: 0, finalSteps: 36 },
+    );
+    const drawn = createRng(ranks);
+    const scores = (): Scores =>
+      Object.fromEntries(
+        Object.entries(held()).map(([path, layer]) => [
+          path,
+          Array.from({ length: allocatedRanks(layer) }, () => (path.includes(favourite) ? 10 : 1) * drawn.uniform()),
+        ]),
+      );
+    for (const step of [42, 66, 84]) if (controller.reads(step).length > 0) after(step, scores());
+    expect(controller.holdsBudget(85)).toBe(true);
+    expect(Math.abs(allocatedCost(held()) / (ranks * unit) - 1)).toBeLessThanOrEqual(0.02);
+  });
+
+  it('is filled before the final steps, by the modules whose lowest score is highest', () => {
+    const sites = [linearSite('small', 4, 6), linearSite('wide', 10, 20)];
+    const plan: TrainPlan = { totalSteps: 100, warmupSteps: 5, finalSteps: 20 };
+    const { controller, after, ranks } = started(sites, { r: 2, budget: 112 }, plan);
+    expect([80, 81].map((step) => controller.holdsBudget(step))).toEqual([false, false]);
+    expect(() => controller.scalars(81, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
+    after(80, { small: [1, 9], wide: [2, 2] });
+    expect(ranks()).toEqual([2, 3]); // 110 of 112
+    expect(controller.holdsBudget(80)).toBe(true);
+    expect(controller.scalars(81, {})).toEqual({});
+  });
+
+  it('is refused below what the starting ranks store', () => {
+    expect(() => started([linearSite('m', 4, 6)], { r: 3, budget: 20 })).toThrow(
+      expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
+    );
+  });
+});
+
+it('goes on from both sides of a move as if it had not stopped, at the rates of the schedule', async () => {
+  const executor = await referenceExecutor();
+  const rates: number[] = [];
+  const run = async (resume?: TrainingSnapshot) => {
+    const options = { r: 2, startRatio: 0, rankUpdateRatio: 0.25, targetModules: ['query', 'in'] };
+    const peft = attach(toyModel(), elaLora({ ...options, movedRanks: 1 }), { seed: 1 });
+    const snapshots: TrainingSnapshot[] = [];
+    const { last } = await train(peft, toyTrainingData(), {
+      executor,
+      epochs: 4,
+      learningRate: 0.02,
+      finalRatio: 0.6,
+      onStep: ({ learningRate }) => void rates.push(learningRate),
+      ...(resume ? { resume } : { saveEvery: 1, onSnapshot: (at: TrainingSnapshot) => void snapshots.push(at) }),
+    });
+    return { values: last.values, snapshots, ranks: Object.values(last.layers).map(allocatedRanks) };
+  };
+  const whole = await run();
+  expect([...whole.ranks].sort()).toEqual([1, 2, 2, 3]);
+  const falls = rates.slice(1).map((rate, index) => (rates[index] ?? NaN) - rate);
+  for (const fall of falls) expect(fall).toBeCloseTo(0.02 / 16, 9);
+  for (const step of [3, 4]) {
+    const resumed = await run(whole.snapshots.find((at) => at.step === step));
+    expect(resumed.values).toEqual(whole.values);
+  }
+});

@@ -1,0 +1,13 @@
+import { activeAdapter, attach } from '@peftjs/core';
+import { toyModel } from '@peftjs/core/testing';
+import { elaLora } from '@peftjs/ela-lora';
+import { expect, it } from 'vitest';
+
+const model = toyModel();
+
+it('is attached as the README shows', () => {
+  // #region attach
+  const peft = attach(model, elaLora({ r: 8, targetModules: 'all-linear' }));
+  // #endregion attach
+  expect(activeAdapter(peft).method.name).toBe('ela-lora');
+});
