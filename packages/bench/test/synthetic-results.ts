@@ -168,6 +168,33 @@ export function syntheticTrial(at: {
   };
 }
 
+/** What a test says of an arm. */
+export interface Scored {
+  /** A score for each seed, the same on every task. */
+  readonly scores: readonly number[];
+  /** Whether it has no budget; left out, it is trained at r = 4. */
+  readonly isFree?: boolean;
+  readonly stored?: number;
+}
+
+/** Trials of arms whose scores are given; `head` stores nothing. */
+export function trialsOf(arms: Readonly<Record<string, Scored>>): DoneTrial[] {
+  return Object.keys(TASKS).flatMap((task) =>
+    Object.entries(arms).flatMap(([method, { scores, isFree = false, stored }]) =>
+      scores.map((score, index): DoneTrial => {
+        const trial = syntheticTrial({ task, method, rank: isFree || method === 'head' ? null : 4, seed: index + 1 });
+        const size = stored === undefined ? {} : { stored, storedMean: stored };
+        return { ...trial, metrics: { accuracy: score }, parameters: { ...trial.parameters, ...size } };
+      }),
+    ),
+  );
+}
+
+/** Six scores around a mean, above and below it in turn; with `first` -1 the other way round. */
+export function around(mean: number, spread: number, first = 1): number[] {
+  return [1, -1, 0.5, -0.5, 0.2, -0.2].map((way) => mean + first * way * spread);
+}
+
 /** A trial that stopped. */
 export function failedTrial(trial: DoneTrial, message: string): FailedTrial {
   const { parameters, ranks, metrics, last, selection, history, stages, time, memory, ...known } = trial;

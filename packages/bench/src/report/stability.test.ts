@@ -3,7 +3,7 @@ import { failedTrial, syntheticResults, withNames } from '../../test/synthetic-r
 import type { DoneTrial, TrialResult } from '../results/schema.js';
 import { renderSummaryCsv } from './files.js';
 import { renderMarkdown } from './markdown.js';
-import { renderReport } from './page.js';
+import { stabilitySection } from './stability.js';
 import { summarise } from './statistics/summary.js';
 
 const TITLE = 'What decides which ranks are kept?';
@@ -19,6 +19,11 @@ const results = syntheticResults({ methods: ['lora', 'sora', 'adalora'], seeds: 
 
 const summaryOf = (trials: readonly TrialResult[]) => summarise(trials, { reference: 'lora' });
 
+/** The section of the page; empty where there is none. */
+function sectionOf(trials: readonly TrialResult[]): string {
+  return stabilitySection(trials, summaryOf(trials))?.text ?? '';
+}
+
 /** The cells of the section's table in Markdown, a list for each arm and budget. */
 function rowsOf(trials: readonly TrialResult[]): string[][] {
   const [, section = ''] = renderMarkdown(trials, summaryOf(trials)).split(`## ${TITLE}`);
@@ -30,25 +35,26 @@ function rowsOf(trials: readonly TrialResult[]): string[][] {
     .map((cells) => cells.map((cell) => cell.trim()));
 }
 
-it('the report says of each adaptive arm what decides its ranks', async () => {
+it('the report says of each adaptive arm what decides its ranks', () => {
   const [adalora = [], sora = [], ...others] = rowsOf(results);
   expect(others).toEqual([]);
   expect(adalora.slice(0, 3)).toEqual(['adalora', 'r=4', '1.000 (Jaccard\u00a01.000;\u00a012\u00a0pairs)']);
   expect(adalora.at(-1)).toBe('Seeds agree more than tasks do: the choice follows the task.');
   expect(sora[3]).toBe('1.000 (Jaccard\u00a01.000;\u00a04\u00a0pairs)');
   expect(sora.at(-1)).toBe('Tasks of one seed agree more than seeds of one task: the initial draw decides.');
-  const page = await renderReport(results, summaryOf(results));
-  const section = page.split('<section>').find((text) => text.includes(TITLE)) ?? '';
+  const section = sectionOf(results);
+  expect(section).toContain(`<h2>${TITLE}</h2>`);
   expect(section).toContain('the choice follows the task.');
   expect(section).toContain('the initial draw decides.');
   expect(section.split('<tr>')).toHaveLength(1 + 1 + 2);
+  expect(section.split('<svg')).toHaveLength(1 + 2);
 });
 
-it('the report has no such section where every arm keeps one rank everywhere', async () => {
+it('the report has no such section where every arm keeps one rank everywhere', () => {
   const uniform = syntheticResults({ methods: ['head', 'lora'] });
   expect(summaryOf(uniform).stability).toEqual([]);
   expect(renderMarkdown(uniform, summaryOf(uniform))).not.toContain(TITLE);
-  expect(await renderReport(uniform, summaryOf(uniform))).not.toContain(TITLE);
+  expect(sectionOf(uniform)).toBe('');
 });
 
 it('the report says why it cannot tell', () => {
@@ -70,13 +76,11 @@ it('the report counts pairs without a correlation, and leaves out failed trials'
   expect(row[3]).toMatch(/;\s3\spairs, 1 without a\scorrelation\)$/);
 });
 
-it('the section names networks where there are several, and no name is markup', async () => {
+it('the section names networks where there are several, and no name is markup', () => {
   const other = withNames(results, { model: '<b>other</b>' }).map((trial) => ({ ...trial, id: `o${trial.id}` }));
   const both = [...results, ...other];
   expect(rowsOf(both)).toHaveLength(4);
-  const page = await renderReport(both, summaryOf(both));
-  const section = page.split('<section>').find((text) => text.includes(TITLE)) ?? '';
-  expect(section).toContain('<small><bdi>&lt;b&gt;other&lt;/b&gt;</bdi></small>');
+  expect(sectionOf(both)).toContain('<small><bdi>&lt;b&gt;other&lt;/b&gt;</bdi></small>');
 });
 
 it('summary.csv has the agreement in the lines over the tasks, or in those of the only task', () => {

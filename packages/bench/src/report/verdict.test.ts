@@ -1,38 +1,8 @@
 import { expect, it } from 'vitest';
-import { failedTrial, syntheticTrial } from '../../test/synthetic-results.js';
-import type { DoneTrial, TrialResult } from '../results/schema.js';
+import { around, failedTrial, trialsOf } from '../../test/synthetic-results.js';
+import type { TrialResult } from '../results/schema.js';
 import { summarise, type Stated } from './statistics/summary.js';
 import { mainVerdicts, verdictParagraphs, type Verdict } from './verdict.js';
-
-const TASKS = ['uci-sentiment', 'wordnet-supersense'];
-
-/** An arm as a test needs it. */
-interface Scored {
-  /** A score for each seed, the same on every task. */
-  readonly scores: readonly number[];
-  /** Left out: trained at r = 4. */
-  readonly isFree?: boolean;
-  readonly stored?: number;
-}
-
-/** Trials of arms whose scores are given; `head` stores nothing. */
-function trialsOf(arms: Readonly<Record<string, Scored>>, tasks: readonly string[] = TASKS): DoneTrial[] {
-  return tasks.flatMap((task) =>
-    Object.entries(arms).flatMap(([method, { scores, isFree = false, stored }]) =>
-      scores.map((score, index): DoneTrial => {
-        const trial = syntheticTrial({ task, method, rank: isFree || method === 'head' ? null : 4, seed: index + 1 });
-        const { parameters } = trial;
-        const size = stored === undefined ? {} : { stored, storedMean: stored };
-        return { ...trial, metrics: { accuracy: score }, parameters: { ...parameters, ...size } };
-      }),
-    ),
-  );
-}
-
-/** Six seeds around a mean, up and down in turn. */
-function around(mean: number, spread: number, first = 1): number[] {
-  return [1, -1, 0.5, -0.5, 0.2, -0.2].map((way) => mean + first * way * spread);
-}
 
 const stated: Stated = { reference: 'lora', margin: 0.01 };
 
@@ -111,7 +81,7 @@ it('says how many seeds it takes, and names a single task', () => {
   expect(verdictOf(few).sentences[1]).toBe(
     'Too few seeds: with 2 seeds on 2 tasks the least possible p, corrected for 3 pairs, is 0.38; it takes 4 seeds.',
   );
-  const onOne = verdictOf(few.filter(({ task }) => task === TASKS[0]));
+  const onOne = verdictOf(few.filter(({ task }) => task === 'uci-sentiment'));
   expect(onOne.sentences.slice(0, 2)).toEqual([
     'No reliable winner at r = 4, on uci-sentiment.',
     'Too few seeds: with 2 seeds on 1 task the least possible p, corrected for 3 pairs, is 1; it takes 7 seeds.',

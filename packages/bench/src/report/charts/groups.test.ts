@@ -1,0 +1,63 @@
+import { expect, it } from 'vitest';
+import { around, trialsOf } from '../../../test/synthetic-results.js';
+import { contestsOf } from '../contest.js';
+import { seriesByLabel } from '../contents.js';
+import { summarise } from '../statistics/summary.js';
+import { WIDE } from './draw.js';
+import { domainOf, forestChart } from './forest.js';
+import { overallChart } from './scores.js';
+
+const trials = trialsOf({
+  head: { scores: around(0.7, 0.002) },
+  lora: { scores: around(0.8, 0.002) },
+  adalora: { scores: around(0.79, 0.03, -1) },
+  sora: { scores: around(0.8005, 0.002, -1) },
+  l1ra: { scores: around(0.75, 0.002) },
+});
+const summary = summarise(trials, { reference: 'lora', margin: 0.01 });
+const [contest] = contestsOf(summary);
+const [verdict] = summary.verdicts;
+const seriesOf = seriesByLabel(summary.rows);
+
+/** The data of a layer by its mark. */
+interface Layer {
+  readonly mark: { readonly type: string; readonly filled?: boolean; readonly color?: string };
+  readonly encoding: Readonly<Record<string, { readonly value?: number }>>;
+  readonly data: { readonly values: readonly Readonly<Record<string, number | string>>[] };
+}
+
+function layersOf(spec: object): readonly Layer[] {
+  return (spec as { layer: readonly Layer[] }).layer;
+}
+
+it('equivalent arms stand next to one another on one band, and only what is reliably worse is faint', () => {
+  if (!contest || !verdict) expect.fail('no contest');
+  expect(verdict).toMatchObject({ equivalent: [['sora', 'lora']], open: ['adalora'], worse: ['l1ra'] });
+  const layers = layersOf(forestChart(contest, verdict, { seriesOf, domain: domainOf([contest]), width: 300 }).spec);
+  const arms = layers.find(({ mark }) => mark.type === 'point')?.data.values ?? [];
+  expect(arms.map(({ label, opacity }) => [label, opacity === 1])).toEqual([
+    ['sora', true],
+    ['lora', true],
+    ['adalora', true],
+    ['l1ra', false],
+  ]);
+  const bands = layers.filter(({ mark }) => mark.color === 'var(--band)');
+  expect(bands.map(({ encoding }) => [encoding.y?.value, encoding.y2?.value])).toEqual([[1, 2 * 22 - 1]]);
+});
+
+it('the chart of sizes has the same bands, with no other arm on them', () => {
+  const main = summary.verdicts.filter(({ task }) => task === null);
+  const layers = layersOf(overallChart(summary.overall, seriesOf, main, WIDE).spec);
+  const [band, ...others] = layers.find(({ mark }) => mark.color === 'var(--band)')?.data.values ?? [];
+  expect(others).toEqual([]);
+  const points = layers.filter(({ mark }) => mark.type === 'point' && mark.filled).at(-1)?.data.values ?? [];
+  const onBand = points.map(({ at, value, opacity }) => [
+    Number(value),
+    Number(at) > Number(band?.at) && Number(at) < Number(band?.to),
+    opacity === 1,
+  ]);
+  const expected = summary.overall
+    .filter(({ baseline }) => !baseline)
+    .map(({ label, score }) => [score.mean, ['sora', 'lora'].includes(label), label !== 'l1ra']);
+  expect(onBand).toEqual(expected);
+});
