@@ -32,7 +32,7 @@ it('makes a chart of a report a file of its own, with all the colours that it na
 it('writes verdict and scores into a new page, and nothing into a page without a place for them', () => {
   const summary = JSON.parse(readFileSync(`${benchmarks}results/standard/summary.json`, 'utf8')) as Published;
   const verdict = { model: 'm', task: null, budget: 'r=4', sentences: ['No reliable winner.', 'a_b is first.'] };
-  const judged = { ...summary, claims: [], verdicts: [{ ...verdict, ...NOTHING }] };
+  const judged = { ...summary, margin: null, claims: [], verdicts: [{ ...verdict, ...NOTHING }] };
   const page = withRegions(newPage('standard', ['pareto']), judged);
   expect(page).toContain('**No reliable winner.** a\\_b is first.\n');
   expect(page).toContain('| houlsby |');

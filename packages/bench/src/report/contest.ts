@@ -1,7 +1,6 @@
 import { grouped, type Comparison } from './statistics/comparisons.js';
 import type { Interval } from './statistics/estimates.js';
 import { meritOf, reversed, type OverallRow, type SummaryRow } from './statistics/rows.js';
-import type { Summary } from './statistics/summary.js';
 
 /** What p must be below for a pair to be called different, equivalent or no worse. */
 export const LEVEL = 0.05;
@@ -51,7 +50,12 @@ export interface Standing {
   readonly isNoWorse: boolean;
 }
 
-type Compared = Pick<Summary, 'rows' | 'overall' | 'comparisons'>;
+/** What is in a summary of scores and pairs. */
+export interface Compared {
+  readonly rows: readonly SummaryRow[];
+  readonly overall: readonly OverallRow[];
+  readonly comparisons: readonly Comparison[];
+}
 
 /** A row of a task or over the tasks. */
 interface Place extends Contender {

@@ -68,12 +68,19 @@ it('says of a difference that is reliable and small that it is both', () => {
   expect(sentences[1]).toBe('sora and lora are equivalent within 0.01 all the same: the lead is reliable, and small.');
 });
 
-it('says where nothing beats the head, and without a margin nothing of equivalence', () => {
-  const arms = { head: { scores: around(0.8, 0.01) }, lora: { scores: around(0.8, 0.01, -1) } };
-  const { sentences } = verdictOf(trialsOf({ ...arms, sora: { scores: around(0.6, 0.01) } }), { reference: 'lora' });
+it('says where nothing beats the head, and without a margin that equivalence was not tested', () => {
+  const trials = trialsOf({
+    head: { scores: around(0.8, 0.01) },
+    lora: { scores: around(0.8, 0.01, -1) },
+    sora: { scores: around(0.6, 0.01) },
+    vera: { scores: around(0.8, 0.05) },
+  });
+  const { sentences } = verdictOf(trials, { reference: 'lora' });
   expect(sentences).toContain('Nothing is reliably better than head (0.800).');
   expect(sentences).toContain('sora is reliably worse than head (0.800), by 0.200.');
   expect(sentences.join(' ')).not.toMatch(/equivalent|no worse/);
+  const [, untested] = verdictParagraphs(summarise(trials, { reference: 'lora' }));
+  expect(untested?.[0]).toBe('Equivalence was not tested:');
 });
 
 it('says how many seeds it takes, and names a single task', () => {

@@ -5,6 +5,7 @@ import {
   isSmaller,
   LEVEL,
   standing,
+  type Compared,
   type Contender,
   type Contest,
   type Standing,
@@ -13,7 +14,7 @@ import { formatCount, formatInterval, formatMetric, formatPlainP, formatSigned, 
 import type { ClaimOutcome } from './statistics/claims.js';
 import { grouped } from './statistics/comparisons.js';
 import { seedsToReach } from './statistics/estimates.js';
-import type { Summary } from './statistics/summary.js';
+import type { Failure } from './statistics/rows.js';
 
 /** What a run says of one budget, on one task or over all of them. */
 export interface Verdict {
@@ -38,7 +39,7 @@ export interface Verdict {
   readonly sentences: readonly string[];
 }
 
-type Unjudged = Pick<Summary, 'rows' | 'overall' | 'comparisons'> & { readonly margin: number | null };
+type Unjudged = Compared & { readonly margin: number | null };
 
 /** What a run says, budget by budget: over the tasks, where there are several, and task by task. */
 export function verdictsOf({ margin, ...summary }: Unjudged): Verdict[] {
@@ -60,17 +61,30 @@ export function isOnTop(verdicts: readonly Verdict[], label: string, budget: str
 }
 
 /** What a run says, in paragraphs of sentences: of each budget, of what was stated before the run, of what failed. */
-export function verdictParagraphs({ verdicts, claims, failed }: Said): string[][] {
+export function verdictParagraphs({ verdicts, margin, claims, failed }: Said): string[][] {
   const main = mainVerdicts(verdicts);
   const severalModels = new Set(main.map(({ model }) => model)).size > 1;
   const said = main.map(({ model, sentences: [first = '', ...others] }) => [
     severalModels ? `${model}: ${first}` : first,
     ...others,
   ]);
-  return [...said, ...claims.map(claimSentences), ...failureSentences(failed)];
+  const isOpen = margin === null && main.some(({ open }) => open.length > 0);
+  return [...said, ...(isOpen ? [UNTESTED] : []), ...claims.map(claimSentences), ...failureSentences(failed)];
 }
 
-type Said = Pick<Summary, 'verdicts' | 'claims' | 'failed'>;
+/** The parts of a summary that have something to say. */
+interface Said {
+  readonly verdicts: readonly Verdict[];
+  readonly margin: number | null;
+  readonly claims: readonly ClaimOutcome[];
+  readonly failed: readonly Failure[];
+}
+
+/** Said where a margin could have told more. */
+const UNTESTED = [
+  'Equivalence was not tested:',
+  'no margin was stated before the run. A study states one as `margin`, in the primary metric.',
+];
 
 /** What was stated before the run, and whether it is shown. */
 function claimSentences(claim: ClaimOutcome): string[] {
@@ -89,7 +103,7 @@ function claimSentences(claim: ClaimOutcome): string[] {
 }
 
 /** Whose trials failed; nothing where none did. */
-function failureSentences(failed: Summary['failed']): string[][] {
+function failureSentences(failed: readonly Failure[]): string[][] {
   if (failed.length === 0) return [];
   const arms = grouped(failed, ({ arm, budget }) => [arm, budget]).map(
     (trials) =>
