@@ -65,7 +65,10 @@ export function withStudyFlags(command: Command): Command {
     .option('--model <name>', 'a folder, an npm package or a hub id, organisation/name, with a pretrained model')
     .option('--task <names>', 'tasks, separated by commas: embedded ones, or those of --data')
     .option('--method <names>', 'methods, or arms of the study, separated by commas')
-    .option('--budget <budgets>', 'stored parameters: 60000, 0.8% of the base or r=4, separated by commas')
+    .option(
+      '--budget <budgets>',
+      'stored parameters: 60000, 0.8% of the base or r=4, separated by commas; auto for a method that chooses',
+    )
     .option(
       '--data <folder>',
       'a folder with GLUE tasks or trec as published, with train and dev files, or one such folder for each task',

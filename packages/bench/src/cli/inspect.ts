@@ -1,4 +1,5 @@
 import { existsSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import {
   ADAPTER_CONFIG,
@@ -14,13 +15,16 @@ import {
 import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
 import { bytesSource, openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
 import { findPackage, packageFolder } from '../registry/packages.js';
-import { printableLines, textTable } from '../report/format.js';
+import { formatMetric, printableLines, textTable } from '../report/format.js';
+import { sizingText } from '../report/sizing.js';
+import { readResult } from '../results/files.js';
+import { readSizing } from '../results/sizing-file.js';
 
 /** `peft-bench inspect`: what an adapter, a safetensors file or a model holds. */
 export function addInspectCommand(program: Command): void {
   program
     .command('inspect')
-    .description('show what an adapter, a safetensors file or a model holds')
+    .description('show what an adapter, a safetensors file, a model or the result of a trial holds')
     .argument('<path>', 'a folder, a file, an npm package with a model, or a hub id, organisation/name')
     .action(inspect);
 }
@@ -29,13 +33,14 @@ async function inspect(path: string): Promise<void> {
   const isThere = existsSync(path);
   const isFile = isThere && statSync(path).isFile();
   if (path.endsWith('.safetensors') && (isFile || !isThere)) return inspectTensors(path);
+  if (path.endsWith('.json') && isFile) return inspectResult(path);
   if (!isFile && (isThere || isHubId(path))) {
     const folder = await openFolder(path);
     return (await isAdapter(folder)) ? inspectAdapter(folder) : inspectModel(path);
   }
   if (!isThere && findPackage(path) !== undefined) return inspectModel(path);
   throw new CheckpointError(
-    `${path}: expected an adapter, a .safetensors file or a model: a folder, a package, or a hub id, organisation/name`,
+    `${path}: expected an adapter, a .safetensors file, the .json of a trial or a model: a folder, a package, or a hub id, organisation/name`,
     path,
   );
 }
@@ -53,6 +58,19 @@ async function inspectAdapter(folder: Folder): Promise<void> {
     const rows = [...modules].map(([path, names]) => [path, rankOf(file, names), number(parameters(names))]);
     say(textTable(['module', 'rank', 'scalars'], rows, [1, 2]));
   });
+  const sizing = await readSizing(folder.path, folder.storage);
+  if (sizing) say(`\n${sizingText(sizing)}`);
+}
+
+async function inspectResult(path: string): Promise<void> {
+  const result = await readResult(resolve(path));
+  const { arm, model, task, seed, budget } = result;
+  say(printableLines(`${arm} on ${task}, ${model}, seed ${seed}, budget ${budget.spec}\n`));
+  if (result.status === 'failed') return say(printableLines(`failed: ${result.error.message}\n`));
+  const scores = Object.entries(result.metrics).map(([metric, value]) => [metric, formatMetric(value)]);
+  const stored = ['stored parameters', number(result.parameters.stored)];
+  say(textTable(['', ''], [...scores, stored, ['seconds', number(Math.round(result.time.totalSeconds))]], [1]));
+  if (result.sizing) say(`\n${sizingText(result.sizing)}`);
 }
 
 async function inspectTensors(path: string): Promise<void> {

@@ -4,6 +4,8 @@ import { ConfigError } from '@peftjs/core/method';
 import { lossNames, type LossName } from '../registry/losses.js';
 import { planRun } from '../run/plan-run.js';
 import { trialPreparer } from '../run/prepare.js';
+import { sizingText } from '../report/sizing.js';
+import { writeSizing } from '../results/sizing-file.js';
 import { openProgress } from '../run/progress.js';
 import { runTrial } from '../run/trial.js';
 import { planTrials } from '../study/trials.js';
@@ -54,9 +56,11 @@ async function trainOne(flags: TrainFlags): Promise<void> {
       );
     }
     await savePretrained(peft, flags.out);
+    await writeSizing(flags.out, result.sizing);
     progress.emit({ type: 'trial-done', id, metrics: result.metrics, seconds: result.time.totalSeconds });
     progress.close();
-    process.stderr.write(`${describeParameters(peft)}\nsaved in ${flags.out}\n`);
+    const size = result.sizing ? `\n${sizingText(result.sizing)}\n` : '';
+    process.stderr.write(`${size}${describeParameters(peft)}\nsaved in ${flags.out}\n`);
   } finally {
     progress.close();
   }

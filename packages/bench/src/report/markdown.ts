@@ -14,6 +14,7 @@ import {
 } from './format.js';
 import { isEquivalent, nothingDiffers } from './pairs.js';
 import { STABILITY_NOTE, STABILITY_TITLE, stabilityColumns } from './stability.js';
+import { sizedArms, sizingTable } from './sizing.js';
 import { lastStage, stageSummaries, stageTable } from './stages.js';
 import type { Summary } from './statistics/summary.js';
 import type { RunComparison } from './statistics/two-runs.js';
@@ -44,6 +45,7 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
       `## ${escaped(panel.title)}`,
       table(panel, summary.reference),
       ...stageTables(panel),
+      ...sizingTables(panel),
       ...whoDiffers(summary, panel.model, panel.task),
     ]),
     ...tuning(results),
@@ -178,6 +180,17 @@ function stageTables(panel: Panel): string[] {
     );
     return [`### Memorization and generalization: ${escaped(row.label)}`, escaped(lastStage(stages)), table];
   });
+}
+
+/** What every arm that chose its size went through, by seed. */
+function sizingTables(panel: Panel): string[] {
+  return sizedArms(panel).flatMap(({ label, trials }) => [
+    `### The size that ${escaped(label)} chose`,
+    ...trials.flatMap(({ seed, sizing }) => {
+      const { titles, rows } = sizingTable(sizing);
+      return [`Seed ${seed}: ${escaped(sizing.reason)}`, markdownTable(titles, rows)];
+    }),
+  ]);
 }
 
 function markdownTable(header: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -17,6 +17,7 @@ import {
 import { contestsOf, type Contest } from './contest.js';
 import { formatAdjustedP, formatCount, formatInterval, formatMetric, formatSigned, formatSmall } from './format.js';
 import { disclosure, html, name, type Markup } from './html.js';
+import { sizingFigures } from './sizing.js';
 import { stageFigures } from './stages.js';
 import { pairsPart } from './pairs.js';
 import { grouped } from './statistics/comparisons.js';
@@ -36,7 +37,7 @@ export async function taskSection(panel: Panel, summary: Summary): Promise<Marku
     scoreChart(panel, scope.verdicts, each),
   );
   const table = resultsTable(panel, columnsFor(panel, summary.reference), scope.verdicts);
-  const stages = await stageFigures(panel);
+  const stages = [...(await stageFigures(panel)), ...(await sizingFigures(panel))];
   const times = await Promise.all(timeFigures(panel));
   const parts = await Promise.all(groups.map(async (group) => grid(await budgetFigures(panel, group))));
   return html`<section>

@@ -114,8 +114,8 @@ function formatPercent(value: number): string {
 }
 
 /** What is followed through the stages, and how it looks in every such chart. */
-const MEMORIZATION: Series = { label: 'memorization', look: { hue: 1, shape: 0 } };
-const GENERALIZATION: Series = { label: 'generalization', look: { hue: 2, shape: 1 } };
+export const MEMORIZATION: Series = { label: 'memorization', look: { hue: 1, shape: 0 } };
+export const GENERALIZATION: Series = { label: 'generalization', look: { hue: 2, shape: 1 } };
 
 /** The curves of the chart. */
 const STAGE_SERIES: readonly Series[] = [MEMORIZATION, GENERALIZATION];

@@ -62,7 +62,8 @@ function byName(a: string, b: string): number {
   return names.compare(a, b) || (a < b ? -1 : 1);
 }
 
-async function readResult(path: string, storage: Storage): Promise<TrialResult> {
+/** One result. @throws DataError when it is none. */
+export async function readResult(path: string, storage: Storage = diskStorage()): Promise<TrialResult> {
   const file = await stat(path);
   if (!file.isFile()) throw notAResult(path, 'it is no regular file');
   const { size } = file;

@@ -121,6 +121,38 @@ const sparsityStage = v.object({
   generalization: v.nullable(number),
 });
 
+/** A stage of a trial that chose its size, as core's `train` tells of it. */
+const sizingStage = v.object({
+  stage: count,
+  kind: v.picklist(['dense', 'control', 'descent', 'search', 'tuning']),
+  /** Parameters that it might store; null for no limit. */
+  budget: v.nullable(amount),
+  storedParameters: count,
+  meanParameters: amount,
+  ranks: named(amount),
+  /** The primary metric on the selection split, and on a fixed part of the training rows. */
+  score: number,
+  trainScore: v.nullable(number),
+  /** How much worse than the dense adapter it scores on the selection split, and how much worse it may. */
+  worse: number,
+  allowed: number,
+  /** Whether it may be chosen. */
+  held: v.boolean(),
+  /** `trainScore` and `score` in percent of those of the dense adapter; null where there is nothing to compare with. */
+  memorization: v.nullable(number),
+  generalization: v.nullable(number),
+});
+
+/** How an adapter chose its size, in result files and beside adapters. */
+export const sizingSchema = v.pipe(
+  v.object({
+    stages: v.pipe(v.array(sizingStage), v.minLength(1), v.maxLength(MAX_STAGES)),
+    chosen: count,
+    reason: message,
+  }),
+  v.check(({ stages, chosen }) => chosen < stages.length, 'expected the number of a stage as the chosen one'),
+);
+
 /** What the numbers depend on: packages by name, and `NUMERICS` of core, which is 0 in files from before there was one. */
 const versions = v.pipe(
   v.objectWithRest({ numerics: count }, v.union([name, count])),
@@ -213,6 +245,8 @@ const doneTrial = v.object({
   memory: v.object({ peakRssBytes: count }),
   /** Of a trial that was trained in stages: what each ended with. */
   stages: v.exactOptional(v.pipe(v.array(sparsityStage), v.maxLength(MAX_STAGES))),
+  /** Of a trial that chose its size: what its stages ended with, the one that it ended as, and why. */
+  sizing: v.exactOptional(sizingSchema),
   /** What was predicted for each of the rows that `metrics` are of; absent where rows are not judged one by one, or are too many. */
   rows: v.exactOptional(predictions),
   ...circumstances,
@@ -237,6 +271,9 @@ export const trialResultSchema = v.pipe(
 
 /** What a stage of a trial ended with. */
 export type SparsityStage = v.InferOutput<typeof sparsityStage>;
+
+/** How an adapter chose its size. */
+export type TrialSizing = v.InferOutput<typeof sizingSchema>;
 
 /** A trial that ran to its end. */
 export type DoneTrial = v.InferOutput<typeof doneTrial>;

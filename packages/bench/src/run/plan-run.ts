@@ -3,11 +3,11 @@ import { assertReads } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
-import { isHeadAlone, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
+import { everyMethod, isHeadAlone, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
 import { pathOfNoJson } from '../results/json.js';
-import { fitConfig, parseBudget } from '../study/budgets.js';
+import { fitConfig, isAuto, parseBudget } from '../study/budgets.js';
 import { budgetsOf, type ArmSettings, type ComposedStudy, type Study } from '../study/study.js';
 import { numericVersions, type TrialContext } from '../study/trials.js';
 import { dataFingerprint } from './as-planned.js';
@@ -32,6 +32,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   if (isOnDevice(engine)) await assertStarts(engine);
   const arms = Object.values(study.methods);
   const methods = await resolveAll(arms.map(({ method }) => method));
+  await assertChoosing(study, methods);
   const tasks = new Map<string, LoadedTask>();
   for (const name of study.tasks) {
     const task = await loadTask(name, data, study.protocol.split);
@@ -77,6 +78,20 @@ function triedBudgets(settings: ArmSettings, study: Study): string[] {
   const budgets = budgetsOf(settings, study).filter((budget) => budget !== null);
   const tuned = study.tuning?.budget;
   return budgets.length > 0 && tuned ? [...new Set([...budgets, tuned])] : budgets;
+}
+
+/** That the arms whose size is to choose itself have methods that can. @throws ConfigError naming those that can. */
+async function assertChoosing(study: Study, methods: ReadonlyMap<string, ResolvedMethod>): Promise<void> {
+  const unable = Object.values(study.methods).find((settings) => {
+    const method = methods.get(settings.method)?.method;
+    return method?.fitBudget && !method.sizing && triedBudgets(settings, study).some(isAuto);
+  });
+  if (!unable) return;
+  const able = (await everyMethod()).filter(({ sizing }) => sizing).map(({ name }) => name);
+  throw new ConfigError(
+    `--budget auto: ${unable.method} does not choose its size; of the installed methods ${able.join(', ') || 'none'} can: give the others a budget`,
+    'budget',
+  );
 }
 
 /** Solves every arm's configuration for every budget. @throws ConfigError for the first that has none, or one that no file can hold. */

@@ -12,7 +12,13 @@ import {
   type TrainOptions,
 } from '@peftjs/core';
 import { optimizerStateBytes, TrainingError, type ConfiguredMethod, type MatchOn } from '@peftjs/core/method';
-import { evaluationOutputs, type Checkpoint } from '@peftjs/core/runtime';
+import {
+  evaluationOutputs,
+  type Checkpoint,
+  type Selection,
+  type Sizing,
+  type TrainResult,
+} from '@peftjs/core/runtime';
 import { openExecutor } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
 import { isHeadAlone, resolveMethod } from '../registry/methods.js';
@@ -22,8 +28,9 @@ import {
   type DoneTrial,
   type FailedTrial,
   type Protocol,
+  type TrialSizing,
 } from '../results/schema.js';
-import { fitConfig, type FittedConfig } from '../study/budgets.js';
+import { fitConfig, parseBudget, type FittedConfig } from '../study/budgets.js';
 import type { Stages } from '../study/study.js';
 import { optimizerOf, type Trial, type TrialProtocol } from '../study/trials.js';
 import { noCheckpoints, resumed, trialCheckpoints, type Keeping, type TrialCheckpoints } from './checkpoints.js';
@@ -87,10 +94,16 @@ export async function runTrial(
     time: recorder.time(trained.compileMs),
     memory: { peakRssBytes: recorder.peakRssBytes() },
     ...(trained.stages && { stages: trained.stages }),
+    ...(trained.sizing && { sizing: sizingOf(trained.sizing) }),
     ...(judged.rows && { rows: judged.rows }),
     status: 'done',
   };
   return { result, peft };
+}
+
+/** As the result file has it. */
+function sizingOf({ stages, chosen, reason }: Sizing): TrialSizing {
+  return { stages: stages.map((stage) => ({ ...stage, ranks: { ...stage.ranks } })), chosen, reason };
 }
 
 /** The untrained adapter; where its start is computed from data, from the first training batches. */
@@ -131,10 +144,10 @@ type Optimization = Pick<
 >;
 
 /** A training run; in stages, if the arm is. */
-type Trained = TrainedWhole & Partial<TrainedInStages>;
+type Trained = TrainedWhole & Partial<TrainedInStages> & Pick<TrainResult, 'sizing'>;
 
 /** Trains a trial, by the sparsifying schedule where its arm says so. */
-function trainTrial(
+async function trainTrial(
   trial: Trial,
   prepared: PreparedTrial,
   peft: PeftModel,
@@ -152,13 +165,25 @@ function trainTrial(
   return train(peft, prepared.train, {
     ...shared,
     epochs,
-    selection: { data: prepared.selection, evaluations },
+    selection: { data: prepared.selection, evaluations, ...(await choosing(trial, prepared)) },
     onStep: recorder.onStep,
     onEvaluation: recorder.onEvaluation,
     saveEvery: checkpoints.isDue,
     onSnapshot: (training) => checkpoints.write({ training, record: recorder.stored() }),
     ...(from && { resume: from.training }),
   });
+}
+
+/** Training rows that memorization is measured on where an adapter chooses its size. */
+const MEMORIZATION_ROWS = 300;
+
+/** How an adapter that chooses its size does so. */
+async function choosing(
+  { budget }: Trial,
+  { trainSubset }: PreparedTrial,
+): Promise<Pick<Selection, 'margin' | 'trainSubset'>> {
+  const spec = budget === null ? null : parseBudget(budget);
+  return spec?.kind === 'auto' ? { margin: spec.margin, trainSubset: await trainSubset(MEMORIZATION_ROWS) } : {};
 }
 
 function optimization({ protocol, settings }: Trial): Optimization {
@@ -230,7 +255,7 @@ function budgetOf(
   { requested }: FittedConfig,
   parameters: Readonly<Record<MatchOn, number>>,
 ): DoneTrial['budget'] {
-  if (requested === null) return { requested, spec: 'none', matchedOn, tolerance, met: false };
+  if (requested === null) return { requested, spec: budget ?? 'none', matchedOn, tolerance, met: false };
   const met = Math.abs(parameters[matchedOn] - requested) <= tolerance * requested;
   return { requested, spec: budget ?? 'none', matchedOn, tolerance, met };
 }

@@ -13,18 +13,24 @@ import {
 import type { Stages } from './study.js';
 import type { Trial, TrialProtocol } from './trials.js';
 
-/** A budget as typed: a count of stored parameters, a share of the base, or the size of a LoRA of one rank. */
+/**
+ * A budget as typed: a count of stored parameters, a share of the base, or the size of a LoRA of one rank; or that training is to choose,
+ * within a margin of the dense adapter's score, null for one standard error.
+ */
 export type BudgetSpec =
   | { readonly kind: 'count'; readonly value: number }
   | { readonly kind: 'share'; readonly value: number }
-  | { readonly kind: 'rank'; readonly value: number };
+  | { readonly kind: 'rank'; readonly value: number }
+  | { readonly kind: 'auto'; readonly margin: number | null };
 
-/** Reads `60000`, `0.8%` or `r=4`. @throws ConfigError for anything else. */
+/** Reads `60000`, `0.8%`, `r=4`, `auto` or `auto:0.01`. @throws ConfigError for anything else. */
 export function parseBudget(text: string): BudgetSpec {
+  const auto = /^auto(?::(\d*\.?\d+))?$/.exec(text);
+  if (auto) return { kind: 'auto', margin: auto[1] === undefined ? null : Number(auto[1]) };
   const rank = /^r=(\d+)$/.exec(text)?.[1];
   const share = /^(\d+(?:\.\d+)?)%$/.exec(text)?.[1];
   const count = /^\d+$/.exec(text)?.[0];
-  const spec: BudgetSpec | undefined =
+  const spec: Exclude<BudgetSpec, { kind: 'auto' }> | undefined =
     rank !== undefined
       ? { kind: 'rank', value: Number(rank) }
       : share !== undefined
@@ -34,30 +40,32 @@ export function parseBudget(text: string): BudgetSpec {
           : undefined;
   if (spec && spec.value > 0) return spec;
   throw new ConfigError(
-    `--budget is '${text}'; expected a number of parameters (60000), a share of the base (0.8%) or a rank (r=4)`,
+    `--budget is '${text}'; expected a number of parameters (60000), a share of the base (0.8%), a rank (r=4), or auto for a method that chooses its size`,
     'budget',
   );
 }
 
-/** The stored parameters that a budget asks for. */
+/** The stored parameters that a budget asks for; null where training chooses. */
 export function budgetCount(
-  { kind, value }: BudgetSpec,
+  spec: BudgetSpec,
   { base, rankUnit }: { readonly base: number; readonly rankUnit: number },
-): number {
-  switch (kind) {
+): number | null {
+  switch (spec.kind) {
     case 'count':
-      return value;
+      return spec.value;
     case 'share':
-      return Math.round(value * base);
+      return Math.round(spec.value * base);
     case 'rank':
-      return value * rankUnit;
+      return spec.value * rankUnit;
+    case 'auto':
+      return null;
   }
 }
 
 /** A method's configuration that meets a trial's budget. */
 export interface FittedConfig {
   readonly config: TargetConfig;
-  /** Parameters asked for, stored or trained as the protocol counts; null for a method that takes no budget. */
+  /** Parameters asked for, stored or trained as the protocol counts; null for a method that takes no budget, or chooses its own. */
   readonly requested: number | null;
 }
 
@@ -82,9 +90,21 @@ export function fitConfig(
   const ranked = rankedSites(model, config, settings.options);
   const base = baseParameters(model);
   const requested = budgetCount(parseBudget(budget), { base, rankUnit: rankUnit(ranked) });
+  if (requested === null) return { config: choosingConfig(method, settings.options), requested };
   const fitted = method.fitBudget(sites, requested, config, protocol.matchOn);
   assertWithinBase(requested, base); // after the modules' own limit, which is mostly the smaller one
   return { config: fitted, requested };
+}
+
+/** Whether an arm's budget leaves the size to its method. */
+export function isAuto(budget: string | null): boolean {
+  return budget !== null && parseBudget(budget).kind === 'auto';
+}
+
+/** The configuration that leaves its size to training. @throws ConfigError for a method that cannot. */
+function choosingConfig(method: PeftMethod, options: object): TargetConfig {
+  if (method.sizing) return method.parseConfig({ ...options, budget: 'auto' });
+  throw new ConfigError(`${method.name} does not choose its size: give it a budget`, 'budget');
 }
 
 /** The configuration of the first stage. @throws ConfigError when there is none of some stage. */

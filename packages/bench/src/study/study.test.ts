@@ -71,10 +71,12 @@ describe('parseBudget and budgetCount', () => {
     ['60000', 60_000],
     ['0.8%', 56_000],
     ['r=4', 4 * 13_056],
+    ['auto', null],
+    ['auto:.01', null],
   ])('%s', (text, count) => {
     expect(budgetCount(parseBudget(text), { base: 7_000_000, rankUnit: 13_056 })).toBe(count);
   });
-  it.each(['', 'r=', 'r=0', '-5', '5k', '1e5', '%', '0%', 'r=2.5', '0x10'])('refuses %j', (text) => {
+  it.each(['', 'r=', 'r=0', '-5', '5k', '1e5', '%', '0%', 'r=2.5', '0x10', 'auto:', 'auto:x'])('refuses %j', (text) => {
     expect(() => parseBudget(text)).toThrow(ConfigError);
   });
 });
