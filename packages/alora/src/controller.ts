@@ -1,13 +1,11 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  allocatedCost,
+  assertStartsWithin,
   allocatedRanks,
   changeRanks,
-  ConfigError,
   createRng,
   cutStep,
   floats,
-  isNearBudget,
   keepRanks,
   missedCut,
   rankCost,
@@ -38,7 +36,7 @@ import { aloraLayer, newRanks } from './layer.js';
 /** ALoRA's decisions between steps; none where no ranks move. @throws ConfigError for a budget that the starting ranks exceed. */
 export function aloraController(layers: AdapterLayers, config: AloraConfig, plan: TrainPlan): Controller | undefined {
   const { budget } = config;
-  if (budget !== null) assertWithin(budget, layers);
+  if (budget !== null) assertStartsWithin(layers, budget);
   const steps = roundSteps(config, plan);
   const last = steps.at(-1);
   if (last === undefined) return undefined;
@@ -152,13 +150,4 @@ function layersOfRanks(layers: AdapterLayers, config: AloraConfig, ranks: readon
   const bare = Object.keys(layers).filter((_, index) => !ranks[index]);
   const held = Object.fromEntries(remade);
   return withResized(held, keepRanks(held, Object.fromEntries(bare.map((path) => [path, []]))));
-}
-
-function assertWithin(budget: number, layers: AdapterLayers): void {
-  const held = allocatedCost(layers);
-  if (held <= budget || isNearBudget(held, budget)) return;
-  throw new ConfigError(
-    `budget is ${budget}; the ranks that these modules start with store ${held} and only move: start with fewer`,
-    'budget',
-  );
 }

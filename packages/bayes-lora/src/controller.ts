@@ -2,13 +2,12 @@ import {
   allocatedRanks,
   assertCuttable,
   cutStep,
+  firstWithinBudget,
   floats,
-  isNearBudget,
   keepRanks,
   missedCut,
   rankCost,
   rankedPaths,
-  selectWithinBudget,
   tensorAt,
   tensorsAt,
   withRankCounts,
@@ -42,7 +41,7 @@ export function bayesLoraController(layers: AdapterLayers, config: BayesLoraConf
     afterStep(step, values) {
       const ranks = ranksBest(held, values);
       isCut ||= step === last;
-      const kept = budget !== null && isCut ? ranksWithin(ranks, budget) : ranksBelow(ranks, config);
+      const kept = budget !== null && isCut ? firstWithinBudget(ranks, budget) : ranksBelow(ranks, config);
       const resized = keepRanks(held, keptByPath(rankedPaths(held), kept));
       held = withResized(held, resized);
       return { resized };
@@ -79,7 +78,7 @@ export function resumedLayers({ layers, values }: AdapterContents<BayesLoraConfi
 }
 
 /** A rank, what it stores and how likely it is noise. */
-export interface ScoredRank {
+interface ScoredRank {
   readonly path: string;
   readonly rank: number;
   readonly cost: number;
@@ -113,33 +112,6 @@ function ranksBelow(best: readonly ScoredRank[], { logAlphaThreshold, budget }: 
     kept.pop();
   }
   return kept;
-}
-
-/**
- * The best ranks that a budget pays for, each that still fits. Where this stays over 2 % short, the worst of them are given up until
- * others fill what is left.
- * @param best all ranks, the best first
- */
-export function ranksWithin(best: readonly ScoredRank[], budget: number): ScoredRank[] {
-  const walked = fitting(best, budget);
-  for (let count = walked.length; count >= 0; count--) {
-    const held = walked.slice(0, count);
-    const others = best.filter((rank) => !held.includes(rank));
-    const items = others.map(({ cost }) => ({ cost, value: 0 }));
-    const filling = selectWithinBudget(items, budget - total(held));
-    const chosen = [...held, ...others.filter((_, index) => filling[index])];
-    if (isNearBudget(total(chosen), budget)) return chosen;
-  }
-  return walked;
-}
-
-function fitting(best: readonly ScoredRank[], budget: number): ScoredRank[] {
-  let left = budget;
-  return best.filter(({ cost }) => {
-    const fits = cost <= left;
-    if (fits) left -= cost;
-    return fits;
-  });
 }
 
 function total(ranks: readonly ScoredRank[]): number {

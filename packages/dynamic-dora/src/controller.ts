@@ -5,6 +5,7 @@ import {
   assertCuttable,
   ConfigError,
   cutStep,
+  firstWithinBudget,
   floats,
   isNearBudget,
   keepRanks,
@@ -12,7 +13,6 @@ import {
   rankCost,
   rankedPaths,
   rankUnit,
-  selectWithinBudget,
   tensorAt,
   withRankCounts,
   withResized,
@@ -167,33 +167,9 @@ function keptRanks(components: readonly Component[], budget: number | null, surp
   const kept = new Set(
     budget === null
       ? bestFirst(components).slice(0, components.length - surplus)
-      : bestWithin(bestFirst(components), budget),
+      : firstWithinBudget(bestFirst(components), budget),
   );
   const ranks = Object.fromEntries(components.map(({ path }) => [path, [] as number[]]));
   for (const each of components) if (kept.has(each)) ranks[each.path]?.push(each.rank);
   return ranks;
-}
-
-/** The share of a budget that is filled where any choice can. */
-const FILLED = 0.98;
-
-/**
- * From best to worst every component that still fits. Where that stays over 2 % short, the last of them are given up, as few as it takes,
- * and what they leave is filled by a knapsack.
- */
-function bestWithin(order: readonly Component[], budget: number): Component[] {
-  const walked: Component[] = [];
-  for (const each of order) if (each.cost <= budget - costOf(walked)) walked.push(each);
-  for (let count = walked.length; count >= 0; count--) {
-    const [fixed, taken] = [walked.slice(0, count), costOf(walked.slice(0, count))];
-    const rest = order.filter((each) => !fixed.includes(each));
-    const selected = selectWithinBudget(rest, budget - taken, { atLeast: FILLED * budget - taken });
-    const filled = [...fixed, ...rest.filter((_, index) => selected[index])];
-    if (isNearBudget(costOf(filled), budget)) return filled;
-  }
-  return walked;
-}
-
-function costOf(components: readonly Component[]): number {
-  return components.reduce((sum, { cost }) => sum + cost, 0);
 }

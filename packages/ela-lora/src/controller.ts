@@ -1,9 +1,9 @@
 import { hostTensor } from '@peftjs/core';
 import {
+  assertStartsWithin,
   allocatedCost,
   allocatedRanks,
   changeRanks,
-  ConfigError,
   createRng,
   cutStep,
   floats,
@@ -47,7 +47,7 @@ import { elaLoraLayer, initialTensors, noScores } from './layer.js';
 /** ElaLoRA's decisions between steps. @throws ConfigError for a budget that the starting ranks exceed. */
 export function elaLoraController(layers: AdapterLayers, config: ElaLoraConfig, plan: TrainPlan): Controller {
   const { budget } = config;
-  if (budget !== null) assertWithin(budget, layers);
+  if (budget !== null) assertStartsWithin(layers, budget);
   const schedule = scheduleOf(config, plan);
   const { end } = schedule;
   const rng = createRng(plan.seed ?? 0).fork('new ranks');
@@ -92,15 +92,6 @@ function layersOfRanks(layers: AdapterLayers, config: ElaLoraConfig, ranks: read
       path,
       elaLoraLayer(site, config, initialTensors(site, ranks[index] ?? 0, rng)),
     ]),
-  );
-}
-
-function assertWithin(budget: number, layers: AdapterLayers): void {
-  const held = allocatedCost(layers);
-  if (held <= budget || isNearBudget(held, budget)) return;
-  throw new ConfigError(
-    `budget is ${budget}; the ranks that these modules start with store ${held} and only move: start with fewer`,
-    'budget',
   );
 }
 

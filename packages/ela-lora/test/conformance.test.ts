@@ -3,6 +3,7 @@ import { elaLora } from '@peftjs/ela-lora';
 
 testMethod(elaLora, {
   configs: { 'ranks that move': { r: 3, loraAlpha: 6, startRatio: 0.1, rankUpdateRatio: 0.25, loraDropout: 0.1 } },
+  budgets: { 'ranks that move': [2] },
   invalid: [
     { options: { r: 0 }, field: 'r' },
     { options: { loraAlpha: 0 }, field: 'loraAlpha' },

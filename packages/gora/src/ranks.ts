@@ -1,10 +1,10 @@
 import {
   ConfigError,
+  firstWithinBudget,
   floats,
   isNearBudget,
   rankCost,
   rankUnit,
-  selectWithinBudget,
   type HostTensor,
   type Site,
 } from '@peftjs/core/method';
@@ -55,7 +55,7 @@ export function sharedRanks(
   const start = sites.reduce((sum, site, index) => sum + (bounds[index] as Bounds).least * rankCost(site), 0);
   assertReachable(start, total(additions), budget);
   const ranks = bounds.map(({ least }) => least);
-  for (const { site } of additionsWithin(additions, budget - start, budget)) ranks[site] = (ranks[site] as number) + 1;
+  for (const { site } of firstWithinBudget(additions, budget, start)) ranks[site] = (ranks[site] as number) + 1;
   return ranks;
 }
 
@@ -108,32 +108,6 @@ interface Addition {
   readonly cost: number;
   /** How far the module's target is above the rank that it has before. */
   readonly missing: number;
-}
-
-/**
- * The first of the additions that `room` pays for, each that still fits. Where the whole then stays over 2 % short of the budget, the
- * last of them are given up until others fill what is left.
- */
-function additionsWithin(additions: readonly Addition[], room: number, budget: number): Addition[] {
-  const walked = fitting(additions, room);
-  for (let count = walked.length; count >= 0; count--) {
-    const held = walked.slice(0, count);
-    const others = additions.filter((each) => !held.includes(each));
-    const items = others.map(({ cost }) => ({ cost, value: 0 }));
-    const filling = selectWithinBudget(items, room - total(held));
-    const chosen = [...held, ...others.filter((_, index) => filling[index])];
-    if (isNearBudget(budget - room + total(chosen), budget)) return chosen;
-  }
-  return walked;
-}
-
-function fitting(additions: readonly Addition[], room: number): Addition[] {
-  let left = room;
-  return additions.filter(({ cost }) => {
-    const fits = cost <= left;
-    if (fits) left -= cost;
-    return fits;
-  });
 }
 
 function total(additions: readonly Addition[]): number {

@@ -1,12 +1,10 @@
 import {
+  assertStartsWithin,
   changeRanks,
-  ConfigError,
   createRng,
   cutStep,
   floats,
-  allocatedCost,
   allocatedRanks,
-  isNearBudget,
   missedCut,
   rankCost,
   selectWithinBudget,
@@ -34,7 +32,7 @@ import { l1raLayer, newRanks } from './layer.js';
 /** L1RA's decisions between steps. @throws ConfigError for a budget that the starting ranks exceed. */
 export function l1raController(layers: AdapterLayers, config: L1raConfig, plan: TrainPlan): Controller {
   const { budget } = config;
-  if (budget !== null) assertWithin(budget, layers);
+  if (budget !== null) assertStartsWithin(layers, budget);
   const every = Math.max(1, Math.floor(config.rankUpdateRatio * plan.totalSteps));
   const last = budget === null ? plan.totalSteps - 1 : cutStep(plan);
   const isFilling = (step: number): boolean => budget !== null && step === last;
@@ -99,15 +97,6 @@ function layersOfRanks(layers: AdapterLayers, config: L1raConfig, ranks: readonl
 function gatesOf(values: HostTensors): Gates {
   const suffix = '.gate'.length;
   return Object.fromEntries(Object.entries(values).map(([key, gate]) => [key.slice(0, -suffix), floats(gate, key)]));
-}
-
-function assertWithin(budget: number, layers: AdapterLayers): void {
-  const held = allocatedCost(layers);
-  if (held <= budget || isNearBudget(held, budget)) return;
-  throw new ConfigError(
-    `budget is ${budget}; the ranks that these modules start with store ${held} and only move: start with fewer`,
-    'budget',
-  );
 }
 
 /*

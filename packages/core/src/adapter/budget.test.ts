@@ -4,6 +4,8 @@ import {
   assertWithinModules,
   assertWithinBase,
   compactPattern,
+  firstWithinBudget,
+  isNearBudget,
   rankUnit,
   ranksForBudget,
   selectWithinBudget,
@@ -11,6 +13,7 @@ import {
   type BudgetItem,
 } from './budget.js';
 import { ConfigError } from '../errors.js';
+import { createRng } from '../rng.js';
 import type { Site } from '../contracts/site.js';
 import { patternValue } from './targets.js';
 
@@ -220,5 +223,67 @@ describe('compactPattern', () => {
     const pattern = compactPattern(values, 8);
     expect(pattern).toEqual({ '^q': 3, 'a.k': 5 });
     for (const [path, value] of Object.entries(values)) expect(patternValue(pattern, path) ?? 8).toBe(value);
+  });
+});
+
+/** What every rank of the six linear modules of BERT's layers stores, `r` of each. */
+function bertRanks(layers: number, hidden: number, inner: number, r: number): { readonly cost: number }[] {
+  const modules = [2 * hidden, 2 * hidden, 2 * hidden, 2 * hidden, hidden + inner, hidden + inner];
+  return Array.from({ length: layers * r }, () => modules.map((cost) => ({ cost }))).flat();
+}
+
+describe('firstWithinBudget', () => {
+  const costOf = (chosen: readonly { readonly cost: number }[]): number =>
+    chosen.reduce((sum, { cost }) => sum + cost, 0);
+  const chosen = (costs: readonly number[], budget: number, held = 0): number[] =>
+    firstWithinBudget(
+      costs.map((cost, index) => ({ cost, index })),
+      budget,
+      held,
+    ).map(({ index }) => index);
+
+  it('takes the first, each that still fits', () => {
+    expect(chosen([100, 100, 100, 100], 200)).toEqual([0, 1]);
+    expect(chosen([100, 300, 100], 201)).toEqual([0, 2]);
+    expect(chosen([100, 300, 100], 501, 300)).toEqual([0, 2]);
+  });
+
+  it('gives the last of them up where others fill the budget, and only there', () => {
+    expect(chosen([60, 60, 50, 50, 40], 100)).toEqual([0, 4]);
+    expect(chosen([60, 50, 50], 100)).toEqual([1, 2]);
+    expect(chosen([60, 60], 100)).toEqual([0]);
+  });
+
+  const rng = createRng(1);
+  const orders: Record<string, (rank: { readonly cost: number }) => number> = {
+    random: () => rng.normal(),
+    'wide modules first': ({ cost }) => -cost,
+    'narrow modules first': ({ cost }) => cost,
+    'as they come': () => 0,
+  };
+
+  it.each([1, 2, 4, 8])('meets the budget of a LoRA of rank %i within a fiftieth, whatever the order', (r) => {
+    for (const [layers, hidden, inner] of [
+      [2, 128, 512],
+      [6, 384, 1536],
+      [12, 768, 3072],
+    ] as const) {
+      const budget = costOf(bertRanks(layers, hidden, inner, r));
+      for (const [name, score] of Object.entries(orders)) {
+        const scored = bertRanks(layers, hidden, inner, Math.max(8, 2 * r)).map((rank) => ({
+          ...rank,
+          score: score(rank),
+        }));
+        const stored = costOf(
+          firstWithinBudget(
+            scored.sort((a, b) => a.score - b.score),
+            budget,
+          ),
+        );
+        expect(stored <= budget && isNearBudget(stored, budget), `${hidden}, ${name}: ${stored} of ${budget}`).toBe(
+          true,
+        );
+      }
+    }
   });
 });

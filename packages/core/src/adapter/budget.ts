@@ -46,6 +46,37 @@ export function selectWithinBudget(
   return selected;
 }
 
+/**
+ * From the first to the last every item that still fits a budget. Where that stays over 2 % short, the last of them are given up, as few
+ * as it takes, until others fill what they leave.
+ * @param order the best first
+ * @param held what counts besides, whatever is chosen
+ */
+export function firstWithinBudget<Item extends Pick<BudgetItem, 'cost'>>(
+  order: readonly Item[],
+  budget: number,
+  held = 0,
+): Item[] {
+  const fitting: Item[] = [];
+  for (const item of order) if (item.cost <= budget - held - costOf(fitting)) fitting.push(item);
+  for (let count = fitting.length; count >= 0; count--) {
+    const first = fitting.slice(0, count);
+    const others = order.filter((item) => !first.includes(item));
+    const filling = selectWithinBudget(
+      others.map(({ cost }) => ({ cost, value: 0 })),
+      budget - held - costOf(first),
+    );
+    const chosen = [...first, ...others.filter((_, index) => filling[index])];
+    if (isNearBudget(held + costOf(chosen), budget)) return chosen;
+  }
+  return fitting;
+}
+
+/** What some items cost together. */
+function costOf(items: readonly Pick<BudgetItem, 'cost'>[]): number {
+  return items.reduce((sum, { cost }) => sum + cost, 0);
+}
+
 /** What one rank of a module stores: a row of A and a column of B. */
 export function rankCost({ inFeatures, outFeatures }: Site): number {
   return inFeatures + outFeatures;

@@ -12,7 +12,7 @@ import {
   type HostTensors,
 } from '../tensors.js';
 import { pickColumns, pickRows, product, singularFactors, type SingularFactors } from './factors.js';
-import { rankCost, selectWithinBudget } from './budget.js';
+import { isNearBudget, rankCost, selectWithinBudget } from './budget.js';
 import { valuesOf } from './peft-model.js';
 
 /*
@@ -186,6 +186,16 @@ export function missedCut(what: string, step: number, due: number): TrainingErro
   return new TrainingError(
     `${what}: step ${step} begins, and 'afterStep' was never called after step ${due}`,
     String(step),
+  );
+}
+
+/** That ranks which only move start within a budget. @throws ConfigError where they store over 2 % more. */
+export function assertStartsWithin(layers: AdapterLayers, budget: number): void {
+  const held = allocatedCost(layers);
+  if (held <= budget || isNearBudget(held, budget)) return;
+  throw new ConfigError(
+    `budget is ${budget}; the ranks that these modules start with store ${held} and only move: start with fewer`,
+    'budget',
   );
 }
 
