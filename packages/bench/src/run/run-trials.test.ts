@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -8,7 +8,7 @@ import type { LoadedTask } from '../registry/tasks.js';
 import type { DoneTrial } from '../results/schema.js';
 import { composeStudy } from '../study/study.js';
 import { trialOf, type Trial, type TrialContext } from '../study/trials.js';
-import { runTrials } from './run-trials.js';
+import { runTrials, tune } from './run-trials.js';
 import type { TrialEvents, TrialRunner } from './runner.js';
 
 const study = composeStudy([
@@ -89,5 +89,42 @@ describe('runStage', () => {
   it('takes a failure without a code', async () => {
     const results = await runBoth((events) => events.onFailed(first, { code: '', message: '' }));
     expect(results.map(({ status }) => status)).toEqual(['failed', 'done']);
+  });
+});
+
+describe('tune', () => {
+  const plan = {
+    ...context,
+    study: composeStudy([
+      {
+        model: 'any',
+        tasks: ['mine'],
+        methods: ['lora'],
+        budgets: ['r=1'],
+        seeds: 1,
+        protocol: {},
+        tuning: { learningRates: [0.01, 0.02], extensions: 1 },
+      },
+    ]),
+  };
+  const started: (number | null)[][] = [];
+  const runner: TrialRunner = {
+    async run(trials, events) {
+      started.push(trials.map(({ settings }) => settings.learningRate));
+      for (const trial of trials) {
+        const metrics = { accuracy: trial.settings.learningRate ?? NaN };
+        await events.onDone(trial, { ...done(trial), metrics, versions: { numerics: NUMERICS } });
+      }
+    },
+    close: () => Promise.resolve(),
+  };
+
+  it('widens the grids once it has run them, and takes all of it up again without a trial', async () => {
+    const run = { out: folder, runner, tasks, signal: new AbortController().signal };
+    const [first, again] = [await tune(plan, run), await tune(plan, run)];
+    expect(started).toEqual([[0.01, 0.02], [0.04], [], []]);
+    expect(first.map(({ tried, chosen }) => [tried.length, chosen])).toEqual([[3, 0.04]]);
+    expect(again).toEqual(first);
+    expect(JSON.parse(await readFile(join(folder, 'tuning.json'), 'utf8'))).toEqual({ arms: first });
   });
 });
