@@ -99,8 +99,13 @@ async function plan(flags: Flags, signal: AbortSignal): Promise<number> {
   process.stderr.write(`${commandName}: loading ${composed.study.model}\n`);
   const { engine, plan: context } = await planRun(composed);
   const workers = Math.max(1, flags.workers ?? defaultWorkers(engine));
-  sayPlan(await planOf(context, { workers, source: flags, signal }), flags.json ?? false);
-  return 0;
+  try {
+    sayPlan(await planOf(context, { workers, source: flags, signal }), flags.json ?? false);
+    return 0;
+  } catch (error) {
+    if (signal.aborted) return INTERRUPTED;
+    throw error;
+  }
 }
 
 async function runPlanned(

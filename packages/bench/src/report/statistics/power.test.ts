@@ -99,7 +99,7 @@ describe('reachOf', () => {
   });
 
   it('grows with the spread, and its margin with what other rows would give', () => {
-    const of = (spread: Spread) => reachOf({ seeds: 6, pairs: 10, spreads: alike(2, spread) });
+    const of = (spread: Spread) => reachOf({ seeds: 8, pairs: 2, spreads: alike(1, spread) });
     const [one, two, rows] = [
       of({ seeds: 0.01, rows: null }),
       of({ seeds: 0.02, rows: null }),
