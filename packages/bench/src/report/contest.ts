@@ -81,7 +81,7 @@ export function contestsOf({ rows, overall, comparisons }: Compared): Contest[] 
     return fields.map((field): Contest => {
       const { model, task, tasks, metric, lowerIsBetter, budget } = field.at(-1) as Place;
       const pairs = comparisons.filter(
-        (pair) => pair.model === model && pair.task === task && pair.budget === budget.spec,
+        (pair) => pair.model === model && pair.task === task && (budgeted.length === 0 || pair.budget === budget.spec),
       );
       return {
         ...{ model, task, tasks, metric, lowerIsBetter, budget, pairs },

@@ -302,7 +302,7 @@ function overallTable(rows: readonly OverallRow[], verdicts: readonly Verdict[])
         ${budgets.map(
           ({ spec, requested, matchedOn }) =>
             html`<th scope="col">
-              ${name(requested === null ? 'no budget' : spec)}${
+              ${name(spec === 'none' ? 'no budget' : spec)}${
                 requested === null ? null : html`<small>${formatCount(requested)} ${matchedOn}</small>`
               }
             </th>`,

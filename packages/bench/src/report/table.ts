@@ -122,8 +122,8 @@ function overallDifference({ label, difference }: OverallRow, reference: string)
   return { main: formatSigned(difference.mean), brief, detail: brief };
 }
 
-function withBudget(cell: Cell, { requested, spec }: SummaryRow['budget']): Cell {
-  return requested === null ? cell : { main: `${cell.main} ${spec}` };
+function withBudget(cell: Cell, { spec }: SummaryRow['budget']): Cell {
+  return spec === 'none' ? cell : { main: `${cell.main} ${spec}` };
 }
 
 function meanOf(values: readonly number[]): number {
