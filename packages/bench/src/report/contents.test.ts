@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { syntheticTrial } from '../../test/synthetic-results.js';
-import { columnsFor } from './contents.js';
+import { columnsFor, seriesByLabel } from './contents.js';
 import { summarise } from './statistics/summary.js';
 
 it('the mean of what is stored stands under stored, and under trained what is trained', () => {
@@ -16,4 +16,13 @@ it('the mean of what is stored stands under stored, and under trained what is tr
   expect(stored).toMatch(/"main":"3,333".*2,222 on average/);
   expect(trained).toContain('"main":"1,111"');
   expect(trained).not.toContain('2,222');
+});
+
+it('an arm that is compared with itself at another budget looks like itself, and the baseline like none', () => {
+  const trials = ['head', 'sora'].map((method) =>
+    syntheticTrial({ task: 'uci-sentiment', method, rank: method === 'head' ? null : 4, seed: 1 }),
+  );
+  const seriesOf = seriesByLabel(summarise(trials, { reference: 'lora' }).rows);
+  expect(seriesOf('sora (auto)').look).toEqual(seriesOf('sora').look);
+  expect(seriesOf('sora').look).not.toEqual(seriesOf('head').look);
 });

@@ -95,11 +95,12 @@ export function seriesOfEntries(entries: readonly Entry[]): Series[] {
   return [...new Map(bySeries(entries).map(({ series }) => [series.label, series])).values()];
 }
 
-/** The baseline is the neutral one; the others look as they do everywhere. */
+/** The baseline is the neutral one; the others look as they do everywhere, whatever budget their label names. */
 export function seriesByLabel(rows: readonly SummaryRow[]): (label: string) => Series {
   const baselines = new Set(rows.filter(({ baseline }) => baseline).map(({ label }) => label));
   const looks = looksOf(rows.filter(({ label }) => !baselines.has(label)));
-  return (label) => ({ label, look: looks.get(label) ?? NEUTRAL });
+  const lookOf = (label: string): Look | undefined => looks.get(label) ?? looks.get(label.replace(/ \([^()]*\)$/, ''));
+  return (label) => ({ label, look: lookOf(label) ?? NEUTRAL });
 }
 
 /** What a cell says: the figure, and what belongs to it in smaller type. */
