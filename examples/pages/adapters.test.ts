@@ -94,6 +94,23 @@ describe('on the Universal Sentence Encoder', () => {
   });
 });
 
+it('SoRA of the size that it chooses', async () => {
+  const log = heard('log');
+  // #region sora-auto
+  const peft = attach(model, sora({ r: 16, budget: 'auto', targetModules: 'all-linear' }), { seed: 1 });
+  const { sizing } = await train(peft, data, {
+    executor: compiled(),
+    epochs: 3,
+    learningRate: 2e-3,
+    selection: { data: validation }, // what sizes are compared on
+    onStage: ({ storedParameters, score }) => console.log(storedParameters, score),
+  });
+  console.log(sizing?.reason);
+  // #endregion sora-auto
+  expect(log).toHaveBeenLastCalledWith(sizing?.reason);
+  expect(stored(peft)).toBe(sizing?.stages[sizing.chosen]?.storedParameters);
+});
+
 describe('one line makes', () => {
   it('a head', () => {
     // #region head
