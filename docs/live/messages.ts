@@ -3,8 +3,8 @@
  * settings, and draws what comes back. Nothing of it leaves the tab.
  */
 
-/** The methods that the page offers. */
-export type MethodName = 'sora' | 'adalora' | 'lora';
+/** The methods that the page offers; `sora-auto` is SoRA that chooses its size. */
+export type MethodName = 'sora' | 'sora-auto' | 'adalora' | 'lora';
 
 /** Labelled sentences as the reader edits them: TSV with the columns `label` and `text`. */
 export interface Sentences {
@@ -64,6 +64,20 @@ export interface Progress {
   readonly modules: readonly ModuleRanks[];
 }
 
+/** What a stage of an adapter that chooses its size ended with. */
+export interface SizePoint {
+  readonly parameters: number;
+  /** In percent of the dense adapter: of some training sentences, and of the held-out ones. Null where there is nothing to compare with. */
+  readonly memorization: number | null;
+  readonly generalization: number | null;
+}
+
+/** The size that an adapter chose. */
+export interface SizeChoice {
+  readonly parameters: number;
+  readonly reason: string;
+}
+
 /** What a text is taken for: probabilities by class, the same order as `classes`. */
 export interface Prediction {
   readonly text: string;
@@ -83,6 +97,8 @@ export type FromWorker =
   | { readonly kind: 'frozen'; readonly scores: Scores; readonly baseParameters: number }
   | ({ readonly kind: 'progress' } & Progress)
   | { readonly kind: 'scores'; readonly step: number; readonly scores: Scores }
+  | ({ readonly kind: 'size' } & SizePoint)
+  | ({ readonly kind: 'chosen' } & SizeChoice)
   | { readonly kind: 'ended'; readonly how: 'finished' | 'stopped' }
   | ({ readonly kind: 'prediction' } & Prediction)
   | { readonly kind: 'unpredictable'; readonly text: string; readonly reason: string }

@@ -1,4 +1,13 @@
-import type { DeviceReport, FromWorker, ModuleRanks, Prediction, Progress, Scores } from './messages.js';
+import type {
+  DeviceReport,
+  FromWorker,
+  ModuleRanks,
+  Prediction,
+  Progress,
+  Scores,
+  SizeChoice,
+  SizePoint,
+} from './messages.js';
 
 /** Where the page stands. `preparing`: a head is trained on the frozen encoder. */
 type Phase = 'idle' | 'loading' | 'preparing' | 'training' | 'finished' | 'stopped' | 'failed';
@@ -28,6 +37,9 @@ export interface LiveSession {
   readonly losses: readonly Point[];
   readonly accuracies: readonly Point[];
   readonly macroF1s: readonly Point[];
+  /** Of an adapter that chooses its size: its stages so far, and what it chose. */
+  readonly sizes: readonly SizePoint[];
+  readonly choice?: SizeChoice;
   readonly prediction?: Prediction;
   /** Why the newest text could not be predicted. */
   readonly unpredictable?: string;
@@ -42,6 +54,7 @@ export const untrained: LiveSession = {
   losses: [],
   accuracies: [],
   macroF1s: [],
+  sizes: [],
 };
 
 /** A training begins: what is known of the device stays, the rest starts anew. */
@@ -81,6 +94,14 @@ export function after(session: LiveSession, message: FromWorker): LiveSession {
         accuracies: [...session.accuracies, { step, value: scores.accuracy }],
         macroF1s: [...session.macroF1s, { step, value: scores.macroF1 }],
       };
+    }
+    case 'size': {
+      const { kind: _, ...point } = message;
+      return { ...session, sizes: [...session.sizes, point] };
+    }
+    case 'chosen': {
+      const { kind: _, ...choice } = message;
+      return { ...session, choice };
     }
     case 'ended':
       return { ...session, phase: message.how };

@@ -21,6 +21,14 @@ function told(...messages: readonly FromWorker[]): LiveSession {
 }
 
 describe('a session', () => {
+  it('collects the sizes that were tried, and the choice', () => {
+    const point = { parameters: 64, memorization: 98, generalization: null };
+    const { sizes, choice } = told(
+      { kind: 'size', ...point },
+      { kind: 'chosen', parameters: 64, reason: 'it will do' },
+    );
+    expect([sizes, choice]).toEqual([[point], { parameters: 64, reason: 'it will do' }]);
+  });
   it('goes from loading over a trained head to a trained adapter', () => {
     const phases: string[] = [];
     const messages: FromWorker[] = [

@@ -66,6 +66,17 @@ describe('the trainer of the live page', () => {
     expect(losses(again)).toEqual(losses(trainer));
   });
 
+  it('lets SoRA choose its size, and tells of every stage and of the choice', async () => {
+    const trainer = trainerWith();
+    await trainer.handle({ kind: 'train', ...request, method: 'sora-auto' });
+    const sizes = trainer.all('size');
+    expect(sizes[0]).toMatchObject({ memorization: 100, generalization: 100 });
+    const [choice] = trainer.all('chosen');
+    expect(sizes.map(({ parameters }) => parameters)).toContain(choice?.parameters);
+    expect(trainer.all('progress').at(-1)?.parameters).toBe(choice?.parameters);
+    expect(choice?.reason).toMatch(/parameters/);
+  });
+
   it('moves the threshold while it trains: ranks die at once', async () => {
     const trainer = trainerWith();
     trainer.on('progress', () => void trainer.handle({ kind: 'threshold', threshold: 10 }));

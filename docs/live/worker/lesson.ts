@@ -9,6 +9,8 @@ export interface Lesson {
   readonly classes: readonly string[];
   readonly train: TrainingData;
   readonly heldOut: EvaluationData;
+  /** Some of the training sentences, on which memorization is measured. */
+  readonly trainSubset: EvaluationData;
   /** A batch of one text. @throws DataError for a text without a token. */
   question(text: string): Promise<Batch>;
 }
@@ -16,6 +18,8 @@ export interface Lesson {
 /** Longer sentences are cut. */
 const MAX_TOKENS = 32;
 const BATCH_SIZE = 16;
+/** Training sentences that memorization is measured on. */
+const MEMORIZED = 100;
 
 /** The reader's sentences as they are trained on and judged by. */
 export interface LessonData {
@@ -39,6 +43,7 @@ export function prepareLesson({ train, heldOut }: LessonData, model: PretrainedM
     classes,
     train: trainingData(encode(train), { batchSize: BATCH_SIZE, seed }),
     heldOut: evaluationData(encode(heldOut), { batchSize: BATCH_SIZE }),
+    trainSubset: evaluationData(encode({ ...train, rows: train.rows.slice(0, MEMORIZED) }), { batchSize: BATCH_SIZE }),
     async question(text) {
       const asked = encode(
         await createDataSet({ name: 'your sentence', kind: 'classification', classes, rows: [{ text, label: 0 }] }),

@@ -52,7 +52,7 @@ export function startAdapter({ lesson, executor, seed }: Training, { configured 
  */
 export async function trainAdapter(
   learner: Learner,
-  { rates }: Recipe,
+  { configured, rates }: Recipe,
   { lesson, executor, epochs, reportEvery, signal, tell }: Training,
   betweenSteps: () => Promise<void>,
 ): Promise<void> {
@@ -67,12 +67,16 @@ export async function trainAdapter(
     }
   };
   const { peft } = learner;
-  await train(peft, lesson.train, {
+  const { method, config } = configured;
+  const { sizing } = await train(peft, lesson.train, {
     executor,
     signal,
     epochs,
     ...rates,
+    ...(method.sizing?.(config) && { selection: { data: lesson.heldOut, trainSubset: lesson.trainSubset } }),
     onStep: (event) => (newest = event),
+    onStage: ({ storedParameters: parameters, memorization, generalization }) =>
+      tell({ kind: 'size', parameters, memorization, generalization }),
     saveEvery: (step) => step % reportEvery === 0 || step % scoreEvery === 0,
     async onSnapshot({ adapter }) {
       learner.learn(adapter);
@@ -82,6 +86,8 @@ export async function trainAdapter(
   });
   learner.learn(activeAdapter(peft).values);
   await report(true);
+  const chosen = sizing?.stages[sizing.chosen];
+  if (chosen) tell({ kind: 'chosen', parameters: chosen.storedParameters, reason: sizing.reason });
 }
 
 function progressOf({ step, totalSteps, loss, milliseconds }: StepEvent, { peft }: Learner): Progress {

@@ -1,0 +1,19 @@
+import type { SizePoint } from '../messages.js';
+import { scalesOf, type Frame, type Range } from './curve.js';
+
+/** Stages from much to little. */
+export function sizesInOrder(sizes: readonly SizePoint[]): SizePoint[] {
+  return [...sizes].sort((a, b) => b.parameters - a.parameters);
+}
+
+/** Where sizes and percentages stand: sizes by their logarithms, the largest at the left. */
+export function sizeScales(
+  frame: Frame,
+  ordered: readonly SizePoint[],
+  range: Range,
+): { x(parameters: number): number; y(value: number): number } {
+  const logs = ordered.map(({ parameters }) => Math.log(Math.max(1, parameters)));
+  const [most, least] = [Math.max(...logs), Math.min(...logs)];
+  const { x, y } = scalesOf(frame, 1, range);
+  return { x: (parameters) => x((most - Math.log(Math.max(1, parameters))) / Math.max(1e-9, most - least)), y };
+}
