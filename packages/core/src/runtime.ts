@@ -56,9 +56,8 @@ export {
   type TrainedTensor,
 } from './train/step.js';
 export type { EarlyStopping, EvaluationEvent, Interval, Selection, StepEvent } from './train/options.js';
-export type { TrainResult } from './train/train.js';
-export type { Sizing, SizingProgress } from './train/sizing.js';
-export type { SizingStage } from './train/sizing-reason.js';
+export type { TrainResult } from './train/result.js';
+export type { Sizing, SizingStage } from './train/sizing-reason.js';
 export type { CalibrateOptions } from './train/calibrate.js';
 export { evaluationOutputs, type EvaluateOptions, type PredictOptions } from './train/evaluate.js';
 export {
@@ -66,6 +65,7 @@ export {
   writeSnapshot,
   type Checkpoint,
   type RunDefinition,
+  type SizingProgress,
   type StoredCheckpoint,
   type TrainingSnapshot,
 } from './train/snapshot.js';

@@ -66,7 +66,10 @@ async function inspectResult(path: string): Promise<void> {
   const result = await readResult(resolve(path));
   const { arm, model, task, seed, budget } = result;
   say(printableLines(`${arm} on ${task}, ${model}, seed ${seed}, budget ${budget.spec}\n`));
-  if (result.status === 'failed') return say(printableLines(`failed: ${result.error.message}\n`));
+  if (result.status === 'failed') {
+    say(printableLines(`failed: ${result.error.message}\n`));
+    return;
+  }
   const scores = Object.entries(result.metrics).map(([metric, value]) => [metric, formatMetric(value)]);
   const stored = ['stored parameters', number(result.parameters.stored)];
   say(textTable(['', ''], [...scores, stored, ['seconds', number(Math.round(result.time.totalSeconds))]], [1]));

@@ -14,7 +14,8 @@ import { referenceExecutor } from '../testing/reference-executor.js';
 import { toyModel, toyTrainingData } from '../testing/toy-model.js';
 import type { StepEvent, TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
-import { train, type TrainResult } from './train.js';
+import type { TrainResult } from './result.js';
+import { train } from './train.js';
 
 let executor: Executor;
 beforeAll(async () => {

@@ -78,3 +78,23 @@ function meritOf(
   if (value === undefined) return -Infinity;
   return lowerIsBetter ? -value : value;
 }
+
+/** The metric that selects. @throws ConfigError when the scores lack it. */
+export function primaryMetricOf(
+  data: Pick<EvaluationData, 'primaryMetric'>,
+  metrics: Readonly<Record<string, number>>,
+): number {
+  const value = metrics[data.primaryMetric];
+  if (value !== undefined) return value;
+  const found = Object.keys(metrics).join(', ') || 'none';
+  throw new ConfigError(`the data's score has no '${data.primaryMetric}', only ${found}`, 'primaryMetric');
+}
+
+/** 100 m_i / m_0, or 100 m_0 / m_i of a metric of which less is better; null where the divisor is not above zero. */
+export function keptPercent(first: number, now: number, lowerIsBetter: boolean): number | null {
+  return lowerIsBetter ? percent(first, now) : percent(now, first);
+}
+
+function percent(value: number, whole: number): number | null {
+  return whole > 0 ? (100 * value) / whole : null;
+}

@@ -27,6 +27,16 @@ export interface SizingStage {
   readonly generalization: number | null;
 }
 
+/** How a run chose the size of its adapter. */
+export interface Sizing {
+  /** In the order in which they were trained. */
+  readonly stages: readonly SizingStage[];
+  /** The stage that the adapter ended as. */
+  readonly chosen: number;
+  /** Why this one, in a sentence. */
+  readonly reason: string;
+}
+
 /** What the chosen adapter's head does by itself. */
 export interface WithoutRanks {
   readonly score: number;

@@ -8,12 +8,12 @@ import { ConfigError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { tensorAt } from '../tensors.js';
 import { evaluationOutputs } from './evaluate.js';
+import { keptPercent, primaryMetricOf } from './evaluation.js';
 import type { Selection, TrainOptions } from './options.js';
 import { trainSettings } from './plan.js';
+import type { TrainResult } from './result.js';
 import { isDense, reasonOf, type SizingStage, type WithoutRanks } from './sizing-reason.js';
-import type { Checkpoint, StoredCheckpoint, TrainingSnapshot } from './snapshot.js';
-import { keptPercent, primaryMetricOf } from './sparsify.js';
-import type { TrainResult } from './train.js';
+import type { Checkpoint, SizingProgress, TrainingSnapshot } from './snapshot.js';
 
 /*
  * The size that chooses itself: the sparsifying schedule over sizes, for a configuration that asks for it (`PeftMethod.sizing`).
@@ -48,26 +48,6 @@ const RESTARTS = 2;
 const INDISTINCT = 2;
 /** Draws of the bootstrap: a standard error within about 5 %. */
 const RESAMPLES = 200;
-
-/** How a run chose the size of its adapter. */
-export interface Sizing {
-  /** In the order in which they were trained. */
-  readonly stages: readonly SizingStage[];
-  /** The stage that the adapter ended as. */
-  readonly chosen: number;
-  /** Why this one, in a sentence. */
-  readonly reason: string;
-}
-
-/** What a run that chooses a size keeps between two steps, beside the stage that it is in. */
-export interface SizingProgress {
-  readonly stages: readonly SizingStage[];
-  /** What the dense adapter predicts of the selection rows; null where a margin is given. */
-  readonly dense: RowPredictions | null;
-  /** The smallest adapter that has not lost. */
-  readonly smallest: StoredCheckpoint;
-  readonly compileMs: number;
-}
 
 type TrainStage = (
   stepsBefore: number,

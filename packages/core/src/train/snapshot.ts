@@ -2,7 +2,8 @@ import { bytesSource, openSafetensors, toFloat32, writeSafetensors } from '@peft
 import { CheckpointError } from '../errors.js';
 import { NUMERICS } from '../numerics.js';
 import type { AdapterLayers, ControllerState } from '../contracts/method.js';
-import type { SizingProgress } from './sizing.js';
+import type { RowPredictions } from '../contracts/model.js';
+import type { SizingStage } from './sizing-reason.js';
 import { hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
 
 /** An adapter as it stood after a step. */
@@ -55,6 +56,16 @@ export interface TrainingSnapshot {
   readonly compileMs: number;
   /** Of a run that chooses its size, after the first stage: what it knows of the stages before. */
   readonly sizing?: SizingProgress;
+}
+
+/** What a run that chooses a size keeps between two steps, beside the stage that it is in. */
+export interface SizingProgress {
+  readonly stages: readonly SizingStage[];
+  /** What the dense adapter predicts of the selection rows; null where a margin is given. */
+  readonly dense: RowPredictions | null;
+  /** The smallest adapter that has not lost. */
+  readonly smallest: StoredCheckpoint;
+  readonly compileMs: number;
 }
 
 const FORMAT = 'peftjs-training-3';

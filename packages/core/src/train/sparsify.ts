@@ -7,10 +7,12 @@ import type { EvaluationData, TrainingData } from '../contracts/model.js';
 import { assertKnownOptions } from '../config.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { evaluate } from './evaluate.js';
+import { keptPercent, primaryMetricOf } from './evaluation.js';
 import { assertLabels } from './labels.js';
 import { trainOptionNames, type StepEvent, type TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
-import { trainAfter, type TrainResult } from './train.js';
+import type { TrainResult } from './result.js';
+import { trainAfter } from './train.js';
 
 /*
  * The sparsifying schedule (Algorithm 1 of Ding et al., 2023), over levels xi_0, xi_1, ..:
@@ -209,17 +211,6 @@ async function primaryMetric(peft: PeftModel, data: EvaluationData, executor: Ex
   return primaryMetricOf(data, await evaluate(peft, data, { executor }));
 }
 
-/** The metric that selects. @throws ConfigError when the scores lack it. */
-export function primaryMetricOf(
-  data: Pick<EvaluationData, 'primaryMetric'>,
-  metrics: Readonly<Record<string, number>>,
-): number {
-  const value = metrics[data.primaryMetric];
-  if (value !== undefined) return value;
-  const found = Object.keys(metrics).join(', ') || 'none';
-  throw new ConfigError(`the data's score has no '${data.primaryMetric}', only ${found}`, 'primaryMetric');
-}
-
 /** What a stage ended with, beside what the first one did. */
 function describeStage(
   measured: Measured,
@@ -247,15 +238,6 @@ function describeStage(
     memorization: kept('trainMetric'),
     generalization: kept('reportedMetric'),
   };
-}
-
-/** 100 m_i / m_0, or 100 m_0 / m_i of a metric of which less is better; null where the divisor is not above zero. */
-export function keptPercent(first: number, now: number, lowerIsBetter: boolean): number | null {
-  return lowerIsBetter ? percent(first, now) : percent(now, first);
-}
-
-function percent(value: number, whole: number): number | null {
-  return whole > 0 ? (100 * value) / whole : null;
 }
 
 function total(ranks: Readonly<Record<string, number>>): number {

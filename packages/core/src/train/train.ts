@@ -11,27 +11,11 @@ import { assertLabels } from './labels.js';
 import type { TrainOptions } from './options.js';
 import { trainSettings, type TrainSettings } from './plan.js';
 import { checkpoint, closeRun, compileMs, recount, runController, snapshot, startRun, type Run } from './run.js';
+import type { TrainResult } from './result.js';
 import { learningRateFactor } from './schedules.js';
-import type { Checkpoint } from './snapshot.js';
-import { trainToSize, type Sizing } from './sizing.js';
+import { trainToSize } from './sizing.js';
 import { trainedTensors } from './step.js';
 import type { StepReport } from './steps.js';
-
-/** What a training run ends with. The model's adapter holds the selected checkpoint. */
-export interface TrainResult {
-  /** Steps of the whole run; `last.step` were taken. */
-  readonly totalSteps: number;
-  /** Whether early stopping ended it. */
-  readonly stoppedEarly: boolean;
-  /** The best checkpoint on the selection data among those that hold the budget; the last one without such data. */
-  readonly selected: Checkpoint;
-  readonly last: Checkpoint;
-  /** Stored parameters of the adapter, averaged over the steps. */
-  readonly meanParameters: number;
-  readonly compileMs: number;
-  /** How the size was chosen, of an adapter that leaves it to training; its `totalSteps` are the most that it might have taken. */
-  readonly sizing?: Sizing;
-}
 
 /**
  * Trains an adapter and the head beside it. Changes `peft` in place: its adapter ends as the selected checkpoint. One that leaves its size

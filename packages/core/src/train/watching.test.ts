@@ -10,7 +10,8 @@ import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-mod
 import { wholeModules } from '../testing/whole-modules.js';
 import type { EvaluationEvent, StepEvent, TrainOptions } from './options.js';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from './snapshot.js';
-import { train, type TrainResult } from './train.js';
+import type { TrainResult } from './result.js';
+import { train } from './train.js';
 
 let executor: Executor;
 beforeAll(async () => {
