@@ -52,7 +52,7 @@ export interface StudyFlags {
   readonly rows?: number;
   readonly engine: string;
   readonly backend: string;
-  readonly dtype: string;
+  readonly dtype?: string;
 }
 
 /** Adds the shared flags to a command. */
@@ -106,7 +106,9 @@ export function withStudyFlags(command: Command): Command {
       'where the step runs: cpu, webgpu or cuda (compiled); tensorflow, wasm or cpu (eager)',
       'auto',
     )
-    .addOption(choice('--dtype <name>', 'frozen weights as float32, or in 8 bits', ['fp32', 'q8']).default('fp32'));
+    .addOption(
+      choice('--dtype <name>', 'frozen weights as float32, or in 8 bits; default what the preset says', ['fp32', 'q8']),
+    );
 }
 
 /** Which trials a run has, and where their results go. */
@@ -136,13 +138,14 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   const preset = presetLayers(flags, data);
   const file = flags.config === undefined ? {} : await readStudyFile(flags.config);
   const method = await spelledMethods(flags.method, [...preset, file]);
-  const { study: named, needsData } = presetNamed(flags.preset);
+  const { study: named, needsData, dtype } = presetNamed(flags.preset);
   const usual = needsData ? (named.tasks ?? []) : [];
   const over = [file, await flagInput({ ...flags, method }, data, usual), above];
   const labelled = composeStudy([...preset, ...over]);
   const isLanguage = await areLanguageTasks(labelled.tasks, data);
   const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
-  return { study: flags.budget === undefined ? study : withoutOwnBudgets(study), data, engine: engineFromFlags(flags) };
+  const engine = engineFromFlags({ dtype, ...flags });
+  return { study: flags.budget === undefined ? study : withoutOwnBudgets(study), data, engine };
 }
 
 /** Names of `--method` as the layers below call their arms, or packages their methods: case does not count. */

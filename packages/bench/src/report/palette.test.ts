@@ -3,7 +3,7 @@ import { HUES, looksOf, type Look } from './palette.js';
 
 /** The arms of the study `glue`. */
 const ARMS = [
-  ...['full', 'lora', 'adalora', 'sora', 'sora-paper', 'sora-70', 'auto', 'l1ra', 'dynamic-dora', 'alora'],
+  ...['full', 'lora', 'adalora', 'sora', 'sora-paper', 'auto', 'l1ra', 'dynamic-dora', 'alora'],
   ...['bayes-lora', 'gora', 'ela-lora', 'truncated-lora', 'random-gates', 'ia3', 'houlsby', 'bitfit', 'pfeiffer'],
 ].map((label) => ({ label, method: label }));
 

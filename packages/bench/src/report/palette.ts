@@ -47,7 +47,7 @@ const DASHES: readonly (readonly number[])[] = [
 /** Arms by their colour, related ones together; no two of a colour have one shape. */
 const KNOWN: readonly (readonly string[])[] = [
   ['head'],
-  ['sora', 'sora-paper', 'auto', 'sora-70', 'sora-frozen-head', 'random-gates', 'sora-constant'],
+  ['sora', 'sora-paper', 'auto', 'sora-frozen-head', 'random-gates', 'sora-constant'],
   ['lora', 'truncated-lora', 'dynamic-dora', 'lora-frozen-head', 'vera'],
   ['adalora', 'ela-lora', 'houlsby', 'oft'],
   ['l1ra', 'alora', 'pfeiffer', 'loha'],

@@ -17,6 +17,8 @@ export interface Preset {
   readonly full: StudyInput | null;
   /** Whether its tasks are those of a folder of the user's. */
   readonly needsData: boolean;
+  /** How frozen weights are held where no flag says it. */
+  readonly dtype: 'fp32' | 'q8';
 }
 
 /** Every preset, by name. */
@@ -35,10 +37,10 @@ export function presetNamed(name: string): Preset {
 }
 
 /** A preset's file: a study, and what is said of it. */
-type PresetFile = StudyInput & Pick<Preset, 'about'> & Partial<Pick<Preset, 'full' | 'needsData'>>;
+type PresetFile = StudyInput & Pick<Preset, 'about'> & Partial<Pick<Preset, 'full' | 'needsData' | 'dtype'>>;
 
 function presetIn(name: string): Preset {
   const file = JSON.parse(readFileSync(join(PRESETS, `${name}.json`), 'utf8')) as PresetFile;
-  const { about, full = null, needsData = false, ...study } = file;
-  return { name, about, study, full, needsData };
+  const { about, full = null, needsData = false, dtype = 'fp32', ...study } = file;
+  return { name, about, study, full, needsData, dtype };
 }
