@@ -27,7 +27,7 @@ beforeAll(async () => {
   const oneRate = { methods: { sora: { tuning: { learningRates: [0.1] } } } };
   await writeFile(file('grids.json'), tuned({ learningRates: [0.1, 0.2] }, oneRate));
   await writeFile(file('no-rates.json'), tuned({ learningRates: [] }));
-  await writeFile(file('elsewhere.json'), tuned({ learningRates: [0.1], task: 'sst2' }));
+  await writeFile(file('elsewhere.json'), tuned({ learningRates: [0.1], tasks: ['sst2'] }));
   await writeFile(file('tuning-budget.json'), tuned({ learningRates: [0.1], budget: 'r=half' }));
   await writeFile(file('broken.safetensors'), Uint8Array.of(9, 9, 9, 9, 9, 9, 9, 9, 9));
   await mkdir(file('adapter'));
@@ -151,7 +151,7 @@ const cases: [string, string, RegExp][] = [
   [
     'a task of the tuning that the study does not have',
     'run --config <elsewhere.json> --out <out>',
-    /'tuning\.task' is 'sst2'; expected one of its tasks: uci-sentiment/,
+    /'tuning\.tasks' has 'sst2'; expected one of uci-sentiment/,
   ],
   [
     'an impossible budget of the tuning',

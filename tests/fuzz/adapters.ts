@@ -1,8 +1,13 @@
 import { adalora } from '@peftjs/adalora';
+import { alora } from '@peftjs/alora';
 import * as baselines from '@peftjs/baselines';
+import { bayesLora } from '@peftjs/bayes-lora';
 import { attach, loadPretrained, memoryStorage, PeftError, savePretrained } from '@peftjs/core';
 import type { ConfiguredMethod, PeftMethod } from '@peftjs/core/method';
 import { toyModel } from '@peftjs/core/testing';
+import { dynamicDora } from '@peftjs/dynamic-dora';
+import { elaLora } from '@peftjs/ela-lora';
+import { gora } from '@peftjs/gora';
 import { l1ra } from '@peftjs/l1ra';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { loha } from '@peftjs/loha';
@@ -29,6 +34,10 @@ const methods: readonly PeftMethod[] = [
   adalora,
   sora,
   l1ra,
+  dynamicDora,
+  alora,
+  bayesLora,
+  elaLora,
   vera,
   loha,
   lokr,
@@ -44,6 +53,7 @@ const configured: readonly ConfiguredMethod[] = [
   lora({ targetModules: ['embeddings', 'query'] }),
   lora({ initLoraWeights: 'pissa', r: 4 }),
   adalora({ parametrization: 'lora', compact: true }),
+  gora({ initLoraWeights: 'stored', r: 4 }),
   vera({ saveProjection: false, r: 6 }),
   lokr({ r: 1, decomposeBoth: true }),
   oft({ oftBlockSize: 4, coft: true, useCayleyNeumann: false, targetModules: ['embeddings', 'query'] }),
@@ -70,7 +80,7 @@ export async function reading({ config, weights }: AdapterFiles): Promise<'read'
     ['a/adapter_model.safetensors', weights],
   ]);
   try {
-    await loadPretrained(model, 'a', { methods, storage: memoryStorage(files) });
+    await loadPretrained(model, 'a', { methods: [...methods, gora], storage: memoryStorage(files) });
     return 'read';
   } catch (error) {
     if (error instanceof PeftError) return 'refused';

@@ -3,8 +3,10 @@ import { adalora } from '@peftjs/adalora';
 import { alora } from '@peftjs/alora';
 import { activeAdapter, attach, hostTensor, savePretrained, withAdapter, type PeftModel } from '@peftjs/core';
 import { createRng, floats, type ConfiguredMethod, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { bayesLora } from '@peftjs/bayes-lora';
 import { dynamicDora } from '@peftjs/dynamic-dora';
 import { elaLora } from '@peftjs/ela-lora';
+import { gora } from '@peftjs/gora';
 import { l1ra } from '@peftjs/l1ra';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { loha } from '@peftjs/loha';
@@ -71,6 +73,8 @@ const configurations: Readonly<Record<string, ConfiguredMethod>> = {
   'ela-lora': elaLora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   l1ra: l1ra({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   alora: alora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
+  'bayes-lora': bayesLora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
+  gora: gora({ initLoraWeights: 'stored', r: 2, targetModules: ['query', 'output.dense'], rankPattern: { query: 5 } }),
   vera: vera({ r: 8, targetModules: ['query', 'output.dense'] }),
   'ln-tuning': lnTuning({ modulesToSave: ['pooler.dense'] }),
   loha: loha({

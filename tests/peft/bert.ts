@@ -6,8 +6,10 @@ import * as baselines from '@peftjs/baselines';
 import { hostTensor, predict, type Batch, type Model, type PeftModel, type TrainingData } from '@peftjs/core';
 import { hostIntegers, type HostTensors, type PeftMethod } from '@peftjs/core/method';
 import { referenceExecutor } from '@peftjs/core/testing';
+import { bayesLora } from '@peftjs/bayes-lora';
 import { dynamicDora } from '@peftjs/dynamic-dora';
 import { elaLora } from '@peftjs/ela-lora';
+import { gora } from '@peftjs/gora';
 import { l1ra } from '@peftjs/l1ra';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { loha } from '@peftjs/loha';
@@ -37,6 +39,8 @@ export const methods: readonly PeftMethod[] = [
   elaLora,
   l1ra,
   alora,
+  bayesLora,
+  gora,
   vera,
   lnTuning,
   loha,

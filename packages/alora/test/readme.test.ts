@@ -7,7 +7,7 @@ const model = toyModel();
 
 it('is attached as the README shows', () => {
   // #region attach
-  const peft = attach(model, alora({ r: 8 }));
+  const peft = attach(model, alora({ r: 8, targetModules: 'all-linear' }));
   // #endregion attach
   expect(activeAdapter(peft).method.name).toBe('alora');
 });

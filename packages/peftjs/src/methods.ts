@@ -1,6 +1,11 @@
 import { adalora } from '@peftjs/adalora';
+import { alora } from '@peftjs/alora';
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
+import { bayesLora } from '@peftjs/bayes-lora';
 import type { PeftMethod } from '@peftjs/core/method';
+import { dynamicDora } from '@peftjs/dynamic-dora';
+import { elaLora } from '@peftjs/ela-lora';
+import { gora } from '@peftjs/gora';
 import { l1ra } from '@peftjs/l1ra';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { loha } from '@peftjs/loha';
@@ -20,6 +25,11 @@ export const methods: readonly PeftMethod[] = [
   sora,
   adalora,
   l1ra,
+  dynamicDora,
+  alora,
+  bayesLora,
+  gora,
+  elaLora,
   vera,
   loha,
   lokr,

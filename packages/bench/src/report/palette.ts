@@ -1,3 +1,7 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../registry/packages.js';
+
 /** How a series is drawn, the same in every chart of every report and page: a colour, a shape and a dash. */
 export interface Look {
   /** Index into the colours; 0 is the neutral one of the frozen baseline. */
@@ -44,17 +48,8 @@ const DASHES: readonly (readonly number[])[] = [
   [12, 3, 4, 3],
 ];
 
-/** Arms by their colour, related ones together; no two of a colour have one shape. */
-const KNOWN: readonly (readonly string[])[] = [
-  ['head'],
-  ['sora', 'sora-paper', 'auto', 'sora-frozen-head', 'random-gates', 'sora-constant'],
-  ['lora', 'truncated-lora', 'dynamic-dora', 'lora-frozen-head', 'vera'],
-  ['adalora', 'ela-lora', 'houlsby', 'oft'],
-  ['l1ra', 'alora', 'pfeiffer', 'loha'],
-  ['bayes-lora', 'ia3', 'lokr'],
-  ['gora', 'bitfit', 'ln-tuning'],
-  ['full'],
-];
+/** Arms of known studies by their colour, related ones together; no two of a colour have one shape. Data, so that no code names a method. */
+const KNOWN = JSON.parse(readFileSync(join(packageRoot, 'looks.json'), 'utf8')) as readonly (readonly string[])[];
 
 /** The look of the frozen baseline. */
 export const NEUTRAL: Look = { hue: 0, shape: 0 };
