@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { activeAdapter, attach, countParameters, type Batch, type InputBatch } from '@peftjs/core';
+import { activeAdapter, attach, calibrate, countParameters, type Batch, type InputBatch } from '@peftjs/core';
 import { tensorAt, type HostTensors } from '@peftjs/core/method';
+import { compiled } from '@peftjs/engine';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { planTrials, type Trial } from '../../packages/bench/src/study/trials.js';
 import { presetNamed } from '../../packages/bench/src/study/presets.js';
@@ -28,6 +29,8 @@ async function everyTrial(): Promise<Trial[]> {
     budgeted: new Set(resolved.filter(([, { fitBudget }]) => fitBudget).map(([name]) => name)),
   });
 }
+
+const executor = compiled({ threads: 1 });
 
 const hash = (tensors: HostTensors): string => {
   const digest = createHash('sha256');
@@ -71,9 +74,13 @@ describe('trap 32: a comparison is fair', () => {
   it('every method starts from the same head, trains it, and leaves it out of what it is counted by', async () => {
     const heads = new Set<string>();
     for (const trial of bySeed(1)) {
-      const { model } = of(trial);
+      const { model, train } = of(trial);
+      const { seed } = trial;
       const { method } = await resolveMethod(trial.method);
-      const peft = attach(model, { method, config: fitConfig(method, model, trial).config }, { seed: trial.seed });
+      const configured = { method, config: fitConfig(method, model, trial).config };
+      const measures = Boolean(method.calibration?.(configured.config));
+      const calibration = measures && (await calibrate(model, configured, train, { executor, seed, batches: 1 }));
+      const peft = attach(model, configured, { seed, ...(calibration && { calibration }) });
       const [path = ''] = model.head;
       const head = tensorAt(activeAdapter(peft).saved, path);
       expect(Object.values(head.params).every(({ trainable, group }) => trainable && group === 'head')).toBe(true);
