@@ -29,7 +29,7 @@ const run = (out: string, ...flags: string[]): Promise<Ended> =>
 /** What a report consists of: its files, and the table that the terminal shows. */
 async function reportIn(out: string, { stderr }: Ended): Promise<Record<string, string>> {
   const texts = await Promise.all(FILES.map((file) => readFile(join(folder, out, file), 'utf8')));
-  const [table] = /^\S+ \(\S+\)\n[^]*$/m.exec(stderr) ?? expect.fail(stderr);
+  const [table] = /^(?:mean over \d+ tasks|\S+) \(\S+\)\n[^]*$/m.exec(stderr) ?? expect.fail(stderr);
   return { ...Object.fromEntries(FILES.map((file, index) => [file, texts[index] as string])), table };
 }
 

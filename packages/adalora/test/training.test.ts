@@ -109,7 +109,6 @@ describe('training', () => {
   });
 
   it.each([
-    ['svd', {}],
     ['lora', {}],
     ['svd', { allocator: 'released', deltaT: 3 }],
     ['svd', { totalStep: 16, tinit: 2, tfinal: 4 }],

@@ -124,11 +124,8 @@ describe('truncatedSvd, exact', () => {
 });
 
 describe('truncatedSvd, by search', () => {
-  it.each([
-    [301, 903],
-    [903, 301],
-  ])('is as good as the best on a flat spectrum [%i, %i]', (rows, columns) => {
-    const matrix = gaussian(rows, columns, 2);
+  it('is as good as the best on a flat spectrum', () => {
+    const matrix = gaussian(301, 903, 2);
     const svd = truncatedSvd(matrix, 8);
     expect(errorOf(matrix, svd) / bestError(matrix, 8) - 1).toBeLessThan(1e-5);
     expectOrthonormal(svd);

@@ -23,7 +23,10 @@ export interface ConformanceOptions<C extends TargetConfig> {
   readonly randomAtInit?: readonly string[];
   /** Names of configurations that hold a part constant in the backward pass, with what it is: finite differences skip them. */
   readonly detached?: Readonly<Record<string, string>>;
-  /** Budgets of configurations, in what LoRA stores of one rank; an empty list for one that keeps none. Default 1 and 2. */
+  /**
+   * Budgets of configurations, in what LoRA stores of one rank; an empty list for one that keeps none. Default 2, and of the
+   * first configuration also 1.
+   */
   readonly budgets?: Readonly<Record<string, readonly number[]>>;
   /** Options that must be refused, and the field the error must name. */
   readonly invalid: readonly { readonly options: Record<string, unknown>; readonly field: string }[];
@@ -63,7 +66,7 @@ export function suiteOf<C extends TargetConfig>(
     learningRate,
     identityAtInit: method.capabilities.identityAtInit && !randomAtInit.includes(name),
     detached: detached[name],
-    budgets: budgets[name] ?? [1, 2],
+    budgets: budgets[name] ?? (name === Object.keys(configs)[0] ? [1, 2] : [2]),
     executor: executor ?? referenceExecutor,
   };
 }
