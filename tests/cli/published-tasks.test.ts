@@ -65,6 +65,14 @@ describe('peft-bench on a folder with the GLUE suite', () => {
     expect(Object.keys(results.get('mnli')?.metrics ?? {})).toEqual(['accuracy', 'accuracy.mismatched']);
   });
 
+  it('takes the tasks that a study file names, of all that the folder has', async () => {
+    const study = join(folder, 'study.json');
+    await writeFile(study, JSON.stringify({ tasks: ['cola'] }));
+    const { code, results, stderr } = await run('named', '--config', study);
+    expect(code, stderr).toBe(0);
+    expect([...results.keys()]).toEqual(['cola']);
+  });
+
   it('halves the development set where it is told to, which is another trial', async () => {
     const { code, results, stderr } = await run('half', '--task', 'cola', '--split', 'half-dev');
     expect(code, stderr).toBe(0);

@@ -140,7 +140,8 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   const method = await spelledMethods(flags.method, [...preset, file]);
   const { study: named, needsData, dtype } = presetNamed(flags.preset);
   const usual = needsData ? (named.tasks ?? []) : [];
-  const over = [file, await flagInput({ ...flags, method }, data, usual), above];
+  const tasks = list('task', flags.task) ?? (await tasksOf(data, file.tasks, usual));
+  const over = [file, { ...flagInput({ ...flags, method }), ...optional('tasks', tasks) }, above];
   const labelled = composeStudy([...preset, ...over]);
   const isLanguage = await areLanguageTasks(labelled.tasks, data);
   const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
@@ -189,13 +190,10 @@ function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, dat
   );
 }
 
-/** @param usual the tasks of a preset that is for a folder of them */
-async function flagInput(flags: StudyFlags, data: DataSource, usual: readonly string[]): Promise<StudyInput> {
-  const tasks = list('task', flags.task) ?? (await tasksOf(data, usual));
+function flagInput(flags: StudyFlags): StudyInput {
   const { epochs, batchSize, maxTokens, learningRate, rows, split } = flags;
   return {
     ...(flags.model === undefined ? {} : { model: flags.model }),
-    ...optional('tasks', tasks),
     ...optional('methods', list('method', flags.method)),
     ...optional('budgets', list('budget', flags.budget)),
     protocol: {
@@ -210,11 +208,15 @@ async function flagInput(flags: StudyFlags, data: DataSource, usual: readonly st
 }
 
 /**
- * The tasks that data of the user's are, where no flag names them: published ones of a folder, of which those that the preset is about
- * come alone, or the folder itself.
+ * The tasks that data of the user's are, where no flag names them. In a folder: those that a study file names (undefined leaves them),
+ * the published ones that the preset is about, every published one, or the folder itself.
  */
-async function tasksOf(data: DataSource, usual: readonly string[]): Promise<string[] | undefined> {
-  if (data.kind === 'embedded') return undefined;
+async function tasksOf(
+  data: DataSource,
+  named: readonly string[] | undefined,
+  usual: readonly string[],
+): Promise<string[] | undefined> {
+  if (data.kind === 'embedded' || (data.kind === 'folder' && named)) return undefined;
   if (data.kind === 'files') return [taskName(data.train)];
   const published = await publishedTasksIn(data.folder);
   const meant = usual.filter((task) => published.includes(task));
