@@ -1,10 +1,7 @@
 import {
   defineMethod,
   gatedLoraFiles,
-  narrowedTo,
-  rankCost,
-  ranksForBudget,
-  sitesForBudget,
+  withRanksFor,
   type CallableMethod,
   type MatchOn,
   type Site,
@@ -58,10 +55,10 @@ function fitBudget(
   config: AloraConfig,
   matchOn: MatchOn = 'stored',
 ): AloraConfig {
-  const kept = sitesForBudget(sites, budget, rankCost);
-  const least = kept.reduce((sum, site) => sum + rankCost(site), 0);
-  const { r, rankPattern } = ranksForBudget(kept, Math.max(budget, least));
-  return { ...narrowedTo(kept, config, sites), r, rankPattern, budget: matchOn === 'stored' ? budget : null };
+  return {
+    ...withRanksFor(sites, budget, config),
+    budget: matchOn === 'stored' ? budget : null,
+  };
 }
 
 export type { AloraConfig } from './config.js';

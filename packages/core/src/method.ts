@@ -162,21 +162,19 @@ export {
   assertOneRank,
   assertWithinBase,
   compactPattern,
-  isNearBudget,
   rankCost,
   ranksForBudget,
   rankToChooseFrom,
   rankUnit,
   RANKS_PER_KEPT_RANK,
-  firstWithinBudget,
-  selectWithinBudget,
   sitesForBudget,
-  type BudgetItem,
   type RankTable,
   moduleRank,
   rankPatterns,
   type ModuleRank,
+  withRanksFor,
 } from './adapter/budget.js';
+export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './adapter/within-budget.js';
 export {
   adaptedPaths,
   assertFeatures,

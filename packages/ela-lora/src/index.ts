@@ -1,11 +1,9 @@
 import {
   defineMethod,
   gatedLoraFiles,
-  narrowedTo,
   rankCost,
-  ranksForBudget,
-  sitesForBudget,
   tensorAt,
+  withRanksFor,
   type CallableMethod,
   type HostTensors,
   type MatchOn,
@@ -79,10 +77,10 @@ function fitBudget(
   matchOn: MatchOn = 'stored',
 ): ElaLoraConfig {
   const costOf = (site: Site): number => rankCost(site) + (matchOn === 'trained' ? 1 : 0);
-  const kept = sitesForBudget(sites, budget, costOf);
-  const least = kept.reduce((sum, site) => sum + costOf(site), 0);
-  const { r, rankPattern } = ranksForBudget(kept, Math.max(budget, least), costOf);
-  return { ...narrowedTo(kept, config, sites), r, rankPattern, budget: matchOn === 'stored' ? budget : null };
+  return {
+    ...withRanksFor(sites, budget, config, costOf),
+    budget: matchOn === 'stored' ? budget : null,
+  };
 }
 
 export type { ElaLoraConfig } from './config.js';

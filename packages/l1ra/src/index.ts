@@ -1,10 +1,8 @@
 import {
   defineMethod,
   gatedLoraFiles,
-  narrowedTo,
   rankCost,
-  ranksForBudget,
-  sitesForBudget,
+  withRanksFor,
   type CallableMethod,
   type MatchOn,
   type Site,
@@ -60,10 +58,10 @@ function fitBudget(
   matchOn: MatchOn = 'stored',
 ): L1raConfig {
   const costOf = (site: Site): number => rankCost(site) + (matchOn === 'trained' ? 1 : 0);
-  const kept = sitesForBudget(sites, budget, costOf);
-  const least = kept.reduce((sum, site) => sum + costOf(site), 0);
-  const { r, rankPattern } = ranksForBudget(kept, Math.max(budget, least), costOf);
-  return { ...narrowedTo(kept, config, sites), r, rankPattern, budget: matchOn === 'stored' ? budget : null };
+  return {
+    ...withRanksFor(sites, budget, config, costOf),
+    budget: matchOn === 'stored' ? budget : null,
+  };
 }
 
 export type { L1raConfig } from './config.js';

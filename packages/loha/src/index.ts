@@ -1,11 +1,4 @@
-import {
-  defineMethod,
-  narrowedTo,
-  ranksForBudget,
-  sitesForBudget,
-  type CallableMethod,
-  type Site,
-} from '@peftjs/core/method';
+import { defineMethod, withRanksFor, type CallableMethod, type Site } from '@peftjs/core/method';
 import { parseLohaConfig, type LohaConfig } from './config.js';
 import { lohaFile, readLohaFile } from './file.js';
 import { lohaCost, lohaLayer } from './layer.js';
@@ -30,10 +23,7 @@ export const loha: CallableMethod<LohaConfig> = defineMethod<LohaConfig>({
 
 /** Ranks that store `budget` parameters together, and fewer modules where one rank for each is too much. */
 function fitBudget(sites: readonly Site[], budget: number, config: LohaConfig): LohaConfig {
-  const kept = sitesForBudget(sites, budget, lohaCost);
-  const least = kept.reduce((sum, site) => sum + lohaCost(site), 0);
-  const { r, rankPattern } = ranksForBudget(kept, Math.max(budget, least), lohaCost);
-  return { ...narrowedTo(kept, config, sites), r, rankPattern };
+  return withRanksFor(sites, budget, config, lohaCost);
 }
 
 export type { LohaConfig } from './config.js';

@@ -12,7 +12,8 @@ import {
   type HostTensors,
 } from '../tensors.js';
 import { pickColumns, pickRows, product, singularFactors, type SingularFactors } from './factors.js';
-import { isNearBudget, rankCost, selectWithinBudget } from './budget.js';
+import { rankCost } from './budget.js';
+import { isNearBudget, selectWithinBudget } from './within-budget.js';
 import { valuesOf } from './peft-model.js';
 
 /*
