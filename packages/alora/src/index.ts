@@ -2,13 +2,15 @@ import {
   defineMethod,
   gatedLoraFiles,
   withRanksFor,
+  startingRank,
+  startingScaling,
   type CallableMethod,
   type MatchOn,
   type Site,
 } from '@peftjs/core/method';
 import { parseAloraConfig, type AloraConfig } from './config.js';
 import { aloraController, resumedLayers } from './controller.js';
-import { aloraLayer, newRanks, scalingOf, startingRank } from './layer.js';
+import { aloraLayer, newRanks } from './layer.js';
 
 /** Pruned, an ALoRA is PEFT's LORA; to be trained further, it is ALORA, with its gates. */
 const aloraFiles = gatedLoraFiles<AloraConfig>({
@@ -24,7 +26,7 @@ const aloraFiles = gatedLoraFiles<AloraConfig>({
     budget: 'budget',
   },
   ones: [],
-  scaling: scalingOf,
+  scaling: startingScaling,
 });
 
 /**

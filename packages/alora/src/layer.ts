@@ -4,11 +4,11 @@ import {
   hostZeros,
   kaimingUniform,
   nonZeros,
-  patternValue,
   rankCost,
   tensorAt,
   tensorsAt,
   trained,
+  startingScaling,
   type AdapterLayer,
   type HostTensors,
   type Rng,
@@ -38,7 +38,7 @@ const DROPOUT = 'loraDropout';
 export function aloraLayer(site: Site, config: AloraConfig, initial: HostTensors): AdapterLayer {
   const { loraA, loraB, gate } = tensorsAt(initial, 'loraA', 'loraB', 'gate');
   const { loraDropout } = config;
-  const scaling = scalingOf(site, config);
+  const scaling = startingScaling(site, config);
   return {
     site,
     params: { loraA: trained(loraA), loraB: trained(loraB) },
@@ -67,16 +67,6 @@ export function newRanks({ inFeatures, outFeatures }: Site, count: number, rng: 
     loraB: hostZeros([count, outFeatures]),
     gate: hostTensor(new Float32Array(count).fill(1), [count]),
   };
-}
-
-/** The rank that a site starts with. */
-export function startingRank(site: Site, { r, rankPattern }: AloraConfig): number {
-  return patternValue(rankPattern, site.path) ?? r;
-}
-
-/** alpha / r of a site. */
-export function scalingOf(site: Site, config: AloraConfig): number {
-  return (patternValue(config.alphaPattern, site.path) ?? config.loraAlpha) / startingRank(site, config);
 }
 
 function liveGates(values: HostTensors): number {

@@ -1,11 +1,12 @@
 import { hostTensor } from '@peftjs/core';
 import {
   kaimingUniform,
-  patternValue,
   rankCost,
   tensorAt,
   tensorsAt,
   trained,
+  startingRank,
+  startingScaling,
   type AdapterLayer,
   type HostTensor,
   type HostTensors,
@@ -51,7 +52,7 @@ const INITIAL_B = 1e-3;
  */
 export function bayesLoraLayer(site: Site, config: BayesLoraConfig, initial: HostTensors): AdapterLayer {
   const { loraA, loraB, logSigma2 } = tensorsAt(initial, 'loraA', 'loraB', 'logSigma2');
-  const scaling = (patternValue(config.alphaPattern, site.path) ?? config.loraAlpha) / startingRank(site, config);
+  const scaling = startingScaling(site, config);
   return {
     site,
     params: {
@@ -103,10 +104,6 @@ export function constant(count: number, value: number): HostTensor {
 function initialB(rng: Rng, [r, outFeatures]: readonly [number, number]): HostTensor {
   const data = Float32Array.from({ length: r * outFeatures }, () => INITIAL_B * (2 * rng.uniform() - 1));
   return hostTensor(data, [r, outFeatures]);
-}
-
-function startingRank({ path }: Site, { r, rankPattern }: BayesLoraConfig): number {
-  return patternValue(rankPattern, path) ?? r;
 }
 
 function ranksIn(values: HostTensors): number {

@@ -172,9 +172,18 @@ export {
   moduleRank,
   rankPatterns,
   type ModuleRank,
+  startingRank,
+  startingScaling,
   withRanksFor,
 } from './adapter/budget.js';
-export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './adapter/within-budget.js';
+export {
+  dealRanks,
+  fillWithRanks,
+  firstWithinBudget,
+  isNearBudget,
+  selectWithinBudget,
+  type BudgetItem,
+} from './adapter/within-budget.js';
 export {
   adaptedPaths,
   assertFeatures,

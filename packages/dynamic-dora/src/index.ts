@@ -4,6 +4,8 @@ import {
   gatedLoraFiles,
   hostZeros,
   rankUnit,
+  startingRank,
+  startingScaling,
   type CallableMethod,
   type HostTensors,
   type MatchOn,
@@ -11,7 +13,7 @@ import {
 } from '@peftjs/core/method';
 import { parseDynamicDoraConfig, STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
 import { dynamicDoraController, resumedLayers } from './controller.js';
-import { dynamicDoraLayer, initialTensors, scalingOf, startingRank } from './layer.js';
+import { dynamicDoraLayer, initialTensors } from './layer.js';
 
 /** Pruned, it is PEFT's LORA; to be trained further, it is DYNAMIC_DORA, with its gates. */
 const files = gatedLoraFiles<DynamicDoraConfig>({
@@ -28,7 +30,7 @@ const files = gatedLoraFiles<DynamicDoraConfig>({
     rank_update_ratio: 'rankUpdateRatio',
   },
   ones: [],
-  scaling: scalingOf,
+  scaling: startingScaling,
 });
 
 /**

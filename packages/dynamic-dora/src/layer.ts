@@ -3,12 +3,13 @@ import {
   hostZeros,
   kaimingUniform,
   nonZeros,
-  patternValue,
   rankCost,
   scaled,
   tensorAt,
   tensorsAt,
   trained,
+  startingRank,
+  startingScaling,
   type AdapterLayer,
   type HostTensors,
   type Rng,
@@ -53,7 +54,7 @@ export function dynamicDoraLayer(
   const { loraA, loraB } = tensorsAt(initial, 'loraA', 'loraB');
   const { beta, demWeight, loraDropout } = config;
   const r = startingRank(site, config);
-  const scaling = scalingOf(site, config);
+  const scaling = startingScaling(site, config);
   return {
     site,
     params: { loraA: trained(loraA), loraB: trained(loraB), gate: trained(hostZeros([r])) },
@@ -90,16 +91,6 @@ export function initialTensors(site: Site, config: DynamicDoraConfig, rng: Rng):
     loraA: scaled(kaimingUniform(rng.fork('loraA'), inFeatures, r), Math.sqrt(6)), // [in, r]
     loraB: scaled(kaimingUniform(rng.fork('loraB'), r, outFeatures), Math.sqrt(6)), // [r, out]
   };
-}
-
-/** The rank that a site starts with. */
-export function startingRank({ path }: Site, { r, rankPattern }: DynamicDoraConfig): number {
-  return patternValue(rankPattern, path) ?? r;
-}
-
-/** alpha / r of a site. */
-export function scalingOf(site: Site, config: DynamicDoraConfig): number {
-  return (patternValue(config.alphaPattern, site.path) ?? config.loraAlpha) / startingRank(site, config);
 }
 
 /** sum_i Var(A_i) + Var(B_i) */

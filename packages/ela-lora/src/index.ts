@@ -4,6 +4,8 @@ import {
   rankCost,
   tensorAt,
   withRanksFor,
+  startingRank,
+  startingScaling,
   type CallableMethod,
   type HostTensors,
   type MatchOn,
@@ -11,7 +13,7 @@ import {
 } from '@peftjs/core/method';
 import { parseElaLoraConfig, type ElaLoraConfig } from './config.js';
 import { elaLoraController, resumedLayers } from './controller.js';
-import { elaLoraLayer, initialTensors, noScores, scalingOf, startingRank } from './layer.js';
+import { elaLoraLayer, initialTensors, noScores } from './layer.js';
 
 /** Pruned, it is PEFT's LORA; to be trained further, it is ELA_LORA, with E. */
 const files = gatedLoraFiles<ElaLoraConfig>({
@@ -30,7 +32,7 @@ const files = gatedLoraFiles<ElaLoraConfig>({
     budget: 'budget',
   },
   ones: [],
-  scaling: scalingOf,
+  scaling: startingScaling,
 });
 
 /**

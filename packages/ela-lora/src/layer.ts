@@ -3,11 +3,11 @@ import {
   hostZeros,
   normalValues,
   nonZeros,
-  patternValue,
   rankCost,
   tensorAt,
   tensorsAt,
   trained,
+  startingScaling,
   type AdapterLayer,
   type HostTensors,
   type Rng,
@@ -53,7 +53,7 @@ type Factor = (typeof FACTORS)[number];
 export function elaLoraLayer(site: Site, config: ElaLoraConfig, initial: HostTensors): AdapterLayer {
   const { loraA, gate, loraB } = tensorsAt(initial, ...FACTORS);
   const { loraDropout, orthRegWeight } = config;
-  const scaling = scalingOf(site, config);
+  const scaling = startingScaling(site, config);
   const scores = Object.entries(noScores({ loraA, gate, loraB }));
   return {
     site,
@@ -96,16 +96,6 @@ export function noScores(factors: Readonly<Record<Factor, { readonly shape: read
     [uncertaintyName(factor), hostZeros(factors[factor].shape)] as const,
   ]);
   return { ...Object.fromEntries(averages), importance: hostZeros(factors.gate.shape) };
-}
-
-/** The rank that a site starts with. */
-export function startingRank({ path }: Site, { r, rankPattern }: ElaLoraConfig): number {
-  return patternValue(rankPattern, path) ?? r;
-}
-
-/** alpha / r of a site. */
-export function scalingOf(site: Site, config: ElaLoraConfig): number {
-  return (patternValue(config.alphaPattern, site.path) ?? config.loraAlpha) / startingRank(site, config);
 }
 
 /** ||A^T A - I|| + ||B B^T - I|| */

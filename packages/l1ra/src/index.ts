@@ -3,13 +3,15 @@ import {
   gatedLoraFiles,
   rankCost,
   withRanksFor,
+  startingRank,
+  startingScaling,
   type CallableMethod,
   type MatchOn,
   type Site,
 } from '@peftjs/core/method';
 import { parseL1raConfig, type L1raConfig } from './config.js';
 import { l1raController, resumedLayers } from './controller.js';
-import { l1raLayer, newRanks, scalingOf, startingRank } from './layer.js';
+import { l1raLayer, newRanks } from './layer.js';
 
 /** Pruned, an L1RA is PEFT's LORA; to be trained further, it is L1RA, with its gates under the released code's name. */
 const l1raFiles = gatedLoraFiles<L1raConfig>({
@@ -26,7 +28,7 @@ const l1raFiles = gatedLoraFiles<L1raConfig>({
     budget: 'budget',
   },
   ones: [],
-  scaling: scalingOf,
+  scaling: startingScaling,
 });
 
 /**

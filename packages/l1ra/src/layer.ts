@@ -4,11 +4,11 @@ import {
   hostZeros,
   nonZeros,
   normalValues,
-  patternValue,
   rankCost,
   tensorAt,
   tensorsAt,
   trained,
+  startingScaling,
   type AdapterLayer,
   type HostTensors,
   type Rng,
@@ -37,7 +37,7 @@ const DROPOUT = 'loraDropout';
 export function l1raLayer(site: Site, config: L1raConfig, initial: HostTensors): AdapterLayer {
   const { loraA, loraB, gate } = tensorsAt(initial, 'loraA', 'loraB', 'gate');
   const { etaC, l1raLambda, loraDropout } = config;
-  const scaling = scalingOf(site, config);
+  const scaling = startingScaling(site, config);
   return {
     site,
     params: {
@@ -73,16 +73,6 @@ export function newRanks(site: Site, count: number, { r }: Pick<L1raConfig, 'r'>
     loraB: hostZeros([count, site.outFeatures]),
     gate: hostTensor(new Float32Array(count).fill(1), [count]),
   };
-}
-
-/** The rank that a site starts with. */
-export function startingRank(site: Site, { r, rankPattern }: L1raConfig): number {
-  return patternValue(rankPattern, site.path) ?? r;
-}
-
-/** alpha / r of a site. */
-export function scalingOf(site: Site, config: L1raConfig): number {
-  return (patternValue(config.alphaPattern, site.path) ?? config.loraAlpha) / startingRank(site, config);
 }
 
 function liveGates(values: HostTensors): number {

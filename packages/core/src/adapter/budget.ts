@@ -176,6 +176,22 @@ interface RankPatterns {
   readonly alphaPattern: Readonly<Record<string, number>>;
 }
 
+/** The rank that a module starts with. */
+export function startingRank(
+  { path }: Site,
+  { r, rankPattern }: Pick<ModuleRank & RankPatterns, 'r' | 'rankPattern'>,
+): number {
+  return patternValue(rankPattern, path) ?? r;
+}
+
+/** alpha / r of a module, r the rank that it starts with. */
+export function startingScaling(
+  site: Site,
+  config: Pick<ModuleRank, 'r'> & RankPatterns & { readonly loraAlpha: number },
+): number {
+  return (patternValue(config.alphaPattern, site.path) ?? config.loraAlpha) / startingRank(site, config);
+}
+
 /** What a configuration gives the module at `path`. */
 export function moduleRank(
   { r, alpha, rankPattern, alphaPattern }: ModuleRank & RankPatterns,
