@@ -1,4 +1,4 @@
-import { dealRanks, fillWithRanks, isNearBudget } from '@peftjs/core/method';
+import { isNearBudget, selectWithinBudget } from '@peftjs/core/method';
 
 /*
  * Who loses ranks and who gets them in a round (Liu et al., 2024):
@@ -39,10 +39,10 @@ export function allocated(scores: Scores, terms: RoundTerms): Allocation {
   const { budget, isLast, cost } = terms;
   const byMean = pathsByMean(scores);
   const unscathed = byMean.filter((path) => kept[path]?.length === scores[path]?.length);
-  if (budget === null) return { kept, added: dealRanks(unscathed, terms.count, Infinity, cost) };
+  if (budget === null) return { kept, added: dealt(unscathed, terms.count, Infinity, cost) };
   const room = budget - storedBy(kept, cost);
-  if (!isLast) return { kept, added: dealRanks(unscathed, terms.count, room, cost) };
-  const added = dealRanks(unscathed.length > 0 ? unscathed : byMean, Infinity, room, cost);
+  if (!isLast) return { kept, added: dealt(unscathed, terms.count, room, cost) };
+  const added = dealt(unscathed.length > 0 ? unscathed : byMean, Infinity, room, cost);
   for (const path of filling(byMean, { budget, room: room - storedBy(added, cost), cost })) {
     added[path] = (added[path] ?? 0) + 1;
   }
@@ -65,6 +65,28 @@ function pathsByMean(scores: Scores): string[] {
   return means.sort((a, b) => b.mean - a.mean).map(({ path }) => path);
 }
 
+/** One rank after the other to each module that can be paid for, in turn, until nothing is left to give. */
+function dealt(
+  paths: readonly string[],
+  count: number,
+  room: number,
+  cost: RoundTerms['cost'],
+): Record<string, number> {
+  const added: Record<string, number> = {};
+  let [ranks, parameters] = [count, room];
+  for (let given = true; given;) {
+    given = false;
+    for (const path of paths) {
+      if (ranks < 1 || cost(path) > parameters) continue;
+      added[path] = (added[path] ?? 0) + 1;
+      ranks -= 1;
+      parameters -= cost(path);
+      given = true;
+    }
+  }
+  return added;
+}
+
 /** How far above a budget counts as met, as a share of it. */
 const ABOVE = 0.02;
 
@@ -73,9 +95,17 @@ function filling(
   paths: readonly string[],
   { budget, room, cost }: Pick<RoundTerms, 'cost'> & { readonly budget: number; readonly room: number },
 ): string[] {
-  const within = fillWithRanks(paths, room, cost);
+  const within = bestFill(paths, room, cost);
   const left = within.reduce((sum, path) => sum - cost(path), room);
-  return isNearBudget(budget - left, budget) ? within : fillWithRanks(paths, room + ABOVE * budget, cost);
+  return isNearBudget(budget - left, budget) ? within : bestFill(paths, room + ABOVE * budget, cost);
+}
+
+function bestFill(paths: readonly string[], room: number, cost: RoundTerms['cost']): string[] {
+  const offered = paths.flatMap((path) =>
+    Array.from({ length: Math.max(0, Math.floor(room / cost(path))) }, () => ({ path, value: 0, cost: cost(path) })),
+  );
+  const selected = selectWithinBudget(offered, room);
+  return offered.filter((_, index) => selected[index]).map(({ path }) => path);
 }
 
 function storedBy(ranks: Readonly<Record<string, number | readonly number[]>>, cost: RoundTerms['cost']): number {

@@ -176,14 +176,7 @@ export {
   startingScaling,
   withRanksFor,
 } from './adapter/budget.js';
-export {
-  dealRanks,
-  fillWithRanks,
-  firstWithinBudget,
-  isNearBudget,
-  selectWithinBudget,
-  type BudgetItem,
-} from './adapter/within-budget.js';
+export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './adapter/within-budget.js';
 export {
   adaptedPaths,
   assertFeatures,

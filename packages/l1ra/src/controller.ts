@@ -3,12 +3,11 @@ import {
   changeRanks,
   createRng,
   cutStep,
-  dealRanks,
-  fillWithRanks,
   floats,
   allocatedRanks,
   missedCut,
   rankCost,
+  selectWithinBudget,
   tensorAt,
   withResized,
   type AdapterContents,
@@ -129,7 +128,7 @@ function reassigned(layers: AdapterLayers, gates: Gates, config: L1raConfig): Re
   const pruned = rankCount(gates) - rankCount(kept);
   if (pruned === 0) return { kept, added: {} };
   const spare = config.budget === null ? pruned : Infinity;
-  return { kept, added: dealRanks(receivers, spare, roomFor(config, layers, kept), costsOf(layers)) };
+  return { kept, added: dealt(receivers, spare, roomFor(config, layers, kept), costsOf(layers)) };
 }
 
 /** The same, and then what is left of a budget goes to whichever modules fill it. */
@@ -137,9 +136,9 @@ function filled(layers: AdapterLayers, gates: Gates, config: L1raConfig, budget:
   const kept = keptRanks(gates, config.pruneThreshold);
   const costs = costsOf(layers);
   const room = roomFor({ budget }, layers, kept);
-  const added = dealRanks(receiversOf(gates, config), Infinity, room, costs);
+  const added = dealt(receiversOf(gates, config), Infinity, room, costs);
   const left = room - Object.entries(added).reduce((sum, [path, count]) => sum + count * costs(path), 0);
-  for (const path of fillWithRanks(Object.keys(layers), left, costs)) added[path] = (added[path] ?? 0) + 1;
+  for (const path of filling(Object.keys(layers), left, costs)) added[path] = (added[path] ?? 0) + 1;
   return { kept, added };
 }
 
@@ -160,6 +159,37 @@ function receiversOf(gates: Gates, { pruneThreshold, excludePruned }: L1raConfig
     .filter(({ least }) => !excludePruned || least >= pruneThreshold)
     .sort((a, b) => b.least - a.least) // stable: of equal ones the first comes first
     .map(({ path }) => path);
+}
+
+/** One rank after the other to each receiver that can be paid for, until nothing is left to give. */
+function dealt(
+  receivers: readonly string[],
+  spare: number,
+  room: number,
+  costs: (path: string) => number,
+): Record<string, number> {
+  const added: Record<string, number> = {};
+  let [ranks, parameters] = [spare, room];
+  for (let given = true; given;) {
+    given = false;
+    for (const path of receivers) {
+      if (ranks < 1 || costs(path) > parameters) continue;
+      added[path] = (added[path] ?? 0) + 1;
+      ranks -= 1;
+      parameters -= costs(path);
+      given = true;
+    }
+  }
+  return added;
+}
+
+/** The paths of ranks that fill what is left best. */
+function filling(paths: readonly string[], left: number, costs: (path: string) => number): string[] {
+  const offered = paths.flatMap((path) =>
+    Array.from({ length: Math.max(0, Math.floor(left / costs(path))) }, () => ({ path, value: 0, cost: costs(path) })),
+  );
+  const selected = selectWithinBudget(offered, left);
+  return offered.filter((_, index) => selected[index]).map(({ path }) => path);
 }
 
 /** Parameters that a budget leaves beside the ranks kept; without one there is no end of it. */

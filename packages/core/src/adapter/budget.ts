@@ -189,7 +189,8 @@ export function startingScaling(
   site: Site,
   config: Pick<ModuleRank, 'r'> & RankPatterns & { readonly loraAlpha: number },
 ): number {
-  return (patternValue(config.alphaPattern, site.path) ?? config.loraAlpha) / startingRank(site, config);
+  const { r, alpha } = moduleRank({ ...config, alpha: config.loraAlpha }, site.path);
+  return alpha / r;
 }
 
 /** What a configuration gives the module at `path`. */

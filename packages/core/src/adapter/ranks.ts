@@ -35,6 +35,11 @@ export function allocatedRanks({ params }: AdapterLayer): number {
   return params.loraA?.initial.shape[1] ?? 0;
 }
 
+/** How many ranks all layers have, dead ones included. */
+export function totalRanks(layers: AdapterLayers): number {
+  return Object.values(layers).reduce((sum, layer) => sum + allocatedRanks(layer), 0);
+}
+
 /** Paths of the low-rank layers that have ranks: the others have no tensors. */
 export function rankedPaths(layers: AdapterLayers): string[] {
   return Object.keys(layers).filter((path) => allocatedRanks(tensorAt(layers, path)) > 0);

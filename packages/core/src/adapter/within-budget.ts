@@ -78,37 +78,6 @@ export function firstWithinBudget<Item extends Pick<BudgetItem, 'cost'>>(
   return fitting;
 }
 
-/** One rank after the other to each module that can be paid for, in turn, until nothing is left to give: how many each gets. */
-export function dealRanks(
-  paths: readonly string[],
-  count: number,
-  room: number,
-  cost: (path: string) => number,
-): Record<string, number> {
-  const added: Record<string, number> = {};
-  let [ranks, parameters] = [count, room];
-  for (let given = true; given;) {
-    given = false;
-    for (const path of paths) {
-      if (ranks < 1 || cost(path) > parameters) continue;
-      added[path] = (added[path] ?? 0) + 1;
-      ranks -= 1;
-      parameters -= cost(path);
-      given = true;
-    }
-  }
-  return added;
-}
-
-/** The modules whose ranks fill `room` best, each as often as it gets one. */
-export function fillWithRanks(paths: readonly string[], room: number, cost: (path: string) => number): string[] {
-  const offered = paths.flatMap((path) =>
-    Array.from({ length: Math.max(0, Math.floor(room / cost(path))) }, () => ({ path, value: 0, cost: cost(path) })),
-  );
-  const selected = selectWithinBudget(offered, room);
-  return offered.filter((_, index) => selected[index]).map(({ path }) => path);
-}
-
 /** What some items cost together. */
 function costOf(items: readonly Pick<BudgetItem, 'cost'>[]): number {
   return items.reduce((sum, { cost }) => sum + cost, 0);

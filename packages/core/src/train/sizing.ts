@@ -1,12 +1,13 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { rankCost } from '../adapter/budget.js';
-import { allocatedRanks, rankedPaths } from '../adapter/ranks.js';
+import { totalRanks, rankedPaths } from '../adapter/ranks.js';
 import { activeAdapter, layersFitting, replaceAdapter, withAdapter, type PeftModel } from '../adapter/peft-model.js';
-import type { Batch, EvaluationData, RowPredictions, TrainingData } from '../contracts/model.js';
+import type { EvaluationData, RowPredictions, TrainingData } from '../contracts/model.js';
 import type { SizeStages } from '../contracts/method.js';
 import { ConfigError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { tensorAt } from '../tensors.js';
+import { batchesFrom } from './epochs.js';
 import { evaluationOutputs } from './evaluate.js';
 import { keptPercent, primaryMetricOf } from './evaluation.js';
 import type { Selection, TrainOptions } from './options.js';
@@ -204,37 +205,13 @@ function stepsBefore({ stages, lengths: { dense, stage } }: Pick<SizingRun, 'sta
 function stageData({ data, options, stages, lengths }: SizingRun): TrainingData {
   if (stages.length === 0) return data;
   const count = lengths.stage * lengths.batchesPerStep;
-  return part(data, options.epochs * data.batchesPerEpoch + (stages.length - 1) * count, count);
-}
-
-/** Batches of the endless row of all epochs, as one epoch. */
-function part(data: TrainingData, first: number, count: number): TrainingData {
-  const holdOut = data.holdOut?.bind(data);
-  return {
-    kind: data.kind,
-    batchesPerEpoch: count,
-    epoch() {
-      const batches: Batch[] = [];
-      for (let index = Math.floor(first / data.batchesPerEpoch); batches.length < count; index++) {
-        const skipped = Math.max(0, first - index * data.batchesPerEpoch);
-        batches.push(...data.epoch(index).slice(skipped, skipped + count - batches.length));
-      }
-      return batches;
-    },
-    ...(holdOut && {
-      holdOut(rows) {
-        const { rest, heldOut } = holdOut(rows);
-        return { rest: part(rest, first, count), heldOut };
-      },
-    }),
-  };
+  return batchesFrom(data, options.epochs * data.batchesPerEpoch + (stages.length - 1) * count, count);
 }
 
 /** The most steps that a run may take: its descent ends at one rank, and it searches as often as it may. */
 function mostSteps({ lengths: { dense, stage }, peft }: SizingRun): number {
-  const { layers } = activeAdapter(peft);
-  const ranks = rankedPaths(layers).reduce((sum, path) => sum + allocatedRanks(tensorAt(layers, path)), 0);
-  const descent = Math.ceil(Math.log(Math.max(1, ranks)) / -Math.log(DESCENT)) + 1;
+  const ranks = Math.max(1, totalRanks(activeAdapter(peft).layers));
+  const descent = Math.ceil(Math.log(ranks) / -Math.log(DESCENT)) + 1;
   return dense + (1 + descent + SEARCHES + 1) * stage;
 }
 

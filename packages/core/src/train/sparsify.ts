@@ -1,11 +1,12 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
-import { allocatedRanks } from '../adapter/ranks.js';
+import { totalRanks } from '../adapter/ranks.js';
 import { activeAdapter, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { TargetConfig } from '../contracts/method.js';
 import type { Executor } from '../contracts/executor.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
 import { assertKnownOptions } from '../config.js';
 import { CheckpointError, ConfigError } from '../errors.js';
+import { fromEpoch } from './epochs.js';
 import { evaluate } from './evaluate.js';
 import { keptPercent, primaryMetricOf } from './evaluation.js';
 import { assertLabels } from './labels.js';
@@ -125,7 +126,7 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
     if (judged) assertLabels(peft.model, judged.batches);
   }
   const records = [...(options.resume?.stages ?? [])];
-  const gates = records[0]?.gates ?? countGates(peft);
+  const gates = records[0]?.gates ?? totalRanks(activeAdapter(peft).layers);
   let snapshot = options.resume?.training;
   for (const [stage, { level, config }] of [...configs.entries()].slice(records.length)) {
     replaceAdapter(peft, { config });
@@ -155,20 +156,6 @@ function epochsBefore({ epochs, stageEpochs = STAGE_EPOCHS }: SparsifyOptions, s
 function stepsBefore({ train }: SparsifyData, options: SparsifyOptions, stage: number): number {
   const { gradientAccumulationSteps = 1 } = options;
   return epochsBefore(options, stage) * Math.ceil(train.batchesPerEpoch / gradientAccumulationSteps);
-}
-
-function fromEpoch(data: TrainingData, first: number): TrainingData {
-  const holdOut = data.holdOut?.bind(data);
-  return {
-    ...data,
-    epoch: (index) => data.epoch(first + index),
-    ...(holdOut && {
-      holdOut(rows) {
-        const { rest, heldOut } = holdOut(rows);
-        return { rest: fromEpoch(rest, first), heldOut };
-      },
-    }),
-  };
 }
 
 /** What `train` is told of the stage after those recorded. */
@@ -242,10 +229,6 @@ function describeStage(
 
 function total(ranks: Readonly<Record<string, number>>): number {
   return Object.values(ranks).reduce((sum, rank) => sum + rank, 0);
-}
-
-function countGates(peft: PeftModel): number {
-  return Object.values(activeAdapter(peft).layers).reduce((sum, layer) => sum + allocatedRanks(layer), 0);
 }
 
 /** The adapter's configuration at each level. @throws ConfigError for what would otherwise fail after hours. */
