@@ -39,7 +39,7 @@ const done = (trial: Trial): DoneTrial => ({
 
 let folder: string;
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'run-stage-'));
+  folder = await mkdtemp(join(tmpdir(), 'run-trials-'));
   vi.spyOn(process.stderr, 'write').mockReturnValue(true);
 });
 afterEach(async () => {
@@ -60,7 +60,7 @@ function runBoth(firstEnds: (events: TrialEvents) => Promise<void> | void) {
   return runTrials(folder, [first, second], { out: folder, runner, tasks, signal });
 }
 
-describe('runStage', () => {
+describe('runTrials', () => {
   it('makes a failed trial of a result that cannot be written, and goes on', async () => {
     const results = await runBoth((events) =>
       events.onDone(first, { ...done(first), metrics: { accuracy: Infinity } }),
@@ -126,5 +126,19 @@ describe('tune', () => {
     expect(first.map(({ tried, chosen }) => [tried.length, chosen])).toEqual([[3, 0.04]]);
     expect(again).toEqual(first);
     expect(JSON.parse(await readFile(join(folder, 'tuning.json'), 'utf8'))).toEqual({ arms: first });
+  });
+
+  it('chooses nothing when the run is stopped before every rate has a result', async () => {
+    const stop = new AbortController();
+    const stopping: TrialRunner = {
+      async run([trial], events) {
+        if (trial) await events.onDone(trial, done(trial));
+        stop.abort();
+      },
+      close: () => Promise.resolve(),
+    };
+    const run = { out: folder, runner: stopping, tasks, signal: stop.signal };
+    expect(await tune(plan, run)).toEqual([]);
+    await expect(readFile(join(folder, 'tuning.json'))).rejects.toThrow('ENOENT');
   });
 });

@@ -157,7 +157,7 @@ export async function tune(plan: TrialContext, run: RunContext): Promise<TunedAr
     const trials = trialsOf(of).filter(({ id }) => !known.has(id));
     process.stderr.write(`${commandName}: ${what}: ${trials.length} trials\n`);
     results.push(...(await runTrials(tuningFolder(run.out), trials, run)));
-    return chooseRates(of, results);
+    return run.signal.aborted ? [] : chooseRates(of, results);
   };
   let tuned = await tryOut('tuning the learning rate on the selection rows', candidates);
   for (let left = plan.study.tuning?.extensions ?? 0; left > 0 && !run.signal.aborted; left--) {
