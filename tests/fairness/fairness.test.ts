@@ -26,6 +26,7 @@ async function everyTrial(): Promise<Trial[]> {
     fingerprints: { model: '', data: {} },
     maxTokens: { 'uci-sentiment': 24 },
     headAlone: new Set(['head']),
+    defaultRates: new Map(),
     budgeted: new Set(resolved.filter(([, { fitBudget }]) => fitBudget).map(([name]) => name)),
   });
 }

@@ -35,6 +35,7 @@ beforeAll(async () => {
       maxTokens: { train: 24 },
       budgeted: new Set(['lora']),
       headAlone: new Set(),
+      defaultRates: new Map(),
     },
     { arm: 'lora', settings, task: 'train', budget: 'r=1', seed: 1 },
   );

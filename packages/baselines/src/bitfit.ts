@@ -40,6 +40,7 @@ const SUFFIX = '.bias';
 export const bitfit: CallableMethod<BitfitConfig> = defineMethod<BitfitConfig>({
   name: 'bitfit',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear', 'layerNorm'] },
+  defaultLearningRate: 3e-3,
   parseConfig: (input): BitfitConfig => withTargets(parseOptions('bitfit', entries, input)),
   adapt: (sites, config, { frozen }) =>
     Object.fromEntries(

@@ -36,6 +36,7 @@ export const full: CallableMethod<FullConfig> = defineMethod<FullConfig>({
     adaptsRank: false,
     kinds: ['linear', 'embedding', 'layerNorm'],
   },
+  defaultLearningRate: 1e-4,
   parseConfig: (input): FullConfig => withTargets(parseOptions('full', targetEntries, input)),
   adapt: (sites, _config, { frozen }) =>
     Object.fromEntries(sites.map((site) => [site.path, fullModule(site, frozen(site.path), 'default')])),

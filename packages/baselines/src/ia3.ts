@@ -65,6 +65,7 @@ const SUFFIX = '.ia3_l';
 export const ia3: CallableMethod<Ia3Config> = defineMethod<Ia3Config>({
   name: 'ia3',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+  defaultLearningRate: 1e-2,
   parseConfig: (input): Ia3Config => withTargets(parseOptions('ia3', entries, input)),
   adapt(sites, config, { frozen }) {
     const adapted = placed(sites, config, rule);

@@ -43,6 +43,7 @@ const SUFFIXES = { weight: '.ln_tuning_layers.weight', bias: '.ln_tuning_layers.
 export const lnTuning: CallableMethod<LnTuningConfig> = defineMethod<LnTuningConfig>({
   name: 'ln-tuning',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['layerNorm'] },
+  defaultLearningRate: 3e-3,
   parseConfig(input): LnTuningConfig {
     const config = parseOptions('ln-tuning', targetEntries, input);
     return { ...config, targetModules: config.targetModules ?? EVERY_MODULE };

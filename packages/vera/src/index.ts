@@ -13,6 +13,7 @@ import { drawProjections, storedAt, veraLayer } from './layer.js';
 export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
   name: 'vera',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+  defaultLearningRate: 1e-2,
   parseConfig: parseVeraConfig,
   fitBudget: fittedToBudget,
   adapt(sites, config) {

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { engineFromFlags } from '../registry/executors.js';
-import { defaultWorkers } from './flags.js';
+import { defaultWorkers, studyFromFlags } from './flags.js';
 
 it('there is a process for each core, and one for a device, which all would share', () => {
   const workers = (engine: string, backend: string): number =>
@@ -10,4 +10,20 @@ it('there is a process for each core, and one for a device, which all would shar
   expect(workers('eager', 'wasm')).toBe(availableParallelism());
   expect(workers('compiled', 'webgpu')).toBe(1);
   expect(workers('compiled', 'cuda')).toBe(1);
+});
+
+describe('learning rates', () => {
+  const ratesOf = async (flags: object) => {
+    const { study } = await studyFromFlags({ preset: 'quick', engine: 'compiled', backend: 'auto', ...flags });
+    return [study.protocol.learningRate, study.methods['lora']?.learningRate, study.methods['adalora']?.learningRate];
+  };
+
+  it('are those of a preset for the embedded tasks, and those of the methods for other data', async () => {
+    expect(await ratesOf({})).toEqual([2e-3, null, 4e-3]);
+    expect(await ratesOf({ train: 'mine.tsv' })).toEqual([null, null, null]);
+  });
+
+  it('are that of --learning-rate for every arm', async () => {
+    expect(await ratesOf({ learningRate: 3e-4 })).toEqual([3e-4, null, null]);
+  });
 });

@@ -98,7 +98,11 @@ export function withStudyFlags(command: Command): Command {
       'tokens of a row, at most: what 99 % of your training rows need, up to 512, or what the preset says',
       count,
     )
-    .option('--learning-rate <rate>', 'peak learning rate of methods that have none of their own', amount)
+    .option(
+      '--learning-rate <rate>',
+      'peak learning rate; default what the preset says, and for your own data what suits each method',
+      amount,
+    )
     .option('--rows <n>', 'train on a seeded slice of the rows', count)
     .addOption(choice('--engine <name>', 'what runs the step', ['compiled', 'eager']).default('compiled'))
     .option(
@@ -146,7 +150,7 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   const isLanguage = await areLanguageTasks(labelled.tasks, data);
   const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
   const engine = engineFromFlags({ dtype, ...flags });
-  return { study: flags.budget === undefined ? study : withoutOwnBudgets(study), data, engine };
+  return { study: withoutOwn(study, flags), data, engine };
 }
 
 /** Names of `--method` as the layers below call their arms, or packages their methods: case does not count. */
@@ -162,13 +166,26 @@ async function spelledMethods(names: string | undefined, below: readonly StudyIn
     .join(',');
 }
 
-/** Budgets on the command line are those of every arm that has some. */
-function withoutOwnBudgets(study: Study): Study {
+/** Budgets and a learning rate on the command line are those of every arm; one that takes no budget still has none. */
+function withoutOwn(study: Study, { budget, learningRate }: StudyFlags): Study {
   const arms = Object.entries(study.methods).map(([arm, settings]) => {
-    const budgets = settings.budgets?.length === 0 ? [] : null;
-    return [arm, { ...settings, budgets }] as const;
+    const budgets = budget === undefined || settings.budgets?.length === 0 ? settings.budgets : null;
+    return [arm, { ...settings, budgets, ...(learningRate !== undefined && { learningRate: null }) }] as const;
   });
-  return { ...study, methods: Object.fromEntries(arms), claims: [] }; // claims are of budgets that are not run
+  return { ...study, methods: Object.fromEntries(arms), ...(budget !== undefined && { claims: [] }) }; // claims are of budgets that are not run
+}
+
+/** Learning rates that a preset has for the embedded tasks are not for other data, which are trained at each method's own. */
+function withoutRates(study: StudyInput): StudyInput {
+  const arms = Object.entries(methodsOver({}, study.methods));
+  const methods = Object.fromEntries(
+    arms.map(([arm, settings]) => [arm, { ...(settings as object), learningRate: null }]),
+  );
+  return {
+    ...study,
+    ...(study.methods && { methods }),
+    protocol: { ...study.protocol, learningRate: null },
+  };
 }
 
 /** The user's own data count whole, whatever a preset takes of the rows that come along, and of their tokens. */
@@ -180,9 +197,10 @@ function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, dat
   if (needsData && data.kind === 'embedded') {
     throw new ConfigError(`--preset ${name} compares on data of yours; name the folder by --data`, 'data');
   }
-  const own = needsData || data.kind === 'embedded' ? [] : [WHOLE];
-  if (!wantsFull) return [study, ...own];
-  if (full) return [study, full, ...own];
+  const layers = full && wantsFull ? [study, full] : [study];
+  if (full !== null || !wantsFull) {
+    return needsData || data.kind === 'embedded' ? layers : [...layers.map(withoutRates), WHOLE];
+  }
   const sized = presets().filter((preset) => preset.full);
   throw new ConfigError(
     `--full: the preset '${name}' has one size only; expected ${sized.map((preset) => preset.name).join(', ')}`,

@@ -25,6 +25,7 @@ const context = (above: StudyInput = {}): TrialContext => ({
   maxTokens: { a: 16, b: 24 },
   budgeted: new Set(['lora', 'sora']),
   headAlone: new Set(['head']),
+  defaultRates: new Map(),
 });
 
 /** What is tried for an arm on a task. */
@@ -87,7 +88,7 @@ describe('planTuning', () => {
     ]);
     const trials = planTrials(of, chooseRates([row], resultsOf(row, [0.5, 0.6])));
     expect(rateOf(trials, 'lora', 'a')).toEqual([0.2]);
-    expect(rateOf(trials, 'hard', 'a')).toEqual([null]);
+    expect(rateOf(trials, 'hard', 'a')).toEqual([1e-3]);
   });
 
   it('counts its trials, and the most that wider grids can make of them', () => {

@@ -53,6 +53,11 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
     engine,
     budgeted: namesOf(({ fitBudget }) => fitBudget !== undefined),
     headAlone: namesOf(isHeadAlone),
+    defaultRates: new Map(
+      [...methods].flatMap(([name, { method }]) =>
+        method.defaultLearningRate === undefined ? [] : [[name, method.defaultLearningRate] as const],
+      ),
+    ),
     versions: { ...(await numericVersions()), ...versions },
     maxTokens,
     methodVersions: new Map([...methods].map(([name, { offer }]) => [name, { [offer.packageName]: offer.version }])),

@@ -145,13 +145,16 @@ export interface SplitRows {
   readonly alsoReported: Readonly<Record<string, DataSet>>;
 }
 
+/** What a protocol says of rows. */
+type RowsProtocol = Omit<StudyProtocol, 'maxTokens' | 'learningRate'>;
+
 /**
  * @throws DataError when there are too few rows to set some aside.
  * @throws ConfigError for labels to be flipped of rows without classes.
  */
 export async function splitRows(
   { train, selection, dev, alsoReported = {} }: LabelledTask,
-  protocol: StudyProtocol | TrialProtocol,
+  protocol: RowsProtocol,
 ): Promise<SplitRows> {
   const { devRows, dataSeed: seed, flippedLabels } = protocol;
   const sliced = async (set: DataSet, count: number | null): Promise<DataSet> =>
@@ -163,7 +166,7 @@ export async function splitRows(
   return { ...split, train: learnt, dev: await sliced(dev, devRows), alsoReported };
 }
 
-function setAside(training: DataSet, protocol: StudyProtocol | TrialProtocol): Promise<SelectionSplit> {
+function setAside(training: DataSet, protocol: RowsProtocol): Promise<SelectionSplit> {
   return splitSelection(training, {
     share: selectionShare(training.rows.length, protocol),
     seed: protocol.dataSeed,
@@ -171,12 +174,12 @@ function setAside(training: DataSet, protocol: StudyProtocol | TrialProtocol): P
 }
 
 /** Rows that a protocol takes of a training file, both to train and to select on; null for all. */
-function rowsToSplit({ rows, selectionRows }: StudyProtocol | TrialProtocol): number | null {
+function rowsToSplit({ rows, selectionRows }: RowsProtocol): number | null {
   return rows === null ? null : rows + (selectionRows ?? 0);
 }
 
 /** The share of so many rows that a protocol selects on. */
-function selectionShare(rows: number, { selectionRows, selectionShare: share }: StudyProtocol | TrialProtocol): number {
+function selectionShare(rows: number, { selectionRows, selectionShare: share }: RowsProtocol): number {
   return selectionRows == null ? share : Math.min(0.5, selectionRows / rows);
 }
 
@@ -225,7 +228,7 @@ async function languageData({ protocol }: Trial, task: LoadedLanguageTask, load:
 export function encodeLanguageTask(
   task: LoadedLanguageTask,
   { tokenizer, maxTokens: most }: Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>,
-  protocol: TrialProtocol,
+  protocol: RowsProtocol & Pick<TrialProtocol, 'maxTokens'>,
 ): EncodedTask<CausalData> {
   const { dataSeed: seed, maxTokens } = protocol;
   const encode = (name: 'train' | 'dev', count: number | null): CausalData => {

@@ -24,6 +24,7 @@ const context: TrialContext = {
   maxTokens: { mine: 24 },
   budgeted: new Set(['lora']),
   headAlone: new Set(),
+  defaultRates: new Map(),
 };
 const settings = study.methods['lora'];
 if (!settings) throw new RangeError('the study has no arm');

@@ -92,6 +92,7 @@ describe('planTrials', () => {
     maxTokens: { 'uci-sentiment': 40, 'wordnet-supersense': 24 },
     budgeted: new Set(['lora', 'adalora', 'sora']),
     headAlone: new Set(['head']),
+    defaultRates: new Map(),
   };
   const idsOf = (changed: Partial<TrialContext>): string[] =>
     planTrials({ ...context, ...changed }).map(({ id }) => id);
@@ -104,6 +105,30 @@ describe('planTrials', () => {
     expect(new Set(trials.map(({ id }) => id)).size).toBe(trials.length);
     expect(new Set(trials.map(({ arm, method }) => arm === method))).toEqual(new Set([true]));
     expect(trials[0]?.id).toMatch(/^head-uci_sentiment-any-s1-[0-9a-f]{12}$/);
+  });
+
+  it("trains at the study's rate, else at each method's own, and the head always alike", () => {
+    const rates = (learningRate: number | null) =>
+      planTrials({
+        ...context,
+        study: composeStudy([
+          preset,
+          { methods: ['head', 'lora', 'sora'], budgets: ['r=4'], seeds: 1, protocol: { learningRate } },
+        ]),
+        defaultRates: new Map([['sora', 5e-3]]),
+      })
+        .filter(({ task }) => task === 'uci-sentiment')
+        .map(({ arm, settings, protocol }) => [arm, settings.learningRate, protocol.learningRate]);
+    expect(rates(3e-4)).toEqual([
+      ['head', null, 3e-4],
+      ['lora', null, 3e-4],
+      ['sora', null, 3e-4],
+    ]);
+    expect(rates(null)).toEqual([
+      ['head', null, 2e-3],
+      ['lora', 1e-3, 2e-3],
+      ['sora', 5e-3, 2e-3],
+    ]);
   });
 
   it('names trials of two arms of one method after the arms', () => {

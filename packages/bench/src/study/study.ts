@@ -121,7 +121,8 @@ const protocolEntries = {
   flippedLabels: v.exactOptional(v.nullable(v.pipe(share, v.gtValue(0)))),
   /** Seed of slices and splits: the same for every trial. */
   dataSeed: v.optional(integerFrom(0), 0),
-  learningRate: v.optional(positive, 2e-3),
+  /** Peak learning rate of the head, and of arms that have none of their own; null for 2e-3 and each method's default. */
+  learningRate: v.nullish(positive, null),
   schedule: v.optional(v.picklist(['linear', 'cosine', 'constant']), 'linear'),
   warmupRatio: v.optional(share, 0.06),
   finalRatio: v.optional(share, 0.34),

@@ -8,8 +8,17 @@ import type { DataSource } from '../registry/tasks.js';
 import { canonical } from '../results/json.js';
 import { budgetsOf, type ArmSettings, type Study, type StudyProtocol } from './study.js';
 
-/** A study's protocol with the length at which the rows of one task are cut, chosen or found when the run was planned. */
-export type TrialProtocol = Omit<StudyProtocol, 'maxTokens'> & { readonly maxTokens: number };
+/** A study's protocol in which nothing is left to defaults. */
+export type TrialProtocol = Omit<StudyProtocol, 'maxTokens' | 'learningRate'> & {
+  /** The length at which the rows of the task are cut, chosen or found when the run was planned. */
+  readonly maxTokens: number;
+  /** Peak learning rate of the head, and of an arm that has none of its own. */
+  readonly learningRate: number;
+};
+
+/** Peak learning rates where neither the study nor the method names one. */
+const HEAD_RATE = 2e-3;
+const METHOD_RATE = 1e-3;
 
 /** One training run of a study: everything that its numbers depend on, and nothing else. */
 export interface Trial {
@@ -58,6 +67,8 @@ export interface TrialContext {
   readonly budgeted: ReadonlySet<string>;
   /** The methods that train the head alone, at the protocol's rate: there is nothing to tune. */
   readonly headAlone: ReadonlySet<string>;
+  /** The learning rates that methods name for themselves, by method. */
+  readonly defaultRates: ReadonlyMap<string, number>;
 }
 
 /**
@@ -86,11 +97,13 @@ interface Choice extends Pick<Trial, 'arm' | 'task' | 'budget' | 'seed'> {
 
 /** One trial of a study. */
 export function trialOf(
-  { study: { model, protocol }, data, engine, versions, methodVersions, fingerprints, maxTokens }: TrialContext,
+  context: TrialContext,
   { settings: { method, tuning: _grid, budgets: _budgets, ...settings }, judgedOn = 'dev', ...choice }: Choice,
   tuning: TunedRate | null = null,
 ): Trial {
-  const learningRate = tuning?.chosen ?? settings.learningRate;
+  const { data, engine, versions, methodVersions, fingerprints, maxTokens } = context;
+  const { model, protocol } = context.study;
+  const learningRate = tuning?.chosen ?? settings.learningRate ?? defaultRate(context, method);
   return withId({
     ...choice,
     method,
@@ -98,12 +111,22 @@ export function trialOf(
     judgedOn,
     tuning,
     model,
-    protocol: { ...protocol, maxTokens: maxTokens[choice.task] as number },
+    protocol: {
+      ...protocol,
+      maxTokens: maxTokens[choice.task] as number,
+      learningRate: protocol.learningRate ?? HEAD_RATE,
+    },
     data,
     engine,
     versions: { ...versions, ...methodVersions.get(method) },
     fingerprints: { model: fingerprints.model, data: fingerprints.data[choice.task] ?? '' },
   });
+}
+
+/** The rate of an arm that has none of its own; null for the protocol's. */
+function defaultRate({ study, headAlone, defaultRates }: TrialContext, method: string): number | null {
+  if (study.protocol.learningRate !== null || headAlone.has(method)) return null;
+  return defaultRates.get(method) ?? METHOD_RATE;
 }
 
 function withId(trial: Omit<Trial, 'id'>): Trial {

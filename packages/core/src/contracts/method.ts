@@ -47,6 +47,8 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   /** Command-line name; in capitals it is the `peft_type` on disk. */
   readonly name: string;
   readonly capabilities: Capabilities;
+  /** The peak learning rate (AdamW) that a command trains with when the user names none. Default 1e-3. */
+  readonly defaultLearningRate?: number;
   /** Fills in defaults. @throws ConfigError naming the field. */
   parseConfig(input: unknown): C;
   /** What the initial values of this configuration are computed from besides the weights; null for nothing. */
