@@ -8,6 +8,9 @@ export const packageBuild = (entry: string[], imported = entry) =>
     format: ['esm'],
     dts: { entry: imported },
     sourcemap: true,
+    esbuildOptions(options) {
+      options.sourcesContent = false; // the package holds the sources themselves
+    },
     clean: true,
     target: 'node20',
     treeshake: true,

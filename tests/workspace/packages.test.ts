@@ -18,6 +18,8 @@ describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
 
   it('is published with its sources and a README, under Apache-2.0', () => {
     expect(manifest.license).toBe('Apache-2.0');
+    expect(manifest.homepage).toBe(`https://github.com/peftjs/peftjs/tree/main/packages/${folder}#readme`);
+    expect(manifest.keywords).toContain('fine-tuning');
     expect(manifest.files).toEqual(expect.arrayContaining(['dist', 'src', '!src/**/*.test.ts', 'README.md']));
     expect(existsSync(join(root, 'packages', folder, 'README.md'))).toBe(true);
     expect(filesBelow(`packages/${folder}/src`).filter((path) => path.endsWith('.e2e.ts'))).toEqual([]); // they are not left out

@@ -7,6 +7,8 @@ interface Manifest {
   readonly name: string;
   readonly private?: boolean;
   readonly license: string;
+  readonly homepage?: string;
+  readonly keywords?: readonly string[];
   readonly files: readonly string[];
   readonly exports: Readonly<Record<string, string | { readonly '@peftjs/source': string }>>;
   readonly bin?: Readonly<Record<string, string>>;
