@@ -9,63 +9,82 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of SoRA. */
+/** The options of SoRA. */
 export interface SoraConfig extends TargetConfig {
   /**
-   * Which defaults `gateInit` and `separation` have. `'paper'`: the paper's method; `'choosing'` (ours): what finds the
-   * ranks of the task in runs shorter than the paper's. Default null: 'choosing' with a `budget`, 'paper' without.
+   * Sets the defaults of `gateInit` and `separation`. `'paper'`: as in the paper; `'choosing'` (ours): chooses ranks by
+   * the task even in runs that are shorter than the paper's. Default null: 'choosing' with a `budget`, 'paper' without.
    */
   readonly variant: 'paper' | 'choosing' | null;
-  /** r_max: the rank that every module starts with and that zero gates take away from. Default 8. */
+  /** r_max: the rank that every module starts with. Training prunes ranks from it. Default 8. */
   readonly r: number;
-  /** The change is scaled by `loraAlpha / r`, whatever ranks remain. Default 16, as in the paper's scripts. */
+  /**
+   * The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 16, as in the paper's
+   * scripts.
+   */
   readonly loraAlpha: number;
-  /** Starting ranks of single modules, by path or by a regular expression for the end of it. */
+  /**
+   * Ranks of modules that start with another rank than `r`, by module path or by a regular expression for its end.
+   * Default {}.
+   */
   readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of single modules, likewise. */
+  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
   /**
-   * What is taken from every gate at every step: lambda, times the gates' learning rate, in `thresholdMode: 'lr'`; xi itself
-   * in `'constant'`. Default 0.5 and 3e-4. With a `budget` the controller decides instead.
+   * How far each gate is shrunk per step: lambda, multiplied by the gates' learning rate, with `thresholdMode: 'lr'`;
+   * xi itself with `'constant'`. Default 0.5 for lambda and 3e-4 for xi. With a `budget` the controller sets it
+   * instead.
    */
   readonly sparseLambda: number;
-  /** `'lr'`: the paper's eta_t * lambda; `'constant'`: the released script's xi. Default 'lr'. */
+  /** `'lr'`: the paper's threshold, eta_t * lambda; `'constant'`: the released script's, xi. Default 'lr'. */
   readonly thresholdMode: 'lr' | 'constant';
-  /** `'soft'`: the proximal operator; `'reference'`: the released code's, with a dead zone twice as wide. Default 'soft'. */
+  /**
+   * `'soft'`: the proximal operator; `'reference'`: the released code's variant, whose dead zone is twice as wide.
+   * Default 'soft'.
+   */
   readonly proximal: 'soft' | 'reference';
-  /** Gates start from N(0, 1), as in the released code, or from one. Default null: 'normal' in the variant 'paper', else 'ones'. */
+  /**
+   * Gates start from N(0, 1), as in the released code, or from 1. Default null: 'normal' in the variant 'paper', else
+   * 'ones'.
+   */
   readonly gateInit: 'normal' | 'ones' | null;
   /**
-   * Whether every module's change is written in its singular basis once, halfway between the warm-up and the choice of ranks, and
-   * thresholds begin there. Default null: false in the variant 'paper', else true.
+   * Whether each module's change is rewritten in its singular basis once, halfway between the warm-up and the choice of
+   * ranks. Thresholds are 0 until then. Default null: false in the variant 'paper', else true.
    */
   readonly separation: boolean | null;
-  /** Share of a module's input `x` that is dropped before A while training. Default 0, as in the paper's scripts. */
+  /**
+   * The dropout probability of each module's input x, applied before A during training. Default 0, as in the paper's
+   * scripts.
+   */
   readonly loraDropout: number;
-  /** Weight of the gates' mean absolute value in the loss, which the released code adds to the threshold. Default 0. */
+  /**
+   * Weight of the gates' mean absolute value in the loss; the released code has it besides the threshold. Default 0.
+   */
   readonly l1Weight: number;
   /**
-   * Parameters to store in the end, within 1 %; null lets `sparseLambda` decide. `'auto'`: the fewest with which the adapter does not
-   * lose against the dense one on the selection data that `train` is given.
+   * The number of parameters stored at the end, met within 1 %. `null`: `sparseLambda` decides. `'auto'`: the smallest
+   * number whose adapter scores no worse than the dense one, within a standard error, on the selection rows passed to
+   * `train`. Default null.
    */
   readonly budget: number | 'auto' | null;
   /**
-   * Which ranks stay within a `budget`: those of most importance for what they store, or, as a control, some drawn at
-   * random by the run's seed, without a threshold before. Default 'importance'.
+   * Which ranks a `budget` keeps. `'importance'`: those with the most importance per stored parameter. `'random'` (a
+   * control): ranks drawn with the run's seed, with no threshold before the draw. Default 'importance'.
    */
   readonly selection: 'importance' | 'random';
   /**
-   * Steps between two looks for ranks that have died: where they make a quarter of the tensors, they and their moments are
-   * removed, and the step is compiled anew. What is removed does not come back. With a `budget` any number means once, when
-   * the ranks are chosen. Default null: dead ranks stay in the tensors and may come back.
+   * Steps between two checks for pruned ranks. If they make up a quarter of the parameters, they and their optimizer
+   * moments are removed for good and the step is recompiled. With a `budget`, any number means once, when the ranks are
+   * chosen. Default null: pruned ranks stay in the tensors and may come back.
    */
   readonly compactEvery: number | null;
 }
 
-/** lambda and xi where none is given. */
+/** The default of `sparseLambda` for each `thresholdMode`: lambda and xi. */
 const SPARSE_LAMBDA = { lr: 0.5, constant: 3e-4 };
 
-/** What a variant decides. */
+/** The options whose defaults a variant sets. */
 type Choice = Pick<SoraConfig, 'gateInit' | 'separation'>;
 type Chosen = { readonly [K in keyof Choice]: NonNullable<Choice[K]> };
 
@@ -74,12 +93,12 @@ const VARIANTS: Record<NonNullable<SoraConfig['variant']>, Chosen> = {
   choosing: { gateInit: 'ones', separation: true },
 };
 
-/** The variant of a configuration that may name none. */
+/** Returns the variant of a configuration: the one it names, or the default for its budget. */
 export function variantOf({ variant, budget }: Pick<SoraConfig, 'variant' | 'budget'>): 'paper' | 'choosing' {
   return variant ?? (budget === null ? 'paper' : 'choosing');
 }
 
-/** The options that a variant decides where they are not given. */
+/** Returns `gateInit` and `separation`, with the variant's defaults filled in. */
 export function choiceOf(config: SoraConfig): Chosen {
   const preset = VARIANTS[variantOf(config)];
   return {
@@ -107,7 +126,7 @@ const entries = {
   compactEvery: v.nullish(integerFrom(1), null),
 };
 
-/** Fills in SoRA's defaults. @throws ConfigError naming the field. */
+/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 export function parseSoraConfig(input: unknown): SoraConfig {
   const given = parseOptions('sora', entries, input);
   return { ...given, sparseLambda: given.sparseLambda ?? SPARSE_LAMBDA[given.thresholdMode] };

@@ -19,7 +19,7 @@ import {
 } from '@peftjs/core/method';
 import { choiceOf, type SoraConfig } from './config.js';
 import {
-  drawnWorths,
+  randomScores,
   gateGroups,
   gateNames,
   importances,
@@ -31,9 +31,11 @@ import {
 } from './gates.js';
 import { gateRate, thresholdAt } from './layer.js';
 import { separated } from './separation.js';
-import { warnOfShortTravel } from './travel.js';
+import { warnOfShortRun } from './short-run.js';
 
-/** Feeds the threshold of the proximal step: as configured, or as a budget demands. Removes dead ranks if told to. */
+/**
+ * Sets the threshold of the proximal step, as configured or to meet a budget, and removes pruned ranks if configured.
+ */
 export function soraController(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): Controller {
   return typeof config.budget === 'number'
     ? budgetController(layers, config, config.budget, plan)
@@ -43,8 +45,8 @@ export function soraController(layers: AdapterLayers, config: SoraConfig, plan: 
 function fixedController(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): Controller {
   const { compactEvery, sparseLambda } = config;
   const { warmupSteps, totalSteps } = plan;
-  warnOfShortTravel(layers, config, plan, totalSteps);
-  const gated = rankedPaths(layers).length > 0; // without gates there is no group of them, and no learning rate
+  warnOfShortRun(layers, config, plan, totalSteps);
+  const gated = rankedPaths(layers).length > 0; // without gates there is no 'gate' group and so no learning rate for it
   const separation = separationStep(config, plan, totalSteps);
   const compacts = (step: number): boolean => compactEvery !== null && step > warmupSteps && step % compactEvery === 0;
   let held = layers;
@@ -68,17 +70,17 @@ function fixedController(layers: AdapterLayers, config: SoraConfig, plan: TrainP
   };
 }
 
-/** Where between the warm-up and the choice of ranks they are separated: the steps before are to learn in, those after to choose. */
+/** When ranks are separated, as a fraction of the way from the end of warm-up to the choice of ranks. */
 const SEPARATION = 0.5;
 
-/** The step after which ranks are separated, null for never. */
+/** Returns the step after which ranks are separated, or null for never. */
 function separationStep(config: SoraConfig, { warmupSteps }: TrainPlan, until: number): number | null {
   if (!choiceOf(config).separation || config.selection === 'random') return null;
   const step = warmupSteps + Math.floor(SEPARATION * (until - warmupSteps));
   return step >= 1 && step < until ? step : null;
 }
 
-/** The optimizer begins again: its moments are of other ranks. */
+/** The separated ranks. The optimizer restarts, because its moments belong to the old ranks. */
 function separationChanges(layers: AdapterLayers, values: HostTensors): ControllerChanges {
   return { values: separated(layers, values), restartsOptimizer: true };
 }
@@ -86,47 +88,50 @@ function separationChanges(layers: AdapterLayers, values: HostTensors): Controll
 /*
  * Budgeted SoRA (ours). Three phases:
  *
- *   warm-up            threshold 0: nothing is pruned before there is anything to judge by. With `separation` this phase goes on
- *                      until ranks are separated (separation.ts).
- *   steering           every few steps the gates are read and lambda is set so that what they store follows half a cosine
- *                      from everything down to the budget. Two demands, the greater one counts:
- *                        forward  the shrinkage that takes as many gates to zero by the next reading as the curve asks;
- *                        hold     a level that rises while too much is alive and falls while too little is. The optimizer
- *                                 moves a gate by up to its learning rate, so a dead gate stays dead near lambda = 1 and
- *                                 may come back below.
- *   final              at its beginning the ranks are selected exactly (gates.ts); the mask then holds in the graph, and the
- *                      threshold is 0. Ranks ruled out may then leave the tensors (`compaction`), not before: until here a
- *                      dead gate may be needed to fill the budget. Where ranks were separated, the gates that stay get back
- *                      what thresholds took: L1 chooses, and what it chose is fitted without it, as in the relaxed lasso
- *                      (Meinshausen, 2007, Comput. Stat. Data Anal. 52). The weakest of them would hardly act otherwise.
+ *   warm-up    The threshold is 0: nothing is pruned before gates have learned anything. With `separation`, this phase
+ *              lasts until the ranks are separated (separation.ts).
+ *   steering   Every few steps the gates are read, and lambda is set so that the live ranks' parameters follow half a
+ *              cosine from all of them down to the budget. lambda is the larger of two values:
+ *                forward  the shrinkage that prunes as many gates by the next reading as the schedule asks for;
+ *                hold     a level that rises while too many parameters are live and falls while too few are. The
+ *                         optimizer moves a gate by up to its learning rate per step, so a pruned gate stays pruned
+ *                         near lambda = 1 and may come back at lower values.
+ *   final      First the ranks are selected exactly (gates.ts). From then on the mask holds in the graph and the
+ *              threshold is 0. Only now may pruned ranks leave the tensors (`compaction`): until the selection, a
+ *              pruned gate may still be needed to fill the budget. If ranks were separated, the gates that stay get
+ *              back what the thresholds took from them: L1 chooses the ranks, and the chosen ones are then fitted
+ *              without it, as in the relaxed lasso (Meinshausen, 2007, Comput. Stat. Data Anal. 52). Without this, the
+ *              weakest of them would have almost no effect.
  *
- * The control with `selection: 'random'` draws the mask instead. It does not steer, for what a threshold takes is chosen by size:
- * all gates live until the mask falls.
+ * `selection: 'random'` (a control) draws the mask instead. It uses no threshold, which would prune by size: all gates
+ * stay live until the mask is drawn.
  */
 
-/** Readings in the steering phase, and the most steps between two of them. */
+/** The number of gate readings in the steering phase, and the most steps between two of them. */
 const READINGS = 40;
 const MAX_INTERVAL = 5;
 
-/** Where `hold` starts, how fast it follows the error (a share of what has to go) up and down, and where it ends. */
+/**
+ * `hold`: its initial value, its gain on a positive and on a negative error (a share of the surplus), and its maximum.
+ */
 const HOLD = { initial: 0.5, up: 0.5, down: 0.1, most: 4 };
 
 /**
- * Drives the threshold so that the adapter stores `budget` parameters in the final steps.
- * @throws ConfigError when there are more parameters asked for than r_max stores, fewer than one rank does, or no step to
- * prune in.
+ * Steers the threshold so that the adapter stores `budget` parameters in the final phase.
+ * @throws ConfigError when the budget is larger than what r_max stores or smaller than one rank, or when there is no
+ * step to prune in.
  */
 function budgetController(layers: AdapterLayers, config: SoraConfig, budget: number, plan: TrainPlan): Controller {
   assertCuttable(layers, budget, plan);
   const until = cutStep(plan);
   const separation = separationStep(config, plan, until);
-  const course = steeringCourse(separation ?? plan.warmupSteps, until, budget);
+  const schedule = budgetSchedule(separation ?? plan.warmupSteps, until, budget);
   const steers = (step: number): boolean =>
     config.selection === 'importance' &&
-    step >= course.from &&
+    step >= schedule.from &&
     step < until &&
-    (step - course.from) % course.interval === 0;
-  warnOfShortTravel(layers, config, plan, until);
+    (step - schedule.from) % schedule.interval === 0;
+  warnOfShortRun(layers, config, plan, until);
   const memory = { alive: 0, lambda: 0, hold: HOLD.initial, learningRate: 0, taken: 0, frozen: false };
 
   return {
@@ -144,12 +149,15 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
     afterStep(step, values): ControllerChanges | undefined {
       if (step === until) {
         memory.frozen = true;
-        const worth = worthOf(layers, values, config, plan);
-        const selected = selectGates(layers, values, worth, budget, memory.taken);
+        const scores = scoresOf(layers, values, config, plan);
+        const selected = selectGates(layers, values, scores, budget, memory.taken);
         return { values: selected, ...(config.compactEvery !== null && compaction(layers, selected)) };
       }
       const changes = step === separation ? separationChanges(layers, values) : undefined;
-      Object.assign(memory, steer(gateGroups(layers, { ...values, ...changes?.values }), step, course, memory, config));
+      Object.assign(
+        memory,
+        steer(gateGroups(layers, { ...values, ...changes?.values }), step, schedule, memory, config),
+      );
       return changes;
     },
     holdsBudget: (step) => memory.frozen && step >= until,
@@ -158,18 +166,21 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
   };
 }
 
-/** How much may be alive when. */
-interface Course {
-  /** First step whose gates are read. */
+/** The steering phase's schedule: how many parameters may be live after each step. */
+interface BudgetSchedule {
+  /** The first step whose gates are read. */
   readonly from: number;
   /** Steps between two readings. */
   readonly interval: number;
+  /** The parameters to store at the end. */
   readonly budget: number;
-  /** The share of what has to go by `until` that may be alive after a step. */
+  /**
+   * Returns the fraction of the surplus over the budget that may still be live after a step: 1 at `from`, 0 at the end.
+   */
   share(step: number): number;
 }
 
-function steeringCourse(from: number, until: number, budget: number): Course {
+function budgetSchedule(from: number, until: number, budget: number): BudgetSchedule {
   const length = Math.max(1, until - from);
   return {
     from,
@@ -182,63 +193,69 @@ function steeringCourse(from: number, until: number, budget: number): Course {
   };
 }
 
-function worthOf(layers: AdapterLayers, values: HostTensors, config: SoraConfig, { seed = 0 }: TrainPlan): OfRanks {
+function scoresOf(layers: AdapterLayers, values: HostTensors, config: SoraConfig, { seed = 0 }: TrainPlan): OfRanks {
   return config.selection === 'importance'
     ? importances(layers, values)
-    : drawnWorths(layers, createRng(seed).fork('selection'));
+    : randomScores(layers, createRng(seed).fork('selection'));
 }
 
-/** What steering remembers from reading to reading. */
+/** The steering state that one reading passes to the next. */
 interface Steering {
-  /** What was alive at the first reading; 0 before. A run that goes on from an earlier one may begin with dead gates. */
+  /**
+   * Live parameters at the first reading; 0 before it. A run that continues an earlier one may start with pruned gates.
+   */
   readonly alive: number;
   /** lambda (or xi). */
   readonly lambda: number;
+  /** The level that corrects for past errors, in units of the learning rate. */
   readonly hold: number;
 }
 
 function steer(
   groups: readonly GateGroup[],
   step: number,
-  { interval, budget, share }: Course,
+  { interval, budget, share }: BudgetSchedule,
   { alive: first, hold: before, learningRate }: Steering & { readonly learningRate: number },
   config: SoraConfig,
 ): Steering {
   const alive = liveCost(groups);
-  const atFirst = first || alive;
-  const surplus = Math.max(0, atFirst - budget);
-  const target = (at: number): number => Math.min(budget, atFirst) + surplus * share(at);
+  const initial = first || alive;
+  const surplus = Math.max(0, initial - budget);
+  const target = (at: number): number => Math.min(budget, initial) + surplus * share(at);
   const error = surplus === 0 ? 0 : (alive - target(step)) / surplus;
   const hold = Math.min(HOLD.most, Math.max(0, before + (error > 0 ? HOLD.up : HOLD.down) * error));
   const forward = shrinkageFor(groups, alive - target(step + interval)) / interval;
   const threshold = surplus === 0 || learningRate === 0 ? 0 : Math.max(hold * learningRate, forward);
   const lambda = config.thresholdMode === 'lr' && threshold > 0 ? threshold / learningRate : threshold;
-  return { alive: atFirst, lambda, hold };
+  return { alive: initial, lambda, hold };
 }
 
 /*
- * Compaction: ranks whose gates are zero leave the tensors, and so do their moments. They add nothing to the outputs, which
- * therefore stay as they are; the scaling stays alpha / r_max; a rank that has left does not come back. The step is compiled
- * anew for every batch shape, so it has to pay: with a share of 1/4 a run that ends with one rank in n has gone through
- * at most log(n) / log(4/3) compilations, seven for n = 8.
+ * Compaction removes ranks whose gates are zero from the tensors, together with their moments. The outputs do not
+ * change, since these ranks add nothing; the scaling stays alpha / r_max; a removed rank cannot come back. The step is
+ * recompiled for every batch shape, so removal has to pay off: with a share of 1/4, a run that ends with one rank in n
+ * has compiled at most log(n) / log(4/3) times, seven for n = 8.
  */
 
-/** The share of the tensors held, in parameters, that has to be dead. */
-const WORTHWHILE = 0.25;
+/** The share of the allocated parameters that must be pruned before compaction pays off. */
+const MIN_PRUNED_SHARE = 0.25;
 
 /**
- * Takes dead ranks out of the layers, where they are enough to be worth it. Where every rank is dead there would be nothing to
- * train, and nothing changes.
- * @param values the gates of every layer that has ranks, `<path>.gate` [ranks]
+ * Removes pruned ranks from the layers if there are enough of them. Does nothing if all ranks are pruned, because
+ * nothing would be left to train.
+ * @param values the gates of every layer that has ranks, `<path>.gate` [r]
  */
 function compaction(layers: AdapterLayers, values: HostTensors): Pick<ControllerChanges, 'resized'> {
   const groups = gateGroups(layers, values);
   const [held, live] = [allocatedCost(layers), liveCost(groups)];
-  if (live === 0 || live === held || held - live < WORTHWHILE * held) return {};
+  if (live === 0 || live === held || held - live < MIN_PRUNED_SHARE * held) return {};
   return { resized: keepRanks(layers, Object.fromEntries(groups.map(({ path, gate }) => [path, liveRanks(gate)]))) };
 }
 
-/** The layers that values of a later step fit. @throws CheckpointError when they have ranks that a layer does not. */
+/**
+ * Resizes layers to the values of a later step.
+ * @throws CheckpointError when the values have more ranks than a layer.
+ */
 export function resumedLayers({ layers, values }: AdapterContents<SoraConfig>): AdapterLayers {
   return withRankCounts(
     layers,

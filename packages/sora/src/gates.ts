@@ -18,24 +18,25 @@ import {
 
 /** The gates of one module. */
 export interface GateGroup {
+  /** The module's path. */
   readonly path: string;
-  /** What one of its ranks stores. */
+  /** Parameters that one rank stores: in + out. */
   readonly cost: number;
-  /** Values of the gates, [r]. */
+  /** The gates' values, [r]. */
   readonly gate: Float32Array;
 }
 
-/** Names of the gates of all layers. */
+/** Returns the names of all layers' gates. */
 export function gateNames(layers: AdapterLayers): string[] {
   return rankedPaths(layers).map((path) => `${path}.gate`);
 }
 
-/** Names of what the ranks of all layers are made of: gates, A and B. */
+/** Returns the names of all layers' gates, A and B. */
 export function rankNames(layers: AdapterLayers): string[] {
   return rankedPaths(layers).flatMap((path) => ['gate', 'loraA', 'loraB'].map((name) => `${path}.${name}`));
 }
 
-/** The gates of all layers. @throws ShapeError when some are missing. */
+/** Returns the gates of all layers. @throws ShapeError when some are missing. */
 export function gateGroups(layers: AdapterLayers, values: HostTensors): GateGroup[] {
   return rankedPaths(layers).map((path) => ({
     path,
@@ -44,12 +45,12 @@ export function gateGroups(layers: AdapterLayers, values: HostTensors): GateGrou
   }));
 }
 
-/** What the gates that are not zero store. */
+/** Returns the number of parameters that live ranks (with nonzero gates) store. */
 export function liveCost(groups: readonly GateGroup[]): number {
   return groups.reduce((sum, { cost, gate }) => sum + cost * gate.filter((value) => value !== 0).length, 0);
 }
 
-/** How far all gates must move towards zero so that those which reach it store `excess`, or just less. */
+/** Returns the shrinkage that, applied to all gates, zeroes gates that store `excess` parameters or just less. */
 export function shrinkageFor(groups: readonly GateGroup[], excess: number): number {
   const live = groups
     .flatMap(({ cost, gate }) => [...gate].map((value) => ({ cost, size: Math.abs(value) })))
@@ -65,19 +66,19 @@ export function shrinkageFor(groups: readonly GateGroup[], excess: number): numb
   return shrinkage;
 }
 
-/** What one rank is made of. */
+/** The size of one rank: its gate and the norms of its factors. */
 export interface RankSize {
-  /** g_i. */
+  /** The gate, g_i. */
   readonly gate: number;
-  /** ||A_i||, the norm of A's column `[in]`. */
+  /** ||A_i||, the norm of column i of A, [in]. */
   readonly normA: number;
-  /** ||B_i||, the norm of B's row `[out]`. */
+  /** ||B_i||, the norm of row i of B, [out]. */
   readonly normB: number;
 }
 
 /**
- * The sizes of every rank, by module path. A gate alone says little: c g with A / c is the same change of the weight, at
- * another speed of shrinking. |g_i| ||A_i|| ||B_i|| says how large that change is.
+ * Returns the sizes of all ranks by module path. A gate alone says little: c g with A / c is the same change of the
+ * weight but shrinks at another speed. The size of that change is |g_i| ||A_i|| ||B_i||.
  *
  * @example rankSizes(peft.adapter)
  * @throws ShapeError when a tensor is missing.
@@ -99,13 +100,13 @@ export function rankSizes({
   return Object.fromEntries(sizes);
 }
 
-/** A dead gate that is needed to fill a budget starts again from here: so small that outputs hardly notice. */
+/** The value of a pruned gate that is revived to fill a budget: small enough that the outputs hardly change. */
 const REVIVED_GATE = 1e-3;
-/** What a dead gate counts as when it competes: less than any living one, so that only its factors tell it from others. */
+/** |g| of a pruned gate in its importance: below every live gate, so that pruned ranks compete by A and B alone. */
 const DEAD_SIZE = 1e-9;
 
 /**
- * How much a rank adds to the weight, |g| ||A_i|| ||B_i||, by module path.
+ * Returns the importance of all ranks by module path: their share in the weight's change, |g_i| ||A_i|| ||B_i||.
  * @throws ShapeError when a tensor is missing.
  */
 export function importances(layers: AdapterLayers, values: HostTensors): OfRanks {
@@ -118,8 +119,11 @@ export function importances(layers: AdapterLayers, values: HostTensors): OfRanks
   );
 }
 
-/** A worth drawn for every rank: of what a rank stores, a share between 0 and 1, so that ranks of all sizes are as likely. */
-export function drawnWorths(layers: AdapterLayers, rng: Rng): OfRanks {
+/**
+ * Draws a score for every rank: its cost times a uniform number in [0, 1), so that large and small ranks are equally
+ * likely.
+ */
+export function randomScores(layers: AdapterLayers, rng: Rng): OfRanks {
   return Object.fromEntries(
     rankedPaths(layers).map((path) => {
       const layer = tensorAt(layers, path);
@@ -130,24 +134,25 @@ export function drawnWorths(layers: AdapterLayers, rng: Rng): OfRanks {
 }
 
 /**
- * Decides which ranks stay within a budget, by what they are worth against in + out, what they store. Gates left out become
- * zero for good; dead ones that are kept become `REVIVED_GATE`.
- * @param taken what living gates that are kept get back
- * @returns new gates and masks by name.
+ * Chooses the ranks to keep within a budget by their scores and their cost, in + out. The gates of all others become
+ * zero for good; pruned gates that are kept become `REVIVED_GATE`.
+ * @param scores the score of every rank, by module path
+ * @param refund what live gates that are kept get back, because thresholds took it from them
+ * @returns the new gates and masks by name.
  */
 export function selectGates(
   layers: AdapterLayers,
   values: HostTensors,
-  worth: OfRanks,
+  scores: OfRanks,
   budget: number,
-  taken = 0,
+  refund = 0,
 ): HostTensors {
-  const kept = selectRanks(layers, worth, budget);
+  const kept = selectRanks(layers, scores, budget);
   const changes: HostTensors = {};
   for (const { path, gate } of gateGroups(layers, values)) {
     const ranks = new Set(kept[path]);
-    const regrown = (value: number): number => (value === 0 ? REVIVED_GATE : value + Math.sign(value) * taken);
-    changes[`${path}.gate`] = vector([...gate].map((value, rank) => (ranks.has(rank) ? regrown(value) : 0)));
+    const revived = (value: number): number => (value === 0 ? REVIVED_GATE : value + Math.sign(value) * refund);
+    changes[`${path}.gate`] = vector([...gate].map((value, rank) => (ranks.has(rank) ? revived(value) : 0)));
     changes[`${path}.mask`] = vector([...gate.keys()].map((rank) => Number(ranks.has(rank))));
   }
   return changes;

@@ -15,7 +15,7 @@ import { choiceOf, parseSoraConfig, variantOf, type SoraConfig } from './config.
 import { resumedLayers, soraController } from './controller.js';
 import { alphaOf, gateCount, gatesAtStart, initialTensors, soraLayer } from './layer.js';
 
-/** Pruned, a SoRA is PEFT's LORA; to be trained further, it is SORA, with its gates. */
+/** A pruned SoRA is saved as PEFT's LORA. An adapter to be trained further is saved as SORA, with its gates. */
 const soraFiles = gatedLoraFiles<SoraConfig>({
   peftType: 'SORA',
   suffix: '.gate',
@@ -37,8 +37,8 @@ const soraFiles = gatedLoraFiles<SoraConfig>({
 });
 
 /**
- * SoRA: LoRA with a gate on every rank, which a proximal step drives to exact zeros, so that training chooses the rank of
- * every module (Ding et al., 2023).
+ * SoRA (Ding et al., 2023): LoRA with a gate on every rank. A proximal step drives gates to exact zeros, so that
+ * training chooses the rank of every module.
  *
  * @example attach(model, sora({ r: 8, targetModules: 'all-linear' }))
  */
@@ -60,7 +60,10 @@ export const sora: CallableMethod<SoraConfig> = defineMethod<SoraConfig>({
   ...soraFiles,
 });
 
-/** Stored: one r_max for all modules, more than the budget keeps on average. Trained: A, B and gates are the budget. */
+/**
+ * 'stored': one r_max for all modules, above the budget's average rank. 'trained': A, B and gates together fill the
+ * budget.
+ */
 function fitBudget(
   sites: readonly Site[],
   budget: number,
@@ -78,14 +81,17 @@ function fitBudget(
   return { ...fitted, ...choiceOf(fitted) };
 }
 
-/** lambda, or xi with `thresholdMode: 'constant'`, is the level. @throws ConfigError with a budget, whose controller sets it. */
+/**
+ * Sets lambda (xi with `thresholdMode: 'constant'`) to the level.
+ * @throws ConfigError with a budget: it sets lambda itself.
+ */
 function atSparsity(config: SoraConfig, level: number): SoraConfig {
   const { budget } = config;
   if (budget === null) return { ...config, sparseLambda: level };
   throw new ConfigError(`a budget (here ${budget}) sets its own levels; sparsify an adapter without one`, 'budget');
 }
 
-/** Of `budget: 'auto'`: each stage has a budget of its own, or lets the ranks live that are alive. */
+/** The stages of `budget: 'auto'`: each has a budget of its own, or, with null, keeps the ranks that are live. */
 function sizing(config: SoraConfig): SizeStages<SoraConfig> | null {
   if (config.budget !== 'auto') return null;
   const chosen = { ...config, ...choiceOf(config), variant: variantOf(config) };

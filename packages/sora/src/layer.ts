@@ -25,23 +25,23 @@ import { choiceOf, type SoraConfig } from './config.js';
  * SoRA (Ding et al., 2023, arXiv 2311.11696), in row vectors:
  *
  *   y  = x W0 + b + s ((d(x) A) * g) B   forward      x [rows, in]   A [in, r]   g [r]   B [r, out]   d: dropout
- *   s  = alpha / r, r = r_max, whatever ranks remain
+ *   s  = alpha / r, with the initial r = r_max, no matter how many ranks remain
  *   g <- T_t(g after the optimizer)      update       t = eta lambda, or a constant xi: the controller's `threshold`
  *   T_t(x) = sign(x) max(|x| - t, 0)     softThreshold
  *   dW = s A diag(g) B over I = {i : g_i != 0}        toLora
- *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, g ~ N(0, 1), or 1
- *   m [r]                                the state `mask`: 0 for the gates that a budget has ruled out for good
+ *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, g ~ N(0, 1) or g = 1
+ *   m [r]                                the state `mask`: 0 for gates that a budget has pruned for good
  *
- * A gate of zero and B's row of zeros would give each other no gradient ever: B starts from zero, so no gate may.
+ * A zero gate and a zero row of B would never give each other a gradient. B starts from zero, so no gate may.
  */
 
-/** What the dropout of a module's input is called among its noise. */
+/** The name of the noise for the dropout of a module's input. */
 const DROPOUT = 'loraDropout';
 
 /**
- * SoRA at one site.
+ * Returns the SoRA layer of one module.
  * @param initial `loraA` [in, r], `loraB` [r, out], `gate` [r], `mask` [r]
- * @param gates how many gates the whole adapter began with
+ * @param gates the initial number of gates in the whole adapter
  */
 export function soraLayer(site: Site, config: SoraConfig, gates: number, initial: HostTensors): AdapterLayer {
   const { loraA, loraB, gate, mask } = tensorsAt(initial, 'loraA', 'loraB', 'gate', 'mask');
@@ -80,7 +80,7 @@ export function soraLayer(site: Site, config: SoraConfig, gates: number, initial
   };
 }
 
-/** The tensors that a site starts from, r_max ranks of them. */
+/** Returns the initial tensors of a module, with r_max ranks. */
 export function initialTensors(site: Site, config: SoraConfig, rng: Rng): HostTensors {
   const r = gateCount(site, config);
   return {
@@ -91,17 +91,17 @@ export function initialTensors(site: Site, config: SoraConfig, rng: Rng): HostTe
   };
 }
 
-/** r_max of a site: the number of gates it begins with. */
+/** Returns r_max of a module: its initial number of gates. */
 export function gateCount(site: Site, { r, rankPattern }: SoraConfig): number {
   return patternValue(rankPattern, site.path) ?? r;
 }
 
-/** The number of gates that an adapter of these sites begins with. */
+/** Returns the initial number of gates of an adapter on these modules. */
 export function gatesAtStart(sites: readonly Site[], config: SoraConfig): number {
   return sites.reduce((sum, site) => sum + gateCount(site, config), 0);
 }
 
-/** The alpha of a site's `alpha / r_max`. */
+/** Returns the alpha of a module in `alpha / r_max`. */
 export function alphaOf(site: Site, { loraAlpha, alphaPattern }: SoraConfig): number {
   return patternValue(alphaPattern, site.path) ?? loraAlpha;
 }
@@ -115,27 +115,27 @@ function liveGates(values: HostTensors): number {
   return nonZeros(tensorAt(values, 'gate')).length;
 }
 
-/** sum |x| with a gradient of zero at zero; that of `tf.abs` is -1 there, which would push dead gates up. */
+/** sum |x| with a zero gradient at zero. The gradient of `tf.abs` is -1 there, which would push pruned gates up. */
 function absoluteSum(x: Tensor): Scalar {
   return tf.sum(tf.mul(x, tf.sign(x)));
 }
 
 /**
- * T_t(x) = sign(x) max(|x| - t, 0), the proximal operator of t |x|. What it makes zero is +0, never -0.
+ * T_t(x) = sign(x) max(|x| - t, 0), the proximal operator of t |x|. Zeros in the result are +0, never -0.
  *
  * @param x any shape
- * @param threshold t >= 0, a number or a scalar
+ * @param threshold t >= 0, a number or a scalar tensor
  */
 export function softThreshold(x: Tensor, threshold: number | Tensor): Tensor {
   return tf.where(tf.greater(tf.abs(x), threshold), towardsZero(x, threshold), tf.zerosLike(x));
 }
 
 /**
- * The operator that SoRA's released code applies: zero below 2 t, but for |x| = t, which stays; sign(x) (|x| - t) from 2 t
- * on. It jumps by t at 2 t, where the proximal operator is continuous. What it makes zero is +0, never -0.
+ * The operator of SoRA's released code: sign(x) (|x| - t) for |x| >= 2 t and 0 below, except that |x| = t stays as it
+ * is. It jumps by t at 2 t, where the proximal operator is continuous. Zeros in the result are +0, never -0.
  *
  * @param x any shape
- * @param threshold t >= 0, a number or a scalar
+ * @param threshold t >= 0, a number or a scalar tensor
  */
 export function referenceThreshold(x: Tensor, threshold: number | Tensor): Tensor {
   const zeros = tf.zerosLike(x);
@@ -145,23 +145,23 @@ export function referenceThreshold(x: Tensor, threshold: number | Tensor): Tenso
   return tf.where(tf.greater(size, 0), kept, zeros);
 }
 
-/** x moved by `step` towards zero. */
+/** Moves x towards zero by `step`. */
 function towardsZero(x: Tensor, step: number | Tensor): Tensor {
   return tf.sub(x, tf.mul(tf.sign(x), step));
 }
 
-/** Learning rates of a step by optimizer group. */
+/** The learning rates of a step, by optimizer group. */
 export type LearningRates = Readonly<Record<string, number>>;
 
 /**
- * The threshold of a step: eta_t * lambda, or xi as it is.
- * @throws TrainingError when the trainer has no learning rate for the gates.
+ * Returns the threshold of a step: eta_t * lambda, or xi itself.
+ * @throws TrainingError when there is no learning rate for the gates.
  */
 export function thresholdAt({ thresholdMode }: SoraConfig, sparseLambda: number, rates: LearningRates): number {
   return thresholdMode === 'lr' ? sparseLambda * gateRate(rates) : sparseLambda;
 }
 
-/** The learning rate of the gates. @throws TrainingError when the trainer has none. */
+/** Returns the gates' learning rate. @throws TrainingError when there is none. */
 export function gateRate(rates: LearningRates): number {
   const rate = rates.gate ?? rates.default;
   if (rate !== undefined) return rate;

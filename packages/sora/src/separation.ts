@@ -17,21 +17,23 @@ import {
 } from '@peftjs/core/method';
 
 /*
- * Separation (ours). Training does not say what one rank is: A R and R^-1 diag(g) B are the same change of the weight for every
- * invertible R. A change of rank two is spread over all ranks that way, and a threshold takes it apart piece by piece. Therefore every
- * change is written in its singular basis once, before the first threshold. There the best approximation by n ranks is the first n
- * (Eckart and Young, 1936):
+ * Separation (ours). Training does not determine single ranks: A R and R^-1 diag(g) B are the same change of the weight
+ * for every invertible R. A change of rank two is spread over all ranks, and a threshold would erode it piece by piece.
+ * Therefore every change is rewritten in its singular basis once, before the first threshold. In that basis the best
+ * approximation of rank n is the first n ranks (Eckart and Young, 1936):
  *
  *   A diag(g) B = U S V^T     A' = c U [in, r]     g' = S / c^2 [r]     B' = c V^T [r, out]
  *
- * c^2 is the root mean square of all modules' singular values. It is the same for all modules, so that gates compare what ranks change,
- * and their root mean square is 1, as that of gates that start from one.
+ * c^2 is the root mean square of the singular values of all modules. It is the same for all modules, so that gates can
+ * be compared by how much their ranks change the weight. The root mean square of the gates is then 1, as for gates that
+ * start from 1.
  */
 
 /**
- * The same change of every weight in its singular basis: `<path>.gate` [r], `<path>.loraA` [in, r] and `<path>.loraB` [r, out] of the
- * modules that have live ranks. Dead ranks stay as they are. Nothing, while no weight is changed.
- * @param values what `rankNames` names
+ * Returns the changes of all modules with live ranks, rewritten in their singular bases: `<path>.gate` [r],
+ * `<path>.loraA` [in, r] and `<path>.loraB` [r, out]. Pruned ranks keep their values. Returns {} if no weight is
+ * changed.
+ * @param values the tensors that `rankNames` lists
  * @throws ShapeError when a tensor is missing.
  */
 export function separated(layers: AdapterLayers, values: HostTensors): HostTensors {
@@ -49,7 +51,7 @@ export function separated(layers: AdapterLayers, values: HostTensors): HostTenso
 interface Module extends Omit<LoraFactors, 'scaling'> {
   readonly path: string;
   readonly gate: HostTensor;
-  /** The ranks whose gates are not zero. */
+  /** The ranks with nonzero gates. */
   readonly live: readonly number[];
 }
 
@@ -69,7 +71,7 @@ function inSingularBasis(
   singular: SingularFactors,
   c: number,
 ): HostTensors {
-  const places = live.slice(0, singular.singularValues.length); // a module has no more singular values than its smaller side
+  const places = live.slice(0, singular.singularValues.length); // there are at most min(in, out) singular values
   const gates = new Float32Array(gate.data.length);
   places.forEach((place, index) => (gates[place] = (singular.singularValues[index] as number) / c ** 2));
   const columns = withRows(transposed(loraA), places, transposed(singular.loraA), c); // [r, in]
@@ -80,7 +82,7 @@ function inSingularBasis(
   };
 }
 
-/** The matrix with other rows at some places: of norm c, or zero where they are. */
+/** Returns the matrix with the rows at `places` replaced by `rows`, scaled to norm c; zero rows stay zero. */
 function withRows(matrix: HostTensor, places: readonly number[], rows: HostTensor, c: number): HostTensor {
   const width = matrix.shape[1] as number;
   const unit = floats(

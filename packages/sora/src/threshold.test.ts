@@ -28,12 +28,12 @@ describe('softThreshold', () => {
     );
   });
 
-  it('trap 1: leaves half a threshold of one and a half, where the released code leaves none', () => {
+  it('trap 1: shrinks 1.5 thresholds to 0.5; the released code shrinks them to 0', () => {
     expect(apply(softThreshold, [1.5, -1.5], 1)).toEqual([0.5, -0.5]);
     expect(apply(referenceThreshold, [1.5, -1.5], 1)).toEqual([0, 0]);
   });
 
-  it('trap 1: is continuous, shrinks, and keeps distances at most', () => {
+  it('trap 1: is continuous, shrinks, and never increases distances', () => {
     fc.assert(
       fc.property(float, float, level, (a, b, t) => {
         const [ta, tb] = apply(softThreshold, [a, b], t) as [number, number];
@@ -59,12 +59,12 @@ describe('softThreshold', () => {
     }
   });
 
-  it('takes its threshold as a tensor too', () => {
+  it('accepts a threshold that is a tensor', () => {
     const values = tf.tidy(() => [...softThreshold(tf.tensor1d([2, -3]), tf.scalar(0.5)).dataSync()]);
     expect(values).toEqual([1.5, -2.5]);
   });
 
-  it('trap 3: is the proximal operator, descent with it ends at T_lambda(a) for 0.5 (g - a)^2 + lambda |g|', () => {
+  it('trap 3: is the proximal operator: descent with it on 0.5 (g - a)^2 + lambda |g| ends at T_lambda(a)', () => {
     const descend = (a: number, lambda: number): number =>
       tf.tidy(() => {
         let gate: tf.Tensor = tf.tensor1d([-2]);
@@ -81,7 +81,7 @@ describe('softThreshold', () => {
 });
 
 describe('referenceThreshold', () => {
-  it('is the released code: a dead zone up to 2 xi, but for xi itself, which stays', () => {
+  it('equals the released code: a dead zone up to 2 xi, except xi itself, which stays', () => {
     const sequential = (x: number, xi: number): number => {
       let p = x;
       if (x > xi) p = Math.fround(x - xi);

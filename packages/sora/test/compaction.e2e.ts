@@ -18,7 +18,7 @@ import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, reconfigured, trainToy, valuesNamed } from './harness.js';
 
-/** Every snapshot of a run of eight epochs, 32 steps, by step. */
+/** All snapshots of a run of 8 epochs (32 steps), by step. */
 const snapshotsOf = async (
   peft: PeftModel<SoraConfig>,
   options: Partial<TrainOptions> = {},
@@ -35,14 +35,14 @@ const snapshotsOf = async (
 const at = (snapshots: Map<number, TrainingSnapshot>, step: number): TrainingSnapshot =>
   snapshots.get(step) ?? expect.fail(`no snapshot of step ${step}`);
 
-/** The trained model as it was when a snapshot was taken. */
+/** The trained model at the time of a snapshot. */
 const modelAt = (peft: PeftModel<SoraConfig>, values: HostTensors): PeftModel<SoraConfig> => {
   const adapter = activeAdapter(attached(activeAdapter(peft).config));
   return withAdapter(peft, { layers: sora.resumedLayers?.({ ...adapter, values }) ?? adapter.layers, values });
 };
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
-/** How many numbers the tensors hold, the head left out. */
+/** The number of values in all tensors except the head's. */
 const sizeOf = (values: HostTensors): number =>
   sum(Object.entries(values).map(([name, { data }]) => (name.startsWith('classifier.') ? 0 : data.length)));
 const liveGates = (values: HostTensors): number =>
@@ -53,7 +53,7 @@ const liveGates = (values: HostTensors): number =>
 const dying = { r: 6, sparseLambda: 3, compactEvery: 8 };
 
 describe('compaction', () => {
-  it('takes dead ranks and their moments out of the tensors, and leaves the outputs as they were', async () => {
+  it('removes pruned ranks and their moments from the tensors and keeps the outputs', async () => {
     const peft = attached(dying);
     const snapshots = await snapshotsOf(peft);
     const kept = await snapshotsOf(attached({ ...dying, compactEvery: null }));
@@ -91,7 +91,7 @@ describe('compaction', () => {
     );
   });
 
-  it('compiles the step anew for the smaller tensors', async () => {
+  it('recompiles the step for the smaller tensors', async () => {
     const reference = await referenceExecutor();
     const gates: number[] = [];
     const executor: Executor = {
@@ -111,7 +111,7 @@ describe('compaction', () => {
     gates.slice(1).forEach((count, index) => expect(count).toBeLessThan(0.75 * (gates[index] as number)));
   });
 
-  it('leaves the tensors alone while less than a quarter of them is dead, and never without being asked', async () => {
+  it('keeps the tensors while less than a quarter of them is pruned, or without compactEvery', async () => {
     const held = (peft: PeftModel<SoraConfig>): number => sizeOf(activeAdapter(peft).values);
     const untouched = async (options: Partial<SoraConfig>): Promise<void> => {
       const peft = attached(options);
@@ -123,7 +123,7 @@ describe('compaction', () => {
     await untouched({ ...dying, compactEvery: null });
   });
 
-  it('goes on from a snapshot of a smaller adapter to the same end, from where the run began', async () => {
+  it('resumes from a snapshot of a compacted adapter with the same result, starting from the initial model', async () => {
     const peft = attached({ ...dying, loraDropout: 0.2 });
     const snapshots = await snapshotsOf(peft);
     for (const step of [7, 8, 9, 24, 31]) {
@@ -141,10 +141,10 @@ describe('compaction', () => {
     );
   });
 
-  it('comes once with a budget, after the ranks are chosen', async () => {
+  it('happens once with a budget, after the ranks are chosen', async () => {
     const options = { r: 6, budget: 500, compactEvery: 1 };
     const peft = attached(options);
-    const run = { epochs: 10, finalRatio: 0.5, clipNorm: null }; // the gradients of dead gates count in the clip norm
+    const run = { epochs: 10, finalRatio: 0.5, clipNorm: null }; // the gradients of pruned gates count in the clip norm
     const snapshots = await snapshotsOf(peft, run);
     const sizes = [...snapshots.values()].map(({ adapter }) => sizeOf(adapter));
     expect(new Set(sizes.slice(0, 19)).size).toBe(1);
@@ -160,7 +160,7 @@ describe('compaction', () => {
 });
 
 describe('an adapter that has lost every rank of some modules', () => {
-  /** Compacted until modules are bare; the last gates of the others are alive. */
+  /** Compacted until some modules have no ranks; the remaining gates of the others are live. */
   const bare = async (sparseLambda: number): Promise<PeftModel<SoraConfig>> => {
     const peft = attached({ r: 2, sparseLambda, compactEvery: 4 });
     await trainToy(peft, { epochs: 20 });
@@ -169,7 +169,7 @@ describe('an adapter that has lost every rank of some modules', () => {
   const heldOf = (peft: PeftModel<SoraConfig>): number[] =>
     Object.values(activeAdapter(peft).layers).map(({ params }) => params.gate?.initial.shape[0] ?? 0);
 
-  it('trains on, merges and is saved like any other', async () => {
+  it('can be trained, merged and saved like any other', async () => {
     const peft = await bare(2.5);
     expect(heldOf(peft)).toContain(0);
     expect(sum(heldOf(peft))).toBeGreaterThan(0);
@@ -186,7 +186,7 @@ describe('an adapter that has lost every rank of some modules', () => {
     heldOf(peft).forEach((count, index) => expect(count).toBeLessThanOrEqual(before[index] as number));
   });
 
-  it('keeps its tensors when every rank is dead, for a model without a head would have nothing to train', async () => {
+  it('keeps its tensors when every rank is pruned, since a model without a head would have nothing to train', async () => {
     const peft = attached({ r: 2, sparseLambda: 400, compactEvery: 4 });
     const headless = { ...peft, model: { ...peft.model, head: [] } } as typeof peft;
     await trainToy(headless, { epochs: 8 });
@@ -194,7 +194,7 @@ describe('an adapter that has lost every rank of some modules', () => {
     expect(heldOf(headless)).not.toContain(0);
   });
 
-  it('has no tensors at a bare module, and a change of zero there', async () => {
+  it('has no tensors and a zero change at a module without ranks', async () => {
     const peft = await bare(2.5);
     const [path, layer] =
       Object.entries(activeAdapter(peft).layers).find(([, { params }]) => Object.keys(params).length === 0) ??

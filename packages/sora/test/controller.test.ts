@@ -33,13 +33,13 @@ const storedOf = (layers: AdapterLayers, values: HostTensors): number =>
     0,
   );
 
-/** A run with gates that know where they want to be, noisy gradients and Adam, as in training. */
+/** A simulated run: gates with target values, noisy gradients and Adam, as in training. */
 interface Toy {
   readonly options: Partial<SoraConfig>;
   readonly plan: TrainPlan;
   readonly seed: number;
   readonly rate?: number;
-  /** How strongly gates pull towards where they want to be. */
+  /** How strongly gates are pulled towards their targets. */
   readonly pull?: number;
 }
 
@@ -103,7 +103,7 @@ const plan: TrainPlan = { totalSteps: 300, warmupSteps: 18, finalSteps: 90 };
 const freeze = plan.totalSteps - plan.finalSteps;
 
 describe('a fixed threshold', () => {
-  it('reads nothing, remembers only how many ranks there are, and holds throughout', () => {
+  it('reads no gates, keeps only the numbers of ranks as state, and always holds the budget', () => {
     const controller = controllerOf(layersOf(sora, sites, { r }), {}, plan);
     for (let step = 1; step <= plan.totalSteps; step++) expect(controller.reads(step)).toEqual([]);
     expect(controller.holdsBudget(1)).toBe(true);
@@ -170,12 +170,12 @@ describe('a budget', () => {
     },
   );
 
-  it('feeds no threshold once it is applied', () => {
+  it('sets the threshold to 0 once it is applied', () => {
     const { thresholds } = run({ options: { budget: 0.5 * full }, plan, seed: 1 });
     expect(thresholds.slice(freeze).every((threshold) => threshold === 0)).toBe(true);
   });
 
-  it('keeps the ranks that change the weights most for what they store', () => {
+  it('keeps the ranks with the largest change per stored parameter', () => {
     const pair = [linearSite('cheap', 10, 10), linearSite('dear', 30, 50)];
     const layers = layersOf(sora, pair, { r: 2 });
     const controller = controllerOf(layers, { r: 2, budget: 100 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
@@ -199,7 +199,7 @@ describe('a budget', () => {
     expect(tensorAt(changes, 'cheap.gate').data[0]).toBe(Math.fround(-0.5 / cheap));
   });
 
-  it('keeps as many of equal ranks as it pays for, by index', () => {
+  it('fills the budget from equal ranks in the order of their indices', () => {
     const layers = layersOf(sora, [linearSite('a', 4, 4), linearSite('b', 4, 4)], { r: 3 });
     const controller = controllerOf(layers, { r: 3, budget: 32 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
     const equal = (...shape: number[]) => hostTensor(new Float32Array(shape.reduce((a, b) => a * b)).fill(0.5), shape);
@@ -214,7 +214,7 @@ describe('a budget', () => {
     expect([...tensorAt(changes, 'a.mask').data, ...tensorAt(changes, 'b.mask').data]).toEqual([1, 1, 1, 1, 0, 0]);
   });
 
-  it.each(['loraA', 'loraB'])('measures a rank by its gate and by the norm of its part of %s', (factor) => {
+  it.each(['loraA', 'loraB'])('measures a rank by its gate and by the norm of its vector in %s', (factor) => {
     const layers = layersOf(sora, [linearSite('m', 2, 2)], { r: 2 });
     const controller = controllerOf(layers, { r: 2, budget: 4 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
     const values = {
@@ -230,7 +230,7 @@ describe('a budget', () => {
     expect([...tensorAt(controller.afterStep(1, values)?.values ?? {}, 'm.mask').data]).toEqual([0, 1]);
   });
 
-  it('revives dead gates where too few are left, so small that outputs hardly notice, and counts them', () => {
+  it('revives pruned gates if too few survive, too small to change the outputs noticeably, and counts them', () => {
     const layers = layersOf(sora, sites, { r });
     const budget = Math.round(full / 2);
     const controller = controllerOf(layers, { budget }, plan);
@@ -260,13 +260,13 @@ describe('a budget', () => {
     }
   });
 
-  it('goes on from a snapshot to the same end', () => {
+  it('resumes from a snapshot with the same result', () => {
     const toy: Toy = { options: { budget: 0.5 * full }, plan, seed: 4 };
     const whole = run(toy);
     for (const at of [10, 100, freeze, 250]) expect(run(toy, at).stored).toEqual(whole.stored);
   });
 
-  it('throws when its selection was passed over', () => {
+  it('throws when the step of its selection was skipped', () => {
     const controller = controllerOf(layersOf(sora, sites, { r }), { budget: 0.5 * full }, plan);
     controller.scalars(freeze, { gate: 1 });
     expect(() => controller.scalars(freeze + 1, { gate: 1 })).toThrow(

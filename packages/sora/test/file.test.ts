@@ -26,7 +26,7 @@ beforeAll(() => onWarning((message) => expect.fail(message)));
 describe('a pruned file', () => {
   const file = sora.toFile({ config, layers, values }, { pruned: true });
 
-  it("is PEFT's LORA, with the scaling of r_max and without gates or dead modules", () => {
+  it("is PEFT's LORA, with the scaling of r_max and without gates or fully pruned modules", () => {
     expect(file.config).toMatchObject({
       peft_type: 'LORA',
       r: 2,
@@ -53,13 +53,13 @@ describe('a pruned file', () => {
 describe('an unpruned file', () => {
   const file = sora.toFile({ config, layers, values }, { pruned: false });
 
-  it('holds A, B and gates as they are', () => {
+  it('holds A, B and gates unchanged', () => {
     expect(file.config).toMatchObject({ peft_type: 'SORA', r: 4, lora_alpha: 16, budget: 40, threshold_mode: 'lr' });
     expect(file.tensors['enc.0.down.gate']?.shape).toEqual([4]);
     expect(file.tensors['enc.0.down.lora_A.weight']?.shape).toEqual([4, 5]);
   });
 
-  it('reads back as what it was', () => {
+  it('reads back unchanged', () => {
     const read = sora.fromFile(file);
     expect(read.values).toEqual(values);
     const { targetModules, ...options } = sora.parseConfig(read.config);

@@ -12,7 +12,7 @@ const values: HostTensors = {
 };
 
 describe('rankSizes', () => {
-  it("tells each rank's gate and the norms of its column of A and its row of B", () => {
+  it("returns each rank's gate and the norms of its column of A and its row of B", () => {
     expect(rankSizes({ layers, values })).toEqual({
       m: [
         { gate: 0.5, normA: 5, normB: 3 },
@@ -21,7 +21,7 @@ describe('rankSizes', () => {
     });
   });
 
-  it('trap 15: tells a small gate with a large A from a small rank, and so does the selection of a budget', () => {
+  it('trap 15: distinguishes a small gate with a large A from a small rank, and so does the selection for a budget', () => {
     // The first gate is the smaller one now, but 64 A with g / 64 is the same change of the weight.
     const scaled = {
       ...values,

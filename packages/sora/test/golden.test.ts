@@ -6,7 +6,7 @@ import { sora } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, it } from 'vitest';
 
-/** What tools/golden/sora.py computed. */
+/** Values computed by tools/golden/sora.py. */
 interface Golden {
   readonly xi: number;
   readonly beta1: number;

@@ -26,7 +26,7 @@ import * as tf from '@tensorflow/tfjs';
 export const attached = (config: Partial<SoraConfig> = {}): PeftModel<SoraConfig> =>
   attach(toyModel(), sora({ r: 4, ...config }), { seed: 1 });
 
-/** Trains on the toy task, in place: four steps an epoch. */
+/** Trains on the toy task in place, with four steps per epoch. */
 export const trainToy = async (
   peft: PeftModel<SoraConfig>,
   options: Partial<TrainOptions> = {},
@@ -38,17 +38,17 @@ export const trainToy = async (
     ...options,
   });
 
-/** The same model with other options for its controller: the layers keep theirs. The one given stays as it is. */
+/** Returns the model with other options for its controller only: its layers keep theirs. Does not change `peft`. */
 export const reconfigured = (peft: PeftModel<SoraConfig>, options: Partial<SoraConfig>): PeftModel<SoraConfig> =>
   withAdapter(peft, { config: { ...activeAdapter(peft).config, ...options } });
 
-/** The outputs on rows that were not trained on. */
+/** The outputs on held-out rows. */
 export const outputsOf = async (model: PeftModel<SoraConfig> | Model): Promise<number[]> =>
   (await predict(model, toyEvaluationData().batches, { executor: await referenceExecutor() })).flatMap((row) => [
     ...row,
   ]);
 
-/** Values of one kind, by module path. */
+/** The values of one tensor name, by module path. */
 export const valuesNamed = (values: HostTensors, name: string): Record<string, number[]> =>
   Object.fromEntries(
     Object.entries(values).flatMap(([key, { data }]) =>
@@ -56,14 +56,14 @@ export const valuesNamed = (values: HostTensors, name: string): Record<string, n
     ),
   );
 
-/** Values as training might leave them, with these gates. */
+/** Values like those after training, with these gates. */
 export const trainedOf = (layer: AdapterLayer, gates: readonly number[]): HostTensors => {
   const initial = initialOf(layer);
   const loraB = normalValues(createRng(3), tensorAt(initial, 'loraB').shape, 1);
   return { ...initial, loraB, gate: hostTensor(Float32Array.from(gates), [gates.length]) };
 };
 
-/** The layer's rule after an optimizer that proposes `gates`. */
+/** Applies the layer's `update` rule to gates proposed by an optimizer. */
 export const updatedGates = (
   layer: AdapterLayer,
   gates: readonly number[],

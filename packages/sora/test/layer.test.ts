@@ -37,7 +37,7 @@ describe('the start', () => {
     expect([...(layerOf(sora, { r: 3, gateInit: 'ones' }).params.gate?.initial.data ?? [])]).toEqual([1, 1, 1]);
   });
 
-  it('trap 8: moves B and not the gates in the first step, for B is zero, so that no component is dead', () => {
+  it('trap 8: moves B but not the gates in the first step, because B is zero, so that no rank is pruned', () => {
     const layer = layerOf(sora, { r: 3 });
     const p = tensorsOf(initialOf(layer));
     const [x, base] = [tf.randomNormal([4, 6], 0, 1, 'float32', 1), tf.zeros([4, 10])];
@@ -58,7 +58,7 @@ describe('the start', () => {
 });
 
 describe('the threshold', () => {
-  it("trap 2: takes eta * lambda from a gate that has no gradient, and nothing at a rate of zero, in mode 'lr'", () => {
+  it("trap 2: shrinks a gate without a gradient by eta * lambda, and by nothing at a rate of zero, in mode 'lr'", () => {
     const threshold = thresholdOf({ sparseLambda: 0.5 }, { default: 1, gate: 0.1 });
     expect(updatedGates(layerOf(sora, { r: 1 }), [1], threshold)[0]).toBeCloseTo(0.95, 7);
     expect(updatedGates(layerOf(sora, { r: 1 }), [1], thresholdOf({ sparseLambda: 0.5 }, { gate: 0 }))).toEqual([1]);
@@ -69,12 +69,12 @@ describe('the threshold', () => {
     expect(thresholdOf({ thresholdMode: 'constant', sparseLambda: 0.2 }, { gate: 5 })).toBe(0.2);
   });
 
-  it('falls back on the default group, and names the group it misses', () => {
+  it('falls back on the default group, and names a missing group', () => {
     expect(thresholdOf({ sparseLambda: 2 }, { default: 0.1 })).toBeCloseTo(0.2, 12);
     expect(() => thresholdOf({}, { head: 0.1 })).toThrow(/group 'gate'/);
   });
 
-  it('trap 6: touches gates alone, and makes exact zeros of no sign', () => {
+  it('trap 6: changes gates only, and makes exact zeros without a sign', () => {
     const layer = layerOf(sora, { r: 4 });
     const changed = tf.tidy(() => {
       const proposed = tensorsOf(trainedOf(layer, [0.2, -0.2, 0.9, -0.9]));
@@ -94,7 +94,7 @@ describe('the threshold', () => {
     expect(gates[3]).toBeCloseTo(-0.4, 6);
   });
 
-  it("trap 3: is the same for every gate, whatever Adam's metric makes of them", () => {
+  it("trap 3: is the same for every gate, whatever Adam's per-element scaling", () => {
     const value = tf.tensor1d([1, 1]);
     const gradient = tf.tensor1d([1, 1e-3]);
     const { value: gate } = adamW().update({
@@ -116,7 +116,7 @@ describe('the threshold', () => {
     expect(updatedGates(layerOf(sora, { r: 2 }), [0.75, 1.5], 0.5)).toEqual([0.25, 1]);
   });
 
-  it('leaves what the mask rules out at zero, whatever the optimizer proposes', () => {
+  it('keeps masked gates at zero, whatever the optimizer proposes', () => {
     const gates = updatedGates(layerOf(sora, { r: 3 }), [0.5, -0.5, -0.7], 0, [1, 0, 0]);
     expect(gates.map((value) => Object.is(value, -0))).toEqual([false, false, false]);
     expect(gates).toEqual([0.5, 0, 0]);
@@ -124,11 +124,11 @@ describe('the threshold', () => {
 });
 
 describe('the L1 term of the released code', () => {
-  it('trap 4: is off unless asked for, so that nothing is shrunk twice', () => {
+  it('trap 4: is off by default, so that nothing is shrunk twice', () => {
     expect(layerOf(sora).loss).toBeUndefined();
   });
 
-  it('trap 5: is the mean over all gates of the adapter, and has no gradient at a dead gate', () => {
+  it('trap 5: is the mean over all gates of the adapter, and has no gradient at a pruned gate', () => {
     const layers = layersOf(sora, [linearSite('a', 4, 4), linearSite('b', 4, 4)], { r: 3, l1Weight: 12 });
     const layer = tensorAt(layers, 'a');
     const gate = tf.tensor1d([-2, 0, 1]);
@@ -143,14 +143,14 @@ describe('pruning', () => {
   const x = () => tf.randomNormal([5, 6], 0, 1, 'float32', 1);
   const base = () => tf.randomNormal([5, 10], 0, 1, 'float32', 2);
 
-  it.each(Object.entries(gates))('trap 9: leaves the outputs as they were, %s of the gates alive', (_, gate) => {
+  it.each(Object.entries(gates))('trap 9: keeps the outputs, with %s of the gates live', (_, gate) => {
     const layer = layerOf(sora, { r: 4, loraAlpha: 16 });
     const values = trainedOf(layer, gate);
     const factors = layer.toLora?.(values) ?? expect.fail('toLora is missing');
     const live = gate.filter((value) => value !== 0).length;
     expect(factors.loraA.shape).toEqual([6, live]);
     expect(factors.loraB.shape).toEqual([live, 10]);
-    expect(factors.scaling).toBe(16 / 4); // r_max, not the rank that is left
+    expect(factors.scaling).toBe(16 / 4); // r_max, not the remaining rank
     expect(layer.rank?.(values)).toBe(live);
     const { loraA, loraB } = tensorsOf({ loraA: factors.loraA, loraB: factors.loraB }) as Record<string, tf.Tensor2D>;
     const delta = live === 0 ? tf.zeros([6, 10]) : tf.matMul(loraA as tf.Tensor, loraB as tf.Tensor);
@@ -159,7 +159,7 @@ describe('pruning', () => {
     expect(relativeDistance(pruned.dataSync(), unpruned.dataSync())).toBeLessThan(1e-5);
   });
 
-  it('trap 9: would be wrong by r_max / |I| with a scaling by the rank that is left', () => {
+  it('trap 9: would be wrong by r_max / |I| if scaled by the remaining rank', () => {
     const layer = layerOf(sora, { r: 4, loraAlpha: 16 });
     const factors = layer.toLora?.(trainedOf(layer, gates.one)) ?? expect.fail('toLora is missing');
     const right = loraDelta(factors);
@@ -180,7 +180,7 @@ describe('pruning', () => {
     );
   });
 
-  it('trap 11: counts in + out for each live gate, on modules that are not square too', () => {
+  it('trap 11: counts in + out for each live gate, also in modules that are not square', () => {
     const layer = layerOf(sora, { r: 4 }, [8, 32]);
     expect(layer.storedParameters(trainedOf(layer, [1, 0, -0, 2]))).toBe(2 * 40);
   });

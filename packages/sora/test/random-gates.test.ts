@@ -7,7 +7,7 @@ import { attached, trainToy } from './harness.js';
 const budget = 400;
 const random: Partial<SoraConfig> = { selection: 'random', budget };
 
-/** The live ranks that a run with this seed ends with, and what they store. */
+/** The live ranks at the end of a run with this seed, and the number of parameters they store. */
 async function endOf(
   seed: number,
 ): Promise<{ ranks: Record<string, number>; stored: number; thresholds: Set<number> }> {
@@ -29,7 +29,7 @@ it('a random mask meets the budget, differs by seed, and has no threshold before
   expect(second.ranks).not.toEqual(first.ranks);
 });
 
-it('is drawn of ranks of all sizes alike', () => {
+it('is equally likely to keep ranks of all sizes', () => {
   const { layers, config, values } = activeAdapter(attached({ ...random, r: 8 }));
   const draws = Array.from({ length: 60 }, (_, seed) => {
     const plan: TrainPlan = { totalSteps: 2, warmupSteps: 0, finalSteps: 1, seed };

@@ -29,7 +29,7 @@ beforeAll(async () => {
 
 const sites = [linearSite('a', 6, 9), linearSite('b', 8, 3)];
 const r = 5;
-/** Ranks are separated after step 7: halfway from 4 to 10. */
+/** Ranks are separated after step 7, halfway from 4 to 10. */
 const plan: TrainPlan = { totalSteps: 14, warmupSteps: 4, finalSteps: 4 };
 const AT = 7;
 const options = { r, variant: 'choosing', budget: 40 } as const;
@@ -37,7 +37,7 @@ const options = { r, variant: 'choosing', budget: 40 } as const;
 const vector = (values: readonly number[]): HostTensor => hostTensor(Float32Array.from(values), [values.length]);
 const normal = (name: string, ...shape: number[]): HostTensor => normalValues(createRng(5).fork(name), shape, 1);
 
-/** An adapter in training: A and B from N(0, 1), and these gates. */
+/** An adapter during training: A and B from N(0, 1), and these gates. */
 function valuesOf(gates: Readonly<Record<string, readonly number[]>>): HostTensors {
   return Object.fromEntries(
     sites.flatMap(({ path, inFeatures, outFeatures }) => [
@@ -84,7 +84,7 @@ describe('separated ranks', () => {
     expect(relativeDistance([...change(after, path)], [...change(before, path)])).toBeLessThan(1e-5);
   });
 
-  it('are orthogonal, and all of one norm but in the gate', () => {
+  it('are orthogonal and have equal norms apart from the gate', () => {
     const norms: number[] = [];
     for (const path of ['a', 'b']) {
       const live = gateOf(after, path).flatMap((gate, rank) => (gate === 0 ? [] : [rank]));
@@ -112,12 +112,12 @@ describe('separated ranks', () => {
     expect(gateOf(after, 'a')).toEqual([...gateOf(after, 'a')].sort((x, y) => y - x));
   });
 
-  it('are no more than the smaller side of a module', () => {
+  it('number at most the smaller side of a module', () => {
     expect(gateOf(after, 'b').slice(3)).toEqual([0, 0]); // [8, 3]
     expect(Math.min(...gateOf(after, 'b').slice(0, 3))).toBeGreaterThan(0);
   });
 
-  it('are two where a change of rank two was spread over all gates', () => {
+  it('number two if a change of rank two was spread over all gates', () => {
     const mix = normal('mix', 2, r);
     const [u, v] = [normal('u', 6, 2), normal('v', r, 9)];
     const spread = {
@@ -130,7 +130,7 @@ describe('separated ranks', () => {
     rest.forEach((gate) => expect(gate).toBeLessThan(1e-5 * first));
   });
 
-  it('leave dead ranks where they are', () => {
+  it('keep pruned ranks in their places', () => {
     const partly = valuesOf({ ...uneven, a: [0, 1, 0, -2, 0] });
     const found = separated(partly);
     expect(gateOf(found, 'a').map((gate) => gate !== 0)).toEqual([false, true, false, true, false]);
@@ -141,7 +141,7 @@ describe('separated ranks', () => {
     expect(tensorAt(separated(dead), 'a.loraA')).toEqual(tensorAt(dead, 'a.loraA'));
   });
 
-  it('stay as they are while nothing is learned', () => {
+  it('stay unchanged while nothing is learned', () => {
     const layers = layersOf(sora, sites, options);
     const initial = initialValues(layers);
     expect(rowNorms(tensorAt(initial, 'a.loraB'))).toEqual([0, 0, 0, 0, 0]);
@@ -177,18 +177,18 @@ describe('thresholds', () => {
     expect(thresholdsOf(controllerOf(options)).slice(10)).toEqual([0, 0, 0, 0]);
   });
 
-  it('begin halfway from the warm-up to the end without one', () => {
+  it('begin halfway between the warm-up and the end without a budget', () => {
     expect(begun(controllerOf({ variant: 'choosing' }))).toBe(9 + 1);
     expect(begun(controllerOf({}))).toBe(1);
   });
 
-  it('begin at once where there is no step to separate ranks after', () => {
+  it('begin at once if there is no step after which to separate ranks', () => {
     const controller = controllerOf(options, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
     const chosen = Object.keys(controller.afterStep(1, values)?.values ?? {});
     expect(chosen.sort((a, b) => a.localeCompare(b))).toEqual(['a.gate', 'a.mask', 'b.gate', 'b.mask']);
   });
 
-  it.each([true, false])('give back what they took to the living gates that stay: %s', (separation) => {
+  it.each([true, false])('give back what they took to the live gates that stay, with separation %s', (separation) => {
     const controller = controllerOf({ ...options, budget: 100, separation });
     let taken = 0;
     for (let step = 1; step <= 10; step++) {
@@ -216,7 +216,7 @@ describe('a run that separates ranks', () => {
   const steps = { epochs: 8 }; // 32: separated after 12 of 22
   const attachedAs = (given: Partial<SoraConfig> = {}): PeftModel<SoraConfig> => attached({ r: 6, budget, ...given });
 
-  it('goes on from a snapshot at any step to the same end', async () => {
+  it('resumes from a snapshot at any step with the same result', async () => {
     const snapshots: TrainingSnapshot[] = [];
     const whole = attachedAs();
     await trainToy(whole, { ...steps, saveEvery: 1, onSnapshot: (snapshot) => void snapshots.push(snapshot) });
@@ -231,7 +231,7 @@ describe('a run that separates ranks', () => {
     const lossesOf = async (separation: boolean): Promise<number[]> => {
       const losses: number[] = [];
       const onStep = ({ loss }: { readonly loss: number }): void => void losses.push(loss);
-      // Without a threshold the runs are the same but for the separation after step 12.
+      // Without a threshold the runs differ only by the separation after step 12.
       await trainToy(attachedAs({ separation, sparseLambda: 0, budget: null, variant: 'choosing' }), {
         epochs: 6,
         onStep,
@@ -244,7 +244,7 @@ describe('a run that separates ranks', () => {
     expect(separate[16]).not.toBeCloseTo(joined[16] as number, 5);
   });
 
-  it('trains on what it has cut, from a file, within the budget', async () => {
+  it('continues to train the selected ranks from a file, within the budget', async () => {
     const peft = attachedAs();
     await trainToy(peft, steps);
     const storage = memoryStorage();

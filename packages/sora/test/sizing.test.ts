@@ -24,7 +24,7 @@ const auto = (): PeftModel<SoraConfig> => attached({ budget: 'auto', r: 2, targe
 const sized = (peft: PeftModel<SoraConfig>, options: Partial<TrainOptions> = {}) =>
   trainToy(peft, { epochs: 2, selection, ...options });
 
-it('an adapter that chooses its size is trained in stages, and ends as the one chosen', async () => {
+it('an adapter that chooses its size is trained in stages and ends as the chosen one', async () => {
   const peft = auto();
   const steps: StepEvent[] = [];
   const told: SizingStage[] = [];
@@ -75,7 +75,7 @@ it('an adapter that chooses its size is trained in stages, and ends as the one c
   expect(activeAdapter(resumed).values).toEqual(values);
 });
 
-it('a run that is aborted leaves the model as it was', async () => {
+it('an aborted run leaves the model unchanged', async () => {
   const peft = auto();
   const before = activeAdapter(peft);
   const abort = new AbortController();
@@ -95,7 +95,7 @@ it.each([
   ['selection', { selection: undefined }],
   ['selection.margin', { selection: { data: { ...selection.data, scoreRows: undefined } } }],
   ['earlyStopping', { earlyStopping: { patience: 1 } }],
-] as const)('needs data to choose by, and stages of a fixed length: %s', async (path, options) => {
+] as const)('needs selection data and stages of a fixed length: %s', async (path, options) => {
   await expect(sized(auto(), options as unknown as Partial<TrainOptions>)).rejects.toThrow(
     expect.objectContaining({ code: 'PEFT_CONFIG', path }) as Error,
   );

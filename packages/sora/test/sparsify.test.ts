@@ -53,7 +53,7 @@ const total = (ranks: Readonly<Record<string, number>>): number =>
   Object.values(ranks).reduce((sum, rank) => sum + rank, 0);
 
 describe('the stages', () => {
-  it('trap 12: begin again with the learning rate, its warm-up and the optimizer, each at its own threshold', async () => {
+  it('trap 12: restart the learning rate, its warm-up and the optimizer, each with its own threshold', async () => {
     const stages: StepEvent[][] = [[], [], []];
     const snapshots: SparsifySnapshot[] = [];
     await sparsified(fresh(), {
@@ -77,7 +77,7 @@ describe('the stages', () => {
     expect(Math.hypot(...moments.flatMap(({ data: values }) => [...values]))).toBeLessThan(0.1 + 1e-6);
   });
 
-  it('trap 12: train A and B on, where the released code has a rate of zero', async () => {
+  it('trap 12: keep training A and B; the released code has a rate of zero there', async () => {
     const peft = fresh();
     const ends: (Float32Array | undefined)[] = [];
     await sparsified(peft, {
@@ -89,7 +89,7 @@ describe('the stages', () => {
   });
 
   it.each(['linear', 'log_linear', 'exp_linear'] as const)(
-    'trap 12: take the levels of every spacing: %s',
+    'trap 12: use the levels of every spacing: %s',
     async (kind) => {
       const spaced = sparsifyingLevels(kind, 1e-3, 8e-3, 3);
       const records = await sparsified(fresh(), { levels: spaced, epochs: 1, stageEpochs: 1 });
@@ -97,7 +97,7 @@ describe('the stages', () => {
     },
   );
 
-  it("take lambda as their level in mode 'lr'", async () => {
+  it("use lambda as their level in mode 'lr'", async () => {
     const thresholds: number[] = [];
     await sparsified(fresh({ thresholdMode: 'lr' }), {
       levels: [0.5, 1],
@@ -124,14 +124,15 @@ describe('the stages', () => {
         validation,
       },
     );
-    // Four checkpoints of stage 0 and two measurements; the first checkpoint is the best, with more ranks than later ones.
+    // Four checkpoints of stage 0 and two measurements; the first checkpoint is the best, with more ranks than later
+    // ones.
     expect(judged).toBe(4 + 2);
     const plain = fresh();
     const [last] = await sparsified(plain, { levels: [0.012], evaluations: 1, finalRatio: 0.7 });
     expect(total(records[0]?.ranks ?? {})).toBeGreaterThan(total(last?.ranks ?? {}));
   });
 
-  it('go on through the epochs of the data', async () => {
+  it('continue through the epochs of the data', async () => {
     const epochs: number[] = [];
     const train: TrainingData = {
       ...data.train,
@@ -144,13 +145,14 @@ describe('the stages', () => {
     expect(epochs).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
   });
 
-  it('drop other features in every step, whatever its stage', async () => {
+  it('drop different features in every step of every stage', async () => {
     const reference = await referenceExecutor();
     const drawn: string[] = [];
     const executor: Executor = {
       ...(reference as Executor),
       upload(tensor) {
-        if (tensor.shape.join() === '8,4') drawn.push(tensor.data.join()); // the integers of dropout, which no other tensor looks like
+        // Only the dropout's integers have this shape.
+        if (tensor.shape.join() === '8,4') drawn.push(tensor.data.join());
         return reference.upload(tensor);
       },
     };
@@ -160,7 +162,7 @@ describe('the stages', () => {
     expect(new Set(drawn).size).toBe(drawn.length);
   });
 
-  it('last fifteen epochs each unless told otherwise, as in the released code', async () => {
+  it('last 15 epochs each by default, as in the released code', async () => {
     const epochs: number[] = [];
     const train: TrainingData = {
       kind: 'classification',
@@ -177,7 +179,7 @@ describe('the stages', () => {
 });
 
 describe('the records', () => {
-  it('say what the model is after each stage, and what it still knows of what it knew after the first', async () => {
+  it('describe the model after each stage and how much it retains from the first', async () => {
     const peft = fresh();
     const measured: {
       train: number;
@@ -226,7 +228,7 @@ describe('the records', () => {
     expect(sparsity[2]).toBeGreaterThan(sparsity[1] as number);
   });
 
-  it('count the gates that have been removed, too', async () => {
+  it('count removed gates too', async () => {
     const peft = fresh({ compactEvery: 2 });
     const records = await sparsified(peft, { levels: [0, 0.02, 0.04] });
     const held = Object.values(activeAdapter(peft).layers).map(({ params }) => params.gate?.initial.data.length ?? 0);
@@ -235,7 +237,7 @@ describe('the records', () => {
     expect(records[2]?.sparsity).toBe(1 - total(records[2]?.ranks ?? {}) / 60);
   });
 
-  it('measure generalization on rows of their own, where there are some', async () => {
+  it('measure generalization on separate rows, if there are any', async () => {
     const reported = toyEvaluationData(3);
     const peft = fresh();
     const executor = await referenceExecutor();
@@ -252,7 +254,7 @@ describe('the records', () => {
     expect(new Set(own).size).toBeGreaterThan(1);
   });
 
-  it('fall below 100, too, where a metric of which less is better rises', async () => {
+  it('fall below 100 also when a lower-is-better metric rises', async () => {
     let judged = 0;
     const perplexity = (rows: EvaluationData): EvaluationData => ({
       ...rows,
@@ -271,7 +273,7 @@ describe('the records', () => {
     ]);
   });
 
-  it('compare with nothing where the first metric is zero', async () => {
+  it('have no comparison if the first metric is zero', async () => {
     const hopeless: EvaluationData = { ...data.validation, score: () => ({ accuracy: 0 }) };
     const [record] = await sparsified(fresh(), { levels: [0] }, { ...data, validation: hopeless });
     expect([record?.generalization, record?.memorization]).toEqual([null, 100]);
@@ -285,7 +287,7 @@ describe('the records', () => {
   });
 });
 
-it('is refused to a method without levels of sparsity', async () => {
+it('is rejected for a method without levels of sparsity', async () => {
   const peft = fresh();
   const { atSparsity: _, ...method } = activeAdapter(peft).method;
   replaceAdapter(peft, { method });
@@ -298,7 +300,7 @@ describe('a schedule that was interrupted', () => {
   const options: Partial<SoraConfig> = { loraDropout: 0.1, compactEvery: 3 };
   const course = [0, 0.01, 0.02];
 
-  it('goes on from the middle of a stage to the same end', async () => {
+  it('resumes from the middle of a stage with the same result', async () => {
     const snapshots: SparsifySnapshot[] = [];
     const peft = fresh(options);
     const records = await sparsified(peft, {
@@ -325,7 +327,7 @@ describe('a schedule that was interrupted', () => {
     }
   });
 
-  it('goes on between two stages from the model as it stands', async () => {
+  it('resumes between two stages from the current model', async () => {
     const whole = fresh(options);
     const records = await sparsified(whole, { levels: course });
     const peft = fresh(options);
@@ -334,7 +336,7 @@ describe('a schedule that was interrupted', () => {
     expect(activeAdapter(peft).values).toEqual(activeAdapter(whole).values);
   });
 
-  it('is refused with records of another one, or with a model that they do not describe', async () => {
+  it('is rejected with records of another schedule or of another model', async () => {
     const peft = fresh();
     const stages = await sparsified(peft, { levels: [0, 0.02] });
     const refused = expect.objectContaining({ code: 'PEFT_CHECKPOINT', path: 'resume' }) as Error;
@@ -351,7 +353,7 @@ it.each([
   ['stageEpochs', { stageEpochs: 0 }, {}],
   ['stageEpochs', { stageEpochs: 1.5 }, {}],
   ['budget', {}, { budget: 500 }],
-] as const)('names what is impossible: %s of %o', async (path, options, config) => {
+] as const)('reports an invalid option: %s of %o', async (path, options, config) => {
   await expect(sparsified(fresh(config), options)).rejects.toThrow(
     expect.objectContaining({ code: 'PEFT_CONFIG', path }) as Error,
   );

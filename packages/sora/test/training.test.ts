@@ -27,7 +27,7 @@ import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, reconfigured, trainToy, valuesNamed } from './harness.js';
 
-/** Trained, with B no longer zero and every gate alive. */
+/** A trained model, with B no longer zero and every gate live. */
 const started = async (options: Partial<SoraConfig> = {}): Promise<PeftModel<SoraConfig>> => {
   const peft = attached({ sparseLambda: 0, ...options });
   await trainToy(peft, { epochs: 2 });
@@ -59,7 +59,7 @@ const total = (ranks: Readonly<Record<string, number>>): number =>
   Object.values(ranks).reduce((sum, rank) => sum + rank, 0);
 
 describe('a step', () => {
-  it('trap 6: shrinks gates after the optimizer, and leaves A, B and the head bitwise as they are without', async () => {
+  it('trap 6: shrinks gates after the optimizer and leaves A, B and the head bitwise the same as without it', async () => {
     const peft = await started();
     const plain = await afterOneStep(peft, { optimizer: adamW({ weightDecay: 0.1 }) });
     const shrunk = await afterOneStep(reconfigured(peft, { sparseLambda: 20 }), {
@@ -76,7 +76,7 @@ describe('a step', () => {
     expect(after.filter((gate) => gate === 0).length).toBeGreaterThan(3);
   });
 
-  it('trap 6: decays A and B, and no gate', async () => {
+  it('trap 6: decays A and B but no gate', async () => {
     const peft = await started({ sparseLambda: 2 });
     const [plain, decayed] = [
       await afterOneStep(peft),
@@ -87,7 +87,7 @@ describe('a step', () => {
     expect(valuesNamed(decayed.adapter, 'loraB')).not.toEqual(valuesNamed(plain.adapter, 'loraB'));
   });
 
-  it("trap 4: has no part of lambda in the gates' gradient, but of the L1 term where that is asked for", async () => {
+  it("trap 4: puts no part of lambda in the gates' gradient, only the L1 term if configured", async () => {
     const peft = await started();
     const gradientsWith = (options: Partial<SoraConfig>): Record<string, Float32Array> =>
       gradientsByTape(withAdapter(attached(options), { values: activeAdapter(peft).values }));
@@ -102,7 +102,7 @@ describe('a step', () => {
     }
   });
 
-  it('trap 8: leaves no rank of B at zero and shrinks gates by just the threshold, when it is the first', async () => {
+  it('trap 8: leaves no rank of B at zero and shrinks gates by exactly the threshold if it is the first', async () => {
     const peft = attached({ sparseLambda: 0.5 });
     const { adapter } = await afterOneStep(peft);
     const start = flat(valuesNamed(activeAdapter(peft).values, 'gate'));
@@ -131,7 +131,7 @@ describe('the group of the gates', () => {
       const before = flat(valuesNamed(activeAdapter(peft).values, name));
       return flat(valuesNamed(adapter, name)).map((value, index) => Math.abs(value - (before[index] as number)));
     };
-    // Adam's first step is the learning rate, but where the gradient is nearly zero.
+    // Adam's first step equals the learning rate, except where the gradient is nearly zero.
     expect(Math.max(...moved('gate'))).toBeCloseTo(0.05, 5);
     expect(Math.max(...moved('loraA'))).toBeCloseTo(1e-3, 5);
     const sparse = reconfigured(peft, { sparseLambda: 0.5 });
@@ -139,7 +139,7 @@ describe('the group of the gates', () => {
     expect(events.map(({ scalars }) => scalars.threshold)).toEqual([0.025, 0.0125]);
   });
 
-  it('trap 14: counts in the norm of the clipping, as in the released code, unless it is left out', async () => {
+  it('trap 14: counts in the clip norm, as in the released code, unless excluded', async () => {
     const peft = await started({ l1Weight: 100 }); // so that the gates' gradients are most of the norm
     // The first moment is a tenth of the clipped gradient.
     const clipped = async (options: Partial<TrainOptions>) => {
@@ -165,7 +165,7 @@ describe('the group of the gates', () => {
 });
 
 describe('dropout', () => {
-  it('acts on the input of A while training, alike from the same seed, and not when evaluating', async () => {
+  it('acts on the input of A in training, the same for the same seed, and not in evaluation', async () => {
     const values = async (loraDropout: number): Promise<HostTensors> => {
       const peft = attached({ loraDropout });
       return (await trainToy(peft, { epochs: 2 })).last.values;
@@ -194,8 +194,9 @@ describe('training', () => {
     expect(Math.max(...thresholds)).toBeGreaterThan(0);
   });
 
-  it('leaves the gates that it keeps large enough to act, as the choosing variant in a short run', async () => {
-    // Equal gates that a threshold takes down together are hardly alive when enough of them are dead, and have no time to grow again.
+  it('keeps gates large enough to act, in a short run of the choosing variant', async () => {
+    // Equal gates that a threshold shrinks together are close to zero once enough are pruned, and have no time to grow
+    // again.
     const medianGate = async (options: Partial<SoraConfig>): Promise<number> => {
       const peft = attached({ r: 6, budget: 600, ...options });
       await trainToy(peft, { epochs: 12, learningRate: 2e-3 });
@@ -207,7 +208,7 @@ describe('training', () => {
     expect(await medianGate({})).toBeGreaterThan(0.5);
   });
 
-  it('prunes by itself without a budget, the more the greater lambda is', async () => {
+  it('prunes without a budget, and more with a larger lambda', async () => {
     const liveAfter = async (sparseLambda: number): Promise<number> => {
       const peft = attached({ r: 6, sparseLambda });
       await trainToy(peft, { epochs: 20 });
@@ -218,7 +219,7 @@ describe('training', () => {
     expect(most).toBeLessThan(some);
   });
 
-  it('trap 10: merges to the same network, once, and unmerges to the weights as they were, without dropout', async () => {
+  it('trap 10: merges to the same network, once, and unmerges to the original weights, without dropout', async () => {
     const peft = attached({ sparseLambda: 1, loraDropout: 0.3 });
     const weights = structuredClone(peft.model.weights);
     await trainToy(peft, { epochs: 20 });
@@ -241,7 +242,7 @@ describe('training', () => {
     expect(peft.model.weights).toEqual(weights);
   });
 
-  it('trap 7: moves A and B of dead ranks on, and prunes to the outputs of the moment all the same', async () => {
+  it('trap 7: keeps updating A and B of pruned ranks, and still prunes to the same outputs', async () => {
     const peft = attached({ sparseLambda: 3 });
     await trainToy(peft, { epochs: 12, optimizer: adamW({ weightDecay: 0.1 }) });
     const before = activeAdapter(peft).values;
@@ -263,7 +264,7 @@ describe('training', () => {
     }
   });
 
-  it('trap 13: a constant threshold collapses the ranks while the rate decays, so both ends are told', async () => {
+  it('trap 13: a constant threshold collapses the ranks while the rate decays, so the two modes end differently', async () => {
     const ends = async (options: Partial<SoraConfig>) => {
       let judged = 0;
       const data: EvaluationData = { ...toyEvaluationData(), score: () => ({ accuracy: 1 - 0.1 * judged++ }) };
@@ -275,7 +276,7 @@ describe('training', () => {
       });
       return { peft, ...result };
     };
-    const xi = 0.6 * 0.02; // of the peak: the rate is below it in the last 60 %
+    const xi = 0.6 * 0.02; // 0.6 of the peak rate: the rate is lower in the last 60 % of the steps
     const { selected, last, peft } = await ends({ thresholdMode: 'constant', sparseLambda: xi });
     expect(selected.step).toBeLessThan(last.step);
     expect(total(selected.ranks)).toBeGreaterThan(1.5 * total(last.ranks));

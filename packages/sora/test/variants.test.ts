@@ -15,14 +15,14 @@ const warningsOf = async (work: () => unknown): Promise<string[]> => {
 };
 
 describe('the warning of a short run', () => {
-  it('names how far gates can move and are apart, once, and what to change', async () => {
+  it('states once how far gates can move, how far apart they start, and what to change', async () => {
     const warnings = await warningsOf(async () => {
       await trainToy(attached(), { epochs: 2, learningRate: 1e-3 });
       await trainToy(attached(), { epochs: 2, learningRate: 1e-3 });
     });
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toMatch(
-      /^SoRA: the gates can move by 0\.00\d+ in this run and start \d\.\d apart.*variant: 'choosing'/,
+      /^SoRA: gates can move by 0\.00\d+ in this run but start \d\.\d apart.*variant: 'choosing'/,
     );
   });
 
@@ -55,14 +55,14 @@ describe('the warning of a short run', () => {
 describe('a variant', () => {
   const fitted = (options: Partial<SoraConfig>) => sora.fitBudget?.(sites, 32, sora.parseConfig(options));
 
-  it('is the choosing one where a configuration is fitted to a budget, and written out', () => {
+  it("is 'choosing' for a configuration fitted to a budget, and is made explicit", () => {
     expect(fitted({})).toMatchObject({ variant: 'choosing', gateInit: 'ones', separation: true, r: 4, budget: 32 });
     expect(fitted({ gateInit: 'normal' })).toMatchObject({ gateInit: 'normal', separation: true });
     const paper = { variant: 'paper', gateInit: 'normal', separation: false };
     expect(fitted({ variant: 'paper' })).toMatchObject({ ...paper, r: 3 }); // 1.5 * 32 / 16
   });
 
-  it('starts with eight ranks at least where it is to choose, and the smaller side allows', () => {
+  it('starts with at least eight ranks if it has to choose and the smaller side allows it', () => {
     const wide = [linearSite('a', 64, 16), linearSite('b', 12, 64)];
     const config = sora.parseConfig({});
     const started = (budget: number): number => (sora.fitBudget?.(wide, budget, config) ?? config).r;
