@@ -11,57 +11,71 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of AdaLoRA, in PEFT's names and with PEFT's defaults. */
+/** The options of AdaLoRA, with PEFT's names and defaults. */
 export interface AdaloraConfig extends TargetConfig {
-  /** `'svd'`: triplets (A_i, E_i, B_i); `'lora'`: the paper's ablation, doublets (A_i, B_i). Default 'svd'. */
+  /** `'svd'`: triplets (A_i, E_i, B_i). `'lora'`: doublets (A_i, B_i), an ablation of the paper. Default 'svd'. */
   readonly parametrization: 'svd' | 'lora';
-  /** Rank that every module starts with. Default 12. */
+  /** The initial rank of every module. Default 12. */
   readonly initR: number;
-  /** Rank that modules have in the end, on average. Default 8. */
+  /** The target average rank of all modules at the end. Default 8. */
   readonly targetR: number;
-  /** The change is scaled by `loraAlpha / (initR + 1e-5)`, whatever ranks remain. Default 8. */
+  /**
+   * The alpha parameter: the change is scaled by `loraAlpha / (initR + 1e-5)`, no matter how many ranks remain.
+   * Default 8.
+   */
   readonly loraAlpha: number;
-  /** Share of the input that the change does not see while training. Default 0. */
+  /** The dropout probability of the change's input, during training. Default 0. */
   readonly loraDropout: number;
-  /** T of the schedule. Default null: the run's steps. With a number, `tinit` and `tfinal` are 0 by default, as in PEFT. */
+  /**
+   * T, the schedule's total number of steps. Default null: the run's steps. With a number, `tinit` and `tfinal` are 0
+   * by default, as in PEFT.
+   */
   readonly totalStep: number | null;
-  /** t_i: steps before the first triplet goes. Default null: the run's warm-up. */
+  /** t_i, the number of initial warm-up steps before any triplet is masked. Default null: the run's warm-up steps. */
   readonly tinit: number | null;
-  /** t_f: steps after the last allocation. Default null: the run's final steps. */
+  /** t_f, the number of final steps after the last allocation. Default null: the run's final steps. */
   readonly tfinal: number | null;
-  /** Steps between two allocations. Default 1. */
+  /** Steps between two budget allocations. Default 1. */
   readonly deltaT: number;
-  /** Smoothing of the sensitivity. Default 0.85. */
+  /** The hyperparameter of the EMA that smooths the sensitivity. Default 0.85. */
   readonly beta1: number;
-  /** Smoothing of the uncertainty. Default 0.85. */
+  /** The hyperparameter of the EMA that quantifies the uncertainty. Default 0.85. */
   readonly beta2: number;
-  /** gamma: weight of the orthogonality term. Default 0.5; 0 for doublets, which have none. */
+  /** gamma, the coefficient of the orthogonality regularization. Default 0.5; 0 for doublets, which have none. */
   readonly orthRegWeight: number;
-  /** `'squared-sum'`: the paper's; `'unsquared-mean'`: the released code's. Default 'squared-sum'. */
+  /**
+   * The form of the orthogonality term: `'squared-sum'` as in the paper, `'unsquared-mean'` as in the released code.
+   * Default 'squared-sum'.
+   */
   readonly orthRegularizer: 'squared-sum' | 'unsquared-mean';
-  /** What a triplet is judged by. Default 'smoothed-sensitivity', the paper's; the others are its ablations. */
+  /**
+   * How the importance of a triplet is measured: as in the paper, or as in one of its ablations.
+   * Default 'smoothed-sensitivity', the paper's.
+   */
   readonly importance: 'smoothed-sensitivity' | 'sensitivity' | 'magnitude';
   /**
-   * `'paper'`: sensitivities take the weights before the step, every mask the scores of its own step, and exactly b(t)
-   * triplets stay. `'released'`: as the released code and PEFT have it, they take the weights after the step, the last mask
-   * the scores of the step before, and triplets that tie with the greatest one to go, go with it. Default 'paper'.
+   * `'paper'`: sensitivities use the weights before the step, every mask uses the scores of its own step, and exactly
+   * b(t) triplets are kept. `'released'`, as in the released code and PEFT: sensitivities use the weights after the
+   * step, the last mask uses the scores of the step before it, and triplets that tie with the greatest dropped score
+   * are dropped too. Default 'paper'.
    */
   readonly allocator: 'paper' | 'released';
-  /** Whether budgets count triplets, as in the paper, or the parameters they store. Default 'triplets'. */
+  /** Whether budgets count triplets, as in the paper, or the parameters that they store. Default 'triplets'. */
   readonly budgetUnit: 'triplets' | 'parameters';
-  /** Parameters to store in the end, with `budgetUnit: 'parameters'`; null for those of `targetR`. */
+  /**
+   * The number of parameters to store at the end, with `budgetUnit: 'parameters'`. Default null: what `targetR` stores.
+   */
   readonly budget: number | null;
   /**
-   * Whether triplets (or doublets) that the final mask leaves out are removed from the tensors, their scores and moments too, so
-   * that the steps after it cost less; the step is compiled anew. Outputs stay as they were. Training goes on as it would
-   * have, but for two things: gradients of what is removed no longer count in the clip norm, and the orthogonality term no
-   * longer turns triplets away from those that are removed. What is removed does not come back, in a later run either.
-   * Default false.
+   * Whether triplets (or doublets) that the final mask drops are removed from the tensors, with their scores and
+   * moments, so that later steps are faster. The step is recompiled; outputs do not change. Training then differs in
+   * two ways: removed triplets no longer contribute to the clip norm, and the orthogonality term no longer pushes other
+   * triplets away from them. Removed triplets do not come back, not even in a later run. Default false.
    */
   readonly compact: boolean;
 }
 
-/** gamma where none is given. */
+/** The default of gamma for each parametrization. */
 const ORTH_REG_WEIGHT = { svd: 0.5, lora: 0 };
 
 const smoothing = v.pipe(v.number(), v.gtValue(0), v.ltValue(1));
@@ -89,7 +103,7 @@ const entries = {
   compact: v.optional(v.boolean(), false),
 };
 
-/** Fills in AdaLoRA's defaults. @throws ConfigError naming the field. */
+/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 export function parseAdaloraConfig(input: unknown): AdaloraConfig {
   const parsed = parseOptions('adalora', entries, input);
   const config = { ...parsed, orthRegWeight: parsed.orthRegWeight ?? ORTH_REG_WEIGHT[parsed.parametrization] };
@@ -119,7 +133,7 @@ function assertPhases({ totalStep, tinit, tfinal }: AdaloraConfig): void {
   );
 }
 
-/** Doublets have no singular values and no singular vectors. */
+/** Rejects options that doublets lack the singular values or singular vectors for. */
 function assertDoublets({ orthRegWeight, importance }: AdaloraConfig): void {
   if (orthRegWeight > 0) {
     throw new ConfigError(

@@ -22,9 +22,9 @@ import {
 import type { AdaloraConfig } from './config.js';
 
 /**
- * Masks the triplets that matter least, every `deltaT` steps between `tinit` and `totalSteps - tfinal`, and for good at the
- * end of that; what that one leaves out may then leave the tensors. It feeds two scalars: `scoring`, 1 while scores are taken,
- * and `frozen`, 1 once the last mask stands.
+ * Masks the least important triplets every `deltaT` steps between `tinit` and `totalSteps - tfinal`. The last mask is
+ * final; the ranks that it drops may then be removed from the tensors. Two scalars go to the step: `scoring`, 1 while
+ * scores are updated, and `frozen`, 1 once the final mask is set.
  * @throws ConfigError when the phases or the budget do not fit.
  */
 export function adaloraController(layers: AdapterLayers, config: AdaloraConfig, plan: TrainPlan): Controller {
@@ -66,14 +66,14 @@ function rankSchedule(layers: AdapterLayers, config: AdaloraConfig, plan: TrainP
   }
   if (last > plan.totalSteps) {
     throw new ConfigError(
-      `adalora: totalStep ${totalSteps} and tfinal ${tfinal} put the final mask after step ${last}, and the run has ${plan.totalSteps}; train longer, or set totalStep, tinit and tfinal to null`,
+      `adalora: totalStep ${totalSteps} and tfinal ${tfinal} put the final mask after step ${last}, but the run has ${plan.totalSteps}; train longer, or set totalStep, tinit and tfinal to null`,
       'totalStep',
     );
   }
   return schedule;
 }
 
-/** The run's own phases, or PEFT's: counted from a `totalStep` of their own, and 0 unless given. */
+/** Returns the run's phases, or with `totalStep` the given ones as in PEFT: counted from it, and 0 by default. */
 function phases(
   { totalStep, tinit, tfinal }: AdaloraConfig,
   { totalSteps, warmupSteps, finalSteps }: TrainPlan,
@@ -82,7 +82,7 @@ function phases(
   return { totalSteps, tinit: tinit ?? warmupSteps, tfinal: tfinal ?? finalSteps };
 }
 
-/** Budgets in the unit that the configuration counts in. */
+/** Returns b0 and bT in the configured unit. */
 function budgets(
   layers: AdapterLayers,
   { initR, targetR, budgetUnit, budget }: AdaloraConfig,
@@ -93,19 +93,19 @@ function budgets(
   const targetBudget = budget ?? targetR * unit;
   if (targetBudget < Math.min(...costs) || targetBudget * FILLED > initialBudget) {
     throw new ConfigError(
-      `adalora: budget is ${targetBudget}; these modules store from ${Math.min(...costs)} (one rank) to ${initialBudget} (initR)`,
+      `adalora: budget is ${targetBudget}; expected ${Math.min(...costs)} (one rank) to ${initialBudget} (initR)`,
       'budget',
     );
   }
   return { initialBudget, targetBudget: Math.min(targetBudget, initialBudget) };
 }
 
-/** T - t_f, the step after which the final mask is set. */
+/** Returns T - t_f, the step after which the final mask is set. */
 function lastAllocation({ totalSteps, tfinal }: RankSchedule): number {
   return totalSteps - tfinal;
 }
 
-/** The latest step up to `step` after which triplets are chosen; 0 for none. */
+/** Returns the latest step up to `step` after which triplets are chosen; 0 for none. */
 function lastDue(step: number, schedule: RankSchedule, deltaT: number): number {
   const last = lastAllocation(schedule);
   if (step >= last) return last;
@@ -115,26 +115,30 @@ function lastDue(step: number, schedule: RankSchedule, deltaT: number): number {
 
 function missedAllocation(step: number, due: number): TrainingError {
   return new TrainingError(
-    `AdaLoRA's ranks were not allocated: step ${step} begins, and 'afterStep' was not called after step ${due}; without it this is LoRA of a fixed rank`,
+    `AdaLoRA's ranks were not allocated: 'afterStep' was not called after step ${due}, but step ${step} begins; without it this is LoRA of a fixed rank`,
     String(step),
   );
 }
 
-/** The course of AdaLoRA's budget. */
+/** The schedule of AdaLoRA's budget. Budgets count triplets or parameters (`budgetUnit`). */
 export interface RankSchedule {
-  /** b0, held until `tinit`. */
+  /** b0, the budget until `tinit`. */
   readonly initialBudget: number;
-  /** bT, held from `totalSteps - tfinal` on. */
+  /** bT, the budget from `totalSteps - tfinal` on. */
   readonly targetBudget: number;
+  /** t_i, the number of steps before the budget starts to fall. */
   readonly tinit: number;
+  /** t_f, the number of steps after the final mask. */
   readonly tfinal: number;
+  /** T, the total number of steps. */
   readonly totalSteps: number;
 }
 
 /**
- * b(t) of AdaLoRA's eq. 14, a cubic fall from b0 at t_i to bT at T - t_f:
- * b(t) = bT + (b0 - bT) (1 - (t - t_i) / (T - t_i - t_f))^3. The numerator printed in the paper, t - t_i - t_f, would start
- * above b0. Not rounded: a controller keeps the whole part.
+ * Returns b(t), AdaLoRA's eq. 14: a cubic decay from b0 at t_i to bT at T - t_f,
+ * b(t) = bT + (b0 - bT) (1 - (t - t_i) / (T - t_i - t_f))^3.
+ * The numerator that the paper prints, t - t_i - t_f, would start above b0. The result is not rounded; the controller
+ * keeps floor(b(t)) triplets.
  */
 export function rankBudget(
   step: number,
@@ -146,24 +150,27 @@ export function rankBudget(
   return targetBudget + (initialBudget - targetBudget) * left ** 3;
 }
 
-/** The share of a budget in parameters that the final mask has to fill, where any can. */
+/** The share of a budget in parameters that the final mask has to fill, if possible. */
 const FILLED = 0.99;
 
-/** A rank that may stay: its importance and what it stores. */
+/** A rank that may be kept, with its importance and cost. */
 interface Candidate extends BudgetItem {
+  /** The path of its module. */
   readonly path: string;
+  /** Its index in the module. */
   readonly rank: number;
 }
 
-/** The tensors that a selection reads, by `<path>.<name>`. */
+/** Returns the names of the tensors that a selection reads, `<path>.<name>`. */
 function selectionReads(layers: AdapterLayers, { parametrization }: AdaloraConfig): string[] {
   const acted = parametrization === 'svd' ? 'loraE' : 'mask';
   return rankedPaths(layers).flatMap((path) => [`${path}.importance`, `${path}.${acted}`]);
 }
 
 /**
- * Masks [r] that keep the most important ranks of all modules within a budget, and E without the others (eq. 8).
- * `forGood`: this is the final mask.
+ * Returns masks [r] that keep the most important ranks of all modules within a budget, and E with the others zeroed
+ * (eq. 8).
+ * @param forGood whether this is the final mask
  */
 function selectRanks(
   layers: AdapterLayers,
@@ -191,14 +198,17 @@ function selectRanks(
   return changes;
 }
 
-/** A mask [r] that keeps these ranks. */
+/** Returns a mask [r] that keeps these ranks. */
 export function maskOf(ranks: readonly number[], r: number): HostTensor {
   const mask = new Float32Array(r);
   for (const rank of ranks) mask[rank] = 1;
   return hostTensor(mask, [r]);
 }
 
-/** Every triplet, for a masked one may come back; of the doublets only those that are left. Layer after layer. */
+/**
+ * Returns the ranks to choose from, layer by layer: all triplets, since masked ones may come back, but only live
+ * doublets.
+ */
 function candidates(layers: AdapterLayers, values: HostTensors, { parametrization }: AdaloraConfig): Candidate[] {
   return rankedPaths(layers).flatMap((path) => {
     const cost = rankCost(tensorAt(layers, path).site);
@@ -224,33 +234,34 @@ function selected(
   );
 }
 
-/** The `count` greatest values, ties by index: never more, never fewer. */
+/** Marks the `count` greatest values, never more or fewer. The lower index wins a tie. */
 function greatest(values: readonly number[], count: number): boolean[] {
   const order = values.map((_, index) => index).sort((a, b) => (values[b] as number) - (values[a] as number) || a - b);
   const kept = new Set(order.slice(0, count));
   return values.map((_, index) => kept.has(index));
 }
 
-/** The values above the greatest one that has to go when `count` stay: what equals it goes too. */
+/** Marks the values above the greatest one to drop if `count` are kept. Values that tie with it are dropped too. */
 function aboveThreshold(values: readonly number[], count: number): boolean[] {
   const threshold = [...values].sort((a, b) => b - a)[count] ?? -Infinity;
   return values.map((value) => value > threshold);
 }
 
 /*
- * Compaction: what the final mask leaves out is zero for good, so it may leave the tensors, the scores and the moments. Outputs
- * stay as they are, for a masked triplet adds nothing to them, and the scaling stays that of initR. The steps that follow are
- * those of the whole tensors but for two things, in which masked triplets still have a say while they are there:
+ * Compaction: ranks that the final mask drops are zero for good, so they can be removed from the tensors, the scores
+ * and the moments. The outputs do not change, because a masked triplet adds nothing to them; the scaling stays that of
+ * initR. Later steps differ from those of the full tensors in two ways, because masked triplets still contribute to
  *
- *   the clip norm              E_i has a gradient though it is masked, and the orthogonality term gives A_i and B_i one
- *   the orthogonality term     it turns live triplets away from masked ones, too: 4 (A_j^T A_i) A_i is part of its gradient at A_j
+ *   the clip norm              E_i has a gradient even if masked, and the orthogonality term gives A_i and B_i one;
+ *   the orthogonality term     it pushes live triplets away from masked ones too: its gradient at A_j contains
+ *                              4 (A_j^T A_i) A_i.
  *
  * A masked doublet has no gradient at all.
  */
 
 /**
- * Takes out of the layers what the final mask leaves out. Where it leaves out everything there would be nothing to train, and
- * nothing changes.
+ * Removes the ranks that the final mask drops. Does nothing if it drops all ranks, because nothing would be left to
+ * train.
  * @param masks `<path>.mask` [r] of every layer that has ranks
  */
 function compaction(layers: AdapterLayers, masks: HostTensors): Pick<ControllerChanges, 'resized'> {
@@ -260,7 +271,10 @@ function compaction(layers: AdapterLayers, masks: HostTensors): Pick<ControllerC
   return nothingLeft || Object.keys(resized).length === 0 ? {} : { resized };
 }
 
-/** The layers that values of a later step, or of a file, fit. @throws CheckpointError when they have ranks that a layer does not. */
+/**
+ * Resizes layers to the values of a later step or a file.
+ * @throws CheckpointError when the values have more ranks than a layer.
+ */
 export function resumedLayers({ config, layers, values }: AdapterContents<AdaloraConfig>): AdapterLayers {
   if (!config.compact) return layers;
   return withRankCounts(

@@ -32,16 +32,19 @@ import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
 import { maskOf } from './controller.js';
 import { initialScores } from './layer.js';
 
-/** The tensors of a module on disk, and the one whose name `rank_pattern` goes by. */
+/**
+ * For each parametrization, the suffixes of a module's tensors on disk, and the suffix that keys of `rank_pattern`
+ * have.
+ */
 const FORMATS = {
   svd: { suffixes: ['.lora_A', '.lora_E', '.lora_B'], ranked: '.lora_E' },
   lora: { suffixes: ['.lora_A', '.lora_B'], ranked: '.lora_A' },
 } as const satisfies Record<AdaloraConfig['parametrization'], unknown>;
 
-/** Ranks of a module that a file may ask for, for each that it holds or could hold. */
+/** The most ranks that a file may allocate per rank that it holds, where each module counts as one rank more. */
 const MASKED_PER_KEPT = 64;
 
-/** Options by their name on disk: PEFT's own. */
+/** PEFT's fields on disk and their options. */
 const PEFT_FIELDS = {
   init_r: 'initR',
   target_r: 'targetR',
@@ -53,7 +56,7 @@ const PEFT_FIELDS = {
   orth_reg_weight: 'orthRegWeight',
 } as const satisfies Record<string, keyof AdaloraConfig>;
 
-/** Options that PEFT does not have; only further training needs them. */
+/** The fields that PEFT does not have, and their options. Only further training needs them. */
 const OWN_FIELDS = {
   parametrization: 'parametrization',
   orth_regularizer: 'orthRegularizer',
@@ -65,9 +68,9 @@ const OWN_FIELDS = {
 } as const satisfies Record<string, keyof AdaloraConfig>;
 
 /**
- * The adapter as PEFT's ADALORA. Pruned, only the triplets that the mask keeps or that are alive are written, and
- * `rank_pattern` says which of `init_r` they are; where triplets have been removed, those that are left are the first ones.
- * Doublets are PEFT's LORA when pruned; unpruned, ADALORA without `lora_E`.
+ * Writes the adapter as PEFT's ADALORA. Pruned, it contains only triplets that are live or that the mask keeps, and
+ * `rank_pattern` lists which of `init_r` they are. If triplets have been removed, the remaining ones are the first.
+ * Doublets are written as PEFT's LORA if pruned, and as ADALORA without `lora_E` if not.
  */
 export function adaloraFile(
   adapter: AdapterContents<AdaloraConfig>,
@@ -92,9 +95,9 @@ export function adaloraFile(
 }
 
 /**
- * Reads PEFT's ADALORA, and its LORA as doublets. Ranks that were dropped come back as zeros, masked; with `compact`, which only
- * unpruned files say, they do not.
- * @throws CheckpointError naming the tensor or field at fault.
+ * Reads PEFT's ADALORA, and PEFT's LORA as doublets. Dropped ranks come back as masked zeros; with `compact`, which
+ * only unpruned files contain, they do not come back.
+ * @throws CheckpointError that names the invalid tensor or field.
  * @throws UnsupportedError for trained biases.
  */
 export function readAdaloraFile(file: AdapterFile): { config: Partial<AdaloraConfig>; values: HostTensors } {
@@ -111,15 +114,15 @@ export function readAdaloraFile(file: AdapterFile): { config: Partial<AdaloraCon
   return { config: { ...options, targetModules: paths }, values };
 }
 
-/** The tensors of a module that has lost every rank. */
+/** Returns the tensors of a module without ranks. */
 function withoutRanks({ inFeatures, outFeatures }: Site): HostTensors {
   const none = hostZeros([0]);
   return { loraA: hostZeros([inFeatures, 0]), loraE: none, loraB: hostZeros([0, outFeatures]), mask: none };
 }
 
 /**
- * Which of the `initR` ranks are written: of doublets those that are left, of triplets all that are held, or when pruned those
- * with a use.
+ * Returns for each of the `initR` ranks whether it is written: doublets that are kept; all triplets in the tensors, or,
+ * when pruned, only those that are kept or live.
  */
 function keptOf(own: HostTensors, initR: number, pruned: boolean): boolean[] {
   const [mask, loraE] = [tensorAt(own, 'mask'), own.loraE];
@@ -155,7 +158,7 @@ function fileConfig(
   };
 }
 
-/** What `total_step` says when it is not known: PEFT refuses a file without one, or with less. */
+/** Returns the smallest `total_step` that PEFT accepts. It is written if the real one is unknown. */
 function leastTotal(tinit: number, tfinal: number): number {
   return tinit + tfinal + 1;
 }
@@ -165,7 +168,7 @@ type ReadOptions = Partial<AdaloraConfig> & Pick<AdaloraConfig, 'initR'>;
 function readOptions(config: AdapterFile['config']): ReadOptions {
   if (typeof config.bias === 'string' && config.bias !== 'none') {
     throw new UnsupportedError(
-      `the adapter was trained with bias '${config.bias}'; of AdaLoRA only 'none' is read`,
+      `the adapter was trained with bias '${config.bias}'; AdaLoRA supports only 'none'`,
       'bias',
     );
   }
@@ -177,7 +180,10 @@ function readOptions(config: AdapterFile['config']): ReadOptions {
   return { ...options, ...readPhases(config) };
 }
 
-/** PEFT's phases are counted from `total_step`. Without one, a zero is "not set": the next run has phases of its own. */
+/**
+ * Returns PEFT's phases, counted from `total_step`. Without it, a zero means "not set": the next run sets its own
+ * phases.
+ */
 function readPhases({ tinit, tfinal, total_step: total }: AdapterFile['config']): Partial<AdaloraConfig> {
   const given = { tinit: (tinit ?? 0) as number, tfinal: (tfinal ?? 0) as number };
   const known = total !== undefined && total !== null && total !== leastTotal(given.tinit, given.tfinal);
@@ -186,8 +192,9 @@ function readPhases({ tinit, tfinal, total_step: total }: AdapterFile['config'])
 }
 
 /**
- * Masked ranks come back as zeros, though the file has no number of them: it may ask for so many only as go with those it has.
- * @throws CheckpointError when `init_r` is far beyond the ranks that the tensors hold.
+ * Limits `init_r`. Masked ranks come back as zeros that the file does not contain, so a small file could otherwise
+ * allocate any amount of memory.
+ * @throws CheckpointError when `init_r` is far larger than the ranks that the tensors hold.
  */
 function assertFewMasked(tensors: HostTensors, paths: readonly string[], initR: number): void {
   const kept = paths.reduce((sum, path) => sum + heldIn(tensors, path), 0);
@@ -199,12 +206,12 @@ function assertFewMasked(tensors: HostTensors, paths: readonly string[], initR: 
   );
 }
 
-/** The ranks that the file has of a module: the rows of A. */
+/** Returns the number of a module's ranks in the file: the rows of A. */
 function heldIn(tensors: HostTensors, path: string): number {
   return matrixOf(tensors, `${path}.lora_A`).shape[0] as number;
 }
 
-/** A module's tensors with all of its `initR` ranks, or with those that are left where the others are removed. */
+/** Returns a module's tensors with all `initR` ranks, or with `compact` only the remaining ones. */
 function readModule(file: AdapterFile, path: string, parsed: AdaloraConfig): HostTensors {
   const { config, tensors } = file;
   const { initR, parametrization, compact } = parsed;
@@ -232,8 +239,8 @@ function readModule(file: AdapterFile, path: string, parsed: AdaloraConfig): Hos
 }
 
 /**
- * Which of the `initR` ranks the file's `kept` are: all of them, unless `rank_pattern` says otherwise.
- * @throws CheckpointError when they are not so many.
+ * Returns which of the `initR` ranks the file's `kept` ranks are: all of them, or those listed in `rank_pattern`.
+ * @throws CheckpointError when the numbers differ.
  */
 function keptRanks(
   config: AdapterFile['config'],
@@ -256,7 +263,7 @@ function keptRanks(
   );
 }
 
-/** A matrix of the shape given; null for what the module's own size decides. */
+/** Returns a matrix after checking its shape; null means any size. */
 function shaped(tensors: HostTensors, key: string, shape: readonly (number | null)[]): HostTensor {
   const matrix = matrixOf(tensors, key);
   if (shape.every((size, axis) => size === null || size === matrix.shape[axis])) return matrix;
@@ -265,9 +272,9 @@ function shaped(tensors: HostTensors, key: string, shape: readonly (number | nul
 }
 
 /**
- * Reads PEFT's LORA as doublets. The greatest rank becomes `initR`: what the other modules have less is zeros, masked. All
- * modules share the first one's scaling; where a module's own differs, B makes up for it.
- * @throws CheckpointError naming the tensor or field at fault.
+ * Reads PEFT's LORA as doublets. The greatest rank becomes `initR`; modules of lower rank are padded with masked zeros.
+ * All modules get the first one's scaling, and B absorbs the difference of other scalings.
+ * @throws CheckpointError that names the invalid tensor or field.
  */
 function readDoublets(file: AdapterFile): { config: Partial<AdaloraConfig>; values: HostTensors } {
   const { targetModules, values: read, ...lora } = readLoraFile(file);

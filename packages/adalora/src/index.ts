@@ -11,12 +11,12 @@ import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
 import { adaloraLayer, doubletLayer } from './layer.js';
 import { adaloraFile, readAdaloraFile } from './file.js';
 
-/** b(0) / b(T) of the paper's experiments. */
+/** b(0) / b(T) in the paper's experiments. */
 const INITIAL_PER_TARGET = 1.5;
 
 /**
- * AdaLoRA: the change of a weight as P diag(E) Q, whose triplets are masked by importance while training, so that the ranks
- * go where they matter (Zhang et al., 2023).
+ * AdaLoRA (Zhang et al., 2023): the change of a weight is P diag(E) Q. During training, triplets are masked by
+ * importance, so that ranks go to the modules where they matter most.
  *
  * @example attach(model, adalora({ initR: 12, targetR: 8, targetModules: 'all-linear' }))
  */
@@ -38,8 +38,8 @@ export const adalora: CallableMethod<AdaloraConfig> = defineMethod<AdaloraConfig
 });
 
 /**
- * Stored: the average rank that the budget pays for as target, and half as much again to start with. Trained: P, Lambda and Q
- * of the initial rank are the budget, and two thirds of what they store is the target.
+ * 'stored': the target is the average rank that the budget pays for, and the initial rank 1.5 times that. 'trained': P,
+ * Lambda and Q of the initial rank fill the budget, and the target is two thirds of their stored parameters.
  */
 function fitBudget(
   sites: readonly Site[],

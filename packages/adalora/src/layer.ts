@@ -27,32 +27,33 @@ import type { AdaloraConfig } from './config.js';
  * AdaLoRA (Zhang et al., 2023, arXiv 2303.10512), in row vectors; A is the paper's Q^T, B its P^T, E its Lambda:
  *
  *   y    = x W0 + b + s ((d(x) A) * E) B            forward         x [rows, in]   A [in, r]   E [r]   B [r, out]
- *   s    = alpha / (r + 1e-5)                       r = initR for the whole run; the 1e-5 is that of both released codes
- *   d    : dropout while training                   the rate is loraDropout
+ *   s    = alpha / (r + 1e-5)                       r = initR for the whole run; both released codes add the 1e-5
+ *   d    : dropout during training                  with the rate loraDropout
  *   A, B ~ N(0, 0.02), E = 0                        params
  *   R    = ||A^T A - I||^2 + ||B B^T - I||^2        loss, times gamma (eq. 4)
  *
- *   I    = |w dL/dw|                                scored          of every scalar w of A, E and B (eq. 10)
+ *   I    = |w dL/dw|                                scored          for every scalar w of A, E and B (eq. 10)
  *   Ibar <- beta1 Ibar + (1 - beta1) I                              (eq. 11)
- *   Ubar <- beta2 Ubar + (1 - beta2) |I - Ibar|                     of the new Ibar (eq. 12)
+ *   Ubar <- beta2 Ubar + (1 - beta2) |I - Ibar|                     with the new Ibar (eq. 12)
  *   s(w) = Ibar Ubar                                                (eq. 13)
- *   S_i  = s(E_i) + mean_j s(A_ji) + mean_j s(B_ij)                 of a triplet (A_i, E_i, B_i) (eq. 9)
+ *   S_i  = s(E_i) + mean_j s(A_ji) + mean_j s(B_ij)                 for a triplet (A_i, E_i, B_i) (eq. 9)
  *
- *   b(t)                                            controller.ts   how many triplets stay (eq. 14)
+ *   b(t)                                            controller.ts   the number of triplets to keep (eq. 14)
  *   E_i  <- 0 unless S_i is among the b(t) greatest controller.ts   of all modules, every deltaT steps (eq. 8)
  *   dW   = s A diag(E) B over {i : E_i != 0}        toLora
  *
- * What is masked may grow again until the next mask, for A_i and B_i stay. In the final phase (the scalar `frozen` is 1)
- * `update` applies the last mask at every step: the optimizer's momentum would revive what it left out.
+ * A masked triplet may regrow until the next mask, because A_i and B_i are kept. In the final phase (the scalar
+ * `frozen` is 1), `update` applies the last mask at every step; otherwise the optimizer's momentum would revive masked
+ * triplets.
  */
 
-/** What the dropout of a module's input is called among its noise. */
+/** The name of the noise for the dropout of a module's input. */
 const DROPOUT = 'loraDropout';
 
-/** Deviation of A's and B's initial values. */
+/** The standard deviation of the initial A and B. */
 const INITIAL_STD = 0.02;
 
-/** AdaLoRA at one site. */
+/** Returns the AdaLoRA layer of one module. */
 export function adaloraLayer(site: Site, config: AdaloraConfig, rng: Rng): AdapterLayer {
   const { initR: r, orthRegWeight, loraDropout } = config;
   const scaling = config.loraAlpha / (r + 1e-5);
@@ -86,8 +87,8 @@ export function adaloraLayer(site: Site, config: AdaloraConfig, rng: Rng): Adapt
 }
 
 /**
- * How far the columns of A and the rows of B are from orthonormal, as this layer's part of the whole term: the paper's
- * sum of squared norms, or the released code's mean of norms over the 2 `layers` matrices. Differentiable everywhere.
+ * Returns how far the columns of A and the rows of B are from orthonormal: this layer's summand of the paper's sum of
+ * squared norms, or of the released code's mean of norms over the 2 `layers` matrices. Differentiable everywhere.
  */
 function orthogonality(p: Tensors, { orthRegularizer }: AdaloraConfig, layers: number): Scalar {
   const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
@@ -102,12 +103,12 @@ function gramError(gram: Tensor): Scalar {
   return tf.sum(tf.square(tf.sub(gram, tf.eye(gram.shape[0]))));
 }
 
-/** A root whose slope at zero is finite, so that orthonormal factors get no NaN. */
+/** A square root with a finite slope at zero, so that orthonormal factors do not give NaN. */
 function softSqrt(x: Tensor): Tensor {
   return tf.sqrt(tf.add(x, 1e-12));
 }
 
-/** E, without the triplets that the final mask leaves out. */
+/** Returns E, [r], with the triplets zeroed that the final mask drops. */
 function masked(proposed: Tensors, { previous, ctx }: UpdateContext): Tensor {
   const loraE = tensorAt(proposed, 'loraE');
   const dropped = tf.mul(ctx.scalar('frozen'), tf.sub(1, tensorAt(previous, 'mask'))); // [r]
@@ -119,14 +120,14 @@ function liveTriplets(values: HostTensors): number {
 }
 
 /*
- * How much a triplet matters in the step that has just been taken, by the equations above. What they take:
+ * The importance of a triplet in the step just taken, by the equations above. Their inputs:
  *
- *   dL/dw   at the weights before the step, of the whole loss (the orthogonality term is in it), after clipping
- *   w       the weight before the step, as that is where dL/dw was taken (allocator 'paper'), or after it, before any mask
+ *   dL/dw   at the weights before the step, of the full loss (with the orthogonality term), after clipping
+ *   w       the weight before the step, where dL/dw was taken (allocator 'paper'), or after it, before any mask
  *           ('released')
  *   |E_i|   after the step: importance 'magnitude'
  *
- * While the scalar `scoring` is 0 the scores stand still. Doublets have no E: their score is the sum without it.
+ * While the scalar `scoring` is 0, scores do not change. Doublets have no E; their score is the sum without it.
  */
 
 type Factor = 'loraA' | 'loraE' | 'loraB';
@@ -136,14 +137,14 @@ const FACTORS: Record<AdaloraConfig['parametrization'], readonly Factor[]> = {
   lora: ['loraA', 'loraB'],
 };
 
-/** A factor's scores as one for each rank [r]. */
+/** Reduces a factor's scores to one score per rank, [r]. */
 const OF_RANKS: Record<Factor, (scores: Tensor) => Tensor> = {
   loraE: (scores) => scores, // [r]
   loraA: (scores) => tf.mean(scores, 0), // [in, r] -> [r]
   loraB: (scores) => tf.mean(scores, 1), // [r, out] -> [r]
 };
 
-/** The untrained tensors of a layer: the smoothed scores it needs, every rank's importance [r], and the mask [r]. */
+/** Returns the untrained tensors of a layer: the averages it needs, the ranks' importance [r] and the mask [r]. */
 export function initialScores(
   { inFeatures, outFeatures }: Pick<Site, 'inFeatures' | 'outFeatures'>,
   { parametrization, importance }: Pick<AdaloraConfig, 'parametrization' | 'importance'>,
@@ -162,7 +163,7 @@ export function initialScores(
   };
 }
 
-/** The scores after a step that proposes these tensors. */
+/** Returns the scores after a step that proposes these tensors. */
 function scored(config: AdaloraConfig, proposed: Tensors, at: UpdateContext): Tensors {
   const scoring = at.ctx.scalar('scoring');
   const before = tensorAt(at.previous, 'importance');
@@ -202,12 +203,12 @@ function smoothedScores(
   return { importance, averages };
 }
 
-/** The scores of A [in, r], E [r] and B [r, out] as one score for each rank, [r]. */
+/** Sums the scores of A [in, r], E [r] and B [r, out] to one score per rank, [r]. */
 function ofRanks({ parametrization }: AdaloraConfig, scores: (factor: Factor) => Tensor): Tensor {
   return FACTORS[parametrization].map((factor) => OF_RANKS[factor](scores(factor))).reduce((a, b) => tf.add(a, b));
 }
 
-/** from + rate (to - from) */
+/** Returns from + rate (to - from). */
 function towards(from: Tensor, to: Tensor, rate: Tensor): Tensor {
   return tf.add(from, tf.mul(rate, tf.sub(to, from)));
 }
@@ -221,18 +222,19 @@ function uncertaintyName(factor: Factor): string {
 }
 
 /*
- * The paper's ablation: LoRA whose doublets (A_i, B_i) are pruned by AdaLoRA's scores and schedule. In the terms above:
+ * The paper's ablation: a LoRA whose doublets (A_i, B_i) are pruned by AdaLoRA's scores and schedule. With the terms
+ * above:
  *
  *   y   = x W0 + b + s ((d(x) A) * m) B           forward      m [r] is the mask, s = alpha / r
  *   A   ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0       params
  *   S_i = mean_j s(A_ji) + mean_j s(B_ij)         scored
- *   m_i <- 0 unless S_i is among the b(t) greatest of those that are left     controller.ts
+ *   m_i <- 0 unless S_i is among the b(t) greatest of the doublets that remain     controller.ts
  *   dW  = s A diag(m) B over {i : m_i != 0}       toLora
  *
- * A masked doublet gets no gradient and never comes back; that is what the paper holds against pruning doublets.
+ * A masked doublet gets no gradient and never comes back. This is the paper's argument against pruning doublets.
  */
 
-/** LoRA at one site, with doublets that a mask takes away. */
+/** Returns the LoRA layer of one module, with doublets that a mask can drop. */
 export function doubletLayer(site: Site, config: AdaloraConfig, rng: Rng): AdapterLayer {
   const { initR: r, loraDropout } = config;
   const scaling = config.loraAlpha / r;

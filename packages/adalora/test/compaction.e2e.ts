@@ -31,13 +31,13 @@ import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, snapshotsOf, trainToy } from './harness.js';
 
-/** Ten modules of rank 4, ten ranks left after step 8 of 24: some modules keep none. */
+/** Ten modules of rank 4, with ten ranks kept after step 8 of 24: some modules keep none. */
 const sparse: Partial<AdaloraConfig> = { initR: 4, targetR: 1, tfinal: 16 };
 const run: Partial<TrainOptions> = { epochs: 6, clipNorm: null };
 const [last, end] = [8, 24];
 
 const parametrizations = ['svd', 'lora'] as const;
-/** What each has, for a run without the orthogonality term. */
+/** The options of each parametrization for a run without the orthogonality term. */
 const variants: readonly Partial<AdaloraConfig>[] = [
   { orthRegWeight: 0 },
   { orthRegWeight: 0, loraDropout: 0.2, allocator: 'released' },
@@ -54,7 +54,7 @@ const sum = (values: readonly number[]): number => values.reduce((total, value) 
 const heldOf = (peft: PeftModel): Record<string, number> =>
   Object.fromEntries(Object.entries(activeAdapter(peft).layers).map(([path, layer]) => [path, allocatedRanks(layer)]));
 
-/** The tensors of whole layers, cut down to the ranks that their masks keep. */
+/** Returns the tensors of full layers, reduced to the ranks that their masks keep. */
 const cut = (layers: AdapterLayers, tensors: HostTensors, masks: HostTensors): HostTensors => {
   const kept = Object.keys(layers).map((path) => [path, nonZeros(tensorAt(masks, `${path}.mask`))] as const);
   const left = { ...tensors };
@@ -69,7 +69,7 @@ const cut = (layers: AdapterLayers, tensors: HostTensors, masks: HostTensors): H
   return left;
 };
 
-/** Fails unless they have the same tensors, each within rounding. */
+/** Expects the same tensors, equal up to rounding. */
 const expectEqual = (actual: HostTensors, expected: HostTensors, tolerance: number): void => {
   expect(Object.keys(actual).sort()).toEqual(Object.keys(expected).sort());
   for (const [name, { shape, data }] of Object.entries(expected)) {
@@ -78,7 +78,7 @@ const expectEqual = (actual: HostTensors, expected: HostTensors, tolerance: numb
   }
 };
 
-/** An executor that tells how many ranks each step that it compiles has. */
+/** An executor that records the number of ranks of each step it compiles. */
 const counting = async (): Promise<{ executor: Executor; ranks: number[] }> => {
   const reference = await referenceExecutor();
   const ranks: number[] = [];
@@ -93,7 +93,7 @@ const counting = async (): Promise<{ executor: Executor; ranks: number[] }> => {
   return { executor, ranks };
 };
 
-/** A run with compaction and one of the whole tensors, each with all of its snapshots; two tests look at them. */
+/** A run with compaction and one without, each with all of its snapshots. Two tests use them. */
 const pairs = new Map<Partial<AdaloraConfig>, Promise<{ readonly compacted: Run; readonly whole: Run }>>();
 
 interface Run {
@@ -116,32 +116,35 @@ function pairOf(variant: Partial<AdaloraConfig>): Promise<{ readonly compacted: 
 }
 
 describe('compaction', () => {
-  it.each(variants)('takes what the final mask leaves out of tensors, scores and moments: %o', async (variant) => {
-    const pair = await pairOf(variant);
-    const { peft } = pair.compacted;
-    const [compacted, kept] = [pair.compacted.snapshots, pair.whole.snapshots];
-    expect(at(compacted, last - 1).adapter).toEqual(at(kept, last - 1).adapter);
-    const fresh = attached({ ...sparse, ...variant });
-    const { layers } = activeAdapter(fresh);
-    const { adapter: whole } = at(kept, last);
-    const [left, before] = [at(compacted, last), at(kept, last)];
-    expectEqual(left.adapter, cut(layers, whole, whole), 0);
-    for (const slot of ['moment1', 'moment2']) {
-      expectEqual(tensorAt(left.slots, slot), cut(layers, tensorAt(before.slots, slot), whole), 0);
-    }
-    const held = heldOf(peft);
-    expect(Object.values(held)).toContain(0);
-    expect(Math.max(...Object.values(held))).toBeGreaterThan(1);
-    expect(activeRanks(layers, whole)).toEqual(held);
-    const masked = withAdapter(fresh, { values: whole });
-    const after = withAdapter(peft, { values: at(compacted, last).adapter });
-    expect(relativeDistance(await outputsOf(after), await outputsOf(masked))).toBeLessThan(1e-6);
-    expect(storedParameters(activeAdapter(peft).layers, activeAdapter(after).values)).toBe(
-      storedParameters(layers, whole),
-    );
-  });
+  it.each(variants)(
+    'removes masked ranks from tensors, scores and moments after the final mask: %o',
+    async (variant) => {
+      const pair = await pairOf(variant);
+      const { peft } = pair.compacted;
+      const [compacted, kept] = [pair.compacted.snapshots, pair.whole.snapshots];
+      expect(at(compacted, last - 1).adapter).toEqual(at(kept, last - 1).adapter);
+      const fresh = attached({ ...sparse, ...variant });
+      const { layers } = activeAdapter(fresh);
+      const { adapter: whole } = at(kept, last);
+      const [left, before] = [at(compacted, last), at(kept, last)];
+      expectEqual(left.adapter, cut(layers, whole, whole), 0);
+      for (const slot of ['moment1', 'moment2']) {
+        expectEqual(tensorAt(left.slots, slot), cut(layers, tensorAt(before.slots, slot), whole), 0);
+      }
+      const held = heldOf(peft);
+      expect(Object.values(held)).toContain(0);
+      expect(Math.max(...Object.values(held))).toBeGreaterThan(1);
+      expect(activeRanks(layers, whole)).toEqual(held);
+      const masked = withAdapter(fresh, { values: whole });
+      const after = withAdapter(peft, { values: at(compacted, last).adapter });
+      expect(relativeDistance(await outputsOf(after), await outputsOf(masked))).toBeLessThan(1e-6);
+      expect(storedParameters(activeAdapter(peft).layers, activeAdapter(after).values)).toBe(
+        storedParameters(layers, whole),
+      );
+    },
+  );
 
-  it.each(variants)('then goes the way of the whole tensors, but for rounding: %o', async (variant) => {
+  it.each(variants)('then continues like the full tensors, up to rounding: %o', async (variant) => {
     const pair = await pairOf(variant);
     const [{ peft }, { peft: whole }] = [pair.compacted, pair.whole];
     const { layers, values } = activeAdapter(whole);
@@ -151,7 +154,7 @@ describe('compaction', () => {
     expect(activeRanks(activeAdapter(peft).layers, activeAdapter(peft).values)).toEqual(activeRanks(layers, values));
   });
 
-  it('goes another way with the orthogonality term, which the removed triplets had a part in', async () => {
+  it('continues differently with the orthogonality term, to which removed triplets contributed', async () => {
     const options = { ...sparse, orthRegWeight: 0.1 };
     const [peft, whole] = [attached({ ...options, compact: true }), attached(options)];
     await trainToy(peft, run);
@@ -172,23 +175,26 @@ describe('compaction', () => {
     expect(Math.min(...distances)).toBeGreaterThan(1e-3);
   });
 
-  it.each(parametrizations)('leaves the removed out of the clip norm, which only triplets are in: %s', async (name) => {
-    const options = { ...sparse, parametrization: name, orthRegWeight: 0 };
-    const [peft, whole] = [attached({ ...options, compact: true }), attached(options)];
-    await trainToy(peft, { ...run, clipNorm: 0.01, unclippedGroups: ['head'] });
-    await trainToy(whole, { ...run, clipNorm: 0.01, unclippedGroups: ['head'] });
-    const distance = relativeDistance(await outputsOf(peft), await outputsOf(whole));
-    if (name === 'lora') expect(distance).toBeLessThan(1e-5);
-    else expect(distance).toBeGreaterThan(1e-4);
-  });
+  it.each(parametrizations)(
+    'excludes removed ranks from the clip norm, to which only triplets contribute: %s',
+    async (name) => {
+      const options = { ...sparse, parametrization: name, orthRegWeight: 0 };
+      const [peft, whole] = [attached({ ...options, compact: true }), attached(options)];
+      await trainToy(peft, { ...run, clipNorm: 0.01, unclippedGroups: ['head'] });
+      await trainToy(whole, { ...run, clipNorm: 0.01, unclippedGroups: ['head'] });
+      const distance = relativeDistance(await outputsOf(peft), await outputsOf(whole));
+      if (name === 'lora') expect(distance).toBeLessThan(1e-5);
+      else expect(distance).toBeGreaterThan(1e-4);
+    },
+  );
 
-  it('compiles the step anew, once, for the ranks that are left', async () => {
+  it('recompiles the step once, for the remaining ranks', async () => {
     const { executor, ranks } = await counting();
     await trainToy(attached({ ...sparse, compact: true }), { ...run, executor });
     expect(ranks).toEqual([40, 10]);
   });
 
-  it('comes only when asked for, and where something is masked and something is left', async () => {
+  it('happens only if configured, and if some ranks are masked and some are left', async () => {
     for (const options of [{ ...sparse }, { ...sparse, targetR: 4, compact: true }]) {
       const { executor, ranks } = await counting();
       await trainToy(attached(options), { ...run, executor });
@@ -202,30 +208,33 @@ describe('compaction', () => {
     expect(resized).toBeUndefined();
   });
 
-  it.each(parametrizations)('goes on from a snapshot to the same end, from where the run began: %s', async (name) => {
-    const options = { ...sparse, parametrization: name, loraDropout: 0.2, compact: true };
-    const peft = attached(options);
-    const snapshots = await snapshotsOf(peft, { epochs: 6 });
-    for (const step of [last - 1, last, last + 1, end - 1]) {
-      const resume = await readSnapshot(writeSnapshot(at(snapshots, step)));
-      const again = attached(options);
-      await trainToy(again, { epochs: 6, resume });
-      expect(activeAdapter(again).values).toEqual(activeAdapter(peft).values);
-      expect(heldOf(again)).toEqual(heldOf(peft));
-    }
-    const uncompacted = activeAdapter(attached({ ...options, compact: false }));
-    expect(adalora.resumedLayers?.({ ...uncompacted, values: {} })).toBe(uncompacted.layers);
-    const smaller = attached({ ...options, initR: 1 });
-    await expect(trainToy(smaller, { epochs: 6, resume: at(snapshots, last - 1) })).rejects.toThrow(
-      expect.objectContaining({ code: 'PEFT_CHECKPOINT' }),
-    );
-  });
+  it.each(parametrizations)(
+    'resumes from a snapshot with the same result, starting from the initial model: %s',
+    async (name) => {
+      const options = { ...sparse, parametrization: name, loraDropout: 0.2, compact: true };
+      const peft = attached(options);
+      const snapshots = await snapshotsOf(peft, { epochs: 6 });
+      for (const step of [last - 1, last, last + 1, end - 1]) {
+        const resume = await readSnapshot(writeSnapshot(at(snapshots, step)));
+        const again = attached(options);
+        await trainToy(again, { epochs: 6, resume });
+        expect(activeAdapter(again).values).toEqual(activeAdapter(peft).values);
+        expect(heldOf(again)).toEqual(heldOf(peft));
+      }
+      const uncompacted = activeAdapter(attached({ ...options, compact: false }));
+      expect(adalora.resumedLayers?.({ ...uncompacted, values: {} })).toBe(uncompacted.layers);
+      const smaller = attached({ ...options, initR: 1 });
+      await expect(trainToy(smaller, { epochs: 6, resume: at(snapshots, last - 1) })).rejects.toThrow(
+        expect.objectContaining({ code: 'PEFT_CHECKPOINT' }),
+      );
+    },
+  );
 });
 
 const nonZerosOf = (data: ArrayLike<number>): number[] => Array.from(data).filter((value) => value !== 0);
 
 describe('the orthogonality term of a smaller layer', () => {
-  it('turns a triplet away from those that are there, no longer from those that are removed', () => {
+  it('pushes a triplet away from present triplets, but no longer from removed ones', () => {
     const layer = layerOf(adalora, { initR: 2, targetR: 1, orthRegWeight: 0.25 }, [3, 3]);
     const { layer: smaller } = tensorAt(keepRanks({ m: layer }, { m: [0] }), 'm');
     const [live, removed] = [
@@ -256,7 +265,7 @@ describe.each(parametrizations)('an adapter that has been compacted: %s', (param
     return peft;
   };
   let once: Promise<PeftModel<AdaloraConfig>> | undefined;
-  /** Trained once, in a model of its own at every call. */
+  /** Trained once; every call returns a new model. */
   const compacted = async (): Promise<PeftModel<AdaloraConfig>> => withAdapter(await (once ??= trained({})), {});
 
   it('keeps the scaling of the initial rank, and a module without ranks changes nothing', async () => {
@@ -291,7 +300,7 @@ describe.each(parametrizations)('an adapter that has been compacted: %s', (param
     }
   });
 
-  it("is in PEFT's format as its first ranks, and comes back unpruned as the smaller one that it is", async () => {
+  it("is saved in PEFT's format as the first ranks, and its unpruned file loads as the smaller adapter", async () => {
     const peft = await compacted();
     const adapter = activeAdapter(peft);
     const file = adalora.toFile(adapter, { pruned: false });
@@ -315,7 +324,7 @@ describe.each(parametrizations)('an adapter that has been compacted: %s', (param
     expect(factors.length).toBeGreaterThan(0);
   });
 
-  it('gives a state dict and takes it back', async () => {
+  it('writes a state dict and loads it again', async () => {
     const peft = await compacted();
     const outputs = await outputsOf(peft);
     const dict = getPeftModelStateDict(peft);
@@ -328,19 +337,16 @@ describe.each(parametrizations)('an adapter that has been compacted: %s', (param
     expect(relativeDistance(await outputsOf(peft), outputs)).toBeLessThan(1e-6);
   });
 
-  it.each(['triplets', 'parameters'] as const)(
-    'trains on with the ranks it has, and its budget in %s',
-    async (unit) => {
-      const peft = await trained({ budgetUnit: unit });
-      const [held, stored] = [heldOf(peft), storedParameters(activeAdapter(peft).layers, activeAdapter(peft).values)];
-      const { last: after } = await trainToy(peft, { epochs: 6 });
-      expect(heldOf(peft)).toEqual(held);
-      expect(after.storedParameters).toBe(stored);
-      const storage = memoryStorage();
-      await savePretrained(peft, 'adapter', { storage, pruned: false });
-      const again = await loadPretrained(peft.model, 'adapter', { methods: [adalora], storage });
-      const { last: loaded } = await trainToy(again, { epochs: 6 });
-      expect(loaded.storedParameters).toBe(stored);
-    },
-  );
+  it.each(['triplets', 'parameters'] as const)('continues training with its ranks and a budget in %s', async (unit) => {
+    const peft = await trained({ budgetUnit: unit });
+    const [held, stored] = [heldOf(peft), storedParameters(activeAdapter(peft).layers, activeAdapter(peft).values)];
+    const { last: after } = await trainToy(peft, { epochs: 6 });
+    expect(heldOf(peft)).toEqual(held);
+    expect(after.storedParameters).toBe(stored);
+    const storage = memoryStorage();
+    await savePretrained(peft, 'adapter', { storage, pruned: false });
+    const again = await loadPretrained(peft.model, 'adapter', { methods: [adalora], storage });
+    const { last: loaded } = await trainToy(again, { epochs: 6 });
+    expect(loaded.storedParameters).toBe(stored);
+  });
 });

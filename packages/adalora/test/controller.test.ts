@@ -41,7 +41,7 @@ interface Step {
   readonly frozen: number;
 }
 
-/** A run in which every E moves at every step, so that masked triplets grow again, as Adam's momentum makes them. */
+/** Simulates a run in which every E changes at every step, so that masked triplets regrow, as with Adam's momentum. */
 function run(options: Partial<AdaloraConfig>, scoreOf: (draw: number) => number, restartAt = 0): Step[] {
   const rng = createRng(3);
   const layers = layersOf(adalora, sites, { ...base, ...options });
@@ -88,7 +88,7 @@ const schedule = {
 };
 
 describe('allocation', () => {
-  it.each([1, 3])('trap 16: keeps exactly the whole part of b(t) after every mask, each %i steps', (deltaT) => {
+  it.each([1, 3])('trap 16: keeps exactly floor(b(t)) triplets after every mask, every %i steps', (deltaT) => {
     const steps = run({ deltaT }, (draw) => draw);
     for (const { step, masked, live } of steps) {
       const due = step > plan.warmupSteps && step <= last && (step % deltaT === 0 || step === last);
@@ -106,25 +106,25 @@ describe('allocation', () => {
     expect(steps.map(({ frozen }) => frozen)).toEqual(steps.map(({ step }) => (step > last ? 1 : 0)));
   });
 
-  it('trap 16: lets masked triplets grow again between masks', () => {
+  it('trap 16: lets masked triplets regrow between masks', () => {
     const steps = run({ deltaT: 7 }, (draw) => draw);
     expect(sum(steps[13]?.live ?? [])).toBeLessThan(schedule.initialBudget);
     expect(sum(steps[14]?.live ?? [])).toBe(schedule.initialBudget);
   });
 
-  it('trap 17: keeps exactly as many of equal scores, by index', () => {
+  it('trap 17: keeps the exact number among equal scores, by index', () => {
     const final = run({}, () => 0).at(-1)?.live ?? [];
     expect(final).toEqual([6, 6, 6, 6, 6, 2, 0, 0]);
   });
 
-  it('drops all that equal the greatest score to go, as the released allocator does', () => {
+  it('drops all scores that equal the greatest dropped one, as the released allocator does', () => {
     const final = run({ allocator: 'released' }, () => 0).at(-1)?.live ?? [];
     expect(sum(final)).toBe(0);
     const distinct = run({ allocator: 'released' }, (draw) => draw).at(-1)?.live ?? [];
     expect(sum(distinct)).toBe(schedule.targetBudget);
   });
 
-  it.each(['paper', 'released'] as const)('trap 17: changes nothing where nothing has to go: %s', (allocator) => {
+  it.each(['paper', 'released'] as const)('trap 17: changes nothing if nothing has to be dropped: %s', (allocator) => {
     for (const scoreOf of [(draw: number) => draw, () => 0]) {
       for (const { live } of run({ targetR: 6, allocator }, scoreOf)) expect(live).toEqual(sites.map(() => 6));
     }
@@ -159,13 +159,13 @@ describe('a budget in parameters', () => {
     }
   });
 
-  it('is what a count of triplets would miss', () => {
+  it('would not be met by a count of triplets', () => {
     const target = 4 * rankUnit(sites);
     const stored = storedOf(run({}, () => 0).at(-1)?.live ?? []);
     expect(Math.abs(stored / target - 1)).toBeGreaterThan(0.02);
   });
 
-  it('is fitted to: half as many ranks again to start with, and the budget itself as target', () => {
+  it('is fitted to: 1.5 times its ranks to start with, and the budget itself as target', () => {
     const fitted = adalora.fitBudget?.(sites, 4 * rankUnit(sites) + 100, adalora.parseConfig({}));
     expect(fitted).toMatchObject({ initR: 7, targetR: 4, budgetUnit: 'parameters', budget: 4 * rankUnit(sites) + 100 });
     expect(() => adalora.fitBudget?.(sites, 63, adalora.parseConfig({}))).toThrow(/stores 64/);
@@ -183,19 +183,19 @@ describe('the run around it', () => {
     expect([last - 1, last, plan.totalSteps].map((step) => controller.holdsBudget(step))).toEqual([false, true, true]);
   });
 
-  it('goes on from a snapshot to the same end', () => {
+  it('resumes from a snapshot with the same result', () => {
     const whole = run({ deltaT: 3 }, (draw) => draw);
     for (const at of [2, 10, last, 35]) expect(run({ deltaT: 3 }, (draw) => draw, at)).toEqual(whole);
   });
 
-  it.each([1, 5])('trap 23: throws when an allocation was passed over, each %i steps', (deltaT) => {
+  it.each([1, 5])('trap 23: throws when an allocation was skipped, every %i steps', (deltaT) => {
     const controller = controllerOf(layersOf(adalora, sites, base), { deltaT });
     const first = deltaT === 1 ? plan.warmupSteps + 1 : 5;
     for (let step = 1; step <= first; step++) controller.scalars(step, {});
     expect(() => controller.scalars(first + 1, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
   });
 
-  it("counts its phases from a totalStep of its own, from the first step unless tinit is given, as PEFT's do", () => {
+  it('counts its phases from a given totalStep, starting at the first step unless tinit is given, as in PEFT', () => {
     const steps = run({ totalStep: 30, tfinal: 6 }, (draw) => draw);
     expect(steps.flatMap(({ step, masked }) => (masked ? [step] : []))).toEqual(
       Array.from({ length: 24 }, (_, index) => index + 1),
@@ -211,7 +211,7 @@ describe('the run around it', () => {
     ['tinit', { tfinal: 40 }],
     ['budget', { budgetUnit: 'parameters', budget: 63 }],
     ['budget', { budgetUnit: 'parameters', budget: 1e9 }],
-  ] as const)('names the option that does not fit: %s', (path, options) => {
+  ] as const)('names an option that does not fit: %s', (path, options) => {
     expect(() => controllerOf(layersOf(adalora, sites, base), options)).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path }),
     );

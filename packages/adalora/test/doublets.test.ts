@@ -27,14 +27,14 @@ beforeAll(async () => {
 
 const numbers = (tensor: tf.Tensor | undefined): number[] => [...(tensor ?? expect.fail('no tensor')).dataSync()];
 
-/** Values as training might leave them, with this mask. */
+/** Returns values like those after training, with this mask. */
 const trainedOf = (layer: AdapterLayer, mask: readonly number[]): HostTensors => {
   const initial = initialOf(layer);
   const loraB = normalValues(createRng(3), tensorAt(initial, 'loraB').shape, 1);
   return { ...initial, loraB, mask: hostTensor(Float32Array.from(mask), [mask.length]) };
 };
 
-/** An adapter of `sites`, its values by `<path>.<name>`. */
+/** Returns an adapter of `sites`, with values by `<path>.<name>`. */
 const adapterOf = (masks: Record<string, readonly number[]>) => {
   const config = adalora.parseConfig(options);
   const layers = layersOf(adalora, sites, config);
@@ -53,7 +53,7 @@ const deltaOf = (layer: AdapterLayer, values: HostTensors, path: string): Float3
 };
 
 describe('the layer of doublets', () => {
-  it('starts as LoRA does, without a singular value and without the orthogonality term', () => {
+  it('starts like LoRA, without singular values and without the orthogonality term', () => {
     const layer = layerOf(adalora, options, [100, 5]);
     expect(Object.keys(layer.params)).toEqual(['loraA', 'loraB']);
     expect(layer.loss).toBeUndefined();
@@ -63,7 +63,7 @@ describe('the layer of doublets', () => {
     expect(floats(loraB).every((value) => value === 0)).toBe(true);
   });
 
-  it('gives what its live doublets give alone, with the scaling of the initial rank', () => {
+  it('outputs what its live doublets give alone, with the scaling of the initial rank', () => {
     const layer = layerOf(adalora, options, [4, 5]);
     const values = trainedOf(layer, [0, 1, 1]);
     const x = tf.randomNormal([3, 4], 0, 1, 'float32', 1);
@@ -93,7 +93,7 @@ describe('the layer of doublets', () => {
     [1.75 + 2 / 3, 1.5 + 1].forEach((score, rank) => expect(numbers(changed.importance)[rank]).toBeCloseTo(score, 5));
   });
 
-  it('drops out what A reads', () => {
+  it('applies dropout to the input of A', () => {
     const layer = layerOf(adalora, { ...options, loraDropout: 0.5 }, [4, 5]);
     const ctx = { ...contextOf(), dropout: (_name: string, x: tf.Tensor) => tf.zerosLike(x) };
     const y = forwardOf(layer, tensorsOf(trainedOf(layer, [1, 1, 1])), tf.ones([1, 4]), tf.zeros([1, 5]), ctx);
@@ -105,7 +105,7 @@ describe('the layer of doublets', () => {
 describe('their allocation', () => {
   const plan = { totalSteps: 4, warmupSteps: 0, finalSteps: 1 };
 
-  it('chooses among those that are left, so that none comes back', () => {
+  it('chooses among the remaining ones, so that none comes back', () => {
     const { config, layers } = adapterOf({});
     const controller = adalora.controller?.(layers, config, plan) ?? expect.fail('no controller');
     expect(controller.reads(1)).toEqual(['a.importance', 'a.mask', 'b.importance', 'b.mask']);
@@ -121,7 +121,7 @@ describe('their allocation', () => {
 describe('their files', () => {
   const adapter = adapterOf({ a: [0, 1, 1], b: [0, 0, 0] });
 
-  it("are PEFT's LORA when pruned, without the modules that have lost every rank", () => {
+  it("are PEFT's LORA when pruned, without fully pruned modules", () => {
     const file = adalora.toFile(adapter, { pruned: true });
     expect(file.config).toMatchObject({ peft_type: 'LORA', r: 2, lora_alpha: 4, target_modules: ['a'] });
     expect(Object.keys(file.tensors)).toEqual(['a.lora_A.weight', 'a.lora_B.weight']);
@@ -133,7 +133,7 @@ describe('their files', () => {
     );
   });
 
-  it('hold what further training needs when not: the ranks that are left, their places and the options', () => {
+  it('hold what further training needs when not pruned: the remaining ranks, their places and the options', () => {
     const file = adalora.toFile(adapter, { pruned: false });
     expect(file.config).toMatchObject({
       peft_type: 'ADALORA',
@@ -151,7 +151,7 @@ describe('their files', () => {
     }
   });
 
-  it('of another LoRA, with ranks and alphas of its own, are the same change of every weight', () => {
+  it('of another LoRA, with its own ranks and alphas, give the same change of every weight', () => {
     const [rankA, rankB] = [1, 3];
     const drawn = (name: string, shape: number[]) => normalValues(createRng(1).fork(name), shape, 1);
     const file: AdapterFile = {

@@ -46,7 +46,7 @@ beforeAll(() => onWarning((message) => expect.fail(message)));
 describe('a pruned file', () => {
   const file = adalora.toFile({ config, layers, values }, { pruned: true });
 
-  it("is PEFT's ADALORA: kept triplets only, named by a rank pattern, and ranks of zero", () => {
+  it("is PEFT's ADALORA: only kept triplets, listed in rank_pattern, with modules of rank zero", () => {
     expect(file.config).toMatchObject({
       peft_type: 'ADALORA',
       init_r: 3,
@@ -66,7 +66,7 @@ describe('a pruned file', () => {
       },
     });
     const { tinit, tfinal, total_step: total } = file.config as Record<string, number>;
-    expect(tinit).toBeLessThan((total ?? 0) - (tfinal ?? 0)); // PEFT refuses anything else
+    expect(tinit).toBeLessThan((total ?? 0) - (tfinal ?? 0)); // PEFT rejects anything else
     const shape = (name: string) => tensorAt(file.tensors, name).shape;
     expect([shape('enc.0.lora_A'), shape('enc.0.lora_E'), shape('enc.0.lora_B')]).toEqual([
       [2, 3],
@@ -103,7 +103,7 @@ describe('a pruned file', () => {
 });
 
 describe('an unpruned file', () => {
-  it('holds everything but masks and scores, and the options that PEFT does not have', () => {
+  it('holds everything except masks and scores, and the options that PEFT does not have', () => {
     const file = adalora.toFile({ config, layers, values }, { pruned: false });
     expect(file.config).toMatchObject({ rank_pattern: null, budget_unit: 'parameters', budget: 20 });
     const read = adalora.fromFile(file);
@@ -127,7 +127,7 @@ describe('a broken file', () => {
     ['enc.1.lora_E', tensors, { ...fields, rank_pattern: { 'enc.0.lora_E': [false, true, true] } }],
     ['enc.0.lora_E', tensors, { ...fields, rank_pattern: { 'enc.0.lora_E': [false, true] } }],
     ['init_r', tensors, { ...fields, init_r: '3' }],
-  ])('names what is at fault: %s', (path, held, config) => {
+  ])('names the invalid tensor or field: %s', (path, held, config) => {
     const present = Object.fromEntries(
       Object.entries(held).filter(([, tensor]) => tensor !== undefined),
     ) as HostTensors;

@@ -7,7 +7,7 @@ import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from 
 export const attached = (options: Partial<AdaloraConfig> = {}): PeftModel<AdaloraConfig> =>
   attach(toyModel(), adalora({ initR: 4, targetR: 2, ...options }), { seed: 1 });
 
-/** Trains on the toy task, in place: four steps an epoch. */
+/** Trains on the toy task in place, with four steps per epoch. */
 export const trainToy = async (
   peft: PeftModel,
   options: Partial<TrainOptions> = {},
@@ -15,7 +15,7 @@ export const trainToy = async (
 ): Promise<TrainResult> =>
   train(peft, data, { executor: await referenceExecutor(), epochs: 12, learningRate: 0.02, ...options });
 
-/** Trains likewise, and gives the snapshot of every step but the last, by step. */
+/** Trains in the same way and returns the snapshots of all steps but the last, by step. */
 export const snapshotsOf = async (
   peft: PeftModel,
   options: Partial<TrainOptions> = {},
@@ -26,7 +26,7 @@ export const snapshotsOf = async (
   return snapshots;
 };
 
-/** The outputs on rows that were not trained on. */
+/** Returns the outputs on held-out rows. */
 export const outputsOf = async (model: PeftModel | Model): Promise<number[]> =>
   (await predict(model, toyEvaluationData().batches, { executor: await referenceExecutor() })).flatMap((row) => [
     ...row,

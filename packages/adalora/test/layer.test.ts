@@ -14,7 +14,7 @@ beforeAll(async () => {
 const numbers = (tensor: tf.Tensor | undefined): number[] => [...(tensor ?? expect.fail('no tensor')).dataSync()];
 
 describe('the layer', () => {
-  it('starts with P and Q normal of deviation 0.02 and no change, for E is zero', () => {
+  it('starts with normal P and Q of standard deviation 0.02 and no change, because E is zero', () => {
     const values = initialOf(layerOf(adalora, { initR: 40, targetR: 8 }, [100, 50]));
     for (const name of ['loraA', 'loraB']) {
       const drawn = [...tensorAt(values, name).data];
@@ -27,7 +27,7 @@ describe('the layer', () => {
     expect([...tensorAt(values, 'loraE').data].every((value) => value === 0)).toBe(true);
   });
 
-  it('trap 22: folds E and drops dead triplets, and the scaling stays that of the initial rank', () => {
+  it('trap 22: folds E into the factors, drops pruned triplets and keeps the scaling of the initial rank', () => {
     const layer = layerOf(adalora, { initR: 3, targetR: 2, loraAlpha: 6 });
     const values = {
       ...initialOf(layer),
@@ -36,7 +36,7 @@ describe('the layer', () => {
     };
     const factors = layer.toLora?.(values) ?? expect.fail('toLora is missing');
     expect(factors.loraA.shape).toEqual([6, 2]);
-    expect(factors.scaling).toBe(6 / (3 + 1e-5)); // as both released codes have it
+    expect(factors.scaling).toBe(6 / (3 + 1e-5)); // as in both released implementations
     expect(layer.rank?.(values)).toBe(2);
     expect(layer.storedParameters(values)).toBe(2 * 16);
     const x = tf.randomNormal([4, 6], 0, 1, 'float32', 1);
@@ -46,7 +46,7 @@ describe('the layer', () => {
     expect(relativeDistance(folded.dataSync(), y.dataSync())).toBeLessThan(1e-5);
   });
 
-  it('drops out what A reads, where it is told to', () => {
+  it('applies dropout to the input of A, if configured', () => {
     const dropped: [name: string, rate: number][] = [];
     const ctx = {
       ...contextOf(),
@@ -93,18 +93,19 @@ describe('importance', () => {
       ) ?? {}
     );
   };
-  // |w g|: A [[.5, 2], [3, 1]] with column means 1.75 and 1.5; E [.5, 3]; B [[1, 0, 1], [2, 1, 0]] with row means 2/3 and 1
+  // |w g|: A [[.5, 2], [3, 1]] with column means 1.75 and 1.5; E [.5, 3]; B [[1, 0, 1], [2, 1, 0]] with row means 2/3
+  // and 1
   const raw = [0.5 + 1.75 + 2 / 3, 3 + 1.5 + 1];
 
-  it('trap 18: is the size of w times its gradient, both of before the step, averaged over rows and columns', () => {
+  it('trap 18: is |w dL/dw| with both from before the step, averaged over rows and columns', () => {
     const importance = numbers(after({ importance: 'sensitivity' }, {}).importance);
     raw.forEach((value, index) => expect(importance[index]).toBeCloseTo(value, 5));
   });
 
-  it("takes the weight after the step, before any mask, as the 'released' allocator does", () => {
+  it("uses the weight after the step, before any mask, with the 'released' allocator", () => {
     const options: Partial<AdaloraConfig> = { importance: 'sensitivity', allocator: 'released' };
     const importance = numbers(after(options, { mask: tf.tensor1d([0, 1]) }, { scoring: 1, frozen: 1 }).importance);
-    // E moves from (2, -1) to (9, -7); A and B stay where they are.
+    // E moves from (2, -1) to (9, -7); A and B do not change.
     [9 * 0.25 + 1.75 + 2 / 3, 7 * 3 + 1.5 + 1].forEach((value, index) =>
       expect(importance[index]).toBeCloseTo(value, 5),
     );
@@ -122,20 +123,20 @@ describe('importance', () => {
     expect(numbers(scores['uncertainty.loraE'])[1]).toBeCloseTo(0.15 * 0.85 * 3, 6);
   });
 
-  it('goes on from its averages', () => {
+  it('continues from its averages', () => {
     const state = { 'smoothedSensitivity.loraE': tf.tensor1d([1, 1]), 'uncertainty.loraE': tf.tensor1d([0.5, 0.5]) };
     const scores = after({ beta1: 0.5, beta2: 0.75 }, state);
     expect(numbers(scores['smoothedSensitivity.loraE'])).toEqual([0.75, 2]);
     expect(numbers(scores['uncertainty.loraE'])).toEqual([0.75 * 0.5 + 0.25 * 0.25, 0.75 * 0.5 + 0.25 * 1]);
   });
 
-  it('is |E| as the magnitude, and needs no averages then', () => {
+  it("is |E| with importance 'magnitude', which needs no averages", () => {
     expect(numbers(after({ importance: 'magnitude' }, {}).importance)).toEqual([9, 7]);
     expect(Object.keys(layerOf(adalora, { importance: 'magnitude' }).state ?? {})).toEqual(['importance', 'mask']);
   });
 
   it.each(['smoothed-sensitivity', 'sensitivity', 'magnitude'] as const)(
-    'stands still in the final phase, where the mask holds at every step: %s',
+    'does not change in the final phase, when the mask is applied at every step: %s',
     (importance) => {
       const state: Tensors = { importance: tf.tensor1d([3, 4]), mask: tf.tensor1d([0, 1]) };
       if (importance === 'smoothed-sensitivity') state['uncertainty.loraE'] = tf.tensor1d([0.1, 0.2]);
@@ -147,7 +148,7 @@ describe('importance', () => {
     },
   );
 
-  it('lets masked triplets grow again between two masks', () => {
+  it('lets masked triplets regrow between two masks', () => {
     expect(numbers(after({}, { mask: tf.tensor1d([0, 1]) }).loraE)).toEqual([9, -7]);
   });
 });
@@ -203,7 +204,7 @@ describe('the orthogonality term', () => {
     },
   );
 
-  it('is left out with a weight of zero', () => {
+  it('is absent with a weight of zero', () => {
     expect(layerOf(adalora, { orthRegWeight: 0 }).loss).toBeUndefined();
     expect(adalora.parseConfig({}).orthRegWeight).toBe(0.5);
   });

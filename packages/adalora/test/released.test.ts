@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 
 type Numbers = Readonly<Record<string, readonly number[]>>;
 
-/** What tools/golden/adalora.py writes. */
+/** The output of tools/golden/adalora.py. */
 interface Golden {
   readonly learning_rate: number;
   readonly shapes: Readonly<Record<string, readonly [number, number]>>;
@@ -38,7 +38,9 @@ beforeAll(async () => {
   await tf.setBackend('cpu');
 });
 
-/** Torch's rows of a module's factors as ours: A [r, in] -> [in, r], E [r, 1] -> [r], B [out, r] -> [r, out]. */
+/**
+ * Converts torch's rows of a module's factors to ours: A [r, in] -> [in, r], E [r, 1] -> [r], B [out, r] -> [r, out].
+ */
 function oriented(from: Numbers, path: string): HostTensors {
   const read = (name: string, shape: number[]): HostTensor =>
     hostTensor(Float32Array.from(from[`${path}.${name}`] ?? expect.fail(`no ${path}.${name}`)), shape);
@@ -50,7 +52,7 @@ function oriented(from: Numbers, path: string): HostTensors {
   };
 }
 
-/** A module's tensors after one step of plain descent and the layer's rule. */
+/** Returns a module's tensors after one step of plain gradient descent and the layer's `update` rule. */
 function stepped(
   layer: ReturnType<typeof layersOf>[string],
   before: HostTensors,
@@ -71,7 +73,7 @@ function stepped(
   );
 }
 
-/** The golden file's run: E of every module after every step, and everything in the end. */
+/** Repeats the golden file's run. Returns E of every module after every step, and the final state. */
 function follow(options: Partial<AdaloraConfig>): { courses: Numbers[]; values: Record<string, HostTensors> } {
   const config = adalora.parseConfig({ ...schedule, orthRegWeight: 0, ...options });
   const layers = layersOf(adalora, sites, config);
@@ -105,7 +107,7 @@ function follow(options: Partial<AdaloraConfig>): { courses: Numbers[]; values: 
   return { courses, values };
 }
 
-/** How far every E of a run is from PEFT's, at the worst step. */
+/** Returns the largest distance of a run's E from PEFT's over all steps. */
 const distance = (courses: readonly Numbers[]): number =>
   Math.max(
     ...courses.flatMap((course, step) =>
@@ -114,7 +116,7 @@ const distance = (courses: readonly Numbers[]): number =>
   );
 
 describe("PEFT's allocator on given gradients", () => {
-  it('is followed by the released one: E at every step, the scores and the final mask', () => {
+  it("is reproduced by allocator 'released': E at every step, the scores and the final mask", () => {
     const { courses, values } = follow({ allocator: 'released' });
     expect(distance(courses)).toBeLessThan(1e-5);
     for (const { path } of sites) {
@@ -132,7 +134,7 @@ describe("PEFT's allocator on given gradients", () => {
     }
   });
 
-  it("leaves uneven ranks, and is not the paper's", () => {
+  it("leaves uneven ranks and differs from the paper's", () => {
     expect(
       Object.values(golden.rank_pattern)
         .map((kept) => kept.filter(Boolean).length)

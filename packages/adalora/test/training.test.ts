@@ -24,7 +24,7 @@ import {
 import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, trainToy } from './harness.js';
 
-/** Which triplets are alive, e.g. `path: 0,2; ..`. */
+/** Returns the live triplets as text, such as `path: 0,2; ..`. */
 const liveOf = (peft: PeftModel, values: HostTensors): string =>
   Object.keys(activeAdapter(peft).layers)
     .map((path) => `${path}: ${nonZeros(tensorAt(values, `${path}.loraE`)).join()}`)
@@ -32,7 +32,7 @@ const liveOf = (peft: PeftModel, values: HostTensors): string =>
 
 describe('training', () => {
   it.each([[{}], [{ parametrization: 'lora' as const }]])(
-    'brings back no factor to choose ranks by, even at every step: %o',
+    'reads no factors back to choose ranks, even at every step: %o',
     async (options) => {
       const reference = await referenceExecutor();
       const dims: number[] = [];
@@ -52,11 +52,11 @@ describe('training', () => {
       };
       await trainToy(peft, { executor, epochs: 4, onStep });
       expect(ranks.size).toBeGreaterThan(3);
-      expect(Math.max(...dims)).toBe(2); // the adapter that it ends with
+      expect(Math.max(...dims)).toBe(2); // the final adapter
     },
   );
 
-  it('is stopped early with its budget held, never before', async () => {
+  it('stops early only once its budget is held', async () => {
     const peft = attached();
     const evaluated: number[] = [];
     const data = { ...toyEvaluationData(2, 1), score: () => ({ accuracy: 0.5 }) };
@@ -68,14 +68,15 @@ describe('training', () => {
       earlyStopping: { patience: 2 },
       onEvaluation: ({ step }) => evaluated.push(step),
     });
-    expect(evaluated).toHaveLength(last.step); // from the first step on; they count from the last allocation
+    // Evaluated from the first step on, but counted only from the last allocation on.
+    expect(evaluated).toHaveLength(last.step);
     expect([stoppedEarly, last.step]).toEqual([true, totalSteps / 2 + 2]);
     const { layers, values } = activeAdapter(peft);
     const budget = 2 * Object.keys(layers).length;
     expect(Object.values(activeRanks(layers, values)).reduce((sum, rank) => sum + rank, 0)).toBe(budget);
   });
 
-  it('trap 23: calls the allocator by itself and ends within 1 percent of a budget, with uneven ranks', async () => {
+  it('trap 23: calls the allocator itself and ends within 1 percent of a budget, with uneven ranks', async () => {
     const { matched } = activeAdapter(attached()).targets;
     const budget = 600;
     const fitted = adalora.fitBudget?.(matched, budget, adalora.parseConfig({ orthRegWeight: 0.1 }));
@@ -89,7 +90,7 @@ describe('training', () => {
     expect(new Set(stored.slice(-20)).size).toBe(1);
   });
 
-  it('trap 21: holds the final mask after every step, though momentum would revive what it left out', async () => {
+  it('trap 21: applies the final mask after every step, although momentum would revive masked triplets', async () => {
     const peft = attached();
     const snapshots: TrainingSnapshot[] = [];
     await trainToy(peft, {
@@ -112,30 +113,33 @@ describe('training', () => {
     ['lora', {}],
     ['svd', { allocator: 'released', deltaT: 3 }],
     ['svd', { totalStep: 16, tinit: 2, tfinal: 4 }],
-  ] as const)('goes on from the middle of its schedule to the same end: %s, %o', async (parametrization, options) => {
-    const snapshots: TrainingSnapshot[] = [];
-    const whole = await trainToy(attached({ parametrization, ...options }), {
-      epochs: 5,
-      saveEvery: 4,
-      onSnapshot: (snapshot) => void snapshots.push(snapshot),
-    });
-    expect(snapshots.map(({ step }) => step)).toEqual([4, 8, 12, 16]);
-    for (const resume of snapshots) {
-      const resumed = await trainToy(attached({ parametrization, ...options }), { epochs: 5, resume });
-      expect(resumed.last.values).toEqual(whole.last.values);
-    }
-  });
+  ] as const)(
+    'resumes from the middle of its schedule with the same result: %s, %o',
+    async (parametrization, options) => {
+      const snapshots: TrainingSnapshot[] = [];
+      const whole = await trainToy(attached({ parametrization, ...options }), {
+        epochs: 5,
+        saveEvery: 4,
+        onSnapshot: (snapshot) => void snapshots.push(snapshot),
+      });
+      expect(snapshots.map(({ step }) => step)).toEqual([4, 8, 12, 16]);
+      for (const resume of snapshots) {
+        const resumed = await trainToy(attached({ parametrization, ...options }), { epochs: 5, resume });
+        expect(resumed.last.values).toEqual(whole.last.values);
+      }
+    },
+  );
 });
 
-describe('the importance that a step leaves', () => {
-  /** Trained a little, so that E is not zero. */
+describe('the importance after a step', () => {
+  /** Returns a model after a few steps, so that E is not zero. */
   const started = async (): Promise<PeftModel<AdaloraConfig>> => {
     const peft = attached({ importance: 'sensitivity', orthRegWeight: 0.5 });
     await trainToy(peft, { epochs: 2 });
     return peft;
   };
 
-  /** The values after the first of two steps, whose batch is that of `gradientsByTape`. */
+  /** Returns the values after the first of two steps, on the batch of `gradientsByTape`. */
   const afterOneStep = async (peft: PeftModel, options: Partial<TrainOptions>): Promise<HostTensors> => {
     const snapshots: TrainingSnapshot[] = [];
     const onSnapshot = (snapshot: TrainingSnapshot): void => void snapshots.push(snapshot);
@@ -144,7 +148,7 @@ describe('the importance that a step leaves', () => {
   };
 
   it.each([null, 0.1])(
-    'trap 20: is that of the weights before it and of its own gradient, orthogonality term and clipping included: %s',
+    "trap 20: uses the weights before the step and the step's gradient, with orthogonality term and clipping: %s",
     async (clipNorm) => {
       const peft = await started();
       const gradients = gradientsByTape(peft);
@@ -174,8 +178,8 @@ describe('the importance that a step leaves', () => {
   );
 });
 
-describe('an adapter with modules that have lost every rank', () => {
-  /** Trained, then with no triplet left in two modules, one in a third. */
+describe('an adapter with fully pruned modules', () => {
+  /** Returns a trained adapter with no triplet left in two modules and one in a third. */
   const withBareModules = async (options: Partial<AdaloraConfig> = {}): Promise<PeftModel<AdaloraConfig>> => {
     const peft = attached({ loraAlpha: 6, ...options });
     await trainToy(peft);
@@ -196,7 +200,7 @@ describe('an adapter with modules that have lost every rank', () => {
   };
 
   it.each(['svd', 'lora'] as const)(
-    'trap 22: has the same logits saved and loaded, with the scaling of the initial rank: %s',
+    'trap 22: has the same logits when saved and loaded, with the scaling of the initial rank: %s',
     async (parametrization) => {
       const peft = await withBareModules({ parametrization });
       const ranks = activeRanks(activeAdapter(peft).layers, activeAdapter(peft).values);
@@ -211,10 +215,13 @@ describe('an adapter with modules that have lost every rank', () => {
     },
   );
 
-  it.each(['svd', 'lora'] as const)('merges to the same network, and trains on: %s', async (parametrization) => {
-    const peft = await withBareModules({ parametrization });
-    expect(relativeDistance(await outputsOf(mergeAndUnload(peft)), await outputsOf(peft))).toBeLessThan(1e-5);
-    const { last } = await trainToy(peft, { epochs: 2 });
-    expect(Object.values(last.ranks).reduce((sum, rank) => sum + rank, 0)).toBeGreaterThan(0);
-  });
+  it.each(['svd', 'lora'] as const)(
+    'merges to the same network and can be trained further: %s',
+    async (parametrization) => {
+      const peft = await withBareModules({ parametrization });
+      expect(relativeDistance(await outputsOf(mergeAndUnload(peft)), await outputsOf(peft))).toBeLessThan(1e-5);
+      const { last } = await trainToy(peft, { epochs: 2 });
+      expect(Object.values(last.ranks).reduce((sum, rank) => sum + rank, 0)).toBeGreaterThan(0);
+    },
+  );
 });

@@ -13,74 +13,87 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of LoRA and its variants, in PEFT's names and with PEFT's defaults. */
+/** The options of LoRA and its variants, with PEFT's names and defaults. */
 export interface LoraConfig extends TargetConfig {
-  /** Rank of the change of a weight. Default 8. */
+  /** The rank: A is [in, r] and B is [r, out]. Default 8. */
   readonly r: number;
-  /** The change is scaled by `loraAlpha / r`; at 0 there is none, below 0 it is taken away. Default 8. */
+  /**
+   * The alpha parameter: the change is scaled by `loraAlpha / r`. 0 turns it off, below 0 it is subtracted. Default 8.
+   */
   readonly loraAlpha: number;
-  /** Scale by `loraAlpha / sqrt(r)` instead (rsLoRA), which keeps the output's size as `r` grows. Default false. */
+  /**
+   * Scales by `loraAlpha / sqrt(r)` instead (rank-stabilized LoRA), so that outputs keep their size as r grows.
+   * Default false.
+   */
   readonly useRslora: boolean;
-  /** Ranks of single modules, by path or by a regular expression for the end of it. */
+  /** Ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of single modules, likewise. */
+  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
-  /** Rate of dropout on what the change reads, in [0, 1). Embeddings have none. Default 0. */
+  /** The dropout probability of the change's input, in [0, 1). Embeddings have no dropout. Default 0. */
   readonly loraDropout: number;
-  /** What A and B start from; see `InitLoraWeights`. Default true. */
+  /** How A and B are initialized; see `InitLoraWeights`. Default true. */
   readonly initLoraWeights: InitLoraWeights;
-  /** Options of `initLoraWeights: 'eva'`; null otherwise. */
+  /** The options of `initLoraWeights: 'eva'`; null for any other. Default null. */
   readonly evaConfig: EvaConfig | null;
-  /** Options of `initLoraWeights: 'lora_ga'`; null otherwise. */
+  /** The options of `initLoraWeights: 'lora_ga'`; null for any other. Default null. */
   readonly loraGaConfig: LoraGaConfig | null;
-  /** Train the size of every output's weights apart from their direction (DoRA). Default false. */
+  /** Trains the magnitude of each output's weights separately from their direction (DoRA). Default false. */
   readonly useDora: boolean;
-  /** Which biases of the model are trained: `'lora_only'` are those of adapted modules. Default 'none'. */
+  /**
+   * Which biases of the model are trained: none, all, or with `'lora_only'` those of adapted modules. Default 'none'.
+   */
   readonly bias: 'none' | 'all' | 'lora_only';
-  /** Give B a bias of its own. Default false. */
+  /** Adds a trained bias to B. Default false. */
   readonly loraBias: boolean;
-  /** Learning rate of B, magnitudes and biases, in learning rates of A (LoRA+). Default 1. */
+  /** The ratio of the learning rate of B, magnitudes and biases to that of A (LoRA+). Default 1. */
   readonly loraplusLrRatio: number;
-  /** Keep A as it starts and train B along the gradient of the whole weight (LoRA-FA). Default false. */
+  /** Freezes A and trains B along the gradient of the full weight (LoRA-FA). Default false. */
   readonly loraFa: boolean;
 }
 
 /**
- * - `true`: A uniform, B zero. `'gaussian'`: A normal with deviation 1 / r, B zero.
- * - `false`: both random, which changes the outputs from the start.
+ * How A and B are initialized.
+ * - `true`: A uniform, B zero. `'gaussian'`: A normal with standard deviation 1 / r, B zero.
+ * - `false`: both random, so that the outputs change from the start.
  * - `'orthogonal'`: both random with A B = 0; needs an even rank.
- * - `'pissa'`, `'pissa_niter_N'`: the principal part of the weight, which leaves the frozen one; N is PEFT's and ignored.
- * - `'olora'`: the leading part of the weight's QR decomposition, likewise.
- * - `'lora_ga'`: leading directions of the weight's gradient on some batches, likewise.
- * - `'eva'`: A from the leading directions of what the modules read, ranks moved to where they explain most; B zero.
- * - `'stored'`: what a file of `'lora_ga'` is read as: A, B and what they took out of the weight come from the file.
+ * - `'pissa'`, `'pissa_niter_N'`: the principal part of the weight, which is subtracted from the frozen weight. N is
+ *   accepted for PEFT's sake and ignored.
+ * - `'olora'`: the leading part of the weight's QR decomposition, subtracted in the same way.
+ * - `'lora_ga'`: the leading directions of the weight's gradient on some batches, subtracted in the same way.
+ * - `'eva'`: A from the leading directions of the modules' inputs, with ranks moved to where they explain most; B zero.
+ * - `'stored'`: the form in which a file of `'lora_ga'` is read: A, B, A0 and B0 come from the file.
  */
 export type InitLoraWeights =
   boolean | 'gaussian' | 'orthogonal' | 'eva' | 'olora' | 'lora_ga' | 'stored' | 'pissa' | `pissa_niter_${number}`;
 
-/** Options of EVA. */
+/** The options of EVA. */
 export interface EvaConfig {
-  /** A module's rank grows up to `rho` times what it was given; 1 leaves the ranks alone. Default 2. */
+  /**
+   * Limits how far ranks move between modules: a module's rank is at most `rho` times its own; 1 moves none. Default 2.
+   */
   readonly rho: number;
-  /** Scale alpha with the rank, so that alpha / r stays. Default true. */
+  /** Scales alpha with the new rank, so that alpha / r does not change. Default true. */
   readonly adjustScalingFactors: boolean;
-  /** What stays the same when ranks move: their number, or the parameters they store. Default 'ranks'. */
+  /**
+   * What stays constant when ranks move: the total number of ranks, or of the parameters they store. Default 'ranks'.
+   */
   readonly budgetUnit: 'ranks' | 'parameters';
 }
 
-/** Options of LoRA-GA. */
+/** The options of LoRA-GA. */
 export interface LoraGaConfig {
-  /** Which of the gradient's first 2 r singular vectors A and B take. Default 'ArB2r'. */
+  /** Which of the gradient's first 2 r singular vectors become A and B. Default 'ArB2r'. */
   readonly direction: 'ArBr' | 'A2rBr' | 'ArB2r' | 'random';
-  /** How A and B are scaled. Default 'stable'. */
+  /** How A and B are scaled; see a and b in starts.ts. Default 'stable'. */
   readonly scale: 'stable' | 'weight_svd' | 'gd_scale' | 'unit';
-  /** Gamma of `scale: 'stable'`. Default 16. */
+  /** gamma of `scale: 'stable'`: B is scaled by out^(1/4) / sqrt(gamma). Default 16. */
   readonly stableGamma: number;
 }
 
 const NAMED_INITS = ['gaussian', 'orthogonal', 'eva', 'olora', 'lora_ga', 'pissa'];
 
-/** The options of LoRA without a variant. */
+/** The options of plain LoRA, without variants. */
 export const plainEntries = {
   ...targetEntries,
   r: v.optional(integerFrom(1), 8),
@@ -125,7 +138,10 @@ const loraGaEntries = {
   stableGamma: v.optional(positive, 16),
 };
 
-/** Fills in LoRA's defaults. @throws ConfigError naming the field, also for options that exclude each other. */
+/**
+ * Validates the options and fills in defaults.
+ * @throws ConfigError that names the field, also for options that exclude each other.
+ */
 export function parseLoraConfig(input: unknown): LoraConfig {
   const { evaConfig, loraGaConfig, ...parsed } = parseOptions('lora', entries, input);
   const init = parsed.initLoraWeights;
@@ -139,12 +155,12 @@ export function parseLoraConfig(input: unknown): LoraConfig {
   return config;
 }
 
-/** Whether A and B start from a part of the frozen weight that the weight alone determines. */
+/** Returns whether the initial A and B are a part of the frozen weight that the weight alone determines. */
 export function isPartOfWeight(init: InitLoraWeights): boolean {
   return init === 'olora' || isPissa(init);
 }
 
-/** Whether a value is `'pissa'` or `'pissa_niter_N'`. */
+/** Returns whether a value is `'pissa'` or `'pissa_niter_N'`. */
 function isPissa(init: unknown): init is 'pissa' | `pissa_niter_${number}` {
   return typeof init === 'string' && /^pissa(_niter_\d+)?$/.test(init);
 }
@@ -153,7 +169,7 @@ function isInit(value: unknown): boolean {
   return typeof value === 'boolean' || NAMED_INITS.includes(value as string) || isPissa(value) || value === 'stored';
 }
 
-/** Options within an option. @throws ConfigError naming both. */
+/** Parses the options inside another option. @throws ConfigError that names both. */
 function nested<const S extends v.ObjectEntries>(field: string, entries: S, options: Record<string, unknown> | null) {
   try {
     return parseOptions(`lora: ${field}`, entries, options ?? {});
@@ -163,11 +179,11 @@ function nested<const S extends v.ObjectEntries>(field: string, entries: S, opti
 }
 
 function unused(field: string, options: unknown): null {
-  if (options !== null) warnOnce(`lora: ${field} is ignored, it belongs to another initLoraWeights`);
+  if (options !== null) warnOnce(`lora: ${field} is ignored; it belongs to another initLoraWeights`);
   return null;
 }
 
-/** @throws ConfigError naming one of two options that exclude each other. */
+/** @throws ConfigError that names one of two options that exclude each other. */
 function assertCompatible(config: LoraConfig): void {
   const { initLoraWeights: init, useDora, loraBias, loraFa, r } = config;
   assertDivisible(config);
@@ -183,7 +199,7 @@ function assertCompatible(config: LoraConfig): void {
   }
   if (loraFa && init === 'orthogonal') {
     throw new ConfigError(
-      "lora: loraFa needs an A of full rank; that of initLoraWeights 'orthogonal' has half",
+      "lora: loraFa needs an A of full rank; initLoraWeights 'orthogonal' gives half",
       'loraFa',
     );
   }
@@ -192,7 +208,7 @@ function assertCompatible(config: LoraConfig): void {
   }
 }
 
-/** @throws ConfigError for an alpha of 0 or less where the scaling is divided by. */
+/** @throws ConfigError for an alpha of 0 or less if the configuration divides by the scaling. */
 function assertDivisible({ initLoraWeights: init, loraFa, loraAlpha, alphaPattern }: LoraConfig): void {
   const alphas = Object.entries({ loraAlpha, ...alphaPattern });
   const [field, alpha] = alphas.find(([, value]) => value <= 0) ?? [];
@@ -208,24 +224,24 @@ function assertDivisible({ initLoraWeights: init, loraFa, loraAlpha, alphaPatter
   );
 }
 
-/** Rank and alpha of a module. */
+/** The rank and alpha of a module. */
 export interface Rank {
   readonly r: number;
   readonly alpha: number;
 }
 
-/** Rank and scaling of a module. */
+/** The rank of a module and its scaling s. */
 export interface Scaled {
   readonly r: number;
   readonly scaling: number;
 }
 
-/** What a configuration gives the module at `path`. */
+/** Returns the rank and alpha of the module at `path`. */
 export function rankAt({ r, loraAlpha, rankPattern, alphaPattern }: LoraConfig, path: string): Rank {
   return { r: patternValue(rankPattern, path) ?? r, alpha: patternValue(alphaPattern, path) ?? loraAlpha };
 }
 
-/** s = alpha / r; as rsLoRA (Kalajdzievski, 2023, arXiv 2312.03732) alpha / sqrt(r). */
+/** Returns s = alpha / r, or alpha / sqrt(r) with rsLoRA (Kalajdzievski, 2023, arXiv 2312.03732). */
 export function scalingOf({ useRslora }: LoraConfig, { r, alpha }: Rank): number {
   return alpha / (useRslora ? Math.sqrt(r) : r);
 }

@@ -12,21 +12,21 @@ import { isPartOfWeight, type InitLoraWeights, type LoraConfig } from './config.
 import type { LoraLayer } from './layer.js';
 import { GRAM_INVERSE, gramInverse } from './variants.js';
 
-/** `peft_type` of an adapter with the A0 and B0 that it has taken out of the weights: PEFT has no such type. */
+/** The `peft_type` of an adapter that is saved with its A0 and B0. PEFT has no such type. */
 export const LORA_GA = 'LORA_GA';
 
-/** What stands beside A and B of an adapted module: endings on disk, and the names here. */
-const BESIDE = {
+/** The tensors of an adapted module besides A and B: suffixes on disk, and names in an adapter's values. */
+const OTHER_TENSORS = {
   '.lora_magnitude_vector': 'loraMagnitudeVector',
   '.lora_B.bias': 'loraBias',
   '.base_layer.bias': 'bias',
 };
-/** What is trained of a module that is not adapted. */
-const OF_OTHERS = { '.bias': 'bias' };
-/** Where A and B started: matrices, transposed on disk. */
+/** The trained tensors of a module that is not adapted. */
+const UNADAPTED_TENSORS = { '.bias': 'bias' };
+/** The initial A and B, A0 and B0. These matrices are transposed on disk. */
 const STARTS = { '.start_A.weight': 'startA', '.start_B.weight': 'startB' };
 
-/** Options on disk that only further training needs. */
+/** The fields on disk that only further training needs. */
 const TRAINING_FIELDS = {
   lora_dropout: 'loraDropout',
   loraplus_lr_ratio: 'loraplusLrRatio',
@@ -34,9 +34,11 @@ const TRAINING_FIELDS = {
 } as const satisfies Record<string, keyof LoraConfig>;
 
 /**
- * Pruned: PEFT's LORA, where A and B that were taken out of the weight are written as the change s (A B - A0 B0) of rank 2 r.
- * Otherwise A and B as they are: for `'pissa'` and `'olora'` as PEFT writes them, for it takes them out of the weight anew;
- * for `'lora_ga'` as LORA_GA, with A0 and B0.
+ * Writes the adapter's file.
+ * - Pruned: PEFT's LORA. If A0 and B0 were subtracted from the weight, the change s (A B - A0 B0) of rank 2 r is
+ * written. - Not pruned: A and B unchanged. `'pissa'` and `'olora'` are written as in PEFT, which subtracts A0 and B0
+ * again when it
+ *   loads the file; `'lora_ga'` is written as LORA_GA, with A0 and B0.
  */
 export function loraAdapterFile(
   adapter: AdapterContents<LoraConfig>,
@@ -54,30 +56,30 @@ export function loraAdapterFile(
     config: { ...factors.config, ...fields, ...(!pruned && trainingFields(config, starts.length > 0)) },
     tensors: {
       ...factors.tensors,
-      ...named(adapted, values, BESIDE),
-      ...named(others, values, OF_OTHERS),
+      ...named(adapted, values, OTHER_TENSORS),
+      ...named(others, values, UNADAPTED_TENSORS),
       ...(!pruned && Object.fromEntries(starts)),
     },
   };
 }
 
 /**
- * Reads PEFT's LORA with all that may stand beside A and B, and LORA_GA.
- * @throws CheckpointError naming the tensor or field at fault.
- * @throws UnsupportedError for what PEFT can do with LoRA and is not done here.
+ * Reads PEFT's LORA, with all tensors it may have besides A and B, and LORA_GA.
+ * @throws CheckpointError that names the invalid tensor or field.
+ * @throws UnsupportedError for LoRA features of PEFT that are not supported here.
  */
 export function readLoraAdapterFile(file: AdapterFile): {
   config: Partial<LoraConfig>;
   values: HostTensors;
 } {
   const { config, tensors } = file;
-  const { factors, beside } = apart(config, tensors);
+  const { factors, others } = splitTensors(config, tensors);
   const plain = { ...config, use_dora: false, lora_bias: false };
   const { values, ...read } = readLoraFile({ ...file, config: plain, tensors: factors });
   const options = optionsOf(config);
   return {
     config: { ...read, ...options },
-    values: { ...values, ...beside, ...(options.loraFa && inverses(factors, values)) },
+    values: { ...values, ...others, ...(options.loraFa && inverses(factors, values)) },
   };
 }
 
@@ -85,12 +87,12 @@ function isLora(layer: AdapterLayer): layer is LoraLayer {
   return 'trainedFactors' in layer;
 }
 
-/** The layers as A and B alone. */
+/** Returns the layers with A and B alone. */
 function asChanges(layers: readonly LoraLayer[], factors: 'factors' | 'trainedFactors'): Record<string, AdapterLayer> {
   return Object.fromEntries(layers.map((layer) => [layer.site.path, { ...layer, toLora: layer[factors] }]));
 }
 
-/** The tensors that layers have of those named, by their names on disk. */
+/** Returns the layers' tensors among `names` by their names on disk. */
 function named(
   layers: readonly AdapterLayer[],
   values: HostTensors,
@@ -111,7 +113,7 @@ function trainingFields(config: LoraConfig, keepsStarts: boolean): AdapterFile['
   const { initLoraWeights } = config;
   return {
     ...Object.fromEntries(fields),
-    // PEFT draws 'pissa_niter_N' by chance at every load; here it is 'pissa'.
+    // PEFT initializes 'pissa_niter_N' at random on every load; this package treats it as 'pissa'.
     ...(isPartOfWeight(initLoraWeights) && {
       init_lora_weights: initLoraWeights === 'olora' ? initLoraWeights : 'pissa',
     }),
@@ -130,9 +132,15 @@ function optionsOf(config: AdapterFile['config']): Partial<LoraConfig> {
   };
 }
 
-/** A file's tensors: A and B, and as values here those beside them that its configuration speaks of. */
-function apart(config: AdapterFile['config'], tensors: HostTensors): { factors: HostTensors; beside: HostTensors } {
-  const [factors, beside]: [HostTensors, HostTensors] = [{}, {}];
+/**
+ * Splits a file's tensors into A and B, by key, and the others that its configuration declares, by their names in
+ * values.
+ */
+function splitTensors(
+  config: AdapterFile['config'],
+  tensors: HostTensors,
+): { factors: HostTensors; others: HostTensors } {
+  const [factors, others]: [HostTensors, HostTensors] = [{}, {}];
   const expected: Readonly<Record<string, boolean>> = {
     loraMagnitudeVector: config.use_dora === true,
     loraBias: config.lora_bias === true,
@@ -143,15 +151,18 @@ function apart(config: AdapterFile['config'], tensors: HostTensors): { factors: 
   for (const [key, tensor] of Object.entries(tensors)) {
     const [suffix, name] = Object.entries(KNOWN).find(([each]) => key.endsWith(each)) ?? [];
     if (suffix === undefined || name === undefined || !expected[name]) factors[key] = tensor;
-    else beside[`${key.slice(0, -suffix.length)}.${name}`] = suffix in STARTS ? transposed(tensor) : tensor;
+    else others[`${key.slice(0, -suffix.length)}.${name}`] = suffix in STARTS ? transposed(tensor) : tensor;
   }
-  return { factors, beside };
+  return { factors, others };
 }
 
-/** All endings, the longer of two before the shorter. */
-const KNOWN: Readonly<Record<string, string>> = { ...BESIDE, ...STARTS, ...OF_OTHERS };
+/** All suffixes, longer ones before the shorter ones that they end in. */
+const KNOWN: Readonly<Record<string, string>> = { ...OTHER_TENSORS, ...STARTS, ...UNADAPTED_TENSORS };
 
-/** The state of LoRA-FA that belongs to a file's A, for every linear module; none for more ranks than inputs, which the layer refuses. */
+/**
+ * Returns the Gram inverses of all linear modules of a LoRA-FA file. A module with r > in is skipped; its layer rejects
+ * it.
+ */
 function inverses(factors: HostTensors, values: HostTensors): HostTensors {
   const linear = Object.keys(factors).flatMap((key) => (key.endsWith('.lora_A.weight') ? [key.slice(0, -14)] : []));
   const entries = linear.flatMap((path) => {

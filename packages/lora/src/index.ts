@@ -17,7 +17,7 @@ import { startsOf } from './starts.js';
 import { biasLayers, loraLayer } from './variants.js';
 
 /**
- * LoRA: a frozen weight is changed by the product of two thin matrices (Hu et al., 2021), with its variants as options.
+ * LoRA (Hu et al., 2021): changes a frozen weight by the product of two low-rank matrices. Its variants are options.
  *
  * @example attach(model, lora({ r: 8, targetModules: 'all-linear' }))
  */
@@ -45,10 +45,11 @@ function adapt(sites: readonly Site[], config: LoraConfig, init: Init): AdapterL
 }
 
 /**
- * The configuration that stores, or trains, `budget` parameters over these sites: the same rank everywhere, one more for some
- * modules where that does not fit, and fewer modules where the least rank everywhere is too much. With EVA, ranks then move
- * by what they store.
- * @throws ConfigError when not even one module's least rank fits, or for `bias: 'all'`, which stores what no rank can make up for.
+ * Returns the configuration that stores, or trains, `budget` parameters over these modules: the same rank everywhere,
+ * one more in some modules to fill the budget, and fewer modules if even the lowest rank everywhere is too large. With
+ * EVA, ranks then move by the parameters they store.
+ * @throws ConfigError when not even one module of the lowest rank fits, or for `bias: 'all'`, whose biases are stored
+ * at any rank.
  */
 function fittedToBudget(
   sites: readonly Site[],
@@ -57,13 +58,13 @@ function fittedToBudget(
   matchOn: MatchOn = 'stored',
 ): LoraConfig {
   if (config.bias === 'all') {
-    throw new ConfigError("lora: bias 'all' trains modules that are not adapted: no budget is kept by ranks", 'bias');
+    throw new ConfigError("lora: bias 'all' trains modules without ranks, so ranks cannot meet a budget", 'bias');
   }
   const step = config.initLoraWeights === 'orthogonal' ? 2 : 1;
   const perRank = matchOn === 'stored' ? storedPerRank : trainedPerRank;
   const unitCost = (site: Site): number => step * perRank(site, config);
-  const kept = sitesForBudget(sites, budget, (site) => besideRanks(site, config) + unitCost(site));
-  const left = budget - sum(kept, (site) => besideRanks(site, config));
+  const kept = sitesForBudget(sites, budget, (site) => vectorParameters(site, config) + unitCost(site));
+  const left = budget - sum(kept, (site) => vectorParameters(site, config));
   const { r, rankPattern } = ranksForBudget(kept, Math.max(left, sum(kept, unitCost)), unitCost);
   const ranks = Object.entries(rankPattern).map(([pattern, rank]) => [pattern, step * rank] as const);
   return {
@@ -74,19 +75,19 @@ function fittedToBudget(
   };
 }
 
-/** Where A and B are taken out of W0, a file holds their difference from it: two ranks for each that is trained. */
+/** If A0 and B0 are subtracted from W0, a file holds the difference: two ranks per trained rank. */
 function storedPerRank(site: Site, { initLoraWeights, loraGaConfig }: LoraConfig): number {
   const isDifference = site.kind === 'linear' && (isPartOfWeight(initLoraWeights) || loraGaConfig);
   return (isDifference ? 2 : 1) * rankCost(site);
 }
 
-/** LoRA-FA trains B alone. */
+/** LoRA-FA trains B only. */
 function trainedPerRank(site: Site, { loraFa }: LoraConfig): number {
   return loraFa && site.kind === 'linear' ? site.outFeatures : rankCost(site);
 }
 
-/** Magnitudes and biases, one for each output. */
-function besideRanks({ outFeatures, hasBias }: Site, { useDora, loraBias, bias }: LoraConfig): number {
+/** Returns the number of values in magnitudes and biases, each with one value per output. */
+function vectorParameters({ outFeatures, hasBias }: Site, { useDora, loraBias, bias }: LoraConfig): number {
   const vectors = [useDora, loraBias, bias === 'lora_only' && hasBias].filter(Boolean).length;
   return vectors * outFeatures;
 }

@@ -20,52 +20,54 @@ import type { LoraConfig } from './config.js';
 /*
  * LoRA (Hu et al., 2021, arXiv 2106.09685), in row vectors:
  *
- *   y  = x W0 + b + c(x')               forward          x [rows, in], x' the same with dropout
+ *   y  = x W0 + b + c(x')               forward          x [rows, in]; x' is x with dropout
  *   c(x) = s (x A) B                    output           A [in, r]   B [r, out]
  *   dW = s A B                          toLora           s = alpha / r, or alpha / sqrt(r): config.ts
- *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0                starts.ts, and every other start
+ *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0                this and all other initializations: starts.ts
  *
- * An embedding reads ids: x A are the rows of A that they name, A [num, r], without dropout. Where A and B start from a
- * part of W0, the frozen weight is W0 - s A0 B0, and dW = s (A B - A0 B0), of rank 2 r.
+ * An embedding reads ids: x A is the rows of A at these ids, A [num, r], without dropout. If A and B start from a part
+ * of W0, the frozen weight is W0 - s A0 B0 and dW = s (A B - A0 B0), of rank 2 r.
  *
  * LoRA+ (Hayou et al., 2024, arXiv 2402.12354): the learning rate of B is `loraplusLrRatio` times that of A.
  */
 
-/** What the dropout of a module's input is called among its noise. */
+/** The name of the noise for the dropout of a module's input. */
 const DROPOUT = 'loraDropout';
 
-/** What the layer of a module starts from: A `[in, r]`, B `[r, out]` and s. */
+/** The initial A [in, r], B [r, out] and s of a module's layer. */
 export interface Start extends LoraFactors {
-  /** W0 - s A B `[in, out]`, where A and B are a part of W0 that W0 alone determines. */
+  /** W0 - s A B [in, out], if A and B are a part of W0 that W0 alone determines. */
   readonly residual?: HostTensor;
-  /** A and B are taken out of W0 as they are, and kept for that. */
+  /** Whether A0 and B0 are subtracted from W0 and kept in the adapter, because W0 alone does not determine them. */
   readonly kept?: boolean;
 }
 
-/** The change of a module, before it is a layer: variants differ in what they make of it. */
+/** The change of a module. Variants build different layers from it. */
 export interface LoraChange extends Pick<AdapterLayer, 'site' | 'params' | 'state' | 'noise' | 'frozenWeight'> {
+  /** The rank. */
   readonly r: number;
+  /** s. */
   readonly scaling: number;
-  /** Ranks that a file holds: r, or 2 r where A and B start from a part of W0. */
+  /** The number of ranks in a file: r, or 2 r if A and B start from a part of W0. */
   readonly storedRanks: number;
-  /** Learning rate of all that is not A, in learning rates of A. */
+  /** The ratio of the learning rate of everything but A to that of A. */
   readonly upRate: number;
-  /** The frozen module beside which A and B are trained. */
+  /** Returns the frozen module, without the part that A0 and B0 took from it. */
   frozen(x: Tensor, p: Tensors, at: ForwardContext): ForwardContext;
-  /** x': what the change reads. */
+  /** Returns x', the input of the change. */
   read(x: Tensor, ctx: StepContext): Tensor;
-  /** c(x'), `[rows, out]`. */
+  /** Returns c(x'), [rows, out]. */
   output(read: Tensor, p: Tensors): Tensor;
-  /** s A B as it is trained. */
+  /** Returns the factors of s A B, the trained part. */
   trainedFactors(values: HostTensors): LoraFactors;
-  /** s (A B - A0 B0): the change of W0. */
+  /** Returns the factors of s (A B - A0 B0), the change of W0. */
   factors(values: HostTensors): LoraFactors;
 }
 
-/** LoRA's layer, with what its variants and its file need of it. */
+/** A layer of LoRA, with the members that its variants and its file format need. */
 export interface LoraLayer extends AdapterLayer, Omit<LoraChange, keyof AdapterLayer> {}
 
-/** y = base + c(x'). */
+/** Returns the layer of plain LoRA: y = base + c(x'). */
 export function plainLayer(change: LoraChange): LoraLayer {
   return {
     ...change,
@@ -77,7 +79,7 @@ export function plainLayer(change: LoraChange): LoraLayer {
   };
 }
 
-/** c(x') of a module, from where its A and B start. */
+/** Returns the change of a module with these initial factors. */
 export function changeOf(site: Site, config: LoraConfig, start: Start): LoraChange {
   const { loraA, loraB, residual, scaling } = start;
   const r = loraA.shape[1] as number;
@@ -108,7 +110,7 @@ export function changeOf(site: Site, config: LoraConfig, start: Start): LoraChan
   };
 }
 
-/** x A: `[rows, in]` or ids `[..]` -> `[.., r]`. */
+/** Returns x A: [rows, in] or ids [..] -> [.., r]. */
 function down({ kind }: Site, read: Tensor, loraA: Tensor): Tensor {
   return kind === 'embedding' ? embedding(loraA, read) : linear(read, loraA);
 }

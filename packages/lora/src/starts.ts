@@ -38,7 +38,7 @@ import {
 } from './config.js';
 import type { LoraChange, Start } from './layer.js';
 
-/** Where the layers of an adapter start, by module path; a module that EVA leaves without a rank has no entry. */
+/** Returns the initial factors of all modules by path. A module to which EVA gives no rank has no entry. */
 export function startsOf(sites: readonly Site[], config: LoraConfig, init: Init): Record<string, Start> {
   const { evaConfig } = config;
   const byEva = evaConfig ? sites.filter(({ kind }) => kind === 'linear') : [];
@@ -60,7 +60,7 @@ function startOf(site: Site, config: LoraConfig, init: Init): Start {
   return { ...linearFactors(site, config, at, rng), kept: config.initLoraWeights === 'stored' };
 }
 
-/** A uniform within 1 / sqrt(in), or normal with deviation 1 / r; B zero, or uniform within 1 / sqrt(r). */
+/** A uniform within 1 / sqrt(in), or normal with standard deviation 1 / r; B zero, or uniform within 1 / sqrt(r). */
 function linearFactors(site: Site, { initLoraWeights }: LoraConfig, { r, scaling }: Scaled, rng: Rng): LoraFactors {
   const { inFeatures, outFeatures } = site;
   const loraA =
@@ -69,14 +69,14 @@ function linearFactors(site: Site, { initLoraWeights }: LoraConfig, { r, scaling
   return { loraA, loraB, scaling };
 }
 
-/** A zero, or normal; B normal. */
+/** A zero or normal; B normal. */
 function embeddingFactors(site: Site, { initLoraWeights }: LoraConfig, { r, scaling }: Scaled, rng: Rng): LoraFactors {
   const { inFeatures, outFeatures } = site;
   const loraA = initLoraWeights === false ? normalValues(rng, [inFeatures, r], 1) : hostZeros([inFeatures, r]);
   return { loraA, loraB: normalValues(rng, [r, outFeatures], 1), scaling };
 }
 
-/** Factors that are a part of the frozen weight, and what they leave of it. */
+/** Returns factors that are a part of the frozen weight, and the rest of that weight. */
 function partOfWeight(site: Site, config: LoraConfig, at: Scaled, init: Init): Start {
   assertRank(site, config, at);
   const { weight } = init.frozen(site.path);
@@ -86,20 +86,20 @@ function partOfWeight(site: Site, config: LoraConfig, at: Scaled, init: Init): S
   return { ...factors, residual: hostTensor(left, weight.shape) };
 }
 
-/** Factors along the gradient of the frozen weight. */
+/** Returns factors along the gradient of the frozen weight. */
 function alongGradient(site: Site, config: LoraConfig, options: LoraGaConfig, at: Scaled, init: Init): Start {
   assertRank(site, config, at);
   const module = { ...init.frozen(site.path), gradient: init.calibrated('gradients', site.path) };
   return { ...loraGaFactors(module, at, options, init.rng.fork(site.path)), kept: true };
 }
 
-/** @throws ConfigError when a weight has fewer directions than its factors need. */
+/** @throws ConfigError when the weight has fewer singular directions than its factors need. */
 function assertRank({ path, inFeatures, outFeatures }: Site, { initLoraWeights }: LoraConfig, { r }: Scaled): void {
   const needed = initLoraWeights === 'lora_ga' ? 2 * r : r;
   const most = Math.min(inFeatures, outFeatures);
   if (needed <= most) return;
   throw new ConfigError(
-    `lora: initLoraWeights '${String(initLoraWeights)}' with r = ${r} takes ${needed} directions of '${path}', which has ${most}; take a smaller rank`,
+    `lora: initLoraWeights '${String(initLoraWeights)}' with r = ${r} needs ${needed} directions of '${path}', which has ${most}; use a smaller rank`,
     'r',
   );
 }
@@ -112,7 +112,10 @@ function assertRank({ path, inFeatures, outFeatures }: Site, { initLoraWeights }
  *   B  = sqrt(S_r / s) V_r^T            [r, out], so that s A B is the best approximation of W0 by rank r
  */
 
-/** The principal part of a weight `[in, out]` as factors of rank r. @throws ConfigError when the weight is not finite. */
+/**
+ * Returns the principal part of a weight [in, out] as factors of rank r.
+ * @throws ConfigError when the weight is not finite.
+ */
 function pissaFactors(weight: HostTensor, { r, scaling }: Scaled): LoraFactors {
   const { u, s, v } = truncatedSvd(weight, r);
   const roots = s.map((value) => Math.sqrt(value / scaling));
@@ -127,23 +130,26 @@ function pissaFactors(weight: HostTensor, { r, scaling }: Scaled): LoraFactors {
  *   B = Q_r^T                           [r, out], the first r columns of Q: orthonormal
  */
 
-/** The leading part of a weight `[in, out]` as factors of rank r. @throws ConfigError when the weight is not finite. */
+/**
+ * Returns the leading part of a weight [in, out] as factors of rank r.
+ * @throws ConfigError when the weight is not finite.
+ */
 function oloraFactors(weight: HostTensor, { r, scaling }: Scaled): LoraFactors {
   const { q, r: triangle } = qr(transposed(weight), r); // [out, r], [r, in]
   return { loraA: transposed(triangle), loraB: transposed(q), scaling };
 }
 
 /*
- * Orthogonal start, as PEFT has it, in row vectors:
+ * Orthogonal initialization, as in PEFT, in row vectors:
  *
- *   Q [r, r] orthogonal                 of the QR decomposition of a normal matrix
- *   A = X Q_odd / 10                    [in, r]     X [in, r / 2] normal, Q_odd the rows 0, 2, .. of Q
- *   B = Q_even^T Y / 10                 [r, out]    Y [r / 2, out] normal, Q_even the rows 1, 3, ..
+ *   Q [r, r] orthogonal                 from the QR decomposition of a normal matrix
+ *   A = X Q_odd / 10                    [in, r]     X [in, r / 2] normal, Q_odd: rows 0, 2, .. of Q
+ *   B = Q_even^T Y / 10                 [r, out]    Y [r / 2, out] normal, Q_even: rows 1, 3, ..
  *
- * Neither is zero, and A B = X Q_odd Q_even^T Y / 100 = 0.
+ * Neither is zero, but A B = X Q_odd Q_even^T Y / 100 = 0.
  */
 
-/** Factors whose product is zero. @throws ConfigError when the rank is odd. */
+/** Returns factors whose product is zero. @throws ConfigError when the rank is odd. */
 function orthogonalFactors(site: Site, { r, scaling }: Scaled, rng: Rng): LoraFactors {
   if (r % 2 !== 0) {
     throw new ConfigError(
@@ -166,7 +172,7 @@ function orthogonalFactors(site: Site, { r, scaling }: Scaled, rng: Rng): LoraFa
   return { loraA: product(x, odd), loraB: product(transposed(even), y), scaling };
 }
 
-/** A tenth of a matrix product. */
+/** Returns a tenth of the matrix product. */
 function product(left: HostTensor, right: HostTensor): HostTensor {
   const shape = [left.shape[0] as number, right.shape[1] as number];
   return hostTensor(loraDelta({ loraA: left, loraB: right, scaling: 0.1 }), shape);
@@ -175,28 +181,32 @@ function product(left: HostTensor, right: HostTensor): HostTensor {
 /*
  * EVA (Paischer et al., 2024, arXiv 2410.07170), in row vectors:
  *
- *   X = U S V^T                         X [rows, in], what a module reads; V [in, k] are the eigenvectors of X^T X
+ *   X = U S V^T                         X [rows, in]: a module's input; V [in, k]: the eigenvectors of X^T X
  *   A = V_r, B = 0                      [in, r], [r, out]
  *   e_i = S_i^2 / sum S^2               the share of X that direction i explains
- *   r_k = how many of module k's first rho r directions are among the best of all modules' together, by e_i
- *   alpha_k = alpha r_k / r             so that alpha / r stays: `adjustScalingFactors`
+ *   r_k                                 the number of module k's first rho r directions among the best of all modules,
+ *                                       by e_i
+ *   alpha_k = alpha r_k / r             keeps alpha / r constant: `adjustScalingFactors`
  */
 
-/** The share of a budget in parameters that the directions have to fill, where any can. */
+/** The share of a budget in parameters that the selected directions have to fill, if possible. */
 const FILLED = 0.99;
 
-/** A module and the directions that it may get, best first. */
+/** A module and its candidate directions, best first. */
 interface Candidate {
+  /** The module. */
   readonly site: Site;
-  /** What the configuration gives it. */
-  readonly given: Rank;
-  /** V `[in, most]`. */
+  /** Its rank and alpha before ranks move. */
+  readonly initial: Rank;
+  /** V, [in, most]. */
   readonly directions: HostTensor;
-  /** e_1, e_2, .. */
+  /** The share that each direction explains: e_1, e_2, .. */
   readonly explained: readonly number[];
 }
 
-/** The factors of every module, ranks moved to where they explain most; a module without a rank is left out. */
+/**
+ * Returns the factors of all modules, with ranks moved to where they explain most. Modules without a rank are left out.
+ */
 function evaFactors(
   sites: readonly Site[],
   config: LoraConfig,
@@ -204,11 +214,11 @@ function evaFactors(
   init: Init,
 ): Record<string, LoraFactors> {
   const candidates = sites.map((site) => candidateOf(site, config, options, init));
-  const ranks = movedRanks(candidates, options);
+  const ranks = redistributedRanks(candidates, options);
   return Object.fromEntries(
-    candidates.flatMap(({ site, given, directions }, index) => {
+    candidates.flatMap(({ site, initial, directions }, index) => {
       const r = ranks[index] as number;
-      const alpha = options.adjustScalingFactors ? (given.alpha * r) / given.r : given.alpha;
+      const alpha = options.adjustScalingFactors ? (initial.alpha * r) / initial.r : initial.alpha;
       const loraA = pickColumns(
         directions,
         Array.from({ length: r }, (_, column) => column),
@@ -220,18 +230,18 @@ function evaFactors(
 }
 
 function candidateOf(site: Site, config: LoraConfig, { rho }: EvaConfig, init: Init): Candidate {
-  const given = rankAt(config, site.path);
+  const initial = rankAt(config, site.path);
   const moment = init.calibrated('activations', site.path); // X^T X / rows, [in, in]
-  const most = Math.min(Math.round(given.r * rho), site.inFeatures);
+  const most = Math.min(Math.round(initial.r * rho), site.inFeatures);
   const { u, s } = truncatedSvd(moment, most);
   const total = traceOf(moment);
-  return { site, given, directions: u, explained: Array.from(s, (value) => (total > 0 ? value / total : 0)) };
+  return { site, initial, directions: u, explained: Array.from(s, (value) => (total > 0 ? value / total : 0)) };
 }
 
-/** How many of its first directions each module gets. */
-function movedRanks(candidates: readonly Candidate[], { budgetUnit }: EvaConfig): number[] {
+/** Returns the number of directions that each module gets. */
+function redistributedRanks(candidates: readonly Candidate[], { budgetUnit }: EvaConfig): number[] {
   const costOf = (site: Site): number => (budgetUnit === 'ranks' ? 1 : rankCost(site));
-  const budget = candidates.reduce((sum, { site, given }) => sum + given.r * costOf(site), 0);
+  const budget = candidates.reduce((sum, { site, initial }) => sum + initial.r * costOf(site), 0);
   const offered = candidates.flatMap(({ site, explained }, module) =>
     explained.map((value) => ({ module, value, cost: costOf(site) })),
   );
@@ -239,31 +249,33 @@ function movedRanks(candidates: readonly Candidate[], { budgetUnit }: EvaConfig)
   return candidates.map((_, index) => offered.filter(({ module }, item) => module === index && selected[item]).length);
 }
 
-/** sum S^2 / rows. */
+/** Returns sum S^2 / rows. */
 function traceOf({ shape, data }: HostTensor): number {
   const [size = 0] = shape;
   return Array.from({ length: size }, (_, index) => data[index * size + index] as number).reduce((a, b) => a + b, 0);
 }
 
 /*
- * LoRA-GA (Wang et al., 2024, arXiv 2407.05000) as PEFT has it, in row vectors:
+ * LoRA-GA (Wang et al., 2024, arXiv 2407.05000), as in PEFT, in row vectors:
  *
  *   dL/dW0 = U S V^T                    U [in, 2 r]   V [out, 2 r], of the first 2 r singular values
  *   A = a U_I                           [in, r]       I and J: r indices each, by `direction`
  *   B = b (V_J S_J)^T                   [r, out]      a and b: numbers, by `scale`
  *
- *   y = x W0 + b - s (x A0) B0 + c(x')  forward       A0, B0: where A and B start, the state `startA` and `startB`
+ *   y = x W0 + b - s (x A0) B0 + c(x')  forward       A0, B0: the initial A and B, the state `startA` and `startB`
  *
- * The gradient is not in the model, so that W0 - s A0 B0 cannot be computed anew: A0 and B0 are kept with the adapter.
+ * A loaded model has no gradient from which to recompute W0 - s A0 B0, so A0 and B0 are kept with the adapter.
  */
 
-/** A weight `[in, out]` and the gradient at it, over some batches. */
+/** A module's weight [in, out] and its gradient over some batches. */
 interface Module {
+  /** W0, [in, out]. */
   readonly weight: HostTensor;
+  /** dL/dW0, [in, out]. */
   readonly gradient: HostTensor;
 }
 
-/** Factors of rank r along the gradient of a weight, of which 2 r is at most the smaller side. */
+/** Returns factors of rank r along the gradient of a weight. 2 r is at most the smaller side. */
 function loraGaFactors(module: Module, { r, scaling }: Scaled, config: LoraGaConfig, rng: Rng): LoraFactors {
   const { u, s, v } = truncatedSvd(module.gradient, 2 * r);
   const [ofA, ofB] = directions(config, r, rng);
@@ -277,7 +289,7 @@ function loraGaFactors(module: Module, { r, scaling }: Scaled, config: LoraGaCon
   return { loraA: left, loraB: transposed(right), scaling };
 }
 
-/** I and J. */
+/** Returns I and J. */
 function directions({ direction }: LoraGaConfig, r: number, rng: Rng): [number[], number[]] {
   const first = Array.from({ length: r }, (_, index) => index);
   const second = first.map((index) => r + index);
@@ -295,7 +307,7 @@ function directions({ direction }: LoraGaConfig, r: number, rng: Rng): [number[]
   }
 }
 
-/** a and b. `largest` is the first of the singular values that B takes. */
+/** Returns a and b. `largest` is the first of the singular values used in B. */
 function scales(
   { scale, stableGamma }: LoraGaConfig,
   weight: HostTensor,
@@ -314,7 +326,7 @@ function scales(
   }
 }
 
-/** The change beside a frozen module without the part that A and B start from. */
+/** Returns the change with the frozen module's s A0 B0 subtracted, and A0 and B0 as state. */
 export function withKeptStart(change: LoraChange, start: LoraFactors): LoraChange {
   const { scaling } = change;
   const taken = (values: HostTensors): LoraFactors => {

@@ -35,8 +35,9 @@ import { changeOf, plainLayer } from './layer.js';
 import { startsOf } from './starts.js';
 
 /**
- * The control for methods that choose ranks while they train: a LoRA of generous rank, cut once to a budget by the singular
- * values of its changes, and trained on in the final phase. What it leaves is a LoRA whose ranks differ from module to module.
+ * A control for methods that choose ranks during training: a LoRA of high rank that is cut once to a budget, by the
+ * singular values of its changes, and then trained further in the final phase. The result is a LoRA whose ranks differ
+ * between modules.
  *
  * @example attach(model, truncatedLora({ r: 12, budget: 60_000 }))
  */
@@ -56,7 +57,10 @@ export const truncatedLora: CallableMethod<TruncatedLoraConfig> = defineMethod<T
   },
 });
 
-/** Stored: r_max is more than the budget keeps on average, as SoRA's. Trained: r_max is the budget, and two thirds of it stay. */
+/**
+ * 'stored': r_max is above the budget's average rank, as in SoRA. 'trained': r_max fills the budget; two thirds of it
+ * are kept.
+ */
 function fitBudget(
   sites: readonly Site[],
   budget: number,
@@ -79,13 +83,13 @@ function adapt(sites: readonly Site[], { budget: _, ...config }: TruncatedLoraCo
   );
 }
 
-/** The layer, counted by the ranks that its values have. */
+/** Makes the layer count its ranks from its values. */
 function resizable(layer: AdapterLayer): AdapterLayer {
   const rank = (values: HostTensors): number => tensorAt(values, 'loraA').shape[1] as number;
   return { ...layer, counted: ['loraA'], rank, storedParameters: (values) => rank(values) * rankCost(layer.site) };
 }
 
-/** The layers that values from after the cut fit. */
+/** Resizes layers to values from after the cut. */
 function resumedLayers({ layers, values }: AdapterContents<TruncatedLoraConfig>): AdapterLayers {
   return withRankCounts(
     layers,
@@ -93,21 +97,21 @@ function resumedLayers({ layers, values }: AdapterContents<TruncatedLoraConfig>)
   );
 }
 
-/** Options of truncated LoRA: plain LoRA's, `r` being r_max, the rank that every module starts with, and a budget. */
+/** The options of truncated LoRA: those of plain LoRA, with `r` as the rank before the cut, and a budget. */
 export interface TruncatedLoraConfig
   extends TargetConfig, Pick<LoraConfig, 'r' | 'loraAlpha' | 'rankPattern' | 'alphaPattern' | 'loraDropout'> {
-  /** Parameters to store from the final phase on, within 1 %; null for a LoRA that stays as it is. Default null. */
+  /** The number of parameters stored from the final phase on, met within 1 %; null never cuts. Default null. */
   readonly budget: number | null;
 }
 
-/** Fills in the defaults. @throws ConfigError naming the field. */
+/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 function parseTruncatedConfig(input: unknown): TruncatedLoraConfig {
   return parseOptions('truncated-lora', { ...plainEntries, budget: v.nullish(positive, null) }, input);
 }
 
 /**
  * Cuts the layers to a budget once, after the last step before the final phase.
- * @throws ConfigError when the budget is out of reach or there is no step to train in before.
+ * @throws ConfigError when the budget is out of reach or no step comes before the cut.
  */
 function truncationController(layers: AdapterLayers, budget: number, plan: TrainPlan): Controller {
   assertCuttable(layers, budget, plan);

@@ -29,7 +29,7 @@ import type { LoraConfig } from './config.js';
 import { changeOf, plainLayer, type LoraChange, type LoraLayer, type Start } from './layer.js';
 import { withKeptStart } from './starts.js';
 
-/** The layer of an adapted module, with the variants that the configuration asks for. */
+/** Returns the layer of an adapted module, with the variants that the configuration selects. */
 export function loraLayer(site: Site, config: LoraConfig, start: Start, frozen: FrozenModule): LoraLayer {
   const change = start.kept ? withKeptStart(changeOf(site, config, start), start) : changeOf(site, config, start);
   let layer = config.useDora ? doraLayer(change, frozen) : plainLayer(change);
@@ -43,16 +43,17 @@ export function loraLayer(site: Site, config: LoraConfig, start: Start, frozen: 
  * DoRA (Liu et al., 2024, arXiv 2402.09353), in row vectors:
  *
  *   V  = W0 + s A B                     [in, out]
- *   W' = m V / n                        m [out] trained, from ||V|| at the start   n = ||V|| [out], over the input axis
+ *   n  = ||V||                          [out], the norm over the input axis
+ *   W' = m V / n                        m [out] is trained and starts as n
  *   y  = x W0 + b + (m / n - 1) x' W0 + (m / n) c(x')          the bias is not scaled; x' is x with dropout
  *
- * In the backward pass n is a constant (section 4.3 of the paper).
+ * n is a constant in the backward pass (section 4.3 of the paper).
  */
 
-/** The smallest norm that is divided by: outputs whose weights are all zero stay zero. */
+/** The lower limit of norms that are divided by. Outputs whose weights are all zero stay zero. */
 const SMALLEST_NORM = 1e-12;
 
-/** A change as a layer that trains the size of every output's weights apart from their direction. */
+/** Returns the layer that trains the magnitude of each output's weights separately from their direction. */
 function doraLayer(change: LoraChange, frozen: FrozenModule): LoraLayer {
   const { site, upRate } = change;
   const norms = (values: HostTensors): number[] => rowNorms(transposed(changedWeight(change, values, frozen)));
@@ -86,13 +87,13 @@ function doraLayer(change: LoraChange, frozen: FrozenModule): LoraLayer {
   };
 }
 
-/** x W0, from the module's own output, which is then computed once. */
+/** Returns x W0 as the module's output minus its bias, so that W0 is multiplied only once. */
 function product({ run, bias }: ForwardContext, instead: Parameters<ForwardContext['run']>[0]): Tensor {
   const own = bias();
   return own ? tf.sub(run(instead), own) : run(instead);
 }
 
-/** n, for the tape a function of the frozen weight alone: A and B, closed over, have no gradient through it. */
+/** Returns n. Only the frozen weight is an argument of the custom gradient, so A and B get no gradient through n. */
 function constantNorm(weight: Tensor, p: Tensors, scaling: number): Tensor {
   const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
   return tf.customGrad((...args) => {
@@ -103,7 +104,7 @@ function constantNorm(weight: Tensor, p: Tensors, scaling: number): Tensor {
   })(weight);
 }
 
-/** V. */
+/** Returns V, [in, out]. */
 function changedWeight(change: LoraChange, values: HostTensors, { weight }: FrozenModule): HostTensor {
   const delta = loraDelta(change.factors(values));
   return hostTensor(
@@ -112,24 +113,24 @@ function changedWeight(change: LoraChange, values: HostTensors, { weight }: Froz
   );
 }
 
-/** The tensors that a change starts from, by its own names. */
+/** Returns the initial tensors of a change by name. */
 function initialOf({ params, state = {} }: LoraChange): HostTensors {
   return Object.fromEntries(Object.entries({ ...params, ...state }).map(([name, { initial }]) => [name, initial]));
 }
 
 /*
- * Biases beside A and B, in row vectors:
+ * Biases, in row vectors:
  *
  *   y = x W0 + b + c(x') + s d          `loraBias`                   d [out] trained, from zero
  *   y = x W0 + b' + c(x')               `bias`: 'lora_only', 'all'   b' [out] trained, from b
  *   and b' at every other module with a bias                         `bias: 'all'`
  */
 
-/** The layer with a bias of B's own. @throws ConfigError for an embedding, as in PEFT. */
+/** Adds a bias of B to the layer. @throws ConfigError for an embedding, as in PEFT. */
 function withOwnBias(layer: LoraLayer): LoraLayer {
   const { site, scaling, upRate } = layer;
   if (site.kind === 'embedding') {
-    throw new ConfigError(`lora: loraBias is for linear modules, '${site.path}' is an embedding`, 'loraBias');
+    throw new ConfigError(`lora: loraBias is for linear modules; '${site.path}' is an embedding`, 'loraBias');
   }
   return {
     ...layer,
@@ -143,7 +144,7 @@ function withOwnBias(layer: LoraLayer): LoraLayer {
   };
 }
 
-/** The layer with the module's own bias trained. */
+/** Makes the module's own bias trained. */
 function withTrainedBias(layer: LoraLayer, initial: HostTensor): LoraLayer {
   return {
     ...layer,
@@ -158,7 +159,7 @@ function withTrainedBias(layer: LoraLayer, initial: HostTensor): LoraLayer {
   };
 }
 
-/** A layer for the bias of every module that is neither adapted nor trained whole. */
+/** Returns a layer for the bias of every module that is neither adapted nor fully trained. */
 export function biasLayers(adapted: AdapterLayers, config: LoraConfig, init: Init): AdapterLayers {
   const saved = (path: string): boolean => (config.modulesToSave ?? []).some((name) => isTrainedWhole(path, name));
   const layers: Record<string, AdapterLayer> = {};
@@ -180,24 +181,24 @@ function biasSpec(initial: HostTensor, rateFactor: number): ParamSpec {
 /*
  * LoRA-FA (Zhang et al., 2023, arXiv 2308.03303) with the gradient of PEFT's optimizer, in row vectors:
  *
- *   A stays as it starts
+ *   A keeps its initial value
  *   g_B <- (A^T A + delta I)^-1 g_B / s^2          g_B = s A^T G   [r, out], G = dL/dW [in, out]
  *
- * so that s A g_B = P G: of all changes that B can make, the one nearest to the gradient of the whole weight. P projects
- * on the columns of A.
+ * Then s A g_B = P G, where P projects on the columns of A: of all changes that B can make, this is the one nearest to
+ * the gradient of the full weight.
  */
 
-/** delta, PEFT's. */
+/** delta, as in PEFT. */
 const RIDGE = 1e-8;
 
-/** What the inverse is called among a layer's state. */
+/** The name of the inverse in a layer's state. */
 export const GRAM_INVERSE = 'gramInverse';
 
-/** The layer with A frozen. @throws ConfigError when the rank exceeds what A reads, so that A has no full rank. */
+/** Freezes A of the layer. @throws ConfigError when r > in, because then A has no full rank. */
 function withFrozenA(layer: LoraLayer): LoraLayer {
   const { site, params, r, scaling } = layer;
   if (r > site.inFeatures) {
-    throw new ConfigError(`lora: loraFa needs r <= ${site.inFeatures}, what '${site.path}' reads, got ${r}`, 'r');
+    throw new ConfigError(`lora: loraFa needs r <= ${site.inFeatures}, the inputs of '${site.path}'; got ${r}`, 'r');
   }
   const loraA = tensorAt(params, 'loraA');
   return {
@@ -209,7 +210,7 @@ function withFrozenA(layer: LoraLayer): LoraLayer {
   };
 }
 
-/** (A^T A + delta I)^-1 `[r, r]` of A `[in, r]`. It belongs to an A: whoever sets the one sets the other. */
+/** Returns (A^T A + delta I)^-1 [r, r] of A [in, r]. Whenever A is set, this must be set too. */
 export function gramInverse(loraA: HostTensor): HostTensor {
   const r = loraA.shape[1] as number;
   const gram = loraDelta({ loraA: transposed(loraA), loraB: loraA, scaling: 1 });

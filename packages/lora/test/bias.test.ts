@@ -21,7 +21,7 @@ const withBias = (peft: PeftModel): string[] =>
 const query = 'encoder.layer.0.attention.query';
 
 describe('bias', () => {
-  it("'none' trains none, 'lora_only' those of adapted modules, 'all' every one but those of modules trained whole", () => {
+  it("'none' trains no bias, 'lora_only' those of adapted modules, 'all' every bias outside fully trained modules", () => {
     expect(withBias(attached({}))).toEqual([]);
     const adapted = ['0', '1'].flatMap((layer) =>
       ['query', 'value'].map((name) => `encoder.layer.${layer}.attention.${name}`),
@@ -51,7 +51,7 @@ describe('bias', () => {
   });
 
   it.each([{}, { useDora: true }, { initLoraWeights: 'pissa' as const }])(
-    "is the module's own in place of the frozen one, beside %o",
+    "is the module's own trained bias instead of the frozen one, with %o",
     (options) => {
       const on = onModule({ r: 2, bias: 'lora_only', ...options });
       const values = moved(on.layer);
@@ -68,7 +68,7 @@ describe('bias', () => {
 describe('loraBias', () => {
   const options = { r: 2, loraAlpha: 6, loraBias: true };
 
-  it('is added to what B gives and scaled with it, from zero', () => {
+  it('is added to the output of B, scaled with it, and starts from zero', () => {
     const on = onModule(options);
     expect(tensorAt(initialOf(on.layer), 'loraBias')).toEqual(hostZeros([10]));
     const values = moved(on.layer);
@@ -79,7 +79,7 @@ describe('loraBias', () => {
     expect(relativeDistance(numbers(outputOn(on, tensorsOf(values), x)), numbers(expected))).toBeLessThan(1e-5);
   });
 
-  it('is merged into the bias, also of a module without one, and into one that is trained', () => {
+  it('is merged into the bias, also into a trained one and in a module without one', () => {
     const sum = (a: HostTensor, b: Float32Array): Float32Array =>
       floats(a).map((value, index) => value + (b[index] as number));
     for (const bias of ['none', 'lora_only'] as const) {
@@ -92,7 +92,7 @@ describe('loraBias', () => {
     }
   });
 
-  it('is not for embeddings', () => {
+  it('is rejected for embeddings', () => {
     expect(() => onModule(options, { site: embeddingSite('m', 7, 4) })).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path: 'loraBias' }),
     );

@@ -14,14 +14,14 @@ beforeAll(async () => {
 const scaling = 1.5;
 const dora = { r: 2, loraAlpha: 3, useDora: true };
 
-/** Norms of a weight's columns `[out]`. */
+/** Returns the norms of a weight's columns, [out]. */
 const columnNorms = (weight: tf.Tensor): tf.Tensor => tf.sqrt(tf.sum(tf.square(weight), 0));
 
-/** V, with these tensors. */
+/** Returns V for these tensors. */
 const changedWeight = ({ frozen }: OnModule, { loraA, loraB }: Tensors): tf.Tensor =>
   tf.add(matrix(frozen.weight), tf.mul(tf.matMul(loraA as tf.Tensor, loraB as tf.Tensor), scaling));
 
-/** x W' + b by the definition, W' = m V / n; `norm` defaults to ||V||. */
+/** Returns x W' + b by the definition W' = m V / n; `norm` defaults to ||V||. */
 function byDefinition(on: OnModule, p: Tensors, x: tf.Tensor, norm = columnNorms(changedWeight(on, p))): tf.Tensor {
   const weight = tf.mul(changedWeight(on, p), tf.div(tensorAt(p, 'loraMagnitudeVector'), norm));
   return tf.add(tf.matMul(x, weight), tf.tensor1d(floats(on.frozen.bias ?? expect.fail('no bias'))));
@@ -29,7 +29,7 @@ function byDefinition(on: OnModule, p: Tensors, x: tf.Tensor, norm = columnNorms
 
 describe('trap 25: the weight is m V / ||V|| over the input axis', () => {
   it.each([{}, { initLoraWeights: 'pissa' as const }, { initLoraWeights: 'olora' as const }])(
-    'which is W0 at the start, with %o',
+    'and equals W0 at the start, with %o',
     (start) => {
       const on = onModule({ ...dora, ...start });
       const values = initialOf(on.layer);
@@ -40,7 +40,7 @@ describe('trap 25: the weight is m V / ||V|| over the input axis', () => {
     },
   );
 
-  it('and W0 + s A B at the start where A and B are random', () => {
+  it('and equals W0 + s A B at the start if A and B are random', () => {
     const on = onModule({ ...dora, initLoraWeights: false });
     const values = initialOf(on.layer);
     const expected = numbers(changedWeight(on, tensorsOf(values)));
@@ -48,7 +48,7 @@ describe('trap 25: the weight is m V / ||V|| over the input axis', () => {
     expect(relativeDistance(expected, on.frozen.weight.data)).toBeGreaterThan(0.1);
   });
 
-  it('as the layer computes it, and as it is merged', () => {
+  it("in the layer's forward pass and when merged", () => {
     const on = onModule(dora);
     const values = moved(on.layer);
     const x = matrix(drawn(4, [5, 6]));
@@ -58,11 +58,11 @@ describe('trap 25: the weight is m V / ||V|| over the input axis', () => {
     expect(relativeDistance(numbers(tf.add(folded, on.frozen.bias?.data ?? [])), expected)).toBeLessThan(1e-5);
   });
 
-  it('whose gradients are those with the norm held constant, and not the others', () => {
+  it('and has the gradients of a constant norm, not those through the norm', () => {
     const on = onModule(dora);
     const values = moved(on.layer);
     const x = matrix(drawn(4, [5, 6]));
-    const weights = matrix(drawn(5, [5, 10])); // the loss is the outputs' sum by these
+    const weights = matrix(drawn(5, [5, 10])); // the loss is the sum of the outputs, weighted by these
     const fixed = columnNorms(changedWeight(on, tensorsOf(values)));
     const lossBy =
       (output: (p: Tensors) => tf.Tensor) =>
@@ -81,13 +81,13 @@ describe('trap 25: the weight is m V / ||V|| over the input axis', () => {
       expect(relativeDistance(differences(values, name, held), byTape), name).toBeLessThan(2e-3);
       const undetached = relativeDistance(differences(values, name, free), byTape);
       if (name === 'loraMagnitudeVector')
-        expect(undetached).toBeLessThan(2e-3); // the norm does not depend on it
+        expect(undetached).toBeLessThan(2e-3); // the norm does not depend on this tensor
       else expect(undetached, name).toBeGreaterThan(0.05);
     });
   });
 });
 
-/** A loss's derivatives at one tensor, by central differences. */
+/** Returns a loss's derivatives with respect to one tensor, by central differences. */
 function differences(values: HostTensors, name: string, loss: (at: HostTensors) => number): number[] {
   const { data, shape } = tensorAt(values, name);
   const step = 0.05;
@@ -100,7 +100,7 @@ function differences(values: HostTensors, name: string, loss: (at: HostTensors) 
 }
 
 describe('the layer', () => {
-  it('drops out what both the weight and the change read, as in PEFT, but not what the module itself reads', () => {
+  it("applies dropout to the input of W0 and of the change, as in PEFT, but not to the module's own input", () => {
     const on = onModule({ ...dora, loraDropout: 0.5 });
     const p = tensorsOf(moved(on.layer));
     const x = matrix(drawn(4, [5, 6]));
@@ -130,7 +130,7 @@ describe('the layer', () => {
     expect(foldedWeight(on, initialOf(on.layer))).toEqual(new Array<number>(60).fill(0));
   });
 
-  it('stores a magnitude for every output beside A and B', () => {
+  it('stores a magnitude for every output besides A and B', () => {
     const { layer } = onModule(dora);
     expect(layer.storedParameters(initialOf(layer))).toBe(2 * 16 + 10);
     expect(layer.rank?.(initialOf(layer))).toBe(2);

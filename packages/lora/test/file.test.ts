@@ -27,7 +27,7 @@ beforeAll(() => onWarning((message) => warnings.push(message)));
 
 const sites = [linearSite('up', 3, 5), linearSite('down', 5, 3)];
 
-/** An adapter of two modules, away from where it starts. */
+/** An adapter of two modules whose values differ from their initial ones. */
 function adapterOf(options: Partial<LoraConfig>): AdapterContents<LoraConfig> {
   const config = lora.parseConfig(options);
   const module = (shape: [number, number]) => ({ weight: drawn(1, shape), bias: drawn(2, [shape[1]]) });
@@ -44,7 +44,7 @@ const fileOf = (options: Partial<LoraConfig>, pruned: boolean): AdapterFile =>
   lora.toFile(adapterOf(options), { pruned });
 
 describe('a file', () => {
-  it('is what PEFT expects, and reads back as the same change of every weight', () => {
+  it('has the form that PEFT expects, and reads back as the same change of every weight', () => {
     const adapter = adapterOf({ r: 4, rankPattern: { up: 2 }, useRslora: true });
     const file = lora.toFile(adapter, { pruned: true });
     expect(Object.keys(file.tensors).sort()).toEqual([
@@ -75,7 +75,7 @@ describe('a file', () => {
     ]);
   });
 
-  it.each([true, false])('says use_dora and holds the magnitudes [out] (pruned: %s)', (pruned) => {
+  it.each([true, false])('contains use_dora and the magnitudes [out] (pruned: %s)', (pruned) => {
     const adapter = adapterOf({ r: 2, useDora: true });
     const file = lora.toFile(adapter, { pruned });
     expect(file.config).toMatchObject({ peft_type: 'LORA', use_dora: true });
@@ -104,7 +104,7 @@ describe('a file', () => {
   });
 
   it.each(['pissa', 'pissa_niter_4', 'olora', 'lora_ga'] as const)(
-    'of %s is a difference that any reader of LoRA reads',
+    'of %s contains a difference that any reader of LoRA can read',
     (initLoraWeights) => {
       const adapter = adapterOf({ r: 1, initLoraWeights });
       const { config, tensors } = lora.toFile(adapter, { pruned: true });
@@ -119,19 +119,19 @@ describe('a file', () => {
     },
   );
 
-  it.each(['pissa', 'olora'] as const)("unpruned is PEFT's own of %s: A and B as they are", (initLoraWeights) => {
+  it.each(['pissa', 'olora'] as const)("unpruned equals PEFT's file of %s: A and B unchanged", (initLoraWeights) => {
     const adapter = adapterOf({ r: 2, initLoraWeights });
     const file = lora.toFile(adapter, { pruned: false });
     expect(file.config).toMatchObject({ peft_type: 'LORA', r: 2, init_lora_weights: initLoraWeights });
     expect(lora.fromFile(file)).toMatchObject({ config: { initLoraWeights }, values: adapter.values });
   });
 
-  it('unpruned of pissa_niter_N is that of pissa, which PEFT computes exactly too', () => {
+  it('unpruned of pissa_niter_N is a file of pissa, which PEFT computes exactly too', () => {
     const file = lora.toFile(adapterOf({ r: 2, initLoraWeights: 'pissa_niter_4' }), { pruned: false });
     expect(file.config).toMatchObject({ init_lora_weights: 'pissa' });
   });
 
-  it('unpruned is one that PEFT refuses where it would take it for something else: LoRA-GA with A0 and B0', () => {
+  it('unpruned of LoRA-GA has A0 and B0 and a type that PEFT rejects, because PEFT would misread it', () => {
     const adapter = adapterOf({ r: 1, initLoraWeights: 'lora_ga' });
     const file = lora.toFile(adapter, { pruned: false });
     expect(file.config).toMatchObject({ peft_type: 'LORA_GA', r: 1 });
@@ -140,7 +140,7 @@ describe('a file', () => {
     expect(read).toMatchObject({ config: { initLoraWeights: 'stored' }, values: adapter.values });
   });
 
-  it('unpruned keeps what only training needs', () => {
+  it('unpruned keeps the fields that only training needs', () => {
     const options = { r: 2, loraDropout: 0.25, loraplusLrRatio: 8, loraFa: true };
     expect(lora.fromFile(fileOf(options, false)).config).toMatchObject(options);
     expect(fileOf(options, true).config).toMatchObject({ lora_dropout: 0 });
@@ -150,7 +150,7 @@ describe('a file', () => {
 });
 
 describe('a LoRA-GA adapter', () => {
-  it('is read without a calibration, with the values that it was written with', async () => {
+  it('is read without calibration and with its saved values', async () => {
     const storage = memoryStorage();
     const peft = attach(toyModel(), lora({ r: 2, initLoraWeights: 'stored' }));
     const values = Object.fromEntries(
@@ -167,14 +167,14 @@ describe('reading', () => {
     [{ init_lora_weights: 'loftq' }, 'init_lora_weights'],
     [{ init_lora_weights: 'corda' }, 'init_lora_weights'],
     [{ use_qalora: true }, 'use_qalora'],
-  ])('refuses what would give other outputs than in PEFT: %o', (fields, path) => {
+  ])('rejects fields that would give other outputs than in PEFT: %o', (fields, path) => {
     const { config, tensors } = fileOf({ r: 2 }, true);
     expect(() => lora.fromFile({ config: { ...config, ...fields }, tensors })).toThrow(
       expect.objectContaining({ code: 'PEFT_UNSUPPORTED', path }),
     );
   });
 
-  it("takes PEFT's other starts as what they are after training: A and B", () => {
+  it("reads PEFT's other initializations as A and B, which is what they are after training", () => {
     for (const init of ['gaussian', 'eva', 'orthogonal', 'lora_ga', 'mica', false]) {
       const { config, tensors } = fileOf({ r: 2 }, true);
       const read = lora.fromFile({ config: { ...config, init_lora_weights: init, lora_dropout: 0.1 }, tensors });
@@ -182,7 +182,7 @@ describe('reading', () => {
     }
   });
 
-  it('refuses a tensor that its configuration does not speak of, for it changes the outputs', () => {
+  it('rejects a tensor that the configuration does not declare, because it changes the outputs', () => {
     const { config, tensors } = fileOf({ r: 2, useDora: true }, true);
     expect(() => lora.fromFile({ config: { ...config, use_dora: false }, tensors })).toThrow(
       expect.objectContaining({ code: 'PEFT_UNSUPPORTED', path: 'up.lora_magnitude_vector' }),
@@ -193,7 +193,7 @@ describe('reading', () => {
     ['lora_magnitude_vector', { useDora: true }],
     ['base_layer.bias', { bias: 'lora_only' as const }],
     ['lora_B.bias', { loraBias: true }],
-  ])('names the tensor that is missing: %s', async (suffix, options) => {
+  ])('names a missing tensor: %s', async (suffix, options) => {
     const storage = memoryStorage();
     const peft = attach(toyModel(), lora({ r: 2, targetModules: ['query'], ...options }));
     const file = lora.toFile(activeAdapter(peft), { pruned: true });

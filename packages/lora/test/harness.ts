@@ -22,17 +22,17 @@ import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';
 import { expect } from 'vitest';
 
-/** A module and the layer that LoRA puts on it. */
+/** A module and its LoRA layer. */
 export interface OnModule {
   readonly layer: AdapterLayer;
   readonly frozen: FrozenModule;
 }
 
-/** Normal values, the same for the same seed. */
+/** Returns normal values, the same for the same seed. */
 export const drawn = (seed: number, shape: readonly number[], std = 1): HostTensor =>
   normalValues(createRng(seed), shape, std);
 
-/** LoRA on modules with these frozen tensors, by path; calibrated where it is asked for. */
+/** Returns LoRA layers on modules with these frozen tensors, by path, calibrated if the options need it. */
 export function layersOn(
   sites: readonly Site[],
   frozen: Readonly<Record<string, FrozenModule>>,
@@ -47,7 +47,7 @@ export function layersOn(
   });
 }
 
-/** LoRA on one module 'm' with a drawn weight and bias. */
+/** Returns a LoRA layer on one module 'm' with a random weight and bias. */
 export function onModule(
   options: Partial<LoraConfig> = {},
   { shape = [6, 10], site = linearSite('m', shape[0], shape[1]), calibrated }: ModuleOptions = {},
@@ -58,14 +58,14 @@ export function onModule(
   return { layer: tensorAt(layers, 'm'), frozen };
 }
 
-/** What a module is like. */
+/** The properties of a module. */
 interface ModuleOptions {
   readonly shape?: readonly [number, number];
   readonly site?: Site;
   readonly calibrated?: HostTensor;
 }
 
-/** Values of a layer as training might leave them: away from where they start, where they are trained. */
+/** Returns values of a layer as after training: those of trained tensors differ from their initial values. */
 export function moved(layer: AdapterLayer, std = 0.5): HostTensors {
   const values = initialOf(layer);
   Object.entries(layer.params).forEach(([name, { trainable }], index) => {
@@ -80,7 +80,7 @@ export function moved(layer: AdapterLayer, std = 0.5): HostTensors {
   return values;
 }
 
-/** What the layer finds at its module in a step. */
+/** Returns the layer's forward context at its module. */
 export function contextAt({ layer, frozen }: OnModule, x: tf.Tensor, ctx: StepContext = contextOf()): ForwardContext {
   const { weight, bias } = tensorsOf({ ...frozen, weight: layer.frozenWeight ?? frozen.weight });
   const run: ForwardContext['run'] = (instead) =>
@@ -90,22 +90,22 @@ export function contextAt({ layer, frozen }: OnModule, x: tf.Tensor, ctx: StepCo
   return { base: () => run({}), run, weight: () => weight as tf.Tensor, bias: () => bias, ctx };
 }
 
-/** The layer's output for x over its module. */
+/** Returns the output of the layer and its module for x. */
 export function outputOn(on: OnModule, p: Tensors, x: tf.Tensor, ctx?: StepContext): tf.Tensor {
   return on.layer.forward(x, p, contextAt(on, x, ctx));
 }
 
-/** The module's weight with the layer folded in, `[in, out]`. */
+/** Returns the module's weight with the layer merged in, [in, out]. */
 export function foldedWeight({ layer, frozen }: OnModule, values: HostTensors): number[] {
   const delta = layer.toLora ? loraDelta(layer.toLora(values)) : layer.deltaWeight?.(values, frozen);
   if (!delta) return expect.fail('the layer has no change of its weight');
   return Array.from(floats(frozen.weight), (value, index) => value + (delta[index] as number));
 }
 
-/** The numbers of a tensor. */
+/** Returns the values of a tensor. */
 export const numbers = (tensor: tf.Tensor | undefined): number[] => [
   ...(tensor ?? expect.fail('no tensor')).dataSync(),
 ];
 
-/** Matrices at rest as tensors. */
+/** Returns a host matrix as a tensor. */
 export const matrix = ({ data, shape }: HostTensor): tf.Tensor2D => tf.tensor2d(data, shape as [number, number]);

@@ -17,7 +17,7 @@ import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 
-/** Values with a B that is not zero. */
+/** Returns values with a nonzero B. */
 const trainedOf = (layer: AdapterLayer): HostTensors => {
   const initial = initialOf(layer);
   return { ...initial, loraB: normalValues(createRng(3), tensorAt(initial, 'loraB').shape, 1) };
@@ -28,7 +28,7 @@ const outputOf = (layer: AdapterLayer, values: HostTensors, x: tf.Tensor2D, base
     return [...forwardOf(layer, tensorsOf(values), x, base).dataSync()];
   });
 
-/** The error that a call throws. */
+/** Returns the error that a call throws. */
 const failureOf = (act: () => unknown): PeftError => {
   try {
     act();
@@ -57,7 +57,7 @@ describe('the layer', () => {
     outputOf(layer, values, x, base).forEach((value, index) => expect(value).toBeCloseTo(expected[index] as number, 5));
   });
 
-  it('trap 24: draws A [in, r] within 1 / sqrt(in), whatever r is, and starts B [r, out] from zero', () => {
+  it('trap 24: draws A [in, r] within 1 / sqrt(in) for any r, and starts B [r, out] from zero', () => {
     for (const r of [1, 16]) {
       const { loraA, loraB } = layerOf(lora, { r }, [100, 30]).params;
       expect(loraA?.initial.shape).toEqual([100, r]);
@@ -69,7 +69,7 @@ describe('the layer', () => {
     }
   });
 
-  it("draws A with deviation 1 / r for 'gaussian', and B too for false", () => {
+  it("draws A with standard deviation 1 / r for 'gaussian', and B too for false", () => {
     const gaussian = layerOf(lora, { r: 8, initLoraWeights: 'gaussian' }, [400, 4]).params.loraA?.initial.data ?? [];
     expect(spread(gaussian)).toBeGreaterThan(0.95 / 8);
     expect(spread(gaussian)).toBeLessThan(1.05 / 8);
@@ -120,7 +120,7 @@ describe('budgets', () => {
     expect(Math.abs(stored / budget - 1)).toBeLessThan(0.02);
   });
 
-  it('counts what stands beside A and B, and both parts of a difference', () => {
+  it('counts tensors besides A and B, and both parts of a difference', () => {
     const [site] = sites.slice(-1);
     const unit = rankUnit(sites.slice(-1));
     const outputs = site?.outFeatures ?? NaN;
@@ -141,7 +141,7 @@ describe('budgets', () => {
     expect([r, ...Object.values(rankPattern)].every((rank) => rank % 2 === 0)).toBe(true);
   });
 
-  it("moves EVA's ranks by what they store, and is not kept where other modules are trained", () => {
+  it("moves EVA's ranks by the parameters they store, and rejects trained biases of other modules", () => {
     const fitted = lora.fitBudget?.(sites, 4 * rankUnit(sites), lora.parseConfig({ initLoraWeights: 'eva' }));
     expect(fitted?.evaConfig).toMatchObject({ budgetUnit: 'parameters', rho: 2 });
     expect(failureOf(() => lora.fitBudget?.(sites, rankUnit(sites), lora.parseConfig({ bias: 'all' }))).path).toBe(
@@ -149,7 +149,7 @@ describe('budgets', () => {
     );
   });
 
-  it('adapts fewer modules where the least rank on all of them is too much, and one at least', () => {
+  it('adapts fewer modules if the lowest rank on all of them is too much, but at least one', () => {
     const fitted = (budget: number): LoraConfig =>
       lora.fitBudget?.(sites, budget, lora.parseConfig({ targetModules: 'all-linear' })) ?? expect.fail('no budget');
     expect(fitted(rankUnit(sites)).targetModules).toBe('all-linear');
@@ -158,7 +158,7 @@ describe('budgets', () => {
     expect(() => fitted(1)).toThrow(ConfigError);
   });
 
-  it('counts what is trained where that is asked for', () => {
+  it('counts trained parameters if configured', () => {
     const ranksOf = (options: Partial<LoraConfig>, budget: number): number =>
       lora.fitBudget?.(sites, budget, lora.parseConfig(options), 'trained').r ?? expect.fail('no budget');
     const outputs = sites.reduce((sum, { outFeatures }) => sum + outFeatures, 0);

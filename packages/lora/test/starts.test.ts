@@ -30,7 +30,7 @@ const partly: Readonly<Record<string, Partial<LoraConfig>>> = {
   'lora_ga with dropout': { r: 2, initLoraWeights: 'lora_ga', loraDropout: 0.5 },
 };
 
-/** s A B of what a layer starts from, as a matrix. */
+/** Returns s A B of a layer's initial factors, as a matrix. */
 function startOf({ layer }: OnModule): { loraA: tf.Tensor2D; loraB: tf.Tensor2D; product: tf.Tensor } {
   const { loraA, loraB } = layer.params;
   const factors = {
@@ -50,21 +50,21 @@ const largestSingularValue = (tensor: tf.Tensor): number =>
   truncatedSvd(hostTensor(Float32Array.from(numbers(tensor)), tensor.shape), 1).s[0] as number;
 
 describe('trap 26: A and B from a part of the weight', () => {
-  it.each(Object.entries(partly))('leave the output as it was: %s', (_, options) => {
+  it.each(Object.entries(partly))('do not change the output: %s', (_, options) => {
     const on = onModule(options, { calibrated: gradient });
     const x = matrix(drawn(4, [5, 6]));
     const y = numbers(outputOn(on, tensorsOf(initialOf(on.layer)), x));
     const bare = tf.add(tf.matMul(x, matrix(on.frozen.weight)), on.frozen.bias?.data ?? []);
     expect(relativeDistance(y, numbers(bare))).toBeLessThan(1e-4);
-    expect(Math.max(...numbers(startOf(on).product).map(Math.abs))).toBeGreaterThan(0.1); // which is a part indeed
+    expect(Math.max(...numbers(startOf(on).product).map(Math.abs))).toBeGreaterThan(0.1); // so a part was subtracted
   });
 
-  it.each(['pissa', 'olora'] as const)('leave nothing of it at full rank: %s', (initLoraWeights) => {
+  it.each(['pissa', 'olora'] as const)('leave nothing of the weight at full rank: %s', (initLoraWeights) => {
     const { layer } = onModule({ r: 6, loraAlpha: 6, initLoraWeights });
     expect(Math.max(...floats(layer.frozenWeight ?? expect.fail('no residual')).map(Math.abs))).toBeLessThan(1e-5);
   });
 
-  it('are a change of the weight by the difference from where they started', () => {
+  it('change the weight by their difference from their initial values', () => {
     for (const options of Object.values(partly)) {
       const { layer } = onModule(options, { calibrated: gradient });
       const toLora = layer.toLora ?? expect.fail('toLora is missing');
@@ -86,7 +86,7 @@ describe('trap 26: A and B from a part of the weight', () => {
     }
   });
 
-  it('refuse more directions than the weight has', () => {
+  it('reject more directions than the weight has', () => {
     expect(() => onModule({ r: 7, initLoraWeights: 'pissa' })).toThrow(ConfigError);
     expect(() => onModule({ r: 4, initLoraWeights: 'lora_ga' }, { calibrated: gradient })).toThrow(
       expect.objectContaining({
@@ -98,7 +98,7 @@ describe('trap 26: A and B from a part of the weight', () => {
 });
 
 describe('PiSSA', () => {
-  it('takes the best approximation by rank r: what is left has the singular values after it', () => {
+  it('takes the best approximation of rank r: the rest has the remaining singular values', () => {
     const { layer, frozen } = onModule({ r: 2, loraAlpha: 6, initLoraWeights: 'pissa' });
     const singular = truncatedSvd(frozen.weight, 6).s;
     const left = matrix(layer.frozenWeight ?? expect.fail('no residual'));
@@ -106,7 +106,7 @@ describe('PiSSA', () => {
     expect(largestSingularValue(startOf({ layer, frozen }).product)).toBeCloseTo(singular[0] as number, 4);
   });
 
-  it('shares the singular values between A and B, and takes the scaling out of both', () => {
+  it('splits the singular values between A and B and divides both by the scaling', () => {
     const on = onModule({ r: 2, loraAlpha: 6, initLoraWeights: 'pissa' });
     const { loraA, loraB } = startOf(on);
     const singular = truncatedSvd(on.frozen.weight, 2).s;
@@ -118,7 +118,7 @@ describe('PiSSA', () => {
 });
 
 describe('OLoRA', () => {
-  it('takes Q and R of the weight as torch holds it: B is orthonormal, A triangular', () => {
+  it("takes Q and R of torch's weight [out, in]: B is orthonormal, A triangular", () => {
     const { loraA, loraB } = startOf(onModule({ r: 3, initLoraWeights: 'olora' }));
     const gram = numbers(tf.matMul(loraB, loraB, false, true)); // [r, r]
     gram.forEach((value, index) => expect(value).toBeCloseTo(index % 4 === 0 ? 1 : 0, 5));
@@ -145,7 +145,7 @@ describe('LoRA-GA', () => {
     ['A2rBr', [2, 3], [0, 1]],
     ['ArBr', [1, 3], [0, 2]],
   ] as const)(
-    'takes the singular vectors of the gradient that %s says, B with its singular values',
+    "takes the gradient's singular vectors for direction %s, and scales B by its singular values",
     (direction, a, b) => {
       const { loraA, loraB } = start({ direction });
       const read = tf.matMul(loraA, matrix(gradient), true, false); // A^T G [r, out]: S_i V_i^T
@@ -160,14 +160,14 @@ describe('LoRA-GA', () => {
     },
   );
 
-  it('takes the same ones for both when they are drawn', () => {
+  it('takes the same vectors for both if they are drawn at random', () => {
     const { loraA, loraB } = start({ direction: 'random' });
     const product = numbers(tf.matMul(tf.matMul(loraA, matrix(gradient), true, false), loraB, false, true)); // [r, r]
     const [first = 0, second = 0] = lengths(loraB);
     [first ** 2, 0, 0, second ** 2].forEach((value, index) => expect(product[index]).toBeCloseTo(value, 3));
   });
 
-  it('scales them as asked for', () => {
+  it('scales them by each scale option', () => {
     const unit = start({});
     const factorOf = (config: Partial<LoraGaConfig>): [number, number] => {
       const { loraA, loraB } = start(config);
@@ -193,7 +193,7 @@ describe('LoRA-GA', () => {
     expect(() => onModule(options({}))).toThrow();
   });
 
-  it('takes its start out of the frozen module, what is read with dropout only being what is trained', () => {
+  it('subtracts A0 B0 from the frozen module, with dropout only on the trained part', () => {
     const on = onModule({ ...options({}), loraDropout: 0.5 }, { calibrated: gradient });
     const x = matrix(drawn(4, [5, 6]));
     const p = tensorsOf(initialOf(on.layer));
@@ -204,13 +204,13 @@ describe('LoRA-GA', () => {
 });
 
 describe('the orthogonal start', () => {
-  it('has an A and a B that are not zero and whose product is', () => {
+  it('has nonzero A and B whose product is zero', () => {
     const { loraA, loraB, product } = startOf(onModule({ r: 4, initLoraWeights: 'orthogonal' }));
     for (const factor of [loraA, loraB]) expect(Math.min(...numbers(tf.abs(factor)))).toBeGreaterThan(0);
     expect(Math.max(...numbers(tf.abs(product)))).toBeLessThan(1e-7);
   });
 
-  it('refuses an odd rank of a module', () => {
+  it('rejects an odd rank of a module', () => {
     expect(() => onModule({ r: 4, rankPattern: { m: 3 }, initLoraWeights: 'orthogonal' })).toThrow(
       expect.objectContaining({ path: 'rankPattern' }),
     );
@@ -226,7 +226,7 @@ describe('EVA', () => {
       [values.length, values.length],
     );
 
-  /** The layers of modules with these moments, by path. */
+  /** Returns the layers of modules with these second moments, by path. */
   const layersWith = (moments: Readonly<Record<string, HostTensor>>, config: Partial<LoraConfig>) => {
     const sites = Object.entries(moments).map(([path, { shape }]) => linearSite(path, shape[0] as number, 4));
     const frozen = Object.fromEntries(sites.map((site) => [site.path, { weight: drawn(1, [site.inFeatures, 4]) }]));
@@ -236,7 +236,7 @@ describe('EVA', () => {
     layers[path]?.rank?.(initialOf(layers[path]));
 
   it('moves ranks to where they explain most, and alpha with them', () => {
-    // Shares: 0.8, 0.1, 0.1 and 0.4, 0.3, 0.3. Four ranks are to be given.
+    // The shares are 0.8, 0.1, 0.1 and 0.4, 0.3, 0.3; four ranks are distributed.
     const moments = { few: diagonal(1, 8, 1), many: diagonal(3, 3, 4) };
     const layers = layersWith(moments, { r: 2, loraAlpha: 6 });
     expect([rankOf(layers, 'few'), rankOf(layers, 'many')]).toEqual([1, 3]);
@@ -253,7 +253,7 @@ describe('EVA', () => {
     expect(floats(loraB?.initial ?? expect.fail('no B'))).toEqual(new Float32Array(4));
   });
 
-  it('gives a module at most rho times its rank, and its rank with a rho of 1', () => {
+  it('gives a module at most rho times its rank, and exactly its rank with rho = 1', () => {
     const moments = { sharp: diagonal(5, 4, 3, 2, 1), even: diagonal(...new Array<number>(20).fill(1)) };
     const ranks = (rho: number): (number | undefined)[] => {
       const layers = layersWith(moments, { r: 2, evaConfig: { rho, adjustScalingFactors: true, budgetUnit: 'ranks' } });
@@ -263,13 +263,13 @@ describe('EVA', () => {
     expect(ranks(1.5)).toEqual([3, 1]);
   });
 
-  it('leaves a module alone that explains too little', () => {
+  it('gives no rank to a module that explains too little', () => {
     const layers = layersWith({ sharp: diagonal(1, 1), even: diagonal(...new Array<number>(20).fill(1)) }, { r: 1 });
     expect(Object.keys(layers)).toEqual(['sharp']);
     expect(rankOf(layers, 'sharp')).toBe(2);
   });
 
-  it('keeps what is stored rather than the number of ranks, where it is told to', () => {
+  it('keeps the stored parameters rather than the number of ranks, if configured', () => {
     const moments = { wide: diagonal(8, ...new Array<number>(15).fill(0.1)), narrow: diagonal(6, 3, 1) };
     const layers = layersWith(moments, {
       r: 1,
@@ -280,7 +280,7 @@ describe('EVA', () => {
     expect(rankOf(byRanks, 'narrow')).toBe(2);
   });
 
-  it('explains more of what a module reads than any other directions', () => {
+  it("explains more of a module's input than any other directions", () => {
     const x = drawn(11, [40, 6]);
     const skewed = tf.mul(matrix(x), tf.tensor1d([3, 1, 0.5, 2, 0.1, 1]));
     const moment = tf.div(tf.matMul(skewed, skewed, true, false), 40);

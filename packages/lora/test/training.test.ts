@@ -32,7 +32,7 @@ beforeAll(async () => {
 const attached = (config: Partial<LoraConfig>): PeftModel<LoraConfig> =>
   attach(toyModel(), lora({ r: 2, ...config }), { seed: 4 });
 
-/** What one step does to every tensor, by an optimizer that takes the gradient away, or nearly. */
+/** Returns the change of every tensor in one step of an optimizer that subtracts (nearly) the gradient. */
 async function stepOf(config: Partial<LoraConfig>, clipNorm: number | null = null): Promise<Record<string, number[]>> {
   const peft = attached(config);
   const before = activeAdapter(peft).values;
@@ -61,8 +61,8 @@ describe('trap 29: LoRA+', () => {
     [{}, ['loraB']],
     [{ useDora: true }, ['loraB', 'loraMagnitudeVector']],
     [{ loraBias: true, bias: 'all' as const }, ['loraB', 'loraBias', 'bias']],
-  ])('trains all but A at a multiple of the rate: %o', async (options, faster) => {
-    const start = { initLoraWeights: false, ...options } as const; // from zero, B would leave A without a gradient
+  ])('trains everything but A at a multiple of the learning rate: %o', async (options, faster) => {
+    const start = { initLoraWeights: false, ...options } as const; // a zero B would leave A without a gradient
     const [plain, plus] = [await stepOf(start), await stepOf({ ...start, loraplusLrRatio: 16 })];
     const growth = (name: string): number[] =>
       kindsOf(plain, name).map((key) => {
@@ -81,20 +81,20 @@ describe('trap 29: LoRA+', () => {
     );
   });
 
-  it('leaves embeddings at the rate of A', () => {
+  it('trains embeddings at the learning rate of A', () => {
     const peft = attached({ targetModules: ['embeddings', 'query'], loraplusLrRatio: 16 });
     const rates = Object.values(activeAdapter(peft).layers).map(({ params }) => params.loraB?.rateFactor);
     expect(rates).toEqual([1, 16, 16]);
   });
 });
 
-/** Trains on the toy task, in place. */
+/** Trains on the toy task in place. */
 const trainToy = async (peft: PeftModel<LoraConfig>, epochs = 3): Promise<HostTensors> =>
   (await train(peft, toyTrainingData(), { executor: await referenceExecutor(), epochs, learningRate: 0.02 })).last
     .values;
 
 describe('trap 29: LoRA-FA', () => {
-  it('leaves A as it is, to the last bit, and trains r * out parameters', async () => {
+  it('keeps A bitwise and trains r * out parameters', async () => {
     const peft = attached({ loraFa: true });
     const before = activeAdapter(peft).values;
     const outputs = Object.values(activeAdapter(peft).layers).reduce((sum, { site }) => sum + site.outFeatures, 0);
@@ -105,7 +105,7 @@ describe('trap 29: LoRA-FA', () => {
     for (const key of kindsOf(before, 'loraB')) expect(after[key], key).not.toEqual(before[key]);
   });
 
-  it('moves the weight along its own gradient, projected on what A reads', () => {
+  it('moves the weight along its gradient, projected on the columns of A', () => {
     const { layer } = onModule({ r: 3, loraAlpha: 6, loraFa: true });
     const p = tensorsOf(initialOf(layer));
     const [loraA, gradient] = [tensorAt(p, 'loraA'), matrix(drawn(8, [6, 10]))]; // dL/dW
@@ -113,20 +113,20 @@ describe('trap 29: LoRA-FA', () => {
     const step = layer.gradient?.('loraB', ofB, p) ?? expect.fail('no gradient');
     const ofWeight = tf.mul(tf.matMul(loraA, step), 2); // s A g_B
     const left = tf.sub(gradient, ofWeight);
-    // Nothing that A can express is left, and what is taken is within it.
+    // The rest has no component in the columns of A, and the step lies within them.
     expect(Math.max(...numbers(tf.abs(tf.matMul(loraA, left, true, false))))).toBeLessThan(1e-5);
     expect(numbers(tf.sum(tf.mul(left, ofWeight)))[0]).toBeCloseTo(0, 4);
     expect(layer.gradient?.('loraA', loraA, p)).toBe(loraA);
   });
 
-  it('is clipped as it is projected', async () => {
+  it('is clipped after the projection', async () => {
     const steps = await stepOf({ loraFa: true, loraAlpha: 0.01 }, 1e-3); // s is small: the projected gradient is large
     expect(Math.hypot(...Object.values(steps).flat())).toBeCloseTo(1e-3, 6);
     const ofB = kindsOf(steps, 'loraB').flatMap((key) => tensorAt(steps, key));
     expect(Math.hypot(...ofB)).toBeGreaterThan(0.9e-3);
   });
 
-  it('knows the A of a file: training goes on as if it had not been saved', async () => {
+  it('uses the A of a file: training continues as if the adapter had not been saved', async () => {
     const peft = attached({ loraFa: true, loraplusLrRatio: 2 });
     replaceAdapter(peft, { values: await trainToy(peft) });
     const storage = memoryStorage();
@@ -134,13 +134,14 @@ describe('trap 29: LoRA-FA', () => {
     const loaded = await loadPretrained(toyModel(), 'adapter', { methods: [lora], storage });
     expect(activeAdapter(loaded).config).toMatchObject({ loraFa: true, loraplusLrRatio: 2 });
     expect(farthestTensor(activeAdapter(loaded).values, activeAdapter(peft).values).distance).toBeLessThan(1e-6);
-    const fresh = activeAdapter(attach(toyModel(), lora({ r: 2, loraFa: true }), { seed: 0 })).values; // where loading began
+    // The initial values before loading.
+    const fresh = activeAdapter(attach(toyModel(), lora({ r: 2, loraFa: true }), { seed: 0 })).values;
     expect(farthestTensor(activeAdapter(loaded).values, fresh).distance).toBeGreaterThan(0.1);
     const [goneOn, uninterrupted] = [await trainToy(loaded as PeftModel<LoraConfig>), await trainToy(peft)];
     expect(farthestTensor(goneOn, uninterrupted).distance).toBeLessThan(1e-4);
   });
 
-  it('refuses a rank that A cannot have', () => {
+  it('rejects a rank that A cannot have', () => {
     expect(() => onModule({ r: 7, loraFa: true })).toThrow(expect.objectContaining({ path: 'r' }));
     expect(() => onModule({ r: 6, loraFa: true })).not.toThrow(ConfigError);
   });
@@ -152,7 +153,7 @@ describe('trap 29: LoRA-FA', () => {
   });
 });
 
-describe('going on from a file', () => {
+describe('resuming from a file', () => {
   const kinds: Readonly<Record<string, Partial<LoraConfig>>> = {
     lora: { loraDropout: 0.2 },
     dora: { useDora: true },
@@ -160,7 +161,7 @@ describe('going on from a file', () => {
     olora: { initLoraWeights: 'olora', bias: 'lora_only' },
     biases: { bias: 'all', loraBias: true, modulesToSave: ['norm'] },
   };
-  it.each(Object.entries(kinds))('is as if training had not been interrupted: %s', async (_, config) => {
+  it.each(Object.entries(kinds))('gives the same result as uninterrupted training: %s', async (_, config) => {
     const peft = attached(config);
     replaceAdapter(peft, { values: await trainToy(peft) });
     const storage = memoryStorage();

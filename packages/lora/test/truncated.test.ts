@@ -58,10 +58,11 @@ const outputsOf = async (peft: PeftModel<TruncatedLoraConfig>): Promise<number[]
   ]);
 
 describe('the cut', () => {
-  it('comes once, before the final phase, and leaves within 1 % of the budget', async () => {
+  it('happens once, before the final phase, and stores the budget within 1 %', async () => {
     const stored: number[] = [];
     const peft = attached();
-    const { last } = await trainToy(peft, { onStep: ({ storedParameters: count }) => stored.push(count) }); // 32 steps, 9 of them final
+    // 32 steps, 9 of them final.
+    const { last } = await trainToy(peft, { onStep: ({ storedParameters: count }) => stored.push(count) });
     const full = stored[0] ?? NaN;
     expect(stored.slice(0, 22)).toEqual(Array.from({ length: 22 }, () => full));
     const left = stored[22] ?? NaN;
@@ -72,7 +73,7 @@ describe('the cut', () => {
     expect(new Set(Object.values(last.ranks)).size).toBeGreaterThan(1);
   });
 
-  it('leaves the outputs of dW without its smallest singular values, and those of a LoRA in its file', async () => {
+  it('keeps the outputs of dW without its smallest singular values, and those of the LoRA in its file', async () => {
     const peft = attached();
     const { layers, config, values: initial } = activeAdapter(peft);
     const values: HostTensors = { ...initial };
@@ -90,7 +91,7 @@ describe('the cut', () => {
     }
     const after = withAdapter(peft, { layers: withResized(layers, resized), values: cut });
     expect(storedParameters(activeAdapter(after).layers, cut)).toBeLessThanOrEqual(budget);
-    // Every module's change by itself, in double precision, is that of the conversion to as many ranks.
+    // Each module's change equals the conversion to as many ranks, in double precision.
     const ranks = activeRanks(activeAdapter(after).layers, cut);
     expect(Math.min(...Object.values(ranks))).toBeLessThan(4);
     const storage = memoryStorage();
@@ -102,7 +103,7 @@ describe('the cut', () => {
     );
   });
 
-  it('is nothing without a budget: the run is that of LoRA', async () => {
+  it('does not happen without a budget: the run equals that of LoRA', async () => {
     const executor = await referenceExecutor();
     const plain = attach(toyModel(), lora({ r: 4, loraAlpha: 16 }), { seed: 1 });
     await train(plain, toyTrainingData(), { executor, epochs: 2, learningRate: 0.02 });
@@ -111,7 +112,7 @@ describe('the cut', () => {
     expect(activeAdapter(peft).values).toEqual(activeAdapter(plain).values);
   });
 
-  it('is refused where it cannot be, and missed where afterStep is not called', () => {
+  it('is rejected if impossible, and reported as missed if afterStep is not called', () => {
     const { layers } = activeAdapter(attached());
     const controllerOf = (options: Partial<TruncatedLoraConfig>, totalSteps = 10) =>
       truncatedLora.controller?.(layers, truncatedLora.parseConfig({ r: 4, ...options }), {
