@@ -97,7 +97,7 @@ describe('importance', () => {
   // and 1
   const raw = [0.5 + 1.75 + 2 / 3, 3 + 1.5 + 1];
 
-  it('trap 18: is |w dL/dw| with both from before the step, averaged over rows and columns', () => {
+  it('trap 18: is the size of w dL/dw with both from before the step, averaged over rows and columns', () => {
     const importance = numbers(after({ importance: 'sensitivity' }, {}).importance);
     raw.forEach((value, index) => expect(importance[index]).toBeCloseTo(value, 5));
   });

@@ -5,12 +5,12 @@ import { allocated, type RoundTerms, type Scores } from './allocation.js';
 const even: RoundTerms = { count: 2, budget: null, isLast: false, cost: () => 10 };
 
 describe('ranks that are pruned', () => {
-  it('are those of the lowest scores, over all modules', () => {
+  it('are those with the lowest scores over all modules', () => {
     const { kept } = allocated({ a: [0.3, 0.1, 0.9], b: [0.2, 0.8, 0.7] }, even);
     expect(kept).toEqual({ a: [0, 2], b: [1, 2] });
   });
 
-  it('are exactly as many where scores are equal, the first ones', () => {
+  it('have the exact number if scores are equal: the first ones', () => {
     const { kept } = allocated({ a: [0, 0, 0], b: [0, 0, 0] }, { ...even, count: 4 });
     expect(kept).toEqual({ a: [], b: [1, 2] });
   });
@@ -19,17 +19,17 @@ describe('ranks that are pruned', () => {
 describe('new ranks', () => {
   const means = { low: [0.1, 0.1], lost: Array<number>(8).fill(-1), high: [0.3, 0.3], middle: [0.1, 0.3] };
 
-  it('go to the modules that lost none as evenly as possible, more to those of the higher mean score', () => {
+  it('go to the modules that lost none as evenly as possible, the extra ones to those with a higher mean score', () => {
     const { kept, added } = allocated(means, { ...even, count: 8 });
     expect(kept.lost).toEqual([]);
     expect(added).toEqual({ high: 3, middle: 3, low: 2 });
   });
 
-  it('are none where every module lost some', () => {
+  it('are none if every module lost some', () => {
     expect(allocated({ a: [0, 1], b: [0, 1] }, even)).toEqual({ kept: { a: [1], b: [1] }, added: {} });
   });
 
-  it('go by their mean, not by the sum or the best of them', () => {
+  it('depend on the mean score, not on the sum or the best score', () => {
     const { added } = allocated({ many: [5, 5, 5, 4], few: [6, 4.5], lost: [0, 0] }, { ...even, count: 1 });
     expect(added).toEqual({ few: 1 });
   });
@@ -39,15 +39,15 @@ describe('with a budget', () => {
   const cost = (path: string): number => (path === 'wide' ? 30 : 10);
   const terms = { ...even, cost, budget: 100 };
 
-  it('ranks are given while it pays for them', () => {
-    // 20 + 60 stay: a wide rank is too much, and a small one is not
+  it('ranks are added while it pays for them', () => {
+    // 20 + 60 are kept: a wide rank is too expensive, but a small one is not
     expect(allocated({ wide: [9, 9], small: [5, 5], lost: [0, 1] }, terms).added).toEqual({ small: 2 });
     expect(allocated({ wide: [9, 9], small: [5, 5], lost: [0, 1] }, { ...terms, budget: 115 }).added).toEqual({
       wide: 1,
     });
   });
 
-  it('the last round fills it, though every module lost some', () => {
+  it('the last round fills it, even if every module lost some', () => {
     const { added } = allocated({ wide: [0, 9], small: [0, 5, 5] }, { ...terms, isLast: true });
     expect(added).toEqual({ wide: 1, small: 2 });
   });
@@ -70,7 +70,7 @@ describe('with a budget', () => {
       let ranks = Object.fromEntries(sites.map(({ path }) => [path, patternValue(start.rankPattern, path) ?? start.r]));
       const count = Math.round(Object.values(ranks).reduce((sum, each) => sum + each, 0) / 8);
       for (let round = 1; round <= 8; round++) {
-        // Odd seeds favour wide modules, which then take the place of several narrow ones.
+        // Odd seeds favour wide modules, whose ranks then replace several narrow ones.
         const scoreOf = (path: string): number => rng.uniform() + (seed % 2) * (costs[path] ?? NaN) * 1e-4;
         const held = Object.entries(ranks).filter(([, ranks]) => ranks > 0);
         const scores: Scores = Object.fromEntries(

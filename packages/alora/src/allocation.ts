@@ -1,48 +1,51 @@
 import { isNearBudget, selectWithinBudget } from '@peftjs/core/method';
 
 /*
- * Who loses ranks and who gets them in a round (Liu et al., 2024):
+ * How ranks move in one round (Liu et al., 2024):
  *
- *   the n ranks of the lowest scores are pruned, over all modules
- *   n new ranks go to the modules that lost none, as evenly as possible, more of them to those of the higher mean score;
- *   none where every module has lost some
+ *   The n ranks with the lowest scores over all modules are pruned.
+ *   n new ranks go to the modules that lost none, as evenly as possible; modules with a higher mean score get the extra
+ *   ones. If every module has lost some, no ranks are added.
  *
- * Ours: ranks are paid for by what they store where there is a budget, and the last round fills it.
+ * Ours: with a budget, ranks cost the parameters that they store, and the last round fills the budget.
  */
 
-/** Scores of the ranks that modules hold, by path; a module without any is left out. */
+/** The scores of all ranks, by module path. Modules without ranks are left out. */
 export type Scores = Readonly<Record<string, readonly number[]>>;
 
-/** What becomes of every module's ranks. */
+/** The result of a round. */
 export interface Allocation {
-  /** The ranks that stay, by path. */
+  /** The ranks that each module keeps, by path. */
   readonly kept: Readonly<Record<string, readonly number[]>>;
-  /** How many new ones a module gets. */
+  /** The number of new ranks of each module, by path. */
   readonly added: Readonly<Record<string, number>>;
 }
 
-/** What a round has to go by. */
+/** The terms of a round. */
 export interface RoundTerms {
-  /** n: ranks to move. */
+  /** n, the number of ranks to move. */
   readonly count: number;
-  /** Parameters to store at most; null where ranks are counted. */
+  /** The most parameters to store; null counts ranks instead. */
   readonly budget: number | null;
-  /** Whether the budget has to be met now. */
+  /** Whether this round has to fill the budget. */
   readonly isLast: boolean;
-  /** What a rank of a module stores. */
+  /** Returns the number of parameters that one rank of a module stores. */
   cost(path: string): number;
 }
 
-/** The ranks of every module after a round. Of equal scores those of the first module, and its first ranks, go first. */
+/**
+ * Returns the ranks of every module after a round. If scores are equal, the first module's first ranks are pruned
+ * first.
+ */
 export function allocated(scores: Scores, terms: RoundTerms): Allocation {
   const kept = keptRanks(scores, terms.count);
   const { budget, isLast, cost } = terms;
   const byMean = pathsByMean(scores);
-  const unscathed = byMean.filter((path) => kept[path]?.length === scores[path]?.length);
-  if (budget === null) return { kept, added: dealt(unscathed, terms.count, Infinity, cost) };
+  const intact = byMean.filter((path) => kept[path]?.length === scores[path]?.length);
+  if (budget === null) return { kept, added: dealt(intact, terms.count, Infinity, cost) };
   const room = budget - storedBy(kept, cost);
-  if (!isLast) return { kept, added: dealt(unscathed, terms.count, room, cost) };
-  const added = dealt(unscathed.length > 0 ? unscathed : byMean, Infinity, room, cost);
+  if (!isLast) return { kept, added: dealt(intact, terms.count, room, cost) };
+  const added = dealt(intact.length > 0 ? intact : byMean, Infinity, room, cost);
   for (const path of filling(byMean, { budget, room: room - storedBy(added, cost), cost })) {
     added[path] = (added[path] ?? 0) + 1;
   }
@@ -51,7 +54,7 @@ export function allocated(scores: Scores, terms: RoundTerms): Allocation {
 
 function keptRanks(scores: Scores, count: number): Record<string, number[]> {
   const ranks = Object.entries(scores).flatMap(([path, own]) => own.map((score, rank) => ({ path, rank, score })));
-  const pruned = new Set([...ranks].sort((a, b) => a.score - b.score).slice(0, count)); // stable: the first of equals first
+  const pruned = new Set([...ranks].sort((a, b) => a.score - b.score).slice(0, count)); // stable: ties keep their order
   const kept = Object.fromEntries(Object.keys(scores).map((path) => [path, [] as number[]]));
   for (const each of ranks) if (!pruned.has(each)) kept[each.path]?.push(each.rank);
   return kept;
@@ -65,7 +68,7 @@ function pathsByMean(scores: Scores): string[] {
   return means.sort((a, b) => b.mean - a.mean).map(({ path }) => path);
 }
 
-/** One rank after the other to each module that can be paid for, in turn, until nothing is left to give. */
+/** Deals ranks to the modules in turn, one at a time, until no rank is left or none can be paid for. */
 function dealt(
   paths: readonly string[],
   count: number,
@@ -74,23 +77,23 @@ function dealt(
 ): Record<string, number> {
   const added: Record<string, number> = {};
   let [ranks, parameters] = [count, room];
-  for (let given = true; given;) {
-    given = false;
+  for (let dealtAny = true; dealtAny;) {
+    dealtAny = false;
     for (const path of paths) {
       if (ranks < 1 || cost(path) > parameters) continue;
       added[path] = (added[path] ?? 0) + 1;
       ranks -= 1;
       parameters -= cost(path);
-      given = true;
+      dealtAny = true;
     }
   }
   return added;
 }
 
-/** How far above a budget counts as met, as a share of it. */
+/** How far above a budget still counts as met, as a share of it. */
 const ABOVE = 0.02;
 
-/** The paths of ranks that bring what is stored near a budget: within it where that can be, else a little above. */
+/** Returns the paths of ranks that fill a budget: from below if possible, else from slightly above. */
 function filling(
   paths: readonly string[],
   { budget, room, cost }: Pick<RoundTerms, 'cost'> & { readonly budget: number; readonly room: number },

@@ -8,29 +8,36 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of ALoRA. */
+/** The options of ALoRA. */
 export interface AloraConfig extends TargetConfig {
-  /** The rank that every module starts with; all of them together are the ranks that there are to give. Default 8. */
+  /** The initial rank of every module. The total number of ranks stays constant without a `budget`. Default 8. */
   readonly r: number;
-  /** The change is scaled by `loraAlpha / r`, whatever ranks a module comes to have. Default 8. */
+  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 8. */
   readonly loraAlpha: number;
-  /** Starting ranks of single modules, by path or by a regular expression for the end of it. */
+  /**
+   * Initial ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}.
+   */
   readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of single modules, likewise. */
+  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
-  /** Share of a module's input that A does not see while training. Default 0. */
+  /** The dropout probability of each module's input, applied before A during training. Default 0. */
   readonly loraDropout: number;
-  /** N_A: how often ranks move in a run; 0 for never. Default 8. */
+  /** N_A, the number of rounds in which ranks move; 0 moves none. Default 8. */
   readonly rounds: number;
-  /** Share of the run's steps before the first round. Default 0.1: the paper's K1 of 1 epoch in 10. */
+  /** When the first round comes, as a share of the run's steps. Default 0.1: the paper's K1, 1 epoch of 10. */
   readonly firstRound: number;
-  /** Share of the run's steps from one round to the next. Default 0.025: the paper's K2 of a quarter of an epoch in 10. */
+  /**
+   * The interval between two rounds, as a share of the run's steps. Default 0.025: the paper's K2, 0.25 epochs of 10.
+   */
   readonly roundInterval: number;
-  /** n_A: share of the starting ranks that move in a round. Default 1/8. */
+  /** n_A, the share of the initial ranks that move in one round. Default 1/8. */
   readonly movedShare: number;
-  /** Training rows that are kept from training, to score ranks on. Default 32. */
+  /** The number of training rows that are held out to score ranks on. Default 32. */
   readonly probeRows: number;
-  /** Parameters to store in the end, within 2 %: ranks then move by what they store. Default null: ranks are counted. */
+  /**
+   * The number of parameters stored at the end, met within 2 %: ranks then move by their cost. Default null: ranks are
+   * counted.
+   */
   readonly budget: number | null;
 }
 
@@ -51,7 +58,7 @@ const entries = {
   budget: v.nullish(positive, null),
 };
 
-/** Fills in ALoRA's defaults. @throws ConfigError naming the field. */
+/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 export function parseAloraConfig(input: unknown): AloraConfig {
   return parseOptions('alora', entries, input);
 }

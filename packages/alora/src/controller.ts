@@ -26,14 +26,18 @@ import type { AloraConfig } from './config.js';
 import { aloraLayer, newRanks } from './layer.js';
 
 /*
- * AB-LoRA, the importance score of a rank r (Liu et al., 2024), from losses L on rows kept from training, dropout off:
+ * AB-LoRA, the importance score of a rank r (Liu et al., 2024), from losses L on held-out rows, without dropout:
  *
  *   IS(r) = S(M) - S(M without r) + S(M with r alone)      S = -L
  *
- * "Alone" is without any other rank of any module. Where every rank adds d_r to S, IS = S(no ranks) + 2 d_r: the order of d.
+ * "Alone" is without any other rank of any module. If every rank r adds d_r to S, then IS = S(no ranks) + 2 d_r, which
+ * has the order of d.
  */
 
-/** ALoRA's decisions between steps; none where no ranks move. @throws ConfigError for a budget that the starting ranks exceed. */
+/**
+ * Returns ALoRA's controller, or undefined if no ranks move.
+ * @throws ConfigError for a budget that the initial ranks exceed.
+ */
 export function aloraController(layers: AdapterLayers, config: AloraConfig, plan: TrainPlan): Controller | undefined {
   const { budget } = config;
   if (budget !== null) assertStartsWithin(layers, budget);
@@ -72,8 +76,9 @@ export function aloraController(layers: AdapterLayers, config: AloraConfig, plan
 }
 
 /**
- * The steps after which ranks move: the first once `firstRound` of the run and its warm-up are over, the others `roundInterval` of
- * it apart, none after the cut. Those that would come later, or twice after one step, are one round.
+ * Returns the steps after which ranks move. The first comes after both `firstRound` of the run and the warm-up, the
+ * others at intervals of `roundInterval` of the run, none after the cut. Rounds that would come later, or after the
+ * same step, are merged into one.
  */
 export function roundSteps(
   { rounds, firstRound, roundInterval }: Pick<AloraConfig, 'rounds' | 'firstRound' | 'roundInterval'>,
@@ -88,13 +93,13 @@ export function roundSteps(
   return cut < 1 ? [] : [...new Set(steps)];
 }
 
-/** The layers that values of a later step, or of a file, fit: ranks come and go. */
+/** Resizes layers to the values of a later step or a file. Ranks may have come and gone. */
 export function resumedLayers({ layers, config, values }: AdapterContents<AloraConfig>): AdapterLayers {
   const ranks = Object.keys(layers).map((path) => values[`${path}.gate`]?.data.length ?? 0);
   return layersOfRanks(layers, config, ranks);
 }
 
-/** The adapter as it is, without each rank, and with each rank alone, all by gates. */
+/** Returns the gates of all probes: the full adapter, the adapter without each rank, and with each rank alone. */
 function probesOf(gates: HostTensors): Record<string, HostTensors> {
   const none = Object.fromEntries(Object.entries(gates).map(([key, gate]) => [key, gateOf(gate.data, () => false)]));
   const probes: Record<string, HostTensors> = { [WHOLE]: {} };
@@ -111,7 +116,7 @@ const WHOLE = 'the whole adapter';
 const without = (key: string, rank: number): string => `without ${key} ${rank}`;
 const alone = (key: string, rank: number): string => `${key} ${rank} alone`;
 
-/** A gate [r] with zeros for the ranks that are left out. */
+/** Returns a gate [r] with zeros for the ranks that are left out. */
 function gateOf(gate: ArrayLike<number>, isIn: (rank: number) => boolean) {
   return hostTensor(
     Float32Array.from(gate, (value, rank) => (isIn(rank) ? value : 0)),
@@ -142,7 +147,7 @@ function changesFor(layers: AdapterLayers, { kept, added }: Allocation, rng: Rng
 }
 
 function layersOfRanks(layers: AdapterLayers, config: AloraConfig, ranks: readonly number[]): AdapterLayers {
-  const rng = createRng(0); // shapes are all that is needed: values are those of the run
+  const rng = createRng(0); // only shapes matter: the run's values replace these
   const remade = Object.values(layers).map(({ site }, index): [string, AdapterLayers[string]] => [
     site.path,
     aloraLayer(site, config, newRanks(site, Math.max(1, ranks[index] ?? 0), rng)),

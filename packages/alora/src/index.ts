@@ -12,7 +12,7 @@ import { parseAloraConfig, type AloraConfig } from './config.js';
 import { aloraController, resumedLayers } from './controller.js';
 import { aloraLayer, newRanks } from './layer.js';
 
-/** Pruned, an ALoRA is PEFT's LORA; to be trained further, it is ALORA, with its gates. */
+/** A pruned ALoRA is saved as PEFT's LORA. An adapter to be trained further is saved as ALORA, with its gates. */
 const aloraFiles = gatedLoraFiles<AloraConfig>({
   peftType: 'ALORA',
   suffix: '.gate',
@@ -30,8 +30,8 @@ const aloraFiles = gatedLoraFiles<AloraConfig>({
 });
 
 /**
- * ALoRA: LoRA whose ranks move, a few rounds long, from where leaving them out costs least to the modules that lost none
- * (Liu et al., 2024).
+ * ALoRA (Liu et al., 2024): LoRA whose ranks move in a few rounds, from where their removal raises the loss least to
+ * the modules that lost none.
  *
  * @example attach(model, alora({ r: 8, targetModules: 'all-linear' }))
  */
@@ -50,7 +50,10 @@ export const alora: CallableMethod<AloraConfig> = defineMethod<AloraConfig>({
   ...aloraFiles,
 });
 
-/** Stored: ranks that store as much from the start, kept to it as they move. Trained: A and B are the budget at the start. */
+/**
+ * 'stored': the initial ranks fill the budget and stay within it as they move. 'trained': the initial A and B fill the
+ * budget.
+ */
 function fitBudget(
   sites: readonly Site[],
   budget: number,

@@ -21,18 +21,18 @@ import type { AloraConfig } from './config.js';
  * ALoRA (Liu et al., 2024, arXiv 2403.16187), in row vectors:
  *
  *   y  = x W0 + b + s ((d(x) A) * g) B      forward     x [rows, in]   A [in, r]   g [r]   B [r, out]   d: dropout
- *   s  = alpha / r, r the rank that the module starts with
+ *   s  = alpha / r                          with the initial r of the module
  *   dW = s A diag(g) B                      toLora
- *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, g = 1, also of a rank that a module is given later: controller.ts
+ *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, g = 1, also for ranks that a module gets later: controller.ts
  *
- * Gates are not trained: they are ones, but for a rank that a probe leaves out.
+ * Gates are not trained. They are 1, except for ranks that a probe leaves out.
  */
 
-/** What the dropout of a module's input is called among its noise. */
+/** The name of the noise for the dropout of a module's input. */
 const DROPOUT = 'loraDropout';
 
 /**
- * ALoRA at one site.
+ * Returns the ALoRA layer of one module.
  * @param initial `loraA` [in, ranks], `loraB` [ranks, out], `gate` [ranks]: g
  */
 export function aloraLayer(site: Site, config: AloraConfig, initial: HostTensors): AdapterLayer {
@@ -60,7 +60,7 @@ export function aloraLayer(site: Site, config: AloraConfig, initial: HostTensors
   };
 }
 
-/** The tensors of ranks that are new to a site. */
+/** Returns the tensors of `count` new ranks of a module. */
 export function newRanks({ inFeatures, outFeatures }: Site, count: number, rng: Rng): HostTensors {
   return {
     loraA: kaimingUniform(rng, inFeatures, count), // [in, count]

@@ -21,7 +21,7 @@ beforeAll(async () => {
 
 const gateOf = (...gate: number[]) => hostTensor(Float32Array.from(gate), [gate.length]);
 
-it('adds s ((x A) * g) B to what the module gives', () => {
+it("adds s ((x A) * g) B to the module's output", () => {
   const layer = layerOf(alora, { r: 2, loraAlpha: 6 }, [2, 3]);
   const p = {
     loraA: tf.tensor2d([1, 2, 3, 4], [2, 2]),
@@ -33,20 +33,21 @@ it('adds s ((x A) * g) B to what the module gives', () => {
   expect([...y.dataSync()]).toEqual([22, 20, 54]);
 });
 
-describe('a LoRA of the ranks that are left', () => {
+describe('a LoRA of the remaining ranks', () => {
   const layer = layerOf(alora, { r: 4, loraAlpha: 8 });
   const loraB = hostTensor(
     Float32Array.from({ length: 40 }, (_, index) => Math.sin(index)),
     [4, 10],
   );
 
-  it.each([[[0, 0, 0, 0]], [[0, 1, 0, 0]], [[1, 1, 1, 1]]])('does what the gates %j do', (gate) => {
+  it.each([[[0, 0, 0, 0]], [[0, 1, 0, 0]], [[1, 1, 1, 1]]])('gives the same output as the gates %j', (gate) => {
     const values: HostTensors = { ...initialOf(layer), loraB, gate: gateOf(...gate) };
     const x = tf.randomNormal([5, 6], 0, 1, 'float32', 1);
     const expected = forwardOf(layer, tensorsOf(values), x, tf.zeros([5, 10])).dataSync();
     const lora = layer.toLora?.(values) ?? expect.fail('no factors');
     const live = gate.filter((value) => value !== 0).length;
-    expect([lora.loraA.shape[1], lora.scaling]).toEqual([live, 2]); // alpha over the starting rank, whatever is left
+    // The scaling is alpha / the initial rank, no matter how many ranks remain.
+    expect([lora.loraA.shape[1], lora.scaling]).toEqual([live, 2]);
     expect([layer.rank?.(values), layer.storedParameters(values)]).toEqual([live, live * 16]);
     const folded = new Float32Array(50);
     const [a, b, rows] = [floats(lora.loraA), floats(lora.loraB), x.dataSync()];

@@ -34,7 +34,7 @@ function started(more: Partial<AloraConfig> = {}, layers = layersOf(alora, sites
 const mapped = <T, R>(record: Readonly<Record<string, T>>, to: (value: T) => R): Record<string, R> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, to(value)]));
 
-/** Gates of all layers as a controller reads them. */
+/** Returns the gates of all layers as a controller reads them. */
 const gatesOf = (layers: AdapterLayers): HostTensors =>
   Object.fromEntries(
     Object.entries(layers)
@@ -42,7 +42,7 @@ const gatesOf = (layers: AdapterLayers): HostTensors =>
       .map(([path, layer]) => [`${path}.gate`, tensorAt(initialOf(layer), 'gate')]),
   );
 
-/** The loss of each probe where every rank lowers it by what it is worth. */
+/** Returns each probe's loss if every rank lowers the loss by its value. */
 function additive(controller: Controller, step: number, gates: HostTensors, worth: Readonly<Record<string, number[]>>) {
   return mapped(controller.probes?.(step, gates) ?? {}, (instead) => {
     let loss = 5;
@@ -55,7 +55,7 @@ function additive(controller: Controller, step: number, gates: HostTensors, wort
 
 const ranksOf = (layers: AdapterLayers): Record<string, number> => mapped(layers, allocatedRanks);
 
-/** A round after a step, of ranks that are worth so much. */
+/** Runs a round after a step, with ranks of these values. */
 function round(controller: Controller, layers: AdapterLayers, step: number, worth: Readonly<Record<string, number[]>>) {
   const gates = gatesOf(layers);
   expect(controller.reads(step)).toEqual(Object.keys(gates));
@@ -77,7 +77,7 @@ describe('the score of a rank', () => {
     expect(controller.probes?.(11, {})).toEqual({});
   });
 
-  it('follows what ranks are worth where that adds up: the least are pruned, and b, which lost none, gets as many', () => {
+  it('follows the values of ranks if they add up: the lowest are pruned, and b, which lost none, gets as many', () => {
     const { controller, layers } = started();
     const after = round(controller, layers, 10, WORTH);
     expect(ranksOf(after.layers)).toEqual({ a: 2, b: 5, c: 2 });
@@ -85,7 +85,7 @@ describe('the score of a rank', () => {
     expect([...tensorAt(after.resized, 'a').carry('gate', index, 'value').data]).toEqual([0, 2]);
   });
 
-  it('counts a loss, not a gain: of ranks that do harm the worst goes first', () => {
+  it('counts losses, not gains: of harmful ranks the worst goes first', () => {
     const { controller, layers } = started({ movedShare: 1 / 9 });
     const { resized } = round(controller, layers, 10, { a: [-1, -3, -2], b: [1, 1, 1], c: [2, 2, 2] });
     const index = hostTensor(Float32Array.of(0, 1, 2), [3]);
@@ -98,7 +98,7 @@ describe('a new rank', () => {
   const { controller, layers } = started();
   const { layer, carry } = tensorAt(round(controller, layers, 10, WORTH).resized, 'b');
 
-  it('starts as the first ones do: A drawn, B zero, gate one', () => {
+  it('starts like the initial ones: A random, B zero, gate one', () => {
     const { loraA, loraB, gate } = tensorsAt(initialOf(layer), 'loraA', 'loraB', 'gate');
     expect([...gate.data]).toEqual([1, 1, 1, 1, 1]);
     expect([...loraB.data].slice(3 * 6)).toEqual(Array(12).fill(0));
@@ -106,7 +106,7 @@ describe('a new rank', () => {
     expect(drawn.every((value) => value !== 0 && Math.abs(value) <= 0.5)).toBe(true); // 1 / sqrt(4)
   });
 
-  it('has moments of zero, and the others keep theirs to the bit', () => {
+  it('has zero moments, and the others keep theirs bitwise', () => {
     const loraB = hostTensor(
       Float32Array.from({ length: 18 }, (_, index) => Math.sin(index)),
       [3, 6],
@@ -116,7 +116,7 @@ describe('a new rank', () => {
     }
   });
 
-  it('changes no output, whatever is pruned with it', async () => {
+  it('does not change outputs by itself, whatever is pruned with it', async () => {
     const executor = await referenceExecutor();
     const peft = attach(toyModel(), alora({ ...options, r: 2, rounds: 0 }), { seed: 1 });
     const { last } = await train(peft, toyTrainingData(), { executor, epochs: 1, learningRate: 0.05 });
@@ -144,7 +144,7 @@ describe('a new rank', () => {
 });
 
 describe('a run', () => {
-  it('of a module whose ranks are all gone goes on without it', () => {
+  it('continues without a module that has lost all its ranks', () => {
     const { controller, layers } = started({ movedShare: 3 / 9 });
     const first = round(controller, layers, 10, { ...WORTH, a: [-1, -1, -1] });
     expect(ranksOf(first.layers)).toEqual({ a: 0, b: 4, c: 5 });
@@ -152,7 +152,7 @@ describe('a run', () => {
     expect(ranksOf(second.layers)).toEqual({ a: 0, b: 1, c: 8 });
   });
 
-  it.each([10, 30])('goes on from a snapshot after step %i as it would have', (step) => {
+  it.each([10, 30])('resumes from a snapshot after step %i with the same result', (step) => {
     const { controller, layers } = started();
     const worth = { a: [0, 1, 1, 1, 1], b: [2, 0, 2, 2, 2], c: [3, 3, 3, 3, 3] };
     let held = round(controller, layers, 10, WORTH).layers;
@@ -170,7 +170,7 @@ describe('a run', () => {
     expect(carried(resumed)).toEqual(carried(controller));
   });
 
-  it('refuses to go on past a round that nobody called, and a budget that the first ranks exceed', () => {
+  it('throws after a skipped round, and for a budget that the initial ranks exceed', () => {
     expect(() => started().controller.scalars(11, {})).toThrow(
       expect.objectContaining({ code: 'PEFT_TRAINING', message: expect.stringMatching(/step 11.*step 10/) as string }),
     );

@@ -17,12 +17,12 @@ import {
 import * as v from 'valibot';
 import { placed, withTargets, type PlacementRule } from './placement.js';
 
-/** Options of BitFit. */
+/** The options of BitFit. */
 export interface BitfitConfig extends TargetConfig {
   /**
-   * Which biases are trained when `targetModules` names no modules. `'all'`: every one in the transformer layers, layer norms'
-   * included; `'opendelta'`: those without the first feed-forward module's, which is what OpenDelta's names match in DeBERTa.
-   * Default 'all'.
+   * Which biases are trained if `targetModules` is not set. `'all'`: all in the transformer layers, including layer
+   * norms; `'opendelta'`: all but that of the first feed-forward module, which is what OpenDelta's names match in
+   * DeBERTa. Default 'all'.
    */
   readonly biases: 'all' | 'opendelta';
 }
@@ -32,8 +32,8 @@ const entries = { ...targetEntries, biases: v.optional(v.picklist(['all', 'opend
 const SUFFIX = '.bias';
 
 /**
- * BitFit: trains biases and nothing else, y = x W0 + b (Ben Zaken et al., 2022, arXiv 2106.10199). Those of embeddings, pooler
- * and head are left out.
+ * BitFit (Ben Zaken et al., 2022, arXiv 2106.10199): trains only b of y = x W0 + b. Biases of embeddings, pooler and
+ * head are excluded.
  *
  * @example attach(model, bitfit())
  */
@@ -61,7 +61,7 @@ function biasSites(sites: readonly Site[], config: BitfitConfig): readonly Site[
   return placed(biased, config, rule);
 }
 
-/** Every trained bias under its own name in the model: `<path>.bias` [out]. */
+/** Writes every trained bias under its name in the model: `<path>.bias` [out]. */
 function bitfitFile({ layers, values }: AdapterContents): AdapterFile {
   const paths = Object.keys(layers);
   return {

@@ -42,31 +42,32 @@ import { placed, withTargets, type PlacementRule } from './placement.js';
 /*
  * The bottleneck adapter (Houlsby et al., 2019, arXiv 1902.00751), in row vectors:
  *
- *   h' = h + f(h D + d) U + u           h [rows, out]: the module's output, bias included
+ *   h' = h + f(h D + d) U + u           h [rows, out]: the module's output, including its bias
  *   D ~ N(0, std^2) [out, m]   d = 0 [m]
- *   U ~ N(0, std^2) [m, out]   u = 0 [out]        with a small std h' starts near h
+ *   U ~ N(0, std^2) [m, out]   u = 0 [out]        with a small std, h' starts near h
  *
- * It stores m (2 out + 1) + out numbers; without u, where a budget has no room for it, m (2 out + 1).
+ * It stores m (2 out + 1) + out values, or m (2 out + 1) without u, which is left out if a budget has no room for it.
  */
 
-/** f by name. */
+/** The choices of f by name. */
 const nonLinearities = { gelu_new: geluNew, gelu, relu: tf.relu<Tensor>, swish } as const;
 
-/** The name of f: a function of single numbers. */
+/** The name of f, which is applied element by element. */
 export type NonLinearity = keyof typeof nonLinearities;
 
-/** What an adapter is made of besides its site. */
+/** The dimensions and options of one adapter. */
 interface BottleneckShape {
-  /** m */
+  /** m. */
   readonly bottleneck: number;
+  /** The name of f. */
   readonly nonLinearity: NonLinearity;
-  /** Standard deviation of D and U at the start. */
+  /** The standard deviation of the initial D and U. */
   readonly initStd: number;
-  /** Whether there is u. */
+  /** Whether the adapter has the bias u. */
   readonly hasUpBias: boolean;
 }
 
-/** An adapter after one module. */
+/** Returns the adapter after one module. */
 function bottleneckLayer(
   site: Site,
   { bottleneck, nonLinearity, initStd, hasUpBias }: BottleneckShape,
@@ -94,39 +95,42 @@ function bottleneckLayer(
   };
 }
 
-/** What one unit of the bottleneck stores: a column of D, its bias, a row of U. */
+/** Returns the parameters of one unit of the bottleneck: a column of D, its bias and a row of U. */
 function unitCost({ outFeatures }: Site): number {
   return 2 * outFeatures + 1;
 }
 
-/** What an adapter stores besides its units: u. */
+/** Returns the parameters of u. */
 function biasCost({ outFeatures }: Site): number {
   return outFeatures;
 }
 
-/** x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2: the Gaussian error linear unit by its tanh approximation. */
+/** The tanh approximation of GELU: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. */
 function geluNew(x: Tensor): Tensor {
   const cubed = tf.mul(x, tf.square(x));
   const inner = tf.mul(tf.add(x, tf.mul(cubed, 0.044715)), Math.sqrt(2 / Math.PI));
   return tf.mul(tf.mul(x, 0.5), tf.add(tf.tanh(inner), 1));
 }
 
-/** x sigmoid(x) */
+/** x sigmoid(x). */
 function swish(x: Tensor): Tensor {
   return tf.mul(x, tf.sigmoid(x));
 }
 
-/** Options of the bottleneck adapters. */
+/** The options of the bottleneck adapters. */
 export interface BottleneckConfig extends TargetConfig {
-  /** Width m of the bottleneck. Default 16. */
+  /** m, the width of the bottleneck. Default 16. */
   readonly bottleneck: number;
-  /** Widths after single modules, by path or by a regular expression for the end of it. */
+  /**
+   * Widths after modules whose width is not `bottleneck`, by module path or by a regular expression for its end.
+   * Default {}.
+   */
   readonly bottleneckPattern: Readonly<Record<string, number>>;
-  /** Modules, by path or dotted suffix, after which the adapter has no bias u. Default none. */
+  /** Modules whose adapters have no bias u, by path or dotted suffix. Default []. */
   readonly withoutBias: readonly string[];
-  /** The function in the bottleneck. Default 'gelu_new'. */
+  /** The non-linearity in the bottleneck. Default 'gelu_new'. */
   readonly nonLinearity: NonLinearity;
-  /** Standard deviation of the weights at the start. Default 0.01: the adapter is then near the identity. */
+  /** The standard deviation of the initial weights. Default 0.01, which starts near the identity. */
   readonly initStd: number;
 }
 
@@ -139,12 +143,15 @@ const entries = {
   initStd: v.optional(positive, 0.01),
 };
 
-/** Fills in the defaults of the method `owner`. @throws ConfigError naming the field. */
+/**
+ * Validates the options of the method `owner` and fills in defaults.
+ * @throws ConfigError that names the invalid field.
+ */
 function parseBottleneckConfig(owner: string, input: unknown): BottleneckConfig {
   return withTargets(parseOptions(owner, entries, input));
 }
 
-/** The method that puts a bottleneck adapter after the modules with one of these roles. */
+/** Returns the method that puts a bottleneck adapter after every module with one of these roles. */
 function bottleneckMethod(name: string, roles: readonly SiteRole[]): CallableMethod<BottleneckConfig> {
   const rule: PlacementRule = {
     picks: ({ role }) => roles.includes(role),
@@ -170,17 +177,18 @@ function bottleneckMethod(name: string, roles: readonly SiteRole[]): CallableMet
   });
 }
 
-/** Adapters by what they are made of, and what they store together. */
+/** The sizes of adapters, and the parameters they store together. */
 interface Sizes extends Pick<BottleneckConfig, 'bottleneck' | 'bottleneckPattern' | 'withoutBias'> {
+  /** The parameters of all adapters. */
   readonly stored: number;
 }
 
 /**
- * The configuration whose adapters store, and train, as near to a budget as can be. What it changes comes in this order, as
- * little of each as brings them within 2 %: the widths; biases u, those nearest to the input first; the places themselves,
- * where width 1 without a bias is too much everywhere.
+ * Returns the configuration whose adapters store, and train, as close to a budget as possible. To come within 2 %, it
+ * changes as little as possible, in this order: the widths; the biases u, from the input upwards; the number of
+ * adapters, if width 1 without biases is too large everywhere.
  *
- * @param sites where the method puts its adapters
+ * @param sites the modules after which the method puts its adapters
  * @throws ConfigError when the budget does not pay for one adapter.
  */
 function fittedToBudget(sites: readonly Site[], budget: number, config: BottleneckConfig): BottleneckConfig {
@@ -189,7 +197,7 @@ function fittedToBudget(sites: readonly Site[], budget: number, config: Bottlene
   return { ...narrowedTo(kept, config, sites), ...sizes };
 }
 
-/** The first sizes within 2 % of a budget, with one bias fewer each time; the nearest where none are. */
+/** Returns the sizes with the fewest biases left out that are within 2 % of a budget, or else the nearest ones. */
 function nearestSizes(sites: readonly Site[], budget: number): Sizes {
   const tried: Sizes[] = [];
   for (let without = 0; without <= sites.length; without++) {
@@ -201,7 +209,7 @@ function nearestSizes(sites: readonly Site[], budget: number): Sizes {
   return tried.reduce((nearest, other) => (distance(other) < distance(nearest) ? other : nearest));
 }
 
-/** The widths that go with the biases left when so many of them are left out; undefined where width 1 is too much. */
+/** Returns the widths with the first `biases` biases left out, or undefined if even width 1 is too large. */
 function sizesWithout(biases: number, sites: readonly Site[], budget: number): Sizes | undefined {
   const biased = sites.slice(biases).reduce((sum, site) => sum + biasCost(site), 0);
   const narrowest = sites.reduce((sum, site) => sum + unitCost(site), 0);
@@ -219,8 +227,8 @@ const UP_BIAS = '.adapter_up.bias';
 const SUFFIXES = [DOWN, DOWN_BIAS, UP, UP_BIAS];
 
 /**
- * Two linear modules per adapter, as torch holds them: `adapter_down` [m, out] and [m], `adapter_up` [out, m] and [out]. Those
- * of `without_bias` have no bias of `adapter_up`.
+ * Writes two linear modules per adapter in torch's layout: `adapter_down` [m, out] with bias [m], and `adapter_up`
+ * [out, m] with bias [out], which modules in `without_bias` do not have.
  */
 function bottleneckFile(peftType: string, { config, layers, values }: AdapterContents<BottleneckConfig>): AdapterFile {
   const tensors: HostTensors = {};
@@ -249,7 +257,7 @@ function bottleneckFile(peftType: string, { config, layers, values }: AdapterCon
 
 /**
  * Reads such a file. Widths come from the tensors' shapes.
- * @throws CheckpointError naming the tensor that is missing or has an impossible shape.
+ * @throws CheckpointError that names a missing tensor or one with an invalid shape.
  */
 function readBottleneckFile(file: AdapterFile): {
   config: Partial<BottleneckConfig>;
@@ -278,7 +286,7 @@ function readBottleneckFile(file: AdapterFile): {
       bottleneck,
       bottleneckPattern: compactPattern(widths, bottleneck),
       withoutBias: paths.filter((path) => withoutBias.includes(path)),
-      nonLinearity: config.non_linearity as BottleneckConfig['nonLinearity'], // checked with the other options
+      nonLinearity: config.non_linearity as BottleneckConfig['nonLinearity'], // validated with the other options
       targetModules: paths,
     },
     values,
@@ -293,15 +301,16 @@ function vectorOf(tensors: HostTensors, key: string): HostTensor {
 }
 
 /**
- * Sequential adapters in two places of every layer: after the attention's output and after the feed-forward block's, before
- * each one's residual connection and layer norm (Houlsby et al., 2019, arXiv 1902.00751).
+ * Houlsby adapters (Houlsby et al., 2019, arXiv 1902.00751): two sequential adapters per layer, after the outputs of
+ * attention and of the feed-forward block, before the residual connection and layer norm of each.
  *
  * @example attach(model, houlsby({ bottleneck: 16 }))
  */
 export const houlsby = bottleneckMethod('houlsby', ['attention.output', 'ffn.out']);
 
 /**
- * One sequential adapter per layer, after the feed-forward block's output (Pfeiffer et al., 2021, arXiv 2005.00247).
+ * Pfeiffer adapters (Pfeiffer et al., 2021, arXiv 2005.00247): one sequential adapter per layer, after the output of
+ * the feed-forward block.
  *
  * @example attach(model, pfeiffer({ bottleneck: 32 }))
  */

@@ -16,15 +16,15 @@ import {
 } from '@peftjs/core/method';
 import { withTargets } from './placement.js';
 
-/** Options of full fine-tuning: which modules are trained; all of them when none are named. */
+/** The options of full fine-tuning. `targetModules` restricts it to these modules. */
 export type FullConfig = TargetConfig;
 
 const WEIGHT = '.weight';
 const BIAS = '.bias';
 
 /**
- * Full fine-tuning: every weight and bias of the model is trained, embeddings and layer norms included; with `targetModules`
- * those of the modules named.
+ * Full fine-tuning: trains all weights and biases of the model, including embeddings and layer norms. With
+ * `targetModules`, trains only those of the named modules.
  *
  * @example attach(model, full())
  */
@@ -46,8 +46,8 @@ export const full: CallableMethod<FullConfig> = defineMethod<FullConfig>({
 });
 
 /**
- * Every trained tensor under its own name in the model, as torch holds it: linear weights `[out, in]`, the others as they are.
- * `embedding_modules` names the tables, which a reader could not tell from linear weights.
+ * Writes every trained tensor under its name in the model, in torch's layout: linear weights as [out, in], others
+ * unchanged. `embedding_modules` lists the embedding tables, which look like linear weights.
  */
 function fullFile({ layers, values }: AdapterContents): AdapterFile {
   const tensors: HostTensors = {};

@@ -1,10 +1,12 @@
 import { defineMethod, parseOptions, targetEntries, type CallableMethod, type TargetConfig } from '@peftjs/core/method';
 
-/** Options of the head-only baseline: the modules to train whole beside the head. */
+/**
+ * The options of the head-only baseline. `modulesToSave` names modules that are fully trained in addition to the head.
+ */
 export type HeadConfig = TargetConfig;
 
 /**
- * Trains the task head alone, on a frozen network: what every adapter has to beat.
+ * The head-only baseline: trains the task head on a frozen network. Every adapter should score higher.
  *
  * @example attach(model, head())
  */

@@ -28,17 +28,17 @@ import * as v from 'valibot';
 import { placed, withTargets, type PlacementRule } from './placement.js';
 
 /*
- * IA3 (Liu et al., 2022, arXiv 2205.05638), in row vectors, l a vector of ones at the start:
+ * IA3 (Liu et al., 2022, arXiv 2205.05638), in row vectors; l starts as a vector of ones:
  *
  *   y = (x W0 + b) * l            keys and values        l [out]     merged: W0[i, j] l[j], b[j] l[j]
  *   y = (x * l) W0 + b            feed-forward output    l [in]      merged: W0[i, j] l[i], b
  */
 
-/** Options of IA3, in PEFT's names. */
+/** The options of IA3, with PEFT's names. */
 export interface Ia3Config extends TargetConfig {
   /**
-   * Which of the adapted modules have their input scaled instead of their output, by `targetModules`' rules. Default: those
-   * with the role `ffn.out`.
+   * The adapted modules treated as feed-forward layers: the vector scales their input instead of their output. Names
+   * follow the rules of `targetModules`. Default null: modules with the role `ffn.out`.
    */
   readonly feedforwardModules: string | readonly string[] | null;
 }
@@ -58,7 +58,7 @@ const rule: PlacementRule = {
 const SUFFIX = '.ia3_l';
 
 /**
- * IA3: scales keys, values and the inner activations of the feed-forward blocks by learnt vectors (Liu et al., 2022).
+ * IA3 (Liu et al., 2022): scales keys, values and the inner activations of the feed-forward blocks by learned vectors.
  *
  * @example attach(model, ia3())
  */
@@ -82,7 +82,7 @@ export const ia3: CallableMethod<Ia3Config> = defineMethod<Ia3Config>({
   fromFile: readIa3File,
 });
 
-/** y = (x * l) W0 + b */
+/** y = (x * l) W0 + b. */
 function inputScaling(site: Site): AdapterLayer {
   return {
     ...scaling(site, site.inFeatures),
@@ -92,7 +92,7 @@ function inputScaling(site: Site): AdapterLayer {
   };
 }
 
-/** y = (x W0 + b) * l */
+/** y = (x W0 + b) * l. */
 function outputScaling(site: Site, bias: HostTensor | undefined): AdapterLayer {
   return {
     ...scaling(site, site.outFeatures),
@@ -102,7 +102,10 @@ function outputScaling(site: Site, bias: HostTensor | undefined): AdapterLayer {
   };
 }
 
-/** What both have: a vector of ones. Weight decay would draw it to zero, which switches the module off. */
+/**
+ * Returns the members common to both. There is no weight decay, which would pull the vector of ones towards zero and so
+ * switch the module off.
+ */
 function scaling(site: Site, size: number): Pick<AdapterLayer, 'site' | 'params' | 'counted' | 'storedParameters'> {
   const initial = hostTensor(new Float32Array(size).fill(1), [size]);
   return {
@@ -113,7 +116,7 @@ function scaling(site: Site, size: number): Pick<AdapterLayer, 'site' | 'params'
   };
 }
 
-/** W0[i, j] (l[k] - 1), k the index of the scaled feature: `[in, out]`. */
+/** Returns W0[i, j] (l[k] - 1), [in, out], where k is the index of the scaled feature. */
 function changeOf(
   weight: HostTensor,
   values: HostTensors,
@@ -145,7 +148,7 @@ function warnOfUnmatched(adapted: readonly Site[], { feedforwardModules }: Ia3Co
   if (unmatched.length > 0) warnOnce(`feedforwardModules ${unmatched.join(', ')} are none of the adapted modules`);
 }
 
-/** PEFT's IA3: `<path>.ia3_l`, [out, 1], or [1, in] where the input is scaled. */
+/** Writes PEFT's IA3: `<path>.ia3_l` [out, 1], or [1, in] if the input is scaled. */
 function ia3File({ config, layers, values }: AdapterContents<Ia3Config>): AdapterFile {
   const tensors: HostTensors = {};
   const feedforward: string[] = [];
@@ -169,7 +172,7 @@ function ia3File({ config, layers, values }: AdapterContents<Ia3Config>): Adapte
   };
 }
 
-/** Which modules have their input scaled is seen by their tensors' shapes. */
+/** Reads PEFT's IA3. The shape of a vector shows whether it scales the input. */
 function readIa3File({ tensors }: AdapterFile): { config: Partial<Ia3Config>; values: HostTensors } {
   const paths = adaptedPaths(tensors, [SUFFIX]);
   refuseOtherTensors(tensors, paths, [SUFFIX]);
@@ -179,7 +182,7 @@ function readIa3File({ tensors }: AdapterFile): { config: Partial<Ia3Config>; va
   return { config: { targetModules: paths, feedforwardModules }, values };
 }
 
-/** [out, 1] or [1, in] -> [out] or [in] */
+/** [out, 1] or [1, in] -> [out] or [in]. */
 function vectorOf(tensors: HostTensors, key: string): HostTensor {
   const matrix = matrixOf(tensors, key);
   if (matrix.shape.includes(1)) return { ...matrix, shape: [sizeOf(matrix.shape)] };

@@ -1,22 +1,25 @@
 import { TargetModuleError, type Site, type TargetConfig } from '@peftjs/core/method';
 
-/** `targetModules` of a configuration that names none: every module is offered, and the method's own rule chooses. */
+/**
+ * The `targetModules` of a configuration that sets none: it matches all modules, and the method's rule picks from them.
+ */
 const BY_RULE = '.*';
 
-/** The same options; where they name no modules, the method's own rule chooses. */
+/** Sets `targetModules` to `BY_RULE` if the configuration sets none. */
 export function withTargets<C extends TargetConfig>(config: C): C {
   return { ...config, targetModules: config.targetModules ?? BY_RULE };
 }
 
-/** Which modules a method acts on when none are named, and the same in words. */
+/** A method's rule for the modules to adapt when none are named. */
 export interface PlacementRule {
+  /** Whether the method adapts this module. */
   readonly picks: (site: Site) => boolean;
-  /** Follows "no module", e.g. `with a bias`. */
+  /** The rule in words that follow "no module", such as `with a bias`. */
   readonly words: string;
 }
 
 /**
- * The modules that were named, or those that the rule picks.
+ * Returns the named modules, or those that the rule picks.
  * @throws TargetModuleError when there are none.
  */
 export function placed(

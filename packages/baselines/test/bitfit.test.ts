@@ -8,7 +8,7 @@ const model = toyModel();
 const peft = attach(model, bitfit());
 const { config, layers } = activeAdapter(peft);
 
-/** Biases away from those of the model. */
+/** Returns biases that differ from the model's. */
 const values = Object.fromEntries(
   Object.entries(activeAdapter(peft).values).map(([name, { shape }]) => [
     name,
@@ -17,7 +17,7 @@ const values = Object.fromEntries(
 );
 
 describe('what is trained', () => {
-  it("is every bias of the layers, their norms' included, and neither embeddings' nor the head's", () => {
+  it('is every bias of the layers, including their norms, but not those of embeddings and head', () => {
     expect(Object.keys(layers)).toEqual(
       [0, 1].flatMap((layer) =>
         ['attention.query', 'attention.value', 'attention.output', 'norm', 'ffn.in', 'ffn.out'].map(
@@ -28,14 +28,14 @@ describe('what is trained', () => {
     for (const { params } of Object.values(layers)) expect(Object.keys(params)).toEqual(['bias']);
   });
 
-  it("leaves the first feed-forward module's bias out by the names of OpenDelta", () => {
+  it("excludes the first feed-forward module's bias with the names of OpenDelta", () => {
     const paths = Object.keys(activeAdapter(attach(model, bitfit({ biases: 'opendelta' }))).layers);
     expect(Object.keys(layers).filter((path) => !paths.includes(path))).toEqual(
       [0, 1].map((n) => `encoder.layer.${n}.ffn.in`),
     );
   });
 
-  it("is what is named, e.g. the paper's smaller variant: queries and the first feed-forward module", () => {
+  it("is what targetModules names, such as the paper's smaller variant: queries and the first feed-forward module", () => {
     const named = activeAdapter(
       attach(model, bitfit({ targetModules: ['query', 'ffn.in'], biases: 'opendelta' })),
     ).layers;
@@ -53,14 +53,14 @@ describe('what is trained', () => {
     }
   });
 
-  it('must be something: modules without biases are refused', () => {
+  it('must exist: modules without biases are rejected', () => {
     const sites = model.sites.map((site) => ({ ...site, hasBias: false }));
     expect(() => attach({ ...model, sites }, bitfit())).toThrow(TargetModuleError);
     expect(() => attach({ ...model, sites }, bitfit({ targetModules: ['query'] }))).toThrow(/with a bias/);
   });
 });
 
-it("merges by putting its biases in the place of the model's; weights stay as they are", () => {
+it("merges by replacing the model's biases; weights do not change", () => {
   replaceAdapter(peft, { values });
   const merged = mergeAndUnload(peft).weights;
   for (const path of Object.keys(layers)) {
@@ -72,7 +72,7 @@ it("merges by putting its biases in the place of the model's; weights stay as th
 describe('files', () => {
   const file = bitfit.toFile({ config, layers, values }, { pruned: true });
 
-  it("hold the biases under the model's own names, and read back", () => {
+  it('hold the biases under their names in the model, and read back', () => {
     expect(file.config).toEqual({ peft_type: 'BITFIT', target_modules: Object.keys(layers) });
     expect(Object.keys(file.tensors)).toEqual(Object.keys(layers).map((path) => `${path}.bias`));
     const read = bitfit.fromFile(file);
@@ -80,7 +80,7 @@ describe('files', () => {
     expect(Object.keys(activeAdapter(attach(model, bitfit(read.config))).layers)).toEqual(Object.keys(layers));
   });
 
-  it('without a bias are refused', () => {
+  it('without a bias are rejected', () => {
     expect(() => bitfit.fromFile({ ...file, tensors: {} })).toThrow(CheckpointError);
   });
 });

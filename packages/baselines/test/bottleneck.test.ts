@@ -26,7 +26,7 @@ import {
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 
-/** Every tensor away from zero, so that a mistake in any of them shows. */
+/** Sets every tensor to nonzero values, so that a mistake in any of them shows. */
 const trainedOf = (layer: AdapterLayer): HostTensors =>
   Object.fromEntries(
     Object.entries(initialOf(layer)).map(([name, { shape }]) => [
@@ -35,7 +35,7 @@ const trainedOf = (layer: AdapterLayer): HostTensors =>
     ]),
   );
 
-/** h + f(h D + d) U + u for one row, in double precision. */
+/** Returns h + f(h D + d) U + u for one row, in double precision. */
 function byHand(h: readonly number[], values: HostTensors, f: (x: number) => number): number[] {
   const [down, downBias, up, upBias] = ['down', 'downBias', 'up', 'upBias'].map((name) =>
     floats(tensorAt(values, name)),
@@ -80,7 +80,7 @@ describe('the adapter', () => {
     expect(relativeDistance(actual, expected)).toBeLessThan(1e-5);
   });
 
-  it('draws both weights with deviation 0.01, not truncated, and starts both biases from zero', () => {
+  it('draws both weights with standard deviation 0.01, not truncated, and starts both biases from zero', () => {
     const initial = initialOf(layerOf(houlsby, { targetModules: ['m'], bottleneck: 50 }, [2, 400]));
     for (const name of ['down', 'up']) {
       const weight = floats(tensorAt(initial, name));
@@ -91,17 +91,20 @@ describe('the adapter', () => {
     for (const name of ['downBias', 'upBias']) expect(new Set(floats(tensorAt(initial, name)))).toEqual(new Set([0]));
   });
 
-  it.each(Object.entries({ houlsby, pfeiffer }))('starts near the identity, but not at it: %s', async (_, method) => {
-    const executor = await referenceExecutor();
-    const { batches } = toyEvaluationData();
-    const peft = attach(toyModel(), method(), { seed: 3 });
-    const outputs = async (of: typeof peft) => (await predict(of, batches, { executor })).flatMap((row) => [...row]);
-    const distance = relativeDistance(await outputs(peft), await outputs(withAdapter(peft, { layers: {} })));
-    expect(distance).toBeGreaterThan(1e-6);
-    expect(distance).toBeLessThan(3e-3);
-  });
+  it.each(Object.entries({ houlsby, pfeiffer }))(
+    'starts near the identity, but not exactly there: %s',
+    async (_, method) => {
+      const executor = await referenceExecutor();
+      const { batches } = toyEvaluationData();
+      const peft = attach(toyModel(), method(), { seed: 3 });
+      const outputs = async (of: typeof peft) => (await predict(of, batches, { executor })).flatMap((row) => [...row]);
+      const distance = relativeDistance(await outputs(peft), await outputs(withAdapter(peft, { layers: {} })));
+      expect(distance).toBeGreaterThan(1e-6);
+      expect(distance).toBeLessThan(3e-3);
+    },
+  );
 
-  it('cannot be merged, as it is no change of a weight', () => {
+  it('cannot be merged, because it is no change of a weight', () => {
     expect(() => mergeAndUnload(attach(toyModel(), pfeiffer()))).toThrow(UnsupportedError);
   });
 });
@@ -126,34 +129,34 @@ describe('an adapter without u', () => {
   });
 });
 
-describe('its places', () => {
+describe('its positions', () => {
   const pathsOf = (method: typeof houlsby, options: Partial<BottleneckConfig> = {}): string[] =>
     Object.keys(activeAdapter(attach(toyModel(), method(options))).layers);
 
-  it('are after the attention and after the feed-forward block of every layer, as Houlsby', () => {
+  it('are after the attention and after the feed-forward block of every layer for Houlsby', () => {
     expect(pathsOf(houlsby)).toEqual(
       [0, 1].flatMap((layer) => [`encoder.layer.${layer}.attention.output`, `encoder.layer.${layer}.ffn.out`]),
     );
   });
 
-  it('are after the feed-forward block alone, as Pfeiffer', () => {
+  it('are after the feed-forward block only for Pfeiffer', () => {
     expect(pathsOf(pfeiffer)).toEqual(['encoder.layer.0.ffn.out', 'encoder.layer.1.ffn.out']);
   });
 
-  it('are after the modules that are named, whatever their roles', () => {
+  it('are after the named modules, whatever their roles', () => {
     expect(pathsOf(houlsby, { targetModules: ['query'], layersToTransform: [1] })).toEqual([
       'encoder.layer.1.attention.query',
     ]);
     expect(pathsOf(houlsby, { excludeModules: ['ffn.out'] })).toHaveLength(2);
   });
 
-  it('are missed where no module has a role, with a word on what to do', () => {
+  it('are missing if no module has the role, with an error that says what to do', () => {
     expect(() => layersOf(pfeiffer, [linearSite('m', 2, 2)])).toThrow(
       /no module with the role 'ffn.out'; name the modules in targetModules/,
     );
   });
 
-  it('keep the layer norms frozen, unless they are named in modulesToSave', () => {
+  it('leave the layer norms frozen, unless modulesToSave names them', () => {
     const adapter = activeAdapter(attach(toyModel(), houlsby({ modulesToSave: ['norm'] })));
     expect(Object.keys(adapter.layers).some((path) => path.endsWith('norm'))).toBe(false);
     expect(Object.keys(adapter.saved)).toEqual(expect.arrayContaining(['encoder.layer.0.norm']));
@@ -177,7 +180,7 @@ describe('budgets', () => {
     ['houlsby', houlsby, 12_345],
     ['pfeiffer', pfeiffer, 4000],
     ['pfeiffer', pfeiffer, 12_345],
-  ])('are met to less than one unit of one adapter: %s', (_, method, budget) => {
+  ])('are met within one unit of one adapter: %s', (_, method, budget) => {
     const fitted = method.fitBudget?.(sites, budget, method.parseConfig({})) ?? {};
     expect(Math.abs(storedOf(method, fitted) - budget)).toBeLessThan(2 * 96 + 1);
     expect(fitted).toMatchObject({ withoutBias: [], targetModules: '.*' });
@@ -186,7 +189,7 @@ describe('budgets', () => {
   const fitted = (budget: number): Partial<BottleneckConfig> =>
     houlsby.fitBudget?.(sites, budget, houlsby.parseConfig({})) ?? expect.fail('takes no budget');
 
-  it('leave out biases of the lowest adapters, as few as bring them within 2 %', () => {
+  it('drop biases of the lowest adapters, as few as needed to come within 2 %', () => {
     const biased = 6 * (2 * 96 + 1 + 96);
     expect(fitted(biased)).toMatchObject({ bottleneck: 1, bottleneckPattern: {}, withoutBias: [] });
     const less = fitted(biased - 96);
@@ -194,7 +197,7 @@ describe('budgets', () => {
     expect(storedOf(houlsby, less)).toBe(biased - 96);
   });
 
-  it('leave out the lowest adapters where width 1 without a bias is too much', () => {
+  it('drop the lowest adapters if width 1 without biases is too much', () => {
     const four = fitted(4 * (2 * 96 + 1));
     expect(four).toMatchObject({
       targetModules: ['layer.1.o', 'layer.1.down', 'layer.2.o', 'layer.2.down'],
@@ -222,7 +225,7 @@ describe('files', () => {
   );
   const file = pfeiffer.toFile({ config, layers, values }, { pruned: true });
 
-  it('hold two linear modules per adapter, as torch orients them', () => {
+  it("hold two linear modules per adapter, in torch's layout", () => {
     expect(file.config).toEqual({
       peft_type: 'PFEIFFER',
       bottleneck: 4,
@@ -254,7 +257,7 @@ describe('files', () => {
     });
   });
 
-  it('name the tensor that is missing or misshapen', () => {
+  it('name a missing tensor or one with a wrong shape', () => {
     const broken = (change: HostTensors) => () =>
       pfeiffer.fromFile({ ...file, tensors: { ...file.tensors, ...change } });
     const { 'a.out.adapter_up.bias': upBias, ...rest } = file.tensors;
@@ -266,7 +269,7 @@ describe('files', () => {
   });
 });
 
-/** Phi by its power series: exact to double precision for the small arguments here. */
+/** Phi by its power series, exact in double precision for the small arguments here. */
 function normalCdf(x: number): number {
   let term = x;
   let sum = x;

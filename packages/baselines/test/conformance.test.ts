@@ -18,7 +18,9 @@ testMethod(bitfit, {
   invalid: [{ options: { biases: 'some' }, field: 'biases' }],
 });
 
-/** The default start is near the identity: neither unchanged nor changed as the suite means it. See bottleneck.test.ts. */
+/**
+ * The default start is near the identity: for the suite neither unchanged nor clearly changed. See bottleneck.test.ts.
+ */
 const initStd = 0.1;
 
 for (const method of [houlsby, pfeiffer]) {

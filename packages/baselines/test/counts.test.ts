@@ -3,7 +3,7 @@ import { floats } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
 import { countOn, debertaV3Base } from './deberta-v3-base.js';
 
-/** The count, once it is sure that everything trained is stored. */
+/** Returns the number of stored parameters, after checking that it equals the trained ones. */
 const stored = (...[method]: Parameters<typeof countOn>): number => {
   const count = countOn(method);
   expect(count.trainable).toBe(count.stored);
@@ -11,7 +11,7 @@ const stored = (...[method]: Parameters<typeof countOn>): number => {
 };
 
 describe("parameters on DeBERTaV3-base's shapes", () => {
-  it('of the model itself are those that transformers counts', () => {
+  it("of the model itself equal transformers' count", () => {
     expect(countOn(head()).base).toBe(183_831_552);
     expect(Object.values(debertaV3Base.weights).every((weight) => floats(weight).length === 0)).toBe(true);
   });
@@ -24,11 +24,11 @@ describe("parameters on DeBERTaV3-base's shapes", () => {
     expect(stored(full())).toBe(183_831_552);
   });
 
-  it("of the layers' norms alone are 36,864", () => {
+  it("of only the layers' norms are 36,864", () => {
     expect(stored(full({ targetModules: String.raw`.*\.layer\..*\.LayerNorm` }))).toBe(36_864);
   });
 
-  it('of BitFit are 101,376, or 64,512 by the names of OpenDelta', () => {
+  it('of BitFit are 101,376, or 64,512 with the names of OpenDelta', () => {
     expect(stored(bitfit())).toBe(101_376);
     expect(stored(bitfit({ biases: 'opendelta' }))).toBe(64_512);
   });
@@ -51,7 +51,7 @@ describe("parameters on DeBERTaV3-base's shapes", () => {
     ['pfeiffer', pfeiffer, 16, 0.3],
     ['pfeiffer', pfeiffer, 32, 0.6],
     ['pfeiffer', pfeiffer, 64, 1.18],
-  ])("of %s adapters, within 2 %%, are those of the AdaLoRA paper's table", (_, method, bottleneck, millions) => {
+  ])("of %s adapters equal those of the AdaLoRA paper's table, within 2 %%", (_, method, bottleneck, millions) => {
     expect(Math.abs(stored(method({ bottleneck })) / 1e6 / millions - 1)).toBeLessThan(0.02);
   });
 

@@ -39,7 +39,7 @@ function layerSites(layer: number): Site[] {
   ];
 }
 
-/** A tensor of which only the shape is there. */
+/** Returns a tensor that has a shape but no values. */
 const shapeOnly = (...shape: number[]): HostTensor => ({ dtype: 'float32', shape, data: new Float32Array(0) });
 
 function moduleShapes({ path, kind, inFeatures, outFeatures, hasBias }: Site): HostTensors {
@@ -47,7 +47,7 @@ function moduleShapes({ path, kind, inFeatures, outFeatures, hasBias }: Site): H
   return { [`${path}.weight`]: weight, ...(hasBias && { [`${path}.bias`]: shapeOnly(outFeatures) }) };
 }
 
-/** DeBERTaV3-base without its 184 million numbers: paths, roles and shapes. */
+/** DeBERTaV3-base without its 184 million parameters: only paths, roles and shapes. */
 export const debertaV3Base: Model = {
   name: 'deberta-v3-base',
   fingerprint: 'shapes',
@@ -59,7 +59,7 @@ export const debertaV3Base: Model = {
   forward: () => expect.fail('there are no weights'),
 };
 
-/** What a method trains and stores on DeBERTaV3-base. */
+/** Returns the numbers of parameters that a method trains and stores on DeBERTaV3-base. */
 export function countOn<C extends TargetConfig>(method: ConfiguredMethod<C>): ParameterCount {
   return countParameters(attach(debertaV3Base, method));
 }

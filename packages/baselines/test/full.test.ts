@@ -13,7 +13,7 @@ const values = Object.fromEntries(
 );
 
 describe('what is trained', () => {
-  it('is every module but the head, which is trained beside it', () => {
+  it('is every module except the head, which is trained anyway', () => {
     expect(Object.keys(layers)).toEqual(model.sites.map(({ path }) => path).filter((path) => path !== 'classifier'));
     expect(Object.keys(adapter.saved)).toEqual(['classifier']);
     const count = countParameters(attach(model, full()));
@@ -21,7 +21,7 @@ describe('what is trained', () => {
     expect(count.stored).toBe(count.base);
   });
 
-  it("starts from the model's own weights; norms and biases do not decay", () => {
+  it("starts from the model's weights; norms and biases do not decay", () => {
     const { params } = tensorAt(layers, 'encoder.layer.0.ffn.in');
     expect(params.weight?.initial).toBe(model.weights['encoder.layer.0.ffn.in.weight']);
     expect(params.weight?.decay).toBe(true);
@@ -33,7 +33,7 @@ describe('what is trained', () => {
 describe('files', () => {
   const file = full.toFile({ config, layers, values }, { pruned: true });
 
-  it("hold every tensor under the model's own name, as torch orients it", () => {
+  it("hold every tensor under its name in the model, in torch's layout", () => {
     expect(file.config).toEqual({
       peft_type: 'FULL',
       target_modules: Object.keys(layers),
@@ -53,7 +53,7 @@ describe('files', () => {
     expect(read).toEqual({ config: { targetModules: Object.keys(layers) }, values: Object.fromEntries(own) });
   });
 
-  it('without a weight are refused', () => {
+  it('without a weight are rejected', () => {
     expect(() => full.fromFile({ ...file, tensors: {} })).toThrow(CheckpointError);
   });
 });

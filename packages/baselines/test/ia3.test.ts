@@ -43,13 +43,13 @@ describe('what is scaled', () => {
     expect(sizesOf()).toEqual({ 'a.key': [4], 'a.value': [4], 'a.out': [6], 'b.qkv': [12] });
   });
 
-  it('is the whole output of a merged module, queries included', () => {
+  it('is the whole output of a merged module, including queries', () => {
     const layer = tensorAt(layersOf(ia3, sites), 'b.qkv');
     expect(layer.params.ia3L?.initial.shape).toEqual([layer.site.outFeatures]);
     expect(layer.storedParameters({})).toBe(3 * 4);
   });
 
-  it('is the input of those modules that feedforwardModules names', () => {
+  it('is the input of the modules that feedforwardModules names', () => {
     const chosen = sites.filter(({ path }) => /in|out$/.test(path));
     const sizes = (feedforwardModules: string | string[]): (number | undefined)[] =>
       Object.values(layersOf(ia3, chosen, { targetModules: ['in', 'out'], feedforwardModules })).map(
@@ -67,7 +67,7 @@ describe('what is scaled', () => {
     }
   });
 
-  it('is warned of where a name of feedforwardModules is no adapted module', () => {
+  it('is warned about if feedforwardModules names a module that is not adapted', () => {
     const warnings: string[] = [];
     const restore = onWarning((message) => warnings.push(message));
     layersOf(ia3, sites, { feedforwardModules: ['a.out', 'a.inn'] });
@@ -84,7 +84,7 @@ describe('the layer', () => {
       [size],
     );
 
-  /** The layer's output on one module of the toy model. */
+  /** Returns the layer's output on one module of the toy model. */
   const outputOf = (layer: AdapterLayer, row: HostTensor): Float32Array =>
     tf.tidy(() => {
       const { x, weight, bias, ia3L } = tensorsOf({
@@ -98,7 +98,7 @@ describe('the layer', () => {
       return layer.forward(x, { ia3L }, at).dataSync() as Float32Array;
     });
 
-  /** y[j] = sum over i of x[i] W[i, j] scaled(i, j), and its bias scaled alike where that is the output's. */
+  /** y[j] = sum over i of x[i] W[i, j] scaled(i, j); the bias is scaled too if the output is. */
   const byHand = (path: string, x: Float32Array, scaled: 'input' | 'output'): number[] => {
     const [weight, bias] = [
       floats(tensorAt(model.weights, `${path}.weight`)),
@@ -126,7 +126,7 @@ describe('the layer', () => {
     byHand(path, floats(row), scaled).forEach((expected, index) => expect(y[index]).toBeCloseTo(expected, 4));
   });
 
-  it('merges into the weight, and into the bias where the output is scaled', () => {
+  it('merges into the weight, and into the bias if the output is scaled', () => {
     const peft = attach(model, ia3({ targetModules: ['encoder.layer.0.ffn.in', 'encoder.layer.0.ffn.out'] }));
     const values = Object.fromEntries(
       Object.entries(activeAdapter(peft).values).map(([name, value]) => [
@@ -156,7 +156,7 @@ describe('files', () => {
   );
   const file = ia3.toFile({ config, layers, values }, { pruned: true });
 
-  it("are PEFT's IA3: [out, 1], and [1, in] where the input is scaled", () => {
+  it("are PEFT's IA3: [out, 1], or [1, in] if the input is scaled", () => {
     expect(file.config).toMatchObject({
       peft_type: 'IA3',
       target_modules: ['a.key', 'a.value', 'a.out', 'b.qkv'],
@@ -182,7 +182,7 @@ describe('files', () => {
     expect(shapes(again)).toEqual(shapes(layers));
   });
 
-  it('of PEFT are read by the shapes of their tensors, which tell whose input is scaled', () => {
+  it("of PEFT are read by their tensors' shapes, which show where the input is scaled", () => {
     const peft: AdapterFile = {
       config: { peft_type: 'IA3', target_modules: ['key', 'output', 'out'], feedforward_modules: 'of no matter' },
       tensors: {
@@ -199,7 +199,7 @@ describe('files', () => {
     expect(values['a.out.ia3L']?.shape).toEqual([6]);
   });
 
-  it('name the tensor at fault', () => {
+  it('name the invalid tensor', () => {
     const matrix = { 'a.key.ia3_l': hostTensor(new Float32Array(8), [4, 2]) };
     expect(() => ia3.fromFile({ ...file, tensors: matrix })).toThrow(/'a.key.ia3_l' has shape \[4, 2\]/);
     expect(() => ia3.fromFile({ ...file, tensors: {} })).toThrow(CheckpointError);

@@ -9,25 +9,27 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of BayesLoRA, in the released code's names where it has them, with the defaults of its GLUE runs. */
+/** The options of BayesLoRA. Names follow the released code where it has them; defaults are those of its GLUE runs. */
 export interface BayesLoraConfig extends TargetConfig {
-  /** The rank that every module starts with. Default 8. */
+  /** The initial rank of every module. Default 8. */
   readonly r: number;
-  /** The change is scaled by `loraAlpha / r`, whatever ranks remain. Default 16. */
+  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 16. */
   readonly loraAlpha: number;
-  /** Starting ranks of single modules, by path or by a regular expression for the end of it. */
+  /**
+   * Initial ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}.
+   */
   readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of single modules, likewise. */
+  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
-  /** Weight of the KL divergence, a sum over all entries of A and B. Default 1e-6. */
+  /** kappa, the weight of the KL divergence, which is summed over all entries of A and B. Default 1e-6. */
   readonly klScale: number;
-  /** log sigma^2 that every rank starts with. Default -8. */
+  /** The initial log sigma^2 of every rank. Default -8. */
   readonly initLogSigma2: number;
-  /** Ranks with log alpha of at least this are pruned. Default 3. */
+  /** Ranks whose log alpha is at or above this are pruned. Default 3. */
   readonly logAlphaThreshold: number;
-  /** How often ranks are pruned: event i of n comes after i / (n + 1) of the run's steps. Default 4. */
+  /** The number of pruning events: event i of n comes after i / (n + 1) of the run's steps. Default 4. */
   readonly pruneEvents: number;
-  /** Parameters to store in the end, within 2 %. Default null: the threshold alone decides. */
+  /** The number of parameters stored at the end, met within 2 %. Default null: only the threshold decides. */
   readonly budget: number | null;
 }
 
@@ -44,7 +46,7 @@ const entries = {
   budget: v.nullish(positive, null),
 };
 
-/** Fills in BayesLoRA's defaults. @throws ConfigError naming the field. */
+/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 export function parseBayesLoraConfig(input: unknown): BayesLoraConfig {
   return parseOptions('bayes-lora', entries, input);
 }

@@ -22,9 +22,9 @@ import type { BayesLoraConfig } from './config.js';
 import { EPSILON } from './layer.js';
 
 /**
- * Prunes ranks whose log alpha reaches the threshold, `pruneEvents` times. With a budget they never fall below it, and the last event,
- * before the final steps, cuts them down to it.
- * @throws ConfigError for a budget that the starting ranks do not reach, or that no step is left to cut them in.
+ * Prunes ranks whose log alpha reaches the threshold, in `pruneEvents` events. With a budget, the events before the
+ * final phase never go below it, and a last event just before the final phase cuts the ranks to it.
+ * @throws ConfigError for a budget that the initial ranks do not reach, or when there is no step in which to cut.
  */
 export function bayesLoraController(layers: AdapterLayers, config: BayesLoraConfig, plan: TrainPlan): Controller {
   const { budget } = config;
@@ -56,8 +56,8 @@ export function bayesLoraController(layers: AdapterLayers, config: BayesLoraConf
 }
 
 /**
- * The steps after which ranks are pruned: none of the warm-up, none of the final steps. Event i of n comes after i / (n + 1) of the run;
- * with a budget the last one is right before the final steps.
+ * Returns the steps after which ranks are pruned, none in the warm-up or the final phase. Event i of n comes after
+ * i / (n + 1) of the run; with a budget, the last one comes just before the final phase.
  */
 function pruneSteps(
   { pruneEvents, budget }: Pick<BayesLoraConfig, 'pruneEvents' | 'budget'>,
@@ -71,21 +71,24 @@ function pruneSteps(
   return [...new Set(budget === null ? steps : [...steps, last])];
 }
 
-/** The layers that values of a later step fit: ranks go and do not come back. */
+/** Resizes layers to the values of a later step. Pruned ranks do not come back. */
 export function resumedLayers({ layers, values }: AdapterContents<BayesLoraConfig>): AdapterLayers {
   const counts = Object.keys(layers).map((path) => values[`${path}.logSigma2`]?.data.length ?? 0);
   return withRankCounts(layers, counts);
 }
 
-/** A rank, what it stores and how likely it is noise. */
+/** A rank with its cost and its log alpha, which says how likely it is noise. */
 interface ScoredRank {
+  /** The path of its module. */
   readonly path: string;
+  /** Its index in the module. */
   readonly rank: number;
+  /** The number of parameters that it stores. */
   readonly cost: number;
   readonly logAlpha: number;
 }
 
-/** All ranks, the least log alpha first; equal ones in the order of the modules. */
+/** Returns all ranks, lowest log alpha first. Ties keep the order of the modules. */
 function ranksBest(layers: AdapterLayers, values: HostTensors): ScoredRank[] {
   const scored = rankedPaths(layers).flatMap((path) => {
     const { site } = tensorAt(layers, path);
@@ -95,14 +98,14 @@ function ranksBest(layers: AdapterLayers, values: HostTensors): ScoredRank[] {
   return scored.sort((a, b) => a.logAlpha - b.logAlpha);
 }
 
-/** What a rank is judged by. */
+/** The tensors from which log alpha is computed. */
 const TENSORS = ['loraA', 'loraB', 'logSigma2'];
 
 function tensorsOf(path: string): string[] {
   return TENSORS.map((name) => `${path}.${name}`);
 }
 
-/** The ranks below the threshold, and of the others as many of the best as keep a budget filled. */
+/** Returns the ranks below the threshold, and as many of the best others as it takes to fill a budget. */
 function ranksBelow(best: readonly ScoredRank[], { logAlphaThreshold, budget }: BayesLoraConfig): ScoredRank[] {
   let stored = total(best);
   const kept = [...best];
@@ -126,7 +129,7 @@ function keptByPath(paths: readonly string[], kept: readonly ScoredRank[]): Reco
 }
 
 /**
- * log alpha of every rank: the mean of the medians over its entries in A and in B.
+ * Returns log alpha of every rank: the mean of the medians over its entries in A and in B.
  * @param values `loraA` [in, r], `loraB` [r, out], `logSigma2` [r]
  */
 export function rankLogAlpha(values: HostTensors): number[] {
@@ -151,7 +154,7 @@ function entryLogAlpha(logSigma2: number, mu: number): number {
   return logSigma2 - Math.log(mu ** 2 + EPSILON);
 }
 
-/** The middle value, of an even number the lower one of both. */
+/** Returns the median, or the lower of the two middle values. */
 export function lowerMedian(values: Float64Array): number {
   return values.sort()[Math.floor((values.length - 1) / 2)] as number;
 }

@@ -17,8 +17,8 @@ import { bayesLoraController, resumedLayers } from './controller.js';
 import { bayesLoraLayer, constant, initialTensors } from './layer.js';
 
 /**
- * BayesLoRA: LoRA with a learnt variance on every rank; ranks whose entries are small against it are pruned while training
- * (Doyle, 2025).
+ * BayesLoRA (Doyle, 2025): LoRA with a learned variance for every rank. Ranks whose entries are small compared to it
+ * are pruned during training.
  *
  * @example attach(model, bayesLora({ r: 8, targetModules: 'all-linear' }))
  */
@@ -38,7 +38,10 @@ export const bayesLora: CallableMethod<BayesLoraConfig> = defineMethod<BayesLora
   fromFile,
 });
 
-/** Stored: more ranks than the budget keeps, cut to it while training. Trained: A, B and the variances are the budget. */
+/**
+ * 'stored': starts with more ranks than the budget keeps and prunes down to it. 'trained': A, B and the variances fill
+ * the budget.
+ */
 function fitBudget(
   sites: readonly Site[],
   budget: number,
@@ -53,7 +56,7 @@ function fitBudget(
   return { ...config, r: rankToChooseFrom(sites, budget), rankPattern: {}, budget };
 }
 
-/** A LoRA holds the means alone: the variances start anew. */
+/** A LoRA file holds only the means; the variances start from their initial value. */
 function fromFile(file: AdapterFile): { config: Partial<BayesLoraConfig>; values: HostTensors } {
   const { values, ...config } = readLoraFile(file);
   const { initLogSigma2 } = parseBayesLoraConfig({});

@@ -18,36 +18,37 @@ import type { Tensor } from '@tensorflow/tfjs';
 import type { BayesLoraConfig } from './config.js';
 
 /*
- * BayesLoRA (Doyle, 2025, arXiv 2506.22809), in row vectors. A and B are the means of normal distributions; the entries of a rank's row of A and
- * column of B have one variance sigma_i^2:
+ * BayesLoRA (Doyle, 2025, arXiv 2506.22809), in row vectors. A and B hold the means of normal distributions. All
+ * entries of rank i, in column i of A and row i of B, share one variance sigma_i^2:
  *
  *   y  = x W0 + b + s (x A) B                 forward      x [rows, in]   A [in, r]   B [r, out]; the means, no noise
- *   s  = alpha / r                            r is the rank that the module starts with
+ *   s  = alpha / r                            with the initial r of the module
  *   R  = kappa sum KL(a) over A and B         loss         kappa = klScale
- *   a  = sigma_i^2 / (mu^2 + 1e-8)            of each entry mu of A and B
+ *   a  = sigma_i^2 / (mu^2 + 1e-8)            for each entry mu of A and B
  *   KL = k1 + ln(1 + 1/a) / 2 - k1 sigmoid(k2 + k3 ln a)   divergence: Molchanov et al., 2017, eq. 14
  *
- *   log a_i = (median_j(l_i - ln(A_ji^2 + 1e-8)) + median_j(l_i - ln(B_ij^2 + 1e-8))) / 2     controller.ts, l_i = ln sigma_i^2
- *   dW = s A B over the ranks that are left   toLora
+ *   log a_i = (median_j(l_i - ln(A_ji^2 + 1e-8)) + median_j(l_i - ln(B_ij^2 + 1e-8))) / 2     controller.ts
+ *   l_i = ln sigma_i^2
+ *   dW = s A B over the remaining ranks       toLora
  *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B ~ U(-1e-3, 1e-3)     initialTensors
  */
 
 const [K1, K2, K3] = [0.63576, 1.8732, 1.48695];
 
-/** What squares of means, and alpha, are kept from zero by. */
+/** Keeps mu^2 and alpha away from zero. */
 export const EPSILON = 1e-8;
 
-/** Where ln sigma^2 is clamped in the divergence. */
+/** The limits of ln sigma^2 in the divergence. */
 const [LEAST_LOG_SIGMA2, GREATEST_LOG_SIGMA2] = [-20, 2];
 
-/** The learning rate of ln sigma^2, in learning rates of A and B. */
+/** The ratio of the learning rate of ln sigma^2 to that of A and B. */
 const LOG_SIGMA2_RATE = 0.1;
 
-/** B starts within this. */
+/** The largest initial |B_ij|. */
 const INITIAL_B = 1e-3;
 
 /**
- * BayesLoRA at one site.
+ * Returns the BayesLoRA layer of one module.
  * @param initial `loraA` [in, r], `loraB` [r, out], `logSigma2` [r]
  */
 export function bayesLoraLayer(site: Site, config: BayesLoraConfig, initial: HostTensors): AdapterLayer {
@@ -78,7 +79,7 @@ export function bayesLoraLayer(site: Site, config: BayesLoraConfig, initial: Hos
   };
 }
 
-/** The KL divergence of each entry from the log-uniform prior, in the approximation of Molchanov et al. */
+/** Returns the KL divergence of each entry from the log-uniform prior, by the approximation of Molchanov et al. */
 function divergence(mu: Tensor, logSigma2: Tensor): Tensor {
   const clamped = tf.minimum(tf.maximum(logSigma2, LEAST_LOG_SIGMA2), GREATEST_LOG_SIGMA2);
   const alpha = tf.add(tf.div(tf.exp(clamped), tf.add(tf.square(mu), EPSILON)), EPSILON);
@@ -86,7 +87,7 @@ function divergence(mu: Tensor, logSigma2: Tensor): Tensor {
   return tf.add(tf.mul(tf.log1p(tf.div(1, alpha)), 0.5), tf.mul(tf.sub(1, squashed), K1));
 }
 
-/** The tensors that a site starts from. */
+/** Returns the initial tensors of a module. */
 export function initialTensors(site: Site, config: BayesLoraConfig, rng: Rng): HostTensors {
   const r = startingRank(site, config);
   return {
@@ -96,7 +97,7 @@ export function initialTensors(site: Site, config: BayesLoraConfig, rng: Rng): H
   };
 }
 
-/** `count` times the same number. */
+/** Returns a vector of `count` equal values. */
 export function constant(count: number, value: number): HostTensor {
   return hostTensor(new Float32Array(count).fill(value), [count]);
 }

@@ -5,7 +5,7 @@ import { parseBayesLoraConfig } from './config.js';
 import { lowerMedian, rankLogAlpha } from './controller.js';
 import { initialTensors } from './layer.js';
 
-it('takes the lower one of two middle values, as torch does', () => {
+it('takes the lower of two middle values, as torch does', () => {
   expect(lowerMedian(Float64Array.of(4, 2, 3, 1))).toBe(2);
   expect(lowerMedian(Float64Array.of(10, -3, 9))).toBe(9);
 });
@@ -17,12 +17,12 @@ describe('log alpha of a rank', () => {
 
   it('is the mean of the medians of A and B', () => {
     const [first = 0, second = 0] = rankLogAlpha({ loraA, loraB, logSigma2 });
-    // Squares of the first rank: 1, 4, 9 and 4, 16; of log alphas the lower middle belongs to the larger square.
+    // Squares of the first rank: 1, 4, 9 and 4, 16. The lower middle log alpha belongs to the larger square.
     expect(first).toBeCloseTo((-8 - Math.log(4) + (-8 - Math.log(16))) / 2, 7);
     expect(second).toBeCloseTo((1 - Math.log(0.25) + (1 - Math.log(1))) / 2, 7);
   });
 
-  it('stays where A grows as B shrinks', () => {
+  it('does not change if A grows as B shrinks', () => {
     const turned = rankLogAlpha({ loraA: scaled(loraA, 4), loraB: scaled(loraB, 0.25), logSigma2 });
     rankLogAlpha({ loraA, loraB, logSigma2 }).forEach((value, rank) => expect(turned[rank]).toBeCloseTo(value, 5));
   });
@@ -30,10 +30,13 @@ describe('log alpha of a rank', () => {
   it.each([
     [768, 768, 3.6],
     [3072, 768, 4.29],
-  ])('starts, of a module of %i inputs and %i outputs, at about %f', (inFeatures, outFeatures, expected) => {
-    const config = parseBayesLoraConfig({ r: 16 });
-    const initial = initialTensors(linearSite('m', inFeatures, outFeatures), config, createRng(1));
-    const values = rankLogAlpha(initial);
-    expect(Math.abs(values.reduce((sum, value) => sum + value, 0) / 16 - expected)).toBeLessThan(0.05);
-  });
+  ])(
+    'starts at about the expected value in a module of %i inputs and %i outputs: %f',
+    (inFeatures, outFeatures, expected) => {
+      const config = parseBayesLoraConfig({ r: 16 });
+      const initial = initialTensors(linearSite('m', inFeatures, outFeatures), config, createRng(1));
+      const values = rankLogAlpha(initial);
+      expect(Math.abs(values.reduce((sum, value) => sum + value, 0) / 16 - expected)).toBeLessThan(0.05);
+    },
+  );
 });

@@ -2,7 +2,7 @@ import { testMethod } from '@peftjs/core/testing';
 import { bayesLora } from '@peftjs/bayes-lora';
 
 testMethod(bayesLora, {
-  // A greater alpha makes the start's small B visible, a greater klScale the divergence's gradient.
+  // A larger alpha makes the initial, small B visible, a larger klScale the gradient of the divergence.
   configs: { 'ranks that go': { r: 4, loraAlpha: 32, klScale: 1e-3, logAlphaThreshold: 0 } },
   invalid: [
     { options: { r: 0 }, field: 'r' },

@@ -9,7 +9,7 @@ beforeAll(async () => {
   await tf.setBackend('cpu');
 });
 
-it('adds s (x A) B of the means, without noise, to what the module gives', () => {
+it("adds s (x A) B of the means, without noise, to the module's output", () => {
   const layer = layerOf(bayesLora, { r: 2, loraAlpha: 6 }, [2, 3]);
   const p = {
     loraA: tf.tensor2d([1, 2, 3, 4], [2, 2]),
@@ -24,7 +24,7 @@ it('adds s (x A) B of the means, without noise, to what the module gives', () =>
 
 describe('the divergence', () => {
   const layer = layerOf(bayesLora, { r: 2, klScale: 1 }, [2, 3]);
-  /** KL of A [2, 2] and B [2, 3], all entries `mu`. */
+  /** Returns the KL of A [2, 2] and B [2, 3] with all entries `mu`. */
   const divergence = (mu: tf.Tensor, logSigma2: tf.Tensor): tf.Scalar =>
     layer.loss?.({ loraA: tf.fill([2, 2], 1).mul(mu), loraB: tf.fill([2, 3], 1).mul(mu), logSigma2 }, contextOf()) ??
     expect.fail('no loss');
@@ -35,13 +35,13 @@ describe('the divergence', () => {
     [0, 0.43124],
     [2, 0.06842],
     [4, 0.00933],
-  ])('of ln alpha = %i is %f for each entry, and their sum', (logAlpha, expected) => {
+  ])('of ln alpha = %i is %f per entry, summed over all entries', (logAlpha, expected) => {
     // ln mu^2 = -3 keeps ln sigma^2 within its clamps.
     const kl = divergence(tf.scalar(Math.exp(-1.5)), tf.fill([2], logAlpha - 3));
     expect(Math.abs((kl.dataSync()[0] as number) - 10 * expected)).toBeLessThan(1e-4 * 10);
   });
 
-  it('is that of the clamped ln sigma^2', () => {
+  it('uses the clamped ln sigma^2', () => {
     const at = (logSigma2: number): number =>
       divergence(tf.scalar(0.1), tf.fill([2], logSigma2)).dataSync()[0] as number;
     expect([at(50), at(-50)]).toEqual([at(2), at(-20)]);
@@ -55,7 +55,7 @@ describe('the divergence', () => {
 });
 
 describe('a rank', () => {
-  it('starts from means of its own and one variance, which no weight decay shrinks', () => {
+  it('starts from its own means and one variance, which weight decay does not shrink', () => {
     const { loraA, loraB, logSigma2 } = layerOf(bayesLora, { r: 3 }, [16, 10]).params;
     const within = (bound: number, values: ArrayLike<number> = []): boolean =>
       Array.from(values).every((value) => Math.abs(value) <= bound && value !== 0);
@@ -65,7 +65,7 @@ describe('a rank', () => {
     expect(logSigma2?.rateFactor).toBe(0.1);
   });
 
-  it('is scaled by alpha over the rank that its module starts with', () => {
+  it('is scaled by alpha over the initial rank of its module', () => {
     const layer = layerOf(bayesLora, { r: 4 }, [2, 3]);
     const one = {
       loraA: hostTensor(Float32Array.of(1, 2), [2, 1]),

@@ -55,7 +55,7 @@ function valuesOf(layers: AdapterLayers, logAlphas: Readonly<Record<string, read
   return Object.fromEntries(entries);
 }
 
-/** What is left of modules whose ranks have these log alphas, after a step. */
+/** Returns what remains after a step of modules whose ranks have these log alphas. */
 function pruned(
   logAlphas: Readonly<Record<string, readonly number[]>>,
   options: Partial<BayesLoraConfig> = {},
@@ -80,14 +80,14 @@ describe('ranks are pruned', () => {
     );
   };
 
-  it("after every 2,000 of the release's 9,999 steps, and after as many shares of 120", () => {
+  it("after every 2,000 of the release's 9,999 steps, and after the same shares of 120", () => {
     const released = { totalSteps: 9999, warmupSteps: 599, finalSteps: 1999 };
     expect(stepsOf({}, released)).toEqual([2000, 4000, 6000, 8000]);
     expect(stepsOf({}, plan)).toEqual([24, 48, 72, 84]);
     expect(stepsOf({ pruneEvents: 2 }, plan)).toEqual([40, 80]);
   });
 
-  it('neither in the warm-up nor in the final steps; with a budget at the last step before these', () => {
+  it('neither in the warm-up nor in the final phase; with a budget at the last step before the final phase', () => {
     expect(stepsOf({}, { ...plan, warmupSteps: 48, finalSteps: 50 })).toEqual([48, 70]);
     expect(stepsOf({ pruneEvents: 2, budget: 60 }, plan)).toEqual([40, 80, 84]);
     expect(stepsOf({ pruneEvents: 0, budget: 60 }, plan)).toEqual([84]);
@@ -97,12 +97,12 @@ describe('ranks are pruned', () => {
 describe('a rank', () => {
   const logAlphas = { a: [2.9, 3.1, 8], b: [-5, -4, 2], c: [3.1, 4.1, 5] };
 
-  it('goes where its log alpha reaches the threshold; a module may lose all', () => {
+  it('is pruned if its log alpha reaches the threshold; a module may lose all', () => {
     expect(ranksOf(pruned(logAlphas).layers)).toEqual([1, 3, 0]);
     expect(ranksOf(pruned(logAlphas, { logAlphaThreshold: 4 }).layers)).toEqual([2, 3, 1]);
   });
 
-  it('leaves its scale, its moments and those of the others as they were', () => {
+  it('leaves the scaling and the moments of the others unchanged', () => {
     const { layers, resized } = pruned({ a: [9, 0, 0], b: [0, 0, 0], c: [0, 0, 0] });
     const { layer, carry } = tensorAt(resized, 'a');
     expect(Object.keys(resized)).toEqual(['a']);
@@ -118,7 +118,7 @@ describe('a rank', () => {
     );
   });
 
-  it.each([0, 1, 3])('is one of %i that plain LoRA gives the same outputs with', (count) => {
+  it.each([0, 1, 3])('is one of %i with which a plain LoRA gives the same outputs', (count) => {
     const logAlphas = [0, 1, 2].map((rank) => (rank < count ? 0 : 9));
     const { layers } = pruned({ a: logAlphas, b: [0, 0, 0], c: [0, 0, 0] });
     const layer = tensorAt(layers, 'a');
@@ -137,13 +137,13 @@ describe('a budget', () => {
   const uneven = [linearSite('small', 4, 6), linearSite('wide', 10, 20)];
   const noise = { small: [9, 8, 7], wide: [6, 5, 4] };
 
-  it('is what the threshold leaves at least', () => {
-    // Of 120 stored, the worst three ranks of 10 go; the next, of 30, would leave 60.
+  it('is a lower limit for pruning by the threshold', () => {
+    // Of 120 stored, the worst three ranks of cost 10 are pruned; the next one, of cost 30, would leave 60.
     expect(ranksOf(pruned(noise, { budget: 70 }, { of: uneven }).layers)).toEqual([0, 3]);
     expect(ranksOf(pruned(noise, { budget: 115 }, { of: uneven }).layers)).toEqual([3, 3]);
   });
 
-  it('is cut to before the final steps, by log alpha whatever the threshold, and holds from then on', () => {
+  it('is applied before the final phase, by log alpha whatever the threshold, and holds from then on', () => {
     const learnt = { small: [-1, -2, -3], wide: [-4, -5, -6] };
     const { layers, controller } = pruned(learnt, { budget: 70 }, { of: uneven, step: 84 });
     expect(ranksOf(layers)).toEqual([1, 2]);
@@ -152,7 +152,7 @@ describe('a budget', () => {
     expect(controller.scalars(85, {})).toEqual({});
   });
 
-  it('takes equal ranks in the order of the modules, as many as it pays for', () => {
+  it('keeps equal ranks in the order of the modules, as many as it pays for', () => {
     const equal = { a: [1, 1, 1], b: [1, 1, 1], c: [1, 1, 1] };
     const { layers, resized } = pruned(equal, { budget: 40 }, { step: 84 });
     expect(ranksOf(layers)).toEqual([3, 1, 0]);
@@ -161,7 +161,7 @@ describe('a budget', () => {
     ]).toEqual([1]);
   });
 
-  it('throws when its cut was passed over, and when the ranks do not reach it', () => {
+  it('throws if its cut was skipped, and if the ranks do not reach it', () => {
     const { controller } = controllerOf({ budget: 60 });
     expect(() => controller.scalars(85, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
     expect(() => controllerOf({ budget: 1000 })).toThrow(
@@ -170,7 +170,7 @@ describe('a budget', () => {
   });
 });
 
-it('goes on from a snapshot on either side of an event to the same end', async () => {
+it('resumes from a snapshot before or after an event with the same result', async () => {
   const executor = await referenceExecutor();
   const run = (resume?: TrainingSnapshot, snapshots: TrainingSnapshot[] = []) =>
     train(

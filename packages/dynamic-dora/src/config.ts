@@ -10,35 +10,40 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of Dynamic DoRA. Defaults are those of the released code's example, but for the dropout, which is 0.1 there. */
+/** The options of Dynamic DoRA. Defaults are those of the released code's example, except for its dropout of 0.1. */
 export interface DynamicDoraConfig extends TargetConfig {
-  /** r0: the rank that every module starts with. Default 12. */
+  /** r0, the initial rank of every module. Default 12. */
   readonly r: number;
-  /** rT: the rank that modules have in the end, on average; need not be whole. Default null: two thirds of the starting ranks. */
+  /** rT, the average rank of modules at the end; may be fractional. Default null: two thirds of the initial ranks. */
   readonly targetR: number | null;
-  /** Parameters to store in the end, within 2 %, in place of `targetR`. Default null. */
+  /** The number of parameters stored at the end, met within 2 %; replaces `targetR`. Default null. */
   readonly budget: number | null;
-  /** The change is scaled by `loraAlpha / r`, whatever ranks remain. Default 8. */
+  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 8. */
   readonly loraAlpha: number;
-  /** Starting ranks of single modules, by path or by a regular expression for the end of it. */
+  /**
+   * Initial ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}.
+   */
   readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of single modules, likewise. */
+  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
-  /** Share of a module's input that A does not see while training. Default 0. */
+  /** The dropout probability of each module's input, applied before A during training. Default 0. */
   readonly loraDropout: number;
-  /** eta: weight of the term that keeps the entries of a component alike, until the last pruning. Default 0.1. */
+  /** eta, the weight of the term that makes the entries of a component similar, until the last pruning. Default 0.1. */
   readonly demWeight: number;
-  /** beta: smoothing of the scores. Default 0.9. */
+  /** beta, the smoothing factor of the scores. Default 0.9. */
   readonly beta: number;
-  /** Share of the run after which pruning begins. Default 0.15. */
+  /** When pruning begins, as a share of the run's steps. Default 0.15. */
   readonly startRatio: number;
-  /** Share of the run after which it ends for good, or sooner where the final steps begin sooner. Default 0.5. */
+  /** When pruning ends, as a share of the run's steps; it never reaches into the final phase. Default 0.5. */
   readonly endRatio: number;
-  /** Share of the run's steps from one pruning to the next. Default 0.0125: 100 steps of the released example's 8,025. */
+  /**
+   * The interval between two prunings, as a share of the run's steps. Default 0.0125: 100 of the released example's
+   * 8,025.
+   */
   readonly rankUpdateRatio: number;
 }
 
-/** r0 for each rank that is kept. */
+/** r0 / rT. */
 export const STARTING_PER_TARGET = 1.5;
 
 const unitInterval = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
@@ -59,7 +64,7 @@ const entries = {
   rankUpdateRatio: v.optional(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), 0.0125),
 };
 
-/** Fills in the defaults of Dynamic DoRA. @throws ConfigError naming the field. */
+/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 export function parseDynamicDoraConfig(input: unknown): DynamicDoraConfig {
   const config = parseOptions('dynamic-dora', entries, input);
   const { targetR, budget, startRatio, endRatio } = config;

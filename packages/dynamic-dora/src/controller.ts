@@ -26,19 +26,21 @@ import {
 import { STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
 
 /*
- * Components of all modules compete. Between two shares of the run, every `rankUpdateRatio` of it and at the end of that:
+ * The components of all modules compete. Pruning takes place between two shares of the run, at intervals of
+ * `rankUpdateRatio` of it and at the end:
  *
- *   x  = (t - start) / (end - start)       how far pruning has come
- *   k  = max(1, floor((N - bT) x^3))       components that are pruned: c_i = 0 for those of the k smallest S_i, ties by index
- *   bT = n rT                              components left in the end; n modules
+ *   x  = (t - start) / (end - start)       the progress of pruning
+ *   k  = max(1, floor((N - bT) x^3))       the number to prune: c_i = 0 for the k smallest S_i, ties by index
+ *   bT = n rT                              the number of components left at the end; n modules
  *
- * so that the share that is pruned is a cubic: slow at first, where AdaLoRA's is fast. Until the end the optimizer may revive a component,
- * for its A_i and B_i stay. At the end the pruned ones leave the tensors and the moments, which does not change outputs.
+ * The pruned share is a cubic that starts slowly, where AdaLoRA's starts fast. Until the end the optimizer may revive a
+ * component, because its A_i and B_i are kept. At the end, pruned components are removed from the tensors and the
+ * moments, which does not change the outputs.
  */
 
 /**
- * Dynamic DoRA's decisions between steps. It feeds the scalar `dem`: 1 until the last pruning, 0 after it.
- * @throws ConfigError for a budget that the modules cannot meet, and where no step is left to choose ranks in.
+ * Returns Dynamic DoRA's controller. It sets the scalar `dem`: 1 until the last pruning, 0 after it.
+ * @throws ConfigError for a budget that the modules cannot meet, or when there is no step in which to choose ranks.
  */
 export function dynamicDoraController(layers: AdapterLayers, config: DynamicDoraConfig, plan: TrainPlan): Controller {
   const { start, end, interval } = pruningSteps(config, plan);
@@ -73,7 +75,10 @@ export function dynamicDoraController(layers: AdapterLayers, config: DynamicDora
   };
 }
 
-/** The layers that values of a later step, or of a file, fit. @throws CheckpointError when they have ranks that a layer does not. */
+/**
+ * Resizes layers to the values of a later step or a file.
+ * @throws CheckpointError when the values have more ranks than a layer.
+ */
 export function resumedLayers({ layers, values }: AdapterContents<DynamicDoraConfig>): AdapterLayers {
   return withRankCounts(
     layers,
@@ -81,7 +86,7 @@ export function resumedLayers({ layers, values }: AdapterContents<DynamicDoraCon
   );
 }
 
-/** The first and the last step after which components are pruned, and the steps from one pruning to the next. */
+/** Returns the first and the last step after which components are pruned, and the steps between two prunings. */
 function pruningSteps(
   { startRatio, endRatio, rankUpdateRatio }: DynamicDoraConfig,
   plan: TrainPlan,
@@ -102,7 +107,7 @@ function assertPossible(layers: AdapterLayers, { budget }: DynamicDoraConfig, pl
   );
 }
 
-/** N - bT, in whole components. */
+/** Returns N - bT, rounded down to whole components. */
 function surplusOf(layers: AdapterLayers, { targetR, budget }: DynamicDoraConfig): number {
   const modules = Object.values(layers);
   const all = modules.reduce((sum, layer) => sum + allocatedRanks(layer), 0);
@@ -111,17 +116,19 @@ function surplusOf(layers: AdapterLayers, { targetR, budget }: DynamicDoraConfig
   return Math.max(0, all - Math.max(1, Math.ceil(left - ROUNDING)));
 }
 
-/** What rounding may add to a number of components that is whole. */
+/** The rounding error to ignore in a number of components. */
 const ROUNDING = 1e-9;
 
-/** k: how many of the components that have to go are pruned where pruning has come as far as `progress`, from 0 to 1. */
+/** Returns k, the number of components to prune at `progress`, from 0 to 1. */
 function prunedCount(surplus: number, progress: number): number {
   return Math.min(surplus, Math.max(1, Math.floor(surplus * progress ** 3)));
 }
 
-/** A component of a module, its score and what it stores. */
+/** A component of a module, with its score and cost. */
 interface Component extends BudgetItem {
+  /** The path of its module. */
   readonly path: string;
+  /** Its index in the module. */
   readonly rank: number;
 }
 
@@ -133,12 +140,12 @@ function componentsOf(layers: AdapterLayers, values: HostTensors): Component[] {
   });
 }
 
-/** The `count` components of the smallest scores, of equal ones the last. */
+/** Returns the `count` components with the lowest scores. The last ones come first in a tie. */
 function worstOf(components: readonly Component[], count: number): Component[] {
   return [...bestFirst(components)].reverse().slice(0, count);
 }
 
-/** Greatest scores first, of equal ones the order of modules and ranks. */
+/** Sorts by score, greatest first. Ties keep the order of modules and ranks. */
 function bestFirst(components: readonly Component[]): Component[] {
   return [...components].sort((a, b) => b.value - a.value);
 }
@@ -162,7 +169,7 @@ function withoutGates(
   );
 }
 
-/** The ranks that stay in the end, by path, ascending: so many by number, or what a budget pays for. */
+/** Returns the ranks kept at the end, by path, ascending: all but `surplus`, or those that a budget pays for. */
 function keptRanks(components: readonly Component[], budget: number | null, surplus: number): Record<string, number[]> {
   const kept = new Set(
     budget === null

@@ -15,7 +15,7 @@ import { parseDynamicDoraConfig, STARTING_PER_TARGET, type DynamicDoraConfig } f
 import { dynamicDoraController, resumedLayers } from './controller.js';
 import { dynamicDoraLayer, initialTensors } from './layer.js';
 
-/** Pruned, it is PEFT's LORA; to be trained further, it is DYNAMIC_DORA, with its gates. */
+/** A pruned adapter is saved as PEFT's LORA. One to be trained further is saved as DYNAMIC_DORA, with its gates. */
 const files = gatedLoraFiles<DynamicDoraConfig>({
   peftType: 'DYNAMIC_DORA',
   suffix: '.lora_c',
@@ -34,8 +34,9 @@ const files = gatedLoraFiles<DynamicDoraConfig>({
 });
 
 /**
- * Dynamic DoRA: LoRA as a sum of components of rank one, each with a gate, of which those that add least to their module's change are
- * pruned while it trains (Mao et al., 2024). Not the DoRA of magnitudes and directions: that is `lora({ useDora: true })`.
+ * Dynamic DoRA (Mao et al., 2024): LoRA as a sum of components of rank one, each with a gate. Components that add least
+ * to their module's change are pruned during training. Not the DoRA of magnitudes and directions, which is
+ * `lora({ useDora: true })`.
  *
  * @example attach(model, dynamicDora({ r: 12, targetR: 8, targetModules: 'all-linear' }))
  */
@@ -60,15 +61,15 @@ export const dynamicDora: CallableMethod<DynamicDoraConfig> = defineMethod<Dynam
   },
 });
 
-/** The scores of adapters from files, which hold none. */
+/** Returns zero scores for an adapter from a file, which contains none. */
 function noScores(values: HostTensors): HostTensors {
   const gates = Object.entries(values).filter(([key]) => key.endsWith('.gate'));
   return Object.fromEntries(gates.map(([key, { shape }]) => [key.replace(/gate$/, 'importance'), hostZeros(shape)]));
 }
 
 /**
- * Stored: half as many ranks again to start with as the budget pays for. Trained: A, B and gates of the starting ranks are the budget, and
- * two thirds of what A and B store are kept.
+ * 'stored': starts with 1.5 times the ranks that the budget pays for. 'trained': A, B and gates of the initial ranks
+ * fill the budget, and two thirds of the parameters of A and B are kept.
  */
 function fitBudget(
   sites: readonly Site[],

@@ -23,26 +23,27 @@ import type { DynamicDoraConfig } from './config.js';
 /*
  * Dynamic DoRA (Mao et al., 2024, arXiv 2405.17357), in row vectors; a component is (A_i, c_i, B_i):
  *
- *   y   = x W0 + b + s ((d(x) A) * c) B             forward     x [rows, in]   A [in, r]   c [r]   B [r, out]   d: dropout
- *   s   = alpha / r                                 r is the rank that the module starts with
+ *   y   = x W0 + b + s ((d(x) A) * c) B             forward     x [rows, in]   A [in, r]   c [r]   B [r, out]
+ *   d   : dropout during training
+ *   s   = alpha / r                                 with the initial r of the module
  *   A   ~ U(-sqrt(6 / in), sqrt(6 / in)), B ~ U(-sqrt(6 / r), sqrt(6 / r)), c = 0
- *   R   = 1 / (2 N) sum_i Var(A_i) + Var(B_i)       loss, times eta until the last pruning; over all modules, N their ranks at the start;
- *                                                   Var is unbiased, over the entries of one component
- *   s_i = ||c_i A_i B_i|| / (||A diag(c) B|| + e)   update, of what the optimizer proposes; Frobenius norms, e = 1e-8
- *   S_i <- beta S_i + (1 - beta) s_i                S_i = 0 at first
+ *   R   = 1 / (2 N) sum_i Var(A_i) + Var(B_i)       loss, times eta until the last pruning; over all modules, with N initial
+ *                                                   ranks in all; Var is unbiased, over the entries of a component
+ *   s_i = ||c_i A_i B_i|| / (||A diag(c) B|| + e)   update, of the optimizer's proposal; Frobenius norms, e = 1e-8
+ *   S_i <- beta S_i + (1 - beta) s_i                S_i starts from 0
  *   c_i <- 0 where S_i is small                     controller.ts
  *   dW  = s A diag(c) B over {i : c_i != 0}         toLora
  */
 
-/** What the dropout of a module's input is called among its noise. */
+/** The name of the noise for the dropout of a module's input. */
 const DROPOUT = 'loraDropout';
 
-/** e. */
+/** e, which avoids a division by zero. */
 const LEAST_NORM = 1e-8;
 
 /**
- * Dynamic DoRA at one site.
- * @param allRanks N
+ * Returns the Dynamic DoRA layer of one module.
+ * @param allRanks N, the initial number of ranks in all modules
  * @param initial `loraA` [in, r], `loraB` [r, out]
  */
 export function dynamicDoraLayer(
@@ -83,7 +84,7 @@ export function dynamicDoraLayer(
   };
 }
 
-/** The tensors that a site starts from, but for the zeros. */
+/** Returns the initial A and B of a module. */
 export function initialTensors(site: Site, config: DynamicDoraConfig, rng: Rng): HostTensors {
   const r = startingRank(site, config);
   const { inFeatures, outFeatures } = site;
@@ -93,21 +94,21 @@ export function initialTensors(site: Site, config: DynamicDoraConfig, rng: Rng):
   };
 }
 
-/** sum_i Var(A_i) + Var(B_i) */
+/** Returns sum_i Var(A_i) + Var(B_i). */
 function spread(p: Tensors): Scalar {
   const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
   return tf.add(tf.sum(variances(loraA, 0)), tf.sum(variances(loraB, 1)));
 }
 
-/** Unbiased variances along an axis; of a single entry it is zero. */
+/** Returns the unbiased variances along an axis. The variance of a single entry is zero. */
 function variances(x: Tensor, axis: 0 | 1): Tensor {
   const squares = tf.square(tf.sub(x, tf.mean(x, axis, true)));
   return tf.div(tf.sum(squares, axis), Math.max(1, (x.shape[axis] as number) - 1));
 }
 
 /**
- * s_i [r]. The norms need no matrix [in, out]: ||c_i A_i B_i|| = |c_i| ||A_i|| ||B_i||, and
- * ||A diag(c) B||^2 = sum_ij c_i c_j (A_i . A_j) (B_i . B_j), which rounding may leave below zero.
+ * Returns s_i, [r]. The norms do not need a matrix [in, out]: ||c_i A_i B_i|| = |c_i| ||A_i|| ||B_i||, and
+ * ||A diag(c) B||^2 = sum_ij c_i c_j (A_i . A_j) (B_i . B_j), which rounding may make negative.
  */
 function shares(p: Tensors): Tensor {
   const { loraA, gate, loraB } = tensorsAt(p, 'loraA', 'gate', 'loraB');

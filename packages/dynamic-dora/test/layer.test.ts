@@ -27,13 +27,13 @@ const identity = [
   [1, 0],
   [0, 1],
 ];
-/** The second component of a module of `[2, 2]` is the first one's double. */
+/** A module [2, 2] whose second component is twice the first one. */
 const twice = [
   [1, 1],
   [0, 0],
 ];
 
-it('adds s ((x A) * c) B to what the module gives', () => {
+it("adds s ((x A) * c) B to the module's output", () => {
   const layer = layerOf(dynamicDora, { r: 2, loraAlpha: 6 }, [2, 3]);
   const p = tensorsOf({
     loraA: matrix([
@@ -51,7 +51,7 @@ it('adds s ((x A) * c) B to what the module gives', () => {
   expect([...y.dataSync()]).toEqual([16, 24.5, 60]);
 });
 
-it('starts with uniform A and B, within the root of 6 over in and over r, and with c = 0', () => {
+it('starts with uniform A and B, within sqrt(6 / in) and sqrt(6 / r), and with c = 0', () => {
   const { loraA, loraB, gate } = initialOf(layerOf(dynamicDora, { r: 12 }, [24, 50]));
   for (const [tensor, bound] of [
     [loraA, 0.5],
@@ -65,11 +65,11 @@ it('starts with uniform A and B, within the root of 6 over in and over r, and wi
 });
 
 describe('the term of the loss', () => {
-  it('is of unbiased variances over the entries of a component, halved and averaged over all ranks', () => {
+  it('is half the average over all ranks of the unbiased variances within a component', () => {
     const options = { r: 1, demWeight: 0.1 };
     const p = tensorsOf({ loraA: matrix([[1], [3]]), loraB: matrix([[5, 5, 5]]) });
     const loss = (dem: number) => layerOf(dynamicDora, options, [2, 3]).loss?.(p, contextOf({ dem })).dataSync()[0];
-    expect(loss(1)).toBeCloseTo((0.1 * 2) / (2 * 1), 7); // Var(1, 3) = 2, where the biased one is 1
+    expect(loss(1)).toBeCloseTo((0.1 * 2) / (2 * 1), 7); // Var(1, 3) = 2, the biased variance is 1
     expect(loss(0)).toBe(0);
     const single = tensorsOf({ loraA: matrix([[7]]), loraB: matrix([[5, 5, 5]]) });
     expect(
@@ -80,7 +80,7 @@ describe('the term of the loss', () => {
     expect(layerOf(dynamicDora, { ...options, demWeight: 0 }, [2, 3]).loss).toBeUndefined();
   });
 
-  it('is all that moves A and B at first, each entry towards the mean of its component', () => {
+  it('is all that changes A and B at first, each entry towards the mean of its component', () => {
     const peft = attach(toyModel(), dynamicDora({ r: 2, demWeight: 0.3 }), { seed: 1 });
     const { layers, values } = activeAdapter(peft);
     const gradients = gradientsByTape(peft);
@@ -117,12 +117,12 @@ describe('the scores', () => {
     close(scored(values, {}, [0.1, 1]), [0.15, 0.98]);
   });
 
-  it('explode where components cancel', () => {
+  it('explode if components cancel', () => {
     const values = { loraA: matrix(twice), loraB: matrix(identity.map(() => [0, 1])), gate: vector([1, -1]) };
     close(scored(values, { beta: 0 }), [1e8, 1e8]);
   });
 
-  it('are those of the dense matrices, and the same of a change a thousand times smaller', () => {
+  it('equal those of the dense matrices, and do not change if the change is a thousand times smaller', () => {
     const [a, b, c] = [
       [
         [0.3, -0.7, 1.1],
@@ -146,13 +146,13 @@ describe('the scores', () => {
     expect(relativeDistance(scored(small, { beta: 0 }), expected)).toBeLessThan(2e-5);
   });
 
-  it('are zero where nothing has changed yet', () => {
+  it('are zero if nothing has changed yet', () => {
     expect(scored({ loraA: matrix(identity), loraB: matrix(identity), gate: vector([0, 0]) })).toEqual([0, 0]);
   });
 });
 
 it.each([[[]], [[1]], [[0, 1, 2, 3]]])(
-  'is a plain LoRA of the components %j that are left, scaled as at first',
+  'is a plain LoRA of the remaining components %j, with the initial scaling',
   (alive) => {
     const layer = layerOf(dynamicDora, { r: 4, loraAlpha: 8 }, [6, 10]);
     const gate = vector([0, 1, 2, 3].map((rank) => (alive.some((each) => each === rank) ? rank - 0.5 : 0)));

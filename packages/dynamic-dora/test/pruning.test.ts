@@ -23,7 +23,7 @@ const planOf = (totalSteps: number): TrainPlan => ({
 });
 const vector = (values: ArrayLike<number>) => hostTensor(Float32Array.from(values), [values.length]);
 
-/** A controller on some modules, with the scores that it reads. */
+/** Returns a controller on some modules, with the scores that it reads. */
 function started(
   sites: readonly Site[],
   options: Partial<DynamicDoraConfig>,
@@ -58,7 +58,7 @@ const eventsOf = (
 };
 
 describe('the schedule', () => {
-  it('prunes 1, 6, 53, 181 and 288 of 864 components of which two thirds stay, at steps 150 to 500 of 1000', () => {
+  it('prunes 1, 6, 53, 181 and 288 of 864 components at steps 150 to 500 of 1000, so that two thirds stay', () => {
     const sites = Array.from({ length: 72 }, (_, index) => linearSite(`m${index}`, 1, 1));
     const options = { r: 12, targetR: 8, rankUpdateRatio: 0.1 };
     const { layers, controller, after } = started(sites, options, planOf(1000));
@@ -75,14 +75,14 @@ describe('the schedule', () => {
     expect([500, 501].map((step) => controller.holdsBudget(step))).toEqual([true, true]);
   });
 
-  it('is that of the released example in its 8,025 steps: every 100 from 15 % to half of them', () => {
+  it("equals the released example's in its 8,025 steps: every 100 steps from 15 % to half of them", () => {
     const events = eventsOf(8025);
     expect(events.slice(0, 3)).toEqual([1204, 1304, 1404]);
     expect(events.slice(-2)).toEqual([4004, 4012]);
     expect(events).toHaveLength(30);
   });
 
-  it('shrinks with the run, waits for the warm-up, and ends with the final steps at the latest', () => {
+  it('scales with the run, waits for the warm-up, and ends before the final phase at the latest', () => {
     const events = eventsOf(120);
     expect([events[0], events[1], events.at(-1), events.length]).toEqual([18, 20, 60, 22]);
     expect(eventsOf(120, { rankUpdateRatio: 0.1 }, { totalSteps: 120, warmupSteps: 30, finalSteps: 72 })).toEqual([
@@ -91,7 +91,7 @@ describe('the schedule', () => {
     expect(eventsOf(4, {}, { totalSteps: 4, warmupSteps: 0, finalSteps: 3 })).toEqual([1]);
   });
 
-  it('says so where no step is left to judge ranks by, and where the choice was passed over', () => {
+  it('throws if no step is left to score ranks in, and if the choice was skipped', () => {
     const at = (totalSteps: number, options = {}) => started([linearSite('m', 4, 6)], options, planOf(totalSteps));
     expect(() => at(4, { endRatio: 0.2, startRatio: 0 })).toThrow(expect.objectContaining({ path: 'endRatio' }));
     const { controller } = at(100);
@@ -100,12 +100,12 @@ describe('the schedule', () => {
   });
 });
 
-describe('the components that go', () => {
+describe('the pruned components', () => {
   const sites = ['a', 'b', 'c'].map((path) => linearSite(path, 4, 6));
   const table: Record<string, readonly number[]> = { a: [0.1, 0.9, 0.2], b: [0.3, 0.3, 0.3], c: [0.05, 0.02, 0.4] };
   const score = (path: string, rank: number): number => table[path]?.[rank] ?? NaN;
 
-  it('are the lowest of all modules together; until the end their gates are zero, then they are gone, moments too', () => {
+  it('are the lowest over all modules; until the end their gates are zero, then they are removed with their moments', () => {
     const options = { r: 3, startRatio: 0.2, endRatio: 0.4, rankUpdateRatio: 0.18 };
     const { layers, controller, after } = started(sites, options, planOf(100));
     expect(controller.holdsBudget(38)).toBe(false);
@@ -123,7 +123,7 @@ describe('the components that go', () => {
     expect(resized.c?.carry('importance', vector([0.05, 0.02, 0.4]), 'value')).toEqual(vector([0.4]));
   });
 
-  it('are exactly as many of equal scores, the last ones', () => {
+  it('have the exact number if scores are equal: the last ones', () => {
     const { layers, after } = started(sites, { r: 3, targetR: 1.4 }, planOf(100));
     const { resized } = after(50, () => 0);
     expect(ranksOf(withResized(layers, resized))).toEqual({ a: 3, b: 2, c: 0 });
@@ -131,7 +131,7 @@ describe('the components that go', () => {
     expect(withResized(layers, resized).b?.toLora?.(valuesOfOnes(layers.a)).scaling).toBe(8 / 3);
   });
 
-  it('are none where all are to stay', () => {
+  it('are none if all are kept', () => {
     const { after } = started(sites, { r: 3, targetR: 3 }, planOf(100));
     expect([after(18, score).values, after(50, score).resized]).toEqual([{}, {}]);
   });
@@ -160,7 +160,7 @@ describe('a budget', () => {
     'the narrowest': (path) => (path.includes('ffn') ? 0.01 : 1),
   };
 
-  it.each([1, 2, 4, 8])('of %i ranks is met within 2 percent, whichever modules matter', (ranks) => {
+  it.each([1, 2, 4, 8])('of %i ranks is met within 2 percent, whichever modules are important', (ranks) => {
     const config = dynamicDora.fitBudget?.(bert, ranks * unit, dynamicDora.parseConfig({})) ?? expect.fail('no budget');
     expect(config.r).toBe(Math.ceil(1.5 * ranks));
     const layers = layersOf(dynamicDora, bert, config);
@@ -180,7 +180,7 @@ describe('a budget', () => {
     }
   });
 
-  it('is filled by giving up the worst of those kept, where the best in turn leave too much of it', () => {
+  it('is filled by giving up the worst kept component if the best ones in order leave too much of it', () => {
     const uneven = [linearSite('small', 4, 6), linearSite('wide', 10, 25)];
     const { layers, after } = started(uneven, { r: 2, budget: 45 }, planOf(100));
     const { resized } = after(50, (path, rank) => (path === 'small' ? 2 : 1) - rank / 10);
@@ -188,7 +188,7 @@ describe('a budget', () => {
   });
 });
 
-it('goes on from both sides of the choice of ranks as if it had not stopped', async () => {
+it('resumes before and after the choice of ranks as if it had not stopped', async () => {
   const executor = await referenceExecutor();
   const run = async (resume?: TrainingSnapshot) => {
     const options = { r: 3, startRatio: 0.25, endRatio: 0.26, targetModules: ['query', 'in'] };

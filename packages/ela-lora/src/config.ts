@@ -9,35 +9,46 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of ElaLoRA. Defaults are those of the released script for RTE, its schedule in shares of the 1,950 steps there. */
+/**
+ * The options of ElaLoRA. Defaults are those of the released script for RTE, with its schedule as shares of its 1,950
+ * steps.
+ */
 export interface ElaLoraConfig extends TargetConfig {
-  /** The rank that every module starts with; all of them together are the ranks that move. Default 10. */
+  /** The initial rank of every module. The total number of ranks stays constant without a `budget`. Default 10. */
   readonly r: number;
-  /** The change is scaled by `loraAlpha / r`, whatever ranks a module comes to have. Default 16. */
+  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 16. */
   readonly loraAlpha: number;
-  /** Starting ranks of single modules, by path or by a regular expression for the end of it. */
+  /**
+   * Initial ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}.
+   */
   readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of single modules, likewise. */
+  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
-  /** Share of a module's input that A does not see while training. Default 0. */
+  /** The dropout probability of each module's input, applied before A during training. Default 0. */
   readonly loraDropout: number;
-  /** b: ranks that move at once, of all modules together; later fewer. Default 4. */
+  /** b, the number of ranks that move at a time, over all modules; falls during the run. Default 4. */
   readonly movedRanks: number;
-  /** k: ranks of a module that may move at once, those of its lowest scores; its last one never does. Default 2. */
+  /**
+   * k, the most ranks of one module that may move at a time: those with its lowest scores, but never its last.
+   * Default 2.
+   */
   readonly candidateRanks: number;
-  /** Share of the run after which ranks begin to move, or the end of the warm-up where that is later. Default 0.154. */
+  /** When ranks begin to move, as a share of the run's steps, but not before the end of the warm-up. Default 0.154. */
   readonly startRatio: number;
-  /** Share of the run's steps from one move to the next. Default 0.0256. */
+  /** The interval between two moves, as a share of the run's steps. Default 0.0256. */
   readonly rankUpdateRatio: number;
-  /** Smoothing of the sensitivity. Default 0.85. */
+  /** The smoothing factor of the sensitivity. Default 0.85. */
   readonly beta1: number;
-  /** Smoothing of its uncertainty. Default 0.85. */
+  /** The smoothing factor of the uncertainty. Default 0.85. */
   readonly beta2: number;
-  /** Weight of the orthogonality term. Default 0.1. */
+  /** The coefficient of the orthogonality regularization. Default 0.1. */
   readonly orthRegWeight: number;
-  /** Whether the optimizer begins anew at every move, as the released code's does; else ranks that stay keep their moments. Default false. */
+  /**
+   * Whether the optimizer restarts at every move, as in the released code. If not, kept ranks keep their moments.
+   * Default false.
+   */
   readonly restartsOptimizer: boolean;
-  /** Parameters to store in the end, within 2 %. Default null: ranks are counted. */
+  /** The number of parameters stored at the end, met within 2 %. Default null: ranks are counted. */
   readonly budget: number | null;
 }
 
@@ -61,7 +72,7 @@ const entries = {
   budget: v.nullish(positive, null),
 };
 
-/** Fills in the defaults of ElaLoRA. @throws ConfigError naming the field. */
+/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 export function parseElaLoraConfig(input: unknown): ElaLoraConfig {
   return parseOptions('ela-lora', entries, input);
 }

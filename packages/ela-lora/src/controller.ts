@@ -30,21 +30,23 @@ import type { ElaLoraConfig } from './config.js';
 import { elaLoraLayer, initialTensors, noScores } from './layer.js';
 
 /*
- * Ranks move at steps t with t > ti, (t - ti) a multiple of the interval, and t < te, the step before the final phase:
+ * Ranks move at steps t with ti < t < te, where t - ti is a multiple of the interval and te is the step before the
+ * final phase:
  *
- *   pool   every module's min(k, ranks - 1) ranks of the lowest scores
- *   b(t)   = round(b (1 - x^3)), x = (t - ti) / (te - ti)       so many move
- *   lose   the b(t) lowest of the pool
- *   gain   a rank each for the modules of the b(t) highest of the pool: a module may gain several, or lose and gain
+ *   pool   the min(k, ranks - 1) ranks with the lowest scores of every module
+ *   b(t)   = round(b (1 - x^3)), x = (t - ti) / (te - ti)       the number of ranks that move
+ *   lose   the b(t) lowest of the pool are pruned
+ *   gain   the modules of the b(t) highest of the pool gain one rank each: a module may gain several, or lose and gain
  *
- * A new rank has a column of A and a row of B of length 1, orthogonal to those that the module keeps, and E = min(min |E|, 1e-13), so that
- * outputs stay as they are.
+ * A new rank has a column of A and a row of B of length 1, orthogonal to those that the module keeps, and
+ * E = min(min |E|, 1e-13), so that the outputs do not change.
  *
- * With a budget (ours) a module gains a rank only while all of them together store at most 2 % more than it; otherwise the next of the pool
- * does. After te, what is still missing goes to the modules whose lowest score is highest.
+ * With a budget (ours), a module gains a rank only while all modules together store at most 2 % more than the budget;
+ * otherwise the next one of the pool gains it. After te, the rest of the budget goes to the modules whose lowest score
+ * is highest.
  */
 
-/** ElaLoRA's decisions between steps. @throws ConfigError for a budget that the starting ranks exceed. */
+/** Returns ElaLoRA's controller. @throws ConfigError for a budget that the initial ranks exceed. */
 export function elaLoraController(layers: AdapterLayers, config: ElaLoraConfig, plan: TrainPlan): Controller {
   const { budget } = config;
   if (budget !== null) assertStartsWithin(layers, budget);
@@ -64,7 +66,8 @@ export function elaLoraController(layers: AdapterLayers, config: ElaLoraConfig, 
         : [],
     afterStep(step, values) {
       const modules = modulesOf(held, values);
-      const move = step < end ? moved(modules, movesAt(step, schedule), config) : filled(modules, budget ?? 0);
+      const move =
+        step < end ? regularMove(modules, movesAt(step, schedule), config) : fillingMove(modules, budget ?? 0);
       isFilled ||= step === end;
       const resized = changeRanks(held, changesFor(modules, move, values, rng.fork(String(step))));
       held = withResized(held, resized);
@@ -79,14 +82,14 @@ export function elaLoraController(layers: AdapterLayers, config: ElaLoraConfig, 
   };
 }
 
-/** The layers that values of a later step, or of a file, fit: ranks come and go. */
+/** Resizes layers to the values of a later step or a file. Ranks may have come and gone. */
 export function resumedLayers({ layers, config, values }: AdapterContents<ElaLoraConfig>): AdapterLayers {
   const ranks = Object.keys(layers).map((path) => values[`${path}.gate`]?.data.length ?? 0);
   return layersOfRanks(layers, config, ranks);
 }
 
 function layersOfRanks(layers: AdapterLayers, config: ElaLoraConfig, ranks: readonly number[]): AdapterLayers {
-  const rng = createRng(0); // shapes are all that is needed: values are those of the run
+  const rng = createRng(0); // only shapes matter: the run's values replace these
   return Object.fromEntries(
     Object.entries(layers).map(([path, { site }], index) => [
       path,
@@ -99,14 +102,15 @@ function withChanges(resized: ReturnType<typeof changeRanks>, { restartsOptimize
   return Object.keys(resized).length === 0 ? {} : { resized, restartsOptimizer };
 }
 
-/** When ranks move, and how many. */
+/** The steps after which ranks move, and how many. */
 interface Schedule {
-  /** ti: none before. */
+  /** ti: ranks move only after this step. */
   readonly start: number;
-  /** te: none from there on. */
+  /** te: ranks move only before this step. */
   readonly end: number;
+  /** Steps between two moves. */
   readonly interval: number;
-  /** b. */
+  /** b, the number of ranks that move at first. */
   readonly most: number;
 }
 
@@ -119,26 +123,29 @@ function scheduleOf({ startRatio, rankUpdateRatio, movedRanks }: ElaLoraConfig, 
   };
 }
 
-/** b(t) where ranks move after this step; otherwise 0. */
+/** Returns b(t) if ranks move after this step, else 0. */
 function movesAt(step: number, { start, end, interval, most }: Schedule): number {
   if (step <= start || step >= end || (step - start) % interval !== 0) return 0;
   return Math.round(most * (1 - ((step - start) / (end - start)) ** 3));
 }
 
-/** A module as moves see it. */
+/** A module's data for a move. */
 interface Module {
+  /** Its path. */
   readonly path: string;
-  /** What a rank stores. */
+  /** The number of parameters that one rank stores. */
   readonly cost: number;
-  /** Ranks that it can have at most: its smaller side. */
+  /** The highest possible rank: its smaller side. */
   readonly most: number;
-  /** S of every rank. */
+  /** S of every rank, [ranks]. */
   readonly scores: Float32Array;
 }
 
-/** What becomes of the modules' ranks: which go, and how many are new, by path. */
+/** A move of ranks between modules. */
 interface Move {
+  /** The ranks that each module loses, by path. */
   readonly lost: Readonly<Record<string, readonly number[]>>;
+  /** The number of ranks that each module gains, by path. */
   readonly gained: Readonly<Record<string, number>>;
 }
 
@@ -151,7 +158,7 @@ function modulesOf(layers: AdapterLayers, values: HostTensors): Module[] {
   }));
 }
 
-/** The ranks that may move, greatest scores first, of equal ones the order of modules and ranks. */
+/** Returns the ranks that may move, greatest scores first. Ties keep the order of modules and ranks. */
 function poolOf(modules: readonly Module[], perModule: number): { module: Module; rank: number; score: number }[] {
   const ranked = <T extends { readonly score: number }>(ranks: T[]): T[] => ranks.sort((a, b) => b.score - a.score);
   const pool = modules.flatMap((module) => {
@@ -161,29 +168,35 @@ function poolOf(modules: readonly Module[], perModule: number): { module: Module
   return ranked(pool);
 }
 
-function moved(modules: readonly Module[], count: number, { candidateRanks, budget }: ElaLoraConfig): Move {
+function regularMove(modules: readonly Module[], count: number, { candidateRanks, budget }: ElaLoraConfig): Move {
   const pool = poolOf(modules, candidateRanks);
   const lost: Record<string, number[]> = {};
   for (const { module, rank } of pool.slice(Math.max(0, pool.length - count))) (lost[module.path] ??= []).push(rank);
   const receivers = pool.map(({ module }) => module);
   const most = Math.min(count, pool.length);
-  return { lost, gained: given(modules, lost, receivers, { most, cost: budget === null ? Infinity : ABOVE * budget }) };
+  return {
+    lost,
+    gained: gainsOf(modules, lost, receivers, { most, cost: budget === null ? Infinity : ABOVE * budget }),
+  };
 }
 
-/** How much more than the budget may be stored on the way, and in the end. */
+/** The most that may be stored, as a multiple of the budget. */
 const ABOVE = 1.02;
 
-/** Ranks for the modules whose lowest scores are highest, one after the other, again and again, until none fits. */
-function filled(modules: readonly Module[], budget: number): Move {
+/** Adds ranks in turn to the modules whose lowest scores are highest, repeatedly until none fits the budget. */
+function fillingMove(modules: readonly Module[], budget: number): Move {
   const least = ({ scores }: Module): number => Math.min(...scores);
   const receivers = [...modules].sort((a, b) => least(b) - least(a));
   const rounds = Math.max(...modules.map(({ most }) => most));
   const repeated = Array.from({ length: rounds }, () => receivers).flat();
-  return { lost: {}, gained: given(modules, {}, repeated, { most: Infinity, cost: budget }) };
+  return { lost: {}, gained: gainsOf(modules, {}, repeated, { most: Infinity, cost: budget }) };
 }
 
-/** A rank each for receivers in turn, where their module has room and all modules together store no more than `cost`. */
-function given(
+/**
+ * Gives one rank each to the receivers in order, if their module has room and all modules together store at most
+ * `cost`.
+ */
+function gainsOf(
   modules: readonly Module[],
   lost: Move['lost'],
   receivers: readonly Module[],
@@ -219,21 +232,24 @@ function changesFor(
   );
 }
 
-/** The E that a new rank has at most. */
+/** The upper limit of E of a new rank. */
 const MOST_NEW = 1e-13;
 
-/** Ranks that are new to a module which keeps those named. */
+/** Returns `count` new ranks for a module that keeps the ranks `kept`. */
 function newRanks(path: string, values: HostTensors, kept: readonly number[], count: number, rng: Rng): HostTensors {
   const read = (name: string): HostTensor => tensorAt(values, `${path}.${name}`);
   const smallest = Math.min(MOST_NEW, ...floats(read('gate')).map(Math.abs));
-  const loraA = directionsBeside(pickColumns(read('loraA'), kept), count, rng.fork('loraA')); // [in, count]
-  const loraB = transposed(directionsBeside(transposed(pickRows(read('loraB'), kept)), count, rng.fork('loraB')));
+  const loraA = orthogonalDirections(pickColumns(read('loraA'), kept), count, rng.fork('loraA')); // [in, count]
+  const loraB = transposed(orthogonalDirections(transposed(pickRows(read('loraB'), kept)), count, rng.fork('loraB')));
   const gate = hostTensor(new Float32Array(count).fill(smallest), [count]);
   return { loraA, loraB, gate, ...noScores({ loraA, loraB, gate }) };
 }
 
-/** Random columns of length 1, orthogonal to those of a matrix and to each other: the Gram-Schmidt process, as QR has it. */
-function directionsBeside(matrix: HostTensor, count: number, rng: Rng): HostTensor {
+/**
+ * Returns random columns of length 1, orthogonal to those of a matrix and to each other, by a QR decomposition (the
+ * Gram-Schmidt process).
+ */
+function orthogonalDirections(matrix: HostTensor, count: number, rng: Rng): HostTensor {
   const [rows, columns] = matrix.shape as [number, number];
   const width = columns + count;
   const all = Float32Array.from({ length: rows * width }, (_, index) => {

@@ -15,7 +15,7 @@ import { parseElaLoraConfig, type ElaLoraConfig } from './config.js';
 import { elaLoraController, resumedLayers } from './controller.js';
 import { elaLoraLayer, initialTensors, noScores } from './layer.js';
 
-/** Pruned, it is PEFT's LORA; to be trained further, it is ELA_LORA, with E. */
+/** A pruned adapter is saved as PEFT's LORA. One to be trained further is saved as ELA_LORA, with E. */
 const files = gatedLoraFiles<ElaLoraConfig>({
   peftType: 'ELA_LORA',
   suffix: '.lora_E',
@@ -36,8 +36,8 @@ const files = gatedLoraFiles<ElaLoraConfig>({
 });
 
 /**
- * ElaLoRA: AdaLoRA's triplets, whose ranks move from modules where they matter least to those where they matter most, while their number
- * stays as it is (Chang et al., 2025).
+ * ElaLoRA (Chang et al., 2025): AdaLoRA's triplets, whose ranks move from the modules where they matter least to those
+ * where they matter most. Their number stays constant.
  *
  * @example attach(model, elaLora({ r: 8, targetModules: 'all-linear' }))
  */
@@ -60,7 +60,7 @@ export const elaLora: CallableMethod<ElaLoraConfig> = defineMethod<ElaLoraConfig
   },
 });
 
-/** The scores of an adapter from a file, which holds none. */
+/** Returns zero scores for an adapter from a file, which contains none. */
 function scoresOf(values: HostTensors): HostTensors {
   const paths = Object.keys(values).flatMap((key) => (key.endsWith('.gate') ? [key.slice(0, -'.gate'.length)] : []));
   const scores = paths.flatMap((path) => {
@@ -71,7 +71,10 @@ function scoresOf(values: HostTensors): HostTensors {
   return Object.fromEntries(scores);
 }
 
-/** Stored: ranks that store as much from the start, kept to it as they move. Trained: A, E and B are the budget at the start. */
+/**
+ * 'stored': the initial ranks fill the budget and stay within it as they move. 'trained': the initial A, E and B fill
+ * the budget.
+ */
 function fitBudget(
   sites: readonly Site[],
   budget: number,

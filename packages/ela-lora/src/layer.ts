@@ -20,16 +20,18 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import type { ElaLoraConfig } from './config.js';
 
 /*
- * ElaLoRA (Chang et al., 2025, arXiv 2504.00254), in row vectors; a rank is (A_i, E_i, B_i), E is called `gate`:
+ * ElaLoRA (Chang et al., 2025, arXiv 2504.00254), in row vectors; a rank is (A_i, E_i, B_i), and E is called `gate`:
  *
- *   y    = x W0 + b + s ((d(x) A) * E) B                 forward   x [rows, in]   A [in, r]   E [r]   B [r, out]   d: dropout
- *   s    = alpha / r                                     r is the rank that the module starts with
+ *   y    = x W0 + b + s ((d(x) A) * E) B                 forward   x [rows, in]   A [in, r]   E [r]   B [r, out]
+ *   d    : dropout during training
+ *   s    = alpha / r                                     with the initial r of the module
  *   A, B ~ N(0, 0.02^2), E = 0
  *   R    = 1 / (2 n) sum ||A^T A - I|| + ||B B^T - I||   loss, times a weight; Frobenius norms, over n modules
  *
- *   I    = |w dL/dw|                                     update    of every entry w of A, E and B; w after the step, dL/dw of it
+ *   I    = |w dL/dw|                                     update    for every entry w of A, E and B; w after the step,
+ *                                                                  dL/dw before it
  *   Ibar <- beta1 Ibar + (1 - beta1) I
- *   Ubar <- beta2 Ubar + (1 - beta2) |I - Ibar|                    of the new Ibar
+ *   Ubar <- beta2 Ubar + (1 - beta2) |I - Ibar|                    with the new Ibar
  *   S_i  = s(E_i) + mean_j s(A_ji) + mean_j s(B_ij)                s(w) = Ibar Ubar
  *
  *   dW   = s A diag(E) B                                 toLora
@@ -37,17 +39,17 @@ import type { ElaLoraConfig } from './config.js';
  * Ranks move between modules by S: controller.ts.
  */
 
-/** What the dropout of a module's input is called among its noise. */
+/** The name of the noise for the dropout of a module's input. */
 const DROPOUT = 'loraDropout';
 
-/** Deviation of A's and B's initial values. */
+/** The standard deviation of the initial A and B. */
 const INITIAL_STD = 0.02;
 
 const FACTORS = ['loraA', 'gate', 'loraB'] as const;
 type Factor = (typeof FACTORS)[number];
 
 /**
- * ElaLoRA at one site.
+ * Returns the ElaLoRA layer of one module.
  * @param initial `loraA` [in, ranks], `gate` [ranks], `loraB` [ranks, out]
  */
 export function elaLoraLayer(site: Site, config: ElaLoraConfig, initial: HostTensors): AdapterLayer {
@@ -80,7 +82,7 @@ export function elaLoraLayer(site: Site, config: ElaLoraConfig, initial: HostTen
   };
 }
 
-/** What so many ranks of a site start from. */
+/** Returns the initial tensors of `ranks` ranks of a module. */
 export function initialTensors({ inFeatures, outFeatures }: Site, ranks: number, rng: Rng): HostTensors {
   return {
     loraA: normalValues(rng.fork('loraA'), [inFeatures, ranks], INITIAL_STD),
@@ -89,7 +91,7 @@ export function initialTensors({ inFeatures, outFeatures }: Site, ranks: number,
   };
 }
 
-/** The scores of ranks that have none yet: S and the averages that it is made of, by the layer's own names. */
+/** Returns zero scores for new ranks: S and the averages behind it, by their names in the layer. */
 export function noScores(factors: Readonly<Record<Factor, { readonly shape: readonly number[] }>>): HostTensors {
   const averages = FACTORS.flatMap((factor) => [
     [smoothedName(factor), hostZeros(factors[factor].shape)] as const,
@@ -98,7 +100,7 @@ export function noScores(factors: Readonly<Record<Factor, { readonly shape: read
   return { ...Object.fromEntries(averages), importance: hostZeros(factors.gate.shape) };
 }
 
-/** ||A^T A - I|| + ||B B^T - I|| */
+/** ||A^T A - I|| + ||B B^T - I||. */
 function distanceFromOrthonormal(p: Tensors): Scalar {
   const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
   const columns = tf.matMul(loraA, loraA, true, false); // [in, r] -> [r, r]
@@ -106,12 +108,12 @@ function distanceFromOrthonormal(p: Tensors): Scalar {
   return tf.add(norm(tf.sub(columns, tf.eye(columns.shape[0]))), norm(tf.sub(rows, tf.eye(rows.shape[0]))));
 }
 
-/** A norm whose slope at zero is finite, so that orthonormal factors get no NaN. */
+/** A norm with a finite slope at zero, so that orthonormal factors do not give NaN. */
 function norm(x: Tensor): Tensor {
   return tf.sqrt(tf.add(tf.sum(tf.square(x)), 1e-12));
 }
 
-/** The scores after a step that proposes these tensors. */
+/** Returns the scores after a step that proposes these tensors. */
 function scored({ beta1, beta2 }: ElaLoraConfig, proposed: Tensors, { previous, gradient }: UpdateContext): Tensors {
   const averages: Tensors = {};
   const products = FACTORS.map((factor) => {
@@ -127,7 +129,7 @@ function scored({ beta1, beta2 }: ElaLoraConfig, proposed: Tensors, { previous, 
   return { ...averages, importance: tf.add(ofE, tf.add(tf.mean(ofA, 0), tf.mean(ofB, 1))) }; // [r]
 }
 
-/** beta old + (1 - beta) new */
+/** beta old + (1 - beta) next. */
 function mixed(old: Tensor, next: Tensor, beta: number): Tensor {
   return tf.add(tf.mul(old, beta), tf.mul(next, 1 - beta));
 }

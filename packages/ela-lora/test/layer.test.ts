@@ -26,7 +26,7 @@ const factors: HostTensors = {
   ]),
 };
 
-it('adds s ((x A) * E) B to what the module gives', () => {
+it("adds s ((x A) * E) B to the module's output", () => {
   const layer = layerOf(elaLora, { r: 2, loraAlpha: 6 }, [2, 3]);
   const y = forwardOf(layer, tensorsOf(factors), tf.tensor2d([1, 1], [1, 2]), tf.tensor2d([10, 20, 30], [1, 3]));
   // x A = (4, 6), times E = (2, 1.5), times B = (2, 1.5, 10), times 6 / 2
@@ -34,7 +34,7 @@ it('adds s ((x A) * E) B to what the module gives', () => {
 });
 
 describe('the term of the loss', () => {
-  it('is the mean norm by which A and B are from orthonormal, not squared', () => {
+  it('is the mean norm, not squared, by which A and B differ from orthonormal', () => {
     const layer = layerOf(elaLora, { r: 2, orthRegWeight: 0.1 }, [2, 3]);
     // A^T A = [[10, 14], [14, 20]], B B^T = [[5, 8], [8, 17]]
     const norms = Math.hypot(9, 14, 14, 19) + Math.hypot(4, 8, 8, 16);
@@ -64,7 +64,7 @@ describe('the scores', () => {
   };
   const layer = layerOf(elaLora, { r: 2, beta1: 0.8, beta2: 0.6 }, [2, 3]);
 
-  it('are products of smoothed sensitivities and their uncertainties, those of A and B averaged over a rank', () => {
+  it('are products of smoothed sensitivities and uncertainties, averaged over each rank of A and B', () => {
     let state: HostTensors = Object.fromEntries(
       Object.entries(layer.state ?? {}).map(([name, { initial }]) => [name, initial]),
     );
@@ -80,7 +80,8 @@ describe('the scores', () => {
       );
       seen.push([...(after.importance?.dataSync() ?? [])]);
     }
-    // Of equal sensitivities I: Ibar = .2 I, Ubar = .4 (I - .2 I) = .32 I; then Ibar = .36 I, Ubar = .6 .32 I + .4 .64 I = .448 I
+    // For equal sensitivities I: Ibar = .2 I, Ubar = .4 (I - .2 I) = .32 I; then Ibar = .36 I, Ubar = .6 .32 I + .4 .64
+    // I = .448 I
     const squares = [1 + (0.01 + 0.81) / 2 + (1 + 0 + 4) / 3, 1 + (0.16 + 0.16) / 2 + (0 + 4 + 16) / 3];
     expect(
       relativeDistance(
@@ -96,7 +97,7 @@ describe('the scores', () => {
     ).toBeLessThan(1e-6);
   });
 
-  it('take weights after the step with gradients of before it, as the released code does', () => {
+  it('use weights after the step with gradients from before it, as in the released code', () => {
     const previous = tensorsOf({ ...initialOf(layer), gate: vector([9, 9]) });
     const after = layer.update?.(tensorsOf(factors), { previous, gradient: tensorsOf(gradient), ctx: contextOf() });
     const smoothed = [...(after?.['smoothedSensitivity.gate']?.dataSync() ?? [])];
@@ -105,7 +106,7 @@ describe('the scores', () => {
 });
 
 it.each([[[]], [[1]], [[0, 1, 2, 3]]])(
-  'is a plain LoRA of the ranks %j whose E is not zero, scaled as at first',
+  'is a plain LoRA of the ranks %j with nonzero E, with the initial scaling',
   (alive) => {
     const layer = layerOf(elaLora, { r: 4, loraAlpha: 8 }, [6, 10]);
     const gate = vector([0, 1, 2, 3].map((rank) => (alive.some((each) => each === rank) ? rank - 0.5 : 0)));

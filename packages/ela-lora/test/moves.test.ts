@@ -17,13 +17,13 @@ import { layersOf, referenceExecutor, toyModel, toyTrainingData } from '@peftjs/
 import { elaLora, type ElaLoraConfig } from '@peftjs/ela-lora';
 import { describe, expect, it } from 'vitest';
 
-/** RTE in the released script: 78 rounds over 2,490 rows in batches of 64, the last 500 steps without moves. */
+/** RTE in the released script: 78 epochs over 2,490 rows in batches of 64; no moves in the last 500 steps. */
 const rte: TrainPlan = { totalSteps: 1950, warmupSteps: 117, finalSteps: 500 };
 const vector = (values: ArrayLike<number>) => hostTensor(Float32Array.from(values), [values.length]);
 
 type Scores = Readonly<Record<string, readonly number[]>>;
 
-/** A controller on some modules that all begin with as many ranks as they have scores. */
+/** Returns a controller on some modules that start with as many ranks as they have scores. */
 function started(sites: readonly Site[], options: Partial<ElaLoraConfig>, plan: TrainPlan = rte) {
   const config = elaLora.parseConfig(options);
   const layers = layersOf(elaLora, sites, options);
@@ -59,7 +59,7 @@ const unevenSites = Object.keys(uneven).map((path) => linearSite(path, 10, 12));
 const unevenRanks: Partial<ElaLoraConfig> = { rankPattern: { a: 3, b: 2, c: 4 }, movedRanks: 2, candidateRanks: 2 };
 
 describe('ranks', () => {
-  it('move from the lowest to the modules of the highest of those that may move', () => {
+  it('move from the lowest to the modules with the highest among the ranks that may move', () => {
     const { after, ranks } = started(unevenSites, unevenRanks);
     const { restartsOptimizer } = after(350, uneven);
     expect(ranks()).toEqual([1, 2, 6]); // of 1, 2, 3, 5 and 6
@@ -69,7 +69,7 @@ describe('ranks', () => {
     );
   });
 
-  it('go and come in one module, the old one first', () => {
+  it('may be lost and gained in one module, where the old one goes first', () => {
     const { after, ranks } = started(unevenSites, { ...unevenRanks, movedRanks: 1 });
     const { resized = {} } = after(350, { a: [5, 8, 9], b: [6, 1], c: [7, 20, 20, 20] });
     expect(ranks()).toEqual([3, 1, 5]);
@@ -80,13 +80,13 @@ describe('ranks', () => {
     expect(same.c?.carry('importance', vector([0, 20, 20, 20]), 'value')).toEqual(vector([20, 20, 20, 0]));
   });
 
-  it('are exactly as many of equal scores: the last ones go, to the first modules', () => {
+  it('move in the exact number if scores are equal: the last ones go to the first modules', () => {
     const { after, ranks } = started(unevenSites, unevenRanks);
     after(350, { a: [0, 0, 0], b: [0, 0], c: [0, 0, 0, 0] });
     expect(ranks()).toEqual([5, 2, 2]);
   });
 
-  it('stay where every module has its last one, and where a module has as many as its smaller side', () => {
+  it('stay if every module has only one, or if a module has as many as its smaller side', () => {
     const bare = started(unevenSites, { r: 1 });
     expect(bare.after(350, { a: [1], b: [2], c: [3] })).toEqual({});
     const narrow = started([linearSite('a', 10, 12), linearSite('b', 2, 12)], { r: 2, movedRanks: 1 });
@@ -96,7 +96,7 @@ describe('ranks', () => {
 });
 
 describe('the schedule', () => {
-  it('is that of the released script for RTE: 67 moves, from step 350 on every 50 until 1350, fewer and fewer', () => {
+  it("equals the released script's for RTE: 67 moves, every 50 steps from 350 to 1350, fewer each time", () => {
     const sites = ['a', 'b', 'c'].map((path) => linearSite(path, 40, 50));
     const steps = stepsOf(rte);
     expect(steps).toEqual(Array.from({ length: 21 }, (_, index) => 350 + 50 * index));
@@ -113,7 +113,7 @@ describe('the schedule', () => {
     expect(moves.reduce((sum, count) => sum + count, 0)).toBe(67);
   });
 
-  it('shrinks with the run, and ends before the final steps', () => {
+  it('scales with the run, and ends before the final phase', () => {
     const steps = stepsOf({ totalSteps: 120, warmupSteps: 7, finalSteps: 36 });
     expect([steps[0], steps[1], steps.at(-1), steps.length]).toEqual([21, 24, 81, 21]);
     const fewer = stepsOf({ totalSteps: 120, warmupSteps: 30, finalSteps: 36 }, { rankUpdateRatio: 0.1 });
@@ -128,7 +128,7 @@ describe('a new rank', () => {
   const { layer, carry } = tensorAt(resized, 'c');
   const carried = (name: string) => carry(name, tensorAt(before, `c.${name}`), 'value');
 
-  it('has directions of length 1, orthogonal to those of the module and to each other', () => {
+  it("has directions of length 1, orthogonal to the module's and to each other", () => {
     const [a, b] = [carried('loraA'), carried('loraB')];
     const columns = Array.from({ length: 6 }, (_, rank) =>
       Array.from({ length: 10 }, (_, row) => a.data[row * 6 + rank] ?? NaN),
@@ -145,7 +145,7 @@ describe('a new rank', () => {
     }
   });
 
-  it('changes no output, keeps the others as they are, their moments too, and has no score yet', () => {
+  it('changes no output, keeps the other ranks and their moments, and has no score yet', () => {
     const old = layers.c?.toLora?.({ ...valuesOf(before), gate: tensorAt(before, 'c.gate') }) ?? expect.fail('no LoRA');
     const now =
       layer.toLora?.({ loraA: carried('loraA'), gate: carried('gate'), loraB: carried('loraB') }) ?? expect.fail();
@@ -182,7 +182,7 @@ describe('a budget', () => {
     [2, 'ffn'],
     [4, 'small'],
     [8, 'ffn'],
-  ])('of %i ranks holds within 2 percent though all moves go to %s', (ranks, favourite) => {
+  ])('of %i ranks holds within 2 percent even if all moves go to %s', (ranks, favourite) => {
     const config = elaLora.fitBudget?.(bert, ranks * unit, elaLora.parseConfig({})) ?? expect.fail('no budget');
     const { controller, after, held } = started(
       bert,
@@ -202,7 +202,7 @@ describe('a budget', () => {
     expect(Math.abs(allocatedCost(held()) / (ranks * unit) - 1)).toBeLessThanOrEqual(0.02);
   });
 
-  it('is filled before the final steps, by the modules whose lowest score is highest', () => {
+  it('is filled before the final phase, by the modules whose lowest score is highest', () => {
     const sites = [linearSite('small', 4, 6), linearSite('wide', 10, 20)];
     const plan: TrainPlan = { totalSteps: 100, warmupSteps: 5, finalSteps: 20 };
     const { controller, after, ranks } = started(sites, { r: 2, budget: 112 }, plan);
@@ -214,14 +214,14 @@ describe('a budget', () => {
     expect(controller.scalars(81, {})).toEqual({});
   });
 
-  it('is refused below what the starting ranks store', () => {
+  it('is rejected if the initial ranks store more', () => {
     expect(() => started([linearSite('m', 4, 6)], { r: 3, budget: 20 })).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
     );
   });
 });
 
-it('goes on from both sides of a move as if it had not stopped, at the rates of the schedule', async () => {
+it('resumes before and after a move as if it had not stopped, at the rates of the schedule', async () => {
   const executor = await referenceExecutor();
   const rates: number[] = [];
   const run = async (resume?: TrainingSnapshot) => {

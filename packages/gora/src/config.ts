@@ -8,30 +8,33 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of GoRA. */
+/** The options of GoRA. */
 export interface GoraConfig extends TargetConfig {
-  /** The rank that every module would have: together they store as much as the ranks that are chosen. Default 8. */
+  /** The reference rank: the chosen ranks store as many parameters as this rank in every module. Default 8. */
   readonly r: number;
-  /** The change of a module is scaled by `loraAlpha / sqrt(r)` of the rank that it has. Default 16. */
+  /** The alpha parameter: a module's change is scaled by `loraAlpha / sqrt(r)`, with its own r. Default 16. */
   readonly loraAlpha: number;
-  /** Alphas of single modules, by path or by a regular expression for the end of it. */
+  /**
+   * Alphas of modules whose alpha is not `loraAlpha`, by module path or by a regular expression for its end.
+   * Default {}.
+   */
   readonly alphaPattern: Readonly<Record<string, number>>;
-  /** gamma: the size of the first step down the gradient. Default 5e-2. */
+  /** gamma, the size of the initial step down the gradient. Default 5e-2. */
   readonly gamma: number;
-  /** The least rank of a module. Default null: half of `r`, rounded up. */
+  /** The lowest rank of a module. Default null: half of `r`, rounded up. */
   readonly minR: number | null;
-  /** The greatest rank of a module. Default null: four times `r`. */
+  /** The highest rank of a module. Default null: four times `r`. */
   readonly maxR: number | null;
-  /** Learning rate of B, in learning rates of A (LoRA+). Default 1; every script of the release sets 16. */
+  /** The ratio of the learning rate of B to that of A (LoRA+). Default 1; all scripts of the release set 16. */
   readonly loraplusLrRatio: number;
-  /** Parameters to store, within 2 %. Default null: as many as rank `r` everywhere. */
+  /** The number of parameters to store, met within 2 %. Default null: those of rank `r` everywhere. */
   readonly budget: number | null;
   /**
-   * `'gora'`: ranks and B from the gradients on some batches, which `attach` must be given. `'stored'`: what a file is read as, whose
-   * ranks are those of `r` and `rankPattern`. Default 'gora'.
+   * `'gora'`: ranks and B come from gradients over some batches, which `attach` needs as a calibration. `'stored'`: the
+   * form in which a file is read; ranks come from `r` and `rankPattern`. Default 'gora'.
    */
   readonly initLoraWeights: 'gora' | 'stored';
-  /** Ranks of single modules; only with `initLoraWeights: 'stored'`. */
+  /** Ranks of modules whose rank is not `r`, by module path; only with `initLoraWeights: 'stored'`. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
 }
 
@@ -49,7 +52,7 @@ const entries = {
   rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
 };
 
-/** Fills in GoRA's defaults. @throws ConfigError naming the field. */
+/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 export function parseGoraConfig(input: unknown): GoraConfig {
   const config = parseOptions('gora', entries, input);
   const { initLoraWeights, rankPattern, minR, maxR } = config;

@@ -21,8 +21,8 @@ import { goraLayer, initialTensors } from './layer.js';
 import { importanceOf, sharedRanks } from './ranks.js';
 
 /**
- * GoRA: LoRA whose ranks are shared out by the gradients on some batches, and which starts a step down these gradients
- * (He et al., 2025).
+ * GoRA (He et al., 2025): LoRA that distributes ranks by the gradients over some batches and starts with a step down
+ * these gradients.
  *
  * @example attach(model, gora(), { calibration: await calibrate(model, gora(), data, { executor }) })
  */
@@ -56,7 +56,7 @@ function adapt(sites: readonly Site[], config: GoraConfig, init: Init): AdapterL
   );
 }
 
-/** The budget, and the rank that it comes to on average; fewer modules where one rank for each is too much. */
+/** Sets the budget and its average rank. Adapts fewer modules if one rank for each is too much. */
 function fitBudget(sites: readonly Site[], budget: number, config: GoraConfig): GoraConfig {
   const kept = sitesForBudget(sites, budget, rankCost);
   const least = kept.reduce((sum, site) => sum + rankCost(site), 0);
@@ -69,7 +69,7 @@ function fitBudget(sites: readonly Site[], budget: number, config: GoraConfig): 
   };
 }
 
-/** A LoRA's alpha / r is alpha / sqrt(r) here. */
+/** Converts the alpha of a LoRA, which is divided by r, to one that is divided by sqrt(r). */
 function fromFile(file: AdapterFile): { config: Partial<GoraConfig>; values: HostTensors } {
   const { values, targetModules, ...lora } = readLoraFile(file);
   const modules = Object.fromEntries(

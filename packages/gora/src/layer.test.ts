@@ -21,7 +21,7 @@ beforeAll(async () => {
 
 const norm = (values: ArrayLike<number>): number => Math.sqrt(Array.from(values).reduce((sum, x) => sum + x * x, 0));
 
-it('adds alpha / sqrt(r) (x A) B to what the module gives, and trains B at a rate of its own', () => {
+it("adds alpha / sqrt(r) (x A) B to the module's output, and trains B at its own rate", () => {
   const initial = {
     loraA: hostTensor(Float32Array.of(1, 2, 3, 4), [2, 2]),
     loraB: hostTensor(Float32Array.of(1, 0, 2, 0, 1, 4), [2, 3]),
@@ -38,7 +38,7 @@ it('adds alpha / sqrt(r) (x A) B to what the module gives, and trains B at a rat
 });
 
 describe('B', () => {
-  /** dW of a module at its start. */
+  /** Returns the initial dW of a module. */
   const start = (gradient: HostTensor, r: number): Float32Array => {
     const site = linearSite('m', ...(gradient.shape as [number, number]));
     const config = parseGoraConfig({});
@@ -66,7 +66,7 @@ describe('B', () => {
     expect(norm(alongA) / norm(gradient.data)).toBeLessThan(1e-5);
   });
 
-  it.each([1, 8, 16])('makes a step of about gamma times the gradient, at rank %i as well', (r) => {
+  it.each([1, 8, 16])('makes a step of about gamma times the gradient at rank %i', (r) => {
     const gradient = normalValues(createRng(3), [256, 64], 1);
     expect(norm(start(gradient, r)) / (0.05 * norm(gradient.data))).toBeCloseTo(1, 0);
     expect(norm(start(scaled(gradient, 10), r)) / norm(start(gradient, r))).toBeCloseTo(10, 3);

@@ -19,23 +19,24 @@ import * as tf from '@tensorflow/tfjs';
 import type { GoraConfig } from './config.js';
 
 /*
- * GoRA (He et al., 2025, arXiv 2502.12171), in row vectors. G [in, out] is the loss's gradient at W0, the mean over some batches:
+ * GoRA (He et al., 2025, arXiv 2502.12171), in row vectors. G [in, out] is the loss's gradient at W0, averaged over
+ * some batches:
  *
  *   y  = x W0 + b + s (x A) B                      forward        x [rows, in]   A [in, r]   B [r, out]
- *   s  = alpha / sqrt(r)                           scalingOf      r is the module's own rank: ranks.ts
+ *   s  = alpha / sqrt(r)                           goraLayer      r is the module's own rank: ranks.ts
  *   dW = s A B                                     toLora
  *   A  ~ U(-1/sqrt(in), 1/sqrt(in))
  *   B0 = -xi (A^T A)^-1 A^T G                      alongGradient  xi = gamma sqrt(in) / alpha
  *
- * At the start dW = -gamma sqrt(in / r) P G, P the projection onto the columns of A: a step down the gradient, of a size near
- * gamma ||G|| whatever r is.
+ * At the start dW = -gamma sqrt(in / r) P G, where P projects onto the columns of A: a step down the gradient with a
+ * size of about gamma ||G|| for any r.
  */
 
 /** Added to the diagonal of A^T A, as in the released code. */
 const RIDGE = 1e-8;
 
 /**
- * GoRA at one site: LoRA of a rank of its own.
+ * Returns the GoRA layer of one module, with its own rank.
  * @param initial `loraA` [in, r], `loraB` [r, out]
  */
 export function goraLayer(site: Site, config: GoraConfig, initial: HostTensors): AdapterLayer {
@@ -57,7 +58,7 @@ export function goraLayer(site: Site, config: GoraConfig, initial: HostTensors):
   };
 }
 
-/** A random, and B against the gradient G `[in, out]` where there is one, else zero. */
+/** Returns a random A, and B against the gradient G [in, out], or a zero B without a gradient. */
 export function initialTensors(
   site: Site,
   r: number,
@@ -71,7 +72,7 @@ export function initialTensors(
   return { loraA, loraB: alongGradient(loraA, gradient, -xi) };
 }
 
-/** factor (A^T A)^-1 A^T G `[r, out]`: the least-squares coordinates of G in the columns of A. */
+/** Returns factor (A^T A)^-1 A^T G, [r, out]: the least-squares coordinates of G in the columns of A. */
 export function alongGradient(loraA: HostTensor, gradient: HostTensor, factor: number): HostTensor {
   const turned = transposed(loraA); // [r, in]
   const inverse = symmetricInverse(product(turned, loraA), { ridge: RIDGE }); // [r, r]

@@ -7,22 +7,22 @@ import { importanceOf, sharedRanks, targets } from './ranks.js';
 const stored = (sites: readonly Site[], ranks: readonly number[]): number =>
   sites.reduce((sum, site, index) => sum + (ranks[index] ?? 0) * rankCost(site), 0);
 
-it('takes for the importance of a weight the mean of |W0 G|', () => {
+it('uses the mean of |W0 G| as the importance of a weight', () => {
   const weight = hostTensor(Float32Array.of(1, -2, 3, 0), [2, 2]);
   const gradient = hostTensor(Float32Array.of(4, 1, -2, 9), [2, 2]);
   expect(importanceOf(weight, gradient)).toBe((4 + 2 + 6) / 4);
 });
 
-describe('ranks of two modules that store 1,536 and 3,840 a rank, three quarters of the importance in the first', () => {
+describe('ranks of two modules that store 1,536 and 3,840 per rank, with three quarters of the importance in the first', () => {
   const sites = [linearSite('narrow', 768, 768), linearSite('wide', 768, 3072)];
 
-  it('have the targets of the paper, which rounds them to 15 and 3: a tenth below the budget', () => {
+  it('have the targets of the paper, which rounds them to 15 and 3, a tenth below the budget', () => {
     const [narrow = 0, wide = 0] = targets(sites, [0.75, 0.25], 8);
     expect([Math.round(narrow), Math.round(wide)]).toEqual([15, 3]);
     expect(stored(sites, [15, 4]) / stored(sites, [8, 8])).toBeCloseTo(1 - 0.107, 3);
   });
 
-  it('store the budget to the last number', () => {
+  it('store exactly the budget', () => {
     const ranks = sharedRanks(sites, [0.75, 0.25], parseGoraConfig({ r: 8 }));
     expect(ranks).toEqual([18, 4]);
     expect(stored(sites, ranks)).toBe(43_008);
@@ -38,12 +38,12 @@ describe('ranks', () => {
   const shared = (importance: readonly number[], options: object = {}): number[] =>
     sharedRanks(same, importance, parseGoraConfig({ r: 4, ...options }));
 
-  it('are r where modules matter alike, and ties go by their order', () => {
+  it('are r if modules are equally important; ties go by their order', () => {
     expect(shared([1, 1, 1])).toEqual([4, 4, 4]);
     expect(shared([1, 1, 1], { budget: 13 * 64 })).toEqual([5, 4, 4]);
   });
 
-  it('lie between half of r and four times r, or where they are told to', () => {
+  it('lie between half of r and four times r, or between minR and maxR', () => {
     expect(shared([1, 0, 0])).toEqual([8, 2, 2]);
     expect(sharedRanks(same.concat(linearSite('d', 32, 32)), [1, 0, 0, 0], parseGoraConfig({ r: 1 }))).toEqual([
       1, 1, 1, 1,
@@ -52,7 +52,7 @@ describe('ranks', () => {
     expect(shared([8, 1, 1], { r: 8, minR: 1 })).toEqual([19, 3, 2]);
   });
 
-  it('are refused where bounds keep them from the budget, and where there is no gradient', () => {
+  it('are rejected if bounds keep them from the budget, and if there is no gradient', () => {
     expect(() => shared([1, 1, 1], { minR: 5 })).toThrow(expect.objectContaining({ path: 'minR' }));
     expect(() => shared([1, 1, 1], { maxR: 3 })).toThrow(expect.objectContaining({ path: 'maxR' }));
     expect(() => shared([0, 0, 0])).toThrow(expect.objectContaining({ path: 'calibration' }));
@@ -70,7 +70,7 @@ describe('a budget of r', () => {
     equal: () => 1,
   };
 
-  it.each([1, 2, 4, 8])('= %i is met within a fiftieth, whatever the importance', (r) => {
+  it.each([1, 2, 4, 8])('= %i is met within 2 %%, whatever the importance', (r) => {
     for (const [layers, hidden, inner] of [
       [2, 128, 512],
       [6, 384, 1536],

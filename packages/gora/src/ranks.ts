@@ -11,27 +11,29 @@ import {
 import type { GoraConfig } from './config.js';
 
 /*
- * How GoRA shares ranks out, from the gradient G of the loss at every frozen weight W0:
+ * How GoRA distributes ranks, from the gradient G of the loss at every frozen weight W0:
  *
  *   I_k = mean |W0 * G|                      importanceOf     over the entries of module k's weight
  *   a_k = I_k / sum I
  *   t_k = b a_k / sqrt(in + out)             targets          b = sum sqrt(in + out) r
- *   r_k                                      sharedRanks      near t_k, within [ceil(r / 2), 4 r], and within the budget
+ *   r_k                                      sharedRanks      near t_k, in [ceil(r / 2), 4 r] and within the budget
  *
- * The paper rounds t_k, which may store a tenth more or less than rank r everywhere. Here every module starts from the least rank, and the
- * one whose target is farthest above its rank gets another, again and again, as long as the budget pays for it.
+ * The paper rounds t_k, which may store a tenth more or less than rank r everywhere. Here every module starts from the
+ * lowest rank. The module whose target is farthest above its rank gets another rank, repeatedly, while the budget pays
+ * for it.
  */
 
-/** mean |W0 * G| of a weight and its gradient `[in, out]`. */
+/** Returns mean |W0 * G| of a weight and its gradient, both [in, out]. */
 export function importanceOf(weight: HostTensor, gradient: HostTensor): number {
   const [w, g] = [floats(weight, 'weight'), floats(gradient, 'gradient')];
   return w.reduce((sum, value, index) => sum + Math.abs(value * (g[index] as number)), 0) / w.length;
 }
 
 /**
- * The rank of every module.
- * @param importance of every site, at least zero
- * @throws ConfigError when there is no gradient anywhere, or when the least ranks exceed the budget, or the greatest do not reach it.
+ * Returns the rank of every module.
+ * @param importance one value of at least 0 per module
+ * @throws ConfigError when all gradients are zero, when the lowest ranks exceed the budget, or when the highest ranks
+ * do not reach it.
  */
 export function sharedRanks(
   sites: readonly Site[],
@@ -51,7 +53,7 @@ export function sharedRanks(
         missing: (wanted[site] as number) - (least + index),
       })),
     )
-    .sort((a, b) => b.missing - a.missing); // stable: of equal ones the first module comes first
+    .sort((a, b) => b.missing - a.missing); // stable: the first module comes first in a tie
   const start = sites.reduce((sum, site, index) => sum + (bounds[index] as Bounds).least * rankCost(site), 0);
   assertReachable(start, total(additions), budget);
   const ranks = bounds.map(({ least }) => least);
@@ -59,7 +61,7 @@ export function sharedRanks(
   return ranks;
 }
 
-/** t of every module, a real number. @throws ConfigError when the gradients are zero or not finite. */
+/** Returns t of every module, a real number. @throws ConfigError when the gradients are zero or not finite. */
 export function targets(sites: readonly Site[], importance: readonly number[], reference: number): number[] {
   const sum = importance.reduce((a, b) => a + b, 0);
   if (!(sum > 0 && sum < Infinity)) {
@@ -73,9 +75,11 @@ export function targets(sites: readonly Site[], importance: readonly number[], r
   return roots.map((root, index) => (all * (importance[index] as number)) / sum / root);
 }
 
-/** The least and the greatest rank of a module. */
+/** The lowest and the highest rank of a module. */
 interface Bounds {
+  /** The lowest rank. */
   readonly least: number;
+  /** The highest rank. */
   readonly most: number;
 }
 
@@ -101,12 +105,13 @@ function assertReachable(start: number, more: number, budget: number): void {
   }
 }
 
-/** One more rank of a module. */
+/** One more rank for a module. */
 interface Addition {
-  /** Its place among the sites. */
+  /** The module's index among the sites. */
   readonly site: number;
+  /** The number of parameters that the rank stores. */
   readonly cost: number;
-  /** How far the module's target is above the rank that it has before. */
+  /** How far the module's target is above its rank before this one. */
   readonly missing: number;
 }
 

@@ -24,7 +24,7 @@ const configured = gora({ r: 2, targetModules });
 const calibration = await calibrate(model, configured, data, { executor, seed: 3 });
 const attached = (): PeftModel => attach(model, configured, { seed: 3, calibration });
 
-/** The mean cross-entropy on the batch that was calibrated on. */
+/** Returns the mean cross-entropy on the calibration batch. */
 async function lossOf(peft: PeftModel): Promise<number> {
   const batches = data.epoch(0);
   const labels = batches.flatMap((batch) => [...batch.labels.data]);
@@ -47,7 +47,7 @@ it('is attached as the README shows', async () => {
 });
 
 describe('the untrained adapter', () => {
-  it('is a step down the loss; the other way it would be up', async () => {
+  it('is a step down the loss; the opposite step would increase it', async () => {
     const peft = attached();
     const bare = await lossOf(withAdapter(peft, { layers: {} }));
     expect(await lossOf(peft)).toBeLessThan(bare - 2e-5);
@@ -59,7 +59,7 @@ describe('the untrained adapter', () => {
     expect(await lossOf(peft)).toBeGreaterThan(bare + 2e-5);
   });
 
-  it('has ranks of its own in every module, and stores what r stores everywhere', () => {
+  it('has a different rank in every module, and stores as much as r everywhere', () => {
     const { layers, values, targets } = activeAdapter(attached());
     const ranks = Object.values(activeRanks(layers, values));
     const budget = targets.matched.reduce((sum, site) => sum + 2 * (site.inFeatures + site.outFeatures), 0);
@@ -70,7 +70,7 @@ describe('the untrained adapter', () => {
 });
 
 describe('a file', () => {
-  it('gives every module its own rank and alpha, and comes back without a calibration', async () => {
+  it('gives every module its own rank and alpha, and is loaded without calibration', async () => {
     const storage = memoryStorage();
     const peft = attached();
     await savePretrained(peft, 'a', { storage });
@@ -99,7 +99,7 @@ describe('a file', () => {
 describe('a budget', () => {
   const { matched } = activeAdapter(attached()).targets;
 
-  it('is kept in the configuration, with the rank that it comes to, and leaves modules out that it cannot pay for', () => {
+  it('is kept in the configuration with its average rank, and excludes modules that it cannot pay for', () => {
     const whole = gora.fitBudget?.(matched, 300, configured.config);
     expect([whole?.r, whole?.budget]).toEqual([2, 300]);
     const few = gora.fitBudget?.(matched, 40, configured.config);

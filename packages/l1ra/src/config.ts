@@ -9,31 +9,36 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of L1RA, in the released code's names. */
+/** The options of L1RA, with the released code's names. */
 export interface L1raConfig extends TargetConfig {
-  /** The rank that every module starts with; all of them together are the ranks that there are to give. Default 8. */
+  /** The initial rank of every module. The total number of ranks stays constant without a `budget`. Default 8. */
   readonly r: number;
-  /** The change is scaled by `loraAlpha / r`, whatever ranks a module comes to have. Default 8. */
+  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 8. */
   readonly loraAlpha: number;
-  /** Starting ranks of single modules, by path or by a regular expression for the end of it. */
+  /**
+   * Initial ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}.
+   */
   readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of single modules, likewise. */
+  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
-  /** Share of a module's input that A does not see while training. Default 0. */
+  /** The dropout probability of each module's input, applied before A during training. Default 0. */
   readonly loraDropout: number;
-  /** lambda: what every step takes from a gate, times `etaC`. Default 1e-3. */
+  /** lambda: every step shrinks each gate by `etaC * l1raLambda`. Default 1e-3. */
   readonly l1raLambda: number;
-  /** The gates' own learning rate, the same at every step. Default 2e-2. */
+  /** eta_c, the gates' constant learning rate. Default 2e-2. */
   readonly etaC: number;
-  /** Share of the run's steps from one reassignment of ranks to the next. Default 0.1. */
+  /** The interval between two reassignments of ranks, as a share of the run's steps. Default 0.1. */
   readonly rankUpdateRatio: number;
   /** Ranks whose gates are below this are pruned. Default 1e-10. */
   readonly pruneThreshold: number;
-  /** Whether pruned ranks go to other modules, or are lost. Default true. */
+  /** Whether pruned ranks go to other modules; if not, they are lost. Default true. */
   readonly reassign: boolean;
   /** Whether modules that have just lost ranks get none. Default true. */
   readonly excludePruned: boolean;
-  /** Parameters to store in the end, within 1 %: ranks then move by what they store. Default null: ranks are counted. */
+  /**
+   * The number of parameters stored at the end, met within 1 %: ranks then move by their cost. Default null: ranks are
+   * counted.
+   */
   readonly budget: number | null;
 }
 
@@ -55,7 +60,7 @@ const entries = {
   budget: v.nullish(positive, null),
 };
 
-/** Fills in L1RA's defaults. @throws ConfigError naming the field. */
+/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 export function parseL1raConfig(input: unknown): L1raConfig {
   return parseOptions('l1ra', entries, input);
 }

@@ -23,13 +23,14 @@ import type { L1raConfig } from './config.js';
 import { l1raLayer, newRanks } from './layer.js';
 
 /*
- * Every `rankUpdateRatio` of the steps, after the warm-up, ranks are pruned and reassigned, and the optimizer begins anew.
+ * After the warm-up, ranks are pruned and reassigned at intervals of `rankUpdateRatio` of the run, and the optimizer
+ * restarts.
  *
- * With a budget (ours) the last reassignment comes before the final phase and fills it; from then on no gate reaches zero, so that
- * what is stored stays as it is.
+ * With a budget (ours), the last reassignment comes before the final phase and fills the budget. From then on no gate
+ * reaches zero, so that the number of stored parameters does not change.
  */
 
-/** L1RA's decisions between steps. @throws ConfigError for a budget that the starting ranks exceed. */
+/** Returns L1RA's controller. @throws ConfigError for a budget that the initial ranks exceed. */
 export function l1raController(layers: AdapterLayers, config: L1raConfig, plan: TrainPlan): Controller {
   const { budget } = config;
   if (budget !== null) assertStartsWithin(layers, budget);
@@ -63,7 +64,7 @@ export function l1raController(layers: AdapterLayers, config: L1raConfig, plan: 
   };
 }
 
-/** The layers that values of a later step, or of a file, fit: ranks come and go. */
+/** Resizes layers to the values of a later step or a file. Ranks may have come and gone. */
 export function resumedLayers({ layers, config, values }: AdapterContents<L1raConfig>): AdapterLayers {
   const ranks = Object.keys(layers).map((path) => values[`${path}.gate`]?.data.length ?? 0);
   return layersOfRanks(layers, config, ranks);
@@ -85,7 +86,7 @@ function changesFor(
 }
 
 function layersOfRanks(layers: AdapterLayers, config: L1raConfig, ranks: readonly number[]): AdapterLayers {
-  const rng = createRng(0); // shapes are all that is needed: values are those of the run
+  const rng = createRng(0); // only shapes matter: the run's values replace these
   return Object.fromEntries(
     Object.entries(layers).map(([path, { site }], index) => [
       path,
@@ -100,27 +101,26 @@ function gatesOf(values: HostTensors): Gates {
 }
 
 /*
- * Who loses ranks and who gets them, as the released code decides it:
+ * How ranks move, as in the released code:
  *
- *   a rank whose gate is below the threshold is pruned, but for a module's last one
- *   the modules that lost none, those whose smallest gate is largest first, get a rank each, again and again, until as many are
- *   given as were pruned
+ *   A rank whose gate is below the threshold is pruned, unless it is the module's last one.
+ *   The modules that lost none get one rank each in turn, those whose smallest gate is largest first, until as many are
+ *   given as were pruned.
  *
- * With a budget, ranks are paid for by what they store: a module that cannot be paid for is passed over.
+ * With a budget, ranks cost the parameters that they store, and a module whose rank cannot be paid for is skipped.
  */
-
-/** Gates of every module `[ranks]`, by path. */
+/** The gates of every module, [ranks], by path. */
 type Gates = Readonly<Record<string, ArrayLike<number>>>;
 
-/** What becomes of every module's ranks. */
+/** The result of a reassignment. */
 interface Reassignment {
-  /** The ranks that stay, by path. */
+  /** The ranks that each module keeps, by path. */
   readonly kept: Readonly<Record<string, readonly number[]>>;
-  /** How many new ones a module gets. */
+  /** The number of new ranks of each module, by path. */
   readonly added: Readonly<Record<string, number>>;
 }
 
-/** Prunes ranks and gives as many to others, or, with a budget, as many as what is free of it pays for. */
+/** Prunes ranks and gives as many to other modules, or with a budget as many as it pays for. */
 function reassigned(layers: AdapterLayers, gates: Gates, config: L1raConfig): Reassignment {
   const kept = keptRanks(gates, config.pruneThreshold);
   if (!config.reassign) return { kept, added: {} };
@@ -131,7 +131,7 @@ function reassigned(layers: AdapterLayers, gates: Gates, config: L1raConfig): Re
   return { kept, added: dealt(receivers, spare, roomFor(config, layers, kept), costsOf(layers)) };
 }
 
-/** The same, and then what is left of a budget goes to whichever modules fill it. */
+/** Does the same as `reassigned`, and then adds ranks to any modules that fill the rest of the budget. */
 function filled(layers: AdapterLayers, gates: Gates, config: L1raConfig, budget: number): Reassignment {
   const kept = keptRanks(gates, config.pruneThreshold);
   const costs = costsOf(layers);
@@ -152,16 +152,16 @@ function keptRanks(gates: Gates, threshold: number): Record<string, number[]> {
   );
 }
 
-/** Paths in the order in which they are given ranks. */
+/** Returns the paths in the order in which modules get ranks. */
 function receiversOf(gates: Gates, { pruneThreshold, excludePruned }: L1raConfig): string[] {
   const smallest = Object.entries(gates).map(([path, gate]) => ({ path, least: Math.min(...Array.from(gate)) }));
   return smallest
     .filter(({ least }) => !excludePruned || least >= pruneThreshold)
-    .sort((a, b) => b.least - a.least) // stable: of equal ones the first comes first
+    .sort((a, b) => b.least - a.least) // stable: the first module comes first in a tie
     .map(({ path }) => path);
 }
 
-/** One rank after the other to each receiver that can be paid for, until nothing is left to give. */
+/** Deals ranks to the receivers in turn, one at a time, until no rank is left or none can be paid for. */
 function dealt(
   receivers: readonly string[],
   spare: number,
@@ -170,20 +170,20 @@ function dealt(
 ): Record<string, number> {
   const added: Record<string, number> = {};
   let [ranks, parameters] = [spare, room];
-  for (let given = true; given;) {
-    given = false;
+  for (let dealtAny = true; dealtAny;) {
+    dealtAny = false;
     for (const path of receivers) {
       if (ranks < 1 || costs(path) > parameters) continue;
       added[path] = (added[path] ?? 0) + 1;
       ranks -= 1;
       parameters -= costs(path);
-      given = true;
+      dealtAny = true;
     }
   }
   return added;
 }
 
-/** The paths of ranks that fill what is left best. */
+/** Returns the paths of ranks that fill `left` best. */
 function filling(paths: readonly string[], left: number, costs: (path: string) => number): string[] {
   const offered = paths.flatMap((path) =>
     Array.from({ length: Math.max(0, Math.floor(left / costs(path))) }, () => ({ path, value: 0, cost: costs(path) })),
@@ -192,7 +192,7 @@ function filling(paths: readonly string[], left: number, costs: (path: string) =
   return offered.filter((_, index) => selected[index]).map(({ path }) => path);
 }
 
-/** Parameters that a budget leaves beside the ranks kept; without one there is no end of it. */
+/** Returns the parameters of a budget that the kept ranks leave; Infinity without a budget. */
 function roomFor({ budget }: Pick<L1raConfig, 'budget'>, layers: AdapterLayers, kept: Reassignment['kept']): number {
   if (budget === null) return Infinity;
   const costs = costsOf(layers);

@@ -13,7 +13,10 @@ import { parseL1raConfig, type L1raConfig } from './config.js';
 import { l1raController, resumedLayers } from './controller.js';
 import { l1raLayer, newRanks } from './layer.js';
 
-/** Pruned, an L1RA is PEFT's LORA; to be trained further, it is L1RA, with its gates under the released code's name. */
+/**
+ * A pruned L1RA is saved as PEFT's LORA. One to be trained further is saved as L1RA, with gates named as in the
+ * released code.
+ */
 const l1raFiles = gatedLoraFiles<L1raConfig>({
   peftType: 'L1RA',
   suffix: '.lora_c',
@@ -32,8 +35,8 @@ const l1raFiles = gatedLoraFiles<L1raConfig>({
 });
 
 /**
- * L1RA: LoRA with a gate on every rank, which L1 regularisation shrinks; ranks whose gates vanish are given to other modules, so
- * that their number stays as it is while they move to where they are needed (Singh et al., 2025).
+ * L1RA (Singh et al., 2025): LoRA with a gate on every rank, which L1 regularization shrinks. Ranks whose gates vanish
+ * are given to other modules. So ranks move to where they are needed while their number stays constant.
  *
  * @example attach(model, l1ra({ r: 8, targetModules: 'all-linear' }))
  */
@@ -52,7 +55,10 @@ export const l1ra: CallableMethod<L1raConfig> = defineMethod<L1raConfig>({
   ...l1raFiles,
 });
 
-/** Stored: ranks that store as much from the start, kept to it as they move. Trained: A, B and gates are the budget at the start. */
+/**
+ * 'stored': the initial ranks fill the budget and stay within it as they move. 'trained': the initial A, B and gates
+ * fill the budget.
+ */
 function fitBudget(
   sites: readonly Site[],
   budget: number,

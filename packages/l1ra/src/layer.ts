@@ -21,17 +21,17 @@ import type { L1raConfig } from './config.js';
  * L1RA (Singh et al., 2025, arXiv 2509.04884), in row vectors:
  *
  *   y  = x W0 + b + s ((d(x) A) * c) B      forward     x [rows, in]   A [in, r]   c [r]   B [r, out]   d: dropout
- *   s  = alpha / r, r the rank that the module starts with
+ *   s  = alpha / r                          with the initial r of the module
  *   c <- min(max(c' - eta_c lambda, 0), 1)  update      c': c after a step of Adam with the constant rate eta_c
  *   dW = s A diag(c) B                      toLora
- *   A ~ N(0, 1 / r^2), B = 0, c = 1         also of a rank that a module is given later: controller.ts
+ *   A ~ N(0, 1 / r^2), B = 0, c = 1         also for ranks that a module gets later: controller.ts
  */
 
-/** What the dropout of a module's input is called among its noise. */
+/** The name of the noise for the dropout of a module's input. */
 const DROPOUT = 'loraDropout';
 
 /**
- * L1RA at one site.
+ * Returns the L1RA layer of one module.
  * @param initial `loraA` [in, ranks], `loraB` [ranks, out], `gate` [ranks]: c
  */
 export function l1raLayer(site: Site, config: L1raConfig, initial: HostTensors): AdapterLayer {
@@ -66,7 +66,7 @@ export function l1raLayer(site: Site, config: L1raConfig, initial: HostTensors):
   };
 }
 
-/** The tensors of ranks that are new to a site. */
+/** Returns the tensors of `count` new ranks of a module. */
 export function newRanks(site: Site, count: number, { r }: Pick<L1raConfig, 'r'>, rng: Rng): HostTensors {
   return {
     loraA: normalValues(rng, [site.inFeatures, count], 1 / r),

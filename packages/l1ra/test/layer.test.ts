@@ -20,7 +20,7 @@ beforeAll(async () => {
   await tf.setBackend('cpu');
 });
 
-it('adds s ((x A) * c) B to what the module gives', () => {
+it("adds s ((x A) * c) B to the module's output", () => {
   const layer = layerOf(l1ra, { r: 2, loraAlpha: 6 }, [2, 3]);
   const p = {
     loraA: tf.tensor2d([1, 2, 3, 4], [2, 2]),
@@ -40,21 +40,22 @@ describe('a gate', () => {
     return [...(gate?.dataSync() ?? [])];
   };
 
-  it('loses eta_c lambda at every step, and stays between zero and one', () => {
+  it('shrinks by eta_c lambda at every step, and stays between zero and one', () => {
     const gates = ruled([1.3, 1, 0.5, 0.01, 0, -0.2], { etaC: 0.1, l1raLambda: 0.25 });
     expect(gates).toEqual([1, 0.975, 0.475, 0, 0, 0].map(Math.fround));
   });
 
-  it('stays above zero where the controller says so', () => {
+  it('stays above zero if the controller sets a minimum', () => {
     expect(ruled([0.5, 0.01, -1], { etaC: 0.1, l1raLambda: 0.25 }, 1e-10)).toEqual(
       [0.475, 1e-10, 1e-10].map(Math.fround),
     );
   });
 
-  it('starts from one and learns at a constant rate of its own', async () => {
+  it('starts from one and learns at its own constant rate', async () => {
     const { gate } = layerOf(l1ra, { r: 3 }).params;
     expect([...(gate?.initial.data ?? [])]).toEqual([1, 1, 1]);
-    // In the first step Adam moves by its rate: B is zero there, so a gate has no gradient yet, and moves in the second.
+    // In the first step Adam moves by its rate: B is zero there, so a gate has no gradient yet, and moves in the
+    // second.
     const moves: Record<number, number> = {};
     for (const learningRate of [1e-6, 1e-2]) {
       const peft = attach(toyModel(), l1ra({ r: 2, etaC: 0.25, l1raLambda: 0 }), { seed: 1 });
@@ -68,7 +69,7 @@ describe('a gate', () => {
   });
 });
 
-it('has ranks that move while their number stays, and outputs that stay when they move', async () => {
+it('moves ranks without changing their number or the outputs', async () => {
   const executor = await referenceExecutor();
   const peft = attach(toyModel(), l1ra({ r: 4, l1raLambda: 0.7, etaC: 0.05, rankUpdateRatio: 0.25 }), { seed: 1 });
   const { last } = await train(peft, toyTrainingData(), {
@@ -111,7 +112,7 @@ it('has ranks that move while their number stays, and outputs that stay when the
   );
 });
 
-it('is scaled by alpha over the rank that a module starts with, whatever it comes to have', () => {
+it("is scaled by alpha over a module's initial rank, whatever its rank becomes", () => {
   const layer = layerOf(l1ra, { r: 4, loraAlpha: 8 });
   const fewer = layer.toLora?.({ ...initialOf(layer), gate: hostTensor(Float32Array.of(0, 1, 0, 1), [4]) });
   expect([fewer?.scaling, fewer?.loraA.shape[1]]).toEqual([2, 2]);

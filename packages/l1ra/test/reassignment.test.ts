@@ -16,7 +16,7 @@ import { describe, expect, it } from 'vitest';
 const sites = ['a', 'b', 'c'].map((path) => linearSite(path, 4, 6));
 const plan: TrainPlan = { totalSteps: 100, warmupSteps: 5, finalSteps: 20 };
 
-/** What is decided of gates, after 10 of 100 steps if not told otherwise. */
+/** Returns the decision for these gates, after 10 of 100 steps by default. */
 function decided(
   gates: Readonly<Record<string, number[]>>,
   options: Partial<L1raConfig> = {},
@@ -33,7 +33,7 @@ function decided(
   return { changes, layers: withResized(layers, changes.resized), controller };
 }
 
-/** Ranks by path. */
+/** Returns the numbers of ranks by path. */
 function ranksOf(layers: ReturnType<typeof layersOf>): Record<string, number> {
   return Object.fromEntries(
     Object.entries(layers).map(([path, { params }]) => [path, params.gate?.initial.shape[0] ?? 0]),
@@ -41,7 +41,7 @@ function ranksOf(layers: ReturnType<typeof layersOf>): Record<string, number> {
 }
 
 describe('ranks', () => {
-  it('go from modules whose gates vanished to those that lost none, the largest smallest gate first, in turn', () => {
+  it('go from modules whose gates vanished to those that lost none, in turn, the largest smallest gate first', () => {
     const { changes, layers } = decided({ a: [0, 0, 1], b: [0.5, 0.9, 0.6], c: [0.7, 0.8, 1] });
     expect(ranksOf(layers)).toEqual({ a: 1, b: 4, c: 4 });
     expect(changes.restartsOptimizer).toBe(true);
@@ -49,12 +49,12 @@ describe('ranks', () => {
     expect(ranksOf(first.layers)).toEqual({ a: 2, b: 3, c: 4 });
   });
 
-  it('leave a module its last one, even a dead one, which then gets none', () => {
+  it('always stay one per module, even if its gate vanished; the module then gets none', () => {
     const { layers } = decided({ a: [0, 0, 0], b: [0, 0.4, 0.4], c: [0.1, 1, 1] });
     expect(ranksOf(layers)).toEqual({ a: 1, b: 2, c: 6 });
   });
 
-  it('are lost where every module has lost some, unless those may get them, and with reassign: false', () => {
+  it('are lost if every module has lost some, unless excludePruned is false, and with reassign: false', () => {
     const gates = { a: [0, 1, 1], b: [1, 0, 1], c: [1, 1, 0] };
     expect(ranksOf(decided(gates).layers)).toEqual({ a: 2, b: 2, c: 2 });
     expect(ranksOf(decided(gates, { excludePruned: false }).layers)).toEqual({ a: 3, b: 3, c: 3 });
@@ -62,13 +62,13 @@ describe('ranks', () => {
     expect(ranksOf(decided(one, { reassign: false }).layers)).toEqual({ a: 2, b: 3, c: 3 });
   });
 
-  it('stay, and the optimizer with them, where no gate has vanished', () => {
+  it('stay, without an optimizer restart, if no gate has vanished', () => {
     expect(decided({ a: [1e-9, 1, 1], b: [1, 1, 1], c: [1, 1, 1] }).changes).toEqual({});
     const higher = decided({ a: [1e-9, 1, 1], b: [1, 1, 1], c: [1, 1, 1] }, { pruneThreshold: 1e-8 });
     expect(ranksOf(higher.layers)).toEqual({ a: 2, b: 4, c: 3 });
   });
 
-  it('are looked at every tenth of the steps, from the end of the warm-up on', () => {
+  it('are checked every tenth of the steps, after the warm-up', () => {
     const controller = l1ra.controller?.(layersOf(l1ra, sites, { r: 3 }), l1ra.parseConfig({ r: 3 }), {
       ...plan,
       warmupSteps: 25,
@@ -83,7 +83,7 @@ describe('a new rank', () => {
   const { changes } = decided({ a: [0, 0.5, 1], b: [1, 1, 1], c: [0.2, 1, 1] });
   const { layer, carry } = tensorAt(changes.resized ?? {}, 'b');
 
-  it('starts as the first ones do: A drawn with 1 / r, B zero, gate one', () => {
+  it('starts like the initial ones: A random with 1 / r, B zero, gate one', () => {
     const { loraA, loraB, gate } = layer.params;
     expect(loraA?.initial.shape).toEqual([4, 4]);
     expect([...(loraB?.initial.data ?? [])].slice(-6)).toEqual([0, 0, 0, 0, 0, 0]);
@@ -105,7 +105,7 @@ describe('a new rank', () => {
     expect([...carried.data].slice(0, 8)).toEqual([0, 1, 2, 0, 3, 4, 5, 0]);
   });
 
-  it('is another one in another run, and the same in the same', () => {
+  it('depends on the seed of the run only', () => {
     const again = decided({ a: [0, 0.5, 1], b: [1, 1, 1], c: [0.2, 1, 1] });
     expect(tensorAt(again.changes.resized ?? {}, 'b').layer.params.loraA).toEqual(layer.params.loraA);
     const later = decided({ a: [0, 0.5, 1], b: [1, 1, 1], c: [0.2, 1, 1] }, {}, { step: 20 });
@@ -116,7 +116,7 @@ describe('a new rank', () => {
 describe('a budget', () => {
   const uneven = [linearSite('small', 4, 6), linearSite('wide', 10, 20)];
 
-  it('is of parameters: a rank moves where what is free pays for it', () => {
+  it('counts parameters: a rank moves if the free parameters pay for it', () => {
     const gates = { small: [0, 0, 1], wide: [1, 1, 1] };
     expect(ranksOf(decided(gates, { budget: 120 }, { of: uneven }).layers)).toEqual({ small: 1, wide: 3 });
     expect(ranksOf(decided(gates, { budget: 130 }, { of: uneven }).layers)).toEqual({ small: 1, wide: 4 });
@@ -135,7 +135,7 @@ describe('a budget', () => {
     expect([80, 81].map((step) => controller.scalars(step, {}).leastGate)).toEqual([0, 1e-10]);
   });
 
-  it('throws when its filling was passed over, and when the starting ranks exceed it', () => {
+  it('throws if its filling was skipped, and if the initial ranks exceed it', () => {
     const config = l1ra.parseConfig({ r: 3, budget: 120 });
     const controller = l1ra.controller?.(layersOf(l1ra, uneven, config), config, plan);
     expect(() => controller?.scalars(81, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));

@@ -19,24 +19,24 @@ import {
 } from '@peftjs/core/method';
 
 /*
- * LayerNorm tuning (Zhao et al., 2024, arXiv 2312.11420): the scale and the shift of every normalisation are trained, nothing else.
+ * LayerNorm tuning (Zhao et al., 2024, arXiv 2312.11420): trains only the scale and the shift of every normalization.
  *
- *   y = g * n(x) + b      n(x): x normalised, [rows, width]   g, b [width], from the model's own values
+ *   y = g * n(x) + b      n(x): x normalized, [rows, width]   g, b [width], starting from the model's values
  *
- * Of an RMS norm, which has no shift, g alone.
+ * An RMS norm has no shift; only its g is trained.
  */
 
-/** Options of LN tuning: which normalisations, by the rules of every method. Default: all of them. */
+/** The options of LN tuning. `targetModules` restricts it to these normalizations. Default: all of them. */
 export type LnTuningConfig = TargetConfig;
 
-/** What stands for `targetModules: null`: every normalisation is offered. */
+/** The `targetModules` of a configuration that sets none: it matches every normalization. */
 const EVERY_MODULE = '.*';
 
-/** PEFT's names of g and b, after the path of their module: those of a copy of the module. */
+/** PEFT's suffixes of g and b after the module's path. PEFT stores them in a copy of the module. */
 const SUFFIXES = { weight: '.ln_tuning_layers.weight', bias: '.ln_tuning_layers.bias' } as const;
 
 /**
- * LN tuning: trains the normalisation layers of a network and nothing else (Zhao et al., 2024).
+ * LN tuning (Zhao et al., 2024): trains only the normalization layers of a network.
  *
  * @example attach(model, lnTuning())
  */
@@ -58,7 +58,7 @@ function adapt(sites: readonly Site[], _config: LnTuningConfig, { frozen }: Init
   return Object.fromEntries(sites.map((site) => [site.path, fullModule(site, frozen(site.path), 'default')]));
 }
 
-/** PEFT's LN_TUNING: g and b of each module, `[width]`. */
+/** Writes PEFT's LN_TUNING: g and b of each module, [width]. */
 function toFile({ layers, values }: AdapterContents<LnTuningConfig>): AdapterFile {
   const tensors: HostTensors = {};
   for (const [path, { params }] of Object.entries(layers)) {
@@ -72,7 +72,10 @@ function toFile({ layers, values }: AdapterContents<LnTuningConfig>): AdapterFil
   };
 }
 
-/** @throws UnsupportedError for a module that is no normalisation, CheckpointError for a file without one. */
+/**
+ * Reads LN_TUNING.
+ * @throws UnsupportedError for a module that is no normalization, CheckpointError for a file without one.
+ */
 function fromFile({ tensors, sites }: AdapterFile): { config: Partial<LnTuningConfig>; values: HostTensors } {
   const suffixes = Object.values(SUFFIXES);
   const paths = adaptedPaths(tensors, suffixes);

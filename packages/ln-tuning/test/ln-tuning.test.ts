@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 
 const norms = ['encoder.layer.0.norm', 'encoder.layer.1.norm'];
 
-it('trains the scale and the shift of every normalisation, and of an RMS norm its scale', () => {
+it('trains the scale and the shift of every normalization, and the scale of an RMS norm', () => {
   const peft = attach(toyModel(), lnTuning());
   expect(Object.keys(activeAdapter(peft).layers)).toEqual(norms);
   expect(countParameters(peft)).toMatchObject({ trainable: 2 * 16, stored: 2 * 16 });
@@ -20,7 +20,7 @@ it('starts from the values of the model', () => {
   expect(values['encoder.layer.1.norm.weight']).toEqual(model.weights['encoder.layer.1.norm.weight']);
 });
 
-it("writes the copy of the module that PEFT has, under PEFT's names", () => {
+it("writes PEFT's copy of the module, under PEFT's names", () => {
   const dict = getPeftModelStateDict(attach(toyModel(), lnTuning()));
   expect(Object.keys(dict).filter((key) => key.includes('encoder'))).toEqual(
     norms.flatMap((path) => ['weight', 'bias'].map((name) => `base_model.model.${path}.ln_tuning_layers.${name}`)),
@@ -30,14 +30,14 @@ it("writes the copy of the module that PEFT has, under PEFT's names", () => {
 describe('a file', () => {
   const config = { peft_type: 'LN_TUNING' };
 
-  it('that trains a linear module whole is refused by name', () => {
+  it('that fully trains a linear module is rejected by name', () => {
     const tensors = { 'query.ln_tuning_layers.weight': hostTensor(new Float32Array(4), [2, 2]) };
     expect(() => lnTuning.fromFile({ config, tensors, sites: [linearSite('query', 2, 2)] })).toThrow(
       expect.objectContaining({ code: 'PEFT_UNSUPPORTED', path: 'query' }),
     );
   });
 
-  it('without a normalisation is refused', () => {
+  it('without a normalization is rejected', () => {
     expect(() => lnTuning.fromFile({ config, tensors: {} })).toThrow(/no tensor '<module>\.ln_tuning_layers\.weight'/);
   });
 });

@@ -1,21 +1,21 @@
 import { dropoutRate, integerFrom, parseOptions, targetEntries, type TargetConfig } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of LoHa, in PEFT's names and with PEFT's defaults. */
+/** The options of LoHa, with PEFT's names and defaults. */
 export interface LohaConfig extends TargetConfig {
-  /** Rank of each of the two products; their elementwise product has rank r * r at most. Default 8. */
+  /** The rank of each of the two products. Their elementwise product has a rank of at most r * r. Default 8. */
   readonly r: number;
-  /** The change is scaled by `alpha / r`. Default 8. */
+  /** The alpha parameter: the change is scaled by `alpha / r`. Default 8. */
   readonly alpha: number;
-  /** Ranks of single modules, by path or by a regular expression for the end of it. */
+  /** Ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of single modules, likewise. */
+  /** Alphas of modules whose alpha is not `alpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
-  /** Share of a module's outputs whose change is left out of a training step. Default 0. */
+  /** The probability that the change of an output feature is dropped in a training step. Default 0. */
   readonly rankDropout: number;
-  /** Share of training steps that a module's change is left out of as a whole. Default 0. */
+  /** The probability that the whole change of a module is dropped in a training step. Default 0. */
   readonly moduleDropout: number;
-  /** Whether the change starts at zero. Default true. */
+  /** Whether the change starts at zero; if not, it starts at random. Default true. */
   readonly initWeights: boolean;
 }
 
@@ -32,7 +32,7 @@ const entries = {
   initWeights: v.optional(v.boolean(), true),
 };
 
-/** Fills in LoHa's defaults. @throws ConfigError naming the field. */
+/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 export function parseLohaConfig(input: unknown): LohaConfig {
   return parseOptions('loha', entries, input);
 }

@@ -17,7 +17,7 @@ import {
 } from '@peftjs/core/method';
 import type { LohaConfig } from './config.js';
 
-/** PEFT's names of the tensors, after the path of their module. */
+/** PEFT's suffixes of the tensors after the module's path. */
 const SUFFIXES = {
   hadaW1A: '.hada_w1_a', // [out, r]
   hadaW1B: '.hada_w1_b', // [r, in]
@@ -25,14 +25,14 @@ const SUFFIXES = {
   hadaW2B: '.hada_w2_b',
 } as const;
 
-/** Options on disk beside ranks and alphas, in PEFT's names. */
+/** PEFT's fields besides ranks and alphas, and their options. */
 const FIELDS = {
   rank_dropout: 'rankDropout',
   module_dropout: 'moduleDropout',
   init_weights: 'initWeights',
 } as const satisfies Record<string, keyof LohaConfig>;
 
-/** PEFT's LOHA. */
+/** Writes PEFT's LOHA. */
 export function lohaFile({ config, layers, values }: AdapterContents<LohaConfig>): AdapterFile {
   const tensors: HostTensors = {};
   const modules: Record<string, ModuleRank> = {};
@@ -53,7 +53,7 @@ export function lohaFile({ config, layers, values }: AdapterContents<LohaConfig>
       ...Object.fromEntries(Object.entries(FIELDS).map(([field, option]) => [field, config[option]])),
       target_modules: Object.keys(layers),
       exclude_modules: null,
-      use_effective_conv2d: false, // of convolutions
+      use_effective_conv2d: false, // applies to convolutions only
     },
     tensors,
   };
@@ -61,7 +61,7 @@ export function lohaFile({ config, layers, values }: AdapterContents<LohaConfig>
 
 /**
  * Reads LOHA. Ranks come from the tensors' shapes.
- * @throws CheckpointError naming the tensor or field at fault.
+ * @throws CheckpointError that names the invalid tensor or field.
  */
 export function readLohaFile(file: AdapterFile): { config: Partial<LohaConfig>; values: HostTensors } {
   const { config, tensors } = file;
@@ -79,11 +79,12 @@ export function readLohaFile(file: AdapterFile): { config: Partial<LohaConfig>; 
   }
   const usual = { ...(Object.values(modules)[0] as ModuleRank), ...numbersIn(config) };
   const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
-  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])); // checked with the others
+  // Their values are validated with the other options.
+  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
   return { config: { ...options, ...usual, ...rankPatterns(modules, usual), targetModules: paths }, values };
 }
 
-/** Puts a module's tensors among `values`. @returns their rank */
+/** Adds a module's tensors to `values`. @returns their rank. */
 function readModule(file: AdapterFile, path: string, values: HostTensors): number {
   const matrices = Object.entries(SUFFIXES).map(([name, suffix]) => {
     const matrix = matrixOf(file.tensors, path + suffix);
@@ -108,7 +109,7 @@ function alphaOf(config: AdapterFile['config'], own: number | undefined): number
   throw new CheckpointError(`alpha is ${describe(alpha)}; expected a number`, 'alpha');
 }
 
-/** The usual rank and alpha, where the file says them: what it is written with again. */
+/** Returns the default rank and alpha that the file contains, so that it is written with them again. */
 function numbersIn({ r, alpha }: AdapterFile['config']): Partial<ModuleRank> {
   return { ...(typeof r === 'number' && { r }), ...(typeof alpha === 'number' && { alpha }) };
 }

@@ -4,8 +4,8 @@ import { lohaFile, readLohaFile } from './file.js';
 import { lohaCost, lohaLayer } from './layer.js';
 
 /**
- * LoHa: the change of a weight is the entrywise product of two low-rank matrices, so that it reaches rank r * r with the parameters of
- * rank 2 r (FedPara: Hyeon-Woo et al., 2022; LyCORIS: Yeh et al., 2024).
+ * LoHa (FedPara: Hyeon-Woo et al., 2022; LyCORIS: Yeh et al., 2024): the change of a weight is the elementwise product
+ * of two low-rank matrices. It reaches rank r * r with the parameters of rank 2 r.
  *
  * @example attach(model, loha({ r: 8 }))
  */
@@ -21,7 +21,7 @@ export const loha: CallableMethod<LohaConfig> = defineMethod<LohaConfig>({
   fromFile: readLohaFile,
 });
 
-/** Ranks that store `budget` parameters together, and fewer modules where one rank for each is too much. */
+/** Returns ranks that store `budget` parameters together. Adapts fewer modules if one rank for each is too much. */
 function fitBudget(sites: readonly Site[], budget: number, config: LohaConfig): LohaConfig {
   return withRanksFor(sites, budget, config, lohaCost);
 }

@@ -19,24 +19,24 @@ import type { Tensor } from '@tensorflow/tfjs';
 import type { LohaConfig } from './config.js';
 
 /*
- * LoHa, low-rank Hadamard product (FedPara: Hyeon-Woo et al., 2022, arXiv 2108.06098, Proposition 1; as a change of a weight LyCORIS:
- * Yeh et al., 2024, arXiv 2309.14859), in row vectors:
+ * LoHa, low-rank Hadamard product (FedPara: Hyeon-Woo et al., 2022, arXiv 2108.06098, Proposition 1; as a change of a
+ * weight LyCORIS: Yeh et al., 2024, arXiv 2309.14859), in row vectors:
  *
- *   dW = s (B1 A1) * (B2 A2)      B1, B2 [in, r]   A1, A2 [r, out]   * entry by entry   s = alpha / r
+ *   dW = s (B1 A1) * (B2 A2)      B1, B2 [in, r]   A1, A2 [r, out]   * is elementwise   s = alpha / r
  *   y  = x W0 + b + x dW          forward          x [rows, in]
  *
- * On disk A1 is `hada_w1_a` [out, r], B1 `hada_w1_b` [r, in], and so on. B2 starts at zero, the others uniform within 1 / sqrt(fan),
- * the fan of torch's `kaiming_uniform_`: r for A1 and A2, in for B1.
+ * On disk A1 is `hada_w1_a` [out, r], B1 is `hada_w1_b` [r, in], and so on. B2 starts at zero, the others uniform
+ * within 1 / sqrt(fan) as by torch's `kaiming_uniform_`: fan = r for A1 and A2, in for B1.
  *
- * The entrywise product of two matrices of rank r has rank r^2 at most, and is a LoRA of that rank (toLora):
+ * The elementwise product of two matrices of rank r has a rank of at most r^2, and is a LoRA of that rank (toLora):
  *
  *   dW = s L R    L[i, r a + c] = B1[i, a] B2[i, c]   R[r a + c, j] = A1[a, j] A2[c, j]
  */
 
-/** The tensors of a layer. */
+/** The names of a layer's tensors. */
 const TENSORS = ['hadaW1A', 'hadaW1B', 'hadaW2A', 'hadaW2B'] as const;
 
-/** LoHa at one site. */
+/** Returns the LoHa layer of one module. */
 export function lohaLayer(site: Site, config: LohaConfig, rng: Rng): AdapterLayer {
   const { r, alpha } = moduleRank(config, site.path);
   const scaling = alpha / r;
@@ -61,7 +61,7 @@ export function lohaLayer(site: Site, config: LohaConfig, rng: Rng): AdapterLaye
   };
 }
 
-/** What one rank of a module stores: a row of A and a column of B, twice. */
+/** Returns the parameters of one rank of a module: a row of A and a column of B, twice. */
 export function lohaCost(site: Site): number {
   return 2 * rankCost(site);
 }
@@ -76,7 +76,7 @@ function initialTensors(site: Site, r: number, { initWeights }: LohaConfig, rng:
   };
 }
 
-/** `[rows, a]` and `[rows, c]` -> `[rows, a c]`: in each row every product of an entry of the one and an entry of the other. */
+/** Returns all products of a column of `first` [rows, a] and one of `second` [rows, c], row by row: [rows, a c]. */
 function columnProducts(first: HostTensor, second: HostTensor): HostTensor {
   const [rows, a] = first.shape as [number, number];
   const c = second.shape[1] as number;
@@ -88,7 +88,10 @@ function columnProducts(first: HostTensor, second: HostTensor): HostTensor {
   return hostTensor(products, [rows, a * c]);
 }
 
-/** `[a, columns]` and `[c, columns]` -> `[a c, columns]`: every product of a row of the one and a row of the other. */
+/**
+ * Returns all products of a row of `first` [a, columns] and one of `second` [c, columns], column by column: [a c,
+ * columns].
+ */
 function rowProducts(first: HostTensor, second: HostTensor): HostTensor {
   const [a, columns] = first.shape as [number, number];
   const c = second.shape[0] as number;
@@ -101,7 +104,7 @@ function rowProducts(first: HostTensor, second: HostTensor): HostTensor {
 }
 
 /*
- * Dropout as LyCORIS has it: of outputs and of whole modules, drawn anew at every step, for all rows alike.
+ * Dropout of outputs and of whole modules, as in LyCORIS: drawn at every step, the same for all rows.
  */
 const RANK_DROPOUT = 'rankDropout';
 const MODULE_DROPOUT = 'moduleDropout';
@@ -111,7 +114,7 @@ function noiseOf({ rankDropout, moduleDropout }: LohaConfig): Pick<AdapterLayer,
   return noise.length > 0 ? { noise } : {};
 }
 
-/** What is left of a change `[rows, out]`. Outputs that are left are scaled by the share of them; whole modules are not. */
+/** Applies dropout to a change [rows, out]. Kept outputs are divided by their share; kept modules are not scaled. */
 function dropped(change: Tensor, { path, outFeatures }: Site, config: LohaConfig, ctx: StepContext): Tensor {
   const { rankDropout, moduleDropout } = config;
   const kept = (name: string, size: number, rate: number): Tensor =>

@@ -10,11 +10,11 @@ beforeAll(async () => {
   await tf.setBackend('cpu');
 });
 
-/** A layer from [4] to [3] whose values are all away from zero. */
+/** A layer from [4] to [3] whose values are all nonzero. */
 const layer = layerOf(loha, { r: 2, alpha: 3, initWeights: false, rankDropout: 0.5, moduleDropout: 0.5 }, [4, 3]);
 const values = initialOf(layer);
 
-/** s (W1a W1b) * (W2a W2b), entry by entry, as PEFT writes it: [out, in]. */
+/** Returns s (W1a W1b) * (W2a W2b), elementwise, in PEFT's layout [out, in]. */
 function deltaOnDisk(): number[] {
   const at = (name: string, row: number, column: number): number => {
     const { data, shape } = transposed(tensorAt(values, name));
@@ -28,7 +28,7 @@ function deltaOnDisk(): number[] {
   });
 }
 
-/** The output for the rows of the identity, which is dW where nothing is dropped. */
+/** Returns the output for the rows of the identity, which is dW if nothing is dropped. */
 function changeOf(dropout = (_name: string, x: tf.Tensor): tf.Tensor => x, training = true): number[] {
   const y = forwardOf(layer, tensorsOf(values), tf.eye(4), tf.zeros([4, 3]), { ...contextOf(), training, dropout });
   return [...y.dataSync()];
@@ -37,7 +37,7 @@ function changeOf(dropout = (_name: string, x: tf.Tensor): tf.Tensor => x, train
 describe('the change of a weight', () => {
   const expected = [...transposed(hostTensor(Float32Array.from(deltaOnDisk()), [3, 4])).data];
 
-  it('is the entrywise product of two matrices of low rank, scaled by alpha / r', () => {
+  it('is the elementwise product of two low-rank matrices, scaled by alpha / r', () => {
     expect(relativeDistance(changeOf(), expected)).toBeLessThan(1e-6);
   });
 
@@ -47,7 +47,7 @@ describe('the change of a weight', () => {
     expect(relativeDistance([...loraDelta(factors)], expected)).toBeLessThan(1e-6);
   });
 
-  it('is zero at the start, unless the start is random', () => {
+  it('is zero at the start, unless initialized at random', () => {
     expect(
       [...loraDelta(layerOf(loha).toLora?.(initialOf(layerOf(loha))) ?? expect.fail())].every((x) => x === 0),
     ).toBe(true);
@@ -62,7 +62,7 @@ describe('dropout', () => {
     (name: string, x: tf.Tensor): tf.Tensor =>
       name.endsWith(own) ? tf.mul(x, kept) : x;
 
-  it('of outputs scales those that are left by their share', () => {
+  it('of outputs divides the kept ones by their share', () => {
     const dropped = changeOf(keep('rankDropout', [2, 0, 2])); // as inverted dropout scales
     expect(
       relativeDistance(
@@ -72,21 +72,21 @@ describe('dropout', () => {
     ).toBeLessThan(1e-6);
   });
 
-  it('of every output leaves nothing, where PEFT divides by zero', () => {
+  it('of every output leaves nothing; PEFT divides by zero here', () => {
     expect(changeOf(keep('rankDropout', [0, 0, 0]))).toEqual(whole.map(() => 0));
   });
 
-  it('of the module leaves nothing, and scales nothing where it is kept', () => {
+  it('of the module leaves nothing, and does not scale a kept module', () => {
     expect(changeOf(keep('moduleDropout', [0]))).toEqual(whole.map(() => 0));
     expect(changeOf(keep('moduleDropout', [2]))).toEqual(whole);
   });
 
-  it('is left out when evaluating', () => {
+  it('does not apply in evaluation', () => {
     expect(changeOf(() => tf.zeros([1]), false)).toEqual(whole);
   });
 });
 
-it('stores two pairs of A and B, and meets a budget by ranks, within 2 %', () => {
+it('stores two pairs of A and B, and meets a budget within 2 % by its ranks', () => {
   expect(layerOf(loha, { r: 3 }, [6, 10]).storedParameters({})).toBe(2 * 3 * 16);
   const sites: Site[] = Array.from({ length: 24 }, (_, index) => linearSite(`${index}.m`, 768, index % 2 ? 768 : 3072));
   for (const budget of [50_000, 200_000, 1_000_000]) {
@@ -100,7 +100,7 @@ it('stores two pairs of A and B, and meets a budget by ranks, within 2 %', () =>
   }
 });
 
-describe('a file is refused', () => {
+describe('a file is rejected', () => {
   const own = transposedOnDisk(values);
   const config = { peft_type: 'LOHA', r: 2, alpha: 3 };
 

@@ -10,22 +10,25 @@ import {
 import type { LokrConfig } from './config.js';
 import { sidesOf, storedAt } from './shapes.js';
 
-/** Smaller first factors, tried where the factors of the configuration are too small for a budget: the second one grows with each. */
+/** First factors to try if the configured one stores too little for a budget. The smaller W1 is, the larger W2. */
 const FACTORS = [16, 8, 4, 2, 1];
 
-/** The least share of a budget that is worth calling it fitted. */
+/** The smallest share of a budget that counts as fitted. */
 const LEAST = 0.9;
 
-/** A configuration and what it stores. */
+/** A configuration and its size. */
 interface Fitted {
+  /** The configuration. */
   readonly config: LokrConfig;
+  /** The number of parameters that it stores. */
   readonly stored: number;
 }
 
 /**
- * The configuration that stores `budget` parameters: a rank for all modules and one more for some. Where even whole factors store less
- * than the budget, `decomposeFactor` is lowered, which makes W2 larger; where rank 1 everywhere stores more, there are fewer modules.
- * @throws ConfigError for a budget that one module exceeds at rank 1, or that all modules cannot hold.
+ * Returns the configuration that stores `budget` parameters: one rank for all modules, and one more for some. If even
+ * whole factors store less than the budget, `decomposeFactor` is lowered, which makes W2 larger. If rank 1 everywhere
+ * stores more, fewer modules are adapted.
+ * @throws ConfigError for a budget that one module exceeds at rank 1, or that all modules cannot fill.
  */
 export function fitBudget(sites: readonly Site[], budget: number, config: LokrConfig): LokrConfig {
   const { decomposeFactor } = config;
@@ -43,7 +46,7 @@ export function fitBudget(sites: readonly Site[], budget: number, config: LokrCo
   );
 }
 
-/** The most that fits into the budget, with the factors of the configuration. */
+/** Returns the largest configuration within the budget that keeps the configured factors. */
 function fittedWith(sites: readonly Site[], budget: number, config: LokrConfig): Fitted {
   const cost = (site: Site, r: number): number => storedAt(site, r, config);
   const kept = sitesForBudget(sites, budget, (site) => cost(site, 1));
@@ -67,7 +70,7 @@ function fittedWith(sites: readonly Site[], budget: number, config: LokrConfig):
   };
 }
 
-/** The rank from which on every factor is whole. */
+/** Returns the rank from which on all factors are whole. */
 function largestRank(sites: readonly Site[], config: LokrConfig): number {
   const sides = sites.flatMap((site) => Object.values(sidesOf(site, config)) as number[]);
   return Math.ceil(Math.max(...sides) / 2);

@@ -1,27 +1,29 @@
 import { dropoutRate, integerFrom, parseOptions, targetEntries, type TargetConfig } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of LoKr, in PEFT's names and with PEFT's defaults. */
+/** The options of LoKr, with PEFT's names and defaults. */
 export interface LokrConfig extends TargetConfig {
-  /** Rank of a factor that is decomposed: one whose longer side is more than `2 r`. Default 8. */
+  /** The rank of a decomposed factor. A factor is decomposed if its longer side is more than `2 r`. Default 8. */
   readonly r: number;
-  /** The change is scaled by `alpha / r`. Default 8. */
+  /** The alpha parameter: the change is scaled by `alpha / r`. Default 8. */
   readonly alpha: number;
-  /** Ranks of single modules, by path or by a regular expression for the end of it. */
+  /** Ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of single modules, likewise. */
+  /** Alphas of modules whose alpha is not `alpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
-  /** Whether the first factor is decomposed too, not the second one alone. Default false. */
+  /** Whether the first factor of the Kronecker product is decomposed too, not only the second. Default false. */
   readonly decomposeBoth: boolean;
-  /** The side of the first factor, or the nearest divisor below it; -1 for sides near the square root. Default -1. */
+  /**
+   * The side of the first factor, or the nearest divisor below it; -1 chooses sides near the square root. Default -1.
+   */
   readonly decomposeFactor: number;
-  /** Share of a module's outputs whose change is left out of a training step. Default 0. */
+  /** The probability that the change of an output feature is dropped in a training step. Default 0. */
   readonly rankDropout: number;
-  /** Whether the outputs that `rankDropout` leaves are scaled up for those that it does not. Default false. */
+  /** Whether the outputs that `rankDropout` keeps are scaled up to make up for the dropped ones. Default false. */
   readonly rankDropoutScale: boolean;
-  /** Share of training steps that a module's change is left out of as a whole. Default 0. */
+  /** The probability that the whole change of a module is dropped in a training step. Default 0. */
   readonly moduleDropout: number;
-  /** Which factor starts at zero: the first (`true`), the second (`'lycoris'`), none (`false`). Default true. */
+  /** Which factor starts at zero: the first (`true`), the second (`'lycoris'`) or none (`false`). Default true. */
   readonly initWeights: boolean | 'lycoris';
 }
 
@@ -41,7 +43,7 @@ const entries = {
   initWeights: v.optional(v.union([v.boolean(), v.literal('lycoris')]), true),
 };
 
-/** Fills in LoKr's defaults. @throws ConfigError naming the field. */
+/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 export function parseLokrConfig(input: unknown): LokrConfig {
   return parseOptions('lokr', entries, input);
 }

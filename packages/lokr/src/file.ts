@@ -17,7 +17,7 @@ import {
 import type { LokrConfig } from './config.js';
 import type { TensorName } from './shapes.js';
 
-/** PEFT's names of the tensors, after the path of their module; transposed. */
+/** PEFT's suffixes of the tensors after the module's path. On disk they are transposed. */
 const SUFFIXES: Readonly<Record<TensorName, string>> = {
   lokrW1: '.lokr_w1', // [l, m]
   lokrW1A: '.lokr_w1_a', // [l, r]
@@ -27,7 +27,7 @@ const SUFFIXES: Readonly<Record<TensorName, string>> = {
   lokrW2B: '.lokr_w2_b', // [r, n]
 };
 
-/** Options on disk beside ranks and alphas, in PEFT's names. */
+/** PEFT's fields besides ranks and alphas, and their options. */
 const FIELDS = {
   decompose_both: 'decomposeBoth',
   decompose_factor: 'decomposeFactor',
@@ -37,7 +37,7 @@ const FIELDS = {
   init_weights: 'initWeights',
 } as const satisfies Record<string, keyof LokrConfig>;
 
-/** PEFT's LOKR. */
+/** Writes PEFT's LOKR. */
 export function lokrFile({ config, layers, values }: AdapterContents<LokrConfig>): AdapterFile {
   const tensors: HostTensors = {};
   for (const [path, { params }] of Object.entries(layers)) {
@@ -57,16 +57,16 @@ export function lokrFile({ config, layers, values }: AdapterContents<LokrConfig>
       ...Object.fromEntries(Object.entries(FIELDS).map(([field, option]) => [field, config[option]])),
       target_modules: Object.keys(layers),
       exclude_modules: null,
-      use_effective_conv2d: false, // of convolutions
+      use_effective_conv2d: false, // applies to convolutions only
     },
     tensors,
   };
 }
 
 /**
- * Reads LOKR. A factor that is whole does not show its rank, so ranks come from the configuration; the shapes that follow from them are
- * compared with the file's when the layers are made.
- * @throws CheckpointError naming the tensor or field at fault.
+ * Reads LOKR. Ranks come from the configuration, because a whole factor does not show its rank. The resulting shapes
+ * are compared with the file's when the layers are made.
+ * @throws CheckpointError that names the invalid tensor or field.
  */
 export function readLokrFile({ config, tensors }: AdapterFile): { config: Partial<LokrConfig>; values: HostTensors } {
   const suffixes = Object.values(SUFFIXES);
@@ -86,7 +86,8 @@ export function readLokrFile({ config, tensors }: AdapterFile): { config: Partia
   const modules: Record<string, ModuleRank> = {};
   for (const path of paths) modules[path] = { r: ranks(path) ?? usual.r, alpha: alphas(path) ?? usual.alpha };
   const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
-  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])); // checked with the others
+  // Their values are validated with the other options.
+  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
   return { config: { ...options, ...usual, ...rankPatterns(modules, usual), targetModules: paths }, values };
 }
 

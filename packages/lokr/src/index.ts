@@ -5,8 +5,8 @@ import { lokrFile, readLokrFile } from './file.js';
 import { lokrLayer } from './layer.js';
 
 /**
- * LoKr: the change of a weight is the Kronecker product of two small matrices, of which the larger one may be of low rank
- * (LyCORIS: Yeh et al., 2024).
+ * LoKr (LyCORIS: Yeh et al., 2024): the change of a weight is the Kronecker product of two small matrices. The larger
+ * one may be of low rank.
  *
  * @example attach(model, lokr({ r: 8, decomposeFactor: 8 }))
  */

@@ -23,16 +23,16 @@ import { shapesOf, sidesOf, storedAt, type Shapes, type TensorName } from './sha
 /*
  * LoKr, low-rank Kronecker product (LyCORIS: Yeh et al., 2024, arXiv 2309.14859), in row vectors:
  *
- *   dW = s W1 (x) W2               dW [m n, l k]   W1 [m, l]   W2 [n, k]   (x) Kronecker's product   s = alpha / r
+ *   dW = s W1 (x) W2               dW [m n, l k]   W1 [m, l]   W2 [n, k]   (x): Kronecker product   s = alpha / r
  *   y  = x W0 + b + x dW           forward         x [rows, m n]
- *   W2 = W2B W2A                   where r < max(n, k) / 2    W2B [n, r]   W2A [r, k]
- *   W1 = W1B W1A                   likewise, with `decomposeBoth`
+ *   W2 = W2B W2A                   if r < max(n, k) / 2       W2B [n, r]   W2A [r, k]
+ *   W1 = W1B W1A                   in the same way, with `decomposeBoth`
  *
- * x dW needs no dW: with X [m, n] a row of x, it is W1^T X W2 [l, k], row by row.
- * On disk W1 is `lokr_w1` [l, m], W1A `lokr_w1_a` [l, r], W1B `lokr_w1_b` [r, m], and so on.
+ * x dW is computed without dW: with X [m, n] a row of x, it is W1^T X W2 [l, k] for each row.
+ * On disk W1 is `lokr_w1` [l, m], W1A is `lokr_w1_a` [l, r], W1B is `lokr_w1_b` [r, m], and so on.
  */
 
-/** LoKr at one site. */
+/** Returns the LoKr layer of one module. */
 export function lokrLayer(site: Site, config: LokrConfig, rng: Rng): AdapterLayer {
   const { r, alpha } = moduleRank(config, site.path);
   const scaling = alpha / r;
@@ -55,13 +55,13 @@ export function lokrLayer(site: Site, config: LokrConfig, rng: Rng): AdapterLaye
   };
 }
 
-/** x W, W whole or as the product of two. */
+/** Returns x W, where W is whole or the product of two factors. */
 function times(x: Tensor, p: Tensors, factor: 'lokrW1' | 'lokrW2'): Tensor {
   const whole = p[factor];
   return whole ? tf.matMul(x, whole) : tf.matMul(tf.matMul(x, tensorAt(p, `${factor}B`)), tensorAt(p, `${factor}A`));
 }
 
-/** W, whole or as the product of two, at rest. */
+/** Returns W on the host, whole or multiplied from its two factors. */
 function factorOf(values: HostTensors, factor: 'lokrW1' | 'lokrW2'): HostTensor {
   const whole = values[factor];
   if (whole) return whole;
@@ -70,7 +70,7 @@ function factorOf(values: HostTensors, factor: 'lokrW1' | 'lokrW2'): HostTensor 
   return hostTensor(loraDelta({ loraA, loraB, scaling: 1 }), shape);
 }
 
-/** s W1 (x) W2: entry [i n + j, a k + c] is s W1[i, a] W2[j, c]. */
+/** Returns s W1 (x) W2, whose entry [i n + j, a k + c] is s W1[i, a] W2[j, c]. */
 function kronecker(first: HostTensor, second: HostTensor, scaling: number): Float32Array {
   const [m, l] = first.shape as [number, number];
   const [n, k] = second.shape as [number, number];
@@ -82,14 +82,17 @@ function kronecker(first: HostTensor, second: HostTensor, scaling: number): Floa
   });
 }
 
-/** What starts at zero for each `initWeights`: one tensor is enough for a change of zero. */
+/** The tensors that start at zero for each `initWeights`. One is enough for a zero change. */
 const ZERO: Readonly<Record<string, readonly TensorName[]>> = {
   true: ['lokrW1', 'lokrW1A'],
   lycoris: ['lokrW2', 'lokrW2B'],
   false: [],
 };
 
-/** Zeros, and else uniform within 1 / sqrt(fan), the fan of torch's `kaiming_uniform_`: what a row of a tensor on disk is summed over. */
+/**
+ * Returns zeros or values uniform within 1 / sqrt(fan). As in torch's `kaiming_uniform_`, fan is the number of columns
+ * of the tensor on disk.
+ */
 function initialTensors(shapes: Shapes, { initWeights }: LokrConfig, rng: Rng): HostTensors {
   const zero = ZERO[String(initWeights)] ?? [];
   return Object.fromEntries(
@@ -101,7 +104,7 @@ function initialTensors(shapes: Shapes, { initWeights }: LokrConfig, rng: Rng): 
 }
 
 /*
- * Dropout as LyCORIS has it: of outputs and of whole modules, drawn anew at every step, for all rows alike.
+ * Dropout of outputs and of whole modules, as in LyCORIS: drawn at every step, the same for all rows.
  */
 const RANK_DROPOUT = 'rankDropout';
 const MODULE_DROPOUT = 'moduleDropout';
@@ -111,7 +114,7 @@ function noiseOf({ rankDropout, moduleDropout }: LokrConfig): Pick<AdapterLayer,
   return noise.length > 0 ? { noise } : {};
 }
 
-/** What is left of a change `[rows, out]`. With `rankDropoutScale` outputs that are left are scaled by the share of them. */
+/** Applies dropout to a change [rows, out]. With `rankDropoutScale`, kept outputs are divided by their share. */
 function dropped(change: Tensor, { path, outFeatures }: Site, config: LokrConfig, ctx: StepContext): Tensor {
   const { rankDropout, rankDropoutScale, moduleDropout } = config;
   const kept = (name: string, size: number, rate: number): Tensor =>

@@ -1,15 +1,19 @@
 import { sizeOf, type Site } from '@peftjs/core/method';
 import type { LokrConfig } from './config.js';
 
-/** The sides of W1 `[m, l]` and of W2 `[n, k]` of a weight `[m n, l k]`. */
+/** The sides of W1 [m, l] and W2 [n, k] of a weight [in, out] = [m n, l k]. */
 export interface Sides {
+  /** The rows of W1. */
   readonly m: number;
+  /** The columns of W1. */
   readonly l: number;
+  /** The rows of W2. */
   readonly n: number;
+  /** The columns of W2. */
   readonly k: number;
 }
 
-/** The sides that a configuration gives a module. */
+/** Returns the sides of a module's factors. */
 export function sidesOf(
   { inFeatures, outFeatures }: Site,
   { decomposeFactor }: Pick<LokrConfig, 'decomposeFactor'>,
@@ -20,8 +24,8 @@ export function sidesOf(
 }
 
 /**
- * A number as a product of two, as in PEFT: with a factor that divides it, that factor first; else the pair nearest to the square root
- * whose smaller number is at most `factor`, the smaller one first. -1 sets no bound.
+ * Writes a number as a product of two, as PEFT does. If `factor` divides it, `factor` comes first. Otherwise it is the
+ * pair nearest to the square root whose smaller number is at most `factor`, the smaller one first. -1 sets no limit.
  */
 export function factorization(dimension: number, factor: number): [first: number, second: number] {
   if (factor > 0 && dimension % factor === 0) return [factor, dimension / factor];
@@ -37,7 +41,10 @@ export function factorization(dimension: number, factor: number): [first: number
   return m > n ? [n, m] : [m, n];
 }
 
-/** Shapes of a module's tensors at rank r: a factor whose longer side is at most 2 r is whole, another one the product of two. */
+/**
+ * Returns the shapes of a module's tensors at rank r. A factor whose longer side is at most 2 r is whole, others are
+ * products.
+ */
 export function shapesOf(site: Site, r: number, config: Pick<LokrConfig, 'decomposeFactor' | 'decomposeBoth'>): Shapes {
   const { m, l, n, k } = sidesOf(site, config);
   const isWhole = (a: number, b: number): boolean => r >= Math.max(a, b) / 2;
@@ -47,13 +54,13 @@ export function shapesOf(site: Site, r: number, config: Pick<LokrConfig, 'decomp
   };
 }
 
-/** The tensors that a layer may have, two to four of them. */
+/** The names of a layer's tensors; a layer has two to four of them. */
 export type TensorName = 'lokrW1' | 'lokrW1A' | 'lokrW1B' | 'lokrW2' | 'lokrW2A' | 'lokrW2B';
 
-/** Shapes by tensor. */
+/** Shapes by tensor name. */
 export type Shapes = Partial<Record<TensorName, [rows: number, columns: number]>>;
 
-/** The numbers that a module stores. */
+/** Returns the number of parameters that a module stores at rank r. */
 export function storedAt(site: Site, r: number, config: Pick<LokrConfig, 'decomposeFactor' | 'decomposeBoth'>): number {
   return Object.values(shapesOf(site, r, config)).reduce((sum, shape) => sum + sizeOf(shape), 0);
 }

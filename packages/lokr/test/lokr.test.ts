@@ -23,7 +23,7 @@ it.each([
   expect(factorization(dimension, factor)).toEqual(expected);
 });
 
-/** Sides m = 2, n = 3 and l = 2, k = 5. */
+/** A module with sides m = 2, n = 3 and l = 2, k = 5. */
 const OF: readonly [number, number] = [6, 10];
 
 const layerWith = (options: Partial<LokrConfig>) => layerOf(lokr, { alpha: 3, initWeights: false, ...options }, OF);
@@ -35,7 +35,7 @@ describe.each<[string, Partial<LokrConfig>, string[]]>([
   [
     'two decomposed factors',
     { r: 1, decomposeBoth: true, decomposeFactor: 1 },
-    ['lokrW1', 'lokrW2A', 'lokrW2B'], // W1 is a number
+    ['lokrW1', 'lokrW2A', 'lokrW2B'], // W1 is a single number
   ],
 ])('%s', (_, options, names) => {
   const layer = layerWith(options);
@@ -45,7 +45,7 @@ describe.each<[string, Partial<LokrConfig>, string[]]>([
     expect(Object.keys(layer.params)).toEqual(names);
   });
 
-  it('change the weight by their Kronecker product, as the layer does when it runs', () => {
+  it('change the weight by their Kronecker product, in the forward pass too', () => {
     const delta = hostTensor(
       layer.deltaWeight?.(values, { weight: hostTensor(new Float32Array(60), [...OF]) }) ?? expect.fail('no change'),
       [...OF],
@@ -60,14 +60,14 @@ describe.each<[string, Partial<LokrConfig>, string[]]>([
   });
 });
 
-/** Rows as torch has them. */
+/** Returns the rows in torch's layout. */
 function onDisk(tensor: HostTensor): number[][] {
   const { data, shape } = transposed(tensor);
   const [rows, columns] = shape as [number, number];
   return Array.from({ length: rows }, (_, row) => [...data.slice(row * columns, (row + 1) * columns)]);
 }
 
-it('both factors are decomposed where their longer sides are more than twice the rank', () => {
+it('both factors are decomposed if their longer sides are more than twice the rank', () => {
   const layer = layerOf(lokr, { r: 1, decomposeBoth: true, decomposeFactor: 4 }, [16, 16]);
   expect(Object.keys(layer.params)).toEqual(['lokrW1A', 'lokrW1B', 'lokrW2A', 'lokrW2B']);
 });
@@ -95,7 +95,7 @@ describe('dropout of outputs', () => {
   it.each([
     [false, 1],
     [true, 2],
-  ])('scales what is left with rankDropoutScale alone: %s', (scales, factor) => {
+  ])('scales kept outputs only with rankDropoutScale: %s', (scales, factor) => {
     const expected = whole.map((value, index) => factor * value * (half[index % 10] as number));
     expect(relativeDistance(changeOf(scales, half), expected)).toBeLessThan(1e-6);
   });
@@ -104,7 +104,7 @@ describe('dropout of outputs', () => {
 describe('a budget', () => {
   const sites: Site[] = Array.from({ length: 24 }, (_, index) => linearSite(`${index}.m`, 768, index % 3 ? 768 : 3072));
 
-  it.each([5_000, 36_864, 294_912, 1_000_000])('of %i is met to 2 percent', (budget) => {
+  it.each([5_000, 36_864, 294_912, 1_000_000])('of %i is met within 2 percent', (budget) => {
     const config = lokr.fitBudget?.(sites, budget, lokr.parseConfig({})) ?? expect.fail('no budget');
     const kept = sites.filter(({ path }) => config.targetModules === null || config.targetModules.includes(path));
     const layers = Object.values(layersOf(lokr, kept, config));
@@ -112,7 +112,7 @@ describe('a budget', () => {
     expect(Math.abs(stored / budget - 1)).toBeLessThanOrEqual(0.02);
   });
 
-  it('that two whole factors cannot hold is refused with the largest one', () => {
+  it('that two whole factors cannot fill is rejected with the largest possible one', () => {
     expect(() => lokr.fitBudget?.(sites.slice(1, 2), 1e6, lokr.parseConfig({}))).toThrow(
       /stores at most 589825 parameters/,
     );
@@ -126,7 +126,7 @@ describe('a file', () => {
   };
   const config = { peft_type: 'LOKR', r: 4, alpha: 2, rank_pattern: { m: 3 } };
 
-  it('whose factors are whole says its ranks in its configuration', () => {
+  it('with whole factors has its ranks in the configuration', () => {
     expect(lokr.fromFile({ config, tensors }).config).toMatchObject({ r: 4, alpha: 2, rankPattern: { m: 3 } });
   });
 
@@ -134,7 +134,7 @@ describe('a file', () => {
     [{ ...config, r: undefined }, 'r'],
     [{ ...config, alpha: '2' }, 'alpha'],
     [{ ...config, rank_pattern: { m: 'three' } }, 'rank_pattern'],
-  ])('without one of them is refused: %j', (fields, path) => {
+  ])('without one of these fields is rejected: %j', (fields, path) => {
     expect(() => lokr.fromFile({ config: fields, tensors })).toThrow(
       expect.objectContaining({ code: 'PEFT_CHECKPOINT', path }),
     );

@@ -198,10 +198,7 @@ function assertCompatible(config: LoraConfig): void {
     );
   }
   if (loraFa && init === 'orthogonal') {
-    throw new ConfigError(
-      "lora: loraFa needs an A of full rank; initLoraWeights 'orthogonal' gives half",
-      'loraFa',
-    );
+    throw new ConfigError("lora: loraFa needs an A of full rank; initLoraWeights 'orthogonal' gives half", 'loraFa');
   }
   if (init === 'orthogonal' && r % 2 !== 0) {
     throw new ConfigError(`lora: initLoraWeights 'orthogonal' needs an even rank, got r = ${r}`, 'r');

@@ -184,8 +184,7 @@ function product(left: HostTensor, right: HostTensor): HostTensor {
  *   X = U S V^T                         X [rows, in]: a module's input; V [in, k]: the eigenvectors of X^T X
  *   A = V_r, B = 0                      [in, r], [r, out]
  *   e_i = S_i^2 / sum S^2               the share of X that direction i explains
- *   r_k                                 the number of module k's first rho r directions among the best of all modules,
- *                                       by e_i
+ *   r_k                                 how many of module k's first rho r directions are among the best of all, by e_i
  *   alpha_k = alpha r_k / r             keeps alpha / r constant: `adjustScalingFactors`
  */
 

@@ -91,7 +91,7 @@ describe('trap 26: A and B from a part of the weight', () => {
     expect(() => onModule({ r: 4, initLoraWeights: 'lora_ga' }, { calibrated: gradient })).toThrow(
       expect.objectContaining({
         path: 'r',
-        message: expect.stringMatching(/takes 8 directions of 'm', which has 6/) as string,
+        message: expect.stringMatching(/needs 8 directions of 'm', which has 6/) as string,
       }),
     );
   });

@@ -1,20 +1,25 @@
 import { ConfigError, isNearBudget, narrowedTo, sitesForBudget, type Site } from '@peftjs/core/method';
 import { rotatedFeatures, storedIn, type OftConfig } from './config.js';
 
-/** The least share of a budget that is worth calling it fitted. */
+/** The smallest share of a budget that counts as fitted. */
 const LEAST = 0.9;
 
-/** Modules, and what they store with blocks of one size. */
+/** A block size, and the modules to adapt with it. */
 interface Fitted {
+  /** The number of features in a block. */
   readonly size: number;
+  /** The modules to adapt. */
   readonly kept: readonly Site[];
+  /** The number of parameters that they store. */
   readonly stored: number;
 }
 
 /**
- * The configuration that stores `budget` parameters. A block size must divide what modules read, so there are few of them: where none
- * comes within 2 % over all modules, a larger one is taken in as many as come near, and else what comes nearest.
- * @throws ConfigError for `bias: 'all'`, which stores what no rotation can make up for, for a budget that one module exceeds with blocks of two, or that all modules cannot hold.
+ * Returns the configuration that stores `budget` parameters. A block size must divide the number of a module's
+ * features, so there are few choices. If none comes within 2 % over all modules, a larger size is used in as many
+ * modules as come near the budget, or else the nearest choice.
+ * @throws ConfigError for `bias: 'all'`, whose biases are stored with any block size, for a budget that one module
+ * exceeds with blocks of two, or for one that all modules cannot fill.
  */
 export function fitBudget(sites: readonly Site[], budget: number, config: OftConfig): OftConfig {
   if (config.bias === 'all') {
@@ -39,7 +44,7 @@ export function fitBudget(sites: readonly Site[], budget: number, config: OftCon
   );
 }
 
-/** Every size of a block that divides what some module reads. */
+/** Returns all block sizes that divide the features of some module. */
 function sizesOf(sites: readonly Site[]): number[] {
   const features = [...new Set(sites.map(rotatedFeatures))];
   const most = Math.max(...features);
@@ -48,7 +53,7 @@ function sizesOf(sites: readonly Site[]): number[] {
   );
 }
 
-/** The modules that a block size divides, as many of them as the budget pays for; nothing where it pays for none. */
+/** Returns as many of the modules that the block size divides as the budget pays for, or [] if it pays for none. */
 function fittedWith(sites: readonly Site[], budget: number, size: number, config: OftConfig): Fitted[] {
   const divided = sites.filter((site) => rotatedFeatures(site) % size === 0);
   const cost = (site: Site): number => storedAt(site, size, config);
@@ -57,13 +62,16 @@ function fittedWith(sites: readonly Site[], budget: number, size: number, config
   return [{ size, kept, stored: kept.reduce((sum, site) => sum + cost(site), 0) }];
 }
 
-/** What a module stores with blocks of one size, its bias included where that is trained. */
+/** Returns the parameters of a module with blocks of one size, including its bias if that is trained. */
 function storedAt(site: Site, size: number, config: OftConfig): number {
   const bias = config.bias !== 'none' && site.hasBias ? site.outFeatures : 0;
   return bias + storedIn({ count: rotatedFeatures(site) / size, size }, config);
 }
 
-/** Those near the budget first, of them those of most modules; then those that store most. */
+/**
+ * Sorts configurations near the budget first, those with more modules before others; then by stored parameters, most
+ * first.
+ */
 function order(a: Fitted, b: Fitted, budget: number): number {
   const [nearA, nearB] = [isNearBudget(a.stored, budget), isNearBudget(b.stored, budget)];
   if (nearA !== nearB) return nearA ? -1 : 1;

@@ -10,25 +10,35 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of OFT, in PEFT's names. */
+/** The options of OFT, with PEFT's names. */
 export interface OftConfig extends TargetConfig {
-  /** Features that are rotated together. Where it does not divide a module's, the nearest divisor. Default 32, and 0 beside `r`. */
+  /**
+   * The number of features in a block. If it does not divide a module's features, the nearest divisor is used.
+   * Default 32, or 0 with `r`.
+   */
   readonly oftBlockSize: number;
-  /** Blocks of every module, in the place of their size; 0 leaves that to `oftBlockSize`. Default 0. */
+  /** The number of blocks of every module, as an alternative to `oftBlockSize`; 0 uses `oftBlockSize`. Default 0. */
   readonly r: number;
-  /** Whether all blocks of a module are one and the same rotation. Default false. */
+  /** Whether all blocks of a module share one rotation. Default false. */
   readonly blockShare: boolean;
-  /** Whether the rotations are kept near the identity (COFT): see `eps`. Default false. */
+  /**
+   * Whether to use the constrained variant (COFT), which keeps rotations near the identity: see `eps`. Default false.
+   */
   readonly coft: boolean;
-  /** How far from it, in norm, all blocks of a module together; with `coft`. Default 6e-5. */
+  /** The largest norm of all Q of a module together, with `coft`. Default 6e-5. */
   readonly eps: number;
-  /** Whether Cayley's inverse is replaced by a power series, which is faster and not quite orthogonal. Default true. */
+  /**
+   * Whether a power series replaces the inverse of the Cayley transform: faster, but only nearly orthogonal.
+   * Default true.
+   */
   readonly useCayleyNeumann: boolean;
-  /** Terms of that series, 2 to 64. Default 5. */
+  /** The number of terms of that series, 2 to 64. Default 5. */
   readonly numCayleyNeumannTerms: number;
-  /** Whether the rotations start as the identity; else at random, which changes the outputs. Default true. */
+  /** Whether rotations start as the identity; if not, they start at random, which changes the outputs. Default true. */
   readonly initWeights: boolean;
-  /** Which biases of the model are trained: `'oft_only'` are those of adapted modules. Default 'none'. */
+  /**
+   * Which biases of the model are trained: none, all, or with `'oft_only'` those of adapted modules. Default 'none'.
+   */
   readonly bias: 'none' | 'all' | 'oft_only';
 }
 
@@ -45,7 +55,10 @@ const entries = {
   bias: v.optional(v.picklist(['none', 'all', 'oft_only']), 'none'),
 };
 
-/** Fills in OFT's defaults. @throws ConfigError naming the field, also when both or none of `r` and `oftBlockSize` are given. */
+/**
+ * Validates the options and fills in defaults.
+ * @throws ConfigError that names the field, also if both or none of `r` and `oftBlockSize` are set.
+ */
 export function parseOftConfig(input: unknown): OftConfig {
   const { oftBlockSize: given, ...rest } = parseOptions('oft', entries, input);
   const oftBlockSize = given ?? (rest.r === 0 ? 32 : 0);
@@ -58,34 +71,34 @@ export function parseOftConfig(input: unknown): OftConfig {
   return { ...rest, oftBlockSize };
 }
 
-/** The rotations of a module. */
+/** The blocks of a module. */
 export interface Blocks {
-  /** How many there are, `blockShare` or not. */
+  /** The number of blocks, also if they share one rotation (`blockShare`). */
   readonly count: number;
-  /** Features of each. */
+  /** The number of features in each block. */
   readonly size: number;
 }
 
-/** The features that a module's rotations act on: what it reads, or of an embedding what it gives. */
+/** Returns the number of features that a module's rotations act on: its inputs, or the outputs of an embedding. */
 export function rotatedFeatures({ kind, inFeatures, outFeatures }: Site): number {
   return kind === 'embedding' ? outFeatures : inFeatures;
 }
 
 /**
- * The blocks that a configuration gives a module, with a warning where PEFT's rule takes another number than was asked for.
+ * Returns the blocks of a module. Warns if PEFT's rule changes the configured number.
  * @throws ConfigError for blocks of one feature, which cannot be rotated.
  */
 export function blocksAt(site: Site, config: Pick<OftConfig, 'r' | 'oftBlockSize'>): Blocks {
   const features = rotatedFeatures(site);
   const [option, wanted] =
     config.r === 0 ? (['oftBlockSize', config.oftBlockSize] as const) : (['r', config.r] as const);
-  const taken = nearestDivisor(features, wanted);
-  if (taken !== wanted) {
+  const used = nearestDivisor(features, wanted);
+  if (used !== wanted) {
     warnOnce(
-      `oft: ${option} ${wanted} does not divide the ${features} features of some modules: ${taken} is taken there`,
+      `oft: ${option} ${wanted} does not divide the ${features} features of some modules: ${used} is used there`,
     );
   }
-  const size = option === 'r' ? features / taken : taken;
+  const size = option === 'r' ? features / used : used;
   if (size > 1) return { count: features / size, size };
   throw new ConfigError(
     `oft: ${option} ${wanted} gives '${site.path}', of ${features} features, blocks of one, which cannot be rotated`,
@@ -93,7 +106,7 @@ export function blocksAt(site: Site, config: Pick<OftConfig, 'r' | 'oftBlockSize
   );
 }
 
-/** The nearest divisor, of two as near the smaller one; all of it for more than there is. PEFT's rule. */
+/** Returns the nearest divisor, the smaller of two equally near ones, and at most `features`. This is PEFT's rule. */
 function nearestDivisor(features: number, wanted: number): number {
   if (wanted >= features) return features;
   let [lower, higher] = [wanted, wanted];
@@ -102,7 +115,7 @@ function nearestDivisor(features: number, wanted: number): number {
   return wanted - lower <= higher - wanted ? lower : higher;
 }
 
-/** The numbers that the rotations of a module store: those above the diagonal of each. */
+/** Returns the number of parameters of a module's rotations: the entries above the diagonal of each Q. */
 export function storedIn({ count, size }: Blocks, { blockShare }: Pick<OftConfig, 'blockShare'>): number {
   return ((blockShare ? 1 : count) * size * (size - 1)) / 2;
 }

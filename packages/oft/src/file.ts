@@ -14,15 +14,15 @@ import type { OftConfig } from './config.js';
 import { TENSOR } from './layer.js';
 import { projectedAtRest } from './rotation.js';
 
-/** PEFT's names of the tensor, after the path of its module. */
+/** PEFT's suffixes of the tensor after the module's path. */
 const SUFFIX = '.oft_R.weight';
 const OF_EMBEDDING = '.oft_embedding_R.weight';
 const SUFFIXES = [SUFFIX, OF_EMBEDDING];
-/** And of a trained bias: of an adapted module, and of another one. */
+/** The suffixes of a trained bias, in an adapted module and in another one. */
 const BIAS = '.base_layer.bias';
 const OTHER_BIAS = '.bias';
 
-/** Options on disk, in PEFT's names. */
+/** PEFT's fields and their options. */
 const FIELDS = {
   r: 'r',
   oft_block_size: 'oftBlockSize',
@@ -35,10 +35,10 @@ const FIELDS = {
   bias: 'bias',
 } as const satisfies Record<string, keyof OftConfig>;
 
-/** The version of PEFT from which on its series is the one that is computed here. */
+/** The first version of PEFT whose series is the one computed here. */
 const FIRST_WITH_SERIES: readonly [number, number] = [0, 18];
 
-/** PEFT's OFT: the numbers above the diagonal of each block. */
+/** Writes PEFT's OFT: the entries above the diagonal of each Q. */
 export function oftFile({ config, layers, values }: AdapterContents<OftConfig>): AdapterFile {
   const tensors: HostTensors = {};
   const adapted = Object.keys(layers).filter((path) => TENSOR in tensorAt(layers, path).params);
@@ -51,7 +51,7 @@ export function oftFile({ config, layers, values }: AdapterContents<OftConfig>):
   return {
     config: {
       peft_type: 'OFT',
-      peft_version: '0.21.2', // below 0.18 PEFT warns of another series
+      peft_version: '0.21.2', // PEFT warns about another series below 0.18
       ...Object.fromEntries(Object.entries(FIELDS).map(([field, option]) => [field, config[option]])),
       target_modules: adapted,
       exclude_modules: null,
@@ -63,18 +63,19 @@ export function oftFile({ config, layers, values }: AdapterContents<OftConfig>):
 }
 
 /**
- * Reads OFT. `module_dropout` is left out: PEFT 0.21.2 keeps it and applies it nowhere.
- * @throws CheckpointError naming the tensor or field at fault.
- * @throws UnsupportedError for what old versions of PEFT computed otherwise.
+ * Reads OFT. Ignores `module_dropout`, which PEFT 0.21.2 stores but applies nowhere.
+ * @throws CheckpointError that names the invalid tensor or field.
+ * @throws UnsupportedError for files of old PEFT versions that compute OFT differently.
  */
 export function readOftFile({ config, tensors }: AdapterFile): { config: Partial<OftConfig>; values: HostTensors } {
   assertReadable(config, tensors);
   const paths = adaptedPaths(tensors, SUFFIXES);
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
-  const { biases, rotations } = apart(config, tensors, paths);
+  const { biases, rotations } = splitTensors(config, tensors, paths);
   refuseOtherTensors(rotations, paths, SUFFIXES);
   const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
-  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])); // checked with the others
+  // Their values are validated with the other options.
+  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
   const values: HostTensors = biases;
   for (const path of paths) {
     const vectors = matrixOf(tensors, path + (path + SUFFIX in tensors ? SUFFIX : OF_EMBEDDING));
@@ -83,14 +84,20 @@ export function readOftFile({ config, tensors }: AdapterFile): { config: Partial
   return { config: { ...options, targetModules: paths }, values };
 }
 
-/** `eps`. PEFT projects what it reads before it uses it; trained further, this is where the first step is taken from. */
+/**
+ * Returns `eps`. PEFT projects Q before it uses it, so values are projected when read and further training starts
+ * there.
+ */
 function radiusIn({ eps }: AdapterFile['config']): number {
   if (typeof eps === 'number' && eps >= 0) return eps;
   throw new CheckpointError(`eps is ${describe(eps)}; expected a number of at least 0`, 'eps');
 }
 
-/** A file's tensors: the rotations, and as values here the biases that its configuration speaks of. */
-function apart(
+/**
+ * Splits a file's tensors into rotations, by key, and the biases that its configuration declares, by their names in
+ * values.
+ */
+function splitTensors(
   { bias }: AdapterFile['config'],
   tensors: HostTensors,
   adapted: readonly string[],
@@ -124,7 +131,7 @@ function assertReadable(config: AdapterFile['config'], tensors: HostTensors): vo
   }
 }
 
-/** Whether a version, `major.minor..`, is older; one that is missing is, for PEFT writes it since 0.18. */
+/** Returns whether a version `major.minor..` is older. A missing version is, because PEFT writes it since 0.18. */
 function isBefore(version: unknown, [major, minor]: readonly [number, number]): boolean {
   const [first = 0, second = 0] = typeof version === 'string' ? version.split('.').map(Number) : [];
   return first < major || (first === major && second < minor);

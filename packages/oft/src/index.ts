@@ -12,7 +12,7 @@ import { oftFile, readOftFile } from './file.js';
 import { oftLayer, otherBiases } from './layer.js';
 
 /**
- * OFT: what a module reads is rotated, in blocks of features, and nothing is added to its weight (Qiu et al., 2023).
+ * OFT (Qiu et al., 2023): rotates a module's input in blocks of features, and adds nothing to its weight.
  *
  * @example attach(model, oft({ oftBlockSize: 32 }))
  */

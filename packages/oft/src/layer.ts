@@ -22,32 +22,35 @@ import { blocksAt, storedIn, type OftConfig } from './config.js';
 import { projected, projectedAtRest, rotations, rotationsAtRest } from './rotation.js';
 
 /*
- * OFT, orthogonal fine-tuning (Qiu et al., 2023, arXiv 2306.07280), in row vectors as PEFT 0.21.2 computes it:
+ * OFT, orthogonal fine-tuning (Qiu et al., 2023, arXiv 2306.07280), in row vectors, as PEFT 0.21.2 computes it:
  *
  *   y = (x R) W0 + b                    forward, linear        R = diag(R_1, .., R_k) [in, in], blocks [size, size]
- *   y = e R                             forward, embedding     e [.., out] a row of the table
+ *   y = e R                             forward, embedding     e [.., out], a row of the table
  *   dW = R W0 - W0, W0 R - W0           deltaWeight
- *   R_i = (I - Q_i) (I + Q_i)^-1        Cayley's transform, Q_i skew-symmetric, zero at the start
- *   R_i = I + 2 Q_i + 2 Q_i^2 + .. + Q_i^(t-1)     the power series of (I + Q_i) (I - Q_i)^-1, cut (Qiu et al., 2025, arXiv 2506.19847)
- *   ||Q_i|| <= eps / sqrt(k)            COFT: Q_i is projected into this ball before every step, whose gradient passes as it is
+ *   R_i = (I - Q_i) (I + Q_i)^-1        the Cayley transform; Q_i is skew-symmetric and starts at zero
+ *   R_i = I + 2 Q_i + 2 Q_i^2 + .. + Q_i^(t-1)     the truncated power series of (I + Q_i) (I - Q_i)^-1
+ *                                       (Qiu et al., 2025, arXiv 2506.19847)
+ *   ||Q_i|| <= eps / sqrt(k)            COFT: Q_i is projected into this ball before every step, without effect on the
+ *                                       gradient
  *
- * What is trained, and on disk, are the numbers above the diagonals of Q_i, row after row: `oft_R.weight` [k, size (size - 1) / 2],
- * [1, ..] with `blockShare`. The series turns the other way than the transform, for the same Q; so does PEFT's.
+ * The trained and stored values are the entries above the diagonals of Q_i, row by row: `oft_R.weight`
+ * [k, size (size - 1) / 2], or [1, ..] with `blockShare`. For the same Q, the series rotates in the opposite direction
+ * to the transform, as in PEFT.
  */
 
-/** The name of the only tensor. */
+/** The name of the layer's only tensor. */
 export const TENSOR = 'oftR';
 
-/** Standard deviation of the numbers with `initWeights: false`. */
+/** The standard deviation of the initial values with `initWeights: false`. */
 const STD = 0.1;
 
-/** OFT at one site, and where the configuration says so its trained bias. */
+/** Returns the OFT layer of one module, with its trained bias if configured. */
 export function oftLayer(site: Site, config: OftConfig, rng: Rng, frozen: FrozenModule): AdapterLayer {
   const layer = rotation(site, config, rng);
   return config.bias !== 'none' && frozen.bias ? withTrainedBias(layer, frozen.bias) : layer;
 }
 
-/** The layer with the module's own bias trained. */
+/** Makes the module's own bias trained. */
 function withTrainedBias(layer: AdapterLayer, initial: HostTensor): AdapterLayer {
   return {
     ...layer,
@@ -59,7 +62,7 @@ function withTrainedBias(layer: AdapterLayer, initial: HostTensor): AdapterLayer
   };
 }
 
-/** A layer for the bias of every module that is neither adapted nor trained whole. */
+/** Returns a layer for the bias of every module that is not adapted. */
 export function otherBiases(adapted: AdapterLayers, { sites, frozen }: Init): AdapterLayers {
   const others = sites.filter(({ path, hasBias }) => hasBias && !(path in adapted));
   return Object.fromEntries(others.map((site) => [site.path, biasLayer(site, frozen(site.path), 'default')]));
@@ -92,7 +95,7 @@ function rotation(site: Site, config: OftConfig, rng: Rng): AdapterLayer {
   } satisfies AdapterLayer;
 }
 
-/** x R: `[.., features]`, R `[blocks, size, size]`; one block turns them all. */
+/** Returns x R for x [.., features] and R [blocks, size, size]. A single block rotates all features. */
 function rotated(x: Tensor, blocks: Tensor): Tensor {
   const [count, size] = blocks.shape as [number, number, number];
   const features = x.shape.at(-1) as number;
@@ -105,12 +108,12 @@ function rotated(x: Tensor, blocks: Tensor): Tensor {
   return tf.reshape(tf.reshape(turned, [-1, features]), withRows(x));
 }
 
-/** The shape of x, its first axis left open. */
+/** Returns the shape of x with an open first axis. */
 function withRows({ shape }: Tensor): number[] {
   return [-1, ...shape.slice(1)];
 }
 
-/** R W0 - W0 of W0 `[in, out]`. */
+/** Returns R W0 - W0 for W0 [in, out]. */
 function rotatedRows(weight: HostTensor, blocks: readonly Matrix[]): Float32Array {
   const [rows, columns] = weight.shape as [number, number];
   const values = floats(weight);
@@ -132,7 +135,7 @@ function rotatedRows(weight: HostTensor, blocks: readonly Matrix[]): Float32Arra
   return delta;
 }
 
-/** W0 R - W0 of a table `[rows, width]`. */
+/** Returns W0 R - W0 for a table [rows, width]. */
 function rotatedColumns(weight: HostTensor, blocks: readonly Matrix[]): Float32Array {
   const columns = weight.shape[1] as number;
   const values = floats(weight);

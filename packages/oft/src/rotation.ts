@@ -5,20 +5,20 @@ import type { GradSaveFunc, Tensor } from '@tensorflow/tfjs';
 import { inverse, Matrix } from 'ml-matrix';
 import type { OftConfig } from './config.js';
 
-/** How R follows from Q. */
+/** The options that determine R from Q. */
 export type RotationOptions = Pick<OftConfig, 'useCayleyNeumann' | 'numCayleyNeumannTerms' | 'coft' | 'eps'>;
 
 /**
- * R of each block.
- * @param vectors the numbers above the diagonal of Q, row after row: `[blocks, size (size - 1) / 2]`
- * @returns `[blocks, size, size]`
+ * Returns R of each block.
+ * @param vectors the entries above the diagonal of Q, row by row: [blocks, size (size - 1) / 2]
+ * @returns [blocks, size, size]
  */
 export function rotations(vectors: Tensor, size: number, options: RotationOptions): Tensor {
   const q = skewSymmetric(options.coft ? withinBall(vectors, options.eps) : vectors, size);
   return options.useCayleyNeumann ? neumann(q, size, options.numCayleyNeumannTerms) : cayley(q, size);
 }
 
-/** Q `[blocks, size, size]`. */
+/** Returns Q, [blocks, size, size]. */
 function skewSymmetric(vectors: Tensor, size: number): Tensor {
   const { places, signs } = layout(size);
   const entries = embedding(tf.transpose(vectors), tf.tensor1d(places, 'int32')); // [numbers, blocks] -> [size size, blocks]
@@ -26,7 +26,7 @@ function skewSymmetric(vectors: Tensor, size: number): Tensor {
   return tf.mul(square, tf.tensor2d(signs, [size, size]));
 }
 
-/** For every entry of Q its place among the numbers above the diagonal, and its sign: 0 on the diagonal, -1 below. */
+/** Returns for every entry of Q its index among those above the diagonal, and its sign: 0 on the diagonal, -1 below. */
 function layout(size: number): { readonly places: Int32Array; readonly signs: Float32Array } {
   const [places, signs] = [new Int32Array(size * size), new Float32Array(size * size)];
   let place = 0;
@@ -40,7 +40,10 @@ function layout(size: number): { readonly places: Int32Array; readonly signs: Fl
   return { places, signs };
 }
 
-/** The powers of Q that PEFT's series of so many terms has, with their factors; of 3 and 4 terms it is the same. */
+/**
+ * Returns the factors of the powers of Q in PEFT's series with this number of terms. 3 and 4 terms give the same
+ * series.
+ */
 function powersOf(terms: number): readonly number[] {
   if (terms === 2) return [1, 2];
   const inner = Math.max(2, terms - 2);
@@ -63,13 +66,15 @@ function cayley(q: Tensor, size: number): Tensor {
   return tf.sub(tf.mul(inverseOf(q, size), 2), tf.eye(size));
 }
 
-/** Steps of Newton's iteration. They are enough for rotations with Q of a norm of 300, whose angles are within 0.01 of pi. */
+/**
+ * Steps of Newton's iteration. They suffice for Q with a norm of 300, whose rotations have angles within 0.01 of pi.
+ */
 const STEPS = 20;
 
 /**
- * P = (I + Q)^-1 by Newton's iteration P <- P (2 I - (I + Q) P) (Schulz, 1933), from P = (I + Q)^T / (1 + ||Q||^2 / 2): the eigenvalues
- * of a skew-symmetric matrix come in pairs, so that none is above ||Q|| / sqrt 2, and the iteration converges for every Q.
- * dP = -P dQ P.
+ * Returns P = (I + Q)^-1 by Newton's iteration P <- P (2 I - (I + Q) P) (Schulz, 1933), starting from
+ * P = (I + Q)^T / (1 + ||Q||^2 / 2). The eigenvalues of a skew-symmetric matrix come in pairs, so none is above
+ * ||Q|| / sqrt 2 and the iteration converges for every Q. The gradient follows from dP = -P dQ P.
  */
 function inverseOf(q: Tensor, size: number): Tensor {
   return tf.customGrad((...args) => {
@@ -88,7 +93,7 @@ function inverseOf(q: Tensor, size: number): Tensor {
   })(q);
 }
 
-/** R of each block at rest, in double precision. */
+/** Returns R of each block on the host, in double precision. */
 export function rotationsAtRest(vectors: HostTensor, size: number, options: RotationOptions): Matrix[] {
   const { places, signs } = layout(size);
   const [blocks, numbers] = vectors.shape as [number, number];
@@ -120,8 +125,9 @@ function cayleyAtRest(q: Matrix): Matrix {
 }
 
 /**
- * COFT's projection: Q of each block back into the ball of radius `eps / sqrt(blocks)` round zero, in the Frobenius norm.
- * @param vectors `[blocks, size (size - 1) / 2]`, the numbers above the diagonal; each stands in Q twice
+ * COFT's projection: moves Q of each block into the ball of radius `eps / sqrt(blocks)` around zero, in the Frobenius
+ * norm.
+ * @param vectors [blocks, size (size - 1) / 2], the entries above the diagonal; Q contains each twice
  */
 export function projected(vectors: Tensor, eps: number): Tensor {
   const radius = eps / Math.sqrt(vectors.shape[0]);
@@ -129,7 +135,7 @@ export function projected(vectors: Tensor, eps: number): Tensor {
   return tf.mul(vectors, tf.where(tf.greater(norms, radius), tf.div(radius, tf.maximum(norms, 1e-30)), 1));
 }
 
-/** The same, with the gradient passed as it is. */
+/** Does the same as `projected`, but passes the gradient unchanged. */
 function withinBall(vectors: Tensor, eps: number): Tensor {
   return tf.customGrad((...args) => ({
     value: projected(args[0] as Tensor, eps),
@@ -137,10 +143,10 @@ function withinBall(vectors: Tensor, eps: number): Tensor {
   }))(vectors);
 }
 
-/** The share of the radius that rounding may exceed it by: what is projected already stays as it is. */
+/** The relative excess over the radius that counts as rounding, so that projecting twice changes nothing. */
 const SLACK = 1e-6;
 
-/** The same at rest. */
+/** Does the same as `projected` on the host. */
 export function projectedAtRest(vectors: HostTensor, eps: number): HostTensor {
   const [blocks, numbers] = vectors.shape as [number, number];
   const radius = eps / Math.sqrt(blocks);

@@ -15,14 +15,14 @@ beforeAll(async () => {
 
 const options = oft.parseConfig({});
 
-/** Two blocks of three features. */
+/** Vectors for two blocks of three features. */
 const vectors = (scale: number): HostTensor =>
   hostTensor(
     Float32Array.from([0.3, -0.2, 0.5, -0.4, 0.1, 0.2], (value) => scale * value),
     [2, 3],
   );
 
-/** The skew-symmetric matrices of `vectors`. */
+/** Returns the skew-symmetric matrices of `vectors`. */
 function skew(scale: number): Matrix[] {
   const { data } = vectors(scale);
   return [0, 3].map((at) => {
@@ -35,7 +35,7 @@ function skew(scale: number): Matrix[] {
   });
 }
 
-/** R of both blocks in the step and at rest. */
+/** Returns R of both blocks, computed in the step and on the host. */
 function both(scale: number, changed: Partial<OftConfig>): { step: number[]; rest: Matrix[] } {
   const own = { ...options, ...changed };
   const { v } = tensorsOf({ v: vectors(scale) });
@@ -47,8 +47,8 @@ function both(scale: number, changed: Partial<OftConfig>): { step: number[]; res
 
 const flat = (matrices: Matrix[]): number[] => matrices.flatMap((matrix) => matrix.to1DArray());
 
-describe("Cayley's transform", () => {
-  it.each([0, 1, 30, 300])('is (I - Q)(I + Q)^-1, and orthogonal, for numbers of size %d', (scale) => {
+describe('the Cayley transform', () => {
+  it.each([0, 1, 30, 300])('is (I - Q)(I + Q)^-1, and orthogonal, for entries of size %d', (scale) => {
     const { step, rest } = both(scale, { useCayleyNeumann: false });
     expect(relativeDistance(step, flat(rest))).toBeLessThan(2e-6 * (1 + scale));
     rest.forEach((r, block) => {
@@ -82,10 +82,10 @@ describe("PEFT's series", () => {
   it.each([
     [2, [1, 2]],
     [3, [1, 2, 2, 1]],
-    [4, [1, 2, 2, 1]], // as of three: PEFT 0.21.2
+    [4, [1, 2, 2, 1]], // the same as for three terms, as in PEFT 0.21.2
     [5, [1, 2, 2, 2, 1]],
     [7, [1, 2, 2, 2, 2, 2, 1]],
-  ])('of %i terms has the factors %j of the powers of Q', (terms, factors) => {
+  ])('with %i terms has the factors %j of the powers of Q', (terms, factors) => {
     const { step, rest } = both(1, { numCayleyNeumannTerms: terms });
     const expected = skew(1).map((q) => {
       const sum = Matrix.zeros(3, 3);
@@ -100,7 +100,7 @@ describe("PEFT's series", () => {
     expect(relativeDistance(flat(rest), flat(expected))).toBeLessThan(1e-6);
   });
 
-  it('of many terms is the transform of -Q', () => {
+  it('with many terms is the transform of -Q', () => {
     const series = both(0.3, { numCayleyNeumannTerms: 30 }).rest;
     const transform = both(-0.3, { useCayleyNeumann: false }).rest;
     expect(relativeDistance(flat(series), flat(transform))).toBeLessThan(1e-6);
@@ -116,7 +116,7 @@ describe('COFT', () => {
     expect([...inside.slice(3)]).toEqual([...Float32Array.from([0.03, 0, 0.04])]);
   });
 
-  it('projects what it starts from, what a step proposes, and what a file holds', () => {
+  it('projects initial values, the values of a step, and values from a file', () => {
     const layer = layerOf(oft, { oftBlockSize: 3, coft: true, eps: 0.1, initWeights: false });
     const norms = (values: ArrayLike<number>) =>
       [0, 3].map((at) => Math.SQRT2 * Math.hypot(...Array.from(values).slice(at, at + 3)));
@@ -146,7 +146,7 @@ describe('blocks', () => {
     expect(warnings).toHaveLength(Object.values(given).every((value) => features % value === 0) ? 0 : 1);
   });
 
-  it('of one feature are refused', () => {
+  it('of one feature are rejected', () => {
     expect(() => blocksAt(linearSite('m', 7, 2), oft.parseConfig({ r: 7 }))).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path: 'r' }),
     );
@@ -155,7 +155,7 @@ describe('blocks', () => {
   it.each([
     [{}, 2 * 3],
     [{ blockShare: true }, 3],
-  ])('store the numbers above their diagonals: %j', (given, stored) => {
+  ])('store the entries above their diagonals: %j', (given, stored) => {
     expect(layerOf(oft, { oftBlockSize: 3, ...given }).storedParameters({})).toBe(stored);
   });
 });
@@ -163,7 +163,7 @@ describe('blocks', () => {
 describe('a budget', () => {
   const sites: Site[] = Array.from({ length: 24 }, (_, index) => linearSite(`${index}.m`, 768, 768));
 
-  it.each([10_000, 36_864, 294_912])('of %i is met to 2 percent', (budget) => {
+  it.each([10_000, 36_864, 294_912])('of %i is met within 2 percent', (budget) => {
     const config = oft.fitBudget?.(sites, budget, options) ?? expect.fail('no budget');
     const kept = sites.filter(({ path }) => config.targetModules === null || config.targetModules.includes(path));
     const layers = Object.values(layersOf(oft, kept, config));
@@ -171,19 +171,19 @@ describe('a budget', () => {
     expect(Math.abs(stored / budget - 1)).toBeLessThanOrEqual(0.02);
   });
 
-  it('that rotations of all features exceed is refused with the largest one', () => {
+  it('that rotations of all features cannot fill is rejected with the largest possible one', () => {
     expect(() => oft.fitBudget?.(sites, 1e7, options)).toThrow(/OFT stores at most 7068672 parameters/);
   });
 });
 
-describe('a file is refused', () => {
+describe('a file is rejected', () => {
   const config = { peft_type: 'OFT', oft_block_size: 3, peft_version: '0.21.2' };
 
   it.each<[object, string]>([
     [{ oft_block_size: undefined }, 'oft_block_size'],
     [{ use_cayley_neumann: true, peft_version: undefined }, 'peft_version'],
     [{ use_cayley_neumann: true, peft_version: '0.17.1' }, 'peft_version'],
-  ])('that PEFT computes otherwise: %j', (fields, path) => {
+  ])('that PEFT computes differently: %j', (fields, path) => {
     expect(() => oft.fromFile({ config: { ...config, ...fields }, tensors: { 'm.oft_R.weight': vectors(1) } })).toThrow(
       expect.objectContaining({ code: 'PEFT_UNSUPPORTED', path }),
     );

@@ -1,4 +1,4 @@
-// What a program starts with, from the packages where it lives; each of them has more.
+// The names that a program starts with, re-exported from their packages. Each package exports more.
 export {
   activeAdapter,
   adafactor,

@@ -16,7 +16,7 @@ import { sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
 
 /**
- * Every method of this package, for what opens adapters of any of them.
+ * All methods of this package, for functions that open adapters of any method.
  *
  * @example const peft = await loadPretrained(model, 'my-adapter', { methods });
  */

@@ -9,22 +9,26 @@ import {
 } from '@peftjs/pipelines';
 import { methods as ownMethods } from './methods.js';
 
-/** What a pipeline is made with: the options of @peftjs/pipelines, of which none is required in Node. */
+/** The options of a pipeline: those of @peftjs/pipelines, none of which is required in Node. */
 export interface PipelineOptions extends Omit<AllOptions, 'methods' | 'executor'> {
-  /** Methods that adapters may have been made with, beside those of this package. */
+  /** Additional methods for adapters that this package's methods cannot open. Default []. */
   readonly methods?: readonly PeftMethod[];
-  /** What computes. Default in Node: `compiled()`. A page gives `compiled({ runtime: await import('onnxruntime-web') })`. */
+  /**
+   * The executor. Default in Node: `compiled()`. A web page must pass
+   * `compiled({ runtime: await import('onnxruntime-web') })`.
+   */
   readonly executor?: Executor;
 }
 
 /**
- * Loads an adapter with its base model, or a model, as a function for a task: `pipeline` of @peftjs/pipelines with every method of this
- * package and, in Node, `compiled()`.
+ * Loads a model, or an adapter with its base model, as a function for a task. This is `pipeline` of @peftjs/pipelines
+ * with all methods of this package and, in Node, `compiled()`.
  *
  * @param task 'text-classification', 'token-classification', 'feature-extraction', 'text-generation' or 'text-ranking'.
- * @param source the folder or hub id of an adapter or a model, a model, or one with adapters.
- * @throws ConfigError for an unknown task or option, and in a page without an executor.
- * @throws CheckpointError for an adapter or a model that is missing or broken.
+ * @param source the folder or hub id of an adapter or a model, a model object, or a model with adapters attached.
+ * @param options methods, executor and the options of @peftjs/pipelines.
+ * @throws ConfigError for an unknown task or option, and in a web page without an executor.
+ * @throws CheckpointError for a missing or broken adapter or model.
  * @example
  * const classify = await pipeline('text-classification', 'my-adapter');
  * await classify(['Where is it?', 'Who was it?'], { topK: 2 }); // [[{ label, score }, ..], ..]
@@ -38,7 +42,9 @@ export async function pipeline<T extends keyof Pipelines>(
   return openPipeline(task, source, { ...options, methods: withOurs(methods), executor });
 }
 
-/** Methods of the caller's before ours of the same name. What is no list is refused where all options are. */
+/**
+ * Adds this package's methods, unless the caller's have the same name. `openPipeline` rejects a value that is no list.
+ */
 function withOurs(methods: readonly PeftMethod[]): readonly PeftMethod[] {
   const given: unknown = methods;
   if (!Array.isArray(given)) return methods;
@@ -46,7 +52,7 @@ function withOurs(methods: readonly PeftMethod[]): readonly PeftMethod[] {
   return [...methods, ...ownMethods.filter(({ name }) => !names.includes(name))];
 }
 
-/** @throws ConfigError in a page. */
+/** Returns the default executor. @throws ConfigError in a web page. */
 function usualExecutor(): Executor {
   const { process } = globalThis as { readonly process?: { readonly versions?: { readonly node?: string } } };
   if (process?.versions?.node !== undefined) return compiled();

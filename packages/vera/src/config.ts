@@ -1,17 +1,17 @@
 import { dropoutRate, integerFrom, parseOptions, targetEntries, type TargetConfig } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** Options of VeRA, in PEFT's names. */
+/** The options of VeRA, with PEFT's names. */
 export interface VeraConfig extends TargetConfig {
-  /** Rank of the shared matrices, the same for every module. It costs one parameter a module. Default 256. */
+  /** The rank of the shared matrices, the same in all modules. A rank costs one parameter per module. Default 256. */
   readonly r: number;
-  /** Seed of the shared matrices: PEFT draws the same numbers from it. Default 0. */
+  /** The seed of the shared matrices. PEFT draws the same values from it. Default 0. */
   readonly projectionPrngKey: number;
-  /** Whether files hold the shared matrices, or only the seed that they are drawn from. Default true. */
+  /** Whether files contain the shared matrices; if not, only their seed. Default true. */
   readonly saveProjection: boolean;
-  /** Share of a module's input that A does not see while training. Default 0. */
+  /** The dropout probability of each module's input, applied before A during training. Default 0. */
   readonly veraDropout: number;
-  /** What every entry of d starts from. Default 0.1. */
+  /** The initial value of all entries of d. Default 0.1. */
   readonly dInitial: number;
 }
 
@@ -24,7 +24,7 @@ const entries = {
   dInitial: v.optional(v.pipe(v.number(), v.finite()), 0.1),
 };
 
-/** Fills in VeRA's defaults. @throws ConfigError naming the field. */
+/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 export function parseVeraConfig(input: unknown): VeraConfig {
   return parseOptions('vera', entries, input);
 }

@@ -17,13 +17,13 @@ import {
 } from '@peftjs/core/method';
 import type { VeraConfig } from './config.js';
 
-/** PEFT's names of d and b, after the path of their module, and of what all modules share. */
+/** PEFT's suffixes of d and b after the module's path, and PEFT's names of the shared matrices. */
 const OF_MODULE = { veraLambdaD: '.vera_lambda_d', veraLambdaB: '.vera_lambda_b' } as const;
 const SHARED = { veraA: 'vera_A', veraB: 'vera_B' } as const;
 
 const SUFFIXES = Object.values(OF_MODULE);
 
-/** Options on disk, in PEFT's names. */
+/** PEFT's fields and their options. */
 const FIELDS = {
   r: 'r',
   projection_prng_key: 'projectionPrngKey',
@@ -32,7 +32,10 @@ const FIELDS = {
   d_initial: 'dInitial',
 } as const satisfies Record<string, keyof VeraConfig>;
 
-/** PEFT's VERA: `<path>.vera_lambda_d` [r] and `vera_lambda_b` [out], and once `vera_A` [r, in] and `vera_B` [out, r]. */
+/**
+ * Writes PEFT's VERA: `<path>.vera_lambda_d` [r] and `vera_lambda_b` [out], and once `vera_A` [r, in] and `vera_B`
+ * [out, r].
+ */
 export function veraFile({ config, layers, values }: AdapterContents<VeraConfig>): AdapterFile {
   const tensors: HostTensors = {};
   for (const path of Object.keys(layers)) {
@@ -56,8 +59,8 @@ export function veraFile({ config, layers, values }: AdapterContents<VeraConfig>
 }
 
 /**
- * Reads VERA. Without `vera_A` and `vera_B` they are drawn anew from the seed.
- * @throws CheckpointError naming the tensor or field at fault.
+ * Reads VERA. If `vera_A` and `vera_B` are missing, they are drawn from the seed.
+ * @throws CheckpointError that names the invalid tensor or field.
  * @throws UnsupportedError for trained biases.
  */
 export function readVeraFile(file: AdapterFile): { config: Partial<VeraConfig>; values: HostTensors } {
@@ -80,7 +83,8 @@ export function readVeraFile(file: AdapterFile): { config: Partial<VeraConfig>; 
     for (const [name, key] of Object.entries(SHARED)) values[name] = transposed(matrixOf(tensors, key));
   }
   const present = Object.entries(FIELDS).filter(([field]) => config[field] !== undefined);
-  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])); // checked with the others
+  // Their values are validated with the other options.
+  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
   return { config: { ...options, r, targetModules: paths }, values };
 }
 
@@ -93,7 +97,10 @@ function assertNoBias({ bias = 'none' }: AdapterFile['config']): void {
   );
 }
 
-/** The rank that all modules have, from the length of d. @throws CheckpointError when one has another, or `r` says another. */
+/**
+ * Returns the rank of all modules from the length of d.
+ * @throws CheckpointError when ranks differ from each other or from `r`.
+ */
 function rankOf(config: AdapterFile['config'], paths: readonly string[], values: HostTensors): number {
   const rankAt = (path: string): number => sizeOf(tensorAt(values, `${path}.veraLambdaD`).shape);
   const r = rankAt(paths[0] as string);

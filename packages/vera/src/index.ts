@@ -4,8 +4,8 @@ import { readVeraFile, veraFile } from './file.js';
 import { drawProjections, storedAt, veraLayer } from './layer.js';
 
 /**
- * VeRA: two random matrices, frozen and shared by all modules, of which each module trains two vectors that scale them
- * (Kopiczko et al., 2024).
+ * VeRA (Kopiczko et al., 2024): all modules share two frozen random matrices, and each module trains two vectors that
+ * scale them.
  *
  * @example attach(model, vera({ r: 256 }))
  */
@@ -27,8 +27,8 @@ export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
 // #endregion method
 
 /**
- * The configuration that stores, and trains, at most `budget` parameters: b takes an output each, and what is left is r for
- * every module. Where b alone is too much, fewer modules.
+ * Returns the configuration that stores, and trains, at most `budget` parameters: b stores one value per output, and
+ * the rest is r for every module. Adapts fewer modules if b alone is too much.
  * @throws ConfigError when not even one module fits.
  */
 function fittedToBudget(sites: readonly Site[], budget: number, config: VeraConfig): VeraConfig {

@@ -22,18 +22,20 @@ import type { VeraConfig } from './config.js';
 /*
  * VeRA (Kopiczko et al., 2024, arXiv 2310.11454), in row vectors:
  *
- *   y  = x W0 + b0 + ((c(x) A) * d) B * b     forward    x [rows, in]   A [in, r]   d [r]   B [r, out]   b [out]   c: dropout
+ *   y  = x W0 + b0 + ((c(x) A) * d) B * b     forward    x [rows, in]   A [in, r]   d [r]   B [r, out]   b [out]
+ *   c  : dropout during training
  *   dW = A diag(d) B diag(b)                  toLora
  *   d = dInitial, b = 0                       trained
  *   A, B                                      frozen, the same for all modules: `drawProjections`
  *
- * The shared A and B are as wide as the widest module; every other one takes the first of A's rows and of B's columns.
+ * The shared A and B are as wide as the widest module. Other modules use the first rows of A and the first columns of
+ * B.
  */
 
-/** What the dropout of a module's input is called among its noise. */
+/** The name of the noise for the dropout of a module's input. */
 const DROPOUT = 'veraDropout';
 
-/** VeRA at one site. */
+/** Returns the VeRA layer of one module. */
 export function veraLayer(site: Site, config: VeraConfig, { veraA, veraB }: Projections): AdapterLayer {
   const { inFeatures, outFeatures } = site;
   const r = config.r;
@@ -74,12 +76,12 @@ export function veraLayer(site: Site, config: VeraConfig, { veraA, veraB }: Proj
   };
 }
 
-/** The numbers of a module on disk: d and b. A and B follow from the seed. */
+/** Returns the number of a module's values on disk: d and b. A and B follow from the seed. */
 export function storedAt({ outFeatures }: Site, r: number): number {
   return r + outFeatures;
 }
 
-/** The upper left part of a matrix; the matrix itself where that is all of it. */
+/** Returns the upper left part of a matrix, or the matrix itself if that is all of it. */
 function firstOf(matrix: Tensor, size: readonly [number, number]): Tensor {
   return matrix.shape.every((length, axis) => length === size[axis]) ? matrix : tf.slice(matrix, [0, 0], [...size]);
 }
@@ -88,22 +90,22 @@ function indices(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index);
 }
 
-/** Most numbers of the two matrices together. */
+/** The most values of the two matrices together: 512 MB. */
 const MOST_NUMBERS = 2 ** 27;
 
 /** The frozen matrices that all modules share. */
 interface Projections {
-  /** A `[widest input, r]` */
+  /** A, [widest input, r]. */
   readonly veraA: HostTensor;
-  /** B `[r, widest output]` */
+  /** B, [r, widest output]. */
   readonly veraB: HostTensor;
 }
 
 /**
- * A and B by He et al. (2015): uniform within sqrt(6 / fan), the fan being what a row is summed over. They are wide enough for every
- * module, and the same numbers that PEFT draws on a processor: those of torch's Mersenne Twister, seeded by `projectionPrngKey`,
- * A before B, row by row as torch holds them.
- * @throws ConfigError when they would take more than 512 MB, which no rank of any use does.
+ * Draws A and B (He et al., 2015): uniform within sqrt(6 / fan), where fan is the number of terms in a row's sum. They
+ * are wide enough for every module, and have the values that PEFT draws on a CPU: those of torch's Mersenne Twister,
+ * seeded by `projectionPrngKey`, A before B, row by row in torch's layout.
+ * @throws ConfigError when they would take more than 512 MB, which no useful rank does.
  */
 export function drawProjections(sites: readonly Site[], { r, projectionPrngKey }: VeraConfig): Projections {
   const [inFeatures, outFeatures] = widest(sites);
@@ -122,7 +124,7 @@ export function drawProjections(sites: readonly Site[], { r, projectionPrngKey }
   return { veraA, veraB: loraShaped(outFeatures, r) };
 }
 
-/** The largest input and the largest output of any module. */
+/** Returns the largest input and the largest output of all modules. */
 function widest(sites: readonly Site[]): [inFeatures: number, outFeatures: number] {
   return [
     Math.max(...sites.map(({ inFeatures }) => inFeatures)),
@@ -130,13 +132,16 @@ function widest(sites: readonly Site[]): [inFeatures: number, outFeatures: numbe
   ];
 }
 
-/** Float32 numbers between two bounds as torch's `uniform_` draws them on a processor: 24 bits of each output. */
+/**
+ * Returns a generator of float32 values between two bounds, as torch's `uniform_` draws them on a CPU: 24 bits per
+ * value.
+ */
 function torchUniform(seed: number): (from: number, to: number) => number {
   const generator = mersenne(seed);
   const bits = 2 ** 24;
   return (from, to) => {
     const share = ((generator.next() >>> 0) % bits) / bits; // exact in float32
     const [low, high] = [Math.fround(from), Math.fround(to)];
-    return Math.fround(share * Math.fround(high - low) + low); // multiplied and added with one rounding
+    return Math.fround(share * Math.fround(high - low) + low); // multiply and add with a single rounding
   };
 }

@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 
 type Matrix = readonly (readonly number[])[];
 
-/** What tools/golden/vera.py computed with PEFT. */
+/** Values computed with PEFT by tools/golden/vera.py. */
 interface Golden {
   readonly r: number;
   readonly key: number;
@@ -23,7 +23,7 @@ const golden = JSON.parse(await readFile(new URL('fixtures/peft.json', import.me
 const sites = [linearSite('up', 4, 6), linearSite('down', 5, 2)];
 const layers = layersOf(vera, sites, { r: golden.r, projectionPrngKey: golden.key });
 
-/** A matrix as torch holds it. */
+/** Returns a matrix in torch's layout. */
 const matrix = (rows: Matrix): HostTensor =>
   hostTensor(Float32Array.from(rows.flat()), [rows.length, rows[0]?.length ?? 0]);
 

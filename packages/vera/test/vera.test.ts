@@ -15,7 +15,7 @@ import { layersOf, referenceExecutor, toyEvaluationData, toyModel } from '@peftj
 import { vera } from '@peftjs/vera';
 import { describe, expect, it } from 'vitest';
 
-describe('what VeRA stores', () => {
+describe('the stored parameters', () => {
   const roberta = (layers: number, hidden: number): Site[] =>
     Array.from({ length: layers }, (_, layer) =>
       ['query', 'value'].map((name) => linearSite(`layer.${layer}.${name}`, hidden, hidden)),
@@ -24,13 +24,13 @@ describe('what VeRA stores', () => {
   it.each([
     ['base', roberta(12, 768), 1024, 43_008, '0.043'],
     ['large', roberta(24, 1024), 256, 61_440, '0.061'],
-  ])("is the paper's count on RoBERTa-%s: r + out for each module", (_, sites, r, exact, printed) => {
+  ])("have the paper's count on RoBERTa-%s: r + out for each module", (_, sites, r, exact, printed) => {
     const layers = Object.values(layersOf(vera, sites, { r }));
     expect(layers.reduce((sum, layer) => sum + layer.storedParameters({}), 0)).toBe(exact);
     expect((exact / 1e6).toFixed(3)).toBe(printed);
   });
 
-  it('is met by r alone, and by fewer modules where b is too much', () => {
+  it('meet a budget by r alone, or with fewer modules if b is too much', () => {
     const sites = roberta(12, 768);
     const config = vera.parseConfig({});
     expect(vera.fitBudget?.(sites, 36_864, config)).toMatchObject({ r: 768, targetModules: null });
@@ -40,7 +40,7 @@ describe('what VeRA stores', () => {
     expect(() => vera.fitBudget?.(sites, 768, config)).toThrow(expect.objectContaining({ path: 'budget' }));
   });
 
-  it('is one A and one B for all modules in memory and on disk, and none where the seed is enough', () => {
+  it('include one A and one B for all modules in memory and on disk, or none if the seed is enough', () => {
     const peft = attach(toyModel(), vera({ r: 5 }));
     const shared = Object.keys(activeAdapter(peft).values).filter((key) => key.includes('veraA'));
     expect(shared).toEqual(['veraA']);
@@ -61,7 +61,7 @@ describe('a file', () => {
     return storage;
   };
 
-  it('that promises the shared matrices and lacks them is refused by name', () => {
+  it('that declares the shared matrices but lacks them is rejected by name', () => {
     const peft = attach(toyModel(), vera({ r: 2 }));
     const { config, tensors } = vera.toFile(activeAdapter(peft), { pruned: true });
     const { vera_B: _, ...rest } = tensors;
@@ -70,7 +70,7 @@ describe('a file', () => {
     );
   });
 
-  it('whose shared matrices are of another width is refused by name', async () => {
+  it('whose shared matrices have another width is rejected by name', async () => {
     const storage = await write(2);
     const narrow = { ...toyModel(), sites: toyModel().sites.filter(({ path }) => !path.includes('ffn')) };
     await expect(loadPretrained(narrow, 'adapter', { methods: [vera], storage })).rejects.toThrow(
@@ -79,7 +79,7 @@ describe('a file', () => {
   });
 });
 
-it('keeps the shared matrices of two adapters apart, on different modules too', async () => {
+it('keeps the shared matrices of two adapters separate, also on different modules', async () => {
   const executor = await referenceExecutor();
   const outputs = async (peft: Parameters<typeof predict>[0]): Promise<number[]> =>
     (await predict(peft, toyEvaluationData().batches, { executor })).flatMap((row) => [...row]);
