@@ -19,10 +19,7 @@ export interface AdaloraConfig extends TargetConfig {
   readonly initR: number;
   /** The target average rank of all modules at the end. Default 8. */
   readonly targetR: number;
-  /**
-   * The alpha parameter: the change is scaled by `loraAlpha / (initR + 1e-5)`, no matter how many ranks remain.
-   * Default 8.
-   */
+  /** Alpha: the change is scaled by `loraAlpha / (initR + 1e-5)`, with any number of remaining ranks. Default 8. */
   readonly loraAlpha: number;
   /** The dropout probability of the change's input, during training. Default 0. */
   readonly loraDropout: number;
@@ -43,10 +40,7 @@ export interface AdaloraConfig extends TargetConfig {
   readonly beta2: number;
   /** gamma, the coefficient of the orthogonality regularization. Default 0.5; 0 for doublets, which have none. */
   readonly orthRegWeight: number;
-  /**
-   * The form of the orthogonality term: `'squared-sum'` as in the paper, `'unsquared-mean'` as in the released code.
-   * Default 'squared-sum'.
-   */
+  /** The orthogonality term: `'squared-sum'` (paper) or `'unsquared-mean'` (released code). Default 'squared-sum'. */
   readonly orthRegularizer: 'squared-sum' | 'unsquared-mean';
   /**
    * How the importance of a triplet is measured: as in the paper, or as in one of its ablations.

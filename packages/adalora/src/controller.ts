@@ -205,10 +205,7 @@ export function maskOf(ranks: readonly number[], r: number): HostTensor {
   return hostTensor(mask, [r]);
 }
 
-/**
- * Returns the ranks to choose from, layer by layer: all triplets, since masked ones may come back, but only live
- * doublets.
- */
+/** Returns the ranks to choose from: all triplets, since masked ones may come back, but only live doublets. */
 function candidates(layers: AdapterLayers, values: HostTensors, { parametrization }: AdaloraConfig): Candidate[] {
   return rankedPaths(layers).flatMap((path) => {
     const cost = rankCost(tensorAt(layers, path).site);

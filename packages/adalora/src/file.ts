@@ -32,10 +32,7 @@ import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
 import { maskOf } from './controller.js';
 import { initialScores } from './layer.js';
 
-/**
- * For each parametrization, the suffixes of a module's tensors on disk, and the suffix that keys of `rank_pattern`
- * have.
- */
+/** The suffixes of a module's tensors on disk, and the one with which keys of `rank_pattern` end. */
 const FORMATS = {
   svd: { suffixes: ['.lora_A', '.lora_E', '.lora_B'], ranked: '.lora_E' },
   lora: { suffixes: ['.lora_A', '.lora_B'], ranked: '.lora_A' },
@@ -180,10 +177,7 @@ function readOptions(config: AdapterFile['config']): ReadOptions {
   return { ...options, ...readPhases(config) };
 }
 
-/**
- * Returns PEFT's phases, counted from `total_step`. Without it, a zero means "not set": the next run sets its own
- * phases.
- */
+/** Returns PEFT's phases, counted from `total_step`. Without it, zero means "not set": the next run sets its own. */
 function readPhases({ tinit, tfinal, total_step: total }: AdapterFile['config']): Partial<AdaloraConfig> {
   const given = { tinit: (tinit ?? 0) as number, tfinal: (tfinal ?? 0) as number };
   const known = total !== undefined && total !== null && total !== leastTotal(given.tinit, given.tfinal);

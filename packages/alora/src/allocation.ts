@@ -33,10 +33,7 @@ export interface RoundTerms {
   cost(path: string): number;
 }
 
-/**
- * Returns the ranks of every module after a round. If scores are equal, the first module's first ranks are pruned
- * first.
- */
+/** Returns the ranks of every module after a round. Ties: the first module's first ranks are pruned first. */
 export function allocated(scores: Scores, terms: RoundTerms): Allocation {
   const kept = keptRanks(scores, terms.count);
   const { budget, isLast, cost } = terms;

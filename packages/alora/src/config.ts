@@ -14,9 +14,7 @@ export interface AloraConfig extends TargetConfig {
   readonly r: number;
   /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 8. */
   readonly loraAlpha: number;
-  /**
-   * Initial ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}.
-   */
+  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
   /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
@@ -34,10 +32,7 @@ export interface AloraConfig extends TargetConfig {
   readonly movedShare: number;
   /** The number of training rows that are held out to score ranks on. Default 32. */
   readonly probeRows: number;
-  /**
-   * The number of parameters stored at the end, met within 2 %: ranks then move by their cost. Default null: ranks are
-   * counted.
-   */
+  /** Parameters stored at the end, met within 2 %: ranks then move by their cost. Default null: ranks are counted. */
   readonly budget: number | null;
 }
 

@@ -53,7 +53,7 @@ export function aloraController(layers: AdapterLayers, config: AloraConfig, plan
     probeRows: config.probeRows,
     scalars(step) {
       const due = steps[done];
-      if (due !== undefined && due < step) throw missedCut('a round of ALoRA was passed over', step, due);
+      if (due !== undefined && due < step) throw missedCut('a round of ALoRA was skipped', step, due);
       return {};
     },
     reads: (step) => (steps.includes(step) ? rankedPaths(held).map((path) => `${path}.gate`) : []),

@@ -50,10 +50,7 @@ export const alora: CallableMethod<AloraConfig> = defineMethod<AloraConfig>({
   ...aloraFiles,
 });
 
-/**
- * 'stored': the initial ranks fill the budget and stay within it as they move. 'trained': the initial A and B fill the
- * budget.
- */
+/** 'stored': the ranks fill the budget from the start. 'trained': the initial A and B fill the budget. */
 function fitBudget(
   sites: readonly Site[],
   budget: number,

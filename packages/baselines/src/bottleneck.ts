@@ -121,10 +121,7 @@ function swish(x: Tensor): Tensor {
 export interface BottleneckConfig extends TargetConfig {
   /** m, the width of the bottleneck. Default 16. */
   readonly bottleneck: number;
-  /**
-   * Widths after modules whose width is not `bottleneck`, by module path or by a regular expression for its end.
-   * Default {}.
-   */
+  /** Widths that differ from `bottleneck`, by module path or a regular expression for its end. Default {}. */
   readonly bottleneckPattern: Readonly<Record<string, number>>;
   /** Modules whose adapters have no bias u, by path or dotted suffix. Default []. */
   readonly withoutBias: readonly string[];

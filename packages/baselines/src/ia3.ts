@@ -145,7 +145,7 @@ function isFeedforward(site: Site, { feedforwardModules }: Ia3Config): boolean {
 function warnOfUnmatched(adapted: readonly Site[], { feedforwardModules }: Ia3Config): void {
   const names = typeof feedforwardModules === 'string' ? [] : (feedforwardModules ?? []);
   const unmatched = names.filter((name) => !adapted.some((site) => matches(site, [name])));
-  if (unmatched.length > 0) warnOnce(`feedforwardModules ${unmatched.join(', ')} are none of the adapted modules`);
+  if (unmatched.length > 0) warnOnce(`feedforwardModules ${unmatched.join(', ')} match no adapted module`);
 }
 
 /** Writes PEFT's IA3: `<path>.ia3_l` [out, 1], or [1, in] if the input is scaled. */

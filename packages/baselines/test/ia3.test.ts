@@ -72,7 +72,7 @@ describe('what is scaled', () => {
     const restore = onWarning((message) => warnings.push(message));
     layersOf(ia3, sites, { feedforwardModules: ['a.out', 'a.inn'] });
     restore();
-    expect(warnings).toEqual(['feedforwardModules a.inn are none of the adapted modules']);
+    expect(warnings).toEqual(['feedforwardModules a.inn match no adapted module']);
   });
 });
 

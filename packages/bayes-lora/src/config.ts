@@ -15,9 +15,7 @@ export interface BayesLoraConfig extends TargetConfig {
   readonly r: number;
   /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 16. */
   readonly loraAlpha: number;
-  /**
-   * Initial ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}.
-   */
+  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
   /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;

@@ -38,10 +38,7 @@ export const bayesLora: CallableMethod<BayesLoraConfig> = defineMethod<BayesLora
   fromFile,
 });
 
-/**
- * 'stored': starts with more ranks than the budget keeps and prunes down to it. 'trained': A, B and the variances fill
- * the budget.
- */
+/** 'stored': starts with more ranks than the budget and prunes to it. 'trained': A, B and variances fill the budget. */
 function fitBudget(
   sites: readonly Site[],
   budget: number,

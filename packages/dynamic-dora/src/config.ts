@@ -20,9 +20,7 @@ export interface DynamicDoraConfig extends TargetConfig {
   readonly budget: number | null;
   /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 8. */
   readonly loraAlpha: number;
-  /**
-   * Initial ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}.
-   */
+  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
   /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
@@ -36,10 +34,7 @@ export interface DynamicDoraConfig extends TargetConfig {
   readonly startRatio: number;
   /** When pruning ends, as a share of the run's steps; it never reaches into the final phase. Default 0.5. */
   readonly endRatio: number;
-  /**
-   * The interval between two prunings, as a share of the run's steps. Default 0.0125: 100 of the released example's
-   * 8,025.
-   */
+  /** The interval between two prunings, as a share of the run. Default 0.0125: 100 of the released example's 8,025 steps. */
   readonly rankUpdateRatio: number;
 }
 
@@ -77,7 +72,7 @@ export function parseDynamicDoraConfig(input: unknown): DynamicDoraConfig {
   }
   if (targetR !== null && budget !== null) {
     throw new ConfigError(
-      `dynamic-dora: targetR ${targetR} and budget ${budget} both say what is kept; give one of them`,
+      `dynamic-dora: targetR ${targetR} and budget ${budget} both set what is kept; set only one`,
       'budget',
     );
   }

@@ -102,7 +102,7 @@ function assertPossible(layers: AdapterLayers, { budget }: DynamicDoraConfig, pl
   if (budget !== null) assertCuttable(layers, isNearBudget(all, budget) ? Math.min(all, budget) : budget, plan);
   if (end >= 1) return;
   throw new ConfigError(
-    `dynamic-dora: ranks are chosen before step ${end + 1} of ${plan.totalSteps}, which leaves no step to judge them by; train longer or raise endRatio`,
+    `dynamic-dora: ranks are chosen before step ${end + 1} of ${plan.totalSteps}, which leaves no step to score them; train longer or raise endRatio`,
     'endRatio',
   );
 }

@@ -9,18 +9,13 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/**
- * The options of ElaLoRA. Defaults are those of the released script for RTE, with its schedule as shares of its 1,950
- * steps.
- */
+/** The options of ElaLoRA. Defaults are those of the released script for RTE, whose 1,950 steps the shares refer to. */
 export interface ElaLoraConfig extends TargetConfig {
   /** The initial rank of every module. The total number of ranks stays constant without a `budget`. Default 10. */
   readonly r: number;
   /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 16. */
   readonly loraAlpha: number;
-  /**
-   * Initial ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}.
-   */
+  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
   /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
@@ -28,10 +23,7 @@ export interface ElaLoraConfig extends TargetConfig {
   readonly loraDropout: number;
   /** b, the number of ranks that move at a time, over all modules; falls during the run. Default 4. */
   readonly movedRanks: number;
-  /**
-   * k, the most ranks of one module that may move at a time: those with its lowest scores, but never its last.
-   * Default 2.
-   */
+  /** k, the most ranks of one module that may move at a time: its lowest scores, but never its last rank. Default 2. */
   readonly candidateRanks: number;
   /** When ranks begin to move, as a share of the run's steps, but not before the end of the warm-up. Default 0.154. */
   readonly startRatio: number;
@@ -43,10 +35,7 @@ export interface ElaLoraConfig extends TargetConfig {
   readonly beta2: number;
   /** The coefficient of the orthogonality regularization. Default 0.1. */
   readonly orthRegWeight: number;
-  /**
-   * Whether the optimizer restarts at every move, as in the released code. If not, kept ranks keep their moments.
-   * Default false.
-   */
+  /** Whether the optimizer restarts at every move, as in the released code, or kept ranks keep moments. Default false. */
   readonly restartsOptimizer: boolean;
   /** The number of parameters stored at the end, met within 2 %. Default null: ranks are counted. */
   readonly budget: number | null;

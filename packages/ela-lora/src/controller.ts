@@ -192,10 +192,7 @@ function fillingMove(modules: readonly Module[], budget: number): Move {
   return { lost: {}, gained: gainsOf(modules, {}, repeated, { most: Infinity, cost: budget }) };
 }
 
-/**
- * Gives one rank each to the receivers in order, if their module has room and all modules together store at most
- * `cost`.
- */
+/** Gives one rank each to the receivers in order, if their module has room and all store at most `cost` together. */
 function gainsOf(
   modules: readonly Module[],
   lost: Move['lost'],
@@ -245,10 +242,7 @@ function newRanks(path: string, values: HostTensors, kept: readonly number[], co
   return { loraA, loraB, gate, ...noScores({ loraA, loraB, gate }) };
 }
 
-/**
- * Returns random columns of length 1, orthogonal to those of a matrix and to each other, by a QR decomposition (the
- * Gram-Schmidt process).
- */
+/** Returns random columns of length 1, orthogonal to those of a matrix and to each other, by QR (Gram-Schmidt). */
 function orthogonalDirections(matrix: HostTensor, count: number, rng: Rng): HostTensor {
   const [rows, columns] = matrix.shape as [number, number];
   const width = columns + count;

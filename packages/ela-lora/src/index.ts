@@ -71,10 +71,7 @@ function scoresOf(values: HostTensors): HostTensors {
   return Object.fromEntries(scores);
 }
 
-/**
- * 'stored': the initial ranks fill the budget and stay within it as they move. 'trained': the initial A, E and B fill
- * the budget.
- */
+/** 'stored': the ranks fill the budget from the start. 'trained': the initial A, E and B fill the budget. */
 function fitBudget(
   sites: readonly Site[],
   budget: number,

@@ -14,10 +14,7 @@ export interface GoraConfig extends TargetConfig {
   readonly r: number;
   /** The alpha parameter: a module's change is scaled by `loraAlpha / sqrt(r)`, with its own r. Default 16. */
   readonly loraAlpha: number;
-  /**
-   * Alphas of modules whose alpha is not `loraAlpha`, by module path or by a regular expression for its end.
-   * Default {}.
-   */
+  /** Alphas that differ from `loraAlpha`, by module path or a regular expression for its end. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
   /** gamma, the size of the initial step down the gradient. Default 5e-2. */
   readonly gamma: number;
@@ -57,7 +54,7 @@ export function parseGoraConfig(input: unknown): GoraConfig {
   const config = parseOptions('gora', entries, input);
   const { initLoraWeights, rankPattern, minR, maxR } = config;
   if (initLoraWeights === 'gora' && Object.keys(rankPattern).length > 0) {
-    throw new ConfigError('gora: ranks are chosen from the gradients; leave rankPattern out', 'rankPattern');
+    throw new ConfigError('gora: ranks are chosen from the gradients; unset rankPattern', 'rankPattern');
   }
   if (minR !== null && maxR !== null && minR > maxR) {
     throw new ConfigError(`gora: minR is ${minR} and maxR ${maxR}; set maxR to at least minR`, 'maxR');

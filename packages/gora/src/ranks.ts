@@ -66,7 +66,7 @@ export function targets(sites: readonly Site[], importance: readonly number[], r
   const sum = importance.reduce((a, b) => a + b, 0);
   if (!(sum > 0 && sum < Infinity)) {
     throw new ConfigError(
-      `gora: ranks are shared out by the gradients, and mean |W0 * G| of all modules is ${sum}; calibrate on other batches`,
+      `gora: ranks follow the gradients, but mean |W0 * G| of all modules is ${sum}; calibrate on other batches`,
       'calibration',
     );
   }
@@ -95,11 +95,11 @@ function boundsOf(
 
 function assertReachable(start: number, more: number, budget: number): void {
   if (start > budget && !isNearBudget(start, budget)) {
-    throw new ConfigError(`gora: the least ranks store ${start}, the budget is ${budget}; lower minR`, 'minR');
+    throw new ConfigError(`gora: the lowest ranks store ${start}, but the budget is ${budget}; lower minR`, 'minR');
   }
   if (start + more < budget && !isNearBudget(start + more, budget)) {
     throw new ConfigError(
-      `gora: the greatest ranks store ${start + more}, the budget is ${budget}; raise maxR`,
+      `gora: the highest ranks store ${start + more}, but the budget is ${budget}; raise maxR`,
       'maxR',
     );
   }

@@ -15,9 +15,7 @@ export interface L1raConfig extends TargetConfig {
   readonly r: number;
   /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 8. */
   readonly loraAlpha: number;
-  /**
-   * Initial ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}.
-   */
+  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
   /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
@@ -35,10 +33,7 @@ export interface L1raConfig extends TargetConfig {
   readonly reassign: boolean;
   /** Whether modules that have just lost ranks get none. Default true. */
   readonly excludePruned: boolean;
-  /**
-   * The number of parameters stored at the end, met within 1 %: ranks then move by their cost. Default null: ranks are
-   * counted.
-   */
+  /** Parameters stored at the end, met within 1 %: ranks then move by their cost. Default null: ranks are counted. */
   readonly budget: number | null;
 }
 

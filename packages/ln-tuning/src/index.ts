@@ -85,7 +85,7 @@ function fromFile({ tensors, sites }: AdapterFile): { config: Partial<LnTuningCo
   const other = sites?.find(({ path, kind }) => paths.includes(path) && kind !== 'layerNorm');
   if (other) {
     throw new UnsupportedError(
-      `the adapter trains '${other.path}' whole, which is ${other.kind}; ln-tuning trains normalisation layers alone`,
+      `the adapter trains '${other.path}', which is ${other.kind}; ln-tuning trains only normalization layers`,
       other.path,
     );
   }

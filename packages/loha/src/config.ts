@@ -7,7 +7,7 @@ export interface LohaConfig extends TargetConfig {
   readonly r: number;
   /** The alpha parameter: the change is scaled by `alpha / r`. Default 8. */
   readonly alpha: number;
-  /** Ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}. */
+  /** Ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
   /** Alphas of modules whose alpha is not `alpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;

@@ -96,7 +96,7 @@ function readModule(file: AdapterFile, path: string, values: HostTensors): numbe
   matrices.forEach(([key, shape], index) => {
     const expected = index % 2 === 0 ? [outFeatures, r] : [r, inFeatures];
     if (shape.join() === expected.join()) return;
-    throw new CheckpointError(`'${key}' is [${shape.join(', ')}]; the others ask for [${expected.join(', ')}]`, key);
+    throw new CheckpointError(`'${key}' is [${shape.join(', ')}]; the others need [${expected.join(', ')}]`, key);
   });
   return r;
 }

@@ -76,7 +76,7 @@ function initialTensors(site: Site, r: number, { initWeights }: LohaConfig, rng:
   };
 }
 
-/** Returns all products of a column of `first` [rows, a] and one of `second` [rows, c], row by row: [rows, a c]. */
+/** Returns all products of a column of `first` [rows, a] and one of `second` [rows, c]: [rows, a c]. */
 function columnProducts(first: HostTensor, second: HostTensor): HostTensor {
   const [rows, a] = first.shape as [number, number];
   const c = second.shape[1] as number;
@@ -88,10 +88,7 @@ function columnProducts(first: HostTensor, second: HostTensor): HostTensor {
   return hostTensor(products, [rows, a * c]);
 }
 
-/**
- * Returns all products of a row of `first` [a, columns] and one of `second` [c, columns], column by column: [a c,
- * columns].
- */
+/** Returns all products of a row of `first` [a, columns] and one of `second` [c, columns]: [a c, columns]. */
 function rowProducts(first: HostTensor, second: HostTensor): HostTensor {
   const [a, columns] = first.shape as [number, number];
   const c = second.shape[0] as number;

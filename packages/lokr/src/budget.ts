@@ -41,7 +41,7 @@ export function fitBudget(sites: readonly Site[], budget: number, config: LokrCo
   }
   if (best && best.stored >= LEAST * budget) return best.config;
   throw new ConfigError(
-    `budget is ${budget}; LoKr stores at most ${best?.stored ?? 0} parameters in these ${sites.length} modules: ask for less, or adapt more modules`,
+    `budget is ${budget}; LoKr stores at most ${best?.stored ?? 0} parameters in these ${sites.length} modules: lower it or adapt more modules`,
     'budget',
   );
 }

@@ -41,10 +41,7 @@ export function factorization(dimension: number, factor: number): [first: number
   return m > n ? [n, m] : [m, n];
 }
 
-/**
- * Returns the shapes of a module's tensors at rank r. A factor whose longer side is at most 2 r is whole, others are
- * products.
- */
+/** Returns the shapes of a module's tensors at rank r. A factor is whole if its longer side is at most 2 r. */
 export function shapesOf(site: Site, r: number, config: Pick<LokrConfig, 'decomposeFactor' | 'decomposeBoth'>): Shapes {
   const { m, l, n, k } = sidesOf(site, config);
   const isWhole = (a: number, b: number): boolean => r >= Math.max(a, b) / 2;

@@ -21,12 +21,9 @@ export interface LoraConfig extends TargetConfig {
    * The alpha parameter: the change is scaled by `loraAlpha / r`. 0 turns it off, below 0 it is subtracted. Default 8.
    */
   readonly loraAlpha: number;
-  /**
-   * Scales by `loraAlpha / sqrt(r)` instead (rank-stabilized LoRA), so that outputs keep their size as r grows.
-   * Default false.
-   */
+  /** Scales by `loraAlpha / sqrt(r)` instead (rank-stabilized LoRA): outputs keep their size as r grows. Default false. */
   readonly useRslora: boolean;
-  /** Ranks of modules whose rank is not `r`, by module path or by a regular expression for its end. Default {}. */
+  /** Ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
   /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;

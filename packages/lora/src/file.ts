@@ -132,10 +132,7 @@ function optionsOf(config: AdapterFile['config']): Partial<LoraConfig> {
   };
 }
 
-/**
- * Splits a file's tensors into A and B, by key, and the others that its configuration declares, by their names in
- * values.
- */
+/** Splits a file's tensors into A and B, by key, and the other declared ones, by their names in values. */
 function splitTensors(
   config: AdapterFile['config'],
   tensors: HostTensors,
@@ -159,10 +156,7 @@ function splitTensors(
 /** All suffixes, longer ones before the shorter ones that they end in. */
 const KNOWN: Readonly<Record<string, string>> = { ...OTHER_TENSORS, ...STARTS, ...UNADAPTED_TENSORS };
 
-/**
- * Returns the Gram inverses of all linear modules of a LoRA-FA file. A module with r > in is skipped; its layer rejects
- * it.
- */
+/** Returns the Gram inverses of all linear modules of a LoRA-FA file. Skips modules with r > in, which layers reject. */
 function inverses(factors: HostTensors, values: HostTensors): HostTensors {
   const linear = Object.keys(factors).flatMap((key) => (key.endsWith('.lora_A.weight') ? [key.slice(0, -14)] : []));
   const entries = linear.flatMap((path) => {

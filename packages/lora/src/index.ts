@@ -58,7 +58,7 @@ function fittedToBudget(
   matchOn: MatchOn = 'stored',
 ): LoraConfig {
   if (config.bias === 'all') {
-    throw new ConfigError("lora: bias 'all' trains modules without ranks, so ranks cannot meet a budget", 'bias');
+    throw new ConfigError("lora: bias 'all' trains unadapted modules, so ranks cannot meet a budget", 'bias');
   }
   const step = config.initLoraWeights === 'orthogonal' ? 2 : 1;
   const perRank = matchOn === 'stored' ? storedPerRank : trainedPerRank;

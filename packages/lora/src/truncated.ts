@@ -57,10 +57,7 @@ export const truncatedLora: CallableMethod<TruncatedLoraConfig> = defineMethod<T
   },
 });
 
-/**
- * 'stored': r_max is above the budget's average rank, as in SoRA. 'trained': r_max fills the budget; two thirds of it
- * are kept.
- */
+/** 'stored': r_max is above the budget's average rank, as in SoRA. 'trained': r_max fills it; two thirds are kept. */
 function fitBudget(
   sites: readonly Site[],
   budget: number,

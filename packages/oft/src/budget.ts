@@ -23,15 +23,12 @@ interface Fitted {
  */
 export function fitBudget(sites: readonly Site[], budget: number, config: OftConfig): OftConfig {
   if (config.bias === 'all') {
-    throw new ConfigError(
-      "oft: bias 'all' trains modules that are not adapted: no budget is kept by rotations",
-      'bias',
-    );
+    throw new ConfigError("oft: bias 'all' trains unadapted modules, so rotations cannot meet a budget", 'bias');
   }
   const most = sites.reduce((sum, site) => sum + storedAt(site, rotatedFeatures(site), config), 0);
   if (most < LEAST * budget) {
     throw new ConfigError(
-      `budget is ${budget}; OFT stores at most ${most} parameters in these ${sites.length} modules: ask for less, or adapt more modules`,
+      `budget is ${budget}; OFT stores at most ${most} parameters in these ${sites.length} modules: lower it or adapt more modules`,
       'budget',
     );
   }
@@ -68,10 +65,7 @@ function storedAt(site: Site, size: number, config: OftConfig): number {
   return bias + storedIn({ count: rotatedFeatures(site) / size, size }, config);
 }
 
-/**
- * Sorts configurations near the budget first, those with more modules before others; then by stored parameters, most
- * first.
- */
+/** Sorts choices near the budget first, those with more modules before others; then by stored parameters, descending. */
 function order(a: Fitted, b: Fitted, budget: number): number {
   const [nearA, nearB] = [isNearBudget(a.stored, budget), isNearBudget(b.stored, budget)];
   if (nearA !== nearB) return nearA ? -1 : 1;

@@ -27,10 +27,7 @@ export interface OftConfig extends TargetConfig {
   readonly coft: boolean;
   /** The largest norm of all Q of a module together, with `coft`. Default 6e-5. */
   readonly eps: number;
-  /**
-   * Whether a power series replaces the inverse of the Cayley transform: faster, but only nearly orthogonal.
-   * Default true.
-   */
+  /** Whether a power series replaces the Cayley transform: faster, but only nearly orthogonal. Default true. */
   readonly useCayleyNeumann: boolean;
   /** The number of terms of that series, 2 to 64. Default 5. */
   readonly numCayleyNeumannTerms: number;
@@ -64,7 +61,7 @@ export function parseOftConfig(input: unknown): OftConfig {
   const oftBlockSize = given ?? (rest.r === 0 ? 32 : 0);
   if ((oftBlockSize === 0) === (rest.r === 0)) {
     throw new ConfigError(
-      `oft: r is ${rest.r} and oftBlockSize ${oftBlockSize}; expected one of them, the other is 0 or left out`,
+      `oft: r is ${rest.r} and oftBlockSize ${oftBlockSize}; expected exactly one above 0, the other 0 or unset`,
       'oftBlockSize',
     );
   }
@@ -101,7 +98,7 @@ export function blocksAt(site: Site, config: Pick<OftConfig, 'r' | 'oftBlockSize
   const size = option === 'r' ? features / used : used;
   if (size > 1) return { count: features / size, size };
   throw new ConfigError(
-    `oft: ${option} ${wanted} gives '${site.path}', of ${features} features, blocks of one, which cannot be rotated`,
+    `oft: ${option} ${wanted} splits the ${features} features of '${site.path}' into blocks of one, which cannot rotate`,
     option,
   );
 }

@@ -84,19 +84,13 @@ export function readOftFile({ config, tensors }: AdapterFile): { config: Partial
   return { config: { ...options, targetModules: paths }, values };
 }
 
-/**
- * Returns `eps`. PEFT projects Q before it uses it, so values are projected when read and further training starts
- * there.
- */
+/** Returns `eps`. PEFT projects Q before it uses it, so values are projected when they are read. */
 function radiusIn({ eps }: AdapterFile['config']): number {
   if (typeof eps === 'number' && eps >= 0) return eps;
   throw new CheckpointError(`eps is ${describe(eps)}; expected a number of at least 0`, 'eps');
 }
 
-/**
- * Splits a file's tensors into rotations, by key, and the biases that its configuration declares, by their names in
- * values.
- */
+/** Splits a file's tensors into rotations, by key, and declared biases, by their names in values. */
 function splitTensors(
   { bias }: AdapterFile['config'],
   tensors: HostTensors,
@@ -119,13 +113,13 @@ function assertReadable(config: AdapterFile['config'], tensors: HostTensors): vo
   if (old !== undefined || config.oft_block_size === undefined) {
     const found = old ?? 'oft_block_size';
     throw new UnsupportedError(
-      `the adapter is of PEFT before 0.16, which computed OFT otherwise (${old === undefined ? 'it says no' : 'it has'} '${found}'): train it anew`,
+      `the adapter is from PEFT before 0.16, which computes OFT differently (it has ${old === undefined ? 'no ' : ''}'${found}'): retrain it`,
       found,
     );
   }
   if (config.use_cayley_neumann === true && isBefore(config.peft_version, FIRST_WITH_SERIES)) {
     throw new UnsupportedError(
-      `peft_version is ${describe(config.peft_version)}; the series of use_cayley_neumann is another one before 0.18: train the adapter anew`,
+      `peft_version is ${describe(config.peft_version)}; PEFT before 0.18 has another use_cayley_neumann series: retrain the adapter`,
       'peft_version',
     );
   }

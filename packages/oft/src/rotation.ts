@@ -40,10 +40,7 @@ function layout(size: number): { readonly places: Int32Array; readonly signs: Fl
   return { places, signs };
 }
 
-/**
- * Returns the factors of the powers of Q in PEFT's series with this number of terms. 3 and 4 terms give the same
- * series.
- */
+/** Returns the factors of the powers of Q in PEFT's series. 3 and 4 terms give the same series. */
 function powersOf(terms: number): readonly number[] {
   if (terms === 2) return [1, 2];
   const inner = Math.max(2, terms - 2);

@@ -18,15 +18,9 @@ export interface SoraConfig extends TargetConfig {
   readonly variant: 'paper' | 'choosing' | null;
   /** r_max: the rank that every module starts with. Training prunes ranks from it. Default 8. */
   readonly r: number;
-  /**
-   * The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 16, as in the paper's
-   * scripts.
-   */
+  /** Alpha: the change is scaled by `loraAlpha / r`, with the initial r. Default 16, as in the paper's scripts. */
   readonly loraAlpha: number;
-  /**
-   * Ranks of modules that start with another rank than `r`, by module path or by a regular expression for its end.
-   * Default {}.
-   */
+  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
   /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   readonly alphaPattern: Readonly<Record<string, number>>;
@@ -43,20 +37,14 @@ export interface SoraConfig extends TargetConfig {
    * Default 'soft'.
    */
   readonly proximal: 'soft' | 'reference';
-  /**
-   * Gates start from N(0, 1), as in the released code, or from 1. Default null: 'normal' in the variant 'paper', else
-   * 'ones'.
-   */
+  /** Initial gates: N(0, 1), as in the released code, or 1. Default null: 'normal' in the variant 'paper', else 'ones'. */
   readonly gateInit: 'normal' | 'ones' | null;
   /**
    * Whether each module's change is rewritten in its singular basis once, halfway between the warm-up and the choice of
    * ranks. Thresholds are 0 until then. Default null: false in the variant 'paper', else true.
    */
   readonly separation: boolean | null;
-  /**
-   * The dropout probability of each module's input x, applied before A during training. Default 0, as in the paper's
-   * scripts.
-   */
+  /** The dropout probability of A's input x during training. Default 0, as in the paper's scripts. */
   readonly loraDropout: number;
   /**
    * Weight of the gates' mean absolute value in the loss; the released code has it besides the threshold. Default 0.

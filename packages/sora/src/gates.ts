@@ -119,10 +119,7 @@ export function importances(layers: AdapterLayers, values: HostTensors): OfRanks
   );
 }
 
-/**
- * Draws a score for every rank: its cost times a uniform number in [0, 1), so that large and small ranks are equally
- * likely.
- */
+/** Draws a score for every rank: its cost times a uniform number in [0, 1), so that its size makes no difference. */
 export function randomScores(layers: AdapterLayers, rng: Rng): OfRanks {
   return Object.fromEntries(
     rankedPaths(layers).map((path) => {

@@ -60,10 +60,7 @@ export const sora: CallableMethod<SoraConfig> = defineMethod<SoraConfig>({
   ...soraFiles,
 });
 
-/**
- * 'stored': one r_max for all modules, above the budget's average rank. 'trained': A, B and gates together fill the
- * budget.
- */
+/** 'stored': one r_max for all modules, above the budget's average rank. 'trained': A, B and gates fill the budget. */
 function fitBudget(
   sites: readonly Site[],
   budget: number,

@@ -91,10 +91,7 @@ export function readVeraFile(file: AdapterFile): { config: Partial<VeraConfig>; 
 /** @throws UnsupportedError for trained biases. */
 function assertNoBias({ bias = 'none' }: AdapterFile['config']): void {
   if (bias === 'none') return;
-  throw new UnsupportedError(
-    `the adapter was trained with bias ${describe(bias)}; of VeRA only 'none' is read`,
-    'bias',
-  );
+  throw new UnsupportedError(`the adapter was trained with bias ${describe(bias)}; VeRA supports only 'none'`, 'bias');
 }
 
 /**
@@ -109,7 +106,7 @@ function rankOf(config: AdapterFile['config'], paths: readonly string[], values:
   throw new CheckpointError(
     odd === undefined
       ? `r is ${describe(config.r)}, but the tensors hold ${r} ranks`
-      : `'${odd}${OF_MODULE.veraLambdaD}' holds ${rankAt(odd)} ranks; expected ${r}, as of '${paths[0] as string}'`,
+      : `'${odd}${OF_MODULE.veraLambdaD}' holds ${rankAt(odd)} ranks; expected ${r}, as in '${paths[0] as string}'`,
     odd === undefined ? 'r' : odd + OF_MODULE.veraLambdaD,
   );
 }

@@ -112,7 +112,7 @@ export function drawProjections(sites: readonly Site[], { r, projectionPrngKey }
   const numbers = r * (inFeatures + outFeatures);
   if (numbers > MOST_NUMBERS) {
     const most = Math.floor(MOST_NUMBERS / (inFeatures + outFeatures));
-    throw new ConfigError(`vera: r is ${r}; the shared matrices of these modules have room for ${most}`, 'r');
+    throw new ConfigError(`vera: r is ${r}; the shared matrices of these modules allow at most ${most}`, 'r');
   }
   const uniform = torchUniform(projectionPrngKey);
   const loraShaped = (rows: number, columns: number): HostTensor => {
@@ -132,10 +132,7 @@ function widest(sites: readonly Site[]): [inFeatures: number, outFeatures: numbe
   ];
 }
 
-/**
- * Returns a generator of float32 values between two bounds, as torch's `uniform_` draws them on a CPU: 24 bits per
- * value.
- */
+/** Returns a generator of float32 values between two bounds, like torch's `uniform_` on a CPU: 24 bits per value. */
 function torchUniform(seed: number): (from: number, to: number) => number {
   const generator = mersenne(seed);
   const bits = 2 ** 24;
