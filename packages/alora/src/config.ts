@@ -10,7 +10,7 @@ import * as v from 'valibot';
 
 /** The options of ALoRA. */
 export interface AloraConfig extends TargetConfig {
-  /** The initial rank of every module. The total number of ranks stays constant without a `budget`. Default 8. */
+  /** The initial rank of every module. Their sum is the number of ranks to distribute. Default 8. */
   readonly r: number;
   /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 8. */
   readonly loraAlpha: number;

@@ -50,7 +50,7 @@ export const alora: CallableMethod<AloraConfig> = defineMethod<AloraConfig>({
   ...aloraFiles,
 });
 
-/** 'stored': the ranks fill the budget from the start. 'trained': the initial A and B fill the budget. */
+/** 'stored': the ranks fill the budget, also when they move. 'trained': the initial A and B fill the budget. */
 function fitBudget(
   sites: readonly Site[],
   budget: number,

@@ -34,7 +34,7 @@ export interface DynamicDoraConfig extends TargetConfig {
   readonly startRatio: number;
   /** When pruning ends, as a share of the run's steps; it never reaches into the final phase. Default 0.5. */
   readonly endRatio: number;
-  /** The interval between two prunings, as a share of the run. Default 0.0125: 100 of the released example's 8,025 steps. */
+  /** The interval between two prunings, as a share of the run. Default 0.0125: 100 of 8,025 steps in the example. */
   readonly rankUpdateRatio: number;
 }
 

@@ -27,8 +27,8 @@ import type { DynamicDoraConfig } from './config.js';
  *   d   : dropout during training
  *   s   = alpha / r                                 with the initial r of the module
  *   A   ~ U(-sqrt(6 / in), sqrt(6 / in)), B ~ U(-sqrt(6 / r), sqrt(6 / r)), c = 0
- *   R   = 1 / (2 N) sum_i Var(A_i) + Var(B_i)       loss, times eta until the last pruning; over all modules, with N initial
- *                                                   ranks in all; Var is unbiased, over the entries of a component
+ *   R   = 1 / (2 N) sum_i Var(A_i) + Var(B_i)       loss, times eta until the last pruning; N initial ranks
+ *                                                   in all modules; Var is unbiased, within a component
  *   s_i = ||c_i A_i B_i|| / (||A diag(c) B|| + e)   update, of the optimizer's proposal; Frobenius norms, e = 1e-8
  *   S_i <- beta S_i + (1 - beta) s_i                S_i starts from 0
  *   c_i <- 0 where S_i is small                     controller.ts

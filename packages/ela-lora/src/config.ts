@@ -11,7 +11,7 @@ import * as v from 'valibot';
 
 /** The options of ElaLoRA. Defaults are those of the released script for RTE, whose 1,950 steps the shares refer to. */
 export interface ElaLoraConfig extends TargetConfig {
-  /** The initial rank of every module. The total number of ranks stays constant without a `budget`. Default 10. */
+  /** The initial rank of every module. Their sum is the number of ranks to distribute. Default 10. */
   readonly r: number;
   /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 16. */
   readonly loraAlpha: number;
@@ -35,7 +35,7 @@ export interface ElaLoraConfig extends TargetConfig {
   readonly beta2: number;
   /** The coefficient of the orthogonality regularization. Default 0.1. */
   readonly orthRegWeight: number;
-  /** Whether the optimizer restarts at every move, as in the released code, or kept ranks keep moments. Default false. */
+  /** Whether the optimizer restarts at every move, as in the released code; if not, it continues. Default false. */
   readonly restartsOptimizer: boolean;
   /** The number of parameters stored at the end, met within 2 %. Default null: ranks are counted. */
   readonly budget: number | null;

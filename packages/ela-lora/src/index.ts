@@ -71,7 +71,7 @@ function scoresOf(values: HostTensors): HostTensors {
   return Object.fromEntries(scores);
 }
 
-/** 'stored': the ranks fill the budget from the start. 'trained': the initial A, E and B fill the budget. */
+/** 'stored': the ranks fill the budget, also when they move. 'trained': the initial A, E and B fill the budget. */
 function fitBudget(
   sites: readonly Site[],
   budget: number,

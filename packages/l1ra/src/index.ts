@@ -13,7 +13,7 @@ import { parseL1raConfig, type L1raConfig } from './config.js';
 import { l1raController, resumedLayers } from './controller.js';
 import { l1raLayer, newRanks } from './layer.js';
 
-/** A pruned L1RA is saved as PEFT's LORA; one to be trained further as L1RA, with gates named as in the released code. */
+/** A pruned L1RA is saved as PEFT's LORA; one to be trained further as L1RA, with the released code's gate names. */
 const l1raFiles = gatedLoraFiles<L1raConfig>({
   peftType: 'L1RA',
   suffix: '.lora_c',
@@ -52,7 +52,7 @@ export const l1ra: CallableMethod<L1raConfig> = defineMethod<L1raConfig>({
   ...l1raFiles,
 });
 
-/** 'stored': the ranks fill the budget from the start. 'trained': the initial A, B and gates fill the budget. */
+/** 'stored': the ranks fill the budget, also when they move. 'trained': the initial A, B and gates fill the budget. */
 function fitBudget(
   sites: readonly Site[],
   budget: number,

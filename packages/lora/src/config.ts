@@ -21,7 +21,7 @@ export interface LoraConfig extends TargetConfig {
    * The alpha parameter: the change is scaled by `loraAlpha / r`. 0 turns it off, below 0 it is subtracted. Default 8.
    */
   readonly loraAlpha: number;
-  /** Scales by `loraAlpha / sqrt(r)` instead (rank-stabilized LoRA): outputs keep their size as r grows. Default false. */
+  /** Scales by `loraAlpha / sqrt(r)` (rank-stabilized LoRA): outputs keep their size as r grows. Default false. */
   readonly useRslora: boolean;
   /** Ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
   readonly rankPattern: Readonly<Record<string, number>>;
@@ -80,9 +80,15 @@ export interface EvaConfig {
 
 /** The options of LoRA-GA. */
 export interface LoraGaConfig {
-  /** Which of the gradient's first 2 r singular vectors become A and B. Default 'ArB2r'. */
+  /**
+   * Which of the gradient's first 2 r singular vectors become A and B. `'ArB2r'`: A the first r, B the others;
+   * `'A2rBr'`: the reverse; `'ArBr'`: alternately; `'random'`: both the same r, drawn at random. Default 'ArB2r'.
+   */
   readonly direction: 'ArBr' | 'A2rBr' | 'ArB2r' | 'random';
-  /** How A and B are scaled; see a and b in starts.ts. Default 'stable'. */
+  /**
+   * How A and B are scaled. `'stable'`: B by `stableGamma`; `'weight_svd'`: B by the ratio of the weight's largest
+   * singular value to the gradient's; `'gd_scale'`: both by 1 / s; `'unit'`: not at all. Default 'stable'.
+   */
   readonly scale: 'stable' | 'weight_svd' | 'gd_scale' | 'unit';
   /** gamma of `scale: 'stable'`: B is scaled by out^(1/4) / sqrt(gamma). Default 16. */
   readonly stableGamma: number;

@@ -156,7 +156,7 @@ function splitTensors(
 /** All suffixes, longer ones before the shorter ones that they end in. */
 const KNOWN: Readonly<Record<string, string>> = { ...OTHER_TENSORS, ...STARTS, ...UNADAPTED_TENSORS };
 
-/** Returns the Gram inverses of all linear modules of a LoRA-FA file. Skips modules with r > in, which layers reject. */
+/** Returns the Gram inverses of a LoRA-FA file's linear modules. Skips modules with r > in, which layers reject. */
 function inverses(factors: HostTensors, values: HostTensors): HostTensors {
   const linear = Object.keys(factors).flatMap((key) => (key.endsWith('.lora_A.weight') ? [key.slice(0, -14)] : []));
   const entries = linear.flatMap((path) => {

@@ -65,7 +65,7 @@ function storedAt(site: Site, size: number, config: OftConfig): number {
   return bias + storedIn({ count: rotatedFeatures(site) / size, size }, config);
 }
 
-/** Sorts choices near the budget first, those with more modules before others; then by stored parameters, descending. */
+/** Sorts choices near the budget first, more modules before fewer; then by stored parameters, descending. */
 function order(a: Fitted, b: Fitted, budget: number): number {
   const [nearA, nearB] = [isNearBudget(a.stored, budget), isNearBudget(b.stored, budget)];
   if (nearA !== nearB) return nearA ? -1 : 1;

@@ -37,7 +37,7 @@ export interface SoraConfig extends TargetConfig {
    * Default 'soft'.
    */
   readonly proximal: 'soft' | 'reference';
-  /** Initial gates: N(0, 1), as in the released code, or 1. Default null: 'normal' in the variant 'paper', else 'ones'. */
+  /** Initial gates: N(0, 1), as in the released code, or 1. Default null: 'normal' in variant 'paper', else 'ones'. */
   readonly gateInit: 'normal' | 'ones' | null;
   /**
    * Whether each module's change is rewritten in its singular basis once, halfway between the warm-up and the choice of
