@@ -252,7 +252,7 @@ function keptRanks(
   const places = pattern.flatMap((keep, rank) => (keep ? [rank] : []));
   if (places.length === kept) return places;
   throw new CheckpointError(
-    `'${key}' has ${kept} ranks in the tensors, but ${places.length} in ${table ? 'rank_pattern' : 'init_r'}: the files are of different adapters`,
+    `'${key}' has ${kept} ranks in the tensors, but ${places.length} in ${table ? 'rank_pattern' : 'init_r'}: the files belong to different adapters`,
     key,
   );
 }
