@@ -49,7 +49,7 @@ describe('ranks', () => {
     expect(ranksOf(first.layers)).toEqual({ a: 2, b: 3, c: 4 });
   });
 
-  it('always stay one per module, even if its gate vanished; the module then gets none', () => {
+  it('keep the last one of a module even if its gate vanished; the module then gets none', () => {
     const { layers } = decided({ a: [0, 0, 0], b: [0, 0.4, 0.4], c: [0.1, 1, 1] });
     expect(ranksOf(layers)).toEqual({ a: 1, b: 2, c: 6 });
   });
