@@ -140,7 +140,7 @@ describe('single tokens', () => {
     [{ trainableTokenIndices: [80] }, /different tokens from 0 to 79/],
     [{ trainableTokenIndices: [3, 3] }, /different tokens/],
     [{ trainableTokenIndices: { nothing: [3] } }, /has no module 'nothing'/],
-    [{ trainableTokenIndices: { 'model.norm': [3] } }, /'model\.norm' is no table of words/],
+    [{ trainableTokenIndices: { 'model.norm': [3] } }, /'model\.norm' is no word embedding/],
     [
       { trainableTokenIndices: [3], modulesToSave: ['lm_head'] },
       /'lm_head' is changed by trainableTokenIndices and by/,
