@@ -20,7 +20,7 @@ export function rmsNorm(x: Tensor, gain: Tensor, epsilon: number): Tensor {
   })(x, gain);
 }
 
-/** `rmsNorm` with a gain that is not trained: nothing is computed for it on the way back. First-order gradients of x only. */
+/** `rmsNorm` with a frozen gain: the backward pass computes nothing for it. First-order gradients of x only. */
 export function frozenRmsNorm(x: Tensor, gain: Tensor, epsilon: number): Tensor {
   return tf.customGrad((...args) => {
     const [x, save] = args as [Tensor, GradSaveFunc];

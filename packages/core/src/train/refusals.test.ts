@@ -83,7 +83,7 @@ describe('before anything is computed', () => {
     ['an optimizer without a name', { optimizer: { update: () => ({}) } }, 'optimizer', /whose name is missing/],
     ['a snapshot every 0 steps', { saveEvery: 0, onSnapshot: impossible }, 'saveEvery', /at least 1, got 0/],
     ['snapshots for nobody', { saveEvery: 5 }, 'saveEvery', /saves nothing without onSnapshot/],
-    ['no executor', { executor: undefined }, 'executor', /what an engine makes, e\.g\. compiled\(\), got missing$/],
+    ['no executor', { executor: undefined }, 'executor', /come from an engine, e\.g\. compiled\(\), got missing$/],
     ['the promise of an executor', { executor: Promise.resolve(idle) }, 'executor', /got a promise: await it$/],
     ['a callback that is none', { onStep: 'print' }, 'onStep', /^onStep must be a function, got 'print'$/],
     ['an abort controller', { signal: new AbortController() }, 'signal', /^signal must be an AbortSignal, got \{\}$/],

@@ -79,10 +79,7 @@ describe('a schedule', () => {
 
   it.each<[unknown, string]>([
     ['cosin', "schedule is 'cosin' (did you mean 'cosine'?); expected linear, cosine, constant"],
-    [
-      () => 1,
-      'schedule must be an object with a name, which tells it from others when a run is resumed; got a function',
-    ],
+    [() => 1, 'schedule must be an object with a name, which identifies it when a run is resumed; got a function'],
     [{ name: 'mine' }, 'schedule.decay must be a function of progress, got missing'],
     [{ name: 'mine', warmup: 'none', decay: () => 1 }, "schedule.warmup is 'none'; expected positive, transformers"],
     [{ name: 'mine', decay: () => NaN }, "schedule 'mine': decay(0) must be a number of at least 0, got NaN"],
