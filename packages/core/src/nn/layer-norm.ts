@@ -4,8 +4,8 @@ import { toRows } from './linear.js';
 import { runFused } from './fused.js';
 
 /**
- * Layer normalisation over the last axis: y = (x - mean) / sqrt(variance + epsilon) * gain + shift. One node in a compiled
- * step. First-order gradients only.
+ * Layer normalisation over the last axis: y = (x - mean) / sqrt(variance + epsilon) * gain + shift. One node in a
+ * compiled step. First-order gradients only.
  *
  * @param x `[.., features]`
  * @param gain `[features]`

@@ -4,8 +4,8 @@ import { toRows } from './linear.js';
 import { runFused } from './fused.js';
 
 /**
- * Root-mean-square normalisation over the last axis (Zhang and Sennrich, 2019): y = x / sqrt(mean(x^2) + epsilon) * gain.
- * One node in a compiled step. First-order gradients only.
+ * Root-mean-square normalisation over the last axis (Zhang and Sennrich, 2019):
+ * y = x / sqrt(mean(x^2) + epsilon) * gain. One node in a compiled step. First-order gradients only.
  *
  * @param x `[.., features]`
  * @param gain `[features]`
