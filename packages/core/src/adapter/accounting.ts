@@ -149,7 +149,7 @@ export function layerStatus(peft: PeftModel): LayerStatus[] {
   });
 }
 
-/** Returns how the model and its adapters stand as a whole. */
+/** Returns the state of the model and its adapters as a whole. */
 export function modelStatus(peft: PeftModel): ModelStatus {
   const { model, enabled, adapters, active, merged } = peft;
   const { trainable, saved } = active.length > 0 ? countParameters(peft) : { trainable: 0, saved: 0 };

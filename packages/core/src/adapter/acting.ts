@@ -65,7 +65,7 @@ export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): 
 }
 
 /** The last result by the first of its adapters, with all the inputs it was made from. */
-type Remembered = WeakMap<Adapter, { readonly of: readonly unknown[]; readonly parts: ActingParts }>;
+type Remembered = WeakMap<Adapter, { readonly inputs: readonly unknown[]; readonly parts: ActingParts }>;
 
 const acting: Remembered = new WeakMap();
 const mixed: Remembered = new WeakMap();
@@ -81,11 +81,13 @@ function remembered(
 ): ActingParts {
   const [first] = adapters;
   if (!first) return make();
-  const of = [...adapters, ...others];
+  const inputs = [...adapters, ...others];
   const found = made.get(first);
-  if (found?.of.length === of.length && found.of.every((each, index) => each === of[index])) return found.parts;
+  if (found?.inputs.length === inputs.length && found.inputs.every((each, index) => each === inputs[index])) {
+    return found.parts;
+  }
   const parts = make();
-  made.set(first, { of, parts });
+  made.set(first, { inputs, parts });
   return parts;
 }
 
@@ -167,15 +169,15 @@ export function partOf({ name, values }: Pick<Adapter, 'name' | 'values'>, layer
  * @throws ConfigError when two of them replace the module.
  */
 export function inOrder(parts: readonly Part[]): Part[] {
-  const anew = parts.filter(({ layer }) => layer.startsAnew);
-  if (anew.length > 1) {
-    const [first, second] = anew.map(({ adapter }) => `'${adapter}'`);
+  const replacing = parts.filter(({ layer }) => layer.startsAnew);
+  if (replacing.length > 1) {
+    const [first, second] = replacing.map(({ adapter }) => `'${adapter}'`);
     throw new ConfigError(
-      `adapters ${first} and ${second} both train '${anew[0]?.layer.site.path}' whole or its bias: activate one of them`,
+      `adapters ${first} and ${second} both train '${replacing[0]?.layer.site.path}' whole or its bias: activate one of them`,
       'active',
     );
   }
-  return [...anew, ...parts.filter(({ layer }) => !layer.startsAnew)];
+  return [...replacing, ...parts.filter(({ layer }) => !layer.startsAnew)];
 }
 
 /**

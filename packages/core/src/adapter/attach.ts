@@ -150,7 +150,11 @@ export function adaptedSites<C extends TargetConfig>(
 /** A pattern that matches every module. It names no module, so it does not untie a tied head from its table. */
 const EVERY_MODULE = '.*';
 
-/** Checks that no module is changed in two ways, nor a table and its tied head. @throws ConfigError if one is. */
+/**
+ * Checks that no module is changed in two ways, nor a table and its tied head.
+ * @throws ConfigError if one is.
+ * @throws UnsupportedError for `ensureWeightTying` with a table or tied head in `targetModules`.
+ */
 function assertApart(
   model: Model,
   { targets, whole, tokens }: { targets: readonly Site[]; whole: AdapterLayers; tokens: AdapterLayers },

@@ -25,7 +25,7 @@ const FEWEST_TO_CHOOSE_FROM = 8;
 
 /**
  * Returns the starting rank of every module, for a method that chooses which ranks to keep within a budget. It is at
- * most the smaller side of the smallest module, unless the budget needs more.
+ * most the smallest side of any module, unless the budget needs more.
  * @param budget parameters to store
  * @param fewest the least starting rank
  */
@@ -222,7 +222,7 @@ export function rankPatterns(modules: Readonly<Record<string, ModuleRank>>, usua
   };
 }
 
-/** Returns the extra ranks beyond `r` of each site that use up the rest of the budget, spread as evenly as possible. */
+/** Returns each site's extra ranks beyond `r`: no more per site than are needed to come near the budget. */
 function extraRanks(
   sites: readonly Site[],
   budget: number,

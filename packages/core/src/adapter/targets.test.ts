@@ -24,21 +24,21 @@ describe('selectSites', () => {
       ['encoder.layer.0.ffn.in', 'encoder.layer.0.ffn.out'],
     ],
     [
-      'a layer number beside a list',
+      'a list with a layer number',
       { targetModules: ['query', 'value'], layersToTransform: [1] },
       ['encoder.layer.1.attention.query', 'encoder.layer.1.attention.value'],
     ],
     [
-      'what is not excluded',
+      'targets without excluded modules',
       { targetModules: ['query', 'value'], excludeModules: ['value'], layersToTransform: [0] },
       ['encoder.layer.0.attention.query'],
     ],
     [
-      'what is not saved whole',
+      'targets without modulesToSave',
       { targetModules: ['in', 'out'], modulesToSave: ['ffn.out'], layersToTransform: [0] },
       ['encoder.layer.0.ffn.in'],
     ],
-  ])('takes %s', (_, config, expected) => {
+  ])('selects %s', (_, config, expected) => {
     expect(paths(config)).toEqual(expected);
   });
 

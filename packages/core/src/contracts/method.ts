@@ -206,9 +206,7 @@ export interface AdapterLayer {
    * at most one. Default false.
    */
   readonly startsAnew?: boolean;
-  /**
-   * Names, `<path>.<name>`, under which the layer requests dropout; the trainer supplies a mask for each at every step.
-   */
+  /** Names of the layer's dropout masks, which it requests as `<path>.<name>`. The trainer supplies them at every step. */
   readonly noise?: readonly string[];
   /** Computes the module's output `[rows, out]` for x `[rows, in]` (for an embedding, x holds row numbers). */
   forward(x: Tensor, p: Tensors, at: ForwardContext): Tensor;

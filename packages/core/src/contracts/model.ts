@@ -53,7 +53,7 @@ export interface Model {
   /**
    * For each input, the names of the axes whose size differs from batch to batch, e.g. `{ inputIds: ['batch', 'tokens']
    * }`: one program serves all their sizes. Default: 'batch' for a first axis of the batch's rows, and 'tokens' for a
-   * second axis of the size of `attentionMask`'s.
+   * second axis as long as `attentionMask`'s.
    */
   readonly axes?: Readonly<Record<string, readonly Axis[]>>;
   /**

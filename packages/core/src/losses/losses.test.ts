@@ -168,12 +168,12 @@ describe('the weight of a batch among others', () => {
 
   it.each<[string, DataKind, Batch, number]>([
     ['rows', 'classification', batch([1, 2]), 2],
-    ['rows that do not only fill it', 'regression', batch([1, 2], [1, 0]), 1],
-    ['tokens that have a label', 'token-classification', batch(LABELS), 4],
-    ['tokens that have a label and are no padding', 'token-classification', batch(LABELS, [1, 1], SHORT), 3],
-    ['tokens of rows that do not only fill it', 'token-classification', batch(LABELS, [0, 1]), 2],
-    ['tokens that follow another', 'causal-lm', batch(LABELS), 2],
-    ['tokens that follow another and are no padding', 'causal-lm', batch(LABELS, [1, 1], SHORT), 1],
+    ['rows, without those that only fill it', 'regression', batch([1, 2], [1, 0]), 1],
+    ['tokens with a label', 'token-classification', batch(LABELS), 4],
+    ['tokens with a label, without padding', 'token-classification', batch(LABELS, [1, 1], SHORT), 3],
+    ['tokens, without rows that only fill it', 'token-classification', batch(LABELS, [0, 1]), 2],
+    ['tokens after the first', 'causal-lm', batch(LABELS), 2],
+    ['tokens after the first, without padding', 'causal-lm', batch(LABELS, [1, 1], SHORT), 1],
     ['nothing', 'causal-lm', batch(LABELS, [0, 0]), 0],
   ])('is its %s', (_, kind, given, expected) => {
     expect(lossWeight(lossFor(kind), given)).toBe(expected);

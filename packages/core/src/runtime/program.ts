@@ -105,9 +105,9 @@ export function releaseAll(executor: Executor, values: Values): void {
   for (const value of Object.values(values)) executor.release(value);
 }
 
-/** Returns a cache of things made once per key. Of more than `most`, the least recently used one is given up. */
-export function recentlyUsed<T>(most: number, giveUp: (thing: T) => unknown) {
-  const known = new Map<string, T>(); // the last one was used last
+/** Returns a cache of things made once per key. Of more than `most`, the least recently used one is disposed of. */
+export function recentlyUsed<T>(most: number, dispose: (item: T) => unknown) {
+  const known = new Map<string, T>(); // the most recently used one is last
   return {
     get(key: string, make: () => T): T {
       const found = known.get(key) ?? make();
@@ -116,12 +116,12 @@ export function recentlyUsed<T>(most: number, giveUp: (thing: T) => unknown) {
       const [oldest] = known;
       if (known.size > most && oldest) {
         known.delete(oldest[0]);
-        giveUp(oldest[1]);
+        dispose(oldest[1]);
       }
       return found;
     },
     clear(): void {
-      for (const thing of known.values()) giveUp(thing);
+      for (const item of known.values()) dispose(item);
       known.clear();
     },
   };

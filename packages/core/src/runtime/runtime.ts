@@ -92,7 +92,7 @@ export function openRuntime(model: Model, executor: Executor): Runtime {
   runtimes.set(executor, ofExecutor);
   const shared = ofExecutor.get(model) ?? makeShared(model, executor);
   ofExecutor.delete(model);
-  ofExecutor.set(model, shared); // the last one was used last
+  ofExecutor.set(model, shared); // the most recently used one is last
   shared.users++;
   let isOpen = true;
   return {
@@ -101,7 +101,7 @@ export function openRuntime(model: Model, executor: Executor): Runtime {
       if (!isOpen) return;
       isOpen = false;
       shared.users--;
-      await giveUpIdle(ofExecutor, IDLE);
+      await disposeIdle(ofExecutor, IDLE);
     },
   };
 }
@@ -120,7 +120,7 @@ function assertExecutor(executor: Partial<Executor> | undefined): void {
  */
 export async function releaseRuntimes(executor: Executor, model?: Model): Promise<void> {
   const ofExecutor = runtimes.get(executor);
-  if (ofExecutor) await giveUpIdle(ofExecutor, 0, model);
+  if (ofExecutor) await disposeIdle(ofExecutor, 0, model);
 }
 
 /** The number of unused runtimes to keep per executor. */
@@ -137,7 +137,7 @@ interface Shared {
 
 const runtimes = new WeakMap<Executor, Map<Model, Shared>>();
 
-async function giveUpIdle(ofExecutor: Map<Model, Shared>, kept: number, only?: Model): Promise<void> {
+async function disposeIdle(ofExecutor: Map<Model, Shared>, kept: number, only?: Model): Promise<void> {
   const idle = [...ofExecutor].filter(([model, { users }]) => users === 0 && (only === undefined || model === only));
   const surplus = idle.slice(0, Math.max(0, idle.length - kept));
   for (const [model] of surplus) ofExecutor.delete(model);
@@ -146,7 +146,7 @@ async function giveUpIdle(ofExecutor: Map<Model, Shared>, kept: number, only?: M
 
 function makeShared(model: Model, executor: Executor): Shared {
   const weights = new Map<HostTensor, Values>();
-  const passes: KeptPass[] = []; // the last one was used last
+  const passes: KeptPass[] = []; // the most recently used one is last
 
   const frozen = (layers: AdapterLayers): FrozenValues => {
     const own: Values[] = [];

@@ -125,14 +125,14 @@ describe('accumulated gradients', () => {
     expect(accumulated.totalSteps).toBe(2 * Math.ceil(batches / count));
     const { name, distance } = farthestTensor(accumulated.last.values, larger.last.values);
     expect(distance, name).toBeLessThan(TOLERANCE);
-    const told = ({ step, epoch, loss, objective, learningRate }: StepEvent) => ({
+    const reported = ({ step, epoch, loss, objective, learningRate }: StepEvent) => ({
       step,
       epoch,
       loss: expect.closeTo(loss, 5) as number,
       objective: expect.closeTo(objective, 5) as number,
       learningRate,
     });
-    expect(accumulated.steps).toMatchObject(larger.steps.map(told));
+    expect(accumulated.steps).toMatchObject(larger.steps.map(reported));
     const smaller = await run(data, { clipNorm });
     expect(farthestTensor(smaller.last.values, larger.last.values).distance).toBeGreaterThan(1e-3);
   });

@@ -30,7 +30,7 @@ describe('assertLabels', () => {
     ['any label of a row that only fills the batch', 'classification', model, batchOf(classes(2, 9), [1, 0])],
     ['any label of padding', 'token-classification', model, batchOf(tags(0, 9, 1, 1), [1, 1], [1, 0, 1, 1])],
     [
-      'any class of a model that does not tell its outputs',
+      'any class for a model with an unknown number of outputs',
       'classification',
       { ...model, sites: [] },
       batchOf(classes(0, 99)),
@@ -68,7 +68,7 @@ describe('assertLabels', () => {
       /24; .* 24 outputs/,
     ],
     [
-      'a target that is no number',
+      'a target that is NaN',
       'regression',
       regressor,
       batchOf(targets(1, NaN)),

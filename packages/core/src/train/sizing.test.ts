@@ -79,7 +79,7 @@ it('the error of a difference is its standard error over rows', () => {
 });
 
 describe('the reason', () => {
-  const told = (
+  const explained = (
     stages: SizingStage[],
     chosen: number,
     { margin = null, bare = 0.4 }: { margin?: number | null; bare?: number } = {},
@@ -87,18 +87,18 @@ describe('the reason', () => {
     reasonOf(stages, chosen, { metric: 'accuracy', margin, bare: { score: 0.9 - bare, worse: bare, allowed: 0.04 } });
   const dense = stage('dense', 120, true);
   it('names what was kept, what it is compared with, and what was too small', () => {
-    expect(told([dense, stage('descent', 30, true, 0.89), stage('descent', 7, false, 0.8)], 1)).toBe(
+    expect(explained([dense, stage('descent', 30, true, 0.89), stage('descent', 7, false, 0.8)], 1)).toBe(
       "With 300 parameters accuracy is 0.89: 0.01 worse than the dense adapter's 0.9 with 1,200 parameters, within the error of the difference (0.02). With 70 it is 0.8, more than the error of the difference (0.02) worse.",
     );
   });
   it('says that an adapter learns nothing where ranks are not needed', () => {
-    expect(told([dense, stage('descent', 1, true, 0.9)], 1, { bare: 0.03 })).toMatch(
+    expect(explained([dense, stage('descent', 1, true, 0.9)], 1, { bare: 0.03 })).toMatch(
       /no worse .* Without any rank it is 0.87, .* teach an adapter next to nothing/,
     );
-    expect(told([dense, stage('descent', 1, true, 0.9)], 1)).toMatch(/No smaller one exists\.$/);
+    expect(explained([dense, stage('descent', 1, true, 0.9)], 1)).toMatch(/No smaller one exists\.$/);
   });
   it('says that nothing smaller will do', () => {
-    expect(told([dense, stage('descent', 30, false, 0.5)], 0, { margin: 0.01 })).toMatch(
+    expect(explained([dense, stage('descent', 30, false, 0.5)], 0, { margin: 0.01 })).toMatch(
       /^The dense adapter stays: .* with 300 parameters accuracy is 0.5, more than the margin of 0.01 worse\.$/,
     );
   });

@@ -37,7 +37,7 @@ import type { Checkpoint, SizingProgress, TrainingSnapshot } from './snapshot.js
 
 /** The share of a descent stage's initial parameters that it may keep. */
 const DESCENT = 1 / 4;
-/** The most search stages between two descent stages. They leave a sixteenth of the ratio of the two sizes. */
+/** The most search stages between two sizes of the descent. They leave a sixteenth of the ratio of these sizes. */
 const SEARCHES = 4;
 /** The number of descent stages in a row that must lose to end the descent, because one may lose by chance. */
 const LOSSES = 2;
@@ -47,7 +47,7 @@ const LOSSES = 2;
  */
 const STAGE_SHARE = 1 / 4;
 const STAGE_STEPS = 40;
-/** The factor on the control's loss of score that another stage may lose. */
+/** A stage may lose this many times what the control lost. */
 const RESTARTS = 2;
 /** The number of standard errors within which a model without its ranks counts as equal to the dense adapter. */
 const INDISTINCT = 2;

@@ -39,8 +39,8 @@ describe('a snapshot', () => {
   });
 
   it.each([
-    ['of other numerics', { numerics: String(NUMERICS + 1) }, NUMERICS + 1],
-    ['from before there were numerics', {}, 0],
+    ['with another numerics version', { numerics: String(NUMERICS + 1) }, NUMERICS + 1],
+    ['without a numerics version', {}, 0],
   ])('%s is rejected', async (_, numerics, named) => {
     const reading = readSnapshot(withNumerics(numerics), 'run.safetensors');
     await expect(reading).rejects.toThrow(CheckpointError);

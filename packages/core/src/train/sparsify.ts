@@ -19,8 +19,8 @@ import { trainAfter } from './train.js';
  * The sparsifying schedule (Algorithm 1 of Ding et al., 2023), over levels xi_0, xi_1, ..:
  *
  *   stage 0   trains at xi_0; its best checkpoint on the validation data is kept
- *   stage i   continues from the model of stage i - 1 at xi_i, with a new optimizer; learning rate and warmup start
- * again
+ *   stage i   continues from the model of stage i - 1 at xi_i, with a new optimizer and a new
+ *             learning-rate schedule, warmup included
  *   M_i = 100 m_i / m_0   memorization, m the metric on a fixed part of the training rows
  *   G_i = 100 v_i / v_0   generalization, v the metric on rows that are not trained on
  *

@@ -35,11 +35,11 @@ function scoring(values: readonly number[], more: Partial<EvaluationData> = {}):
 
 /** The results that must be the same, bit for bit, whoever watches. */
 async function outcome(options: Partial<TrainOptions>) {
-  const told: Pick<StepEvent, 'step' | 'loss' | 'objective'>[] = [];
-  const onStep = ({ step, loss, objective }: StepEvent) => told.push({ step, loss, objective });
+  const events: Pick<StepEvent, 'step' | 'loss' | 'objective'>[] = [];
+  const onStep = ({ step, loss, objective }: StepEvent) => events.push({ step, loss, objective });
   const peft = toy();
   const result = await run({ onStep, ...options }, peft);
-  return { ...plain(result), values: activeAdapter(peft).values, told };
+  return { ...plain(result), values: activeAdapter(peft).values, events };
 }
 
 /** Drops functions and times. */
@@ -80,14 +80,14 @@ describe('watching a run', () => {
 
   it('waits for its callbacks', async () => {
     const order: string[] = [];
-    const told = (what: string) => async (event: { readonly step: number }) => {
+    const events = (what: string) => async (event: { readonly step: number }) => {
       order.push(`${what} ${event.step}`);
       await pause();
       order.push('heard');
     };
     await run({
       ...{ epochs: 1, selection: selection(), evaluateEvery: 2, saveEvery: { epochs: 1 } },
-      ...{ onStep: told('step'), onEvaluation: told('evaluation'), onSnapshot: told('snapshot') },
+      ...{ onStep: events('step'), onEvaluation: events('evaluation'), onSnapshot: events('snapshot') },
     });
     expect(order.filter((_, index) => index % 2 === 1).every((what) => what === 'heard')).toBe(true);
     expect(order.filter((what) => what !== 'heard')).toEqual([
@@ -131,10 +131,10 @@ describe('early stopping', () => {
   });
 
   it.each<[string, number[], Partial<TrainOptions['earlyStopping']>, Partial<EvaluationData>, number]>([
-    ['counts an improvement of more than minDelta alone', [1, 1.5, 2, 2], { minDelta: 1 }, {}, 3],
-    ['adds up small improvements until they are one', [1, 1.6, 2.2, 2, 2], { minDelta: 1 }, {}, 5],
-    ['follows a metric of which less is better', [3, 2, 2, 2], {}, { lowerIsBetter: true }, 4],
-    ['takes no number for no improvement', [NaN, NaN, 5], {}, {}, 2],
+    ['counts only improvements larger than minDelta', [1, 1.5, 2, 2], { minDelta: 1 }, {}, 3],
+    ['adds up small improvements until they exceed minDelta', [1, 1.6, 2.2, 2, 2], { minDelta: 1 }, {}, 5],
+    ['follows a metric where lower is better', [3, 2, 2, 2], {}, { lowerIsBetter: true }, 4],
+    ['counts NaN as no improvement', [NaN, NaN, 5], {}, {}, 2],
   ])('%s', async (_, values, stopping, data, expected) => {
     const { last } = await run({
       selection: { data: scoring(values, data), evaluations: 1 },
@@ -226,7 +226,7 @@ describe('a signal', () => {
     const { snapshots } = await aborted(after, { selection: selection(), evaluateEvery: 4 });
     const resume = await readSnapshot(writeSnapshot(snapshots[0] as TrainingSnapshot));
     const rest = await outcome({ selection: selection(), evaluateEvery: 4, resume });
-    expect(rest).toEqual({ ...whole, told: whole.told.slice(after) });
+    expect(rest).toEqual({ ...whole, events: whole.events.slice(after) });
   });
 
   it('passes on its own reason, and does not need onSnapshot', async () => {

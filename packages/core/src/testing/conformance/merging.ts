@@ -35,7 +35,7 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     const peft = await fresh();
     const [merged, adapted] = [await outputs(mergeAndUnload(peft)), await outputs(peft)];
     expectClose(merged, adapted);
-    if (Object.keys(activeAdapter(peft).layers).length === 0) return; // nothing but a head
+    if (Object.keys(activeAdapter(peft).layers).length === 0) return; // only a head
     expectApart(merged, await outputs(withAdapter(peft, { layers: {} })));
   });
   it('merges in place, once, and unmerges bit for bit', async () => {
@@ -78,7 +78,7 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
   });
   it('rejects merged weights that are not finite, and changes nothing', async () => {
     const peft = broken(await fresh());
-    if (!peft) return; // nothing but a head
+    if (!peft) return; // only a head
     expect(() => {
       mergeAdapter(peft);
     }).toThrow(CheckpointError);

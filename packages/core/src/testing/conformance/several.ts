@@ -91,7 +91,7 @@ function testActivation(fresh: Fresh, outputs: Outputs): void {
     const both = await outputs(peft);
     expect(both.every(Number.isFinite)).toBe(true);
     if (Object.keys(activeAdapter(peft).layers).length > 0) expectApart(both, first);
-    else expect(both).toEqual(first); // nothing but a head, the first one's
+    else expect(both).toEqual(first); // only a head, the first one's
   });
 }
 
