@@ -118,7 +118,8 @@ function sameValues(layer: AdapterLayer, a: Adapter, b: Adapter): boolean {
  *
  *   cat      A = [w_1 s_1 A_1, w_2 s_2 A_2, ..], B = [B_1; B_2; ..]           exact, of rank r_1 + r_2 + ..
  *   svd      the best approximation of sum w_i s_i A_i B_i of a given rank    Eckart and Young, 1936
- *   linear   A = sum a_i A_i, B = sum b_i B_i                              |a_i| = b_i = sqrt|w_i s_i|, a_i has w_i's sign
+ *   linear   A = sum a_i A_i, B = sum b_i B_i                                 |a_i| = b_i = sqrt|w_i s_i|; a_i has the
+ *                                                                             sign of w_i
  *   ties     the same after TIES (Yadav et al., 2023, arXiv 2306.01708) on the A's and on the B's: the `density`
  *            largest entries of each stay; the sign of their sum is elected; entries of that sign are weighted and
  *            averaged
