@@ -105,8 +105,8 @@ export function scaleColumns(matrix: HostTensor, scales: ArrayLike<number>): Hos
 }
 
 /**
- * Copies rows to the given indices of a matrix of `rows` rows, zeros elsewhere: `[places, columns]` -> `[rows,
- * columns]`.
+ * Copies rows to the given indices of a matrix of `rows` rows, zeros elsewhere:
+ * `[places, columns]` -> `[rows, columns]`.
  */
 export function placeRows(matrix: HostTensor, places: readonly number[], rows: number): HostTensor {
   const columns = matrixShape(matrix)[1];
@@ -117,8 +117,8 @@ export function placeRows(matrix: HostTensor, places: readonly number[], rows: n
 }
 
 /**
- * Copies columns to the given indices of a matrix of `columns` columns, zeros elsewhere: `[rows, places]` -> `[rows,
- * columns]`.
+ * Copies columns to the given indices of a matrix of `columns` columns, zeros elsewhere:
+ * `[rows, places]` -> `[rows, columns]`.
  */
 export function placeColumns(matrix: HostTensor, places: readonly number[], columns: number): HostTensor {
   return transposed(placeRows(transposed(matrix), places, columns));

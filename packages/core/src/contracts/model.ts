@@ -51,9 +51,9 @@ export interface Model {
    */
   readonly problemType?: ProblemType;
   /**
-   * For each input, the names of the axes whose size differs from batch to batch, e.g. `{ inputIds: ['batch', 'tokens']
-   * }`: one program serves all their sizes. Default: 'batch' for a first axis of the batch's rows, and 'tokens' for a
-   * second axis as long as `attentionMask`'s.
+   * For each input, the names of the axes whose size differs from batch to batch, e.g.
+   * `{ inputIds: ['batch', 'tokens'] }`: one program serves all their sizes. Default: 'batch' for a first axis of the
+   * batch's rows, and 'tokens' for a second axis as long as that of `attentionMask`.
    */
   readonly axes?: Readonly<Record<string, readonly Axis[]>>;
   /**

@@ -30,9 +30,9 @@ export interface PredictOptions {
 export type EvaluateOptions = Pick<PredictOptions, 'executor'>;
 
 /**
- * Returns the outputs of every row, in the order of the batches' row numbers: one `[classes]` array per row, `[tokens *
- * classes]` for a token task, or `[columns * width]` for rows of several texts. Rows that only fill a batch are left
- * out.
+ * Returns the outputs of every row, in the order of the batches' row numbers: one `[classes]` array per row,
+ * `[tokens * classes]` for a token task, or `[columns * width]` for rows of several texts. Rows that only fill a batch
+ * are left out.
  *
  * A second call with the same adapters on the same executor compiles nothing.
  *
