@@ -173,7 +173,7 @@ export function inOrder(parts: readonly Part[]): Part[] {
   if (replacing.length > 1) {
     const [first, second] = replacing.map(({ adapter }) => `'${adapter}'`);
     throw new ConfigError(
-      `adapters ${first} and ${second} both train '${replacing[0]?.layer.site.path}' whole or its bias: activate one of them`,
+      `adapters ${first} and ${second} both train '${replacing[0]?.layer.site.path}' in full or its bias: activate one of them`,
       'active',
     );
   }

@@ -96,7 +96,7 @@ export function withRankCounts(layers: AdapterLayers, counts: readonly number[])
     const [count, allocated] = [counts[index] ?? 0, allocatedRanks(layer)];
     if (count <= allocated) return [path, Array.from({ length: count }, (_, rank) => rank)] as const;
     throw new CheckpointError(
-      `the snapshot has ${count} ranks of '${path}', the adapter ${allocated}; resume with the adapter that the run began with`,
+      `the snapshot has ${count} ranks of '${path}', the adapter ${allocated}; resume with the run's first adapter`,
       path,
     );
   });

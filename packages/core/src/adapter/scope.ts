@@ -41,7 +41,7 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
   const { inputs, frozen, adapter } = tensors;
   const tensorOf = (name: string): Tensor => {
     const tensor = frozen[name] ?? adapter[name]; // a tied head's table may be trained in full
-    if (!tensor) throw new ShapeError(`the forward pass asks for '${name}', which the model does not have`, name);
+    if (!tensor) throw new ShapeError(`the forward pass reads '${name}', which the model does not have`, name);
     return tensor;
   };
   const weight = (name: string): Tensor => {

@@ -4,7 +4,7 @@ import type { Site } from './site.js';
 import type { HostTensor, HostTensors, Tensors } from '../tensors.js';
 
 /**
- * A pretrained network: named weights at rest and a pure forward pass over them. Weights are TF.js-oriented
+ * A pretrained network: named weights on the host and a pure forward pass over them. Weights are TF.js-oriented
  * (`[inFeatures, outFeatures]`) and named by module path: `<path>.weight`, `<path>.bias`.
  */
 export interface Model {

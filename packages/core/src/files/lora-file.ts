@@ -271,7 +271,7 @@ function readModule(file: AdapterFile, path: string): { loraA: HostTensor; loraB
   const [rank, other] = [loraA.shape[0] as number, loraB.shape[1] as number];
   if (rank !== other) {
     const key = path + names.loraB;
-    throw new CheckpointError(`'${key}' is [out, ${other}]; '${path}${names.loraA}' asks for [out, ${rank}]`, key);
+    throw new CheckpointError(`'${key}' is [out, ${other}]; '${path}${names.loraA}' needs [out, ${rank}]`, key);
   }
   return { loraA: transposed(loraA), loraB: transposed(loraB), rank };
 }

@@ -106,10 +106,7 @@ function readGate(tensors: HostTensors, path: string, suffix: string, r: number)
   const gate = tensors[key];
   if (!gate) throw new CheckpointError(`the tensor '${key}' is missing`, key);
   if (gate.shape.join() === String(r)) return gate;
-  throw new CheckpointError(
-    `'${key}' has shape [${gate.shape.join(', ')}]; '${path}.lora_A.weight' asks for [${r}]`,
-    key,
-  );
+  throw new CheckpointError(`'${key}' has shape [${gate.shape.join(', ')}]; '${path}.lora_A.weight' needs [${r}]`, key);
 }
 
 function onesOf(r: number): HostTensor {

@@ -304,7 +304,7 @@ function initialHead(model: Model, { saved, values }: Adapter, stored: HostTenso
   const paths = new Set(missing.map(({ layer }) => layer.site.path));
   const drawn = [...paths].filter((path) => !isPretrained(model, path));
   if (drawn.length > 0) {
-    warnOnce(`${source} holds no '${drawn.join("', '")}' and the model came without a trained one: it is random`);
+    warnOnce(`${source} holds no '${drawn.join("', '")}' and the model has no trained one: its weights are random`);
   }
   return tensorsAt(values, ...missing.map(({ layer, name }) => tensorKey(layer, name)));
 }

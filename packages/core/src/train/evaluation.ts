@@ -54,7 +54,7 @@ function waitForBetter(run: Run, data: EvaluationData, measured: Checkpoint): vo
   if (value === undefined) {
     const known = Object.keys(measured.metrics);
     throw new ConfigError(
-      `earlyStopping.metric is '${metric}'${didYouMean(metric, known)}; the selection data score ${known.join(', ')}`,
+      `earlyStopping.metric is '${metric}'${didYouMean(metric, known)}; the selection data have ${known.join(', ')}`,
       'earlyStopping.metric',
     );
   }

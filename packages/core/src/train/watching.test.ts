@@ -177,7 +177,7 @@ describe('early stopping', () => {
       earlyStopping: { patience: 1, metric: 'mede' },
     });
     await expect(running).rejects.toThrow(ConfigError);
-    await expect(running).rejects.toThrow("is 'mede' (did you mean 'made'?); the selection data score made");
+    await expect(running).rejects.toThrow("is 'mede' (did you mean 'made'?); the selection data have made");
   });
 
   it('keeps its count across a snapshot', async () => {
