@@ -95,7 +95,7 @@ function assertOfRows(parts: readonly Part[]): void {
   const site = parts.map(({ layer }) => layer.site).find(({ readsShared }) => readsShared);
   if (!site) return;
   throw new UnsupportedError(
-    `'${site.path}' reads values that all rows of a batch share: rows cannot use different adapters there; predict with one at a time`,
+    `'${site.path}' reads values that all rows of a batch share: predict with one adapter at a time`,
     site.path,
   );
 }
@@ -169,15 +169,15 @@ export function partOf({ name, values }: Pick<Adapter, 'name' | 'values'>, layer
  * @throws ConfigError when two of them replace the module.
  */
 export function inOrder(parts: readonly Part[]): Part[] {
-  const replacing = parts.filter(({ layer }) => layer.startsAnew);
-  if (replacing.length > 1) {
-    const [first, second] = replacing.map(({ adapter }) => `'${adapter}'`);
+  const alone = parts.filter(({ layer }) => layer.startsAnew);
+  if (alone.length > 1) {
+    const [first, second] = alone.map(({ adapter }) => `'${adapter}'`);
     throw new ConfigError(
-      `adapters ${first} and ${second} both train '${replacing[0]?.layer.site.path}' in full or its bias: activate one of them`,
+      `adapters ${first} and ${second} both train '${alone[0]?.layer.site.path}' in full or its bias: activate one of them`,
       'active',
     );
   }
-  return [...replacing, ...parts.filter(({ layer }) => !layer.startsAnew)];
+  return [...alone, ...parts.filter(({ layer }) => !layer.startsAnew)];
 }
 
 /**

@@ -26,7 +26,7 @@ export function selectedCheckpoint(run: Run): Checkpoint | null {
  * its budget, and the one that early stopping keeps if it is the best of all within it.
  * @throws ConfigError when the scores lack the metric of early stopping.
  */
-export async function evaluateRun(run: Run, onEvaluation: TrainOptions['onEvaluation']): Promise<void> {
+export async function evaluateRun(run: Run, report: TrainOptions['onEvaluation']): Promise<void> {
   const { selection, candidateSteps, earlyStopping } = run.settings;
   if (!selection) return;
   const { data } = selection;
@@ -37,7 +37,7 @@ export async function evaluateRun(run: Run, onEvaluation: TrainOptions['onEvalua
   if (best) run.selected = measured;
   if (earlyStopping && holdsBudget) waitForBetter(run, data, measured);
   const { step, storedParameters, ranks } = measured;
-  await onEvaluation?.({ step, metrics, primaryMetric: data.primaryMetric, storedParameters, ranks, best });
+  await report?.({ step, metrics, primaryMetric: data.primaryMetric, storedParameters, ranks, best });
 }
 
 function isPeriodic({ step, settings: { evaluateEvery } }: Run): boolean {

@@ -152,10 +152,10 @@ export async function runController(run: Run): Promise<void> {
   const probes = controller.probes?.(step, seen) ?? {};
   if (names.length === 0 && Object.keys(probes).length === 0) return;
   const changes = controller.afterStep(step, seen, await probeLosses(run, probes));
-  if (changes) await applyChanges(run, changes);
+  if (changes) await apply(run, changes);
 }
 
-async function applyChanges(run: Run, { values, resized, restartsOptimizer }: ControllerChanges): Promise<void> {
+async function apply(run: Run, { values, resized, restartsOptimizer }: ControllerChanges): Promise<void> {
   const { executor } = run.runtime;
   if (values) {
     releaseAll(

@@ -102,9 +102,8 @@ export function openSteps(runtime: Runtime, adapter: Pick<Adapter, 'layers' | 's
       const next = await (others.length === 0
         ? wholeStep(programs, state, first, numbers)
         : stepInParts(programs, state, parts, numbers));
-      replaceValues(executor, state.adapter, next.adapter);
-      for (const [slot, values] of Object.entries(next.slots))
-        replaceValues(executor, tensorAt(state.slots, slot), values);
+      swapIn(executor, state.adapter, next.adapter);
+      for (const [slot, values] of Object.entries(next.slots)) swapIn(executor, tensorAt(state.slots, slot), values);
       const report = await downloadAll(executor, next.report);
       releaseAll(executor, next.report);
       return reportOf(keys, report);
@@ -267,7 +266,7 @@ function releaseSums(executor: Runtime['executor'], { loss, objective, gradients
 }
 
 /** Replaces values by new ones of the same names and releases the old ones. */
-function replaceValues(executor: Runtime['executor'], values: Values, next: Values): void {
+function swapIn(executor: Runtime['executor'], values: Values, next: Values): void {
   for (const [name, value] of Object.entries(next)) {
     executor.release(values[name]);
     values[name] = value;
