@@ -73,8 +73,9 @@ export interface RankTable {
 
 /**
  * Returns the sites that a budget pays for, where the smallest adapter of a site costs `leastCost`: all of them if
- * possible, otherwise a selection that costs within 2 % of the budget. Of equally expensive sites it prefers those
- * nearer to the output, because adapters of lower layers matter least (Rücklé et al., 2021, arXiv 2010.11918).
+ * possible, otherwise as many as possible at a total cost within 2 % of the budget. Of equally expensive sites it
+ * prefers those nearer to the output, because adapters of lower layers matter least (Rücklé et al., 2021,
+ * arXiv 2010.11918).
  *
  * @throws ConfigError when it does not pay for one.
  */

@@ -8,6 +8,7 @@ import { dropoutFrom, noiseKey } from './noise.js';
  * Makes the context in which layers run.
  * @param scalars the controller's scalars by name, dropout's integers, and the row masks of a mixed batch by `rowsKey`
  * @param layers number of the adapter's own layers
+ * @param training whether dropout is on
  */
 export function stepContext(scalars: Tensors, layers: number, training: boolean): StepContext {
   return {
