@@ -55,6 +55,8 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   readonly name: string;
   /** What the method can do. */
   readonly capabilities: Capabilities;
+  /** The peak learning rate (AdamW) that a command trains with when the user names none. Default 1e-3. */
+  readonly defaultLearningRate?: number;
   /** Validates options and fills in defaults. @throws ConfigError naming the field. */
   parseConfig(input: unknown): C;
   /** Returns which calibration the initial values need besides the weights; null for none. */
