@@ -9,7 +9,7 @@ export function checkSpecs(specs: Specs, types: readonly string[] = Object.keys(
     if (!types.includes(dtype))
       throw new ShapeError(`input '${name}' must be ${types.join(' or ')}, got ${dtype}`, name);
     if (!Array.isArray(shape) || !shape.every((axis) => isSize(axis) || (typeof axis === 'string' && axis !== ''))) {
-      throw new ShapeError(`input '${name}' needs a shape of whole numbers, or names, got ${shown(shape)}`, name);
+      throw new ShapeError(`input '${name}' needs a shape of whole numbers or names, got ${shown(shape)}`, name);
     }
   }
 }
@@ -32,7 +32,7 @@ export function checkHostTensor(tensor: HostTensor | null | undefined): void {
     const memory = (data as object | undefined)?.constructor.name ?? 'nothing';
     const got = shape === undefined ? 'no shape' : `${dtype} in ${memory}`;
     throw new ShapeError(
-      `a tensor is float32 in a Float32Array or int32 in an Int32Array, and has a shape, got ${got}; convert it`,
+      `a tensor must be float32 in a Float32Array or int32 in an Int32Array, with a shape, got ${got}; convert it`,
     );
   }
   if (!Array.isArray(shape) || !shape.every(isSize)) {
@@ -67,7 +67,7 @@ export function checkInputs<V>(
     }
     const got = specOf(value);
     if (got === undefined) {
-      throw new EngineError(`input '${name}' is released or no value of this executor; upload a tensor first`, name);
+      throw new EngineError(`input '${name}' is released or not a value of this executor; upload a tensor first`, name);
     }
     if (got.dtype !== spec.dtype || !fits(got.shape, spec.shape)) {
       throw new ShapeError(
@@ -98,7 +98,7 @@ function bind(sizes: Map<string, Bound>, axis: string, { size, input }: Bound): 
   if (known.size === own.size && Number.isInteger(own.size)) return;
   const other = known.input === input ? '' : `, but '${name}' is ${known.size} in input '${known.input}'`;
   throw new ShapeError(
-    `'${axis}' is ${size} in input '${input}'${other}; a named axis has one size in a run, the same in all inputs`,
+    `'${axis}' is ${size} in input '${input}'${other}; a named axis has the same size in all inputs of a run`,
     input,
   );
 }
@@ -118,7 +118,7 @@ interface LooseSpec {
 export function checkOutputs(outputs: unknown): asserts outputs is Tensors {
   const values = typeof outputs === 'object' && outputs !== null ? Object.entries(outputs) : [];
   if (values.length === 0 || outputs instanceof Promise || outputs instanceof Tensor) {
-    throw new EngineError('a pure function returns a record of tensors, at least one, and not a promise of it');
+    throw new EngineError('a pure function must return a non-empty record of tensors, not a promise');
   }
   const [wrong] = values.find(([, value]) => !(value instanceof Tensor)) ?? [];
   if (wrong !== undefined) throw new EngineError(`output '${wrong}' is not a tensor`, wrong);

@@ -61,7 +61,7 @@ function compiledReport(backend: string, isBundled: boolean): BackendReport {
     executor: 'compiled',
     backend,
     available: false,
-    reason: 'its libraries are no part of onnxruntime-node; its install script, which is off by default, brings them',
+    reason: 'its libraries are not part of onnxruntime-node; its install script, off by default, downloads them',
     install: 'npm rebuild onnxruntime-node --ignore-scripts=false',
   };
 }

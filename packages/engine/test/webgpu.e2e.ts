@@ -22,7 +22,7 @@ const add: PureFunction = ({ x, w }) => ({ y: tf.add(x as Tensor, w as Tensor) }
 describe.skipIf(skipped !== undefined)(`compiled on WebGPU${skipped ? ` (${skipped})` : ''}`, () => {
   const executor = (): Executor<OrtTensor> => webgpu.executor ?? expect.fail('there is no WebGPU');
 
-  it('passes values from call to call without a visit to the host', async () => {
+  it('passes values from call to call without downloading them', async () => {
     const gpu = executor();
     const fn = await gpu.compile(double, { x: matrix });
     const input = floats(matrix.shape);
@@ -36,12 +36,12 @@ describe.skipIf(skipped !== undefined)(`compiled on WebGPU${skipped ? ` (${skipp
     const expected = { ...input, data: input.data.map((value) => 8 * value) };
     expect(await gpu.download(x)).toEqual(expected);
     await fn.dispose();
-    // On the device a value outlives what computed it, and is read as often as one likes.
+    // A value on the device outlives the function that computed it, and can be read several times.
     expect(await gpu.download(x)).toEqual(expected);
     gpu.release(x);
   });
 
-  it('gives the same numbers where a weight has moved to the device as before', async () => {
+  it('gives the same numbers before and after a weight moves to the device', async () => {
     const gpu = executor();
     const fn = await gpu.compile(add, { x: matrix, w: matrix });
     const [x, weight] = [floats(matrix.shape), floats(matrix.shape, -1, 1, 2)];
@@ -57,7 +57,7 @@ describe.skipIf(skipped !== undefined)(`compiled on WebGPU${skipped ? ` (${skipp
     await fn.dispose();
   });
 
-  it('runs two functions on one weight at once', async () => {
+  it('runs two functions with one weight at the same time', async () => {
     const gpu = executor();
     const [one, other] = [await gpu.compile(double, { x: matrix }), await gpu.compile(double, { x: matrix })];
     const x = gpu.upload(floats(matrix.shape));
@@ -86,7 +86,7 @@ describe.skipIf(skipped !== undefined)(`compiled on WebGPU${skipped ? ` (${skipp
 });
 
 describe.skipIf(skipped !== undefined)('memory of a device', () => {
-  it('takes what it is given a second time, and gives it up with the value', async () => {
+  it('keeps a value that is passed a second time, and frees it with the value', async () => {
     const { Tensor } = await loadRuntime();
     const memory = deviceMemory(loadRuntime, ['webgpu']);
     await memory.open();
@@ -103,7 +103,7 @@ describe.skipIf(skipped !== undefined)('memory of a device', () => {
     memory.release(weight);
   });
 
-  it('leaves small tensors to travel with each run', async () => {
+  it('copies small tensors with each run', async () => {
     const { Tensor } = await loadRuntime();
     const memory = deviceMemory(loadRuntime, ['webgpu']);
     const scalar = new Tensor('float32', Float32Array.of(1), []);
@@ -114,7 +114,7 @@ describe.skipIf(skipped !== undefined)('memory of a device', () => {
   });
 });
 
-/** WebGPU promises these to some 2^-11 only. */
+/** WebGPU only guarantees about 2^-11 for these. */
 const OF_SINES = /^(Tan|Acos)$/;
 
 describe.skipIf(skipped !== undefined)(

@@ -127,7 +127,7 @@ function checkKernels(kernels: KernelTable): void {
   const [name] = Object.entries(kernels).find(([, kernel]) => typeof kernel !== 'function') ?? [];
   if (name === undefined) return;
   throw new ConfigError(
-    `kernels must be functions that add nodes to a graph, by name; '${name}' is none`,
+    `kernels must be functions that add nodes to a graph, by name; '${name}' is not`,
     `kernels.${name}`,
   );
 }
@@ -136,15 +136,12 @@ function checkKernels(kernels: KernelTable): void {
 function checkWorker(runtime: OrtRuntime | undefined, provider: ExecutionProvider): void {
   if (runtime) {
     throw new ConfigError(
-      'worker: true is for onnxruntime-node and takes no runtime; leave one out (a page calls peftjs within a Web Worker instead)',
+      'worker: true uses onnxruntime-node and takes no runtime; leave one out (in a page, call peftjs in a Web Worker)',
       'worker',
     );
   }
   if (hasMemory(provider)) {
-    throw new ConfigError(
-      `worker: true holds no values on '${providerName(provider)}'; leave one of both out`,
-      'worker',
-    );
+    throw new ConfigError(`worker: true does not support '${providerName(provider)}'; leave one of them out`, 'worker');
   }
 }
 
@@ -198,7 +195,7 @@ async function withConstants(graph: RunGraph, constants: Values, Tensor: OrtRunt
  */
 function checkConstants(specs: Specs, constants: Values): void {
   const [unknown] = Object.keys(constants).filter((name) => !(name in specs));
-  if (unknown !== undefined) throw new EngineError(`constant '${unknown}' is no input of the function`, unknown);
+  if (unknown !== undefined) throw new EngineError(`constant '${unknown}' is not an input of the function`, unknown);
   checkInputs(
     Object.fromEntries(Object.keys(constants).map((name) => [name, specs[name] as InputSpec])),
     constants,
@@ -307,7 +304,7 @@ async function asTaken(value: OrtTensor, dtype: string, Tensor: OrtRuntime['Tens
 const withoutSign = new WeakMap<OrtTensor, Promise<OrtTensor>>();
 
 async function download(value: OrtTensor, memory: DeviceMemory | undefined): Promise<HostTensor> {
-  if (specOf(value) === undefined) throw new EngineError('this value was released; download it before that');
+  if (specOf(value) === undefined) throw new EngineError('this value was released; download it before you release it');
   const data = await (memory ? await memory.onHost(value) : value).getData();
   const shape = [...value.dims];
   if (data instanceof Float32Array) return { dtype: 'float32', shape, data };

@@ -89,7 +89,7 @@ class Merge {
   #constant(node: GraphNode, slot: number, read: readonly string[]): Held | undefined {
     const constants = read.flatMap((name, trace) => this.#constants[trace]?.get(name) ?? []);
     if (constants.length === 0) return undefined;
-    if (constants.length < read.length) throw new NotOpen('something is a constant for some sizes only', node);
+    if (constants.length < read.length) throw new NotOpen('an operand is constant for some sizes only', node);
     const isShape = node.op === 'Reshape' && slot === 1;
     const key = `${isShape ? 'shape ' : ''}${read.join()}`;
     const held =
@@ -122,12 +122,12 @@ class Merge {
   #value(node: GraphNode | undefined, read: readonly string[]): string {
     const [first, ...others] = read.map((name, trace) => this.#values[trace]?.get(name));
     if (first !== undefined && others.every((other) => other === first)) return first;
-    throw new NotOpen('other values for other sizes', node);
+    throw new NotOpen('other sizes use other values', node);
   }
 
   #output(port: RunPort, index: number): RunPort {
     const ports = this.#traces.map(({ outputs }) => outputs[index]);
-    if (!ports.every((other) => other?.key === port.key)) throw new NotOpen('other outputs for other sizes');
+    if (!ports.every((other) => other?.key === port.key)) throw new NotOpen('other sizes have other outputs');
     const name = this.#value(
       undefined,
       ports.map((other) => other?.name ?? ''),
@@ -157,12 +157,12 @@ function checkAlike(traces: readonly TracedGraph[]): void {
   for (const { nodes, inputs } of others) {
     const index = first.nodes.findIndex((node, place) => !isTwin(node, nodes[place]));
     const node = first.nodes[index];
-    if (node) throw new NotOpen(`other operators follow for other sizes from node ${index} on`, node);
+    if (node) throw new NotOpen(`other sizes have other operators from node ${index} on`, node);
     if (nodes.length !== first.nodes.length) {
       throw new NotOpen(`${first.nodes.length} nodes for some sizes and ${nodes.length} for others`);
     }
     if (inputs.length !== first.inputs.length || !inputs.every(({ key }, place) => key === first.inputs[place]?.key)) {
-      throw new NotOpen('other inputs for other sizes');
+      throw new NotOpen('other sizes have other inputs');
     }
   }
 }

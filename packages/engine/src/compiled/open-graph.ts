@@ -20,7 +20,7 @@ export class NotOpen extends EngineError {
     readonly node?: Pick<GraphNode, 'op'>,
     readonly mayFollow = false,
   ) {
-    super(`${what}${node === undefined ? '' : `, which its node '${node.op}' reads`}`, node?.op);
+    super(`${what}${node === undefined ? '' : ` (at node '${node.op}')`}`, node?.op);
   }
 }
 
@@ -187,7 +187,7 @@ export function unifiedConstant(graph: OpenGraph, held: readonly GraphConstant[]
   if (isOneShape && others.every(({ data }) => equalNumbers(first.data, data))) return graph.constant(first);
   const made = isOneShape ? integersOf(graph, held) : (linear(graph, held) ?? aroundDiagonal(graph, held) ?? 'none');
   if (typeof made !== 'string') return made.name;
-  throw new NotOpen(`nothing is known of how the sizes decide the ${shown}`, node, made === 'undetermined');
+  throw new NotOpen(`it is unknown how the ${shown} depends on the sizes`, node, made === 'undetermined');
 }
 
 /** The name of a value, or why there is none. */

@@ -157,7 +157,7 @@ async function assertProviderStarts(
   } catch (cause) {
     const names = executionProviders.map(providerName);
     const [name = ''] = names;
-    const advice = NEEDS[name] ?? 'listBackends() tells what this machine has';
+    const advice = NEEDS[name] ?? 'listBackends() lists what this machine has';
     throw new EngineError(
       `ONNX Runtime does not start on '${names.join("', '")}' here: ${reasonOf(cause)}; ${advice}`,
       name,

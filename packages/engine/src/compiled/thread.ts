@@ -20,7 +20,7 @@ import type { OrtData, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
 export function threadRuntime(): OrtRuntime {
   if (nodeModule('node:worker_threads') === undefined) {
     throw new ConfigError(
-      'worker: true needs the threads of Node; in a page leave it out, and call peftjs within a Web Worker',
+      "worker: true needs Node's threads; in a page, leave it out and call peftjs in a Web Worker",
       'worker',
     );
   }
@@ -65,7 +65,7 @@ class ThreadRuntime implements OrtRuntime {
   #idOf(value: OrtTensor): number {
     if (value instanceof Handle && value.runtime === this) return value.id;
     throw new EngineError(
-      'a value is of another executor, or of a thread that has ended; download it there and upload it',
+      'a value belongs to another executor or to a thread that has ended; download it there and upload it here',
     );
   }
 }
@@ -252,7 +252,7 @@ function lastsUntilIdle(state: Int32Array<SharedArrayBuffer>): { cancel(): void 
 
 function ended(how: string): EngineError {
   return new EngineError(
-    `the thread that runs graphs has ended (${how}), and its values are lost; go on with a new compiled({ worker: true })`,
+    `the thread that runs graphs has ended (${how}), and its values are lost; continue with a new compiled({ worker: true })`,
   );
 }
 

@@ -236,7 +236,7 @@ function isBytes({ dtype }: Value): boolean {
 function refuseBytes(values: Readonly<Record<string, Value>>): void {
   if (!Object.values(values).some(isBytes)) return;
   throw new EngineError(
-    `a compiled function reads a weight in 8 bits${askedBy()}; multiply by nn.quantizedLinear, or read nn.dequantized of it`,
+    `a compiled function reads a weight in 8 bits${askedBy()}; use nn.quantizedLinear or nn.dequantized`,
   );
 }
 
@@ -247,7 +247,7 @@ function isMany(outputs: Value | readonly Value[]): outputs is readonly Value[] 
 /** The error for a kernel that cannot be compiled. */
 export function missingKernel(kernelName: string): EngineError {
   return new EngineError(
-    `the TensorFlow.js kernel '${kernelName}'${askedBy()} has no ONNX twin; ` +
+    `the TensorFlow.js kernel '${kernelName}'${askedBy()} has no ONNX equivalent; ` +
       'compose the function from other ops, or run it with the eager executor',
     kernelName,
   );

@@ -95,7 +95,7 @@ function owned(outputs: Tensors): Tensors {
 }
 
 async function download(value: Tensor): Promise<HostTensor> {
-  if (specOf(value) === undefined) throw new EngineError('this value was released; download it before that');
+  if (specOf(value) === undefined) throw new EngineError('this value was released; download it before you release it');
   const values = await value.data();
   const shape = [...value.shape];
   // TensorFlow.js casts to a wider type without converting the memory, so the array's class may not match the dtype.

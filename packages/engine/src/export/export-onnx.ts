@@ -106,7 +106,7 @@ function oneFile(graph: ModelGraph): Uint8Array {
   const bytes = storedBytes(graph);
   if (bytes <= LARGEST_FILE) return writeModel(graph);
   throw new EngineError(
-    `an ONNX file holds at most 2 GB, and these weights have ${(bytes / 2 ** 30).toFixed(1)} GB; take exportOnnxFiles, which writes several files`,
+    `an ONNX file holds at most 2 GB, and these weights have ${(bytes / 2 ** 30).toFixed(1)} GB; use exportOnnxFiles, which writes several files`,
     'weights',
   );
 }

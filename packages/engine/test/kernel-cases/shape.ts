@@ -4,7 +4,7 @@ import { floats, integers } from '../cases.js';
 import { get, of } from './case.js';
 import type { Case } from './case.js';
 
-/** Kernels that move elements about, or make them. */
+/** Kernels that rearrange or create elements. */
 export const shape: Readonly<Record<string, Case>> = {
   // shape
   'Reshape, Identity': of([2, 3, 4], (x) => [

@@ -24,7 +24,7 @@ export const creation: KernelTable = {
 export function dtypeFor(dtype: string): ValueType {
   if (dtype === 'float32' || dtype === 'int32' || dtype === 'bool') return dtype;
   throw new EngineError(
-    `a compiled function holds float32, int32 and bool tensors, got ${dtype}; use the eager executor`,
+    `a compiled function supports float32, int32 and bool tensors, got ${dtype}; use the eager executor`,
   );
 }
 

@@ -183,7 +183,7 @@ function pad(
 
 function mirrorPad(g: GraphBuilder, { x }: Unary, { paddings, mode }: MirrorPadAttrs): Value {
   if (mode === 'reflect') return pad(g, x, paddings, 0, mode);
-  throw new EngineError(`tf.mirrorPad can be compiled with mode 'reflect', got '${mode}'; use the eager executor`);
+  throw new EngineError(`tf.mirrorPad can only be compiled with mode 'reflect', got '${mode}'; use the eager executor`);
 }
 
 /** Rows of `x` along an axis; the first `batchDims` axes of x and indices are paired. */
@@ -195,7 +195,7 @@ function gather(g: GraphBuilder, { x, indices: at }: Unary & { readonly indices:
   if (batchDims === 0) return g.node('Gather', [x, rows], shape, { attributes: { axis } });
   if (batchDims !== axis) {
     throw new EngineError(
-      `tf.gather can be compiled with batchDims = axis, got ${batchDims} and ${axis}; transpose first`,
+      `tf.gather can only be compiled with batchDims = axis, got ${batchDims} and ${axis}; transpose first`,
     );
   }
   const tuples = g.cast(g.reshape(rows, [...rows.shape, 1]), 'int64'); // [.., 1]
