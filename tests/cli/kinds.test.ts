@@ -203,7 +203,7 @@ describe('bad input', () => {
     [
       'rows that are too few to hold some out',
       ['train', '--train', 'both/tags/train.conll'],
-      /train: expected .* too few or too alike/,
+      /train: expected .* too few or too similar/,
     ],
   ])('is told in a line, and nothing is written: %s', async (_, [command = '', ...args], message) => {
     const before = await readdir(folder);
