@@ -43,7 +43,7 @@ afterAll(async () => {
 
 const NOBODY_LISTENS = /^(?!.*open-sesame).*--queue redis:\/\/127\.0\.0\.1:1 cannot be used: connect ECONNREFUSED/;
 
-/** Arguments with file names in angle brackets, and what the one line must say. */
+/** Arguments with file names in angle brackets, and a pattern for the one line that must be printed. */
 const cases: [string, string, RegExp][] = [
   ['an unknown command', 'runn', /runn/],
   ['no output folder', 'run', /--out/],
@@ -55,11 +55,11 @@ const cases: [string, string, RegExp][] = [
   ],
   ['a method twice', 'run --method sora,sora --out <out>', /'sora' twice/],
   ['a malformed budget', 'run --budget r=four --out <out>', /'r=four'; expected a number of parameters/],
-  ['a budget of nothing', 'run --budget 0 --out <out>', /'0'; expected/],
+  ['a budget of zero', 'run --budget 0 --out <out>', /'0'; expected/],
   ['a budget out of reach', 'run --budget 100 --out <out>', /budget/],
   ['an unknown task', 'run --task sst --out <out>', /'sst' is unknown; known are uci-sentiment/],
   ['an unknown preset', 'run --preset fast --out <out>', /'fast'; expected .*quick.*smoke/],
-  ['a full size that there is not', 'run --preset smoke --full --out <out>', /'smoke' has one size only/],
+  ['a full size of a preset without one', 'run --preset smoke --full --out <out>', /'smoke' has one size only/],
   ['a preset without its data', 'run --preset glue --out <out>', /--preset glue compares on data of yours; .*--data/],
   [
     'shares of a study that tunes',
@@ -93,8 +93,8 @@ const cases: [string, string, RegExp][] = [
     'run --queue http://:open-sesame@localhost --out <out>',
     /http:\/\/…@localhost'; expected redis:/,
   ],
-  ['a queue where nobody listens', 'run --queue redis://:open-sesame@127.0.0.1:1 --out <out>', NOBODY_LISTENS],
-  ['a worker where nobody listens', 'worker --queue redis://127.0.0.1:1 --scratch <scratch>', NOBODY_LISTENS],
+  ['a queue without a server', 'run --queue redis://:open-sesame@127.0.0.1:1 --out <out>', NOBODY_LISTENS],
+  ['a worker without a server', 'worker --queue redis://127.0.0.1:1 --scratch <scratch>', NOBODY_LISTENS],
   ['a worker without a queue', 'worker', /--queue/],
   [
     'a worker with a strange name',
@@ -107,8 +107,8 @@ const cases: [string, string, RegExp][] = [
     /--workers is for/,
   ],
   ['a shard beyond the last', 'run --shard 4/4 --out <out>', /'4\/4'; expected I\/N with I from 0/],
-  ['a shard of a queue', 'run --shard 0/4 --queue redis://127.0.0.1:1 --out <out>', /--shard and --queue/],
-  ['a manifest for nobody', 'manifest --image x --out <out>', /--kubernetes/],
+  ['a shard and a queue', 'run --shard 0/4 --queue redis://127.0.0.1:1 --out <out>', /--shard and --queue/],
+  ['a manifest without --kubernetes', 'manifest --image x --out <out>', /--kubernetes/],
   ['a manifest without an image', 'manifest --kubernetes --out <out>', /--image/],
   [
     'a manifest with a wrong volume',
@@ -117,7 +117,7 @@ const cases: [string, string, RegExp][] = [
   ],
   ['a manifest of an unknown preset', 'manifest --kubernetes --image x --preset fast --out <out>', /'fast'; expected/],
   ['no seeds', 'run --seeds 0 --out <out>', /seeds.*'0'/],
-  ['a training file of two rows alone', 'run --train <two.tsv> --out <out>', /two: expected two classes to train on/],
+  ['a training file of only two rows', 'run --train <two.tsv> --out <out>', /two: expected two classes to train on/],
   ['a missing file', 'run --train <none.tsv> --dev <good.tsv> --out <out>', /none\.tsv/],
   ['an empty file', 'run --train <empty.tsv> --dev <good.tsv> --out <out>', /empty\.tsv/],
   ['wrong columns', 'run --train <columns.tsv> --dev <good.tsv> --out <out>', /columns\.tsv.*sentence/],
@@ -131,7 +131,7 @@ const cases: [string, string, RegExp][] = [
     'run --train <good.tsv> --dev <strange-label.tsv> --out <out>',
     /strange-label\.tsv.*7/,
   ],
-  ['a study file that is no JSON', 'run --config <broken.json> --out <out>', /broken\.json/],
+  ['a study file that is not JSON', 'run --config <broken.json> --out <out>', /broken\.json/],
   ['a study file that is a list', 'run --config <list.json> --out <out>', /list\.json: expected an object/],
   ['a study file with a wrong field', 'run --config <wrong.json> --out <out>', /protocol\.epochs/],
   [
@@ -140,7 +140,7 @@ const cases: [string, string, RegExp][] = [
     /'protocol\.epoch' .*known are epochs/,
   ],
   ['an arm with an unknown field', 'run --config <arm.json> --out <out>', /'methods\.hard\.rank' .*known are method/],
-  ['an arm of no known method', 'run --config <no-method.json> --out <out>', /'soar' is unknown/],
+  ['an arm of an unknown method', 'run --config <no-method.json> --out <out>', /'soar' is unknown/],
   ['a budget twice in a study file', 'run --config <budgets.json> --out <out>', /'budgets' .*each name once/],
   [
     'grids of different length',
@@ -169,7 +169,7 @@ const cases: [string, string, RegExp][] = [
   ['no results to report', 'report <empty-model>', /holds no results/],
 ];
 
-describe('peft-bench answers with exit code 2 and one clear line to', () => {
+describe('peft-bench exits with 2 and prints one clear line for', () => {
   it.each(cases)('%s', async (_, line, message) => {
     const args = line.split(' ').map((word) => word.replace(/^<(.*)>$/, (_match, name: string) => file(name)));
     const { code, stdout, stderr } = await peftBench(args);

@@ -23,7 +23,7 @@ const json = (count: number, row: (index: number) => object): string =>
   rows(count, (index) => JSON.stringify(row(index)));
 const animal = (index: number): string => ['cat', 'dog', 'bird'][index % 3] as string;
 
-/** Files by name. */
+/** Files, by name. */
 const FILES: Readonly<Record<string, string>> = {
   'tags.conll': rows(24, (index) => `the X O\n${animal(index)} X B-ANIMAL\n${index} X O\n`),
   'labels.jsonl': json(24, (index) => ({
@@ -87,7 +87,7 @@ describe('peft-bench train', () => {
     });
   });
 
-  it('takes the labels of Hugging Face for classes, and never for texts of a language model', async () => {
+  it('reads Hugging Face labels as classes, and never as texts of a language model', async () => {
     const data = ['--train', file('classes.jsonl')];
     expect(await trained(data, 'classes')).toMatchObject({ code: 0 });
     expect(await trained([...data, '--model', file('gpt2')], 'decoder')).toMatchObject({ code: 0 });
@@ -97,7 +97,7 @@ describe('peft-bench train', () => {
     }
   });
 
-  it('says that it holds rows out where there is no development file', async () => {
+  it('says that it holds out rows if there is no development file', async () => {
     const { stderr } = await trained(['--train', file('stars.tsv'), '--label-column', 'stars'], 'stars');
     expect(stderr).toContain(
       'stars: there is no development file: 2 of 24 rows, always the same ones, are held out to report on',
@@ -123,7 +123,7 @@ describe('peft-bench train', () => {
 });
 
 describe('peft-bench run', () => {
-  it('compares methods on pairs by what anchors find, and an untrained model by the method head', async () => {
+  it('compares methods on pairs by what anchors find, and includes the untrained model', async () => {
     const { code, stderr } = await run(
       ['--train', file('pairs.tsv'), '--method', 'head,lora', '--seeds', '2'],
       'pairs',
@@ -144,7 +144,7 @@ describe('peft-bench run', () => {
     expect(summary).toHaveProperty('rows');
   });
 
-  it('gives a trial another name where a loss is named, and only there', async () => {
+  it('changes the name of a trial only if a loss is named', async () => {
     const config = (loss?: string) => writeFile(file('study.json'), JSON.stringify(loss ? { protocol: { loss } } : {}));
     const idWith = async (loss?: string): Promise<Result> => {
       await config(loss);
@@ -182,14 +182,14 @@ describe('bad input', () => {
       ['train', '--train', 'stars.tsv', '--label-column', 'star'],
       /"star" \(did you mean 'stars'\?\)/,
     ],
-    ['scores beyond cosines', ['train', '--train', 'scores.tsv'], /scores\.tsv:\d+: .*--score-scale/],
+    ['scores outside [-1, 1]', ['train', '--train', 'scores.tsv'], /scores\.tsv:\d+: .*--score-scale/],
     [
       'columns of language data',
       ['train', '--train', 'texts.jsonl', '--label-separator', '|'],
       /for a language model, and has no columns; leave out --label-separator/,
     ],
     ['columns of embedded tasks', ['train', '--text-column', 'x'], /--text-column: columns are of your own files/],
-    ['a development file alone', ['train', '--dev', 'tags.conll'], /missing: --train <file>/],
+    ['only a development file', ['train', '--dev', 'tags.conll'], /missing: --train <file>/],
     [
       'tasks for different models',
       ['run', '--data', 'both', '--task', 'tags,pairs'],
@@ -205,7 +205,7 @@ describe('bad input', () => {
       ['train', '--train', 'both/tags/train.conll'],
       /train: expected .* too few or too similar/,
     ],
-  ])('is told in a line, and nothing is written: %s', async (_, [command = '', ...args], message) => {
+  ])('is reported in one line, and nothing is written: %s', async (_, [command = '', ...args], message) => {
     const before = await readdir(folder);
     const paths = args.map((arg) => (arg in FILES || arg === 'both' ? file(arg) : arg));
     const method = ['--method', 'lora'];

@@ -40,14 +40,14 @@ describe('the classes of a training file', () => {
     expect(stdout).toContain('classes: 0 "bad", 1 "good"\n');
   });
 
-  it('are in the config.json of exports, without --labels or with the same', async () => {
+  it('are in the config.json of exports, without --labels or with the same ones', async () => {
     expect(await exported('trained', 'merged')).toMatchObject({ code: 0 });
     expect(await labelsOf('trained-merged/config.json')).toEqual({ 0: 'bad', 1: 'good' });
     expect(await exported('trained', 'onnx', '--labels', 'bad,good')).toMatchObject({ code: 0 });
     expect(await labelsOf('trained-onnx/config.json')).toEqual({ 0: 'bad', 1: 'good' });
   });
 
-  it('are not given another order by --labels', async () => {
+  it('cannot be reordered by --labels', async () => {
     const { code, stderr } = await exported('trained', 'peft', '--labels', 'good,bad');
     expect(stderr).toMatch(/the classes of the adapter are bad,good, .* --labels says good,bad; leave --labels out/);
     expect(code).toBe(2);
@@ -55,7 +55,7 @@ describe('the classes of a training file', () => {
 });
 
 describe('an adapter without names for its classes', () => {
-  it('is shown without any by inspect', async () => {
+  it('is shown without names by inspect', async () => {
     expect((await peftBench(['inspect', path('unnamed')])).stdout).not.toContain('classes');
   });
 

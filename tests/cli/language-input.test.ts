@@ -12,7 +12,7 @@ import { counting, writeDecoder } from './decoder.js';
 let folder = '';
 const file = (name: string): string => (name === 'bert' ? bertFolder : join(folder, name));
 
-/** Files by name. */
+/** Files, by name. */
 const FILES: Readonly<Record<string, string>> = {
   'notes.txt': counting(40).join('\n'),
   'short.txt': 'so short',
@@ -44,7 +44,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** Arguments with file names in angle brackets, and what the one line must say. */
+/** Arguments with file names in angle brackets, and a pattern for the one line that must be printed. */
 const cases: [string, string, RegExp][] = [
   [
     'texts for an encoder',
@@ -160,7 +160,7 @@ const cases: [string, string, RegExp][] = [
   ],
 ];
 
-describe('peft-bench answers with exit code 2 and one clear line to', () => {
+describe('peft-bench exits with 2 and prints one clear line for', () => {
   it.each(cases)('%s', async (_, line, message) => {
     const args = line.split(' ').map((word) => word.replace(/^<(.*)>$/, (_match, name: string) => file(name)));
     const { code, stdout, stderr } = await peftBench(args);

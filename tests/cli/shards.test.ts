@@ -27,8 +27,8 @@ const run = async (out: string, ...flags: string[]) =>
     join(folder, out),
   ]);
 
-describe('the shares of a run, one after the other', () => {
-  it('leave the result files of one run, and report joins them', async () => {
+describe('the shards of a run, one after another', () => {
+  it('write the result files of one run, and report joins them', async () => {
     expect((await run('whole')).code).toBe(0);
     const first = await run('shared', '--shard', '0/2');
     expect(first.code).toBe(0);
