@@ -201,7 +201,7 @@ function damagedWeights(original: Uint8Array): fc.Arbitrary<Uint8Array> {
   );
 }
 
-/** Every tensor of a file gets two axes, one of zero and one of any size, which costs no bytes; or far too long an axis. */
+/** Every tensor of a file with two axes, one of length 0 and one of any length, which costs no bytes. */
 function rankless(original: Uint8Array, headerEnd: number, header: string): fc.Arbitrary<Uint8Array> {
   return fc.tuple(fc.constantFrom(...SIZES.filter((size) => size > 0)), fc.boolean()).map(([size, isFirst]) => {
     const all = JSON.parse(header) as Record<string, { shape?: number[]; data_offsets?: number[] }>;
