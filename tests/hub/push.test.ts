@@ -37,8 +37,8 @@ beforeEach(() => {
 const [batch] = trainingData.epoch(0);
 const outputs = async (of: Parameters<typeof predict>[0]) => predict(of, batch ? [batch] : [], { executor });
 
-describe('a folder that was pushed', () => {
-  it('is an adapter that opens here', async () => {
+describe('a pushed folder', () => {
+  it('can be an adapter, which opens here', async () => {
     const { url, commit } = await pushToHub(path('adapter'), 'me/adapter');
     expect(url).toBe(`${use.hub.url}/me/adapter`);
     expect(use.hub.repos.at(-1)).toMatchObject({ name: 'me/adapter', refs: { main: commit } });
@@ -53,7 +53,7 @@ describe('a folder that was pushed', () => {
     );
   });
 
-  it('is a merged model that opens here, its weights stored as a large file', async () => {
+  it('can be a merged model, which opens here, with its weights stored as a large file', async () => {
     await pushToHub(path('merged'), 'me/merged', { private: true, commitMessage: 'First' });
     expect(use.hub.seen.filter(({ at, method }) => at === 'store' && method === 'PUT')).toHaveLength(1);
     expect(
@@ -63,7 +63,7 @@ describe('a folder that was pushed', () => {
     expect(await outputs(await fromPretrained('me/merged'))).toEqual(await outputs(merged));
   });
 
-  it('has the layout of transformers.js, and replaces what was there', async () => {
+  it('can have the layout of transformers.js, and replaces existing files', async () => {
     await pushToHub(path('merged'), 'me/model');
     const { commit } = await pushToHub(path('web'), 'me/model');
     const files = use.hub.repos.at(-1)?.commits[commit] ?? {};
@@ -75,7 +75,7 @@ describe('a folder that was pushed', () => {
   });
 });
 
-describe('a push is refused in one line', () => {
+describe('a push fails with a one-line message', () => {
   const refusal = async (pushing: Promise<unknown>): Promise<Error> => {
     const error = await pushing.then(
       () => expect.fail('it was not'),
@@ -111,7 +111,7 @@ describe('a push is refused in one line', () => {
     expect(error.message).toMatch(message);
   });
 
-  it('where the branch has changed meanwhile, and where the card is refused, with what the hub says', async () => {
+  it('if the branch has changed in the meantime, or if the hub rejects the card, with the hub\'s message', async () => {
     use.hub.disturb(/\/commit\//, { status: 409 });
     expect((await refusal(pushToHub(path('adapter'), 'me/adapter'))).message).toMatch(
       /409: 'main' has changed meanwhile: push again/,
@@ -122,7 +122,7 @@ describe('a push is refused in one line', () => {
     );
   });
 
-  it('for a folder that is neither an adapter nor a model, and for no name', async () => {
+  it('for a folder that is neither an adapter nor a model, and without a name', async () => {
     expect(await refusal(pushToHub(folder, 'me/adapter'))).toBeInstanceOf(CheckpointError);
     expect((await refusal(pushToHub(path('nowhere'), 'me/adapter'))).message).toMatch(/cannot read .*nowhere/);
     expect((await refusal(pushToHub(path('adapter'), 'adapter'))).message).toMatch(/organisation\/name, got "adapter"/);
