@@ -293,7 +293,12 @@ describe('an impossible option or variable', () => {
     ['hubUrl that is not an address', {}, { hubUrl: '' }, /hubUrl must be an address/],
     ['HF_TOKEN with two lines', { HF_TOKEN: `${TOKEN}\nx: y` }, {}, /HF_TOKEN must be a token of the hub/],
     ['HF_TOKEN of another kind', { HF_TOKEN: `x${TOKEN}` }, {}, /its value is not shown/],
-    ['a revision that leads out of the repository', {}, { revision: '../../x' }, /'revision' is "\.\.\/\.\.\/x"; expected a branch/],
+    [
+      'a revision that leads out of the repository',
+      {},
+      { revision: '../../x' },
+      /'revision' is "\.\.\/\.\.\/x"; expected a branch/,
+    ],
     ['a revision with a query string', {}, { revision: 'main?x' }, /'revision'/],
     ['an empty revision', {}, { revision: '' }, /'revision'/],
     ['a cache that is not a folder', {}, { cacheDir: 7 }, /'cacheDir' is 7; expected a folder/],

@@ -111,7 +111,7 @@ describe('a push fails with a one-line message', () => {
     expect(error.message).toMatch(message);
   });
 
-  it('if the branch has changed in the meantime, or if the hub rejects the card, with the hub\'s message', async () => {
+  it("if the branch has changed in the meantime, or if the hub rejects the card, with the hub's message", async () => {
     use.hub.disturb(/\/commit\//, { status: 409 });
     expect((await refusal(pushToHub(path('adapter'), 'me/adapter'))).message).toMatch(
       /409: 'main' has changed meanwhile: push again/,

@@ -102,7 +102,7 @@ describe.each(Object.entries(methods))('%s on convolutions and dense layers', (_
 });
 
 describe('the frozen weights', () => {
-  it('are trained again by the model\'s optimizer once the adapters are detached', async () => {
+  it("are trained again by the model's optimizer once the adapters are detached", async () => {
     const model = imageModel();
     const { x, y } = imageRows(16);
     compileFor(model, tf.train.sgd(0.1));

@@ -8,7 +8,7 @@ import { countOn } from '../../packages/baselines/test/deberta-v3-base.js';
 /** Query, key, value, attention output and both feed-forward modules of 12 layers. */
 const targetModules = 'all-linear';
 
-describe("parameters on the 72 linear modules of DeBERTaV3-base, computed from shapes", () => {
+describe('parameters on the 72 linear modules of DeBERTaV3-base, computed from shapes', () => {
   it.each([
     [1, 165_888, '0.166'],
     [2, 331_776, '0.332'],

@@ -18,7 +18,9 @@ const withConfig = (settings: Json): Storage =>
 const withTokenizer = (parts: Json): Storage =>
   bertInMemory({ 'tokenizer.json': bytesOf({ ...parsed('tokenizer.json'), ...parts }) });
 
-/** The checkpoint with each tensor under the name, and of the kind, that `change` gives it; without those it gives none. */
+/**
+ * The checkpoint with each tensor renamed or converted by `change`; tensors for which it returns nothing are left out.
+ */
 function rewritten(change: (name: string, tensor: StoredTensor) => Record<string, StoredTensor>): Uint8Array {
   const entries = [...tensors].flatMap(([name, tensor]) => Object.entries(change(name, tensor)));
   return writeSafetensors(new Map(entries), { format: 'pt' });
@@ -26,7 +28,7 @@ function rewritten(change: (name: string, tensor: StoredTensor) => Record<string
 
 const withWeights = (change: Parameters<typeof rewritten>[0]): Storage =>
   bertInMemory({ 'model.safetensors': rewritten(change) });
-/** The checkpoint with one tensor changed, or taken away. */
+/** The checkpoint with one tensor changed or removed. */
 const withTensor = (path: string, change?: (tensor: StoredTensor) => StoredTensor): Storage =>
   withWeights((name, tensor) => (name !== path ? { [name]: tensor } : change ? { [name]: change(tensor) } : {}));
 
@@ -52,8 +54,8 @@ const f32 = (shape: readonly number[], data: Float32Array): StoredTensor => ({ d
 
 const model = await fromPretrained(bertFolder);
 
-describe('a folder of transformers', () => {
-  it('gives matrices as [in, out], everything else as it is', () => {
+describe('a transformers folder', () => {
+  it('gives matrices as [in, out], everything else unchanged', () => {
     const path = 'bert.encoder.layer.1.intermediate.dense';
     const stored = floatsOf(`${path}.weight`); // [64, 32]
     const { shape, data } = model.weights[`${path}.weight`] as HostTensor;
@@ -103,7 +105,7 @@ describe('a folder of transformers', () => {
     expect(await fingerprint(storage)).not.toBe(model.fingerprint);
   });
 
-  it('tells how far it has read', async () => {
+  it('reports the progress of reading', async () => {
     const seen: LoadProgress[] = [];
     await load(bertInMemory(), { onProgress: (progress) => seen.push(progress) });
     const parameters = [...tensors.values()].reduce((sum, { data }) => sum + data.length, 0);
@@ -117,7 +119,7 @@ describe('a folder of transformers', () => {
 });
 
 describe('the head of a checkpoint', () => {
-  it('is used when no number of labels, or its own, is asked for', async () => {
+  it('is used if numLabels is left out or matches', async () => {
     for (const { pretrainedHead, weights } of [model, await load(bertInMemory(), { numLabels: 3 })]) {
       expect(pretrainedHead).toBe(true);
       expect(weights['classifier.weight']?.shape).toEqual([32, 3]);
@@ -126,7 +128,7 @@ describe('the head of a checkpoint', () => {
     }
   });
 
-  it('gives way to a new one of other labels', async () => {
+  it('is replaced by a new one for another number of labels', async () => {
     const { pretrainedHead, weights, fingerprint } = await load(bertInMemory(), { numLabels: 2 });
     expect(pretrainedHead).toBe(false);
     expect(weights['classifier.weight']?.shape).toEqual([32, 2]);
@@ -134,7 +136,7 @@ describe('the head of a checkpoint', () => {
     expect(fingerprint).toBe(model.fingerprint);
   });
 
-  it('is new, for two labels, where the checkpoint has none', async () => {
+  it('is new, for two labels, if the checkpoint has none', async () => {
     const { pretrainedHead, weights } = await load(
       withWeights((name, tensor) => (name.startsWith('classifier') ? {} : { [name]: tensor })),
     );

@@ -21,7 +21,7 @@ function start(args: readonly string[]): Bench {
   return bench;
 }
 
-/** A database of its own for each test, so that none runs the trials of another. */
+/** A separate database for each test, so that none runs the trials of another. */
 function queue(database: number): { readonly url: string; readonly shown: string } {
   return { url: `${redis.url}/${database}`, shown: `redis://127.0.0.1:${redis.port}/${database}` };
 }
@@ -44,7 +44,7 @@ async function keysOf(url: string): Promise<string[]> {
   return keys.sort();
 }
 
-/** Every file below a folder, by path. */
+/** Every file in a folder, by path. */
 async function filesBelow(path: string): Promise<string[]> {
   const entries = await readdir(path, { recursive: true, withFileTypes: true });
   return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
@@ -56,7 +56,7 @@ describe.skipIf(!hasRedis)(title, () => {
     redis = await startRedis({ password: PASSWORD });
   });
   afterAll(async () => {
-    await Promise.all(started.map(kill)); // what a failed test has left
+    await Promise.all(started.map(kill)); // processes of a failed test
     await redis.stop();
     await rm(folder, { recursive: true });
   });
@@ -93,7 +93,7 @@ describe.skipIf(!hasRedis)(title, () => {
     },
   );
 
-  it.concurrent('says why no worker can run it, and takes its trials back when it is stopped', async () => {
+  it.concurrent('says why no worker can run it, and withdraws its trials when it is stopped', async () => {
     const place = await mkdtemp(join(folder, 'refused-'));
     const { url, shown } = queue(1);
     const model = join(place, 'model');
@@ -112,32 +112,35 @@ describe.skipIf(!hasRedis)(title, () => {
     expect((await keysOf(url)).filter((key) => key.includes('head'))).toEqual([]);
   });
 
-  it.concurrent('gives a trial back at Ctrl-C of its worker, and picks up what ended while it was away', async () => {
-    const place = await mkdtemp(join(folder, 'away-'));
-    const { url } = queue(2);
-    const scratch = join(place, 'scratch');
-    const long = join(place, 'long.json');
-    await writeFile(long, JSON.stringify({ protocol: { epochs: 40 } }));
-    const plan = [...study, '--config', long, '--method', 'lora'];
-    const run = [...plan, '--queue', url, '--out', join(place, 'out')];
-    const gone = start(run);
-    const first = worker(url, 'first', scratch);
-    await said(first, /took lora-/);
-    while ((await readdir(join(scratch, 'checkpoints')).catch(() => [])).length === 0) await setTimeout(20);
-    await kill(gone);
-    first.process.kill('SIGINT');
-    expect(await first.ended).toBe(130);
-    expect(first.stderr()).toMatch(/gave back lora-/);
-    const second = worker(url, 'second', scratch);
-    await said(second, /done lora-/);
-    await kill(second);
-    expect(await start(run).ended).toBe(0);
-    expect(await start([...plan, '--workers', '1', '--out', join(place, 'alone')]).ended).toBe(0);
-    expect(differences(await comparable(join(place, 'alone')), await comparable(join(place, 'out')))).toEqual([]);
-    expect(await readdir(join(scratch, 'checkpoints'))).toEqual([]);
-  });
+  it.concurrent(
+    'returns a trial after Ctrl-C of its worker, and collects results that arrived while it was stopped',
+    async () => {
+      const place = await mkdtemp(join(folder, 'away-'));
+      const { url } = queue(2);
+      const scratch = join(place, 'scratch');
+      const long = join(place, 'long.json');
+      await writeFile(long, JSON.stringify({ protocol: { epochs: 40 } }));
+      const plan = [...study, '--config', long, '--method', 'lora'];
+      const run = [...plan, '--queue', url, '--out', join(place, 'out')];
+      const gone = start(run);
+      const first = worker(url, 'first', scratch);
+      await said(first, /took lora-/);
+      while ((await readdir(join(scratch, 'checkpoints')).catch(() => [])).length === 0) await setTimeout(20);
+      await kill(gone);
+      first.process.kill('SIGINT');
+      expect(await first.ended).toBe(130);
+      expect(first.stderr()).toMatch(/gave back lora-/);
+      const second = worker(url, 'second', scratch);
+      await said(second, /done lora-/);
+      await kill(second);
+      expect(await start(run).ended).toBe(0);
+      expect(await start([...plan, '--workers', '1', '--out', join(place, 'alone')]).ended).toBe(0);
+      expect(differences(await comparable(join(place, 'alone')), await comparable(join(place, 'out')))).toEqual([]);
+      expect(await readdir(join(scratch, 'checkpoints'))).toEqual([]);
+    },
+  );
 
-  it.concurrent('is refused in one line where the password is wrong', async () => {
+  it.concurrent('is rejected with a one-line message if the password is wrong', async () => {
     const place = await mkdtemp(join(folder, 'refused-'));
     const stranger = worker(redis.url.replace(PASSWORD, 'guess'), 'stranger', join(place, 'scratch'));
     expect(await stranger.ended).toBe(2);
