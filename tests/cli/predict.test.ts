@@ -129,7 +129,7 @@ describe('predict exits with 2 and prints one clear line for', () => {
     ['a missing file', ['@adapter', '--file', '@none.txt'], /none\.txt: there is no such file/],
     ['a folder as a file', ['@adapter', '--file', '@empty'], /expected a file, got a folder/],
     [
-      'a file that is no text',
+      'a file that is not text',
       ['@adapter', '--file', '@bytes'],
       /bytes: expected text in UTF-8, got other bytes after/,
     ],

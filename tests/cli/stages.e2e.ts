@@ -155,7 +155,7 @@ describe('peft-bench exits with 2 and prints one clear line for', () => {
     ['no levels', { sora: { stages: { levels: [] } } }, /methods\.sora\.stages\.levels' is \[\]; expected >=1/],
     ['a negative level', { sora: { stages: { levels: [0, -1] } } }, /stages\.levels\.1' is -1; expected >=0/],
     [
-      'a budget beside stages',
+      'a budget and stages',
       { sora: { options: { budget: 900 }, stages: { ...stages, epochs } } },
       /a budget \(here 900\) sets its own levels/,
     ],

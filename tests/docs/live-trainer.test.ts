@@ -92,7 +92,7 @@ describe('the trainer of the live page', () => {
   });
 
   it.each<MethodName>(['sora', 'adalora', 'lora'])(
-    'predicts before and after, and packs an adapter of %s that says the same elsewhere',
+    'predicts before and after training, and packs a %s adapter that predicts the same elsewhere',
     async (method) => {
       const trainer = trainerWith();
       await trainer.handle({ kind: 'train', ...request, method });

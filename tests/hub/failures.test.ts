@@ -43,14 +43,14 @@ const sentFrom = (path: RegExp): number =>
 describe('an error of the hub says what to do', () => {
   it.each<[what: string, prepare: () => void, load: () => Promise<unknown>, message: RegExp, status: number]>([
     [
-      'no such model, and no token',
+      'a missing model, without a token',
       () => undefined,
       () => fromPretrained('peftjs-tests/none'),
       /^there is no folder 'peftjs-tests\/none', and on the hub peftjs-tests\/none: the hub at http:\/\/127\.0\.0\.1:\d+ answers 401: there is no such model, or it is private or gated; check the id, and set HF_TOKEN to a token that may read it$/,
       401,
     ],
     [
-      'no such model, with a token',
+      'a missing model, with a token',
       () => (process.env.HF_TOKEN = TOKEN),
       () => fromPretrained('peftjs-tests/none'),
       /answers 404: there is no such model, or no revision 'main': check both$/,
@@ -67,14 +67,14 @@ describe('an error of the hub says what to do', () => {
       403,
     ],
     [
-      'no such revision',
+      'a missing revision',
       () => undefined,
       () => fromPretrained(BERT, { revision: 'v9' }),
       /bert-tiny: the hub at .* answers 404: it has no revision 'v9'$/,
       404,
     ],
     [
-      'a file that is listed and not there',
+      'a file that is listed but missing',
       () => use.hub.disturb(CONFIG, { status: 404, headers: { 'X-Error-Code': 'EntryNotFound' } }),
       () => fromPretrained(BERT),
       /^peftjs-tests\/bert-tiny\/config\.json: the hub at .* answers 404: there is no such file at 'main'$/,
@@ -92,7 +92,7 @@ describe('an error of the hub says what to do', () => {
       503,
     ],
     [
-      'too many requests, again and again',
+      'too many requests, repeatedly',
       () =>
         use.hub.disturb(
           REVISION,
@@ -103,7 +103,7 @@ describe('an error of the hub says what to do', () => {
       429,
     ],
     [
-      'too many requests, and a wait that nobody would wait',
+      'too many requests, and too long a wait',
       () => use.hub.disturb(REVISION, { status: 429, headers: { RateLimit: '"api";r=0;t=247' } }),
       () => hubFiles({ repo: BERT }),
       /answers 429: too many requests; it asks to wait 247 s, or set HF_TOKEN/,
@@ -303,7 +303,7 @@ describe('an impossible option or variable', () => {
     ['an empty revision', {}, { revision: '' }, /'revision'/],
     ['a cache that is not a folder', {}, { cacheDir: 7 }, /'cacheDir' is 7; expected a folder/],
     [
-      'local_files_only that is text',
+      'local_files_only as a string',
       {},
       { local_files_only: 'yes' },
       /'localFilesOnly' is "yes"; expected true or false/,

@@ -189,7 +189,7 @@ describe('a checkpoint with false claims', () => {
       bias,
     ],
     [
-      'a number of F64 that float32 has not',
+      'an F64 number that float32 cannot hold',
       bertInMemory({
         'model.safetensors': replaced({ dtype: 'F64', shape: [32], data: new Float64Array(32).with(6, 1e300) }),
       }),
@@ -209,19 +209,19 @@ describe('a checkpoint with false claims', () => {
       'bert/model.safetensors',
     ],
     [
-      'a shard cut short',
+      'a truncated shard',
       sharded((parts) => ({ ...parts, [SECOND]: parts[SECOND]?.slice(0, -1) })),
       /model-00002-of-00002\.safetensors: tensor '.+' ends at byte .* it is truncated/,
       '',
     ],
     [
-      'a shard that is gone',
+      'a missing shard',
       sharded((parts) => ({ ...parts, [SECOND]: undefined })),
       /cannot open model-00002-of-00002\.safetensors/,
       SECOND,
     ],
     [
-      'shards for each other',
+      'a shard in place of the other',
       sharded((parts) => ({ ...parts, [SECOND]: parts['model-00001-of-00002.safetensors'] })),
       /there is no tensor '/,
       '',

@@ -116,7 +116,7 @@ describe('broken files', () => {
       'encoder.layer.1.ffn.in.weight',
     ],
     [
-      'a weight of integers',
+      'a weight with integers',
       () => editedManifest((group) => (weightNamed(group, 'tanh_layer_0/bias').dtype = 'int32')),
       /'pooler\.bias' must be float32 \[512\], got int32 \[512\]/,
       'pooler.bias',
@@ -134,7 +134,7 @@ describe('broken files', () => {
       /a shard must be a file beside it, got "\.\.\/\.\.\/secrets"/,
     ],
     [
-      'weights beyond any memory',
+      'weights larger than any memory',
       () => editedManifest((group) => group.weights.push({ name: 'huge', dtype: 'float32', shape: [2 ** 20, 2 ** 9] })),
       /expected at most 1073741824 bytes of weights/,
     ],

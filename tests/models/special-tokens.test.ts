@@ -83,11 +83,11 @@ describe('the special tokens of a tokenizer', () => {
       },
     ],
     [
-      'in the map of an older version',
+      'in the map file of an older version',
       { map: { eos_token: '</s>', bos_token: { content: '<s>' }, pad_token: '<pad>' } },
     ],
     [
-      'in both, the later one first',
+      'in both, with the later one first',
       {
         settings: { eos_token: '</s>', bos_token: null },
         map: { eos_token: '<|end|>', bos_token: '<s>', pad_token: '<pad>' },

@@ -99,7 +99,7 @@ describe('the modules after the pooling', () => {
     ],
     ['another input', { '2_Dense/config.json': { module_input_name: 'token_embeddings' } }, "'module_input_name' is"],
     [
-      'widths that do not fit',
+      'widths that do not match',
       { '2_Dense/config.json': { in_features: 8 } },
       "'2_Dense' reads 8 features, and gets 64",
     ],

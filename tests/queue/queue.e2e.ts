@@ -62,7 +62,7 @@ describe.skipIf(!hasRedis)(title, () => {
   });
 
   it.concurrent(
-    "has the numbers of a run without one, on the user's data, and leaves nothing but them in Redis",
+    "has the numbers of a run without a queue, on the user's data, and leaves nothing else in Redis",
     async () => {
       const place = await mkdtemp(join(folder, 'equal-'));
       const { url } = queue(0);

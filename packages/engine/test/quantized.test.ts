@@ -16,7 +16,7 @@ import type { PureFunction } from '@peftjs/core/runtime';
 import { relativeDistance } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
 import { kernelTable } from '../src/compiled/kernels/table.js';
-import { exactBytes, isExact, raised } from '../src/compiled/runtime.js';
+import { exactBytes, isExact, asUnsigned } from '../src/compiled/runtime.js';
 import type { ByteType } from '../src/compiled/runtime.js';
 import { traceWith } from '../src/compiled/trace.js';
 
@@ -52,7 +52,7 @@ const layer: PureFunction = (given) => {
 async function runLayer(type: ByteType): Promise<Record<string, Float32Array>> {
   const graph = await traceWith({ table: kernelTable, bytes: type }, layer, specs);
   const session = await ort.InferenceSession.create(graph.bytes(), { logSeverityLevel: 4 });
-  const bytes = type === 'int8' ? weight.values : raised(weight.values);
+  const bytes = type === 'int8' ? weight.values : asUnsigned(weight.values);
   const given = {
     x: new ort.Tensor('float32', x.data as Float32Array, x.shape),
     dy: new ort.Tensor('float32', dy.data as Float32Array, dy.shape),

@@ -47,12 +47,12 @@ export function describeRefusals(name: string, executor: Executor): void {
       ['a plain array', { dtype: 'float32', shape: [1], data: [1] }, /float32 in Array/],
       ['memory of another type', { dtype: 'int32', shape: [1], data: new Float32Array(1) }, /int32 in Float32Array/],
       ['a type of its own', { dtype: 'float16', shape: [1], data: new Uint16Array(1) }, /float16 in Uint16Array/],
-      ['a missing shape', { dtype: 'float32', shape: 'many', data: new Float32Array(1) }, /whole numbers, got many/],
       [
-        'a shape with a hole',
-        { dtype: 'float32', shape: [NaN], data: new Float32Array(1) },
-        /whole numbers, got \[NaN\]/,
+        'a shape that is not a list',
+        { dtype: 'float32', shape: 'many', data: new Float32Array(1) },
+        /whole numbers, got many/,
       ],
+      ['a shape with NaN', { dtype: 'float32', shape: [NaN], data: new Float32Array(1) }, /whole numbers, got \[NaN\]/],
       ['numbers that do not fill the shape', { ...vector, shape: [3] }, /\[3\] holds 3 numbers, got 2/],
       ['NaN', { ...vector, data: Float32Array.of(1, NaN) }, /NaN at element 1/],
     ];
@@ -64,13 +64,13 @@ export function describeRefusals(name: string, executor: Executor): void {
       ['nothing', undefined, { x }, /takes a function/],
       ['an input of another type', double, { x: { dtype: 'bool', shape: [1] } }, /'x' must be float32 or int32/],
       [
-        'an input of no shape',
+        'an input without a shape',
         double,
         { x: { dtype: 'float32' } },
         /'x' needs a shape of whole numbers or names, got undefined/,
       ],
       [
-        'an input of a broken shape',
+        'an input with an impossible shape',
         double,
         { x: { dtype: 'int32', shape: [1.5] } },
         /'x' needs a shape of whole numbers/,

@@ -116,7 +116,7 @@ describe('what cannot be traced', () => {
     ],
     ['an unregistered kernel', (t) => ({ y: tf.engine().runKernel('Mystery', { x: x(t) }) }), /'Mystery'/],
     [
-      'one that only the gradient needs',
+      'a kernel that only the gradient needs',
       (t) => ({ y: tf.grad((a) => tf.localResponseNormalization(tf.reshape<tf.Rank.R4>(a, [1, 1, 2, 3])))(x(t)) }),
       /'LRN'/,
     ],
@@ -140,7 +140,7 @@ describe('what cannot be traced', () => {
     ['a bare tensor', x as never, /record of tensors/],
     ['a number', (() => ({ y: 3 })) as never, /'y' is not a tensor/],
     [
-      'a mirror padding of its kind',
+      'symmetric mirror padding',
       (t) => ({
         y: tf.mirrorPad(
           x(t),
@@ -154,7 +154,7 @@ describe('what cannot be traced', () => {
       /symmetric/,
     ],
     [
-      'a gather over other axes',
+      'a gather with other batch axes',
       (t) => ({ y: tf.gather(tf.reshape(x(t), [2, 3, 1]), tf.tensor([[0], [0]], [2, 1], 'int32'), 2, 1) }),
       /batchDims/,
     ],

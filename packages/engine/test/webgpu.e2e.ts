@@ -91,15 +91,15 @@ describe.skipIf(skipped !== undefined)('memory of a device', () => {
     const memory = deviceMemory(loadRuntime, ['webgpu']);
     await memory.open();
     const weight = new Tensor('float32', new Float32Array(400).fill(3), [ROWS, 10]);
-    expect(await memory.placed(weight)).toBe(weight);
-    const [copy, again] = await Promise.all([memory.placed(weight), memory.placed(weight)]);
+    expect(await memory.operand(weight)).toBe(weight);
+    const [copy, again] = await Promise.all([memory.operand(weight), memory.operand(weight)]);
     expect([copy.location, copy.dims, again === copy]).toEqual(['gpu-buffer', [ROWS, 10], true]);
-    expect(await memory.placed(copy)).toBe(copy);
+    expect(await memory.operand(copy)).toBe(copy);
     expect(await (await memory.onHost(copy)).getData()).toEqual(await weight.getData());
     expect(await memory.onHost(weight)).toBe(weight);
     memory.release(weight);
     await expect.poll(() => copy.location).toBe('none');
-    expect((await memory.placed(weight)).location).toBe('gpu-buffer');
+    expect((await memory.operand(weight)).location).toBe('gpu-buffer');
     memory.release(weight);
   });
 
@@ -107,7 +107,7 @@ describe.skipIf(skipped !== undefined)('memory of a device', () => {
     const { Tensor } = await loadRuntime();
     const memory = deviceMemory(loadRuntime, ['webgpu']);
     const scalar = new Tensor('float32', Float32Array.of(1), []);
-    for (let run = 0; run < 3; run++) expect(await memory.placed(scalar)).toBe(scalar);
+    for (let run = 0; run < 3; run++) expect(await memory.operand(scalar)).toBe(scalar);
     const port = (name: string, shape: readonly number[]) => ({ key: name, name, dtype: 'float32', shape }) as const;
     const outputs = [port('loss', []), port('weight', [ROWS, 10])];
     expect(memory.locations(outputs)).toEqual({ loss: 'cpu', weight: 'gpu-buffer' });

@@ -62,14 +62,14 @@ function trainingOn(
   options: TrainingOptions,
 ): TrainingData & Required<Pick<TrainingData, 'holdOut'>> {
   const { batchSize, seed } = options;
-  const apart = repeatsApart(data);
+  const separate = withoutRepeats(data);
   return {
     kind: data.kind,
     batchesPerEpoch: Math.ceil(rows.length / batchSize),
     epoch(index) {
       const rng = createRng(seed).fork(`epoch ${index}`);
       const jittered = (row: number): number => lengthOf(data, row) * (1 + JITTER * (2 * rng.uniform() - 1));
-      const batches = apart(cut(sortedBy(rows, jittered), batchSize));
+      const batches = separate(cut(sortedBy(rows, jittered), batchSize));
       return Array.from(rng.permutation(batches.length), (batch) => batchOf(batches[batch] ?? [], data, options));
     },
     holdOut(count) {
@@ -98,7 +98,7 @@ function hasNegatives(data: AnyData): data is EncodedData<'pairs' | 'triplets'> 
  * Keeps repeated texts of pairs and triplets out of a batch where possible: a row's right answer would be a wrong one
  * for other rows.
  */
-function repeatsApart(data: AnyData): (batches: number[][]) => number[][] {
+function withoutRepeats(data: AnyData): (batches: number[][]) => number[][] {
   if (!hasNegatives(data)) return (batches) => batches;
   const keys = data.rows.map((row) => [...new Set(encodedTexts(row).map(({ ids }) => ids.join()))]);
   return (batches) => spreadRepeats(batches, (row) => keys[row] ?? []);

@@ -123,14 +123,14 @@ function rowsOf(lines: readonly JsonLine[], path: string): LanguageSet['rows'] {
     }));
   }
   if (has('text')) return lines.map((line) => ({ text: filled(line, 'text', path) }));
-  const came = Object.keys(first?.object ?? {})
+  const found = Object.keys(first?.object ?? {})
     .slice(0, 12)
     .map(excerpt)
     .join(', ');
   throw errorAt(
     path,
     first?.line ?? 1,
-    `expected "text", "prompt" and "completion", or "messages", got ${came || 'an empty object'}`,
+    `expected "text", "prompt" and "completion", or "messages", got ${found || 'an empty object'}`,
   );
 }
 
@@ -190,9 +190,9 @@ export function isLanguageFile(head: Uint8Array, path: string, columns: ColumnOp
   const fields = fieldsOf(lines[first] ?? '');
   if (fields === undefined || isTableHeader(fields)) return false;
   if (LANGUAGE_FIELDS.some((name) => fields.includes(name))) return true;
-  const came = fields.slice(0, 12).map(excerpt).join(', ') || 'an empty object';
+  const found = fields.slice(0, 12).map(excerpt).join(', ') || 'an empty object';
   const forms = '"text" alone, "prompt" and "completion", or "messages" for a language model, or columns that you name';
-  throw errorAt(path, first + 1, `expected "text" and "label", or ${forms}, got ${came}`);
+  throw errorAt(path, first + 1, `expected "text" and "label", or ${forms}, got ${found}`);
 }
 
 /** The field names of a JSON object; undefined for anything else. */

@@ -117,8 +117,8 @@ export async function publishedRows(
   const columns = [layout.text, layout.pair, layout.label].filter((column) => column !== undefined);
   const missing = columns.find((column) => !table.columns.includes(column));
   if (missing !== undefined) {
-    const came = table.columns.slice(0, 12).map(excerpt).join(', ');
-    throw errorAt(path, table.line, `expected the columns ${columns.map(excerpt).join(', ')}, got ${came}`);
+    const found = table.columns.slice(0, 12).map(excerpt).join(', ');
+    throw errorAt(path, table.line, `expected the columns ${columns.map(excerpt).join(', ')}, got ${found}`);
   }
   if (table.records.length === 0) throw new DataError(`${path}: expected rows, got none`, path);
   const { classes } = layout;

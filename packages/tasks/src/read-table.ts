@@ -160,12 +160,12 @@ function formatOf(path: string, readers: readonly TableReader[]): TableFormat {
 /** Checks that both files have the same number of texts per row. */
 function checkTexts(
   expected: RowsByKind[TaskKind] | undefined,
-  came: RowsByKind[TaskKind] | undefined,
+  found: RowsByKind[TaskKind] | undefined,
   path: string,
 ): void {
   const isPair = (row: RowsByKind[TaskKind] | undefined): boolean =>
     row !== undefined && 'text' in row && row.pair !== undefined;
-  if (isPair(expected) === isPair(came)) return;
+  if (isPair(expected) === isPair(found)) return;
   const [two, one] = ['two, "text_a", "text_b"', 'one, "text"'];
   const columns = isPair(expected) ? `${two}, got ${one}` : `${one}, got ${two}`;
   throw new DataError(`${path}: expected as many text columns as in the training file, ${columns}`, path);

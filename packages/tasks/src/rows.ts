@@ -78,8 +78,8 @@ function rawRow(record: TableRecord<unknown>, kind: TaskKind | undefined, readin
   if (kind !== 'multi-label') return { line, texts, labels: [oneLabel(record, label, path)] };
   const labels = severalLabels(record, label, labelSeparator, path);
   if (new Set(labels).size === labels.length) return { line, texts, labels };
-  const came = shown(record.cells.get(label));
-  throw errorAt(path, line, `expected each label once, got ${came}; list the row's labels, not a 0 or 1 for each`);
+  const found = shown(record.cells.get(label));
+  throw errorAt(path, line, `expected each label once, got ${found}; list the row's labels, not a 0 or 1 for each`);
 }
 
 function textsOf(record: TableRecord<unknown>, { texts }: Layout, path: string): string[] {
@@ -125,9 +125,10 @@ function listOf(record: TableRecord<unknown>, column: string, path: string): str
 function scoredRow(record: TableRecord<unknown>, { layout, scoreScale = 1, path }: Reading): ScoredRow {
   const texts = textsOf(record, layout, path);
   const column = layout.label ?? 'score';
-  const came = oneLabel(record, column, path);
-  const number = numberOf(came);
-  if (number === undefined) throw errorAt(path, record.line, `expected ${column} to be a number, got ${excerpt(came)}`);
+  const found = oneLabel(record, column, path);
+  const number = numberOf(found);
+  if (number === undefined)
+    throw errorAt(path, record.line, `expected ${column} to be a number, got ${excerpt(found)}`);
   const score = number / scoreScale;
   if (Math.abs(score) <= 1) return { texts, score };
   const way = 'divide the scores by the largest possible one (scoreScale, --score-scale)';

@@ -124,8 +124,8 @@ async function setAside<K extends TaskKind>(
   const count = Math.max(1, Math.round(share * rows.length));
   const { drawn, rest } = splitOff(rows, count, { stratumOf: stratumByLabel(dataSet), rng });
   if (drawn.length === 0 || rest.length === 0) {
-    const came = `${rows.length} rows, too few or too similar`;
-    throw new DataError(`${name}: expected enough rows to set a share of ${share} aside, got ${came}`, name);
+    const found = `${rows.length} rows, too few or too similar`;
+    throw new DataError(`${name}: expected enough rows to set a share of ${share} aside, got ${found}`, name);
   }
   assertClasses(dataSet, rest, what);
   return {
@@ -183,8 +183,8 @@ export function splitCausal(
   const part = (chosen: boolean) => data.rows.filter((_, row) => drawn.has(row) === chosen);
   const [train, selection] = [part(false), part(true)];
   if (train.length === 0 || selection.length === 0) {
-    const came = `${data.rows.length}, too few or too similar; give shorter rows or a separate file`;
-    throw new DataError(`${data.name}: expected enough rows to set a share of ${share} aside, got ${came}`, data.name);
+    const found = `${data.rows.length}, too few or too similar; give shorter rows or a separate file`;
+    throw new DataError(`${data.name}: expected enough rows to set a share of ${share} aside, got ${found}`, data.name);
   }
   return {
     train: { ...withRows(data, train), name: `${data.name}/train` },
@@ -246,8 +246,8 @@ export function splitOff(
   const sameTexts = grouped(rows.keys(), (row) => textsKey(rows[row] as RowsByKind[TaskKind]));
   const units = Array.from(sameTexts.values(), (members) => ({ stratum: stratumOf(members[0] ?? 0), rows: members }));
   const drawn = drawRows(units, count, rng);
-  const taken = new Set(drawn);
-  return { drawn, rest: [...rows.keys()].filter((row) => !taken.has(row)) };
+  const chosen = new Set(drawn);
+  return { drawn, rest: [...rows.keys()].filter((row) => !chosen.has(row)) };
 }
 
 /** Divides `total` in proportion to the sizes, in whole numbers, by the largest-remainder method. */
@@ -263,20 +263,20 @@ function proportionalQuotas(sizes: readonly number[], total: number): number[] {
 }
 
 function fill(units: readonly Unit[], quota: number, rng: Rng): number[] {
-  const taken: Unit[] = [];
+  const chosen: Unit[] = [];
   let gap = quota;
   let smallest: Unit | undefined;
   for (const index of rng.permutation(units.length)) {
     const unit = units[index] as Unit;
     if (unit.rows.length <= gap) {
-      taken.push(unit);
+      chosen.push(unit);
       gap -= unit.rows.length;
     } else if (!smallest || unit.rows.length < smallest.rows.length) {
       smallest = unit;
     }
   }
-  if (smallest && smallest.rows.length - gap < gap) taken.push(smallest);
-  return taken.flatMap(({ rows }) => rows);
+  if (smallest && smallest.rows.length - gap < gap) chosen.push(smallest);
+  return chosen.flatMap(({ rows }) => rows);
 }
 
 function sizeOf(units: readonly Unit[]): number {

@@ -144,15 +144,15 @@ export function metricsLedBy(
   );
   if (names.includes(primary))
     return { primary, metrics: { [primary]: fitting[primary] as Metric<never>, ...metrics } };
-  const came = `${JSON.stringify(primary)}${didYouMean(primary, names)}`;
-  throw new ConfigError(`expected the metric of these data to be one of ${names.join(', ')}, got ${came}`, 'metric');
+  const found = `${JSON.stringify(primary)}${didYouMean(primary, names)}`;
+  throw new ConfigError(`expected the metric of these data to be one of ${names.join(', ')}, got ${found}`, 'metric');
 }
 
 /** The most classes that have an F1 of their own, and the longest name of such a class, in characters. */
-const MOST_OWN = 100;
+const MOST_OWN_SCORES = 100;
 
-function haveOwn(classes: readonly string[]): readonly string[] {
-  return classes.length <= MOST_OWN && classes.every(({ length }) => length <= MOST_OWN) ? classes : [];
+function ownScores(classes: readonly string[]): readonly string[] {
+  return classes.length <= MOST_OWN_SCORES && classes.every(({ length }) => length <= MOST_OWN_SCORES) ? classes : [];
 }
 
 const ofRows: Readonly<Record<string, Metric<never>>> = {
@@ -174,7 +174,7 @@ export function metricNamed(name: string): Metric<never> | undefined {
 /** F1 over all labels, its mean over labels, and the F1 of each label. */
 function ofLabels(labels: readonly string[]): MetricSet<readonly number[]> {
   const column = (rows: LabelRows, label: number): number[] => rows.map((row) => row[label] as number);
-  const own = haveOwn(labels).map((name, label): [string, Metric<readonly number[]>] => [
+  const own = ownScores(labels).map((name, label): [string, Metric<readonly number[]>] => [
     `f1.${name}`,
     (predicted, actual) => f1(column(predicted, label), column(actual, label)),
   ]);
@@ -188,7 +188,7 @@ function ofLabels(labels: readonly string[]): MetricSet<readonly number[]> {
 function ofTags(tags: readonly string[]): MetricSet<readonly string[]> {
   const types = [...new Set(tags.filter((tag) => ENTITY.test(tag)).map((tag) => tag.slice(2)))].sort();
   if (types.length === 0) return { primary: 'tokenAccuracy', metrics: { tokenAccuracy } };
-  const own = haveOwn(types).map((type): [string, Metric<readonly string[]>] => [
+  const own = ownScores(types).map((type): [string, Metric<readonly string[]>] => [
     `f1.${type}`,
     (predicted, actual) => entityScores(predicted, actual).byType.get(type)?.f1 ?? 0,
   ]);

@@ -66,7 +66,7 @@ describe('rows with several labels', () => {
     ['no label anywhere', jsonl({ text: 'a', labels: [] }), {}, 'a.jsonl', 'a row with a label'],
     ['an empty label', jsonl({ text: 'a', label: 'x||y' }), { labelSeparator: '|' }, 'a.jsonl:1', '"x||y"'],
     [
-      'no list where they are asked for',
+      'no list though the kind is multi-label',
       jsonl({ text: 'a', label: 'x' }),
       { kind: 'multi-label' },
       'a.jsonl',

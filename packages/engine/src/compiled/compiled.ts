@@ -14,7 +14,7 @@ import { kernelTable, webgpuTable } from './kernels/table.js';
 import type { RunGraph } from './merge.js';
 import { programsOf } from './programs.js';
 import type { Programs } from './programs.js';
-import { checkProviders, exactBytes, loadRuntime, openGraph, providerName, raised, reasonOf } from './runtime.js';
+import { checkProviders, exactBytes, loadRuntime, openGraph, providerName, asUnsigned, reasonOf } from './runtime.js';
 import type { ExecutionProvider, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
 import { threadRuntime } from './thread.js';
 
@@ -216,8 +216,8 @@ async function storedAs(
   value: OrtTensor,
   Tensor: OrtRuntime['Tensor'],
 ): Promise<GraphConstant> {
-  const taken = await asTaken(value, dtype, Tensor);
-  return { name, dtype, shape: taken.dims, data: (await taken.getData()) as ConstantData };
+  const converted = await asGraphType(value, dtype, Tensor);
+  return { name, dtype, shape: converted.dims, data: (await converted.getData()) as ConstantData };
 }
 
 /** Identifies the values that a graph stores. */
@@ -268,7 +268,7 @@ function compiledFunction(parts: Parts, before: number): CompiledFunction<OrtTen
 async function runOn(parts: Parts, inputs: Values, sizes: Sizes): Promise<Record<string, OrtTensor>> {
   const { program, done } = await parts.programs.of(sizes);
   try {
-    const results = await program.session.run(await fed(program.graph, inputs, parts));
+    const results = await program.session.run(await feedsOf(program.graph, inputs, parts));
     return Object.fromEntries(program.graph.outputs.map(({ key, name }) => [key, results[name] as OrtTensor]));
   } catch (cause) {
     if (cause instanceof EngineError) throw cause;
@@ -281,11 +281,11 @@ async function runOn(parts: Parts, inputs: Values, sizes: Sizes): Promise<Record
 type Values = Readonly<Record<string, OrtTensor>>;
 
 /** Maps the inputs to the graph's own names for them. */
-async function fed(graph: RunGraph, inputs: Values, { memory, Tensor }: Parts): Promise<Feeds> {
+async function feedsOf(graph: RunGraph, inputs: Values, { memory, Tensor }: Parts): Promise<Feeds> {
   const feeds: Feeds = {};
   for (const { key, name, dtype } of graph.inputs) {
-    const value = await asTaken(inputs[key] as OrtTensor, dtype, Tensor);
-    feeds[name] = memory ? await memory.placed(value) : value;
+    const value = await asGraphType(inputs[key] as OrtTensor, dtype, Tensor);
+    feeds[name] = memory ? await memory.operand(value) : value;
   }
   return feeds;
 }
@@ -293,15 +293,15 @@ async function fed(graph: RunGraph, inputs: Values, { memory, Tensor }: Parts): 
 type Feeds = Record<string, OrtTensor>;
 
 /** Converts bytes to the type that the graph reads. The bytes of a weight are converted once. */
-async function asTaken(value: OrtTensor, dtype: string, Tensor: OrtRuntime['Tensor']): Promise<OrtTensor> {
+async function asGraphType(value: OrtTensor, dtype: string, Tensor: OrtRuntime['Tensor']): Promise<OrtTensor> {
   if (dtype !== 'uint8' || value.type !== 'int8') return value;
-  const made = async () => new Tensor('uint8', raised((await value.getData()) as Int8Array), value.dims);
-  const found = withoutSign.get(value) ?? made();
-  withoutSign.set(value, found);
+  const convert = async () => new Tensor('uint8', asUnsigned((await value.getData()) as Int8Array), value.dims);
+  const found = unsignedCopies.get(value) ?? convert();
+  unsignedCopies.set(value, found);
   return found;
 }
 
-const withoutSign = new WeakMap<OrtTensor, Promise<OrtTensor>>();
+const unsignedCopies = new WeakMap<OrtTensor, Promise<OrtTensor>>();
 
 async function download(value: OrtTensor, memory: DeviceMemory | undefined): Promise<HostTensor> {
   if (specOf(value) === undefined) throw new EngineError('this value was released; download it before you release it');

@@ -19,7 +19,7 @@ export interface DeviceMemory {
   /** Opens the device. @throws EngineError when the provider does not start here. */
   open(): Promise<void>;
   /** Returns what a run reads for a value: the value itself, or its copy on the device. */
-  placed(value: OrtTensor): Promise<OrtTensor>;
+  operand(value: OrtTensor): Promise<OrtTensor>;
   /** Returns where a run leaves its outputs, by their names. */
   locations(outputs: readonly ModelPort[]): Record<string, Location>;
   /** Returns a value on the host: itself, or a copy. */
@@ -29,14 +29,14 @@ export interface DeviceMemory {
 }
 
 /** Providers whose tensors ONNX Runtime's JavaScript API can hold. */
-const HELD: readonly string[] = ['webgpu'];
+const WITH_MEMORY: readonly string[] = ['webgpu'];
 
 /** Tensors of up to this many elements are copied with every run. */
 const SMALL = 256;
 
 /** Whether a provider has memory of its own that values can stay in. */
 export function hasMemory(provider: ExecutionProvider): boolean {
-  return HELD.includes(providerName(provider));
+  return WITH_MEMORY.includes(providerName(provider));
 }
 
 /**
@@ -74,7 +74,7 @@ export function deviceMemory(
     async open() {
       await copier('gpu-buffer', 'float32', 1);
     },
-    async placed(value) {
+    async operand(value) {
       if (value.location !== 'cpu' || isSmall(value.dims)) return value;
       if (!seen.has(value)) {
         seen.add(value);

@@ -36,7 +36,7 @@ const MOST_TRACES = 6;
 /** The number of rejected sizes after which a whole group counts as rejected. */
 const MOST_REFUSED = 3;
 /** The number of traces that a function's digest covers. */
-const TOLD_APART_BY = 2;
+const DIGESTED_TRACES = 2;
 
 /**
  * Traces a function often enough to identify it.
@@ -56,7 +56,7 @@ export async function prepare(tracing: Tracing, fn: PureFunction, specs: Specs):
     return { digest: digest.value(), graph: () => Promise.resolve(only) };
   }
   const open = await openTraces(tracing, fn, specs, names);
-  for (const trace of open.traces.slice(0, TOLD_APART_BY)) addTrace(digest, trace);
+  for (const trace of open.traces.slice(0, DIGESTED_TRACES)) addTrace(digest, trace);
   return { digest: digest.value(), graph: () => open.merge() };
 }
 
@@ -116,9 +116,9 @@ async function openTraces(tracing: Tracing, fn: PureFunction, specs: Specs, name
   const trace = (at: Sizes): Promise<TracedGraph> => traceWith(tracing, fn, sizedSpecs(specs, at));
   let refusal: unknown;
   for (const { sizes, traces: atFirst } of SIZES) {
-    const traces = new Traces(trace, specs, atFirst, tracedSizes(names, sizes, isTaken(specs)));
+    const traces = new Traces(trace, specs, atFirst, tracedSizes(names, sizes, isAmbiguous(specs)));
     try {
-      await traces.upTo(TOLD_APART_BY);
+      await traces.upTo(DIGESTED_TRACES);
       return traces;
     } catch (error) {
       if (error instanceof EngineError) throw error;
@@ -129,23 +129,27 @@ async function openTraces(tracing: Tracing, fn: PureFunction, specs: Specs, name
 }
 
 /** Whether a size, or a multiple of it that an axis uses, is also the size of a weight and hence ambiguous. */
-function isTaken(specs: Specs): (size: number) => boolean {
+function isAmbiguous(specs: Specs): (size: number) => boolean {
   const axes = Object.values(specs).flatMap(({ shape }) => shape);
-  const taken = new Set(axes);
+  const used = new Set(axes);
   const factors = [
     1,
     ...axes.flatMap((axis) => (typeof axis === 'string' ? namedAxes(axis).map(({ factor }) => factor) : [])),
   ];
-  return (size) => factors.some((factor) => taken.has(factor * size));
+  return (size) => factors.some((factor) => used.has(factor * size));
 }
 
 /**
  * Sizes of the axes for each trace. No axis gets the same size in two traces, no two axes of a trace get the same size,
  * and ambiguous sizes come last.
- * @param isTaken whether a size is ambiguous
+ * @param isAmbiguous whether a size is ambiguous
  */
-function tracedSizes(names: readonly string[], sizes: readonly number[], isTaken: (size: number) => boolean): Sizes[] {
-  const best = [...sizes.filter((size) => !isTaken(size)), ...sizes.filter(isTaken)];
+function tracedSizes(
+  names: readonly string[],
+  sizes: readonly number[],
+  isAmbiguous: (size: number) => boolean,
+): Sizes[] {
+  const best = [...sizes.filter((size) => !isAmbiguous(size)), ...sizes.filter(isAmbiguous)];
   const left = names.map(() => [...best]);
   return best.map((_, trace) => {
     const here: number[] = [];

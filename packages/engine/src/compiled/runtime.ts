@@ -119,8 +119,8 @@ export function copyGraph(dtype: ElementType, rank: number): ModelGraph {
 /** ONNX Runtime's error message, on one line and without its source files. */
 export function reasonOf(cause: unknown): string {
   const message = cause instanceof Error ? cause.message : String(cause);
-  const said = message.split(' was false. ').at(-1) ?? message;
-  return said.replaceAll(/\s+/g, ' ').replace(/[.\s]+$/, '');
+  const text = message.split(' was false. ').at(-1) ?? message;
+  return text.replaceAll(/\s+/g, ' ').replace(/[.\s]+$/, '');
 }
 
 /** @throws ConfigError unless the providers are a list of names. */
@@ -206,7 +206,7 @@ export async function isExact(runtime: OrtRuntime, type: ByteType): Promise<bool
   try {
     const { [graph.outputs[0]?.name ?? '']: y } = await session.run({
       [x.name]: new runtime.Tensor('uint8', rows, [ROWS, INNER]),
-      [q.name]: new runtime.Tensor(type, type === 'int8' ? weight : raised(weight), [INNER, COLUMNS]),
+      [q.name]: new runtime.Tensor(type, type === 'int8' ? weight : asUnsigned(weight), [INNER, COLUMNS]),
     });
     const product = await y?.getData();
     return exactProduct(rows, weight).every((sum, at) => sum === product?.[at]);
@@ -216,7 +216,7 @@ export async function isExact(runtime: OrtRuntime, type: ByteType): Promise<bool
 }
 
 /** Signed bytes as unsigned ones, raised by 128. */
-export function raised(bytes: Int8Array): Uint8Array {
+export function asUnsigned(bytes: Int8Array): Uint8Array {
   const higher = new Uint8Array(bytes.length);
   for (let at = 0; at < bytes.length; at++) higher[at] = (bytes[at] as number) + 128;
   return higher;

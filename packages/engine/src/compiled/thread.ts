@@ -25,7 +25,7 @@ export function threadRuntime(): OrtRuntime {
     );
   }
   const known = current?.deref();
-  if (known?.line.hasEnded === false) return known;
+  if (known?.connection.hasEnded === false) return known;
   const made = new ThreadRuntime();
   current = new WeakRef(made);
   return made;
@@ -34,17 +34,17 @@ export function threadRuntime(): OrtRuntime {
 let current: WeakRef<ThreadRuntime> | undefined;
 
 class ThreadRuntime implements OrtRuntime {
-  readonly line = new Line();
+  readonly connection = new Connection();
   readonly Tensor = uploadsTo(this);
   readonly InferenceSession = {
     create: async (model: Uint8Array, options?: object): Promise<OrtSession> => {
-      const id = this.line.newId();
-      const opened = (await this.line.call('open', { id, model, options })) as SessionNames;
+      const id = this.connection.newId();
+      const opened = (await this.connection.call('open', { id, model, options })) as SessionNames;
       return {
         ...opened,
         run: (feeds) => this.#run(id, opened.outputNames, feeds),
         release: () => {
-          this.line.forget(id);
+          this.connection.release(id);
           return Promise.resolve();
         },
       };
@@ -52,13 +52,13 @@ class ThreadRuntime implements OrtRuntime {
   };
 
   constructor() {
-    unusedLines.register(this, this.line);
+    unreachableThreads.register(this, this.connection);
   }
 
   async #run(session: number, outputNames: readonly string[], feeds: Feeds): Promise<Record<string, OrtTensor>> {
     const given = Object.entries(feeds).map(([name, value]) => [name, this.#idOf(value)] as const);
-    const ids = outputNames.map((name) => [name, this.line.newId()] as const);
-    const results = (await this.line.call('run', { session, given, ids })) as Output[];
+    const ids = outputNames.map((name) => [name, this.connection.newId()] as const);
+    const results = (await this.connection.call('run', { session, given, ids })) as Output[];
     return Object.fromEntries(results.map(({ name, id, type, dims }) => [name, new Handle(this, id, type, dims)]));
   }
 
@@ -88,18 +88,18 @@ class Handle implements OrtTensor {
     readonly type: OrtTensor['type'],
     readonly dims: readonly number[],
   ) {
-    forgotten.register(this, { line: runtime.line, id }, this);
+    unreachableValues.register(this, { connection: runtime.connection, id }, this);
   }
 
   async getData(): Promise<OrtData> {
-    return (await this.runtime.line.call('download', { id: this.id })) as OrtData;
+    return (await this.runtime.connection.call('download', { id: this.id })) as OrtData;
   }
 
   dispose(): void {
     if (this.location === 'none') return;
     this.location = 'none';
-    forgotten.unregister(this);
-    this.runtime.line.forget(this.id);
+    unreachableValues.unregister(this);
+    this.runtime.connection.release(this.id);
   }
 }
 
@@ -107,23 +107,25 @@ class Handle implements OrtTensor {
 function uploadsTo(runtime: ThreadRuntime): OrtRuntime['Tensor'] {
   return class extends Handle {
     constructor(type: OrtTensor['type'], data: OrtData, dims: readonly number[]) {
-      const id = runtime.line.newId();
+      const id = runtime.connection.newId();
       super(runtime, id, type, dims);
       const copy = data.slice();
-      runtime.line.send('upload', { id, type, dims, data: copy }, [copy.buffer]);
+      runtime.connection.send('upload', { id, type, dims, data: copy }, [copy.buffer]);
     }
   };
 }
 
 /** Ends a thread whose runtime, sessions and tensors are all unreachable; sessions and tensors hold the runtime. */
-const unusedLines = new FinalizationRegistry<Line>((line) => {
-  line.end();
+const unreachableThreads = new FinalizationRegistry<Connection>((connection) => {
+  connection.end();
 });
 
 /** Releases tensors whose handles are unreachable. */
-const forgotten = new FinalizationRegistry<{ readonly line: Line; readonly id: number }>(({ line, id }) => {
-  line.forget(id);
-});
+const unreachableValues = new FinalizationRegistry<{ readonly connection: Connection; readonly id: number }>(
+  ({ connection, id }) => {
+    connection.release(id);
+  },
+);
 
 /** The part of a Node worker thread that is used here. */
 interface Worker {
@@ -151,7 +153,7 @@ interface Call {
  * The connection to the thread: sends commands, receives answers. It must not reference the objects that use it, or
  * they could not be garbage-collected.
  */
-class Line {
+class Connection {
   readonly #calls = new Map<number, Call>();
   #worker: Worker | undefined;
   #lastId = 0;
@@ -188,7 +190,7 @@ class Line {
   }
 
   /** Releases a tensor or a session. */
-  forget(id: number): void {
+  release(id: number): void {
     if (!this.hasEnded) this.send('release', { id });
   }
 
@@ -202,7 +204,7 @@ class Line {
     // The flags of this process, e.g. a TypeScript loader, are not passed on: the thread does not need them.
     const workerData = { runtime: pathOfRuntime(), state: new Int32Array(new SharedArrayBuffer(8)) };
     const worker = new Worker(SOURCE, { eval: true, name: 'peftjs', execArgv: [], workerData });
-    const atExit = lastsUntilIdle(workerData.state);
+    const atExit = waitForIdleAtExit(workerData.state);
     worker.on('message', ({ call, result, error }) => {
       const { resolve, reject } = this.#calls.get(call) as Call;
       this.#calls.delete(call);
@@ -236,7 +238,7 @@ const LONGEST_EXIT = 60_000;
  * stopped during a run.
  * @param state [whether the thread is busy, whether it must not start another command]
  */
-function lastsUntilIdle(state: Int32Array<SharedArrayBuffer>): { cancel(): void } {
+function waitForIdleAtExit(state: Int32Array<SharedArrayBuffer>): { cancel(): void } {
   const process = nodeModule('node:process') as Record<'on' | 'off', (event: 'exit', listener: () => void) => void>;
   const wait = (): void => {
     Atomics.store(state, 1, 1);

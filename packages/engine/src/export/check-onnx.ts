@@ -48,7 +48,7 @@ export async function checkOnnx(
   try {
     let worst = 0;
     for (const [rows, tokens] of SHAPES.filter(([, tokens]) => tokens <= longest)) {
-      const batch = drawnBatch(source, rows, tokens);
+      const batch = randomBatch(source, rows, tokens);
       const expected = await predict(unpooled(source), [batch], { executor });
       const halves = takesPast(session) && tokens > 1 ? [[tokens], [Math.ceil(tokens / 2), tokens]] : [[tokens]];
       for (const ends of halves)
@@ -133,7 +133,7 @@ function unpooled(source: PeftModel | Model): PeftModel | Model {
 }
 
 /** Rows of random ids, each shorter than the one before. */
-function drawnBatch(source: PeftModel | Model, rows: number, tokens: number): InputBatch {
+function randomBatch(source: PeftModel | Model, rows: number, tokens: number): InputBatch {
   const { sites } = baseOf(source);
   const words = sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 1;
   const rng = createRng(0);
@@ -161,7 +161,7 @@ function feeds(
 ): Record<string, OrtTensor> {
   const [rows = 1, tokens = 1] = inputs.inputIds?.shape ?? [];
   const places = Array.from({ length: rows * tokens }, (_, place) => place);
-  const taken = (start: number, number: (place: number) => number): OrtTensor => {
+  const valuesAt = (start: number, number: (place: number) => number): OrtTensor => {
     const kept = places.filter((place) => place % tokens >= start && place % tokens < to);
     return new Tensor(
       'int64',
@@ -174,10 +174,10 @@ function feeds(
     const { data } = inputs[input] as HostTensor;
     return [
       TEXT_INPUTS[input].name,
-      taken(input === 'attentionMask' ? 0 : from, (place) => data[place] as number),
+      valuesAt(input === 'attentionMask' ? 0 : from, (place) => data[place] as number),
     ] as const;
   });
-  const positions = names.includes(POSITIONS) ? { [POSITIONS]: taken(from, (place) => place % tokens) } : {};
+  const positions = names.includes(POSITIONS) ? { [POSITIONS]: valuesAt(from, (place) => place % tokens) } : {};
   return { ...Object.fromEntries(own), ...positions };
 }
 

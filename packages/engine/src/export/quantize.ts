@@ -23,11 +23,11 @@ const ZERO_POINT = 128;
  * @param weights the float32 constants that may be rounded, by their names in the graph
  */
 export function quantizedGraph(graph: ModelGraph, weights: HostTensors): ModelGraph {
-  const turned = turnedWeights(graph, weights);
-  const uses = usesOf(graph, weights, turned);
+  const transposed = transposedWeights(graph, weights);
+  const uses = usesOf(graph, weights, transposed);
   const packed = new Map([...uses].map(([name, use]) => [name, pack(name, weights, use)]));
   const nodes = graph.nodes.flatMap((node, index): GraphNode[] => {
-    const matrix = packed.get(operandOf(node, turned)?.name ?? '');
+    const matrix = packed.get(operandOf(node, transposed)?.name ?? '');
     if (matrix === undefined) return [node];
     return node.op === 'Gather' ? lookUp(matrix, node, `rows_${index}`) : [product(matrix, node)];
   });
@@ -49,36 +49,39 @@ interface Operand {
 }
 
 /** Transposed weights: the name of the transposed value -> the name of the weight. */
-function turnedWeights({ nodes }: ModelGraph, weights: HostTensors): ReadonlyMap<string, string> {
+function transposedWeights({ nodes }: ModelGraph, weights: HostTensors): ReadonlyMap<string, string> {
   const own = nodes.filter(({ op, inputs: [name = ''] }) => op === 'Transpose' && weights[name]?.shape.length === 2);
-  return new Map(own.map(({ inputs: [name = ''], outputs: [turned = ''] }) => [turned, name]));
+  return new Map(own.map(({ inputs: [name = ''], outputs: [transposed = ''] }) => [transposed, name]));
 }
 
 /** The matrix that a node multiplies by or looks up rows of; undefined for other nodes. */
-function operandOf({ op, inputs, attributes }: GraphNode, turned: ReadonlyMap<string, string>): Operand | undefined {
+function operandOf(
+  { op, inputs, attributes }: GraphNode,
+  transposed: ReadonlyMap<string, string>,
+): Operand | undefined {
   const [first = '', second = ''] = inputs;
   if (op === 'Gather' && attributes.axis === 0) return { name: first, use: 'row' };
   if (op !== 'MatMul') return undefined;
-  const name = turned.get(second);
+  const name = transposed.get(second);
   return name === undefined ? { name: second, use: 'column' } : { name, use: 'row' };
 }
 
 /** How each matrix is used; those used in several ways are left out. */
-function usesOf(graph: ModelGraph, weights: HostTensors, turned: ReadonlyMap<string, string>): Map<string, Use> {
+function usesOf(graph: ModelGraph, weights: HostTensors, transposed: ReadonlyMap<string, string>): Map<string, Use> {
   const uses = new Map<string, Use>();
-  const spoilt = new Set<string>();
+  const excluded = new Set<string>();
   for (const node of graph.nodes) {
-    const operand = operandOf(node, turned);
-    const read = node.inputs.map((input) => turned.get(input) ?? input);
-    const isTurning = turned.has(node.outputs[0] ?? '');
-    for (const name of isTurning ? [] : read) {
+    const operand = operandOf(node, transposed);
+    const read = node.inputs.map((input) => transposed.get(input) ?? input);
+    const isTranspose = transposed.has(node.outputs[0] ?? '');
+    for (const name of isTranspose ? [] : read) {
       if (weights[name]?.shape.length !== 2) continue;
       const use = operand?.name === name ? operand.use : undefined;
-      if (use === undefined || (uses.get(name) ?? use) !== use) spoilt.add(name);
+      if (use === undefined || (uses.get(name) ?? use) !== use) excluded.add(name);
       else uses.set(name, use);
     }
   }
-  return new Map([...uses].filter(([name]) => !spoilt.has(name)));
+  return new Map([...uses].filter(([name]) => !excluded.has(name)));
 }
 
 /** A matrix in 8 bits: one row of blocks per output. */
