@@ -80,7 +80,7 @@ describe('a transformers folder', () => {
     'in double precision': withWeights((name, tensor) => ({
       [name]: { dtype: 'F64', shape: tensor.shape, data: Float64Array.from(toFloat32(tensor)) },
     })),
-    'with tensors besides': withWeights((name, tensor) => ({
+    'with additional tensors': withWeights((name, tensor) => ({
       [name]: tensor,
       'bert.embeddings.position_ids': { dtype: 'I64', shape: [1], data: BigInt64Array.of(7n) },
       'cls.predictions.bias': f32([193], new Float32Array(193).fill(NaN)),
@@ -170,7 +170,7 @@ describe('broken folders', () => {
   const cases: Record<string, [storage: Storage, message: RegExp, path?: string]> = {
     'an empty config.json': [bertInMemory({ 'config.json': bytesOf('') }), /bert\/config\.json: expected a JSON file/],
     'a config.json that is a list': [bertInMemory({ 'config.json': bytesOf([]) }), /unknown 'model_type' nothing/],
-    'a model_type nested without end': [
+    'a model_type with endless nesting': [
       bertInMemory({ 'config.json': bytesOf(`{"model_type": ${nested}}`) }),
       /unknown 'model_type' something nested too deeply/,
     ],
@@ -191,8 +191,8 @@ describe('broken folders', () => {
       /'num_attention_heads' must be an integer from 1 to 16777216 that divides 32, got 5/,
     ],
     'no layers': [withConfig({ num_hidden_layers: 0 }), /'num_hidden_layers' must be an integer from 1 to 1000, got 0/],
-    'layers without end': [withConfig({ num_hidden_layers: 1e9 }), /'num_hidden_layers' must be .*, got 1000000000/],
-    'a width of text': [withConfig({ hidden_size: '32' }), /'hidden_size' must be an integer .*, got "32"/],
+    'far too many layers': [withConfig({ num_hidden_layers: 1e9 }), /'num_hidden_layers' must be .*, got 1000000000/],
+    'a width that is a string': [withConfig({ hidden_size: '32' }), /'hidden_size' must be an integer .*, got "32"/],
     'a negative epsilon': [withConfig({ layer_norm_eps: -1 }), /'layer_norm_eps' must be a number above 0, got -1/],
     'more layers than weights': [
       withConfig({ num_hidden_layers: 4 }),
@@ -215,13 +215,13 @@ describe('broken folders', () => {
       /layer\.1\.intermediate\.dense\.weight' must be float32 \[32, 64\], got float32 \[64, 32\]/,
       intermediate,
     ],
-    'a weight of integers': [
+    'a weight with integers': [
       withTensor('bert.pooler.dense.bias', () => ({ dtype: 'I64', shape: [32], data: new BigInt64Array(32) })),
       /'bert\.pooler\.dense\.bias' must be float32 \[32\], got I64 \[32\]/,
     ],
     'a NaN': [withTensor('bert.embeddings.LayerNorm.bias', poisoned(NaN)), /LayerNorm\.bias' holds NaN at position 5/],
     'an infinite value': [withTensor('classifier.bias', () => f32([3], Float32Array.of(0, Infinity, 0))), /Infinity/],
-    'a head of another width': [
+    'a head with another width': [
       withTensor('classifier.weight', () => f32([3, 31], new Float32Array(93))),
       /'classifier\.weight' must be float32 \[32, 3\], got float32 \[31, 3\]/,
     ],
@@ -230,7 +230,7 @@ describe('broken folders', () => {
       sharded((name, place) => (name.includes('pooler') ? 'model-3-of-3.safetensors' : shardName(name, place))),
       /model-3-of-3\.safetensors/,
     ],
-    'a shard out of the folder': [sharded(() => '../../secrets.safetensors'), /expected a \.safetensors file beside/],
+    'a shard outside the folder': [sharded(() => '../../secrets.safetensors'), /expected a \.safetensors file beside/],
     'no tokenizer': [
       bertInMemory({ 'tokenizer.json': undefined }),
       /there is no bert\/tokenizer\.json: save the tokenizer with transformers/,
@@ -239,27 +239,27 @@ describe('broken folders', () => {
     'a tokenizer without vocabulary': [withTokenizer({ model: {} }), /expected a tokenizer with a 'vocab'/],
     'a tokenizer without added tokens': [withTokenizer({ added_tokens: null }), /'added_tokens' must be a list/],
     'an unknown kind of tokenizer': [withTokenizer({ normalizer: { type: 'Magic' } }), /not a tokenizer: .*Magic/],
-    'an id beyond the table': [vocabulary({ zebra: 193 }), /the id of "zebra" must be a row .*, 0 to 192, got 193/],
-    'an id that is no number': [vocabulary({ zebra: '7' }), /the id of "zebra" must be a row .*, got "7"/],
-    'an added token beyond the table': [
+    'an id that is too large': [vocabulary({ zebra: 193 }), /the id of "zebra" must be a row .*, 0 to 192, got 193/],
+    'an id that is not a number': [vocabulary({ zebra: '7' }), /the id of "zebra" must be a row .*, got "7"/],
+    'an added token with too large an id': [
       withTokenizer({ added_tokens: [{ id: 400, content: '[X]' }] }),
       /the id of "\[X\]" must be a row of the embedding table, 0 to 192, got 400/,
     ],
-    'special tokens without id': [
+    'special tokens without an id': [
       withTokenizer({ post_processor: { type: 'BertProcessing', sep: ['</s>', 1], cls: ['<s>', 2] } }),
       /the special token "<s>" has no id/,
     ],
-    'a tokenizer nested without end': [
+    'a tokenizer with endless nesting': [
       bertInMemory({
         'tokenizer.json': bytesOf(JSON.stringify({ ...parsed('tokenizer.json'), x: 0 }).replace(/0}$/, `${nested}}`)),
       }),
       /not a tokenizer: RangeError/,
     ],
-    'a third type of token for a pair': [
+    'a third token type for a pair': [
       withTemplate([sequenceOf('A', 0)], [sequenceOf('A', 0), sequenceOf('B', 2)]),
       /token types must be 0 to 1, got 2/,
     ],
-    'a third type of token for a text': [
+    'a third token type for a text': [
       withTemplate([sequenceOf('A', 2)], [sequenceOf('A', 0), sequenceOf('B', 1)]),
       /token types must be 0 to 1, got 2/,
     ],

@@ -68,7 +68,7 @@ const functions: Readonly<Record<string, PureFunction>> = {
     const table = tf.tensor(Float32Array.from({ length: 200 }, (_, place) => (200 - place) ** 2));
     return { y: tf.add(mask(t), tf.slice(table, [200 - tokensOf(mask(t))], [-1])) };
   },
-  'the middle of a table, as far from its centre on both sides': (t) => {
+  'the middle of a table, equally far to both sides of its centre': (t) => {
     const tokens = tokensOf(mask(t));
     const cubes = tf.tensor(Float32Array.from({ length: 400 }, (_, place) => (place - 200) ** 3));
     return { y: tf.add(tf.concat([mask(t), mask(t)], 1), tf.slice(cubes, [200 - tokens], [2 * tokens])) };
@@ -95,7 +95,7 @@ const functions: Readonly<Record<string, PureFunction>> = {
       ),
     };
   },
-  'a triangle': (t) => {
+  'a triangular mask': (t) => {
     const tokens = tokensOf(mask(t));
     const values = Float32Array.from({ length: tokens * tokens }, (_, at) =>
       at % tokens > Math.floor(at / tokens) ? -7 : 0,
@@ -114,7 +114,7 @@ const functions: Readonly<Record<string, PureFunction>> = {
     y: tf.add(tf.mul(mask(t), tokensOf(mask(t)) ** 2), tf.scalar(mask(t).shape[0] * tokensOf(mask(t)) - 4)),
   }),
   'sizes as integers': (t) => ({ y: tf.cast(tf.add(ids(t), tf.scalar(2 * tokensOf(ids(t)), 'int32')), 'float32') }),
-  'shapes that both sizes decide': (t) => {
+  'shapes that depend on both sizes': (t) => {
     const [batch, tokens] = mask(t).shape as [number, number];
     const wide = tf.reshape(tf.concat([mask(t), tf.mul(mask(t), 2), mask(t)], 1), [batch, 3, tokens]);
     const turned = tf.reshape(tf.transpose(wide, [0, 2, 1]), [batch * tokens, 3]);
@@ -150,7 +150,7 @@ describe('a function of a batch of any size', () => {
   });
 
   it('computes a triangular mask in the graph, and each size once', async () => {
-    const graph = await exported(functions['a triangle'] as PureFunction);
+    const graph = await exported(functions['a triangular mask'] as PureFunction);
     expect(graph.length).toBeLessThan(3000);
     const named = (op: string) => new TextDecoder('latin1').decode(graph).split(op).length - 1;
     expect(named('Shape')).toBeLessThanOrEqual(2 + named('Reshape'));

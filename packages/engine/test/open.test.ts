@@ -57,7 +57,7 @@ function withGradient(loss: (t: Tensors) => Tensor, of: string): PureFunction {
 }
 
 const functions: Readonly<Record<string, { fn: PureFunction; specs: Specs; sizes: readonly Sizes[] }>> = {
-  'negatives of the same batch: a square of the batch, a range as labels': {
+  'in-batch negatives: the square of the batch, and a range as labels': {
     specs: { a: f('batch', 4), b: f('batch', 4) },
     sizes: [{ batch: 1 }, { batch: 2 }, { batch: 5 }],
     fn: withGradient((t) => {
@@ -66,7 +66,7 @@ const functions: Readonly<Record<string, { fn: PureFunction; specs: Specs; sizes
       return tf.mean(softmaxCrossEntropy(logits, tf.range(0, batch, 1, 'int32')));
     }, 'a'),
   },
-  'the same with one-hot labels, flattened': {
+  'in-batch negatives with one-hot labels, flattened': {
     specs: { a: f('batch', 4), b: f('batch', 4) },
     sizes: [{ batch: 2 }, { batch: 5 }],
     fn: withGradient((t) => {
@@ -84,7 +84,7 @@ const functions: Readonly<Record<string, { fn: PureFunction; specs: Specs; sizes
       return tf.sum(tf.mul(tf.sum(tf.mul(a, b), 1), at(t, 'y')));
     }, 'x'),
   },
-  'pairs of an axis of their own, halved': {
+  'pairs with an axis of their own, halved': {
     specs: { x: f('pairs', 3) },
     sizes: [{ pairs: 2 }, { pairs: 8 }],
     fn: (t) => {
@@ -164,7 +164,7 @@ const functions: Readonly<Record<string, { fn: PureFunction; specs: Specs; sizes
       return { y: tf.cumprod(at(t, 'x'), 1), pairs: tf.scalar((tokens * (tokens - 1)) / 2, 'int32') };
     },
   },
-  'one that reads few tokens': {
+  'a function with a short context': {
     specs: { x: f('batch', 'tokens') },
     sizes: [
       { batch: 2, tokens: 4 },
@@ -175,7 +175,7 @@ const functions: Readonly<Record<string, { fn: PureFunction; specs: Specs; sizes
       return { y: tf.add(at(t, 'x'), tf.range(0, dim(at(t, 'x'), 1))) };
     },
   },
-  'sizes of an input that nothing else reads': {
+  'sizes of an input that is not read otherwise': {
     specs: { x: f(3), mask: f('batch', 'tokens') },
     sizes: [{ batch: 2, tokens: 4 }],
     fn: (t) => ({ y: tf.tile(tf.reshape(at(t, 'x'), [1, 3]), [dim(at(t, 'mask'), 0) * dim(at(t, 'mask'), 1), 1]) }),

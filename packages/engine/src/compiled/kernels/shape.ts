@@ -37,7 +37,7 @@ export const shape: KernelTable = {
   Transpose: (g, { x }: Unary, { perm }: TransposeAttrs) => g.transpose(x, perm),
   Tile: tile,
 
-  // parts
+  // slicing and splitting
   Slice: slice,
   StridedSlice: stridedSlice,
   Reverse: (g, { x }: Unary, { dims }: ReverseAttrs) => reverse(g, x, dims),
@@ -46,7 +46,7 @@ export const shape: KernelTable = {
   GatherV2: gather,
   GatherNd: gatherNd,
 
-  // wholes
+  // joining and padding
   Concat: (g, parts: Many, { axis }: ConcatAttrs) => concat(g, Object.values(parts), axis),
   Pack: (g, parts: Many, { axis }: PackAttrs) => pack(g, Object.values(parts), axis),
   PadV2: (g, { x }: Unary, { paddings, constantValue }: PadV2Attrs) => pad(g, x, paddings, constantValue),
