@@ -55,7 +55,7 @@ export async function splitSelection<K extends TaskKind>(
 
 /**
  * Gives a share of the rows another class: drawn by the seed, from each class in proportion, every other class equally
- * likely. A model can only learn these rows by heart.
+ * likely. A model can only memorise these rows.
  * @throws ConfigError for a share outside (0, 1), or a data set without classes.
  */
 export async function flipLabels<K extends TaskKind>(

@@ -6,12 +6,10 @@ export class Digest {
   #lanes: [number, number, number, number] = [0x9e3779b9, 0x85ebca6b, 0xc2b2ae35, 0x27d4eb2f];
   #length = 0;
 
-  /** Adds a text. */
   text(text: string): this {
     return this.bytes(encoder.encode(text));
   }
 
-  /** Adds the bytes of a view. */
   bytes({ buffer, byteOffset, byteLength }: ArrayBufferView): this {
     const whole = byteLength >>> 2;
     if (byteOffset % 4 === 0) {

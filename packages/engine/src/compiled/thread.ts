@@ -194,7 +194,6 @@ class Connection {
     if (!this.hasEnded) this.send('release', { id });
   }
 
-  /** Ends the thread. */
   end(): void {
     if (this.#worker && !this.hasEnded) this.send('end', {});
   }
