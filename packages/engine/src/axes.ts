@@ -9,7 +9,9 @@ export type Sizes = Readonly<Record<string, number>>;
 
 /** One term of a named axis: an axis by its name ('batch'), or a multiple of one ('2*batch'). */
 export interface NamedAxis {
+  /** The name of the axis, e.g. 'batch'. */
   readonly name: string;
+  /** The multiple of its size, a positive integer. */
   readonly factor: number;
 }
 

@@ -29,6 +29,7 @@ type LabelledKind = LabelKind | 'multi-label' | 'token-classification';
  * @throws ConfigError for an impossible option.
  */
 export function evaluationData(data: EncodedData<LabelledKind>, options: EvaluationOptions): LabelledEvaluation;
+/** The same for data of any kind; batches of pairs and triplets have no labels. */
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData;
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData {
   const { metrics = metricsFor(data.kind, data.classes) } = options;

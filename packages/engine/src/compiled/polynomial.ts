@@ -18,7 +18,9 @@ interface Term {
 
 /** An integer that follows from the sizes. Zero has no terms. */
 export interface Polynomial {
+  /** The summands. */
   readonly terms: readonly Term[];
+  /** The divisor of their sum. */
   readonly divisor: 1 | 2;
 }
 
