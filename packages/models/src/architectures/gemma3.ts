@@ -14,8 +14,8 @@ import { decoderSettings, layerTypes, typedLayers, type LayerType } from './deco
 import { gemma2Settings, gemmaSettings } from './gemma.js';
 
 /**
- * The text model of Gemma 3 as transformers saves it (Gemma Team, 2025): Gemma 2 with norms of each head's queries and keys in the
- * place of soft-capped scores, and frequencies of their own for layers with a window, which are five of six.
+ * The text model of Gemma 3 as saved by transformers (Gemma Team, 2025): Gemma 2 with norms of each head's queries and keys
+ * instead of soft-capped scores. Five of six layers have a sliding window, with RoPE frequencies of their own.
  */
 export const gemma3TextType: ModelType = {
   name: 'gemma3_text',
@@ -25,7 +25,7 @@ export const gemma3TextType: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as transformers has it. */
+/** Missing settings have the defaults of transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = decoderSettings(config, {
     vocabSize: 262_208,
@@ -58,10 +58,10 @@ function architecture(config: ConfigFile, task: Task): Architecture {
   );
 }
 
-/** One for each type of layer. The earlier form has a scaling for those that attend to all tokens, and the base of the others apart. */
+/** Returns the RoPE of each layer type. In the older form, `rope_scaling` is for full attention and the base of sliding layers is separate. */
 function ropesOf(config: ConfigFile, heads: TurnedHeads): Readonly<Record<LayerType, RopeConfig>> {
   const rope = (own: ConfigFile, theta: number, thetaName: string): RopeConfig => {
-    refuseUnless(own, 'truncate', true); // transformers does not find it there
+    refuseUnless(own, 'truncate', true); // transformers does not read it from here
     return ropeIn(own, { config, heads, defaults: { theta, thetaName } });
   };
   const [earlier, later] = [section(config, 'rope_scaling'), section(config, 'rope_parameters')];

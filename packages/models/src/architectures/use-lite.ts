@@ -30,10 +30,10 @@ const HEADS = 4;
 const LAYERS = 2;
 const LAYER_NORM_EPSILON = 1e-6;
 
-/** Longest sequence the packaged graph reads; it drops what comes after. */
+/** The longest sequence that the packaged graph reads, in tokens; it drops the rest. */
 const MAX_TOKENS = 128;
 
-/** The network for a table of `vocabularySize` word pieces. @throws UnsupportedError for a task that it has no head for. */
+/** Builds the network for `vocabularySize` word pieces. @throws UnsupportedError when it has no head for the task. */
 export function useLite(vocabularySize: number, task: Task): Architecture {
   const pooler = linearSite('pooler', HIDDEN, HIDDEN);
   const isEmbedding = task === 'feature-extraction';
@@ -57,7 +57,7 @@ export function useLite(vocabularySize: number, task: Task): Architecture {
   };
 }
 
-/** Path of a transformer layer. */
+/** Returns the module path of a transformer layer. */
 export function layerPath(layer: number): string {
   return `encoder.layer.${layer}`;
 }
@@ -87,14 +87,14 @@ function features(scope: Scope, inputs: Tensors): Tensor {
   return tokenMean(tf.reshape(x, [batch, tokens, HIDDEN]), mask);
 }
 
-/** The packaged graph's output: [B, 512], of length 1. */
+/** Computes the packaged graph's output: [B, 512], normalised to length 1. */
 function encode(scope: Scope, inputs: Tensors): Tensor {
   const pooled = tf.tanh(scope.linear('pooler', features(scope, inputs))); // [B, 512]
   const squares = tf.sum(tf.square(pooled), 1, true); // [B, 1]
   return tf.mul(pooled, tf.rsqrt(tf.maximum(squares, 1e-12)));
 }
 
-/** Word pieces and positions: [B, S] -> [B * S, 256]. The graph adds the pieces twice. */
+/** Sums word pieces and positions: [B, S] -> [B * S, 256]. The packaged graph adds the pieces twice. */
 function embed(scope: Scope, inputs: Tensors): Tensor {
   const ids = batchInput(inputs, 'inputIds');
   const [batch, tokens] = ids.shape as [number, number];
@@ -106,7 +106,7 @@ function embed(scope: Scope, inputs: Tensors): Tensor {
   return tf.reshape(tf.add(tf.mul(pieces, 2), signal), [batch * tokens, EMBEDDING]);
 }
 
-/** x [B * S, 256 or 512] -> [B * S, 512]; what stands at a padded position never reaches another one. */
+/** x [B * S, 256 or 512] -> [B * S, 512]. Values at padded positions never affect others. */
 function transformerLayer(scope: Scope, layer: number, x: Tensor, bias: Tensor): Tensor {
   const path = layerPath(layer);
   const residual = x.shape[1] === HIDDEN ? x : scope.linear(`${path}.residual`, x); // [B * S, 512]
@@ -129,7 +129,7 @@ function norm(scope: Scope, path: string, x: Tensor): Tensor {
   return scope.layerNorm(path, x, LAYER_NORM_EPSILON);
 }
 
-/** Sines, then cosines, of position * 10000^(-i / 127), i = 0 .. 127, in float32 as the graph has them: [tokens * 256]. */
+/** Returns sines, then cosines, of position * 10000^(-i / 127), i = 0 .. 127, in float32 as in the graph: [tokens * 256]. */
 function timingSignal(tokens: number): Float32Array {
   const waves = EMBEDDING / 2;
   const signal = new Float32Array(tokens * EMBEDDING);
