@@ -28,24 +28,27 @@ import { ownActivation } from './transformers/config.js';
 export interface EncoderConfig extends LayerConfig {
   /** The name of the network, and the first part of its module paths. */
   readonly root: string;
-  /** Below the root, what the index of a layer follows. */
+  /** The path of the layers below the root, before a layer's index. */
   readonly layers: string;
+  /** The module names within a layer. */
   readonly names: LayerNames;
+  /** The number of tokens in the vocabulary. */
   readonly vocabSize: number;
+  /** The number of transformer layers. */
   readonly numHiddenLayers: number;
-  /** Divides `hiddenSize`. */
+  /** The number of attention heads; must divide `hiddenSize`. */
   readonly numAttentionHeads: number;
-  /** Rows of the table of positions. */
+  /** The number of rows in the position table. */
   readonly maxPositionEmbeddings: number;
-  /** Where positions count the tokens that are none of padding: the id of padding, which is its row too. Default: 0, 1, .. */
+  /** The padding ID, also the position of padding: other tokens count up from the next position. Default: positions 0, 1, .. */
   readonly padTokenId?: number;
-  /** What is added to the scores of every layer for the distance between two tokens. */
+  /** The term that every layer adds to its scores for the distance between two tokens. */
   readonly relativeBias?: RelativeBias;
-  /** Rows of the table of token types; left out where there is none. */
+  /** The number of token types. Absent if the model has none. */
   readonly typeVocabSize?: number;
-  /** Width of the tables. Default `hiddenSize`. */
+  /** The width of the embedding tables. Default `hiddenSize`. */
   readonly embeddingSize?: number;
-  /** Module suffixes that are adapted when none are named. */
+  /** The suffixes of the modules adapted by default. */
   readonly defaultTargetModules: readonly string[];
 }
 
