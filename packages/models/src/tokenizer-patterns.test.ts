@@ -9,7 +9,7 @@ const check = (Regex: string) => () => {
   );
 };
 
-describe('patterns of tokenizers in use are read', () => {
+describe('accepts the patterns of real tokenizers', () => {
   it.each([
     [
       'Llama 3',
@@ -28,7 +28,7 @@ describe('patterns of tokenizers in use are read', () => {
   });
 });
 
-describe('patterns that could run without end are refused by name', () => {
+describe('rejects patterns that may not terminate, and names them', () => {
   it.each([
     ['(a+)+b', 'repeats what repeats'],
     ['(a|a)*b', 'has alternatives'],

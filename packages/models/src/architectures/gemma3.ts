@@ -1,7 +1,7 @@
 import type { Task } from '@peftjs/core/method';
 import type { Architecture } from '../architecture.js';
 import { rotaryDecoder } from '../rotary-decoder.js';
-import { ropeIn, type RopeConfig, type TurnedHeads } from '../rope.js';
+import { ropeIn, type RopeConfig, type RotaryHeads } from '../rope.js';
 import {
   positiveInteger,
   refuseUnless,
@@ -59,7 +59,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
 }
 
 /** Returns the RoPE of each layer type. In the older form, `rope_scaling` is for full attention and the base of sliding layers is separate. */
-function ropesOf(config: ConfigFile, heads: TurnedHeads): Readonly<Record<LayerType, RopeConfig>> {
+function ropesOf(config: ConfigFile, heads: RotaryHeads): Readonly<Record<LayerType, RopeConfig>> {
   const rope = (own: ConfigFile, theta: number, thetaName: string): RopeConfig => {
     refuseUnless(own, 'truncate', true); // transformers does not read it from here
     return ropeIn(own, { config, heads, defaults: { theta, thetaName } });
