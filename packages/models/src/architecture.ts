@@ -26,7 +26,9 @@ export interface Network {
   readonly name: string;
   /** The longest sequence it accepts, in tokens. */
   readonly maxTokens: number;
-  /** The number of token types in `tokenTypeIds` (first text, second text). Absent when the network does not read them. */
+  /**
+   * The number of token types in `tokenTypeIds` (first text, second text). Absent when the network does not read them.
+   */
   readonly tokenTypes?: number;
   /** Settings that affect the output but no shape, e.g. the number of heads: part of the model's identity. */
   readonly settings?: Readonly<Record<string, number>>;
@@ -49,8 +51,9 @@ export interface Architecture extends Network {
   /** The task's head. */
   readonly head: Head;
   /**
-   * The dense layer on the first token, which checkpoints of masked language models lack. If it is one of `sites`, the classifier
-   * reads it: a checkpoint without it gets a new one, trained with the head. Otherwise it is only copied when the model is saved.
+   * The dense layer on the first token, which checkpoints of masked language models lack. If it is one of `sites`, the
+   * classifier reads it: a checkpoint without it gets a new one, trained with the head. Otherwise it is only copied
+   * when the model is saved.
    */
   readonly pooler?: Site;
   /** How it generates text. Absent unless the task is next-token prediction. */
@@ -68,11 +71,14 @@ export interface Decoding {
   /** Returns the specs of the cached tensors, by name, for a batch of texts of at most `capacity` tokens. */
   kept(batch: Axis, capacity: number): Readonly<Record<string, InputSpec>>;
   /**
-   * Reads prompts: `inputIds` int32 and `attentionMask` float32, [batch, tokens], padded at the end. Returns the `logits`
-   * [batch, words] of the token after each prompt, and the cached tensors.
+   * Reads prompts: `inputIds` int32 and `attentionMask` float32, [batch, tokens], padded at the end. Returns the
+   * `logits` [batch, words] of the token after each prompt, and the cached tensors.
    */
   readPrompt(scope: Scope, inputs: Tensors, capacity: number): Tensors;
-  /** Reads one more token of each text: `inputIds` and `positions`, int32 [batch, 1], and the cached tensors. Returns the same. */
+  /**
+   * Reads one more token of each text: `inputIds` and `positions`, int32 [batch, 1], and the cached tensors. Returns
+   * the same.
+   */
   readToken(scope: Scope, inputs: Tensors, capacity: number): Tensors;
   /** The same for exported graphs. Without it, they only compute the logits of whole texts. */
   readonly withPast?: PastDecoding;
@@ -158,7 +164,10 @@ export interface Head {
   readonly outputs?: number;
   /** Returns its modules for a number of outputs, in forward order. The last one computes the outputs. */
   sites(outputs: number): readonly Site[];
-  /** Returns logits [batch, outputs], or [batch, tokens, outputs] for a token task; for 'feature-extraction' embeddings [batch, width]. */
+  /**
+   * Returns logits [batch, outputs], or [batch, tokens, outputs] for a token task; for 'feature-extraction' embeddings
+   * [batch, width].
+   */
   forward(scope: Scope, inputs: Tensors): Tensor;
   /** Returns token embeddings [batch, tokens, width] for 'feature-extraction'. Absent when the pooling is fixed. */
   readonly tokens?: Features;
@@ -220,7 +229,10 @@ export function denseHead({ trained, dense, activation, out }: DenseHead, width:
   };
 }
 
-/** No head: token embeddings [batch, tokens, width] are pooled to their mean, unless the model specifies another pooling. */
+/**
+ * No head: token embeddings [batch, tokens, width] are pooled to their mean, unless the model specifies another
+ * pooling.
+ */
 export function noHead(tokens: Features): Head {
   return {
     trained: [],

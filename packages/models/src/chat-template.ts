@@ -1,7 +1,7 @@
 /**
- * A model's own chat template, written in Jinja: the text form of a conversation that the model was trained on. A template is an
- * untrusted program from a folder, so it can only read the conversation and the special tokens, and its size, its work and its
- * output are limited.
+ * A model's own chat template, written in Jinja: the text form of a conversation that the model was trained on. A
+ * template is an untrusted program from a folder, so it can only read the conversation and the special tokens, and its
+ * size, its work and its output are limited.
  */
 import { PeftError } from '@peftjs/core';
 import { CheckpointError, DataError } from '@peftjs/core/method';
@@ -20,8 +20,8 @@ export interface ChatTemplate {
   /** The Jinja template from the model's folder. */
   readonly source: string;
   /**
-   * Renders a conversation as text, including its start and end tokens. With `addGenerationPrompt`, the text ends with the
-   * opening of the assistant's next message.
+   * Renders a conversation as text, including its start and end tokens. With `addGenerationPrompt`, the text ends with
+   * the opening of the assistant's next message.
    * @throws DataError when the template rejects the conversation.
    * @throws CheckpointError when the template is broken, too large, or exceeds its limits on work or output.
    */
@@ -36,8 +36,8 @@ const ANSWERED: readonly ChatMessage[] = [
 ];
 
 /**
- * Returns the ID of the special token that ends the assistant's message, e.g. `<|im_end|>`: a chat model ends its turn with
- * it. Undefined if the template writes no such token or cannot be rendered.
+ * Returns the ID of the special token that ends the assistant's message, e.g. `<|im_end|>`: a chat model ends its turn
+ * with it. Undefined if the template writes no such token or cannot be rendered.
  */
 export function endOfTurnId(
   render: ChatTemplate['render'],
@@ -74,7 +74,10 @@ export interface ChatTemplateSource {
 
 /** The maximum size of a template in characters. The longest in use, with tools in four forms, have about 20,000. */
 export const MAX_TEMPLATE = 2 ** 16;
-/** The maximum work of a template, about half a second. Each expression counts 1, plus 1 per item or 256 characters of its result. */
+/**
+ * The maximum work of a template, about half a second. Each expression counts 1, plus 1 per item or 256 characters of
+ * its result.
+ */
 const MAX_WORK = 200_000;
 const CHARACTERS_OF_WORK = 256;
 /** The maximum length of one string, in characters. */

@@ -67,8 +67,8 @@ export interface CheckpointFormat {
 }
 
 /**
- * How weights are held in memory, named as in transformers.js. `fp32`: all as float32. `q8`: the matrices of linear modules in
- * 8 bits with a scale per output, a quarter of the size. The head is trained, so it is always float32.
+ * How weights are held in memory, named as in transformers.js. `fp32`: all as float32. `q8`: the matrices of linear
+ * modules in 8 bits with a scale per output, a quarter of the size. The head is trained, so it is always float32.
  */
 export type WeightDtype = 'fp32' | 'q8';
 
@@ -84,7 +84,10 @@ export interface Precision {
   hold(name: string, weight: HostTensor): HostTensor;
 }
 
-/** Returns how the weights of a network are held. Weights outside `sites` and `encodeOnly`, such as the head's, are float32. */
+/**
+ * Returns how the weights of a network are held. Weights outside `sites` and `encodeOnly`, such as the head's, are
+ * float32.
+ */
 export function precisionOf(
   dtype: WeightDtype,
   { sites, encodeOnly }: Pick<Network, 'sites' | 'encodeOnly'>,

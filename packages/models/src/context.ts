@@ -1,11 +1,12 @@
 /**
- * The tokens that a decoder attends to in one pass: over a whole text, or over one more token with cached keys and values.
+ * The tokens that a decoder attends to in one pass: over a whole text, or over one more token with cached keys and
+ * values.
  *
- *   softmax(q k^T + bias) v     bias is 0 at the token itself and at earlier ones (with a window of w: the w - 1 before it), and
+ *   softmax(q k^T + bias) v     bias: 0 at the token itself and at earlier ones (with a window of w: the w - 1 before it),
  *                               -1e9 or less elsewhere
  *
- * A cached layer has room for `capacity` tokens, [B, capacity, width], indexed by position. Unwritten positions are 0, so a token
- * is written by adding it. Positions of padding stay 0 too, and later tokens fill them.
+ * A cached layer has room for `capacity` tokens, [B, capacity, width], indexed by position. Unwritten positions are 0,
+ * so a token is written by adding it. Positions of padding stay 0 too, and later tokens fill them.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
@@ -73,7 +74,10 @@ export function wholeText(
   };
 }
 
-/** Returns the context of prompts. Writes their keys and values to `kept`, named by {@link keptNames}, with room for `capacity` tokens. */
+/**
+ * Returns the context of prompts. Writes their keys and values to `kept`, named by {@link keptNames}, with room for
+ * `capacity` tokens.
+ */
 export function keptPrompt(inputs: Tensors, capacity: number, kept: Tensors): Context {
   const mask = tf.expandDims(batchInput(inputs, 'attentionMask'), 2); // [B, S, 1]
   const tokens = mask.shape[1] as number;
@@ -90,7 +94,10 @@ export function keptPrompt(inputs: Tensors, capacity: number, kept: Tensors): Co
   });
 }
 
-/** Returns the context of one more token: inputs `positions` [B, 1] and the cached tensors. Writes the updated ones to `kept`. */
+/**
+ * Returns the context of one more token: inputs `positions` [B, 1] and the cached tensors. Writes the updated ones to
+ * `kept`.
+ */
 export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Context {
   const positions = batchInput(inputs, 'positions');
   const places = tf.range(0, capacity, 1, 'float32'); // [capacity]
@@ -119,8 +126,8 @@ export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Con
 }
 
 /**
- * Returns the context of tokens after a past: inputs `positions` [B, S], `attentionMask` [B, P + S] and the past of each layer
- * [B, keyHeads, P, size]. Writes past and new keys and values, the past of the next pass, to `present`.
+ * Returns the context of tokens after a past: inputs `positions` [B, S], `attentionMask` [B, P + S] and the past of
+ * each layer [B, keyHeads, P, size]. Writes past and new keys and values, the past of the next pass, to `present`.
  * @param maxTokens The longest text in tokens, if limited: later positions have no angles.
  */
 export function afterPast(inputs: Tensors, keyHeads: number, present: Tensors, maxTokens?: number): Context {

@@ -45,8 +45,8 @@ interface DecoderHeads {
   /** Applied to the language model's logits. Default: identity. */
   readonly finish?: (logits: Tensor) => Tensor;
   /**
-   * The text length from which transformers uses other position angles: cached keys and values become invalid, so the text is
-   * read again from its start.
+   * The text length from which transformers uses other position angles: cached keys and values become invalid, so the
+   * text is read again from its start.
    */
   readonly rereadAt?: number;
 }
@@ -54,8 +54,8 @@ interface DecoderHeads {
 const LANGUAGE_MODEL_HEAD = 'lm_head';
 
 /**
- * A decoder with the head of transformers for a task: `score` on the last token of a text, a classifier on each token, the
- * frozen language model head, or no head and pooled tokens.
+ * A decoder with the head of transformers for a task: `score` on the last token of a text, a classifier on each token,
+ * the frozen language model head, or no head and pooled tokens.
  */
 export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task: Task): Architecture {
   const { width, ofTexts = 'score', ofTokens } = heads;
@@ -93,7 +93,8 @@ function languageModel(network: Network, heads: DecoderHeads, every: Features): 
 
 function decoding({ maxTokens }: Network, heads: DecoderHeads, headOn: (features: Features) => Head): Decoding {
   const { last, every, layers, keyHeads, headDim, words, rereadAt } = heads;
-  const logits = (scope: Scope, inputs: Tensors, hidden: Tensor): Tensor => headOn(() => hidden).forward(scope, inputs); // [B, Q, width] -> [B, Q, words]
+  // hidden [B, Q, width] -> [B, Q, words]
+  const logits = (scope: Scope, inputs: Tensors, hidden: Tensor): Tensor => headOn(() => hidden).forward(scope, inputs);
   return {
     words,
     maxTokens,

@@ -1,7 +1,7 @@
 /**
  * The encoder of BERT (Devlin et al., 2019) and its family: word pieces, then post-norm transformer layers.
  *
- *   x0 = LN(w + p + t) W_e    w, p, t: rows of the word, position and token type tables; W_e only if they are narrower than H
+ *   x0 = LN(w + p + t) W_e    w, p, t: rows of the word, position and token type tables; W_e only if narrower than H
  *   c  = Attention(x)         softmax(q k^T / sqrt(H / heads)) v in each head, with q, k, v = x W_q, x W_k, x W_v
  *   x' = the rest of the layer, from x and c: `afterAttention`
  *
@@ -40,7 +40,10 @@ export interface EncoderConfig extends LayerConfig {
   readonly numAttentionHeads: number;
   /** The number of rows in the position table. */
   readonly maxPositionEmbeddings: number;
-  /** The padding ID, also the position of padding: other tokens count up from the next position. Default: positions 0, 1, .. */
+  /**
+   * The padding ID, also the position of padding: other tokens count up from the next position. Default: positions 0,
+   * 1, ..
+   */
   readonly padTokenId?: number;
   /** The term that every layer adds to its scores for the distance between two tokens. */
   readonly relativeBias?: RelativeBias;
@@ -160,7 +163,9 @@ function types(scope: Scope, path: string, { tokenTypeIds }: Tensors, tokens: nu
   return scope.embedding(`${path}.token_type_embeddings`, tokenTypeIds ?? tf.zeros([1, tokens], 'int32'));
 }
 
-/** The inputs of a layer: the tokens it is computed for, [B, Q, H], the tokens they attend to, [B, S, H], and the bias. */
+/**
+ * The inputs of a layer: the tokens it is computed for, [B, Q, H], the tokens they attend to, [B, S, H], and the bias.
+ */
 interface LayerInputs {
   readonly queries: Tensor;
   readonly keys: Tensor;

@@ -2,8 +2,8 @@ import { isQuantized, UnsupportedError, type HostTensor, type HostTensors } from
 import type { Network } from './architecture.js';
 
 /**
- * Returns one hash of an architecture, its weights and its tokenizer. It excludes the head: every task has its own, and an
- * adapter belongs to the network below.
+ * Returns one hash of an architecture, its weights and its tokenizer. It excludes the head: every task has its own, and
+ * an adapter belongs to the network below.
  */
 export async function modelFingerprint(
   { name, maxTokens, settings, sites, encodeOnly }: Network,

@@ -23,7 +23,10 @@ export interface ModelFolder {
   exists(file: string): Promise<boolean>;
   /** Reads a file. @throws CheckpointError when it is missing. */
   bytes(file: string): Promise<Uint8Array>;
-  /** Opens a file, to read in pieces if the storage can. @throws CheckpointError or SafetensorsError when it is missing. */
+  /**
+   * Opens a file, to read in pieces if the storage can.
+   * @throws CheckpointError or SafetensorsError when it is missing.
+   */
   source(file: string): Promise<ByteSource>;
   /** Reads a JSON file. @throws CheckpointError when it is missing, larger than `limit` bytes or not JSON. */
   json(file: string, limit: number): Promise<unknown>;
@@ -81,8 +84,8 @@ export function joined(folder: string, file: string): string {
 }
 
 /**
- * Returns the available memory in bytes, within the limits of the machine and of a container. Undefined if unknown, e.g. in a
- * web page.
+ * Returns the available memory in bytes, within the limits of the machine and of a container. Undefined if unknown,
+ * e.g. in a web page.
  */
 export async function freeMemory(): Promise<number | undefined> {
   try {

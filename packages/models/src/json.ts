@@ -11,7 +11,8 @@ export function parseJson(bytes: Uint8Array, file: string): unknown {
 
 /**
  * Encodes a value as a JSON file.
- * @param floats Names of fields whose whole numbers are written as e.g. 2.0, because Python distinguishes them from integers.
+ * @param floats Names of fields whose whole numbers are written as e.g. 2.0, because Python distinguishes them from
+ * integers.
  */
 export function encodeJson(value: unknown, floats: ReadonlySet<string> = new Set()): Uint8Array {
   const text = JSON.stringify(value, null, 2).replace(/"(\w+)": (-?\d+)(?=[,\n])/g, (all: string, name: string) =>

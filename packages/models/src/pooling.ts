@@ -8,7 +8,8 @@
  *   weightedmean           sum i x_i / sum i
  *   lasttoken              x_n
  *
- * or several of them concatenated; then its modules `Dense`, f(x W + b), `LayerNorm` and `Normalize`, v / max(|v|, 1e-12).
+ * or several of them concatenated; then its modules `Dense`, f(x W + b), `LayerNorm` and `Normalize`, v / max(|v|,
+ * 1e-12).
  */
 import { ConfigError, type Scope, type Tensors } from '@peftjs/core/method';
 import { gelu, l2Normalize, layerNorm, linear, silu } from '@peftjs/core/nn';
@@ -42,8 +43,9 @@ export interface Pooling {
 }
 
 /**
- * A module of sentence-transformers after the pooling. Its weights are the model's `<path>.linear.weight` [in, out] and `.bias`,
- * `<path>.residual.weight` [in, out], `<path>.norm.weight` and `.bias` [features]. They are frozen, as in PEFT.
+ * A module of sentence-transformers after the pooling. Its weights are the model's `<path>.linear.weight` [in, out] and
+ * `.bias`, `<path>.residual.weight` [in, out], `<path>.norm.weight` and `.bias` [features]. They are frozen, as in
+ * PEFT.
  */
 export type EmbeddingModule =
   | {
@@ -80,7 +82,10 @@ export function modesOf(pooling: Pooling['pooling']): readonly PoolingMode[] {
   return typeof pooling === 'string' ? [pooling] : pooling;
 }
 
-/** Merges options over the settings of a model's folder. Default: the mean, not normalised. @throws ConfigError for an invalid option. */
+/**
+ * Merges options over the settings of a model's folder. Default: the mean, not normalised.
+ * @throws ConfigError for an invalid option.
+ */
 export function poolingOf(
   asked: Partial<Record<'pooling' | 'normalize', unknown>>,
   own: Partial<Pooling> = {},

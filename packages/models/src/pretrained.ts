@@ -44,9 +44,10 @@ export interface PretrainedModel extends Model, Prompts {
   /** Returns sentence embeddings without the head, [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
   /**
-   * Returns the same network with another head, as if loaded with that `numLabels` or `labels`. Both models share the network's
-   * tensors, so a second task only costs the memory of a head.
-   * @throws ConfigError for an invalid number, for duplicate names, and for a causal language model or an embedding model.
+   * Returns the same network with another head, as if loaded with that `numLabels` or `labels`. Both models share the
+   * network's tensors, so a second task only costs the memory of a head.
+   * @throws ConfigError for an invalid number, for duplicate names, and for a causal language model or an embedding
+   * model.
    */
   withLabels(labels: number | readonly string[], meaning?: Pick<PretrainedOptions, 'problemType'>): PretrainedModel;
 }
@@ -56,31 +57,37 @@ export interface PretrainedOptions extends SourceOptions {
   /** The task, which decides the head. Default 'sequence-classification'. */
   readonly task?: Task;
   /**
-   * The number of outputs of the head; 1 for regression. Default: that of the checkpoint's head, or 2 if it has none. Not for a
-   * causal language model, which has one output per token of the vocabulary.
+   * The number of outputs of the head; 1 for regression. Default: that of the checkpoint's head, or 2 if it has none.
+   * Not for a causal language model, which has one output per token of the vocabulary.
    */
   readonly numLabels?: number;
   /**
-   * The names of the classes, in the order of the outputs. Their number sets `numLabels`. Adapters and exports are saved with them.
-   * Default: the checkpoint's, if their number matches.
+   * The names of the classes, in the order of the outputs. Their number sets `numLabels`. Adapters and exports are
+   * saved with them. Default: the checkpoint's, if their number matches.
    */
   readonly labels?: readonly string[];
-  /** What the outputs of a text classifier mean: see `Model.problemType`. Default: the checkpoint's, if its outputs match. */
+  /**
+   * What the outputs of a text classifier mean: see `Model.problemType`. Default: the checkpoint's, if its outputs
+   * match.
+   */
   readonly problemType?: ProblemType;
   /**
-   * How token embeddings are combined, for 'feature-extraction'. The embeddings of several modes are concatenated. Default: that of a
-   * sentence-transformers folder, else 'mean'.
+   * How token embeddings are combined, for 'feature-extraction'. The embeddings of several modes are concatenated.
+   * Default: that of a sentence-transformers folder, else 'mean'.
    */
   readonly pooling?: PoolingMode | readonly PoolingMode[];
-  /** Whether embeddings are scaled to length 1, for 'feature-extraction'. Default: as in a sentence-transformers folder, else false. */
+  /**
+   * Whether embeddings are scaled to length 1, for 'feature-extraction'. Default: as in a sentence-transformers folder,
+   * else false.
+   */
   readonly normalize?: boolean;
   /** Called as weights are loaded. */
   readonly onProgress?: (progress: LoadProgress) => void;
   /** The maximum memory for the weights, in bytes. Default: the free memory, if known. */
   readonly memoryLimit?: number;
   /**
-   * How the weights are held in memory, whatever the file has. 'fp32' (the default): as float32. 'q8': those of linear modules in
-   * 8 bits, which needs a quarter of the memory and about half the time per step, with rounding errors.
+   * How the weights are held in memory, whatever the file has. 'fp32' (the default): as float32. 'q8': those of linear
+   * modules in 8 bits, which needs a quarter of the memory and about half the time per step, with rounding errors.
    */
   readonly dtype?: WeightDtype;
 }
@@ -91,11 +98,11 @@ const MAX_LABELS = 100_000;
 const TASKS: readonly Task[] = ['sequence-classification', 'token-classification', 'causal-lm', 'feature-extraction'];
 
 /**
- * Loads a pretrained model with a head for a task. Uses the checkpoint's head if it is for that task and has `numLabels` outputs,
- * else a new one. In a head of several modules, those with matching shapes are kept.
+ * Loads a pretrained model with a head for a task. Uses the checkpoint's head if it is for that task and has
+ * `numLabels` outputs, else a new one. In a head of several modules, those with matching shapes are kept.
  *
- * @param source - A folder with the model's files, the name of an installed npm package, or an ID on the Hugging Face hub. A folder
- * takes precedence.
+ * @param source - A folder with the model's files, the name of an installed npm package, or an ID on the Hugging Face
+ * hub. A folder takes precedence.
  * @throws ConfigError for an invalid option.
  * @throws HubError when the hub has no such model or cannot be reached.
  * @throws UnsupportedError when the network has no head for the task.

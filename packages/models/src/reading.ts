@@ -58,7 +58,9 @@ export function checkTokens(network: string, ids: Tensor, maxTokens: number): vo
   throw new ShapeError(`${network} reads at most ${maxTokens} tokens, got ${tokens}: cut the sequences`, 'inputIds');
 }
 
-/** Computes the mean over a row's tokens: x [B, S, H], mask [B, S] of 1 and 0 -> [B, H]. Zeros for a row without tokens. */
+/**
+ * Computes the mean over a row's tokens: x [B, S, H], mask [B, S] of 1 and 0 -> [B, H]. Zeros for a row without tokens.
+ */
 export function tokenMean(x: Tensor, mask: Tensor): Tensor {
   const [batch, tokens, width] = x.shape as [number, number, number];
   const count = tf.maximum(tf.sum(mask, 1, true), 1); // [B, 1]

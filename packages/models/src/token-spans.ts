@@ -10,7 +10,10 @@ export interface TokenSpan {
   readonly start: number;
   /** The end of the characters that it covers (exclusive). */
   readonly end: number;
-  /** Whether the token continues the previous token's word. As in transformers: by the mark `##`, else if there is no blank. */
+  /**
+   * Whether the token continues the previous token's word. As in transformers: by the mark `##`, else if there is no
+   * blank.
+   */
   readonly continuesWord: boolean;
 }
 

@@ -2,8 +2,9 @@ import { CheckpointError } from '@peftjs/core/method';
 import { field } from './json.js';
 
 /*
- * Regular expressions of a tokenizer.json run on every text in JavaScript's backtracking engine, where `(a+)+b` takes twice as
- * long for each additional character. Patterns accepted here are well known, or simple enough for at most quadratic time.
+ * Regular expressions of a tokenizer.json run on every text in JavaScript's backtracking engine, where `(a+)+b` takes
+ * twice as long for each additional character. Patterns accepted here are well known, or simple enough for at most
+ * quadratic time.
  */
 
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
@@ -18,7 +19,8 @@ const MARKS = String.raw` ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 const KNOWN: ReadonlySet<string> = new Set([
   `${CONTRACTIONS}|${WORDS}|\\p{N}{1,3}|${REST}`, // Llama 3
   `${CONTRACTIONS}|${WORDS}|\\p{N}|${REST}`, // Qwen2
-  `${OPENING}${UPPER}*${LOWER}+${CONTRACTIONS}?|${OPENING}${UPPER}+${LOWER}*${CONTRACTIONS}?|\\p{N}{1,3}|${MARKS}`, // GPT-4o
+  // GPT-4o
+  `${OPENING}${UPPER}*${LOWER}+${CONTRACTIONS}?|${OPENING}${UPPER}+${LOWER}*${CONTRACTIONS}?|\\p{N}{1,3}|${MARKS}`,
   `${OPENING}${UPPER}*${LOWER}+|${OPENING}${UPPER}+${LOWER}*|\\p{N}|${MARKS}`, // Mistral's Tekken
 ]);
 

@@ -31,8 +31,8 @@ export interface WordEncoding extends Encoding {
 /** Options of `Tokenizer.encode`. */
 export interface EncodeOptions {
   /**
-   * The maximum number of IDs, including special tokens, at most the model's `maxTokens`. It is only exceeded if the text that
-   * `truncation` does not shorten is too long. Default: the model's `maxTokens`.
+   * The maximum number of IDs, including special tokens, at most the model's `maxTokens`. It is only exceeded if the
+   * text that `truncation` does not shorten is too long. Default: the model's `maxTokens`.
    */
   readonly maxTokens?: number;
   /** Which text of a pair is truncated. Default 'longest_first'. */
@@ -44,38 +44,39 @@ export interface EncodeOptions {
 /** Converts text to token IDs and back. */
 export interface Tokenizer {
   /**
-   * Returns the IDs of a text, or of a pair of texts in one sequence. Texts that are too long lose their last tokens, the longer
-   * text of a pair first; special tokens are kept. An empty `pair` counts as none.
+   * Returns the IDs of a text, or of a pair of texts in one sequence. Texts that are too long lose their last tokens,
+   * the longer text of a pair first; special tokens are kept. An empty `pair` counts as none.
    */
   encode(text: string, pair?: string, options?: EncodeOptions): Encoding;
   /**
-   * Returns the IDs of a sentence given as words, as transformers does with `is_split_into_words=True`. Byte-level tokenizers put a
-   * blank before each word, as with `add_prefix_space=True`. A sentence that is too long loses its last tokens.
+   * Returns the IDs of a sentence given as words, as transformers does with `is_split_into_words=True`. Byte-level
+   * tokenizers put a blank before each word, as with `add_prefix_space=True`. A sentence that is too long loses its
+   * last tokens.
    */
-   encodeWords(words: readonly string[], options?: Pick<EncodeOptions, 'maxTokens'>): WordEncoding;
-   /** The values of `truncation` that `encode` supports. */
-   readonly truncations: readonly Truncation[];
-   /** Returns all IDs of a text, without special tokens and without truncation. */
-   tokenIds(text: string): number[];
-   /** Returns the text of IDs, without special tokens such as the end of a text. */
-   decode(ids: readonly number[]): string;
-   /** Returns the text of pieces, as in `spans`: with blanks between words and none within. */
-   join(pieces: readonly string[]): string;
-   /** A hash of everything that affects the IDs. */
-   readonly fingerprint: string;
-   /** The size of the vocabulary: every ID is below it. */
-   readonly vocabularySize: number;
-   /** The ID of the token that ends a text, for a language model. */
-   readonly eosTokenId?: number | undefined;
-   /** The ID of the token that starts a text, if the model has one. */
-   readonly bosTokenId?: number | undefined;
-   /** Whether `encode` puts `bosTokenId` before a text: Llama's does, GPT-2's does not. */
-   readonly addBosToken: boolean;
-   /** The ID of the padding token. If the model has none, as in GPT-2, it is the usual substitute: `eosTokenId`. */
-   readonly padTokenId?: number | undefined;
-   /** The IDs of special tokens by their text, e.g. '<|im_end|>'. `decode` omits them. */
-   readonly specialTokens: ReadonlyMap<string, number>;
-   /** Renders conversations, for a language model with a chat template. */
+  encodeWords(words: readonly string[], options?: Pick<EncodeOptions, 'maxTokens'>): WordEncoding;
+  /** The values of `truncation` that `encode` supports. */
+  readonly truncations: readonly Truncation[];
+  /** Returns all IDs of a text, without special tokens and without truncation. */
+  tokenIds(text: string): number[];
+  /** Returns the text of IDs, without special tokens such as the end of a text. */
+  decode(ids: readonly number[]): string;
+  /** Returns the text of pieces, as in `spans`: with blanks between words and none within. */
+  join(pieces: readonly string[]): string;
+  /** A hash of everything that affects the IDs. */
+  readonly fingerprint: string;
+  /** The size of the vocabulary: every ID is below it. */
+  readonly vocabularySize: number;
+  /** The ID of the token that ends a text, for a language model. */
+  readonly eosTokenId?: number | undefined;
+  /** The ID of the token that starts a text, if the model has one. */
+  readonly bosTokenId?: number | undefined;
+  /** Whether `encode` puts `bosTokenId` before a text: Llama's does, GPT-2's does not. */
+  readonly addBosToken: boolean;
+  /** The ID of the padding token. If the model has none, as in GPT-2, it is the usual substitute: `eosTokenId`. */
+  readonly padTokenId?: number | undefined;
+  /** The IDs of special tokens by their text, e.g. '<|im_end|>'. `decode` omits them. */
+  readonly specialTokens: ReadonlyMap<string, number>;
+  /** Renders conversations, for a language model with a chat template. */
   readonly chatTemplate?: ChatTemplate | undefined;
 }
 
@@ -111,14 +112,17 @@ export interface TokenizerLimits {
   readonly file: string;
 }
 
-/** The limits of the cache of tokenised words, in words and in characters per word. Most words of a text occurred before. */
+/**
+ * The limits of the cache of tokenised words, in words and in characters per word. Most words of a text occurred
+ * before.
+ */
 const KEPT_WORDS = 2 ** 16;
 const KEPT_CHARACTERS = 32;
 
 /**
  * Creates a tokenizer whose sequences have at most `maxTokens` IDs.
- * @throws CheckpointError when the definition is broken, has IDs or token types that the model does not, or has a regular
- * expression that may take exponential time.
+ * @throws CheckpointError when the definition is broken, has IDs or token types that the model does not, or has a
+ * regular expression that may take exponential time.
  */
 export async function createTokenizer(definition: TokenizerDefinition, limits: TokenizerLimits): Promise<Tokenizer> {
   const { maxTokens, tokenTypes = 1, vocabularySize, special = {}, file } = limits;
@@ -189,8 +193,8 @@ function idsOfWords(words: Iterable<readonly string[]>, idOf: (token: string) =>
 }
 
 /**
- * Returns the IDs of a text and its pair, as far as the truncation needs them. Two long texts are read completely, because their
- * lengths decide which one is truncated, and so is a text that must not be truncated.
+ * Returns the IDs of a text and its pair, as far as the truncation needs them. Two long texts are read completely,
+ * because their lengths decide which one is truncated, and so is a text that must not be truncated.
  */
 function readPair(
   read: IdReader,
@@ -222,8 +226,8 @@ function specialTokensOf({ added_tokens: added }: TokenizerDefinition): Map<stri
 }
 
 /**
- * Whether any text can be tokenised part by part between blanks, as for BERT. The normaliser may only change characters one by one,
- * together with their marks, and no added token may contain a blank.
+ * Whether any text can be tokenised part by part between blanks, as for BERT. The normaliser may only change characters
+ * one by one, together with their marks, and no added token may contain a blank.
  */
 function cutsAtBlanks({ model, normalizer, pre_tokenizer: cut, added_tokens: added }: TokenizerDefinition): boolean {
   const isOf = (part: unknown, type: string): boolean => (part as { type?: unknown } | null)?.type === type;

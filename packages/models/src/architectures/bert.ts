@@ -1,6 +1,6 @@
 /**
- * BERT (Devlin et al., 2019): the encoder of encoder.ts, with output x_L, and the heads of transformers. Module paths are
- * those of BertForSequenceClassification and BertForTokenClassification.
+ * BERT (Devlin et al., 2019): the encoder of encoder.ts, with output x_L, and the heads of transformers. Module paths
+ * are those of BertForSequenceClassification and BertForTokenClassification.
  *
  *   of a text   tanh(x_L[first token] W_p) W_c
  *   of tokens   x_L W_c

@@ -3,8 +3,8 @@
  *
  *   b_ij = s (q_i . (r_d W_k) + k_j . (r_d W_q)),   d = i - j          content to position, and position to content
  *
- * r_d: a row of the table of relative positions; s: the scale of the scores. Distances beyond half the number of buckets
- * share rows, in buckets that grow with the distance.
+ * r_d: a row of the table of relative positions; s: the scale of the scores. Distances beyond half the number of
+ * buckets share rows, in buckets that grow with the distance.
  *
  * A row depends on i and j only through i - j. So products are computed once per distance, and each token's results are
  * then shifted by its position.
@@ -32,7 +32,9 @@ export function relativeRow(distance: number, config: RelativeConfig): number {
   return Math.max(0, Math.min(span + bucketOf(distance, config), 2 * span - 1));
 }
 
-/** Returns the bucket of a distance. Computed in float32 as in transformers: at a bucket's edge the last digit decides. */
+/**
+ * Returns the bucket of a distance. Computed in float32 as in transformers: at a bucket's edge the last digit decides.
+ */
 function bucketOf(distance: number, { positionBuckets, maxRelativePositions }: RelativeConfig): number {
   if (positionBuckets === null) return distance;
   const middle = Math.floor(positionBuckets / 2);
@@ -52,8 +54,8 @@ export interface Distances {
 }
 
 /**
- * Returns the distances within a sequence: R = 2 S, the last of which is never read; R = S for its first token alone. They
- * are a slice of the distances of the longest sequence, in falling or rising order.
+ * Returns the distances within a sequence: R = 2 S, the last of which is never read; R = S for its first token alone.
+ * They are a slice of the distances of the longest sequence, in falling or rising order.
  * @param tokens S, the length of the sequence.
  * @param queries The number of tokens that attend: all `tokens`, or 1 for the first.
  * @param most The length of the longest sequence.
@@ -107,6 +109,7 @@ function aligned(x: Tensor): Tensor {
   const [heads, batch, tokens] = x.shape as [number, number, number];
   const flat = tf.reshape(x, [heads * batch, 2 * tokens * tokens]);
   const moved = tf.slice(flat, [0, tokens - 1], [heads * batch, tokens * (2 * tokens - 1)]);
-  const rows = tf.reshape(moved, [heads, batch, tokens, 2 * tokens - 1]); // each starts one place earlier than the previous one
+  // Each row starts one place earlier than the previous one.
+  const rows = tf.reshape(moved, [heads, batch, tokens, 2 * tokens - 1]);
   return tf.slice(rows, [0, 0, 0, 0], [heads, batch, tokens, tokens]);
 }

@@ -201,14 +201,20 @@ function lastHidden(config: DebertaV2Config, scope: Scope, inputs: Tensors, read
   return transformerLayer(config, scope, last, { queries, keys: x, mask: ofQueries, positions: few });
 }
 
-/** No token attends to padding. Padding attends to all tokens equally: the first token of a row may be padding. [B, S] -> [B, 1, S, S]. */
+/**
+ * No token attends to padding. Padding attends to all tokens equally: the first token of a row may be padding. [B, S]
+ * -> [B, 1, S, S].
+ */
 function pairBias(mask: Tensor): Tensor {
   const [batch, tokens] = mask.shape as [number, number];
   const pairs = tf.mul(tf.reshape(mask, [batch, 1, tokens, 1]), tf.reshape(mask, [batch, 1, 1, tokens]));
   return tf.mul(tf.sub(1, pairs), -1e30); // low enough to hide any score
 }
 
-/** Sums the embeddings of words, positions and token types (if the model has them). Padding gets zeros. [B, S] -> [B, S, H]. */
+/**
+ * Sums the embeddings of words, positions and token types (if the model has them). Padding gets zeros. [B, S] -> [B, S,
+ * H].
+ */
 function embed(config: DebertaV2Config, scope: Scope, inputs: Tensors): Tensor {
   const ids = batchInput(inputs, 'inputIds');
   checkTokens('deberta-v2', ids, config.maxPositionEmbeddings);

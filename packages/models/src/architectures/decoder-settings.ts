@@ -149,8 +149,8 @@ export function evenLayers(
 }
 
 /**
- * Returns the layers of Qwen2 and Qwen3. With `use_sliding_window`, the layers from `max_window_layers` on have a window, or
- * those that `layer_types` names.
+ * Returns the layers of Qwen2 and Qwen3. With `use_sliding_window`, the layers from `max_window_layers` on have a
+ * window, or those that `layer_types` names.
  */
 export function qwenLayers(config: ConfigFile, settings: DecoderSettings): RotaryLayer[] {
   const rope = ropeSettings(config, settings);

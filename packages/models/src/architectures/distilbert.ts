@@ -73,7 +73,10 @@ export const distilbertType: ModelType = {
   architecture,
 };
 
-/** Missing settings default to those of distilbert-base-uncased, as in transformers. Sinusoidal positions are stored as a table too. */
+/**
+ * Missing settings default to those of distilbert-base-uncased, as in transformers. Sinusoidal positions are stored as
+ * a table too.
+ */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const dim = positiveInteger(config, 'dim', 768);
   return distilbert(

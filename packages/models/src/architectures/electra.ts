@@ -1,7 +1,7 @@
 /**
- * ELECTRA's discriminator (Clark et al., 2020): the encoder of encoder.ts, with output x_L and embedding tables that may be
- * narrower than its layers, and the heads of transformers. Module paths are those of ElectraForSequenceClassification and
- * ElectraForTokenClassification.
+ * ELECTRA's discriminator (Clark et al., 2020): the encoder of encoder.ts, with output x_L and embedding tables that
+ * may be narrower than its layers, and the heads of transformers. Module paths are those of
+ * ElectraForSequenceClassification and ElectraForTokenClassification.
  *
  *   of a text   gelu(x_L[first token] W_d) W_o      W_d, W_o: classifier.dense, classifier.out_proj
  *   of tokens   x_L W_c
@@ -31,7 +31,10 @@ function electra(config: ElectraConfig, task: Task): Architecture {
   return { ...encoderNetwork(encoder), head: headFor('electra', heads, task) };
 }
 
-/** ELECTRA's discriminator as saved by transformers: `ElectraForPreTraining`, `ElectraForSequenceClassification` and others. */
+/**
+ * ELECTRA's discriminator as saved by transformers: `ElectraForPreTraining`, `ElectraForSequenceClassification` and
+ * others.
+ */
 export const electraType: ModelType = {
   name: 'electra',
   savedBy: 'ElectraModel or ElectraForSequenceClassification',

@@ -14,8 +14,8 @@ import {
 import { attentionBiases, decoderSettings, evenLayers, PRE_NORMS, type DecoderSettings } from './decoder-settings.js';
 
 /**
- * Gemma as saved by transformers (Gemma Team, 2024): Llama's network with word embeddings times sqrt(H), norms that scale by
- * 1 + gain, GELU instead of SiLU, and tied embeddings.
+ * Gemma as saved by transformers (Gemma Team, 2024): Llama's network with word embeddings times sqrt(H), norms that
+ * scale by 1 + gain, GELU instead of SiLU, and tied embeddings.
  */
 export const gemmaType: ModelType = {
   name: 'gemma',

@@ -7,8 +7,8 @@ import { decoderSettings, layerTypes, typedLayers } from './decoder-settings.js'
 import { gemma2Settings, gemmaSettings } from './gemma.js';
 
 /**
- * Gemma 2 as saved by transformers (Gemma Team, 2024): Gemma with norms before and after both parts of a layer, a sliding
- * window in every second layer, and soft-capped scores and logits.
+ * Gemma 2 as saved by transformers (Gemma Team, 2024): Gemma with norms before and after both parts of a layer, a
+ * sliding window in every second layer, and soft-capped scores and logits.
  */
 export const gemma2Type: ModelType = {
   name: 'gemma2',

@@ -14,8 +14,8 @@ import { decoderSettings, layerTypes, typedLayers, type LayerType } from './deco
 import { gemma2Settings, gemmaSettings } from './gemma.js';
 
 /**
- * The text model of Gemma 3 as saved by transformers (Gemma Team, 2025): Gemma 2 with norms of each head's queries and keys
- * instead of soft-capped scores. Five of six layers have a sliding window, with RoPE frequencies of their own.
+ * The text model of Gemma 3 as saved by transformers (Gemma Team, 2025): Gemma 2 with norms of each head's queries and
+ * keys instead of soft-capped scores. Five of six layers have a sliding window, with RoPE frequencies of their own.
  */
 export const gemma3TextType: ModelType = {
   name: 'gemma3_text',
@@ -58,7 +58,10 @@ function architecture(config: ConfigFile, task: Task): Architecture {
   );
 }
 
-/** Returns the RoPE of each layer type. In the older form, `rope_scaling` is for full attention and the base of sliding layers is separate. */
+/**
+ * Returns the RoPE of each layer type. In the older form, `rope_scaling` is for full attention and the base of sliding
+ * layers is separate.
+ */
 function ropesOf(config: ConfigFile, heads: RotaryHeads): Readonly<Record<LayerType, RopeConfig>> {
   const rope = (own: ConfigFile, theta: number, thetaName: string): RopeConfig => {
     refuseUnless(own, 'truncate', true); // transformers does not read it from here

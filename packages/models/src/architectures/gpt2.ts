@@ -1,6 +1,7 @@
 /**
- * GPT-2 (Radford et al., 2019): words and positions, then pre-norm transformer layers with causal attention, and the heads of
- * transformers. Module paths are those of GPT2ForSequenceClassification, GPT2ForTokenClassification and GPT2LMHeadModel.
+ * GPT-2 (Radford et al., 2019): words and positions, then pre-norm transformer layers with causal attention, and the
+ * heads of transformers. Module paths are those of GPT2ForSequenceClassification, GPT2ForTokenClassification and
+ * GPT2LMHeadModel.
  *
  *   x0 = w + p
  *   a  = x + Attention(LN(x)) W_o     softmax(q k^T / sqrt(H / heads)) v in each head; q, k, v = LN(x) W_qkv

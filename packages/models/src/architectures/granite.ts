@@ -6,8 +6,8 @@ import { activation, boolean, positiveNumber, type ConfigFile, type ModelType } 
 import { attentionBiases, decoderSettings, evenLayers, PRE_NORMS } from './decoder-settings.js';
 
 /**
- * Granite as saved by transformers (IBM Granite Team, 2024): Llama's network with scale factors for word embeddings, scores,
- * residuals and logits. Transformers has no classifiers for it.
+ * Granite as saved by transformers (IBM Granite Team, 2024): Llama's network with scale factors for word embeddings,
+ * scores, residuals and logits. Transformers has no classifiers for it.
  */
 export const graniteType: ModelType = {
   name: 'granite',

@@ -11,7 +11,10 @@ import {
 } from '../transformers/config.js';
 import { decoderSettings, evenLayers, PRE_NORMS } from './decoder-settings.js';
 
-/** Mistral as saved by transformers: Llama's network with a sliding window (Jiang et al., 2023), or full attention if that is null. */
+/**
+ * Mistral as saved by transformers: Llama's network with a sliding window (Jiang et al., 2023), or full attention if
+ * that is null.
+ */
 export const mistralType: ModelType = {
   name: 'mistral',
   savedBy: 'MistralModel, MistralForCausalLM or MistralForSequenceClassification',

@@ -1,18 +1,18 @@
 /**
- * ModernBERT (Warner et al., 2024): words, then pre-norm transformer layers with rotary positions, some with full attention and
- * some with a sliding window, and the heads of transformers. Module paths are those of ModernBertForSequenceClassification and
- * ModernBertForTokenClassification.
+ * ModernBERT (Warner et al., 2024): words, then pre-norm transformer layers with rotary positions, some with full
+ * attention and some with a sliding window, and the heads of transformers. Module paths are those of
+ * ModernBertForSequenceClassification and ModernBertForTokenClassification.
  *
  *   x0 = LN(w)                                     w: rows of the word embedding table
  *   a  = x + Attention(LN(x)) W_o                  softmax(R q (R k)^T / sqrt(H / heads)) v; no LN in the first layer
  *   x' = a + (act(m W_1) * m W_2) W_f              m = LN(a); W_1 and W_2 are the halves of mlp.Wi
  *   h  = LN(x_L)
- *   of a text   LN(act(p W_d)) W_c                 p: h[first token], or the mean of h over tokens; W_d, LN: head.dense, head.norm
+ *   of a text   LN(act(p W_d)) W_c                 p: h[first token] or the mean of h; W_d, LN: head.dense, head.norm
  *   of tokens   LN(act(h W_d)) W_c
  *   encode      mean over tokens of h
  *
- * R rotates by position, with different angles for the two kinds of layers. A sliding layer attends to tokens at most half a
- * window away. Settings decide which W have a bias and whether LN has one.
+ * R rotates by position, with different angles for the two kinds of layers. A sliding layer attends to tokens at most
+ * half a window away. Settings decide which W have a bias and whether LN has one.
  */
 import {
   CheckpointError,
@@ -147,8 +147,8 @@ function layerSites(config: ModernBertConfig, layer: number): Site[] {
 }
 
 /**
- * The head of transformers on features [.., H]: a dense module and a norm, shared with the masked-word head, then a linear
- * module. As in PEFT, the first two stay frozen. They are trained only if the checkpoint lacks them.
+ * The head of transformers on features [.., H]: a dense module and a norm, shared with the masked-word head, then a
+ * linear module. As in PEFT, the first two stay frozen. They are trained only if the checkpoint lacks them.
  */
 function predictionHead(config: ModernBertConfig, features: Features): Head {
   const { hiddenSize, classifierBias, classifierActivation, normEps, isHeadThere } = config;
@@ -226,7 +226,7 @@ function transformerLayer(
   const own = bias.shape[2] === 1 ? bias : tf.expandDims(read(tf.squeeze(bias, [1])), 1); // [B, 1, Q or 1, S]
   const context = attention(read(rotary(q, angles)), rotary(k, angles), v, { heads, maskBias: own }); // [B, Q, H]
   const a = tf.add(read(x), scope.linear(`${path}.attn.Wo`, context));
-  const wide = scope.linear(`${path}.mlp.Wi`, scope.layerNorm(`${path}.mlp_norm`, a, normEps)); // [B, Q, 2 intermediate]
+  const wide = scope.linear(`${path}.mlp.Wi`, scope.layerNorm(`${path}.mlp_norm`, a, normEps)); // [B, Q, 2 inner]
   const [input, gate] = tf.split(wide, 2, 2) as [Tensor, Tensor];
   const inner = tf.mul(activations[config.hiddenActivation](input), gate);
   return tf.add(a, scope.linear(`${path}.mlp.Wo`, inner));
@@ -296,7 +296,9 @@ function layerTypes(config: ConfigFile, layers: number): LayerType[] {
   );
 }
 
-/** Reads the current form (`rope_parameters` per layer type) or the older one (`global_rope_theta`, `local_rope_theta`). */
+/**
+ * Reads the current form (`rope_parameters` per layer type) or the older one (`global_rope_theta`, `local_rope_theta`).
+ */
 function ropeThetas(config: ConfigFile): Record<LayerType, number> {
   refuseUnless(config, 'rope_scaling', undefined);
   const given = section(config, 'rope_parameters');

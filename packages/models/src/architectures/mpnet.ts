@@ -1,12 +1,12 @@
 /**
- * MPNet (Song et al., 2020): the encoder of encoder.ts, with positions that start after the padding ID, attention scores with a
- * term for the distance of two tokens (the same in every layer), and the heads of RoBERTa. Module paths are those of
- * MPNetForSequenceClassification and MPNetForTokenClassification.
+ * MPNet (Song et al., 2020): the encoder of encoder.ts, with positions that start after the padding ID, attention
+ * scores with a term for the distance of two tokens (the same in every layer), and the heads of RoBERTa. Module paths
+ * are those of MPNetForSequenceClassification and MPNetForTokenClassification.
  *
- *   softmax(q_i k_j^T / sqrt(H / heads) + b[bucket(j - i)]) v     b: encoder.relative_attention_bias, a number for each head
+ *   softmax(q_i k_j^T / sqrt(H / heads) + b[bucket(j - i)]) v     b: encoder.relative_attention_bias, one number per head
  *
- * On either side, distances up to 7 have a bucket each, those from 8 to 127 share eight, and all longer ones share the last
- * (T5's buckets, Raffel et al., 2020).
+ * On either side, distances up to 7 have a bucket each, those from 8 to 127 share eight, and all longer ones share the
+ * last (T5's buckets, Raffel et al., 2020).
  */
 import { CheckpointError, embeddingSite, type Site } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
@@ -20,7 +20,10 @@ import {
 } from '../transformers/config.js';
 import { withRobertaHead } from './roberta.js';
 
-/** The number of buckets used on both sides together, whatever config.json says: a longer table has rows that are never read. */
+/**
+ * The number of buckets used on both sides together, whatever config.json says: a longer table has rows that are never
+ * read.
+ */
 const BUCKETS = 32;
 /** All distances from this one on share a bucket. */
 const FARTHEST = 128;
@@ -90,7 +93,10 @@ function relativeBias(site: Site, most: number): RelativeBias {
   };
 }
 
-/** Returns the bucket of a distance j - i. Computed in float32 as in transformers: at a bucket's edge the last digit decides. */
+/**
+ * Returns the bucket of a distance j - i. Computed in float32 as in transformers: at a bucket's edge the last digit
+ * decides.
+ */
 export function relativeBucket(distance: number): number {
   const ofSide = BUCKETS / 2;
   const exact = ofSide / 2;

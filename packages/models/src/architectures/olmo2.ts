@@ -6,8 +6,8 @@ import { activation, type ConfigFile, type ModelType } from '../transformers/con
 import { attentionBiases, decoderSettings, evenLayers } from './decoder-settings.js';
 
 /**
- * OLMo 2 as saved by transformers (OLMo Team, 2025): Llama's network with norms after attention and the feed-forward module
- * instead of before, and one norm over all queries and one over all keys.
+ * OLMo 2 as saved by transformers (OLMo Team, 2025): Llama's network with norms after attention and the feed-forward
+ * module instead of before, and one norm over all queries and one over all keys.
  */
 export const olmo2Type: ModelType = {
   name: 'olmo2',

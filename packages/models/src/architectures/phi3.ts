@@ -12,8 +12,8 @@ import {
 import { decoderSettings, evenLayers, PRE_NORMS } from './decoder-settings.js';
 
 /**
- * Phi-3 and Phi-4 as saved by transformers (Abdin et al., 2024): Llama's network with queries, keys and values in one module,
- * the gate and up projections in another, and longrope.
+ * Phi-3 and Phi-4 as saved by transformers (Abdin et al., 2024): Llama's network with queries, keys and values in one
+ * module, the gate and up projections in another, and longrope.
  */
 export const phi3Type: ModelType = {
   name: 'phi3',

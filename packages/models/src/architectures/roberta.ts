@@ -1,7 +1,8 @@
 /**
- * RoBERTa (Liu et al., 2019), and XLM-RoBERTa (Conneau et al., 2020) and CamemBERT (Martin et al., 2020), which are RoBERTa
- * trained on other texts: the encoder of encoder.ts, with output x_L and positions that start after the padding ID, and the
- * heads of transformers. Module paths are those of RobertaForSequenceClassification and RobertaForTokenClassification.
+ * RoBERTa (Liu et al., 2019), and XLM-RoBERTa (Conneau et al., 2020) and CamemBERT (Martin et al., 2020), which are
+ * RoBERTa trained on other texts: the encoder of encoder.ts, with output x_L and positions that start after the padding
+ * ID, and the heads of transformers. Module paths are those of RobertaForSequenceClassification and
+ * RobertaForTokenClassification.
  *
  *   of a text   tanh(x_L[first token] W_d) W_o      W_d, W_o: classifier.dense, classifier.out_proj
  *   of tokens   x_L W_c
@@ -28,7 +29,9 @@ export function withRobertaHead(name: string, encoder: EncoderConfig, task: Task
   return task === 'feature-extraction' ? { ...network, pooler } : network;
 }
 
-/** RoBERTa as saved by transformers: `RobertaModel`, `RobertaForSequenceClassification` and any class with the encoder. */
+/**
+ * RoBERTa as saved by transformers: `RobertaModel`, `RobertaForSequenceClassification` and any class with the encoder.
+ */
 export const robertaType = robertaLike('roberta', 'Roberta');
 
 /** XLM-RoBERTa as saved by transformers, including multilingual E5 and BGE-M3. */

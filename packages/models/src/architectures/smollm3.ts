@@ -21,7 +21,9 @@ import {
   type DecoderSettings,
 } from './decoder-settings.js';
 
-/** SmolLM3 as saved by transformers: Llama's network without positions in every fourth layer (NoPE; Yang et al., 2025). */
+/**
+ * SmolLM3 as saved by transformers: Llama's network without positions in every fourth layer (NoPE; Yang et al., 2025).
+ */
 export const smollm3Type: ModelType = {
   name: 'smollm3',
   savedBy: 'SmolLM3Model, SmolLM3ForCausalLM or SmolLM3ForSequenceClassification',
@@ -64,7 +66,11 @@ function layersOf(config: ConfigFile, settings: DecoderSettings): RotaryLayer[] 
   const types = layerTypes(config, settings, (layer) =>
     slides && rotates[layer] === 0 ? 'sliding_attention' : 'full_attention',
   );
-  return typedLayers(config, settings, { types, window, rope: (_, layer) => (rotates[layer] === 1 ? rope : undefined) });
+  return typedLayers(config, settings, {
+    types,
+    window,
+    rope: (_, layer) => (rotates[layer] === 1 ? rope : undefined),
+  });
 }
 
 /** Returns 1 for each layer with RoPE, else 0: `no_rope_layers` (despite its name), or 0 for every n-th layer. */

@@ -1,5 +1,6 @@
 /**
- * Universal Sentence Encoder Lite (Cer et al., 2018): word pieces, two pre-norm transformer layers, the mean over the tokens.
+ * Universal Sentence Encoder Lite (Cer et al., 2018): word pieces, two pre-norm transformer layers, the mean over the
+ * tokens.
  *
  *   x0 = 2 e + t                    e: word pieces, t: sines and cosines of the position
  *   h  = x W_r + Attention(LN(x))   W_r: 256 -> 512 in the first layer, the identity in the second
@@ -77,7 +78,9 @@ function layerSites(layer: number): Site[] {
   ];
 }
 
-/** inputIds [B, S] int32, attentionMask [B, S] float32 -> the mean over a row's tokens [B, 512]; zeros for an empty row. */
+/**
+ * inputIds [B, S] int32, attentionMask [B, S] float32 -> the mean over a row's tokens [B, 512]; zeros for an empty row.
+ */
 function features(scope: Scope, inputs: Tensors): Tensor {
   const mask = batchInput(inputs, 'attentionMask');
   const [batch, tokens] = mask.shape as [number, number];
@@ -111,7 +114,7 @@ function transformerLayer(scope: Scope, layer: number, x: Tensor, bias: Tensor):
   const path = layerPath(layer);
   const residual = x.shape[1] === HIDDEN ? x : scope.linear(`${path}.residual`, x); // [B * S, 512]
   const attended = tf.add(selfAttention(scope, `${path}.attention`, x, bias), residual);
-  const inner = tf.relu(scope.linear(`${path}.ffn.in`, norm(scope, `${path}.ffn.layerNorm`, attended))); // [B * S, 1536]
+  const inner = tf.relu(scope.linear(`${path}.ffn.in`, norm(scope, `${path}.ffn.layerNorm`, attended))); // [B S, 1536]
   return tf.add(scope.linear(`${path}.ffn.out`, inner), attended);
 }
 
@@ -129,7 +132,10 @@ function norm(scope: Scope, path: string, x: Tensor): Tensor {
   return scope.layerNorm(path, x, LAYER_NORM_EPSILON);
 }
 
-/** Returns sines, then cosines, of position * 10000^(-i / 127), i = 0 .. 127, in float32 as in the graph: [tokens * 256]. */
+/**
+ * Returns sines, then cosines, of position * 10000^(-i / 127), i = 0 .. 127, in float32 as in the graph: [tokens *
+ * 256].
+ */
 function timingSignal(tokens: number): Float32Array {
   const waves = EMBEDDING / 2;
   const signal = new Float32Array(tokens * EMBEDDING);

@@ -1,4 +1,7 @@
-/** The files of an exported folder other than weights and settings: those copied from the model's source, and the model card. */
+/**
+ * The files of an exported folder other than weights and settings: those copied from the model's source, and the model
+ * card.
+ */
 import type { Model, Storage } from '@peftjs/core';
 import { cardHeader, CheckpointError } from '@peftjs/core/method';
 import type { SourceFiles } from '../checkpoint.js';
@@ -54,8 +57,8 @@ function ofTask(files: SourceFiles, task: Model['task']): SourceFiles {
 }
 
 /**
- * Returns the tokenizer's files. For a model with a chat template, generation_config.json gets the same end tokens as `generate`,
- * including the end of the assistant's turn.
+ * Returns the tokenizer's files. For a model with a chat template, generation_config.json gets the same end tokens as
+ * `generate`, including the end of the assistant's turn.
  */
 export function withEndings(
   files: SourceFiles['tokenizer'],

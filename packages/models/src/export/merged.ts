@@ -23,9 +23,9 @@ import { described, mergedSettings, type Described, type Transformers } from './
 import { CARD_FILE, cardOf, readSource, sentenceFiles, withEndings, type ExportOptions } from './files.js';
 
 /**
- * Writes a model, e.g. from `mergeAndUnload`, as a folder that transformers opens: model.safetensors in float32 with the keys
- * of transformers, config.json with the class and the labels of the head, and the tokenizer's files. An interrupted save leaves
- * a folder that reports it when opened, never a mix of two saves.
+ * Writes a model, e.g. from `mergeAndUnload`, as a folder that transformers opens: model.safetensors in float32 with
+ * the keys of transformers, config.json with the class and the labels of the head, and the tokenizer's files. An
+ * interrupted save leaves a folder that reports it when opened, never a mix of two saves.
  *
  * @throws UnsupportedError for a model that transformers does not support, or with 8-bit weights.
  * @throws ConfigError when the number of labels is not the number of outputs.

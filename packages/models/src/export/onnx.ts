@@ -30,12 +30,13 @@ const TOKENIZER_CONFIG = 'tokenizer_config.json';
 const CLASSIFIER_TYPE = 'bert';
 
 /**
- * Writes a model as a folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json, tokenizer_config.json. With
- * graphs of both dtypes, transformers.js uses float32 in Node and 8 bits in a web page, unless the caller chooses.
- * An interrupted save leaves a folder that reports it when opened, never a mix of two saves. A folder with another graph from an
- * earlier save is rejected, because that graph would remain.
+ * Writes a model as a folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json,
+ * tokenizer_config.json. With graphs of both dtypes, transformers.js uses float32 in Node and 8 bits in a web page,
+ * unless the caller chooses. An interrupted save leaves a folder that reports it when opened, never a mix of two saves.
+ * A folder with another graph from an earlier save is rejected, because that graph would remain.
  *
- * @param graph The float32 graph of `exportOnnx` of @peftjs/engine, or the files of `exportOnnxFiles`, in one or several dtypes.
+ * @param graph The float32 graph of `exportOnnx` of @peftjs/engine, or the files of `exportOnnxFiles`, in one or
+ * several dtypes.
  * @throws ConfigError when the number of labels is not the number of outputs, or when the folder has another graph.
  * @throws UnsupportedError for embeddings that transformers.js cannot compute: see `Pooling`.
  * @throws CheckpointError when the source's files are missing, or writing fails.
@@ -129,7 +130,9 @@ function graphSettings(files: readonly string[]): Record<string, unknown> {
   return Object.keys(own).length > 0 ? { 'transformers.js_config': own } : {};
 }
 
-/** Returns tokenizer_config.json. If the source has none, BERT's tokenizer class makes transformers.js pass token types. */
+/**
+ * Returns tokenizer_config.json. If the source has none, BERT's tokenizer class makes transformers.js pass token types.
+ */
 function tokenizerSettings(
   { tokenizer, transformers }: SourceFiles,
   { task }: Pick<Model, 'task'>,

@@ -1,7 +1,7 @@
 /**
- * Generates texts token by token. One pass reads the prompts and caches the keys and values of their tokens; then each new token is
- * a pass over that token only. Both passes have fixed shapes, so each compiles once: prompts are padded at the end to a power of
- * two, and the cache's capacity is a power of two.
+ * Generates texts token by token. One pass reads the prompts and caches the keys and values of their tokens; then each
+ * new token is a pass over that token only. Both passes have fixed shapes, so each compiles once: prompts are padded at
+ * the end to a power of two, and the cache's capacity is a power of two.
  */
 import type { Executor, Model, PeftModel } from '@peftjs/core';
 import {
@@ -59,15 +59,15 @@ export interface TextGenerator {
 }
 
 /**
- * Continues prompts of token IDs, of any lengths in one batch. A text ends after `maxNewTokens` tokens, at an end token, or at
- * the model's maximum length. Each token is the most likely one unless `doSample` is set.
+ * Continues prompts of token IDs, of any lengths in one batch. A text ends after `maxNewTokens` tokens, at an end
+ * token, or at the model's maximum length. Each token is the most likely one unless `doSample` is set.
  *
  * @param model A causal language model. The active adapters apply if it has any.
  * @throws UnsupportedError when the model is not a causal language model.
  * @throws ConfigError for a prompt that is empty, too long or has unknown tokens, and for an invalid option.
  * @throws EngineError when the model's outputs are not finite.
- * @example
- * const [{ ids }] = await generate(model, [model.tokenizer.encode('Once').ids], { executor: compiled(), maxNewTokens: 40 });
+ * @example const [{ ids }] = await generate(model, [model.tokenizer.encode('Once').ids], { executor: compiled(),
+ * maxNewTokens: 40 });
  */
 export async function generate(
   model: PeftModel | Model,
@@ -82,8 +82,8 @@ export async function generate(
  *
  * @throws UnsupportedError when the model is not a causal language model or has no tokenizer.
  * @throws ConfigError for a prompt that is empty or too long, and for an invalid option.
- * @example
- * await generateText(peft, 'Once upon a time', { executor: compiled(), doSample: true, seed: 1, onText: (piece) => show(piece) });
+ * @example await generateText(peft, 'Once upon a time', { executor: compiled(), doSample: true, seed: 1, onText:
+ * (piece) => show(piece) });
  */
 export async function generateText(
   model: PeftModel | Model,
@@ -94,15 +94,15 @@ export async function generateText(
 }
 
 /**
- * Returns the assistant's next message in a conversation. The model's chat template renders the conversation, and the message
- * ends at the template's end-of-turn token.
+ * Returns the assistant's next message in a conversation. The model's chat template renders the conversation, and the
+ * message ends at the template's end-of-turn token.
  *
- * @throws UnsupportedError when the model is not a causal language model, has no tokenizer, or there is no chat template.
+ * @throws UnsupportedError when the model is not a causal language model, has no tokenizer, or there is no chat
+ * template.
  * @throws DataError when the chat template rejects the conversation.
  * @throws ConfigError for a conversation that is empty or too long, and for an invalid option.
- * @example
- * const messages = [{ role: 'user', content: 'What is an atom?' }];
- * const answer = await generateChat(peft, messages, { executor: compiled(), maxNewTokens: 80 }); // { role: 'assistant', content: .. }
+ * @example const messages = [{ role: 'user', content: 'What is an atom?' }]; const answer = await generateChat(peft,
+ * messages, { executor: compiled(), maxNewTokens: 80 }); // { role: 'assistant', content: .. }
  */
 export async function generateChat(
   model: PeftModel | Model,

@@ -1,11 +1,11 @@
 /**
  * Chooses the next token from its logits z [words].
  *
- *   repetition penalty p   z_t <- z_t / p where z_t > 0, else z_t p, for every token t of the text so far (Keskar et al., 2019)
+ *   repetition penalty p   z_t <- z_t / p if z_t > 0, else z_t p, for each token t of the text so far (Keskar et al., 2019)
  *   greedy                 the largest z
  *   temperature T          z <- z / T
  *   top-k                  the k largest, and all equal to the k-th (Fan et al., 2018)
- *   top-p                  the fewest of these, most likely first, whose probabilities softmax(z) reach p (Holtzman et al., 2020)
+ *   top-p                  the fewest most likely of these whose probabilities softmax(z) reach p (Holtzman et al., 2020)
  *   sampling               a draw from softmax(z) over the remaining tokens
  *
  * The steps have this order, as in transformers.
@@ -41,7 +41,10 @@ export function penalised(logits: Float32Array, seen: Iterable<number>, penalty:
   return scores;
 }
 
-/** Returns the ID of the largest score, the first if equal. @throws EngineError when it is infinite or any score is NaN. */
+/**
+ * Returns the ID of the largest score, the first if equal.
+ * @throws EngineError when it is infinite or any score is NaN.
+ */
 export function mostLikely(scores: Float32Array): number {
   let best = 0;
   for (let id = 0; id < scores.length; id++) {
@@ -57,7 +60,10 @@ function notFinite(id: number, score: number | undefined): EngineError {
   return new EngineError(`the logit of token ${id} is ${score}: did training diverge, or are weights damaged?`);
 }
 
-/** Returns the tokens to draw from, most likely first. @throws EngineError when the largest score is infinite or any is NaN. */
+/**
+ * Returns the tokens to draw from, most likely first.
+ * @throws EngineError when the largest score is infinite or any is NaN.
+ */
 export function candidates(scores: Float32Array, { temperature, topK, topP }: Sampling): Candidate[] {
   const largest = scores[mostLikely(scores)] as number;
   const least = leastOf(scores, topK);

@@ -14,7 +14,10 @@ export interface GenerateTextOptions extends GenerateOptions {
 
 /** Options of `generateChat`. */
 export interface GenerateChatOptions extends GenerateTextOptions {
-  /** Renders the conversation, e.g. `chatML` of '@peftjs/tasks' for a model trained with it. Default: the model's chat template. */
+  /**
+   * Renders the conversation, e.g. `chatML` of '@peftjs/tasks' for a model trained with it. Default: the model's chat
+   * template.
+   */
   readonly template?: ChatTemplate['render'];
 }
 
@@ -69,7 +72,10 @@ export function textPrompt(tokenizer: Tokenizer | undefined, text: unknown): Tex
   throw new ConfigError('generate: the prompt is longer than the model reads; cut its beginning', 'prompts');
 }
 
-/** Encodes a conversation as a prompt, and finds the template's end-of-turn token. The template adds its own start token. */
+/**
+ * Encodes a conversation as a prompt, and finds the template's end-of-turn token. The template adds its own start
+ * token.
+ */
 export function chatPrompt(
   tokenizer: Tokenizer | undefined,
   messages: unknown,
@@ -118,8 +124,8 @@ function inPieces(onText: NonNullable<GenerateTextOptions['onText']>): { upTo(te
 }
 
 /**
- * Returns the text of the tokens after a prompt. Prompt and tokens are decoded together, because some tokenizers drop the blank
- * before the first word of a text.
+ * Returns the text of the tokens after a prompt. Prompt and tokens are decoded together, because some tokenizers drop
+ * the blank before the first word of a text.
  */
 function following(tokenizer: Tokenizer, prompt: readonly number[]): (ids: readonly number[]) => string {
   const before = tokenizer.decode(prompt).length;

@@ -1,6 +1,6 @@
 /**
- * The disk cache of Python's huggingface_hub: `blobs/<hash>` hold the bytes, `snapshots/<commit>/<path>` link to them, and
- * `refs/<revision>` name commits. Both libraries find each other's downloads.
+ * The disk cache of Python's huggingface_hub: `blobs/<hash>` hold the bytes, `snapshots/<commit>/<path>` link to them,
+ * and `refs/<revision>` name commits. Both libraries find each other's downloads.
  */
 import { diskStorage, PeftError } from '@peftjs/core';
 import { fileSource } from '@peftjs/safetensors';
@@ -95,8 +95,8 @@ async function onDisk<T>(root: string, work: () => Promise<T>): Promise<T> {
 }
 
 /**
- * Downloads a file to the disk. The bytes go to a file owned by this process and are hashed, flushed and renamed, so a blob is
- * either complete or absent. The next download resumes an interrupted one.
+ * Downloads a file to the disk. The bytes go to a file owned by this process and are hashed, flushed and renamed, so a
+ * blob is either complete or absent. The next download resumes an interrupted one.
  */
 
 /** Node's modules, loaded when the disk is first used. */
@@ -121,7 +121,8 @@ const INCOMPLETE = /\.peftjs(?:-(\d+)-(\w+)-(\w+)-(\w+)-(\w+)-(\w+)-\w+)?\.incom
 const UNKNOWN = '0';
 
 /**
- * Completes a file and renames it to its blob. If a resumed download is damaged, it is deleted and downloaded once more.
+ * Completes a file and renames it to its blob. If a resumed download is damaged, it is deleted and downloaded once
+ * more.
  * @throws HubError when the bytes do not match the file's hash.
  */
 export async function bringBlob(
@@ -171,7 +172,10 @@ async function claimed(blob: string, { fs, crypto }: Modules): Promise<string> {
   return own;
 }
 
-/** Shortens a process identity for file names. A process ID alone is ambiguous: containers that share a cache may reuse it. */
+/**
+ * Shortens a process identity for file names. A process ID alone is ambiguous: containers that share a cache may reuse
+ * it.
+ */
 function shortened(
   { pid, host, machine, boot, namespace, start }: ProcessIdentity,
   crypto: Modules['crypto'],

@@ -76,8 +76,8 @@ async function receive(
 }
 
 /**
- * Returns the number of bytes to skip: all that are here if the server ignores ranges and starts at the beginning. A page may not
- * see the `content-range` of another origin; the hash then reveals a wrong range.
+ * Returns the number of bytes to skip: all that are here if the server ignores ranges and starts at the beginning. A
+ * page may not see the `content-range` of another origin; the hash then reveals a wrong range.
  * @throws HubError for a range that was not requested.
  */
 function bytesToSkip({ status, headers }: Response, part: Part, { subject, file }: Omit<Wanted, 'commit'>): number {

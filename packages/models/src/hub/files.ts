@@ -33,8 +33,8 @@ export interface HubFiles {
 }
 
 /**
- * Opens the files of a model or a data set on the Hugging Face hub. Reads the environment variables HF_TOKEN, HF_ENDPOINT,
- * HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE.
+ * Opens the files of a model or a data set on the Hugging Face hub. Reads the environment variables HF_TOKEN,
+ * HF_ENDPOINT, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE.
  *
  * @throws ConfigError for an invalid option or environment variable.
  * @throws HubError when the hub refuses, or cannot be reached and nothing is cached.

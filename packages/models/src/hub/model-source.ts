@@ -25,9 +25,9 @@ const SHARDS = /^model(?:-\d{5}-of-\d{5})?\.safetensors(?:\.index\.json)?$/;
 const TOKENIZER_BYTES = 64 * 2 ** 20;
 
 /**
- * Opens a model by its hub ID. The tokenizer's files, including those that an export copies, are downloaded at once, so none is
- * missing if the hub cannot be reached later. The others are downloaded on first use; weights that do not fit into memory are
- * rejected before that.
+ * Opens a model by its hub ID. The tokenizer's files, including those that an export copies, are downloaded at once, so
+ * none is missing if the hub cannot be reached later. The others are downloaded on first use; weights that do not fit
+ * into memory are rejected before that.
  * @throws HubError like `hubFiles`; the message says that there is no local folder either.
  */
 export async function hubModel(

@@ -1,13 +1,16 @@
 import { ConfigError } from '@peftjs/core/method';
 import { shown } from '../json.js';
 
-/** Options of downloads from the Hugging Face hub, as in transformers.js. Names of several words also work in camel case. */
+/**
+ * Options of downloads from the Hugging Face hub, as in transformers.js. Names of several words also work in camel
+ * case.
+ */
 export interface HubOptions {
   /** A branch, a tag or a commit. Default 'main'. */
   readonly revision?: string;
   /**
-   * The folder of downloaded files. Default: the cache of Python's huggingface_hub (HF_HUB_CACHE, else HF_HOME/hub), so both share
-   * downloads. A web page uses its Cache API instead, or memory.
+   * The folder of downloaded files. Default: the cache of Python's huggingface_hub (HF_HUB_CACHE, else HF_HOME/hub), so
+   * both share downloads. A web page uses its Cache API instead, or memory.
    */
   readonly cacheDir?: string;
   /** Another name of `cacheDir`. */
@@ -97,7 +100,10 @@ function nodeEnvironment(): Environment {
   return isNode() ? globalThis.process.env : {};
 }
 
-/** Returns the hub's URL, without a trailing slash: the option, else HF_ENDPOINT. @throws ConfigError for an invalid URL. */
+/**
+ * Returns the hub's URL, without a trailing slash: the option, else HF_ENDPOINT.
+ * @throws ConfigError for an invalid URL.
+ */
 function endpointOf(given: string | undefined, environment: Environment): string {
   const endpoint = given ?? (environment.HF_ENDPOINT?.trim() || HUB);
   const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
@@ -159,7 +165,9 @@ export type ProgressInfo =
     } & FileProgress)
   | { readonly status: 'ready'; readonly task: string; readonly model: string };
 
-/** Called for each event: `initiate`, `download` (unless the file is cached), `progress`, `done`; at the end `ready`. */
+/**
+ * Called for each event: `initiate`, `download` (unless the file is cached), `progress`, `done`; at the end `ready`.
+ */
 export type ProgressCallback = (info: ProgressInfo) => void;
 
 /** Reports the events of one file. */

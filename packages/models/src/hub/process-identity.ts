@@ -1,4 +1,6 @@
-/** The identity of a process, unique even if its process ID is reused. Parts that the system does not report are null. */
+/**
+ * The identity of a process, unique even if its process ID is reused. Parts that the system does not report are null.
+ */
 export interface ProcessIdentity {
   /** The process ID. */
   readonly pid: number;

@@ -28,10 +28,12 @@ export interface Pushed {
 const MARKERS = ['adapter_config.json', 'config.json'];
 
 /**
- * Uploads a folder to the Hugging Face hub in one commit: an adapter (`savePretrained`), a merged model (`saveMerged`) or a folder
- * for transformers.js (`saveOnnx`). Creates the repository if needed. Skips files whose names start with a dot.
+ * Uploads a folder to the Hugging Face hub in one commit: an adapter (`savePretrained`), a merged model (`saveMerged`)
+ * or a folder for transformers.js (`saveOnnx`). Creates the repository if needed. Skips files whose names start with a
+ * dot.
  *
- * The token comes from the environment (HF_TOKEN), is sent only to the hub and is never shown. A web page therefore cannot push.
+ * The token comes from the environment (HF_TOKEN), is sent only to the hub and is never shown. A web page therefore
+ * cannot push.
  *
  * @param folder The path of the folder on the disk.
  * @param repo The repository, `organisation/name`.

@@ -1,4 +1,7 @@
-/** Sends requests to the hub. The token is sent only to the hub, a busy hub is retried, and each refusal becomes one clear line. */
+/**
+ * Sends requests to the hub. The token is sent only to the hub, a busy hub is retried, and each refusal becomes one
+ * clear line.
+ */
 import { PeftError } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
 import { shown } from '../json.js';

@@ -36,7 +36,10 @@ export function isCommit(revision: string): boolean {
   return COMMIT.test(revision);
 }
 
-/** Fetches a snapshot from the hub. @throws HubError when the hub refuses, cannot be reached, or sends an invalid response. */
+/**
+ * Fetches a snapshot from the hub.
+ * @throws HubError when the hub refuses, cannot be reached, or sends an invalid response.
+ */
 export async function snapshotOf(subject: Subject, settings: HubSettings): Promise<Snapshot> {
   try {
     const commit = isCommit(subject.revision) ? subject.revision : await commitOf(subject, settings);

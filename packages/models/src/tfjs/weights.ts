@@ -1,4 +1,7 @@
-/** Reads the weights of a TF.js graph model: `model.json` lists the tensors, and `group1-shard1of7`, .. hold their bytes in order. */
+/**
+ * Reads the weights of a TF.js graph model: `model.json` lists the tensors, and `group1-shard1of7`, .. hold their bytes
+ * in order.
+ */
 import { CheckpointError, sizeOf, type DType, type HostTensor } from '@peftjs/core/method';
 import type { ModelFolder } from '../folder.js';
 import { field, listField, shown } from '../json.js';

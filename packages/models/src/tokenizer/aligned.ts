@@ -1,17 +1,20 @@
 /**
- * A text derived from another one, with the origin of each UTF-16 unit, like `NormalizedString` in Hugging Face's tokenizers. Unit
- * i came from `original.slice(starts[i], ends[i])`.
+ * A text derived from another one, with the origin of each UTF-16 unit, like `NormalizedString` in Hugging Face's
+ * tokenizers. Unit i came from `original.slice(starts[i], ends[i])`.
  */
- export interface Aligned {
-   /** The derived text. */
-   readonly text: string;
-   /** The start of each unit's origin. */
-   readonly starts: readonly number[];
-   /** The end of each unit's origin (exclusive). */
-   readonly ends: readonly number[];
+export interface Aligned {
+  /** The derived text. */
+  readonly text: string;
+  /** The start of each unit's origin. */
+  readonly starts: readonly number[];
+  /** The end of each unit's origin (exclusive). */
+  readonly ends: readonly number[];
 }
 
-/** A character of the new text. It replaces the next old character (0), is inserted after the last (1), or replaces 1 + n old ones (-n). */
+/**
+ * A character of the new text. It replaces the next old character (0), is inserted after the last (1), or replaces 1 +
+ * n old ones (-n).
+ */
 export type Change = readonly [character: string, change: number];
 
 /** Returns a text aligned with itself. */
@@ -109,7 +112,10 @@ export function withPrefix(from: Aligned, prefix: string): Aligned {
   };
 }
 
-/** Converts a text to a Unicode normal form. Marks may be reordered, and a composed character has the origin of its first part. */
+/**
+ * Converts a text to a Unicode normal form. Marks may be reordered, and a composed character has the origin of its
+ * first part.
+ */
 export function inForm(from: Aligned, form: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'): Aligned {
   const apart = form === 'NFC' ? 'NFD' : form === 'NFKC' ? 'NFKD' : form;
   const pending = new Map<string, number[]>();

@@ -69,7 +69,9 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Toke
   },
 };
 
-/** Returns where each token ends in a word. A token is a part of the word, a byte of a character, or an unknown token. */
+/**
+ * Returns where each token ends in a word. A token is a part of the word, a byte of a character, or an unknown token.
+ */
 function endsInWord(
   word: string,
   tokens: readonly string[],

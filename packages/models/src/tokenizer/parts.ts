@@ -4,7 +4,10 @@ import { CheckpointError } from '@peftjs/core/method';
 import { shown } from '../json.js';
 import type { Aligned } from './aligned.js';
 
-/** The library's models and patterns. Typed here because NodeNext cannot resolve the imports in the library's own declarations. */
+/**
+ * The library's models and patterns. Typed here because NodeNext cannot resolve the imports in the library's own
+ * declarations.
+ */
 export const library = huggingFace as unknown as {
   readonly BPE: new (definition: unknown) => LibraryModel;
   readonly WordPiece: new (definition: unknown) => LibraryModel;
@@ -34,7 +37,10 @@ export interface TokenModel {
   endsOf(word: string, tokens: readonly string[]): readonly number[];
 }
 
-/** Compiles a pattern: a text, or a regular expression in Oniguruma's syntax. @throws CheckpointError when it is neither. */
+/**
+ * Compiles a pattern: a text, or a regular expression in Oniguruma's syntax.
+ * @throws CheckpointError when it is neither.
+ */
 export function compiledPattern(pattern: unknown, file: string): RegExp {
   const compiled = new library.SplitPreTokenizer({ pattern, behavior: 'Isolated', invert: true }).pattern;
   if (compiled) return compiled;

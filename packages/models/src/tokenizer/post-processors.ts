@@ -32,7 +32,10 @@ const PLAIN: Templates = {
   ],
 };
 
-/** Returns the post-processor. Without one, a pair follows its text. @throws CheckpointError when it is unknown or broken. */
+/**
+ * Returns the post-processor. Without one, a pair follows its text.
+ * @throws CheckpointError when it is unknown or broken.
+ */
 export function postProcessorOf(definition: unknown, file: string): PostProcessor {
   const { single, pair } = templatesOf(definition, file) ?? PLAIN;
   return (first, second) => {

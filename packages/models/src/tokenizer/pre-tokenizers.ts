@@ -1,4 +1,7 @@
-/** The pre-tokenizers of a tokenizer.json, which split a normalised text into words, as in Hugging Face's tokenizers 0.23. */
+/**
+ * The pre-tokenizers of a tokenizer.json, which split a normalised text into words, as in Hugging Face's tokenizers
+ * 0.23.
+ */
 import { CheckpointError } from '@peftjs/core/method';
 import { field, listField, shown } from '../json.js';
 import { byCharacter, part, withPrefix, type Aligned } from './aligned.js';
@@ -21,7 +24,10 @@ export interface PreTokenizer {
 
 type Cut = (piece: Piece) => readonly string[];
 
-/** Returns the pre-tokenizer. Without one, a text is a single word. @throws CheckpointError when it is unknown or broken. */
+/**
+ * Returns the pre-tokenizer. Without one, a text is a single word.
+ * @throws CheckpointError when it is unknown or broken.
+ */
 export function preTokenizerOf(definition: unknown, file: string): PreTokenizer {
   if (definition === null || definition === undefined) return inARow([]);
   const type = String(field(definition, 'type'));
@@ -176,7 +182,10 @@ function partsOf(text: string, pattern: RegExp, invert = false): Part[] {
   return parts;
 }
 
-/** Splits at a pattern. `behavior` decides whether a match is removed, is a word, or joins its neighbours. @throws CheckpointError for an unknown behaviour. */
+/**
+ * Splits at a pattern. `behavior` decides whether a match is removed, is a word, or joins its neighbours.
+ * @throws CheckpointError for an unknown behaviour.
+ */
 function split(pattern: RegExp, behavior: unknown, invert: boolean, file: string): Cut {
   const name = String(behavior).toLowerCase();
   const join = Object.hasOwn(BEHAVIOURS, name) ? BEHAVIOURS[name] : undefined;

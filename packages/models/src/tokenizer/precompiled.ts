@@ -1,9 +1,10 @@
 /**
- * SentencePiece's table of replacements: `precompiled_charsmap`, in base64. It contains the size of a trie in bytes, the trie as a
- * double array of 32-bit units (Darts), and zero-terminated texts, found by their offset.
+ * SentencePiece's table of replacements: `precompiled_charsmap`, in base64. It contains the size of a trie in bytes,
+ * the trie as a double array of 32-bit units (Darts), and zero-terminated texts, found by their offset.
  *
- * As in Hugging Face's tokenizers, a grapheme of fewer than 6 bytes becomes the replacement of its *shortest* prefix in the table, and
- * the rest of it is lost. Other graphemes are replaced character by character. SentencePiece itself uses the longest prefix.
+ * As in Hugging Face's tokenizers, a grapheme of fewer than 6 bytes becomes the replacement of its *shortest* prefix in
+ * the table, and the rest of it is lost. Other graphemes are replaced character by character. SentencePiece itself uses
+ * the longest prefix.
  */
 import { CheckpointError } from '@peftjs/core/method';
 import { shown } from '../json.js';

@@ -1,4 +1,6 @@
-/** Runs a tokenizer.json: finds added tokens, normalises the rest, splits it into words, and splits words into tokens. */
+/**
+ * Runs a tokenizer.json: finds added tokens, normalises the rest, splits it into words, and splits words into tokens.
+ */
 import { listField } from '../json.js';
 import { addedTokenOf, sectionFinder, type AddedToken } from './added-tokens.js';
 import { decoderOf } from './decoders.js';
@@ -29,7 +31,10 @@ export interface TextTokenizer {
   idOf(token: string): number | undefined;
   /** Returns the tokens of a text, lazily and word by word. */
   words(text: string): Iterable<readonly string[]>;
-  /** Returns the same tokens with their positions. As in Hugging Face's tokenizers, some cover nothing or repeat the previous span. */
+  /**
+   * Returns the same tokens with their positions. As in Hugging Face's tokenizers, some cover nothing or repeat the
+   * previous span.
+   */
   placed(text: string): Iterable<readonly PlacedToken[]>;
   /** Adds special tokens to IDs. */
   readonly around: PostProcessor;

@@ -1,7 +1,7 @@
 /**
- * SentencePiece's unigram model (Kudo, 2018): splits a word into pieces of the vocabulary with the largest sum of scores, which are log
- * probabilities. Of equal splits, it prefers the one with longer pieces at the end. A character without a piece scores 10 less than the
- * worst piece.
+ * SentencePiece's unigram model (Kudo, 2018): splits a word into pieces of the vocabulary with the largest sum of
+ * scores, which are log probabilities. Of equal splits, it prefers the one with longer pieces at the end. A character
+ * without a piece scores 10 less than the worst piece.
  */
 import { CheckpointError } from '@peftjs/core/method';
 import { field, shown } from '../json.js';

@@ -1,7 +1,7 @@
 /**
  * Removes the prefix of module paths in transformers' classes with a head: `BertModel` has 'encoder.layer.0..' where
- * `BertForSequenceClassification` has 'bert.encoder.layer.0..'. An embedding model is the bare network, and PEFT names the modules of
- * its adapters accordingly.
+ * `BertForSequenceClassification` has 'bert.encoder.layer.0..'. An embedding model is the bare network, and PEFT names
+ * the modules of its adapters accordingly.
  */
 import type { Scope, Site, Task } from '@peftjs/core/method';
 import type { Architecture, Head } from '../architecture.js';

@@ -34,7 +34,10 @@ export function transformersFormat(own: readonly ModelType[] = []): CheckpointFo
   };
 }
 
-/** Returns additional networks, then the built-in ones that they do not replace. @throws ConfigError for an invalid list. */
+/**
+ * Returns additional networks, then the built-in ones that they do not replace.
+ * @throws ConfigError for an invalid list.
+ */
 function withBuiltIn(own: readonly ModelType[]): readonly ModelType[] {
   const given: unknown = own;
   const isList = Array.isArray(given) && given.every(isModelType);
@@ -95,7 +98,10 @@ function cutTo(maxTokens = Infinity, architecture: Architecture): Architecture {
   return { ...architecture, maxTokens: Math.min(maxTokens, architecture.maxTokens) };
 }
 
-/** Returns what config.json says about the outputs. LABEL_0, .. do not count as labels: they are transformers' placeholders. */
+/**
+ * Returns what config.json says about the outputs. LABEL_0, .. do not count as labels: they are transformers'
+ * placeholders.
+ */
 function ownMeaning({ settings }: ConfigFile): Pick<Checkpoint, 'labels' | 'problemType'> {
   const labels = labelsIn(field(settings, 'id2label'));
   const isPlaceholder = labels?.every((label, index) => label === `LABEL_${index}`) ?? true;

@@ -45,7 +45,10 @@ interface WeightWriter {
   add(rows: Float32Array, start: number): void;
 }
 
-/** Scales of 8-bit weights are per output. If outputs are stored rows, they are quantised while reading, otherwise at the end. */
+/**
+ * Scales of 8-bit weights are per output. If outputs are stored rows, they are quantised while reading, otherwise at
+ * the end.
+ */
 function writerOf({ shape, transposed }: StoredWeight, quantizes: boolean): WeightWriter {
   const [outer = 1, width = 1] = shape;
   if (transposed && quantizes) return quantizedColumns(width, outer);

@@ -1,4 +1,7 @@
-/** The files that sentence-transformers adds to those of transformers: the modules after the network, and their settings. */
+/**
+ * The files that sentence-transformers adds to those of transformers: the modules after the network, and their
+ * settings.
+ */
 import {
   CheckpointError,
   tensorAt,
@@ -200,7 +203,9 @@ const SWITCHES: Readonly<Record<PoolingMode, string>> = {
   lasttoken: 'pooling_mode_lasttoken',
 };
 
-/** Reads the pooling. Since version 6, settings name the modes; before, they have a switch for each. Default: the mean. */
+/**
+ * Reads the pooling. Since version 6, settings name the modes; before, they have a switch for each. Default: the mean.
+ */
 async function readPooling(
   folder: ModelFolder,
   path: string,
@@ -238,7 +243,10 @@ function checkWidths(pooledWidth: number | undefined, modules: readonly Embeddin
   }
 }
 
-/** Reads the maximum length from the network's settings or, since version 6, the tokenizer's. @throws UnsupportedError for other kinds of networks. */
+/**
+ * Reads the maximum length from the network's settings or, since version 6, the tokenizer's.
+ * @throws UnsupportedError for other kinds of networks.
+ */
 async function readLength(folder: ModelFolder): Promise<Pick<EmbeddingSettings, 'maxTokens' | 'lowercase'>> {
   const own = (await folder.exists(LENGTH_FILE)) ? await folder.json(LENGTH_FILE, SETTINGS_BYTES) : {};
   const file = folder.pathOf(LENGTH_FILE);
@@ -319,7 +327,10 @@ export function embeddingFiles(embedder: Embedder): Map<string, Uint8Array> {
   return files;
 }
 
-/** Writes switches, which all versions read. Modes in another order are written by name, which only versions since 6 read. */
+/**
+ * Writes switches, which all versions read. Modes in another order are written by name, which only versions since 6
+ * read.
+ */
 function poolingSettings(modes: readonly PoolingMode[], width: number, includePrompt = true): Record<string, unknown> {
   const isInOrder = modes.join() === POOLING_MODES.filter((mode) => modes.includes(mode)).join();
   const always: readonly PoolingMode[] = ['cls', 'mean', 'max', 'mean_sqrt_len_tokens'];

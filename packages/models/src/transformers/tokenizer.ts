@@ -11,7 +11,9 @@ const TOKENIZER_FILE = 'tokenizer.json';
 /** The file with a model's generation settings. */
 export const GENERATION_CONFIG_FILE = 'generation_config.json';
 
-/** The files of transformers that belong to a tokenizer or define the end of a text. Some are only for other libraries. */
+/**
+ * The files of transformers that belong to a tokenizer or define the end of a text. Some are only for other libraries.
+ */
 export const TOKENIZER_FILES: readonly string[] = [
   TOKENIZER_FILE,
   GENERATION_CONFIG_FILE,
@@ -101,8 +103,8 @@ interface Vocabulary {
 }
 
 /**
- * Reads the IDs of the start, end and padding tokens: by text in the tokenizer's settings, or by ID in config.json. A token outside
- * the vocabulary, or an ID outside the embedding table, is ignored, and the next file is tried.
+ * Reads the IDs of the start, end and padding tokens: by text in the tokenizer's settings, or by ID in config.json. A
+ * token outside the vocabulary, or an ID outside the embedding table, is ignored, and the next file is tried.
  * @throws CheckpointError when settings are too large or not JSON.
  */
 async function readSpecialIds(folder: ModelFolder, config: ConfigFile, vocabulary: Vocabulary): Promise<SpecialIds> {
@@ -144,8 +146,8 @@ function idIn({ settings }: ConfigFile, name: string, { rows }: Vocabulary): num
 const GENERATION_CONFIG_BYTES = 2 ** 20;
 
 /**
- * Reads the IDs of the tokens that end a generated text: from generation_config.json, else config.json, else the tokenizer, plus the
- * end-of-turn token of the chat template. IDs outside the vocabulary are ignored.
+ * Reads the IDs of the tokens that end a generated text: from generation_config.json, else config.json, else the
+ * tokenizer, plus the end-of-turn token of the chat template. IDs outside the vocabulary are ignored.
  * @throws CheckpointError when generation_config.json is too large or not JSON.
  */
 export async function readEosTokenIds(
@@ -168,8 +170,8 @@ const TEMPLATE_FILE = 'chat_template.jinja';
 const SETTINGS_FILE = 'tokenizer_config.json';
 
 /**
- * Reads the chat template of a folder: chat_template.jinja, else `chat_template` in tokenizer_config.json (of several, the one named
- * 'default'). Undefined if there is none.
+ * Reads the chat template of a folder: chat_template.jinja, else `chat_template` in tokenizer_config.json (of several,
+ * the one named 'default'). Undefined if there is none.
  * @throws CheckpointError for a file that is too large or not UTF-8, and for settings that are not JSON.
  */
 export async function readChatTemplate(folder: ModelFolder): Promise<ChatTemplate | undefined> {
