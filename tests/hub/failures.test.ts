@@ -46,7 +46,7 @@ describe('an error of the hub says what to do', () => {
       'a missing model, without a token',
       () => undefined,
       () => fromPretrained('peftjs-tests/none'),
-      /^there is no folder 'peftjs-tests\/none', and on the hub peftjs-tests\/none: the hub at http:\/\/127\.0\.0\.1:\d+ answers 401: there is no such model, or it is private or gated; check the id, and set HF_TOKEN to a token that may read it$/,
+      /^there is no folder 'peftjs-tests\/none', and on the hub peftjs-tests\/none: the hub at http:\/\/127\.0\.0\.1:\d+ answers 401: there is no such model, or it is private or gated; check the id, and set HF_TOKEN to a token that can read it$/,
       401,
     ],
     [
@@ -63,7 +63,7 @@ describe('an error of the hub says what to do', () => {
         use.hub.repos.splice(0, 1, bertRepo({ gated: true }));
       },
       () => fromPretrained(BERT),
-      /answers 403: the model is gated or private: ask for access on its page, and HF_TOKEN is not valid or may not read it$/,
+      /answers 403: the model is gated or private: ask for access on its page, and HF_TOKEN is not valid or cannot read it$/,
       403,
     ],
     [
@@ -168,7 +168,7 @@ describe('a hub that does not answer', () => {
   ] satisfies [string, Disturbance][])('as a hub: %s', async (_, answer) => {
     use.hub.disturb(REVISION, answer);
     const error = await failure(hubFiles({ repo: BERT }));
-    expect(error.message).toMatch(/does not answer as a hub: .+; check HF_ENDPOINT$/);
+    expect(error.message).toMatch(/does not answer like a hub: .+; check HF_ENDPOINT$/);
   });
 });
 
@@ -193,7 +193,7 @@ describe('a list from a hostile hub is rejected', () => {
   ])('%s', async (_, list) => {
     use.hub.listing = () => list;
     const error = await failure(hubFiles({ repo: BERT }));
-    expect(error.message).toMatch(/^peftjs-tests\/bert-tiny: http:.* does not answer as a hub: /);
+    expect(error.message).toMatch(/^peftjs-tests\/bert-tiny: http:.* does not answer like a hub: /);
     expect([...(await filesBelow(use.home)).keys()]).toEqual([]);
   });
 
@@ -231,9 +231,9 @@ describe('a damaged file', () => {
   });
 
   it.each([
-    ['longer', new Uint8Array(weights.length + 1), /lists 146644 bytes and sends more than 146644 bytes/],
-    ['shorter', weights.slice(0, 1000), /the connection was cut 5 times|answers 416|in place of/],
-  ])('is rejected when it is %s than listed', async (_, content, message) => {
+    ['longer', new Uint8Array(weights.length + 1), /listed 146644 bytes but sent more than 146644 bytes/],
+    ['shorter', weights.slice(0, 1000), /the connection was cut 5 times|answers 416|instead of/],
+  ])('is refused when it is %s than listed', async (_, content, message) => {
     use.hub.disturb(STORED, ...Array.from({ length: 12 }, () => ({ content })));
     expect((await failure(fromPretrained(BERT))).message).toMatch(message);
     expect((await blobs()).filter((name) => name === etagOf(weights))).toEqual([]);
@@ -276,7 +276,7 @@ describe('a broken connection', () => {
     use.hub.disturb(STORED, { cutAfter: 70_000 }, ...Array.from({ length: 5 }, () => ({ cutAfter: 0 })));
     const error = await failure(fromPretrained(BERT));
     expect(error.message).toMatch(
-      /^peftjs-tests\/bert-tiny\/model\.safetensors: the connection was cut 5 times \(.+\) at 70000 of 146644 bytes; load it again to go on from there$/,
+      /^peftjs-tests\/bert-tiny\/model\.safetensors: the connection was cut 5 times \(.+\) at 70000 of 146644 bytes; load it again to resume$/,
     );
     use.hub.seen.length = 0;
     await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
@@ -287,11 +287,11 @@ describe('a broken connection', () => {
 
 describe('an impossible option or variable', () => {
   it.each<[string, Record<string, string>, object, RegExp]>([
-    ['HF_ENDPOINT that is not an address', { HF_ENDPOINT: 'hub' }, {}, /HF_ENDPOINT must be an address/],
-    ['HF_ENDPOINT with a file address', { HF_ENDPOINT: 'file:///etc' }, {}, /HF_ENDPOINT must be an address/],
+    ['HF_ENDPOINT that is no address', { HF_ENDPOINT: 'hub' }, {}, /HF_ENDPOINT must be a URL/],
+    ['HF_ENDPOINT of a disk', { HF_ENDPOINT: 'file:///etc' }, {}, /HF_ENDPOINT must be a URL/],
     ['HF_ENDPOINT with a password', { HF_ENDPOINT: `http://u:${TOKEN}@host` }, {}, /without a password/],
-    ['hubUrl that is not an address', {}, { hubUrl: '' }, /hubUrl must be an address/],
-    ['HF_TOKEN with two lines', { HF_TOKEN: `${TOKEN}\nx: y` }, {}, /HF_TOKEN must be a token of the hub/],
+    ['hubUrl that is no address', {}, { hubUrl: '' }, /hubUrl must be a URL/],
+    ['HF_TOKEN of two lines', { HF_TOKEN: `${TOKEN}\nx: y` }, {}, /HF_TOKEN must be a hub token/],
     ['HF_TOKEN of another kind', { HF_TOKEN: `x${TOKEN}` }, {}, /its value is not shown/],
     [
       'a revision that leads out of the repository',
@@ -324,7 +324,7 @@ describe('an impossible option or variable', () => {
     await writeFile(file, text('x'));
     const error = await failure(fromPretrained(BERT, { cacheDir: file }));
     expect(error.message).toMatch(
-      /^cannot keep files in .*a-file\/models--.* \(ENOTDIR\): choose another folder with cacheDir$/,
+      /^cannot write files to .*a-file\/models--.* \(ENOTDIR\): choose another folder with cacheDir$/,
     );
   });
 });

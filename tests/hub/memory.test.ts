@@ -15,7 +15,7 @@ const floats = 4 * [...readSafetensors(weights).values()].reduce((sum, { data })
 
 describe('a model too large for memory is rejected', () => {
   const refused = (bytes: string, limit: string) =>
-    `the model takes ${bytes} of memory, ${limit} can be had: take a smaller model or a larger machine, or pass memoryLimit`;
+    `the model needs ${bytes} of memory, the limit is ${limit}: use a smaller model or a larger machine, or set memoryLimit`;
 
   it('with both figures, before its weights are read', async () => {
     const seen: unknown[] = [];
@@ -56,7 +56,7 @@ describe('a model too large for memory is rejected', () => {
     const { 'model.safetensors': _, ...rest } = bertFiles;
     const shards = inShards(weights);
     use.hub.repos.splice(0, 1, bertRepo({ commits: { [FIRST]: { ...rest, ...shards } } }));
-    await expect(fromPretrained(BERT, { memoryLimit: 100_000 })).rejects.toThrow(/the model takes 14\d{4} bytes/);
+    await expect(fromPretrained(BERT, { memoryLimit: 100_000 })).rejects.toThrow(/the model needs 14\d{4} bytes/);
     expect(filesAsked(use.hub).filter((path) => /model.*\.safetensors$/.test(path))).toEqual([]);
   });
 
@@ -64,9 +64,9 @@ describe('a model too large for memory is rejected', () => {
     const isWeights = (file: object): boolean => 'path' in file && file.path === 'model.safetensors';
     const huge = { size: 4 * freemem(), lfs: undefined };
     use.hub.listing = (files) => files.map((file) => (isWeights(file) ? { ...file, ...huge } : file));
-    await expect(fromPretrained(BERT)).rejects.toThrow(/takes \d+\.\d\d GB of memory, \d+\.\d\d GB can be had/);
+    await expect(fromPretrained(BERT)).rejects.toThrow(/needs \d+\.\d\d GB of memory, the limit is \d+\.\d\d GB/);
     const { read } = await hubFiles({ repo: BERT });
-    await expect(read('model.safetensors')).rejects.toThrow(/the file takes \d+\.\d\d GB of memory/);
+    await expect(read('model.safetensors')).rejects.toThrow(/the file needs \d+\.\d\d GB of memory/);
     expect(filesAsked(use.hub)).not.toContain('model.safetensors');
   });
 });

@@ -35,7 +35,7 @@ describe('in a page', () => {
     expect(use.hub.seen.filter(({ authorization }) => authorization !== undefined)).toEqual([]);
     expect(await readdir(use.home)).toEqual([]);
     await expect(fromPretrained(BERT, { ...from(), localFilesOnly: true })).rejects.toThrow(
-      "nothing of revision 'main' is in",
+      "revision 'main' is not in",
     );
   });
 

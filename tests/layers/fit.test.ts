@@ -143,12 +143,12 @@ describe('fit throws', () => {
     compileFor(model, optimizer);
     await model.fit(rows.x, rows.y, { epochs: 1 });
     const peft = attachLayers(model, lora({ r: 2 }));
-    await expect(model.fit(rows.x, rows.y)).rejects.toThrow(/Adam has trained other weights.*compile the model/);
+    await expect(model.fit(rows.x, rows.y)).rejects.toThrow(/Adam has moments of other weights.*compile the model/);
     compileFor(model);
     await expect(model.fit(rows.x, rows.y)).resolves.toBeDefined();
     addAdapter(peft, lora({ r: 3 }), { adapterName: 'other' });
     setAdapter(peft, 'other');
-    await expect(model.fit(rows.x, rows.y)).rejects.toThrow(/has trained other weights/);
+    await expect(model.fit(rows.x, rows.y)).rejects.toThrow(/has moments of other weights/);
   });
 
   it('when the method changes the shapes of tensors whose moments the optimizer has', async () => {
@@ -167,7 +167,7 @@ describe('fit throws', () => {
     await expect(fitRepeated(model, { epochs: 4 }, (pairs) => pairs.filter(() => true))).rejects.toThrow(
       /batchesPerEpoch/,
     );
-    await expect(model.trainOnBatch(rows.x, rows.y)).rejects.toThrow(/how many steps/);
+    await expect(model.trainOnBatch(rows.x, rows.y)).rejects.toThrow(/the number of steps/);
     await expect(model.fit(rows.x, rows.y, { batchSize: 40 })).rejects.toThrow(/no step of 1 to choose ranks in/);
   });
 
@@ -233,7 +233,7 @@ describe('a warning reports', () => {
     expect(await warnings(() => gradient(adapted(lora({ r: 2 })).model))).toEqual([]);
     expect(await warnings(() => outputsOf(adapted(sora({ r: 2 })).model, rows.x))).toEqual([]);
     expect(await warnings(() => gradient(adapted(sora({ r: 2 })).model))).toEqual([
-      expect.stringMatching(/outside its own fit: .* of sora do not run/),
+      expect.stringMatching(/outside its own fit: .* of sora do not apply/),
     ]);
   });
 });

@@ -139,7 +139,7 @@ describe('settings of decoders', () => {
     [
       'phi3',
       { rope_parameters: { partial_rotary_factor: 0.35 } },
-      /must be a share of at most 1 that makes an even number/,
+      /must be at most 1 and give an even number/,
     ],
     [
       'phi3',

@@ -186,7 +186,7 @@ describe('a folder of sentence-transformers', () => {
 
 it('is not required for a classifier', async () => {
   await expect(load(tiny('roberta'), 'classes', { pooling: 'cls' })).rejects.toThrow(
-    "option 'pooling' is for another task",
+    "option 'pooling' is not for the task",
   );
   await expect(load(tiny('roberta'), 'tokens', { ...options, numLabels: 2 })).rejects.toThrow('none for embeddings');
   const wrong = { ...options, pooling: 'median' } as never;

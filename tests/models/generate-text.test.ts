@@ -77,7 +77,7 @@ describe('a generated text', () => {
     await expect(generateText(model, '', { executor })).rejects.toThrow(/prompt 0 is empty/);
     const long = generateText(model, 'ab'.repeat(30), { executor });
     await expect(long).rejects.toThrow(ConfigError);
-    await expect(long).rejects.toThrow(/longer than the model reads; cut its beginning/);
+    await expect(long).rejects.toThrow(/too long for the model; truncate its start/);
     const { tokenizer: _, ...mute } = model;
     await expect(generateText(mute, 'a', { executor })).rejects.toThrow(UnsupportedError);
   });

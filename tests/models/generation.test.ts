@@ -276,11 +276,11 @@ describe('bad input is rejected', () => {
     ['no prompts', [], {}, /expected a list of prompts/],
     ['a prompt that is not in a list', [1, 2], {}, /prompt 0 is 1; expected a list of token ids/],
     ['an empty prompt', [[1], []], {}, /prompt 1 is empty; expected at least one token/],
-    ['a long prompt', [new Int32Array(49)], {}, /49 tokens long; expected at most the 48 that the model reads: cut/],
+    ['a long prompt', [new Int32Array(49)], {}, /49 tokens long; expected at most 48: truncate/],
     ['an unknown token', [[3, 80]], {}, /prompt 0 is with the token 80; expected ids from 0 to 79/],
     ['no length', [[1]], { maxNewTokens: 0 }, /option 'maxNewTokens' is 0; expected/],
     ['a temperature of zero', [[1]], { doSample: true, temperature: 0 }, /option 'temperature' is 0; expected/],
-    ['a share above one', [[1]], { doSample: true, topP: 1.5 }, /option 'topP' is 1.5; expected a share of at most 1/],
+    ['a share above one', [[1]], { doSample: true, topP: 1.5 }, /option 'topP' is 1.5; expected at most 1/],
     ['half a token', [[1]], { doSample: true, topK: 2.5 }, /option 'topK' is 2.5; /],
     ['a negative penalty', [[1]], { repetitionPenalty: -1 }, /option 'repetitionPenalty' is -1; expected/],
     [

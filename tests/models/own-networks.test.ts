@@ -162,7 +162,7 @@ describe('a network of your own', () => {
   ])('is rejected with a one-line message: %s', async (_, modelTypes) => {
     const loading = load({ modelTypes: modelTypes as readonly ModelType[] });
     await expect(loading).rejects.toThrow(ConfigError);
-    await expect(loading).rejects.toThrow(/^option 'modelTypes' is .*; expected a list of networks of different names/);
+    await expect(loading).rejects.toThrow(/^option 'modelTypes' is .*; expected a list of networks with unique names/);
   });
 });
 

@@ -56,7 +56,7 @@ describe('settings of another network', () => {
       hidden_act: bert.hidden_act,
     },
     modernbert: {
-      num_attention_heads: [32, /'hidden_size' must be even for each head, got 32/],
+      num_attention_heads: [32, /'hidden_size' must be even per head, got 32/],
       layer_types: [['full_attention'], /'layer_types' must be 2 times "full_attention" or "sliding_attention"/],
       rope_parameters: [{ full_attention: { rope_type: 'yarn' } }, /'rope_type' must be "default", got "yarn"/],
       rope_scaling: [{ rope_type: 'linear', factor: 2 }, /'rope_scaling' must be nothing/],
@@ -175,7 +175,7 @@ describe('weights that a network does not have', () => {
     const rename = (key: string) => (isBare ? key.replace(/^model\./, '') : key);
     const loading = load(tiny(network), head, {}, { rename, besides: [unknown] });
     await expect(loading).rejects.toThrow(CheckpointError);
-    await expect(loading).rejects.toThrow(`'${unknown}' is no weight of ${network}`);
+    await expect(loading).rejects.toThrow(`'${unknown}' is not a weight of ${network}`);
   });
 
   it.each([

@@ -116,7 +116,7 @@ describe('an adapter folder', () => {
       'lost/adapter_config.json',
       new TextEncoder().encode('{"peft_type": "LORA", "base_model_name_or_path": "gone/", "task_type": "SEQ_CLS"}'),
     );
-    await expect(open('lost')).rejects.toThrow(/^the base model of lost: .*; say where it is by 'model' \(--model\)$/);
+    await expect(open('lost')).rejects.toThrow(/^the base model of lost: .*; pass it as 'model' \(--model\)$/);
   });
 
   it('gives the same outputs as its merged folder, and as a model in memory', async () => {
@@ -145,7 +145,7 @@ describe('a subfolder', () => {
 describe('loading options', () => {
   it('are rejected for a model in memory', async () => {
     await expect(open(a, { labels: ['x', 'y', 'z'] })).rejects.toThrow(
-      "option 'labels' says how a model is loaded, and this one is in memory: leave it out",
+      "option 'labels' is for loading a model, but this one is in memory: omit it",
     );
   });
 });
@@ -198,7 +198,7 @@ describe('several adapters', () => {
       "adapter 'support': expected a folder with adapter_config.json, none in nowhere",
     );
     await expect(open('a', { adapters: { pair: 'pair' } })).rejects.toThrow(
-      "adapter 'pair' has 2 outputs, and the model 3: the adapters of a pipeline have as many as the first one",
+      "adapter 'pair' has 2 outputs, but the model 3: all adapters of a pipeline must have the same number",
     );
   });
 });

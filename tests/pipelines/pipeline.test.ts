@@ -157,7 +157,7 @@ describe('a pipeline', () => {
       'text-ranking',
       fixture('classifier'),
       {},
-      'expected a model of one output, or of two of which the second is relevance; it has 3: a, b, c',
+      'expected a model with one output, or two with relevance second; it has 3: a, b, c',
     ],
   ])('of %s and %j with %j is rejected', async (task, source, given, message) => {
     const all = { ...options, ...given } as PipelineOptions;
@@ -208,7 +208,7 @@ describe('a pipeline', () => {
     const running = classify(texts);
     await classify.dispose();
     expect((await running).length).toBe(texts.length);
-    expect(await refusal(classify('no'))).toBe("the pipeline 'text-classification' was disposed of: make a new one");
+    expect(await refusal(classify('no'))).toBe("the pipeline 'text-classification' was disposed: create a new one");
   });
 
   it('answers concurrent calls like sequential ones', async () => {

@@ -88,7 +88,7 @@ describe('the modules after the pooling', () => {
     const storage = folderOf(last);
     const model = await fromPretrained('st', { task, storage });
     const saved = saveOnnx(model, new Uint8Array(), 'onnx', { sourceStorage: storage, storage, maxTokens: 64 });
-    await expect(saved).rejects.toThrow("'st' embeds with Dense, which transformers.js does not compute");
+    await expect(saved).rejects.toThrow("'st' embeds with Dense, which transformers.js does not support");
   });
 
   it.each<[string, Record<string, unknown>, string | RegExp]>([
@@ -101,7 +101,7 @@ describe('the modules after the pooling', () => {
     [
       'widths that do not match',
       { '2_Dense/config.json': { in_features: 8 } },
-      "'2_Dense' reads 8 features, and gets 64",
+      "'2_Dense' reads 8 features but gets 64",
     ],
     ['no weights', { '2_Dense/model.safetensors': undefined }, 'pickled weights are not read'],
     ['an unknown pooling', { '1_Pooling/config.json': { pooling_mode: 'median' } }, 'got median'],

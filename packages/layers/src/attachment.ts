@@ -52,7 +52,7 @@ export function assertBare({ name }: tf.LayersModel, modules: readonly Module[])
   const adapted = modules.find(({ layer }) => adaptedLayers.has(layer));
   if (!adapted) return;
   throw new ConfigError(
-    `'${name}' has adapters already, for example on '${adapted.site.path}': add another one by addAdapter, or call detachLayers first`,
+    `'${name}' has adapters already, for example on '${adapted.site.path}': add another one with addAdapter, or call detachLayers`,
     name,
   );
 }
@@ -156,7 +156,7 @@ function callOf(attachment: Attachment, { layer, site, productOf }: Module): tf.
 function warnOfLostRules({ model, peft }: Attachment, { loss, update }: AdapterLayer): void {
   if (tf.engine().state.gradientDepth === 0 || !(loss ?? update)) return;
   warnOnce(
-    `gradients go through '${model.name}' outside its own fit: the loss terms and rules of ${activeAdapter(peft).method.name} do not run there`,
+    `gradients go through '${model.name}' outside its own fit: the loss terms and rules of ${activeAdapter(peft).method.name} do not apply`,
   );
 }
 

@@ -102,7 +102,7 @@ function assertFits(optimizer: Optimizer, known: TrainedBy, { layers }: Run): vo
   if (known.get(optimizer) === layers) return;
   if (optimizer.iterations > 0 && optimizer.getClassName() !== 'SGD') {
     throw new ConfigError(
-      `the optimizer ${optimizer.getClassName()} has trained other weights, and keeps moments of them: compile the model with a new one`,
+      `the optimizer ${optimizer.getClassName()} has moments of other weights: compile the model with a new one`,
       'optimizer',
     );
   }

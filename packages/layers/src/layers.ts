@@ -211,7 +211,7 @@ function viewOf(model: tf.LayersModel, layers: readonly Placed[], modules: reado
     lookups: [],
     forward() {
       throw new UnsupportedError(
-        `'${model.name}' is a tf.LayersModel: train it by its own fit and ask its own predict`,
+        `'${model.name}' is a tf.LayersModel: use its own fit and predict`,
         model.name,
       );
     },

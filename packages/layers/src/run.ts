@@ -77,7 +77,7 @@ export function runFor(
 /** Warns if a run ended before the adapter met its budget. */
 export function warnIfUnfinished({ controller, plan, step }: Run): void {
   if (!controller || !plan || step >= plan.totalSteps || controller.holdsBudget(step)) return;
-  warnOnce(`training stopped after ${step} of ${plan.totalSteps} steps: the adapter does not keep its budget yet`);
+  warnOnce(`training stopped after ${step} of ${plan.totalSteps} steps: the adapter does not meet its budget yet`);
 }
 
 function planOf(given: Partial<TrainPlan>, steps: number | undefined): TrainPlan | undefined {
@@ -94,7 +94,7 @@ function controllerOf({ method, config, layers }: Adapter, plan: TrainPlan | und
   if (!method.controller) return undefined;
   if (plan) return method.controller(layers, config, plan);
   throw new ConfigError(
-    `${method.name} needs to know how many steps there will be: give fitDataset its batchesPerEpoch, or attachLayers { plan: { totalSteps } }`,
+    `${method.name} needs the number of steps: pass batchesPerEpoch to fitDataset, or { plan: { totalSteps } } to attachLayers`,
     'plan',
   );
 }

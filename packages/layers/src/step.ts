@@ -78,7 +78,7 @@ function rateOf(optimizer: Optimizer): number {
   const { learningRate } = optimizer as { learningRate?: unknown };
   if (typeof learningRate === 'number') return learningRate;
   throw new UnsupportedError(
-    `the adapter is steered by the learning rate, and the optimizer ${optimizer.getClassName()} has no number 'learningRate'`,
+    `the adapter needs the learning rate, but the optimizer ${optimizer.getClassName()} has no number 'learningRate'`,
     'optimizer',
   );
 }
@@ -127,7 +127,7 @@ function applyController(
   p: Readonly<Record<string, Variable>>,
 ): void {
   if (controller.probeRows) {
-    throw new UnsupportedError("the method measures losses on rows held out, which a model's own fit cannot", 'method');
+    throw new UnsupportedError("the method measures losses on held-out rows, which a model's own fit cannot", 'method');
   }
   const names = controller.reads(step);
   if (names.length === 0) return;
@@ -136,7 +136,7 @@ function applyController(
   const [path] = Object.keys(resized);
   if (path !== undefined) {
     throw new UnsupportedError(
-      `step ${step} changes the ranks of '${path}', which a model's own fit cannot: its optimizer goes on with the tensors that it began with. Configure the method without it`,
+      `step ${step} changes the ranks of '${path}', which a model's own fit cannot: its optimizer keeps the tensors that it started with. Configure the method without it`,
       path,
     );
   }

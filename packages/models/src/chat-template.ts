@@ -129,7 +129,7 @@ export async function createChatTemplate({ source, file, tokens }: ChatTemplateS
       } catch (cause) {
         const reason = reasonOf(cause instanceof Error ? cause.message : cause);
         if (cause instanceof Refusal) {
-          throw new DataError(`the chat template of ${file} refuses the conversation: ${reason}`, file, cause);
+          throw new DataError(`the chat template of ${file} rejects the conversation: ${reason}`, file, cause);
         }
         throw new CheckpointError(`${file}: the chat template cannot be rendered: ${reason}`, file, cause);
       }
@@ -153,7 +153,7 @@ function rendered({ Environment, Interpreter }: Jinja, program: unknown, variabl
   interpreter.evaluate = (node, inner) => {
     const result = evaluate(node, inner);
     work += 1 + workOf(result);
-    if (work > MAX_WORK) throw new Fault('it computes without end, or too much');
+    if (work > MAX_WORK) throw new Fault('it runs too long');
     return result;
   };
   return String(interpreter.run(program).value);
@@ -187,7 +187,7 @@ function range(...limits: readonly unknown[]): number[] {
   const [start, stop] = numbers.length > 1 ? (numbers as [number, number]) : [0, numbers[0] ?? 0];
   const step = numbers[2] ?? 1;
   const length = Math.max(0, Math.ceil((stop - start) / step));
-  if (!(length <= MAX_RANGE)) throw new Fault(`it counts further than ${MAX_RANGE}`);
+  if (!(length <= MAX_RANGE)) throw new Fault(`its range exceeds ${MAX_RANGE}`);
   return Array.from({ length }, (_, index) => start + index * step);
 }
 

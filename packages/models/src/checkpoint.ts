@@ -107,7 +107,7 @@ export function precisionOf(
 export function parsedDtype(dtype: WeightDtype = 'fp32'): WeightDtype {
   if (DTYPES.includes(dtype)) return dtype;
   throw new ConfigError(
-    `fromPretrained: option 'dtype' is ${shown(dtype)}; expected 'fp32' or 'q8': weights are held so whatever the file has`,
+    `fromPretrained: option 'dtype' is ${shown(dtype)}; expected 'fp32' or 'q8', whatever the file has`,
     'dtype',
   );
 }

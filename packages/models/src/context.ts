@@ -2,7 +2,7 @@
  * The tokens that a decoder attends to in one pass: over a whole text, or over one more token with cached keys and
  * values.
  *
- *   softmax(q k^T + bias) v     bias: 0 at the token itself and at earlier ones (with a window of w: the w - 1 before it),
+ *   softmax(q k^T + bias) v     bias: 0 at the token itself and at earlier ones (with a window of w: the last w - 1),
  *                               -1e9 or less elsewhere
  *
  * A cached layer has room for `capacity` tokens, [B, capacity, width], indexed by position. Unwritten positions are 0,

@@ -41,7 +41,7 @@ export async function hexDigest(
   const subtle = (globalThis.crypto as Partial<typeof globalThis.crypto>).subtle;
   if (!subtle) {
     throw new UnsupportedError(
-      `a model is identified by ${algorithm}, which a page offers over HTTPS or on localhost only`,
+      `models are identified by ${algorithm}, which a page only has over HTTPS or on localhost`,
     );
   }
   const digest = new Uint8Array(await subtle.digest(algorithm, view));

@@ -102,7 +102,7 @@ export async function freeMemory(): Promise<number | undefined> {
 export function checkMemory(what: string, bytes: number, limit: number, path: string): void {
   if (bytes <= limit) return;
   throw new CheckpointError(
-    `${path}: ${what} takes ${gigabytes(bytes)} of memory, ${gigabytes(limit)} can be had: take a smaller model or a larger machine, or pass memoryLimit if you know better`,
+    `${path}: ${what} needs ${gigabytes(bytes)} of memory, the limit is ${gigabytes(limit)}: use a smaller model or a larger machine, or set memoryLimit`,
     path,
   );
 }

@@ -105,7 +105,7 @@ export function poolingOf(
   const { modules = [] } = own;
   if (modules.length > 0 && modes.length !== modesOf(own.pooling ?? 'mean').length) {
     throw new ConfigError(
-      `option 'pooling' has ${modes.length} modes; the model's modules after it read ${modesOf(own.pooling ?? 'mean').length}`,
+      `option 'pooling' has ${modes.length} modes; the model's next modules need ${modesOf(own.pooling ?? 'mean').length}`,
       'pooling',
     );
   }

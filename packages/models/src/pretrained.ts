@@ -284,9 +284,9 @@ function parsedTask({ task = 'sequence-classification', ...options }: Pretrained
   if (isClassifier(task) && numLabels <= MAX_LABELS) return { task, numLabels, labels, problemType };
   const expected =
     task === 'causal-lm'
-      ? 'none for a causal language model, which has one for each word'
+      ? 'none for a causal language model'
       : task === 'feature-extraction'
-        ? 'none for embeddings, which have no classes'
+        ? 'none for embeddings'
         : `at most ${MAX_LABELS}`;
   throw new ConfigError(`fromPretrained: option 'numLabels' is ${numLabels}; expected ${expected}`, 'numLabels');
 }
@@ -294,5 +294,5 @@ function parsedTask({ task = 'sequence-classification', ...options }: Pretrained
 /** @throws ConfigError when the option is given, because it belongs to another task. */
 function refuseOption(option: keyof PretrainedOptions, value: unknown, task: Task): void {
   if (value === undefined) return;
-  throw new ConfigError(`fromPretrained: option '${option}' is for another task than '${task}'; leave it out`, option);
+  throw new ConfigError(`fromPretrained: option '${option}' is not for the task '${task}'; omit it`, option);
 }

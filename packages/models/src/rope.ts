@@ -250,7 +250,7 @@ function partialFactor(rope: ConfigFile, { config, heads: { headDim } }: RopeCon
   const width = Math.floor(headDim * factor);
   if (factor <= 1 && width > 0 && width % 2 === 0) return factor;
   throw new CheckpointError(
-    `${rope.file}: '${name}' must be a share of at most 1 that makes an even number of ${headDim} features, got ${factor}`,
+    `${rope.file}: '${name}' must be at most 1 and give an even number of ${headDim} features, got ${factor}`,
     rope.file,
   );
 }

@@ -59,7 +59,7 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
   const { subfolder = '' } = options;
   if (typeof source !== 'string' || source === '' || source.includes('\0')) {
     throw new ConfigError(
-      `the model must be a folder, the name of an npm package or an id of the hub, got ${JSON.stringify(source)}`,
+      `the model must be a folder, an npm package or a hub id, got ${JSON.stringify(source)}`,
       'source',
     );
   }
@@ -164,7 +164,7 @@ async function installedPackage(name: string): Promise<string> {
     }
   }
   throw new CheckpointError(
-    `no model '${name}': expected a folder with a model, an installed npm package or an id of the hub, organisation/name; if you mean the npm package of that name and trust it: npm install ${name}`,
+    `no model '${name}': expected a folder with a model, an installed npm package or a hub id, organisation/name; if you mean the npm package of that name and trust it: npm install ${name}`,
     name,
   );
 }
@@ -174,7 +174,7 @@ async function requireFactory(): Promise<typeof import('node:module').createRequ
     return (await import(/* @vite-ignore */ 'node:module')).createRequire;
   } catch (cause) {
     throw new UnsupportedError(
-      'npm packages are found on a disk only: pass `resolvePackage`, or a folder of the `storage`',
+      'npm packages are only found on a disk: pass `resolvePackage`, or a folder in `storage`',
       undefined,
       cause,
     );

@@ -42,7 +42,7 @@ export function checkPatterns(definition: Readonly<Record<string, unknown>>, fil
       const fault = pattern.length > MAX_LENGTH ? `has more than ${MAX_LENGTH} characters` : new Scan(pattern).fault();
       if (fault === undefined) continue;
       throw new CheckpointError(
-        `${file}: the ${part}'s regular expression ${JSON.stringify(pattern.slice(0, 120))} ${fault}: on some texts it could run without end; use a tokenizer with one of the usual patterns`,
+        `${file}: the ${part}'s regular expression ${JSON.stringify(pattern.slice(0, 120))} ${fault}: it may never finish on some texts; use a tokenizer with a common pattern`,
         file,
       );
     }
@@ -83,14 +83,14 @@ class Scan {
   /** Returns why the pattern is rejected; undefined if it is not. */
   fault(): string | undefined {
     for (const { endless, choices } of this.#alternatives()) {
-      if (endless > 1) this.#fault ??= 'repeats two parts without end in a row';
+      if (endless > 1) this.#fault ??= 'has two unbounded repetitions in a row';
       if (choices > MAX_WAYS) this.#fault ??= 'has too many optional parts in a row';
     }
     return this.#fault;
   }
 
   #alternatives(): Ways[] {
-    if (++this.#depth > MAX_DEPTH) this.#fault ??= 'has groups too deep within each other';
+    if (++this.#depth > MAX_DEPTH) this.#fault ??= 'has groups nested too deep';
     const all = [ONE_WAY];
     while (this.#at < this.#pattern.length && this.#peek() !== ')' && this.#fault === undefined) {
       if (this.#peek() === '|') {
@@ -143,7 +143,7 @@ class Scan {
     const least = mark === undefined ? Number(from) : mark === '+' ? 1 : 0;
     const most = mark === '?' ? 1 : mark !== undefined || (comma && to === '') ? Infinity : Number(comma ? to : from);
     if (most <= 1) return { ...part, choices: part.choices + 1 };
-    if (part.endless > 0 || part.choices > 1) this.#fault ??= 'repeats what repeats or has alternatives';
+    if (part.endless > 0 || part.choices > 1) this.#fault ??= 'repeats a repetition or alternatives';
     if (most > ENDLESS) return { endless: 1, choices: 1 };
     return { endless: 0, choices: most - least + 1 };
   }

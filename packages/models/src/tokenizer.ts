@@ -341,7 +341,7 @@ function idIn(tokenizer: TextTokenizer, token: string, file: string): number {
   const id = tokenizer.idOf(token) ?? tokenizer.unknownId;
   if (id !== undefined) return id;
   throw new CheckpointError(
-    `${file}: the vocabulary has no ${JSON.stringify(token)} and nothing for unknown tokens`,
+    `${file}: the vocabulary has no ${JSON.stringify(token)} and no unknown token`,
     file,
   );
 }

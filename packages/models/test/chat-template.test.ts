@@ -31,7 +31,7 @@ describe.each(templates)('the template of $name', ({ template: source, tokens, c
     const render = (): string => template.render(messages, { addGenerationPrompt });
     if (text === undefined) {
       expect(render).toThrow(DataError);
-      expect(render).toThrow(`tokenizer_config.json refuses the conversation: ${String(refused)}`);
+      expect(render).toThrow(`tokenizer_config.json rejects the conversation: ${String(refused)}`);
     } else expect(render()).toBe(text);
   });
 });
@@ -50,8 +50,8 @@ it.each([
 
 describe('an untrusted template', () => {
   it.each([
-    ['nested loops', '{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}', 'without end'],
-    ['a huge range', '{% for a in range(1000000000000) %}{% endfor %}', 'counts further'],
+    ['nested loops', '{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}', 'runs too long'],
+    ['a huge range', '{% for a in range(1000000000000) %}{% endfor %}', 'range exceeds'],
     ['a macro that calls itself', '{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}', 'rendered'],
     [
       'a text that doubles',
@@ -61,12 +61,12 @@ describe('an untrusted template', () => {
     [
       'a list that doubles',
       `{% set n = namespace(x=[1]) %}{% for a in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}`,
-      'without end',
+      'runs too long',
     ],
     [
       'repeated work on long texts',
       `{% for a in range(9999) %}{{ messages[0].content | upper | length }}{% endfor %}`,
-      'without end',
+      'runs too long',
     ],
     ['deep nesting', `{{ ${'('.repeat(30_000)}`, 'rendered'],
     ['an invalid template', '{% for %}', 'rendered'],

@@ -100,7 +100,7 @@ function promptOf(
   }
   if (prompt === '' || includePrompt !== false) return prompt;
   throw new UnsupportedError(
-    `'${name}' leaves the tokens of prompts out of its embeddings, which is not supported: embed without one, prompt: ''`,
+    `'${name}' excludes prompts from its pooling, which is not supported: embed without one, prompt: ''`,
     'prompt',
   );
 }
@@ -108,7 +108,7 @@ function promptOf(
 function fixedPooling(name: string, modules: NonNullable<Pooling['modules']>): UnsupportedError {
   const kinds = modules.map(({ kind }) => kind).join(', ');
   return new UnsupportedError(
-    `'${name}' has modules after its pooling (${kinds}): leave 'pooling' and 'normalize' out, or ask for pooling 'none'`,
+    `'${name}' has modules after its pooling (${kinds}): omit 'pooling' and 'normalize', or use pooling 'none'`,
     'pooling',
   );
 }
@@ -166,7 +166,7 @@ function finished(rows: readonly Float32Array[], axes: readonly number[], isNorm
 function withTokens(model: Model): Model {
   if (model.tokenEmbeddings) return { ...model, forward: model.tokenEmbeddings };
   throw new UnsupportedError(
-    `'${model.name}' gives embeddings of texts alone: leave 'pooling' and 'normalize' out`,
+    `'${model.name}' only has text embeddings: omit 'pooling' and 'normalize'`,
     'pooling',
   );
 }

@@ -158,7 +158,7 @@ export function encoded(
     const { text, textPair } = textsOf(task, given, place);
     const encoding = tokenizer.encode(prompt + text, textPair, { maxTokens, ...options });
     if (encoding.ids.length > 0) return encoding;
-    throw new DataError(`${task}: text ${place + 1}, ${describe(text)}, has no token that the model knows`, 'texts');
+    throw new DataError(`${task}: text ${place + 1}, ${describe(text)}, has no token known to the model`, 'texts');
   });
 }
 

@@ -155,12 +155,7 @@ export async function pipeline<T extends keyof Pipelines>(
   }
   assertKnownOptions('pipeline', options, [...OWN, ...OF_LOADING]);
   const { methods, executor, model, adapters, tokenizer, maxTokens, batchSize, ...loading } = options;
-  assertGiven(
-    'methods',
-    Array.isArray(methods),
-    'a list of methods, those that adapters may have been made with',
-    methods,
-  );
+  assertGiven('methods', Array.isArray(methods), 'a list of methods of the adapters', methods);
   assertGiven('executor', isExecutor(executor), "an executor, e.g. compiled() of '@peftjs/engine'", executor);
   const own = parseOptions('pipeline', settings, defined({ adapters, maxTokens, batchSize }));
   const kind = KINDS[task];
@@ -200,7 +195,7 @@ function callable(task: string, call: Opened['call'], release: () => Promise<voi
   const running = new Set<Promise<unknown>>();
   let disposed: Promise<void> | undefined;
   const run = async (...given: unknown[]): Promise<unknown> => {
-    if (disposed) throw new ConfigError(`the pipeline '${task}' was disposed of: make a new one`, 'dispose');
+    if (disposed) throw new ConfigError(`the pipeline '${task}' was disposed: create a new one`, 'dispose');
     const result = call(...(given as never[]));
     running.add(result);
     try {

@@ -147,14 +147,14 @@ function baseOf({ source, config }: Found, model: string | Model | undefined, lo
   const { base_model_name_or_path: named, revision } = config;
   if (model !== undefined) return { model, loading };
   if (typeof named !== 'string' || named === '') {
-    throw new ConfigError(`${source} does not say which model it is for: name it by 'model' (--model)`, 'model');
+    throw new ConfigError(`${source} does not name its base model: pass it as 'model' (--model)`, 'model');
   }
   return { model: named, of: source, loading: typeof revision === 'string' ? { ...loading, revision } : loading };
 }
 
 function withoutBase(source: PipelineSource, model: string | Model | undefined, loading: PretrainedOptions): Base {
   if (model === undefined) return { model: source, loading };
-  throw new ConfigError("option 'model' is the base of an adapter, and the source is none: leave it out", 'model');
+  throw new ConfigError("option 'model' is the base of an adapter, but the source is not one: omit it", 'model');
 }
 
 /** Loads the base model with a head like the adapter's. */
@@ -178,7 +178,7 @@ const OF_LOADED = ['labels', 'problemType', 'pooling', 'normalize', 'dtype', 're
 function assertNotLoaded(loading: PretrainedOptions): void {
   const odd = OF_LOADED.find((option) => loading[option] !== undefined);
   if (odd === undefined) return;
-  throw new ConfigError(`option '${odd}' says how a model is loaded, and this one is in memory: leave it out`, odd);
+  throw new ConfigError(`option '${odd}' is for loading a model, but this one is in memory: omit it`, odd);
 }
 
 /** Explains an error for a missing model: which adapter named it, or that the source is not an adapter either. */
@@ -187,7 +187,7 @@ function explained(error: unknown, { model, of }: Base): unknown {
   const message =
     of === undefined
       ? `expected an adapter, with ${ADAPTER_CONFIG}, or a model: ${error.message}`
-      : `the base model of ${of}: ${error.message}; say where it is by 'model' (--model)`;
+      : `the base model of ${of}: ${error.message}; pass it as 'model' (--model)`;
   return new CheckpointError(message, error.path, error);
 }
 
@@ -257,7 +257,7 @@ async function assertFits(adapter: Found, model: Model): Promise<void> {
   const [own, expected] = [labels && count(labels), outputsOf(model)];
   if (own === undefined || own === expected) return;
   throw new ConfigError(
-    `adapter '${adapter.name}' has ${own} outputs, and the model ${expected}: the adapters of a pipeline have as many as the first one`,
+    `adapter '${adapter.name}' has ${own} outputs, but the model ${expected}: all adapters of a pipeline must have the same number`,
     'adapters',
   );
 }
@@ -266,5 +266,5 @@ async function assertFits(adapter: Found, model: Model): Promise<void> {
 function tokenizerOf(acting: Acting): Tokenizer {
   const model: Model & { readonly tokenizer?: Tokenizer } = 'adapters' in acting ? acting.model : acting;
   if (model.tokenizer) return model.tokenizer;
-  throw new UnsupportedError(`'${model.name}' has no tokenizer: give one by the option 'tokenizer'`, 'tokenizer');
+  throw new UnsupportedError(`'${model.name}' has no tokenizer: pass one as 'tokenizer'`, 'tokenizer');
 }

@@ -67,7 +67,7 @@ export function assertCrossEncoder({ acting }: Inference): void {
   const { labels } = outputMeaning(acting, undefined);
   if (labels.length <= 2) return;
   throw new ConfigError(
-    `text-ranking: expected a model of one output, or of two of which the second is relevance; it has ${labels.length}: ${labels.join(', ')}`,
+    `text-ranking: expected a model with one output, or two with relevance second; it has ${labels.length}: ${labels.join(', ')}`,
     'source',
   );
 }

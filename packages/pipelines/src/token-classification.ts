@@ -73,7 +73,7 @@ export async function tag(inference: Inference, input: unknown, options: unknown
 
 /** Returns the tokens of a text with their scores, without special tokens. */
 function scored({ spans }: Encoding, outputs: Float32Array, labels: number): ScoredToken[] {
-  if (!spans) throw new UnsupportedError('the tokenizer does not say which characters its tokens cover', 'tokenizer');
+  if (!spans) throw new UnsupportedError('the tokenizer does not return the spans of its tokens', 'tokenizer');
   return spans.flatMap((span, index) =>
     span ? [{ index, span, scores: scoresOf(outputs.subarray(index * labels, (index + 1) * labels), 'softmax') }] : [],
   );

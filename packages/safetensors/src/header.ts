@@ -42,7 +42,7 @@ export function headerLength(prefix: Uint8Array, fileBytes: number): number {
   }
   if (length > fileBytes - PREFIX_BYTES) {
     throw new SafetensorsError(
-      `a header of ${length} bytes is announced, the file has ${fileBytes} bytes: it is truncated or no safetensors file`,
+      `a header of ${length} bytes is announced, the file has ${fileBytes} bytes: it is truncated or not a safetensors file`,
     );
   }
   return Number(length);
@@ -56,7 +56,7 @@ export function headerLength(prefix: Uint8Array, fileBytes: number): number {
  * @throws SafetensorsError naming the invalid tensor or key.
  */
 export function parseHeader(json: Uint8Array, dataBytes: number): Header {
-  if (json[0] !== 0x7b) throw new SafetensorsError("the header must begin with '{': this is no safetensors file");
+  if (json[0] !== 0x7b) throw new SafetensorsError("the header must start with '{': this is not a safetensors file");
   const reader = new JsonReader(json, 'header');
   const places: [string, TensorPlace][] = [];
   let metadata: Record<string, string> = bareRecord();
@@ -109,7 +109,7 @@ function checkCoverage(places: readonly (readonly [string, TensorPlace])[], data
     if (begin !== covered) {
       const fault = begin < covered ? 'overlaps the tensor before it' : 'leaves a gap before it';
       throw new SafetensorsError(
-        `tensor ${quote(name)} ${fault}: it begins at byte ${begin} of the data, expected ${covered}`,
+        `tensor ${quote(name)} ${fault}: it starts at byte ${begin} of the data, expected ${covered}`,
         name,
       );
     }

@@ -209,6 +209,6 @@ async function fileSystem(): Promise<typeof import('node:fs/promises')> {
   try {
     return await import(/* @vite-ignore */ 'node:fs/promises');
   } catch (cause) {
-    throw new SafetensorsError('there is no disk here: pass a ByteSource in place of a path', undefined, cause);
+    throw new SafetensorsError('there is no disk here: pass a ByteSource instead of a path', undefined, cause);
   }
 }

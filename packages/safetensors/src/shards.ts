@@ -80,7 +80,7 @@ function readWeightMap(reader: JsonReader): ShardIndex {
 function checkedShard(shard: string, tensor: string): string {
   if (SHARD_NAME.test(shard)) return shard;
   throw new SafetensorsError(
-    `index: tensor ${quote(tensor)} is said to be in ${quote(shard)}, expected a .safetensors file beside the index`,
+    `index: tensor ${quote(tensor)} is listed in ${quote(shard)}, expected a .safetensors file next to the index`,
     tensor,
   );
 }

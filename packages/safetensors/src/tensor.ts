@@ -51,7 +51,7 @@ const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 export function dtypeNamed(word: string, tensor: string): DType {
   if (Object.hasOwn(ARRAYS, word)) return word as DType;
   throw new SafetensorsError(
-    `tensor ${quote(tensor)} has dtype ${quote(word)}; those known here are ${LAYOUT_ORDER.join(', ')}`,
+    `tensor ${quote(tensor)} has dtype ${quote(word)}; known ones are ${LAYOUT_ORDER.join(', ')}`,
     tensor,
   );
 }
@@ -163,7 +163,7 @@ export function toFloat32(tensor: StoredTensor, memory?: Float32Array): Float32A
       return doublesToFloat32(tensor.data, values());
     default:
       throw new SafetensorsError(
-        `expected a tensor of F32, F16, BF16 or F64, got ${tensor.dtype}: use its data as it is`,
+        `expected a tensor of F32, F16, BF16 or F64, got ${tensor.dtype}: use its data directly`,
       );
   }
 }

@@ -49,10 +49,10 @@ function laidOut(tensors: Named<StoredTensor>): Piece[] {
 
 function checkTensor(name: string, tensor: StoredTensor): void {
   checkText(name, 'tensor name', name);
-  if (name === METADATA_KEY) throw new SafetensorsError(`'${METADATA_KEY}' is no name for a tensor`, name);
+  if (name === METADATA_KEY) throw new SafetensorsError(`'${METADATA_KEY}' cannot be a tensor's name`, name);
   const { dtype, shape, data } = tensor;
   if (!holds(dtypeNamed(dtype, name), data)) {
-    throw new SafetensorsError(`tensor ${quote(name)}: data is no array of ${dtype} elements`, name);
+    throw new SafetensorsError(`tensor ${quote(name)}: data is not an array of ${dtype} elements`, name);
   }
   const needed = byteLengthOf(name, tensor);
   if (data.byteLength !== needed) {

@@ -36,14 +36,14 @@ test('the file is a copy: later changes of a tensor do not affect it', () => {
 describe('rejects and names what cannot be written', () => {
   test.each<[string, Record<string, unknown>, RegExp]>([
     ['data of another length', { a: { ...one, shape: [2] } }, /'a': F32 of shape \[2\] takes 8 bytes, its data has 4/],
-    ['data of another type', { a: { ...one, dtype: 'I32' } }, /'a': data is no array of I32 elements/],
+    ['data of another type', { a: { ...one, dtype: 'I32' } }, /'a': data is not an array of I32 elements/],
     ['floats instead of raw halves', { a: { dtype: 'F16', shape: [1], data: new Float32Array(1) } }, /array of F16/],
     ['an unknown dtype', { a: { ...one, dtype: 'F8' } }, /'a' has dtype 'F8'/],
     ['a negative size', { a: { ...one, shape: [-1] } }, /'a': axis 0 has size -1/],
     ['a size that is NaN', { a: { ...one, shape: [NaN] } }, /'a': axis 0 has size NaN/],
     ['too many axes', { a: { ...one, shape: Array<number>(65).fill(1) } }, /'a' has 65 axes, at most 64/],
     ['half a surrogate pair', { '\ud800': one }, /tensor name must be a string of Unicode characters/],
-    ['the name of the metadata', { ['__metadata__']: one }, /no name for a tensor/],
+    ['the name of the metadata', { ['__metadata__']: one }, /cannot be a tensor's name/],
   ])('%s', (_, tensors, says) => {
     const attempt = () => writeSafetensors(tensors as Record<string, StoredTensor>);
     expect(attempt).toThrow(SafetensorsError);

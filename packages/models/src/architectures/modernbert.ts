@@ -251,7 +251,7 @@ function settings(config: ConfigFile, task: Task): ModernBertConfig {
   const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 12, { divides: hiddenSize });
   if ((hiddenSize / numAttentionHeads) % 2 !== 0) {
     throw new CheckpointError(
-      `${config.file}: 'hidden_size' must be even for each head, got ${hiddenSize}`,
+      `${config.file}: 'hidden_size' must be even per head, got ${hiddenSize}`,
       config.file,
     );
   }

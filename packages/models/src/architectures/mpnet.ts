@@ -3,7 +3,7 @@
  * scores with a term for the distance of two tokens (the same in every layer), and the heads of RoBERTa. Module paths
  * are those of MPNetForSequenceClassification and MPNetForTokenClassification.
  *
- *   softmax(q_i k_j^T / sqrt(H / heads) + b[bucket(j - i)]) v     b: encoder.relative_attention_bias, one number per head
+ *   softmax(q_i k_j^T / sqrt(H / heads) + b[bucket(j - i)]) v     b: encoder.relative_attention_bias, one per head
  *
  * On either side, distances up to 7 have a bucket each, those from 8 to 127 share eight, and all longer ones share the
  * last (T5's buckets, Raffel et al., 2020).

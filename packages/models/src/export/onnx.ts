@@ -80,8 +80,8 @@ async function refuseOlderGraphs(
     const path = joined(folder, `${GRAPH_FOLDER}/${file}`);
     if (!(await storage.exists(path))) continue;
     throw new ConfigError(
-      `${path} is of an earlier save and would stay beside the new ${[...graphs.keys()].join(', ')}; ` +
-        'delete it, save both together, or name another folder',
+      `${path} is from an earlier save and would remain next to the new ${[...graphs.keys()].join(', ')}; ` +
+        'delete it, save both together, or use another folder',
       'folder',
     );
   }
@@ -96,7 +96,7 @@ function refuseUnpooled({ name, pooling: own }: Model & Partial<Pick<PretrainedM
   const odd = modules[0]?.kind ?? (POOLED_THERE.includes(pooling) ? undefined : modesOf(pooling).join(' and '));
   if (odd === undefined) return;
   throw new UnsupportedError(
-    `'${name}' embeds with ${odd}, which transformers.js does not compute after its graph; export the merged folder`,
+    `'${name}' embeds with ${odd}, which transformers.js does not support; export the merged folder`,
     'pooling',
   );
 }

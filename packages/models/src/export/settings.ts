@@ -69,8 +69,8 @@ export function described(
 export function headSettings({ task, outputs, labels, problemType }: Described): Record<string, unknown> {
   if (task === 'causal-lm' || task === 'feature-extraction') {
     if (labels === undefined) return {};
-    const what = task === 'causal-lm' ? 'a causal language model has words' : 'a model for embeddings has numbers';
-    throw new ConfigError(`${what} and no labels; leave them out`, 'labels');
+    const what = task === 'causal-lm' ? 'a causal language model' : 'an embedding model';
+    throw new ConfigError(`${what} has no labels; omit them`, 'labels');
   }
   const names = labels ?? Array.from({ length: outputs }, (_, index) => `LABEL_${index}`);
   assertLabelNames(names, outputs);

@@ -1,11 +1,11 @@
 /**
  * Chooses the next token from its logits z [words].
  *
- *   repetition penalty p   z_t <- z_t / p if z_t > 0, else z_t p, for each token t of the text so far (Keskar et al., 2019)
+ *   repetition penalty p   z_t <- z_t / p if z_t > 0, else z_t p, for tokens t of the text so far (Keskar et al., 2019)
  *   greedy                 the largest z
  *   temperature T          z <- z / T
  *   top-k                  the k largest, and all equal to the k-th (Fan et al., 2018)
- *   top-p                  the fewest most likely of these whose probabilities softmax(z) reach p (Holtzman et al., 2020)
+ *   top-p                  the fewest most likely of these with probabilities softmax(z) of p (Holtzman et al., 2020)
  *   sampling               a draw from softmax(z) over the remaining tokens
  *
  * The steps have this order, as in transformers.

@@ -92,10 +92,10 @@ export function generationSettings(options: GenerateOptions, own: readonly numbe
   const chosen = Object.entries<unknown>(given).filter(([, value]) => value !== undefined);
   const ofDraws = chosen.map(([name]) => name).filter((name) => OF_DRAWS.includes(name));
   if (!doSample && ofDraws.length > 0) {
-    warnOnce(`generate: ${ofDraws.join(', ')} changes nothing without doSample: the most likely token is taken`);
+    warnOnce(`generate: ${ofDraws.join(', ')} has no effect without doSample: the most likely token is used`);
   }
   const settings = parseOptions('generate', numbers, { ...DEFAULTS, ...Object.fromEntries(chosen) });
-  if (settings.topP > 1) throw refused('topP', settings.topP, 'a share of at most 1');
+  if (settings.topP > 1) throw refused('topP', settings.topP, 'at most 1');
   const eosTokenIds: unknown = typeof eosTokenId === 'number' ? [eosTokenId] : eosTokenId;
   if (!Array.isArray(eosTokenIds) || !eosTokenIds.every((id) => Number.isInteger(id))) {
     throw refused('eosTokenId', eosTokenId, 'the id of a token, or a list of ids');
@@ -114,7 +114,7 @@ const LEAST_TOKENS = 16;
 export function decodingOf(model: Model & { readonly decoding?: Decoding }): Decoding {
   if (model.decoding) return model.decoding;
   throw new UnsupportedError(
-    `'${model.name}' does not say what comes next: load a decoder with the task 'causal-lm', this is for '${model.task ?? 'sequence-classification'}'`,
+    `'${model.name}' cannot generate text: load a decoder with the task 'causal-lm', this is for '${model.task ?? 'sequence-classification'}'`,
     'task',
   );
 }
@@ -125,12 +125,12 @@ export function checkPrompts(prompts: readonly ArrayLike<number>[], { words, max
   prompts.forEach((prompt: unknown, number) => {
     const name = ` ${number}`;
     if (!isList(prompt)) throw refusedPrompt(name, shown(prompt), 'a list of token ids');
-    if (prompt.length === 0) throw refusedPrompt(name, 'empty', 'at least one token, e.g. the one that begins a text');
+    if (prompt.length === 0) throw refusedPrompt(name, 'empty', 'at least one token, e.g. the start token');
     if (prompt.length > maxTokens) {
       throw refusedPrompt(
         name,
         `${prompt.length} tokens long`,
-        `at most the ${maxTokens} that the model reads: cut its beginning`,
+        `at most ${maxTokens}: truncate its start`,
       );
     }
     const odd = Array.from(prompt).find((id) => !Number.isInteger(id) || id < 0 || id >= words);

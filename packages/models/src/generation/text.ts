@@ -69,7 +69,7 @@ export function textPrompt(tokenizer: Tokenizer | undefined, text: unknown): Tex
   const known = required(tokenizer);
   const { ids, truncated } = known.encode(text);
   if (!truncated) return { tokenizer: known, ids };
-  throw new ConfigError('generate: the prompt is longer than the model reads; cut its beginning', 'prompts');
+  throw new ConfigError('generate: the prompt is too long for the model; truncate its start', 'prompts');
 }
 
 /**
@@ -88,7 +88,7 @@ export function chatPrompt(
   }
   if (!template) {
     throw new UnsupportedError(
-      "the model has no chat template: give the one that it was trained with as `template`, e.g. `chatML` of '@peftjs/tasks'",
+      "the model has no chat template: pass the one it was trained with as `template`, e.g. `chatML` of '@peftjs/tasks'",
       'template',
     );
   }
@@ -102,7 +102,7 @@ export function chatPrompt(
 
 function required(tokenizer: Tokenizer | undefined): Tokenizer {
   if (tokenizer) return tokenizer;
-  throw new UnsupportedError('the model has no tokenizer: give token ids to `generate`', 'tokenizer');
+  throw new UnsupportedError('the model has no tokenizer: pass token ids to `generate`', 'tokenizer');
 }
 
 function isConversation(messages: unknown): messages is readonly ChatMessage[] {

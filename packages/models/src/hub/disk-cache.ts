@@ -85,7 +85,7 @@ async function onDisk<T>(root: string, work: () => Promise<T>): Promise<T> {
   } catch (cause) {
     if (cause instanceof HubError) throw cause;
     if (cause instanceof PeftError || (cause as { syscall?: unknown }).syscall !== undefined) {
-      throw new HubError(`cannot keep files in ${root} (${codeOf(cause)}): choose another folder with cacheDir`, {
+      throw new HubError(`cannot write files to ${root} (${codeOf(cause)}): choose another folder with cacheDir`, {
         path: root,
         cause,
       });

@@ -85,7 +85,7 @@ function bytesToSkip({ status, headers }: Response, part: Part, { subject, file 
   const range = headers.get('content-range');
   if (range === null) return 0;
   if (range.startsWith(`bytes ${part.length}-`) && range.endsWith(`/${file.size}`)) return 0;
-  throw changed(subject, file, `the range '${range}' in place of 'bytes ${part.length}-${file.size - 1}/${file.size}'`);
+  throw changed(subject, file, `the range '${range}' instead of 'bytes ${part.length}-${file.size - 1}/${file.size}'`);
 }
 
 async function next(
@@ -101,7 +101,7 @@ async function next(
 
 function changed(subject: Subject, { path: file, size }: ListedFile, got: string): HubError {
   const path = labelOf({ ...subject, file });
-  return new HubError(`${path}: the hub lists ${size} bytes and sends ${got}: the file is not the one it promised`, {
+  return new HubError(`${path}: the hub listed ${size} bytes but sent ${got}: the file has changed`, {
     path,
   });
 }
@@ -109,7 +109,7 @@ function changed(subject: Subject, { path: file, size }: ListedFile, got: string
 function broken(subject: Subject, part: Part, { path: file, size }: ListedFile, cause: unknown): HubError {
   const path = labelOf({ ...subject, file });
   return new HubError(
-    `${path}: the connection was cut ${ATTEMPTS} times (${codeOf(cause ?? 'too few bytes')}) at ${part.length} of ${size} bytes; load it again to go on from there`,
+    `${path}: the connection was cut ${ATTEMPTS} times (${codeOf(cause ?? 'too few bytes')}) at ${part.length} of ${size} bytes; load it again to resume`,
     { path, cause, isOffline: true },
   );
 }
@@ -149,7 +149,7 @@ export function mismatch(repo: string, file: ListedFile, got: string): HubError 
   const path = `${repo}/${file.path}`;
   const kind = isSha256(file) ? 'SHA-256' : "git's SHA-1";
   return new HubError(
-    `${path}: expected ${kind} ${file.hash}, got ${got}: the download is damaged and was thrown away; load it again`,
+    `${path}: expected ${kind} ${file.hash}, got ${got}: the download is damaged and was deleted; load it again`,
     { path },
   );
 }

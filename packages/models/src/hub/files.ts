@@ -85,7 +85,7 @@ async function listed(subject: Subject, settings: HubSettings, cache: HubCache):
     const holding = await kept(subject, cache).catch(() => {
       throw error;
     });
-    warnOnce(`${subject.repo}: the hub cannot be reached; taken from ${cache.label} as it was downloaded before`);
+    warnOnce(`${subject.repo}: the hub cannot be reached; using the earlier download in ${cache.label}`);
     return holding;
   }
 }
@@ -96,7 +96,7 @@ async function kept(subject: Subject, cache: HubCache): Promise<Holding> {
   const files = commit === undefined ? [] : await cache.filesAt(commit);
   if (commit !== undefined && files.length > 0) return { commit, files };
   throw new HubError(
-    `${repo}: nothing of revision '${revision}' is in ${cache.label}: download it once without localFilesOnly`,
+    `${repo}: revision '${revision}' is not in ${cache.label}: download it once without localFilesOnly`,
     { path: repo },
   );
 }
@@ -162,7 +162,7 @@ function noSuchFile(path: string, { subject, commit, files }: Opened): HubError 
   const label = labelOf({ ...subject, file: path });
   const known = files.slice(0, 8).map((file) => file.path);
   return new HubError(
-    `${label}: there is no such file at ${commit.slice(0, 12)}; of ${files.length} files there are ${known.join(', ')}${files.length > 8 ? ', ..' : ''}`,
+    `${label}: no such file at ${commit.slice(0, 12)}; the ${files.length} files are ${known.join(', ')}${files.length > 8 ? ', ..' : ''}`,
     { path: label },
   );
 }

@@ -124,6 +124,6 @@ function storageOf(files: HubFiles, { check = () => undefined, missing = new Set
       return files.open(inRepo(path));
     },
     write: (path) =>
-      Promise.reject(new UnsupportedError(`${path} is on the hub, where nothing is written; write to a folder`, path)),
+      Promise.reject(new UnsupportedError(`${path} is on the hub, which is read-only; write to a folder`, path)),
   };
 }

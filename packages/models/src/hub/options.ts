@@ -111,7 +111,7 @@ function endpointOf(given: string | undefined, environment: Environment): string
     return url.href.replace(/\/+$/, '');
   }
   const name = given === undefined ? 'HF_ENDPOINT' : 'hubUrl';
-  throw new ConfigError(`${name} must be an address like ${HUB}, without a password`, name);
+  throw new ConfigError(`${name} must be a URL like ${HUB}, without a password`, name);
 }
 
 /**
@@ -125,11 +125,11 @@ export function tokenOf(environment: Environment, endpoint: string): string | un
   if (!token) return undefined;
   const { protocol, hostname } = new URL(endpoint);
   if (protocol !== 'https:' && !LOOPBACK.test(hostname)) {
-    throw new ConfigError(`${name} would go to ${endpoint} unencrypted: give an https address, or unset ${name}`, name);
+    throw new ConfigError(`${name} would go to ${endpoint} unencrypted: use an https URL, or unset ${name}`, name);
   }
   if (/^hf_\w+$/.test(token)) return token;
   throw new ConfigError(
-    `${name} must be a token of the hub: 'hf_' and letters or digits; its value is not shown`,
+    `${name} must be a hub token: 'hf_' and letters or digits; its value is not shown`,
     name,
   );
 }

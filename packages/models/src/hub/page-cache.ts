@@ -48,7 +48,7 @@ export async function pageCache(repo: string, type: RepoType, endpoint: string):
       if (hash !== file.hash) throw mismatch(repo, file, hash);
       await put(addressOf(commit, file.path), content).catch((cause: unknown) => {
         const path = `${repo}/${file.path}`;
-        throw new HubError(`${path}: the page cannot keep it: ${reasonOf(cause)}`, { path, cause });
+        throw new HubError(`${path}: the page cannot cache it: ${reasonOf(cause)}`, { path, cause });
       });
     },
   };

@@ -65,7 +65,7 @@ export async function pushToHub(folder: string, repo: string, options: PushOptio
     return { url: `${settings.endpoint}/${repo}`, commit: made?.commit.oid ?? '' };
   } catch (cause) {
     if (cause instanceof PeftError) throw cause;
-    throw new HubError(`${repo}: the hub at ${settings.endpoint} took no files: ${reasonOf(cause)}`, {
+    throw new HubError(`${repo}: the hub at ${settings.endpoint} rejected the files: ${reasonOf(cause)}`, {
       path: repo,
       cause,
     });
@@ -84,7 +84,7 @@ export function pushSettings(
   { private: isPrivate = false, commitMessage: title = 'Upload with peftjs', revision, hubUrl }: PushOptions = {},
 ): { readonly title: string; readonly settings: HubSettings & { readonly token: string }; readonly subject: Subject } {
   if (!isHubId(repo)) {
-    throw new ConfigError(`a push goes to a repository of the hub, organisation/name, got ${shown(repo)}`, 'repo');
+    throw new ConfigError(`expected a hub repository, organisation/name, got ${shown(repo)}`, 'repo');
   }
   if (typeof isPrivate !== 'boolean') {
     throw new ConfigError(`option 'private' is ${shown(isPrivate)}; expected true or false`, 'private');
@@ -98,10 +98,10 @@ export function pushSettings(
   });
   const { token, localFilesOnly } = settings;
   if (localFilesOnly)
-    throw new ConfigError('HF_HUB_OFFLINE forbids to ask the hub: unset it to push', 'HF_HUB_OFFLINE');
+    throw new ConfigError('HF_HUB_OFFLINE is set: unset it to push', 'HF_HUB_OFFLINE');
   if (token === undefined) {
     throw new ConfigError(
-      `a push to ${repo} needs a token that may write: set HF_TOKEN to one, from ${settings.endpoint}/settings/tokens`,
+      `a push to ${repo} needs a token that can write: set HF_TOKEN to one from ${settings.endpoint}/settings/tokens`,
       'HF_TOKEN',
     );
   }
@@ -132,7 +132,7 @@ async function filesOf(folder: string): Promise<PushedFile[]> {
     .sort();
   if (!MARKERS.some((marker) => paths.includes(marker))) {
     throw new CheckpointError(
-      `${folder} holds neither an adapter nor a model: expected ${MARKERS.join(' or ')}; push what savePretrained, saveMerged or saveOnnx wrote`,
+      `${folder} has neither an adapter nor a model: expected ${MARKERS.join(' or ')}; push a folder of savePretrained, saveMerged or saveOnnx`,
       folder,
     );
   }
@@ -143,6 +143,6 @@ async function fileSystem(): Promise<typeof import('node:fs/promises')> {
   try {
     return await import(/* @vite-ignore */ 'node:fs/promises');
   } catch (cause) {
-    throw new UnsupportedError('there is no folder to push in a page: push it from Node', undefined, cause);
+    throw new UnsupportedError('a web page cannot push a folder: push it from Node', undefined, cause);
   }
 }

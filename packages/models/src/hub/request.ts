@@ -86,7 +86,7 @@ async function reach(
     if (BROKEN.includes(code) && attempt < ATTEMPTS) return undefined;
     throw new HubError(
       `${labelOf(subject)}: the hub at ${settings.endpoint} cannot be reached (${code}): check the network and HF_ENDPOINT; ` +
-        'what was downloaded before is read with localFilesOnly',
+        'localFilesOnly reads earlier downloads',
       { path: labelOf(subject), cause, isOffline: true },
     );
   }
@@ -134,8 +134,8 @@ function reasonOf(status: number, wait: number | undefined, { settings, subject,
   const { what, revision } = subject;
   const byToken =
     settings.token === undefined
-      ? 'set HF_TOKEN to a token that may read it'
-      : 'HF_TOKEN is not valid or may not read it';
+      ? 'set HF_TOKEN to a token that can read it'
+      : 'HF_TOKEN is not valid or cannot read it';
   switch (status) {
     case 401:
       return `there is no such ${what}, or it is private or gated; check the id, and ${byToken}`;
@@ -158,18 +158,18 @@ function reasonOf(status: number, wait: number | undefined, { settings, subject,
 function writeRefusal(status: number, { repo, revision }: Subject): string | undefined {
   switch (status) {
     case 400:
-      return 'it refuses the files or their model card';
+      return 'it rejected the files or their model card';
     case 401:
-      return 'HF_TOKEN is not valid: make one that may write';
+      return 'HF_TOKEN is not valid: use one that can write';
     case 403:
-      return `HF_TOKEN may not write to ${repo}: give it that right, or push to a name of your own`;
+      return `HF_TOKEN cannot write to ${repo}: give it write access, or push to your own name`;
     case 404:
-      return `there is no such repository, or no branch '${revision}', or HF_TOKEN may not see it`;
+      return `there is no such repository, or no branch '${revision}', or HF_TOKEN cannot see it`;
     case 409:
     case 412:
-      return `'${revision}' has changed meanwhile: push again`;
+      return `'${revision}' has changed: push again`;
     case 413:
-      return 'a file is larger than it takes';
+      return 'a file is too large';
     default:
       return undefined;
   }
@@ -233,7 +233,7 @@ export function subjectOf(repo: string, type: RepoType, revision: string): Subje
     throw new ConfigError(`option 'type' is ${shown(type)}; expected 'model' or 'dataset'`, 'type');
   }
   if (!isHubId(repo) && !(typeof repo === 'string' && NAME.test(repo))) {
-    throw new ConfigError(`option 'repo' is ${shown(repo)}; expected an id of the hub, organisation/name`, 'repo');
+    throw new ConfigError(`option 'repo' is ${shown(repo)}; expected a hub id, organisation/name`, 'repo');
   }
   return { repo, type, revision, what: type === 'model' ? 'model' : 'data set' };
 }

@@ -78,7 +78,7 @@ async function filesAt(commit: string, subject: Subject, settings: HubSettings):
     if (++count > MAX_FILES) throw oddAnswer(subject, settings, `at most ${MAX_FILES} files are read`);
     if (entry.type !== 'file') continue;
     const file = { path: entry.path, size: entry.lfs?.size ?? entry.size, hash: entry.lfs?.oid ?? entry.oid ?? '' };
-    if (!isPlain(file)) throw oddAnswer(subject, settings, `it lists ${shown(file)}, which is refused`);
+    if (!isPlain(file)) throw oddAnswer(subject, settings, `it lists an invalid file ${shown(file)}`);
     files.push(file);
   }
   return files;
@@ -110,5 +110,5 @@ function isPlain({ path, size, hash }: ListedFile): boolean {
 
 function oddAnswer(subject: Subject, { endpoint }: HubSettings, what: string, cause?: unknown): HubError {
   const path = labelOf(subject);
-  return new HubError(`${path}: ${endpoint} does not answer as a hub: ${what}; check HF_ENDPOINT`, { path, cause });
+  return new HubError(`${path}: ${endpoint} does not answer like a hub: ${what}; check HF_ENDPOINT`, { path, cause });
 }

@@ -89,7 +89,7 @@ async function readShards(
   for (const shard of shards) {
     const part = await folder.bytes(shard);
     if (bytes + part.length > expectedBytes) {
-      throw wrong(bytes + part.length, folder.pathOf(shard), 'more than they should');
+      throw wrong(bytes + part.length, folder.pathOf(shard), 'too many');
     }
     whole.set(part, bytes);
     bytes += part.length;

@@ -58,7 +58,7 @@ function templatesOf(definition: unknown, file: string): Templates | undefined {
     const steps = listField(definition, 'processors', file).map((one) => templatesOf(one, file));
     const [only, ...others] = steps.filter((step) => step !== undefined);
     if (others.length === 0) return only;
-    throw new CheckpointError(`${file}: a post_processor that puts tokens around a text twice is not supported`, file);
+    throw new CheckpointError(`${file}: a post_processor that adds special tokens twice is not supported`, file);
   }
   if (type === 'ByteLevel') return undefined;
   if (type === 'TemplateProcessing') return written(definition, file);

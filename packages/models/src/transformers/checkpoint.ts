@@ -44,7 +44,7 @@ function withBuiltIn(own: readonly ModelType[]): readonly ModelType[] {
   const names = new Set(isList ? own.map(({ name }) => name) : []);
   if (isList && names.size === own.length) return [...own, ...modelTypes.filter(({ name }) => !names.has(name))];
   throw new ConfigError(
-    `option 'modelTypes' is ${shown(own)}; expected a list of networks of different names: { name, savedBy, prefix, architecture }`,
+    `option 'modelTypes' is ${shown(own)}; expected a list of networks with unique names: { name, savedBy, prefix, architecture }`,
     'modelTypes',
   );
 }
@@ -88,7 +88,7 @@ async function readTransformers(
 function refuseUnlessLowercase(tokenizer: Tokenizer, path: string): void {
   if (tokenizer.tokenIds('ABC Def').join() === tokenizer.tokenIds('abc def').join()) return;
   throw new UnsupportedError(
-    `${path}: sentence_bert_config.json has 'do_lower_case' true, and tokenizer.json keeps capitals: put a Lowercase normalizer there`,
+    `${path}: sentence_bert_config.json has 'do_lower_case' true, but tokenizer.json keeps capitals: add a Lowercase normalizer`,
     'do_lower_case',
   );
 }

@@ -209,7 +209,7 @@ export function refuseUnread(config: ConfigFile, network: string, inert: readonl
   if (unknown.length === 0) return;
   const names = unknown.map((name) => `'${name}'`).join(', ');
   throw new CheckpointError(
-    `${config.file}: ${network} does not know ${names}, which may change what it computes; delete what changes nothing from the file`,
+    `${config.file}: ${network} does not know ${names}, which may change its outputs; delete those without effect from the file`,
     config.file,
   );
 }

@@ -237,7 +237,7 @@ function checkWidths(pooledWidth: number | undefined, modules: readonly Embeddin
     if (module.kind === 'Normalize') continue;
     const reads = module.kind === 'Dense' ? module.inFeatures : module.features;
     if (width !== undefined && width !== reads) {
-      throw new CheckpointError(`${file}: '${module.path}' reads ${reads} features, and gets ${width}`, module.path);
+      throw new CheckpointError(`${file}: '${module.path}' reads ${reads} features but gets ${width}`, module.path);
     }
     width = module.kind === 'Dense' ? module.outFeatures : width;
   }

@@ -114,7 +114,7 @@ function withPooler(
   const isRead = sites.some((site) => site.path === pooler.path);
   if (isThere || !isRead) return { architecture, carried: isThere && !isRead ? [pooler] : [] };
   warnOnce(
-    `${path} has no '${pooler.path}', which a classifier of texts reads: it begins with random values, and is trained and saved with the head`,
+    `${path} has no '${pooler.path}', which a text classifier reads: it starts with random values, and is trained and saved with the head`,
   );
   return { architecture: withNewPooler(architecture, pooler), carried: [] };
 }
@@ -192,7 +192,7 @@ function refuseUnread(
   const [first = ''] = unknown;
   const more = unknown.length > 1 ? ` and ${unknown.length - 1} more` : '';
   throw new CheckpointError(
-    `${path}: '${first}'${more} is no weight of ${name}, and would change what it computes; expected a checkpoint of ${name} alone`,
+    `${path}: '${first}'${more} is not a weight of ${name} and would change its outputs; expected a checkpoint of only ${name}`,
     first,
   );
 }
