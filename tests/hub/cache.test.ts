@@ -57,9 +57,7 @@ describe('the cache', () => {
     const restore = onWarning((message) => warnings.push(message));
     expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
     restore();
-    expect(warnings).toEqual([
-      `${BERT}: the hub cannot be reached; using the earlier download in ${folder()}`,
-    ]);
+    expect(warnings).toEqual([`${BERT}: the hub cannot be reached; using the earlier download in ${folder()}`]);
   });
 
   it('is not used if the hub refuses access', async () => {

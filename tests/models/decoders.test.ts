@@ -136,11 +136,7 @@ describe('settings of decoders', () => {
       { rope_parameters: { rope_type: 'linear', factor: 2 } },
       /'rope_type' must be one of "default", "longrope"/,
     ],
-    [
-      'phi3',
-      { rope_parameters: { partial_rotary_factor: 0.35 } },
-      /must be at most 1 and give an even number/,
-    ],
+    ['phi3', { rope_parameters: { partial_rotary_factor: 0.35 } }, /must be at most 1 and give an even number/],
     [
       'phi3',
       { rope_parameters: { rope_type: 'longrope' } },

@@ -89,10 +89,10 @@ describe('bad input is rejected:', () => {
     [
       5,
       {},
-      'text-generation: expected a text, or a list of messages like { role: "user", content: ".." }, got 5 in place 1',
+      'text-generation: expected a text, or a list of messages like { role: "user", content: ".." }, got 5 at position 1',
     ],
-    ['', {}, 'got an empty text in place 1'],
-    [['Shall', 7], {}, 'got 7 in place 2'],
+    ['', {}, 'got an empty text at position 1'],
+    [['Shall', 7], {}, 'got 7 at position 2'],
     ['Shall', { maxTokens: 4 }, "text-generation: option 'maxTokens' is unknown"],
     ['Shall', { maxNewTokens: 0 }, "option 'maxNewTokens' is 0"],
     ['Shall', { template: () => '' }, "text-generation: option 'template' is for conversations, got a text"],

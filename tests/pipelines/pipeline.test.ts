@@ -110,10 +110,10 @@ describe('labels of texts', () => {
   });
 
   it.each<[unknown, unknown, string]>([
-    [5, {}, 'text-classification: expected a text, or { text, textPair }, got 5 in place 1'],
-    [['no', ''], {}, 'text-classification: expected a text, or { text, textPair }, got an empty one in place 2'],
-    [['no', null], {}, 'text-classification: expected a text, or { text, textPair }, got null in place 2'],
-    [{ text: 'no' }, {}, 'text-classification: expected a text, or { text, textPair }, got missing in place 1'],
+    [5, {}, 'text-classification: expected a text, or { text, textPair }, got 5 at position 1'],
+    [['no', ''], {}, 'text-classification: expected a text, or { text, textPair }, got an empty one at position 2'],
+    [['no', null], {}, 'text-classification: expected a text, or { text, textPair }, got null at position 2'],
+    [{ text: 'no' }, {}, 'text-classification: expected a text, or { text, textPair }, got missing at position 1'],
     ['no', { topk: 2 }, "text-classification: option 'topk' is unknown (did you mean 'topK'?)"],
     ['no', { topK: 0 }, "text-classification: option 'topK' is 0; expected >=1"],
     ['no', { functionToApply: 'relu' }, "text-classification: option 'functionToApply' is 'relu'"],
@@ -253,7 +253,7 @@ describe('a ranking', () => {
       "text-ranking: expected a list of documents, got 'no'",
     );
     expect(await refusal(rank('', ['no']))).toContain('got an empty one');
-    expect(await refusal(rank('Who?', ['no', ' ']))).toContain('got an empty one in place 2');
+    expect(await refusal(rank('Who?', ['no', ' ']))).toContain('got an empty one at position 2');
     await rank.dispose();
   });
 });

@@ -98,11 +98,7 @@ describe('the modules after the pooling', () => {
       '\'activation_function\' is "mine.Act"',
     ],
     ['another input', { '2_Dense/config.json': { module_input_name: 'token_embeddings' } }, "'module_input_name' is"],
-    [
-      'widths that do not match',
-      { '2_Dense/config.json': { in_features: 8 } },
-      "'2_Dense' reads 8 features but gets 64",
-    ],
+    ['widths that do not fit', { '2_Dense/config.json': { in_features: 8 } }, "'2_Dense' reads 8 features but gets 64"],
     ['no weights', { '2_Dense/model.safetensors': undefined }, 'pickled weights are not read'],
     ['an unknown pooling', { '1_Pooling/config.json': { pooling_mode: 'median' } }, 'got median'],
     ['another network', { 'sentence_bert_config.json': { transformer_task: 'fill-mask' } }, "'transformer_task' is"],

@@ -210,10 +210,7 @@ function viewOf(model: tf.LayersModel, layers: readonly Placed[], modules: reado
     defaultTargetModules: sites.map(({ path }) => path),
     lookups: [],
     forward() {
-      throw new UnsupportedError(
-        `'${model.name}' is a tf.LayersModel: use its own fit and predict`,
-        model.name,
-      );
+      throw new UnsupportedError(`'${model.name}' is a tf.LayersModel: use its own fit and predict`, model.name);
     },
   };
 }

@@ -28,7 +28,7 @@ export interface WeightLists {
 export interface Trainer {
   /** The optimizer that it was compiled with. */
   optimizer_: Pick<Optimizer, 'minimize'>;
-  /** The weights that the optimizer trains; null before the model is compiled. */
+  /** The weights that the optimizer trains; null until they are collected. */
   collectedTrainableWeights: tf.LayerVariable[] | null;
   /** Returns the function that runs a step on a batch and returns the losses. */
   makeTrainFunction(): (data: Tensor[]) => Scalar[];

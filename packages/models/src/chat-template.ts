@@ -44,10 +44,10 @@ export function endOfTurnId(
   specialTokens: ReadonlyMap<string, number>,
 ): number | undefined {
   const after = afterAnswer(render);
-  const places = [...specialTokens]
+  const matches = [...specialTokens]
     .map(([token, id]) => ({ id, length: token.length, at: after.indexOf(token) }))
     .filter(({ at }) => at >= 0);
-  return places.sort((a, b) => a.at - b.at || b.length - a.length)[0]?.id;
+  return matches.sort((a, b) => a.at - b.at || b.length - a.length)[0]?.id;
 }
 
 /** Returns the text after the assistant's words. Empty for a broken template, which is reported when it is used. */

@@ -42,7 +42,7 @@ export interface Checkpoint {
 export interface SourceFiles {
   /** The tokenizer's files by name, including tokenizer.json. */
   readonly tokenizer: ReadonlyMap<string, Uint8Array>;
-  /** The config.json and model type, for a folder of transformers. */
+  /** The config.json and the model type it names. Only for a folder of transformers. */
   readonly transformers?: { readonly config: ConfigFile; readonly type: ModelType };
 }
 

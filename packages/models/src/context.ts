@@ -56,17 +56,17 @@ export function wholeText(
   const tokens = batchInput(inputs, 'inputIds').shape[1] as number;
   const mask = batchInput(inputs, 'attentionMask'); // [B, S]
   const lastBias = maskBias(mask); // [B, 1, 1, S]
-  const places = (first: number): Tensor => tf.range(first, first + tokens, 1, 'float32'); // [S]
+  const range = (first: number): Tensor => tf.range(first, first + tokens, 1, 'float32'); // [S]
   return {
     reach: tokens,
     bias: tf.add(causalBias(tokens), lastBias), // [1, 1, S, S] + [B, 1, 1, S]
     lastBias,
     within(window) {
       const last = tf.cast(lastToken(mask).positions, 'float32'); // [B, 1]
-      const isNear = tf.cast(tf.greater(places(0), tf.sub(last, window)), 'float32'); // [B, S]
+      const isNear = tf.cast(tf.greater(range(0), tf.sub(last, window)), 'float32'); // [B, S]
       return { bias: tf.add(causalBias(tokens, window), lastBias), lastBias: tf.add(lastBias, maskBias(isNear)) };
     },
-    length: () => tf.max(tf.mul(mask, places(1))),
+    length: () => tf.max(tf.mul(mask, range(1))),
     attended(layer, own) {
       keep(layer, own);
       return own;
@@ -100,11 +100,11 @@ export function keptPrompt(inputs: Tensors, capacity: number, kept: Tensors): Co
  */
 export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Context {
   const positions = batchInput(inputs, 'positions');
-  const places = tf.range(0, capacity, 1, 'float32'); // [capacity]
+  const slots = tf.range(0, capacity, 1, 'float32'); // [capacity]
   const at = tf.cast(positions, 'float32');
-  const isOwn = tf.expandDims(tf.cast(tf.equal(places, at), 'float32'), 2); // [B, capacity, 1]
-  const isThere = tf.lessEqual(places, at); // [B, capacity]
-  const bias = maskBias(tf.cast(isThere, 'float32')); // [B, 1, 1, capacity]
+  const isOwn = tf.expandDims(tf.cast(tf.equal(slots, at), 'float32'), 2); // [B, capacity, 1]
+  const isWritten = tf.lessEqual(slots, at); // [B, capacity]
+  const bias = maskBias(tf.cast(isWritten, 'float32')); // [B, 1, 1, capacity]
   const written = (name: string, own: Tensor): Tensor =>
     (kept[name] = tf.add(batchInput(inputs, name), tf.mul(isOwn, own))); // [B, capacity, 1] x [B, 1, width]
   return {
@@ -113,7 +113,7 @@ export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Con
     bias,
     lastBias: bias,
     within(window) {
-      const isSeen = tf.logicalAnd(isThere, tf.greater(places, tf.sub(at, window)));
+      const isSeen = tf.logicalAnd(isWritten, tf.greater(slots, tf.sub(at, window)));
       const near = maskBias(tf.cast(isSeen, 'float32'));
       return { bias: near, lastBias: near };
     },

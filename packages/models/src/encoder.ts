@@ -153,8 +153,8 @@ function embed(config: EncoderConfig, scope: Scope, inputs: Tensors): Tensor {
   const words = scope.embedding(`${path}.word_embeddings`, ids); // [B, S, embedding]
   const rows = padTokenId === undefined ? positionIds(tokens) : positionsOfTokens(ids, padTokenId); // [1 or B, S]
   const positions = scope.embedding(`${path}.position_embeddings`, rows); // [1 or B, S, embedding]
-  const places = config.typeVocabSize === undefined ? positions : tf.add(positions, types(scope, path, inputs, tokens));
-  const x = scope.layerNorm(`${path}.LayerNorm`, tf.add(words, places), config.layerNormEps);
+  const rest = config.typeVocabSize === undefined ? positions : tf.add(positions, types(scope, path, inputs, tokens));
+  const x = scope.layerNorm(`${path}.LayerNorm`, tf.add(words, rest), config.layerNormEps);
   return embeddingSize === hiddenSize ? x : scope.linear(`${root}.embeddings_project`, x);
 }
 

@@ -50,9 +50,13 @@ export interface Pooling {
 export type EmbeddingModule =
   | {
       readonly kind: 'Dense';
+      /** The module's folder, and the prefix of its weights. */
       readonly path: string;
+      /** The width of the input. */
       readonly inFeatures: number;
+      /** The width of the output. */
       readonly outFeatures: number;
+      /** Whether it has a bias. */
       readonly bias: boolean;
       /** The name of a class in torch.nn, e.g. `Tanh`. */
       readonly activation: string;
@@ -133,8 +137,8 @@ const POOLED: Readonly<Record<PoolingMode, (x: Tensor, mask: Tensor) => Tensor>>
   mean: tokenMean,
   mean_sqrt_len_tokens: (x, mask) => tf.mul(tokenMean(x, mask), tf.sqrt(tf.sum(mask, 1, true))),
   weightedmean(x, mask) {
-    const places = tf.range(1, (mask.shape[1] as number) + 1, 1, 'float32'); // [tokens]
-    const weights = tf.mul(mask, places);
+    const positions = tf.range(1, (mask.shape[1] as number) + 1, 1, 'float32'); // [tokens]
+    const weights = tf.mul(mask, positions);
     const shares = tf.div(weights, tf.maximum(tf.sum(weights, 1, true), 1));
     return onlyToken(tf.matMul(tf.expandDims(shares, 1), x)); // [B, 1, S] x [B, S, H]
   },

@@ -149,7 +149,7 @@ function withSettings(architecture: Architecture, { pooling, normalize, modules 
     ...architecture.settings,
     [`pooling.${modesOf(pooling).join('+')}`]: 1,
     normalize: Number(normalize),
-    ...Object.fromEntries(modules.map((module, place) => [`module.${place}.${JSON.stringify(module)}`, 1])),
+    ...Object.fromEntries(modules.map((module, index) => [`module.${index}.${JSON.stringify(module)}`, 1])),
   };
   return { ...architecture, settings };
 }

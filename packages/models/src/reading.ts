@@ -22,11 +22,11 @@ export interface LastToken {
 /** Returns the last token of each row of a mask [B, S] of 1 and 0. Reads zeros for a row without tokens. */
 export function lastToken(mask: Tensor): LastToken {
   const [batch, tokens] = mask.shape as [number, number];
-  const places = tf.range(0, tokens, 1, 'float32'); // [S]
-  const counted = tf.mul(mask, tf.add(places, 1)); // [B, S]
+  const indices = tf.range(0, tokens, 1, 'float32'); // [S]
+  const counted = tf.mul(mask, tf.add(indices, 1)); // [B, S]
   const isLast = tf.cast(tf.equal(counted, tf.max(counted, 1, true)), 'float32');
   const chosen = tf.mul(isLast, mask); // [B, S], one 1 in a row
-  const positions = tf.cast(tf.sum(tf.mul(chosen, places), 1, true), 'int32');
+  const positions = tf.cast(tf.sum(tf.mul(chosen, indices), 1, true), 'int32');
   return { positions, read: (x) => tf.matMul(tf.reshape(chosen, [batch, 1, tokens]), x) };
 }
 

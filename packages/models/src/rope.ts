@@ -140,8 +140,8 @@ type Reach = Pick<Context, 'reach' | 'length'>;
  */
 export function ropeAngles(rope: RopeConfig, size: number, context: Reach): RotaryOptions {
   const width = rotaryWidth(rope, size);
-  const places = tf.expandDims(tf.range(0, context.reach, 1, 'float32'), 1); // [positions, 1]
-  const angles = tf.mul(places, frequencyTensor(rope, width, context)); // [positions, width / 2]
+  const positions = tf.expandDims(tf.range(0, context.reach, 1, 'float32'), 1); // [positions, 1]
+  const angles = tf.mul(positions, frequencyTensor(rope, width, context)); // [positions, width / 2]
   const [cos, sin] = [tf.cos(angles), tf.sin(angles)];
   const factor = attentionFactorOf(rope);
   return factor === 1 ? { cos, sin } : { cos: tf.mul(cos, factor), sin: tf.mul(sin, factor) };
@@ -234,7 +234,7 @@ export function ropeIn(rope: ConfigFile, context: RopeContext): RopeConfig {
   const { config, heads, defaults } = context;
   const { theta = 10_000, thetaName = 'rope_theta', isPartial = false } = defaults;
   refuseUnless(config, 'rope_interleaved', false);
-  if (!isPartial) for (const place of [config, rope]) refuseUnless(place, 'partial_rotary_factor', 1);
+  if (!isPartial) for (const source of [config, rope]) refuseUnless(source, 'partial_rotary_factor', 1);
   const share = isPartial ? partialFactor(rope, context) : 1;
   const base = positiveNumber(config, thetaName, theta);
   const turned = {

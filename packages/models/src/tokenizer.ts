@@ -166,11 +166,11 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
       const ids: number[] = [];
       const wordOf: number[] = [];
-      words.forEach((word, place) => {
+      words.forEach((word, index) => {
         if (ids.length > most) return;
         for (const id of read(`${blank}${word}`, most)) {
           ids.push(id);
-          wordOf.push(place);
+          wordOf.push(index);
         }
       });
       const limit = { most, special: tokensAround[0] as number, truncation: 'longest_first' } as const;
@@ -306,8 +306,8 @@ function keptSpans(
   counts: readonly number[],
   spansOf: (text: string, count: number) => TokenSpan[],
 ): TokenSpan[] {
-  return texts.flatMap((text, place) => {
-    const count = counts[place] ?? 0;
+  return texts.flatMap((text, index) => {
+    const count = counts[index] ?? 0;
     return text ? spansOf(text, count) : [];
   });
 }
@@ -340,10 +340,7 @@ function begins(tokenizer: TextTokenizer, id: number | undefined): boolean {
 function idIn(tokenizer: TextTokenizer, token: string, file: string): number {
   const id = tokenizer.idOf(token) ?? tokenizer.unknownId;
   if (id !== undefined) return id;
-  throw new CheckpointError(
-    `${file}: the vocabulary has no ${JSON.stringify(token)} and no unknown token`,
-    file,
-  );
+  throw new CheckpointError(`${file}: the vocabulary has no ${JSON.stringify(token)} and no unknown token`, file);
 }
 
 /** @throws CheckpointError when a special token has no ID, or a token type is not one of the model's. */

@@ -156,8 +156,8 @@ function finished(rows: readonly Float32Array[], axes: readonly number[], isNorm
   const size = (rows[0] as Float32Array).length;
   const width = axes.reduce((rest, axis) => rest / axis, size);
   const data = new Float32Array(rows.length * size);
-  rows.forEach((row, place) => {
-    data.set(row, place * size);
+  rows.forEach((row, index) => {
+    data.set(row, index * size);
   });
   return embeddings(isNormal ? normalized(data, width) : data, [rows.length, ...axes, width]);
 }
@@ -165,8 +165,5 @@ function finished(rows: readonly Float32Array[], axes: readonly number[], isNorm
 /** Returns the model with token embeddings as outputs. @throws UnsupportedError when it has none. */
 function withTokens(model: Model): Model {
   if (model.tokenEmbeddings) return { ...model, forward: model.tokenEmbeddings };
-  throw new UnsupportedError(
-    `'${model.name}' only has text embeddings: omit 'pooling' and 'normalize'`,
-    'pooling',
-  );
+  throw new UnsupportedError(`'${model.name}' only has text embeddings: omit 'pooling' and 'normalize'`, 'pooling');
 }

@@ -88,7 +88,7 @@ export function openInference(parts: Parts): Inference {
     async outputs(texts, choice) {
       const [one, ...others] = typeof choice === 'object' ? new Set(choice) : [choice];
       const isMixed = others.length > 0;
-      const own = model(isMixed ? undefined : one); // a single adapter is faster than a mixed batch
+      const own = model(isMixed ? undefined : one); // a single adapter costs less than a mixed batch
       const rows = texts.map(({ ids, typeIds }) => ({
         ids: Int32Array.from(ids),
         ...(typeIds && { typeIds: Int32Array.from(typeIds) }),
@@ -154,11 +154,11 @@ export function encoded(
   texts: readonly unknown[],
   { prompt = '', ...options }: { readonly spans?: boolean; readonly prompt?: string } = {},
 ): Encoding[] {
-  return texts.map((given, place) => {
-    const { text, textPair } = textsOf(task, given, place);
+  return texts.map((given, index) => {
+    const { text, textPair } = textsOf(task, given, index);
     const encoding = tokenizer.encode(prompt + text, textPair, { maxTokens, ...options });
     if (encoding.ids.length > 0) return encoding;
-    throw new DataError(`${task}: text ${place + 1}, ${describe(text)}, has no token known to the model`, 'texts');
+    throw new DataError(`${task}: text ${index + 1}, ${describe(text)}, has no token known to the model`, 'texts');
   });
 }
 
@@ -167,14 +167,14 @@ export function asList(input: unknown): { readonly list: readonly unknown[]; rea
   return Array.isArray(input) ? { list: input, isOne: false } : { list: [input], isOne: true };
 }
 
-function textsOf(task: string, given: unknown, place: number): { text: string; textPair?: string } {
-  if (typeof given !== 'object' || given === null) return { text: checkedText(task, given, place) };
+function textsOf(task: string, given: unknown, index: number): { text: string; textPair?: string } {
+  if (typeof given !== 'object' || given === null) return { text: checkedText(task, given, index) };
   const { text, text_pair, textPair = text_pair } = given as Readonly<Record<string, unknown>>;
-  return { text: checkedText(task, text, place), textPair: checkedText(task, textPair, place) };
+  return { text: checkedText(task, text, index), textPair: checkedText(task, textPair, index) };
 }
 
-function checkedText(task: string, text: unknown, place: number): string {
+function checkedText(task: string, text: unknown, index: number): string {
   if (typeof text === 'string' && text.trim() !== '') return text;
   const got = typeof text === 'string' ? 'an empty one' : describe(text);
-  throw new DataError(`${task}: expected a text, or { text, textPair }, got ${got} in place ${place + 1}`, 'texts');
+  throw new DataError(`${task}: expected a text, or { text, textPair }, got ${got} at position ${index + 1}`, 'texts');
 }

@@ -84,7 +84,7 @@ export async function classify(inference: Inference, input: unknown, options: un
     const scores = scoresOf(logits, functionToApply ?? DEFAULT_SCORING[problemType]);
     return bestFirst(scores)
       .slice(0, most ?? labels.length)
-      .map((place) => ({ label: labels[place] as string, score: scores[place] as number }))
+      .map((index) => ({ label: labels[index] as string, score: scores[index] as number }))
       .filter(({ score }) => threshold === undefined || score >= threshold);
   });
   if (isOne) return results[0];

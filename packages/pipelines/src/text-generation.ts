@@ -69,8 +69,8 @@ export async function write(inference: Inference, input: unknown, options: unkno
   const choice = chosenAdapters(inference, adapter, prompts.length);
   const writing = { maxNewTokens: MAX_NEW_TOKENS, ...given } as GenerateChatOptions;
   const results: unknown[] = [];
-  for (const [place, prompt] of prompts.entries()) {
-    const model = inference.model(typeof choice === 'object' ? choice[place] : choice);
+  for (const [index, prompt] of prompts.entries()) {
+    const model = inference.model(typeof choice === 'object' ? choice[index] : choice);
     const generator = openGenerator(model, inference); // uses the adapters' current values
     try {
       results.push([{ generated_text: await written(generator, prompt, writing, isFull) }]);
@@ -102,11 +102,11 @@ async function written(
 function promptsIn(input: unknown): { readonly prompts: readonly Prompt[]; readonly isOne: boolean } {
   const isOne = !Array.isArray(input) || isConversation(input);
   const prompts: readonly unknown[] = isOne ? [input] : input;
-  const place = prompts.findIndex((prompt) => !(isText(prompt) || isConversation(prompt)));
-  if (place < 0) return { prompts: prompts as readonly Prompt[], isOne };
-  const odd = prompts[place];
+  const index = prompts.findIndex((prompt) => !(isText(prompt) || isConversation(prompt)));
+  if (index < 0) return { prompts: prompts as readonly Prompt[], isOne };
+  const odd = prompts[index];
   throw new DataError(
-    `text-generation: expected a text, or a list of messages like { role: "user", content: ".." }, got ${odd === '' ? 'an empty text' : describe(odd)} in place ${place + 1}`,
+    `text-generation: expected a text, or a list of messages like { role: "user", content: ".." }, got ${odd === '' ? 'an empty text' : describe(odd)} at position ${index + 1}`,
     'prompt',
   );
 }

@@ -62,9 +62,9 @@ export async function tag(inference: Inference, input: unknown, options: unknown
   const choice = chosenAdapters(inference, adapter, list.length);
   const texts = encoded(inference, list, { spans: true });
   const outputs = await inference.outputs(texts, choice);
-  const results = texts.map((text, place) => {
-    const { labels } = outputMeaning(inference.acting, typeof choice === 'object' ? choice[place] : choice);
-    const tokens = scored(text, outputs[place] as Float32Array, labels.length);
+  const results = texts.map((text, index) => {
+    const { labels } = outputMeaning(inference.acting, typeof choice === 'object' ? choice[index] : choice);
+    const tokens = scored(text, outputs[index] as Float32Array, labels.length);
     const found = entitiesOf(tokens, aggregationStrategy, { labels, join: inference.tokenizer.join });
     return found.filter((one) => !ignoreLabels.includes('entity' in one ? one.entity : one.entity_group));
   });

@@ -201,8 +201,8 @@ function kindsOf(
   const text = { reach: tokens, length: () => tf.scalar(tokens) };
   const angles = (theta: number): RotaryOptions =>
     ropeAngles({ theta, scaling: { kind: 'default' } }, hiddenSize / numAttentionHeads, text);
-  const places = tf.range(0, tokens, 1, 'float32'); // [S]
-  const distances = tf.abs(tf.sub(places, tf.expandDims(places, 1))); // [S, S]
+  const positions = tf.range(0, tokens, 1, 'float32'); // [S]
+  const distances = tf.abs(tf.sub(positions, tf.expandDims(positions, 1))); // [S, S]
   const isNear = tf.cast(tf.lessEqual(distances, Math.floor(localAttention / 2)), 'float32');
   const seen = tf.mul(isNear, tf.reshape(mask, [batch, 1, 1, tokens])); // [B, 1, S, S]
   return {
@@ -250,10 +250,7 @@ function settings(config: ConfigFile, task: Task): ModernBertConfig {
   const hiddenSize = positiveInteger(config, 'hidden_size', 768);
   const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 12, { divides: hiddenSize });
   if ((hiddenSize / numAttentionHeads) % 2 !== 0) {
-    throw new CheckpointError(
-      `${config.file}: 'hidden_size' must be even per head, got ${hiddenSize}`,
-      config.file,
-    );
+    throw new CheckpointError(`${config.file}: 'hidden_size' must be even per head, got ${hiddenSize}`, config.file);
   }
   return {
     vocabSize: positiveInteger(config, 'vocab_size', 50_368),

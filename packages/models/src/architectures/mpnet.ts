@@ -85,8 +85,8 @@ function relativeBias(site: Site, most: number): RelativeBias {
       const all = Int32Array.from({ length: 2 * most - 1 }, (_, at) => relativeBucket(at - (most - 1)));
       const buckets = tf.slice(tf.tensor1d(all, 'int32'), [most - tokens], [2 * tokens - 1]); // of 1 - S, .., S - 1
       const rows = scope.embedding(RELATIVE, buckets); // [2 S - 1, heads]
-      const places = tf.range(0, tokens, 1, 'int32'); // [S]
-      const distances = tf.add(tf.sub(places, tf.expandDims(places, 1)), tokens - 1); // [S, S], at least 0
+      const positions = tf.range(0, tokens, 1, 'int32'); // [S]
+      const distances = tf.add(tf.sub(positions, tf.expandDims(positions, 1)), tokens - 1); // [S, S], at least 0
       const scores = tf.gather(rows, tf.cast(distances, 'int32')); // [S, S, heads]
       return tf.expandDims(tf.transpose(scores, [2, 0, 1]), 0);
     },

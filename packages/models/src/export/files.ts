@@ -83,6 +83,7 @@ function generationDefaults(config?: ConfigFile): Record<string, unknown> {
 /** The model card: the hub shows it and indexes folders by it. */
 export const CARD_FILE = 'README.md';
 
+/** Returns the model card of an exported model. */
 export function cardOf({ name, task }: Model, library: 'transformers' | 'transformers.js'): Uint8Array {
   const text = `${cardHeader({ baseModel: name, library, task })}# ${name}, adapted
 

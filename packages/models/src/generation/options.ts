@@ -127,11 +127,7 @@ export function checkPrompts(prompts: readonly ArrayLike<number>[], { words, max
     if (!isList(prompt)) throw refusedPrompt(name, shown(prompt), 'a list of token ids');
     if (prompt.length === 0) throw refusedPrompt(name, 'empty', 'at least one token, e.g. the start token');
     if (prompt.length > maxTokens) {
-      throw refusedPrompt(
-        name,
-        `${prompt.length} tokens long`,
-        `at most ${maxTokens}: truncate its start`,
-      );
+      throw refusedPrompt(name, `${prompt.length} tokens long`, `at most ${maxTokens}: truncate its start`);
     }
     const odd = Array.from(prompt).find((id) => !Number.isInteger(id) || id < 0 || id >= words);
     if (odd !== undefined) throw refusedPrompt(name, `with the token ${odd}`, `ids from 0 to ${words - 1}`);

@@ -128,10 +128,7 @@ export function tokenOf(environment: Environment, endpoint: string): string | un
     throw new ConfigError(`${name} would go to ${endpoint} unencrypted: use an https URL, or unset ${name}`, name);
   }
   if (/^hf_\w+$/.test(token)) return token;
-  throw new ConfigError(
-    `${name} must be a hub token: 'hf_' and letters or digits; its value is not shown`,
-    name,
-  );
+  throw new ConfigError(`${name} must be a hub token: 'hf_' and letters or digits; its value is not shown`, name);
 }
 
 /** Whether HF_HUB_OFFLINE forbids requests to the hub. */
@@ -147,7 +144,10 @@ export interface FileProgress {
   readonly total: number;
 }
 
-/** An event of loading, as in transformers.js. `name` is the repository, `progress` a percentage from 0 to 100. */
+/**
+ * An event of loading, as in transformers.js. `name` is the repository, `file` the path of the file in it, and
+ * `progress` a percentage from 0 to 100.
+ */
 export type ProgressInfo =
   | { readonly status: 'initiate' | 'download' | 'done'; readonly name: string; readonly file: string }
   | ({
@@ -179,7 +179,7 @@ interface FileReporter {
   done(): void;
 }
 
-/** The maximum number of progress events per file. */
+/** The number of progress steps reported per file. */
 const STEPS = 1000;
 
 /** Creates reporters of files. `expected` has the sizes of the files that will be needed, as far as known. */

@@ -97,8 +97,7 @@ export function pushSettings(
     ...(hubUrl !== undefined && { hubUrl }),
   });
   const { token, localFilesOnly } = settings;
-  if (localFilesOnly)
-    throw new ConfigError('HF_HUB_OFFLINE is set: unset it to push', 'HF_HUB_OFFLINE');
+  if (localFilesOnly) throw new ConfigError('HF_HUB_OFFLINE is set: unset it to push', 'HF_HUB_OFFLINE');
   if (token === undefined) {
     throw new ConfigError(
       `a push to ${repo} needs a token that can write: set HF_TOKEN to one from ${settings.endpoint}/settings/tokens`,

@@ -120,10 +120,10 @@ export function inForm(from: Aligned, form: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'): Al
   const apart = form === 'NFC' ? 'NFD' : form === 'NFKC' ? 'NFKD' : form;
   const pending = new Map<string, number[]>();
   for (const character of from.text) {
-    Array.from(character.normalize(apart)).forEach((own, place) => {
+    Array.from(character.normalize(apart)).forEach((own, index) => {
       const changes = pending.get(own) ?? [];
       pending.set(own, changes);
-      changes.push(Math.min(place, 1));
+      changes.push(Math.min(index, 1));
     });
   }
   const next = new Map<string, number>();

@@ -63,7 +63,7 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Toke
       endsOf(word, tokens) {
         if (tokens.length === 1) return [word.length]; // the word, or the unknown token
         let at = 0;
-        return tokens.map((token, place) => (at += token.length - (place === 0 ? 0 : marked.length)));
+        return tokens.map((token, index) => (at += token.length - (index === 0 ? 0 : marked.length)));
       },
     };
   },

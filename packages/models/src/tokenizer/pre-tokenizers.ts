@@ -37,8 +37,8 @@ export function preTokenizerOf(definition: unknown, file: string): PreTokenizer 
   const make = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
   if (!make) throw unknownPart('pre_tokenizer', type, Object.keys(KINDS), file);
   const cut = make(definition, file);
-  const place = type === 'ByteLevel' ? placedBytes : type === 'Metaspace' ? placedAfterPrefix : placed;
-  return { words: cut, aligned: (piece) => place(piece, cut(piece)) };
+  const align = type === 'ByteLevel' ? placedBytes : type === 'Metaspace' ? placedAfterPrefix : placed;
+  return { words: cut, aligned: (piece) => align(piece, cut(piece)) };
 }
 
 /** Chains pre-tokenizers lazily, word by word, so that a caller can stop early. */
@@ -207,8 +207,8 @@ const BEHAVIOURS: Readonly<Record<string, (parts: readonly Part[]) => string[]>>
 /** Merges each part with the previous one if `together` says so. */
 function joined(parts: readonly Part[], together: (part: Part, before: Part) => boolean): string[] {
   const words: string[] = [];
-  parts.forEach((part, place) => {
-    const before = parts[place - 1];
+  parts.forEach((part, index) => {
+    const before = parts[index - 1];
     if (before && together(part, before)) words.push((words.pop() ?? '') + part.text);
     else words.push(part.text);
   });

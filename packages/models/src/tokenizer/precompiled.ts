@@ -56,7 +56,7 @@ function changesOf(parts: readonly Part[]): Change[] {
   for (const { old, text } of parts) {
     const before = Array.from(old).length;
     const characters = Array.from(text ?? old);
-    characters.forEach((character, place) => changes.push([character, place < before ? 0 : 1]));
+    characters.forEach((character, index) => changes.push([character, index < before ? 0 : 1]));
     const last = changes.pop();
     if (last) changes.push([last[0], last[1] + Math.min(0, characters.length - before)]);
   }

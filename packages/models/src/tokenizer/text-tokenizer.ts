@@ -98,8 +98,8 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
           const piece = part(whole, section.start, section.start + section.text.length);
           const isFirst = outer.start === 0 && section.start === 0;
           if (section.token) {
-            const place = placedAt(section.token.content, piece, [0, piece.text.length], outer.start);
-            yield [{ ...place, text: section.text }];
+            const placedToken = placedAt(section.token.content, piece, [0, piece.text.length], outer.start);
+            yield [{ ...placedToken, text: section.text }];
           } else for (const word of cut.aligned({ ...piece, isFirst })) yield placedTokens(model, word, outer.start);
         }
       }
@@ -112,8 +112,8 @@ function placedTokens(model: TokenModel, word: Aligned, offset: number): PlacedT
   const tokens = model.tokensOf(word.text);
   const ends = model.endsOf(word.text, tokens);
   let [from, before] = [0, 0];
-  return tokens.map((token, place) => {
-    const end = ends[place] as number;
+  return tokens.map((token, index) => {
+    const end = ends[index] as number;
     if (end !== before) from = before; // tokens of the same character all cover it
     before = end;
     return placedAt(token, word, [from, end], offset);

@@ -73,8 +73,8 @@ export async function readEmbeddingSettings(folder: ModelFolder): Promise<Embedd
   }
   const normalize = after.at(-1) === 'Normalize';
   const modules: EmbeddingModule[] = [];
-  for (const [place, kind] of (normalize ? after.slice(0, -1) : after).entries()) {
-    const path = kind === 'Normalize' ? '' : pathOf(list[place + 2], file);
+  for (const [index, kind] of (normalize ? after.slice(0, -1) : after).entries()) {
+    const path = kind === 'Normalize' ? '' : pathOf(list[index + 2], file);
     modules.push(await READERS[kind as keyof typeof READERS](folder, path));
   }
   const own = await readPooling(folder, pathOf(list[1], file), modules);
@@ -297,7 +297,7 @@ export function embeddingFiles(embedder: Embedder): Map<string, Uint8Array> {
   const { pooling, normalize, modules = [], width, maxTokens, weights } = embedder;
   const all = [...modules, ...(normalize ? [{ kind: 'Normalize' } as const] : [])];
   const kinds = ['Transformer', 'Pooling', ...all.map(({ kind }) => kind)];
-  const folders = kinds.map((kind, place) => (place === 0 ? '' : `${place}_${kind}`));
+  const folders = kinds.map((kind, index) => (index === 0 ? '' : `${index}_${kind}`));
   const files = new Map([
     [
       MODULES_FILE,
@@ -313,9 +313,9 @@ export function embeddingFiles(embedder: Embedder): Map<string, Uint8Array> {
     [POOLING_FILE, encodeJson(poolingSettings(modesOf(pooling), width, embedder.includePrompt))],
     [LENGTH_FILE, encodeJson({ max_seq_length: maxTokens, do_lower_case: false })],
   ]);
-  modules.forEach((module, place) => {
+  modules.forEach((module, index) => {
     if (module.kind === 'Normalize') return;
-    const folder = folders[place + 2] as string;
+    const folder = folders[index + 2] as string;
     files.set(`${folder}/config.json`, encodeJson(moduleSettings(module)));
     const tensors = Object.entries(shapesOf(module)).map(([key, shape]): [string, StoredTensor] => {
       const tensor = tensorAt(weights, `${module.path}.${key}`);
