@@ -230,7 +230,7 @@ describe('broken folders', () => {
       sharded((name, place) => (name.includes('pooler') ? 'model-3-of-3.safetensors' : shardName(name, place))),
       /model-3-of-3\.safetensors/,
     ],
-    'a shard outside the folder': [sharded(() => '../../secrets.safetensors'), /expected a \.safetensors file beside/],
+    'a shard out of the folder': [sharded(() => '../../secrets.safetensors'), /expected a \.safetensors file next to/],
     'no tokenizer': [
       bertInMemory({ 'tokenizer.json': undefined }),
       /there is no bert\/tokenizer\.json: save the tokenizer with transformers/,

@@ -94,7 +94,7 @@ interface Axis {
 }
 
 /*
- * Rows of patches, of an image [batch, height, width, channels]:
+ * Computes rows of patches of an image [batch, height, width, channels]:
  *
  *   1. padded to whole strides       [batch, rows * s, columns * s', channels]
  *   2. one image for each phase      [s', s, batch, rows, columns * channels]      p = x mod s; no copy for s = 1

@@ -76,7 +76,7 @@ const DTYPES: readonly string[] = ['fp32', 'q8'] satisfies WeightDtype[];
 
 /** How each weight of a network is held in memory. */
 export interface Precision {
-  /** Whether a weight is held in 8 bits. */
+  /** Whether the weight of that name is held in 8 bits. */
   quantizes(name: string): boolean;
   /** Returns the memory that a weight needs, in bytes. */
   bytes(name: string, shape: readonly number[]): number;

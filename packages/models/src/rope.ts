@@ -85,7 +85,7 @@ type Change = (frequency: number, index: number) => number;
 interface Rotation {
   readonly theta: number;
   readonly width: number;
-  /** Whether the text is longer than those of pretraining. */
+  /** Whether the text is longer than the pretraining texts. */
   readonly isLong: boolean;
 }
 

@@ -9,7 +9,7 @@ import { useLiteFormat } from './tfjs/checkpoint.js';
 import { transformersFormat } from './transformers/checkpoint.js';
 import type { ModelType } from './transformers/config.js';
 
-/** Finds the folder of an npm package. */
+/** Returns the path of an npm package's folder. */
 export type ResolvePackage = (name: string) => Promise<string>;
 
 /** Where models are searched for. */

@@ -5,7 +5,7 @@ import { candidates, drawn, mostLikely, penalised, type Sampling } from '../src/
 
 type Settings = Partial<Sampling> & { readonly repetitionPenalty?: number };
 
-/** Made by tools/golden/generation.py with transformers. */
+/** Generated with transformers by tools/golden/generation.py. */
 const { logits, seen, cases } = JSON.parse(
   readFileSync(new URL('fixtures/sampling.json', import.meta.url), 'utf8'),
 ) as { logits: number[]; seen: number[]; cases: { settings: Settings; probabilities: number[] }[] };

@@ -4,7 +4,7 @@ import { relativeRow } from '../src/architectures/deberta-v2-relative.js';
 import { relativeBucket } from '../src/architectures/mpnet.js';
 import { attentionFactorOf, ropeFrequencies, ropeSettings } from '../src/rope.js';
 
-/** Made by tools/golden/architectures.py with transformers. */
+/** Reads a table generated with transformers by tools/golden/architectures.py. */
 function golden(name: string): unknown {
   return (JSON.parse(readFileSync(new URL(`fixtures/${name}.json`, import.meta.url), 'utf8')) as { tables: unknown })
     .tables;

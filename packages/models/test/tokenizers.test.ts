@@ -24,7 +24,7 @@ interface Golden {
   >;
 }
 
-/** tools/golden/tokenizers.py says how to make a larger file. */
+/** The golden file. See tools/golden/tokenizers.py to generate a larger one. */
 const file = process.env.PEFTJS_TOKENIZERS ?? new URL('fixtures/tokenizers.json', import.meta.url);
 const { texts, pairs, tokenizers } = JSON.parse(readFileSync(file, 'utf8')) as Golden;
 

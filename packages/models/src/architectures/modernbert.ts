@@ -232,7 +232,7 @@ function transformerLayer(
   return tf.add(a, scope.linear(`${path}.mlp.Wo`, inner));
 }
 
-/** ModernBERT as transformers saves it: `ModernBertModel`, `ModernBertForMaskedLM` and others. */
+/** ModernBERT as saved by transformers: `ModernBertModel`, `ModernBertForMaskedLM` and others. */
 export const modernbertType: ModelType = {
   name: 'modernbert',
   savedBy: 'ModernBertModel or ModernBertForSequenceClassification',

@@ -36,7 +36,7 @@ export function part({ text, starts, ends }: Aligned, from: number, to: number):
   return { text: text.slice(from, to), starts: starts.slice(from, to), ends: ends.slice(from, to) };
 }
 
-/** Builds a text from characters, each with the unit of `from` whose origin it shares. */
+/** Builds a text from characters. Each is given with a unit of `from`, and has the same origin. */
 function rebuilt(from: Aligned, characters: Iterable<readonly [character: string, unit: number]>): Aligned {
   const texts: string[] = [];
   const starts: number[] = [];

@@ -81,7 +81,7 @@ export async function readConfig(folder: ModelFolder): Promise<ConfigFile> {
   return { file, settings, read: new Set() };
 }
 
-/** Bounds of an integer. */
+/** The bounds of an integer: at most `most`, and a divisor of `divides`. */
 interface Bounds {
   readonly most?: number;
   readonly divides?: number;

@@ -30,7 +30,7 @@ const LENGTH_FILE = 'sentence_bert_config.json';
 const TOKENIZER_SETTINGS = 'tokenizer_config.json';
 const SETTINGS_BYTES = 2 ** 20;
 
-/** The file with the prompts. */
+/** The file with the prompts. Other versions have them in the tokenizer's settings. */
 export const PROMPTS_FILE = 'config_sentence_transformers.json';
 
 /** Prompts: texts put before the text to embed, e.g. `query: `. */
