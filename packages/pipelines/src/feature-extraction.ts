@@ -25,8 +25,8 @@ export interface EmbedOptions extends CallOptions {
 /** Embeds texts. */
 export interface FeatureExtractor {
   /**
-   * Returns embeddings `[texts, width]`, or `[1, width]` for one text. With `pooling: 'none'` they are `[texts, tokens,
-   * width]`, with zeros after shorter texts.
+   * Returns embeddings `[texts, width]`, or `[1, width]` for one text. With `pooling: 'none'` they are
+   * `[texts, tokens, width]`, with zeros after shorter texts.
    */
   (texts: string | readonly string[], options?: EmbedOptions): Promise<Embeddings>;
   /** Frees the model's resources once running calls have ended. */

@@ -202,8 +202,8 @@ function lastHidden(config: DebertaV2Config, scope: Scope, inputs: Tensors, read
 }
 
 /**
- * No token attends to padding. Padding attends to all tokens equally: the first token of a row may be padding. [B, S]
- * -> [B, 1, S, S].
+ * No token attends to padding. Padding attends to all tokens equally: the first token of a row may be padding.
+ * [B, S] -> [B, 1, S, S]
  */
 function pairBias(mask: Tensor): Tensor {
   const [batch, tokens] = mask.shape as [number, number];
@@ -212,8 +212,8 @@ function pairBias(mask: Tensor): Tensor {
 }
 
 /**
- * Sums the embeddings of words, positions and token types (if the model has them). Padding gets zeros. [B, S] -> [B, S,
- * H].
+ * Sums the embeddings of words, positions and token types (if the model has them). Padding gets zeros.
+ * [B, S] -> [B, S, H]
  */
 function embed(config: DebertaV2Config, scope: Scope, inputs: Tensors): Tensor {
   const ids = batchInput(inputs, 'inputIds');

@@ -114,7 +114,8 @@ function transformerLayer(scope: Scope, layer: number, x: Tensor, bias: Tensor):
   const path = layerPath(layer);
   const residual = x.shape[1] === HIDDEN ? x : scope.linear(`${path}.residual`, x); // [B * S, 512]
   const attended = tf.add(selfAttention(scope, `${path}.attention`, x, bias), residual);
-  const inner = tf.relu(scope.linear(`${path}.ffn.in`, norm(scope, `${path}.ffn.layerNorm`, attended))); // [B S, 1536]
+  // [B * S, 1536]
+  const inner = tf.relu(scope.linear(`${path}.ffn.in`, norm(scope, `${path}.ffn.layerNorm`, attended)));
   return tf.add(scope.linear(`${path}.ffn.out`, inner), attended);
 }
 
@@ -133,8 +134,8 @@ function norm(scope: Scope, path: string, x: Tensor): Tensor {
 }
 
 /**
- * Returns sines, then cosines, of position * 10000^(-i / 127), i = 0 .. 127, in float32 as in the graph: [tokens *
- * 256].
+ * Returns sines, then cosines, of position * 10000^(-i / 127), i = 0 .. 127, in float32 as in the graph:
+ * [tokens * 256].
  */
 function timingSignal(tokens: number): Float32Array {
   const waves = EMBEDDING / 2;

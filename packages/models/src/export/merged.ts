@@ -40,7 +40,7 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
   const { tokenizer, transformers } = await readSource(model, options);
   const files = withEndings(tokenizer, model, transformers?.config);
   if (transformers === undefined) {
-    throw new UnsupportedError(`transformers knows no model like '${model.name}'; export it as ONNX`, model.name);
+    throw new UnsupportedError(`transformers does not support '${model.name}'; export it as ONNX`, model.name);
   }
   const head = described(model, options.labels);
   const config = encodeJson(mergedSettings(transformers, head), transformers.config.floats);

@@ -66,8 +66,9 @@ export interface TextGenerator {
  * @throws UnsupportedError when the model is not a causal language model.
  * @throws ConfigError for a prompt that is empty, too long or has unknown tokens, and for an invalid option.
  * @throws EngineError when the model's outputs are not finite.
- * @example const [{ ids }] = await generate(model, [model.tokenizer.encode('Once').ids], { executor: compiled(),
- * maxNewTokens: 40 });
+ * @example
+ * const prompt = model.tokenizer.encode('Once').ids;
+ * const [{ ids }] = await generate(model, [prompt], { executor: compiled(), maxNewTokens: 40 });
  */
 export async function generate(
   model: PeftModel | Model,
@@ -82,8 +83,9 @@ export async function generate(
  *
  * @throws UnsupportedError when the model is not a causal language model or has no tokenizer.
  * @throws ConfigError for a prompt that is empty or too long, and for an invalid option.
- * @example await generateText(peft, 'Once upon a time', { executor: compiled(), doSample: true, seed: 1, onText:
- * (piece) => show(piece) });
+ * @example
+ * const onText = (piece) => show(piece);
+ * await generateText(peft, 'Once upon a time', { executor: compiled(), doSample: true, seed: 1, onText });
  */
 export async function generateText(
   model: PeftModel | Model,
@@ -101,8 +103,10 @@ export async function generateText(
  * template.
  * @throws DataError when the chat template rejects the conversation.
  * @throws ConfigError for a conversation that is empty or too long, and for an invalid option.
- * @example const messages = [{ role: 'user', content: 'What is an atom?' }]; const answer = await generateChat(peft,
- * messages, { executor: compiled(), maxNewTokens: 80 }); // { role: 'assistant', content: .. }
+ * @example
+ * const messages = [{ role: 'user', content: 'What is an atom?' }];
+ * const answer = await generateChat(peft, messages, { executor: compiled(), maxNewTokens: 80 });
+ * // { role: 'assistant', content: .. }
  */
 export async function generateChat(
   model: PeftModel | Model,
