@@ -8,8 +8,8 @@
  *   weightedmean           sum i x_i / sum i
  *   lasttoken              x_n
  *
- * or several of them concatenated; then its modules `Dense`, f(x W + b), `LayerNorm` and `Normalize`, v / max(|v|,
- * 1e-12).
+ * or several of them concatenated; then its modules `Dense`, f(x W + b), `LayerNorm` and `Normalize`,
+ * v / max(|v|, 1e-12).
  */
 import { ConfigError, type Scope, type Tensors } from '@peftjs/core/method';
 import { gelu, l2Normalize, layerNorm, linear, silu } from '@peftjs/core/nn';

@@ -7,8 +7,7 @@ import { best } from './scores.js';
  * - `'none'`: each token separately
  * - `'simple'`: neighbours with the same tag are joined; B-X starts an entity, I-X continues it
  * - `'first'`, `'max'`, `'average'`: the same for whole words, with the tag of the first token, of the token with the
- * highest score, or
- *   of the mean of the tokens' scores
+ *   highest score, or of the mean of the tokens' scores
  */
 export type AggregationStrategy = 'none' | 'simple' | 'first' | 'average' | 'max';
 

@@ -5,7 +5,7 @@
  *   greedy                 the largest z
  *   temperature T          z <- z / T
  *   top-k                  the k largest, and all equal to the k-th (Fan et al., 2018)
- *   top-p                  the fewest most likely of these with probabilities softmax(z) of p (Holtzman et al., 2020)
+ *   top-p                  the fewest most likely of these whose softmax(z) sum to p or more (Holtzman et al., 2020)
  *   sampling               a draw from softmax(z) over the remaining tokens
  *
  * The steps have this order, as in transformers.

@@ -118,8 +118,8 @@ const VOCABULARY_BYTES = 32 * 2 ** 20;
 const RESERVED = 6;
 
 /**
- * A word piece and its log probability. The npm package lost those of seven pieces with a colon, so they are 0, as
- * there.
+ * A word piece and its log probability. The npm package lost those of seven pieces with a colon; they count as 0, as in
+ * the package.
  */
 type Piece = readonly [string, number];
 

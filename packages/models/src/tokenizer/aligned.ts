@@ -12,8 +12,8 @@ export interface Aligned {
 }
 
 /**
- * A character of the new text. It replaces the next old character (0), is inserted after the last (1), or replaces 1 +
- * n old ones (-n).
+ * A character of the new text, and what it replaces: the next old character (0), nothing, because it is inserted after
+ * the last one (1), or the next n + 1 old ones (-n).
  */
 export type Change = readonly [character: string, change: number];
 
