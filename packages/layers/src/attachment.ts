@@ -17,7 +17,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Variable } from '@tensorflow/tfjs';
 import { layersOf, type Module, type Placed } from './modules.js';
 import type { Frozen } from './product.js';
-import { updateTrainableWeights, kernelLayer, replaceMethod, variableOf, weightLists } from './tfjs-layers.js';
+import { kernelLayer, replaceMethod, updateTrainableWeights, variableOf, weightLists } from './tfjs-layers.js';
 
 /** A model with adapters, between `attachLayers` and `detachLayers`. */
 export interface Attachment {

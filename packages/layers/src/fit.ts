@@ -5,7 +5,7 @@ import type { Attachment } from './attachment.js';
 import { assertClasses, learnsClasses } from './labels.js';
 import { runFor, warnIfUnfinished, type FitOptions, type Run } from './run.js';
 import { oneStep } from './step.js';
-import { updateTrainableWeights, replaceMethod, trainerOf, type Trainer } from './tfjs-layers.js';
+import { replaceMethod, trainerOf, updateTrainableWeights, type Trainer } from './tfjs-layers.js';
 
 type Data = Parameters<tf.LayersModel['fit']>[0];
 type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;

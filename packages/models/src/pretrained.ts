@@ -127,8 +127,8 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
   const pooling = architecture.head.tokens && poolingOf(options, checkpoint.embedding);
   const network = pooling ? withSettings(architecture, pooling) : architecture;
   const fingerprint = await modelFingerprint(network, weights, tokenizer.fingerprint);
-  const tell = options.progressCallback ?? options.progress_callback;
-  tell?.({ status: 'ready', task: wanted.task, model: source });
+  const report = options.progressCallback ?? options.progress_callback;
+  report?.({ status: 'ready', task: wanted.task, model: source });
   const withLabels: PretrainedModel['withLabels'] = (labels, meaning = {}) => {
     const { numLabels: _numLabels, labels: _labels, problemType: _problemType, ...others } = options;
     return headed({ ...others, ...meaning, ...(typeof labels === 'number' ? { numLabels: labels } : { labels }) });

@@ -274,8 +274,8 @@ function scalingOf(rope: ConfigFile, context: RopeContext, width: number): RopeS
 }
 
 function kindOf(rope: ConfigFile, kinds: Readonly<Record<string, RopeKind>>): RopeKind {
-  const [today, before] = [setting(rope, 'rope_type'), setting(rope, 'type')];
-  const name = today ?? before ?? 'default';
+  const [current, older] = [setting(rope, 'rope_type'), setting(rope, 'type')];
+  const name = current ?? older ?? 'default';
   const kind = typeof name === 'string' && Object.hasOwn(kinds, name) ? kinds[name] : undefined;
   if (kind) return kind;
   const known = Object.keys(kinds).map((each) => shown(each));

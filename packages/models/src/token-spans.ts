@@ -75,8 +75,8 @@ function trimmer({ post_processor: step }: Definition): (span: Span, token: stri
   if (own === undefined || field(own, 'trim_offsets') === false) return (span) => span;
   return ({ start, end }, token, index) => {
     const [leading = '', trailing = ''] = [/^[Ġ\s]*/u, /[Ġ\s]*$/u].map((blanks) => blanks.exec(token)?.[0]);
-    const isPutFirst = field(own, 'add_prefix_space') !== false && (index === 0 || start === 0) && leading !== '';
-    const from = Math.min(start + leading.length - Number(isPutFirst), end);
+    const isPrefix = field(own, 'add_prefix_space') !== false && (index === 0 || start === 0) && leading !== '';
+    const from = Math.min(start + leading.length - Number(isPrefix), end);
     return { start: from, end: trailing === '' ? end : Math.max(end - trailing.length, from) };
   };
 }

@@ -67,10 +67,10 @@ function ropesOf(config: ConfigFile, heads: RotaryHeads): Readonly<Record<LayerT
     refuseUnless(own, 'truncate', true); // transformers does not read it from here
     return ropeIn(own, { config, heads, defaults: { theta, thetaName } });
   };
-  const [earlier, later] = [section(config, 'rope_scaling'), section(config, 'rope_parameters')];
-  const [all, near] = [section(later, 'full_attention'), section(later, 'sliding_attention')];
+  const [older, current] = [section(config, 'rope_scaling'), section(config, 'rope_parameters')];
+  const [all, near] = [section(current, 'full_attention'), section(current, 'sliding_attention')];
   return {
-    full_attention: rope(setting(config, 'rope_scaling') ? earlier : all, 1_000_000, 'rope_theta'),
+    full_attention: rope(setting(config, 'rope_scaling') ? older : all, 1_000_000, 'rope_theta'),
     sliding_attention: rope(near, 10_000, 'rope_local_base_freq'),
   };
 }

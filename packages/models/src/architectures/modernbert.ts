@@ -299,10 +299,10 @@ function layerTypes(config: ConfigFile, layers: number): LayerType[] {
 function ropeThetas(config: ConfigFile): Record<LayerType, number> {
   refuseUnless(config, 'rope_scaling', undefined);
   const given = section(config, 'rope_parameters');
-  const theta = (type: LayerType, earlier: string, usual: number): number => {
+  const theta = (type: LayerType, older: string, usual: number): number => {
     const rope = section(given, type);
     refuseUnless(rope, 'rope_type', 'default');
-    return positiveNumber(rope, 'rope_theta', positiveNumber(config, earlier, usual));
+    return positiveNumber(rope, 'rope_theta', positiveNumber(config, older, usual));
   };
   return {
     full_attention: theta('full_attention', 'global_rope_theta', 160_000),

@@ -33,14 +33,14 @@ export async function complete(
   const ask = hubFetch(settings, { ...subject, file: file.path });
   const url = addressOf(subject, commit, file.path, settings);
   onBytes(part.length);
-  for (let fruitless = 0; part.length < file.size;) {
+  for (let stalled = 0; part.length < file.size;) {
     const before = part.length;
     const headers: Record<string, string> = before === 0 ? {} : { range: `bytes=${before}-` };
     const cut = await receive(await ask(url, { headers }), part, { subject, file }, onBytes);
     if (part.length === file.size) return;
-    fruitless = part.length > before ? 0 : fruitless + 1;
-    if (fruitless === ATTEMPTS) throw broken(subject, part, file, cut);
-    await pause(waitBefore(fruitless));
+    stalled = part.length > before ? 0 : stalled + 1;
+    if (stalled === ATTEMPTS) throw broken(subject, part, file, cut);
+    await pause(waitBefore(stalled));
   }
 }
 

@@ -185,7 +185,7 @@ const STEPS = 1000;
 /** Creates reporters of files. `expected` has the sizes of the files that will be needed, as far as known. */
 export function progressReporter(
   name: string,
-  tell: ProgressCallback,
+  report: ProgressCallback,
   expected: ReadonlyMap<string, number> = new Map(),
 ): (file: string, total: number) => FileReporter {
   const files = new Map<string, FileProgress>([...expected].map(([file, total]) => [file, { loaded: 0, total }]));
@@ -193,21 +193,21 @@ export function progressReporter(
     let step = -1;
     return {
       initiate() {
-        tell({ status: 'initiate', name, file });
+        report({ status: 'initiate', name, file });
       },
       download() {
-        tell({ status: 'download', name, file });
+        report({ status: 'download', name, file });
       },
       loaded(loaded) {
         const reached = Math.floor(STEPS * share(loaded, total));
         if (reached === step) return;
         step = reached;
         files.set(file, { loaded, total });
-        tell({ status: 'progress_total', name, ...totals(files) });
-        tell({ status: 'progress', name, file, progress: 100 * share(loaded, total), loaded, total });
+        report({ status: 'progress_total', name, ...totals(files) });
+        report({ status: 'progress', name, file, progress: 100 * share(loaded, total), loaded, total });
       },
       done() {
-        tell({ status: 'done', name, file });
+        report({ status: 'done', name, file });
       },
     };
   };

@@ -56,8 +56,8 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Deco
     const cleans = field(definition, 'cleanup') !== false;
     return (tokens) =>
       tokens.map((token, at) => {
-        const goesOn = token.startsWith(prefix);
-        const piece = at === 0 ? token : goesOn ? token.slice(prefix.length) : ` ${token}`;
+        const continues = token.startsWith(prefix);
+        const piece = at === 0 ? token : continues ? token.slice(prefix.length) : ` ${token}`;
         return cleans ? cleaned(piece) : piece;
       });
   },

@@ -146,8 +146,8 @@ function metaspace(definition: unknown, file: string): Cut {
       : split(new RegExp(escaped(mark), 'gu'), 'MergedWithNext', false, file);
   return ({ text, isFirst }) => {
     const marked = text.replaceAll(' ', () => mark);
-    const isPut = !marked.startsWith(mark) && (scheme === 'always' || (scheme === 'first' && isFirst));
-    const whole = isPut ? mark + marked : marked;
+    const addsMark = !marked.startsWith(mark) && (scheme === 'always' || (scheme === 'first' && isFirst));
+    const whole = addsMark ? mark + marked : marked;
     return cut ? cut({ text: whole, isFirst }) : [whole];
   };
 }
