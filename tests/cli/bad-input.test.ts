@@ -59,8 +59,8 @@ const cases: [string, string, RegExp][] = [
   ['a budget out of reach', 'run --budget 100 --out <out>', /budget/],
   ['an unknown task', 'run --task sst --out <out>', /'sst' is unknown; known are uci-sentiment/],
   ['an unknown preset', 'run --preset fast --out <out>', /'fast'; expected .*quick.*smoke/],
-  ['a full size of a preset without one', 'run --preset smoke --full --out <out>', /'smoke' has one size only/],
-  ['a preset without its data', 'run --preset glue --out <out>', /--preset glue compares on data of yours; .*--data/],
+  ['a full size that there is not', 'run --preset smoke --full --out <out>', /'smoke' has only one size/],
+  ['a preset without its data', 'run --preset glue --out <out>', /--preset glue needs your own data; .*--data/],
   [
     'shards of a study that tunes',
     'run --preset standard --shard 0/2 --out <out>',
@@ -81,12 +81,12 @@ const cases: [string, string, RegExp][] = [
   [
     'a backend of the other engine',
     'train --method lora --backend wasm --out <out>',
-    /expected auto, cpu, webgpu, cuda \('wasm' is one of --engine eager\)$/,
+    /expected auto, cpu, webgpu, cuda \(--engine eager has 'wasm'\)$/,
   ],
   [
     'a backend that the eager engine lacks',
     'run --engine eager --backend webgpu --out <out>',
-    /--engine eager has no backend 'webgpu'; expected auto, tensorflow, wasm, cpu \('webgpu' is one of --engine compiled\)$/,
+    /--engine eager has no backend 'webgpu'; expected auto, tensorflow, wasm, cpu \(--engine compiled has 'webgpu'\)$/,
   ],
   [
     'a queue that is not a Redis server',
@@ -141,7 +141,7 @@ const cases: [string, string, RegExp][] = [
   [
     'grids of different length',
     'run --config <grids.json> --out <out>',
-    /equal tuning effort: 'sora' has a grid of 1 .*, the study one of 2/,
+    /unequal tuning effort: the grid of 'sora' has 1 .*, the study's has 2/,
   ],
   ['an empty grid', 'run --config <no-rates.json> --out <out>', /'tuning\.learningRates' .*at least one learning rate/],
   [

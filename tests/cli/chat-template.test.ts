@@ -54,7 +54,5 @@ it("conversations are written by the model's template, and another template make
 
 it('conversations for a model without a template are written as ChatML, with one message', async () => {
   const { said } = await trial('none');
-  expect(said).toEqual([
-    'peft-bench: talk: the model has no chat template of its own: conversations are written as ChatML',
-  ]);
+  expect(said).toEqual(['peft-bench: talk: the model has no chat template, so conversations are written as ChatML']);
 });

@@ -154,9 +154,9 @@ describe('an unusable checkpoint', () => {
     return new Uint8Array(copy);
   };
   const broken: Record<string, [() => Uint8Array, RegExp]> = {
-    'an empty file': [() => new Uint8Array(), /is no checkpoint/],
-    'half a file': [() => good.slice(0, good.length / 2), /is no checkpoint/],
-    'another kind of file': [() => new TextEncoder().encode('not tensors at all'), /is no checkpoint/],
+    'an empty file': [() => new Uint8Array(), /is not a checkpoint/],
+    'half a file': [() => good.slice(0, good.length / 2), /is not a checkpoint/],
+    'another kind of file': [() => new TextEncoder().encode('not tensors at all'), /is not a checkpoint/],
     'one flipped bit in a tensor': [flipped(-9), /is damaged: its content does not match its hash/],
     'another layout': [renamed('peftjs-trial-1', 'peftjs-trial-0'), /expected a checkpoint of layout peftjs-trial-1/],
   };
@@ -165,7 +165,7 @@ describe('an unusable checkpoint', () => {
     const result = await run(trial, holding(trial.id, content()));
     expect(numbersOf(result)).toEqual(numbersOf(undisturbed));
     expect(warnings).toEqual([expect.stringMatching(reason)]);
-    expect(warnings[0]).toMatch(/checkpoints\/.*; the trial starts anew$/);
+    expect(warnings[0]).toMatch(/checkpoints\/.*; the trial starts from the beginning$/);
   });
 
   it('is ignored with one warning: one of another trial, or with other tensors', async () => {
@@ -181,7 +181,9 @@ describe('an unusable checkpoint', () => {
     warnings.length = 0;
     const result = await run(trial, { ...noCheckpoints, read: () => Promise.resolve(disguised) });
     expect(numbersOf(result)).toEqual(numbersOf(undisturbed));
-    expect(warnings).toEqual([expect.stringMatching(/its checkpoint does not fit \(.+\); the trial starts anew$/)]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/its checkpoint does not fit \(.+\); the trial starts from the beginning$/),
+    ]);
   });
 
   it('does not end a trial when it cannot be written, and gives one warning', async () => {
@@ -190,7 +192,7 @@ describe('an unusable checkpoint', () => {
     const checkpoints = { ...trialCheckpoints(trial.id, { folder: file }), isDue: () => true };
     expect(numbersOf(await run(trial, checkpoints))).toEqual(numbersOf(undisturbed));
     expect(warnings).toEqual([
-      expect.stringMatching(/^cannot write .*: E[A-Z]+: .*; the trial goes on without that checkpoint$/),
+      expect.stringMatching(/^cannot write .*: E[A-Z]+: .*; the trial continues without this checkpoint$/),
     ]);
     expect(await readdir(folder)).toEqual(['dev.tsv', 'train.tsv']);
   });

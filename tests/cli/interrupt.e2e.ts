@@ -135,7 +135,7 @@ describe.skipIf(process.platform === 'win32')('a stopped run', () => {
       const run = start(args, { HF_ENDPOINT: hub, HF_HOME: join(folder, 'hub') });
       await asked; // the run waits for a model that never arrives
       run.child.kill('SIGINT');
-      await until(said(run, /stopping; Ctrl-C again ends it at once/));
+      await until(said(run, /stopping; press Ctrl-C again to end at once/));
       run.child.kill('SIGINT');
       expect(await run.ended()).toBe(130);
       expect(run.stderr()).not.toContain('stopped');
@@ -143,22 +143,24 @@ describe.skipIf(process.platform === 'win32')('a stopped run', () => {
   });
 });
 
-describe.skipIf(process.platform !== 'linux')('a run whose processes are killed (uses /proc, on Linux)', () => {
-  it('gives up a trial whose worker is killed again, runs the others, and runs it by the same command', async () => {
-    const out = join(folder, 'worker-twice');
-    const run = start([...flags, out]);
-    await until(hasCheckpoint(out, 'lora'));
-    const [first] = await workersOf(run);
-    killAll([first]);
-    const second = await workerBeside(run, [first]);
-    await until(said(run, /✓ +sora/));
-    killAll([await workerBeside(run, [first, second])]);
-    expect(await run.ended()).toBe(1);
-    expect(run.stderr()).toMatch(/✗ +lora .*lack of memory, 2 times, the last time with no other trial beside it/);
-    expect(await statuses(out)).toEqual({ head: 'done', lora: 'failed', sora: 'done' });
-    expect((await peftBench([...flags, out])).code).toBe(0);
-    expect(await numbers(out)).toEqual(undisturbed);
-  });
+describe.skipIf(process.platform !== 'linux')(
+  'a run whose processes are killed (seen by /proc, which Linux has)',
+  () => {
+    it('gives a trial up whose worker is killed again, runs the others, and makes up for it by the same command', async () => {
+      const out = join(folder, 'worker-twice');
+      const run = start([...flags, out]);
+      await until(hasCheckpoint(out, 'lora'));
+      const [first] = await workersOf(run);
+      killAll([first]);
+      const second = await workerBeside(run, [first]);
+      await until(said(run, /✓ +sora/));
+      killAll([await workerBeside(run, [first, second])]);
+      expect(await run.ended()).toBe(1);
+      expect(run.stderr()).toMatch(/✗ +lora .*memory ran out, 2 times, the last time with no other trial running/);
+      expect(await statuses(out)).toEqual({ head: 'done', lora: 'failed', sora: 'done' });
+      expect((await peftBench([...flags, out])).code).toBe(0);
+      expect(await numbers(out)).toEqual(undisturbed);
+    });
 
   it('ends its workers when it is killed itself, and resumes by the same command to the same numbers', async () => {
     const out = join(folder, 'parent');
@@ -185,24 +187,25 @@ describe.skipIf(process.platform !== 'linux')('a run whose processes are killed 
     ]);
   });
 
-  it('restarts a trial whose worker is killed, to the same numbers, and keeps a second run out in the meantime', async () => {
-    const out = join(folder, 'worker');
-    const run = start([...flags, out]);
-    await until(() => existsSync(join(out, '.lock')));
-    const started = [run.pid, ...(await descendants(run.pid))];
-    const refused = peftBench([...flags, out]);
-    await until(hasCheckpoint(out, 'lora'));
-    killAll(await workersOf(run));
-    const second = await refused;
-    expect(second.code).toBe(2);
-    const refusal = new RegExp(
-      `^peft-bench: --out ${out} is in use by another run, process (\\d+) on \\S+; wait for it`,
-    );
-    expect(started).toContain(Number(refusal.exec(second.stderr.trim().split('\n').at(-1) ?? '')?.[1]));
-    expect(await run.ended()).toBe(0);
-    expect(run.stderr()).toMatch(
-      /! +lora .*killed by SIGKILL, most likely for lack of memory; it is started again, alone/,
-    );
-    expect(await numbers(out)).toEqual(undisturbed);
-  });
-});
+    it('starts a trial again whose worker is killed, to the same numbers, and keeps a second run out all the while', async () => {
+      const out = join(folder, 'worker');
+      const run = start([...flags, out]);
+      await until(() => existsSync(join(out, '.lock')));
+      const started = [run.pid, ...(await descendants(run.pid))];
+      const refused = peftBench([...flags, out]);
+      await until(hasCheckpoint(out, 'lora'));
+      killAll(await workersOf(run));
+      const second = await refused;
+      expect(second.code).toBe(2);
+      const refusal = new RegExp(
+        `^peft-bench: --out ${out} is in use by another run, process (\\d+) on \\S+; wait for it`,
+      );
+      expect(started).toContain(Number(refusal.exec(second.stderr.trim().split('\n').at(-1) ?? '')?.[1]));
+      expect(await run.ended()).toBe(0);
+      expect(run.stderr()).toMatch(
+        /! +lora .*killed by SIGKILL, probably because memory ran out; it will be started again, by itself/,
+      );
+      expect(await numbers(out)).toEqual(undisturbed);
+    });
+  },
+);

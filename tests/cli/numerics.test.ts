@@ -49,7 +49,7 @@ describe('results with other numerics in the folder of a run', () => {
     const told = ran.stderr.split('\n').filter((line) => line.includes('numerics') && line.startsWith('peft-bench: '));
     expect(told).toEqual([
       `peft-bench: ${out} has 2 results and 1 checkpoint of numerics 0, but this version computes numerics ${NUMERICS}: ` +
-        'they are kept, but neither resumed nor pooled',
+        'these are kept, but neither resumed nor pooled',
     ]);
     for (const file of await readdir(before)) {
       expect(await readFile(join(out, 'results', file))).toEqual(await readFile(join(before, file)));
@@ -93,7 +93,7 @@ it('a worker with other numerics refuses a trial, and says why', async () => {
   const elsewhere = { ...trial, versions: { ...versions, numerics: NUMERICS + 1 } };
   const refusal = prepareAsPlanned(elsewhere, { model, data }, trialPreparer());
   await expect(refusal).rejects.toThrow(UnsupportedError);
-  await expect(refusal).rejects.toThrow(`numerics is ${NUMERICS}, and ${NUMERICS + 1} in the run`);
+  await expect(refusal).rejects.toThrow(`numerics is ${NUMERICS} here, but ${NUMERICS + 1} in the run`);
 });
 
 /**

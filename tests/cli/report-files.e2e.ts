@@ -31,7 +31,7 @@ describe.skipIf(process.platform === 'win32')('report on a folder with an entry 
     make(join(folder, path));
     const limits = { timeout: 20_000, killSignal: 'SIGKILL', encoding: 'utf8' } as const;
     const { status, stderr } = spawnSync(process.execPath, [BIN, 'report', folder], limits);
-    expect(stderr).toMatch(/no regular file/);
+    expect(stderr).toMatch(/not a regular file/);
     expect(status).toBe(2);
   });
 });

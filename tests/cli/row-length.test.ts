@@ -80,7 +80,7 @@ describe('the default maximum length', () => {
     const { result, said } = await trial('book', { train: [...times(20, 12), 10_000], dev: times(4, 12) });
     expect(result.protocol.maxTokens).toBe(64);
     expect(said).toEqual([
-      'peft-bench: book: rows longer than 64 tokens are cut: 1 of 19 training rows; the model reads no more than that',
+      "peft-bench: book: rows longer than 64 tokens are cut: 1 of 19 training rows; this is the model's limit",
     ]);
   });
 
@@ -128,5 +128,5 @@ it('a class that only the held-out rows have is named', async () => {
   const flags = ['--model', bertFolder, '--method', 'head', '--seeds', '1', '--out', at('classes')];
   const { code, stderr } = await peftBench(['run', ...flags, ...files]);
   expect(code, stderr).toBe(0);
-  expect(stderr.match(/classes: no training row is left of "[abc]": .*/g)).toHaveLength(1);
+  expect(stderr.match(/classes: all rows of "[abc]" were set aside for selection/g)).toHaveLength(1);
 });

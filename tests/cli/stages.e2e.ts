@@ -106,7 +106,7 @@ describe('an arm in stages', () => {
     const adapter = join(folder, 'adapter');
     const flags = ['--preset', 'smoke', '--config', config, ...data, '--method', 'soft', '--out', adapter];
     const { code, stderr } = await peftBench(['train', ...flags]);
-    expect(stderr).toContain(`saved in ${adapter}`);
+    expect(stderr).toContain(`saved to ${adapter}`);
     expect(code).toBe(0);
     const saved = JSON.parse(await readFile(join(adapter, 'adapter_config.json'), 'utf8')) as {
       rank_pattern: Record<string, number>;
@@ -162,7 +162,7 @@ describe('peft-bench exits with 2 and prints one clear line for', () => {
     [
       'a method without levels',
       { lora: { stages: { ...stages, epochs } } },
-      /lora has no levels of sparsity: leave out its stages/,
+      /lora has no sparsity levels; leave out its stages/,
     ],
   ])('%s', async (title, methods, message) => {
     const name = title.replaceAll(' ', '-');

@@ -96,7 +96,7 @@ describe('peft-bench run of a study that tunes', () => {
 
   it('fails an arm that cannot be trained with any rate, and names the rates', async () => {
     const wild = (await resultsIn<Result>(out)).find(({ arm }) => arm === 'wild');
-    expect(wild?.error?.message).toMatch(/^no learning rate of 1e\+39, 1e\+40 could be trained: .+/);
+    expect(wild?.error?.message).toMatch(/^all learning rates \(1e\+39, 1e\+40\) failed: .+/);
     expect(first.code).toBe(1);
     expect(await readFile(join(out, 'report.md'), 'utf8')).toContain('wild');
   });

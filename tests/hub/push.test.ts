@@ -135,7 +135,7 @@ describe('peft-bench export --push', () => {
 
   it('writes the folder and pushes it', async () => {
     const { code, stderr } = await line('pushed', '--private');
-    expect(stderr).toMatch(/^wrote the adapter to .*\npushed it to http.*\/me\/pushed as commit [0-9a-f]{12}\n$/);
+    expect(stderr).toMatch(/^wrote the adapter to .*\npushed to http.*\/me\/pushed, commit [0-9a-f]{12}\n$/);
     expect(code).toBe(0);
     expect(use.hub.repos.at(-1)).toMatchObject({ name: 'me/pushed', token: TOKEN });
   });

@@ -99,7 +99,7 @@ describe.skipIf(!hasRedis)(title, () => {
     await client.set('peft-bench:worker:odd', '{"name": "odd", "refused": null}');
     const out = join(folder, 'out');
     const run = watched(startBench([...flags, '--queue', redis.url, '--out', out]));
-    await said(run, /no worker is at/); // neither entry is a worker
+    await said(run, /there is no worker at/); // neither entry is one
 
     const head = await queueOf('head');
     const unread = head.waiting.find((id) => id.includes('-s1-'));
@@ -122,10 +122,10 @@ describe.skipIf(!hasRedis)(title, () => {
     const failures = results.flatMap(({ arm, seed, error }) => (error ? [`${arm} ${seed} ${error.message}`] : []));
     expect(failures.sort()).toEqual(
       [
-        /^bitfit 1 a worker's answer is no result: .*accuracy/,
-        /^head 1 what Redis holds of it cannot be read: /,
-        /^lora 1 .* its versions is .*99\.0\.0.* was asked for$/,
-        /^lora 2 .* its arm is "sora", and "lora" was asked for$/,
+        /^bitfit 1 a worker's answer is not a result: .*accuracy/,
+        /^head 1 its job in Redis cannot be read: /,
+        /^lora 1 .* its versions is .*99\.0\.0.*, expected .*$/,
+        /^lora 2 .* its arm is "sora", expected "lora"$/,
       ].map((message): unknown => expect.stringMatching(message)),
     );
     const [expected, got] = [await comparable(alone), await comparable(out)];

@@ -100,8 +100,8 @@ describe.skipIf(!hasRedis)(title, () => {
     await cp(TINY_MODEL, model, { recursive: true });
     const plan = ['run', '--preset', 'smoke', '--model', model, '--method', 'head'];
     const run = start([...plan, '--queue', url, '--out', join(place, 'out')]);
-    await said(run, /! +no worker is at .*; start one/);
-    expect(run.stderr()).toContain(`no worker is at ${shown}; start one: peft-bench worker --queue ${shown}\n`);
+    await said(run, /! +there is no worker at .*; start one/);
+    expect(run.stderr()).toContain(`there is no worker at ${shown}; start one with peft-bench worker --queue ${shown}\n`);
     await rm(join(model, 'tokenizer.json'));
     const poor = worker(url, 'poor', join(place, 'scratch'));
     await said(run, /no worker can run head on uci-sentiment with .*tokenizer\.json.* \(poor\)/);
@@ -112,33 +112,30 @@ describe.skipIf(!hasRedis)(title, () => {
     expect((await keysOf(url)).filter((key) => key.includes('head'))).toEqual([]);
   });
 
-  it.concurrent(
-    'returns a trial after Ctrl-C of its worker, and collects results that arrived while it was stopped',
-    async () => {
-      const place = await mkdtemp(join(folder, 'away-'));
-      const { url } = queue(2);
-      const scratch = join(place, 'scratch');
-      const long = join(place, 'long.json');
-      await writeFile(long, JSON.stringify({ protocol: { epochs: 40 } }));
-      const plan = [...study, '--config', long, '--method', 'lora'];
-      const run = [...plan, '--queue', url, '--out', join(place, 'out')];
-      const gone = start(run);
-      const first = worker(url, 'first', scratch);
-      await said(first, /took lora-/);
-      while ((await readdir(join(scratch, 'checkpoints')).catch(() => [])).length === 0) await setTimeout(20);
-      await kill(gone);
-      first.process.kill('SIGINT');
-      expect(await first.ended).toBe(130);
-      expect(first.stderr()).toMatch(/gave back lora-/);
-      const second = worker(url, 'second', scratch);
-      await said(second, /done lora-/);
-      await kill(second);
-      expect(await start(run).ended).toBe(0);
-      expect(await start([...plan, '--workers', '1', '--out', join(place, 'alone')]).ended).toBe(0);
-      expect(differences(await comparable(join(place, 'alone')), await comparable(join(place, 'out')))).toEqual([]);
-      expect(await readdir(join(scratch, 'checkpoints'))).toEqual([]);
-    },
-  );
+  it.concurrent('gives a trial back at Ctrl-C of its worker, and picks up what ended while it was away', async () => {
+    const place = await mkdtemp(join(folder, 'away-'));
+    const { url } = queue(2);
+    const scratch = join(place, 'scratch');
+    const long = join(place, 'long.json');
+    await writeFile(long, JSON.stringify({ protocol: { epochs: 40 } }));
+    const plan = [...study, '--config', long, '--method', 'lora'];
+    const run = [...plan, '--queue', url, '--out', join(place, 'out')];
+    const gone = start(run);
+    const first = worker(url, 'first', scratch);
+    await said(first, /started lora-/);
+    while ((await readdir(join(scratch, 'checkpoints')).catch(() => [])).length === 0) await setTimeout(20);
+    await kill(gone);
+    first.process.kill('SIGINT');
+    expect(await first.ended).toBe(130);
+    expect(first.stderr()).toMatch(/gave back lora-/);
+    const second = worker(url, 'second', scratch);
+    await said(second, /done lora-/);
+    await kill(second);
+    expect(await start(run).ended).toBe(0);
+    expect(await start([...plan, '--workers', '1', '--out', join(place, 'alone')]).ended).toBe(0);
+    expect(differences(await comparable(join(place, 'alone')), await comparable(join(place, 'out')))).toEqual([]);
+    expect(await readdir(join(scratch, 'checkpoints'))).toEqual([]);
+  });
 
   it.concurrent('is rejected with a one-line message if the password is wrong', async () => {
     const place = await mkdtemp(join(folder, 'refused-'));
