@@ -11,7 +11,7 @@ import { regionsOf, runRegions, unrunPrograms } from '../../../tests/docs/region
 const execute = promisify(execFile);
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 
-/** What a command prints; where it fails, all of that is the error. */
+/** Runs a command and returns its stdout; if it fails, all its output becomes the error. */
 async function run(command: string, args: readonly string[], cwd: string): Promise<string> {
   try {
     return (await execute(command, [...args], { cwd })).stdout;
@@ -30,7 +30,7 @@ describe('npx nx g @peftjs/tools:method, in a copy of the workspace', () => {
   });
   afterAll(() => rm(copy, { recursive: true, force: true }));
 
-  it('makes a package that passes the type checker and the conformance suite, and edits no shared source', async () => {
+  it('makes a package that passes the type checker and the conformance suite, without editing shared sources', async () => {
     await run('npx', ['--no', 'nx', 'g', '@peftjs/tools:method', 'probe'], copy);
     expect(await readlink(join(copy, 'node_modules/@peftjs/probe'))).toBe('../../packages/probe');
     await run('npx', ['--no', '--', 'tsc', '-p', 'packages/probe'], copy);
@@ -46,7 +46,7 @@ describe('npx nx g @peftjs/tools:method, in a copy of the workspace', () => {
     expect(changed).toEqual(['package-lock.json', 'packages/bench/package.json']);
   });
 
-  it('has a README whose lines its tests run', async () => {
+  it('has a README whose code its tests run', async () => {
     const [readme = '', test = ''] = await Promise.all(
       ['README.md', 'test/readme.test.ts'].map((path) => readFile(join(copy, 'packages/probe', path), 'utf8')),
     );
@@ -63,11 +63,11 @@ describe('npx nx g @peftjs/tools:method, in a copy of the workspace', () => {
   });
 });
 
-/** What is installed, built or only looked at by other tests is not copied. */
+/** Leaves out what is installed, built, or used only by other tests. */
 const isCopied = (path: string): boolean =>
   !/(?:^|[/\\])(?:node_modules|dist|coverage|fixtures|presets|traps)(?:[/\\]|$)/.test(path);
 
-/** The files of a workspace that the generator, the type checker and the new package's tests need, by path. */
+/** The files of a workspace that the generator, the type checker and the new package's tests need, as sorted paths. */
 async function filesBelow(workspace: string): Promise<string[]> {
   const below = async (path: string): Promise<string[]> => {
     const entries = await readdir(join(workspace, path), { withFileTypes: true });
