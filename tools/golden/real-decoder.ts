@@ -16,7 +16,10 @@ const NEW_TOKENS = 64;
 const [folder] = process.argv.slice(2);
 const python = process.env.PEFTJS_PYTHON;
 if (folder === undefined || python === undefined) {
-  throw new ConfigError('name the folder of a decoder, and set PEFTJS_PYTHON to a Python that has transformers', 'folder');
+  throw new ConfigError(
+    'name the folder of a decoder, and set PEFTJS_PYTHON to a Python that has transformers',
+    'folder',
+  );
 }
 const script = fileURLToPath(new URL('real_decoder.py', import.meta.url));
 const { status, stdout } = spawnSync(python, [script, folder, String(NEW_TOKENS)], {
