@@ -2,9 +2,9 @@
  * npx tsx --conditions @peftjs/source tools/compare-peft/compare.ts --model DIR --work DIR --python venv/bin/python
  *     [--results DIR] [--tasks rte,mrpc] [--seeds 1,2]
  *
- * Runs every pair that has no result yet, starting with the first seed of every task. Both sides of a pair run at the same time,
- * each in its own process with `threads` of settings.json, so that they share the machine's other load. After an interruption,
- * the same command resumes.
+ * Runs every pair that has no result yet, starting with the first seed of every task. Both sides of a pair run at the
+ * same time, each in its own process with `threads` of settings.json, so that they share the machine's other load.
+ * After an interruption, the same command resumes.
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';

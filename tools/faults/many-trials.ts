@@ -4,9 +4,9 @@ import { manyTrials } from './trials.js';
 /*
  *   npx tsx --conditions @peftjs/source tools/faults/many-trials.ts [--trials 200] [--every 4] [--seed 1]
  *
- * Runs many tiny trials over two workers through Redis. Every few seconds (random, with the given mean) a worker is killed by
- * kill -9, and another one started. Exits with 1 unless each trial has one result and was reported once. Takes minutes, and needs
- * redis-server.
+ * Runs many tiny trials over two workers through Redis. Every few seconds (random, with the given mean) a worker is
+ * killed by kill -9, and another one started. Exits with 1 unless each trial has one result and was reported once.
+ * Takes minutes, and needs redis-server.
  */
 
 const { values: flags } = parseArgs({

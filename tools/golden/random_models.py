@@ -1,8 +1,8 @@
 """Random small networks of every architecture that peftjs reads, for random_checkpoints.py and random_adapters.py.
 
-A new architecture is one entry of FAMILIES: a function that draws the settings of its config.json. Sizes are odd on purpose, windows
-and tables of distances are shorter than the longest batch, and every setting that changes the network takes each of its values.
-The same family and seed give the same network.
+A new architecture is one entry of FAMILIES: a function that draws the settings of its config.json. Sizes are odd on
+purpose, windows and tables of distances are shorter than the longest batch, and every setting that changes the network
+takes each of its values. The same family and seed give the same network.
 """
 
 import random

@@ -11,8 +11,8 @@ results of the first two:
     p = p - lr sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)
     p > xi: p = p - xi             p < -xi: p = p + xi             |p| < xi: p = 0
 
-The learning rate rises linearly from 0 in the first 3 of 50 steps and falls linearly to 0. Gradients are rounded to five
-digits. The golden values are in single precision, operation by operation, as in the released code. The same
+The learning rate rises linearly from 0 in the first 3 of 50 steps and falls linearly to 0. Gradients are rounded to
+five digits. The golden values are in single precision, operation by operation, as in the released code. The same
 computation in double precision must agree on every zero, so that rounding decides no gate.
 """
 

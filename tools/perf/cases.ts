@@ -169,7 +169,7 @@ export interface PerfCase {
   executor(): Promise<Executor>;
 }
 
-/** Attaches each method with rank 8 to the default modules: query and value, or in the embedded model the fused modules. */
+/** Attaches each method with rank 8 to the default modules: query and value, fused in the embedded model. */
 export const onModel: Readonly<Record<Method, (model: Model) => PeftModel>> = {
   lora: (model) => attach(model, lora({ r: 8, loraAlpha: 16 })),
   adalora: (model) => attach(model, adalora({ initR: 8, targetR: 4, loraAlpha: 16 })),

@@ -4,8 +4,8 @@ import { grouped, type Arm } from './comparisons.js';
 import { jackknifeInterval, type Interval } from './estimates.js';
 
 /*
- * The stability of an adaptive arm's choice of ranks: whether trials with the same task keep the same ranks, and whether trials
- * with the same seed do. a_i and b_i are the ranks that two trials keep in module i.
+ * The stability of an adaptive arm's choice of ranks: whether trials with the same task keep the same ranks, and
+ * whether trials with the same seed do. a_i and b_i are the ranks that two trials keep in module i.
  *
  *   Pearson   r(a, b) = sum (a_i - mean a) (b_i - mean b) / sqrt(sum (a_i - mean a)^2 sum (b_i - mean b)^2)
  *   Jaccard   J(a, b) = sum min(a_i, b_i) / sum max(a_i, b_i)      the weighted index, after Ruzicka (Biologia 1958)
