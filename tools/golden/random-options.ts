@@ -117,7 +117,7 @@ function patterns(draw: Draw, { linear, paths }: Names): Options {
 
 const starts = [true, true, true, true, false, 'gaussian', 'pissa', 'olora', 'orthogonal'];
 
-/** How often each method is drawn, and how its options are. */
+/** How often each method is drawn, and the function that draws its options. */
 const table: Readonly<Record<string, readonly [share: number, options: (draw: Draw, names: Names) => Options]>> = {
   lora: [8, lora],
   adalora: [

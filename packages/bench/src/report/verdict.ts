@@ -143,7 +143,7 @@ interface Judged {
   readonly groups: readonly (readonly [Contender, ...Contender[]])[];
   /** The others that are reliably worse than the best. */
   readonly behind: readonly Contender[];
-  /** Those of `behind` that are not equivalent to the best. */
+  /** The arms of `behind` that are not equivalent to the best. */
   readonly worse: readonly Contender[];
   /** The others that are neither in `behind` nor equivalent to the best. */
   readonly open: readonly Contender[];

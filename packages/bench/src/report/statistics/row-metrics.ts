@@ -117,7 +117,7 @@ function ofConfusion(predicted: readonly RowValue[], actual: readonly RowValue[]
   };
 }
 
-/** For each class: the rows that are of it, those predicted to be, and those that are both. */
+/** Counts for each class the rows of the class, the rows predicted as it, and the rows that are both. */
 function totals(counts: Float64Array, classes: number): { actual: number; predicted: number; both: number }[] {
   return Array.from({ length: classes }, (_, name) => {
     let [actual, predicted] = [0, 0];
