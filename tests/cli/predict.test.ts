@@ -134,8 +134,16 @@ describe('predict exits with 2 and prints one clear line for', () => {
       /bytes: expected text in UTF-8, got invalid bytes after/,
     ],
     ['one text as a pair', ['@adapter', '--pairs', 'a'], /text 1: expected two texts separated by a tab/],
-    ['a line that is no pair', ['@adapter', '--pairs', '--file', '@lines'], /lines:2: expected two texts separated by a tab/],
-    ['a flag of another task', ['@adapter', 'a', '--chat'], /--chat is for text-generation; the task of .* is text-class/],
+    [
+      'a line that is no pair',
+      ['@adapter', '--pairs', '--file', '@lines'],
+      /lines:2: expected two texts separated by a tab/,
+    ],
+    [
+      'a flag of another task',
+      ['@adapter', 'a', '--chat'],
+      /--chat is for text-generation; the task of .* is text-class/,
+    ],
     ['--top-k 0', ['@adapter', 'a', '--top-k', '0'], /top-k.*'0'/],
     ['a threshold that is not a number', ['@adapter', 'a', '--threshold', 'high'], /threshold.*'high'.*number/],
   ])('%s', async (_, args, message) => {
