@@ -162,30 +162,30 @@ describe.skipIf(process.platform !== 'linux')(
       expect(await numbers(out)).toEqual(undisturbed);
     });
 
-  it('ends its workers when it is killed itself, and resumes by the same command to the same numbers', async () => {
-    const out = join(folder, 'parent');
-    const run = start([...flags, out]);
-    await until(hasCheckpoint(out, 'lora'));
-    const below = await descendants(run.pid);
-    expect(await workersOf(run)).toHaveLength(1);
-    run.child.kill('SIGKILL');
-    await run.ended();
-    await until(async () => (await Promise.all(below.map(hasEnded))).every(Boolean));
-    expect(await hasCheckpoint(out, 'lora')()).toBe(true);
-    await writeFile(join(out, 'results', 'some.json.abc123.tmp'), '{ "half": ');
-    const again = await peftBench([...flags, out]);
-    expect(again.code).toBe(0);
-    expect(await numbers(out)).toEqual(undisturbed);
-    expect((await readdir(out)).sort()).toEqual([
-      'report.html',
-      'report.md',
-      'results',
-      'results.csv',
-      'run.json',
-      'summary.csv',
-      'summary.json',
-    ]);
-  });
+    it('ends its workers when it is killed itself, and resumes by the same command to the same numbers', async () => {
+      const out = join(folder, 'parent');
+      const run = start([...flags, out]);
+      await until(hasCheckpoint(out, 'lora'));
+      const below = await descendants(run.pid);
+      expect(await workersOf(run)).toHaveLength(1);
+      run.child.kill('SIGKILL');
+      await run.ended();
+      await until(async () => (await Promise.all(below.map(hasEnded))).every(Boolean));
+      expect(await hasCheckpoint(out, 'lora')()).toBe(true);
+      await writeFile(join(out, 'results', 'some.json.abc123.tmp'), '{ "half": ');
+      const again = await peftBench([...flags, out]);
+      expect(again.code).toBe(0);
+      expect(await numbers(out)).toEqual(undisturbed);
+      expect((await readdir(out)).sort()).toEqual([
+        'report.html',
+        'report.md',
+        'results',
+        'results.csv',
+        'run.json',
+        'summary.csv',
+        'summary.json',
+      ]);
+    });
 
     it('starts a trial again whose worker is killed, to the same numbers, and keeps a second run out all the while', async () => {
       const out = join(folder, 'worker');
