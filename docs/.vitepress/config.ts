@@ -1,8 +1,11 @@
 import { dirname } from 'node:path/posix';
 import { defineConfig, type MarkdownRenderer } from 'vitepress';
+import { apiContents, apiSidebars } from './api-contents.js';
 import { typesetFormulas } from './formulas.js';
-import { anchorOf, repository, siteLink } from './links.js';
+import { anchorOf, home, repository, siteLink } from './links.js';
+import { writeLlms } from './llms.js';
 import { sections } from './pages.js';
+import { search } from './search.js';
 import { vite } from './vite.js';
 
 /** Rewrites the links of each page by `siteLink`, before VitePress looks at them. */
@@ -16,7 +19,11 @@ function linkOut(md: MarkdownRenderer): void {
   });
 }
 
-const contents = sections().map(({ text, items }) => ({ text, items: [...items] }));
+const contents = sections().map(({ text, items }) => ({
+  text,
+  items: [...items],
+  ...(text === 'API' && { collapsed: true }),
+}));
 
 /** What the bar at the top has room for on a tablet, beside the live page: where to begin. The sidebar has every page. */
 const bar = ['Tutorials', 'Methods', 'Reference', 'Benchmarks'];
@@ -35,6 +42,9 @@ export default defineConfig({
     ['meta', { property: 'og:description', content: description }],
   ],
   vite,
+  metaChunk: true, // what every page has in common, sidebars among it, is loaded once
+  sitemap: { hostname: home },
+  buildEnd: writeLlms,
   markdown: {
     anchor: { slugify: anchorOf },
     config: (md) => {
@@ -45,9 +55,9 @@ export default defineConfig({
   themeConfig: {
     logo: '/logo.svg',
     nav: [{ text: 'Live', link: '/live' }, ...pages],
-    sidebar: contents,
+    sidebar: { ...apiSidebars(apiContents()), '/': contents },
     outline: { level: [2, 3] },
-    search: { provider: 'local' },
+    search,
     socialLinks: [{ icon: 'github', link: repository }],
     editLink: { pattern: `${repository}/edit/main/docs/:path`, text: 'Edit this page' },
     footer: { message: 'Apache-2.0' },

@@ -3,6 +3,9 @@ import { dirname, join, normalize } from 'node:path/posix';
 /** Where the repository is published. */
 export const repository = 'https://github.com/peftjs/peftjs';
 
+/** Where these pages are published, by .github/workflows/docs.yml. */
+export const home = 'https://peftjs.github.io/peftjs/';
+
 /** The anchor of a heading, as GitHub makes it: a link into a page works in the repository and on the site. */
 export function anchorOf(heading: string): string {
   return heading

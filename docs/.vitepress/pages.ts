@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { apiContents, apiIndexes } from './api-contents.js';
 
 /** Pages that belong together: the first heading of each, and its file below docs without the ending. */
 export interface Section {
@@ -9,7 +10,7 @@ export interface Section {
 }
 
 /** The one list of what the site holds, in reading order. A folder's pages that are not named here follow, by name. */
-const contents: readonly { text: string; folder: string; first: readonly string[]; deep?: boolean }[] = [
+const contents: readonly { text: string; folder: string; first: readonly string[] }[] = [
   { text: 'Start', folder: '.', first: ['the-whole-idea', 'install', 'live'] },
   {
     text: 'Tutorials',
@@ -36,21 +37,21 @@ const contents: readonly { text: string; folder: string; first: readonly string[
     folder: 'reference',
     first: ['cli', 'training', 'loading-models', 'tasks', 'pipelines', 'generation'],
   },
-  { text: 'API', folder: 'reference/api', first: ['core'], deep: true },
   { text: 'Benchmarks', folder: 'benchmarks', first: ['standard'] },
   { text: 'Contributing', folder: 'contributing', first: ['style', 'testing', 'add-a-method', 'add-a-network'] },
 ];
 
 const docs = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** Every page but the start page: the sidebar and the bar at the top are made of these. */
+/** Every page but the start page, of the API the indexes: the sidebar and the bar at the top are made of these. */
 export function sections(): Section[] {
-  return contents.map(({ text, folder, first, deep = false }) => ({ text, items: pagesOf(folder, first, deep) }));
+  const written = contents.map(({ text, folder, first }) => ({ text, items: pagesOf(folder, first) }));
+  const place = contents.findIndex(({ text }) => text === 'Reference') + 1;
+  return written.toSpliced(place, 0, { text: 'API', items: apiIndexes(apiContents()) });
 }
 
-function pagesOf(folder: string, first: readonly string[], deep: boolean): Section['items'] {
-  if (!existsSync(join(docs, folder))) return []; // the API before it is generated
-  const names = readdirSync(join(docs, folder), { recursive: deep, encoding: 'utf8' })
+function pagesOf(folder: string, first: readonly string[]): Section['items'] {
+  const names = readdirSync(join(docs, folder))
     .filter((file) => file.endsWith('.md') && file !== 'index.md')
     .map((file) => file.slice(0, -'.md'.length))
     .sort();

@@ -1,12 +1,14 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { createRng } from '@peftjs/core/method';
 import type { Browser } from 'playwright-core';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { home, repository } from '../../docs/.vitepress/links.js';
 import { root } from '../workspace/repository.js';
 import { inChromium, openBrowser, visit, withoutChromium, type Visited } from './browser.js';
 import { describeLivePage } from './live-page.js';
@@ -37,15 +39,35 @@ afterAll(async () => {
   if (built === undefined) await rm(site, { recursive: true });
 });
 
-it('the site is built, with a page for every package', () => {
+it('the site is built, with an index for every package and a page for every export', () => {
   expect(pages).toEqual(
     expect.arrayContaining([
       'index.html',
       'methods/sora.html',
-      'reference/api/core.html',
-      'reference/api/core/nn.html',
+      'reference/api/core/index.html',
+      'reference/api/core/functions/train.html',
+      'reference/api/core/nn/index.html',
     ]),
   );
+});
+
+it('pages that are generated have no link to edit them', async () => {
+  const edited = async (path: string) => (await readFile(join(site, path), 'utf8')).includes('Edit this page');
+  expect(await edited('methods/sora.html')).toBe(true);
+  const generated = pages.filter(isOfApi);
+  const withLink = await Promise.all(generated.map(async (path) => ((await edited(path)) ? [path] : [])));
+  expect(withLink.flat()).toEqual([]);
+});
+
+it('llms.txt and sitemap.xml name every page', async () => {
+  const addresses = pages.map((path) => home + path.replace(/(^|\/)index\.html$/, '$1'));
+  for (const [file, before, after] of [
+    ['llms.txt', '](', '): '],
+    ['sitemap.xml', '<loc>', '</loc>'],
+  ] as const) {
+    const text = await readFile(join(site, file), 'utf8');
+    expect(addresses.filter((address) => !text.includes(before + address + after))).toEqual([]);
+  }
 });
 
 describe(`every page, ${inChromium}`, () => {
@@ -57,10 +79,12 @@ describe(`every page, ${inChromium}`, () => {
     if (withoutChromium) return;
     server = await serve(site);
     browser = await openBrowser();
-    const waiting = [...pages];
-    const tour = async (opened: Browser) => {
+    const opened = [...pages.filter((path) => !isOfApi(path)), ...sampleOf(pages.filter(isOfApi))];
+    for (const path of pages) if (!opened.includes(path)) visits.set(`/${path}`, await readPage(join(site, path)));
+    const waiting = [...opened];
+    const tour = async (browser: Browser) => {
       for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
-        visits.set(`/${path}`, await lookAt(await visit(opened, origin() + path)));
+        visits.set(`/${path}`, await lookAt(await visit(browser, origin() + path)));
       }
     };
     await Promise.all([browser, browser, browser, browser].map(tour));
@@ -93,7 +117,24 @@ describe(`every page, ${inChromium}`, () => {
     expect(found(({ tooWide }) => tooWide.map(String))).toEqual([]);
   });
 
+  it.skipIf(withoutChromium).each(['install', 'predict', 'embedding', 'budget', 'onnx', 'rank'])(
+    'a search for %s finds a guide or a method first, and the API after them',
+    async (word) => {
+      const { page } = await visit(browser as Browser, origin());
+      await page.locator('.VPNavBarSearch button').first().click();
+      await page.locator('.VPLocalSearchBox input').fill(word);
+      const results = page.locator('.VPLocalSearchBox a.result');
+      await results.first().waitFor();
+      const links = await results.evaluateAll((links) => links.map((link) => link.getAttribute('href') ?? ''));
+      await page.context().close();
+      expect(links[0]).toMatch(/^\/(?:install|tutorials|methods|reference(?!\/api))/);
+      expect(links.map(isOfApi)).toEqual(links.map(isOfApi).sort());
+    },
+  );
+
   function leadsNowhere({ href, pathname, hash }: URL): boolean {
+    const [, source] = href.split(`${repository}/blob/main/`);
+    if (source !== undefined) return !existsSync(join(root, source.replace(/#.*/, '')));
     if (!href.startsWith(origin())) return false;
     const target = visits.get(pathname.endsWith('/') ? `${pathname}index.html` : pathname);
     if (!target) return !existsSync(join(site, pathname));
@@ -102,6 +143,29 @@ describe(`every page, ${inChromium}`, () => {
 });
 
 describeLivePage(() => site);
+
+function isOfApi(path: string): boolean {
+  return /^\/?reference\/api\//.test(path);
+}
+
+/** The pages of some exports; the same ones each time. */
+function sampleOf(paths: readonly string[]): string[] {
+  return [...createRng(7).permutation(paths.length).slice(0, 40)].map((index) => paths[index] as string);
+}
+
+/** What a page holds, without a browser. */
+async function readPage(file: string): Promise<Visit> {
+  const html = await readFile(file, 'utf8');
+  const attributes = (pattern: RegExp) =>
+    [...html.matchAll(pattern)].map(([, value = '']) => value.replaceAll('&amp;', '&'));
+  return {
+    ids: attributes(/\sid="([^"]+)"/g),
+    links: attributes(/<a\s[^>]*href="([^"]+)"/g),
+    complaints: [],
+    foreign: [],
+    tooWide: [],
+  };
+}
 
 /** Waits until a page is idle, inspects it and closes it. */
 async function lookAt({ page, complaints, foreign }: Visited): Promise<Visit> {

@@ -1,0 +1,77 @@
+// Writes docs/reference/api: a page for every export of every package and an index for every entry, made of the sources'
+// documentation comments, and contents.json, of which the sidebar is made.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Application, Converter, type ProjectReflection } from 'typedoc';
+import type { PluginOptions } from 'typedoc-plugin-markdown';
+import type { ApiContents } from '../.vitepress/api-contents.js';
+import { repository } from '../.vitepress/links.js';
+import { allEntries, root } from './entries.js';
+import { allExamples } from './examples.js';
+import { grouped } from './groups.js';
+import { readParameters } from './parameters.js';
+import { defineReference } from './theme.js';
+import { listThrows } from './throws.js';
+
+const entries = allEntries();
+const folder = join(root, 'docs', 'reference', 'api');
+
+const markdown: Partial<PluginOptions> = {
+  entryFileName: 'index',
+  hidePageHeader: true,
+  pageTitleTemplates: {
+    module: ({ name }) => entries.find((entry) => entry.name === name)?.specifier ?? name,
+    member: ({ name }) => name,
+  },
+  parametersFormat: 'table',
+  interfacePropertiesFormat: 'table',
+  expandParameters: true,
+  useCodeBlocks: true,
+  sanitizeComments: true,
+};
+
+const app = await Application.bootstrapWithPlugins({
+  name: 'API',
+  outputs: [{ name: 'markdown', path: folder }],
+  // What several entries export is described where it comes from: `peftjs` has what others describe.
+  entryPoints: [...entries].reverse().map(({ source }) => join(root, source)),
+  tsconfig: join(root, 'tsconfig.json'),
+  plugin: ['typedoc-plugin-markdown'],
+  router: 'member',
+  theme: 'reference',
+  readme: 'none',
+  sort: ['required-first', 'source-order'],
+  basePath: root,
+  disableGit: true,
+  sourceLinkTemplate: `${repository}/blob/main/packages/{path}#L{line}`,
+  skipErrorChecking: true,
+  excludeExternals: true,
+  excludeInternal: true,
+  ...markdown,
+});
+// 'packages/core/src/nn' is 'core/nn'.
+app.converter.on(Converter.EVENT_CREATE_DECLARATION, (_, reflection) => {
+  if (reflection.parent?.isProject()) reflection.name = reflection.name.replace(/^packages\/|\/src/g, '');
+});
+listThrows(app);
+defineReference(app, { entries, examples: allExamples(), defaults: readParameters(app) });
+app.renderer.postRenderAsyncJobs.push(({ project }) =>
+  writeFile(join(folder, 'contents.json'), JSON.stringify(contentsOf(project))),
+);
+const project = await app.convert();
+if (project) await app.generateOutputs(project);
+if (!project || app.logger.hasErrors() || app.logger.hasWarnings()) process.exitCode = 1;
+
+/** What the sidebar lists. */
+function contentsOf(project: ProjectReflection): ApiContents {
+  return entries.map((entry) => ({
+    text: entry.specifier,
+    folder: entry.name,
+    groups: grouped(entry, project.getChildByName([entry.name])).map(({ title, purposes }) => ({
+      text: title,
+      items: purposes
+        .flatMap(({ members }) => members)
+        .map((member) => ({ text: member.name, page: app.renderer.router?.getFullUrl(member) ?? '' })),
+    })),
+  }));
+}
