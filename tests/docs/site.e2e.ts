@@ -123,9 +123,8 @@ describe(`every page, ${inChromium}`, () => {
       const { page } = await visit(browser as Browser, origin());
       await page.locator('.VPNavBarSearch button').first().click();
       await page.locator('.VPLocalSearchBox input').fill(word);
-      const results = page.locator('.VPLocalSearchBox a.result');
-      await results.first().waitFor();
-      const links = await results.evaluateAll((links) => links.map((link) => link.getAttribute('href') ?? ''));
+      await page.locator('.VPLocalSearchBox a.result').first().waitFor();
+      const links = await page.evaluate<string[]>(resultLinks);
       await page.context().close();
       expect(links[0]).toMatch(/^\/(?:install|tutorials|methods|reference(?!\/api))/);
       expect(links.map(isOfApi)).toEqual(links.map(isOfApi).sort());
@@ -184,7 +183,9 @@ async function lookAt({ page, complaints, foreign }: Visited): Promise<Visit> {
 const WIDTHS = [390, 768, 1280];
 const isTooWide = 'document.documentElement.scrollWidth > document.documentElement.clientWidth';
 
-/** Runs in the page. */
+/** Runs in the page, as what follows does. */
+const resultLinks = `[...document.querySelectorAll('.VPLocalSearchBox a.result')].map((link) => link.getAttribute('href'))`;
+
 const lookRound = `({
   ids: [...document.querySelectorAll('[id]')].map(({ id }) => id),
   links: [...document.querySelectorAll('a[href]')].map((link) => link.getAttribute('href')),
