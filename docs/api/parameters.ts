@@ -50,10 +50,9 @@ function defaultsOf(parameter: ts.ParameterDeclaration): Defaults {
   );
 }
 
-/** Whether a default says something to who does not read the source. */
+/** Whether a default says something to who does not read the source: a literal, or what a call without arguments gives. */
 function isTelling(initializer: ts.Expression): boolean {
-  const text = initializer.getText();
-  return text.length <= 40 && !text.includes('\n') && (!ts.isIdentifier(initializer) || text === 'undefined');
+  return /^(?:'[^']*'|-?\d[\w.-]*|true|false|null|\[\]|\{\}|\w+\(\))$/.test(initializer.getText());
 }
 
 /** A name by the parameter's type, which no parameter beside it has. */

@@ -50,7 +50,7 @@ export function fieldsTable(
       type: type.replace(/^\s*\\\| /, ''),
       value: value === undefined ? '' : `\`${value}\``,
       // A sentence that says nothing but the default is said by the column.
-      description: value === undefined ? said : said.replace(`Default ${value}.`, ''),
+      description: value === undefined ? said : said.replace(/\bDefault \S+\.$/, ''),
     };
   });
   const withDefaults = rows.some(({ value }) => value !== '');
@@ -60,12 +60,12 @@ export function fieldsTable(
   );
 }
 
-/** The value that a comment says is the default. */
+/** A default that a comment names: in a code span, or a literal. */
+const NAMED_DEFAULT = /\bDefault:? (?:`([^`]+)`|('[^']+'|\[\]|\{\}|null|true|false|-?\d[\w.+-]*?))(?=[,;:]|\.(?:\s|$))/;
+
 function defaultIn(comment: string): string | undefined {
-  const value = /\bDefault:? (?:`([^`]+)`|('[^']+'|\[\]|\{\}|null|true|false|-?\d[\w.+-]*?))(?=[,;:]|\.(?:\s|$))/.exec(
-    comment,
-  );
-  return value?.[1] ?? value?.[2];
+  const [, code, literal] = NAMED_DEFAULT.exec(comment.replace(/\\(?=[{}[\]])/g, '')) ?? [];
+  return code ?? literal;
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

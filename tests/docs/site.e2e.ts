@@ -51,12 +51,18 @@ it('the site is built, with an index for every package and a page for every expo
   );
 });
 
-it('pages that are generated have no link to edit them', async () => {
-  const edited = async (path: string) => (await readFile(join(site, path), 'utf8')).includes('Edit this page');
-  expect(await edited('methods/sora.html')).toBe(true);
-  const generated = pages.filter(isOfApi);
-  const withLink = await Promise.all(generated.map(async (path) => ((await edited(path)) ? [path] : [])));
-  expect(withLink.flat()).toEqual([]);
+it('pages that are generated have no link to edit them, and no parameter without a name', async () => {
+  const text = (path: string) => readFile(join(site, path), 'utf8');
+  expect(await text('methods/sora.html')).toContain('Edit this page');
+  for (const path of pages.filter(isOfApi)) expect(await text(path)).not.toMatch(/Edit this page|__namedParameters/);
+});
+
+it('the page of a function says what it takes, gives and throws, where it is used and where its source is', async () => {
+  const { ids, links } = await readPage(join(site, 'reference/api/core/functions/train.html'));
+  expect(ids).toEqual(expect.arrayContaining(['parameters', 'options', 'returns', 'throws', 'in-use']));
+  expect(links).toContainEqual(
+    expect.stringMatching(`^${repository}/blob/main/packages/core/src/train/train\\.ts#L\\d+$`),
+  );
 });
 
 it('llms.txt and sitemap.xml name every page', async () => {
