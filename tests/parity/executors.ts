@@ -1,13 +1,6 @@
 import type { Executor } from '@peftjs/core';
 import { compiled, eager, type OrtRuntime } from '@peftjs/engine';
-
-/** The largest ||a - b|| / ||b|| of any tensor against the reference executor. */
-export interface Tolerance {
-  readonly outputs: number;
-  readonly gradients: number;
-  /** Values and both moments after the steps, and the losses of the steps. */
-  readonly steps: number;
-}
+import { FLOAT32, type Tolerance } from '../../packages/bench/src/run/parity.js';
 
 /** An executor with one of its backends. */
 interface ParityExecutor {
@@ -23,17 +16,15 @@ interface ParityExecutor {
 
 /** Bitwise equal numbers. */
 const exact: Tolerance = { outputs: 0, gradients: 0, steps: 0 };
-/** float32 with another order of summation. */
-const float32: Tolerance = { outputs: 5e-6, gradients: 1e-5, steps: 1e-4 };
 
 /** All executors. A new one only needs one line. */
 // prettier-ignore
 const parityExecutors: readonly ParityExecutor[] = [
-  { name: 'compiled on the CPU', tolerance: float32, cases: 'all', open: () => opened(compiled({ threads: 1 })) },
-  { name: 'compiled on WebGPU', tolerance: float32, cases: 'one of each family', isOptional: true, open: () => opened(compiled({ threads: 1, executionProviders: ['webgpu'] })) },
-  { name: 'compiled on WebAssembly', tolerance: float32, cases: 'one of each family', open: async () => opened(compiled({ threads: 1, runtime: await onnxruntimeWeb() })) },
-  { name: 'eager on TensorFlow', tolerance: float32, cases: 'all', isOptional: true, open: () => eager({ backend: 'tensorflow' }) },
-  { name: 'eager on WebAssembly', tolerance: float32, cases: 'all', open: () => eager({ backend: 'wasm' }) },
+  { name: 'compiled on the CPU', tolerance: FLOAT32, cases: 'all', open: () => opened(compiled({ threads: 1 })) },
+  { name: 'compiled on WebGPU', tolerance: FLOAT32, cases: 'one of each family', isOptional: true, open: () => opened(compiled({ threads: 1, executionProviders: ['webgpu'] })) },
+  { name: 'compiled on WebAssembly', tolerance: FLOAT32, cases: 'one of each family', open: async () => opened(compiled({ threads: 1, runtime: await onnxruntimeWeb() })) },
+  { name: 'eager on TensorFlow', tolerance: FLOAT32, cases: 'all', isOptional: true, open: () => eager({ backend: 'tensorflow' }) },
+  { name: 'eager on WebAssembly', tolerance: FLOAT32, cases: 'all', open: () => eager({ backend: 'wasm' }) },
   { name: 'eager on the CPU', tolerance: exact, cases: 'one of each family', open: () => eager({ backend: 'cpu' }) },
 ];
 

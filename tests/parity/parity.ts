@@ -1,7 +1,13 @@
 import { referenceExecutor } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
 import type { Found } from './executors.js';
-import { measure, tooFar, type Measured, type Subject } from './measured.js';
+import {
+  distancesOf,
+  measure,
+  type Measured,
+  type Subject,
+  type Tolerance,
+} from '../../packages/bench/src/run/parity.js';
 
 /** Defines one test for each executor and subject; executors that the machine lacks are skipped by name. */
 export async function testParity(
@@ -28,4 +34,13 @@ export async function testParity(
       });
     });
   }
+}
+
+/** The tensors that exceed the tolerance, with their distances. */
+function tooFar(actual: Measured, expected: Measured, tolerance: Tolerance): string[] {
+  return (Object.keys(tolerance) as (keyof Tolerance)[]).flatMap((kind) =>
+    Object.entries(distancesOf(actual[kind], expected[kind])).flatMap(([name, distance]) =>
+      distance <= tolerance[kind] ? [] : [`${kind}: ${name} is ${distance.toPrecision(2)} away`],
+    ),
+  );
 }

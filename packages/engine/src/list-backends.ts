@@ -1,5 +1,5 @@
 import { EAGER_BACKENDS, startBackend } from './eager/backends.js';
-import type { EagerBackend } from './eager/backends.js';
+import type { BackendSource, EagerBackend } from './eager/backends.js';
 import { importOptional } from './host.js';
 
 /** Whether a backend of an executor is available on this machine. */
@@ -10,9 +10,14 @@ export interface BackendReport {
   readonly backend: string;
   /** Whether the machine has what it needs. */
   readonly available: boolean;
-  /** Why it is not available. */
+  /**
+   * `'none'`: it computes on the processor. `'used'`: it computes on a GPU. `'missing'`: it can, but is not available or has found no GPU.
+   * A compiled backend is reported as `'used'` if its libraries are there: only starting it shows whether there is a GPU.
+   */
+  readonly gpu: 'none' | 'used' | 'missing';
+  /** Why it is not available, or, if it is, why it uses no GPU. */
   readonly reason?: string;
-  /** The command that installs it, if it is not available. */
+  /** The command that installs it, or, if it is available, what it lacks to use a GPU. */
   readonly install?: string;
 }
 
@@ -27,18 +32,17 @@ export async function listBackends(): Promise<BackendReport[]> {
 }
 
 async function tried(backend: EagerBackend): Promise<BackendReport> {
+  const { install, usesGpu }: BackendSource = EAGER_BACKENDS[backend];
   try {
     await startBackend(backend);
-    return { executor: 'eager', backend, available: true };
   } catch (error) {
-    return {
-      executor: 'eager',
-      backend,
-      available: false,
-      reason: messageOf(error),
-      install: EAGER_BACKENDS[backend].install,
-    };
+    const gpu = usesGpu ? 'missing' : 'none';
+    return { executor: 'eager', backend, available: false, gpu, reason: messageOf(error), install };
   }
+  const found = { executor: 'eager', backend, available: true } as const;
+  if (usesGpu === undefined) return { ...found, gpu: 'none' };
+  if (usesGpu()) return { ...found, gpu: 'used' };
+  return { ...found, gpu: 'missing', reason: 'it has started without a GPU', install };
 }
 
 interface RuntimeForNode {
@@ -51,17 +55,18 @@ async function compiledBackends(): Promise<BackendReport[]> {
     return runtime.listSupportedBackends().map(({ name, bundled }) => compiledReport(name, bundled));
   } catch (error) {
     const install = 'npm install onnxruntime-node';
-    return [{ executor: 'compiled', backend: 'cpu', available: false, reason: messageOf(error), install }];
+    return [{ executor: 'compiled', backend: 'cpu', available: false, gpu: 'none', reason: messageOf(error), install }];
   }
 }
 
 function compiledReport(backend: string, isBundled: boolean): BackendReport {
-  if (isBundled) return { executor: 'compiled', backend, available: true };
+  if (isBundled) return { executor: 'compiled', backend, available: true, gpu: backend === 'cpu' ? 'none' : 'used' };
   return {
     executor: 'compiled',
     backend,
     available: false,
-    reason: 'its libraries are not part of onnxruntime-node; its install script, off by default, downloads them',
+    gpu: 'missing',
+    reason: 'its libraries are no part of onnxruntime-node; its install script, which is off by default, brings them',
     install: 'npm rebuild onnxruntime-node --ignore-scripts=false',
   };
 }

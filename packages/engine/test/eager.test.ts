@@ -47,10 +47,15 @@ describe('starting a backend', () => {
     const reports = await listBackends();
     const of = (executor: string, backend: string) =>
       reports.find((r) => r.executor === executor && r.backend === backend);
-    expect(of('compiled', 'cpu')).toEqual({ executor: 'compiled', backend: 'cpu', available: true });
-    expect(of('eager', 'wasm')).toEqual({ executor: 'eager', backend: 'wasm', available: true });
+    expect(of('compiled', 'cpu')).toEqual({ executor: 'compiled', backend: 'cpu', available: true, gpu: 'none' });
+    expect(of('eager', 'wasm')).toEqual({ executor: 'eager', backend: 'wasm', available: true, gpu: 'none' });
     const missing = of('eager', 'tensorflow');
-    expect(missing).toMatchObject({ available: false, reason: expect.stringContaining('not installed') as string });
+    expect(of('compiled', 'webgpu')).toMatchObject({ gpu: 'used' });
+    expect(missing).toMatchObject({
+      available: false,
+      gpu: 'missing',
+      reason: expect.stringContaining('not installed') as string,
+    });
     expect(missing?.install).toMatch(/npm install @tensorflow\/tfjs-node.*npx tsx tools\/tfjs-node\/build\.ts/);
     for (const { available, reason, install } of reports) {
       expect([reason !== undefined, install !== undefined]).toEqual([!available, !available]);

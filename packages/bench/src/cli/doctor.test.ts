@@ -6,11 +6,13 @@ const yes = (executor: 'compiled' | 'eager', backend: string): BackendReport => 
   executor,
   backend,
   available: true,
+  gpu: 'none',
 });
 const broken: BackendReport = {
   executor: 'compiled',
   backend: 'cpu',
   available: false,
+  gpu: 'none',
   reason: "Cannot find package 'onnxruntime-node' imported from /somewhere",
   install: 'npm install onnxruntime-node',
 };

@@ -1,24 +1,57 @@
 import { availableParallelism, freemem, totalmem } from 'node:os';
 import type { Command } from 'commander';
+import { ConfigError } from '@peftjs/core/method';
 import { listBackends, type BackendReport } from '@peftjs/engine';
 import { commandName } from '../registry/command-name.js';
 import { engineFromFlags, isOffered, isOnDevice } from '../registry/executors.js';
 import { offeredMethods } from '../registry/methods.js';
+import { checkGpus } from '../run/check-gpus.js';
 import { assertStarts } from '../run/processes.js';
 import { numericVersions } from '../study/trials.js';
+import { gpuText, gpuVerdict, oneLine } from './gpu-report.js';
 
 /** `peft-bench doctor`: prints a verdict, then what this machine can run and what is missing. */
 export function addDoctorCommand(program: Command): void {
-  program.command('doctor').description('show what this machine can run and what is missing').action(diagnose);
+  program
+    .command('doctor')
+    .description('show what this machine can run and what is missing')
+    .option('--gpu', 'check and time a training step on every GPU backend, for a report')
+    .option('--json', 'with --gpu: the report as JSON')
+    .action((flags: DoctorFlags) => (flags.gpu ? diagnoseGpus(flags) : diagnose(flags)));
 }
 
-async function diagnose(): Promise<void> {
+interface DoctorFlags {
+  readonly gpu?: boolean;
+  readonly json?: boolean;
+}
+
+/** The report of the GPU backends; the exit code is 1 unless at least one passes its check and none fails. */
+async function diagnoseGpus({ json = false }: DoctorFlags): Promise<void> {
+  const findings = await checkGpus({ onBegin: (line) => process.stderr.write(`${commandName}: ${line}\n`) });
+  const versions = await numericVersions();
+  const { isReady, line: verdict } = gpuVerdict(findings);
+  if (!isReady) process.exitCode = NOT_READY;
+  const report = { verdict, machine: machineLine(), versions, ...findings };
+  process.stdout.write(
+    json ? `${JSON.stringify(report, null, 2)}\n` : gpuText(findings, { line: machineLine(), versions }),
+  );
+}
+
+function machineLine(): string {
+  return `Node ${process.versions.node} on ${process.platform}/${process.arch}; ${availableParallelism()} cores, ${gib(totalmem())} of memory, ${gib(freemem())} free`;
+}
+
+function gib(bytes: number): string {
+  return `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+}
+
+async function diagnose({ json }: DoctorFlags): Promise<void> {
+  if (json) throw new ConfigError('--json is for doctor --gpu; add --gpu, or leave --json out', 'json');
   const backends = await offeredBackends();
   const methods = await offeredMethods();
   const { isReady, line } = verdictOf(backends, methods.length);
   process.stdout.write(`${line}\n\n`);
   if (!isReady) process.exitCode = NOT_READY;
-  const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   const { node, ...packages } = await numericVersions();
   say('machine', [
     `Node ${String(node)} on ${process.platform}/${process.arch}`,
@@ -80,12 +113,12 @@ async function offeredBackends(): Promise<BackendReport[]> {
   return Promise.all(reports.map(async (report) => (isOnDevice(report) ? started(report) : report)));
 }
 
-async function started({ executor, backend }: BackendReport): Promise<BackendReport> {
+async function started({ executor, backend, gpu }: BackendReport): Promise<BackendReport> {
   try {
     await assertStarts(engineFromFlags({ engine: executor, backend, dtype: 'fp32' }));
-    return { executor, backend, available: true };
+    return { executor, backend, available: true, gpu };
   } catch (error) {
-    return { executor, backend, available: false, reason: (error as Error).message };
+    return { executor, backend, available: false, gpu, reason: (error as Error).message };
   }
 }
 
@@ -94,11 +127,6 @@ function engineLine({ executor, backend, available, reason, install }: BackendRe
   const why = oneLine(reason);
   const fix = install === undefined || why.includes(install) ? '' : `; to install it: ${install}`;
   return `no   ${executor} on ${backend}: ${why}${fix}`;
-}
-
-/** A reason on one line, without the path from which Node looked for a module. */
-function oneLine(reason = 'not available'): string {
-  return reason.replace(/ imported from [^;\s]+/, '').replace(/\s*\n\s*/g, ' ');
 }
 
 function say(title: string, lines: readonly string[]): void {

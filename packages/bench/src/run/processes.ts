@@ -1,4 +1,5 @@
 import { fork, type ChildProcess } from 'node:child_process';
+import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { EngineError, warnOnce } from '@peftjs/core/method';
 import type { EnginePlan } from '../registry/executors.js';
@@ -26,13 +27,17 @@ export interface Worker {
   lastLine(): string;
 }
 
-/** Starts a worker process. It ends when it is disconnected, or with its parent. */
-function startWorker(): Worker {
-  // The sources run directly; the build puts the worker next to the chunk with this code.
+/**
+ * Starts a worker process; it ends when it is disconnected, or with its parent.
+ * @param env variables that its environment has in addition to this process's
+ */
+export function startWorker(env: Readonly<Record<string, string>> = {}): Worker {
+  // Sources run as they are; the build puts the worker beside the chunk that this code lands in.
   const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './run/worker.js';
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), [], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     serialization: 'advanced',
+    env: { ...process.env, ...env },
   });
   return { process: child, lastLine: lastOutput(child) };
 }
@@ -70,7 +75,37 @@ export function askWorker(
   });
 }
 
-/** Collects a process's stderr. The result returns its last line, or Node's line about a fatal error. */
+/** Asks a worker, and kills it if it has not answered within `ms` milliseconds: it has then failed like one that died. */
+export async function askWithin(worker: Worker, request: WorkerRequest, ms: number): Promise<WorkerOutcome> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<WorkerOutcome>((resolve) => {
+    timer = setTimeout(() => {
+      worker.process.kill('SIGKILL');
+      const message = `the worker process gave no answer within ${Math.round(ms / 1000)} s and was stopped`;
+      resolve({ type: 'failed', error: { code: WORKER_DIED, message } });
+    }, ms);
+  });
+  const answer = isAlive(worker)
+    ? askWorker(worker, request)
+    : Promise.resolve({
+        type: 'failed',
+        error: { code: WORKER_DIED, message: 'the worker process has ended' },
+      } as const);
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Lets a worker go: it ends by itself, and one that does not, in a driver that hangs, does not keep this process alive. */
+export function endWorker({ process: child }: Worker): void {
+  if (child.connected) child.disconnect();
+  child.unref();
+  (child.stderr as Socket | null)?.unref();
+}
+
+/** Collects what a process says on stderr; gives its last line, or that by which Node says why it gives up. */
 function lastOutput(child: ChildProcess): () => string {
   let text = '';
   child.stderr?.on('data', (chunk: Buffer) => {
@@ -186,7 +221,7 @@ const HOPELESS = `${ATTEMPTS} times, the last time with no other trial running; 
 export async function assertStarts(engine: EnginePlan): Promise<void> {
   const worker = startWorker();
   const outcome = await askWorker(worker, { engine });
-  if (worker.process.connected) worker.process.disconnect();
+  endWorker(worker);
   if (outcome.type === 'failed') throw new EngineError(outcome.error.message, engine.backend);
 }
 

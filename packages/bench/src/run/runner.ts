@@ -1,11 +1,19 @@
+import type { BackendReport } from '@peftjs/engine';
 import type { EnginePlan } from '../registry/executors.js';
 import type { DoneTrial } from '../results/schema.js';
 import type { Trial } from '../study/trials.js';
 import type { TrialPaths } from './as-planned.js';
+import type { EngineCheck, StepTime, TimedSize } from './check-engine.js';
 import type { TrialProgress } from './recorder.js';
 
-/** A request of the parent to a worker process: to run a trial, or to start an engine. */
-export type WorkerRequest = TrialRequest | { readonly engine: EnginePlan };
+/** What the parent asks of a worker process: to run a trial, to start an engine, or a question about engines. */
+export type WorkerRequest = TrialRequest | { readonly engine: EnginePlan } | EngineQuestion;
+
+/** A question about the engines of this machine: which can use a GPU, how exact one is, and how fast. */
+export type EngineQuestion =
+  | { readonly question: 'list' }
+  | { readonly question: 'check'; readonly plan: EnginePlan; readonly method: string }
+  | { readonly question: 'time'; readonly plan: EnginePlan; readonly size: TimedSize };
 
 /** A request to run a trial. */
 export interface TrialRequest {
@@ -42,10 +50,16 @@ interface WarningReply {
 export type WorkerOutcome =
   | { readonly type: 'done'; readonly result: DoneTrial }
   | { readonly type: 'started' }
+  | EngineAnswer
   | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'failed'; readonly error: WorkerFailure };
 
-/** Any reply of a worker process. */
+/** The answer to a question about engines. */
+type EngineAnswer =
+  | { readonly type: 'listed'; readonly backends: readonly BackendReport[] }
+  | { readonly type: 'checked'; readonly check: EngineCheck }
+  | { readonly type: 'timed'; readonly time: StepTime };
+
 export type WorkerReply = ProgressReply | WarningReply | WorkerOutcome;
 
 /** The error code of a process that died. The same request may succeed elsewhere, or later. */

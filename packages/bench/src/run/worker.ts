@@ -1,10 +1,11 @@
 import { onWarning } from '@peftjs/core';
 import { startEngine, type EnginePlan } from '../registry/executors.js';
 import { prepareAsPlanned } from './as-planned.js';
+import { checkEngine, gpuBackends, timeEngine } from './check-engine.js';
 import { endWithParent } from './end-with-parent.js';
 import { trialPreparer, type PreparedTrial } from './prepare.js';
 import { throttled, type TrialProgress } from './recorder.js';
-import { failureOf, type TrialRequest, type WorkerReply, type WorkerRequest } from './runner.js';
+import { failureOf, type EngineQuestion, type TrialRequest, type WorkerReply, type WorkerRequest } from './runner.js';
 import { performTrial } from './trial.js';
 
 /* A worker process: handles its parent's requests one at a time, and ends with its parent. */
@@ -25,10 +26,15 @@ onWarning((message) => {
 
 async function answer(request: WorkerRequest): Promise<void> {
   try {
-    reply(await ('trial' in request ? done(request) : started(request.engine)));
+    reply(await outcomeOf(request));
   } catch (error) {
     reply({ type: 'failed', error: failureOf(error) });
   }
+}
+
+function outcomeOf(request: WorkerRequest): Promise<WorkerReply> {
+  if ('trial' in request) return done(request);
+  return 'engine' in request ? started(request.engine) : answered(request);
 }
 
 async function done(request: TrialRequest): Promise<WorkerReply> {
@@ -51,6 +57,17 @@ async function trained(request: TrialRequest, prepared: PreparedTrial): Promise<
 async function started(engine: EnginePlan): Promise<WorkerReply> {
   await startEngine(engine);
   return { type: 'started' };
+}
+
+async function answered(request: EngineQuestion): Promise<WorkerReply> {
+  switch (request.question) {
+    case 'list':
+      return { type: 'listed', backends: await gpuBackends() };
+    case 'check':
+      return { type: 'checked', check: await checkEngine(request.plan, request.method) };
+    case 'time':
+      return { type: 'timed', time: await timeEngine(request.plan, request.size) };
+  }
 }
 
 function reply(message: WorkerReply): void {

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { EngineError } from '@peftjs/core/method';
 import { availableThreads, environment, importOptional, withoutCrashHandlers } from '../host.js';
 import { withBackend } from '../tf-backends.js';
-import { loadTensorFlow, TENSORFLOW_INSTALL, tensorFlowVersions } from './tensorflow.js';
+import { loadTensorFlow, TENSORFLOW_INSTALL, tensorFlowUsesGpu, tensorFlowVersions } from './tensorflow.js';
 import { writeTransposesOut } from './wasm-products.js';
 
 /** A TensorFlow.js backend that the eager executor can run on. */
@@ -18,7 +18,8 @@ export interface BackendSource {
   threads(): Promise<number>;
   /** Versions of libraries that no package.json of peftjs names, once started. */
   versions?(): Record<string, string>;
-  /** The command that installs it. */
+  /** Whether it computes on a GPU, once started; only for a backend that can. */
+  usesGpu?(): boolean;
   readonly install: string;
 }
 
@@ -28,11 +29,13 @@ export const EAGER_BACKENDS: Readonly<Record<EagerBackend, BackendSource>> = {
     load: loadTensorFlow,
     threads: () => Promise.resolve(Number(environment('TF_NUM_INTRAOP_THREADS')) || availableThreads()),
     versions: tensorFlowVersions,
+    usesGpu: tensorFlowUsesGpu,
     install: TENSORFLOW_INSTALL,
   },
   webgpu: {
     load: () => importOptional('@tensorflow/tfjs-backend-webgpu'),
     threads: () => Promise.resolve(1),
+    usesGpu: () => true,
     install: 'npm install @tensorflow/tfjs-backend-webgpu',
   },
   wasm: {

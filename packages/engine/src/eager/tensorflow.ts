@@ -7,7 +7,8 @@ const PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'];
 
 /** How to install one: TensorFlow.js's own build of an older TensorFlow, or peftjs's build of a current one. */
 export const TENSORFLOW_INSTALL =
-  'npm install @tensorflow/tfjs-node, or for a current TensorFlow, from a clone of peftjs: npx tsx tools/tfjs-node/build.ts --into DIR';
+  'npm install @tensorflow/tfjs-node, or for a current TensorFlow, from a clone of peftjs: ' +
+  'npx tsx tools/tfjs-node/build.ts --into DIR (for a GPU: --package tfjs-node-gpu)';
 
 interface Require {
   (name: string): unknown;
@@ -50,9 +51,15 @@ export function tensorFlowVersions(): Record<string, string> {
   return { [name]: version['tfjs-node'], tensorflow: binding.TF_Version };
 }
 
-/** The part of the backend that is used here: its native addon. */
+/** Whether TensorFlow has found a GPU to compute on, once the backend is started. */
+export function tensorFlowUsesGpu(): boolean {
+  return (tf.findBackend('tensorflow') as tf.KernelBackend & Bound).isUsingGpuDevice;
+}
+
+/** What the package's backend holds: its native addon, and whether that has found a GPU. */
 interface Bound {
   readonly binding: { readonly TF_Version: string };
+  readonly isUsingGpuDevice: boolean;
 }
 
 /** Finds the package that binds TensorFlow. @throws EngineError when none is installed. */

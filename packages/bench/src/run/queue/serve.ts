@@ -119,7 +119,7 @@ async function release(
     await claimed.fail(outcome.error.message);
     return `failed (${outcome.error.message})`;
   }
-  if (outcome.type !== 'started') await claimed.settle(outcome);
+  if (outcome.type === 'done' || outcome.type === 'failed') await claimed.settle(outcome);
   if (!claimed.lost.aborted) await rm(checkpointPath(checkpointsIn(scratch), claimed.id), { force: true });
   return outcome.type;
 }

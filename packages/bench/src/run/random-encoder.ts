@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { hostTensor, type Model } from '@peftjs/core';
+import { hostTensor, type Batch, type Model } from '@peftjs/core';
 import {
   createRng,
   embeddingSite,
+  hostIntegers,
   layerNormSite,
   linearSite,
   sizeOf,
@@ -15,35 +16,34 @@ import {
 } from '@peftjs/core/method';
 import { attention, gelu, maskBias } from '@peftjs/core/nn';
 
-/** The sizes of a BERT-like encoder. */
-export interface BertShape {
-  /** Number of layers. */
+/** The size of an encoder like BERT, and of its random weights. */
+export interface EncoderShape {
   readonly layers: number;
   /** Width of the hidden states. */
   readonly hidden: number;
-  /** Width of the feed-forward layers. */
+  /** Width of the feed-forward modules. */
   readonly ffn: number;
-  /** Attention heads in each layer. */
+  /** Attention heads. */
   readonly heads: number;
-  /** Number of token embeddings. */
+  /** Words of the vocabulary. */
   readonly vocabulary: number;
+  /** Weights are drawn uniformly from minus this number up to it. */
+  readonly weights: number;
 }
-
-/** all-MiniLM-L6: 6 layers of width 384. */
-export const MINILM: BertShape = { layers: 6, hidden: 384, ffn: 1536, heads: 12, vocabulary: 30_522 };
 
 const EPSILON = 1e-12;
 
-/** Returns a BERT-like classifier of a given size with random weights, only for timings. */
-export function bertShaped(shape: BertShape, tokens: number): Model {
+/** A BERT-like classifier for two classes with random weights, for rows of exactly `tokens` tokens. */
+export function randomEncoder(shape: EncoderShape, tokens: number): Model {
+  const { hidden, weights } = shape;
   const sites = sitesOf(shape);
   return {
-    name: 'bert-shape',
+    name: 'random-encoder',
     fingerprint: JSON.stringify(shape),
     sites,
     weights: {
-      ...Object.assign({}, ...sites.map(randomModule)),
-      'positions.weight': normal([tokens, shape.hidden], 'positions'),
+      ...Object.assign({}, ...sites.map((site) => randomModule(site, weights))),
+      'positions.weight': uniform([tokens, hidden], weights, 'positions'),
     } as HostTensors,
     head: ['classifier'],
     defaultTargetModules: ['query', 'value'],
@@ -52,7 +52,33 @@ export function bertShaped(shape: BertShape, tokens: number): Model {
   };
 }
 
-function sitesOf({ layers, hidden, ffn, vocabulary }: BertShape): Site[] {
+/** Batches of random tokens. Each row is a token shorter than the one before, down to half of the length, and padded. */
+export function randomBatches(
+  { vocabulary }: Pick<EncoderShape, 'vocabulary'>,
+  { count, rows, tokens }: { readonly count: number; readonly rows: number; readonly tokens: number },
+): Batch[] {
+  const rng = createRng(3).fork('batches');
+  const shape = [rows, tokens];
+  const lengthOf = (row: number): number => tokens - (row % Math.ceil(tokens / 2));
+  const numbers = (draw: () => number): number[] =>
+    Array.from({ length: rows * tokens }, (_, at) => (at % tokens < lengthOf(Math.floor(at / tokens)) ? draw() : 0));
+  return Array.from({ length: count }, () => ({
+    inputs: {
+      inputIds: hostIntegers(Int32Array.from(numbers(() => rng.integer(vocabulary))), shape),
+      attentionMask: hostTensor(Float32Array.from(numbers(() => 1)), shape),
+    },
+    labels: hostIntegers(
+      Int32Array.from({ length: rows }, () => rng.integer(CLASSES)),
+      [rows],
+    ),
+    rowWeights: hostTensor(new Float32Array(rows).fill(1), [rows]),
+    rows: Array.from({ length: rows }, (_, row) => row),
+  }));
+}
+
+const CLASSES = 2;
+
+function sitesOf({ layers, hidden, ffn, vocabulary }: EncoderShape): Site[] {
   const blocks = Array.from({ length: layers }, (_, layer) => {
     const path = `encoder.layer.${layer}`;
     return [
@@ -66,16 +92,16 @@ function sitesOf({ layers, hidden, ffn, vocabulary }: BertShape): Site[] {
       layerNormSite(`${path}.ffn.norm`, hidden),
     ];
   }).flat();
-  const head = linearSite('classifier', hidden, 2, { role: 'head' });
+  const head = linearSite('classifier', hidden, CLASSES, { role: 'head' });
   return [embeddingSite('embeddings', vocabulary, hidden), layerNormSite('embeddings.norm', hidden), ...blocks, head];
 }
 
-function forward({ layers, hidden, heads }: BertShape, scope: Scope, { inputIds, attentionMask }: Tensors): Tensor {
+function forward({ layers, hidden, heads }: EncoderShape, scope: Scope, { inputIds, attentionMask }: Tensors): Tensor {
   const bias = maskBias(attentionMask as Tensor); // [batch, 1, 1, tokens]
   const embedded = tf.add(scope.embedding('embeddings', inputIds as Tensor), scope.weight('positions.weight'));
   let x = scope.layerNorm('embeddings.norm', embedded, EPSILON); // [batch, tokens, hidden]
   for (let layer = 0; layer < layers; layer++) {
-    // The classifier reads only the first position, so the last layer computes nothing else.
+    // The classifier reads only the first position, so the last layer computes no other.
     const queries = layer === layers - 1 ? firstPosition(x) : x; // [batch, 1 or tokens, hidden]
     x = encoderLayer(scope, `encoder.layer.${layer}`, { x, queries, heads, bias });
   }
@@ -101,18 +127,18 @@ function firstPosition(x: Tensor): Tensor {
   return tf.slice(x, [0, 0, 0], [-1, 1, -1]);
 }
 
-function randomModule(site: Site): HostTensors {
-  const { path, kind, inFeatures, outFeatures, hasBias } = site;
+function randomModule({ path, kind, inFeatures, outFeatures, hasBias }: Site, weights: number): HostTensors {
   const bias = hasBias ? { [`${path}.bias`]: hostTensor(new Float32Array(outFeatures), [outFeatures]) } : {};
-  if (kind === 'layerNorm')
+  if (kind === 'layerNorm') {
     return { [`${path}.weight`]: hostTensor(new Float32Array(outFeatures).fill(1), [outFeatures]), ...bias };
-  return { [`${path}.weight`]: normal([inFeatures, outFeatures], path), ...bias };
+  }
+  return { [`${path}.weight`]: uniform([inFeatures, outFeatures], weights, path), ...bias };
 }
 
-function normal(shape: readonly number[], label: string): HostTensor {
+function uniform(shape: readonly number[], bound: number, label: string): HostTensor {
   const rng = createRng(7).fork(label);
   return hostTensor(
-    Float32Array.from({ length: sizeOf(shape) }, () => 0.06 * (rng.uniform() - 0.5)),
+    Float32Array.from({ length: sizeOf(shape) }, () => bound * (2 * rng.uniform() - 1)),
     shape,
   );
 }

@@ -1,0 +1,139 @@
+import {
+  activeAdapter,
+  adamW,
+  hostTensor,
+  predict,
+  train,
+  type Batch,
+  type Executor,
+  type PeftModel,
+} from '@peftjs/core';
+import {
+  createRng,
+  floats,
+  replaceAdapter,
+  tensorAt,
+  tensorsAt,
+  type DataKind,
+  type HostTensors,
+} from '@peftjs/core/method';
+import { trainedTensors, type TrainingSnapshot } from '@peftjs/core/runtime';
+
+/** Largest allowed ||a - b|| / ||b|| of any tensor, compared with the reference executor. */
+export interface Tolerance {
+  /** Of the outputs of the first batch. */
+  readonly outputs: number;
+  /** Of the gradients of the trained tensors on the first batch. */
+  readonly gradients: number;
+  /** Of the values and both moments after all steps, and of the losses of the steps. */
+  readonly steps: number;
+}
+
+/** The tolerance of float32 computations that sum in another order. */
+export const FLOAT32: Tolerance = { outputs: 5e-6, gradients: 1e-5, steps: 1e-4 };
+
+/** What runs on each executor. */
+export interface Subject {
+  /** Identifies the subject in a report. */
+  readonly name: string;
+  /** Creates a model with a new adapter; called once for each executor. */
+  attach(): Promise<PeftModel>;
+  /** One batch for each step; at least two. */
+  readonly batches: readonly Batch[];
+  /** What the rows of the batches are. */
+  readonly kind: DataKind;
+}
+
+/** The tensors that an executor computes for a subject. */
+export type Measured = Readonly<Record<keyof Tolerance, HostTensors>>;
+
+/** The tensor that is farthest from the reference, by name, with its distance ||a - b|| / ||b||. */
+export interface Farthest {
+  readonly tensor: string;
+  readonly distance: number;
+}
+
+/** Computes the outputs and gradients of the first batch, and the state after one training step for each batch. */
+export async function measure({ attach, batches, kind }: Subject, executor: Executor): Promise<Measured> {
+  const peft = moved(await attach());
+  const [first] = batches as [Batch];
+  const rows = await predict(peft, [first], { executor });
+  const losses: number[] = [];
+  const snapshots: TrainingSnapshot[] = [];
+  const { last } = await train(
+    peft,
+    { kind, batchesPerEpoch: batches.length, epoch: () => batches },
+    {
+      executor,
+      epochs: 1,
+      learningRate: 0.02,
+      optimizer: adamW({ weightDecay: 0.1, epsilon: 1e-4 }), // a larger epsilon: Adam would otherwise amplify gradients that are only rounding errors
+      warmupRatio: 0.2,
+      finalRatio: 0.4,
+      clipNorm: 0.5,
+      saveEvery: 1,
+      onStep: ({ loss }) => losses.push(loss),
+      onSnapshot: (snapshot) => void snapshots.push(snapshot),
+    },
+  );
+  const [start] = snapshots as [TrainingSnapshot];
+  const gradients = tensorAt(start.slots, 'moment1'); // after one step, a multiple of each gradient
+  const { moment1, moment2 } = tensorsAt((snapshots.at(-1) as TrainingSnapshot).slots, 'moment1', 'moment2');
+  return {
+    outputs: { outputs: numbers(rows.flatMap((row) => [...row])) },
+    gradients,
+    steps: { ...last.values, ...named('moment1', moment1), ...named('moment2', moment2), losses: numbers(losses) },
+  };
+}
+
+/** The relative distance of each tensor, by name; infinite for a name that only one side has. */
+export function distancesOf(actual: HostTensors, expected: HostTensors): Record<string, number> {
+  const names = new Set([...Object.keys(actual), ...Object.keys(expected)]);
+  return Object.fromEntries([...names].map((name) => [name, distanceOf(actual[name], expected[name])]));
+}
+
+/** The farthest tensor of each kind. A distance that is not a number counts as infinite. */
+export function farthestOf(actual: Measured, expected: Measured): Record<keyof Tolerance, Farthest> {
+  const farthest = (kind: keyof Tolerance): Farthest => {
+    const distances = Object.entries(distancesOf(actual[kind], expected[kind]));
+    const [tensor, distance] = distances.reduce((most, next) => (next[1] > most[1] ? next : most), ['', 0]);
+    return { tensor, distance };
+  };
+  return { outputs: farthest('outputs'), gradients: farthest('gradients'), steps: farthest('steps') };
+}
+
+/** ||a - b|| / ||b||, as `relativeDistance` of core's testing entry, which cannot be imported without vitest. */
+function distanceOf(a: HostTensors[string] | undefined, b: HostTensors[string] | undefined): number {
+  if (!a || !b || a.shape.join() !== b.shape.join()) return Infinity;
+  const [given, wanted] = [floats(a), floats(b)];
+  let [difference, size] = [0, 0];
+  for (let at = 0; at < wanted.length; at++) {
+    difference += ((given[at] as number) - (wanted[at] as number)) ** 2;
+    size += (wanted[at] as number) ** 2;
+  }
+  if (difference === 0) return 0;
+  const distance = Math.sqrt(difference / (size || Number.MIN_VALUE));
+  return Number.isNaN(distance) ? Infinity : distance;
+}
+
+/** Moves an adapter away from its initial values, where many tensors and their gradients are zero. */
+function moved(peft: PeftModel): PeftModel {
+  const { layers, saved, values } = activeAdapter(peft);
+  const rng = createRng(11);
+  const changed = trainedTensors({ ...layers, ...saved }).map(({ key }) => {
+    const { shape } = values[key] as HostTensors[string];
+    const noise = rng.fork(key);
+    const data = floats(values[key] as HostTensors[string]).map((value) => value + 0.05 * noise.normal());
+    return [key, hostTensor(data, shape)] as const;
+  });
+  replaceAdapter(peft, { values: { ...values, ...Object.fromEntries(changed) } });
+  return peft;
+}
+
+function numbers(values: readonly number[]): HostTensors[string] {
+  return hostTensor(Float32Array.from(values), [values.length]);
+}
+
+function named(prefix: string, tensors: HostTensors): HostTensors {
+  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [`${prefix} of ${name}`, tensor]));
+}
