@@ -29,6 +29,7 @@ const contents: readonly { text: string; folder: string; first: readonly string[
       'own-layers-model',
       'adapter-to-transformers-js',
       'compiled-training',
+      'gpu',
     ],
   },
   { text: 'Methods', folder: 'methods', first: ['lora', 'adalora', 'sora'] },

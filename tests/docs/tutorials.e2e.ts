@@ -13,6 +13,7 @@ const seen: Readonly<Record<string, RegExp>> = {
   'compare-methods': /report\.html/,
   chat: /^\[.*"role":"assistant","content":/m,
   'compiled-training': /found 1\.00 2\.00 -1\.00 -?0\.00 0\.50 3\.00/,
+  gpu: /^trained on (webgpu|cpu): accuracy \d\.\d{3}$/m,
   'long-training': /Stopped\. [^]*accuracy: \d/,
   lora: /^(good|bad ) \d\.\d\d I could not put it down\.$/m,
   'own-layers-model': /merged 0\.\d+/,
@@ -34,6 +35,7 @@ const encoder = process.env.PEFTJS_MINILM ?? join(root, 'tests/models/fixtures/b
  */
 const variables: Readonly<Record<string, Variables>> = {
   chat: { MODEL: 'small-decoder' },
+  gpu: { VK_ICD_FILENAMES: '/none.json', VK_DRIVER_FILES: '/none.json' }, // without a driver that computes on the processor
   'long-training': { ROWS: '400', EPOCHS: '12' },
   rerank: { MODEL: encoder },
   serve: { PORT: '0' },

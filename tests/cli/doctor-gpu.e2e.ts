@@ -1,0 +1,74 @@
+import { existsSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { engineFromFlags } from '../../packages/bench/src/registry/executors.js';
+import type { GpuFindings } from '../../packages/bench/src/run/check-gpus.js';
+import { askWithin, endWorker, startWorker } from '../../packages/bench/src/run/processes.js';
+import { peftBench } from './command.js';
+
+/** A Vulkan driver that computes on the processor; Debian's chromium-common has it. */
+const SWIFTSHADER = '/usr/lib/chromium/vk_swiftshader_icd.json';
+const hasSwiftShader = process.platform === 'linux' && existsSync(SWIFTSHADER);
+const onSwiftShader = { VK_ICD_FILENAMES: SWIFTSHADER, VK_DRIVER_FILES: SWIFTSHADER };
+const withoutVulkan = { VK_ICD_FILENAMES: '/none.json', VK_DRIVER_FILES: '/none.json' };
+
+const title = `doctor --gpu on SwiftShader${hasSwiftShader ? '' : ` (skipped: there is no ${SWIFTSHADER})`}`;
+describe.skipIf(!hasSwiftShader)(title, () => {
+  it('passes on WebGPU, and says that the device is a software device', { timeout: 600_000 }, async () => {
+    const { code, stdout, stderr } = await peftBench(['doctor', '--gpu', '--json'], { env: onSwiftShader });
+    expect(stderr).toMatch(/^peft-bench: compiled on webgpu: checking \w+/m);
+    const report = JSON.parse(stdout) as GpuFindings & { readonly verdict: string };
+    const webgpu = report.backends.find(({ backend }) => backend === 'webgpu');
+    expect(webgpu).toMatchObject({ status: 'passed', software: true, drivers: ['libvk_swiftshader.so'] });
+    expect(webgpu?.checks?.length).toBeGreaterThan(1);
+    expect(webgpu?.steps?.small).toHaveProperty('medianMs');
+    expect(report.cpu.steps.minilm).toHaveProperty('medianMs');
+    if (report.backends.every(({ status }) => status !== 'failed')) expect(code).toBe(0);
+  });
+});
+
+const hasNvidia = existsSync('/dev/nvidiactl');
+describe.skipIf(process.platform !== 'linux' || hasNvidia)(
+  'doctor --gpu without a GPU (drivers are hidden on Linux only)',
+  () => {
+    it('ends with 1, and says for each backend why it is not available', { timeout: 600_000 }, async () => {
+      const { code, stdout } = await peftBench(['doctor', '--gpu'], { env: withoutVulkan });
+      expect(stdout).toMatch(/^No GPU: /);
+      expect(stdout).toMatch(/^ {2}no {6}compiled on webgpu: .* it needs a GPU and its driver for Vulkan/m);
+      expect(stdout).toMatch(/^ {2}no {6}compiled on cuda: .*npm rebuild onnxruntime-node/m);
+      expect(stdout).toMatch(/^ {4}compiled on cpu, threads: \d+: \d/m);
+      expect(code).toBe(1);
+    });
+  },
+);
+
+describe('a worker that is asked about a backend', () => {
+  const { execArgv } = process;
+  beforeAll(() => {
+    process.execArgv = ['--import', 'tsx', '--conditions', '@peftjs/source']; // a worker starts from its source
+  });
+  afterAll(() => {
+    process.execArgv = execArgv;
+  });
+
+  const plan = engineFromFlags({ engine: 'eager', backend: 'cpu', dtype: 'fp32' });
+
+  it('is stopped if it does not answer in time, and then gives no further answers', async () => {
+    const worker = startWorker();
+    const late = await askWithin(worker, { question: 'time', plan, size: 'minilm' }, 1000);
+    expect(late).toMatchObject({ type: 'failed', error: { message: expect.stringContaining('within 1 s') as string } });
+    await expect.poll(() => worker.process.signalCode).toBe('SIGKILL');
+    expect(await askWithin(worker, { engine: plan }, 1000)).toMatchObject({ type: 'failed' });
+    endWorker(worker);
+  });
+
+  it('has failed if it dies', async () => {
+    const worker = startWorker();
+    const answer = askWithin(worker, { question: 'time', plan, size: 'minilm' }, 60_000);
+    worker.process.kill('SIGSEGV');
+    expect(await answer).toMatchObject({
+      type: 'failed',
+      error: { message: expect.stringContaining('SIGSEGV') as string },
+    });
+    endWorker(worker);
+  });
+});
