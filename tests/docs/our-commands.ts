@@ -75,15 +75,18 @@ const npmCommands: Readonly<Record<string, (args: readonly string[]) => string |
   ci: () => undefined,
   test: () => missingScript('test'),
   run: (args) => missingScript(args.find((arg) => !arg.startsWith('-')) ?? ''),
-  install: (names) => {
-    const unknown = names.filter((name) => !name.startsWith('-') && !installable.has(name));
-    return unknown.length > 0 ? `nothing here depends on ${unknown.join(', ')}` : undefined;
-  },
+  install: notInstallable,
+  rebuild: notInstallable,
   pack(args) {
     const workspace = args[args.indexOf('--workspace') + 1] ?? '';
     return manifests.some(({ folder }) => folder === workspace) ? undefined : `there is no workspace ${workspace}`;
   },
 };
+
+function notInstallable(names: readonly string[]): string | undefined {
+  const unknown = names.filter((name) => !name.startsWith('-') && !installable.has(name));
+  return unknown.length > 0 ? `nothing here depends on ${unknown.join(', ')}` : undefined;
+}
 
 function missingScript(name: string): string | undefined {
   return name in scripts ? undefined : `package.json has no script '${name}'`;

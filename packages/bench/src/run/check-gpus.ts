@@ -18,7 +18,7 @@ export interface MethodCheck extends Pick<EngineCheck, 'farthest'> {
 export type Timing = StepTime | { readonly error: string };
 
 /** The time of a training step on each encoder that steps are timed on. */
-export type Timings = Readonly<Record<TimedSize, Timing>>;
+type Timings = Readonly<Record<TimedSize, Timing>>;
 
 /** How a backend that can use a GPU does on this machine. */
 export interface GpuCheck extends Pick<EnginePlan, 'executor' | 'backend'> {
