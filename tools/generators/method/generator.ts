@@ -33,7 +33,15 @@ export async function methodGenerator(tree: Tree, options: MethodOptions): Promi
 const BENCH = 'packages/bench/package.json';
 
 /** What a lockfile repeats of a package.json, in its order. */
-const LOCKED = ['name', 'version', 'license', 'dependencies', 'engines', 'peerDependencies'] as const;
+const LOCKED = [
+  'name',
+  'version',
+  'license',
+  'dependencies',
+  'devDependencies',
+  'engines',
+  'peerDependencies',
+] as const;
 
 type Manifest = { readonly dependencies: Record<string, string> } & Readonly<Record<string, unknown>>;
 
