@@ -62,7 +62,7 @@ async function type(commands: string, folder: string, variables: Variables): Pro
 const quick = { ROWS: '64', EPOCHS: '1', IMAGES: '20' };
 
 /** Links packages, and what they need in turn, into a folder's node_modules. */
-export async function install(names: string, folder: string): Promise<void> {
+async function install(names: string, folder: string): Promise<void> {
   const wanted = names.split(/\s+/).filter((name) => name !== '' && !name.startsWith('-'));
   for (const name of withDependencies(wanted)) {
     const link = join(folder, 'node_modules', name);
